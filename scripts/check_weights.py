@@ -1,0 +1,51 @@
+#!/usr/bin/env python3
+"""Load a LeNet checkpoint written by minitorch into PyTorch and print its logits for the stored batch.
+
+    python scripts/check_weights.py WEIGHTS.safetensors [--write LOGITS.safetensors]
+
+The names, shapes and dtypes must be exactly those of the PyTorch model. The batch is `x` of
+conformance/goldens/lenet.safetensors; `--write` stores the logits as one tensor called `logits`. Needs torch, numpy and
+safetensors.
+"""
+
+import argparse
+import pathlib
+import sys
+
+import safetensors.torch
+import torch
+from goldens import LeNet
+
+GOLDENS = pathlib.Path(__file__).resolve().parent.parent / "conformance" / "goldens"
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Load minitorch's LeNet weights into PyTorch.")
+    parser.add_argument("weights", type=pathlib.Path, help="safetensors file written by minitorch")
+    parser.add_argument("--batch", type=pathlib.Path, default=GOLDENS / "lenet.safetensors", help="file that holds `x`")
+    parser.add_argument("--write", type=pathlib.Path, metavar="OUT", help="store the logits in this safetensors file")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+
+    model = LeNet().eval()
+    state = safetensors.torch.load_file(arguments.weights)
+    for name, expected in model.state_dict().items():
+        # load_state_dict would convert another dtype without a word.
+        if name in state and state[name].dtype != expected.dtype:
+            sys.exit(f"{arguments.weights}: {name} is {state[name].dtype}, expected {expected.dtype}")
+    try:
+        model.load_state_dict(state, strict=True)
+    except RuntimeError as error:  # lists what is missing, unexpected or misshapen
+        sys.exit(f"{arguments.weights}: {error}")
+
+    x = safetensors.torch.load_file(arguments.batch)["x"]
+    with torch.no_grad():
+        logits = model(x)
+    for row in logits.tolist():
+        print(" ".join(f"{value: .6f}" for value in row))
+    if arguments.write:
+        safetensors.torch.save_file({"logits": logits.contiguous()}, arguments.write)
+
+
+if __name__ == "__main__":
+    main()
