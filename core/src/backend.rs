@@ -1,0 +1,354 @@
+//! The contract between tensors and a backend.
+//!
+//! A backend's value *is* a device: a cheap handle that a tensor keeps. The trait has two floors:
+//!
+//! * **Families** are required (two in-place twins excepted). They speak [`View`]: borrowed storage seen through a
+//!   layout. One enum, one signature and one law each.
+//! * **Fused methods** speak [`Tensor`], off the tape both ways. Each has a default of a few lines in [`composed`], so a
+//!   new backend works after the families, and an override is tested against its default.
+//!
+//! # Laws
+//!
+//! * **Checked arguments.** Core has checked shapes, dtypes, devices and ranges before it calls. What a backend does not
+//!   support it refuses in [`Backend::supports`]; core then panics with the operation, the dtype and the backend.
+//! * **Layouts.** Any layout may arrive: rank 0 to [`MAX_RANK`](crate::MAX_RANK), sizes 0 and 1, strides of 0, overlapping
+//!   windows, any offset. Operands of one element-wise call have one shape, merged to the smallest rank. Results are whole
+//!   and row-major in the order of the shape that the method states.
+//! * **Aliasing.** A method writes only to what it takes by `&mut`, and nothing else can see that storage during the call.
+//!   The layout written through shows no element twice.
+//! * **Errors.** `Result` is for what correct programs meet: devices, memory, transfers. A failure inside any other
+//!   method is kept by the device and comes back, once, from the next [`synchronize`](Backend::synchronize) or
+//!   [`download`](Backend::download). An index outside its dimension skips the access (the element read is 0, the element
+//!   written stays) and is kept likewise, as [`Error::IndexOutOfRange`](crate::Error::IndexOutOfRange).
+//! * **Order.** Operations take effect in the order of the calls of one thread; a result may be handed to another thread.
+//! * **Randomness** depends on the [`Draw`] alone: the same bits on every backend.
+//! * **NaN** matters by definition in maximum, minimum, relu, arg-reduce, compare and isnan; elsewhere it propagates
+//!   where the device's arithmetic does.
+
+use crate::dtype::{DType, HostData, HostSlice};
+use crate::error::Result;
+use crate::layout::Layout;
+use crate::ops::composed;
+use crate::ops::conv::Conv2dOptions;
+use crate::ops::pool::Pool2dOptions;
+use crate::random::{DeviceRng, Draw};
+use crate::tensor::Tensor;
+use std::fmt;
+
+pub use crate::ops::binary::BinaryOp;
+pub use crate::ops::compare::CompareOp;
+pub use crate::ops::random::RandomOp;
+pub use crate::ops::reduce::{ArgReduceOp, ReduceOp};
+pub use crate::ops::unary::UnaryOp;
+
+/// Borrowed storage seen through a layout.
+pub struct View<'a, S> {
+    /// All of the buffer.
+    pub storage: &'a S,
+    /// Which elements, in which order.
+    pub layout: &'a Layout,
+    /// Their type.
+    pub dtype: DType,
+}
+
+// By hand: derive would ask for `S: Copy`.
+impl<S> Clone for View<'_, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<S> Copy for View<'_, S> {}
+
+/// A [`View`] of a backend's storage.
+pub type ViewOf<'a, B> = View<'a, <B as Backend>::Storage>;
+
+/// Bytes that a device holds.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct MemoryStats {
+    /// Bytes held by tensors now.
+    pub live: u64,
+    /// Bytes held by tensors and by the device's cache of freed buffers.
+    pub reserved: u64,
+    /// The largest `live` since the start or since [`Backend::reset_peak_memory`].
+    pub peak: u64,
+}
+
+/// A device, and how to compute on it. See the [module documentation](self) for the laws.
+pub trait Backend: Clone + PartialEq + fmt::Debug + Send + Sync + 'static {
+    /// A buffer of elements of one dtype.
+    type Storage: Send + Sync + 'static;
+
+    // ---- the device ----
+
+    /// Whether tensors of this dtype can live here.
+    fn supports(&self, dtype: DType) -> bool;
+
+    /// The device's random state. Core draws from it; a backend only keeps it.
+    fn rng(&self) -> &DeviceRng;
+
+    /// Bytes in use.
+    fn memory(&self) -> MemoryStats;
+
+    /// Sets the peak of [`memory`](Backend::memory) to what is live now.
+    fn reset_peak_memory(&self);
+
+    /// Waits for all work, then reports the first failure since the last report.
+    fn synchronize(&self) -> Result<()>;
+
+    // ---- making and moving data ----
+
+    /// A buffer of `len` elements, all `value` (converted as by [`cast`](Backend::cast)).
+    fn full(&self, dtype: DType, len: usize, value: f64) -> Result<Self::Storage>;
+
+    /// A buffer with the host's data.
+    fn upload(&self, data: HostSlice<'_>) -> Result<Self::Storage>;
+
+    /// The view's elements, in the order of its shape; reports failures as [`synchronize`](Backend::synchronize) does.
+    fn download(&self, x: ViewOf<'_, Self>) -> Result<HostData>;
+
+    /// The view's elements in a buffer of their own.
+    fn copy(&self, x: ViewOf<'_, Self>) -> Self::Storage;
+
+    /// Writes `x` into the part of `to` that `at` shows; one dtype, one shape.
+    fn write(&self, to: &mut Self::Storage, at: &Layout, x: ViewOf<'_, Self>);
+
+    /// Sets the part of `to` that `at` shows to `value`.
+    fn fill(&self, to: &mut Self::Storage, at: &Layout, dtype: DType, value: f64);
+
+    /// Converts. Float to float rounds to nearest; float to integer truncates towards zero and saturates, NaN becomes 0;
+    /// to bool is "not equal to 0" (NaN is true); bool becomes 0 or 1.
+    fn cast(&self, x: ViewOf<'_, Self>, to: DType) -> Self::Storage;
+
+    // ---- element by element ----
+
+    /// `op(x)`, of x's dtype.
+    fn unary(&self, op: UnaryOp, x: ViewOf<'_, Self>) -> Self::Storage;
+
+    /// `op(a, b)`, of their dtype.
+    fn binary(&self, op: BinaryOp, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Self::Storage;
+
+    /// `op(a, b)` as bool.
+    fn compare(&self, op: CompareOp, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Self::Storage;
+
+    /// `op(a, b)` as bool, against a number.
+    fn compare_scalar(&self, op: CompareOp, a: ViewOf<'_, Self>, b: f64) -> Self::Storage;
+
+    /// `condition ? a : b`; the condition is bool, a and b have one dtype.
+    fn where_cond(&self, condition: ViewOf<'_, Self>, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Self::Storage;
+
+    /// `x = op(x)` in place; `x` is whole and row-major of the layout's shape.
+    fn unary_mut(&self, op: UnaryOp, x: &mut Self::Storage, layout: &Layout, dtype: DType) {
+        *x = self.unary(op, View { storage: x, layout, dtype });
+    }
+
+    /// `a = op(a, b)` in place; `a` is whole and row-major of the layout's shape, `b` has that shape.
+    fn binary_mut(&self, op: BinaryOp, a: &mut Self::Storage, layout: &Layout, b: ViewOf<'_, Self>) {
+        *a = self.binary(op, View { storage: a, layout, dtype: b.dtype }, b);
+    }
+
+    // ---- over dimensions ----
+
+    /// Reduces over `dims` (sorted, no repeats, maybe none), keeping them as size 1. Over nothing: 0 for a sum, 1 for a
+    /// product, NaN for a mean; core refuses the maximum and minimum of nothing.
+    fn reduce(&self, op: ReduceOp, x: ViewOf<'_, Self>, dims: &[usize]) -> Self::Storage;
+
+    /// The index (I32) of the first extreme element along `dim`, keeping it as size 1; the first NaN wins over all.
+    fn arg_reduce(&self, op: ArgReduceOp, x: ViewOf<'_, Self>, dim: usize) -> Self::Storage;
+
+    /// `[.., m, k] x [.., k, n] -> [.., m, n]`; equal rank of at least 2, batch dimensions equal (stride 0 where they
+    /// broadcast).
+    fn matmul(&self, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Self::Storage;
+
+    /// `out[i.., k, j..] = x[i.., index[i.., k, j..], j..]` with k at `dim`; the result has the index's shape, which
+    /// equals x's but for `dim`.
+    fn gather(&self, x: ViewOf<'_, Self>, dim: usize, index: ViewOf<'_, Self>) -> Self::Storage;
+
+    /// `to[i.., index[i.., k, j..], j..] += x[i.., k, j..]`; `to` is whole and row-major of the layout's shape; x and the
+    /// index have one shape, which equals `to`'s but for `dim`. The sum's order may vary, and with it rounding.
+    fn scatter_add(
+        &self,
+        to: &mut Self::Storage,
+        layout: &Layout,
+        dim: usize,
+        index: ViewOf<'_, Self>,
+        x: ViewOf<'_, Self>,
+    );
+
+    /// `len` random elements of one draw; element i takes word `i % 4` of Philox block `i / 4`.
+    fn random(&self, op: RandomOp, dtype: DType, len: usize, draw: Draw) -> Self::Storage;
+
+    // ---- fused: off the tape both ways, each with a default ----
+
+    /// The gradient of `op`, given its output's: `g * op'`. `saved` is the input or the output, as
+    /// [`UnaryOp::saves`] says.
+    fn unary_grad(&self, op: UnaryOp, saved: &Tensor<Self>, g: &Tensor<Self>) -> Tensor<Self> {
+        composed::unary_grad(op, saved, g)
+    }
+
+    /// `x wᵀ + b`: x `[.., k]`, w `[n, k]`, b `[n]`.
+    fn linear(&self, x: &Tensor<Self>, w: &Tensor<Self>, bias: Option<&Tensor<Self>>) -> Tensor<Self> {
+        composed::linear(x, w, bias)
+    }
+
+    /// Cross-correlation: x `[n, ci, h, w]`, w `[co, ci / groups, kh, kw]`, b `[co]` -> `[n, co, oh, ow]`.
+    fn conv2d(
+        &self,
+        x: &Tensor<Self>,
+        w: &Tensor<Self>,
+        bias: Option<&Tensor<Self>>,
+        options: &Conv2dOptions,
+    ) -> Tensor<Self> {
+        composed::conv2d(x, w, bias, options)
+    }
+
+    /// The gradient of [`conv2d`](Backend::conv2d) in x, whose height and width are `size`.
+    fn conv2d_grad_input(
+        &self,
+        g: &Tensor<Self>,
+        w: &Tensor<Self>,
+        size: [usize; 2],
+        options: &Conv2dOptions,
+    ) -> Tensor<Self> {
+        composed::conv2d_grad_input(g, w, size, options)
+    }
+
+    /// The gradient of [`conv2d`](Backend::conv2d) in w, whose height and width are `kernel`.
+    fn conv2d_grad_weight(
+        &self,
+        x: &Tensor<Self>,
+        g: &Tensor<Self>,
+        kernel: [usize; 2],
+        options: &Conv2dOptions,
+    ) -> Tensor<Self> {
+        composed::conv2d_grad_weight(x, g, kernel, options)
+    }
+
+    /// The maximum of each window, `[n, c, oh, ow]`, and where it lies (I32, flat in the h x w plane; the first on ties).
+    fn max_pool2d(&self, x: &Tensor<Self>, options: &Pool2dOptions) -> (Tensor<Self>, Tensor<Self>) {
+        composed::max_pool2d(x, options)
+    }
+
+    /// The gradient of [`max_pool2d`](Backend::max_pool2d): g summed at its indices, in planes of `size`.
+    fn max_pool2d_grad(
+        &self,
+        g: &Tensor<Self>,
+        indices: &Tensor<Self>,
+        size: [usize; 2],
+        options: &Pool2dOptions,
+    ) -> Tensor<Self> {
+        let _ = options;
+        composed::max_pool2d_grad(g, indices, size)
+    }
+
+    /// The mean of each window, `[n, c, oh, ow]`.
+    fn avg_pool2d(&self, x: &Tensor<Self>, options: &Pool2dOptions) -> Tensor<Self> {
+        composed::avg_pool2d(x, options)
+    }
+
+    /// The gradient of [`avg_pool2d`](Backend::avg_pool2d), in planes of `size`.
+    fn avg_pool2d_grad(&self, g: &Tensor<Self>, size: [usize; 2], options: &Pool2dOptions) -> Tensor<Self> {
+        composed::avg_pool2d_grad(g, size, options)
+    }
+
+    /// `exp(x) / sum(exp(x))` along `dim`, safe from overflow.
+    fn softmax(&self, x: &Tensor<Self>, dim: usize) -> Tensor<Self> {
+        composed::softmax(x, dim)
+    }
+
+    /// The gradient of [`softmax`](Backend::softmax) from its output y: `y (g - sum(g y))`.
+    fn softmax_grad(&self, y: &Tensor<Self>, g: &Tensor<Self>, dim: usize) -> Tensor<Self> {
+        composed::softmax_grad(y, g, dim)
+    }
+
+    /// `x - log(sum(exp(x)))` along `dim`, safe from overflow.
+    fn log_softmax(&self, x: &Tensor<Self>, dim: usize) -> Tensor<Self> {
+        composed::log_softmax(x, dim)
+    }
+
+    /// The gradient of [`log_softmax`](Backend::log_softmax) from its output y: `g - exp(y) sum(g)`.
+    fn log_softmax_grad(&self, y: &Tensor<Self>, g: &Tensor<Self>, dim: usize) -> Tensor<Self> {
+        composed::log_softmax_grad(y, g, dim)
+    }
+
+    /// The mean over n rows of `logsumexp(logits) - logits[target]`, and the `logsumexp` of each row (`[n]`), which the
+    /// gradient needs. Logits `[n, c]`, target `[n]` of I32. A target outside `0..c` is an index error, and its row
+    /// counts as 0.
+    fn cross_entropy(&self, logits: &Tensor<Self>, target: &Tensor<Self>) -> (Tensor<Self>, Tensor<Self>) {
+        composed::cross_entropy(logits, target)
+    }
+
+    /// The gradient of [`cross_entropy`](Backend::cross_entropy): `(softmax(logits) - onehot(target)) g / n`, and 0 in the
+    /// row of a target outside `0..c`.
+    fn cross_entropy_grad(
+        &self,
+        g: &Tensor<Self>,
+        logits: &Tensor<Self>,
+        target: &Tensor<Self>,
+        logsumexp: &Tensor<Self>,
+    ) -> Tensor<Self> {
+        composed::cross_entropy_grad(g, logits, target, logsumexp)
+    }
+
+    /// `x / (1 - p)` where the draw's 32 bits are at least `p 2^32`, else 0; the same call on a gradient is its gradient.
+    fn dropout(&self, x: &Tensor<Self>, p: f64, draw: Draw) -> Tensor<Self> {
+        composed::dropout(x, p, draw)
+    }
+
+    /// One step of gradient descent over many parameters; see [`SgdConfig`]. `scalars` is `[lr, t]`: t counts finished
+    /// steps, and the call leaves it one larger.
+    fn sgd_step(&self, slots: &mut [StepSlot<'_, Self>], scalars: &mut Self::Storage, config: &SgdConfig) {
+        composed::sgd_step(self, slots, scalars, config)
+    }
+
+    /// One step of Adam over many parameters; see [`AdamConfig`]. `scalars` as for [`sgd_step`](Backend::sgd_step).
+    fn adam_step(&self, slots: &mut [StepSlot<'_, Self>], scalars: &mut Self::Storage, config: &AdamConfig) {
+        composed::adam_step(self, slots, scalars, config)
+    }
+}
+
+/// One parameter of an optimizer's step. All storages are whole, row-major and of one float dtype.
+pub struct StepSlot<'a, B: Backend> {
+    /// The value; overwritten.
+    pub param: &'a mut B::Storage,
+    /// The optimizer's memory of it; overwritten. SGD with momentum has one, Adam two (first and second moment).
+    pub state: Vec<&'a mut B::Storage>,
+    /// Its gradient.
+    pub grad: ViewOf<'a, B>,
+    /// Steps of the optimizer in which this parameter had no gradient: its own count is `t - missed`.
+    pub missed: u64,
+    /// Whether `state` is new, still all zeros.
+    pub fresh: bool,
+}
+
+/// What [`Backend::sgd_step`] computes, as PyTorch's `SGD` does:
+/// `g += weight_decay p`; `v = momentum v + (1 - dampening) g` (a fresh v is g); then `p -= lr v`, with Nesterov
+/// `p -= lr (g + momentum v)`. Without momentum there is no v and `p -= lr g`.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct SgdConfig {
+    /// The share of the velocity that is kept.
+    pub momentum: f64,
+    /// The share of the gradient that does not enter the velocity.
+    pub dampening: f64,
+    /// The L2 penalty's factor.
+    pub weight_decay: f64,
+    /// Whether the step looks ahead.
+    pub nesterov: bool,
+}
+
+/// What [`Backend::adam_step`] computes, as PyTorch's `Adam` and `AdamW` do, at a parameter's step number t >= 1:
+/// `g += weight_decay p` (Adam) or `p *= 1 - lr weight_decay` (decoupled: AdamW);
+/// `m = beta1 m + (1 - beta1) g`; `v = beta2 v + (1 - beta2) g²`;
+/// `p -= lr / (1 - beta1^t) m / (sqrt(v) / sqrt(1 - beta2^t) + eps)`.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct AdamConfig {
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub eps: f64,
+    /// The penalty's factor.
+    pub weight_decay: f64,
+    /// Whether the penalty bypasses the moments (AdamW).
+    pub decoupled: bool,
+}

@@ -1,0 +1,161 @@
+//! Printing tensors as PyTorch does: aligned numbers, four decimals, large tensors shown by their edges.
+
+use crate::backend::Backend;
+use crate::dtype::{DType, HostData};
+use crate::tensor::Tensor;
+use std::fmt;
+
+/// Tensors of more elements show [`EDGE`] entries at both ends of each dimension.
+const SUMMARIZE_ABOVE: usize = 1000;
+const EDGE: usize = 3;
+const LINE_WIDTH: usize = 80;
+
+impl<B: Backend> fmt::Debug for Tensor<B> {
+    /// Shape, dtype and device; reads no data.
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let tape = if self.is_tracked() { ", tracked" } else { "" };
+        write!(f, "Tensor({:?}, {}, {:?}{tape})", self.shape(), self.dtype(), self.device())
+    }
+}
+
+impl<B: Backend> fmt::Display for Tensor<B> {
+    /// The elements; `{:.2}` sets the decimals (default 4). Reads the data from the device.
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let dtype = match self.dtype() {
+            DType::F64 => ", dtype=float64",
+            _ => "",
+        };
+        if self.numel() == 0 {
+            return write!(f, "tensor([], shape={:?}{dtype})", self.shape());
+        }
+        let summarize = self.numel() > SUMMARIZE_ABOVE;
+        let cells = match self.edges(summarize) {
+            Ok(cells) => format_cells(cells, f.precision().unwrap_or(4)),
+            Err(error) => return write!(f, "tensor(unreadable: {error}, shape={:?}{dtype})", self.shape()),
+        };
+        let width = cells.iter().map(String::len).max().unwrap_or(0);
+        let mut text = String::from("tensor(");
+        let shape: Vec<Dim> = self.shape().iter().map(|&n| Dim::new(n, summarize)).collect();
+        nest(&mut text, &shape, &mut cells.iter(), width, "tensor(".len());
+        f.write_str(&text)?;
+        write!(f, "{dtype})")
+    }
+}
+
+/// A dimension as shown: how many entries, and after how many comes the "...".
+struct Dim {
+    shown: usize,
+    gap: Option<usize>,
+}
+
+impl Dim {
+    fn new(size: usize, summarize: bool) -> Self {
+        if summarize && size > 2 * EDGE {
+            Dim { shown: 2 * EDGE, gap: Some(EDGE) }
+        } else {
+            Dim { shown: size, gap: None }
+        }
+    }
+}
+
+impl<B: Backend> Tensor<B> {
+    /// The elements that are shown, read without the rest.
+    fn edges(&self, summarize: bool) -> crate::Result<HostData> {
+        let mut shown = self.detach();
+        if summarize {
+            for d in 0..self.rank() {
+                let size = shown.shape()[d];
+                if size > 2 * EDGE {
+                    let ends = [shown.narrow(d as isize, 0, EDGE), shown.narrow(d as isize, size - EDGE, EDGE)];
+                    shown = Tensor::cat(&ends, d as isize);
+                }
+            }
+        }
+        self.device().download(shown.view())
+    }
+}
+
+fn format_cells(data: HostData, precision: usize) -> Vec<String> {
+    match data {
+        HostData::I32(v) => v.iter().map(i32::to_string).collect(),
+        HostData::Bool(v) => v.iter().map(bool::to_string).collect(),
+        HostData::F32(v) => format_floats(&v.iter().map(|&x| x as f64).collect::<Vec<_>>(), precision),
+        HostData::F64(v) => format_floats(&v, precision),
+    }
+}
+
+/// One form for all: whole numbers as `3.`, a range too wide for decimals as `1.0000e+08`, else fixed decimals.
+fn format_floats(values: &[f64], precision: usize) -> Vec<String> {
+    let finite = || values.iter().copied().filter(|x| x.is_finite() && *x != 0.0).map(f64::abs);
+    let (least, most) = (finite().fold(f64::INFINITY, f64::min), finite().fold(0.0, f64::max));
+    let whole = values.iter().all(|x| !x.is_finite() || x.fract() == 0.0);
+    let scientific = if whole { most > 1e8 } else { most > 1e8 || least < 1e-4 || most / least > 1e3 && most > 1e5 };
+    let form = |x: f64| match x {
+        x if x.is_nan() => "nan".to_string(),
+        x if x.is_infinite() => if x > 0.0 { "inf" } else { "-inf" }.to_string(),
+        x if scientific => exponent(x, precision),
+        x if whole => format!("{x:.0}."),
+        x => format!("{x:.precision$}"),
+    };
+    values.iter().map(|&x| form(x)).collect()
+}
+
+/// `1.5000e-05`: Rust writes `1.5000e-5`.
+fn exponent(x: f64, precision: usize) -> String {
+    let text = format!("{x:.precision$e}");
+    match text.split_once('e') {
+        Some((mantissa, exponent)) => {
+            let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |digits| ('-', digits));
+            format!("{mantissa}e{sign}{digits:0>2}")
+        }
+        None => text,
+    }
+}
+
+/// Writes one level of brackets and goes down; cells come in row-major order.
+fn nest<'a>(
+    text: &mut String,
+    dims: &[Dim],
+    cells: &mut impl Iterator<Item = &'a String>,
+    width: usize,
+    indent: usize,
+) {
+    let Some((dim, inner)) = dims.split_first() else {
+        let cell = cells.next().map_or("", String::as_str);
+        text.push_str(&format!("{cell:>width$}"));
+        return;
+    };
+    text.push('[');
+    let per_line = ((LINE_WIDTH.saturating_sub(indent)) / (width + 2)).max(1);
+    let separator = if inner.is_empty() {
+        String::from(", ")
+    } else {
+        format!(",{}{}", "\n".repeat(inner.len()), " ".repeat(indent + 1))
+    };
+    let wrap = format!(",\n{}", " ".repeat(indent + 1));
+    for i in 0..dim.shown {
+        if i > 0 {
+            text.push_str(if inner.is_empty() && i % per_line == 0 { &wrap } else { &separator });
+        }
+        if dim.gap == Some(i) {
+            text.push_str("...");
+            text.push_str(&separator);
+        }
+        nest(text, inner, cells, width, indent + 1);
+    }
+    text.push(']');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{exponent, format_floats};
+
+    #[test]
+    fn numbers_take_the_form_that_fits_all() {
+        assert_eq!(format_floats(&[1.0, -2.0, 0.0], 4), ["1.", "-2.", "0."]);
+        assert_eq!(format_floats(&[1.5, -2.0], 4), ["1.5000", "-2.0000"]);
+        assert_eq!(format_floats(&[1e-5, 1.0], 4), ["1.0000e-05", "1.0000e+00"]);
+        assert_eq!(format_floats(&[f64::NAN, f64::NEG_INFINITY, 2.0], 4), ["nan", "-inf", "2."]);
+        assert_eq!(exponent(-1.25e12, 2), "-1.25e+12");
+    }
+}

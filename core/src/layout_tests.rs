@@ -1,0 +1,112 @@
+//! Layout arithmetic against the definition: element `[i..]` lies at `offset + sum of i * stride`.
+
+use super::*;
+use crate::index::resolve_reshape;
+
+/// All positions, by the definition.
+fn positions(layout: &Layout) -> Vec<usize> {
+    let mut all = vec![layout.offset()];
+    for (&size, &stride) in layout.shape().iter().zip(layout.strides()) {
+        all = all.iter().flat_map(|&at| (0..size).map(move |i| at + i * stride)).collect();
+    }
+    if layout.numel() == 0 { Vec::new() } else { all }
+}
+
+#[test]
+fn positions_enumerate_in_row_major_order() {
+    for layout in [
+        Layout::contiguous([2, 3, 4]),
+        Layout::contiguous([2, 3, 4]).permute(&[2, 0, 1]),
+        Layout::contiguous([3, 1]).expand(Shape::from([2, 3, 4])),
+        Layout::contiguous([]),
+        Layout::contiguous([2, 0, 3]),
+        Layout::new([2, 2], &[1, 1], 5),
+    ] {
+        assert_eq!(layout.positions().collect::<Vec<_>>(), positions(&layout), "{layout:?}");
+        assert_eq!(layout.positions().len(), layout.numel());
+        assert_eq!(layout.end(), positions(&layout).iter().max().map_or(0, |&at| at + 1), "{layout:?}");
+    }
+}
+
+#[test]
+fn contiguity_ignores_dimensions_of_size_one() {
+    assert!(Layout::contiguous([2, 1, 3]).transpose(0, 1).is_contiguous());
+    assert!(Layout::new([3, 1], &[1, 77], 4).is_contiguous());
+    assert!(!Layout::contiguous([2, 3]).transpose(0, 1).is_contiguous());
+    assert!(!Layout::contiguous([1]).expand(Shape::from([3])).is_contiguous());
+    assert!(Layout::new([0, 3], &[7, 7], 0).is_contiguous());
+}
+
+#[test]
+fn slices_pick_what_the_axes_say() {
+    let layout = Layout::contiguous([4, 5]);
+    let pick = |axes: &[Axis]| layout.slice(axes).map(|l| positions(&l));
+    assert_eq!(pick(&[Axis::Index(1)]), Ok(vec![5, 6, 7, 8, 9]));
+    assert_eq!(pick(&[Axis::Range(0, None), Axis::Index(-1)]), Ok(vec![4, 9, 14, 19]));
+    assert_eq!(pick(&[Axis::Range(-2, None), Axis::Range(1, Some(-2))]), Ok(vec![11, 12, 16, 17]));
+    assert_eq!(pick(&[Axis::Range(4, None)]), Ok(vec![]));
+    for bad in [Axis::Index(4), Axis::Index(-5), Axis::Range(3, Some(2)), Axis::Range(0, Some(6))] {
+        assert!(pick(&[bad]).is_err(), "{bad}");
+    }
+    assert!(pick(&[Axis::Index(0), Axis::Index(0), Axis::Index(0)]).is_err());
+}
+
+#[test]
+fn reshape_is_a_view_exactly_when_the_order_allows_it() {
+    let cases: [(Layout, &[usize], bool); 9] = [
+        (Layout::contiguous([2, 3, 4]), &[6, 4], true),
+        (Layout::contiguous([2, 3, 4]), &[4, 6], true),
+        (Layout::contiguous([2, 3, 4]).transpose(0, 1), &[3, 2, 2, 2], true),
+        (Layout::contiguous([2, 3, 4]).transpose(0, 1), &[6, 4], false),
+        (Layout::contiguous([2, 3, 4]).transpose(1, 2), &[2, 12], false),
+        (Layout::contiguous([4, 6]).narrow(1, 1, 4), &[4, 2, 2], true),
+        (Layout::contiguous([4, 6]).narrow(1, 1, 4), &[16], false),
+        (Layout::contiguous([3, 1]).expand(Shape::from([3, 4])), &[3, 2, 1, 2], true),
+        (Layout::contiguous([1, 5, 1]), &[5], true),
+    ];
+    for (layout, to, view) in cases {
+        let to = Shape::new(to);
+        let reshaped = layout.reshape(to);
+        assert_eq!(reshaped.is_some(), view, "{layout:?} to {to:?}");
+        if let Some(reshaped) = reshaped {
+            assert_eq!(positions(&reshaped), positions(&layout), "{layout:?} to {to:?}");
+        }
+    }
+}
+
+#[test]
+fn reshape_sizes_resolve_or_say_why() {
+    let from = Shape::from([2, 6]);
+    assert_eq!(resolve_reshape(from, &[3, -1]), Ok(Shape::from([3, 4])));
+    assert_eq!(resolve_reshape(from, &[-1]), Ok(Shape::from([12])));
+    for bad in [&[5, -1][..], &[-1, -1], &[13], &[-2, 6], &[0, -1], &[isize::MAX, 4]] {
+        assert!(resolve_reshape(from, bad).is_err(), "{bad:?}");
+    }
+    assert_eq!(resolve_reshape(Shape::from([0, 3]), &[3, -1]), Ok(Shape::from([3, 0])));
+}
+
+#[test]
+fn merging_keeps_every_operand_in_step() {
+    let shape = Shape::from([2, 3, 4, 5]);
+    let operands = [
+        Layout::contiguous(shape),
+        Layout::contiguous([4, 5]).expand(shape),
+        Layout::contiguous([2, 1, 1, 1]).expand(shape),
+    ];
+    let merged = Layout::merge(operands);
+    assert_eq!(merged[0].shape(), &Shape::from([2, 3, 20])); // 3 joins neither: the row repeats over it
+    for (before, after) in operands.iter().zip(&merged) {
+        assert_eq!(positions(before), positions(after));
+    }
+    let [whole] = Layout::merge([Layout::contiguous([2, 1, 3])]);
+    assert_eq!(whole.shape(), &Shape::from([6]));
+    let [scalar] = Layout::merge([Layout::contiguous([1, 1])]);
+    assert_eq!((scalar.shape().len(), scalar.numel()), (0, 1));
+}
+
+#[test]
+fn windows_show_every_window() {
+    // 1 x 4 image, kernel 2, stride 1, dilation 2: windows (0, 2) and (1, 3).
+    let windows = Layout::contiguous([1, 4]).windows([1, 2], [1, 2], [1, 1], [1, 2]);
+    assert_eq!(positions(&windows), [0, 2, 1, 3]);
+}

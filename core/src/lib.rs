@@ -1,0 +1,37 @@
+//! The heart of minitorch: [`Tensor`], generic over a [`Backend`] chosen at compile time; the contract a backend fulfils;
+//! and automatic differentiation, written once for scalars and tensors.
+//!
+//! Core knows no backend, has no threads and no `unsafe`, and computes no tensor element on the host (random
+//! initialisation excepted, so that every backend starts from the same numbers).
+
+#![forbid(unsafe_code)]
+
+pub mod autodiff;
+pub mod backend;
+mod create;
+mod display;
+mod dtype;
+mod error;
+mod gradcheck;
+mod index;
+mod layout;
+pub mod ops;
+pub mod random;
+mod scalar;
+mod shape;
+mod tensor;
+
+pub use autodiff::{Gradients, no_grad, recording};
+pub use backend::Backend;
+pub use create::Literal;
+pub use dtype::{DType, Element, HostData, HostSlice};
+pub use error::{Error, Result};
+pub use gradcheck::{GradCheck, gradcheck};
+pub use index::{Axis, AxisIndex, DimSet, Dims, Int, ReshapeArg, SliceArg};
+pub use layout::{Layout, Positions};
+pub use ops::binary::{Operand, Rhs};
+pub use ops::conv::{Conv1dOptions, Conv2dOptions, ConvOptions, PerDim};
+pub use ops::pool::{Pool1dOptions, Pool2dOptions, PoolOptions};
+pub use scalar::Scalar;
+pub use shape::{MAX_RANK, Shape};
+pub use tensor::{Placement, Tensor};

@@ -1,0 +1,264 @@
+//! Element-wise functions of two tensors, their gradients, and Rust's operators.
+
+use crate::autodiff::{parents, record};
+use crate::backend::{Backend, View};
+use crate::dtype::DType;
+use crate::ops::unary::{UnaryOp, unary};
+use crate::tensor::Tensor;
+use std::fmt;
+use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Not, Sub, SubAssign};
+
+/// A function of two elements of one dtype.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BinaryOp {
+    /// `a + b`; I32 wraps.
+    Add,
+    /// `a - b`; I32 wraps.
+    Sub,
+    /// `a b`; I32 wraps.
+    Mul,
+    /// `a / b`; floats only.
+    Div,
+    /// `a^b` as C's `pow`; floats only.
+    Pow,
+    /// The larger; NaN if either is NaN. On bool: or.
+    Maximum,
+    /// The smaller; NaN if either is NaN. On bool: and.
+    Minimum,
+}
+
+impl BinaryOp {
+    /// Whether the op is defined for elements of this type.
+    pub fn accepts(self, dtype: DType) -> bool {
+        use BinaryOp::*;
+        match dtype {
+            DType::F32 | DType::F64 => true,
+            DType::I32 => !matches!(self, Div | Pow),
+            DType::Bool => matches!(self, Maximum | Minimum),
+        }
+    }
+
+    fn commutes(self) -> bool {
+        !matches!(self, BinaryOp::Sub | BinaryOp::Div | BinaryOp::Pow)
+    }
+}
+
+impl fmt::Display for BinaryOp {
+    /// The method's name.
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&format!("{self:?}").to_lowercase())
+    }
+}
+
+/// The one road of all binary ops; `&mut` as for [`unary`]: an owned operand may be overwritten in place.
+#[track_caller]
+pub(crate) fn binary<B: Backend>(op: BinaryOp, a: &mut Tensor<B>, b: &mut Tensor<B>) -> Tensor<B> {
+    let (sa, sb, dtype) = (*a.shape(), *b.shape(), a.dtype());
+    let Some(shape) = sa.broadcast(&sb) else { panic!("{op}: the shapes {sa:?} and {sb:?} do not broadcast") };
+    a.check_same(op, b);
+    assert!(op.accepts(dtype), "{op}: not defined for {dtype}; cast the tensors first");
+    let parents = parents([&*a, &*b]);
+    // What the rule needs is cloned before the storages are offered for reuse, so that "nobody else holds it" includes
+    // the tape.
+    let wants = parents.as_ref().map_or([false; 2], |p| p.each_ref().map(Option::is_some));
+    use BinaryOp::*;
+    let [keep_a, keep_b] = match op {
+        Add | Sub => [false; 2],
+        Mul => [wants[1], wants[0]],
+        Div => [wants[1], wants[0] || wants[1]],
+        Pow | Maximum | Minimum => [wants[0] || wants[1]; 2],
+    };
+    let (saved_a, saved_b) = (keep_a.then(|| a.clone()), keep_b.then(|| b.clone()));
+    let out = if sa == shape && a.is_unique() {
+        a.zip_storage(b, |device, storage, layout, other| device.binary_mut(op, storage, layout, other))
+    } else if op.commutes() && sb == shape && b.is_unique() {
+        b.zip_storage(a, |device, storage, layout, other| device.binary_mut(op, storage, layout, other))
+    } else {
+        let [la, lb] = crate::Layout::merge([a.layout().expand(shape), b.layout().expand(shape)]);
+        let (va, vb) = (a.view(), b.view());
+        let storage = a.device().binary(op, View { layout: &la, ..va }, View { layout: &lb, ..vb });
+        Tensor::from_storage(a.device(), storage, dtype, shape)
+    };
+    let Some(parents) = parents else { return out }; // before the closure is built: it is large
+    record(out, parents, move |g, wants| {
+        let [ga, gb] = grad(op, saved_a.as_ref(), saved_b.as_ref(), g, wants);
+        [ga.map(|g| g.sum_to_shape(sa)), gb.map(|g| g.sum_to_shape(sb))]
+    })
+}
+
+/// The gradients in a and b, of the broadcast shape.
+fn grad<B: Backend>(
+    op: BinaryOp,
+    a: Option<&Tensor<B>>,
+    b: Option<&Tensor<B>>,
+    g: &Tensor<B>,
+    wants: [bool; 2],
+) -> [Option<Tensor<B>>; 2] {
+    use BinaryOp::*;
+    match (op, a, b) {
+        (Add, ..) => [wants[0].then(|| g.clone()), wants[1].then(|| g.clone())],
+        (Sub, ..) => [wants[0].then(|| g.clone()), wants[1].then(|| -g)],
+        (Mul, a, b) => [b.filter(|_| wants[0]).map(|b| g * b), a.filter(|_| wants[1]).map(|a| g * a)],
+        (Div, a, Some(b)) => [wants[0].then(|| g / b), a.filter(|_| wants[1]).map(|a| -(g * a / b.square()))],
+        // b a^(b-1), and a^b log a, which is 0 where a is 0 and b is not negative.
+        (Pow, Some(a), Some(b)) => [
+            wants[0].then(|| (g * (b * a.pow(&(b - 1.0)))).masked_fill(&b.eq(0.0), 0.0)),
+            wants[1].then(|| {
+                let zero = a.eq(0.0).logical_and(&b.ge(0.0));
+                (g * (a.pow(b) * a.masked_fill(&a.eq(0.0), 1.0).log())).masked_fill(&zero, 0.0)
+            }),
+        ],
+        // The winner takes the gradient; a tie is shared, so that both halves sum to g.
+        (Maximum | Minimum, Some(a), Some(b)) => {
+            let wins = if op == Maximum { a.gt(b) } else { a.lt(b) };
+            let share = wins.cast(g.dtype()) + a.eq(b).cast(g.dtype()) * 0.5;
+            [wants[0].then(|| g * &share), wants[1].then(|| g * (1.0 - &share))]
+        }
+        _ => unreachable!("{op}: the rule saved what its gradient needs"),
+    }
+}
+
+impl<B: Backend> Tensor<B> {
+    /// `self^exponent`, element by element with broadcasting, as C's `pow` defines it. PyTorch: `pow`.
+    #[track_caller]
+    pub fn pow(&self, exponent: &Self) -> Self {
+        binary(BinaryOp::Pow, &mut self.clone(), &mut exponent.clone())
+    }
+
+    /// The larger of each pair, with broadcasting; NaN if either is NaN. On ties the gradient is halved.
+    /// PyTorch: `maximum`.
+    #[track_caller]
+    pub fn maximum(&self, other: &Self) -> Self {
+        binary(BinaryOp::Maximum, &mut self.clone(), &mut other.clone())
+    }
+
+    /// The smaller of each pair, with broadcasting; NaN if either is NaN. On ties the gradient is halved.
+    /// PyTorch: `minimum`.
+    #[track_caller]
+    pub fn minimum(&self, other: &Self) -> Self {
+        binary(BinaryOp::Minimum, &mut self.clone(), &mut other.clone())
+    }
+
+    /// And, with broadcasting. Bool only. PyTorch: `logical_and`.
+    #[track_caller]
+    pub fn logical_and(&self, other: &Self) -> Self {
+        assert!(self.dtype() == DType::Bool, "logical_and: wants bool, not {}", self.dtype());
+        self.minimum(other)
+    }
+
+    /// Or, with broadcasting. Bool only. PyTorch: `logical_or`.
+    #[track_caller]
+    pub fn logical_or(&self, other: &Self) -> Self {
+        assert!(self.dtype() == DType::Bool, "logical_or: wants bool, not {}", self.dtype());
+        self.maximum(other)
+    }
+}
+
+/// What may stand on the right of an operator beside a tensor: a tensor, a reference to one, a parameter, or a number.
+///
+/// One generic impl per operator keeps the output type known at once, so that `(x * 2.0).relu()`, `x * 2` and
+/// `x * lr` with an f32 all infer; separate impls for `f64` and `f32` would not.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be combined with a tensor",
+    note = "use a Tensor, &Tensor, &Param, f64, f32 or i32"
+)]
+pub trait Operand<B: Backend> {
+    /// The value.
+    fn operand(self) -> Rhs<B>;
+}
+
+/// The right-hand side of an operator.
+pub enum Rhs<B: Backend> {
+    /// A tensor; overwritten in place if nobody else holds it.
+    Tensor(Tensor<B>),
+    /// A number; takes the tensor's dtype.
+    Scalar(f64),
+}
+
+impl<B: Backend> Operand<B> for Tensor<B> {
+    fn operand(self) -> Rhs<B> {
+        Rhs::Tensor(self)
+    }
+}
+impl<B: Backend> Operand<B> for &Tensor<B> {
+    fn operand(self) -> Rhs<B> {
+        Rhs::Tensor(self.clone())
+    }
+}
+macro_rules! scalars {
+    ($($type:ty),*) => { $(impl<B: Backend> Operand<B> for $type {
+        fn operand(self) -> Rhs<B> {
+            Rhs::Scalar(self as f64)
+        }
+    })* };
+}
+scalars!(f64, f32, i32);
+
+macro_rules! operator {
+    ($Op:ident $op:ident $Assign:ident $assign:ident, $scalar_right:expr, $scalar_left:expr) => {
+        impl<B: Backend, R: Operand<B>> $Op<R> for Tensor<B> {
+            type Output = Tensor<B>;
+            #[track_caller]
+            fn $op(mut self, rhs: R) -> Tensor<B> {
+                self.$assign(rhs);
+                self
+            }
+        }
+        impl<B: Backend, R: Operand<B>> $Op<R> for &Tensor<B> {
+            type Output = Tensor<B>;
+            #[track_caller]
+            fn $op(self, rhs: R) -> Tensor<B> {
+                self.clone().$op(rhs)
+            }
+        }
+        impl<B: Backend> $Op<Tensor<B>> for f64 {
+            type Output = Tensor<B>;
+            #[track_caller]
+            fn $op(self, mut x: Tensor<B>) -> Tensor<B> {
+                unary($scalar_left(self), &mut x)
+            }
+        }
+        impl<B: Backend> $Op<&Tensor<B>> for f64 {
+            type Output = Tensor<B>;
+            #[track_caller]
+            fn $op(self, x: &Tensor<B>) -> Tensor<B> {
+                self.$op(x.clone())
+            }
+        }
+        impl<B: Backend, R: Operand<B>> $Assign<R> for Tensor<B> {
+            #[track_caller]
+            fn $assign(&mut self, rhs: R) {
+                *self = match rhs.operand() {
+                    Rhs::Tensor(mut b) => binary(BinaryOp::$Op, self, &mut b),
+                    Rhs::Scalar(c) => unary($scalar_right(c), self),
+                };
+            }
+        }
+    };
+}
+operator!(Add add AddAssign add_assign, UnaryOp::Add, UnaryOp::Add);
+operator!(Sub sub SubAssign sub_assign, |c: f64| UnaryOp::Add(-c), UnaryOp::Rsub);
+operator!(Mul mul MulAssign mul_assign, UnaryOp::Mul, UnaryOp::Mul);
+operator!(Div div DivAssign div_assign, UnaryOp::Div, UnaryOp::Rdiv);
+
+impl<B: Backend> Neg for Tensor<B> {
+    type Output = Self;
+    #[track_caller]
+    fn neg(mut self) -> Self {
+        unary(UnaryOp::Neg, &mut self)
+    }
+}
+impl<B: Backend> Neg for &Tensor<B> {
+    type Output = Tensor<B>;
+    #[track_caller]
+    fn neg(self) -> Tensor<B> {
+        unary(UnaryOp::Neg, &mut self.clone())
+    }
+}
+impl<B: Backend> Not for &Tensor<B> {
+    type Output = Tensor<B>;
+    #[track_caller]
+    fn not(self) -> Tensor<B> {
+        self.logical_not()
+    }
+}

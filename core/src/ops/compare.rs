@@ -1,0 +1,140 @@
+//! Comparisons: bool results, no gradient.
+
+use crate::backend::{Backend, View};
+use crate::dtype::DType;
+use crate::layout::Layout;
+use crate::ops::binary::{Operand, Rhs};
+use crate::tensor::Tensor;
+use std::fmt;
+
+/// A comparison of two elements of one dtype. With a NaN all are false but `Ne`, which is true.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CompareOp {
+    /// `a == b`
+    Eq,
+    /// `a != b`
+    Ne,
+    /// `a < b`
+    Lt,
+    /// `a <= b`
+    Le,
+    /// `a > b`
+    Gt,
+    /// `a >= b`
+    Ge,
+}
+
+impl fmt::Display for CompareOp {
+    /// The method's name.
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&format!("{self:?}").to_lowercase())
+    }
+}
+
+#[track_caller]
+fn compare<B: Backend>(op: CompareOp, a: &Tensor<B>, b: impl Operand<B>) -> Tensor<B> {
+    assert!(
+        a.dtype() != DType::Bool || matches!(op, CompareOp::Eq | CompareOp::Ne),
+        "{op}: bool has no order; use eq or ne"
+    );
+    let (device, shape, storage) = match b.operand() {
+        Rhs::Scalar(c) => {
+            let [layout] = Layout::merge([*a.layout()]);
+            (a.device(), *a.shape(), a.device().compare_scalar(op, View { layout: &layout, ..a.view() }, c))
+        }
+        Rhs::Tensor(b) => {
+            let Some(shape) = a.shape().broadcast(b.shape()) else {
+                panic!("{op}: the shapes {:?} and {:?} do not broadcast", a.shape(), b.shape())
+            };
+            a.check_same(op, &b);
+            let [la, lb] = Layout::merge([a.layout().expand(shape), b.layout().expand(shape)]);
+            let (va, vb) = (View { layout: &la, ..a.view() }, View { layout: &lb, ..b.view() });
+            (a.device(), shape, a.device().compare(op, va, vb))
+        }
+    };
+    Tensor::from_storage(device, storage, DType::Bool, shape)
+}
+
+/// With a tensor (broadcasting) or a number; the result is bool and has no gradient.
+impl<B: Backend> Tensor<B> {
+    /// `self == other`. PyTorch: `eq`.
+    #[track_caller]
+    pub fn eq(&self, other: impl Operand<B>) -> Self {
+        compare(CompareOp::Eq, self, other)
+    }
+
+    /// `self != other`; true with a NaN. PyTorch: `ne`.
+    #[track_caller]
+    pub fn ne(&self, other: impl Operand<B>) -> Self {
+        compare(CompareOp::Ne, self, other)
+    }
+
+    /// `self < other`. PyTorch: `lt`.
+    #[track_caller]
+    pub fn lt(&self, other: impl Operand<B>) -> Self {
+        compare(CompareOp::Lt, self, other)
+    }
+
+    /// `self <= other`. PyTorch: `le`.
+    #[track_caller]
+    pub fn le(&self, other: impl Operand<B>) -> Self {
+        compare(CompareOp::Le, self, other)
+    }
+
+    /// `self > other`. PyTorch: `gt`.
+    #[track_caller]
+    pub fn gt(&self, other: impl Operand<B>) -> Self {
+        compare(CompareOp::Gt, self, other)
+    }
+
+    /// `self >= other`. PyTorch: `ge`.
+    #[track_caller]
+    pub fn ge(&self, other: impl Operand<B>) -> Self {
+        compare(CompareOp::Ge, self, other)
+    }
+
+    /// True where x is NaN. PyTorch: `isnan`.
+    #[track_caller]
+    pub fn isnan(&self) -> Self {
+        self.ne(self)
+    }
+
+    /// `condition ? a : b`, element by element; the three broadcast. The gradient of a is 0 where b was taken, and the
+    /// reverse. PyTorch: `where`.
+    ///
+    /// # Panics
+    /// If the condition is not bool, the shapes do not broadcast, or dtypes or devices differ.
+    #[track_caller]
+    pub fn where_cond(condition: &Self, a: &Self, b: &Self) -> Self {
+        assert!(condition.dtype() == DType::Bool, "where: the condition is {}, not bool", condition.dtype());
+        let shape = a.shape().broadcast(b.shape()).and_then(|s| s.broadcast(condition.shape()));
+        let Some(shape) = shape else {
+            panic!("where: the shapes {:?}, {:?} and {:?} do not broadcast", condition.shape(), a.shape(), b.shape())
+        };
+        a.check_same("where", b);
+        a.check_device("where", condition);
+        let [lc, la, lb] = Layout::merge([condition, a, b].map(|t| t.layout().expand(shape)));
+        let storage = a.device().where_cond(
+            View { layout: &lc, ..condition.view() },
+            View { layout: &la, ..a.view() },
+            View { layout: &lb, ..b.view() },
+        );
+        let out = Tensor::from_storage(a.device(), storage, a.dtype(), shape);
+        let Some(parents) = crate::autodiff::parents([a, b]) else { return out };
+        let (condition, sa, sb) = (condition.detach(), *a.shape(), *b.shape());
+        crate::autodiff::record(out, parents, move |g, wants| {
+            let zero = g.zeros_like();
+            [
+                wants[0].then(|| Tensor::where_cond(&condition, g, &zero).sum_to_shape(sa)),
+                wants[1].then(|| Tensor::where_cond(&condition, &zero, g).sum_to_shape(sb)),
+            ]
+        })
+    }
+
+    /// `value` where the mask is true, else x; the mask broadcasts. The gradient is 0 where the mask is true.
+    /// PyTorch: `masked_fill`.
+    #[track_caller]
+    pub fn masked_fill(&self, mask: &Self, value: f64) -> Self {
+        Tensor::where_cond(mask, &self.scalar_like(value), self)
+    }
+}

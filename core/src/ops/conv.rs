@@ -1,0 +1,301 @@
+//! Convolution (cross-correlation, as every framework calls it) in one and two dimensions.
+//!
+//! The forward map and its two gradients are three bilinear maps that are closed under differentiation: the derivative
+//! of each in either argument is one of the three. So second and higher derivatives need no further kernel.
+
+use crate::autodiff::{parents, record};
+use crate::backend::Backend;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// A number for all spatial dimensions, or one each: `2` or `[2, 1]`.
+pub trait PerDim<const N: usize> {
+    /// One number per dimension.
+    fn per_dim(self) -> [usize; N];
+}
+impl<const N: usize> PerDim<N> for usize {
+    fn per_dim(self) -> [usize; N] {
+        [self; N]
+    }
+}
+impl<const N: usize> PerDim<N> for [usize; N] {
+    fn per_dim(self) -> [usize; N] {
+        self
+    }
+}
+
+/// How a kernel of N spatial dimensions moves over its input.
+///
+/// ```
+/// # use minitorch_core::ConvOptions;
+/// let options = ConvOptions::<2>::default().stride(2).padding([1, 0]);
+/// assert_eq!(options.output_size([28, 28], [3, 3]), Some([14, 13]));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ConvOptions<const N: usize> {
+    /// Steps between neighbouring windows; at least 1.
+    pub stride: [usize; N],
+    /// Zeros laid around the input, on both sides.
+    pub padding: [usize; N],
+    /// Distance of neighbouring kernel taps; at least 1.
+    pub dilation: [usize; N],
+    /// Independent groups of channels; at least 1.
+    pub groups: usize,
+}
+
+/// [`ConvOptions`] of `conv1d`.
+pub type Conv1dOptions = ConvOptions<1>;
+/// [`ConvOptions`] of `conv2d`.
+pub type Conv2dOptions = ConvOptions<2>;
+
+impl<const N: usize> Default for ConvOptions<N> {
+    /// Stride 1, no padding, dilation 1, one group.
+    fn default() -> Self {
+        ConvOptions { stride: [1; N], padding: [0; N], dilation: [1; N], groups: 1 }
+    }
+}
+
+impl<const N: usize> ConvOptions<N> {
+    /// With this stride.
+    pub fn stride(self, stride: impl PerDim<N>) -> Self {
+        ConvOptions { stride: stride.per_dim(), ..self }
+    }
+
+    /// With this padding.
+    pub fn padding(self, padding: impl PerDim<N>) -> Self {
+        ConvOptions { padding: padding.per_dim(), ..self }
+    }
+
+    /// With this dilation.
+    pub fn dilation(self, dilation: impl PerDim<N>) -> Self {
+        ConvOptions { dilation: dilation.per_dim(), ..self }
+    }
+
+    /// With this many groups.
+    pub fn groups(self, groups: usize) -> Self {
+        ConvOptions { groups, ..self }
+    }
+
+    /// `(size + 2 padding - dilation (kernel - 1) - 1) / stride + 1`; `None` when the kernel does not fit.
+    pub fn output_size(&self, size: [usize; N], kernel: [usize; N]) -> Option<[usize; N]> {
+        output_size(size, kernel, self.stride, self.padding, self.dilation)
+    }
+
+    #[track_caller]
+    fn check(&self, op: &str, x: &[usize], w: &[usize], bias: Option<&[usize]>) -> [usize; N] {
+        assert!(self.stride.iter().chain(&self.dilation).all(|&s| s > 0), "{op}: stride and dilation must not be 0");
+        assert!(self.groups > 0, "{op}: groups must not be 0");
+        let (c_in, [c_out, c_group]) = (x[1], [w[0], w[1]]);
+        assert!(
+            c_in == c_group * self.groups && c_out.is_multiple_of(self.groups),
+            "{op}: {c_in} input channels and a weight {w:?} do not fit in {} groups: it wants {c_in} / {0} input \
+             channels and a multiple of {0} output channels",
+            self.groups
+        );
+        if let Some(b) = bias {
+            assert!(b == [c_out], "{op}: a bias {b:?} for {c_out} output channels");
+        }
+        let (size, kernel): (&[usize], &[usize]) = (&x[2..], &w[2..]);
+        let (Ok(size), Ok(kernel)) = (size.try_into(), kernel.try_into()) else {
+            panic!("{op}: wants an input and a weight of rank {}, not {x:?} and {w:?}", N + 2)
+        };
+        let Some(out) = self.output_size(size, kernel) else {
+            panic!(
+                "{op}: a kernel {kernel:?} (dilation {:?}) does not fit an input {size:?} padded by {:?}",
+                self.dilation, self.padding
+            )
+        };
+        out
+    }
+}
+
+/// See [`ConvOptions::output_size`]; pooling shares it.
+pub(crate) fn output_size<const N: usize>(
+    size: [usize; N],
+    kernel: [usize; N],
+    stride: [usize; N],
+    padding: [usize; N],
+    dilation: [usize; N],
+) -> Option<[usize; N]> {
+    let mut out = [0; N];
+    for d in 0..N {
+        let reach = dilation[d] * kernel[d].checked_sub(1)? + 1;
+        out[d] = (size[d] + 2 * padding[d]).checked_sub(reach)? / stride[d] + 1;
+    }
+    Some(out)
+}
+
+impl<B: Backend> Tensor<B> {
+    /// `out[n, o, y, x] = b[o] + sum over c, i, j of w[o, c, i, j] * self[n, c, y s + i d - p, x s + j d - p]`, zero
+    /// outside the input. Self `[n, c_in, h, w]`, weight `[c_out, c_in / groups, kh, kw]`, bias `[c_out]`; the result is
+    /// `[n, c_out, oh, ow]`. PyTorch: `conv2d`.
+    ///
+    /// # Panics
+    /// If shapes, dtypes or devices do not fit, or the kernel does not fit the padded input.
+    #[track_caller]
+    pub fn conv2d(&self, weight: &Self, bias: Option<&Self>, options: Conv2dOptions) -> Self {
+        assert!(
+            self.rank() == 4 && weight.rank() == 4,
+            "conv2d: wants an input and a weight of rank 4, not {:?} and {:?}",
+            self.shape(),
+            weight.shape()
+        );
+        options.check("conv2d", self.shape(), weight.shape(), bias.map(|b| &**b.shape()));
+        self.check_same("conv2d", weight);
+        if let Some(bias) = bias {
+            self.check_same("conv2d", bias);
+        }
+        assert!(self.dtype().is_float(), "conv2d: wants a float dtype, not {}", self.dtype());
+        conv2d(self, weight, bias, options)
+    }
+
+    /// [`conv2d`](Self::conv2d) over one dimension: self `[n, c_in, t]`, weight `[c_out, c_in / groups, k]`, bias
+    /// `[c_out]`; the result is `[n, c_out, ot]`. PyTorch: `conv1d`.
+    ///
+    /// # Panics
+    /// If shapes, dtypes or devices do not fit, or the kernel does not fit the padded input.
+    #[track_caller]
+    pub fn conv1d(&self, weight: &Self, bias: Option<&Self>, options: Conv1dOptions) -> Self {
+        assert!(
+            self.rank() == 3 && weight.rank() == 3,
+            "conv1d: wants an input and a weight of rank 3, not {:?} and {:?}",
+            self.shape(),
+            weight.shape()
+        );
+        options.check("conv1d", self.shape(), weight.shape(), bias.map(|b| &**b.shape()));
+        let flat = Conv2dOptions {
+            stride: [1, options.stride[0]],
+            padding: [0, options.padding[0]],
+            dilation: [1, options.dilation[0]],
+            groups: options.groups,
+        };
+        self.unsqueeze(2).conv2d(&weight.unsqueeze(2), bias, flat).squeeze(2)
+    }
+}
+
+fn spatial<B: Backend>(x: &Tensor<B>) -> [usize; 2] {
+    [x.shape()[2], x.shape()[3]]
+}
+
+fn conv2d<B: Backend>(x: &Tensor<B>, w: &Tensor<B>, bias: Option<&Tensor<B>>, o: Conv2dOptions) -> Tensor<B> {
+    let out = x.device().conv2d(&x.detach(), &w.detach(), bias.map(Tensor::detach).as_ref(), &o);
+    let nothing = Tensor::clone; // an absent bias stands in the rule as an input that is not on the tape
+    let b = bias.map_or_else(|| nothing(&x.detach()), nothing);
+    let Some(parents) = parents([x, w, &b]) else { return out };
+    let (size, kernel) = (spatial(x), spatial(w));
+    let (keep_x, keep_w) = (parents[1].is_some().then(|| x.clone()), parents[0].is_some().then(|| w.clone()));
+    record(out, parents, move |g, wants| {
+        [
+            keep_w.as_ref().map(|w| grad_input(g, w, size, o)),
+            keep_x.as_ref().map(|x| grad_weight(x, g, kernel, o)),
+            wants[2].then(|| g.sum([0, 2, 3])),
+        ]
+    })
+}
+
+fn grad_input<B: Backend>(g: &Tensor<B>, w: &Tensor<B>, size: [usize; 2], o: Conv2dOptions) -> Tensor<B> {
+    let out = g.device().conv2d_grad_input(&g.detach(), &w.detach(), size, &o);
+    let Some(parents) = parents([g, w]) else { return out };
+    let (g, w) = (g.clone(), w.clone());
+    record(out, parents, move |gx, wants| {
+        [wants[0].then(|| conv2d(gx, &w, None, o)), wants[1].then(|| grad_weight(gx, &g, spatial(&w), o))]
+    })
+}
+
+fn grad_weight<B: Backend>(x: &Tensor<B>, g: &Tensor<B>, kernel: [usize; 2], o: Conv2dOptions) -> Tensor<B> {
+    let out = x.device().conv2d_grad_weight(&x.detach(), &g.detach(), kernel, &o);
+    let Some(parents) = parents([x, g]) else { return out };
+    let (x, g) = (x.clone(), g.clone());
+    record(out, parents, move |gw, wants| {
+        [wants[0].then(|| grad_input(&g, gw, spatial(&x), o)), wants[1].then(|| conv2d(&x, gw, None, o))]
+    })
+}
+
+/// [`Backend::conv2d`] as tensor operations: every window becomes a column (im2col), one product per group.
+pub(crate) fn composed_conv2d<B: Backend>(
+    x: &Tensor<B>,
+    w: &Tensor<B>,
+    bias: Option<&Tensor<B>>,
+    o: &Conv2dOptions,
+) -> Tensor<B> {
+    let ([n, ..], [c_out, c_group, kh, kw]) = (x.dims::<4>(), w.dims());
+    let (columns, [oh, ow]) = columns(x, [kh, kw], o);
+    let per_group = c_out / o.groups;
+    let parts: Vec<_> = (0..o.groups)
+        .map(|i| {
+            let columns = columns.narrow(1, i * c_group, c_group).reshape([n, c_group * kh * kw, oh * ow]);
+            w.narrow(0, i * per_group, per_group).reshape([per_group, c_group * kh * kw]).matmul(&columns)
+        })
+        .collect();
+    let out = Tensor::cat(&parts, 1).reshape([n, c_out, oh, ow]);
+    match bias {
+        Some(b) => out + b.reshape([c_out, 1, 1]),
+        None => out,
+    }
+}
+
+/// `[n, c, kh, kw, oh, ow]`, a view of the padded input; and `[oh, ow]`.
+fn columns<B: Backend>(x: &Tensor<B>, kernel: [usize; 2], o: &Conv2dOptions) -> (Tensor<B>, [usize; 2]) {
+    let Some(out) = o.output_size(spatial(x), kernel) else { unreachable!("conv2d: the kernel was checked to fit") };
+    let padded = x.pad2d(o.padding, 0.0);
+    (padded.windows(out, kernel, o.stride, o.dilation).permute([0, 1, 4, 5, 2, 3]), out)
+}
+
+/// [`Backend::conv2d_grad_input`] as tensor operations: the columns' gradient, each tap added to the pixels it saw.
+pub(crate) fn composed_grad_input<B: Backend>(
+    g: &Tensor<B>,
+    w: &Tensor<B>,
+    size: [usize; 2],
+    o: &Conv2dOptions,
+) -> Tensor<B> {
+    let ([n, c_out, oh, ow], [_, c_group, kh, kw]) = (g.dims(), w.dims());
+    let per_group = c_out / o.groups;
+    let parts: Vec<_> = (0..o.groups)
+        .map(|i| {
+            let g = g.narrow(1, i * per_group, per_group).reshape([n, per_group, oh * ow]);
+            let w = w.narrow(0, i * per_group, per_group).reshape([per_group, c_group * kh * kw]);
+            w.transpose(0, 1).matmul(&g).reshape([n, c_group, kh, kw, oh, ow])
+        })
+        .collect();
+    Tensor::cat(&parts, 1).fold(size, o.stride, o.padding, o.dilation)
+}
+
+/// [`Backend::conv2d_grad_weight`] as tensor operations.
+pub(crate) fn composed_grad_weight<B: Backend>(
+    x: &Tensor<B>,
+    g: &Tensor<B>,
+    kernel: [usize; 2],
+    o: &Conv2dOptions,
+) -> Tensor<B> {
+    let ([n, c_in, ..], [_, c_out, oh, ow]) = (x.dims::<4>(), g.dims());
+    let (columns, _) = columns(x, kernel, o);
+    let ([kh, kw], c_group, per_group) = (kernel, c_in / o.groups, c_out / o.groups);
+    let parts: Vec<_> = (0..o.groups)
+        .map(|i| {
+            let columns = columns.narrow(1, i * c_group, c_group).reshape([n, c_group * kh * kw, oh * ow]);
+            let g = g.narrow(1, i * per_group, per_group).reshape([n, per_group, oh * ow]);
+            g.matmul(&columns.transpose(1, 2)).sum(0).reshape([per_group, c_group, kh, kw])
+        })
+        .collect();
+    Tensor::cat(&parts, 0)
+}
+
+impl<B: Backend> Tensor<B> {
+    /// Adds columns `[n, c, kh, kw, oh, ow]` back into the planes `[n, c, h, w]` that their windows were cut from.
+    pub(crate) fn fold(&self, size: [usize; 2], stride: [usize; 2], padding: [usize; 2], dilation: [usize; 2]) -> Self {
+        let [n, c, kh, kw, oh, ow] = self.dims();
+        let padded = [0, 1].map(|d| size[d] + 2 * padding[d]);
+        let shape = Shape::new(&[n, c, padded[0], padded[1]]);
+        let mut planes = self.zeros_of(shape);
+        let windows = planes.layout().windows([oh, ow], [kh, kw], stride, dilation);
+        for i in 0..kh {
+            for j in 0..kw {
+                // One tap of every window: distinct pixels, so they can be written at once.
+                let at = windows.narrow(4, i, 1).narrow(5, j, 1).remove(5).remove(4);
+                let sum = planes.with_layout(at) + self.narrow(2, i, 1).narrow(3, j, 1).reshape([n, c, oh, ow]);
+                planes.write_at(at, &sum);
+            }
+        }
+        planes.narrow(2, padding[0], size[0]).narrow(3, padding[1], size[1]).contiguous()
+    }
+}

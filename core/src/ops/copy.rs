@@ -1,0 +1,120 @@
+//! Joining and padding: results written piece by piece into one storage.
+
+use crate::autodiff::{parents, record};
+use crate::backend::Backend;
+use crate::dtype::DType;
+use crate::error::must;
+use crate::index::wrap_dim;
+use crate::layout::Layout;
+use crate::tensor::Tensor;
+
+impl<B: Backend> Tensor<B> {
+    /// Joins tensors along an existing dimension. PyTorch: `cat`.
+    ///
+    /// # Panics
+    /// If there are none, or shapes (but for `dim`), dtypes or devices differ.
+    #[track_caller]
+    pub fn cat(tensors: &[Self], dim: isize) -> Self {
+        let Some(first) = tensors.first() else { panic!("cat: no tensors were given") };
+        let d = must(wrap_dim("cat", dim, first.rank()));
+        for x in tensors {
+            first.check_same("cat", x);
+            assert!(
+                x.rank() == first.rank() && x.shape().with(d, first.shape()[d]) == *first.shape(),
+                "cat: {:?} and {:?} differ in more than dimension {d}",
+                first.shape(),
+                x.shape()
+            );
+        }
+        if tensors.len() == 1 {
+            return first.clone();
+        }
+        let size = tensors.iter().map(|x| x.shape()[d]).sum();
+        let mut out = first.zeros_of(first.shape().with(d, size));
+        let mut start = 0;
+        for x in tensors {
+            let at = out.layout().narrow(d, start, x.shape()[d]);
+            out.write_at(at, x);
+            start += x.shape()[d];
+        }
+        // Pairwise, so that a rule has a fixed number of inputs: each tensor is recorded as written into the rest.
+        let mut recorded = out;
+        let mut start = 0;
+        for x in tensors {
+            let len = x.shape()[d];
+            if let Some(parents) = parents([&recorded, x]) {
+                recorded = record(recorded, parents, move |g, wants| {
+                    [wants[0].then(|| g.clone()), wants[1].then(|| g.narrow(d as isize, start, len))]
+                });
+            }
+            start += len;
+        }
+        recorded
+    }
+
+    /// Joins tensors of one shape along a new dimension. PyTorch: `stack`.
+    ///
+    /// # Panics
+    /// If there are none, or shapes, dtypes or devices differ.
+    #[track_caller]
+    pub fn stack(tensors: &[Self], dim: isize) -> Self {
+        let Some(first) = tensors.first() else { panic!("stack: no tensors were given") };
+        for x in tensors {
+            assert!(x.shape() == first.shape(), "stack: the shapes {:?} and {:?} differ", first.shape(), x.shape());
+        }
+        must(wrap_dim("stack", dim, first.rank() + 1));
+        let rows: Vec<_> = tensors.iter().map(|x| x.unsqueeze(dim)).collect();
+        Tensor::cat(&rows, dim)
+    }
+
+    /// Lays `before` and `after` elements of `value` around each of the last N dimensions. PyTorch: `pad`, whose list
+    /// starts at the last dimension.
+    ///
+    /// # Panics
+    /// If there are more pairs than dimensions.
+    #[track_caller]
+    pub fn pad<const N: usize>(&self, around: [(usize, usize); N], value: f64) -> Self {
+        assert!(N <= self.rank(), "pad: {N} pairs for the shape {:?}", self.shape());
+        if around.iter().all(|&pair| pair == (0, 0)) {
+            return self.clone();
+        }
+        let first = self.rank() - N;
+        let mut shape = *self.shape();
+        for (i, (before, after)) in around.into_iter().enumerate() {
+            shape = shape.with(first + i, before + self.shape()[first + i] + after);
+        }
+        let mut at = Layout::contiguous(shape);
+        for (i, (before, _)) in around.into_iter().enumerate() {
+            at = at.narrow(first + i, before, self.shape()[first + i]);
+        }
+        let mut out = Tensor::full(shape, value, (self.device(), self.dtype()));
+        out.write_at(at, self);
+        out.recorded(parents([self]), move |g| {
+            let mut g = g.clone();
+            for (i, (before, after)) in around.into_iter().enumerate() {
+                let d = first + i;
+                g = g.narrow(d as isize, before, g.shape()[d] - before - after);
+            }
+            g
+        })
+    }
+
+    /// [`pad`](Self::pad) of an image's height and width, the same on both sides.
+    pub(crate) fn pad2d(&self, padding: [usize; 2], value: f64) -> Self {
+        self.pad(padding.map(|p| (p, p)), value)
+    }
+
+    /// Row `i` is 1 at `self[i]` and 0 elsewhere, in `classes` columns after the tensor's own dimensions. An index outside
+    /// `0..classes` gives a row of zeros and is an error at the next read. PyTorch: `one_hot`.
+    ///
+    /// # Panics
+    /// If the tensor is not I32 or the dtype is unsupported.
+    #[track_caller]
+    pub fn one_hot(&self, classes: usize, dtype: DType) -> Self {
+        assert!(self.dtype() == DType::I32, "one_hot: wants I32 indices, not {}", self.dtype());
+        let zeros = Tensor::full(self.shape().insert(self.rank(), classes), 0.0, (self.device(), dtype));
+        let ones = Tensor::full([], 1.0, (self.device(), dtype));
+        let index = self.unsqueeze(-1);
+        zeros.scatter_add(self.rank() as isize, &index, &ones.expand(*index.shape()))
+    }
+}

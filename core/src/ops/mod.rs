@@ -1,0 +1,65 @@
+//! The operations, one file per family: what the user calls, its documentation, its gradient right below, and for fused
+//! methods the composed default. A file here has a namesake in every backend, in `conformance/` and in `benches/`.
+
+pub mod binary;
+pub mod compare;
+pub mod conv;
+pub mod copy;
+pub mod index;
+pub mod loss;
+pub mod matmul;
+pub mod optim;
+pub mod pool;
+pub mod random;
+pub mod reduce;
+pub mod softmax;
+pub mod unary;
+pub mod view;
+
+/// The fused methods as tensor operations: the trait's defaults, and what an override may fall back to for a case that
+/// it does not cover.
+pub mod composed {
+    use crate::backend::{AdamConfig, Backend, SgdConfig, StepSlot, UnaryOp};
+    use crate::ops::{conv, index, loss, matmul, optim, pool, random, softmax, unary};
+    use crate::ops::{conv::Conv2dOptions, pool::Pool2dOptions};
+    use crate::random::Draw;
+    use crate::tensor::Tensor;
+
+    macro_rules! forward {
+        ($($name:ident($($arg:ident: $type:ty),*) $(-> $out:ty)? = $to:path;)*) => { $(
+            #[doc = concat!("[`Backend::", stringify!($name), "`] without a kernel of its own.")]
+            pub fn $name<B: Backend>($($arg: $type),*) $(-> $out)? {
+                $to($($arg),*)
+            }
+        )* };
+    }
+    forward! {
+        unary_grad(op: UnaryOp, saved: &Tensor<B>, g: &Tensor<B>) -> Tensor<B> = unary::composed;
+        linear(x: &Tensor<B>, w: &Tensor<B>, bias: Option<&Tensor<B>>) -> Tensor<B> = matmul::composed_linear;
+        conv2d(x: &Tensor<B>, w: &Tensor<B>, bias: Option<&Tensor<B>>, options: &Conv2dOptions) -> Tensor<B>
+            = conv::composed_conv2d;
+        conv2d_grad_input(g: &Tensor<B>, w: &Tensor<B>, size: [usize; 2], options: &Conv2dOptions) -> Tensor<B>
+            = conv::composed_grad_input;
+        conv2d_grad_weight(x: &Tensor<B>, g: &Tensor<B>, kernel: [usize; 2], options: &Conv2dOptions) -> Tensor<B>
+            = conv::composed_grad_weight;
+        max_pool2d(x: &Tensor<B>, options: &Pool2dOptions) -> (Tensor<B>, Tensor<B>) = pool::composed_max_pool2d;
+        max_pool2d_grad(g: &Tensor<B>, indices: &Tensor<B>, size: [usize; 2]) -> Tensor<B>
+            = pool::composed_max_pool2d_grad;
+        avg_pool2d(x: &Tensor<B>, options: &Pool2dOptions) -> Tensor<B> = pool::composed_avg_pool2d;
+        avg_pool2d_grad(g: &Tensor<B>, size: [usize; 2], options: &Pool2dOptions) -> Tensor<B>
+            = pool::composed_avg_pool2d_grad;
+        softmax(x: &Tensor<B>, dim: usize) -> Tensor<B> = softmax::composed_softmax;
+        softmax_grad(y: &Tensor<B>, g: &Tensor<B>, dim: usize) -> Tensor<B> = softmax::composed_softmax_grad;
+        log_softmax(x: &Tensor<B>, dim: usize) -> Tensor<B> = softmax::composed_log_softmax;
+        log_softmax_grad(y: &Tensor<B>, g: &Tensor<B>, dim: usize) -> Tensor<B> = softmax::composed_log_softmax_grad;
+        cross_entropy(logits: &Tensor<B>, target: &Tensor<B>) -> (Tensor<B>, Tensor<B>) = loss::composed_cross_entropy;
+        cross_entropy_grad(g: &Tensor<B>, logits: &Tensor<B>, target: &Tensor<B>, logsumexp: &Tensor<B>) -> Tensor<B>
+            = loss::composed_cross_entropy_grad;
+        dropout(x: &Tensor<B>, p: f64, draw: Draw) -> Tensor<B> = random::composed_dropout;
+        sgd_step(device: &B, slots: &mut [StepSlot<'_, B>], scalars: &mut B::Storage, config: &SgdConfig)
+            = optim::sgd_step;
+        adam_step(device: &B, slots: &mut [StepSlot<'_, B>], scalars: &mut B::Storage, config: &AdamConfig)
+            = optim::adam_step;
+        keep(mask: &Tensor<B>, x: &Tensor<B>) -> Tensor<B> = index::keep;
+    }
+}

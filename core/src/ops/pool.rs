@@ -1,0 +1,270 @@
+//! Max and average pooling in one and two dimensions.
+
+use crate::autodiff::{parents, record, recording};
+use crate::backend::Backend;
+use crate::dtype::DType;
+use crate::ops::conv::{PerDim, output_size};
+use crate::tensor::Tensor;
+
+/// How a pooling window moves over N spatial dimensions. `2` or `[2, 1]` stand for windows side by side.
+///
+/// ```
+/// # use minitorch_core::PoolOptions;
+/// let options = PoolOptions::<2>::new(3).stride(2).padding(1);
+/// assert_eq!(options.output_size([7, 8]), Some([4, 4]));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PoolOptions<const N: usize> {
+    /// The window's sizes.
+    pub kernel: [usize; N],
+    /// Steps between neighbouring windows; at least 1.
+    pub stride: [usize; N],
+    /// Cells laid around the input, on both sides: never the maximum; zeros in a mean. At most half the kernel.
+    pub padding: [usize; N],
+    /// Distance of neighbouring cells of a window; at least 1. Max pooling only.
+    pub dilation: [usize; N],
+    /// Whether a mean divides by the whole window, padding included. Average pooling only.
+    pub count_include_pad: bool,
+}
+
+/// [`PoolOptions`] of `max_pool1d` and `avg_pool1d`.
+pub type Pool1dOptions = PoolOptions<1>;
+/// [`PoolOptions`] of `max_pool2d` and `avg_pool2d`.
+pub type Pool2dOptions = PoolOptions<2>;
+
+impl<const N: usize> PoolOptions<N> {
+    /// Windows side by side: the stride is the kernel.
+    pub fn new(kernel: impl PerDim<N>) -> Self {
+        let kernel = kernel.per_dim();
+        PoolOptions { kernel, stride: kernel, padding: [0; N], dilation: [1; N], count_include_pad: true }
+    }
+
+    /// With this stride.
+    pub fn stride(self, stride: impl PerDim<N>) -> Self {
+        PoolOptions { stride: stride.per_dim(), ..self }
+    }
+
+    /// With this padding.
+    pub fn padding(self, padding: impl PerDim<N>) -> Self {
+        PoolOptions { padding: padding.per_dim(), ..self }
+    }
+
+    /// With this dilation.
+    pub fn dilation(self, dilation: impl PerDim<N>) -> Self {
+        PoolOptions { dilation: dilation.per_dim(), ..self }
+    }
+
+    /// Whether a mean counts the padding; it does by default.
+    pub fn count_include_pad(self, count_include_pad: bool) -> Self {
+        PoolOptions { count_include_pad, ..self }
+    }
+
+    /// `(size + 2 padding - dilation (kernel - 1) - 1) / stride + 1`; `None` when the window does not fit.
+    pub fn output_size(&self, size: [usize; N]) -> Option<[usize; N]> {
+        output_size(size, self.kernel, self.stride, self.padding, self.dilation)
+    }
+
+    #[track_caller]
+    fn check(&self, op: &str, size: [usize; N]) {
+        assert!(self.stride.iter().chain(&self.dilation).all(|&s| s > 0), "{op}: stride and dilation must not be 0");
+        assert!(
+            self.kernel.iter().zip(&self.padding).all(|(&k, &p)| p <= k / 2),
+            "{op}: the padding {:?} is more than half the kernel {:?}",
+            self.padding,
+            self.kernel
+        );
+        assert!(
+            self.output_size(size).is_some() && size.iter().all(|&s| s > 0),
+            "{op}: a window {:?} (dilation {:?}) does not fit an input {size:?} padded by {:?}",
+            self.kernel,
+            self.dilation,
+            self.padding
+        );
+        // A dilated window that starts in the padding may step over a small input. Its first tap inside decides.
+        for d in 0..N {
+            for before in (1..=self.padding[d]).filter(|p| (self.padding[d] - p).is_multiple_of(self.stride[d])) {
+                let tap = before.div_ceil(self.dilation[d]);
+                assert!(
+                    tap < self.kernel[d] && tap * self.dilation[d] - before < size[d],
+                    "{op}: a window {:?} (dilation {:?}) lies wholly in the padding {:?} of an input {size:?}",
+                    self.kernel,
+                    self.dilation,
+                    self.padding
+                );
+            }
+        }
+    }
+
+    fn output(&self, size: [usize; N]) -> [usize; N] {
+        match self.output_size(size) {
+            Some(out) => out,
+            None => unreachable!("pooling: the window was checked to fit"),
+        }
+    }
+}
+
+impl Pool1dOptions {
+    /// The same over `[.., 1, t]`.
+    fn flat(self) -> Pool2dOptions {
+        PoolOptions {
+            kernel: [1, self.kernel[0]],
+            stride: [1, self.stride[0]],
+            padding: [0, self.padding[0]],
+            dilation: [1, self.dilation[0]],
+            count_include_pad: self.count_include_pad,
+        }
+    }
+}
+
+impl<const N: usize> From<usize> for PoolOptions<N> {
+    fn from(kernel: usize) -> Self {
+        PoolOptions::new(kernel)
+    }
+}
+
+impl<const N: usize> From<[usize; N]> for PoolOptions<N> {
+    fn from(kernel: [usize; N]) -> Self {
+        PoolOptions::new(kernel)
+    }
+}
+
+impl<B: Backend> Tensor<B> {
+    /// The largest element of each window of `[n, c, h, w]`; NaN if the window has one. On ties the first takes the
+    /// gradient. `x.max_pool2d(2)`, `x.max_pool2d(PoolOptions::new(3).stride(2).padding(1))`. PyTorch: `max_pool2d`.
+    ///
+    /// # Panics
+    /// If the rank is not 4, the dtype is not a float, or the window does not fit.
+    #[track_caller]
+    pub fn max_pool2d(&self, options: impl Into<Pool2dOptions>) -> Self {
+        self.max_pool2d_with_indices(options).0
+    }
+
+    /// [`max_pool2d`](Self::max_pool2d), and where each maximum lies: I32, flat in the h x w plane. PyTorch:
+    /// `max_pool2d(return_indices=True)`.
+    ///
+    /// # Panics
+    /// As [`max_pool2d`](Self::max_pool2d).
+    #[track_caller]
+    pub fn max_pool2d_with_indices(&self, options: impl Into<Pool2dOptions>) -> (Self, Self) {
+        let options = options.into();
+        let size = self.check_pool("max_pool2d", &options);
+        let (out, indices) = self.device().max_pool2d(&self.detach(), &options);
+        let Some(parents) = parents([self]) else { return (out, indices) };
+        let kept = indices.clone();
+        let out = record(out, parents, move |g, _| {
+            [Some(if recording() {
+                composed_max_pool2d_grad(g, &kept, size)
+            } else {
+                g.device().max_pool2d_grad(&g.detach(), &kept, size, &options)
+            })]
+        });
+        (out, indices)
+    }
+
+    /// [`max_pool2d`](Self::max_pool2d) over one dimension, `[n, c, t]`. PyTorch: `max_pool1d`.
+    ///
+    /// # Panics
+    /// If the rank is not 3, the dtype is not a float, or the window does not fit.
+    #[track_caller]
+    pub fn max_pool1d(&self, options: impl Into<Pool1dOptions>) -> Self {
+        assert!(self.rank() == 3, "max_pool1d: wants a tensor of rank 3, not {:?}", self.shape());
+        self.unsqueeze(2).max_pool2d(options.into().flat()).squeeze(2)
+    }
+
+    /// The mean of each window of `[n, c, h, w]`. PyTorch: `avg_pool2d`.
+    ///
+    /// # Panics
+    /// If the rank is not 4, the dtype is not a float, the window does not fit or has a dilation.
+    #[track_caller]
+    pub fn avg_pool2d(&self, options: impl Into<Pool2dOptions>) -> Self {
+        let options = options.into();
+        self.check_pool("avg_pool2d", &options);
+        assert!(options.dilation == [1, 1], "avg_pool2d: a mean has no dilation, {:?} was given", options.dilation);
+        avg_pool2d(self, options)
+    }
+
+    /// [`avg_pool2d`](Self::avg_pool2d) over one dimension, `[n, c, t]`. PyTorch: `avg_pool1d`.
+    ///
+    /// # Panics
+    /// If the rank is not 3, the dtype is not a float, the window does not fit or has a dilation.
+    #[track_caller]
+    pub fn avg_pool1d(&self, options: impl Into<Pool1dOptions>) -> Self {
+        assert!(self.rank() == 3, "avg_pool1d: wants a tensor of rank 3, not {:?}", self.shape());
+        self.unsqueeze(2).avg_pool2d(options.into().flat()).squeeze(2)
+    }
+
+    #[track_caller]
+    fn check_pool(&self, op: &str, options: &Pool2dOptions) -> [usize; 2] {
+        assert!(self.rank() == 4, "{op}: wants a tensor of rank 4, not {:?}", self.shape());
+        assert!(self.dtype().is_float(), "{op}: wants a float dtype, not {}", self.dtype());
+        let size = [self.shape()[2], self.shape()[3]];
+        options.check(op, size);
+        size
+    }
+}
+
+/// Average pooling and its gradient are each other's derivative.
+fn avg_pool2d<B: Backend>(x: &Tensor<B>, options: Pool2dOptions) -> Tensor<B> {
+    let out = x.device().avg_pool2d(&x.detach(), &options);
+    let Some(parents) = parents([x]) else { return out };
+    let size = [x.shape()[2], x.shape()[3]];
+    record(out, parents, move |g, _| [Some(avg_pool2d_grad(g, size, options))])
+}
+
+fn avg_pool2d_grad<B: Backend>(g: &Tensor<B>, size: [usize; 2], options: Pool2dOptions) -> Tensor<B> {
+    let out = g.device().avg_pool2d_grad(&g.detach(), size, &options);
+    let Some(parents) = parents([g]) else { return out };
+    record(out, parents, move |gx, _| [Some(avg_pool2d(gx, options))])
+}
+
+/// `[n, c, oh, ow, kh * kw]` of the padded input.
+fn windows<B: Backend>(x: &Tensor<B>, o: &Pool2dOptions, pad_with: f64) -> Tensor<B> {
+    let [n, c, h, w] = x.dims();
+    let [oh, ow] = o.output([h, w]);
+    let padded = x.pad2d(o.padding, pad_with);
+    padded.windows([oh, ow], o.kernel, o.stride, o.dilation).reshape([n, c, oh, ow, o.kernel[0] * o.kernel[1]])
+}
+
+/// [`Backend::max_pool2d`] as tensor operations.
+pub(crate) fn composed_max_pool2d<B: Backend>(x: &Tensor<B>, o: &Pool2dOptions) -> (Tensor<B>, Tensor<B>) {
+    let [_, _, h, w] = x.dims();
+    let windows_of_x = windows(x, o, f64::NEG_INFINITY);
+    // Where a window is all -inf the padding could win; the plane's numbers, padded by -1, say which cells are real.
+    let plane = Tensor::arange(0..(h * w) as i32, x.device()).reshape([1, 1, h, w]);
+    let cells = windows(&plane, o, -1.0);
+    let real = cells.ge(0.0).expand(*windows_of_x.shape());
+    let best = windows_of_x.max_keepdim(-1);
+    // The first real cell that holds the maximum (or a NaN).
+    let is_best = windows_of_x.eq(&best).logical_or(&windows_of_x.isnan()).logical_and(&real);
+    let at = is_best.cast(DType::I32).argmax(-1).unsqueeze(4);
+    let indices = cells.expand(*windows_of_x.shape()).gather(4, &at).squeeze(4);
+    (best.squeeze(4), indices)
+}
+
+/// [`Backend::max_pool2d_grad`] as tensor operations; differentiable.
+pub(crate) fn composed_max_pool2d_grad<B: Backend>(g: &Tensor<B>, indices: &Tensor<B>, size: [usize; 2]) -> Tensor<B> {
+    let [n, c, oh, ow] = g.dims();
+    let planes = g.zeros_of([n, c, size[0] * size[1]].into());
+    let flat = [n, c, oh * ow];
+    planes.scatter_add(2, &indices.reshape(flat), &g.reshape(flat)).reshape([n, c, size[0], size[1]])
+}
+
+/// Elements that each window's mean divides by, `[1, 1, oh, ow]`.
+fn counts<B: Backend>(like: &Tensor<B>, size: [usize; 2], o: &Pool2dOptions) -> Tensor<B> {
+    let ones = like.zeros_of([1, 1, size[0], size[1]].into()) + 1.0;
+    windows(&ones, o, if o.count_include_pad { 1.0 } else { 0.0 }).sum(-1)
+}
+
+/// [`Backend::avg_pool2d`] as tensor operations.
+pub(crate) fn composed_avg_pool2d<B: Backend>(x: &Tensor<B>, o: &Pool2dOptions) -> Tensor<B> {
+    let [_, _, h, w] = x.dims();
+    windows(x, o, 0.0).sum(-1) / counts(x, [h, w], o)
+}
+
+/// [`Backend::avg_pool2d_grad`] as tensor operations.
+pub(crate) fn composed_avg_pool2d_grad<B: Backend>(g: &Tensor<B>, size: [usize; 2], o: &Pool2dOptions) -> Tensor<B> {
+    let [n, c, oh, ow] = g.dims();
+    let shares = g / counts(g, size, o);
+    let [kh, kw] = o.kernel;
+    shares.reshape([n, c, 1, 1, oh, ow]).expand([n, c, kh, kw, oh, ow]).fold(size, o.stride, o.padding, [1, 1])
+}

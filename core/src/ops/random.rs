@@ -1,0 +1,116 @@
+//! Random tensors and dropout. Each call takes one draw of the device's random state.
+
+use crate::autodiff::{parents, record, recording};
+use crate::backend::Backend;
+use crate::dtype::DType;
+use crate::ops::composed;
+use crate::shape::Shape;
+use crate::tensor::{Placement, Tensor};
+
+/// What to make of an element's 32 random bits.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum RandomOp {
+    /// The bits themselves, as I32.
+    Bits,
+    /// [`unit_f32`](crate::random::unit_f32) of the bits: uniform in [0, 1). Floats; an F64 has 24 random bits too, so
+    /// that all dtypes see the same numbers.
+    Uniform,
+    /// True where the bits, as an unsigned number, are at least [`threshold`]`(p)`: false with probability p. Bool.
+    Keep(f64),
+}
+
+/// `p 2^32`, rounded: an element is dropped if its bits are below. All are at p = 1, none at p = 0.
+pub fn threshold(p: f64) -> u64 {
+    (p * 4_294_967_296.0).round() as u64
+}
+
+impl<B: Backend> Tensor<B> {
+    fn random(op: RandomOp, dtype: DType, shape: Shape, device: &B) -> Self {
+        let storage = device.random(op, dtype, shape.numel(), device.rng().draw());
+        Tensor::from_storage(device, storage, dtype, shape)
+    }
+
+    /// Uniform numbers in [0, 1). The same seed gives the same numbers on every backend. PyTorch: `rand`.
+    ///
+    /// # Panics
+    /// If the placement's dtype is not a float.
+    #[track_caller]
+    pub fn rand(shape: impl Into<Shape>, place: impl Placement<B>) -> Self {
+        let (device, dtype) = place.place("rand");
+        assert!(dtype.is_float(), "rand: wants a float dtype, not {dtype}");
+        Self::random(RandomOp::Uniform, dtype, shape.into(), &device)
+    }
+
+    /// Standard normal numbers, computed on the host in f64 (Box and Muller) and rounded once, so that every backend
+    /// gets the same. PyTorch: `randn`.
+    ///
+    /// # Panics
+    /// If the placement's dtype is not a float.
+    #[track_caller]
+    pub fn randn(shape: impl Into<Shape>, place: impl Placement<B>) -> Self {
+        let (device, dtype) = place.place("randn");
+        assert!(dtype.is_float(), "randn: wants a float dtype, not {dtype}");
+        let shape = shape.into();
+        let mut generator = device.rng().draw().generator();
+        let pairs = (0..shape.numel().div_ceil(2)).flat_map(|_| generator.normal_pair());
+        match dtype {
+            DType::F32 => {
+                let values: Vec<f32> = pairs.take(shape.numel()).map(|x| x as f32).collect();
+                Tensor::from_slice(&values, shape, &device)
+            }
+            _ => {
+                let values: Vec<f64> = pairs.take(shape.numel()).collect();
+                Tensor::from_slice(&values, shape, &device)
+            }
+        }
+    }
+
+    /// 32 random bits per element, as I32.
+    #[track_caller]
+    pub fn rand_bits(shape: impl Into<Shape>, device: &B) -> Self {
+        Self::random(RandomOp::Bits, DType::I32, shape.into(), device)
+    }
+
+    /// True with probability `p`. PyTorch: `bernoulli` of a constant.
+    ///
+    /// # Panics
+    /// If `p` is not in [0, 1].
+    #[track_caller]
+    pub fn rand_bool(shape: impl Into<Shape>, p: f64, device: &B) -> Self {
+        assert!((0.0..=1.0).contains(&p), "rand_bool: the probability {p} is not in [0, 1]");
+        Self::random(RandomOp::Keep(1.0 - p), DType::Bool, shape.into(), device)
+    }
+
+    /// Sets each element to 0 with probability `p` and divides the others by `1 - p`, so that the mean stays. The mask is
+    /// one draw of the device, drawn again in the backward pass and not stored. `p = 1` gives zeros.
+    /// PyTorch: `dropout(training=True)`.
+    ///
+    /// # Panics
+    /// If `p` is not in [0, 1] or the tensor is not of a float dtype.
+    #[track_caller]
+    pub fn dropout(&self, p: f64) -> Self {
+        assert!((0.0..=1.0).contains(&p), "dropout: the probability {p} is not in [0, 1]");
+        assert!(self.dtype().is_float(), "dropout: wants a float dtype, not {}", self.dtype());
+        if p == 0.0 {
+            return self.clone();
+        }
+        self.dropout_with(p, self.device().rng().draw())
+    }
+
+    /// The draw is a constant of the map x -> y, which is linear: its gradient is the same map.
+    fn dropout_with(&self, p: f64, draw: crate::random::Draw) -> Self {
+        let out = self.device().dropout(&self.detach(), p, draw);
+        let Some(parents) = parents([self]) else { return out };
+        record(out, parents, move |g, _| {
+            [Some(if recording() { g.dropout_with(p, draw) } else { g.device().dropout(&g.detach(), p, draw) })]
+        })
+    }
+}
+
+/// [`Backend::dropout`] as tensor operations.
+pub(crate) fn composed_dropout<B: Backend>(x: &Tensor<B>, p: f64, draw: crate::random::Draw) -> Tensor<B> {
+    let keep = x.device().random(RandomOp::Keep(p), DType::Bool, x.numel(), draw);
+    let keep = Tensor::from_storage(x.device(), keep, DType::Bool, *x.shape());
+    let scale = if p < 1.0 { 1.0 / (1.0 - p) } else { 0.0 };
+    composed::keep(&keep, &(x * scale))
+}

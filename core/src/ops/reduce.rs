@@ -1,0 +1,245 @@
+//! Reductions over any set of dimensions, and the index of an extreme.
+
+use crate::autodiff::{parents, record, record_with_output};
+use crate::backend::Backend;
+use crate::dtype::DType;
+use crate::error::must;
+use crate::index::{DimSet, Dims, wrap_dim};
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+use std::fmt;
+
+/// How many elements become one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReduceOp {
+    /// The sum; 0 of nothing. I32 wraps.
+    Sum,
+    /// The mean; NaN of nothing. Floats only.
+    Mean,
+    /// The product; 1 of nothing. I32 wraps.
+    Prod,
+    /// The largest; NaN if any is NaN. On bool: any.
+    Max,
+    /// The smallest; NaN if any is NaN. On bool: all.
+    Min,
+}
+
+impl ReduceOp {
+    /// Whether the op is defined for elements of this type.
+    pub fn accepts(self, dtype: DType) -> bool {
+        use ReduceOp::*;
+        match dtype {
+            DType::F32 | DType::F64 => true,
+            DType::I32 => self != Mean,
+            DType::Bool => matches!(self, Max | Min),
+        }
+    }
+}
+
+impl fmt::Display for ReduceOp {
+    /// The method's name.
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&format!("{self:?}").to_lowercase())
+    }
+}
+
+/// Which extreme's index.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ArgReduceOp {
+    /// The largest's.
+    ArgMax,
+    /// The smallest's.
+    ArgMin,
+}
+
+impl fmt::Display for ArgReduceOp {
+    /// The method's name.
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&format!("{self:?}").to_lowercase())
+    }
+}
+
+/// The shape with the reduced dimensions kept as 1.
+pub(crate) fn kept_shape(shape: &Shape, dims: &[usize]) -> Shape {
+    dims.iter().fold(*shape, |s, &d| s.with(d, 1))
+}
+
+/// The shape without the reduced dimensions.
+fn dropped_shape(shape: &Shape, dims: &[usize]) -> Shape {
+    dims.iter().rev().fold(*shape, |s, &d| s.remove(d))
+}
+
+/// The one road of all reductions.
+#[track_caller]
+pub(crate) fn reduce<B: Backend>(op: ReduceOp, x: &Tensor<B>, dims: DimSet, keepdim: bool) -> Tensor<B> {
+    assert!(op.accepts(x.dtype()), "{op}: not defined for {}; cast the tensor first", x.dtype());
+    let (from, kept) = (*x.shape(), kept_shape(x.shape(), &dims));
+    if matches!(op, ReduceOp::Max | ReduceOp::Min) {
+        let empty = dims.iter().any(|&d| from[d] == 0) && kept.numel() != 0;
+        assert!(!empty, "{op}: no element to choose from in {from:?} over dimensions {:?}", &*dims);
+    }
+    let storage = x.device().reduce(op, x.view(), &dims);
+    let shape = if keepdim { kept } else { dropped_shape(&from, &dims) };
+    let out = Tensor::from_storage(x.device(), storage, x.dtype(), shape);
+    let Some(parents) = parents([x]) else { return out };
+    let count: usize = dims.iter().map(|&d| from[d]).product();
+    match op {
+        ReduceOp::Sum => record(out, parents, move |g, _| [Some(g.reshape(kept).expand(from))]),
+        ReduceOp::Mean => record(out, parents, move |g, _| [Some((g / count as f64).reshape(kept).expand(from))]),
+        // Equal elements share the gradient, as PyTorch's amax and amin do.
+        ReduceOp::Max | ReduceOp::Min => {
+            let x = x.clone();
+            record_with_output(out, parents, move |g, y, _| {
+                let ties = x.eq(&y.reshape(kept)).cast(g.dtype());
+                let shares = g.reshape(kept) / reduce(ReduceOp::Sum, &ties, dims, true);
+                [Some(ties * shares)]
+            })
+        }
+        ReduceOp::Prod => {
+            let x = x.clone();
+            record(out, parents, move |g, _| [Some(prod_grad(&x, &g.reshape(kept), dims))])
+        }
+    }
+}
+
+/// The product of all others is y / x where no element is 0. With one zero its own derivative is the product of the
+/// others and the rest are 0; with two all are 0. The zeros are replaced by 1 first, so that nothing divides by them.
+fn prod_grad<B: Backend>(x: &Tensor<B>, g: &Tensor<B>, dims: DimSet) -> Tensor<B> {
+    let zero = x.eq(0.0);
+    let zeros = reduce(ReduceOp::Sum, &zero.cast(x.dtype()), dims, true);
+    let filled = x.masked_fill(&zero, 1.0);
+    let product = reduce(ReduceOp::Prod, &filled, dims, true);
+    // An element's others hold `zeros` zeros, one fewer if it is one itself.
+    let others_zero = (zeros - zero.cast(x.dtype())).gt(0.5);
+    (g * (product / filled)).masked_fill(&others_zero, 0.0)
+}
+
+macro_rules! reductions {
+    ($($(#[$doc:meta])* $op:ident $name:ident $keepdim:ident;)*) => {
+        impl<B: Backend> Tensor<B> { $(
+            $(#[$doc])*
+            #[track_caller]
+            pub fn $name(&self, dims: impl Dims) -> Self {
+                let dims = must(dims.resolve(stringify!($name), self.rank()));
+                reduce(ReduceOp::$op, self, dims, false)
+            }
+
+            #[doc = concat!("[`", stringify!($name), "`](Self::", stringify!($name), ") that keeps the reduced dimensions as size 1.")]
+            #[track_caller]
+            pub fn $keepdim(&self, dims: impl Dims) -> Self {
+                let dims = must(dims.resolve(stringify!($name), self.rank()));
+                reduce(ReduceOp::$op, self, dims, true)
+            }
+        )* }
+    };
+}
+reductions! {
+    /// The sum over `dims`: one (`x.sum(-1)`), several (`x.sum([0, 2])`) or all (`x.sum(..)`). 0 over nothing.
+    /// PyTorch: `sum`.
+    Sum sum sum_keepdim;
+    /// The mean over `dims`; NaN over nothing. PyTorch: `mean`.
+    Mean mean mean_keepdim;
+    /// The product over `dims`; 1 over nothing. Its gradient is right with zeros among the elements. PyTorch: `prod`.
+    Prod prod prod_keepdim;
+    /// The largest element over `dims`; NaN if any is. Equal ones share the gradient. PyTorch: `amax`.
+    ///
+    /// # Panics
+    /// If there is nothing to choose from.
+    Max max max_keepdim;
+    /// The smallest element over `dims`; NaN if any is. Equal ones share the gradient. PyTorch: `amin`.
+    ///
+    /// # Panics
+    /// If there is nothing to choose from.
+    Min min min_keepdim;
+}
+
+impl<B: Backend> Tensor<B> {
+    #[track_caller]
+    fn arg_reduce(&self, op: ArgReduceOp, dim: isize) -> Self {
+        let dim = must(wrap_dim(&op.to_string(), dim, self.rank()));
+        assert!(self.dtype() != DType::Bool, "{op}: not defined for bool; cast the tensor first");
+        let kept = kept_shape(self.shape(), &[dim]);
+        assert!(self.shape()[dim] != 0 || kept.numel() == 0, "{op}: no element to choose from in {:?}", self.shape());
+        let storage = self.device().arg_reduce(op, self.view(), dim);
+        Tensor::from_storage(self.device(), storage, DType::I32, self.shape().remove(dim))
+    }
+
+    /// The index (I32) of the largest element along `dim`: the first of equals, and the first NaN if there is one. The
+    /// dimension is dropped. PyTorch: `argmax`.
+    ///
+    /// # Panics
+    /// If there is nothing to choose from.
+    #[track_caller]
+    pub fn argmax(&self, dim: isize) -> Self {
+        self.arg_reduce(ArgReduceOp::ArgMax, dim)
+    }
+
+    /// The index (I32) of the smallest element along `dim`: the first of equals, and the first NaN if there is one. The
+    /// dimension is dropped. PyTorch: `argmin`.
+    ///
+    /// # Panics
+    /// If there is nothing to choose from.
+    #[track_caller]
+    pub fn argmin(&self, dim: isize) -> Self {
+        self.arg_reduce(ArgReduceOp::ArgMin, dim)
+    }
+
+    /// True if any element over `dims` is true. Bool only. PyTorch: `any`.
+    #[track_caller]
+    pub fn any(&self, dims: impl Dims) -> Self {
+        assert!(self.dtype() == DType::Bool, "any: wants bool, not {}", self.dtype());
+        self.max(dims)
+    }
+
+    /// True if every element over `dims` is true. Bool only. PyTorch: `all`.
+    #[track_caller]
+    pub fn all(&self, dims: impl Dims) -> Self {
+        assert!(self.dtype() == DType::Bool, "all: wants bool, not {}", self.dtype());
+        self.min(dims)
+    }
+
+    /// Undoes broadcasting: sums over the dimensions that `shape` lacks or has as 1. The tensor itself when the shapes
+    /// agree. PyTorch: `sum_to_size`.
+    ///
+    /// # Panics
+    /// If `shape` does not broadcast to this tensor's.
+    #[track_caller]
+    pub fn sum_to_shape(&self, shape: impl Into<Shape>) -> Self {
+        let (from, shape) = (*self.shape(), shape.into());
+        if from == shape {
+            return self.clone();
+        }
+        assert!(shape.broadcast(&from) == Some(from), "sum_to_shape: {shape:?} does not broadcast to {from:?}");
+        let pad = from.len() - shape.len();
+        let dims: DimSet = (0..from.len()).filter(|&d| d < pad || shape[d - pad] != from[d]).collect();
+        reduce(ReduceOp::Sum, self, dims, true).reshape(shape)
+    }
+
+    /// The variance over `dims`, divided by `n - correction`: 1 for a sample's (PyTorch's default), 0 for a population's.
+    /// PyTorch: `var`.
+    #[track_caller]
+    pub fn var(&self, dims: impl Dims, correction: f64) -> Self {
+        let dims = must(dims.resolve("var", self.rank()));
+        let n: usize = dims.iter().map(|&d| self.shape()[d]).product();
+        let centred = self - reduce(ReduceOp::Mean, self, dims, true);
+        reduce(ReduceOp::Sum, &centred.square(), dims, false) / (n as f64 - correction).max(0.0)
+    }
+
+    /// The square root of [`var`](Self::var). PyTorch: `std`.
+    #[track_caller]
+    pub fn std(&self, dims: impl Dims, correction: f64) -> Self {
+        self.var(dims, correction).sqrt()
+    }
+
+    /// `log(sum(exp(x)))` over `dims`, safe from overflow. PyTorch: `logsumexp`.
+    #[track_caller]
+    pub fn logsumexp(&self, dims: impl Dims) -> Self {
+        let dims = must(dims.resolve("logsumexp", self.rank()));
+        let max = reduce(ReduceOp::Max, &self.detach(), dims, true);
+        // An infinite maximum would give inf - inf; shifting by 0 then gives the right infinity.
+        let shift = max.masked_fill(&max.abs().eq(f64::INFINITY), 0.0);
+        let sum = reduce(ReduceOp::Sum, &(self - &shift).exp(), dims, true);
+        let out = sum.log() + shift;
+        out.reshape(dropped_shape(self.shape(), &dims))
+    }
+}

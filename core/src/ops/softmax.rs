@@ -1,0 +1,82 @@
+//! Softmax and its logarithm along one dimension.
+
+use crate::autodiff::{parents, record_with_output, recording};
+use crate::backend::Backend;
+use crate::error::must;
+use crate::index::wrap_dim;
+use crate::tensor::Tensor;
+
+impl<B: Backend> Tensor<B> {
+    /// `exp(x) / sum(exp(x))` along `dim`, computed from `x - max(x)` and so safe from overflow. A row that holds NaN, or
+    /// only -inf, is NaN. PyTorch: `softmax`.
+    ///
+    /// # Panics
+    /// If the dimension is outside the rank or the dtype is not a float.
+    #[track_caller]
+    pub fn softmax(&self, dim: isize) -> Self {
+        let d = self.check_softmax("softmax", dim);
+        let out = self.device().softmax(&self.detach(), d);
+        let Some(parents) = parents([self]) else { return out };
+        record_with_output(out, parents, move |g, y, _| {
+            [Some(if recording() {
+                composed_softmax_grad(y, g, d)
+            } else {
+                g.device().softmax_grad(&y.detach(), &g.detach(), d)
+            })]
+        })
+    }
+
+    /// `log(softmax(x)) = x - logsumexp(x)` along `dim`, safe from overflow and from the logarithm of 0.
+    /// PyTorch: `log_softmax`.
+    ///
+    /// # Panics
+    /// If the dimension is outside the rank or the dtype is not a float.
+    #[track_caller]
+    pub fn log_softmax(&self, dim: isize) -> Self {
+        let d = self.check_softmax("log_softmax", dim);
+        let out = self.device().log_softmax(&self.detach(), d);
+        let Some(parents) = parents([self]) else { return out };
+        record_with_output(out, parents, move |g, y, _| {
+            [Some(if recording() {
+                composed_log_softmax_grad(y, g, d)
+            } else {
+                g.device().log_softmax_grad(&y.detach(), &g.detach(), d)
+            })]
+        })
+    }
+
+    #[track_caller]
+    fn check_softmax(&self, op: &str, dim: isize) -> usize {
+        assert!(self.dtype().is_float(), "{op}: wants a float dtype, not {}", self.dtype());
+        must(wrap_dim(op, dim, self.rank()))
+    }
+}
+
+/// The rows' maximum, which every term is shifted by; nothing to shift in an empty row.
+fn shifted<B: Backend>(x: &Tensor<B>, dim: usize) -> Tensor<B> {
+    if x.numel() == 0 { x.clone() } else { x - x.detach().max_keepdim(dim) }
+}
+
+/// [`Backend::softmax`] as tensor operations.
+pub(crate) fn composed_softmax<B: Backend>(x: &Tensor<B>, dim: usize) -> Tensor<B> {
+    let e = shifted(x, dim).exp();
+    let sum = e.sum_keepdim(dim);
+    e / sum
+}
+
+/// [`Backend::softmax_grad`] as tensor operations; differentiable, since y is the recorded output.
+pub(crate) fn composed_softmax_grad<B: Backend>(y: &Tensor<B>, g: &Tensor<B>, dim: usize) -> Tensor<B> {
+    y * (g - (g * y).sum_keepdim(dim))
+}
+
+/// [`Backend::log_softmax`] as tensor operations.
+pub(crate) fn composed_log_softmax<B: Backend>(x: &Tensor<B>, dim: usize) -> Tensor<B> {
+    let x = shifted(x, dim);
+    let log_sum = x.exp().sum_keepdim(dim).log();
+    x - log_sum
+}
+
+/// [`Backend::log_softmax_grad`] as tensor operations; differentiable, since y is the recorded output.
+pub(crate) fn composed_log_softmax_grad<B: Backend>(y: &Tensor<B>, g: &Tensor<B>, dim: usize) -> Tensor<B> {
+    g - y.exp() * g.sum_keepdim(dim)
+}

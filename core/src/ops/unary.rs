@@ -1,0 +1,353 @@
+//! Element-wise functions of one tensor, and their gradients.
+
+use crate::autodiff::{parents, record, record_with_output, recording};
+use crate::backend::Backend;
+use crate::dtype::DType;
+use crate::tensor::Tensor;
+use std::fmt;
+
+/// A function of one element. Numbers ride inside the op: `x * 2.0` uploads nothing.
+///
+/// The [`Tensor`] method of the same name states formula and edges.
+#[derive(Clone, Copy, PartialEq, Debug)]
+#[allow(missing_docs)] // documented at the methods
+pub enum UnaryOp {
+    // Arithmetic with a number; these and the next three serve I32 too.
+    Add(f64),
+    Mul(f64),
+    /// `c - x`.
+    Rsub(f64),
+    Neg,
+    Abs,
+    Sign,
+    // Float only from here on.
+    Div(f64),
+    /// `c / x`.
+    Rdiv(f64),
+    Square,
+    Pow(f64),
+    Sqrt,
+    Rsqrt,
+    Exp,
+    Expm1,
+    Log,
+    Log1p,
+    Sin,
+    Cos,
+    Tanh,
+    Erf,
+    Sigmoid,
+    Relu,
+    LeakyRelu(f64),
+    Gelu,
+    GeluTanh,
+    Silu,
+    Softplus,
+    Floor,
+    Ceil,
+    Round,
+    Clamp(f64, f64),
+    // Bool only.
+    Not,
+}
+
+/// What the gradient of an op needs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Saves {
+    /// Neither: the derivative is a constant.
+    Nothing,
+    /// The input.
+    Input,
+    /// The output.
+    Output,
+}
+
+impl UnaryOp {
+    /// What the gradient needs, and with it what the tape keeps alive.
+    pub fn saves(self) -> Saves {
+        use UnaryOp::*;
+        match self {
+            Add(_) | Mul(_) | Rsub(_) | Neg | Div(_) | Sign | Floor | Ceil | Round | Not => Saves::Nothing,
+            Sqrt | Rsqrt | Exp | Expm1 | Tanh | Sigmoid | Relu => Saves::Output,
+            Abs | Rdiv(_) | Square | Pow(_) | Log | Log1p | Sin | Cos | Erf | LeakyRelu(_) | Gelu | GeluTanh | Silu
+            | Softplus | Clamp(..) => Saves::Input,
+        }
+    }
+
+    /// Whether the op is defined for elements of this type.
+    pub fn accepts(self, dtype: DType) -> bool {
+        use UnaryOp::*;
+        match dtype {
+            DType::F32 | DType::F64 => self != Not,
+            DType::I32 => matches!(self, Add(_) | Mul(_) | Rsub(_) | Neg | Abs | Sign),
+            DType::Bool => self == Not,
+        }
+    }
+}
+
+impl fmt::Display for UnaryOp {
+    /// The method's name.
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let name = format!("{self:?}");
+        f.write_str(&name.split('(').next().unwrap_or_default().to_lowercase())
+    }
+}
+
+/// The one road of all unary ops. `&mut`, not by value: an operator that owns its input hands it over here, and a
+/// storage that nobody else holds (the tape is an ordinary holder) is overwritten in place.
+#[track_caller]
+pub(crate) fn unary<B: Backend>(op: UnaryOp, x: &mut Tensor<B>) -> Tensor<B> {
+    assert!(op.accepts(x.dtype()), "{op}: not defined for {}; cast the tensor first", x.dtype());
+    let parents = parents([&*x]);
+    let saved = (parents.is_some() && op.saves() == Saves::Input).then(|| x.clone());
+    let out = x.map_storage(
+        |device, storage, layout, dtype| device.unary_mut(op, storage, layout, dtype),
+        |device, view| device.unary(op, view),
+    );
+    let Some(parents) = parents else { return out };
+    match (op.saves(), saved) {
+        (Saves::Output, _) => record_with_output(out, parents, move |g, y, _| [Some(unary_grad(op, y, g))]),
+        (_, Some(x)) => record(out, parents, move |g, _| [Some(unary_grad(op, &x, g))]),
+        _ => record(out, parents, move |g, _| {
+            [Some(match op {
+                UnaryOp::Add(_) => g.clone(),
+                UnaryOp::Mul(c) => g * c,
+                UnaryOp::Div(c) => g / c,
+                UnaryOp::Neg | UnaryOp::Rsub(_) => -g,
+                _ => g.zeros_like(), // steps: the derivative is 0 wherever it exists
+            })]
+        }),
+    }
+}
+
+/// One kernel while nothing is recorded; the differentiable form under `create_graph`.
+fn unary_grad<B: Backend>(op: UnaryOp, saved: &Tensor<B>, g: &Tensor<B>) -> Tensor<B> {
+    if recording() { composed(op, saved, g) } else { g.device().unary_grad(op, &saved.detach(), &g.detach()) }
+}
+
+/// `g * op'`, as tensor operations. `s` is what [`UnaryOp::saves`] says.
+pub(crate) fn composed<B: Backend>(op: UnaryOp, s: &Tensor<B>, g: &Tensor<B>) -> Tensor<B> {
+    use UnaryOp::*;
+    const FRAC_2_SQRT_PI: f64 = std::f64::consts::FRAC_2_SQRT_PI;
+    match op {
+        Abs => g * s.sign(),
+        Square => g * s * 2.0,
+        Pow(0.0) => g.zeros_like(),
+        Pow(1.0) => g.clone(),
+        Pow(c) => g * s.powf(c - 1.0) * c,
+        Rdiv(c) => g / s.square() * -c,
+        Sqrt => g / s * 0.5,
+        Rsqrt => g * s.powf(3.0) * -0.5,
+        Exp => g * s,
+        Expm1 => g * (s + 1.0),
+        Log => g / s,
+        Log1p => g / (s + 1.0),
+        Sin => g * s.cos(),
+        Cos => g * -s.sin(),
+        Tanh => g * (1.0 - s.square()),
+        Erf => g * (-s.square()).exp() * FRAC_2_SQRT_PI,
+        Sigmoid => g * (s * (1.0 - s)),
+        Relu => g.masked_fill(&s.le(0.0), 0.0), // y <= 0 is y == 0; a NaN lets the gradient through, as PyTorch does
+        LeakyRelu(slope) => Tensor::where_cond(&s.gt(0.0), g, &(g * slope)),
+        // Phi(x) + x phi(x), the normal distribution and its density.
+        Gelu => {
+            let distribution = (s * std::f64::consts::FRAC_1_SQRT_2).erf() * 0.5 + 0.5;
+            let density = (s.square() * -0.5).exp() * (0.5 * FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2);
+            g * (distribution + s * density)
+        }
+        // u = k (x + c x³): 0.5 (1 + tanh u) + 0.5 x (1 - tanh² u) u'.
+        GeluTanh => {
+            let (k, c) = (FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2, 0.044_715);
+            let t = ((s + s.powf(3.0) * c) * k).tanh();
+            let slope = (s.square() * (3.0 * c) + 1.0) * k;
+            g * ((&t + 1.0) * 0.5 + s * 0.5 * (1.0 - t.square()) * slope)
+        }
+        Silu => {
+            let y = s.sigmoid();
+            g * (&y * (s * (1.0 - &y) + 1.0))
+        }
+        Softplus => g * s.sigmoid(),
+        Clamp(low, high) => g.masked_fill(&s.lt(low).logical_or(&s.gt(high)), 0.0),
+        Add(_) | Mul(_) | Rsub(_) | Neg | Div(_) | Sign | Floor | Ceil | Round | Not => {
+            unreachable!("{op}: its gradient saves nothing and is written at its record")
+        }
+    }
+}
+
+impl<B: Backend> Tensor<B> {
+    /// `|x|`. The derivative at 0 is 0. The absolute value of the smallest I32 is itself. PyTorch: `abs`.
+    #[track_caller]
+    pub fn abs(&self) -> Self {
+        unary(UnaryOp::Abs, &mut self.clone())
+    }
+
+    /// -1, 0 or 1 by the sign; NaN gives NaN. Its derivative is 0. PyTorch: `sign` (where NaN gives 0).
+    #[track_caller]
+    pub fn sign(&self) -> Self {
+        unary(UnaryOp::Sign, &mut self.clone())
+    }
+
+    /// `x²`. PyTorch: `square`.
+    #[track_caller]
+    pub fn square(&self) -> Self {
+        unary(UnaryOp::Square, &mut self.clone())
+    }
+
+    /// `1 / x`. PyTorch: `reciprocal`.
+    #[track_caller]
+    pub fn recip(&self) -> Self {
+        unary(UnaryOp::Rdiv(1.0), &mut self.clone())
+    }
+
+    /// `x^c` for a number c, as C's `pow` defines it: NaN for negative x unless c is whole; `x^0` is 1, NaN included.
+    /// PyTorch: `pow`.
+    #[track_caller]
+    pub fn powf(&self, exponent: f64) -> Self {
+        unary(UnaryOp::Pow(exponent), &mut self.clone())
+    }
+
+    /// The square root; NaN below 0. The derivative at 0 is infinite. PyTorch: `sqrt`.
+    #[track_caller]
+    pub fn sqrt(&self) -> Self {
+        unary(UnaryOp::Sqrt, &mut self.clone())
+    }
+
+    /// `1 / sqrt(x)`; infinite at 0, NaN below. PyTorch: `rsqrt`.
+    #[track_caller]
+    pub fn rsqrt(&self) -> Self {
+        unary(UnaryOp::Rsqrt, &mut self.clone())
+    }
+
+    /// `e^x`. PyTorch: `exp`.
+    #[track_caller]
+    pub fn exp(&self) -> Self {
+        unary(UnaryOp::Exp, &mut self.clone())
+    }
+
+    /// `e^x - 1`, accurate near 0. PyTorch: `expm1`.
+    #[track_caller]
+    pub fn expm1(&self) -> Self {
+        unary(UnaryOp::Expm1, &mut self.clone())
+    }
+
+    /// The natural logarithm; -inf at 0, NaN below. PyTorch: `log`.
+    #[track_caller]
+    pub fn log(&self) -> Self {
+        unary(UnaryOp::Log, &mut self.clone())
+    }
+
+    /// `log(1 + x)`, accurate near 0. PyTorch: `log1p`.
+    #[track_caller]
+    pub fn log1p(&self) -> Self {
+        unary(UnaryOp::Log1p, &mut self.clone())
+    }
+
+    /// The sine of x in radians. PyTorch: `sin`.
+    #[track_caller]
+    pub fn sin(&self) -> Self {
+        unary(UnaryOp::Sin, &mut self.clone())
+    }
+
+    /// The cosine of x in radians. PyTorch: `cos`.
+    #[track_caller]
+    pub fn cos(&self) -> Self {
+        unary(UnaryOp::Cos, &mut self.clone())
+    }
+
+    /// The hyperbolic tangent. PyTorch: `tanh`.
+    #[track_caller]
+    pub fn tanh(&self) -> Self {
+        unary(UnaryOp::Tanh, &mut self.clone())
+    }
+
+    /// The error function `2 / sqrt(pi) * integral of exp(-t²) from 0 to x`. PyTorch: `erf`.
+    #[track_caller]
+    pub fn erf(&self) -> Self {
+        unary(UnaryOp::Erf, &mut self.clone())
+    }
+
+    /// `1 / (1 + e^-x)`, without overflow for any x. PyTorch: `sigmoid`.
+    #[track_caller]
+    pub fn sigmoid(&self) -> Self {
+        unary(UnaryOp::Sigmoid, &mut self.clone())
+    }
+
+    /// `max(x, 0)`; NaN stays NaN; the derivative at 0 is 0. PyTorch: `relu`.
+    ///
+    /// ```
+    /// # use minitorch_conformance::doc::*;
+    /// let x = Tensor::new([-1.0, 0.0, 2.0], &device()).requires_grad();
+    /// let y = x.relu();
+    /// assert_eq!(y.to_vec::<f32>()?, [0.0, 0.0, 2.0]);
+    /// assert_eq!(y.sum(..).backward()[&x].to_vec::<f32>()?, [0.0, 0.0, 1.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn relu(&self) -> Self {
+        unary(UnaryOp::Relu, &mut self.clone())
+    }
+
+    /// `x` above 0, else `slope x`; the derivative at 0 is `slope`. PyTorch: `leaky_relu`.
+    #[track_caller]
+    pub fn leaky_relu(&self, slope: f64) -> Self {
+        unary(UnaryOp::LeakyRelu(slope), &mut self.clone())
+    }
+
+    /// `x Phi(x) = x/2 (1 + erf(x / sqrt 2))`. PyTorch: `gelu`.
+    #[track_caller]
+    pub fn gelu(&self) -> Self {
+        unary(UnaryOp::Gelu, &mut self.clone())
+    }
+
+    /// `x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x³)))`. PyTorch: `gelu(approximate="tanh")`.
+    #[track_caller]
+    pub fn gelu_tanh(&self) -> Self {
+        unary(UnaryOp::GeluTanh, &mut self.clone())
+    }
+
+    /// `x sigmoid(x)`, also called swish. PyTorch: `silu`.
+    #[track_caller]
+    pub fn silu(&self) -> Self {
+        unary(UnaryOp::Silu, &mut self.clone())
+    }
+
+    /// `log(1 + e^x)`, without overflow for any x. PyTorch: `softplus`.
+    #[track_caller]
+    pub fn softplus(&self) -> Self {
+        unary(UnaryOp::Softplus, &mut self.clone())
+    }
+
+    /// The largest whole number not above x. Its derivative is 0. PyTorch: `floor`.
+    #[track_caller]
+    pub fn floor(&self) -> Self {
+        unary(UnaryOp::Floor, &mut self.clone())
+    }
+
+    /// The smallest whole number not below x. Its derivative is 0. PyTorch: `ceil`.
+    #[track_caller]
+    pub fn ceil(&self) -> Self {
+        unary(UnaryOp::Ceil, &mut self.clone())
+    }
+
+    /// The nearest whole number, halves to the even one. Its derivative is 0. PyTorch: `round`.
+    #[track_caller]
+    pub fn round(&self) -> Self {
+        unary(UnaryOp::Round, &mut self.clone())
+    }
+
+    /// `min(max(x, low), high)`; NaN stays NaN. The derivative is 1 inside and on the bounds. PyTorch: `clamp`.
+    ///
+    /// # Panics
+    /// If `low > high` or either is NaN.
+    #[track_caller]
+    pub fn clamp(&self, low: f64, high: f64) -> Self {
+        assert!(low <= high, "clamp: the bounds {low} and {high} are not in order");
+        unary(UnaryOp::Clamp(low, high), &mut self.clone())
+    }
+
+    /// Not: true where x is false. Bool only. PyTorch: `logical_not`.
+    #[track_caller]
+    pub fn logical_not(&self) -> Self {
+        unary(UnaryOp::Not, &mut self.clone())
+    }
+}

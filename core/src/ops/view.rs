@@ -1,0 +1,209 @@
+//! Views: the same elements through another layout. Each view's gradient is a view or a write, so slicing costs what it
+//! shows and not what it was cut from.
+
+use crate::autodiff::parents;
+use crate::backend::Backend;
+use crate::error::must;
+use crate::index::{Int, ReshapeArg, SliceArg, dim_range, resolve_reshape, wrap_dim};
+use crate::layout::Layout;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+use std::ops::RangeBounds;
+
+impl<B: Backend> Tensor<B> {
+    /// The elements in row-major order in a storage of their own; the tensor itself when they are so already (then no
+    /// copy). PyTorch: `contiguous`.
+    pub fn contiguous(&self) -> Self {
+        if self.layout().is_contiguous() { self.clone() } else { self.copied() }
+    }
+
+    fn copied(&self) -> Self {
+        let storage = self.device().copy(self.view());
+        let out = Tensor::from_storage(self.device(), storage, self.dtype(), *self.shape());
+        out.recorded(parents([self]), |g| g.clone())
+    }
+
+    /// The same elements in row-major order under another shape; one size may be -1. A view when the layout allows it,
+    /// else a copy. PyTorch: `reshape`.
+    ///
+    /// ```
+    /// # use minitorch_conformance::doc::*;
+    /// let x = Tensor::arange(0..6, &device());
+    /// assert_eq!(x.reshape((2, -1)).dims(), [2, 3]);
+    /// ```
+    ///
+    /// # Panics
+    /// If the number of elements changes.
+    #[track_caller]
+    pub fn reshape(&self, sizes: impl ReshapeArg) -> Self {
+        let from = *self.shape();
+        let to = must(sizes.with(|sizes| resolve_reshape(from, sizes)));
+        if to == from {
+            return self.clone();
+        }
+        match self.layout().reshape(to) {
+            Some(layout) => self.with_layout(layout).recorded(parents([self]), move |g| g.reshape(from)),
+            None => self.copied().reshape(to),
+        }
+    }
+
+    /// The dimensions of a range become one: `x.flatten(1..)`, `x.flatten(..)`. PyTorch: `flatten`.
+    ///
+    /// # Panics
+    /// If the range reaches outside the rank.
+    #[track_caller]
+    pub fn flatten(&self, dims: impl RangeBounds<isize>) -> Self {
+        if self.rank() == 0 {
+            return self.reshape([1]);
+        }
+        let range = must(dim_range("flatten", dims, self.rank()));
+        if range.is_empty() {
+            return self.clone();
+        }
+        let merged = self.shape()[range.clone()].iter().product();
+        let shape = range.clone().skip(1).rev().fold(*self.shape(), |shape, d| shape.remove(d));
+        self.reshape(shape.with(range.start, merged))
+    }
+
+    /// Dimension `d` of the result is dimension `order[d]` of this tensor; a view. PyTorch: `permute`.
+    ///
+    /// # Panics
+    /// If `order` does not name every dimension once.
+    #[track_caller]
+    pub fn permute<I: Int, const N: usize>(&self, order: [I; N]) -> Self {
+        assert!(N == self.rank(), "permute: {N} dimensions were named, the shape is {:?}", self.shape());
+        let order = order.map(|d| must(wrap_dim("permute", d.get(), N)));
+        let mut inverse = [usize::MAX; N];
+        for (d, &from) in order.iter().enumerate() {
+            assert!(inverse[from] == usize::MAX, "permute: dimension {from} is named twice in {order:?}");
+            inverse[from] = d;
+        }
+        let out = self.with_layout(self.layout().permute(&order));
+        out.recorded(parents([self]), move |g| g.permute(inverse))
+    }
+
+    /// Exchanges two dimensions; a view. PyTorch: `transpose`.
+    ///
+    /// # Panics
+    /// If either is outside the rank.
+    #[track_caller]
+    pub fn transpose(&self, a: isize, b: isize) -> Self {
+        let (a, b) = (must(wrap_dim("transpose", a, self.rank())), must(wrap_dim("transpose", b, self.rank())));
+        let out = self.with_layout(self.layout().transpose(a, b));
+        out.recorded(parents([self]), move |g| g.transpose(a as isize, b as isize))
+    }
+
+    /// The transpose of a matrix; a view. PyTorch: `t`.
+    ///
+    /// # Panics
+    /// If the rank is not 2.
+    #[track_caller]
+    pub fn t(&self) -> Self {
+        assert!(self.rank() == 2, "t: wants a matrix, not {:?}; use transpose", self.shape());
+        self.transpose(0, 1)
+    }
+
+    /// Repeats dimensions of size 1 (and adds leading ones) to reach `shape`; a view. PyTorch: `expand`.
+    ///
+    /// # Panics
+    /// If the shape does not broadcast to `shape`.
+    #[track_caller]
+    pub fn expand(&self, shape: impl Into<Shape>) -> Self {
+        let (to, from) = (shape.into(), *self.shape());
+        if to == from {
+            return self.clone();
+        }
+        assert!(from.broadcast(&to) == Some(to), "expand: {from:?} does not broadcast to {to:?}");
+        self.with_layout(self.layout().expand(to)).recorded(parents([self]), move |g| g.sum_to_shape(from))
+    }
+
+    /// A part: one index or range per leading dimension, negative ones from the end; an index drops its dimension.
+    /// A view. `x.slice(3)`, `x.slice(1..)`, `x.slice((0..2, .., -1))`, `x.slice([0..2, 1..3])`.
+    ///
+    /// ```
+    /// # use minitorch_conformance::doc::*;
+    /// let x = Tensor::new([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], &device());
+    /// assert_eq!(x.slice((.., -1)).to_vec::<f32>()?, [3.0, 6.0]);
+    /// assert_eq!(x.slice((1, ..2)).to_vec::<f32>()?, [4.0, 5.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If an index or a range is outside its dimension, or there are more than dimensions.
+    #[track_caller]
+    pub fn slice(&self, at: impl SliceArg) -> Self {
+        let whole = Layout::contiguous(*self.shape());
+        let (view, at) = must(at.with(|axes| Ok::<_, String>((self.layout().slice(axes)?, whole.slice(axes)?))));
+        self.part(view, at)
+    }
+
+    /// Entries `start..start + len` of one dimension; a view. PyTorch: `narrow`.
+    ///
+    /// # Panics
+    /// If the range is outside the dimension.
+    #[track_caller]
+    pub fn narrow(&self, dim: isize, start: usize, len: usize) -> Self {
+        let d = must(wrap_dim("narrow", dim, self.rank()));
+        assert!(
+            start.checked_add(len).is_some_and(|end| end <= self.shape()[d]),
+            "narrow: {start}..{start} + {len} is outside dimension {d} of {:?}",
+            self.shape()
+        );
+        if len == self.shape()[d] {
+            return self.clone();
+        }
+        self.part(self.layout().narrow(d, start, len), Layout::contiguous(*self.shape()).narrow(d, start, len))
+    }
+
+    /// The part that `view` shows; `at` is the same part of a row-major tensor of this shape.
+    fn part(&self, view: Layout, at: Layout) -> Self {
+        let shape = *self.shape();
+        self.with_layout(view).recorded(parents([self]), move |g| g.embed(shape, at))
+    }
+
+    /// Zeros of `shape` with this tensor written at `at`. Slice and embed are each other's gradient.
+    pub(crate) fn embed(&self, shape: Shape, at: Layout) -> Self {
+        let mut out = self.zeros_of(shape);
+        out.write_at(at, self);
+        out.recorded(parents([self]), move |g| {
+            let g = g.contiguous().reshape(shape);
+            // `at` counts from a whole tensor's start; a contiguous gradient may itself be a part of another.
+            let shifted = Layout::new(*at.shape(), at.strides(), at.offset() + g.layout().offset());
+            g.part(shifted, at)
+        })
+    }
+
+    /// Inserts a dimension of size 1 before `dim`; -1 appends. A view. PyTorch: `unsqueeze`.
+    ///
+    /// # Panics
+    /// If `dim` is outside `-(rank + 1)..=rank`, or the rank would exceed [`MAX_RANK`](crate::MAX_RANK).
+    #[track_caller]
+    pub fn unsqueeze(&self, dim: isize) -> Self {
+        let d = must(wrap_dim("unsqueeze", dim, self.rank() + 1));
+        let out = self.with_layout(self.layout().unsqueeze(d));
+        out.recorded(parents([self]), move |g| g.squeeze(d as isize))
+    }
+
+    /// Removes dimension `dim`, of size 1; a view. PyTorch: `squeeze(dim)` (which leaves larger ones alone).
+    ///
+    /// # Panics
+    /// If the dimension is outside the rank or of another size.
+    #[track_caller]
+    pub fn squeeze(&self, dim: isize) -> Self {
+        let d = must(wrap_dim("squeeze", dim, self.rank()));
+        assert!(self.shape()[d] == 1, "squeeze: dimension {d} of {:?} is not 1", self.shape());
+        let out = self.with_layout(self.layout().remove(d));
+        out.recorded(parents([self]), move |g| g.unsqueeze(d as isize))
+    }
+
+    /// Every window over the last two dimensions as a view, off the tape; see [`Layout::windows`].
+    pub(crate) fn windows(
+        &self,
+        out: [usize; 2],
+        kernel: [usize; 2],
+        stride: [usize; 2],
+        dilation: [usize; 2],
+    ) -> Self {
+        self.with_layout(self.layout().windows(out, kernel, stride, dilation))
+    }
+}

@@ -1,0 +1,145 @@
+//! `Shape`: up to six sizes, inline and `Copy`, so that no operation allocates for its shape.
+
+use std::{fmt, ops::Deref};
+
+/// The largest rank of a tensor. Six holds every window view of an image batch: `[n, c, oh, ow, kh, kw]`.
+pub const MAX_RANK: usize = 6;
+
+/// The sizes of a tensor's dimensions. Dereferences to `[usize]`.
+///
+/// ```
+/// # use minitorch_core::Shape;
+/// let shape = Shape::from([2, 3, 4]);
+/// assert_eq!((shape.len(), shape.numel(), shape[1]), (3, 24, 3));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Shape {
+    dims: [usize; MAX_RANK], // the unused tail stays 0, so derived equality is right
+    rank: u8,
+}
+
+impl Shape {
+    /// A shape of these sizes; `[]` is a scalar's.
+    ///
+    /// # Panics
+    /// If there are more than [`MAX_RANK`] sizes or their product overflows.
+    #[track_caller]
+    pub fn new(dims: &[usize]) -> Self {
+        assert!(
+            dims.len() <= MAX_RANK,
+            "shape {dims:?} has {} dimensions; at most {MAX_RANK} are supported",
+            dims.len()
+        );
+        let product = dims.iter().filter(|&&d| d != 0).try_fold(1usize, |n, &d| n.checked_mul(d));
+        assert!(product.is_some_and(|n| n <= isize::MAX as usize / 8), "shape {dims:?} has too many elements");
+        let mut shape = Shape { rank: dims.len() as u8, ..Shape::default() };
+        shape.dims[..dims.len()].copy_from_slice(dims);
+        shape
+    }
+
+    /// The number of elements; 1 for a scalar, 0 if any size is 0.
+    pub fn numel(&self) -> usize {
+        self.iter().product()
+    }
+
+    /// The shape that both broadcast to by NumPy's rules, aligned at the last dimension; `None` when they do not fit.
+    ///
+    /// ```
+    /// # use minitorch_core::Shape;
+    /// assert_eq!(Shape::from([2, 3, 1]).broadcast(&Shape::from([7, 2, 1, 5])), Some(Shape::from([7, 2, 3, 5])));
+    /// assert_eq!(Shape::from([5, 2]).broadcast(&Shape::from([5])), None);
+    /// ```
+    pub fn broadcast(&self, other: &Shape) -> Option<Shape> {
+        if self == other {
+            return Some(*self);
+        }
+        let (mut out, short) = if self.rank >= other.rank { (*self, other) } else { (*other, self) };
+        let pad = (out.rank - short.rank) as usize;
+        for (a, &b) in out.dims[pad..out.rank as usize].iter_mut().zip(short.iter()) {
+            match (*a, b) {
+                (x, y) if x == y => {}
+                (1, y) => *a = y,
+                (_, 1) => {}
+                _ => return None,
+            }
+        }
+        Some(out)
+    }
+
+    /// The same shape with dimension `dim` of another size.
+    pub fn with(mut self, dim: usize, size: usize) -> Self {
+        assert!(dim < self.len(), "dimension {dim} is outside {self:?}");
+        self.dims[dim] = size;
+        self
+    }
+
+    /// The same shape with a dimension inserted before `dim`.
+    #[track_caller]
+    pub fn insert(&self, dim: usize, size: usize) -> Self {
+        let mut dims = [0; MAX_RANK + 1];
+        dims[..dim].copy_from_slice(&self[..dim]);
+        dims[dim] = size;
+        dims[dim + 1..=self.len()].copy_from_slice(&self[dim..]);
+        Shape::new(&dims[..=self.len()])
+    }
+
+    /// The same shape without dimension `dim`.
+    pub fn remove(&self, dim: usize) -> Self {
+        assert!(dim < self.len(), "dimension {dim} is outside {self:?}");
+        let mut out = Shape { rank: self.rank - 1, ..Shape::default() };
+        out.dims[..dim].copy_from_slice(&self[..dim]);
+        out.dims[dim..self.len() - 1].copy_from_slice(&self[dim + 1..]);
+        out
+    }
+
+    /// Exchanges the sizes of two dimensions.
+    pub fn swap(mut self, a: usize, b: usize) -> Self {
+        self.dims[..self.rank as usize].swap(a, b);
+        self
+    }
+}
+
+impl Deref for Shape {
+    type Target = [usize];
+    fn deref(&self) -> &[usize] {
+        &self.dims[..self.rank as usize]
+    }
+}
+
+impl fmt::Debug for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
+}
+
+impl<const N: usize> From<[usize; N]> for Shape {
+    #[track_caller]
+    fn from(dims: [usize; N]) -> Self {
+        Shape::new(&dims)
+    }
+}
+
+impl From<&[usize]> for Shape {
+    #[track_caller]
+    fn from(dims: &[usize]) -> Self {
+        Shape::new(dims)
+    }
+}
+
+impl From<usize> for Shape {
+    fn from(size: usize) -> Self {
+        Shape::new(&[size])
+    }
+}
+
+impl From<&Shape> for Shape {
+    fn from(shape: &Shape) -> Self {
+        *shape
+    }
+}

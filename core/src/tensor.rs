@@ -1,0 +1,391 @@
+//! `Tensor<B>`: shared storage, an inline layout, and a place on the tape.
+
+use crate::autodiff::{self, Gradients, Node, Value};
+use crate::backend::{Backend, View, ViewOf};
+use crate::dtype::{DType, Element};
+use crate::error::{Error, Result, must};
+use crate::layout::Layout;
+use crate::shape::Shape;
+use std::fmt::Display;
+use std::sync::Arc;
+
+/// An n-dimensional array on a device of backend `B`.
+///
+/// Cloning is cheap and shares the storage. Views (transpose, slice, expand, reshape of a contiguous tensor) share it
+/// too. Nothing that shares is ever written to: an operator that owns its operand reuses the storage only when nobody
+/// else holds it, so sharing cannot be observed.
+///
+/// Misuse (shapes, dtypes or devices that do not fit) panics with the operation and what it got; failures of the world
+/// (reading back, memory in `try_` functions) are `Result`s.
+pub struct Tensor<B: Backend> {
+    data: Arc<Buffer<B>>,
+    layout: Layout,
+    node: Option<Arc<Node<Tensor<B>>>>,
+}
+
+/// Device and dtype live behind the `Arc`: cloning a tensor does not touch the device handle.
+struct Buffer<B: Backend> {
+    device: B,
+    dtype: DType,
+    len: usize,
+    storage: B::Storage,
+}
+
+impl<B: Backend> Clone for Tensor<B> {
+    fn clone(&self) -> Self {
+        Tensor { data: self.data.clone(), layout: self.layout, node: self.node.clone() }
+    }
+}
+
+impl<B: Backend> Value for Tensor<B> {
+    fn node(&self) -> Option<&Arc<Node<Self>>> {
+        self.node.as_ref()
+    }
+    fn with_node(&self, node: Option<Arc<Node<Self>>>) -> Self {
+        Tensor { data: self.data.clone(), layout: self.layout, node }
+    }
+    fn accumulate(self, more: Self) -> Self {
+        self + more
+    }
+}
+
+/// Where a new tensor goes: `&device` for F32, `(&device, DType::F64)` for another dtype.
+pub trait Placement<B: Backend> {
+    /// The device and the dtype.
+    ///
+    /// # Panics
+    /// If the device does not support the dtype; the message names `op`.
+    fn place(self, op: &str) -> (B, DType);
+}
+
+impl<B: Backend> Placement<B> for &B {
+    #[track_caller]
+    fn place(self, op: &str) -> (B, DType) {
+        (self, DType::F32).place(op)
+    }
+}
+
+impl<B: Backend> Placement<B> for (&B, DType) {
+    #[track_caller]
+    fn place(self, op: &str) -> (B, DType) {
+        check_support(op, self.0, self.1);
+        (self.0.clone(), self.1)
+    }
+}
+
+#[track_caller]
+pub(crate) fn check_support<B: Backend>(op: impl Display, device: &B, dtype: DType) {
+    assert!(device.supports(dtype), "{op}: {device:?} does not support {dtype}");
+}
+
+// ---- what it is ----
+impl<B: Backend> Tensor<B> {
+    /// The sizes.
+    pub fn shape(&self) -> &Shape {
+        self.layout.shape()
+    }
+
+    /// The number of dimensions.
+    pub fn rank(&self) -> usize {
+        self.shape().len()
+    }
+
+    /// The number of elements.
+    pub fn numel(&self) -> usize {
+        self.shape().numel()
+    }
+
+    /// The element type.
+    pub fn dtype(&self) -> DType {
+        self.data.dtype
+    }
+
+    /// The device that holds the data.
+    pub fn device(&self) -> &B {
+        &self.data.device
+    }
+
+    /// Shape, strides and offset.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The sizes as an array: `let [n, c, h, w] = x.dims();`.
+    ///
+    /// # Panics
+    /// If the rank is another.
+    #[track_caller]
+    pub fn dims<const N: usize>(&self) -> [usize; N] {
+        match (**self.shape()).try_into() {
+            Ok(dims) => dims,
+            Err(_) => panic!("dims: {N} dimensions were expected, the shape is {:?}", self.shape()),
+        }
+    }
+
+    /// The storage seen through the layout: what a backend's families take.
+    pub fn view(&self) -> ViewOf<'_, B> {
+        View { storage: &self.data.storage, layout: &self.layout, dtype: self.data.dtype }
+    }
+
+    /// Panics unless `other` has this tensor's dtype and device.
+    #[track_caller]
+    pub(crate) fn check_same(&self, op: impl Display, other: &Self) {
+        assert!(
+            self.dtype() == other.dtype(),
+            "{op}: the dtypes {} and {} differ; cast one of the tensors",
+            self.dtype(),
+            other.dtype()
+        );
+        self.check_device(op, other);
+    }
+
+    /// Panics unless `other` is on this tensor's device.
+    #[track_caller]
+    pub(crate) fn check_device(&self, op: impl Display, other: &Self) {
+        assert!(
+            self.device() == other.device(),
+            "{op}: one tensor is on {:?} and the other on {:?}; move one with to()",
+            self.device(),
+            other.device()
+        );
+    }
+}
+
+// ---- storage: the few functions that see inside ----
+impl<B: Backend> Tensor<B> {
+    /// A tensor around a whole, row-major storage: how backends make their results.
+    pub fn from_storage(device: &B, storage: B::Storage, dtype: DType, shape: impl Into<Shape>) -> Self {
+        let shape = shape.into();
+        let data = Arc::new(Buffer { device: device.clone(), dtype, len: shape.numel(), storage });
+        Tensor { data, layout: Layout::contiguous(shape), node: None }
+    }
+
+    /// The same storage through another layout, off the tape.
+    pub(crate) fn with_layout(&self, layout: Layout) -> Self {
+        debug_assert!(layout.end() <= self.data.len);
+        Tensor { data: self.data.clone(), layout, node: None }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.layout.offset() == 0 && self.data.len == self.numel() && self.layout.is_contiguous()
+    }
+
+    /// Whether nobody else holds the storage and the layout shows all of it in order: the one condition for writing in
+    /// place. Only `&mut self` can ask, so no other thread can gain a hold meanwhile.
+    pub(crate) fn is_unique(&mut self) -> bool {
+        self.is_whole() && Arc::get_mut(&mut self.data).is_some()
+    }
+
+    /// An element-wise result of the same shape: by `in_place` on a storage that is unique, else by `fresh`.
+    pub(crate) fn map_storage(
+        &mut self,
+        in_place: impl FnOnce(&B, &mut B::Storage, &Layout, DType),
+        fresh: impl FnOnce(&B, ViewOf<'_, B>) -> B::Storage,
+    ) -> Self {
+        let dtype = self.dtype();
+        if self.is_whole()
+            && let Some(Buffer { device, storage, len, .. }) = Arc::get_mut(&mut self.data)
+        {
+            in_place(device, storage, &Layout::contiguous(*len), dtype);
+            return self.with_node(None);
+        }
+        let [layout] = Layout::merge([self.layout]);
+        let storage = fresh(self.device(), View { layout: &layout, ..self.view() });
+        Tensor::from_storage(self.device(), storage, dtype, *self.shape())
+    }
+
+    /// Overwrites this tensor's storage, which is unique, by `f` of it and `other` broadcast to its shape.
+    pub(crate) fn zip_storage(
+        &mut self,
+        other: &Self,
+        f: impl FnOnce(&B, &mut B::Storage, &Layout, ViewOf<'_, B>),
+    ) -> Self {
+        let [layout, other_layout] = Layout::merge([self.layout, other.layout.expand(*self.shape())]);
+        let Some(Buffer { device, storage, .. }) = Arc::get_mut(&mut self.data) else {
+            unreachable!("the caller asked is_unique")
+        };
+        f(device, storage, &layout, View { layout: &other_layout, ..other.view() });
+        self.with_node(None)
+    }
+
+    /// Writes `x` into the part of this tensor that `at` shows; into a copy if somebody else holds the storage.
+    pub(crate) fn write_at(&mut self, at: Layout, x: &Self) {
+        let [at, from] = Layout::merge([at, *x.layout()]);
+        let (device, storage) = self.storage_mut();
+        device.write(storage, &at, View { layout: &from, ..x.view() });
+    }
+
+    /// The storage for writing, whole and row-major. Copy on write: in place when nobody else (a live tape, a cloned
+    /// model) holds it, else a fresh copy takes its place.
+    pub fn storage_mut(&mut self) -> (B, &mut B::Storage) {
+        if !self.is_unique() {
+            let storage = self.device().copy(self.view());
+            let node = self.node.take();
+            *self = Tensor { node, ..Tensor::from_storage(self.device(), storage, self.dtype(), *self.shape()) };
+        }
+        match Arc::get_mut(&mut self.data) {
+            Some(buffer) => (buffer.device.clone(), &mut buffer.storage),
+            None => unreachable!("the storage is unique here"),
+        }
+    }
+}
+
+// ---- reading and moving ----
+impl<B: Backend> Tensor<B> {
+    /// The elements in row-major order: `let v: Vec<f32> = x.to_vec()?;`. Waits for the device.
+    ///
+    /// # Errors
+    /// If the device failed, or an index was out of range in an operation since the last report.
+    ///
+    /// # Panics
+    /// If the dtype is not `T`'s.
+    #[track_caller]
+    pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
+        assert!(
+            T::DTYPE == self.dtype(),
+            "to_vec: the tensor is of {}, {} was asked for; cast it first",
+            self.dtype(),
+            T::DTYPE
+        );
+        let data = self.device().download(self.view())?;
+        T::from_host(data).ok_or_else(|| Error::Device {
+            device: format!("{:?}", self.device()),
+            reason: "the data read back are of another dtype".into(),
+        })
+    }
+
+    /// The only element, as f64 (true is 1). Waits for the device.
+    ///
+    /// # Errors
+    /// As [`to_vec`](Self::to_vec).
+    ///
+    /// # Panics
+    /// If there is not exactly one element.
+    #[track_caller]
+    pub fn item(&self) -> Result<f64> {
+        assert!(self.numel() == 1, "item: wants exactly one element, the shape is {:?}", self.shape());
+        use crate::dtype::HostData::*;
+        Ok(match self.device().download(self.view())? {
+            F32(v) => v[0] as f64,
+            F64(v) => v[0],
+            I32(v) => v[0] as f64,
+            Bool(v) => v[0] as u8 as f64,
+        })
+    }
+
+    /// A copy on another device, of this or another backend, through the host; off the tape.
+    ///
+    /// # Errors
+    /// If either device failed.
+    #[track_caller]
+    pub fn to<C: Backend>(&self, device: &C) -> Result<Tensor<C>> {
+        check_support("to", device, self.dtype());
+        let data = self.device().download(self.view())?;
+        let storage = device.upload(data.as_slice())?;
+        Ok(Tensor::from_storage(device, storage, self.dtype(), *self.shape()))
+    }
+}
+
+// ---- the tape ----
+impl<B: Backend> Tensor<B> {
+    /// Makes the tensor a leaf: operations on it are recorded, and [`backward`](Self::backward) finds its gradient.
+    ///
+    /// ```
+    /// # use minitorch_conformance::doc::*;
+    /// let x = Tensor::new([1.0, 2.0, 3.0], &device()).requires_grad();
+    /// let loss = (&x * &x).sum(..);
+    /// let grads = loss.backward();
+    /// assert_eq!(grads[&x].to_vec::<f32>()?, [2.0, 4.0, 6.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If the dtype is not a float.
+    #[track_caller]
+    pub fn requires_grad(&self) -> Self {
+        assert!(self.dtype().is_float(), "requires_grad: a gradient wants a float dtype, not {}", self.dtype());
+        self.with_node(Some(Node::leaf()))
+    }
+
+    /// The same data off the tape: a constant. PyTorch: `detach`.
+    pub fn detach(&self) -> Self {
+        self.with_node(None)
+    }
+
+    /// Whether the tensor is on the tape.
+    pub fn is_tracked(&self) -> bool {
+        self.node.is_some()
+    }
+
+    /// Gradients of this tensor, a loss of one element, in every leaf it depends on. Consumes the tape, also for other
+    /// holders of it, and frees what it held.
+    ///
+    /// # Panics
+    /// If there is not exactly one element, or an earlier `backward` consumed the tape.
+    #[track_caller]
+    pub fn backward(&self) -> Gradients<Self> {
+        assert!(self.numel() == 1, "backward: wants a loss of one element, the shape is {:?}", self.shape());
+        autodiff::backward(self, self.scalar_like(1.0).expand(*self.shape()))
+    }
+
+    /// [`backward`](Self::backward) of any tensor from a gradient of its own shape: a vector-Jacobian product.
+    ///
+    /// # Panics
+    /// If the shapes or dtypes differ, or an earlier `backward` consumed the tape.
+    #[track_caller]
+    pub fn backward_with(&self, gradient: &Self) -> Gradients<Self> {
+        self.check_seed("backward_with", gradient);
+        autodiff::backward(self, gradient.detach())
+    }
+
+    /// Gradients of the sum of this tensor in the named ones, zeros where it does not depend on them. The tape stays and
+    /// the result is differentiable: `let [g] = y.grad([&x]); let [h] = g.grad([&x]);`.
+    /// PyTorch: `autograd.grad(create_graph=True)`.
+    ///
+    /// # Panics
+    /// If an earlier `backward` consumed the tape.
+    #[track_caller]
+    pub fn grad<const N: usize>(&self, of: [&Self; N]) -> [Self; N] {
+        self.grad_with(&self.scalar_like(1.0).expand(*self.shape()), of)
+    }
+
+    /// [`grad`](Self::grad) from a gradient of this tensor's shape, which may itself be on the tape.
+    ///
+    /// # Panics
+    /// If the shapes or dtypes differ, or an earlier `backward` consumed the tape.
+    #[track_caller]
+    pub fn grad_with<const N: usize>(&self, gradient: &Self, of: [&Self; N]) -> [Self; N] {
+        self.check_seed("grad", gradient);
+        let found = autodiff::grad(self, gradient.clone(), of);
+        of.map(|x| found.get(x).cloned().unwrap_or_else(|| x.zeros_like()))
+    }
+
+    #[track_caller]
+    fn check_seed(&self, op: &str, gradient: &Self) {
+        assert!(
+            self.shape() == gradient.shape(),
+            "{op}: the tensor is {:?}, its gradient {:?}",
+            self.shape(),
+            gradient.shape()
+        );
+        self.check_same(op, gradient);
+    }
+
+    /// For rules of one input that keep nothing: building them costs nothing when there is no tape.
+    pub(crate) fn recorded(
+        self,
+        parents: Option<autodiff::Parents<Self, 1>>,
+        rule: impl Fn(&Self) -> Self + Send + Sync + 'static,
+    ) -> Self {
+        match parents {
+            Some(parents) => autodiff::record(self, parents, move |g, _| [Some(rule(g))]),
+            None => self,
+        }
+    }
+}
+
+/// `must` for the device's `Result`s inside functions that panic.
+#[track_caller]
+pub(crate) fn device_must<T>(op: &str, result: Result<T>) -> T {
+    must(result.map_err(|e| format!("{op}: {e}")))
+}
