@@ -1,0 +1,122 @@
+//! Element-wise functions of two tensors. Cost: two reads and one write per element; in place one of each less.
+
+use crate::Cpu;
+use crate::element::{Element, Real, source, with_element};
+use crate::map::{Source, map1, map2};
+use crate::memory::{AnyBits, Storage};
+use minitorch_core::Layout;
+use minitorch_core::backend::{BinaryOp, View};
+
+/// `op(a, b)` in a buffer of its own.
+pub(crate) fn binary(device: &Cpu, op: BinaryOp, a: View<'_, Storage>, b: View<'_, Storage>) -> Storage {
+    with_element!(a.dtype, T => {
+        let mut out = device.alloc::<T>("binary", a.layout.numel());
+        Apply::apply(op, Fresh { out: &mut out, a: source::<T>(a), b: source::<T>(b) });
+        T::wrap(out)
+    })
+}
+
+/// `a = op(a, b)`.
+pub(crate) fn binary_mut(op: BinaryOp, a: &mut Storage, layout: &Layout, b: View<'_, Storage>) {
+    with_element!(b.dtype, T => {
+        let a = &mut T::write(a)[..layout.numel()];
+        Apply::apply(op, InPlace { a, b: source::<T>(b) });
+    });
+}
+
+/// Where the operands come from and the results go.
+trait Sink {
+    type Elem: AnyBits;
+    fn run(self, work: usize, f: impl Fn(Self::Elem, Self::Elem) -> Self::Elem + Copy + Sync);
+}
+
+struct Fresh<'a, T> {
+    out: &'a mut [T],
+    a: Source<'a, T>,
+    b: Source<'a, T>,
+}
+
+impl<T: AnyBits> Sink for Fresh<'_, T> {
+    type Elem = T;
+    fn run(self, work: usize, f: impl Fn(T, T) -> T + Copy + Sync) {
+        map2(work, self.out, self.a, self.b, f);
+    }
+}
+
+struct InPlace<'a, T> {
+    a: &'a mut [T],
+    b: Source<'a, T>,
+}
+
+impl<T: AnyBits> Sink for InPlace<'_, T> {
+    type Elem = T;
+    fn run(self, work: usize, f: impl Fn(T, T) -> T + Copy + Sync) {
+        map1(work, self.a, self.b, f);
+    }
+}
+
+/// The functions of one element type.
+trait Apply: AnyBits {
+    fn apply(op: BinaryOp, to: impl Sink<Elem = Self>);
+}
+
+impl Apply for f32 {
+    fn apply(op: BinaryOp, to: impl Sink<Elem = Self>) {
+        real(op, to);
+    }
+}
+
+impl Apply for f64 {
+    fn apply(op: BinaryOp, to: impl Sink<Elem = Self>) {
+        real(op, to);
+    }
+}
+
+fn real<T: Real>(op: BinaryOp, to: impl Sink<Elem = T>) {
+    match op {
+        BinaryOp::Add => to.run(1, |a, b| a + b),
+        BinaryOp::Sub => to.run(1, |a, b| a - b),
+        BinaryOp::Mul => to.run(1, |a, b| a * b),
+        BinaryOp::Div => to.run(2, |a, b| a / b),
+        BinaryOp::Pow => to.run(24, |a, b| a.powf(b)),
+        BinaryOp::Maximum => to.run(1, maximum),
+        BinaryOp::Minimum => to.run(1, minimum),
+    }
+}
+
+/// The larger; NaN if either is NaN.
+#[inline(always)]
+#[allow(clippy::eq_op, reason = "x != x is the test for NaN that vectorises in one comparison")]
+pub(crate) fn maximum<T: PartialOrd + Copy>(a: T, b: T) -> T {
+    if a > b || a != a { a } else { b }
+}
+
+/// The smaller; NaN if either is NaN.
+#[inline(always)]
+#[allow(clippy::eq_op, reason = "x != x is the test for NaN that vectorises in one comparison")]
+pub(crate) fn minimum<T: PartialOrd + Copy>(a: T, b: T) -> T {
+    if a < b || a != a { a } else { b }
+}
+
+impl Apply for i32 {
+    fn apply(op: BinaryOp, to: impl Sink<Elem = i32>) {
+        match op {
+            BinaryOp::Add => to.run(1, i32::wrapping_add),
+            BinaryOp::Sub => to.run(1, i32::wrapping_sub),
+            BinaryOp::Mul => to.run(1, i32::wrapping_mul),
+            BinaryOp::Maximum => to.run(1, |a, b| a.max(b)),
+            BinaryOp::Minimum => to.run(1, |a, b| a.min(b)),
+            other => unreachable!("core does not admit {other} on int32"),
+        }
+    }
+}
+
+impl Apply for u8 {
+    fn apply(op: BinaryOp, to: impl Sink<Elem = u8>) {
+        match op {
+            BinaryOp::Maximum => to.run(1, |a, b| a | b),
+            BinaryOp::Minimum => to.run(1, |a, b| a & b),
+            other => unreachable!("core does not admit {other} on bool"),
+        }
+    }
+}

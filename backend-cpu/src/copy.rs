@@ -1,0 +1,252 @@
+//! Making, moving and converting elements. Cost: bytes read plus bytes written.
+//!
+//! A copy whose rows are not contiguous in memory but whose columns are (a transposed matrix) goes by blocks: 16 columns
+//! at a time, so that each cache line of the source is used whole before it is displaced.
+
+use crate::Cpu;
+use crate::element::{Element, source, with_element};
+use crate::map::{Rows, Source, map0, map1, map3};
+use crate::memory::{Buffer, Storage};
+use crate::parallel;
+use crate::simd::{Isa, Kernel, dispatch};
+use minitorch_core::backend::View;
+use minitorch_core::{DType, HostData, HostSlice, Layout, Result};
+
+pub(crate) fn full(device: &Cpu, dtype: DType, len: usize, value: f64) -> Result<Storage> {
+    with_element!(dtype, T => {
+        let mut out = device.try_alloc::<T>(len)?;
+        let value = T::from_f64(value);
+        map0(1, &mut out, move |_| value);
+        Ok(T::wrap(out))
+    })
+}
+
+pub(crate) fn upload(device: &Cpu, data: HostSlice<'_>) -> Result<Storage> {
+    fn from<T: Element>(device: &Cpu, data: &[T]) -> Result<Storage> {
+        let mut out = device.try_alloc::<T>(data.len())?;
+        parallel::pieces(&mut out, 1, 1, |at, out| out.copy_from_slice(&data[at..at + out.len()]));
+        Ok(T::wrap(out))
+    }
+    match data {
+        HostSlice::F32(data) => from(device, data),
+        HostSlice::F64(data) => from(device, data),
+        HostSlice::I32(data) => from(device, data),
+        HostSlice::Bool(data) => {
+            let mut out = device.try_alloc::<u8>(data.len())?;
+            out.iter_mut().zip(data).for_each(|(out, &x)| *out = x as u8);
+            Ok(Storage::Bool(out))
+        }
+    }
+}
+
+pub(crate) fn download(x: View<'_, Storage>) -> HostData {
+    fn to<T: Element + Default>(x: View<'_, Storage>) -> Vec<T> {
+        let x = source::<T>(x);
+        let mut out = vec![T::default(); x.layout.numel()];
+        copy_into(&mut out, x);
+        out
+    }
+    match x.dtype {
+        DType::F32 => HostData::F32(to(x)),
+        DType::F64 => HostData::F64(to(x)),
+        DType::I32 => HostData::I32(to(x)),
+        DType::Bool => HostData::Bool(to::<u8>(x).into_iter().map(|x| x != 0).collect()),
+    }
+}
+
+pub(crate) fn copy(device: &Cpu, x: View<'_, Storage>) -> Storage {
+    with_element!(x.dtype, T => T::wrap(contiguous(device, source::<T>(x))))
+}
+
+/// The elements in row-major order, in a buffer of their own.
+pub(crate) fn contiguous<T: Element>(device: &Cpu, x: Source<T>) -> Buffer<T> {
+    let mut out = device.alloc::<T>("copy", x.layout.numel());
+    copy_into(&mut out, x);
+    out
+}
+
+fn copy_into<T: Element>(out: &mut [T], x: Source<T>) {
+    let [layout] = Layout::merge([x.layout]);
+    let (shape, strides) = (layout.shape(), layout.strides());
+    if let ([.., rows, columns], &[.., 1, stride]) = (&shape[..], strides)
+        && stride > 1
+        && *columns >= 4
+    {
+        return transpose(out, Source { layout, ..x }, [*rows, *columns], stride);
+    }
+    map1(1, out, Source { layout, ..x }, |_, x| x);
+}
+
+/// Copies matrices whose columns are contiguous: element (row, column) lies at `row + column * stride`.
+fn transpose<T: Element>(out: &mut [T], x: Source<T>, [rows, columns]: [usize; 2], stride: usize) {
+    let rank = x.layout.shape().len();
+    let matrices = x.layout.remove(rank - 1).remove(rank - 2);
+    parallel::pieces(out, columns, 2, |at, out| {
+        let (mut row, mut matrix, mut out) = (at / columns % rows, at / columns / rows, out);
+        while !out.is_empty() {
+            let count = (rows - row).min(out.len() / columns);
+            let (part, rest) = out.split_at_mut(count * columns);
+            let x = &x.data[start_of(&matrices, matrix) + row..];
+            dispatch(Transpose { out: part, x, rows: count, columns, stride });
+            (row, matrix, out) = (0, matrix + 1, rest);
+        }
+    });
+}
+
+/// Where element `index` of a layout lies, counted in row-major order.
+pub(crate) fn start_of(layout: &Layout, mut index: usize) -> usize {
+    let mut at = layout.offset();
+    for (&size, &stride) in layout.shape().iter().zip(layout.strides()).rev() {
+        at += index % size.max(1) * stride;
+        index /= size.max(1);
+    }
+    at
+}
+
+struct Transpose<'a, T> {
+    out: &'a mut [T],
+    x: &'a [T],
+    rows: usize,
+    columns: usize,
+    stride: usize,
+}
+
+impl<T: Element> Kernel for Transpose<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _: I) {
+        const BLOCK: usize = 16;
+        let Transpose { out, x, rows, columns, stride } = self;
+        for first in (0..columns).step_by(BLOCK) {
+            let width = BLOCK.min(columns - first);
+            let x = &x[first * stride..];
+            for (row, out) in out.chunks_exact_mut(columns).take(rows).enumerate() {
+                for (column, out) in out[first..first + width].iter_mut().enumerate() {
+                    *out = x[row + column * stride];
+                }
+            }
+        }
+    }
+}
+
+/// Calls `body(first element, part of the storage, its layout)` for the parts of a storage that a layout shows: one per
+/// entry of the outermost dimension, on all threads, where those lie apart and there is enough to do; else one in all.
+fn parts<T: Element>(to: &mut [T], at: &Layout, body: impl Fn(usize, &mut [T], &Layout) + Sync) {
+    let numel = at.numel();
+    if let (&[count, ..], &[stride, ..]) = (&at.shape()[..], at.strides())
+        && numel >= parallel::PARALLEL
+        && count > 1
+    {
+        let inner = at.remove(0);
+        let inner = Layout::new(*inner.shape(), inner.strides(), 0);
+        if inner.end() <= stride {
+            use rayon::prelude::*;
+            let each = numel / count;
+            let to = &mut to[at.offset()..at.end()];
+            to.par_chunks_mut(stride).with_min_len(parallel::PIECE.div_ceil(each)).enumerate().for_each(|(i, to)| {
+                body(i * each, to, &inner);
+            });
+            return;
+        }
+    }
+    body(0, to, at);
+}
+
+pub(crate) fn write(to: &mut Storage, at: &Layout, x: View<'_, Storage>) {
+    let [at, layout] = Layout::merge([*at, *x.layout]);
+    with_element!(x.dtype, T => {
+        let (to, data) = (T::write(to), T::read(x.storage));
+        if at.numel() == 0 {
+            return; // an empty part may lie anywhere
+        }
+        if at.is_contiguous() {
+            let to = &mut to[at.offset()..][..at.numel()];
+            return copy_into(to, Source { data, layout });
+        }
+        parts(to, &at, |first, to, at| {
+            let range = first..first + at.numel();
+            // The target's own layout begins anew in each part; the source is walked from `first` on.
+            let mut targets = Rows::new([at], 0..range.len());
+            let mut sources = Rows::new([&layout], range);
+            let ([to_stride], [stride]) = (targets.inner, sources.inner);
+            while let (Some((place, [start])), Some((_, [from]))) = (targets.next(), sources.next()) {
+                let len = place.len();
+                if to_stride == 1 && stride == 1 {
+                    to[start..][..len].copy_from_slice(&data[from..][..len]);
+                } else {
+                    for i in 0..len {
+                        to[start + i * to_stride] = data[from + i * stride];
+                    }
+                }
+            }
+        });
+    });
+}
+
+pub(crate) fn fill(to: &mut Storage, at: &Layout, dtype: DType, value: f64) {
+    let [at] = Layout::merge([*at]);
+    with_element!(dtype, T => {
+        let (to, value) = (T::write(to), T::from_f64(value));
+        if at.numel() == 0 {
+            return;
+        }
+        if at.is_contiguous() {
+            return map0(1, &mut to[at.offset()..][..at.numel()], move |_| value);
+        }
+        parts(to, &at, |_, to, at| {
+            let mut rows = Rows::new([at], 0..at.numel());
+            let [stride] = rows.inner;
+            while let Some((place, [start])) = rows.next() {
+                for i in 0..place.len() {
+                    to[start + i * stride] = value;
+                }
+            }
+        });
+    });
+}
+
+pub(crate) fn cast(device: &Cpu, x: View<'_, Storage>, to: DType) -> Storage {
+    fn convert<T: Element, U: Element>(
+        device: &Cpu,
+        x: View<'_, Storage>,
+        f: impl Fn(T) -> U + Copy + Sync,
+    ) -> Storage {
+        let mut out = device.alloc::<U>("cast", x.layout.numel());
+        map1(1, &mut out, source::<T>(x), move |_, x| f(x));
+        U::wrap(out)
+    }
+    use DType::{Bool, F32, F64, I32};
+    match (x.dtype, to) {
+        (F32, F64) => convert(device, x, |x: f32| x as f64),
+        (F32, I32) => convert(device, x, |x: f32| x as i32),
+        (F32, Bool) => convert(device, x, |x: f32| (x != 0.0) as u8),
+        (F64, F32) => convert(device, x, |x: f64| x as f32),
+        (F64, I32) => convert(device, x, |x: f64| x as i32),
+        (F64, Bool) => convert(device, x, |x: f64| (x != 0.0) as u8),
+        (I32, F32) => convert(device, x, |x: i32| x as f32),
+        (I32, F64) => convert(device, x, |x: i32| x as f64),
+        (I32, Bool) => convert(device, x, |x: i32| (x != 0) as u8),
+        (Bool, F32) => convert(device, x, |x: u8| x as f32),
+        (Bool, F64) => convert(device, x, |x: u8| x as f64),
+        (Bool, I32) => convert(device, x, |x: u8| x as i32),
+        (F32, F32) | (F64, F64) | (I32, I32) | (Bool, Bool) => copy(device, x),
+    }
+}
+
+pub(crate) fn where_cond(
+    device: &Cpu,
+    condition: View<'_, Storage>,
+    a: View<'_, Storage>,
+    b: View<'_, Storage>,
+) -> Storage {
+    // Not every caller has merged the three.
+    let [lc, la, lb] = Layout::merge([*condition.layout, *a.layout, *b.layout]);
+    with_element!(a.dtype, T => {
+        let mut out = device.alloc::<T>("where", la.numel());
+        let condition = Source { data: u8::read(condition.storage), layout: lc };
+        let [a, b] = [(a, la), (b, lb)].map(|(view, layout)| Source { data: T::read(view.storage), layout });
+        map3(1, &mut out, condition, [a, b], |c, a, b| if c != 0 { a } else { b });
+        T::wrap(out)
+    })
+}

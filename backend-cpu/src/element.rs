@@ -1,0 +1,195 @@
+//! The element types as the kernels see them, and the step from a run-time dtype to one of them.
+
+use crate::erf;
+use crate::kernels::Float;
+use crate::memory::{AnyBits, Buffer, Storage};
+use minitorch_core::DType;
+use minitorch_core::backend::View;
+use std::ops::{Div, Neg, Sub};
+
+/// A type of tensor elements: `f32`, `f64`, `i32`, and `u8` that is 0 or 1 for bool.
+pub(crate) trait Element: AnyBits + PartialEq + PartialOrd {
+    const DTYPE: DType;
+
+    /// Converts as [`Backend::cast`](minitorch_core::Backend::cast) says.
+    fn from_f64(value: f64) -> Self;
+
+    /// Exact: every element is an f64.
+    fn to_f64(self) -> f64;
+
+    /// The sum; integers wrap, bool is "or".
+    fn sum(self, other: Self) -> Self;
+
+    fn wrap(buffer: Buffer<Self>) -> Storage;
+
+    /// The elements of a storage of this type.
+    fn read(storage: &Storage) -> &[Self];
+
+    /// The elements of a storage of this type.
+    fn write(storage: &mut Storage) -> &mut [Self];
+}
+
+macro_rules! element {
+    ($type:ty, $dtype:ident, $from:expr, $sum:expr) => {
+        impl Element for $type {
+            const DTYPE: DType = DType::$dtype;
+
+            #[inline(always)]
+            fn from_f64(value: f64) -> Self {
+                let from: fn(f64) -> $type = $from;
+                from(value)
+            }
+
+            #[inline(always)]
+            fn to_f64(self) -> f64 {
+                self as f64
+            }
+
+            #[inline(always)]
+            fn sum(self, other: Self) -> Self {
+                let sum: fn($type, $type) -> $type = $sum;
+                sum(self, other)
+            }
+
+            fn wrap(buffer: Buffer<Self>) -> Storage {
+                Storage::$dtype(buffer)
+            }
+
+            fn read(storage: &Storage) -> &[Self] {
+                match storage {
+                    Storage::$dtype(buffer) => buffer,
+                    other => wrong(DType::$dtype, other),
+                }
+            }
+
+            fn write(storage: &mut Storage) -> &mut [Self] {
+                match storage {
+                    Storage::$dtype(buffer) => buffer,
+                    other => wrong(DType::$dtype, other),
+                }
+            }
+        }
+    };
+}
+element!(f32, F32, |value| value as f32, |a, b| a + b);
+element!(f64, F64, |value| value, |a, b| a + b);
+element!(i32, I32, |value| value as i32, i32::wrapping_add); // truncates and saturates; NaN is 0
+element!(u8, Bool, |value| (value != 0.0) as u8, |a, b| a | b);
+
+#[cold]
+fn wrong(wanted: DType, storage: &Storage) -> ! {
+    unreachable!("the storage holds {}, its view says {wanted}", storage.dtype())
+}
+
+/// The elements that a view looks at, and its layout.
+pub(crate) fn source<'a, T: Element>(view: View<'a, Storage>) -> crate::map::Source<'a, T> {
+    crate::map::Source { data: T::read(view.storage), layout: *view.layout }
+}
+
+/// Runs `$body` with `$T` standing for the element type of a dtype.
+macro_rules! with_element {
+    ($dtype:expr, $T:ident => $body:expr) => {
+        match $dtype {
+            ::minitorch_core::DType::F32 => {
+                type $T = f32;
+                $body
+            }
+            ::minitorch_core::DType::F64 => {
+                type $T = f64;
+                $body
+            }
+            ::minitorch_core::DType::I32 => {
+                type $T = i32;
+                $body
+            }
+            ::minitorch_core::DType::Bool => {
+                type $T = u8;
+                $body
+            }
+        }
+    };
+}
+pub(crate) use with_element;
+
+/// [`with_element`] for operations that core admits on floats only.
+macro_rules! with_real {
+    ($dtype:expr, $T:ident => $body:expr) => {
+        match $dtype {
+            ::minitorch_core::DType::F32 => {
+                type $T = f32;
+                $body
+            }
+            ::minitorch_core::DType::F64 => {
+                type $T = f64;
+                $body
+            }
+            other => unreachable!("core checked for a float dtype, this is {other}"),
+        }
+    };
+}
+pub(crate) use with_real;
+
+/// A floating-point element and its functions. Those that Rust's std gives to both types keep their names.
+pub(crate) trait Real: Element + Float + Sub<Output = Self> + Div<Output = Self> + Neg<Output = Self> {
+    fn abs(self) -> Self;
+    fn sqrt(self) -> Self;
+    fn exp(self) -> Self;
+    fn exp_m1(self) -> Self;
+    fn ln(self) -> Self;
+    fn ln_1p(self) -> Self;
+    fn sin(self) -> Self;
+    fn cos(self) -> Self;
+    fn tanh(self) -> Self;
+    fn powf(self, exponent: Self) -> Self;
+    fn floor(self) -> Self;
+    fn ceil(self) -> Self;
+    fn round_ties_even(self) -> Self;
+    /// The error function; see [`erf`].
+    fn erf(self) -> Self;
+    /// `1 - erf(self)`, accurate where that is small.
+    fn erfc(self) -> Self;
+
+    /// A constant of a formula, rounded to this type.
+    #[inline(always)]
+    fn of(value: f64) -> Self {
+        Self::from_f64(value)
+    }
+
+    /// `1 / (1 + e^-x)`: the exponential's argument is never positive, so nothing overflows and small values keep their
+    /// digits.
+    #[inline(always)]
+    fn sigmoid(self) -> Self {
+        let (one, e) = (Self::of(1.0), (-self.abs()).exp());
+        (if self >= Self::ZERO { one } else { e }) / (one + e)
+    }
+
+    /// `log(1 + e^x) = max(x, 0) + log(1 + e^-|x|)`.
+    #[inline(always)]
+    fn softplus(self) -> Self {
+        let positive = if self > Self::ZERO { self } else { Self::ZERO };
+        positive + (-self.abs()).exp().ln_1p()
+    }
+}
+
+macro_rules! real {
+    ($type:ident: $($name:ident)*; erf $erf:expr, erfc $erfc:expr) => {
+        impl Real for $type {
+            $(#[inline(always)]
+            fn $name(self) -> Self {
+                $type::$name(self)
+            })*
+            #[inline(always)]
+            fn powf(self, exponent: Self) -> Self {
+                $type::powf(self, exponent)
+            }
+            fn erf(self) -> Self {
+                $erf(self as f64) as $type
+            }
+            fn erfc(self) -> Self {
+                $erfc(self as f64) as $type
+            }
+        }
+    };
+}
+real!(f32: abs sqrt exp exp_m1 ln ln_1p sin cos tanh floor ceil round_ties_even; erf erf::erf, erfc erf::erfc);
+real!(f64: abs sqrt exp exp_m1 ln ln_1p sin cos tanh floor ceil round_ties_even; erf erf::erf, erfc erf::erfc);

@@ -1,0 +1,195 @@
+//! The engine of `forward` and `grad_input`: weights times taps of a framed image, phase by phase.
+//!
+//! ```text
+//! out[image][group][m][first + step * (i, j)] = bias[group][m]
+//!     + sum over d of w[group][weight_rows[m] + weights[d]] * frame[image][group][taps[d] + i * pitch + j]
+//! ```
+//! Per phase a product of `channels[1]` rows, one column per pixel, depth `taps`. The weights are packed once for all
+//! images. The image side is not packed at all: neighbouring pixels are neighbours in the frame, so a tile reads it in
+//! place ([`Windows`]). The price is that a column is computed for every pixel of the frame's lines, `pitch` of them
+//! where `width` mean something, a share of `(kw - 1) dilation / pitch`; packing costs more than that below about 100
+//! output channels, because a panel of pixels falls into pieces at every end of a line.
+//!
+//! Images and groups are independent tasks; large ones are cut further into bands of lines.
+
+use std::ops::Range;
+
+use super::depthwise;
+use super::frame::Frame;
+use crate::kernels::gemm::{Indexed, Output, PARALLEL_WORK, Panels, Start, TASK_WORK, Tile, Windows, multiply, pack};
+use crate::kernels::{Float, Scratch, for_each};
+use crate::simd::Level;
+
+/// Columns of one band, if a line is not longer: its result, at 64 channels of f32, fills 128 KiB of L2.
+const COLUMNS: usize = 512;
+
+/// The output pixels `first + step * (0 .. size)`, and the sum that each of them is.
+#[derive(Debug)]
+pub(super) struct Phase {
+    pub first: [usize; 2],
+    pub size: [usize; 2],
+    /// The frame offset of each term, channel by channel.
+    pub taps: Vec<usize>,
+    /// The weight of each term, counted from its row.
+    pub weights: Vec<usize>,
+}
+
+impl Phase {
+    fn pixels(&self) -> usize {
+        self.size[0] * self.size[1]
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Correlation {
+    pub level: Level,
+    pub images: usize,
+    pub groups: usize,
+    /// Channels per group of the source and of the output.
+    pub channels: [usize; 2],
+    pub frame: Frame,
+    /// Height and width of the output.
+    pub output: [usize; 2],
+    /// Distance between neighbouring pixels of one phase.
+    pub step: [usize; 2],
+    /// Where the weights of each output channel of a group begin.
+    pub weight_rows: Vec<usize>,
+    pub phases: Vec<Phase>,
+}
+
+impl Correlation {
+    pub fn run<T: Float>(&self, source: &[T], w: &[T], bias: Option<&[T]>, out: &mut [T]) {
+        let [inner, rows] = self.channels;
+        let pixels = self.output[0] * self.output[1];
+        let image = inner * self.frame.image[0] * self.frame.image[1];
+        let work = self.phases.iter().map(|phase| rows * phase.pixels() * phase.taps.len()).sum::<usize>();
+        let parallel = self.images * self.groups * work >= PARALLEL_WORK;
+        let is_depthwise = self.channels == [1, 1];
+        let packed = if is_depthwise { None } else { Some(self.pack_weights(parallel, w)) };
+        let group_weights = w.len() / self.groups;
+        // The last panel of columns reads beyond its last pixel.
+        let slack = Tile::of::<T>(self.level).columns;
+        let needed = inner * self.frame.len() + slack;
+
+        let out = Output::new(out, self.images * self.groups, rows * pixels, rows * pixels);
+        for_each(parallel, self.images * self.groups, TASK_WORK / work.max(1) + 1, |index| {
+            let group = index % self.groups;
+            // SAFETY: each index owns one row of this view, and each is visited once.
+            let mut out = unsafe { out.block(index..index + 1, 0..rows * pixels) };
+            let out = Output::new(out.row(0, 0..rows * pixels), rows, pixels, pixels);
+
+            let source = &source[index * image..];
+            let in_place = self.frame.is_image() && source.len() >= needed;
+            let mut copy = Scratch::new(if in_place { 0 } else { needed });
+            let framed: &[T] = if in_place {
+                source
+            } else {
+                self.frame.fill_channels(source, &mut copy[..inner * self.frame.len()]);
+                copy[inner * self.frame.len()..].fill(T::ZERO);
+                &copy
+            };
+            for (number, phase) in self.phases.iter().enumerate() {
+                if let Some(packed) = &packed {
+                    let start = bias.map_or(Start::Zero, |bias| Start::RowBias(&bias[group * rows..][..rows]));
+                    self.bands(phase, self.weights(packed, number, group), framed, start, &out);
+                } else if phase.pixels() > 0 {
+                    let w = &w[group * group_weights..][..group_weights];
+                    let start = bias.map_or(T::ZERO, |bias| bias[group]);
+                    let mut dense = Scratch::new(phase.pixels());
+                    depthwise::plane(self.level, &self.frame, phase, framed, w, start, &mut dense);
+                    // SAFETY: this task alone holds `out`, and computes one phase after the other.
+                    unsafe { self.place(phase, 0..phase.size[0], &dense, phase.size[1], &out, 0) };
+                }
+            }
+        });
+    }
+
+    /// One phase of one image and group, band by band: the product of a band is computed with a column for every pixel
+    /// of the frame's rows, those in the margin included, and the columns that mean something are put in their place.
+    fn bands<T: Float>(&self, phase: &Phase, weights: Panels<T>, framed: &[T], start: Start<T>, out: &Output<T>) {
+        let ([height, width], pitch) = (phase.size, self.frame.size[1]);
+        if phase.pixels() == 0 {
+            return;
+        }
+        let tile = Tile::of::<T>(self.level);
+        let (rows, depth) = (self.channels[1], phase.taps.len());
+        let band = (COLUMNS / pitch).clamp(1, height);
+        let parallel = rows * phase.pixels() * depth >= 8 * TASK_WORK;
+        for_each(parallel, height.div_ceil(band), 1, |index| {
+            let lines = index * band..height.min((index + 1) * band);
+            let right = Windows { data: &framed[lines.start * pitch..], offsets: &phase.taps };
+            if self.step == [1, 1] && pitch == width {
+                // Every column means something, and they follow each other in the output as well.
+                // SAFETY: bands have different lines, and no other task holds `out`.
+                let mut out = unsafe { out.block(0..rows, lines.start * width..lines.end * width) };
+                return multiply(self.level, weights, right, &mut out, start);
+            }
+            let columns = ((lines.len() - 1) * pitch + width).next_multiple_of(tile.columns);
+            let mut dense = Scratch::new(rows * columns);
+            multiply(self.level, weights, right, &mut Output::new(&mut dense, rows, columns, columns), start);
+            for (channel, dense) in dense.chunks_exact(columns).enumerate() {
+                // SAFETY: bands have different lines, phases are computed one after the other, and no other task
+                // holds `out`.
+                unsafe { self.place(phase, lines.clone(), dense, pitch, out, channel) };
+            }
+        });
+    }
+
+    /// Puts lines of a phase, which lie `pitch` apart in `dense`, where they belong in a channel of the output.
+    ///
+    /// # Safety
+    /// No other thread uses these lines of this channel.
+    unsafe fn place<T: Float>(
+        &self,
+        phase: &Phase,
+        lines: Range<usize>,
+        dense: &[T],
+        pitch: usize,
+        out: &Output<T>,
+        channel: usize,
+    ) {
+        let width = self.output[1];
+        for (line, from) in lines.zip(dense.chunks(pitch)) {
+            let first = (phase.first[0] + line * self.step[0]) * width;
+            // SAFETY: the line is one of those that the caller answers for.
+            let mut to = unsafe { out.block(channel..channel + 1, first..first + width) };
+            let (to, from) = (to.row(0, 0..width), &from[..phase.size[1]]);
+            if self.step[1] == 1 {
+                to.copy_from_slice(from);
+            } else {
+                let to = to[phase.first[1]..].iter_mut().step_by(self.step[1]);
+                to.zip(from).for_each(|(to, &from)| *to = from);
+            }
+        }
+    }
+
+    /// Elements of the packed weights of one group of one phase.
+    fn packed_len<T: Float>(&self, phase: usize) -> usize {
+        self.channels[1].next_multiple_of(Tile::of::<T>(self.level).rows) * self.phases[phase].taps.len()
+    }
+
+    /// The weights of all phases and, within a phase, all groups.
+    fn pack_weights<T: Float>(&self, parallel: bool, w: &[T]) -> Scratch<T> {
+        let tile = Tile::of::<T>(self.level);
+        let total = (0..self.phases.len()).map(|phase| self.groups * self.packed_len::<T>(phase)).sum();
+        let mut packed = Scratch::new(total);
+        let mut rest: &mut [T] = &mut packed;
+        for (number, phase) in self.phases.iter().enumerate() {
+            for group in 0..self.groups {
+                let to = rest.split_off_mut(..self.packed_len::<T>(number)).expect("as long as the sum of all");
+                let data = &w[group * (w.len() / self.groups)..];
+                let operand = Indexed { data, lanes: &self.weight_rows, depths: &phase.weights };
+                pack(parallel, &operand, self.channels[1], 0..phase.weights.len(), tile.rows, to);
+            }
+        }
+        packed
+    }
+
+    /// The part of the packed weights that belongs to one phase and group.
+    fn weights<'a, T: Float>(&self, packed: &'a [T], phase: usize, group: usize) -> Panels<'a, T> {
+        let before: usize = (0..phase).map(|phase| self.groups * self.packed_len::<T>(phase)).sum();
+        let len = self.packed_len::<T>(phase);
+        let packed = &packed[before + group * len..][..len];
+        Panels::new(packed, Tile::of::<T>(self.level).rows, self.phases[phase].taps.len())
+    }
+}

@@ -1,0 +1,90 @@
+//! A padded copy of one image, laid out so that every tap of a convolution reads unit runs.
+//!
+//! Pixel `(y, x)` of the padded image of channel `c`, with strides `(sy, sx)`, lies at
+//! ```text
+//! to[c][y % sy][x % sx][y / sy][x / sx]
+//! ```
+//! Two consequences. First, no tap ever leaves the image, so no bounds are tested inside a loop. Second, output pixel
+//! `(i, j)` reads `(i * sy + dy, j * sx + dx)` for a tap at `(dy, dx)`, and that address is the sum of one number that
+//! depends on the tap and one, `i * columns + j`, that depends on the pixel: im2col is two small tables
+//! ([`Indexed`](crate::kernels::gemm::Indexed)), and the unit step from `j` to `j + 1` is a unit step in memory at any stride.
+//!
+//! Cost: one read of the image and one write of the frame, against `kh kw c_out / groups` uses of each pixel.
+
+use crate::kernels::Float;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Frame {
+    /// Height and width of the image.
+    pub image: [usize; 2],
+    /// Zeros above and to the left of the image.
+    pub margin: [usize; 2],
+    /// The step between neighbouring pixels of one phase.
+    pub stride: [usize; 2],
+    /// Rows and columns of one phase. The image is cut, or extended by zeros, to what they hold.
+    pub size: [usize; 2],
+}
+
+impl Frame {
+    /// A frame for `extent` rows and columns of the padded image.
+    pub fn new(image: [usize; 2], margin: [usize; 2], stride: [usize; 2], extent: [usize; 2]) -> Self {
+        let size = [extent[0].div_ceil(stride[0]), extent[1].div_ceil(stride[1])];
+        Frame { image, margin, stride, size }
+    }
+
+    /// Elements per channel: an odd number of cache lines, so that the same pixel of neighbouring channels never
+    /// competes for one place in the cache. An image that is its own frame is as it is.
+    pub fn len(&self) -> usize {
+        let pixels = self.stride[0] * self.stride[1] * self.size[0] * self.size[1];
+        if self.is_image() { pixels } else { (pixels.div_ceil(16) | 1) * 16 }
+    }
+
+    /// Whether the frame is the image itself, and no copy is needed.
+    pub fn is_image(&self) -> bool {
+        self.margin == [0, 0] && self.stride == [1, 1] && self.size == self.image
+    }
+
+    /// Where the pixel `(y, x)` of the padded image lies within its channel.
+    pub fn offset(&self, y: usize, x: usize) -> usize {
+        let ([sy, sx], [rows, columns]) = (self.stride, self.size);
+        ((y % sy * sx + x % sx) * rows + y / sy) * columns + x / sx
+    }
+
+    /// Copies some channels, one after the other.
+    pub fn fill_channels<T: Float>(&self, from: &[T], to: &mut [T]) {
+        let image = self.image[0] * self.image[1];
+        for (channel, to) in to.chunks_exact_mut(self.len()).enumerate() {
+            self.fill(&from[channel * image..][..image], to);
+        }
+    }
+
+    /// Copies one channel.
+    pub fn fill<T: Float>(&self, from: &[T], to: &mut [T]) {
+        let ([sy, sx], [rows, columns]) = (self.stride, self.size);
+        let [height, width] = self.image;
+        for (index, to) in to.chunks_exact_mut(columns).take(sy * sx * rows).enumerate() {
+            let (phase, row) = (index / rows, index % rows);
+            let y = (row * sy + phase / sx).wrapping_sub(self.margin[0]);
+            if y >= height {
+                to.fill(T::ZERO);
+                continue;
+            }
+            let from = &from[y * width..][..width];
+            let phase = phase % sx;
+            // The columns `first .. last` of this row are pixels `column * sx + phase - margin` of the image.
+            let first = self.margin[1].saturating_sub(phase).div_ceil(sx).min(columns);
+            let last = (self.margin[1] + width).saturating_sub(phase).div_ceil(sx).clamp(first, columns);
+            to[..first].fill(T::ZERO);
+            to[last..].fill(T::ZERO);
+            if first < last {
+                let from = &from[first * sx + phase - self.margin[1]..];
+                let to = &mut to[first..last];
+                if sx == 1 {
+                    to.copy_from_slice(&from[..to.len()]);
+                } else {
+                    to.iter_mut().zip(from.iter().step_by(sx)).for_each(|(to, &from)| *to = from);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The three kernels against plain loops in f64, at every level, over a grid of shapes; bits over thread counts.
+
+use super::*;
+use crate::kernels::testing::{check_close, numbers, on_threads};
+
+#[allow(clippy::too_many_arguments)] // one line per case below, in the order of the words
+fn conv(
+    n: usize,
+    c_in: usize,
+    size: [usize; 2],
+    c_out: usize,
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    padding: [usize; 2],
+    dilation: [usize; 2],
+    groups: usize,
+) -> Conv2d {
+    let out =
+        |axis: usize| (size[axis] + 2 * padding[axis] - dilation[axis] * (kernel[axis] - 1) - 1) / stride[axis] + 1;
+    let ([h, w], [kh, kw]) = (size, kernel);
+    Conv2d { n, c_in, h, w, c_out, kh, kw, stride, padding, dilation, groups, oh: out(0), ow: out(1) }
+}
+
+/// Calls `visit(input index, weight index, output index, output channel)` for every multiply-add of the convolution.
+fn visit(g: &Conv2d, mut visit: impl FnMut(usize, usize, usize, usize)) {
+    let (group_in, group_out) = (g.c_in / g.groups, g.c_out / g.groups);
+    for n in 0..g.n {
+        for o in 0..g.c_out {
+            for i in 0..g.oh {
+                for j in 0..g.ow {
+                    for c in 0..group_in {
+                        for y in 0..g.kh {
+                            for x in 0..g.kw {
+                                let row = (i * g.stride[0] + y * g.dilation[0]).wrapping_sub(g.padding[0]);
+                                let column = (j * g.stride[1] + x * g.dilation[1]).wrapping_sub(g.padding[1]);
+                                if row < g.h && column < g.w {
+                                    let channel = o / group_out * group_in + c;
+                                    let input = ((n * g.c_in + channel) * g.h + row) * g.w + column;
+                                    let weight = ((o * group_in + c) * g.kh + y) * g.kw + x;
+                                    let output = ((n * g.c_out + o) * g.oh + i) * g.ow + j;
+                                    visit(input, weight, output, o);
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn cases() -> Vec<Conv2d> {
+    let mut cases = vec![
+        conv(2, 1, [28, 28], 6, [5, 5], [1, 1], [2, 2], [1, 1], 1),
+        conv(3, 6, [14, 14], 16, [5, 5], [1, 1], [0, 0], [1, 1], 1),
+        conv(1, 3, [9, 11], 4, [3, 3], [1, 1], [1, 1], [1, 1], 1),
+        conv(1, 1, [1, 1], 1, [1, 1], [1, 1], [0, 0], [1, 1], 1),
+        // 1 x 1, with and without stride: the image is its own frame, or one phase of it.
+        conv(2, 5, [7, 6], 3, [1, 1], [1, 1], [0, 0], [1, 1], 1),
+        conv(2, 5, [7, 6], 3, [1, 1], [2, 3], [0, 0], [1, 1], 1),
+        // Stride beyond the kernel: some pixels are read by nobody.
+        conv(2, 3, [13, 12], 4, [2, 1], [3, 4], [0, 0], [1, 1], 1),
+        // Padding beyond the kernel: some outputs read only zeros, and the gradient's frame is cut.
+        conv(1, 2, [4, 5], 3, [2, 2], [1, 1], [3, 2], [1, 1], 1),
+        conv(1, 2, [4, 5], 3, [1, 1], [2, 1], [2, 3], [1, 1], 1),
+        // Dilation that shares a factor with the stride, and one that does not.
+        conv(1, 2, [15, 16], 3, [3, 3], [2, 2], [2, 2], [2, 2], 1),
+        conv(2, 2, [15, 16], 3, [3, 2], [2, 3], [1, 2], [3, 2], 1),
+        // A last row and column that the stride never reaches.
+        conv(1, 2, [8, 10], 3, [3, 3], [2, 3], [0, 0], [1, 1], 1),
+        // Groups, channel multiplier, depthwise.
+        conv(2, 6, [9, 9], 4, [3, 3], [1, 1], [1, 1], [1, 1], 2),
+        conv(2, 3, [9, 8], 6, [3, 3], [2, 2], [1, 1], [1, 1], 3),
+        conv(2, 5, [10, 45], 5, [3, 3], [1, 1], [1, 1], [1, 1], 5),
+        conv(1, 4, [11, 37], 4, [3, 2], [2, 2], [1, 0], [2, 1], 4),
+        // Deep and wide enough for several depth blocks, column sets and threads.
+        conv(1, 40, [20, 30], 20, [3, 3], [1, 1], [1, 1], [1, 1], 1),
+        conv(6, 10, [5, 5], 33, [3, 3], [2, 2], [1, 1], [1, 1], 1),
+        conv(40, 3, [4, 4], 8, [3, 3], [1, 1], [1, 1], [1, 1], 1),
+        // Nothing to do.
+        conv(0, 3, [4, 4], 8, [3, 3], [1, 1], [1, 1], [1, 1], 1),
+        conv(2, 0, [4, 4], 3, [3, 3], [1, 1], [1, 1], [1, 1], 1),
+        conv(2, 3, [0, 4], 2, [3, 3], [1, 1], [2, 1], [1, 1], 1),
+    ];
+    for stride in [1, 2, 3] {
+        for padding in [0, 1, 2] {
+            for dilation in [1, 2] {
+                for kernel in [[1, 3], [3, 2], [4, 4]] {
+                    cases.push(conv(2, 2, [9, 10], 3, kernel, [stride; 2], [padding; 2], [dilation; 2], 1));
+                }
+            }
+        }
+    }
+    cases
+}
+
+fn check<T: Float + Into<f64>>(g: &Conv2d, from: fn(f64) -> T) {
+    let convert = |numbers: Vec<f64>| -> Vec<T> { numbers.into_iter().map(from).collect() };
+    let x = convert(numbers(1, g.n * g.c_in * g.h * g.w));
+    let w = convert(numbers(2, g.c_out * g.c_in / g.groups * g.kh * g.kw));
+    let gy = convert(numbers(3, g.n * g.c_out * g.oh * g.ow));
+    let bias = convert(numbers(4, g.c_out));
+
+    let mut out = vec![0.0; gy.len()];
+    for (index, out) in out.iter_mut().enumerate() {
+        *out = bias[index / (g.oh * g.ow) % g.c_out].into();
+    }
+    let (mut gx, mut gw) = (vec![0.0; x.len()], vec![0.0; w.len()]);
+    visit(g, |input, weight, output, _| {
+        out[output] += x[input].into() * w[weight].into();
+        gx[input] += gy[output].into() * w[weight].into();
+        gw[weight] += gy[output].into() * x[input].into();
+    });
+
+    let epsilon = if size_of::<T>() == 4 { 1e-5 } else { 1e-13 };
+    let compare = |what: &str, level: Level, got: &[T], expected: &[f64]| {
+        for (index, (&got, &expected)) in got.iter().zip(expected).enumerate() {
+            check_close(got.into(), expected, epsilon, &format!("{what} {} [{index}] of {g:?}", level.name()));
+        }
+    };
+    for level in Level::supported() {
+        // Outputs are overwritten, whatever they held.
+        let (mut a, mut b, mut c) = (vec![from(7.0); out.len()], vec![from(7.0); gx.len()], vec![from(7.0); gw.len()]);
+        forward_at(level, g, &x, &w, Some(&bias), &mut a);
+        compare("forward", level, &a, &out);
+        grad_input_at(level, g, &gy, &w, &mut b);
+        compare("grad_input", level, &b, &gx);
+        grad_weight::grad_weight_at(level, g, &x, &gy, &mut c);
+        compare("grad_weight", level, &c, &gw);
+    }
+}
+
+#[test]
+fn f32_equals_plain_loops() {
+    cases().iter().for_each(|g| check::<f32>(g, |x| x as f32));
+}
+
+#[test]
+fn f64_equals_plain_loops() {
+    cases().iter().for_each(|g| check::<f64>(g, |x| x));
+}
+
+#[test]
+fn bits_do_not_depend_on_threads() {
+    for g in [
+        conv(8, 6, [14, 14], 16, [5, 5], [1, 1], [0, 0], [1, 1], 1),
+        conv(1, 16, [30, 30], 32, [3, 3], [1, 1], [1, 1], [1, 1], 1),
+        conv(9, 8, [20, 20], 8, [3, 3], [2, 2], [1, 1], [1, 1], 8),
+        conv(20, 8, [12, 12], 8, [3, 3], [2, 2], [1, 1], [1, 1], 2),
+    ] {
+        let convert = |numbers: Vec<f64>| -> Vec<f32> { numbers.into_iter().map(|x| x as f32).collect() };
+        let x = convert(numbers(1, g.n * g.c_in * g.h * g.w));
+        let w = convert(numbers(2, g.c_out * g.c_in / g.groups * g.kh * g.kw));
+        let gy = convert(numbers(3, g.n * g.c_out * g.oh * g.ow));
+        let run = || {
+            let (mut out, mut gx, mut gw) = (vec![0.0; gy.len()], vec![0.0; x.len()], vec![0.0; w.len()]);
+            forward(&g, &x, &w, None, &mut out);
+            grad_input(&g, &gy, &w, &mut gx);
+            grad_weight(&g, &x, &gy, &mut gw);
+            (out, gx, gw)
+        };
+        let one = on_threads(1, run);
+        for threads in [2, 3] {
+            assert!(one == on_threads(threads, run), "{g:?} on {threads} threads");
+        }
+    }
+}

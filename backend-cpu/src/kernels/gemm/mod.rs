@@ -1,0 +1,290 @@
+//! General matrix product: `out[m][n] = start + sum over k of a[m][k] * b[n][k]`, for f32 and f64, any strides.
+//!
+//! 1. Both sides are packed, once, into panels (`operand.rs`), a slab of depth at a time.
+//! 2. Blocks of the result are computed from the panels (`tile.rs`), all threads taking blocks.
+//!
+//! Three cases leave that road: a product with a vector reads the matrix in place (`vector.rs`); a small result with a
+//! great depth is cut along the depth and the partial results are added in order; and small products stay on the
+//! calling thread. Which road is taken depends on sizes alone, never on threads, so bits do not either.
+//!
+//! Cost: `2 m n k` flops, `(m + n) k` elements packed, `m n ceil(k / slab)` elements written.
+
+mod operand;
+mod output;
+mod tile;
+mod vector;
+
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+
+pub use operand::{Indexed, Operand, Strided};
+pub use output::Output;
+pub use tile::{Panels, Start, Tile, Windows, multiply};
+
+use super::{Float, PARALLEL_ELEMENTS, Scratch, for_each, for_each_chunk};
+use crate::simd::Level;
+
+/// Multiply-adds below which a product stays on the calling thread: about 10 us of work, the price of waking others.
+pub(crate) const PARALLEL_WORK: usize = 1 << 19;
+
+/// Multiply-adds worth a task of its own.
+pub(crate) const TASK_WORK: usize = 1 << 18;
+
+/// Elements of packed panels alive at once (32 MiB of f32): more only displaces the caches and holds memory.
+const SLAB_ELEMENTS: usize = 8 << 20;
+
+/// Columns of one block of the result, at most: its right panels (512 KiB of f32 per depth block) stay in L2 and L3.
+const COLUMNS: usize = 512;
+
+/// The sizes of a product: `m x k` times `k x n`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+}
+
+impl Shape {
+    /// Multiply-adds.
+    pub fn work(&self) -> usize {
+        self.m * self.n * self.k
+    }
+}
+
+/// `out = start + a b`; row `i` of the result is `out[i * stride..][..n]`. `a` has `m` lanes, `b` has `n`, both depth `k`.
+pub fn gemm<T: Float>(
+    shape: Shape,
+    a: &impl Operand<T>,
+    b: &impl Operand<T>,
+    out: &mut [T],
+    stride: usize,
+    start: Start<T>,
+) {
+    gemm_at(Level::best(), shape, a, b, &mut Output::new(out, shape.m, shape.n, stride), start);
+}
+
+/// `count` independent products of one shape, results one after the other in `out`; `operands(i)` gives the two sides
+/// of product `i`.
+pub fn batched<T: Float, A: Operand<T>, B: Operand<T>>(
+    count: usize,
+    shape: Shape,
+    operands: impl Fn(usize) -> (A, B) + Sync,
+    out: &mut [T],
+    start: Start<T>,
+) {
+    batched_at(Level::best(), count, shape, operands, out, start);
+}
+
+pub(crate) fn batched_at<T: Float, A: Operand<T>, B: Operand<T>>(
+    level: Level,
+    count: usize,
+    shape: Shape,
+    operands: impl Fn(usize) -> (A, B) + Sync,
+    out: &mut [T],
+    start: Start<T>,
+) {
+    let Shape { m, n, .. } = shape;
+    let out = Output::new(out, count, m * n, m * n);
+    // A product that is large enough splits itself further inside `gemm_at`.
+    let grain = TASK_WORK / shape.work().max(1) + 1;
+    for_each(count * shape.work() >= PARALLEL_WORK, count, grain, |index| {
+        // SAFETY: each index owns one row of this view, and each is visited once.
+        let mut result = unsafe { out.block(index..index + 1, 0..m * n) };
+        let mut result = Output::new(result.row(0, 0..m * n), m, n, n);
+        let (a, b) = operands(index);
+        gemm_at(level, shape, &a, &b, &mut result, start);
+    });
+}
+
+/// [`gemm`] at a chosen level.
+pub(crate) fn gemm_at<T: Float>(
+    level: Level,
+    shape: Shape,
+    a: &impl Operand<T>,
+    b: &impl Operand<T>,
+    out: &mut Output<T>,
+    start: Start<T>,
+) {
+    let Shape { m, n, k } = shape;
+    if let Some(bias) = match start {
+        Start::RowBias(bias) => Some((bias.len(), m)),
+        Start::ColumnBias(bias) => Some((bias.len(), n)),
+        Start::Zero | Start::Accumulate => None,
+    } {
+        assert_eq!(bias.0, bias.1, "gemm: length of the bias");
+    }
+    if m == 0 || n == 0 {
+        return;
+    }
+    if n == 1
+        && let Some(matrix) = a.as_strided().filter(vector::is_supported)
+    {
+        return matrix_vector(level, &matrix, [m, k], b, |lane| (lane, 0), out, start);
+    }
+    if m == 1
+        && let Some(matrix) = b.as_strided().filter(vector::is_supported)
+    {
+        return matrix_vector(level, &matrix, [n, k], a, |lane| (0, lane), out, start);
+    }
+    let parts = depth_parts(shape);
+    if parts > 1 {
+        split_depth(level, shape, parts, a, b, out, start)
+    } else {
+        blocked(level, shape, 0..k, a, b, out, start)
+    }
+}
+
+/// Packs and multiplies, one slab of depth after the other.
+fn blocked<T: Float>(
+    level: Level,
+    shape: Shape,
+    depth: Range<usize>,
+    a: &impl Operand<T>,
+    b: &impl Operand<T>,
+    out: &mut Output<T>,
+    start: Start<T>,
+) {
+    let Shape { m, n, .. } = shape;
+    let tile = Tile::of::<T>(level);
+    let slab = depth.len().min((SLAB_ELEMENTS / (m + n)).next_multiple_of(tile::DEPTH));
+    let mut left = Scratch::new(m.next_multiple_of(tile.rows) * slab);
+    let mut right = Scratch::new(n.next_multiple_of(tile.columns) * slab);
+    let parallel = m * n * depth.len() >= PARALLEL_WORK;
+    let (rows, columns) = block_size(shape, tile);
+    let (row_blocks, column_blocks) = (m.div_ceil(rows), n.div_ceil(columns));
+    for first in depth.clone().step_by(slab.max(1)).chain(depth.is_empty().then_some(depth.start)) {
+        let depths = first..depth.end.min(first + slab);
+        let start = if first == depth.start { start } else { Start::Accumulate };
+        let left = pack(parallel, a, m, depths.clone(), tile.rows, &mut left);
+        let right = pack(parallel, b, n, depths, tile.columns, &mut right);
+        for_each(parallel, row_blocks * column_blocks, 1, |block| {
+            let (row, column) = (block % row_blocks * rows, block / row_blocks * columns);
+            let (rows, columns) = (row..m.min(row + rows), column..n.min(column + columns));
+            // SAFETY: different block numbers have different row or column ranges, and each is visited once.
+            let mut out = unsafe { out.block(rows.clone(), columns.clone()) };
+            multiply(level, left.from_lane(row), right.from_lane(column), &mut out, start.block(rows, columns));
+        });
+    }
+}
+
+/// Packs all lanes of an operand; the panels of one task hold about as much as is worth waking a thread for.
+pub(crate) fn pack<'a, T: Float>(
+    parallel: bool,
+    operand: &impl Operand<T>,
+    lanes: usize,
+    depth: Range<usize>,
+    width: usize,
+    to: &'a mut [T],
+) -> Panels<'a, T> {
+    let all = lanes.div_ceil(width);
+    let panel = width * depth.len();
+    let to = &mut to[..all * panel];
+    if panel > 0 && all > 0 {
+        let parallel = parallel && to.len() > 2 * PARALLEL_ELEMENTS;
+        let panels = if parallel { PARALLEL_ELEMENTS.div_ceil(panel) } else { all };
+        for_each_chunk(parallel, to, panels * panel, |index, to| {
+            let first = index * panels * width;
+            operand.pack(first..lanes.min(first + panels * width), depth.clone(), width, to);
+        });
+    }
+    Panels::new(to, width, depth.len())
+}
+
+/// Rows and columns of one block of the result: halved from the cache sizes until there are enough tasks for many
+/// threads, or a task would not be worth waking a thread for.
+fn block_size(shape: Shape, tile: Tile) -> (usize, usize) {
+    const TASKS: usize = 64;
+    let Shape { m, n, k } = shape;
+    let mut rows = m.min(tile::ROWS).next_multiple_of(tile.rows);
+    let mut columns = n.min(COLUMNS).next_multiple_of(tile.columns);
+    while m.div_ceil(rows) * n.div_ceil(columns) < TASKS && rows * columns * k >= 2 * TASK_WORK {
+        if columns > rows && columns > tile.columns {
+            columns = (columns / 2).next_multiple_of(tile.columns);
+        } else if rows > tile.rows {
+            rows = (rows / 2).next_multiple_of(tile.rows);
+        } else {
+            break;
+        }
+    }
+    (rows, columns)
+}
+
+/// How many parts to cut the depth into: more than one where the result is too small to occupy many threads and the
+/// depth is great. Part of the definition of the result's bits, so it may depend on nothing but the shape.
+fn depth_parts(shape: Shape) -> usize {
+    const FEW_ELEMENTS: usize = 48 * 1024;
+    const PARTS: usize = 32;
+    let Shape { m, n, k } = shape;
+    if m * n > FEW_ELEMENTS || k < 8 * tile::DEPTH {
+        return 1;
+    }
+    (shape.work() / (4 * TASK_WORK)).min(k / (2 * tile::DEPTH)).clamp(1, PARTS)
+}
+
+/// Cuts the depth into `parts`, multiplies each into a partial result, and adds those in order.
+fn split_depth<T: Float>(
+    level: Level,
+    shape: Shape,
+    parts: usize,
+    a: &impl Operand<T>,
+    b: &impl Operand<T>,
+    out: &mut Output<T>,
+    start: Start<T>,
+) {
+    let Shape { m, n, k } = shape;
+    let depth = k.div_ceil(parts).next_multiple_of(tile::DEPTH);
+    let mut partials = Scratch::new(k.div_ceil(depth) * m * n);
+    for_each_chunk(true, &mut partials, m * n, |part, partial| {
+        let depth = part * depth..k.min((part + 1) * depth);
+        blocked(level, shape, depth, a, b, &mut Output::new(partial, m, n, n), Start::Zero);
+    });
+    let (sum, rest) = partials.split_at_mut(m * n);
+    add_in_order(sum, rest);
+    for row in 0..m {
+        tile::store_row(&sum[row * n..][..n], row, 0, out.row(row, 0..n), start);
+    }
+}
+
+/// `sum += part` for each of the parts in `parts`, first to last, per element.
+pub(crate) fn add_in_order<T: Float>(sum: &mut [T], parts: &[T]) {
+    const CHUNK: usize = PARALLEL_ELEMENTS / 8;
+    let len = sum.len();
+    for_each_chunk(sum.len() + parts.len() >= PARALLEL_ELEMENTS, sum, CHUNK, |index, sum| {
+        for part in parts.chunks_exact(len) {
+            let part = &part[index * CHUNK..][..sum.len()];
+            sum.iter_mut().zip(part).for_each(|(sum, &part)| *sum += part);
+        }
+    });
+}
+
+/// A product whose other side has one lane. `place(lane)` is where in `out` the lane's sum goes.
+fn matrix_vector<T: Float>(
+    level: Level,
+    matrix: &Strided<T>,
+    [lanes, depth]: [usize; 2],
+    vector: &impl Operand<T>,
+    place: impl Fn(usize) -> (usize, usize) + Sync,
+    out: &mut Output<T>,
+    start: Start<T>,
+) {
+    let mut packed = Scratch::new(depth);
+    vector.pack(0..1, 0..depth, 1, &mut packed);
+    let vector: &[T] = &packed;
+    // Contiguous lanes are read in wide strips: at a depth the next strip is a page or more away.
+    let least = if matrix.depth_stride == 1 { 4 } else { vector::LANES / 2 };
+    let strip = (TASK_WORK / 4 / depth.max(1)).next_multiple_of(4).clamp(least, vector::LANES);
+    for_each(lanes * depth >= PARALLEL_WORK / 2, lanes.div_ceil(strip), 1, |index| {
+        let first = index * strip;
+        let mut sums = [T::ZERO; vector::LANES];
+        let sums = &mut sums[..strip.min(lanes - first)];
+        vector::strip(level, matrix, vector, first, sums);
+        for (lane, sum) in (first..).zip(sums) {
+            let (row, column) = place(lane);
+            // SAFETY: every lane has a place of its own and is visited once.
+            let mut out = unsafe { out.block(row..row + 1, column..column + 1) };
+            tile::store_row(std::slice::from_ref(sum), row, column, out.row(0, 0..1), start);
+        }
+    });
+}

@@ -1,0 +1,184 @@
+//! Packing: how one side of a product is laid out for the micro-kernel.
+//!
+//! ```text
+//! to[panel][d][lane]      lane < width; lanes beyond the operand's last are zero
+//! ```
+//! A panel is what one row (or column) of tiles reads front to back. Where neighbouring
+//! lanes are neighbours in memory a row is one copy of constant size; where neighbouring depths are, [`transpose`] turns
+//! squares in registers. Cost: one read and one write per element, against `2 * (lanes of the other side)` flops.
+
+use std::ops::Range;
+
+use crate::kernels::Float;
+
+/// One side of a product, seen as `lanes x depth`: A's lanes are rows of the result, B's are its columns.
+pub trait Operand<T>: Sync {
+    /// Writes `lanes` and `depth` as panels of `width` lanes: `to[panel][d][lane]`, zeros beyond the last lane.
+    /// `to` holds exactly `lanes.len().div_ceil(width) * width * depth.len()` elements, and all of them are written.
+    fn pack(&self, lanes: Range<usize>, depth: Range<usize>, width: usize, to: &mut [T]);
+
+    /// The operand as a plain matrix, if it is one: then a product with a vector needs no packing.
+    fn as_strided(&self) -> Option<Strided<'_, T>> {
+        None
+    }
+}
+
+/// A matrix in memory: element `(lane, d)` is `data[lane * lane_stride + d * depth_stride]`. Strides may be 0.
+#[derive(Clone, Copy, Debug)]
+pub struct Strided<'a, T> {
+    pub data: &'a [T],
+    pub lane_stride: usize,
+    pub depth_stride: usize,
+}
+
+/// A matrix whose addresses separate: element `(lane, d)` is `data[lanes[lane] + depths[d]]`. Convolution over a padded
+/// image is of this form (see `conv`), so its im2col matrix is never built. Fast where depths come in unit runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Indexed<'a, T> {
+    pub data: &'a [T],
+    pub lanes: &'a [usize],
+    pub depths: &'a [usize],
+}
+
+/// Calls `$function::<W>` with the panel width as a constant, so that the copies inside have a fixed size.
+macro_rules! with_width {
+    ($width:expr, $function:ident($($argument:expr),*)) => {
+        match $width {
+            1 => $function::<1, _>($($argument),*),
+            4 => $function::<4, _>($($argument),*),
+            6 => $function::<6, _>($($argument),*),
+            8 => $function::<8, _>($($argument),*),
+            12 => $function::<12, _>($($argument),*),
+            16 => $function::<16, _>($($argument),*),
+            32 => $function::<32, _>($($argument),*),
+            other => panic!("no micro-kernel has panels of {other} lanes"),
+        }
+    };
+}
+
+impl<T: Float> Operand<T> for Strided<'_, T> {
+    fn pack(&self, lanes: Range<usize>, depth: Range<usize>, width: usize, to: &mut [T]) {
+        with_width!(width, pack_strided(self, lanes, depth, to));
+    }
+
+    fn as_strided(&self) -> Option<Strided<'_, T>> {
+        Some(Strided { ..*self })
+    }
+}
+
+impl<T: Float> Operand<T> for Indexed<'_, T> {
+    fn pack(&self, lanes: Range<usize>, depth: Range<usize>, width: usize, to: &mut [T]) {
+        with_width!(width, pack_indexed(self, lanes, depth, to));
+    }
+}
+
+fn pack_strided<const W: usize, T: Float>(matrix: &Strided<T>, lanes: Range<usize>, depth: Range<usize>, to: &mut [T]) {
+    for (first, to) in panels::<W, T>(&lanes, W * depth.len(), to) {
+        let count = W.min(lanes.end - first);
+        let rows = to.as_chunks_mut::<W>().0;
+        if matrix.lane_stride == 1 {
+            let from = depth.clone().map(|d| &matrix.data[first + d * matrix.depth_stride..]);
+            for (from, row) in from.zip(rows) {
+                match from.first_chunk::<W>() {
+                    Some(from) if count == W => *row = *from,
+                    _ => row[..count].copy_from_slice(&from[..count]),
+                }
+            }
+        } else {
+            // Lanes beyond the last repeat the first; they are cleared below.
+            let offsets =
+                std::array::from_fn(|lane| (first + if lane < count { lane } else { 0 }) * matrix.lane_stride);
+            if matrix.depth_stride == 1 {
+                transpose::<W, T>(matrix.data, &offsets, depth.start, rows);
+            } else {
+                for (d, row) in depth.clone().zip(rows) {
+                    *row = offsets.map(|offset| matrix.data[offset + d * matrix.depth_stride]);
+                }
+            }
+        }
+        clear_lanes::<W, T>(count, to);
+    }
+}
+
+fn pack_indexed<const W: usize, T: Float>(matrix: &Indexed<T>, lanes: Range<usize>, depth: Range<usize>, to: &mut [T]) {
+    let depths = &matrix.depths[depth];
+    for (first, to) in panels::<W, T>(&lanes, W * depths.len(), to) {
+        let used = &matrix.lanes[first..lanes.end.min(first + W)];
+        let mut offsets = [used[0]; W];
+        offsets[..used.len()].copy_from_slice(used);
+        let mut rows = to.as_chunks_mut::<W>().0;
+        for run in depths.chunk_by(|a, b| a + 1 == *b) {
+            let (to, rest) = rows.split_at_mut(run.len());
+            transpose::<W, T>(matrix.data, &offsets, run[0], to);
+            rows = rest;
+        }
+        clear_lanes::<W, T>(used.len(), to);
+    }
+}
+
+/// The first lane of each panel, and where the panel goes.
+#[inline(always)]
+fn panels<'a, const W: usize, T>(
+    lanes: &Range<usize>,
+    panel: usize,
+    to: &'a mut [T],
+) -> impl Iterator<Item = (usize, &'a mut [T])> {
+    assert_eq!(to.len(), lanes.len().div_ceil(W) * panel, "packed size of {lanes:?}");
+    lanes.clone().step_by(W).zip(to.chunks_exact_mut(panel.max(1)))
+}
+
+/// Clears the lanes from `count` on.
+#[inline(always)]
+fn clear_lanes<const W: usize, T: Float>(count: usize, to: &mut [T]) {
+    if count < W {
+        to.as_chunks_mut::<W>().0.iter_mut().for_each(|row| row[count..].fill(T::ZERO));
+    }
+}
+
+/// `to[d][lane] = data[offsets[lane] + base + d]`. A cache line of every lane at a time: whole lines are
+/// read and whole rows written even if the lanes' addresses compete for the same few places in the cache.
+#[inline(always)]
+fn transpose<const W: usize, T: Float>(data: &[T], offsets: &[usize; W], base: usize, to: &mut [[T; W]]) {
+    let (mut rows, mut d) = (to, base);
+    if W >= SQUARE {
+        let (lines, rest) = rows.as_chunks_mut::<16>();
+        for line in lines {
+            transpose_block(data, offsets, d, line);
+            d += 16;
+        }
+        let (squares, rest) = rest.as_chunks_mut::<SQUARE>();
+        for square in squares {
+            transpose_block(data, offsets, d, square);
+            d += SQUARE;
+        }
+        rows = rest;
+    }
+    for row in rows {
+        *row = offsets.map(|offset| data[offset + d]);
+        d += 1;
+    }
+}
+
+/// Side of the squares that are transposed in registers.
+const SQUARE: usize = 4;
+
+#[inline(always)]
+fn transpose_block<const D: usize, const W: usize, T: Float>(
+    data: &[T],
+    offsets: &[usize; W],
+    d: usize,
+    to: &mut [[T; W]; D],
+) {
+    for lane in (0..W).step_by(SQUARE) {
+        // Six lanes are two squares that overlap by two.
+        let lane = lane.min(W - SQUARE);
+        let from: [&[T; D]; SQUARE] =
+            std::array::from_fn(|i| data[offsets[lane + i] + d..].first_chunk().expect("depth within data"));
+        for (square, rows) in to.as_chunks_mut::<SQUARE>().0.iter_mut().enumerate() {
+            let columns = from.map(|from| from.as_chunks::<SQUARE>().0[square]);
+            for (row, from) in rows.iter_mut().zip(T::transpose(columns)) {
+                row[lane..lane + SQUARE].copy_from_slice(&from);
+            }
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The result of a product, cut into blocks that threads write at the same time.
+//!
+//! Blocks of a row-major matrix interleave in memory, so slices cannot express them; this file holds the pointer, and
+//! is the only one in `gemm` with `unsafe`.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+/// An exclusive view of a row-major matrix, `rows x columns` with `stride` elements from one row to the next.
+#[derive(Debug)]
+pub struct Output<'a, T> {
+    first: *mut T,
+    rows: usize,
+    columns: usize,
+    stride: usize,
+    owner: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: an `Output` is as good as the `&mut [T]` it was made from; shared between threads it allows reading its
+// sizes and the unsafe `block`, nothing else.
+unsafe impl<T: Send> Send for Output<'_, T> {}
+// SAFETY: as above; `&Output` gives no access to elements except through `block`, whose caller proves disjointness.
+unsafe impl<T: Send> Sync for Output<'_, T> {}
+
+impl<'a, T> Output<'a, T> {
+    /// Views the front of `data` as a matrix.
+    pub fn new(data: &'a mut [T], rows: usize, columns: usize, stride: usize) -> Self {
+        assert!(columns <= stride || rows <= 1, "rows of {columns} elements, {stride} apart, overlap");
+        let needed = if rows == 0 || columns == 0 { 0 } else { (rows - 1) * stride + columns };
+        assert!(needed <= data.len(), "{rows} rows of {columns}, {stride} apart, exceed {} elements", data.len());
+        Output { first: data.as_mut_ptr(), rows, columns, stride, owner: PhantomData }
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Columns `columns` of row `row`.
+    #[inline(always)]
+    pub fn row(&mut self, row: usize, columns: Range<usize>) -> &mut [T] {
+        assert!(row < self.rows && columns.start <= columns.end && columns.end <= self.columns);
+        // SAFETY: `new` (or `block`) made sure that `rows x columns` lies within the memory this view owns, and the
+        // assertion that the row lies within `rows x columns`; `&mut self` makes the borrow exclusive.
+        unsafe {
+            std::slice::from_raw_parts_mut(
+                self.first.add(row * self.stride + columns.start),
+                columns.end - columns.start,
+            )
+        }
+    }
+
+    /// The part `rows x columns`, as a view of its own.
+    ///
+    /// # Safety
+    /// While the block lives, no other block with a common element is used, nor `row` of `self` there.
+    pub unsafe fn block(&self, rows: Range<usize>, columns: Range<usize>) -> Output<'_, T> {
+        assert!(rows.start <= rows.end && rows.end <= self.rows);
+        assert!(columns.start <= columns.end && columns.end <= self.columns);
+        let first = if rows.is_empty() || columns.is_empty() {
+            self.first
+        } else {
+            // SAFETY: the block is not empty and lies within this view, hence so does its first element.
+            unsafe { self.first.add(rows.start * self.stride + columns.start) }
+        };
+        Output { first, rows: rows.len(), columns: columns.len(), stride: self.stride, owner: PhantomData }
+    }
+}

@@ -1,0 +1,318 @@
+//! The arithmetic: packed panels times packed panels into a block of the result.
+//!
+//! ```text
+//! for d in 0..depth { for i in 0..MR { for j in 0..NR { tile[i][j] += left[d][i] * right[d][j] } } }
+//! ```
+//! A tile is a plain array; LLVM keeps it in registers and turns the inner loops into broadcast + FMA. Tiles fill the
+//! register file but leave room for one row of `right` and one broadcast:
+//!
+//! | level    | registers | f32 tile | f64 tile | accumulators      | loads per FMA |
+//! |----------|-----------|----------|----------|-------------------|---------------|
+//! | avx512   | 32 x 64 B | 12 x 32  | 12 x 16  | 24 (14 x 32 spills) | 14 / 24     |
+//! | avx2     | 16 x 32 B | 6 x 16   | 6 x 8    | 12                | 8 / 12        |
+//! | baseline | 16 x 16 B | 4 x 8    | 4 x 4    | 8                 | 6 / 8         |
+//!
+//! Loops around it (the order of BLIS): depth in steps of [`DEPTH`], rows in steps of [`ROWS`], panels of columns,
+//! panels of rows. One `right` panel (DEPTH x NR x 4 B = 16 KiB, half of L1) is reused by all row panels of the block;
+//! a block of `left` (ROWS x DEPTH x 4 B = 192 KiB, under half of a 512 KiB L2) by all column panels.
+//!
+//! Law: every element is the sum, in this order, over depth blocks of a chain of multiply-adds from zero. Which block
+//! or tile an element falls into changes nothing, so neither does the number of threads.
+
+use std::ops::Range;
+
+use super::output::Output;
+use crate::kernels::Float;
+use crate::simd::{Isa, Kernel, Level};
+
+/// Depth of one block of panels, give or take a half.
+pub(super) const DEPTH: usize = 256;
+
+/// Depth of each block when `depth` is cut into blocks of nearly equal size: a short last one would cost as many reads
+/// and writes of the result as a whole one.
+fn depth_step(depth: usize) -> usize {
+    let blocks = ((depth + DEPTH / 2) / DEPTH).max(1);
+    depth.div_ceil(blocks).max(1)
+}
+
+/// Rows of one block of the left side: a multiple of every MR.
+pub(super) const ROWS: usize = 192;
+
+/// What the result starts from.
+#[derive(Clone, Copy, Debug)]
+pub enum Start<'a, T> {
+    /// `out = a b`
+    Zero,
+    /// `out += a b`
+    Accumulate,
+    /// `out[i][j] = (a b)[i][j] + bias[i]`
+    RowBias(&'a [T]),
+    /// `out[i][j] = (a b)[i][j] + bias[j]`
+    ColumnBias(&'a [T]),
+}
+
+impl<'a, T> Start<'a, T> {
+    /// What a block of the result starts from.
+    pub(crate) fn block(self, rows: Range<usize>, columns: Range<usize>) -> Self {
+        match self {
+            Start::RowBias(bias) => Start::RowBias(&bias[rows]),
+            Start::ColumnBias(bias) => Start::ColumnBias(&bias[columns]),
+            other => other,
+        }
+    }
+}
+
+/// Rows and columns of a tile, which are the panel widths of the two sides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tile {
+    pub rows: usize,
+    pub columns: usize,
+}
+
+impl Tile {
+    pub const fn of<T>(level: Level) -> Tile {
+        match level {
+            Level::Avx512(_) => Tile { rows: 12, columns: 128 / size_of::<T>() },
+            Level::Avx2(_) => Tile { rows: 6, columns: 64 / size_of::<T>() },
+            Level::Baseline(_) => Tile { rows: 4, columns: 32 / size_of::<T>() },
+        }
+    }
+}
+
+/// Packed panels: `data[panel][d][lane]` with `stride` depths per panel, of which `depth` are meant.
+#[derive(Clone, Copy, Debug)]
+pub struct Panels<'a, T> {
+    data: &'a [T],
+    width: usize,
+    stride: usize,
+    depth: (usize, usize),
+}
+
+impl<'a, T> Panels<'a, T> {
+    pub fn new(data: &'a [T], width: usize, depth: usize) -> Self {
+        Panels { data, width, stride: depth, depth: (0, depth) }
+    }
+
+    /// The same panels, restricted to some depths.
+    pub fn depths(self, depth: Range<usize>) -> Self {
+        assert!(depth.start <= depth.end && depth.end <= self.depth.1 - self.depth.0);
+        Panels { depth: (self.depth.0 + depth.start, self.depth.0 + depth.end), ..self }
+    }
+
+    /// The same panels from the one that starts with lane `lane` on.
+    pub fn from_lane(self, lane: usize) -> Self {
+        assert_eq!(lane % self.width, 0, "panels are cut every {} lanes", self.width);
+        Panels { data: &self.data[lane * self.stride..], ..self }
+    }
+
+    pub fn depth(&self) -> usize {
+        self.depth.1 - self.depth.0
+    }
+
+    #[inline(always)]
+    fn panel(&self, index: usize) -> &'a [T] {
+        let first = index * self.stride;
+        &self.data[(first + self.depth.0) * self.width..(first + self.depth.1) * self.width]
+    }
+}
+
+/// The right side of a product, read one panel of `NR` columns at a time.
+pub trait Right<T>: Copy {
+    /// Terms of each sum.
+    fn depth(&self) -> usize;
+
+    /// The same columns, restricted to some depths.
+    fn depths(self, depth: Range<usize>) -> Self;
+
+    /// Panics unless all depths of `columns` columns, a multiple of `NR`, can be read.
+    fn check(&self, columns: usize);
+
+    /// The micro-kernel: the first `R` rows of the tile that a left panel makes with columns `column .. column + NR`.
+    /// Implementations are `#[inline(always)]`; [`Right::check`] has been called.
+    fn tile<I: Isa, const R: usize, const MR: usize, const NR: usize>(
+        &self,
+        left: &[[T; MR]],
+        column: usize,
+    ) -> [[T; NR]; R];
+}
+
+impl<T: Float> Right<T> for Panels<'_, T> {
+    fn depth(&self) -> usize {
+        Panels::depth(self)
+    }
+
+    fn depths(self, depth: Range<usize>) -> Self {
+        Panels::depths(self, depth)
+    }
+
+    fn check(&self, columns: usize) {
+        assert_eq!(columns % self.width, 0, "panels of {} columns", self.width);
+        assert!(columns * self.stride <= self.data.len(), "{columns} columns of {} depths", self.stride);
+    }
+
+    #[inline(always)]
+    fn tile<I: Isa, const R: usize, const MR: usize, const NR: usize>(
+        &self,
+        left: &[[T; MR]],
+        column: usize,
+    ) -> [[T; NR]; R] {
+        let mut tile = [[T::ZERO; NR]; R];
+        for (left, right) in left.iter().zip(self.panel(column / NR).as_chunks::<NR>().0) {
+            add_product::<T, I, R, MR, NR>(&mut tile, left, right);
+        }
+        tile
+    }
+}
+
+/// Columns that need no packing, because depth `d` of column `j` is `data[offsets[d] + j]`. The last panel reads up to
+/// `NR - 1` elements beyond its last column.
+#[derive(Clone, Copy, Debug)]
+pub struct Windows<'a, T> {
+    pub data: &'a [T],
+    pub offsets: &'a [usize],
+}
+
+impl<T: Float> Right<T> for Windows<'_, T> {
+    fn depth(&self) -> usize {
+        self.offsets.len()
+    }
+
+    fn depths(self, depth: Range<usize>) -> Self {
+        Windows { offsets: &self.offsets[depth], ..self }
+    }
+
+    fn check(&self, columns: usize) {
+        let last = self.offsets.iter().max().map_or(0, |offset| offset + columns);
+        assert!(last <= self.data.len(), "{columns} columns end at {last}, the data at {}", self.data.len());
+    }
+
+    #[inline(always)]
+    fn tile<I: Isa, const R: usize, const MR: usize, const NR: usize>(
+        &self,
+        left: &[[T; MR]],
+        column: usize,
+    ) -> [[T; NR]; R] {
+        let mut tile = [[T::ZERO; NR]; R];
+        // Where there is nothing to sum there may be nothing to read either.
+        let data = self.data.get(column..).unwrap_or_default();
+        for (left, &offset) in left.iter().zip(self.offsets) {
+            // Zeros never happen, as `check` has seen; a second way out of this loop would cost it its registers.
+            let right = data.get(offset..).and_then(|rest| rest.first_chunk()).map_or([T::ZERO; NR], |row| *row);
+            add_product::<T, I, R, MR, NR>(&mut tile, left, &right);
+        }
+        tile
+    }
+}
+
+/// `tile += left x right`, one depth.
+#[inline(always)]
+fn add_product<T: Float, I: Isa, const R: usize, const MR: usize, const NR: usize>(
+    tile: &mut [[T; NR]; R],
+    left: &[T; MR],
+    right: &[T; NR],
+) {
+    for i in 0..R {
+        for j in 0..NR {
+            tile[i][j] = left[i].multiply_add::<I>(right[j], tile[i][j]);
+        }
+    }
+}
+
+/// `out = start + left right`, on this thread.
+pub fn multiply<T: Float>(level: Level, left: Panels<T>, right: impl Right<T>, out: &mut Output<T>, start: Start<T>) {
+    assert_eq!(left.depth(), right.depth(), "depth of the two sides");
+    let tile = Tile::of::<T>(level);
+    assert_eq!(left.width, tile.rows, "width of the left panels");
+    right.check(out.columns().next_multiple_of(tile.columns));
+    level.dispatch(Multiply { left, right, out, start });
+}
+
+struct Multiply<'a, 'b, T, R> {
+    left: Panels<'a, T>,
+    right: R,
+    out: &'a mut Output<'b, T>,
+    start: Start<'a, T>,
+}
+
+impl<T: Float, R: Right<T>> Kernel for Multiply<'_, '_, T, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _: I) {
+        // The same table as `Tile::of`, as constants; the second number is a shorter tile for the last rows.
+        match (I::VECTOR_BYTES, size_of::<T>()) {
+            (64, 4) => self.blocks::<I, 12, 6, 32>(),
+            (64, _) => self.blocks::<I, 12, 6, 16>(),
+            (32, 4) => self.blocks::<I, 6, 4, 16>(),
+            (32, _) => self.blocks::<I, 6, 4, 8>(),
+            (_, 4) => self.blocks::<I, 4, 2, 8>(),
+            _ => self.blocks::<I, 4, 2, 4>(),
+        }
+    }
+}
+
+impl<T: Float, R: Right<T>> Multiply<'_, '_, T, R> {
+    #[inline(always)]
+    fn blocks<I: Isa, const MR: usize, const FEW: usize, const NR: usize>(self) {
+        let Multiply { left, right, out, start } = self;
+        let (rows, columns, depth) = (out.rows(), out.columns(), left.depth());
+        let step = depth_step(depth);
+        // One turn even if there is nothing to sum: the result is then what it starts from.
+        for first_depth in (0..depth.max(1)).step_by(step) {
+            let depths = first_depth..depth.min(first_depth + step);
+            let (left, right) = (left.depths(depths.clone()), right.depths(depths));
+            let start = if first_depth == 0 { start } else { Start::Accumulate };
+            for first_row in (0..rows).step_by(ROWS) {
+                let last_row = rows.min(first_row + ROWS);
+                for column in (0..columns).step_by(NR) {
+                    for row in (first_row..last_row).step_by(MR) {
+                        let (left, _) = left.panel(row / MR).as_chunks::<MR>();
+                        if last_row - row <= FEW {
+                            let tile = right.tile::<I, FEW, MR, NR>(left, column);
+                            store(&tile, row, column, out, start);
+                        } else {
+                            let tile = right.tile::<I, MR, MR, NR>(left, column);
+                            store(&tile, row, column, out, start);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Writes the part of a tile that lies within the result.
+#[inline(always)]
+fn store<T: Float, const R: usize, const NR: usize>(
+    tile: &[[T; NR]; R],
+    row: usize,
+    column: usize,
+    out: &mut Output<T>,
+    start: Start<T>,
+) {
+    let last_column = out.columns().min(column + NR);
+    let rows = out.rows().min(row + R) - row;
+    for (row, sums) in (row..).zip(&tile[..rows]) {
+        let to = out.row(row, column..last_column);
+        if let Some(to) = to.first_chunk_mut::<NR>() {
+            // A whole row: constant length, so it stays in registers.
+            store_row(sums, row, column, to, start);
+        } else {
+            store_row(&sums[..to.len()], row, column, to, start);
+        }
+    }
+}
+
+/// `to = start + sums` for one row of the result, or a piece of it that begins at `(row, column)`.
+#[inline(always)]
+pub(super) fn store_row<T: Float>(sums: &[T], row: usize, column: usize, to: &mut [T], start: Start<T>) {
+    match start {
+        Start::Zero => to.copy_from_slice(sums),
+        Start::Accumulate => to.iter_mut().zip(sums).for_each(|(to, &sum)| *to += sum),
+        Start::RowBias(bias) => to.iter_mut().zip(sums).for_each(|(to, &sum)| *to = sum + bias[row]),
+        Start::ColumnBias(bias) => {
+            let bias = &bias[column..][..to.len()];
+            to.iter_mut().zip(sums.iter().zip(bias)).for_each(|(to, (&sum, &bias))| *to = sum + bias);
+        }
+    }
+}

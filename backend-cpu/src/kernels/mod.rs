@@ -1,0 +1,107 @@
+//! Numeric kernels on slices: no tensor, no layout, no dtype enum. The files beside this folder (`matmul.rs`,
+//! `conv.rs`, `pool.rs`) bind them to the `Backend` trait.
+//!
+//! Two laws hold for all of them:
+//! * **Bits do not depend on threads.** Work is split by size; where a sum is split, the parts and the order in which
+//!   they are added follow from the shape alone.
+//! * **Outputs are overwritten** unless the caller asks for [`gemm::Start::Accumulate`].
+
+pub mod conv;
+pub mod gemm;
+pub mod pool;
+mod scratch;
+#[cfg(test)]
+mod testing;
+
+use std::ops::{Add, AddAssign, Mul};
+
+use rayon::prelude::*;
+
+use crate::simd::{Isa, transpose_f32};
+use scratch::Pooled;
+pub use scratch::Scratch;
+
+/// An element these kernels compute with: `f32` or `f64`.
+pub trait Float:
+    Pooled + PartialOrd + Add<Output = Self> + Mul<Output = Self> + AddAssign + Sync + std::fmt::Debug
+{
+    const ZERO: Self;
+    const NEG_INFINITY: Self;
+
+    /// `self * factor + addend`, rounded once where the instruction set fuses it, twice elsewhere.
+    fn multiply_add<I: Isa>(self, factor: Self, addend: Self) -> Self;
+
+    /// A square turned: `result[i][j] = block[j][i]`.
+    fn transpose(block: [[Self; 4]; 4]) -> [[Self; 4]; 4];
+
+    /// The nearest value to `count`.
+    fn from_count(count: usize) -> Self;
+
+    /// `1 / self`.
+    fn reciprocal(self) -> Self;
+
+    fn is_nan(self) -> bool;
+}
+
+macro_rules! float {
+    ($type:ident, $transpose:path) => {
+        impl Float for $type {
+            const ZERO: Self = 0.0;
+            const NEG_INFINITY: Self = $type::NEG_INFINITY;
+
+            #[inline(always)]
+            fn multiply_add<I: Isa>(self, factor: Self, addend: Self) -> Self {
+                if I::FMA { self.mul_add(factor, addend) } else { self * factor + addend }
+            }
+
+            #[inline(always)]
+            fn transpose(block: [[Self; 4]; 4]) -> [[Self; 4]; 4] {
+                $transpose(block)
+            }
+
+            fn from_count(count: usize) -> Self {
+                count as Self
+            }
+
+            fn reciprocal(self) -> Self {
+                self.recip()
+            }
+
+            #[inline(always)]
+            fn is_nan(self) -> bool {
+                $type::is_nan(self)
+            }
+        }
+    };
+}
+
+float!(f32, transpose_f32);
+// Scalar moves keep up with f64 arithmetic, which is half as fast.
+float!(f64, transpose_plain);
+
+#[inline(always)]
+fn transpose_plain<T: Copy>(block: [[T; 4]; 4]) -> [[T; 4]; 4] {
+    std::array::from_fn(|i| block.map(|row| row[i]))
+}
+
+/// Elements below which a loop that only moves memory stays on the calling thread: waking a worker costs about as
+/// much as touching this many.
+const PARALLEL_ELEMENTS: usize = 32 * 1024;
+
+/// Calls `body(0)` ... `body(count - 1)`: in order on this thread, or on all threads in pieces of at least `grain`.
+fn for_each(parallel: bool, count: usize, grain: usize, body: impl Fn(usize) + Sync) {
+    if parallel && count > grain {
+        (0..count).into_par_iter().with_min_len(grain).for_each(&body);
+    } else {
+        (0..count).for_each(body);
+    }
+}
+
+/// Calls `body(index, chunk)` for the chunks of `data`, `chunk` elements each: in order on this thread, or on all.
+fn for_each_chunk<T: Send>(parallel: bool, data: &mut [T], chunk: usize, body: impl Fn(usize, &mut [T]) + Sync) {
+    if parallel && data.len() > chunk {
+        data.par_chunks_mut(chunk).enumerate().for_each(|(index, chunk)| body(index, chunk));
+    } else {
+        data.chunks_mut(chunk.max(1)).enumerate().for_each(|(index, chunk)| body(index, chunk));
+    }
+}

@@ -1,0 +1,93 @@
+//! Maximum pooling: values and, for the gradient, where each maximum was found.
+
+use rayon::prelude::*;
+
+use super::Pool2d;
+use crate::kernels::Float;
+
+/// `y` = maxima, `indices` = their places in the plane, `row * w + column`; both `[planes, oh, ow]`, overwritten.
+pub fn max_pool2d<T: Float>(g: &Pool2d, x: &[T], y: &mut [T], indices: &mut [i32]) {
+    g.check(x, y);
+    g.check(x, indices);
+    assert!(i32::try_from(g.h * g.w).is_ok(), "planes of {g:?} exceed i32 indices");
+    if y.is_empty() {
+        return;
+    }
+    let (image, output) = (g.h * g.w, g.oh * g.ow);
+    let plane = |((x, y), indices): ((&[T], &mut [T]), &mut [i32])| {
+        if g.is_halving() { halve(g, x, y, indices) } else { plane(g, x, y, indices) }
+    };
+    if g.is_parallel() {
+        let outputs = y.par_chunks_exact_mut(output).zip(indices.par_chunks_exact_mut(output));
+        let planes = x.par_chunks_exact(image).zip(outputs).with_min_len(g.grain());
+        planes.for_each(|(x, (y, indices))| plane(((x, y), indices)));
+    } else {
+        x.chunks_exact(image).zip(y.chunks_exact_mut(output)).zip(indices.chunks_exact_mut(output)).for_each(plane);
+    }
+}
+
+/// Whether `candidate` replaces `best`: greater, or the first NaN.
+#[inline(always)]
+fn wins<T: Float>(candidate: T, best: T) -> bool {
+    candidate > best || (candidate.is_nan() && !best.is_nan())
+}
+
+fn plane<T: Float>(g: &Pool2d, x: &[T], y: &mut [T], indices: &mut [i32]) {
+    for ((i, y), indices) in y.chunks_exact_mut(g.ow).enumerate().zip(indices.chunks_exact_mut(g.ow)) {
+        let rows = g.window(0, i);
+        for (j, (y, index)) in y.iter_mut().zip(indices).enumerate() {
+            let mut best: Option<(T, usize)> = None;
+            for row in rows.clone() {
+                for at in g.window(1, j).map(|column| row * g.w + column) {
+                    if best.is_none_or(|(best, _)| wins(x[at], best)) {
+                        best = Some((x[at], at));
+                    }
+                }
+            }
+            let (value, at) = best.unwrap_or_else(|| panic!("a window of {g:?} touches no element"));
+            (*y, *index) = (value, at as i32);
+        }
+    }
+}
+
+/// 2 x 2 windows side by side, branch-free: each of three comparisons is a select of value and place.
+fn halve<T: Float>(g: &Pool2d, x: &[T], y: &mut [T], indices: &mut [i32]) {
+    for ((i, y), indices) in y.chunks_exact_mut(g.ow).enumerate().zip(indices.chunks_exact_mut(g.ow)) {
+        let first = 2 * i * g.w;
+        let upper = x[first..][..2 * g.ow].as_chunks::<2>().0;
+        let lower = x[first + g.w..][..2 * g.ow].as_chunks::<2>().0;
+        let width = g.w as i32;
+        let mut at = first as i32;
+        for (((upper, lower), y), index) in upper.iter().zip(lower).zip(y).zip(indices) {
+            let mut best = (upper[0], at);
+            for candidate in [(upper[1], at + 1), (lower[0], at + width), (lower[1], at + width + 1)] {
+                best = if wins(candidate.0, best.0) { candidate } else { best };
+            }
+            (*y, *index) = best;
+            at += 2;
+        }
+    }
+}
+
+/// `gx` = the gradient of the input, overwritten: each `gy` goes to where its maximum was.
+pub fn max_pool2d_grad<T: Float>(g: &Pool2d, gy: &[T], indices: &[i32], gx: &mut [T]) {
+    g.check(gx, gy);
+    g.check(gx, indices);
+    if gy.is_empty() || gx.is_empty() {
+        return gx.fill(T::ZERO);
+    }
+    let (image, output) = (g.h * g.w, g.oh * g.ow);
+    let plane = |((gx, gy), indices): ((&mut [T], &[T]), &[i32])| {
+        gx.fill(T::ZERO);
+        for (&gy, &index) in gy.iter().zip(indices) {
+            gx[index as usize] += gy;
+        }
+    };
+    if g.is_parallel() {
+        let inputs = gy.par_chunks_exact(output).zip(indices.par_chunks_exact(output));
+        let planes = gx.par_chunks_exact_mut(image).zip(inputs).with_min_len(g.grain());
+        planes.for_each(|(gx, (gy, indices))| plane(((gx, gy), indices)));
+    } else {
+        gx.chunks_exact_mut(image).zip(gy.chunks_exact(output)).zip(indices.chunks_exact(output)).for_each(plane);
+    }
+}

@@ -1,0 +1,82 @@
+//! Scratch memory that outlives a call: packed panels, padded images, partial sums.
+//!
+//! Each thread keeps a small stack of buffers. [`Scratch::new`] takes the best fitting one and gives it back when
+//! dropped, so a warm call asks the system for nothing. Taking it out (instead of borrowing the thread-local) is what
+//! makes nested parallelism safe: a worker that waits inside one kernel may be handed another one, which then finds
+//! the buffer missing and takes the next.
+
+use std::cell::RefCell;
+use std::ops::{Deref, DerefMut};
+use std::thread::LocalKey;
+
+/// Buffers start on a cache line, so that no vector load of a panel crosses two lines.
+const ALIGNMENT: usize = 64;
+
+type Pool<T> = RefCell<Vec<Vec<T>>>;
+
+/// An element type that has a pool of buffers per thread.
+pub trait Pooled: Copy + Default + Send + 'static {
+    fn pool() -> &'static LocalKey<Pool<Self>>;
+}
+
+macro_rules! pooled {
+    ($($type:ty),*) => { $(
+        impl Pooled for $type {
+            fn pool() -> &'static LocalKey<Pool<Self>> {
+                thread_local!(static POOL: Pool<$type> = const { RefCell::new(Vec::new()) });
+                &POOL
+            }
+        }
+    )* };
+}
+
+pooled!(f32, f64, usize);
+
+/// A borrowed buffer of a given length. Its contents are whatever the last user left: write before reading.
+pub struct Scratch<T: Pooled> {
+    buffer: Vec<T>,
+    start: usize,
+    len: usize,
+}
+
+impl<T: Pooled> Scratch<T> {
+    pub fn new(len: usize) -> Self {
+        let needed = len + ALIGNMENT / size_of::<T>();
+        let mut buffer = T::pool().with_borrow_mut(|pool| {
+            // The smallest that is large enough; otherwise the largest, which then grows.
+            let rank = |buffer: &Vec<T>| match buffer.len() {
+                fits if fits >= needed => (0, fits),
+                short => (1, usize::MAX - short),
+            };
+            let best = (0..pool.len()).min_by_key(|&index| rank(&pool[index]));
+            best.map_or_else(Vec::new, |index| pool.swap_remove(index))
+        });
+        if buffer.len() < needed {
+            buffer.reserve_exact(needed - buffer.len());
+            buffer.resize(needed, T::default());
+        }
+        let start = buffer.as_ptr().align_offset(ALIGNMENT);
+        Scratch { buffer, start, len }
+    }
+}
+
+impl<T: Pooled> Deref for Scratch<T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        &self.buffer[self.start..][..self.len]
+    }
+}
+
+impl<T: Pooled> DerefMut for Scratch<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.buffer[self.start..][..self.len]
+    }
+}
+
+impl<T: Pooled> Drop for Scratch<T> {
+    fn drop(&mut self) {
+        let buffer = std::mem::take(&mut self.buffer);
+        // A thread that is being torn down has no pool any more; the buffer is then simply freed.
+        let _ = T::pool().try_with(|pool| pool.borrow_mut().push(buffer));
+    }
+}

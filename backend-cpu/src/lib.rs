@@ -1,0 +1,228 @@
+//! The CPU backend: vectorised loops over rayon's threads, and a packed matrix product.
+//!
+//! ```text
+//! lib.rs        Cpu, the device; impl Backend, each method one line into its room
+//! memory.rs     Storage, and the cache of buffers behind it
+//! element.rs    the four element types          parallel.rs   when to use threads
+//! map.rs        the element-wise engine         simd.rs       one body, every vector unit
+//! unary.rs binary.rs compare.rs reduce.rs ...   one file per family, named as in core/src/ops
+//! kernels/      the products, convolutions and pools, on slices
+//! ```
+//!
+//! Bits depend on the machine's vector unit (fused multiply-add or not), never on the number of threads.
+//! `MINITORCH_NUM_THREADS` sizes rayon's global pool, which the backend uses unless it is called inside
+//! `rayon::ThreadPool::install`; `MINITORCH_ISA` caps the vector unit.
+
+mod binary;
+mod compare;
+mod conv;
+mod copy;
+mod device;
+mod element;
+mod erf;
+mod index;
+#[allow(unreachable_pub, missing_docs, reason = "a room of its own; the crate decides what leaves it")]
+mod kernels;
+mod loss;
+mod map;
+mod matmul;
+mod memory;
+mod optim;
+mod parallel;
+mod pool;
+mod random;
+mod reduce;
+#[allow(unreachable_pub, missing_docs, reason = "as `kernels`")]
+mod simd;
+mod softmax;
+mod unary;
+
+pub use device::Cpu;
+pub use memory::{Buffer, Storage};
+
+use minitorch_core::backend::{
+    AdamConfig, ArgReduceOp, Backend, BinaryOp, CompareOp, MemoryStats, RandomOp, ReduceOp, SgdConfig, StepSlot,
+    UnaryOp, ViewOf,
+};
+use minitorch_core::random::{DeviceRng, Draw};
+use minitorch_core::{Conv2dOptions, DType, HostData, HostSlice, Layout, Pool2dOptions, Result};
+
+/// A tensor on the CPU.
+type Tensor = minitorch_core::Tensor<Cpu>;
+
+impl Backend for Cpu {
+    type Storage = Storage;
+
+    fn supports(&self, _: DType) -> bool {
+        true
+    }
+
+    fn rng(&self) -> &DeviceRng {
+        self.random_state()
+    }
+
+    fn memory(&self) -> MemoryStats {
+        memory::stats()
+    }
+
+    fn reset_peak_memory(&self) {
+        memory::reset_peak();
+    }
+
+    fn synchronize(&self) -> Result<()> {
+        self.report()
+    }
+
+    fn full(&self, dtype: DType, len: usize, value: f64) -> Result<Storage> {
+        copy::full(self, dtype, len, value)
+    }
+
+    fn upload(&self, data: HostSlice<'_>) -> Result<Storage> {
+        copy::upload(self, data)
+    }
+
+    fn download(&self, x: ViewOf<'_, Self>) -> Result<HostData> {
+        self.report()?;
+        Ok(copy::download(x))
+    }
+
+    fn copy(&self, x: ViewOf<'_, Self>) -> Storage {
+        copy::copy(self, x)
+    }
+
+    fn write(&self, to: &mut Storage, at: &Layout, x: ViewOf<'_, Self>) {
+        copy::write(to, at, x);
+    }
+
+    fn fill(&self, to: &mut Storage, at: &Layout, dtype: DType, value: f64) {
+        copy::fill(to, at, dtype, value);
+    }
+
+    fn cast(&self, x: ViewOf<'_, Self>, to: DType) -> Storage {
+        copy::cast(self, x, to)
+    }
+
+    fn unary(&self, op: UnaryOp, x: ViewOf<'_, Self>) -> Storage {
+        unary::unary(self, op, x)
+    }
+
+    fn binary(&self, op: BinaryOp, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Storage {
+        binary::binary(self, op, a, b)
+    }
+
+    fn compare(&self, op: CompareOp, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Storage {
+        compare::compare(self, op, a, b)
+    }
+
+    fn compare_scalar(&self, op: CompareOp, a: ViewOf<'_, Self>, b: f64) -> Storage {
+        compare::compare_scalar(self, op, a, b)
+    }
+
+    fn where_cond(&self, condition: ViewOf<'_, Self>, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Storage {
+        copy::where_cond(self, condition, a, b)
+    }
+
+    fn unary_mut(&self, op: UnaryOp, x: &mut Storage, layout: &Layout, dtype: DType) {
+        unary::unary_mut(op, x, layout.numel(), dtype);
+    }
+
+    fn binary_mut(&self, op: BinaryOp, a: &mut Storage, layout: &Layout, b: ViewOf<'_, Self>) {
+        binary::binary_mut(op, a, layout, b);
+    }
+
+    fn reduce(&self, op: ReduceOp, x: ViewOf<'_, Self>, dims: &[usize]) -> Storage {
+        reduce::reduce(self, op, x, dims)
+    }
+
+    fn arg_reduce(&self, op: ArgReduceOp, x: ViewOf<'_, Self>, dim: usize) -> Storage {
+        reduce::arg_reduce(self, op, x, dim)
+    }
+
+    fn matmul(&self, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Storage {
+        matmul::matmul(self, a, b)
+    }
+
+    fn gather(&self, x: ViewOf<'_, Self>, dim: usize, index: ViewOf<'_, Self>) -> Storage {
+        index::gather(self, x, dim, index)
+    }
+
+    fn scatter_add(&self, to: &mut Storage, layout: &Layout, dim: usize, index: ViewOf<'_, Self>, x: ViewOf<'_, Self>) {
+        index::scatter_add(self, to, layout, dim, index, x);
+    }
+
+    fn random(&self, op: RandomOp, dtype: DType, len: usize, draw: Draw) -> Storage {
+        random::random(self, op, dtype, len, draw)
+    }
+
+    fn unary_grad(&self, op: UnaryOp, saved: &Tensor, g: &Tensor) -> Tensor {
+        unary::unary_grad(op, saved, g)
+    }
+
+    fn linear(&self, x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Tensor {
+        matmul::linear(x, w, bias)
+    }
+
+    fn conv2d(&self, x: &Tensor, w: &Tensor, bias: Option<&Tensor>, options: &Conv2dOptions) -> Tensor {
+        conv::conv2d(x, w, bias, options)
+    }
+
+    fn conv2d_grad_input(&self, g: &Tensor, w: &Tensor, size: [usize; 2], options: &Conv2dOptions) -> Tensor {
+        conv::grad_input(g, w, size, options)
+    }
+
+    fn conv2d_grad_weight(&self, x: &Tensor, g: &Tensor, kernel: [usize; 2], options: &Conv2dOptions) -> Tensor {
+        conv::grad_weight(x, g, kernel, options)
+    }
+
+    fn max_pool2d(&self, x: &Tensor, options: &Pool2dOptions) -> (Tensor, Tensor) {
+        pool::max_pool2d(x, options)
+    }
+
+    fn max_pool2d_grad(&self, g: &Tensor, indices: &Tensor, size: [usize; 2], options: &Pool2dOptions) -> Tensor {
+        pool::max_pool2d_grad(g, indices, size, options)
+    }
+
+    fn avg_pool2d(&self, x: &Tensor, options: &Pool2dOptions) -> Tensor {
+        pool::avg_pool2d(x, options)
+    }
+
+    fn avg_pool2d_grad(&self, g: &Tensor, size: [usize; 2], options: &Pool2dOptions) -> Tensor {
+        pool::avg_pool2d_grad(g, size, options)
+    }
+
+    fn softmax(&self, x: &Tensor, dim: usize) -> Tensor {
+        softmax::softmax(x, dim)
+    }
+
+    fn softmax_grad(&self, y: &Tensor, g: &Tensor, dim: usize) -> Tensor {
+        softmax::softmax_grad(y, g, dim)
+    }
+
+    fn log_softmax(&self, x: &Tensor, dim: usize) -> Tensor {
+        softmax::log_softmax(x, dim)
+    }
+
+    fn log_softmax_grad(&self, y: &Tensor, g: &Tensor, dim: usize) -> Tensor {
+        softmax::log_softmax_grad(y, g, dim)
+    }
+
+    fn cross_entropy(&self, logits: &Tensor, target: &Tensor) -> (Tensor, Tensor) {
+        loss::cross_entropy(logits, target)
+    }
+
+    fn cross_entropy_grad(&self, g: &Tensor, logits: &Tensor, target: &Tensor, logsumexp: &Tensor) -> Tensor {
+        loss::cross_entropy_grad(g, logits, target, logsumexp)
+    }
+
+    fn dropout(&self, x: &Tensor, p: f64, draw: Draw) -> Tensor {
+        random::dropout(x, p, draw)
+    }
+
+    fn sgd_step(&self, slots: &mut [StepSlot<'_, Self>], scalars: &mut Storage, config: &SgdConfig) {
+        optim::sgd_step(self, slots, scalars, config);
+    }
+
+    fn adam_step(&self, slots: &mut [StepSlot<'_, Self>], scalars: &mut Storage, config: &AdamConfig) {
+        optim::adam_step(self, slots, scalars, config);
+    }
+}

@@ -1,0 +1,88 @@
+//! Matrix products: which product, over which strides. The arithmetic is in `kernels/gemm`.
+//!
+//! No operand is copied: a transposed or broadcast matrix is a matter of strides. A batch that shares its right side is
+//! one tall product.
+
+use crate::conv::elements;
+use crate::copy::start_of;
+use crate::element::{Element, Real, with_real};
+use crate::kernels::gemm::{Shape, Start, Strided, batched, gemm};
+use crate::memory::Storage;
+use crate::{Cpu, Tensor};
+use minitorch_core::Layout;
+use minitorch_core::backend::View;
+
+/// `[.., m, k] x [.., k, n]`
+pub(crate) fn matmul(device: &Cpu, a: View<'_, Storage>, b: View<'_, Storage>) -> Storage {
+    with_real!(a.dtype, T => T::wrap(product::<T>(device, a, b)))
+}
+
+fn product<T: Real>(device: &Cpu, a: View<'_, Storage>, b: View<'_, Storage>) -> crate::memory::Buffer<T> {
+    let rank = a.layout.shape().len();
+    let [m, k] = [a.layout.shape()[rank - 2], a.layout.shape()[rank - 1]];
+    let n = b.layout.shape()[rank - 1];
+    let batch = |l: &Layout| l.remove(rank - 1).remove(rank - 2);
+    let (batch_a, batch_b) = (batch(a.layout), batch(b.layout));
+    let count = batch_a.numel();
+    let mut out = device.alloc::<T>("matmul", count * m * n);
+    if out.is_empty() {
+        return out;
+    }
+    let shape = Shape { m, n, k };
+    if k == 0 {
+        out.fill(T::ZERO);
+        return out;
+    }
+    let (a_data, b_data) = (T::read(a.storage), T::read(b.storage));
+    let [a_row, a_depth] = [a.layout.strides()[rank - 2], a.layout.strides()[rank - 1]];
+    let [b_depth, b_column] = [b.layout.strides()[rank - 2], b.layout.strides()[rank - 1]];
+    let left = |at| Strided { data: &a_data[at..], lane_stride: a_row, depth_stride: a_depth };
+    let right = |at| Strided { data: &b_data[at..], lane_stride: b_column, depth_stride: b_depth };
+    // Rows of all batches as one dimension, if a is laid out like that and b is the same for all.
+    let [rows] = Layout::merge([a.layout.remove(rank - 1)]);
+    let shared = batch_b.strides().iter().zip(&batch_b.shape()[..]).all(|(&stride, &size)| stride == 0 || size == 1);
+    if shared && rows.shape().len() <= 1 {
+        let a = Strided { lane_stride: rows.strides().first().copied().unwrap_or(0), ..left(rows.offset()) };
+        gemm(Shape { m: count * m, ..shape }, &a, &right(b.layout.offset()), &mut out, n, Start::Zero);
+    } else {
+        let operands = |i| (left(start_of(&batch_a, i)), right(start_of(&batch_b, i)));
+        batched(count, shape, operands, &mut out, Start::Zero);
+    }
+    out
+}
+
+/// The elements from `start` on; an empty matrix may start anywhere.
+fn from<T>(data: &[T], start: usize) -> &[T] {
+    data.get(start..).unwrap_or(&[])
+}
+
+/// `x wᵀ + b`; w is read as it lies, and the bias is what the sums start from.
+pub(crate) fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Tensor {
+    let device = x.device();
+    let rank = x.rank();
+    let [n, k] = w.dims();
+    let lead = x.layout().remove(rank - 1);
+    let m = lead.numel();
+    let [rows] = Layout::merge([lead]);
+    if rows.shape().len() > 1 {
+        return linear(&x.contiguous(), w, bias);
+    }
+    let shape = x.shape().with(rank - 1, n);
+    with_real!(x.dtype(), T => {
+        let mut out = device.alloc::<T>("linear", m * n);
+        let bias = bias.map(Tensor::contiguous);
+        let start = match &bias {
+            Some(bias) => Start::ColumnBias(elements::<T>(bias)),
+            None => Start::Zero,
+        };
+        let x = Strided {
+            data: from(T::read(x.view().storage), x.layout().offset()),
+            lane_stride: rows.strides().first().copied().unwrap_or(0),
+            depth_stride: x.layout().strides()[rank - 1],
+        };
+        let [lane_stride, depth_stride] = [w.layout().strides()[0], w.layout().strides()[1]];
+        let w = Strided { data: from(T::read(w.view().storage), w.layout().offset()), lane_stride, depth_stride };
+        gemm(Shape { m, n, k }, &x, &w, &mut out, n, start);
+        Tensor::from_storage(device, T::wrap(out), T::DTYPE, shape)
+    })
+}

@@ -1,0 +1,224 @@
+//! One body, compiled for every vector unit the machine may have, chosen once at run time.
+//!
+//! A [`Kernel`] is ordinary Rust over slices and fixed-size arrays. [`Level::dispatch`] calls it from inside a function
+//! that carries the right `target_feature`s, so LLVM turns the same loops into AVX-512, AVX2 + FMA or baseline code.
+//!
+//! * An [`Isa`] token ([`Avx512`], [`Avx2`], [`Baseline`]) can only be made by [`Level::supported`], after the CPU was
+//!   asked: whoever holds one may run its code. Everything above this file is therefore safe.
+//! * Token constants are compile-time facts. `I::FMA` matters most: a fused multiply-add that the target lacks becomes
+//!   a call into libm, about 50 times slower than a multiply and an addition.
+//! * `Kernel::run` must be `#[inline(always)]`, and so must whatever it calls per element: code that is not inlined
+//!   keeps the features of the function it was compiled in, which is the baseline.
+//!
+//! `MINITORCH_ISA=baseline|avx2|avx512` caps the level, for measurements and bug reports.
+
+use std::sync::OnceLock;
+
+/// Compile-time facts about one instruction set.
+pub trait Isa: Copy + Send + Sync + 'static {
+    const NAME: &'static str;
+    /// Whether `mul_add` is one instruction.
+    const FMA: bool;
+    /// Bytes in one vector register.
+    const VECTOR_BYTES: usize;
+}
+
+/// What every CPU of the compilation target has: SSE2 on x86-64, NEON on Arm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Baseline(());
+
+/// AVX2 with FMA: 16 registers of 32 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Avx2(());
+
+/// AVX-512 F, BW, DQ, VL (x86-64-v4): 32 registers of 64 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Avx512(());
+
+impl Isa for Baseline {
+    const NAME: &'static str = "baseline";
+    const FMA: bool = cfg!(any(target_feature = "fma", target_arch = "aarch64"));
+    const VECTOR_BYTES: usize = 16;
+}
+
+impl Isa for Avx2 {
+    const NAME: &'static str = "avx2";
+    const FMA: bool = true;
+    const VECTOR_BYTES: usize = 32;
+}
+
+impl Isa for Avx512 {
+    const NAME: &'static str = "avx512";
+    const FMA: bool = true;
+    const VECTOR_BYTES: usize = 64;
+}
+
+/// A computation that can be compiled for any [`Isa`].
+pub trait Kernel {
+    type Output;
+    /// The body. Implementations are `#[inline(always)]`.
+    fn run<I: Isa>(self, isa: I) -> Self::Output;
+}
+
+/// The instruction set chosen at run time; each variant carries the proof that the machine has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    Baseline(Baseline),
+    Avx2(Avx2),
+    Avx512(Avx512),
+}
+
+impl Level {
+    /// All levels of this machine, weakest first. The baseline is always there.
+    pub fn supported() -> Vec<Level> {
+        let mut levels = vec![Level::Baseline(Baseline(()))];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                levels.push(Level::Avx2(Avx2(())));
+                if is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512vl")
+                {
+                    levels.push(Level::Avx512(Avx512(())));
+                }
+            }
+        }
+        levels
+    }
+
+    /// The strongest level, capped by `MINITORCH_ISA`; looked up once per process.
+    pub fn best() -> Level {
+        static BEST: OnceLock<Level> = OnceLock::new();
+        *BEST.get_or_init(|| {
+            let wanted = std::env::var("MINITORCH_ISA").ok();
+            let cap = match wanted.as_deref() {
+                Some("baseline") => Baseline::VECTOR_BYTES,
+                Some("avx2") => Avx2::VECTOR_BYTES,
+                None | Some("" | "avx512") => Avx512::VECTOR_BYTES,
+                Some(other) => panic!("MINITORCH_ISA={other}: expected baseline, avx2 or avx512"),
+            };
+            let mut levels = Level::supported();
+            levels.retain(|level| level.vector_bytes() <= cap);
+            levels[levels.len() - 1]
+        })
+    }
+
+    /// The name of the instruction set, as `MINITORCH_ISA` spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Level::Baseline(_) => Baseline::NAME,
+            Level::Avx2(_) => Avx2::NAME,
+            Level::Avx512(_) => Avx512::NAME,
+        }
+    }
+
+    /// Bytes in one vector register.
+    pub fn vector_bytes(self) -> usize {
+        match self {
+            Level::Baseline(_) => Baseline::VECTOR_BYTES,
+            Level::Avx2(_) => Avx2::VECTOR_BYTES,
+            Level::Avx512(_) => Avx512::VECTOR_BYTES,
+        }
+    }
+
+    /// Runs `kernel` compiled for this level. The call is not inlined: dispatch around a loop, not inside it.
+    pub fn dispatch<K: Kernel>(self, kernel: K) -> K::Output {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: an `Avx512` exists only if `Level::supported` found avx512f, bw, dq, vl, avx2 and fma.
+            Level::Avx512(isa) => unsafe { x86::run_avx512(kernel, isa) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: an `Avx2` exists only if `Level::supported` found avx2 and fma.
+            Level::Avx2(isa) => unsafe { x86::run_avx2(kernel, isa) },
+            #[cfg(target_arch = "x86_64")]
+            Level::Baseline(isa) => kernel.run(isa),
+            // The other tokens are never made on other architectures.
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => kernel.run(Baseline(())),
+        }
+    }
+}
+
+/// Runs `kernel` at the best level of this machine.
+pub fn dispatch<K: Kernel>(kernel: K) -> K::Output {
+    Level::best().dispatch(kernel)
+}
+
+/// A 4 x 4 block of f32, rows and columns exchanged. From plain array code LLVM makes sixteen scalar stores or eight
+/// shuffles, depending on what surrounds it, a factor of three in packing; hence these shuffles, part of every x86-64.
+#[inline(always)]
+pub fn transpose_f32(block: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
+    #[cfg(target_arch = "x86_64")]
+    return x86::transpose_f32(block);
+    #[cfg(not(target_arch = "x86_64"))]
+    std::array::from_fn(|i| block.map(|row| row[i]))
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::{__m128, _mm_movehl_ps, _mm_movelh_ps, _mm_unpackhi_ps, _mm_unpacklo_ps};
+    use std::mem::transmute;
+
+    use super::{Avx2, Avx512, Kernel};
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+    pub(super) fn run_avx512<K: Kernel>(kernel: K, isa: Avx512) -> K::Output {
+        kernel.run(isa)
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) fn run_avx2<K: Kernel>(kernel: K, isa: Avx2) -> K::Output {
+        kernel.run(isa)
+    }
+
+    #[inline(always)]
+    pub(super) fn transpose_f32(block: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
+        // SAFETY: four f32 and one __m128 have the same size, and all bit patterns are valid in both.
+        let [a, b, c, d]: [__m128; 4] = unsafe { transmute(block) };
+        // SAFETY: these instructions belong to SSE, which every x86-64 CPU has.
+        let turned = unsafe {
+            let (ab_low, cd_low) = (_mm_unpacklo_ps(a, b), _mm_unpacklo_ps(c, d));
+            let (ab_high, cd_high) = (_mm_unpackhi_ps(a, b), _mm_unpackhi_ps(c, d));
+            [
+                _mm_movelh_ps(ab_low, cd_low),
+                _mm_movehl_ps(cd_low, ab_low),
+                _mm_movelh_ps(ab_high, cd_high),
+                _mm_movehl_ps(cd_high, ab_high),
+            ]
+        };
+        // SAFETY: as for the way in.
+        unsafe { transmute(turned) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Name;
+
+    impl Kernel for Name {
+        type Output = (&'static str, usize);
+        #[inline(always)]
+        fn run<I: Isa>(self, _: I) -> Self::Output {
+            (I::NAME, I::VECTOR_BYTES)
+        }
+    }
+
+    #[test]
+    fn transposes() {
+        let block = [[0., 1., 2., 3.], [4., 5., 6., 7.], [8., 9., 10., 11.], [12., 13., 14., 15.]];
+        let turned = [[0., 4., 8., 12.], [1., 5., 9., 13.], [2., 6., 10., 14.], [3., 7., 11., 15.]];
+        assert_eq!(transpose_f32(block), turned);
+    }
+
+    #[test]
+    fn every_level_runs_its_own_code() {
+        for level in Level::supported() {
+            assert_eq!(level.dispatch(Name), (level.name(), level.vector_bytes()));
+        }
+        assert!(Level::supported().contains(&Level::best()));
+    }
+}

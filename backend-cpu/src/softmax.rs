@@ -1,0 +1,205 @@
+//! Softmax, its logarithm and their gradients along any dimension.
+//!
+//! A tensor is `[outer, c, inner]` with c the dimension. Rows (inner = 1) are read twice from the cache: maximum, then
+//! exponentials and their sum, then the quotient in place. Otherwise a strip of `inner` is treated at once, so that every
+//! pass over c reads contiguous memory. Cost: one read and one write of memory, one exponential per element.
+
+use crate::binary::maximum;
+use crate::conv::elements;
+use crate::element::{Element, Real, with_real};
+use crate::simd::{Isa, Kernel, dispatch};
+use crate::{Tensor, parallel};
+
+/// Columns of one strip: their maxima and sums stay in L1.
+const STRIP: usize = 256;
+
+/// Work of one element: an exponential and some arithmetic.
+const WORK: usize = 40;
+
+/// The four maps, on one row or a strip of columns.
+#[derive(Clone, Copy)]
+enum Map {
+    /// `exp(x - max) / sum`
+    Softmax,
+    /// `x - max - log(sum)`
+    LogSoftmax,
+    /// `y (g - sum(g y))`
+    SoftmaxGrad,
+    /// `g - exp(y) sum(g)`
+    LogSoftmaxGrad,
+}
+
+pub(crate) fn softmax(x: &Tensor, dim: usize) -> Tensor {
+    run(Map::Softmax, x, None, dim)
+}
+
+pub(crate) fn log_softmax(x: &Tensor, dim: usize) -> Tensor {
+    run(Map::LogSoftmax, x, None, dim)
+}
+
+pub(crate) fn softmax_grad(y: &Tensor, g: &Tensor, dim: usize) -> Tensor {
+    run(Map::SoftmaxGrad, y, Some(g), dim)
+}
+
+pub(crate) fn log_softmax_grad(y: &Tensor, g: &Tensor, dim: usize) -> Tensor {
+    run(Map::LogSoftmaxGrad, y, Some(g), dim)
+}
+
+/// `x` is the input or, for a gradient, the output.
+fn run(map: Map, x: &Tensor, g: Option<&Tensor>, dim: usize) -> Tensor {
+    let (device, shape) = (x.device(), *x.shape());
+    let (c, inner) = (shape[dim], shape[dim + 1..].iter().product::<usize>());
+    let (x, g) = (x.contiguous(), g.map(Tensor::contiguous));
+    with_real!(x.dtype(), T => {
+        let mut out = device.alloc::<T>("softmax", shape.numel());
+        let x_data = elements::<T>(&x);
+        let g_data = g.as_ref().map_or(x_data, elements::<T>);
+        parallel::pieces(&mut out, c * inner, WORK, |first, out| {
+            let range = first..first + out.len();
+            dispatch(Planes { map, x: &x_data[range.clone()], g: &g_data[range], out, c, inner });
+        });
+        Tensor::from_storage(device, T::wrap(out), T::DTYPE, shape)
+    })
+}
+
+struct Planes<'a, T> {
+    map: Map,
+    x: &'a [T],
+    g: &'a [T],
+    out: &'a mut [T],
+    c: usize,
+    inner: usize,
+}
+
+impl<T: Real> Kernel for Planes<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _: I) {
+        let Planes { map, x, g, out, c, inner } = self;
+        let plane = c * inner;
+        for ((x, g), out) in x.chunks_exact(plane).zip(g.chunks_exact(plane)).zip(out.chunks_exact_mut(plane)) {
+            if inner == 1 {
+                row(map, x, g, out);
+            } else {
+                for first in (0..inner).step_by(STRIP) {
+                    strip(map, x, g, out, inner, first..inner.min(first + STRIP));
+                }
+            }
+        }
+    }
+}
+
+/// The sum of `f(i)` for `i` in `0..len`, in lanes that do not wait for one another.
+#[inline(always)]
+fn sum<T: Real>(len: usize, f: impl Fn(usize) -> T) -> T {
+    const LANES: usize = 16;
+    let mut lanes = [T::ZERO; LANES];
+    let whole = len / LANES * LANES;
+    for first in (0..whole).step_by(LANES) {
+        for (i, lane) in lanes.iter_mut().enumerate() {
+            *lane += f(first + i);
+        }
+    }
+    for i in whole..len {
+        lanes[i - whole] += f(i);
+    }
+    let mut half = LANES / 2;
+    while half > 0 {
+        for i in 0..half {
+            let upper = lanes[i + half];
+            lanes[i] += upper;
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
+/// The largest element; NaN if there is one.
+#[inline(always)]
+pub(crate) fn largest<T: Real>(x: &[T]) -> T {
+    const LANES: usize = 16;
+    let mut lanes = [T::NEG_INFINITY; LANES];
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    for chunk in chunks {
+        for i in 0..LANES {
+            lanes[i] = maximum(lanes[i], chunk[i]);
+        }
+    }
+    lanes.iter().chain(rest).fold(T::NEG_INFINITY, |a, &b| maximum(a, b))
+}
+
+/// The sum of `exp(x - shift)`.
+#[inline(always)]
+pub(crate) fn sum_exp<T: Real>(x: &[T], shift: T) -> T {
+    sum(x.len(), |i| (x[i] - shift).exp())
+}
+
+#[inline(always)]
+fn row<T: Real>(map: Map, x: &[T], g: &[T], out: &mut [T]) {
+    let n = out.len();
+    let (x, g) = (&x[..n], &g[..n]);
+    match map {
+        Map::Softmax => {
+            let max = largest(x);
+            out.iter_mut().zip(x).for_each(|(out, &x)| *out = (x - max).exp());
+            let scale = T::of(1.0) / sum(n, |i| out[i]);
+            out.iter_mut().for_each(|out| *out = *out * scale);
+        }
+        Map::LogSoftmax => {
+            let max = largest(x);
+            let log_sum = sum_exp(x, max).ln();
+            out.iter_mut().zip(x).for_each(|(out, &x)| *out = x - max - log_sum);
+        }
+        Map::SoftmaxGrad => {
+            let dot = sum(n, |i| g[i] * x[i]);
+            out.iter_mut().enumerate().for_each(|(i, out)| *out = x[i] * (g[i] - dot));
+        }
+        Map::LogSoftmaxGrad => {
+            let total = sum(n, |i| g[i]);
+            out.iter_mut().enumerate().for_each(|(i, out)| *out = g[i] - x[i].exp() * total);
+        }
+    }
+}
+
+/// [`row`] for some columns of a `[c, inner]` plane.
+#[inline(always)]
+fn strip<T: Real>(map: Map, x: &[T], g: &[T], out: &mut [T], inner: usize, columns: std::ops::Range<usize>) {
+    let n = columns.len();
+    let (mut top, mut total) = ([T::NEG_INFINITY; STRIP], [T::ZERO; STRIP]);
+    let (top, total) = (&mut top[..n], &mut total[..n]);
+    let rows = || (columns.start..x.len()).step_by(inner);
+    for at in rows() {
+        let (x, g) = (&x[at..][..n], &g[at..][..n]);
+        for i in 0..n {
+            match map {
+                Map::Softmax | Map::LogSoftmax => top[i] = maximum(top[i], x[i]),
+                Map::SoftmaxGrad => total[i] += g[i] * x[i],
+                Map::LogSoftmaxGrad => total[i] += g[i],
+            }
+        }
+    }
+    if let Map::Softmax | Map::LogSoftmax = map {
+        for at in rows() {
+            let (x, out) = (&x[at..][..n], &mut out[at..][..n]);
+            for i in 0..n {
+                out[i] = (x[i] - top[i]).exp();
+                total[i] += out[i];
+            }
+        }
+        for total in &mut *total {
+            *total = if let Map::Softmax = map { T::of(1.0) / *total } else { total.ln() };
+        }
+    }
+    for at in rows() {
+        let (x, g, out) = (&x[at..][..n], &g[at..][..n], &mut out[at..][..n]);
+        for i in 0..n {
+            out[i] = match map {
+                Map::Softmax => out[i] * total[i],
+                Map::LogSoftmax => x[i] - top[i] - total[i],
+                Map::SoftmaxGrad => x[i] * (g[i] - total[i]),
+                Map::LogSoftmaxGrad => g[i] - x[i].exp() * total[i],
+            };
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! Element-wise functions of one tensor (`real`) and their gradients (`real_grad`). Cost: one read and one write per
+//! element, two reads for a gradient, and the function itself.
+//!
+//! The number in front of each closure is its work per element in units of an addition; see `parallel`. `run` is a loop
+//! for the vector unit; `slow` a plain one, for functions that call into the maths library.
+
+use crate::Cpu;
+use crate::element::{Element, Real, source, with_element, with_real};
+use crate::map::{Source, map0, map1, map2, slow1, slow2};
+use crate::memory::{AnyBits, Storage};
+use crate::parallel;
+use minitorch_core::backend::{UnaryOp, View};
+use minitorch_core::{DType, Layout, Tensor};
+use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
+
+/// Work of the functions that call into the maths library.
+const LIBRARY: usize = 32;
+
+/// Work of the error function.
+const ERF: usize = 64;
+
+/// `op(x)` in a buffer of its own.
+pub(crate) fn unary(device: &Cpu, op: UnaryOp, x: View<'_, Storage>) -> Storage {
+    let len = x.layout.numel();
+    with_element!(x.dtype, T => {
+        let mut out = device.alloc::<T>("unary", len);
+        Apply::apply(op, Fresh { out: &mut out, x: source::<T>(x) });
+        T::wrap(out)
+    })
+}
+
+/// `x = op(x)`.
+pub(crate) fn unary_mut(op: UnaryOp, x: &mut Storage, len: usize, dtype: DType) {
+    with_element!(dtype, T => Apply::apply(op, InPlace(&mut T::write(x)[..len])));
+}
+
+/// Where the results of a function go.
+trait Sink {
+    type Elem: AnyBits;
+    fn run(self, work: usize, f: impl Fn(Self::Elem) -> Self::Elem + Copy + Sync);
+    /// For functions that call into the maths library.
+    fn slow(self, work: usize, f: impl Fn(Self::Elem) -> Self::Elem + Sync);
+}
+
+struct Fresh<'a, T> {
+    out: &'a mut [T],
+    x: Source<'a, T>,
+}
+
+impl<T: AnyBits> Sink for Fresh<'_, T> {
+    type Elem = T;
+    fn run(self, work: usize, f: impl Fn(T) -> T + Copy + Sync) {
+        map1(work, self.out, self.x, move |_, x| f(x));
+    }
+    fn slow(self, work: usize, f: impl Fn(T) -> T + Sync) {
+        slow1(work, self.out, self.x, f);
+    }
+}
+
+struct InPlace<'a, T>(&'a mut [T]);
+
+impl<T: AnyBits> Sink for InPlace<'_, T> {
+    type Elem = T;
+    fn run(self, work: usize, f: impl Fn(T) -> T + Copy + Sync) {
+        map0(work, self.0, f);
+    }
+    fn slow(self, work: usize, f: impl Fn(T) -> T + Sync) {
+        parallel::pieces(self.0, 1, work, |_, x| x.iter_mut().for_each(|x| *x = f(*x)));
+    }
+}
+
+/// The functions of one element type.
+trait Apply: AnyBits {
+    fn apply(op: UnaryOp, to: impl Sink<Elem = Self>);
+}
+
+impl Apply for f32 {
+    fn apply(op: UnaryOp, to: impl Sink<Elem = Self>) {
+        real(op, to);
+    }
+}
+
+impl Apply for f64 {
+    fn apply(op: UnaryOp, to: impl Sink<Elem = Self>) {
+        real(op, to);
+    }
+}
+
+fn real<T: Real>(op: UnaryOp, to: impl Sink<Elem = T>) {
+    use UnaryOp::*;
+    let (zero, one, half) = (T::ZERO, T::of(1.0), T::of(0.5));
+    match op {
+        Add(c) => with(T::of(c), |c| to.run(1, move |x| x + c)),
+        Mul(c) => with(T::of(c), |c| to.run(1, move |x| x * c)),
+        Rsub(c) => with(T::of(c), |c| to.run(1, move |x| c - x)),
+        Div(c) => with(T::of(c), |c| to.run(2, move |x| x / c)),
+        Rdiv(c) => with(T::of(c), |c| to.run(2, move |x| c / x)),
+        Neg => to.run(1, |x| -x),
+        Abs => to.run(1, |x| x.abs()),
+        Sign => to.run(1, sign),
+        Square => to.run(1, |x| x * x),
+        Pow(c) => pow(c, to),
+        Sqrt => to.run(2, |x| x.sqrt()),
+        Rsqrt => to.run(4, move |x| one / x.sqrt()),
+        Exp => to.slow(LIBRARY, |x| x.exp()),
+        Expm1 => to.slow(LIBRARY, |x| x.exp_m1()),
+        Log => to.slow(LIBRARY, |x| x.ln()),
+        Log1p => to.slow(LIBRARY, |x| x.ln_1p()),
+        Sin => to.slow(LIBRARY, |x| x.sin()),
+        Cos => to.slow(LIBRARY, |x| x.cos()),
+        Tanh => to.slow(LIBRARY, |x| x.tanh()),
+        Erf => to.slow(ERF, |x| x.erf()),
+        Sigmoid => to.slow(LIBRARY, |x| x.sigmoid()),
+        // `max` would turn NaN into 0.
+        Relu => to.run(1, move |x| if x < zero { zero } else { x }),
+        LeakyRelu(slope) => with(T::of(slope), |slope| to.run(1, move |x| if x > zero { x } else { slope * x })),
+        // x Phi(x); Phi as erfc keeps its digits where it is small.
+        Gelu => to.slow(ERF, move |x| gated(x, half * (-x * T::of(FRAC_1_SQRT_2)).erfc())),
+        GeluTanh => to.slow(LIBRARY, move |x| gated(x, half * (one + gelu_inner(x).tanh()))),
+        Silu => to.slow(LIBRARY, |x| gated(x, x.sigmoid())),
+        Softplus => to.slow(2 * LIBRARY, |x| x.softplus()),
+        Floor => to.run(1, |x| x.floor()),
+        Ceil => to.run(1, |x| x.ceil()),
+        Round => to.run(1, |x| x.round_ties_even()),
+        Clamp(low, high) => {
+            let (low, high) = (T::of(low), T::of(high));
+            to.run(1, move |x| {
+                if x < low {
+                    low
+                } else if x > high {
+                    high
+                } else {
+                    x
+                }
+            });
+        }
+        Not => unreachable!("core admits `not` on bool only"),
+    }
+}
+
+/// A `let` inside an expression.
+#[inline(always)]
+fn with<C, R>(c: C, f: impl FnOnce(C) -> R) -> R {
+    f(c)
+}
+
+#[inline(always)]
+fn sign<T: Real>(x: T) -> T {
+    // 0, -0 and NaN come through; the sum makes -0 a 0.
+    if x > T::ZERO {
+        T::of(1.0)
+    } else if x < T::ZERO {
+        T::of(-1.0)
+    } else {
+        x + T::ZERO
+    }
+}
+
+/// `x gate`, and the limit 0 where the gate is closed: `-inf * 0` would be NaN.
+#[inline(always)]
+fn gated<T: Real>(x: T, gate: T) -> T {
+    if gate == T::ZERO { T::ZERO } else { x * gate }
+}
+
+/// `sqrt(2 / pi) (x + 0.044715 x³)`
+#[inline(always)]
+fn gelu_inner<T: Real>(x: T) -> T {
+    T::of(GELU_SCALE) * (x + T::of(GELU_CUBIC) * (x * x * x))
+}
+
+const GELU_SCALE: f64 = FRAC_2_SQRT_PI * FRAC_1_SQRT_2;
+const GELU_CUBIC: f64 = 0.044_715;
+
+fn pow<T: Real>(c: f64, to: impl Sink<Elem = T>) {
+    // Where multiplication gives what C's pow would.
+    if c == 0.0 {
+        to.run(1, |_| T::of(1.0));
+    } else if c == 1.0 {
+        to.run(1, |x| x);
+    } else if c == 2.0 {
+        to.run(1, |x| x * x);
+    } else if c == 3.0 {
+        to.run(1, |x| x * x * x);
+    } else if c == -1.0 {
+        to.run(2, |x| T::of(1.0) / x);
+    } else {
+        let c = T::of(c);
+        to.slow(2 * LIBRARY, move |x| x.powf(c));
+    }
+}
+
+impl Apply for i32 {
+    fn apply(op: UnaryOp, to: impl Sink<Elem = i32>) {
+        use UnaryOp::*;
+        // A whole number takes part as one, wrapping; any other by way of f64, which holds every i32.
+        let whole = |c: f64| (c == c as i32 as f64).then_some(c as i32);
+        let through = |f: fn(f64, f64) -> f64, c| move |x: i32| f(x as f64, c) as i32;
+        match op {
+            Add(c) => match whole(c) {
+                Some(c) => to.run(1, move |x| x.wrapping_add(c)),
+                None => to.run(2, through(|x, c| x + c, c)),
+            },
+            Mul(c) => match whole(c) {
+                Some(c) => to.run(1, move |x| x.wrapping_mul(c)),
+                None => to.run(2, through(|x, c| x * c, c)),
+            },
+            Rsub(c) => match whole(c) {
+                Some(c) => to.run(1, move |x| c.wrapping_sub(x)),
+                None => to.run(2, through(|x, c| c - x, c)),
+            },
+            Neg => to.run(1, i32::wrapping_neg),
+            Abs => to.run(1, i32::wrapping_abs),
+            Sign => to.run(1, i32::signum),
+            other => unreachable!("core does not admit {other} on int32"),
+        }
+    }
+}
+
+impl Apply for u8 {
+    fn apply(op: UnaryOp, to: impl Sink<Elem = u8>) {
+        match op {
+            UnaryOp::Not => to.run(1, |x| x ^ 1),
+            other => unreachable!("core does not admit {other} on bool"),
+        }
+    }
+}
+
+/// `g op'`, in one pass over what the op saved and g.
+pub(crate) fn unary_grad(op: UnaryOp, saved: &Tensor<Cpu>, g: &Tensor<Cpu>) -> Tensor<Cpu> {
+    let (device, shape) = (g.device(), *g.shape());
+    let [layout_s, layout_g] = Layout::merge([*saved.layout(), *g.layout()]);
+    with_real!(g.dtype(), T => {
+        let mut out = device.alloc::<T>("unary_grad", shape.numel());
+        let saved = Source { data: T::read(saved.view().storage), layout: layout_s };
+        let g = Source { data: T::read(g.view().storage), layout: layout_g };
+        real_grad(op, Grad { out: &mut out, saved, g });
+        Tensor::from_storage(device, T::wrap(out), T::DTYPE, shape)
+    })
+}
+
+struct Grad<'a, T> {
+    out: &'a mut [T],
+    saved: Source<'a, T>,
+    g: Source<'a, T>,
+}
+
+impl<T: AnyBits> Grad<'_, T> {
+    /// `out = f(s, g)`
+    fn run(self, work: usize, f: impl Fn(T, T) -> T + Copy + Sync) {
+        map2(work, self.out, self.saved, self.g, f);
+    }
+
+    fn slow(self, work: usize, f: impl Fn(T, T) -> T + Sync) {
+        slow2(work, self.out, self.saved, self.g, f);
+    }
+}
+
+/// `s` is the input or the output, as `UnaryOp::saves` says.
+fn real_grad<T: Real>(op: UnaryOp, to: Grad<T>) {
+    use UnaryOp::*;
+    let (zero, one, half) = (T::ZERO, T::of(1.0), T::of(0.5));
+    match op {
+        // Of the input.
+        Abs => to.run(1, |s, g| g * sign(s)),
+        Square => to.run(1, |s, g| (s + s) * g),
+        Pow(c) => pow_grad(c, to),
+        Rdiv(c) => with(T::of(-c), |c| to.run(2, move |s, g| g * c / (s * s))),
+        Log => to.run(2, |s, g| g / s),
+        Log1p => to.run(2, move |s, g| g / (s + one)),
+        Sin => to.slow(LIBRARY, |s, g| g * s.cos()),
+        Cos => to.slow(LIBRARY, |s, g| g * -s.sin()),
+        Erf => to.slow(LIBRARY, |s, g| g * T::of(FRAC_2_SQRT_PI) * (-(s * s)).exp()),
+        LeakyRelu(slope) => with(T::of(slope), |slope| to.run(1, move |s, g| if s > zero { g } else { g * slope })),
+        // Phi(s) + s phi(s)
+        Gelu => to.slow(ERF + LIBRARY, move |s, g| {
+            let density = T::of(0.5 * GELU_SCALE) * (-half * s * s).exp();
+            g * (half * (-s * T::of(FRAC_1_SQRT_2)).erfc() + gated(s, density))
+        }),
+        // (1 + t) / 2 + s / 2 (1 - t²) u' with t = tanh(u), u = k (s + c s³)
+        GeluTanh => to.slow(2 * LIBRARY, move |s, g| {
+            let t = gelu_inner(s).tanh();
+            let slope = T::of(GELU_SCALE) * (one + T::of(3.0 * GELU_CUBIC) * (s * s));
+            g * half * (one + t + gated(s * slope, one - t * t))
+        }),
+        // y (1 + s (1 - y))
+        Silu => to.slow(LIBRARY, move |s, g| {
+            let y = s.sigmoid();
+            g * y * (one + gated(s, one - y))
+        }),
+        Softplus => to.slow(LIBRARY, |s, g| g * s.sigmoid()),
+        Clamp(low, high) => {
+            let (low, high) = (T::of(low), T::of(high));
+            to.run(1, move |s, g| if s < low || s > high { zero } else { g });
+        }
+        // Of the output.
+        Sqrt => to.run(2, move |s, g| half * g / s),
+        Rsqrt => to.run(1, move |s, g| -half * g * (s * s * s)),
+        Exp => to.run(1, |s, g| g * s),
+        Expm1 => to.run(1, move |s, g| g * (s + one)),
+        Tanh => to.run(1, move |s, g| g * (one - s * s)),
+        Sigmoid => to.run(1, move |s, g| g * (s * (one - s))),
+        Relu => to.run(1, move |s, g| if s <= zero { zero } else { g }),
+        Add(_) | Mul(_) | Rsub(_) | Neg | Div(_) | Sign | Floor | Ceil | Round | Not => {
+            unreachable!("{op}: core writes its gradient without a kernel")
+        }
+    }
+}
+
+fn pow_grad<T: Real>(c: f64, to: Grad<T>) {
+    if c == 0.0 {
+        to.run(1, |_, _| T::ZERO);
+    } else if c == 1.0 {
+        to.run(1, |_, g| g);
+    } else if c == 2.0 {
+        to.run(1, |s, g| (s + s) * g);
+    } else if c == 3.0 {
+        to.run(1, |s, g| T::of(3.0) * (s * s) * g);
+    } else {
+        let (c, less) = (T::of(c), T::of(c - 1.0));
+        to.slow(2 * LIBRARY, move |s, g| g * s.powf(less) * c);
+    }
+}

@@ -1,0 +1,81 @@
+//! `cargo bench`: one group per operation family, one entry per compiled backend, side by side. Bodies are generic over the
+//! backend; a new backend is one line in [`on_every_backend`]. `cargo bench -- conv` runs one family.
+
+mod binary;
+mod compare;
+mod conv;
+mod copy;
+mod index;
+mod loss;
+mod matmul;
+mod optim;
+mod pool;
+mod random;
+mod reduce;
+mod softmax;
+mod train;
+mod unary;
+
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, Throughput};
+use minitorch::prelude::*;
+use std::hint::black_box;
+use std::time::Duration;
+
+/// What a call does at the least: the yardstick that a time is read against.
+#[derive(Clone, Copy)]
+enum Floor {
+    /// Bytes read plus bytes written.
+    Bytes(usize),
+    /// Multiplications plus additions.
+    Flops(usize),
+    /// Neither says much.
+    Items(usize),
+}
+
+/// One benchmark family on one backend.
+struct Bench<'a, 'c, B: Backend> {
+    group: &'a mut BenchmarkGroup<'c, WallTime>,
+    backend: &'static str,
+    device: B,
+}
+
+impl<B: Backend> Bench<'_, '_, B> {
+    /// Times `f`, and the wait for the device, under `case/backend`.
+    fn time<T>(&mut self, case: &str, floor: Floor, mut f: impl FnMut() -> T) {
+        self.group.throughput(match floor {
+            Floor::Bytes(n) => Throughput::Bytes(n as u64),
+            Floor::Flops(n) | Floor::Items(n) => Throughput::Elements(n as u64),
+        });
+        let device = &self.device;
+        self.group.bench_function(format!("{case}/{}", self.backend), |b| {
+            b.iter(|| {
+                black_box(f());
+                device.synchronize().expect("the device works");
+            });
+        });
+    }
+
+    fn rand<const N: usize>(&self, shape: [usize; N]) -> Tensor<B> {
+        Tensor::rand(shape, &self.device) - 0.5
+    }
+}
+
+/// Runs one family on each compiled backend.
+macro_rules! on_every_backend {
+    ($criterion:expr, $($family:ident)*) => { $({
+        let mut group = $criterion.benchmark_group(stringify!($family));
+        group.sample_size(20).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_millis(1500));
+        $family::bench(&mut Bench { group: &mut group, backend: "cpu", device: Cpu::default() });
+        group.finish();
+    })* };
+}
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    on_every_backend!(
+        criterion,
+        unary binary compare reduce matmul conv pool softmax loss index copy random optim train
+    );
+    criterion.final_summary();
+}

@@ -1,0 +1,228 @@
+//! Element-wise functions of two tensors: every op, every pair of layouts, broadcasting, in place, and at the edges.
+
+use crate::check::{assert_same, assert_values, with_grads};
+use crate::close::{EXACT, Tolerance, eps};
+use crate::on::Lay;
+use crate::{On, Suite};
+use minitorch_core::backend::{Backend, BinaryOp, View};
+use minitorch_core::{DType, Layout, Tensor};
+
+const ALL: [BinaryOp; 7] = {
+    use BinaryOp::*;
+    [Add, Sub, Mul, Div, Pow, Maximum, Minimum]
+};
+
+/// By the methods a user calls. Without a wildcard: a new op must be named here.
+fn apply<B: Backend>(op: BinaryOp, a: &Tensor<B>, b: &Tensor<B>) -> Tensor<B> {
+    match op {
+        BinaryOp::Add => a + b,
+        BinaryOp::Sub => a - b,
+        BinaryOp::Mul => a * b,
+        BinaryOp::Div => a / b,
+        BinaryOp::Pow => a.pow(b),
+        BinaryOp::Maximum => a.maximum(b),
+        BinaryOp::Minimum => a.minimum(b),
+    }
+}
+
+/// One rounding; `pow` is documented with up to 8 ulp by CUDA.
+fn bound(op: BinaryOp) -> Tolerance {
+    match op {
+        BinaryOp::Maximum | BinaryOp::Minimum => EXACT,
+        BinaryOp::Pow => eps(8.0),
+        _ => eps(2.0),
+    }
+}
+
+/// Inputs that the op is well-behaved on: divisors and bases away from 0.
+fn range(op: BinaryOp) -> (f64, f64) {
+    if matches!(op, BinaryOp::Div | BinaryOp::Pow) { (0.25, 3.0) } else { (-3.0, 3.0) }
+}
+
+pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
+    for op in ALL {
+        suite.floats(format!("layouts_{op}"), 200, move |on| layouts(on, op));
+        suite.floats(format!("broadcast_{op}"), 70_000, move |on| broadcast(on, op));
+        suite.floats(format!("in_place_{op}"), 2000, move |on| in_place(on, op));
+    }
+    suite.floats("ties_share_the_gradient", 50, |on| {
+        agree!(on, eps(2.0), |d| {
+            with_grads(d, [d.whole(-2, 2, [5, 7]), d.whole(-2, 2, [5, 7])], |[a, b]| a.maximum(b) - a.minimum(b) * 0.5)
+        });
+        let [a, b] = [on.list(&[1.0, 2.0, 3.0], [3]), on.list(&[2.0, 2.0, 2.0], [3])].map(|x| x.requires_grad());
+        let grads = a.maximum(&b).sum(..).backward();
+        assert_values(&grads[&a], &[0.0, 0.5, 1.0], EXACT);
+        assert_values(&grads[&b], &[1.0, 0.5, 0.0], EXACT);
+    });
+    suite.floats("nan_and_infinities", 50, special);
+    suite.f32("integers_wrap", 200, integers);
+    suite.f32("bool", 50, |on| {
+        agree!(on, EXACT, |d| {
+            let (a, b) = (d.mask([4, 33]), d.mask([33]));
+            [a.logical_and(&b), a.logical_or(&b), a.maximum(&b), a.minimum(&b), b.logical_or(&a)]
+        })
+    });
+    suite.floats("pow_at_zero", 10, |on| {
+        let [a, b] = [on.list(&[0.0, 0.0, 2.0, 0.0], [4]), on.list(&[2.0, 0.0, 0.0, 1.0], [4])];
+        let (a, b) = (a.requires_grad(), b.requires_grad());
+        let y = a.pow(&b);
+        assert_values(&y, &[0.0, 1.0, 1.0, 0.0], EXACT);
+        let grads = y.sum(..).backward();
+        // b a^(b-1), and 0 where b is 0; a^b log a, and 0 where a is 0: as PyTorch has it.
+        assert_values(&grads[&a], &[0.0, 0.0, 0.0, 1.0], eps(2.0));
+        assert_values(&grads[&b], &[0.0, 0.0, std::f64::consts::LN_2, 0.0], eps(2.0));
+    });
+}
+
+fn layouts<B: Backend>(on: &On<B>, op: BinaryOp) {
+    let (low, high) = range(op);
+    let shapes: [&[usize]; 6] = [&[], &[17], &[0, 3], &[4, 33], &[2, 3, 4], &[2, 1, 3, 2, 1, 2]];
+    for shape in shapes {
+        for a in Lay::all(shape.len()) {
+            for b in Lay::all(shape.len()) {
+                agree!(
+                    on,
+                    bound(op),
+                    |d| apply(op, &d.laid(a, low, high, shape), &d.laid(b, low, high, shape)),
+                    "{op} of {a:?} and {b:?} {shape:?}"
+                );
+            }
+        }
+    }
+    // Unmerged: any layout may arrive.
+    agree!(on, bound(op), |d| {
+        let (a, b) = (d.laid(Lay::Sliced, low, high, [3, 4, 5]), d.laid(Lay::Broadcast(1), low, high, [3, 4, 5]));
+        Tensor::from_storage(&d.device, d.device.binary(op, a.view(), b.view()), d.dtype, [3, 4, 5])
+    });
+}
+
+/// Values and gradients: broadcasting is undone by a sum.
+fn broadcast<B: Backend>(on: &On<B>, op: BinaryOp) {
+    let (low, high) = range(op);
+    let pairs: [(&[usize], &[usize]); 13] = [
+        (&[4, 5], &[5]),
+        (&[4, 5], &[4, 1]),
+        (&[2, 3, 4, 5], &[3, 1, 1]),
+        (&[3, 1, 1], &[2, 3, 4, 5]),
+        (&[4, 1, 5], &[3, 1]),
+        (&[1], &[7]),
+        (&[], &[2, 3]),
+        (&[2, 3], &[]),
+        (&[], &[]),
+        (&[0, 3], &[3]),
+        (&[1, 3], &[0, 1]),
+        (&[2, 1, 2, 1, 2, 1], &[3, 1, 2, 1, 2]),
+        (&[67_001, 1], &[1, 1]),
+    ];
+    for (a, b) in pairs {
+        let terms = a.iter().chain(b).product::<usize>().max(1);
+        agree!(
+            on,
+            eps(16.0).terms(terms.min(70_000)),
+            |d| with_grads(d, [d.uniform(low, high, a), d.uniform(low, high, b)], |[a, b]| apply(op, a, b)),
+            "{op} of {a:?} and {b:?}"
+        );
+    }
+}
+
+/// Owned operands may be overwritten, and nobody sees it.
+fn in_place<B: Backend>(on: &On<B>, op: BinaryOp) {
+    let (low, high) = range(op);
+    let shapes: [(&[usize], &[usize]); 7] = [
+        (&[5, 17], &[5, 17]),
+        (&[5, 17], &[17]),
+        (&[17], &[5, 17]),
+        (&[5, 1], &[17]),
+        (&[], &[5]),
+        (&[0], &[0]),
+        (&[40, 50], &[40, 1]),
+    ];
+    for (sa, sb) in shapes {
+        let make = || (on.again().uniform(low, high, sa), on.again().uniform(low, high, sb));
+        let (a, b) = make();
+        let want = apply(op, &a, &b);
+        let owned = |(a, b): (Tensor<B>, Tensor<B>), left: bool, right: bool| match (op, left, right) {
+            (BinaryOp::Add, true, true) => a + b,
+            (BinaryOp::Add, true, false) => a + &b,
+            (BinaryOp::Add, false, true) => &a + b,
+            (BinaryOp::Sub, true, true) => a - b,
+            (BinaryOp::Sub, true, false) => a - &b,
+            (BinaryOp::Sub, false, true) => &a - b,
+            (BinaryOp::Mul, true, true) => a * b,
+            (BinaryOp::Mul, true, false) => a * &b,
+            (BinaryOp::Mul, false, true) => &a * b,
+            (BinaryOp::Div, true, true) => a / b,
+            (BinaryOp::Div, true, false) => a / &b,
+            (BinaryOp::Div, false, true) => &a / b,
+            _ => apply(op, &a, &b),
+        };
+        for (left, right) in [(true, true), (true, false), (false, true)] {
+            assert_same(
+                &format!("{op} of {sa:?} and {sb:?}, owned: {left}, {right}"),
+                &owned(make(), left, right),
+                &want,
+            );
+        }
+        assert_same("the left operand", &a, &make().0);
+        assert_same("the right operand", &b, &make().1);
+        // The family itself: `a` is whole, `b` any view of its shape.
+        let shape = *want.shape();
+        if *a.shape() == shape {
+            let mut target = make().0;
+            let dtype = target.dtype();
+            let expanded = b.expand(shape);
+            let (device, storage) = target.storage_mut();
+            let view = View { dtype, ..expanded.view() };
+            device.binary_mut(op, storage, &Layout::contiguous(shape), view);
+            assert_same(&format!("{op} in place"), &target, &want);
+        }
+    }
+    // One tensor on both sides is not unique.
+    let x = on.uniform(low, high, [17]);
+    let want = apply(op, &x, &x.clone());
+    assert_same("both sides", &apply(op, &x, &x), &want);
+}
+
+fn special<B: Backend>(on: &On<B>) {
+    let (nan, inf) = (f64::NAN, f64::INFINITY);
+    let values = [0.0, 1.0, -1.0, inf, -inf, nan];
+    for op in ALL {
+        // pow(-1, inf) and its like are C's business and differ between devices.
+        let values: Vec<f64> =
+            values.into_iter().filter(|v| op != BinaryOp::Pow || v.is_finite() && *v >= 0.0).collect();
+        let n = values.len();
+        agree!(
+            on,
+            EXACT,
+            |d| {
+                let x = d.list(&values, [n]);
+                apply(op, &x.reshape([n, 1]), &x)
+            },
+            "{op} of every pair of {values:?}"
+        );
+    }
+    // Whole exponents keep the sign of a negative base.
+    agree!(on, eps(8.0), |d| d.list(&[-2.0, -1.5, -3.0, -2.0], [4]).pow(&d.list(&[3.0, 2.0, -1.0, 0.0], [4])));
+    assert_values(&on.list(&[-2.0], [1]).pow(&on.list(&[0.5], [1])), &[nan], EXACT);
+}
+
+fn integers<B: Backend>(on: &On<B>) {
+    for op in ALL.into_iter().filter(|op| op.accepts(DType::I32)) {
+        agree!(
+            on,
+            EXACT,
+            |d| apply(op, &d.ints(i32::MIN, i32::MAX, [7, 33]), &d.ints(i32::MIN, i32::MAX, [33])),
+            "{op}"
+        );
+        let edges = [i32::MIN, -1, 0, 1, i32::MAX];
+        agree!(
+            on,
+            EXACT,
+            |d| {
+                let x = Tensor::from_slice(&edges, [5], &d.device);
+                apply(op, &x.reshape([5, 1]), &x)
+            },
+            "{op} of every pair of {edges:?}"
+        );
+    }
+}

@@ -1,0 +1,188 @@
+//! Checks that are more than a comparison: gradients, panics, index errors.
+
+use crate::close::{Tolerance, Values, assert_close, read};
+use crate::on::On;
+use minitorch_core::{Backend, DType, Error, Tensor, gradcheck};
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
+
+/// The value of `f` and its gradients in all inputs, from a random gradient of the output: for [`agree!`].
+#[track_caller]
+pub(crate) fn with_grads<B: Backend, const N: usize>(
+    d: &On<B>,
+    inputs: [Tensor<B>; N],
+    f: impl Fn([&Tensor<B>; N]) -> Tensor<B>,
+) -> Vec<Tensor<B>> {
+    let leaves = inputs.map(|x| x.requires_grad());
+    let out = f(leaves.each_ref());
+    let mut results = vec![out.detach()];
+    let grads = out.backward_with(&d.uniform(-1.0, 1.0, *out.shape()));
+    // A function need not depend on all of an input's kind: no gradient is a gradient of zeros.
+    results.extend(leaves.iter().map(|x| grads.get(x).cloned().unwrap_or_else(|| x.detach().zeros_like())));
+    results
+}
+
+/// The tape's gradients against central differences, in F64.
+#[track_caller]
+pub(crate) fn first_derivative<B: Backend, const N: usize>(
+    inputs: &[Tensor<B>; N],
+    f: impl Fn([&Tensor<B>; N]) -> Tensor<B>,
+) {
+    match gradcheck(f, inputs.each_ref(), 1e-6) {
+        Ok(worst) => assert!(worst.error <= 1.0, "first derivative: {worst}"),
+        Err(error) => panic!("first derivative: {error}"),
+    }
+}
+
+/// The gradients of the gradients against central differences of the gradients, in F64.
+///
+/// `gradcheck` cannot serve: it evaluates its function off the tape, where a function that asks for gradients finds none.
+#[track_caller]
+pub(crate) fn second_derivative<B: Backend, const N: usize>(
+    inputs: &[Tensor<B>; N],
+    f: impl Fn([&Tensor<B>; N]) -> Tensor<B>,
+) {
+    // Fixed weights of order 1 that differ from element to element, first on the output, then on its gradients.
+    let weights = |like: &Tensor<B>, phase: f64| {
+        let w: Vec<f64> = (0..like.numel()).map(|i| 0.5 + (phase + i as f64 * 0.618_033_988_75).fract()).collect();
+        Tensor::from_slice(&w, *like.shape(), like.device())
+    };
+    // The first gradients at some point, and the leaves that they depend on.
+    let gradients = |at: [Tensor<B>; N]| {
+        let leaves = at.map(|x| x.requires_grad());
+        let out = f(leaves.each_ref());
+        let grads = out.grad_with(&weights(&out, 0.0), leaves.each_ref());
+        (leaves, grads)
+    };
+    let contract = |grads: &[Tensor<B>; N]| -> Tensor<B> {
+        let parts = grads.each_ref().map(|g| (g * weights(g, 0.3)).sum(..));
+        Tensor::stack(&parts, 0).sum(..)
+    };
+    let (leaves, grads) = gradients(inputs.clone());
+    let second = contract(&grads).grad(leaves.each_ref()).map(|g| read(&g));
+    for (input, x) in inputs.iter().enumerate() {
+        let (values, shape) = (read(x).data, *x.shape());
+        for element in 0..values.len() {
+            let step = 1e-5 * values[element].abs().max(1.0);
+            let at = |shift: f64| {
+                let mut moved = values.clone();
+                moved[element] += shift;
+                let mut point = inputs.clone();
+                point[input] = Tensor::from_slice(&moved, shape, x.device());
+                read(&contract(&gradients(point).1)).data[0]
+            };
+            let numeric = (at(step) - at(-step)) / (2.0 * step);
+            let analytic = second[input].data[element];
+            // Differences of numbers of order 1 with rounding errors of 1e-15 over a step of 1e-5: 1e-7 is fair.
+            assert!(
+                (analytic - numeric).abs() <= 1e-7 + 1e-6 * numeric.abs(),
+                "second derivative in input {input} at element {element}: {analytic} by the tape, {numeric} by differences"
+            );
+        }
+    }
+}
+
+/// A panic that was caught.
+pub(crate) struct Caught {
+    pub(crate) message: String,
+    pub(crate) file: String,
+    pub(crate) line: u32,
+}
+
+thread_local! {
+    static EXPECTED: RefCell<Option<Option<Caught>>> = const { RefCell::new(None) };
+}
+
+/// Runs `f`, which must panic, without printing the panic; other threads' panics print as ever.
+#[track_caller]
+pub(crate) fn catch(f: impl FnOnce()) -> Caught {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let expected = EXPECTED.with_borrow_mut(|slot| match slot {
+                Some(caught) => {
+                    let payload = info.payload();
+                    let text = payload.downcast_ref::<String>().cloned();
+                    let message = text.or_else(|| payload.downcast_ref::<&str>().map(|s| s.to_string()));
+                    let (file, line) = info.location().map_or((String::new(), 0), |l| (l.file().into(), l.line()));
+                    *caught = Some(Caught { message: message.unwrap_or_default(), file, line });
+                    true
+                }
+                None => false,
+            });
+            if !expected {
+                before(info);
+            }
+        }));
+    });
+    EXPECTED.set(Some(None));
+    let result = catch_unwind(AssertUnwindSafe(f));
+    let caught = EXPECTED.take().flatten();
+    match (result, caught) {
+        (Err(_), Some(caught)) => caught,
+        _ => panic!("a panic was expected, and there was none"),
+    }
+}
+
+/// `panics!("matmul", "[2, 3]", "[4, 5]"; a.matmul(&b))`: the expression panics with a message that has all the parts,
+/// and blames this line.
+macro_rules! panics {
+    ($($part:expr),+; $body:expr) => {{
+        let caught = $crate::check::catch(|| {
+            let _unused = $body;
+        });
+        for part in [$($part),+] {
+            assert!(caught.message.contains(&*part), "the message {:?} does not say {part:?}", caught.message);
+        }
+        let here = (file!(), line!());
+        // A macro call may be laid over a few lines; `line!()` is its first.
+        assert!(
+            caught.file == here.0 && (here.1..here.1 + 8).contains(&caught.line),
+            "the panic {:?} blames {}:{}, not the caller at {}:{}", caught.message, caught.file, caught.line, here.0, here.1
+        );
+    }};
+}
+
+/// The device reports the bad index once, then is clean.
+#[track_caller]
+pub(crate) fn reports_index_error<B: Backend>(device: &B, bad: &[i64], size: u64) {
+    match device.synchronize() {
+        Err(Error::IndexOutOfRange { index, bound, op }) => {
+            assert!(bad.contains(&index), "{op}: the reported index {index} is not one of {bad:?}");
+            assert!(bound == size, "{op}: the reported bound {bound} is not {size}");
+        }
+        Err(other) => panic!("an index error was expected, not {other}"),
+        Ok(()) => panic!("an index error was expected, and none was reported"),
+    }
+    if let Err(error) = device.synchronize() {
+        panic!("an error is reported once, but came again: {error}");
+    }
+}
+
+/// The tensor's elements are these, of any dtype.
+#[track_caller]
+pub(crate) fn assert_values<B: Backend>(x: &Tensor<B>, want: &[f64], tolerance: Tolerance) {
+    let want = Values::new(*x.shape(), x.dtype(), want.to_vec());
+    assert_close("the values", &read(x), &want, tolerance);
+}
+
+/// Two tensors are equal bit for bit (NaN to NaN).
+#[track_caller]
+pub(crate) fn assert_same<B: Backend>(about: &str, got: &Tensor<B>, want: &Tensor<B>) {
+    let bits = |x: &Tensor<B>| -> Vec<u64> { read(x).data.into_iter().map(f64::to_bits).collect() };
+    assert!(got.dtype() == want.dtype() && got.shape() == want.shape(), "{about}: dtype or shape differ");
+    let (a, b) = (bits(got), bits(want));
+    let nan = |bits: u64| f64::from_bits(bits).is_nan();
+    let off = a.iter().zip(&b).position(|(&a, &b)| a != b && !(nan(a) && nan(b)));
+    if let Some(i) = off {
+        let (a, b) = (f64::from_bits(a[i]), f64::from_bits(b[i]));
+        panic!("{about}: element {i} of {:?} is {a:e}, not {b:e}, and should be equal to the bit", got.shape());
+    }
+}
+
+/// The dtypes under test on a device.
+pub(crate) fn has_f64<B: Backend>(device: &B) -> bool {
+    device.supports(DType::F64)
+}

@@ -1,0 +1,149 @@
+//! Comparisons, selection by a mask.
+
+use crate::check::{assert_values, with_grads};
+use crate::close::{EXACT, eps};
+use crate::on::Lay;
+use crate::{On, Suite};
+use minitorch_core::backend::{Backend, CompareOp};
+use minitorch_core::ops::binary::Operand;
+use minitorch_core::{DType, Tensor};
+
+const ALL: [CompareOp; 6] = {
+    use CompareOp::*;
+    [Eq, Ne, Lt, Le, Gt, Ge]
+};
+
+fn apply<B: Backend>(op: CompareOp, a: &Tensor<B>, b: impl Operand<B>) -> Tensor<B> {
+    match op {
+        CompareOp::Eq => a.eq(b),
+        CompareOp::Ne => a.ne(b),
+        CompareOp::Lt => a.lt(b),
+        CompareOp::Le => a.le(b),
+        CompareOp::Gt => a.gt(b),
+        CompareOp::Ge => a.ge(b),
+    }
+}
+
+pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
+    for op in ALL {
+        suite.floats(format!("layouts_{op}"), 200, move |on| layouts(on, op));
+    }
+    suite.floats("nan", 36, |on| {
+        let (nan, inf) = (f64::NAN, f64::INFINITY);
+        let values = [nan, -inf, -1.0, 0.0, -0.0, 1.0, inf];
+        for op in ALL {
+            agree!(
+                on,
+                EXACT,
+                |d| {
+                    let x = d.list(&values, [7]);
+                    [apply(op, &x.reshape([7, 1]), &x), apply(op, &x, 0.0), apply(op, &x, nan), apply(op, &x, inf)]
+                },
+                "{op} of every pair of {values:?}"
+            );
+        }
+        assert_values(&on.list(&[1.0, nan, inf, nan], [4]).isnan(), &[0.0, 1.0, 0.0, 1.0], EXACT);
+    });
+    suite.f32("integers_and_bool", 100, |on| {
+        for op in ALL {
+            agree!(
+                on,
+                EXACT,
+                |d| {
+                    // Large neighbours that f32 cannot tell apart.
+                    let big = Tensor::from_slice(&[i32::MAX, i32::MAX - 1, 16_777_217, 16_777_216], [4], &d.device);
+                    let x = d.ints(-3, 3, [6, 33]);
+                    [apply(op, &x, d.ints(-3, 3, [33])), apply(op, &x, 1.0), apply(op, &big.reshape([4, 1]), &big)]
+                },
+                "{op}"
+            );
+        }
+        agree!(on, EXACT, |d| {
+            let (a, b) = (d.mask([3, 17]), d.mask([17]));
+            [a.eq(&b), a.ne(&b), a.eq(1.0), a.ne(0.0)]
+        });
+    });
+    suite.floats("where", 300, where_cond);
+    suite.floats("where_keeps_nan_out", 4, |on| {
+        let mask = Tensor::from_slice(&[true, false], [2], &on.device);
+        let bad = on.list(&[f64::NAN, f64::INFINITY], [2]);
+        let good = on.list(&[1.0, 2.0], [2]);
+        assert_values(&Tensor::where_cond(&mask, &good, &bad), &[1.0, f64::INFINITY], EXACT);
+        assert_values(&bad.masked_fill(&mask, 7.0), &[7.0, f64::INFINITY], EXACT);
+    });
+}
+
+fn layouts<B: Backend>(on: &On<B>, op: CompareOp) {
+    let shapes: [&[usize]; 5] = [&[], &[17], &[0, 2], &[4, 33], &[2, 3, 4]];
+    for shape in shapes {
+        for a in Lay::all(shape.len()) {
+            for b in Lay::all(shape.len()) {
+                agree!(
+                    on,
+                    EXACT,
+                    |d| {
+                        // Whole numbers: equal pairs are frequent.
+                        let (a, b) =
+                            (a.view(shape.into(), |s| d.whole(-2, 2, s)), b.view(shape.into(), |s| d.whole(-2, 2, s)));
+                        [apply(op, &a, &b), apply(op, &a, 1.0)]
+                    },
+                    "{op} of {a:?} and {b:?} {shape:?}"
+                );
+            }
+        }
+    }
+    agree!(on, EXACT, |d| apply(op, &d.whole(0, 3, [4, 1, 5]), d.whole(0, 3, [3, 1])));
+}
+
+fn where_cond<B: Backend>(on: &On<B>) {
+    for lay in Lay::all(2) {
+        agree!(
+            on,
+            EXACT,
+            |d| {
+                let mask = lay.view([5, 17].into(), |s| d.mask(s));
+                let (a, b) = (d.laid(lay, -1.0, 1.0, [5, 17]), d.laid(Lay::Reversed, -1.0, 1.0, [5, 17]));
+                [
+                    Tensor::where_cond(&mask, &a, &b),
+                    Tensor::where_cond(&mask.t(), &b.t(), &a.t()),
+                    a.masked_fill(&mask, -2.5),
+                ]
+            },
+            "where with a {lay:?} mask"
+        );
+    }
+    let shapes: [[&[usize]; 3]; 6] = [
+        [&[4, 5], &[4, 5], &[4, 5]],
+        [&[4, 1], &[5], &[]],
+        [&[], &[4, 1], &[3, 1, 5]],
+        [&[3, 1, 1], &[], &[2]],
+        [&[0, 2], &[1, 2], &[2]],
+        [&[], &[], &[]],
+    ];
+    for [c, a, b] in shapes {
+        agree!(
+            on,
+            eps(8.0),
+            |d| {
+                let mask = d.mask(c);
+                with_grads(d, [d.mixed(a), d.mixed(b)], |[a, b]| Tensor::where_cond(&mask, a, b))
+            },
+            "where of {c:?}, {a:?}, {b:?}"
+        );
+    }
+    agree!(on, eps(8.0), |d| {
+        let mask = d.mask([4, 1, 3]);
+        with_grads(d, [d.mixed([2, 3])], |[x]| x.masked_fill(&mask, -2.5))
+    });
+    agree!(on, EXACT, |d| {
+        let mask = d.mask([4, 9]);
+        let x = Tensor::where_cond(&mask, &d.ints(-9, 9, [4, 9]), &d.ints(-9, 9, [9]));
+        [x.masked_fill(&mask, 5.0), mask.masked_fill(&x.gt(0.0), 1.0)]
+    });
+    // f64 and i32 keep all their bits.
+    if on.dtype == DType::F64 {
+        let third = on.list(&[1.0 / 3.0, 0.1], [2]);
+        let mask = Tensor::from_slice(&[true, false], [2], &on.device);
+        assert_values(&Tensor::where_cond(&mask, &third, &(-&third)), &[1.0 / 3.0, -0.1], EXACT);
+    }
+}

@@ -1,0 +1,221 @@
+//! Convolution and its two gradients over a grid of options.
+
+use crate::check::with_grads;
+use crate::close::{Values, assert_close, eps, read};
+use crate::on::Lay;
+use crate::{On, Suite};
+use minitorch_core::backend::Backend;
+use minitorch_core::ops::composed;
+use minitorch_core::{Conv1dOptions, Conv2dOptions, DType};
+
+/// One convolution: batch, channels in, channels out, size, kernel, options.
+#[derive(Clone, Copy, Debug)]
+struct Setup {
+    n: usize,
+    ci: usize,
+    co: usize,
+    size: [usize; 2],
+    kernel: [usize; 2],
+    o: Conv2dOptions,
+}
+
+impl Setup {
+    fn x(&self) -> [usize; 4] {
+        [self.n, self.ci, self.size[0], self.size[1]]
+    }
+
+    fn w(&self) -> [usize; 4] {
+        [self.co, self.ci / self.o.groups, self.kernel[0], self.kernel[1]]
+    }
+
+    fn out(&self) -> [usize; 2] {
+        match self.o.output_size(self.size, self.kernel) {
+            Some(out) => out,
+            None => panic!("the grid holds only kernels that fit: {self:?}"),
+        }
+    }
+}
+
+fn grid() -> Vec<Setup> {
+    let mut all = Vec::new();
+    for (kernel, size) in [([1, 1], [5, 4]), ([3, 3], [7, 6]), ([3, 2], [8, 9]), ([5, 5], [9, 9]), ([1, 3], [1, 17])] {
+        for stride in [[1, 1], [2, 2], [3, 1], [4, 5]] {
+            for padding in [[0, 0], [1, 1], [2, 0]] {
+                for dilation in [[1, 1], [2, 1], [2, 2]] {
+                    for (ci, co, groups) in [(1, 1, 1), (2, 3, 1), (4, 6, 2), (3, 3, 3), (2, 6, 2)] {
+                        let o =
+                            Conv2dOptions::default().stride(stride).padding(padding).dilation(dilation).groups(groups);
+                        let fits = o.output_size(size, kernel).is_some();
+                        // A third of the grid, spread evenly: 300 setups say as much as 900.
+                        let pick =
+                            (stride[0] + 2 * padding[0] + padding[1] + dilation[0] * 3 + dilation[1] + ci + kernel[1])
+                                % 3;
+                        if fits && pick == 0 {
+                            all.push(Setup { n: 1 + co % 2, ci, co, size, kernel, o });
+                        }
+                    }
+                }
+            }
+        }
+    }
+    all
+}
+
+pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
+    for (part, name) in ["grid_1x1", "grid_3x3", "grid_3x2", "grid_5x5", "grid_1x3"].into_iter().enumerate() {
+        let kernel = [[1, 1], [3, 3], [3, 2], [5, 5], [1, 3]][part];
+        suite.f32(format!("{name}_against_the_definition"), 1000, move |on| {
+            grid().iter().filter(|s| s.kernel == kernel).for_each(|s| against_definition(on, s));
+        });
+        suite.f32(format!("{name}_gradients"), 1000, move |on| {
+            grid().iter().filter(|s| s.kernel == kernel).for_each(|s| gradients(on, s));
+        });
+    }
+    suite.f64("f64", 1000, |on| {
+        grid().iter().step_by(7).for_each(|s| {
+            against_definition(on, s);
+            gradients(on, s);
+        });
+    });
+    suite.floats("layouts", 2000, layouts);
+    suite.f32("odd_sizes", 30_000, |on| {
+        let o = Conv2dOptions::default();
+        let setups = [
+            Setup { n: 3, ci: 17, co: 33, size: [9, 11], kernel: [3, 3], o: o.padding(1) },
+            Setup { n: 2, ci: 3, co: 16, size: [33, 31], kernel: [5, 5], o: o.stride(2).padding(2) },
+            Setup { n: 1, ci: 32, co: 1, size: [14, 14], kernel: [1, 1], o },
+            Setup { n: 5, ci: 16, co: 16, size: [10, 10], kernel: [3, 3], o: o.padding(1).groups(16) },
+            Setup { n: 2, ci: 2, co: 2, size: [3, 3], kernel: [3, 3], o },
+            Setup { n: 1, ci: 1, co: 1, size: [1, 1], kernel: [1, 1], o: o.stride(3).padding(2) },
+            Setup { n: 0, ci: 2, co: 3, size: [5, 5], kernel: [3, 3], o },
+            Setup { n: 700, ci: 1, co: 1, size: [10, 10], kernel: [3, 3], o },
+            Setup { n: 17, ci: 6, co: 16, size: [14, 14], kernel: [5, 5], o },
+        ];
+        for s in &setups {
+            against_definition(on, s);
+            gradients(on, s);
+        }
+    });
+    suite.floats("conv1d", 1000, |on| {
+        for (k, o) in [
+            (1, Conv1dOptions::default()),
+            (3, Conv1dOptions::default().padding(1)),
+            (3, Conv1dOptions::default().stride(2).dilation(2).padding(2)),
+            (5, Conv1dOptions::default().stride(3).groups(2)),
+            (2, Conv1dOptions::default().stride(4).groups(4)),
+        ] {
+            agree!(
+                on,
+                eps(4.0).terms(60),
+                |d| {
+                    let w = d.uniform(-1.0, 1.0, [4, 4 / o.groups, k]);
+                    with_grads(d, [d.uniform(-1.0, 1.0, [2, 4, 17]), w, d.uniform(-1.0, 1.0, [4])], |[x, w, b]| {
+                        x.conv1d(w, Some(b), o)
+                    })
+                },
+                "conv1d, kernel {k}, {o:?}"
+            );
+        }
+    });
+}
+
+/// The definition as seven loops over host numbers.
+fn definition(x: &[f64], w: &[f64], b: &[f64], s: &Setup) -> Vec<f64> {
+    let ([h, width], [kh, kw], [oh, ow]) = (s.size, s.kernel, s.out());
+    let (c_group, per_group) = (s.ci / s.o.groups, s.co / s.o.groups);
+    let mut out = Vec::new();
+    for n in 0..s.n {
+        for co in 0..s.co {
+            for oy in 0..oh {
+                for ox in 0..ow {
+                    let mut sum = b[co];
+                    for c in 0..c_group {
+                        for i in 0..kh {
+                            for j in 0..kw {
+                                let y = (oy * s.o.stride[0] + i * s.o.dilation[0]).wrapping_sub(s.o.padding[0]);
+                                let xx = (ox * s.o.stride[1] + j * s.o.dilation[1]).wrapping_sub(s.o.padding[1]);
+                                if y < h && xx < width {
+                                    let channel = co / per_group * c_group + c;
+                                    sum += x[((n * s.ci + channel) * h + y) * width + xx]
+                                        * w[((co * c_group + c) * kh + i) * kw + j];
+                                }
+                            }
+                        }
+                    }
+                    out.push(sum);
+                }
+            }
+        }
+    }
+    out
+}
+
+fn against_definition<B: Backend>(on: &On<B>, s: &Setup) {
+    let (x, w, b) = (on.uniform(-1.0, 1.0, s.x()), on.uniform(-1.0, 1.0, s.w()), on.uniform(-1.0, 1.0, [s.co]));
+    let terms = s.w()[1..].iter().product();
+    let shape = [s.n, s.co, s.out()[0], s.out()[1]];
+    let host = |bias: &[f64]| Values::new(shape, on.dtype, definition(&read(&x).data, &read(&w).data, bias, s));
+    let about = format!("conv2d of {s:?} (seed {:#x})", on.seed);
+    assert_close(&about, &read(&x.conv2d(&w, Some(&b), s.o)), &host(&read(&b).data), eps(4.0).terms(terms));
+    assert_close(&about, &read(&x.conv2d(&w, None, s.o)), &host(&vec![0.0; s.co]), eps(4.0).terms(terms));
+    on.advance();
+}
+
+fn gradients<B: Backend>(on: &On<B>, s: &Setup) {
+    // A weight's gradient sums over the batch and all windows.
+    let [oh, ow] = s.out();
+    let terms = (s.n * oh * ow).max(s.co * s.kernel[0] * s.kernel[1]).max(1);
+    agree!(
+        on,
+        eps(4.0).terms(terms),
+        |d| {
+            let inputs = [d.uniform(-1.0, 1.0, s.x()), d.uniform(-1.0, 1.0, s.w()), d.uniform(-1.0, 1.0, [s.co])];
+            with_grads(d, inputs, |[x, w, b]| x.conv2d(w, Some(b), s.o))
+        },
+        "conv2d and its gradients, {s:?}"
+    );
+    // The fused methods against their composition on the same device.
+    let place = on.again();
+    let (x, w) = (place.uniform(-1.0, 1.0, s.x()), place.uniform(-1.0, 1.0, s.w()));
+    let g = place.uniform(-1.0, 1.0, [s.n, s.co, oh, ow]);
+    let d = &on.device;
+    let pairs = [
+        (d.conv2d(&x, &w, None, &s.o), composed::conv2d(&x, &w, None, &s.o)),
+        (d.conv2d_grad_input(&g, &w, s.size, &s.o), composed::conv2d_grad_input(&g, &w, s.size, &s.o)),
+        (d.conv2d_grad_weight(&x, &g, s.kernel, &s.o), composed::conv2d_grad_weight(&x, &g, s.kernel, &s.o)),
+    ];
+    for (i, (fused, composed)) in pairs.iter().enumerate() {
+        let about = format!("fused against composed, method {i}, {s:?} (seed {:#x})", on.seed);
+        assert_close(&about, &read(fused), &read(composed), eps(4.0).terms(terms));
+    }
+}
+
+/// Every operand through every kind of layout; a gradient may be broadcast (that of a sum is).
+fn layouts<B: Backend>(on: &On<B>) {
+    let o = Conv2dOptions::default().stride([2, 1]).padding(1).groups(2);
+    for lay in Lay::all(4) {
+        agree!(
+            on,
+            eps(4.0).terms(120),
+            |d| {
+                let x = d.laid(lay, -1.0, 1.0, [2, 4, 7, 6]);
+                let w = d.laid(lay, -1.0, 1.0, [6, 2, 3, 3]);
+                let b = d.laid(Lay::Stepped, -1.0, 1.0, [6]);
+                let g = d.laid(lay, -1.0, 1.0, [2, 6, 4, 6]);
+                let device = &d.device;
+                [
+                    device.conv2d(&x, &w, Some(&b), &o),
+                    device.conv2d_grad_input(&g, &w, [7, 6], &o),
+                    device.conv2d_grad_weight(&x, &g, [3, 3], &o),
+                ]
+            },
+            "conv2d of {lay:?} operands"
+        );
+    }
+    if on.dtype == DType::F32 {
+        let x = on.uniform(-1.0, 1.0, [2, 4, 7, 6]).requires_grad();
+        let w = on.uniform(-1.0, 1.0, [6, 2, 3, 3]);
+        let grad = x.conv2d(&w, None, o).sum(..).backward();
+        assert!(grad[&x].shape() == x.shape(), "a gradient has its variable's shape");
+    }
+}

@@ -1,0 +1,257 @@
+//! Making, copying, converting, writing, joining and padding.
+
+use crate::check::{assert_same, assert_values, with_grads};
+use crate::close::{EXACT, read, read_storage};
+use crate::on::Lay;
+use crate::{On, Suite};
+use minitorch_core::backend::{Backend, View};
+use minitorch_core::{DType, HostSlice, Layout, Tensor};
+
+pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
+    suite.floats("layouts", 600, layouts);
+    suite.f32("upload_download", 100, upload);
+    suite.f32("full_and_fill", 100, full);
+    suite.f32("cast", 100, cast);
+    suite.floats("write", 200, write);
+    suite.floats("cat_and_stack", 500, cat);
+    suite.floats("pad", 500, pad);
+    suite.f32("large", 600_000, |on| {
+        agree!(on, EXACT, |d| {
+            let x = d.mixed([70_001, 3]);
+            [x.t().contiguous(), Tensor::cat(&[x.slice(..40_000), x.slice(40_000..)], 0), x.pad([(1, 1), (0, 2)], 0.5)]
+        });
+        agree!(on, EXACT, |d| d.mixed([501, 33, 35]).permute([2, 0, 1]).contiguous());
+    });
+    suite.f32("to_another_device_and_back", 100, |on| {
+        let plain = crate::Plain::new();
+        for x in [on.mixed([3, 4]).t(), on.ints(-9, 9, [5]), on.mask([2, 3]), on.mixed([0, 2]), on.mixed([])] {
+            let there = x.to(&plain);
+            let back = there.as_ref().ok().and_then(|x| x.to(&on.device).ok());
+            let Some(back) = back else { panic!("to: a device failed") };
+            assert_same("there and back", &back, &x);
+        }
+    });
+    suite.alone("memory_is_given_back", 10_000, |on| {
+        let before = on.device.memory();
+        let x = on.uniform(0.0, 1.0, [100, 100]);
+        let bytes = (10_000 * on.dtype.size()) as u64;
+        // At least its bytes; a device may round up to the sizes that it keeps.
+        let live = on.device.memory().live - before.live;
+        assert!((bytes..3 * bytes).contains(&live), "{live} live bytes for a tensor of {bytes}");
+        let views = [x.t(), x.slice(3..), x.reshape([10_000]), x.expand([5, 100, 100]), x.clone()];
+        assert!(on.device.memory().live - before.live == live, "a view takes no memory");
+        on.device.reset_peak_memory();
+        drop(&x + 1.0);
+        let after = on.device.memory();
+        assert!(
+            after.peak >= after.live + bytes && after.reserved >= after.live,
+            "the peak holds what was freed: {after:?}"
+        );
+        drop((x, views));
+        assert!(on.device.memory().live == before.live, "all is given back");
+    });
+}
+
+fn layouts<B: Backend>(on: &On<B>) {
+    let shapes: [&[usize]; 7] = [&[], &[17], &[0], &[7, 33], &[2, 3, 5], &[2, 1, 3, 1, 2], &[2, 3, 1, 2, 3, 2]];
+    for shape in shapes {
+        for lay in Lay::all(shape.len()) {
+            agree!(
+                on,
+                EXACT,
+                |d| {
+                    let x = d.laid(lay, -1.0, 1.0, shape);
+                    // The family itself, and a download of the view.
+                    [Tensor::from_storage(&d.device, d.device.copy(x.view()), d.dtype, shape), x.contiguous(), x]
+                },
+                "a copy of {lay:?} {shape:?}"
+            );
+            agree!(
+                on,
+                EXACT,
+                |d| lay.view(shape.into(), |s| d.ints(-99, 99, s)).contiguous(),
+                "ints, {lay:?} {shape:?}"
+            );
+            agree!(on, EXACT, |d| lay.view(shape.into(), |s| d.mask(s)).contiguous(), "bool, {lay:?} {shape:?}");
+        }
+    }
+    // Overlapping windows: an element is seen many times.
+    agree!(on, EXACT, |d| {
+        let x = d.mixed([2, 6, 7]);
+        let layout = x.layout().windows([4, 3], [3, 3], [1, 2], [1, 1]);
+        let storage = d.device.copy(View { layout: &layout, ..x.view() });
+        Tensor::from_storage(&d.device, storage, d.dtype, [2, 4, 3, 3, 3])
+    });
+}
+
+fn upload<B: Backend>(on: &On<B>) {
+    let ints = [i32::MIN, -1, 0, 16_777_217, i32::MAX];
+    assert!(Tensor::from_slice(&ints, [5], &on.device).to_vec::<i32>().is_ok_and(|v| v == ints));
+    let floats = [f32::MIN_POSITIVE, f32::MAX, -0.0, f32::INFINITY, f32::EPSILON, 0.1];
+    let back = Tensor::from_slice(&floats, [6], &on.device).to_vec::<f32>();
+    assert!(back.is_ok_and(|v| v.iter().zip(&floats).all(|(a, b)| a.to_bits() == b.to_bits())), "f32 keeps its bits");
+    let bools = [true, false, false, true, true];
+    assert!(Tensor::from_slice(&bools, [5], &on.device).to_vec::<bool>().is_ok_and(|v| v == bools));
+    assert!(Tensor::from_slice::<f32>(&[], [0, 3], &on.device).to_vec::<f32>().is_ok_and(|v| v.is_empty()));
+    if crate::check::has_f64(&on.device) {
+        let wide = [0.1, 1e300, f64::MIN_POSITIVE, 1.0 + f64::EPSILON];
+        assert!(Tensor::from_slice(&wide, [4], &on.device).to_vec::<f64>().is_ok_and(|v| v == wide));
+    }
+    for value in [-3.5, 0.0, 7.0] {
+        assert!(Tensor::full([], value, &on.device).item().is_ok_and(|v| v == value));
+    }
+    assert!(Tensor::new(true, &on.device).item().is_ok_and(|v| v == 1.0));
+    assert!(Tensor::new([[1, 2], [3, 4]], &on.device).slice((1, 0)).item().is_ok_and(|v| v == 3.0));
+}
+
+fn full<B: Backend>(on: &On<B>) {
+    for dtype in DType::ALL.into_iter().filter(|&dtype| on.device.supports(dtype)) {
+        for len in [0, 1, 3, 17, 1000] {
+            for value in [0.0, 1.0, -2.0, 3.7, f64::NAN, 3e9, f64::INFINITY] {
+                // As a cast converts: see `cast`.
+                let want = match dtype {
+                    DType::I32 => value as i32 as f64,
+                    DType::Bool => (value != 0.0) as u8 as f64,
+                    DType::F32 => value as f32 as f64,
+                    DType::F64 => value,
+                };
+                assert_values(&Tensor::full([len], value, (&on.device, dtype)), &vec![want; len], EXACT);
+            }
+        }
+        let mut x = Tensor::zeros([4, 5], (&on.device, dtype));
+        let at = Layout::contiguous([4, 5]).narrow(0, 1, 2).narrow(1, 1, 3);
+        let (device, storage) = x.storage_mut();
+        device.fill(storage, &at, dtype, 1.0);
+        let want: Vec<f64> =
+            (0..20).map(|i| ((5..15).contains(&i) && (1..4).contains(&(i % 5))) as u8 as f64).collect();
+        assert_values(&x, &want, EXACT);
+    }
+    assert_values(&Tensor::arange(-2..3, &on.device), &[-2.0, -1.0, 0.0, 1.0, 2.0], EXACT);
+}
+
+/// Every pair of dtypes at the edges of what they hold.
+fn cast<B: Backend>(on: &On<B>) {
+    let (nan, inf) = (f64::NAN, f64::INFINITY);
+    let edges =
+        [0.0, -0.0, 1.0, -1.0, 2.7, -2.7, 0.5, -0.5, 3e9, -3e9, 2_147_483_520.0, 16_777_217.0, 1e-30, inf, -inf, nan];
+    let supported = || DType::ALL.into_iter().filter(|&dtype| on.device.supports(dtype));
+    for from in supported() {
+        for to in supported() {
+            // Made on the oracle and carried over, so that making does not hide converting.
+            agree!(
+                on,
+                EXACT,
+                |d| {
+                    let plain = crate::Plain::new();
+                    let x = Tensor::from_slice(&edges, [16], &plain).cast(from);
+                    let Ok(x) = x.to(&d.device) else { panic!("to: the device failed") };
+                    [
+                        x.cast(to),
+                        x.reshape([4, 4]).t().cast(to),
+                        x.slice(3..10).cast(to),
+                        x.slice(2).expand([5]).cast(to),
+                    ]
+                },
+                "{from} to {to}"
+            );
+        }
+    }
+    if crate::check::has_f64(&on.device) {
+        let x = on.list(&[1.0, 2.0], [2]).requires_grad();
+        let grads = (x.cast(DType::F64) * 1.5).cast(DType::F32).sum(..).backward();
+        assert!(grads[&x].dtype() == DType::F32);
+        assert_values(&grads[&x], &[1.5, 1.5], EXACT);
+    }
+}
+
+fn write<B: Backend>(on: &On<B>) {
+    for lay in Lay::all(2) {
+        for (r, c) in [(0, 0), (1, 2), (2, 3)] {
+            agree!(
+                on,
+                EXACT,
+                |d| {
+                    let mut to = d.mixed([6, 8]);
+                    let x = d.laid(lay, -1.0, 1.0, [3, 4]);
+                    let at = Layout::contiguous([6, 8]).narrow(0, r, 3).narrow(1, c, 4);
+                    let (device, storage) = to.storage_mut();
+                    device.write(storage, &at, x.view());
+                    // Also through a transposed layout.
+                    let turned = Layout::contiguous([6, 8]).narrow(0, 0, 4).narrow(1, 5, 3).transpose(0, 1);
+                    device.write(storage, &turned, x.view());
+                    to
+                },
+                "{lay:?} written at {r}, {c}"
+            );
+        }
+    }
+    // Copy on write: a holder does not see it.
+    let held = on.list(&[1.0, 2.0, 3.0], [3]);
+    let mut x = held.clone();
+    let one = match on.device.upload(HostSlice::F32(&[9.0])) {
+        Ok(storage) if on.dtype == DType::F32 => Tensor::from_storage(&on.device, storage, DType::F32, [1]),
+        _ => on.list(&[9.0], [1]),
+    };
+    let (device, storage) = x.storage_mut();
+    device.write(storage, &Layout::new([1], &[1], 1), one.view());
+    assert!(read(&x).data == [1.0, 9.0, 3.0] && read(&held).data == [1.0, 2.0, 3.0]);
+    let dtype = x.dtype();
+    let (device, storage) = x.storage_mut();
+    assert!(read_storage(&device, storage, dtype, 3) == [1.0, 9.0, 3.0]);
+}
+
+fn cat<B: Backend>(on: &On<B>) {
+    for dim in [0, 1, -1] {
+        agree!(
+            on,
+            EXACT,
+            |d| {
+                let x = d.mixed([2, 3, 4]);
+                let sizes = |n: usize| {
+                    let d = if dim < 0 { 2 } else { dim as usize };
+                    minitorch_core::Shape::from([2, 3, 4]).with(d, n)
+                };
+                let parts = [
+                    x.detach(),
+                    d.laid(Lay::Reversed, -1.0, 1.0, sizes(1)),
+                    d.mixed(sizes(0)),
+                    d.laid(Lay::Sliced, -1.0, 1.0, sizes(5)),
+                ];
+                let mut all = with_grads(d, parts, |parts| Tensor::cat(&parts.map(Tensor::clone), dim));
+                all.extend(with_grads(d, [x, d.mixed([2, 3, 4])], |parts| {
+                    Tensor::stack(&parts.map(Tensor::clone), dim)
+                }));
+                all
+            },
+            "joined along {dim}"
+        );
+    }
+    agree!(on, EXACT, |d| {
+        let x = d.mixed([3]);
+        // The same tensor twice, one tensor alone, rank 0, ints and bool.
+        vec![
+            Tensor::cat(&[x.clone(), x.clone()], 0),
+            Tensor::cat(std::slice::from_ref(&x), 0),
+            Tensor::stack(&[d.mixed([]), d.mixed([])], 0),
+            Tensor::cat(&[d.ints(-9, 9, [2, 2]), d.ints(-9, 9, [2, 3])], 1),
+            Tensor::cat(&[d.mask([2]), d.mask([5])], 0),
+            Tensor::stack(&[x.clone(), x], -1),
+        ]
+    });
+}
+
+fn pad<B: Backend>(on: &On<B>) {
+    agree!(on, EXACT, |d| with_grads(d, [d.mixed([3, 4])], |[x]| x.pad([(1, 2)], 0.0)));
+    agree!(on, EXACT, |d| with_grads(d, [d.mixed([3, 4])], |[x]| x.pad([(1, 2), (0, 3)], -1.5)));
+    agree!(on, EXACT, |d| with_grads(d, [d.laid(Lay::Reversed, -1.0, 1.0, [2, 3, 4])], |[x]| x
+        .pad([(2, 0), (0, 0)], 0.5)));
+    agree!(on, EXACT, |d| {
+        let x = d.mixed([2, 0]);
+        vec![
+            x.pad([(1, 1)], 7.0),
+            x.pad([(0, 0)], 7.0),
+            d.ints(0, 9, [3]).pad([(2, 2)], -1.0),
+            d.mask([3]).pad([(1, 0)], 1.0),
+        ]
+    });
+}

@@ -1,0 +1,98 @@
+//! What PyTorch computes: every case of `goldens/ops.safetensors`, values and gradients, in F32.
+
+use crate::close::{Tolerance, Values, assert_close, eps, read};
+use crate::golden_ops::{Options, apply, optimizer};
+use crate::{On, Suite};
+use minitorch_core::backend::Backend;
+use minitorch_core::{DType, Tensor};
+use safetensors::{Dtype, SafeTensors};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+
+/// The file's tensors by case and role.
+pub(crate) type Roles = BTreeMap<String, Values>;
+
+static GOLDENS: LazyLock<BTreeMap<String, Roles>> = LazyLock::new(|| {
+    let bytes = include_bytes!("../goldens/ops.safetensors");
+    let file = match SafeTensors::deserialize(bytes) {
+        Ok(file) => file,
+        Err(error) => panic!("goldens/ops.safetensors: {error}"),
+    };
+    let mut cases: BTreeMap<String, Roles> = BTreeMap::new();
+    for (name, tensor) in file.tensors() {
+        let Some((case, role)) = name.split_once('/') else { panic!("a golden without a role: {name}") };
+        let words = tensor.data().chunks_exact(4).map(|c| [c[0], c[1], c[2], c[3]]);
+        let (dtype, data) = match tensor.dtype() {
+            Dtype::F32 => (DType::F32, words.map(|w| f32::from_le_bytes(w) as f64).collect()),
+            Dtype::I32 => (DType::I32, words.map(|w| i32::from_le_bytes(w) as f64).collect()),
+            other => panic!("{name} is of {other:?}"),
+        };
+        cases.entry(case.into()).or_default().insert(role.into(), Values::new(tensor.shape(), dtype, data));
+    }
+    cases
+});
+
+/// PyTorch's operations that core does not have.
+const SKIPPED: [&str; 1] = ["elu"];
+
+/// The goldens are f64 results rounded once. PyTorch's own f32 lies within 3.6e-6 (1 + |y|) of them; ours, with roundings
+/// in other places, should within 1e-5, which is 84 epsilons.
+const BOUND: Tolerance = eps(84.0);
+
+pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
+    for (name, roles) in GOLDENS.iter().filter(|(name, _)| !SKIPPED.contains(&name.as_str())) {
+        suite.f32(name, 200, move |on| match name.strip_prefix("optim_") {
+            Some(rule) => optimizer(on, rule, roles, BOUND),
+            None => compare(on, name, roles),
+        });
+    }
+    suite.f32("all_256_are_run_or_named", 0, |_| {
+        let skipped: BTreeSet<&str> =
+            GOLDENS.keys().map(String::as_str).filter(|name| SKIPPED.contains(name)).collect();
+        println!("{} goldens skipped, as core has no such operation: {skipped:?}", skipped.len());
+        assert!(GOLDENS.len() == 256 && skipped.len() == SKIPPED.len());
+    });
+}
+
+/// A golden tensor on the device.
+pub(crate) fn upload<B: Backend>(on: &On<B>, values: &Values) -> Tensor<B> {
+    match values.dtype {
+        DType::I32 => {
+            let ints: Vec<i32> = values.data.iter().map(|&v| v as i32).collect();
+            Tensor::from_slice(&ints, values.shape, &on.device)
+        }
+        _ => on.list(&values.data, values.shape),
+    }
+}
+
+fn compare<B: Backend>(on: &On<B>, name: &str, roles: &Roles) {
+    // An input is a leaf if its gradient is among the goldens.
+    let results = ["y", "cot", "indices"];
+    let is_input = |role: &str| !results.contains(&role) && !role.starts_with('g');
+    let inputs: BTreeMap<&str, Tensor<B>> = roles
+        .iter()
+        .filter(|(role, _)| is_input(role))
+        .map(|(role, values)| {
+            let x = upload(on, values);
+            (role.as_str(), if roles.contains_key(&format!("g{role}")) { x.requires_grad() } else { x })
+        })
+        .collect();
+    let (y, indices) = apply(name, &Options::parse(name), &inputs);
+    assert_close(&format!("{name}: y"), &read(&y), &roles["y"], BOUND);
+    assert!(indices.is_some() == roles.contains_key("indices"));
+    if let Some(indices) = indices {
+        assert_close(&format!("{name}: indices"), &read(&indices), &roles["indices"], eps(0.0));
+    }
+    let leaves: Vec<_> = inputs.iter().filter(|(_, x)| x.is_tracked()).collect();
+    if leaves.is_empty() {
+        return;
+    }
+    let grads = match roles.get("cot") {
+        Some(cot) => y.backward_with(&upload(on, cot)),
+        None => y.backward(),
+    };
+    for (role, x) in leaves {
+        let found = grads.get(x).cloned().unwrap_or_else(|| x.detach().zeros_like());
+        assert_close(&format!("{name}: gradient of {role}"), &read(&found), &roles[&format!("g{role}")], BOUND);
+    }
+}

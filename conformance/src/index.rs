@@ -1,0 +1,166 @@
+//! Reading and adding at indices held by a tensor; bad indices.
+
+use crate::check::{assert_values, reports_index_error, with_grads};
+use crate::close::{EXACT, eps, read};
+use crate::on::Lay;
+use crate::{On, Suite};
+use minitorch_core::backend::Backend;
+use minitorch_core::{DType, Tensor};
+
+pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
+    suite.floats("gather", 2000, gather);
+    suite.floats("scatter_add", 2000, scatter_add);
+    suite.floats("index_select", 2000, |on| {
+        for dim in [0, 1, -1] {
+            agree!(
+                on,
+                eps(8.0),
+                |d| {
+                    let index = d.ints(0, 3, [17]);
+                    with_grads(d, [d.mixed([4, 5, 3])], |[x]| x.index_select(dim, &index))
+                },
+                "index_select along {dim}"
+            );
+        }
+        agree!(on, EXACT, |d| [
+            d.mixed([0, 3]).index_select(1, &d.ints(0, 3, [5])),
+            d.mixed([4, 3]).index_select(0, &d.ints(0, 1, [0]))
+        ]);
+    });
+    suite.f32("large", 300_000, |on| {
+        agree!(
+            on,
+            eps(4.0).terms(1000),
+            |d| {
+                let index = d.ints(0, 100, [70_001]);
+                with_grads(d, [d.mixed([100, 3])], |[x]| x.index_select(0, &index))
+            },
+            "an embedding of many rows"
+        );
+        agree!(
+            on,
+            eps(4.0).terms(100_000),
+            |d| {
+                let zeros = Tensor::zeros([2], (&d.device, d.dtype));
+                zeros.scatter_add(0, &d.ints(0, 2, [100_003]), &d.uniform(-1.0, 1.0, [100_003]))
+            },
+            "many on one"
+        );
+        agree!(on, EXACT, |d| d.mixed([2, 100_003]).gather(1, &d.ints(0, 100_003, [2, 40])));
+    });
+    suite.f32("integers_and_bool", 200, |on| {
+        agree!(on, EXACT, |d| {
+            let index = d.ints(0, 6, [4, 9]);
+            let ints = d.ints(i32::MIN, i32::MAX, [4, 6]);
+            [
+                ints.gather(1, &index),
+                ints.scatter_add(1, &index, &d.ints(i32::MIN, i32::MAX, [4, 9])),
+                d.mask([4, 6]).gather(1, &index),
+            ]
+        });
+    });
+    suite.floats("one_hot", 200, |on| {
+        agree!(on, EXACT, |d| {
+            let index = d.ints(0, 7, [3, 5]);
+            vec![
+                index.one_hot(7, d.dtype),
+                index.t().one_hot(9, d.dtype),
+                index.one_hot(7, DType::I32),
+                d.ints(0, 7, []).one_hot(7, d.dtype),
+                d.ints(0, 1, [0]).one_hot(3, d.dtype),
+            ]
+        })
+    });
+    suite.floats("bad_index_gather", 20, |on| {
+        let x = on.list(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [2, 3]).requires_grad();
+        for bad in [-1, 3, i32::MAX, i32::MIN] {
+            let index = Tensor::from_slice(&[0, bad, 2, 1], [2, 2], &on.device);
+            let y = x.gather(1, &index);
+            reports_index_error(&on.device, &[bad as i64], 3);
+            assert_values(&y, &[1.0, 0.0, 6.0, 5.0], EXACT);
+            // The gradient skips it as well; nothing is written out of bounds.
+            let grads = y.sum(..).backward();
+            let _ = on.device.synchronize();
+            assert_values(&grads[&x], &[1.0, 0.0, 0.0, 0.0, 1.0, 1.0], EXACT);
+        }
+    });
+    suite.floats("bad_index_scatter_add", 20, |on| {
+        for bad in [-1, 3, i32::MAX, i32::MIN] {
+            let index = Tensor::from_slice(&[0, bad, 2, 0], [4], &on.device);
+            let y = on.list(&[10.0, 20.0, 30.0], [3]).scatter_add(0, &index, &on.list(&[1.0, 2.0, 4.0, 8.0], [4]));
+            reports_index_error(&on.device, &[bad as i64], 3);
+            assert_values(&y, &[19.0, 20.0, 34.0], EXACT);
+        }
+    });
+    suite.floats("bad_index_one_hot", 20, |on| {
+        for bad in [-1, 3, i32::MAX] {
+            let y = Tensor::from_slice(&[2, bad, 0], [3], &on.device).one_hot(3, on.dtype);
+            reports_index_error(&on.device, &[bad as i64], 3);
+            assert_values(&y, &[0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0], EXACT);
+        }
+    });
+    suite.f32("bad_index_is_reported_once_by_a_read", 20, |on| {
+        let x = on.list(&[1.0, 2.0], [2]);
+        // Two bad indices in two operations: one report, of either.
+        let index = Tensor::from_slice(&[7, 0], [2], &on.device);
+        let y = x.gather(0, &index).gather(0, &Tensor::from_slice(&[-4, 1], [2], &on.device));
+        let error = y.to_vec::<f32>();
+        assert!(error.as_ref().is_err_and(|e| e.to_string().contains("index")), "the read reports it: {error:?}");
+        assert!(
+            y.to_vec::<f32>().is_ok_and(|v| v == [0.0, 1.0]),
+            "the next read is clean, and the values are the good ones"
+        );
+        let y = x.gather(0, &index).slice(1);
+        assert!(y.item().is_err() && y.item().is_ok(), "item reports once as well");
+        let y = x.gather(0, &index);
+        assert!(y.to(&crate::Plain::new()).is_err() && y.to(&crate::Plain::new()).is_ok(), "and so does to()");
+    });
+}
+
+fn gather<B: Backend>(on: &On<B>) {
+    for dim in 0..3usize {
+        for lay in Lay::all(3) {
+            agree!(
+                on,
+                eps(8.0),
+                |d| {
+                    let shape = minitorch_core::Shape::from([4, 5, 3]);
+                    let index_shape = shape.with(dim, 7);
+                    let bound = shape[dim] as i32;
+                    let index = lay.view(index_shape, |s| d.ints(0, bound, s));
+                    with_grads(d, [d.laid(lay, -1.0, 1.0, shape)], |[x]| x.gather(dim as isize, &index))
+                },
+                "gather along {dim} of {lay:?}"
+            );
+        }
+    }
+    agree!(on, EXACT, |d| [
+        d.mixed([5]).gather(0, &d.ints(0, 5, [0])),
+        d.mixed([0, 5]).gather(1, &d.ints(0, 5, [0, 2]))
+    ]);
+}
+
+fn scatter_add<B: Backend>(on: &On<B>) {
+    for dim in 0..3usize {
+        for lay in Lay::all(3) {
+            agree!(
+                on,
+                eps(8.0),
+                |d| {
+                    let shape = minitorch_core::Shape::from([4, 5, 3]);
+                    let from = shape.with(dim, 9);
+                    let bound = shape[dim] as i32;
+                    // Nine into at most five: repeats are certain.
+                    let index = lay.view(from, |s| d.ints(0, bound, s));
+                    let inputs = [d.laid(lay, -1.0, 1.0, shape), d.laid(lay, -1.0, 1.0, from)];
+                    with_grads(d, inputs, |[to, x]| to.scatter_add(dim as isize, &index, x))
+                },
+                "scatter_add along {dim} of {lay:?}"
+            );
+        }
+    }
+    // What is added to stays as it was.
+    let (to, index) = (on.list(&[1.0, 2.0], [2]), Tensor::from_slice(&[1, 1], [2], &on.device));
+    let sum = to.scatter_add(0, &index, &on.list(&[10.0, 20.0], [2]));
+    assert!(read(&sum).data == [1.0, 32.0] && read(&to).data == [1.0, 2.0]);
+}

@@ -1,0 +1,151 @@
+//! One body per behaviour, run on every backend; and [`Plain`], the backend they are compared with.
+//!
+//! [`cases`] lists the whole suite for one backend; a test binary runs them (`tests/main.rs` at the root, or a third
+//! party's own). A body is written once and generic: [`agree!`] runs it on the device under test and on Plain in f64, and
+//! compares. One file per family of `core/src/ops`, of the same name; beside them the tape, the panics, PyTorch's goldens
+//! and random layouts.
+
+#![forbid(unsafe_code)]
+
+#[macro_use]
+mod close;
+#[macro_use]
+mod check;
+pub mod doc;
+mod on;
+mod plain;
+
+mod binary;
+mod compare;
+mod conv;
+mod copy;
+mod golden;
+mod golden_ops;
+mod gradient;
+mod index;
+mod loss;
+mod matmul;
+mod optim;
+mod panics;
+mod pool;
+mod property;
+mod random;
+mod reduce;
+mod reuse;
+mod softmax;
+mod tape;
+mod unary;
+mod view;
+
+use minitorch_core::{Backend, DType};
+use std::sync::Arc;
+
+pub use close::Tolerance;
+pub use on::{Lay, On};
+pub use plain::Plain;
+
+/// One test of one backend.
+pub struct Case<B> {
+    /// `family::what`.
+    pub name: String,
+    /// Elements of the largest tensor, roughly: a slow device caps it.
+    pub elements: usize,
+    /// A dtype without which the case says nothing; a device that lacks it skips the case.
+    pub needs: DType,
+    /// Whether it reads counters (of memory) that a backend may keep for the whole process: nothing else may compute
+    /// meanwhile.
+    pub alone: bool,
+    /// The body; panics on failure. The device should be this case's own, or run one case at a time.
+    pub run: Box<dyn Fn(&B) + Send + Sync>,
+}
+
+/// The whole suite. `make` returns a device: a new one each time where the backend has such, else always the same.
+pub fn cases<B: Backend>(make: impl Fn() -> B + Send + Sync + 'static) -> Vec<Case<B>> {
+    let families: [Family<B>; 19] = [
+        ("unary", unary::cases),
+        ("binary", binary::cases),
+        ("compare", compare::cases),
+        ("reduce", reduce::cases),
+        ("matmul", matmul::cases),
+        ("conv", conv::cases),
+        ("pool", pool::cases),
+        ("softmax", softmax::cases),
+        ("loss", loss::cases),
+        ("index", index::cases),
+        ("copy", copy::cases),
+        ("random", random::cases),
+        ("optim", optim::cases),
+        ("view", view::cases),
+        ("gradient", gradient::cases),
+        ("tape", |suite| {
+            tape::cases(suite);
+            reuse::cases(suite);
+        }),
+        ("panics", panics::cases),
+        ("golden", golden::cases),
+        ("property", property::cases),
+    ];
+    let mut suite = Suite { family: "", make: Arc::new(make), cases: Vec::new() };
+    for (family, add) in families {
+        suite.family = family;
+        add(&mut suite);
+    }
+    suite.cases
+}
+
+/// A file of cases: its name, and what adds them.
+type Family<B> = (&'static str, fn(&mut Suite<B>));
+
+/// Collects cases.
+struct Suite<B: Backend> {
+    family: &'static str,
+    make: Arc<dyn Fn() -> B + Send + Sync>,
+    cases: Vec<Case<B>>,
+}
+
+impl<B: Backend> Suite<B> {
+    /// A case whose inputs are F32.
+    fn f32(&mut self, name: impl AsRef<str>, elements: usize, body: impl Fn(&On<B>) + Send + Sync + 'static) {
+        self.add(name.as_ref(), elements, &[DType::F32], body);
+    }
+
+    /// A case whose inputs are F64, on devices that have it.
+    fn f64(&mut self, name: impl AsRef<str>, elements: usize, body: impl Fn(&On<B>) + Send + Sync + 'static) {
+        self.add(name.as_ref(), elements, &[DType::F64], body);
+    }
+
+    /// A case that runs with F32 and, on devices that have it, once more with F64.
+    fn floats(&mut self, name: impl AsRef<str>, elements: usize, body: impl Fn(&On<B>) + Send + Sync + 'static) {
+        self.add(name.as_ref(), elements, &[DType::F32, DType::F64], body);
+    }
+
+    /// An F32 case that watches the device's memory.
+    fn alone(&mut self, name: impl AsRef<str>, elements: usize, body: impl Fn(&On<B>) + Send + Sync + 'static) {
+        self.f32(name, elements, body);
+        if let Some(case) = self.cases.last_mut() {
+            case.alone = true;
+        }
+    }
+
+    fn add(
+        &mut self,
+        name: &str,
+        elements: usize,
+        dtypes: &'static [DType],
+        body: impl Fn(&On<B>) + Send + Sync + 'static,
+    ) {
+        let name = format!("{}::{name}", self.family);
+        let seed = seed_of(&name);
+        let run = move |device: &B| {
+            for &dtype in dtypes.iter().filter(|&&dtype| device.supports(dtype)) {
+                body(&On::new(device.clone(), dtype, seed));
+            }
+        };
+        self.cases.push(Case { name, elements, needs: dtypes[0], alone: false, run: Box::new(run) });
+    }
+}
+
+/// A case's seed is a hash of its name (FNV-1a): it stays when others come and go.
+fn seed_of(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ byte as u64).wrapping_mul(0x0100_0000_01b3))
+}

@@ -1,0 +1,176 @@
+//! Matrix products and the linear map.
+
+use crate::check::with_grads;
+use crate::close::{Tolerance, assert_close, eps, read};
+use crate::on::Lay;
+use crate::{On, Suite};
+use minitorch_core::Tensor;
+use minitorch_core::backend::Backend;
+use minitorch_core::ops::composed;
+
+/// Per square root of the number of terms. The terms are of order 1, but a sum of k of both signs grows to sqrt(k)/3 and is
+/// rounded k times: in one chain of f32 additions that is 0.07 k epsilons in the mean, 50 at k = 784, and the worst of
+/// 10,000 sums is four times that; 8 sqrt(784) = 224. Longer sums must be blocked to stay inside.
+const BOUND: Tolerance = eps(8.0);
+
+pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
+    suite.floats("shapes", 2000, shapes);
+    suite.floats("layouts", 2000, layouts);
+    suite.floats("batches", 2000, batches);
+    suite.f32("large", 600_000, |on| {
+        let sizes =
+            [(512, 70, 130), (500, 257, 3), (601, 33, 1), (1, 300, 700), (1, 2000, 1), (129, 129, 129), (3, 70_001, 2)];
+        for (m, k, n) in sizes {
+            agree!(
+                on,
+                BOUND.terms(k),
+                |d| d.uniform(-1.0, 1.0, [m, k]).matmul(&d.uniform(-1.0, 1.0, [k, n])),
+                "{m} x {k} x {n}"
+            );
+        }
+        agree!(on, BOUND.terms(5), |d| d.uniform(-1.0, 1.0, [70_001, 5]).matmul(&d.uniform(-1.0, 1.0, [5, 2])));
+        agree!(on, BOUND.terms(3), |d| d.uniform(-1.0, 1.0, [66_000, 2, 3]).matmul(&d.uniform(
+            -1.0,
+            1.0,
+            [66_000, 3, 1]
+        )));
+    });
+    suite.floats("nothing", 12, |on| {
+        let sizes = [(0, 3, 2), (2, 0, 3), (2, 3, 0), (0, 0, 0), (1, 0, 1)];
+        for (m, k, n) in sizes {
+            agree!(
+                on,
+                eps(0.0),
+                |d| with_grads(d, [d.mixed([m, k]), d.mixed([k, n])], |[a, b]| a.matmul(b)),
+                "{m} x {k} x {n}"
+            );
+        }
+        agree!(on, eps(0.0), |d| [d.mixed([0, 2, 3]).matmul(&d.mixed([3, 2])), d.mixed([0]).matmul(&d.mixed([0, 2]))]);
+    });
+    suite.floats("special_values", 12, |on| {
+        // A row with a NaN or an infinity spoils its own results and no others.
+        let (nan, inf) = (f64::NAN, f64::INFINITY);
+        agree!(on, eps(2.0), |d| {
+            d.list(&[1.0, 2.0, nan, 1.0, inf, 1.0, 3.0, 4.0], [4, 2])
+                .matmul(&d.list(&[1.0, 0.5, 0.0, 2.0, 1.0, 1.0], [2, 3]))
+        });
+    });
+    suite.floats("linear", 4000, linear);
+    suite.f32("linear_large", 300_000, |on| {
+        for (rows, k, n) in [(64, 784, 128), (501, 67, 1), (1, 1000, 10), (70_000, 4, 3)] {
+            agree!(
+                on,
+                BOUND.terms(k),
+                |d| {
+                    let (x, w, b) =
+                        (d.uniform(-1.0, 1.0, [rows, k]), d.uniform(-1.0, 1.0, [n, k]), d.uniform(-1.0, 1.0, [n]));
+                    [x.linear(&w, Some(&b)), x.linear(&w, None)]
+                },
+                "{rows} x {k} -> {n}"
+            );
+        }
+    });
+}
+
+fn product<B: Backend>(d: &On<B>, a: &[usize], b: &[usize]) -> Vec<Tensor<B>> {
+    with_grads(d, [d.uniform(-1.0, 1.0, a), d.uniform(-1.0, 1.0, b)], |[a, b]| a.matmul(b))
+}
+
+fn shapes<B: Backend>(on: &On<B>) {
+    for m in [1, 2, 7, 17, 33] {
+        for k in [1, 3, 17, 33] {
+            for n in [1, 2, 9, 17, 33] {
+                agree!(on, BOUND.terms(33), |d| product(d, &[m, k], &[k, n]), "{m} x {k} x {n}");
+            }
+        }
+    }
+    let vectors: [(&[usize], &[usize]); 5] =
+        [(&[17], &[17]), (&[5, 17], &[17]), (&[17], &[17, 4]), (&[2, 3, 17], &[17]), (&[17], &[2, 17, 4])];
+    for (a, b) in vectors {
+        agree!(on, BOUND.terms(33), |d| product(d, a, b), "{a:?} x {b:?}");
+    }
+}
+
+fn layouts<B: Backend>(on: &On<B>) {
+    for (m, k, n) in [(7, 17, 5), (33, 18, 40), (1, 9, 20), (20, 9, 1)] {
+        for a in Lay::all(2) {
+            for b in Lay::all(2) {
+                agree!(
+                    on,
+                    BOUND.terms(k),
+                    |d| d.laid(a, -1.0, 1.0, [m, k]).matmul(&d.laid(b, -1.0, 1.0, [k, n])),
+                    "{a:?} x {b:?}, {m} x {k} x {n}"
+                );
+            }
+        }
+    }
+    for a in Lay::all(3) {
+        for b in Lay::all(3) {
+            agree!(
+                on,
+                BOUND.terms(6),
+                |d| d.laid(a, -1.0, 1.0, [3, 4, 6]).matmul(&d.laid(b, -1.0, 1.0, [3, 6, 5])),
+                "batch of {a:?} x {b:?}"
+            );
+        }
+    }
+}
+
+fn batches<B: Backend>(on: &On<B>) {
+    let pairs: [(&[usize], &[usize]); 8] = [
+        (&[3, 4, 5], &[3, 5, 2]),
+        (&[2, 3, 4, 5], &[5, 6]),
+        (&[4, 5], &[3, 5, 2]),
+        (&[2, 1, 4, 5], &[3, 5, 2]),
+        (&[1, 3, 4, 5], &[2, 1, 5, 6]),
+        (&[2, 1, 3, 1, 4, 5], &[1, 2, 1, 2, 5, 3]),
+        (&[40, 1, 17], &[40, 17, 1]),
+        (&[3, 0, 4], &[3, 4, 2]),
+    ];
+    for (a, b) in pairs {
+        agree!(on, BOUND.terms(60), |d| product(d, a, b), "{a:?} x {b:?}");
+    }
+}
+
+fn linear<B: Backend>(on: &On<B>) {
+    let inputs: [&[usize]; 6] = [&[5, 17], &[1, 17], &[2, 3, 17], &[17], &[0, 17], &[40, 17]];
+    for shape in inputs {
+        for n in [1, 4, 33] {
+            agree!(
+                on,
+                BOUND.terms(40),
+                |d| {
+                    let inputs =
+                        [d.uniform(-1.0, 1.0, shape), d.uniform(-1.0, 1.0, [n, 17]), d.uniform(-1.0, 1.0, [n])];
+                    with_grads(d, inputs, |[x, w, b]| x.linear(w, Some(b)))
+                },
+                "linear of {shape:?} to {n}"
+            );
+            agree!(
+                on,
+                BOUND.terms(40),
+                |d| {
+                    let inputs = [d.uniform(-1.0, 1.0, shape), d.uniform(-1.0, 1.0, [n, 17])];
+                    with_grads(d, inputs, |[x, w]| x.linear(w, None))
+                },
+                "linear of {shape:?} to {n} without bias"
+            );
+            let place = on.again();
+            let (x, w, b) = (place.mixed(shape), place.mixed([n, 17]), place.mixed([n]));
+            let fused = read(&x.device().linear(&x, &w, Some(&b)));
+            assert_close("linear and its composition", &fused, &read(&composed::linear(&x, &w, Some(&b))), eps(16.0));
+        }
+    }
+    for lay in Lay::all(2) {
+        agree!(
+            on,
+            BOUND.terms(18),
+            |d| {
+                let (x, w) = (d.laid(lay, -1.0, 1.0, [6, 18]), d.laid(lay, -1.0, 1.0, [7, 18]));
+                let b = d.laid(Lay::Stepped, -1.0, 1.0, [7]);
+                [x.linear(&w, Some(&b)), x.linear(&w, None)]
+            },
+            "linear of {lay:?}"
+        );
+    }
+}

@@ -1,0 +1,154 @@
+//! Optimizer steps: the device's fused step, its composition on the same device, and the formula on the host.
+
+use crate::close::{Values, assert_close, eps, read_storage};
+use crate::{On, Suite};
+use minitorch_core::DType;
+use minitorch_core::backend::{AdamConfig, Backend, SgdConfig, StepSlot, View};
+use minitorch_core::ops::composed;
+
+/// How a parameter of the step looks: its length, steps it sat out, whether its gradient is a transposed view.
+const SLOTS: [(usize, u64, bool); 5] = [(6, 0, false), (1, 0, false), (35, 2, true), (4097, 1, false), (0, 0, false)];
+const STEPS: usize = 4;
+const LR: f64 = 0.0625;
+
+#[derive(Clone, Copy, Debug)]
+enum Rule {
+    Sgd(SgdConfig),
+    Adam(AdamConfig),
+}
+
+impl Rule {
+    fn states(self) -> usize {
+        match self {
+            Rule::Sgd(config) => (config.momentum != 0.0) as usize,
+            Rule::Adam(_) => 2,
+        }
+    }
+
+    /// The documented formulas, in f64 on the host. `step` counts from 1.
+    fn host(self, p: &mut f64, state: &mut [f64], mut g: f64, step: i32, fresh: bool) {
+        match self {
+            Rule::Sgd(c) => {
+                g += c.weight_decay * *p;
+                let mut direction = g;
+                if let [v] = state {
+                    *v = if fresh { g } else { c.momentum * *v + (1.0 - c.dampening) * g };
+                    direction = if c.nesterov { g + c.momentum * *v } else { *v };
+                }
+                *p -= LR * direction;
+            }
+            Rule::Adam(c) => {
+                if c.decoupled {
+                    *p *= 1.0 - LR * c.weight_decay;
+                } else {
+                    g += c.weight_decay * *p;
+                }
+                let [m, v] = state else { panic!("Adam has two moments") };
+                *m = c.beta1 * *m + (1.0 - c.beta1) * g;
+                *v = c.beta2 * *v + (1.0 - c.beta2) * g * g;
+                let correct = |beta: f64| 1.0 - beta.powi(step);
+                *p -= LR / correct(c.beta1) * *m / (v.sqrt() / correct(c.beta2).sqrt() + c.eps);
+            }
+        }
+    }
+}
+
+pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
+    let sgd = SgdConfig::default();
+    let adam = AdamConfig { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, decoupled: false };
+    let rules = [
+        ("sgd", Rule::Sgd(sgd)),
+        ("sgd_decay", Rule::Sgd(SgdConfig { weight_decay: 0.1, ..sgd })),
+        ("sgd_momentum", Rule::Sgd(SgdConfig { momentum: 0.9, ..sgd })),
+        ("sgd_nesterov", Rule::Sgd(SgdConfig { momentum: 0.9, nesterov: true, weight_decay: 0.01, ..sgd })),
+        ("sgd_dampening", Rule::Sgd(SgdConfig { momentum: 0.8, dampening: 0.3, weight_decay: 0.1, ..sgd })),
+        ("adam", Rule::Adam(adam)),
+        ("adam_decay", Rule::Adam(AdamConfig { weight_decay: 0.1, ..adam })),
+        ("adamw", Rule::Adam(AdamConfig { weight_decay: 0.1, decoupled: true, ..adam })),
+        ("adam_betas", Rule::Adam(AdamConfig { beta1: 0.5, beta2: 0.9, eps: 1e-3, ..adam })),
+    ];
+    for (name, rule) in rules {
+        suite.floats(name, 5000, move |on| follow(on, rule));
+    }
+    suite.f32("without_parameters", 2, |on| {
+        // No slot: nothing to do and nothing to trip over.
+        if let Ok(mut scalars) = on.device.full(DType::F32, 2, 1.0) {
+            on.device.sgd_step(&mut [], &mut scalars, &SgdConfig::default());
+        }
+        assert!(on.device.synchronize().is_ok());
+    });
+}
+
+/// Four steps by the fused method, by the composed one and on the host; after each, parameters, states and scalars agree.
+fn follow<B: Backend>(on: &On<B>, rule: Rule) {
+    let device = &on.device;
+    let make = |len: usize, low: f64, high: f64| on.uniform(low, high, [len]);
+    let start: Vec<Vec<f64>> = SLOTS.map(|(len, ..)| crate::close::read(&make(len, -1.0, 1.0)).data).to_vec();
+    let mut host: Vec<Vec<(f64, [f64; 2])>> =
+        start.iter().map(|p| p.iter().map(|&p| (p, [0.0; 2])).collect()).collect();
+    let upload = |values: &[f64]| device.copy(on.list(values, [values.len()]).view());
+    // Two copies of everything: [fused, composed].
+    let mut params: [Vec<B::Storage>; 2] = [0, 1].map(|_| start.iter().map(|p| upload(p)).collect());
+    let zeros = |len: usize| upload(&vec![0.0; len]);
+    let mut states: [Vec<Vec<B::Storage>>; 2] =
+        [0, 1].map(|_| SLOTS.iter().map(|&(len, ..)| (0..rule.states()).map(|_| zeros(len)).collect()).collect());
+    // t counts finished steps: it stands at 3 at the start, as after a resumed run, so that `missed` has a meaning.
+    let mut scalars: [B::Storage; 2] = [0, 1].map(|_| upload(&[LR, 3.0]));
+    for step in 0..STEPS {
+        let grads: Vec<_> = SLOTS
+            .iter()
+            .map(
+                |&(len, _, turned)| {
+                    if turned { on.uniform(-1.0, 1.0, [5, len / 5]).t() } else { on.uniform(-1.0, 1.0, [len]) }
+                },
+            )
+            .collect();
+        let values: Vec<Vec<f64>> = grads.iter().map(|g| crate::close::read(g).data).collect();
+        let flat: Vec<_> =
+            grads.iter().map(|g| if g.layout().is_contiguous() { g.reshape([g.numel()]) } else { g.clone() }).collect();
+        for which in [0, 1] {
+            let mut slots: Vec<StepSlot<'_, B>> = Vec::new();
+            for (i, (param, state)) in params[which].iter_mut().zip(&mut states[which]).enumerate() {
+                slots.push(StepSlot {
+                    param,
+                    state: state.iter_mut().collect(),
+                    grad: View { ..flat[i].view() },
+                    missed: SLOTS[i].1,
+                    fresh: step == 0,
+                });
+            }
+            match (rule, which) {
+                (Rule::Sgd(c), 0) => device.sgd_step(&mut slots, &mut scalars[0], &c),
+                (Rule::Sgd(c), _) => composed::sgd_step(device, &mut slots, &mut scalars[1], &c),
+                (Rule::Adam(c), 0) => device.adam_step(&mut slots, &mut scalars[0], &c),
+                (Rule::Adam(c), _) => composed::adam_step(device, &mut slots, &mut scalars[1], &c),
+            }
+        }
+        for (i, &(_, missed, _)) in SLOTS.iter().enumerate() {
+            let own_step = 3 + step as i32 + 1 - missed as i32;
+            for ((p, state), &g) in host[i].iter_mut().zip(&values[i]) {
+                rule.host(p, &mut state[..rule.states()], g, own_step, step == 0);
+            }
+        }
+        for (which, name) in ["fused", "composed"].into_iter().enumerate() {
+            for (i, &(len, ..)) in SLOTS.iter().enumerate() {
+                let about =
+                    |what: &str| format!("{name} {what} of slot {i} after step {step}, {rule:?} (seed {:#x})", on.seed);
+                let values = |data| Values::new([len], on.dtype, data);
+                let got = values(read_storage(device, &params[which][i], on.dtype, len));
+                let want = values(host[i].iter().map(|h| h.0).collect());
+                // A few roundings a step. Adam divides by sqrt(v), which relative errors survive as they are; 1 - beta2^t
+                // is known to about eps / (1 - beta2) = 1000 eps if it is formed by subtraction, half of it in the root,
+                // times a step of lr: 32 eps.
+                assert_close(&about("parameter"), &got, &want, eps(48.0));
+                for (s, state) in states[which][i].iter().enumerate() {
+                    let got = values(read_storage(device, state, on.dtype, len));
+                    let want = values(host[i].iter().map(|h| h.1[s]).collect());
+                    assert_close(&about("state"), &got, &want, eps(16.0));
+                }
+            }
+            let scalars = read_storage(device, &scalars[which], on.dtype, 2);
+            assert!(scalars == [LR, 4.0 + step as f64], "{name}: the scalars are {scalars:?} after step {step}");
+        }
+    }
+}

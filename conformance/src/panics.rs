@@ -1,0 +1,144 @@
+//! Misuse panics with a message that says what was got and what was wanted, and blames the caller's line.
+
+use crate::{On, Suite};
+use minitorch_core::backend::Backend;
+use minitorch_core::{Conv2dOptions, DType, Pool2dOptions, Tensor};
+
+pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
+    suite.f32("shapes", 100, shapes);
+    suite.f32("dtypes", 100, dtypes);
+    suite.f32("views", 100, views);
+    suite.f32("layers", 100, layers);
+    suite.f32("numbers", 100, |on| {
+        let x = on.mixed([3]);
+        panics!("clamp", "2", "1"; x.clamp(2.0, 1.0));
+        panics!("dropout", "1.5"; x.dropout(1.5));
+        panics!("rand_bool", "-0.1"; Tensor::rand_bool([3], -0.1, &on.device));
+        panics!("item", "[3]"; x.item());
+        panics!("to_vec", "float32", "int32"; x.to_vec::<i32>());
+        panics!("dims", "2", "[3]"; x.dims::<2>());
+        panics!("from_slice", "3", "[2, 2]"; Tensor::from_slice(&[1.0f32, 2.0, 3.0], [2, 2], &on.device));
+        panics!("7 dimensions", "6"; Tensor::zeros([1, 1, 1, 1, 1, 1, 1], &on.device));
+    });
+    let make = suite.make.clone();
+    suite.f32("devices", 10, move |on| {
+        let other = make();
+        if other == on.device {
+            // The backend has one handle per card, and this machine one card: there is no second device to mix up.
+            println!("skipped: {:?} is the only device", on.device);
+            return;
+        }
+        let (a, b) = (on.mixed([2, 2]), Tensor::zeros([2, 2], &other));
+        let (here, there) = (format!("{:?}", on.device), format!("{other:?}"));
+        assert!(here != there, "two devices print alike: {here}");
+        panics!("add".into(), here.clone(), there.clone(); &a + &b);
+        panics!("matmul".into(), here.clone(), there.clone(); a.matmul(&b));
+        panics!("eq".into(), here.clone(), there.clone(); a.eq(&b));
+        panics!("cat".into(), here.clone(), there.clone(); Tensor::cat(&[a.clone(), b.clone()], 0));
+        panics!("where".into(), here.clone(), there.clone(); Tensor::where_cond(&a.gt(0.0), &b, &b));
+        panics!("linear".into(), here.clone(), there.clone(); a.linear(&b, None));
+        panics!("gather".into(), here, there; a.gather(0, &b.cast(DType::I32)));
+    });
+    suite.f32("unsupported_dtype", 10, |on| {
+        for dtype in DType::ALL {
+            if on.device.supports(dtype) {
+                assert!(Tensor::zeros([2], (&on.device, dtype)).dtype() == dtype);
+            } else {
+                let (device, dtype_name) = (format!("{:?}", on.device), dtype.to_string());
+                panics!("full".into(), device.clone(), dtype_name.clone(); Tensor::zeros([2], (&on.device, dtype)));
+                panics!("cast".into(), device, dtype_name; on.mixed([2]).cast(dtype));
+            }
+        }
+        assert!(on.device.supports(DType::F32) && on.device.supports(DType::I32) && on.device.supports(DType::Bool));
+    });
+}
+
+fn shapes<B: Backend>(on: &On<B>) {
+    let (a, b) = (on.mixed([2, 3]), on.mixed([4, 5]));
+    panics!("matmul", "[2, 3]", "[4, 5]", "3 and 4"; a.matmul(&b));
+    panics!("matmul", "batch", "[2, 1, 3]"; on.mixed([2, 1, 3]).matmul(&on.mixed([3, 3, 1])));
+    panics!("matmul", "[]"; on.mixed([]).matmul(&a));
+    panics!("add", "[2, 3]", "[4, 5]"; &a + &b);
+    panics!("sub", "[2, 3]", "[2]"; a.clone() - on.mixed([2]));
+    panics!("maximum", "[2, 3]", "[4, 5]"; a.maximum(&b));
+    panics!("lt", "[2, 3]", "[4, 5]"; a.lt(&b));
+    panics!("where", "[2]", "[2, 3]"; Tensor::where_cond(&on.mask([2]), &a, &a));
+    panics!("linear", "[2, 3]", "[4, 5]"; a.linear(&b, None));
+    panics!("linear", "bias", "[3]"; a.linear(&on.mixed([7, 3]), Some(&on.mixed([3]))));
+    panics!("cat", "[2, 3]", "[4, 5]", "0"; Tensor::cat(&[a.clone(), b.clone()], 0));
+    panics!("cat", "no tensors"; Tensor::<B>::cat(&[], 0));
+    panics!("stack", "[2, 3]", "[4, 5]"; Tensor::stack(&[a.clone(), b.clone()], 0));
+    panics!("gather", "[2, 3]", "[3, 3]"; a.gather(1, &on.ints(0, 1, [3, 3])));
+    panics!("scatter_add", "[2, 2]", "[2, 3]"; a.scatter_add(1, &on.ints(0, 1, [2, 2]), &a));
+    panics!("cross_entropy", "[2, 3]", "[3]"; a.cross_entropy(&on.ints(0, 1, [3])));
+    panics!("mse_loss", "[2, 3]", "[4, 5]"; a.mse_loss(&b));
+    panics!("sum_to_shape", "[2]", "[2, 3]"; a.sum_to_shape([2]));
+    panics!("max", "[0]"; on.mixed([0]).max(..));
+    panics!("argmax", "[2, 0]"; on.mixed([2, 0]).argmax(1));
+    panics!("sum", "dimension 2", "rank 2"; a.sum(2));
+    panics!("sum", "twice"; a.sum([0, -2]));
+    panics!("softmax", "-3"; a.softmax(-3));
+}
+
+fn dtypes<B: Backend>(on: &On<B>) {
+    let (x, i, m) = (on.mixed([2, 2]), on.ints(0, 2, [2, 2]), on.mask([2, 2]));
+    panics!("mul", "float32", "int32"; &x * &i);
+    panics!("matmul", "float32", "int32"; x.matmul(&i));
+    panics!("matmul", "int32"; i.matmul(&i));
+    panics!("div", "int32"; &i / &i.t());
+    panics!("exp", "int32"; i.exp());
+    panics!("add", "bool"; &m + &m);
+    panics!("not", "float32"; x.logical_not());
+    panics!("logical_and", "float32"; x.logical_and(&x));
+    panics!("mean", "int32"; i.mean(..));
+    panics!("sum", "bool"; m.sum(..));
+    panics!("lt", "bool"; m.lt(&m));
+    panics!("where", "float32"; Tensor::where_cond(&x, &x, &x));
+    panics!("gather", "float32"; x.gather(0, &x));
+    panics!("scatter_add", "bool"; m.scatter_add(0, &i, &m));
+    panics!("one_hot", "float32"; x.one_hot(3, DType::F32));
+    panics!("cross_entropy", "float32"; x.cross_entropy(&x.slice(0)));
+    panics!("softmax", "int32"; i.softmax(0));
+    panics!("conv2d", "int32"; on.ints(0, 2, [1, 1, 3, 3]).conv2d(&on.ints(0, 2, [1, 1, 1, 1]), None, Conv2dOptions::default()));
+    panics!("argmax", "bool"; m.argmax(0));
+    panics!("any", "float32"; x.any(..));
+    panics!("rand", "int32"; Tensor::rand([2], (&on.device, DType::I32)));
+}
+
+fn views<B: Backend>(on: &On<B>) {
+    let x = on.mixed([2, 3]);
+    panics!("slice", "2", "[2, 3]"; x.slice(2));
+    panics!("slice", "1..5", "dimension 1"; x.slice((.., 1..5)));
+    panics!("slice", "3 axes"; x.slice((0, 0, 0)));
+    panics!("slice", "-3"; x.slice(-3));
+    panics!("narrow", "[2, 3]", "dimension 1"; x.narrow(1, 2, 2));
+    panics!("reshape", "[2, 3]", "[4, 2]"; x.reshape([4, 2]));
+    panics!("reshape", "-1"; x.reshape([4, -1]));
+    panics!("reshape", "only one"; x.reshape([-1, -1]));
+    panics!("permute", "twice"; x.permute([0, 0]));
+    panics!("permute", "3 dimensions"; x.permute([0, 1, 2]));
+    panics!("transpose", "2"; x.transpose(0, 2));
+    panics!("t:", "[2]"; on.mixed([2]).t());
+    panics!("expand", "[2, 3]", "[2, 4]"; x.expand([2, 4]));
+    panics!("squeeze", "[2, 3]"; x.squeeze(0));
+    panics!("unsqueeze", "4"; x.unsqueeze(4));
+    panics!("pad", "3 pairs"; x.pad([(0, 0), (1, 1), (1, 1)], 0.0));
+    panics!("index_select", "[1, 2]"; x.index_select(0, &on.ints(0, 1, [1, 2])));
+}
+
+fn layers<B: Backend>(on: &On<B>) {
+    let x = on.mixed([1, 3, 5, 5]);
+    let o = Conv2dOptions::default();
+    panics!("conv2d", "3 input channels", "[2, 4, 3, 3]"; x.conv2d(&on.mixed([2, 4, 3, 3]), None, o));
+    panics!("conv2d", "groups"; x.conv2d(&on.mixed([3, 1, 3, 3]), None, o.groups(2)));
+    panics!("conv2d", "[7, 7]", "[5, 5]"; x.conv2d(&on.mixed([2, 3, 7, 7]), None, o));
+    panics!("conv2d", "bias", "[3]"; x.conv2d(&on.mixed([2, 3, 3, 3]), Some(&on.mixed([3])), o));
+    panics!("conv2d", "stride"; x.conv2d(&on.mixed([2, 3, 3, 3]), None, o.stride(0)));
+    panics!("conv2d", "rank 4", "[3, 5, 5]"; x.slice(0).conv2d(&on.mixed([2, 3, 3, 3]), None, o));
+    panics!("conv1d", "rank 3"; x.conv1d(&on.mixed([2, 3, 3]), None, Default::default()));
+    panics!("max_pool2d", "[6, 6]", "[5, 5]"; x.max_pool2d(6));
+    panics!("max_pool2d", "padding", "half"; x.max_pool2d(Pool2dOptions::new(2).padding(2)));
+    panics!("avg_pool2d", "dilation"; x.avg_pool2d(Pool2dOptions::new(2).dilation(2)));
+    panics!("avg_pool2d", "rank 4"; x.slice(0).avg_pool2d(2));
+    panics!("max_pool1d", "rank 3"; x.max_pool1d(2));
+}

@@ -1,0 +1,285 @@
+//! Reductions over any set of dimensions, and the index of an extreme.
+
+use crate::check::{assert_values, with_grads};
+use crate::close::{EXACT, Tolerance, eps};
+use crate::on::Lay;
+use crate::{On, Suite};
+use minitorch_core::backend::{ArgReduceOp, Backend, ReduceOp};
+use minitorch_core::{DType, Shape, Tensor};
+
+const ALL: [ReduceOp; 5] = {
+    use ReduceOp::*;
+    [Sum, Mean, Prod, Max, Min]
+};
+
+/// The family call; `dims` sorted, kept as 1.
+fn family<B: Backend>(op: ReduceOp, x: &Tensor<B>, dims: &[usize]) -> Tensor<B> {
+    let kept = dims.iter().fold(*x.shape(), |s: Shape, &d| s.with(d, 1));
+    Tensor::from_storage(x.device(), x.device().reduce(op, x.view(), dims), x.dtype(), kept)
+}
+
+fn arg<B: Backend>(op: ArgReduceOp, x: &Tensor<B>, dim: isize) -> Tensor<B> {
+    match op {
+        ArgReduceOp::ArgMax => x.argmax(dim),
+        ArgReduceOp::ArgMin => x.argmin(dim),
+    }
+}
+
+/// All sets of the dimensions of a rank.
+fn subsets(rank: usize) -> Vec<Vec<usize>> {
+    (0..1usize << rank).map(|bits| (0..rank).filter(|d| bits >> d & 1 == 1).collect()).collect()
+}
+
+fn bound(op: ReduceOp, terms: usize) -> Tolerance {
+    match op {
+        ReduceOp::Max | ReduceOp::Min => EXACT,
+        // The factors are near 1: see `low_high`.
+        _ => eps(4.0).terms(terms),
+    }
+}
+
+/// A product of many numbers should neither vanish nor explode.
+fn low_high(op: ReduceOp) -> (f64, f64) {
+    if op == ReduceOp::Prod { (0.9, 1.1) } else { (-1.0, 1.0) }
+}
+
+pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
+    for op in ALL {
+        suite.floats(format!("layouts_{op}"), 700, move |on| layouts(on, op));
+        suite.f32(format!("wide_and_tall_{op}"), 300_000, move |on| wide_and_tall(on, op));
+    }
+    suite.floats("nothing", 0, nothing);
+    suite.floats("nan", 300, nan);
+    suite.floats("positive_sums", 1_000_000, |on| {
+        // All of one sign: a sum that loses its small terms shows here. A row-wise tree or blocked sum passes easily, one
+        // long f32 accumulation of 10^6 terms does not.
+        agree!(on, eps(64.0), |d| {
+            let x = d.uniform(0.0, 1.0, [1_000_000]);
+            [x.sum(..), x.mean(..), x.reshape([1000, 1000]).sum(0)]
+        });
+    });
+    suite.f32("integers", 1000, integers);
+    suite.f32("any_and_all", 700, |on| {
+        for dims in subsets(3) {
+            agree!(
+                on,
+                EXACT,
+                |d| {
+                    let x = d.mask([3, 7, 33]);
+                    // Rarely and mostly true, so that both answers occur.
+                    let (rare, most) = (x.logical_and(&d.mask([7, 33])), x.logical_or(&d.mask([7, 33])));
+                    [
+                        family(ReduceOp::Max, &rare, &dims),
+                        family(ReduceOp::Min, &most, &dims),
+                        x.any(1),
+                        x.all(-1),
+                        x.any(..),
+                    ]
+                },
+                "any and all over {dims:?}"
+            );
+        }
+    });
+    for op in [ArgReduceOp::ArgMax, ArgReduceOp::ArgMin] {
+        suite.floats(format!("{op}"), 300_000, move |on| arg_reduce(on, op));
+    }
+    suite.floats("keepdim_and_negative_dims", 60, |on| {
+        agree!(on, eps(16.0), |d| {
+            let x = d.uniform(0.5, 1.5, [3, 4, 5]);
+            [
+                x.sum(-1),
+                x.sum_keepdim(-1),
+                x.mean([0, -1]),
+                x.mean_keepdim([2, 0]),
+                x.prod(..),
+                x.prod_keepdim(..),
+                x.max(1),
+                x.max_keepdim(1),
+                x.min([0, 1]),
+                x.min_keepdim(..),
+                x.sum([] as [i32; 0]),
+            ]
+        })
+    });
+    suite.floats("sum_to_shape", 200, |on| {
+        let shapes: [&[usize]; 6] = [&[], &[5], &[4, 1], &[3, 1, 5], &[1, 1, 1], &[3, 4, 5]];
+        for shape in shapes {
+            agree!(on, eps(16.0), |d| d.uniform(-1.0, 1.0, [3, 4, 5]).sum_to_shape(shape), "to {shape:?}");
+        }
+    });
+    suite.floats("statistics", 2000, |on| {
+        agree!(on, eps(32.0), |d| {
+            let x = d.uniform(-2.0, 3.0, [5, 67]);
+            [x.var(1, 1.0), x.var(0, 0.0), x.std(.., 1.0), x.logsumexp(1), x.logsumexp(..), (x + 100.0).var(1, 1.0)]
+        });
+        agree!(on, eps(64.0), |d| with_grads(d, [d.uniform(-2.0, 3.0, [5, 17])], |[x]| x.var(1, 1.0)
+            + x.logsumexp(-1)));
+        let inf = f64::INFINITY;
+        let x = on.list(&[-inf, -inf, 0.0, inf, 1000.0, 1000.0, -1000.0, -1000.0], [4, 2]);
+        let ln2 = std::f64::consts::LN_2;
+        assert_values(&x.logsumexp(1), &[-inf, inf, 1000.0 + ln2, -1000.0 + ln2], eps(2.0));
+    });
+}
+
+fn layouts<B: Backend>(on: &On<B>, op: ReduceOp) {
+    let (low, high) = low_high(op);
+    let shapes: [&[usize]; 6] = [&[], &[17], &[7, 33], &[3, 5, 4], &[2, 1, 3, 2], &[2, 3, 1, 2, 3, 2]];
+    for shape in shapes {
+        for lay in Lay::all(shape.len()) {
+            for dims in subsets(shape.len()) {
+                let terms = dims.iter().map(|&d| shape[d]).product();
+                agree!(
+                    on,
+                    bound(op, terms),
+                    |d| family(op, &d.laid(lay, low, high, shape), &dims),
+                    "{op} over {dims:?} of {lay:?} {shape:?}"
+                );
+            }
+        }
+    }
+    for (dims, keep) in [(0, false), (1, true), (-1, false)] {
+        agree!(
+            on,
+            eps(64.0),
+            |d| {
+                // Ties share the gradient of an extreme; a product's zeros have one too.
+                let x = if op == ReduceOp::Prod { d.mixed([3, 4, 5]) } else { d.whole(-2, 3, [3, 4, 5]) };
+                with_grads(d, [x], |[x]| match (op, keep) {
+                    (ReduceOp::Sum, false) => x.sum(dims),
+                    (ReduceOp::Sum, true) => x.sum_keepdim(dims),
+                    (ReduceOp::Mean, false) => x.mean(dims),
+                    (ReduceOp::Mean, true) => x.mean_keepdim(dims),
+                    (ReduceOp::Prod, false) => x.prod(dims),
+                    (ReduceOp::Prod, true) => x.prod_keepdim(dims),
+                    (ReduceOp::Max, false) => x.max(dims),
+                    (ReduceOp::Max, true) => x.max_keepdim(dims),
+                    (ReduceOp::Min, false) => x.min(dims),
+                    (ReduceOp::Min, true) => x.min_keepdim(dims),
+                })
+            },
+            "{op} and its gradient over {dims}"
+        );
+    }
+}
+
+/// Rows of more than 100,000, more than 65,535 rows, and both at once for a column.
+fn wide_and_tall<B: Backend>(on: &On<B>, op: ReduceOp) {
+    let shapes: [(&[usize], &[usize]); 7] = [
+        (&[2, 100_003], &[1]),
+        (&[100_003, 2], &[0]),
+        (&[70_001, 3], &[1]),
+        (&[3, 70_001], &[0]),
+        (&[200_003], &[0]),
+        (&[40_001, 1, 5], &[0, 2]),
+        (&[3, 20_011, 2], &[1]),
+    ];
+    for (shape, dims) in shapes {
+        let terms: usize = dims.iter().map(|&d| shape[d]).product();
+        // 100,000 factors: even in [1 - 1/K, 1 + 1/K) their product stays near 1.
+        let (low, high) = if op == ReduceOp::Prod { (0.9999, 1.0001) } else { (-1.0, 1.0) };
+        agree!(
+            on,
+            bound(op, terms),
+            |d| family(op, &d.uniform(low, high, shape), dims),
+            "{op} over {dims:?} of {shape:?}"
+        );
+    }
+}
+
+/// Over nothing a sum is 0, a product 1, a mean NaN; nothing kept is nothing. Extremes of nothing panic: see `panics`.
+fn nothing<B: Backend>(on: &On<B>) {
+    let x = on.uniform(0.0, 1.0, [3, 0]);
+    assert_values(&x.sum(1), &[0.0; 3], EXACT);
+    assert_values(&x.prod(1), &[1.0; 3], EXACT);
+    assert_values(&x.mean(1), &[f64::NAN; 3], EXACT);
+    assert_values(&x.sum(..), &[0.0], EXACT);
+    assert_values(&x.mean(..), &[f64::NAN], EXACT);
+    for op in ALL {
+        let empty = family(op, &x, &[0]);
+        assert!(empty.shape()[..] == [1, 0] && crate::close::read(&empty).data.is_empty());
+    }
+    assert!(x.max(0).numel() == 0 && x.argmax(0).numel() == 0, "an extreme of no columns is no number");
+    let ints = Tensor::from_slice::<i32>(&[], [0, 2], &on.device);
+    assert_values(&ints.sum(0), &[0.0; 2], EXACT);
+    assert_values(&ints.prod(0), &[1.0; 2], EXACT);
+    let leaf = x.requires_grad();
+    let grad = leaf.sum(..).backward();
+    assert!(grad[&leaf].shape() == leaf.shape());
+}
+
+/// One NaN makes an extreme, a sum, a product and a mean NaN, wherever it stands.
+fn nan<B: Backend>(on: &On<B>) {
+    for at in [0, 1, 16, 31, 32, 130, 256] {
+        let mut values = crate::close::read(&on.uniform(-1.0, 1.0, [257])).data;
+        values[at] = f64::NAN;
+        for op in ALL {
+            assert_values(&family(op, &on.list(&values, [257]), &[0]), &[f64::NAN], EXACT);
+            // As a column beside a clean one.
+            let columns: Vec<f64> = values.iter().flat_map(|&v| [v, 1.0]).collect();
+            let both = crate::close::read(&family(op, &on.list(&columns, [257, 2]), &[0])).data;
+            assert!(both[0].is_nan() && !both[1].is_nan(), "{op} of columns with a NaN at {at}: {both:?}");
+        }
+    }
+    let inf = f64::INFINITY;
+    let x = on.list(&[-inf, -inf, inf, 1.0], [2, 2]);
+    assert_values(&x.max(1), &[-inf, inf], EXACT);
+    assert_values(&x.min(1), &[-inf, 1.0], EXACT);
+    assert_values(&x.sum(1), &[-inf, inf], EXACT);
+}
+
+fn integers<B: Backend>(on: &On<B>) {
+    for op in ALL.into_iter().filter(|op| op.accepts(DType::I32)) {
+        for dims in subsets(3) {
+            agree!(on, EXACT, |d| family(op, &d.ints(i32::MIN, i32::MAX, [4, 9, 33]), &dims), "{op} over {dims:?}");
+        }
+    }
+    agree!(on, EXACT, |d| {
+        let x = d.ints(-3, 4, [5, 67]);
+        [x.argmax(1), x.argmin(0), x.sum(..), x.t().max(0)]
+    });
+}
+
+fn arg_reduce<B: Backend>(on: &On<B>, op: ArgReduceOp) {
+    let shapes: [&[usize]; 5] = [&[17], &[7, 33], &[3, 5, 4], &[2, 1, 3, 2], &[1, 1]];
+    for shape in shapes {
+        for lay in Lay::all(shape.len()) {
+            for dim in 0..shape.len() as isize {
+                agree!(
+                    on,
+                    EXACT,
+                    |d| {
+                        let lies = |lay: Lay| lay.view(shape.into(), |s| d.whole(-2, 2, s));
+                        // Ties in the first, in all likelihood none in the second.
+                        [arg(op, &lies(lay), dim), arg(op, &d.laid(lay, -1.0, 1.0, shape), dim)]
+                    },
+                    "{op} along {dim} of {lay:?} {shape:?}"
+                );
+            }
+        }
+    }
+    let wide: [(&[usize], isize); 4] = [(&[2, 100_003], 1), (&[100_003, 2], 0), (&[70_001, 3], 1), (&[300_001], 0)];
+    for (shape, dim) in wide {
+        agree!(
+            on,
+            EXACT,
+            |d| [arg(op, &d.uniform(-1.0, 1.0, shape), dim), arg(op, &d.whole(-3, 3, shape), dim)],
+            "{op} along {dim} of {shape:?}"
+        );
+    }
+    let (nan, inf) = (f64::NAN, f64::INFINITY);
+    let rows = [
+        [1.0, nan, 5.0, nan], // the first NaN wins over all
+        [nan, 1.0, 2.0, 0.0],
+        [inf, inf, 1.0, inf],
+        [-inf, -inf, -inf, -inf],
+        [0.0, -0.0, 0.0, -0.0], // equal: the first
+        [3.0, 1.0, 2.0, nan],
+    ];
+    let x = on.list(rows.as_flattened(), [6, 4]);
+    let want = match op {
+        ArgReduceOp::ArgMax => [1.0, 0.0, 0.0, 0.0, 0.0, 3.0],
+        ArgReduceOp::ArgMin => [1.0, 0.0, 2.0, 0.0, 0.0, 3.0],
+    };
+    assert_values(&arg(op, &x, 1), &want, EXACT);
+    assert_values(&arg(op, &x.t().contiguous().t(), -1), &want, EXACT);
+}

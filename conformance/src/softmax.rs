@@ -1,0 +1,128 @@
+//! Softmax and its logarithm along every dimension, with their gradients, far out and at the edges.
+
+use crate::check::{assert_values, with_grads};
+use crate::close::{EXACT, Tolerance, assert_close, eps, read};
+use crate::on::Lay;
+use crate::{On, Suite};
+use minitorch_core::backend::Backend;
+use minitorch_core::ops::composed;
+
+pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
+    suite.floats("layouts", 1000, layouts);
+    suite.floats("fused_against_composed", 1000, fused);
+    suite.f32("wide_and_tall", 300_000, |on| {
+        let shapes: [(&[usize], isize); 5] =
+            [(&[2, 100_003], 1), (&[100_003, 2], 0), (&[70_001, 3], 1), (&[3, 10_007, 5], 1), (&[200_003], 0)];
+        for (shape, dim) in shapes {
+            // A probability is about 1/K: relative, with the errors of the exponential and of a sum of K terms.
+            let terms = shape[dim as usize];
+            let relative = Tolerance { atol: 1e-9, rtol: 16.0 }.terms(terms);
+            agree!(on, relative, |d| d.uniform(-4.0, 4.0, shape).softmax(dim), "softmax along {dim} of {shape:?}");
+            agree!(
+                on,
+                eps(8.0).terms(terms),
+                |d| with_grads(d, [d.uniform(-4.0, 4.0, shape)], |[x]| x.log_softmax(dim)),
+                "log_softmax along {dim} of {shape:?}"
+            );
+            agree!(
+                on,
+                eps(8.0).terms(terms),
+                |d| with_grads(d, [d.uniform(-4.0, 4.0, shape)], |[x]| x.softmax(dim)),
+                "softmax and gradient along {dim} of {shape:?}"
+            );
+        }
+    });
+    suite.floats("far_out", 100, far_out);
+    suite.floats("nothing_and_one", 4, |on| {
+        agree!(on, EXACT, |d| {
+            let x = d.mixed([4, 1]);
+            [
+                x.softmax(1),
+                x.log_softmax(1),
+                d.mixed([0, 3]).softmax(1),
+                d.mixed([3, 0]).softmax(1),
+                d.mixed([3, 0]).log_softmax(0),
+            ]
+        })
+    });
+    suite.floats("rows_sum_to_one", 2000, |on| {
+        let x = on.uniform(-30.0, 30.0, [33, 67]);
+        for (p, dim, len) in [(x.softmax(1), 1, 33), (x.softmax(0), 0, 67), (x.log_softmax(1).exp(), 1, 33)] {
+            // log p near -60 carries 60 epsilons / 2 into p, but only where p is tiny.
+            assert_values(&p.sum(dim), &vec![1.0; len], eps(64.0));
+        }
+    });
+}
+
+fn layouts<B: Backend>(on: &On<B>) {
+    let shapes: [&[usize]; 5] = [&[17], &[7, 33], &[3, 5, 4], &[2, 3, 1, 4], &[2, 2, 3, 2, 2, 3]];
+    for shape in shapes {
+        for lay in Lay::all(shape.len()) {
+            for dim in 0..shape.len() as isize {
+                agree!(
+                    on,
+                    eps(16.0),
+                    |d| {
+                        let x = d.laid(lay, -4.0, 4.0, shape);
+                        let mut all = with_grads(d, [x.detach()], |[x]| x.softmax(dim));
+                        all.extend(with_grads(d, [x], |[x]| x.log_softmax(dim)));
+                        all
+                    },
+                    "along {dim} of {lay:?} {shape:?}"
+                );
+            }
+        }
+    }
+}
+
+fn fused<B: Backend>(on: &On<B>) {
+    for dim in 0..3 {
+        for lay in Lay::all(3) {
+            let x = on.laid(lay, -6.0, 6.0, [5, 7, 17]);
+            let g = on.laid(lay, -1.0, 1.0, [5, 7, 17]);
+            let d = &on.device;
+            let (y, log) = (composed::softmax(&x, dim), composed::log_softmax(&x, dim));
+            let pairs = [
+                (d.softmax(&x, dim), y.clone()),
+                (d.log_softmax(&x, dim), log.clone()),
+                (d.softmax_grad(&y, &g, dim), composed::softmax_grad(&y, &g, dim)),
+                (d.log_softmax_grad(&log, &g, dim), composed::log_softmax_grad(&log, &g, dim)),
+            ];
+            for (i, (fused, composed)) in pairs.iter().enumerate() {
+                assert_close(&format!("method {i} along {dim}, {lay:?}"), &read(fused), &read(composed), eps(32.0));
+            }
+        }
+    }
+}
+
+fn far_out<B: Backend>(on: &On<B>) {
+    let (nan, inf) = (f64::NAN, f64::INFINITY);
+    let rows = [
+        [1000.0, 1000.0, -1000.0, 0.0],
+        [-1000.0, -1000.0, -1000.0, -1000.0],
+        [1000.0, 999.0, 998.0, 997.0],
+        [-inf, 0.0, -inf, 0.0],
+        [-inf, -inf, -inf, 5.0],
+        [1e30, -1e30, 1e30, 0.0],
+    ];
+    for transposed in [false, true] {
+        agree!(on, eps(8.0), |d| {
+            let x = d.list(rows.as_flattened(), [6, 4]);
+            let (x, dim) = if transposed { (x.t().contiguous(), 0) } else { (x, 1) };
+            // The gradient of log_softmax has no inf - inf: exp(-inf) is 0.
+            let mut all = vec![x.softmax(dim), x.log_softmax(dim)];
+            all.extend(with_grads(d, [x], |[x]| x.softmax(dim)));
+            all
+        });
+    }
+    // A row with NaN, or of -inf only, is NaN; its neighbours are not touched.
+    for bad in [[nan, 1.0, 2.0], [-inf, -inf, -inf]] {
+        let x = on.list(&[0.0, 0.0, 0.0, bad[0], bad[1], bad[2], 0.0, 0.0, 0.0], [3, 3]);
+        for (y, fine) in
+            [(x.softmax(1), 1.0 / 3.0), (x.log_softmax(1), -(3f64.ln())), (x.t().softmax(0).t(), 1.0 / 3.0)]
+        {
+            let want: Vec<f64> = (0..9).map(|i| if (3..6).contains(&i) { nan } else { fine }).collect();
+            assert_values(&y, &want, eps(8.0));
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! Element-wise functions of one tensor: every op, every kind of layout, in place, and at the edges.
+
+use crate::check::{assert_same, assert_values, with_grads};
+use crate::close::{EXACT, Tolerance, eps};
+use crate::on::Lay;
+use crate::{On, Suite};
+use minitorch_core::backend::{Backend, UnaryOp, View};
+use minitorch_core::ops::composed;
+use minitorch_core::ops::unary::Saves;
+use minitorch_core::{DType, Layout, Tensor};
+
+/// The family call as core makes it: layouts merged.
+pub(crate) fn family<B: Backend>(op: UnaryOp, x: &Tensor<B>) -> Tensor<B> {
+    let [layout] = Layout::merge([*x.layout()]);
+    let storage = x.device().unary(op, View { layout: &layout, ..x.view() });
+    Tensor::from_storage(x.device(), storage, x.dtype(), *x.shape())
+}
+
+/// An op of each kind with the range of inputs that it is tested on.
+fn ops() -> Vec<(UnaryOp, f64, f64)> {
+    use UnaryOp::*;
+    let all = [
+        Add(0.75),
+        Mul(-1.5),
+        Rsub(2.25),
+        Neg,
+        Abs,
+        Sign,
+        Div(3.0),
+        Rdiv(2.0),
+        Square,
+        Pow(3.0),
+        Pow(-2.0),
+        Pow(0.5),
+        Pow(0.0),
+        Pow(1.0),
+        Pow(2.5),
+        Sqrt,
+        Rsqrt,
+        Exp,
+        Expm1,
+        Log,
+        Log1p,
+        Sin,
+        Cos,
+        Tanh,
+        Erf,
+        Sigmoid,
+        Relu,
+        LeakyRelu(0.1),
+        Gelu,
+        GeluTanh,
+        Silu,
+        Softplus,
+        Floor,
+        Ceil,
+        Round,
+        Clamp(-1.0, 0.5),
+    ];
+    // Without a wildcard: a new op must say here where it is tested.
+    let range = |op| match op {
+        Add(_) | Mul(_) | Rsub(_) | Neg | Abs | Sign | Div(_) | Square | Relu | LeakyRelu(_) | Clamp(..) => (-3.0, 3.0),
+        Pow(c) if c.fract() == 0.0 => (-3.0, 3.0),
+        Rdiv(_) | Pow(_) | Sqrt | Rsqrt | Log => (0.01, 9.0),
+        Exp | Expm1 => (-20.0, 20.0),
+        Log1p => (-0.9, 9.0),
+        Sin | Cos => (-10.0, 10.0),
+        Tanh | Erf | Sigmoid | Gelu | GeluTanh | Silu | Softplus => (-12.0, 12.0),
+        Floor | Ceil | Round => (-9.0, 9.0),
+        Not => unreachable!("bool only; it has a case of its own"),
+    };
+    all.map(|op| (op, range(op).0, range(op).1)).to_vec()
+}
+
+/// Most are one rounding or none; the transcendental ones of a device carry a few (CUDA's `powf` documents 8 ulp, WGSL's
+/// fast functions are not used). The absolute part counts where a function cancels: `expm1` and `gelu` near 0.
+fn bound(op: UnaryOp) -> Tolerance {
+    use UnaryOp::*;
+    match op {
+        Neg | Abs | Sign | Relu | Floor | Ceil | Round | Clamp(..) => EXACT,
+        Add(_) | Mul(_) | Rsub(_) | Div(_) | Rdiv(_) | Square | Sqrt | LeakyRelu(_) => eps(2.0),
+        _ => eps(8.0),
+    }
+}
+
+pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
+    for (op, low, high) in ops() {
+        suite.floats(format!("layouts_{op:?}"), 5000, move |on| layouts(on, op, low, high));
+        suite.floats(format!("gradient_kernel_{op:?}"), 100, move |on| gradient_kernel(on, op, low, high));
+    }
+    suite.floats("in_place_equals_fresh", 100, in_place);
+    suite.f32("in_place_reuses_only_what_nobody_holds", 100, shared_storage);
+    suite.floats("many_elements", 300_000, |on| {
+        agree!(on, eps(8.0), |d| {
+            let x = d.uniform(-4.0, 4.0, [300_001]);
+            [x.tanh(), x.relu(), x.exp(), x.gelu(), &x * 2.0]
+        })
+    });
+    suite.floats("infinities", 10, infinities);
+    suite.floats("nan", 10, nan);
+    suite.f32("overflow_and_underflow", 10, extremes);
+    suite.f32("integers_wrap", 100, integers);
+    suite.f32("not", 100, |on| {
+        agree!(on, EXACT, |d| [!&d.mask([3, 33]), d.mask([4, 5]).t().logical_not(), d.mask([0]).logical_not()])
+    });
+    suite.floats("methods_name_their_ops", 100, methods);
+    suite.floats("relu_and_abs_gradient_at_zero", 10, |on| {
+        for f in [Tensor::<B>::relu, Tensor::<B>::abs, Tensor::<B>::sign, Tensor::<B>::floor] {
+            let x = on.list(&[0.0, -0.0], [2]).requires_grad();
+            assert_values(&f(&x).sum(..).backward()[&x], &[0.0, 0.0], EXACT);
+        }
+        let x = on.list(&[-2.0, -1.0, 0.0, 1.0, 2.0], [5]).requires_grad();
+        assert_values(&x.clamp(-1.0, 1.0).sum(..).backward()[&x], &[0.0, 1.0, 1.0, 1.0, 0.0], EXACT);
+    });
+}
+
+fn layouts<B: Backend>(on: &On<B>, op: UnaryOp, low: f64, high: f64) {
+    let shapes: [&[usize]; 9] =
+        [&[], &[1], &[17], &[0], &[3, 0, 2], &[4, 33], &[2, 3, 5], &[2, 1, 3, 1, 2], &[2, 3, 1, 2, 3, 2]];
+    for shape in shapes {
+        for lay in Lay::all(shape.len()) {
+            agree!(on, bound(op), |d| family(op, &d.laid(lay, low, high, shape)), "{op:?} of {lay:?} {shape:?}");
+        }
+    }
+    // Unmerged: any layout may arrive.
+    agree!(on, bound(op), |d| {
+        let x = d.laid(Lay::Sliced, low, high, [3, 4, 5]);
+        let storage = x.device().unary(op, x.view());
+        Tensor::from_storage(x.device(), storage, x.dtype(), [3, 4, 5])
+    });
+    let mut x = on.uniform(low, high, [5, 17]);
+    let fresh = family(op, &x);
+    let dtype = x.dtype();
+    let (device, storage) = x.storage_mut();
+    device.unary_mut(op, storage, &Layout::contiguous([85]), dtype);
+    assert_same(&format!("{op:?} in place"), &x, &fresh);
+}
+
+/// The fused gradient against its composed form on the same device and against the oracle.
+fn gradient_kernel<B: Backend>(on: &On<B>, op: UnaryOp, low: f64, high: f64) {
+    if op.saves() == Saves::Nothing {
+        // Its gradient is written at its record: ask the tape.
+        agree!(on, eps(4.0), |d| with_grads(d, [d.uniform(low, high, [3, 33])], |[x]| by_method(op, x)));
+        return;
+    }
+    for lay in [Lay::Whole, Lay::Reversed, Lay::Sliced, Lay::Broadcast(0)] {
+        let x = on.again().laid(lay, low, high, [3, 33]);
+        let saved = if op.saves() == Saves::Output { family(op, &x) } else { x };
+        let g = on.again().laid(lay, -1.0, 1.0, [3, 33]);
+        let fused = crate::close::read(&on.device.unary_grad(op, &saved, &g));
+        let composed = crate::close::read(&composed::unary_grad(op, &saved, &g));
+        crate::close::assert_close(&format!("{op:?} gradient, {lay:?}"), &fused, &composed, eps(32.0));
+        // From the input on: what the rounding of a saved output does to the gradient is part of the bound. 1 - y² of a
+        // tanh near 1 keeps few digits, which the absolute part allows for.
+        agree!(
+            on,
+            eps(32.0),
+            |d| {
+                let x = d.laid(lay, low, high, [3, 33]);
+                let saved = if op.saves() == Saves::Output { family(op, &x) } else { x };
+                d.device.unary_grad(op, &saved, &d.laid(lay, -1.0, 1.0, [3, 33]))
+            },
+            "{op:?} gradient, {lay:?}"
+        );
+    }
+}
+
+fn by_method<B: Backend>(op: UnaryOp, x: &Tensor<B>) -> Tensor<B> {
+    use UnaryOp::*;
+    match op {
+        Add(c) => x + c,
+        Mul(c) => x * c,
+        Rsub(c) => c - x,
+        Neg => -x,
+        Abs => x.abs(),
+        Sign => x.sign(),
+        Div(c) => x / c,
+        Rdiv(c) => c / x,
+        Square => x.square(),
+        Pow(c) => x.powf(c),
+        Sqrt => x.sqrt(),
+        Rsqrt => x.rsqrt(),
+        Exp => x.exp(),
+        Expm1 => x.expm1(),
+        Log => x.log(),
+        Log1p => x.log1p(),
+        Sin => x.sin(),
+        Cos => x.cos(),
+        Tanh => x.tanh(),
+        Erf => x.erf(),
+        Sigmoid => x.sigmoid(),
+        Relu => x.relu(),
+        LeakyRelu(slope) => x.leaky_relu(slope),
+        Gelu => x.gelu(),
+        GeluTanh => x.gelu_tanh(),
+        Silu => x.silu(),
+        Softplus => x.softplus(),
+        Floor => x.floor(),
+        Ceil => x.ceil(),
+        Round => x.round(),
+        Clamp(low, high) => x.clamp(low, high),
+        Not => x.logical_not(),
+    }
+}
+
+fn methods<B: Backend>(on: &On<B>) {
+    for (op, low, high) in ops() {
+        let x = on.uniform(low, high, [3, 17]);
+        assert_same(&format!("the method of {op:?}"), &by_method(op, &x), &family(op, &x));
+    }
+    let x = on.uniform(0.5, 2.0, [17]);
+    assert_same("recip", &x.recip(), &family(UnaryOp::Rdiv(1.0), &x));
+    assert_same("x - c", &(&x - 0.25), &family(UnaryOp::Add(-0.25), &x));
+}
+
+/// Operators that own their operand; the same numbers come out.
+fn in_place<B: Backend>(on: &On<B>) {
+    let made = || on.again().mixed([5, 17]);
+    let x = made();
+    assert_same("x + c", &(made() + 0.3), &(&x + 0.3));
+    assert_same("x - c", &(made() - 0.3), &(&x - 0.3));
+    assert_same("x * c", &(made() * 0.3), &(&x * 0.3));
+    assert_same("x / c", &(made() / 0.3), &(&x / 0.3));
+    assert_same("c + x", &(0.3 + made()), &(0.3 + &x));
+    assert_same("c - x", &(0.3 - made()), &(0.3 - &x));
+    assert_same("c * x", &(0.3 * made()), &(0.3 * &x));
+    assert_same("c / x", &(0.3 / (made() + 5.0)), &(0.3 / &(&x + 5.0)));
+    assert_same("-x", &-made(), &-&x);
+    let mut y = made();
+    y += 1.0;
+    y *= 2.0;
+    y -= 0.5;
+    y /= 4.0;
+    let sum = &x + 1.0;
+    let scaled = &sum * 2.0;
+    assert_same("assigning", &y, &(&(&scaled - 0.5) / 4.0));
+}
+
+fn shared_storage<B: Backend>(on: &On<B>) {
+    let x = on.uniform(-1.0, 1.0, [4, 5]);
+    let before = crate::close::read(&x).data;
+    let (held, view, part) = (x.clone(), x.t(), x.slice(1..3));
+    let results = [x.clone() * 2.0, -x.t(), x.slice(1..3) + 1.0, 1.0 - x.reshape([20]), x * 3.0];
+    drop(results);
+    assert_values(&held, &before, EXACT);
+    assert_values(&view.t(), &before, EXACT);
+    assert_values(&part, &before[5..15], EXACT);
+}
+
+fn infinities<B: Backend>(on: &On<B>) {
+    use UnaryOp::*;
+    for (op, ..) in ops() {
+        // -inf times 0 has no agreed value in x Phi(x) and its likes; -0 has another reciprocal than 0.
+        let no_limit = matches!(op, Gelu | GeluTanh | Silu);
+        let mut values = vec![0.0, f64::INFINITY, 1.0];
+        if !no_limit {
+            values.push(f64::NEG_INFINITY);
+        }
+        let sin = matches!(op, Sin | Cos);
+        let values: Vec<f64> = values.into_iter().filter(|v| !sin || v.is_finite()).collect();
+        agree!(on, bound(op), |d| family(op, &d.list(&values, values.len())), "{op:?} of {values:?}");
+    }
+}
+
+/// NaN stays NaN in every op but `x^0`, which is 1.
+fn nan<B: Backend>(on: &On<B>) {
+    for (op, ..) in ops() {
+        let want = if op == UnaryOp::Pow(0.0) { 1.0 } else { f64::NAN };
+        assert_values(&family(op, &on.list(&[f64::NAN; 5], [5])), &[want; 5], EXACT);
+    }
+    for bad in [UnaryOp::Sqrt, UnaryOp::Log, UnaryOp::Rsqrt, UnaryOp::Pow(0.5)] {
+        assert_values(&family(bad, &on.list(&[-1.0, -2.5], [2])), &[f64::NAN; 2], EXACT);
+    }
+}
+
+fn extremes<B: Backend>(on: &On<B>) {
+    use UnaryOp::*;
+    let far = [-1e4, -200.0, -104.0, -90.0, -88.0, -50.0, 50.0, 88.0, 88.6875, 89.0, 104.0, 200.0, 1e4];
+    for op in [Exp, Expm1, Tanh, Erf, Sigmoid, Gelu, GeluTanh, Silu, Softplus, Relu, Square] {
+        // e^x carries the rounding of its argument's reduction: x epsilons at worst, 8 in practice; subnormal results
+        // may be flushed to 0.
+        agree!(on, eps(8.0), |d| family(op, &d.list(&far, far.len())), "{op:?} of {far:?}");
+    }
+    let small = [1e-30, -1e-30, 1e-10, -1e-10, 1e-5, -1e-5, 1e-3, -1e-3];
+    for op in [Expm1, Log1p, Tanh, Erf, Sin] {
+        // Relative: near 0 these must not lose digits to a cancellation.
+        let relative = Tolerance { atol: 1e-30, rtol: 8.0 };
+        agree!(on, relative, |d| family(op, &d.list(&small, small.len())), "{op:?} of {small:?}");
+    }
+    let halves = [-2.5, -1.5, -0.5, 0.5, 1.5, 2.5, 8_388_607.5, 16_777_216.0, -1e30, 1e30];
+    for op in [Floor, Ceil, Round] {
+        agree!(on, EXACT, |d| family(op, &d.list(&halves, halves.len())), "{op:?} of {halves:?}");
+    }
+    let wide = [1e-35, 1e-20, 1e20, 1e35];
+    for op in [Log, Sqrt, Rsqrt, Rdiv(1.0), Pow(0.5), Log1p] {
+        agree!(
+            on,
+            Tolerance { atol: 0.0, rtol: 8.0 },
+            |d| family(op, &d.list(&wide, wide.len())),
+            "{op:?} of {wide:?}"
+        );
+    }
+}
+
+fn integers<B: Backend>(on: &On<B>) {
+    use UnaryOp::*;
+    let edges = [i32::MIN, i32::MIN + 1, -7, -1, 0, 1, 7, i32::MAX - 1, i32::MAX];
+    for op in [Add(5.0), Add(-5.0), Mul(3.0), Mul(-1.0), Rsub(2.0), Neg, Abs, Sign] {
+        agree!(on, EXACT, |d| family(op, &Tensor::from_slice(&edges, edges.len(), &d.device)), "{op:?} of {edges:?}");
+        agree!(on, EXACT, |d| family(op, &d.ints(i32::MIN, i32::MAX, [5, 33]).t()), "{op:?}");
+        assert!(op.accepts(DType::I32) && !op.accepts(DType::Bool));
+    }
+}

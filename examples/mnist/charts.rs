@@ -1,0 +1,111 @@
+//! The two pictures of a run.
+
+use crate::canvas::{Canvas, LETTER};
+use crate::evaluate::Score;
+use crate::output::Row;
+use minitorch::nn::data::{Dataset, ImageDataset};
+use plotters::coord::Shift;
+use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
+use plotters::prelude::*;
+
+const TRAIN: RGBColor = RGBColor(31, 119, 180);
+const TEST: RGBColor = RGBColor(214, 69, 30);
+const BLACK: (u8, u8, u8) = (0, 0, 0);
+
+/// Loss and accuracy over the epochs.
+pub(crate) fn curves(rows: &[Row], epochs: usize) -> Canvas {
+    let mut canvas = Canvas::new(1280, 520);
+    let points = |value: fn(&Row) -> Option<f64>| -> Vec<(f64, f64)> {
+        rows.iter().filter_map(|row| Some((row.at, value(row)?))).collect()
+    };
+    let loss = [points(|row| row.test.is_none().then_some(row.train.0)), points(|row| row.test.map(|test| test.0))];
+    let accuracy = [
+        points(|row| row.test.is_none().then_some(100.0 * row.train.1)),
+        points(|row| row.test.map(|test| 100.0 * test.1)),
+    ];
+    // The first steps are off any useful scale of accuracy: show from below the worst of the second half of the run.
+    let settled = accuracy.iter().flatten().filter(|(at, _)| *at >= epochs as f64 / 4.0).map(|&(_, y)| y);
+    let floor = (settled.fold(100.0, f64::min) - 1.0).floor().clamp(0.0, 99.0);
+    let largest = loss.iter().flatten().map(|&(_, y)| y).fold(0.1, f64::max);
+    let smallest = loss.iter().flatten().map(|&(_, y)| y).fold(1.0, f64::min).max(1e-6);
+
+    let area = (&mut canvas).into_drawing_area();
+    let (left, right) = area.split_horizontally(640);
+    let x = 0.0..epochs as f64;
+    // The canvas has no way to fail; if plotters finds one, the picture misses a part and the run still ends well.
+    let _ = panel(&left, "loss (logarithmic)", x.clone(), (smallest * 0.8..largest * 1.2).log_scale(), &loss, |y| {
+        format!("{y:.4}").trim_end_matches('0').trim_end_matches('.').to_string()
+    });
+    let _ = panel(&right, "accuracy in %", x, floor..100.0, &accuracy, |y| format!("{y:.1}"));
+    drop((left, right, area));
+    canvas
+}
+
+/// One chart of two curves: training, test.
+fn panel<Y>(
+    area: &DrawingArea<&mut Canvas, Shift>,
+    title: &str,
+    x: std::ops::Range<f64>,
+    y: impl AsRangedCoord<CoordDescType = Y, Value = f64>,
+    curves: &[Vec<(f64, f64)>; 2],
+    label: impl Fn(&f64) -> String,
+) -> Result<(), DrawingAreaErrorKind<std::convert::Infallible>>
+where
+    Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
+{
+    let mut chart = ChartBuilder::on(area)
+        .caption(title, ("sans-serif", 16))
+        .margin(16)
+        .x_label_area_size(40)
+        .y_label_area_size(72)
+        .build_cartesian_2d(x, y)?;
+    let mut mesh = chart.configure_mesh();
+    mesh.light_line_style(WHITE).x_labels(10).y_labels(8).label_style(("sans-serif", 8));
+    mesh.x_desc("epoch").y_label_formatter(&label).draw()?;
+    let range = chart.y_range();
+    let clamp = |&(x, y): &(f64, f64)| (x, y.clamp(range.start, range.end));
+    let [train, test] = curves;
+    chart.draw_series(LineSeries::new(train.iter().map(clamp), TRAIN))?;
+    chart.draw_series(LineSeries::new(test.iter().map(clamp), TEST.stroke_width(2)))?;
+    chart.draw_series(test.iter().map(clamp).map(|point| Circle::new(point, 4, TEST.filled())))?;
+    // A legend: plotters' own wants to know the size of a font.
+    let (width, _) = area.dim_in_pixel();
+    for (line, (name, color)) in [("training", TRAIN), ("test", TEST)].into_iter().enumerate() {
+        let at = (width as i32 - 130, 64 + 20 * line as i32);
+        area.draw(&Rectangle::new([at, (at.0 + 16, at.1 + 8)], color.filled()))?;
+        area.draw_text(name, &("sans-serif", 8).into_text_style(area), (at.0 + 24, at.1))?;
+    }
+    Ok(())
+}
+
+/// The most confident mistakes, each with the digit that it is and the one that was read.
+pub(crate) fn mistakes(score: &Score, test: &ImageDataset) -> Canvas {
+    const COLUMNS: usize = 8;
+    const SHOWN: usize = 40;
+    const PIXEL: i32 = 3; // the side of an image's pixel
+    const CELL: (i32, i32) = (112, 132);
+    const TOP: i32 = 48;
+    let [_, height, width] = test.image_shape();
+    let shown = &score.mistakes[..score.mistakes.len().min(SHOWN)];
+    let rows = shown.len().div_ceil(COLUMNS).max(1) as i32;
+    let mut canvas = Canvas::new((COLUMNS as i32 * CELL.0 + 16) as u32, (TOP + rows * CELL.1) as u32);
+    let all = test.len();
+    let title = match shown.len() {
+        0 => format!("no mistakes in {all} images"),
+        n => format!("{n} of {} mistakes in {all} images: true > read as, and how sure", score.mistakes.len()),
+    };
+    canvas.text(&title, (16, 16), 1, BLACK);
+    for (i, mistake) in shown.iter().enumerate() {
+        let (x, y) = (16 + (i % COLUMNS) as i32 * CELL.0, TOP + (i / COLUMNS) as i32 * CELL.1);
+        let image = test.image(mistake.image);
+        for (at, &ink) in image[..height * width].iter().enumerate() {
+            let corner = (x + (at % width) as i32 * PIXEL, y + (at / width) as i32 * PIXEL);
+            canvas.square(corner, PIXEL, (255 - ink, 255 - ink, 255 - ink));
+        }
+        let below = y + height as i32 * PIXEL + 4;
+        canvas.text(&format!("{} > {}", mistake.truth, mistake.predicted), (x, below), 2, BLACK);
+        let sure = format!("{:.1} %", 100.0 * mistake.confidence);
+        canvas.text(&sure, (x, below + 2 * LETTER + 4), 1, (110, 110, 110));
+    }
+    canvas
+}

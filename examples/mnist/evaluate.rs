@@ -1,0 +1,80 @@
+//! Judges a model by the test set.
+
+use crate::model::LeNet;
+use minitorch::nn::data::ImageDataset;
+use minitorch::prelude::*;
+use std::fmt::Write;
+
+/// Images per step; no gradients, so more fit than in training.
+const BATCH: usize = 1000;
+
+/// A test image that was read wrongly.
+pub(crate) struct Mistake {
+    /// Which image of the test set.
+    pub(crate) image: usize,
+    /// What it is.
+    pub(crate) truth: usize,
+    /// What the model says.
+    pub(crate) predicted: usize,
+    /// The probability that the model gives to that.
+    pub(crate) confidence: f64,
+}
+
+/// A model's result on the test set.
+pub(crate) struct Score {
+    /// The mean cross-entropy.
+    pub(crate) loss: f64,
+    /// Per digit: how many were read rightly, and how many there are.
+    pub(crate) digits: [(usize, usize); 10],
+    /// The mistakes, the most confident first.
+    pub(crate) mistakes: Vec<Mistake>,
+}
+
+impl Score {
+    /// The share of images that were read rightly.
+    pub(crate) fn accuracy(&self) -> f64 {
+        let (right, all) = self.digits.iter().fold((0, 0), |sum, digit| (sum.0 + digit.0, sum.1 + digit.1));
+        right as f64 / all as f64
+    }
+
+    /// The accuracy for each digit, in lines.
+    pub(crate) fn table(&self) -> String {
+        let mut table = String::from("digit  accuracy");
+        for (digit, &(right, all)) in self.digits.iter().enumerate() {
+            // Writing to a String cannot fail.
+            let _ = match all {
+                0 => write!(table, "\n{digit}             - (no such image)"),
+                _ => write!(table, "\n{digit}      {:7.2} %  ({right} of {all})", 100.0 * right as f64 / all as f64),
+            };
+        }
+        table
+    }
+}
+
+/// Runs the model over the whole set.
+///
+/// # Errors
+/// If the device fails.
+pub(crate) fn score<B: Backend>(model: &LeNet<B>, test: &ImageDataset, device: &B) -> Result<Score> {
+    let mut score = Score { loss: 0.0, digits: [(0, 0); 10], mistakes: Vec::new() };
+    for (batch, (images, _)) in test.batches(BATCH, device).enumerate() {
+        let log_probabilities: Vec<f32> = no_grad(|| model.forward(&images).log_softmax(-1)).to_vec()?;
+        for (i, row) in log_probabilities.chunks_exact(10).enumerate() {
+            let image = batch * BATCH + i;
+            let truth = test.labels()[image] as usize;
+            // The first of equals, as argmax; NaN never wins.
+            let predicted = (1..10).fold(0, |best, digit| if row[digit] > row[best] { digit } else { best });
+            score.loss -= row[truth] as f64;
+            score.digits[truth].1 += 1;
+            if predicted == truth {
+                score.digits[truth].0 += 1;
+            } else {
+                let confidence = (row[predicted] as f64).exp();
+                score.mistakes.push(Mistake { image, truth, predicted, confidence });
+            }
+        }
+    }
+    score.loss /= test.len() as f64;
+    score.mistakes.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
+    Ok(score)
+}

@@ -1,0 +1,77 @@
+//! The folder that a run writes to.
+
+use minitorch::nn::state::replace_file;
+use minitorch::prelude::*;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+/// One line of `metrics.csv`: the last few steps, or a whole epoch.
+pub(crate) struct Row {
+    pub(crate) epoch: usize,
+    pub(crate) step: usize,
+    /// Epochs passed, with their fraction.
+    pub(crate) at: f64,
+    pub(crate) lr: f64,
+    /// Loss and accuracy since the last such row.
+    pub(crate) train: (f64, f64),
+    /// Loss and accuracy on the test set, at the end of an epoch.
+    pub(crate) test: Option<(f64, f64)>,
+    pub(crate) seconds: f64,
+}
+
+/// The folder, and what was measured so far.
+pub(crate) struct Output {
+    folder: PathBuf,
+    rows: Vec<Row>,
+}
+
+impl Output {
+    /// Makes the folder if need be, and proves before hours of training that it can be written to.
+    ///
+    /// # Errors
+    /// If it cannot.
+    pub(crate) fn create(folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+        let output = Output { folder: folder.into(), rows: Vec::new() };
+        let probe = output.path(".probe");
+        replace_file(&probe, |path| fs::write(path, "probe").map_err(|e| Error::io(path, e)))
+            .and_then(|()| fs::remove_file(&probe).map_err(|e| Error::io(&probe, e)))?;
+        for name in ["model.safetensors", "last.safetensors", "metrics.csv", "curves.png", "mistakes.png"] {
+            if output.path(name).is_dir() {
+                return Err(Error::io(output.path(name), io::ErrorKind::IsADirectory.into()));
+            }
+        }
+        Ok(output)
+    }
+
+    /// A file in the folder.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Keeps a row.
+    pub(crate) fn record(&mut self, row: Row) {
+        self.rows.push(row);
+    }
+
+    /// All rows so far.
+    pub(crate) fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// Writes `metrics.csv` anew.
+    ///
+    /// # Errors
+    /// If the file system fails.
+    pub(crate) fn write_metrics(&self) -> Result<()> {
+        let mut text = String::from("epoch,step,lr,train_loss,train_accuracy,test_loss,test_accuracy,seconds\n");
+        for row in &self.rows {
+            let Row { epoch, step, lr, train: (loss, accuracy), seconds, .. } = row;
+            let test = row.test.map_or(",".into(), |(loss, accuracy)| format!("{loss:.6},{accuracy:.6}"));
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{epoch},{step},{lr:.6e},{loss:.6},{accuracy:.6},{test},{seconds:.3}");
+        }
+        replace_file(self.path("metrics.csv"), |path| fs::write(path, &text).map_err(|e| Error::io(path, e)))
+    }
+}

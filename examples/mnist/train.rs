@@ -1,0 +1,197 @@
+//! The training loop, generic over the backend.
+//!
+//! The loss is not read at every step: that would make a GPU wait for the host. Sums of losses and of right answers stay
+//! on the device and are read every [`READ_EVERY`] steps.
+
+use crate::args::Args;
+use crate::charts;
+use crate::evaluate::{self, Score};
+use crate::model::LeNet;
+use crate::output::{Output, Row};
+use crate::progress::Progress;
+use minitorch::nn::data::{ImageDataset, Loader};
+use minitorch::prelude::*;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// Steps between two looks at the loss.
+const READ_EVERY: usize = 50;
+
+/// How a run ended.
+pub(crate) enum Outcome {
+    /// With this result on the test set.
+    Finished(Score),
+    /// By Ctrl-C, after the weights were saved.
+    Interrupted,
+}
+
+/// Trains by Adam under a one-cycle learning rate; writes weights, metrics and pictures.
+pub(crate) fn train<B: Backend>(
+    args: &Args,
+    model: &mut LeNet<B>,
+    train: &ImageDataset,
+    test: &ImageDataset,
+    mut output: Output,
+    device: &B,
+) -> Result<Outcome> {
+    let interrupted = watch_for_interrupt()?;
+    let loader = Loader::new(train, args.batch_size).shuffle(args.seed).prefetch(2);
+    let steps = loader.len().saturating_mul(args.epochs);
+    let schedule = OneCycle::new(args.lr, steps);
+    let mut optimizer = Adam::new(args.lr);
+    let mut progress = Progress::new(args.epochs, train.len());
+    progress.line(&format!(
+        "LeNet-5, {} parameters, {} training and {} test images, on {device:?}; writing to {}",
+        model.num_parameters(),
+        train.len(),
+        test.len(),
+        args.out.display()
+    ));
+
+    let started = Instant::now();
+    let mut step = 0;
+    let mut score = None;
+    for epoch in 1..=args.epochs {
+        let mut recent = Tally::new(device);
+        let mut whole = Means::default();
+        let batches = loader.len();
+        for (i, (images, labels)) in loader.epoch(epoch as u64, device).enumerate() {
+            optimizer.set_lr(schedule.lr(step));
+            let logits = model.forward(&images);
+            let loss = logits.cross_entropy(&labels);
+            recent.add(&loss, &logits, &labels);
+            optimizer.step(model, &loss.backward());
+            step += 1;
+            progress.advance(labels.numel());
+
+            let stop = interrupted.load(Ordering::Relaxed);
+            if stop || step % READ_EVERY == 0 || i + 1 == batches {
+                let means = recent.read()?;
+                if !means.loss().is_finite() {
+                    progress.finish();
+                    return Err(diverged(step, args.lr));
+                }
+                whole.merge(&means);
+                progress.report(epoch, means.loss(), means.accuracy());
+                output.record(Row {
+                    epoch,
+                    step,
+                    at: epoch as f64 - 1.0 + (i + 1) as f64 / batches as f64,
+                    lr: schedule.lr(step - 1),
+                    train: (means.loss(), means.accuracy()),
+                    test: None,
+                    seconds: started.elapsed().as_secs_f64(),
+                });
+            }
+            if stop {
+                progress.finish();
+                save(&output, "last.safetensors", model, step, args.lr)?;
+                output.write_metrics()?;
+                let kept = output.path("last.safetensors");
+                progress.line(&format!("interrupted after step {step}; the weights are in {}", kept.display()));
+                return Ok(Outcome::Interrupted);
+            }
+        }
+        let judged = evaluate::score(model, test, device)?;
+        output.record(Row {
+            epoch,
+            step,
+            at: epoch as f64,
+            lr: schedule.lr(step - 1),
+            train: (whole.loss(), whole.accuracy()),
+            test: Some((judged.loss, judged.accuracy())),
+            seconds: started.elapsed().as_secs_f64(),
+        });
+        save(&output, "last.safetensors", model, step, args.lr)?;
+        output.write_metrics()?;
+        progress.epoch(epoch, whole.loss(), whole.accuracy(), judged.accuracy());
+        score = Some(judged);
+    }
+    progress.finish();
+    let Some(score) = score else { return Err(Error::Invalid("there was no epoch to train".into())) };
+    save(&output, "model.safetensors", model, step, args.lr)?;
+    charts::curves(output.rows(), args.epochs).save(&output.path("curves.png"))?;
+    charts::mistakes(&score, test).save(&output.path("mistakes.png"))?;
+    Ok(Outcome::Finished(score))
+}
+
+/// Sums over some steps, on the device.
+struct Tally<B: Backend> {
+    loss: Tensor<B>,
+    right: Tensor<B>,
+    images: usize,
+}
+
+impl<B: Backend> Tally<B> {
+    fn new(device: &B) -> Self {
+        Tally { loss: Tensor::zeros([], device), right: Tensor::zeros([], device), images: 0 }
+    }
+
+    fn add(&mut self, loss: &Tensor<B>, logits: &Tensor<B>, labels: &Tensor<B>) {
+        let n = labels.numel();
+        self.loss += loss.detach() * n as f64; // the loss is a mean
+        self.right += logits.detach().argmax(-1).eq(labels).cast(DType::F32).sum(..);
+        self.images += n;
+    }
+
+    /// Waits for the device, and starts again at 0.
+    fn read(&mut self) -> Result<Means> {
+        let means = Means { loss: self.loss.item()?, right: self.right.item()?, images: self.images as f64 };
+        let device = self.loss.device().clone();
+        *self = Tally::new(&device);
+        Ok(means)
+    }
+}
+
+/// The same sums on the host, in f64: those of an epoch are too long for f32.
+#[derive(Default)]
+struct Means {
+    loss: f64,
+    right: f64,
+    images: f64,
+}
+
+impl Means {
+    fn merge(&mut self, more: &Means) {
+        self.loss += more.loss;
+        self.right += more.right;
+        self.images += more.images;
+    }
+    fn loss(&self) -> f64 {
+        self.loss / self.images
+    }
+    fn accuracy(&self) -> f64 {
+        self.right / self.images
+    }
+}
+
+/// Writes the weights, unless one of them is no finite number: the step after the last loss may have made it so.
+fn save<B: Backend>(output: &Output, name: &str, model: &LeNet<B>, step: usize, lr: f64) -> Result<()> {
+    use minitorch::HostData;
+    use minitorch::nn::state::{tensors, write_tensors};
+    let tensors = tensors(model)?;
+    let finite = |data: &HostData| !matches!(data, HostData::F32(v) if v.iter().any(|x| !x.is_finite()));
+    if !tensors.iter().all(|(_, tensor)| finite(&tensor.data)) {
+        return Err(diverged(step, lr));
+    }
+    write_tensors(output.path(name), &tensors, &Default::default())
+}
+
+fn diverged(step: usize, lr: f64) -> Error {
+    Error::Invalid(format!(
+        "the loss or a weight is no longer a finite number after step {step}; the weights were not saved; \
+         a learning rate below --lr {lr} may help"
+    ))
+}
+
+/// A flag that Ctrl-C sets; a second Ctrl-C ends the program at once.
+fn watch_for_interrupt() -> Result<&'static AtomicBool> {
+    static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+    let handler = || {
+        if INTERRUPTED.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    };
+    ctrlc::set_handler(handler).map_err(|error| Error::Invalid(format!("cannot watch for Ctrl-C: {error}")))?;
+    Ok(&INTERRUPTED)
+}

@@ -1,0 +1,139 @@
+//! Convolutional layers.
+
+use crate::init;
+use crate::Module;
+use crate::module::{Layer, Param};
+use minitorch_core::{Backend, Conv1dOptions, Conv2dOptions, PerDim, Tensor};
+
+/// Slides kernels over images: x `[n, inputs, h, w]`, y `[n, outputs, oh, ow]`; see [`Tensor::conv2d`]. PyTorch:
+/// `nn.Conv2d`.
+///
+/// Weight and bias start uniform within `1 / sqrt(fan_in)`, as PyTorch's do.
+///
+/// ```
+/// # use minitorch_conformance::doc::*;
+/// # use minitorch_nn::Conv2d;
+/// let conv = Conv2d::with_options(1, 6, 5, Conv2dOptions::default().padding(2), &device());
+/// let y = conv.forward(&Tensor::zeros([2, 1, 28, 28], &device()));
+/// assert_eq!(y.dims(), [2, 6, 28, 28]);
+/// ```
+#[derive(Module, Clone, Debug)]
+pub struct Conv2d<B: Backend> {
+    /// `[outputs, inputs / groups, kernel height, kernel width]`.
+    pub weight: Param<B>,
+    /// `[outputs]`.
+    pub bias: Option<Param<B>>,
+    /// Stride, padding, dilation and groups.
+    pub options: Conv2dOptions,
+}
+
+impl<B: Backend> Conv2d<B> {
+    /// Stride 1, no padding, with a bias. The kernel is square (`5`) or `[height, width]`.
+    pub fn new(inputs: usize, outputs: usize, kernel: impl PerDim<2>, device: &B) -> Self {
+        Conv2d::with_options(inputs, outputs, kernel, Conv2dOptions::default(), device)
+    }
+
+    /// With these options.
+    ///
+    /// # Panics
+    /// If `groups` does not divide both channel numbers.
+    #[track_caller]
+    pub fn with_options(
+        inputs: usize,
+        outputs: usize,
+        kernel: impl PerDim<2>,
+        options: Conv2dOptions,
+        device: &B,
+    ) -> Self {
+        let ([kh, kw], group) = (kernel.per_dim(), inputs_per_group("Conv2d", inputs, outputs, options.groups));
+        let fan_in = group * kh * kw;
+        Conv2d {
+            weight: Param::new(init::layer_default([outputs, group, kh, kw], fan_in, device)),
+            bias: Some(Param::new(init::layer_default([outputs], fan_in, device))),
+            options,
+        }
+    }
+
+    /// The layer without its bias.
+    pub fn without_bias(self) -> Self {
+        Conv2d { bias: None, ..self }
+    }
+
+    /// The convolution.
+    ///
+    /// # Panics
+    /// As [`Tensor::conv2d`].
+    #[track_caller]
+    pub fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
+        x.conv2d(&self.weight, self.bias.as_deref(), self.options)
+    }
+}
+
+impl<B: Backend> Layer<B> for Conv2d<B> {
+    fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
+        self.forward(x)
+    }
+}
+
+/// Slides kernels over sequences: x `[n, inputs, t]`, y `[n, outputs, ot]`; see [`Tensor::conv1d`]. PyTorch: `nn.Conv1d`.
+///
+/// Weight and bias start uniform within `1 / sqrt(fan_in)`, as PyTorch's do.
+#[derive(Module, Clone, Debug)]
+pub struct Conv1d<B: Backend> {
+    /// `[outputs, inputs / groups, kernel]`.
+    pub weight: Param<B>,
+    /// `[outputs]`.
+    pub bias: Option<Param<B>>,
+    /// Stride, padding, dilation and groups.
+    pub options: Conv1dOptions,
+}
+
+impl<B: Backend> Conv1d<B> {
+    /// Stride 1, no padding, with a bias.
+    pub fn new(inputs: usize, outputs: usize, kernel: usize, device: &B) -> Self {
+        Conv1d::with_options(inputs, outputs, kernel, Conv1dOptions::default(), device)
+    }
+
+    /// With these options.
+    ///
+    /// # Panics
+    /// If `groups` does not divide both channel numbers.
+    #[track_caller]
+    pub fn with_options(inputs: usize, outputs: usize, kernel: usize, options: Conv1dOptions, device: &B) -> Self {
+        let group = inputs_per_group("Conv1d", inputs, outputs, options.groups);
+        Conv1d {
+            weight: Param::new(init::layer_default([outputs, group, kernel], group * kernel, device)),
+            bias: Some(Param::new(init::layer_default([outputs], group * kernel, device))),
+            options,
+        }
+    }
+
+    /// The layer without its bias.
+    pub fn without_bias(self) -> Self {
+        Conv1d { bias: None, ..self }
+    }
+
+    /// The convolution.
+    ///
+    /// # Panics
+    /// As [`Tensor::conv1d`].
+    #[track_caller]
+    pub fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
+        x.conv1d(&self.weight, self.bias.as_deref(), self.options)
+    }
+}
+
+impl<B: Backend> Layer<B> for Conv1d<B> {
+    fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
+        self.forward(x)
+    }
+}
+
+#[track_caller]
+fn inputs_per_group(layer: &str, inputs: usize, outputs: usize, groups: usize) -> usize {
+    assert!(
+        groups > 0 && inputs.is_multiple_of(groups) && outputs.is_multiple_of(groups),
+        "{layer}: {groups} groups do not divide {inputs} input and {outputs} output channels"
+    );
+    inputs / groups
+}

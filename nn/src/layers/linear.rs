@@ -1,0 +1,55 @@
+//! The fully connected layer.
+
+use crate::init;
+use crate::Module;
+use crate::module::{Layer, Param};
+use minitorch_core::{Backend, Tensor};
+
+/// `y = x wᵀ + b`: x `[.., inputs]`, y `[.., outputs]`. PyTorch: `nn.Linear`.
+///
+/// Weight and bias start uniform within `1 / sqrt(inputs)`, as PyTorch's do.
+///
+/// ```
+/// # use minitorch_conformance::doc::*;
+/// # use minitorch_nn::Linear;
+/// let layer = Linear::new(3, 2, &device());
+/// let y = layer.forward(&Tensor::ones([5, 3], &device()));
+/// assert_eq!(y.dims(), [5, 2]);
+/// ```
+#[derive(Module, Clone, Debug)]
+pub struct Linear<B: Backend> {
+    /// `[outputs, inputs]`.
+    pub weight: Param<B>,
+    /// `[outputs]`.
+    pub bias: Option<Param<B>>,
+}
+
+impl<B: Backend> Linear<B> {
+    /// A layer with a bias.
+    pub fn new(inputs: usize, outputs: usize, device: &B) -> Self {
+        Linear {
+            weight: Param::new(init::layer_default([outputs, inputs], inputs, device)),
+            bias: Some(Param::new(init::layer_default([outputs], inputs, device))),
+        }
+    }
+
+    /// The layer without its bias.
+    pub fn without_bias(self) -> Self {
+        Linear { bias: None, ..self }
+    }
+
+    /// `x wᵀ + b`.
+    ///
+    /// # Panics
+    /// If the last dimension of x is not `inputs`.
+    #[track_caller]
+    pub fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
+        x.linear(&self.weight, self.bias.as_deref())
+    }
+}
+
+impl<B: Backend> Layer<B> for Linear<B> {
+    fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
+        self.forward(x)
+    }
+}

@@ -1,0 +1,22 @@
+//! Networks for minitorch: modules and layers, initial weights, optimizers, data, and exchange with PyTorch through
+//! safetensors. Everything is generic over the backend; nothing here names one.
+
+// The derive writes paths through `::minitorch`, the facade that users depend on; inside this crate that is this crate.
+extern crate self as minitorch;
+
+#[doc(hidden)]
+pub use minitorch_core::Backend;
+
+pub mod data;
+pub mod init;
+mod layers;
+pub mod module;
+mod optim;
+mod schedule;
+pub mod state;
+
+pub use layers::*;
+pub use minitorch_nn_derive::Module;
+pub use module::{Buffer, Layer, Module, Param, Training};
+pub use optim::{Adam, AdamW, Optimizer, Sgd};
+pub use schedule::OneCycle;

@@ -1,0 +1,165 @@
+//! LeNet-5 against PyTorch, and the backends against each other, step by step.
+
+mod common;
+
+use common::LeNet;
+use minitorch::nn::state::read_tensors;
+use minitorch::prelude::*;
+use minitorch::{HostData, no_grad};
+use minitorch_conformance::Plain;
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+fn golden(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("conformance/goldens").join(name)
+}
+
+/// All tensors of a golden file as f32 (or i32) vectors with their shapes.
+struct Golden(HashMap<String, (Vec<usize>, HostData)>);
+
+impl Golden {
+    fn read(name: &str) -> Result<Self> {
+        let tensors = read_tensors(golden(name))?.tensors;
+        Ok(Golden(tensors.into_iter().map(|(name, tensor)| (name, (tensor.shape, tensor.data))).collect()))
+    }
+
+    fn f32(&self, name: &str) -> &[f32] {
+        match &self.0[name].1 {
+            HostData::F32(v) => v,
+            other => panic!("{name} is {:?}", other.as_slice().dtype()),
+        }
+    }
+
+    fn tensor<B: Backend>(&self, name: &str, device: &B) -> Tensor<B> {
+        let (shape, data) = &self.0[name];
+        match data {
+            HostData::F32(v) => Tensor::from_slice(v, shape.as_slice(), device),
+            HostData::I32(v) => Tensor::from_slice(v, shape.as_slice(), device),
+            other => panic!("{name} is {:?}", other.as_slice().dtype()),
+        }
+    }
+}
+
+fn assert_close(what: &str, got: &[f32], want: &[f32], tolerance: f32) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    let off = |i: usize| (got[i] - want[i]).abs() / (1.0 + want[i].abs());
+    if let Some(worst) = (0..got.len()).max_by(|&a, &b| off(a).total_cmp(&off(b))) {
+        let error = off(worst);
+        assert!(error <= tolerance, "{what}[{worst}]: {} against {}, {error:e}", got[worst], want[worst]);
+    }
+}
+
+fn weights_from_pytorch_give_its_logits_and_gradients<B: Backend>(device: &B) -> Result<()> {
+    let golden = Golden::read("lenet.safetensors")?;
+    let mut model = LeNet::new(0.0, device);
+    model.load(crate::golden("lenet-torch.safetensors"))?;
+    let (x, target) = (golden.tensor("x", device), golden.tensor("target", device));
+    let logits = model.forward(&x);
+    assert_close("logits", &logits.to_vec::<f32>()?, golden.f32("logits"), 1e-4);
+    let loss = logits.cross_entropy(&target);
+    assert_close("loss", &loss.to_vec::<f32>()?, golden.f32("loss"), 1e-5);
+    let grads = loss.backward();
+    let mut compared = 0;
+    for (name, param) in model.named_parameters() {
+        if golden.0.contains_key(&format!("grad/{name}")) {
+            compared += 1;
+            let want = golden.f32(&format!("grad/{name}"));
+            assert_close(&name, &grads[param].to_vec::<f32>()?, want, 1e-4);
+        }
+    }
+    assert_eq!(compared, 6);
+    Ok(())
+}
+
+fn ten_steps_follow_pytorch<B: Backend>(device: &B) -> Result<()> {
+    let golden = Golden::read("lenet.safetensors")?;
+    let (x, target) = (golden.tensor("x", device), golden.tensor("target", device));
+    let optimizers: [(&str, Box<dyn Optimizer<B>>); 2] = [
+        ("sgd_losses", Box::new(Sgd::new(0.05).momentum(0.9))),
+        ("adam_losses", Box::new(Adam::new(1e-3))),
+    ];
+    for (name, mut optimizer) in optimizers {
+        let mut model = LeNet::new(0.0, device);
+        model.load(crate::golden("lenet-torch.safetensors"))?;
+        let mut losses = Vec::new();
+        for _ in 0..10 {
+            let loss = model.forward(&x).cross_entropy(&target);
+            optimizer.step(&mut model, &loss.backward());
+            losses.push(loss.item()? as f32);
+        }
+        assert_close(name, &losses, golden.f32(name), 1e-3);
+    }
+    Ok(())
+}
+
+/// The reverse: weights that this framework wrote, and the logits that PyTorch computed from them.
+fn weights_of_ours_gave_pytorch_these_logits<B: Backend>(device: &B) -> Result<()> {
+    let x = Golden::read("lenet.safetensors")?.tensor("x", device);
+    let theirs = Golden::read("lenet-minitorch-logits.safetensors")?;
+    let mut model = LeNet::new(0.0, device);
+    model.load(crate::golden("lenet-minitorch.safetensors"))?;
+    assert_close("logits", &model.forward(&x).to_vec::<f32>()?, theirs.f32("logits"), 1e-4);
+    Ok(())
+}
+
+#[test]
+fn pytorch_weights_on_cpu() -> Result<()> {
+    weights_from_pytorch_give_its_logits_and_gradients(&Cpu::new())
+}
+
+#[test]
+fn pytorch_weights_on_plain() -> Result<()> {
+    weights_from_pytorch_give_its_logits_and_gradients(&Plain::new())
+}
+
+#[test]
+fn pytorch_steps_on_cpu() -> Result<()> {
+    ten_steps_follow_pytorch(&Cpu::new())
+}
+
+#[test]
+fn our_weights_in_pytorch() -> Result<()> {
+    weights_of_ours_gave_pytorch_these_logits(&Cpu::new())
+}
+
+#[test]
+fn a_saved_model_is_the_committed_golden_again() -> Result<()> {
+    // Same names, shapes, dtypes and bytes: what was checked in PyTorch is what `save` writes today.
+    let mut model = LeNet::new(0.0, &Cpu::new());
+    model.load(golden("lenet-minitorch.safetensors"))?;
+    let folder = tempfile::tempdir().map_err(|e| Error::io("a temporary folder", e))?;
+    let path = folder.path().join("again.safetensors");
+    model.save(&path)?;
+    let read = |path: PathBuf| std::fs::read(&path).map_err(|e| Error::io(path, e));
+    assert_eq!(read(path)?, read(golden("lenet-minitorch.safetensors"))?);
+    Ok(())
+}
+
+/// The losses of twenty steps with dropout from one seed.
+fn losses<B: Backend>(device: &B, optimizer: &mut dyn Optimizer<B>) -> Result<Vec<f32>> {
+    device.rng().seed(7);
+    let mut model = LeNet::new(0.5, device);
+    let x = Tensor::randn([8, 1, 28, 28], device);
+    let target = Tensor::new([3, 1, 4, 1, 5, 9, 2, 6], device);
+    let mut losses = Vec::new();
+    for _ in 0..20 {
+        let loss = model.forward(&x).cross_entropy(&target);
+        optimizer.step(&mut model, &loss.backward());
+        losses.push(loss.item()? as f32);
+    }
+    model.eval();
+    let loss = no_grad(|| model.forward(&x).cross_entropy(&target)).item()?;
+    losses.push(loss as f32);
+    Ok(losses)
+}
+
+#[test]
+fn twenty_steps_agree_between_backends() -> Result<()> {
+    let cpu = losses(&Cpu::new(), &mut Sgd::new(0.05))?;
+    let plain = losses(&Plain::new(), &mut Sgd::new(0.05))?;
+    assert_close("losses", &cpu, &plain, 1e-4);
+    assert_ne!(cpu[0], cpu[19], "the steps changed nothing");
+    let again = losses(&Cpu::new(), &mut Sgd::new(0.05))?;
+    assert_eq!(cpu, again, "the same seed gives the same bits");
+    Ok(())
+}

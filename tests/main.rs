@@ -1,0 +1,99 @@
+//! Every conformance case on every backend, in one process: `cargo test --test main cpu::conv`.
+//!
+//! A backend that cannot run here is one ignored trial that says why. `MINITORCH_REQUIRE=wgpu,cuda-emu` turns the absence
+//! of a backend into a failure, so that a CI job cannot pass by testing nothing.
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use minitorch_conformance::{Plain, cases};
+use minitorch_core::Backend;
+use minitorch_cpu::Cpu;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, RwLock};
+
+/// Every name that `MINITORCH_REQUIRE` may hold, compiled in or not.
+const KNOWN: [&str; 5] = ["plain", "cpu", "wgpu", "cuda", "cuda-emu"];
+
+/// Held for reading by every case, for writing by one that must be alone in the process.
+static SIDE_BY_SIDE: RwLock<()> = RwLock::new(());
+
+/// A fast device has no cap on the elements of a case.
+const NO_CAP: usize = usize::MAX;
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let mut list = List::default();
+    // One line each. A cap in elements for devices that are slow (emulated, software); behind a feature: `#[cfg(..)]`.
+    list.backend("plain", NO_CAP, || Ok(Plain::new()));
+    list.backend("cpu", NO_CAP, || Ok(Cpu::new()));
+    list.check_required(std::env::var("MINITORCH_REQUIRE").ok());
+    libtest_mimic::run(&arguments, list.trials).exit();
+}
+
+#[derive(Default)]
+struct List {
+    trials: Vec<Trial>,
+    /// Backends that run here.
+    present: BTreeSet<&'static str>,
+}
+
+impl List {
+    fn backend<B: Backend>(&mut self, name: &'static str, cap: usize, make: fn() -> Result<B, String>) {
+        let (one, two) = match (make(), make()) {
+            (Ok(one), Ok(two)) => (one, two),
+            (Err(why), _) | (_, Err(why)) => {
+                let why = why.lines().next().unwrap_or_default().to_owned();
+                self.trials.push(Trial::test(format!("{name} ({why})"), || Ok(())).with_ignored_flag(true));
+                return;
+            }
+        };
+        self.present.insert(name);
+        // A case wants a device of its own, as cases set seeds and provoke errors. A card that has but one handle is
+        // taken in turns.
+        let turns = (one == two).then(|| Arc::new(Mutex::new(())));
+        let made = move || match make() {
+            Ok(device) => device,
+            Err(why) => panic!("{name}: the device was here a moment ago: {why}"),
+        };
+        let mut capped = Vec::new();
+        for case in cases(made) {
+            let lacking = !one.supports(case.needs);
+            let over = case.elements > cap;
+            if over {
+                capped.push(format!("{} ({} elements)", case.name, case.elements));
+            }
+            let why = match (lacking, over) {
+                (true, _) => format!(" (no {})", case.needs),
+                (_, true) => format!(" (over {cap} elements)"),
+                _ => String::new(),
+            };
+            let turns = turns.clone();
+            let trial = Trial::test(format!("{name}::{}{why}", case.name), move || {
+                // A case that watches memory runs while no other does; all others run side by side.
+                let (_shared, _alone) = match case.alone {
+                    true => (None, Some(SIDE_BY_SIDE.write().unwrap_or_else(|poisoned| poisoned.into_inner()))),
+                    false => (Some(SIDE_BY_SIDE.read().unwrap_or_else(|poisoned| poisoned.into_inner())), None),
+                };
+                let _turn = turns.as_ref().map(|turns| turns.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+                (case.run)(&made());
+                Ok(())
+            });
+            self.trials.push(trial.with_ignored_flag(lacking || over));
+        }
+        if !capped.is_empty() {
+            println!("{name}: the cap of {cap} elements skips {} cases: {}", capped.len(), capped.join(", "));
+        }
+    }
+
+    /// A trial that fails for every required backend that is not here, and for every name that is none.
+    fn check_required(&mut self, required: Option<String>) {
+        for name in required.iter().flat_map(|list| list.split(',')).map(str::trim).filter(|name| !name.is_empty()) {
+            let problem = match (KNOWN.contains(&name), self.present.contains(name)) {
+                (true, true) => continue,
+                (true, false) => "is required and did not run: not compiled in, or no device",
+                (false, _) => "is no backend's name",
+            };
+            let message = format!("MINITORCH_REQUIRE: {name} {problem}; the names are {KNOWN:?}");
+            self.trials.push(Trial::test(format!("required::{name}"), move || Err(Failed::from(message))));
+        }
+    }
+}

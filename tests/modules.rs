@@ -1,0 +1,187 @@
+//! Modules: the derived walk, identity of parameters, modes, optimizers over parts of a model.
+
+use minitorch::prelude::*;
+use minitorch_conformance::Plain;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+#[derive(Module)]
+struct Block<B: Backend, M, const N: usize = 2>
+where
+    M: Clone,
+{
+    inner: M,
+    scale: Option<Param<B>>,
+    absent: Option<Linear<B>>,
+    pub(crate) rate: f64,
+    #[module(skip)]
+    #[allow(dead_code)]
+    notes: std::collections::HashMap<String, usize>,
+    r#type: [usize; N],
+}
+
+#[derive(Module)]
+struct Net<B: Backend> {
+    blocks: Vec<Block<B, Linear<B>>>,
+    boxed: Vec<Box<dyn Layer<B>>>,
+    /// A documented field.
+    head: Head<Linear<B>>,
+    pair: (),
+}
+
+/// No backend of its own: a module for every backend for which its field is one.
+#[derive(Module)]
+struct Head<M>(M, usize);
+
+/// One backend only.
+#[derive(Module)]
+struct OnlyCpu {
+    fc: Linear<Cpu>,
+    kernel: [usize; 2],
+}
+
+#[derive(Module)]
+struct Empty;
+
+fn net(device: &Cpu) -> Net<Cpu> {
+    let block = || Block {
+        inner: Linear::new(2, 2, device),
+        scale: Some(Param::new(Tensor::new([1.0], device))),
+        absent: None,
+        rate: 0.5,
+        notes: Default::default(),
+        r#type: [1, 2],
+    };
+    Net {
+        blocks: vec![block(), block()],
+        boxed: vec![Box::new(Linear::new(2, 3, device)), Box::new(Relu)],
+        head: Head(Linear::new(1, 1, device).without_bias(), 3),
+        pair: (),
+    }
+}
+
+fn names<B: Backend>(module: &dyn Module<B>) -> Vec<String> {
+    module.named_parameters().into_iter().map(|(name, _)| name).collect()
+}
+
+fn panic_message(f: impl FnOnce()) -> String {
+    match catch_unwind(AssertUnwindSafe(f)) {
+        Ok(()) => String::new(),
+        Err(payload) => match payload.downcast::<String>() {
+            Ok(message) => *message,
+            Err(payload) => payload.downcast_ref::<&str>().map(|s| s.to_string()).unwrap_or_default(),
+        },
+    }
+}
+
+#[test]
+fn the_walk_goes_in_order_with_dotted_names() {
+    let device = Cpu::new();
+    let mut net = net(&device);
+    let expected = [
+        "blocks.0.inner.weight",
+        "blocks.0.inner.bias",
+        "blocks.0.scale",
+        "blocks.1.inner.weight",
+        "blocks.1.inner.bias",
+        "blocks.1.scale",
+        "boxed.0.weight",
+        "boxed.0.bias",
+        "head.0.weight",
+    ];
+    assert_eq!(names(&net), expected);
+    assert_eq!(net.num_parameters(), 2 * 7 + 9 + 1);
+    let mut changing = Vec::new();
+    net.visit_mut(&mut Default::default(), &mut |name, _| changing.push(name.to_string()));
+    assert_eq!(changing, expected);
+    assert!(net.blocks[0].rate == 0.5 && net.blocks[0].r#type == [1, 2] && net.head.1 == 3);
+    assert!(net.blocks[0].absent.is_none() && net.pair == ());
+    let only = OnlyCpu { fc: Linear::new(2, 2, &device), kernel: [3, 3] };
+    assert_eq!((only.num_parameters(), only.kernel), (6, [3, 3]));
+    assert_eq!(Module::<Plain>::num_parameters(&Empty), 0);
+}
+
+#[test]
+fn a_parameter_keeps_its_identity_and_a_clone_has_its_own() {
+    let device = Cpu::new();
+    let mut param = Param::new(Tensor::new([1.0, 2.0], &device));
+    let id = param.id();
+    param.update(|w| w * 3.0);
+    assert_eq!((param.id(), param.to_vec::<f32>().ok()), (id, Some(vec![3.0, 6.0])));
+    let copy = param.clone();
+    assert_ne!(copy.id(), id);
+    let grads = (&*param * 2.0).sum(..).backward();
+    assert!(grads.get(&param).is_some() && grads.get(&copy).is_none());
+    let message = panic_message(|| param.set(Tensor::new([1.0], &device)));
+    assert!(message.contains("[2]") && message.contains("[1]"), "{message}");
+    let message = panic_message(|| param.set(Tensor::new([1.0, 2.0], &Cpu::new())));
+    assert!(message.contains("Cpu("), "{message}");
+}
+
+#[test]
+fn modes_reach_every_part() {
+    let device = Cpu::new();
+    let mut model = Sequential::new().push(Linear::new(4, 64, &device)).push(Dropout::new(0.5)).push(Relu);
+    let x = Tensor::ones([8, 4], &device);
+    let run = |model: &Sequential<Cpu>| model.forward(&x).to_vec::<f32>().unwrap_or_default();
+    assert_ne!(run(&model), run(&model), "dropout draws anew");
+    model.eval();
+    assert_eq!(run(&model), run(&model));
+    model.train();
+    assert_ne!(run(&model), run(&model));
+}
+
+#[test]
+fn a_step_changes_what_has_a_gradient_and_copies_what_a_tape_still_sees() -> Result<()> {
+    let device = Cpu::new();
+    let mut layers = [Linear::new(3, 2, &device), Linear::new(3, 2, &device)];
+    let x = Tensor::ones([4, 3], &device);
+    let before = layers.each_ref().map(|l| l.weight.to_vec::<f32>().unwrap_or_default());
+    let kept = layers[0].forward(&x).square().sum(..);
+    let [gradient_before] = kept.grad([&layers[0].weight]);
+    let loss = layers[0].forward(&x).square().sum(..);
+    let mut optimizer = Sgd::new(0.1);
+    optimizer.step(&mut layers, &loss.backward());
+    assert_ne!(layers[0].weight.to_vec::<f32>()?, before[0]);
+    assert_eq!(layers[1].weight.to_vec::<f32>()?, before[1], "no gradient, no change");
+    // The kept tape saw the old weights; the step wrote into a copy.
+    let [gradient_after] = kept.grad([&layers[0].weight]);
+    assert_eq!(gradient_before.to_vec::<f32>()?, gradient_after.to_vec::<f32>()?);
+    Ok(())
+}
+
+#[test]
+fn a_parameter_that_missed_steps_counts_its_own() -> Result<()> {
+    // Adam's first step for a parameter moves it by lr, whenever that step comes.
+    let device = Cpu::new();
+    let mut params = [Param::new(Tensor::new([1.0], &device)), Param::new(Tensor::new([1.0], &device))];
+    let mut adam = Adam::new(0.1);
+    for used in [0, 0, 0, 1, 0, 1] {
+        let loss = (&*params[used] * 5.0).sum(..);
+        adam.step(&mut params, &loss.backward());
+    }
+    let value = |p: &Param<Cpu>| p.item();
+    // A constant gradient moves by lr each step.
+    assert!((value(&params[0])? - 0.6).abs() < 1e-5, "{}", value(&params[0])?);
+    assert!((value(&params[1])? - 0.8).abs() < 1e-5, "{}", value(&params[1])?);
+    adam.set_lr(0.0);
+    let loss = (&*params[0] * 5.0).sum(..);
+    adam.step(&mut params, &loss.backward());
+    assert!((value(&params[0])? - 0.6).abs() < 1e-5, "a learning rate of 0 stands still");
+    Ok(())
+}
+
+#[test]
+fn bad_settings_say_what_is_wrong() {
+    assert!(panic_message(|| drop(Sgd::<Cpu>::new(f64::NAN))).contains("learning rate"));
+    assert!(panic_message(|| drop(Adam::<Cpu>::new(0.1).betas(1.0, 0.5))).contains("beta"));
+    assert!(panic_message(|| assert_eq!(Dropout::new(1.5).p, 1.5)).contains("1.5"));
+    let device = Cpu::new();
+    let options = Conv2dOptions::default().groups(3);
+    assert!(panic_message(|| drop(Conv2d::with_options(4, 6, 3, options, &device))).contains("3 groups"));
+    let message = panic_message(|| {
+        let mut param = Param::new(Tensor::new([1.0], &device));
+        let loss = param.sum(..);
+        Sgd::new(0.1).nesterov(true).step(&mut param, &loss.backward());
+    });
+    assert!(message.contains("momentum"), "{message}");
+}

@@ -1,0 +1,181 @@
+//! The house rules that a machine can check: the mirror rule, file sizes, unsafe code, the width of the trait, and what
+//! each crate may know.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A file longer than this must say why in a line that holds [`LONG`].
+const BUDGET: usize = 400;
+const LIMIT: usize = 500;
+const LONG: &str = "longer than most because";
+
+/// Families of core/src/ops without a kernel: pure layout arithmetic.
+const NO_KERNEL: [&str; 1] = ["view"];
+
+/// Crates that must not hold `unsafe`.
+const SAFE: [&str; 4] = ["core", "nn", "conformance", "src"];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All files of these kinds under a folder of the repository, with their text.
+fn files(under: &str, extensions: &[&str]) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(under)];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        for entry in entries.flatten() {
+            let (path, name) = (entry.path(), entry.file_name());
+            let name = name.to_string_lossy();
+            if path.is_dir() {
+                if !name.starts_with('.') && name != "target" && name != "runs" {
+                    folders.push(path);
+                }
+            } else if extensions.iter().any(|e| name.ends_with(&format!(".{e}"))) {
+                let text = fs::read_to_string(&path).unwrap_or_default();
+                found.push((path.strip_prefix(root()).map(Path::to_path_buf).unwrap_or(path), text));
+            }
+        }
+    }
+    assert!(!found.is_empty() || extensions != ["rs"], "no files under {under}: the check looks in the wrong place");
+    found.sort();
+    found
+}
+
+fn fail_if_any(rule: &str, offenders: Vec<String>) {
+    assert!(offenders.is_empty(), "{rule}:\n  {}", offenders.join("\n  "));
+}
+
+fn families() -> Vec<String> {
+    let names: Vec<String> = files("core/src/ops", &["rs"])
+        .iter()
+        .filter_map(|(path, _)| Some(path.file_stem()?.to_string_lossy().into_owned()))
+        .filter(|name| name != "mod" && !name.ends_with("_tests") && !NO_KERNEL.contains(&name.as_str()))
+        .collect();
+    assert!(names.len() > 10, "only {names:?} found in core/src/ops");
+    names
+}
+
+#[test]
+fn every_family_has_its_file_in_every_room() {
+    let mut rooms = vec![("conformance/src".to_string(), "rs"), ("benches".into(), "rs")];
+    for entry in fs::read_dir(root()).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        match name.as_str() {
+            "kernels" => rooms.push((name, "cu")),
+            "shaders" => rooms.push((name, "wgsl")),
+            _ if name.starts_with("backend-") => rooms.push((format!("{name}/src"), "rs")),
+            _ => {}
+        }
+    }
+    let mut missing = Vec::new();
+    for family in families() {
+        for (room, extension) in &rooms {
+            let path = format!("{room}/{family}.{extension}");
+            if !root().join(&path).exists() {
+                missing.push(path);
+            }
+        }
+    }
+    fail_if_any("each family of core/src/ops has a file of its name in every room (CONTRIBUTING.md)", missing);
+}
+
+#[test]
+fn files_fit_one_sitting() {
+    let offenders = files("", &["rs", "cu", "cuh", "wgsl"])
+        .into_iter()
+        .filter_map(|(path, text)| {
+            let lines = text.lines().count();
+            let allowed = if text.contains(LONG) { LIMIT } else { BUDGET };
+            (lines > allowed).then(|| format!("{}: {lines} lines, {allowed} are allowed", path.display()))
+        })
+        .collect();
+    fail_if_any(&format!("at most {BUDGET} lines, or {LIMIT} with a line saying that it is \"{LONG} ...\""), offenders);
+}
+
+#[test]
+fn every_file_opens_with_what_it_is() {
+    let offenders = files("", &["rs"])
+        .into_iter()
+        .filter(|(_, text)| !text.trim_start().starts_with("//!") && !text.trim_start().starts_with("#!"))
+        .map(|(path, _)| path.display().to_string())
+        .collect();
+    fail_if_any("a file starts with a //! comment that says what it is", offenders);
+}
+
+/// Lines with the keyword outside comments and strings, near enough.
+fn unsafe_lines(text: &str) -> Vec<usize> {
+    let keyword = concat!("un", "safe");
+    text.lines()
+        .enumerate()
+        .filter(|(_, line)| {
+            let code = line.split("//").next().unwrap_or_default();
+            let starts = |rest: &str| [" {", " fn", " impl", " extern", " trait"].iter().any(|s| rest.starts_with(s));
+            code.match_indices(keyword).any(|(at, _)| starts(&code[at + keyword.len()..]))
+        })
+        .map(|(i, _)| i)
+        .collect()
+}
+
+#[test]
+fn unsafe_code_says_why_it_is_sound() {
+    let mut offenders = Vec::new();
+    for (path, text) in files("", &["rs"]) {
+        let lines: Vec<&str> = text.lines().collect();
+        for i in unsafe_lines(&text) {
+            let reasons = ["SAFETY", "# Safety"];
+            let near = &lines[i.saturating_sub(8)..=i];
+            if !near.iter().any(|line| reasons.iter().any(|reason| line.contains(reason))) {
+                offenders.push(format!("{}:{}", path.display(), i + 1));
+            }
+        }
+    }
+    fail_if_any("a SAFETY sentence stands above", offenders);
+}
+
+#[test]
+fn safe_crates_stay_safe() {
+    let mut offenders = Vec::new();
+    for folder in SAFE {
+        for (path, text) in files(folder, &["rs"]) {
+            offenders.extend(unsafe_lines(&text).iter().map(|i| format!("{}:{}", path.display(), i + 1)));
+        }
+    }
+    fail_if_any("no unsafe code here", offenders);
+    assert!(
+        fs::read_to_string(root().join("core/src/lib.rs")).is_ok_and(|text| text.contains("#![forbid(unsafe_code)]")),
+        "core forbids unsafe code"
+    );
+}
+
+#[test]
+fn the_backend_trait_stays_small() {
+    let text = fs::read_to_string(root().join("core/src/backend.rs")).unwrap_or_default();
+    let body = text.split("pub trait Backend").nth(1).unwrap_or_default();
+    let body = body.split("\n}\n").next().unwrap_or_default();
+    let methods = body.lines().filter(|line| line.starts_with("    fn ")).count();
+    assert!((30..=60).contains(&methods), "the trait has {methods} methods; at most 60 are allowed");
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    let manifest = |folder: &str| fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap_or_default();
+    let dependencies = |folder: &str| {
+        let text = manifest(folder);
+        let section = text.split("[dependencies]").nth(1).unwrap_or_default();
+        section.split("\n[").next().unwrap_or_default().to_string()
+    };
+    for (folder, forbidden) in [
+        ("core", &["minitorch-"][..]),
+        ("nn", &["minitorch-cpu", "minitorch-cuda", "minitorch-wgpu", "minitorch-conformance"]),
+        ("backend-cpu", &["minitorch-nn", "minitorch-cuda", "minitorch-wgpu"]),
+        ("conformance", &["minitorch-cpu", "minitorch-cuda", "minitorch-wgpu"]),
+    ] {
+        let found = dependencies(folder);
+        assert!(!found.is_empty(), "{folder}/Cargo.toml has no [dependencies]");
+        for name in forbidden {
+            assert!(!found.contains(name), "{folder} must not depend on {name}..");
+        }
+    }
+}
