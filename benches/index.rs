@@ -10,5 +10,6 @@ pub(crate) fn bench<B: Backend>(bench: &mut Bench<'_, '_, B>) {
     bench.time("index_select 4096 of 10000x64", Floor::Bytes(2 * 4 * 4096 * 64), || table.index_select(0, &index));
     let rows = bench.rand([4096, 64]);
     let wide = index.unsqueeze(1).expand([4096, 64]);
-    bench.time("scatter_add 4096 into 10000x64", Floor::Bytes(3 * 4 * 4096 * 64), || table.scatter_add(0, &wide, &rows));
+    bench
+        .time("scatter_add 4096 into 10000x64", Floor::Bytes(3 * 4 * 4096 * 64), || table.scatter_add(0, &wide, &rows));
 }

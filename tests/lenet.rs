@@ -74,10 +74,8 @@ fn weights_from_pytorch_give_its_logits_and_gradients<B: Backend>(device: &B) ->
 fn ten_steps_follow_pytorch<B: Backend>(device: &B) -> Result<()> {
     let golden = Golden::read("lenet.safetensors")?;
     let (x, target) = (golden.tensor("x", device), golden.tensor("target", device));
-    let optimizers: [(&str, Box<dyn Optimizer<B>>); 2] = [
-        ("sgd_losses", Box::new(Sgd::new(0.05).momentum(0.9))),
-        ("adam_losses", Box::new(Adam::new(1e-3))),
-    ];
+    let optimizers: [(&str, Box<dyn Optimizer<B>>); 2] =
+        [("sgd_losses", Box::new(Sgd::new(0.05).momentum(0.9))), ("adam_losses", Box::new(Adam::new(1e-3)))];
     for (name, mut optimizer) in optimizers {
         let mut model = LeNet::new(0.0, device);
         model.load(crate::golden("lenet-torch.safetensors"))?;

@@ -92,15 +92,16 @@ impl Level {
     pub fn best() -> Level {
         static BEST: OnceLock<Level> = OnceLock::new();
         *BEST.get_or_init(|| {
-            let wanted = std::env::var("MINITORCH_ISA").ok();
-            let cap = match wanted.as_deref() {
-                Some("baseline") => Baseline::VECTOR_BYTES,
-                Some("avx2") => Avx2::VECTOR_BYTES,
-                None | Some("" | "avx512") => Avx512::VECTOR_BYTES,
-                Some(other) => panic!("MINITORCH_ISA={other}: expected baseline, avx2 or avx512"),
+            const NAMES: [&str; 3] = [Baseline::NAME, Avx2::NAME, Avx512::NAME];
+            let rank = |name: &str| NAMES.iter().position(|known| *known == name);
+            let cap = match std::env::var("MINITORCH_ISA") {
+                Ok(name) if !name.is_empty() => {
+                    rank(&name).unwrap_or_else(|| panic!("MINITORCH_ISA={name}: expected one of {NAMES:?}"))
+                }
+                _ => NAMES.len(),
             };
             let mut levels = Level::supported();
-            levels.retain(|level| level.vector_bytes() <= cap);
+            levels.retain(|level| rank(level.name()) <= Some(cap));
             levels[levels.len() - 1]
         })
     }
@@ -111,15 +112,6 @@ impl Level {
             Level::Baseline(_) => Baseline::NAME,
             Level::Avx2(_) => Avx2::NAME,
             Level::Avx512(_) => Avx512::NAME,
-        }
-    }
-
-    /// Bytes in one vector register.
-    pub fn vector_bytes(self) -> usize {
-        match self {
-            Level::Baseline(_) => Baseline::VECTOR_BYTES,
-            Level::Avx2(_) => Avx2::VECTOR_BYTES,
-            Level::Avx512(_) => Avx512::VECTOR_BYTES,
         }
     }
 
@@ -141,9 +133,18 @@ impl Level {
     }
 }
 
-/// Runs `kernel` at the best level of this machine.
+/// Runs `kernel` for this machine, with vectors of at most 32 bytes. Loops over elements are bound by memory, where wider
+/// vectors gain nothing; and each level is one more copy of every loop to compile.
 pub fn dispatch<K: Kernel>(kernel: K) -> K::Output {
-    Level::best().dispatch(kernel)
+    match Level::best() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: an `Avx2` or an `Avx512` exists only if `Level::supported` found avx2 and fma.
+        Level::Avx2(_) | Level::Avx512(_) => unsafe { x86::run_avx2(kernel, Avx2(())) },
+        Level::Baseline(isa) => kernel.run(isa),
+        // The other tokens are never made on other architectures.
+        #[cfg(not(target_arch = "x86_64"))]
+        _ => kernel.run(Baseline(())),
+    }
 }
 
 /// A 4 x 4 block of f32, rows and columns exchanged. From plain array code LLVM makes sixteen scalar stores or eight
@@ -200,10 +201,10 @@ mod tests {
     struct Name;
 
     impl Kernel for Name {
-        type Output = (&'static str, usize);
+        type Output = &'static str;
         #[inline(always)]
         fn run<I: Isa>(self, _: I) -> Self::Output {
-            (I::NAME, I::VECTOR_BYTES)
+            I::NAME
         }
     }
 
@@ -217,7 +218,7 @@ mod tests {
     #[test]
     fn every_level_runs_its_own_code() {
         for level in Level::supported() {
-            assert_eq!(level.dispatch(Name), (level.name(), level.vector_bytes()));
+            assert_eq!(level.dispatch(Name), level.name());
         }
         assert!(Level::supported().contains(&Level::best()));
     }

@@ -7,12 +7,24 @@ use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
+type Function<'a, B, const N: usize> = &'a dyn Fn([&Tensor<B>; N]) -> Tensor<B>;
+
 /// The value of `f` and its gradients in all inputs, from a random gradient of the output: for [`agree!`].
 #[track_caller]
 pub(crate) fn with_grads<B: Backend, const N: usize>(
     d: &On<B>,
     inputs: [Tensor<B>; N],
     f: impl Fn([&Tensor<B>; N]) -> Tensor<B>,
+) -> Vec<Tensor<B>> {
+    with_grads_of(d, inputs, &f)
+}
+
+/// By `dyn`, here and below: one body for hundreds of closures, which would else be most of the suite's compile time.
+#[track_caller]
+fn with_grads_of<B: Backend, const N: usize>(
+    d: &On<B>,
+    inputs: [Tensor<B>; N],
+    f: Function<'_, B, N>,
 ) -> Vec<Tensor<B>> {
     let leaves = inputs.map(|x| x.requires_grad());
     let out = f(leaves.each_ref());
@@ -25,10 +37,7 @@ pub(crate) fn with_grads<B: Backend, const N: usize>(
 
 /// The tape's gradients against central differences, in F64.
 #[track_caller]
-pub(crate) fn first_derivative<B: Backend, const N: usize>(
-    inputs: &[Tensor<B>; N],
-    f: impl Fn([&Tensor<B>; N]) -> Tensor<B>,
-) {
+pub(crate) fn first_derivative<B: Backend, const N: usize>(inputs: &[Tensor<B>; N], f: Function<'_, B, N>) {
     match gradcheck(f, inputs.each_ref(), 1e-6) {
         Ok(worst) => assert!(worst.error <= 1.0, "first derivative: {worst}"),
         Err(error) => panic!("first derivative: {error}"),
@@ -39,10 +48,7 @@ pub(crate) fn first_derivative<B: Backend, const N: usize>(
 ///
 /// `gradcheck` cannot serve: it evaluates its function off the tape, where a function that asks for gradients finds none.
 #[track_caller]
-pub(crate) fn second_derivative<B: Backend, const N: usize>(
-    inputs: &[Tensor<B>; N],
-    f: impl Fn([&Tensor<B>; N]) -> Tensor<B>,
-) {
+pub(crate) fn second_derivative<B: Backend, const N: usize>(inputs: &[Tensor<B>; N], f: Function<'_, B, N>) {
     // Fixed weights of order 1 that differ from element to element, first on the output, then on its gradients.
     let weights = |like: &Tensor<B>, phase: f64| {
         let w: Vec<f64> = (0..like.numel()).map(|i| 0.5 + (phase + i as f64 * 0.618_033_988_75).fract()).collect();

@@ -1,6 +1,6 @@
 //! Reading and adding at indices held by a tensor; bad indices.
 
-use crate::check::{assert_values, reports_index_error, with_grads};
+use crate::check::{assert_same, assert_values, reports_index_error, with_grads};
 use crate::close::{EXACT, eps, read};
 use crate::on::Lay;
 use crate::{On, Suite};
@@ -132,6 +132,12 @@ fn gather<B: Backend>(on: &On<B>) {
                 },
                 "gather along {dim} of {lay:?}"
             );
+            // And without the oracle, so that Plain is checked too: a view and its copy give the same.
+            let x = on.laid(lay, -1.0, 1.0, [4, 5, 3]);
+            let bound = x.shape()[dim] as i32;
+            let index = lay.view(x.shape().with(dim, 7), |s| on.ints(0, bound, s));
+            let copied = x.contiguous().gather(dim as isize, &index.contiguous());
+            assert_same(&format!("gather of a {lay:?} view"), &x.gather(dim as isize, &index), &copied);
         }
     }
     agree!(on, EXACT, |d| [
@@ -157,6 +163,14 @@ fn scatter_add<B: Backend>(on: &On<B>) {
                 },
                 "scatter_add along {dim} of {lay:?}"
             );
+            let (to, x) =
+                (on.mixed([4, 5, 3]), on.laid(lay, -1.0, 1.0, minitorch_core::Shape::from([4, 5, 3]).with(dim, 2)));
+            // One of each: no sum, so no order of summation.
+            let index = lay.view(*x.shape(), |s| on.ints(0, 1, s));
+            let at = index.narrow(dim as isize, 0, 1);
+            let one = x.narrow(dim as isize, 1, 1);
+            let copied = to.scatter_add(dim as isize, &at.contiguous(), &one.contiguous());
+            assert_same(&format!("scatter_add of a {lay:?} view"), &to.scatter_add(dim as isize, &at, &one), &copied);
         }
     }
     // What is added to stays as it was.

@@ -101,6 +101,10 @@ fn layouts<B: Backend>(on: &On<B>) {
                     |d| d.laid(a, -1.0, 1.0, [m, k]).matmul(&d.laid(b, -1.0, 1.0, [k, n])),
                     "{a:?} x {b:?}, {m} x {k} x {n}"
                 );
+                // And without the oracle, so that Plain is checked too.
+                let (x, y) = (on.laid(a, -1.0, 1.0, [m, k]), on.laid(b, -1.0, 1.0, [k, n]));
+                let copied = read(&x.contiguous().matmul(&y.contiguous()));
+                assert_close(&format!("{a:?} x {b:?} and copies"), &read(&x.matmul(&y)), &copied, BOUND.terms(k));
             }
         }
     }

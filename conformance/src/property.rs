@@ -67,7 +67,7 @@ fn moved<B: Backend>(mut x: Tensor<B>, moves: &[Move]) -> Tensor<B> {
 }
 
 /// Runs a property `cases` times; a failure shrinks and names the input.
-fn property<S: Strategy>(cases: u32, strategy: S, body: impl Fn(S::Value))
+fn property<S: Strategy>(cases: u32, strategy: S, body: &dyn Fn(S::Value))
 where
     S::Value: Clone + std::fmt::Debug,
 {
@@ -87,7 +87,7 @@ where
 
 pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     suite.f32("unary", 6000, |on| {
-        property(200, (shape(0..=5), moves()), |(shape, moves)| {
+        property(200, (shape(0..=5), moves()), &|(shape, moves)| {
             agree!(on, eps(8.0), |d| {
                 let x = moved(d.mixed(shape.as_slice()), &moves);
                 [x.relu(), x.tanh(), &x * 1.5, x.contiguous() + 1.0]
@@ -95,30 +95,32 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         });
     });
     suite.f32("binary", 6000, |on| {
-        property(
-            200,
-            (shape(0..=5), 0usize..64, moves(), 0usize..7, 0usize..7),
-            |(shape, ones, moves, left, right)| {
-                agree!(on, eps(2.0), |d| {
-                    // The right operand lacks some leading dimensions and has some others as 1.
-                    let x = moved(d.mixed(shape.as_slice()), &moves);
-                    let dims: Vec<usize> = x
-                        .shape()
-                        .iter()
-                        .enumerate()
-                        .skip(ones % 3)
-                        .map(|(i, &n)| if ones >> i & 1 == 1 { 1 } else { n })
-                        .collect();
-                    let lay = Lay::all(dims.len());
-                    let y = d.laid(lay[right % lay.len()], -1.0, 1.0, dims.as_slice());
-                    let z = d.laid(Lay::all(x.rank())[left % x.rank().max(3)], -1.0, 1.0, *x.shape());
-                    vec![&x + &y, &y - &x, &x * &y, x.maximum(&y), &z * &y, &z - &x]
-                })
-            },
-        );
+        property(200, (shape(0..=5), 0usize..64, moves(), 0usize..7, 0usize..7), &|(
+            shape,
+            ones,
+            moves,
+            left,
+            right,
+        )| {
+            agree!(on, eps(2.0), |d| {
+                // The right operand lacks some leading dimensions and has some others as 1.
+                let x = moved(d.mixed(shape.as_slice()), &moves);
+                let dims: Vec<usize> = x
+                    .shape()
+                    .iter()
+                    .enumerate()
+                    .skip(ones % 3)
+                    .map(|(i, &n)| if ones >> i & 1 == 1 { 1 } else { n })
+                    .collect();
+                let lay = Lay::all(dims.len());
+                let y = d.laid(lay[right % lay.len()], -1.0, 1.0, dims.as_slice());
+                let z = d.laid(Lay::all(x.rank())[left % x.rank().max(3)], -1.0, 1.0, *x.shape());
+                vec![&x + &y, &y - &x, &x * &y, x.maximum(&y), &z * &y, &z - &x]
+            })
+        });
     });
     suite.f32("reduce", 6000, |on| {
-        property(200, (shape(1..=5), moves(), 0usize..64), |(shape, moves, bits)| {
+        property(200, (shape(1..=5), moves(), 0usize..64), &|(shape, moves, bits)| {
             agree!(on, eps(8.0).terms(600), |d| {
                 let x = moved(d.mixed(shape.as_slice()), &moves);
                 let dims: Vec<usize> = (0..x.rank()).filter(|i| bits >> i & 1 == 1).collect();
@@ -136,7 +138,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     });
     suite.f32("matmul", 6000, |on| {
         let sizes = (0usize..20, 0usize..40, 0usize..20, 0usize..3);
-        property(200, (sizes, 0usize..8, 0usize..8, 0usize..4), |((m, k, n, batch), left, right, broadcast)| {
+        property(200, (sizes, 0usize..8, 0usize..8, 0usize..4), &|((m, k, n, batch), left, right, broadcast)| {
             agree!(on, eps(4.0).terms(k), |d| {
                 let lead = &[2, 3][..batch];
                 let of = |rows, columns, cut: bool| {
@@ -152,7 +154,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         });
     });
     suite.f32("views_and_copies", 6000, |on| {
-        property(200, (shape(0..=5), moves(), moves()), |(shape, first, second)| {
+        property(200, (shape(0..=5), moves(), moves()), &|(shape, first, second)| {
             agree!(on, EXACT, |d| {
                 let x = d.mixed(shape.as_slice());
                 let view = moved(x.clone(), &first);

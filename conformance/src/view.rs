@@ -46,6 +46,16 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         maps(&six.squeeze(0).squeeze(1).squeeze(-2), &[2, 3, 2], |i| i[0] * 6 + i[1] * 2 + i[2]);
     });
     suite.floats("gradients", 500, gradients);
+    suite.floats("gradient_of_a_part_inside_a_whole", 100, |on| {
+        // The gradient of a slice is recorded as written into zeros; here its own gradient arrives as a part of a larger
+        // tensor, contiguous but with an offset.
+        let (x, v) = (on.mixed([3, 4]).requires_grad(), on.mixed([2, 4]).requires_grad());
+        let [written] = x.slice(1..).grad_with(&v, [&x]);
+        let joined = Tensor::cat(&[on.mixed([3, 4]), written], 0);
+        let g = on.mixed([6, 4]);
+        let grads = joined.backward_with(&g);
+        assert_values(&grads[&v], &read(&g).data[16..], EXACT);
+    });
     suite.floats("views_of_views", 500, |on| {
         agree!(on, EXACT, |d| {
             let x = d.mixed([4, 6, 5]);

@@ -12,7 +12,7 @@
 //! * **Checked arguments.** Core has checked shapes, dtypes, devices and ranges before it calls. What a backend does not
 //!   support it refuses in [`Backend::supports`]; core then panics with the operation, the dtype and the backend.
 //! * **Layouts.** Any layout may arrive: rank 0 to [`MAX_RANK`](crate::MAX_RANK), sizes 0 and 1, strides of 0, overlapping
-//!   windows, any offset. Operands of one element-wise call have one shape, merged to the smallest rank. Results are whole
+//!   windows, any offset (an empty view's may lie past the end). Operands of one element-wise call have one shape, merged to the smallest rank. Results are whole
 //!   and row-major in the order of the shape that the method states.
 //! * **Aliasing.** A method writes only to what it takes by `&mut`, and nothing else can see that storage during the call.
 //!   The layout written through shows no element twice.
@@ -130,7 +130,7 @@ pub trait Backend: Clone + PartialEq + fmt::Debug + Send + Sync + 'static {
     /// `op(a, b)` as bool.
     fn compare(&self, op: CompareOp, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Self::Storage;
 
-    /// `op(a, b)` as bool, against a number.
+    /// `op(a, b)` as bool, against a number: converted to a's dtype if that is a float, else compared exactly.
     fn compare_scalar(&self, op: CompareOp, a: ViewOf<'_, Self>, b: f64) -> Self::Storage;
 
     /// `condition ? a : b`; the condition is bool, a and b have one dtype.
@@ -294,13 +294,13 @@ pub trait Backend: Clone + PartialEq + fmt::Debug + Send + Sync + 'static {
         composed::dropout(x, p, draw)
     }
 
-    /// One step of gradient descent over many parameters; see [`SgdConfig`]. `scalars` is `[lr, t]`: t counts finished
+    /// One step of gradient descent over many parameters, at least one; see [`SgdConfig`]. `scalars` is `[lr, t]`: t counts finished
     /// steps, and the call leaves it one larger.
     fn sgd_step(&self, slots: &mut [StepSlot<'_, Self>], scalars: &mut Self::Storage, config: &SgdConfig) {
         composed::sgd_step(self, slots, scalars, config)
     }
 
-    /// One step of Adam over many parameters; see [`AdamConfig`]. `scalars` as for [`sgd_step`](Backend::sgd_step).
+    /// One step of Adam over many parameters, at least one; see [`AdamConfig`]. `scalars` as for [`sgd_step`](Backend::sgd_step).
     fn adam_step(&self, slots: &mut [StepSlot<'_, Self>], scalars: &mut Self::Storage, config: &AdamConfig) {
         composed::adam_step(self, slots, scalars, config)
     }

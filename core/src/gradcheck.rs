@@ -1,6 +1,5 @@
 //! Checking gradients against differences.
 
-use crate::autodiff::no_grad;
 use crate::backend::Backend;
 use crate::dtype::DType;
 use crate::error::Result;
@@ -45,6 +44,19 @@ impl std::fmt::Display for GradCheck {
 /// # Ok::<(), Error>(())
 /// ```
 ///
+/// A function that calls [`grad`](Tensor::grad) itself has its own gradient checked: the second derivative.
+///
+/// ```
+/// # use minitorch_conformance::doc::*;
+/// let x = Tensor::new([0.3, -0.7], &device()).cast(DType::F64);
+/// let slope = |[x]: [&Tensor<_>; 1]| {
+///     let [slope] = x.tanh().grad([x]);
+///     slope
+/// };
+/// assert!(gradcheck(slope, [&x], 1e-6)?.error <= 1.0);
+/// # Ok::<(), Error>(())
+/// ```
+///
 /// # Errors
 /// If the device failed.
 ///
@@ -73,10 +85,11 @@ pub fn gradcheck<B: Backend, const N: usize>(
             let at = |shift: f64| -> Result<f64> {
                 let mut moved = values.clone();
                 moved[element] += shift;
-                let moved = weights_like(&leaves[input], &moved);
+                // A leaf, and recorded: `f` may itself take gradients, which makes this a check of second derivatives.
+                let moved = weights_like(&leaves[input], &moved).requires_grad();
                 let mut arguments = leaves.each_ref();
                 arguments[input] = &moved;
-                no_grad(|| objective(arguments)).item()
+                objective(arguments).item()
             };
             let numeric = (at(step)? - at(-step)?) / (2.0 * step);
             let error = (analytic[element] - numeric).abs() / (1e-7 + rtol * numeric.abs());

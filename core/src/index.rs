@@ -2,7 +2,7 @@
 
 use crate::shape::{MAX_RANK, Shape};
 use std::fmt;
-use std::ops::{Bound, Range, RangeBounds, RangeFrom, RangeFull, RangeInclusive, RangeTo};
+use std::ops::{Bound, Range, RangeBounds, RangeFrom, RangeFull, RangeInclusive, RangeTo, RangeToInclusive};
 
 /// One dimension's part of a slice: an index that drops the dimension, or a range that keeps it. Negative numbers count
 /// from the end.
@@ -68,8 +68,12 @@ impl<I: Int> AxisIndex for Range<I> {
 }
 impl<I: Int> AxisIndex for RangeInclusive<I> {
     fn axis(self) -> Axis {
-        let end = self.end().get();
-        Axis::Range(self.start().get(), if end == -1 { None } else { Some(end + 1) })
+        Axis::Range(self.start().get(), after(self.end().get()))
+    }
+}
+impl<I: Int> AxisIndex for RangeToInclusive<I> {
+    fn axis(self) -> Axis {
+        Axis::Range(0, after(self.end.get()))
     }
 }
 impl<I: Int> AxisIndex for RangeFrom<I> {
@@ -81,6 +85,11 @@ impl<I: Int> AxisIndex for RangeTo<I> {
     fn axis(self) -> Axis {
         Axis::Range(0, Some(self.end.get()))
     }
+}
+
+/// One past an inclusive end; -1 is the last entry.
+fn after(end: isize) -> Option<isize> {
+    (end != -1).then_some(end + 1)
 }
 
 /// What [`Tensor::slice`](crate::Tensor::slice) takes: one [`AxisIndex`], a tuple or an array of them.

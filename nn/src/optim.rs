@@ -62,7 +62,12 @@ impl<B: Backend> Memory<B> {
                 }
                 return;
             };
-            assert!(grad.shape() == param.shape(), "step: {name} is {:?}, its gradient {:?}", param.shape(), grad.shape());
+            assert!(
+                grad.shape() == param.shape(),
+                "step: {name} is {:?}, its gradient {:?}",
+                param.shape(),
+                grad.shape()
+            );
             let slot = known.unwrap_or_else(|| {
                 let zeros = || Tensor::zeros(*param.shape(), (param.device(), param.dtype()));
                 Slot { state: (0..states).map(|_| zeros()).collect(), missed: steps, fresh: true }

@@ -16,9 +16,10 @@
 //! | grad_weight | c_out / g  | c_in/g kh kw | images oh ow  | groups, sets of images, blocks       |
 //!
 //! A strided convolution's `grad_input` falls apart into `sy * sx` phases: the pixels `p` with the same remainder are
-//! reached by the same taps only, and for them it is an ordinary convolution of `gy` with those taps. `grad_weight` sums
-//! over images; the sets are fixed by the shape and their partial sums added in order. Depthwise convolution (one channel
-//! per group) has no reuse for a matrix product to find and runs as plain loops over the same frames (`depthwise.rs`).
+//! reached by the same taps only, and for them it is an ordinary convolution of `gy` with those taps. `grad_weight`
+//! sums over images; the sets are fixed by the shape and their partial sums added in order. A 1 x 1 convolution with
+//! nothing to pad or skip is a batch of products. Depthwise convolution (one channel per group) has no reuse for a
+//! product to find and runs as plain loops over the same frames (`depthwise.rs`).
 
 mod correlation;
 mod depthwise;
@@ -187,8 +188,8 @@ pub(crate) fn grad_input_at<T: Float>(level: Level, g: &Conv2d, gy: &[T], w: &[T
         let image = |n: usize| Strided { data: &gy[n * g.c_out * pixels..], lane_stride: 1, depth_stride: pixels };
         return batched_at(level, g.n, shape, |n| (w, image(n)), gx, Start::Zero);
     }
-    // Along one axis: input pixel `p` is read by output pixel `(p + padding - tap dilation) / stride`, if that is whole.
-    // The frame has a margin so that the smallest such index is 0, and ends with the largest.
+    // Along one axis, input pixel `p` is read by output pixel `(p + padding - tap dilation) / stride`, if that is
+    // whole. The frame has a margin so that the smallest such index is 0, and ends with the largest.
     let margin = |axis: usize, kernel: usize| {
         ((kernel - 1) * g.dilation[axis]).saturating_sub(g.padding[axis]).div_ceil(g.stride[axis])
     };

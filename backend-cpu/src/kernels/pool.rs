@@ -1,12 +1,12 @@
 //! Two-dimensional pooling and its gradients, on planes: `planes` = images x channels, each `h x w`, contiguous.
 //!
 //! ```text
-//! max   y[i][j] = max over (a, b) of x[i sy + a dy - py][j sx + b dx - px]      index[i][j] = where, as row * w + column
+//! max   y[i][j] = max over (a, b) of x[i sy + a dy - py][j sx + b dx - px]   index[i][j] = where: row * w + column
 //! avg   y[i][j] = sum over (a, b) of the same / count
 //! ```
-//! Only real elements take part in a maximum; the first of equals wins, and NaN wins over everything (the first NaN, as in
-//! PyTorch). An average divides by the number of window positions within the padded image (`count_include_pad`) or
-//! within the image. Planes are independent tasks; inside one, everything runs in order.
+//! Only real elements take part in a maximum; the first of equals wins, and NaN wins over everything (the first NaN,
+//! as in PyTorch). An average divides by the number of window positions within the padded image (`count_include_pad`)
+//! or within the image. Planes are independent tasks; inside one, everything runs in order.
 //!
 //! Cost: one read of x and one write of y per window, `kh kw` comparisons per output.
 
@@ -18,8 +18,6 @@ mod tests;
 
 pub use average::{avg_pool2d, avg_pool2d_grad};
 pub use max::{max_pool2d, max_pool2d_grad};
-
-use std::ops::Range;
 
 use super::PARALLEL_ELEMENTS;
 
@@ -59,13 +57,40 @@ impl Pool2d {
         PARALLEL_ELEMENTS / 4 / (self.h * self.w).max(1) + 1
     }
 
-    /// The coordinates along one axis that window `index` covers within the image.
-    fn window(&self, axis: usize, index: usize) -> impl Iterator<Item = usize> + Clone {
-        let size = [self.h, self.w][axis];
-        let (first, padding) = (index * self.stride[axis], self.padding[axis]);
-        let dilation = self.dilation[axis];
-        let inside: Range<usize> = padding.saturating_sub(first).div_ceil(dilation)
-            ..(size + padding).saturating_sub(first).div_ceil(dilation).min(self.kernel[axis]);
-        inside.map(move |tap| first + tap * dilation - padding)
+    /// The windows along one axis, computed once for all planes: the divisions in here cost more than a window's sum.
+    fn spans(&self, axis: usize) -> Vec<Span> {
+        let (size, outputs) = ([self.h, self.w][axis], [self.oh, self.ow][axis]);
+        let (kernel, dilation, padding) = (self.kernel[axis], self.dilation[axis], self.padding[axis]);
+        let span = |index: usize| {
+            let first = index * self.stride[axis];
+            // Taps before the first real element, and taps before the end of the image and of the padded image.
+            let outside = padding.saturating_sub(first).div_ceil(dilation);
+            let taps_before = |end: usize| end.saturating_sub(first).div_ceil(dilation).min(kernel);
+            let inside = taps_before(size + padding).saturating_sub(outside);
+            let at = (first + outside * dilation).saturating_sub(padding);
+            Span { first: at, step: dilation, inside, padded: taps_before(size + 2 * padding) }
+        };
+        (0..outputs).map(span).collect()
+    }
+}
+
+/// What one window covers along one axis.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    /// The first real element.
+    first: usize,
+    /// The distance to the next.
+    step: usize,
+    /// Real elements.
+    inside: usize,
+    /// Positions within the padded image.
+    padded: usize,
+}
+
+impl Span {
+    /// The coordinates of the real elements.
+    #[inline(always)]
+    fn coordinates(self) -> impl Iterator<Item = usize> {
+        (0..self.inside).map(move |tap| self.first + tap * self.step)
     }
 }

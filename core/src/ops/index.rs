@@ -1,7 +1,7 @@
 //! Reading and adding at indices held by another tensor.
 
 use crate::autodiff::{parents, record};
-use crate::backend::{Backend, View};
+use crate::backend::Backend;
 use crate::dtype::DType;
 use crate::error::must;
 use crate::index::wrap_dim;
@@ -85,8 +85,5 @@ impl<B: Backend> Tensor<B> {
 
 /// x where the mask is true, else 0: a product with a mask would keep infinities and NaN.
 pub(crate) fn keep<B: Backend>(mask: &Tensor<B>, x: &Tensor<B>) -> Tensor<B> {
-    let zero = x.scalar_like(0.0);
-    let layout = zero.layout().expand(*x.shape());
-    let storage = x.device().where_cond(mask.view(), x.view(), View { layout: &layout, ..zero.view() });
-    Tensor::from_storage(x.device(), storage, x.dtype(), *x.shape())
+    Tensor::where_cond(mask, x, &x.scalar_like(0.0))
 }

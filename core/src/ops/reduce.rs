@@ -90,7 +90,7 @@ pub(crate) fn reduce<B: Backend>(op: ReduceOp, x: &Tensor<B>, dims: DimSet, keep
         ReduceOp::Max | ReduceOp::Min => {
             let x = x.clone();
             record_with_output(out, parents, move |g, y, _| {
-                let ties = x.eq(&y.reshape(kept)).cast(g.dtype());
+                let ties = x.eq(y.reshape(kept)).cast(g.dtype());
                 let shares = g.reshape(kept) / reduce(ReduceOp::Sum, &ties, dims, true);
                 [Some(ties * shares)]
             })

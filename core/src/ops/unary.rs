@@ -6,7 +6,8 @@ use crate::dtype::DType;
 use crate::tensor::Tensor;
 use std::fmt;
 
-/// A function of one element. Numbers ride inside the op: `x * 2.0` uploads nothing.
+/// A function of one element. Numbers ride inside the op: `x * 2.0` uploads nothing. A number takes the tensor's dtype;
+/// one that is not an I32 meets I32 elements in f64, and the result is cast.
 ///
 /// The [`Tensor`] method of the same name states formula and edges.
 #[derive(Clone, Copy, PartialEq, Debug)]

@@ -118,7 +118,8 @@ impl<B: Backend> Tensor<B> {
     }
 
     /// A part: one index or range per leading dimension, negative ones from the end; an index drops its dimension.
-    /// A view. `x.slice(3)`, `x.slice(1..)`, `x.slice((0..2, .., -1))`, `x.slice([0..2, 1..3])`.
+    /// A view. `x.slice(3)`, `x.slice(1..)`, `x.slice((0..2, .., -1))`, `x.slice([0..2, 1..3])`. (Clippy takes `1..-1` for
+    /// an empty range; `..-1` and `1..n - 1` say the same without its complaint.)
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;

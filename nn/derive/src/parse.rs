@@ -61,11 +61,9 @@ pub(crate) fn parse(input: TokenStream) -> Result<Struct> {
     visibility(&mut rest);
     let kind = identifier(&mut rest)?;
     if kind.to_string() != "struct" {
-        let why = format!(
-            "derive(Module) wants a struct: which fields of an {kind} exist depends on its value, so its parameters \
-             would have no stable names; implement Module by hand"
-        );
-        return Err(Wrong { why, at: kind.span() });
+        let why = "derive(Module) wants a struct: which fields an enum or union has depends on its value, so its \
+                   parameters would have no stable names; implement Module by hand";
+        return Err(Wrong { why: why.into(), at: kind.span() });
     }
     let name = identifier(&mut rest)?;
     let generics = if is(rest.peek(), '<') { generics(&mut rest)? } else { Vec::new() };

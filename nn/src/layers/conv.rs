@@ -1,7 +1,7 @@
 //! Convolutional layers.
 
-use crate::init;
 use crate::Module;
+use crate::init;
 use crate::module::{Layer, Param};
 use minitorch_core::{Backend, Conv1dOptions, Conv2dOptions, PerDim, Tensor};
 

@@ -1,7 +1,7 @@
 //! The fully connected layer.
 
-use crate::init;
 use crate::Module;
+use crate::init;
 use crate::module::{Layer, Param};
 use minitorch_core::{Backend, Tensor};
 

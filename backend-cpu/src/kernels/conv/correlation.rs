@@ -95,10 +95,18 @@ impl Correlation {
                 } else if phase.pixels() > 0 {
                     let w = &w[group * group_weights..][..group_weights];
                     let start = bias.map_or(T::ZERO, |bias| bias[group]);
-                    let mut dense = Scratch::new(phase.pixels());
-                    depthwise::plane(self.level, &self.frame, phase, framed, w, start, &mut dense);
-                    // SAFETY: this task alone holds `out`, and computes one phase after the other.
-                    unsafe { self.place(phase, 0..phase.size[0], &dense, phase.size[1], &out, 0) };
+                    let compute =
+                        |out: &mut [T]| depthwise::plane(self.level, &self.frame, phase, framed, w, start, out);
+                    if self.step == [1, 1] {
+                        // SAFETY: this task alone holds `out`.
+                        let mut out = unsafe { out.block(0..1, 0..pixels) };
+                        compute(out.row(0, 0..pixels));
+                    } else {
+                        let mut dense = Scratch::new(phase.pixels());
+                        compute(&mut dense);
+                        // SAFETY: this task alone holds `out`, and computes one phase after the other.
+                        unsafe { self.place(phase, 0..phase.size[0], &dense, phase.size[1], &out, 0) };
+                    }
                 }
             }
         });

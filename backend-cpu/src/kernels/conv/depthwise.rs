@@ -3,8 +3,8 @@
 //! ```text
 //! out[i][j] = start + sum over taps of w[tap] * frame[offset of the tap + i * columns + j]
 //! ```
-//! There is no reuse across channels, so no matrix product: a strip of a row stays in registers while all taps are added
-//! to it. Cost: one load and one FMA per tap and vector, about `kh kw / 8` cycles per f32 pixel with AVX2.
+//! There is no reuse across channels, so no matrix product: a strip of a row stays in registers while all taps are
+//! added to it. Cost: one load and one FMA per tap and vector, about `kh kw / 8` cycles per f32 pixel with AVX2.
 
 use super::Conv2d;
 use super::correlation::Phase;
@@ -16,7 +16,7 @@ use crate::simd::{Isa, Kernel, Level};
 /// Pixels of a strip: four AVX2 vectors of f32, enough to hide the latency of the FMA.
 const STRIP: usize = 32;
 
-/// Pixels of a strip near the end of a row.
+/// Pixels of a strip of a row that is shorter than that.
 const SHORT: usize = 8;
 
 /// One phase of one channel into `out`, which holds the phase's pixels densely.
@@ -56,27 +56,25 @@ impl<T: Float> Kernel for Plane<'_, T> {
     fn run<I: Isa>(mut self, _: I) {
         let out = std::mem::take(&mut self.out);
         for (row, out) in out.chunks_exact_mut(self.width).enumerate() {
-            let at = row * self.columns;
-            let mut done = 0;
-            while done + STRIP <= self.width {
-                self.strip::<I, STRIP>(at, done, out);
-                done += STRIP;
-            }
-            while done + SHORT <= self.width {
-                self.strip::<I, SHORT>(at, done, out);
-                done += SHORT;
-            }
-            if done < self.width && self.width >= SHORT {
-                // A last strip that overlaps the one before, and repeats some of its sums.
-                self.strip::<I, SHORT>(at, self.width - SHORT, out);
-            } else {
-                (done..self.width).for_each(|column| self.strip::<I, 1>(at, column, out));
+            let row = row * self.columns;
+            match self.width {
+                STRIP.. => self.strips::<I, STRIP>(row, out),
+                SHORT.. => self.strips::<I, SHORT>(row, out),
+                _ => self.strips::<I, 1>(row, out),
             }
         }
     }
 }
 
 impl<T: Float> Plane<'_, T> {
+    /// A row of at least `N` pixels. The last strip overlaps the one before, and repeats some of its sums.
+    #[inline(always)]
+    fn strips<I: Isa, const N: usize>(&self, row: usize, out: &mut [T]) {
+        for column in (0..out.len()).step_by(N) {
+            self.strip::<I, N>(row, column.min(out.len() - N), out);
+        }
+    }
+
     #[inline(always)]
     fn strip<I: Isa, const N: usize>(&self, row: usize, column: usize, out: &mut [T]) {
         let mut sums = [self.start; N];

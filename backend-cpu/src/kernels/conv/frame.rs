@@ -4,10 +4,10 @@
 //! ```text
 //! to[c][y % sy][x % sx][y / sy][x / sx]
 //! ```
-//! Two consequences. First, no tap ever leaves the image, so no bounds are tested inside a loop. Second, output pixel
+//! Two consequences. First, no tap ever leaves the frame, so nothing is clipped inside a loop. Second, output pixel
 //! `(i, j)` reads `(i * sy + dy, j * sx + dx)` for a tap at `(dy, dx)`, and that address is the sum of one number that
-//! depends on the tap and one, `i * columns + j`, that depends on the pixel: im2col is two small tables
-//! ([`Indexed`](crate::kernels::gemm::Indexed)), and the unit step from `j` to `j + 1` is a unit step in memory at any stride.
+//! depends on the tap and one, `i * columns + j`, that depends on the pixel: the im2col matrix is two small tables, and
+//! the step from `j` to `j + 1` is a unit step in memory at any stride.
 //!
 //! Cost: one read of the image and one write of the frame, against `kh kw c_out / groups` uses of each pixel.
 

@@ -53,7 +53,8 @@ impl Shape {
     }
 }
 
-/// `out = start + a b`; row `i` of the result is `out[i * stride..][..n]`. `a` has `m` lanes, `b` has `n`, both depth `k`.
+/// `out = start + a b`; row `i` of the result is `out[i * stride..][..n]`. `a` has `m` lanes, `b` has `n`, both have
+/// depth `k`.
 pub fn gemm<T: Float>(
     shape: Shape,
     a: &impl Operand<T>,
@@ -164,7 +165,7 @@ fn blocked<T: Float>(
             let (rows, columns) = (row..m.min(row + rows), column..n.min(column + columns));
             // SAFETY: different block numbers have different row or column ranges, and each is visited once.
             let mut out = unsafe { out.block(rows.clone(), columns.clone()) };
-            multiply(level, left.from_lane(row), right.from_lane(column), &mut out, start.block(rows, columns));
+            multiply(level, left.skip_lanes(row), right.skip_lanes(column), &mut out, start.block(rows, columns));
         });
     }
 }

@@ -4,8 +4,8 @@
 //! to[panel][d][lane]      lane < width; lanes beyond the operand's last are zero
 //! ```
 //! A panel is what one row (or column) of tiles reads front to back. Where neighbouring
-//! lanes are neighbours in memory a row is one copy of constant size; where neighbouring depths are, [`transpose`] turns
-//! squares in registers. Cost: one read and one write per element, against `2 * (lanes of the other side)` flops.
+//! lanes are neighbours in memory a row is one copy of constant size; where neighbouring depths are, [`transpose`]
+//! turns squares in registers. Cost: one read and one write per element, against `2 * (lanes of the other side)` flops.
 
 use std::ops::Range;
 

@@ -99,8 +99,8 @@ impl<'a, T> Panels<'a, T> {
         Panels { depth: (self.depth.0 + depth.start, self.depth.0 + depth.end), ..self }
     }
 
-    /// The same panels from the one that starts with lane `lane` on.
-    pub fn from_lane(self, lane: usize) -> Self {
+    /// The same panels without those before lane `lane`, with which a panel starts.
+    pub fn skip_lanes(self, lane: usize) -> Self {
         assert_eq!(lane % self.width, 0, "panels are cut every {} lanes", self.width);
         Panels { data: &self.data[lane * self.stride..], ..self }
     }

@@ -3,10 +3,10 @@
 //! ```text
 //! out[lane] = sum over d of matrix[lane][d] * vector[d]
 //! ```
-//! A row that is contiguous in depth is a dot product: [`SUMS`] interleaved chains, added in a fixed tree. A matrix that
-//! is contiguous in lanes is a sum of scaled rows, kept in a local array of [`LANES`] elements, four rows at a time for
-//! the sake of its loads and stores. Either way a lane's bits do not depend on the lanes computed beside it. Four dot
-//! products at a time were tried: half as fast, as rows a power of two apart compete for the same places in L1.
+//! A row that is contiguous in depth is a dot product: [`SUMS`] interleaved chains, added in a fixed tree. A matrix
+//! that is contiguous in lanes is a sum of scaled rows, kept in a local array of [`LANES`] elements, four rows at a
+//! time for the sake of its loads and stores. Either way a lane's bits do not depend on the lanes computed beside it.
+//! Four dot products at a time were tried and are slower: rows a power of two apart compete for the same places in L1.
 
 use super::operand::Strided;
 use crate::kernels::Float;

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::Pool2d;
+use super::{Pool2d, Span};
 use crate::kernels::Float;
 
 /// `y` = means of the windows, `[planes, oh, ow]`, overwritten. With `count_include_pad` a window is divided by the
@@ -13,14 +13,15 @@ pub fn avg_pool2d<T: Float>(g: &Pool2d, count_include_pad: bool, x: &[T], y: &mu
         return;
     }
     let (image, output) = (g.h * g.w, g.oh * g.ow);
+    let (rows, columns) = (g.spans(0), g.spans(1));
     let plane = |(x, y): (&[T], &mut [T])| {
-        for (i, y) in y.chunks_exact_mut(g.ow).enumerate() {
-            for (j, y) in y.iter_mut().enumerate() {
+        for (rows, y) in rows.iter().zip(y.chunks_exact_mut(g.ow)) {
+            for (columns, y) in columns.iter().zip(y) {
                 let mut sum = T::ZERO;
-                for row in g.window(0, i) {
-                    g.window(1, j).for_each(|column| sum += x[row * g.w + column]);
+                for row in rows.coordinates() {
+                    columns.coordinates().for_each(|column| sum += x[row * g.w + column]);
                 }
-                *y = sum * share(g, count_include_pad, i, j);
+                *y = sum * share(count_include_pad, rows, columns);
             }
         }
     };
@@ -39,13 +40,14 @@ pub fn avg_pool2d_grad<T: Float>(g: &Pool2d, count_include_pad: bool, gy: &[T], 
         return gx.fill(T::ZERO);
     }
     let (image, output) = (g.h * g.w, g.oh * g.ow);
+    let (rows, columns) = (g.spans(0), g.spans(1));
     let plane = |(gx, gy): (&mut [T], &[T])| {
         gx.fill(T::ZERO);
-        for (i, gy) in gy.chunks_exact(g.ow).enumerate() {
-            for (j, &gy) in gy.iter().enumerate() {
-                let part = gy * share(g, count_include_pad, i, j);
-                for row in g.window(0, i) {
-                    g.window(1, j).for_each(|column| gx[row * g.w + column] += part);
+        for (rows, gy) in rows.iter().zip(gy.chunks_exact(g.ow)) {
+            for (columns, &gy) in columns.iter().zip(gy) {
+                let part = gy * share(count_include_pad, rows, columns);
+                for row in rows.coordinates() {
+                    columns.coordinates().for_each(|column| gx[row * g.w + column] += part);
                 }
             }
         }
@@ -58,16 +60,9 @@ pub fn avg_pool2d_grad<T: Float>(g: &Pool2d, count_include_pad: bool, gy: &[T], 
     }
 }
 
-/// One over the number of elements that window `(i, j)` is divided by.
-fn share<T: Float>(g: &Pool2d, count_include_pad: bool, i: usize, j: usize) -> T {
-    let count = |axis: usize, index: usize, size: usize| {
-        if count_include_pad {
-            // A window that the stride lets hang over the end of the padded image is not counted beyond it.
-            let end = size + 2 * g.padding[axis];
-            (end - (index * g.stride[axis]).min(end)).div_ceil(g.dilation[axis]).min(g.kernel[axis])
-        } else {
-            g.window(axis, index).count()
-        }
-    };
-    T::from_count(count(0, i, g.h) * count(1, j, g.w)).reciprocal()
+/// One over the number of elements that a window is divided by. A window that hangs over the end of the padded image
+/// (`ceil_mode`) is not counted beyond it.
+fn share<T: Float>(count_include_pad: bool, rows: &Span, columns: &Span) -> T {
+    let count = if count_include_pad { rows.padded * columns.padded } else { rows.inside * columns.inside };
+    T::from_count(count).reciprocal()
 }

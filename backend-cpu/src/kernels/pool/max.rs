@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::Pool2d;
+use super::{Pool2d, Span};
 use crate::kernels::Float;
 
 /// `y` = maxima, `indices` = their places in the plane, `row * w + column`; both `[planes, oh, ow]`, overwritten.
@@ -14,8 +14,9 @@ pub fn max_pool2d<T: Float>(g: &Pool2d, x: &[T], y: &mut [T], indices: &mut [i32
         return;
     }
     let (image, output) = (g.h * g.w, g.oh * g.ow);
+    let (rows, columns) = (g.spans(0), g.spans(1));
     let plane = |((x, y), indices): ((&[T], &mut [T]), &mut [i32])| {
-        if g.is_halving() { halve(g, x, y, indices) } else { plane(g, x, y, indices) }
+        if g.is_halving() { halve(g, x, y, indices) } else { general(g, [&rows, &columns], x, y, indices) }
     };
     if g.is_parallel() {
         let outputs = y.par_chunks_exact_mut(output).zip(indices.par_chunks_exact_mut(output));
@@ -29,23 +30,22 @@ pub fn max_pool2d<T: Float>(g: &Pool2d, x: &[T], y: &mut [T], indices: &mut [i32
 /// Whether `candidate` replaces `best`: greater, or the first NaN.
 #[inline(always)]
 fn wins<T: Float>(candidate: T, best: T) -> bool {
-    candidate > best || (candidate.is_nan() && !best.is_nan())
+    (candidate > best) | (candidate.is_nan() & !best.is_nan())
 }
 
-fn plane<T: Float>(g: &Pool2d, x: &[T], y: &mut [T], indices: &mut [i32]) {
-    for ((i, y), indices) in y.chunks_exact_mut(g.ow).enumerate().zip(indices.chunks_exact_mut(g.ow)) {
-        let rows = g.window(0, i);
-        for (j, (y, index)) in y.iter_mut().zip(indices).enumerate() {
-            let mut best: Option<(T, usize)> = None;
-            for row in rows.clone() {
-                for at in g.window(1, j).map(|column| row * g.w + column) {
-                    if best.is_none_or(|(best, _)| wins(x[at], best)) {
-                        best = Some((x[at], at));
-                    }
+fn general<T: Float>(g: &Pool2d, [rows, columns]: [&[Span]; 2], x: &[T], y: &mut [T], indices: &mut [i32]) {
+    let outputs = y.chunks_exact_mut(g.ow).zip(indices.chunks_exact_mut(g.ow));
+    for (rows, (y, indices)) in rows.iter().zip(outputs) {
+        for (columns, (y, index)) in columns.iter().zip(y.iter_mut().zip(indices)) {
+            assert!(rows.inside > 0 && columns.inside > 0, "a window of {g:?} touches no element");
+            let first = rows.first * g.w + columns.first;
+            let mut best = (x[first], first);
+            for row in rows.coordinates() {
+                for at in columns.coordinates().map(|column| row * g.w + column) {
+                    best = if wins(x[at], best.0) { (x[at], at) } else { best };
                 }
             }
-            let (value, at) = best.unwrap_or_else(|| panic!("a window of {g:?} touches no element"));
-            (*y, *index) = (value, at as i32);
+            (*y, *index) = (best.0, best.1 as i32);
         }
     }
 }

@@ -1,0 +1,236 @@
+//! The mnist example as a user meets it: every bad input is one line on stderr and the right exit code, a good run writes
+//! whole files and the promised last line, Ctrl-C keeps the weights.
+
+use minitorch::nn::state::{HostTensor, read_tensors, write_tensors};
+use minitorch::{HostData, Result};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use tempfile::{TempDir, tempdir};
+
+/// The example's binary, which `cargo test` builds beside the tests' folder.
+fn mnist() -> Command {
+    let test = std::env::current_exe().expect("the path of this test");
+    let folder = test.ancestors().nth(2).expect("a target folder");
+    let binary = folder.join("examples/mnist").with_extension(std::env::consts::EXE_EXTENSION);
+    assert!(binary.exists(), "{} is missing: cargo build --example mnist", binary.display());
+    let mut command = Command::new(binary);
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
+    command
+}
+
+/// Runs with arguments separated by blanks, and further ones that may hold blanks themselves.
+fn run(arguments: &str, more: &[&Path]) -> Output {
+    mnist().args(arguments.split_whitespace()).args(more).output().expect("the example starts")
+}
+
+/// Asserts that a run ends with `code`, says one line `error: ..` that holds `reasons`, and prints no figure.
+fn fails(code: i32, output: &Output, reasons: &[&str]) {
+    let text = String::from_utf8_lossy(&output.stderr);
+    let errors: Vec<&str> = text.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    assert_eq!(errors.len(), 1, "{text}");
+    assert_eq!(text.lines().last(), Some(errors[0]), "nothing follows the reason: {text}");
+    assert!(!text.contains("panicked"), "{text}");
+    for reason in reasons {
+        assert!(errors[0].contains(reason), "`{reason}` is not in: {text}");
+    }
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("test accuracy"));
+}
+
+fn idx(dims: &[u32], data: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0, 0, 8, dims.len() as u8];
+    dims.iter().for_each(|size| bytes.extend(size.to_be_bytes()));
+    bytes.extend(data);
+    bytes
+}
+
+/// A folder with a tiny, proper MNIST: 20 images to train on, 10 to test on.
+fn tiny() -> TempDir {
+    let folder = tempdir().expect("a temporary folder");
+    for (name, n) in [("train", 20u32), ("t10k", 10)] {
+        let pixels: Vec<u8> = (0..n * 784).map(|i| (i * 37 % 251) as u8).collect();
+        let labels: Vec<u8> = (0..n).map(|i| (i % 10) as u8).collect();
+        put(&folder, &format!("{name}-images-idx3-ubyte"), &idx(&[n, 28, 28], &pixels));
+        put(&folder, &format!("{name}-labels-idx1-ubyte"), &idx(&[n], &labels));
+    }
+    folder
+}
+
+fn put(folder: &TempDir, name: &str, bytes: &[u8]) {
+    fs::write(folder.path().join(name), bytes).expect("a file in a temporary folder");
+}
+
+/// Trains on a tiny set one of whose files was replaced.
+fn with_file(name: &str, bytes: &[u8], reasons: &[&str]) {
+    let (data, out) = (tiny(), tempdir().expect("a temporary folder"));
+    let _ = fs::remove_file(data.path().join(name.trim_end_matches(".gz")));
+    put(&data, name, bytes);
+    let output = run("--epochs 1 --data", &[data.path(), Path::new("--out"), &out.path().join("run")]);
+    let stem = name.trim_end_matches(".gz");
+    fails(1, &output, &[&[stem], reasons].concat());
+    assert!(!out.path().join("run").exists(), "a run that cannot start writes nothing");
+}
+
+#[test]
+fn a_wrong_command_line_is_exit_code_2() {
+    for (arguments, reasons) in [
+        ("--batch-size 0", ["--batch-size", "at least 1"]),
+        ("--epochs 0", ["--epochs", "at least 1"]),
+        ("--limit 0", ["--limit", "at least 1"]),
+        ("--epochs -3", ["-3", ""]),
+        ("--epochs many", ["--epochs", "many"]),
+        ("--lr nan", ["--lr", "finite"]),
+        ("--lr inf", ["--lr", "finite"]),
+        ("--lr 0", ["--lr", "above 0"]),
+        ("--lr fast", ["--lr", "fast"]),
+        ("--seed x", ["--seed", "x"]),
+        ("--backend abacus", ["abacus", "cpu, cuda, wgpu"]),
+        ("--speed 9", ["--speed", ""]),
+        ("--epochs", ["--epochs", ""]),
+        ("surprise", ["surprise", ""]),
+    ] {
+        fails(2, &run(arguments, &[]), &reasons);
+    }
+    for backend in ["cuda", "wgpu"] {
+        if cfg!(not(any(feature = "cuda", feature = "wgpu"))) {
+            fails(2, &run(&format!("--backend {backend}"), &[]), &[&format!("--features {backend}")]);
+        }
+    }
+    let help = run("--help", &[]);
+    assert!(help.status.success() && String::from_utf8_lossy(&help.stdout).contains("--batch-size"));
+}
+
+#[test]
+fn bad_data_is_exit_code_1() {
+    fails(1, &run("--data /no/such/folder", &[]), &["/no/such/folder: no such folder"]);
+    let empty = tempdir().expect("a temporary folder");
+    fails(1, &run("--data", &[empty.path()]), &["t10k-images-idx3-ubyte: no such file"]);
+
+    let images = "train-images-idx3-ubyte";
+    with_file(images, &idx(&[20, 28, 28], &[0; 100]), &["cut short"]);
+    with_file(images, &idx(&[1 << 31, 28, 28], &[0; 784]), &["cut short", "2147483648"]);
+    with_file(images, &idx(&[u32::MAX; 5], &[0; 784]), &["more than memory"]);
+    with_file(images, &[&idx(&[20, 28, 28], &[0; 20 * 784])[..], b"x"].concat(), &["bytes follow"]);
+    with_file(images, b"PK\x03\x04 something else", &["not an IDX file"]);
+    with_file(images, &idx(&[20, 5, 5], &[0; 500]), &["[20, 5, 5]"]);
+    with_file("train-labels-idx1-ubyte", &idx(&[19], &[1; 19]), &["19 labels for the 20 images"]);
+    with_file("t10k-labels-idx1-ubyte", &idx(&[10], &[11; 10]), &["label 11"]);
+
+    let whole =
+        fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("data/mnist/t10k-labels-idx1-ubyte.gz")).expect("MNIST");
+    with_file("t10k-labels-idx1-ubyte.gz", &whole[..whole.len() / 2], &["cut short"]);
+    let mut damaged = whole;
+    damaged[1000..1100].fill(0xff);
+    with_file("t10k-labels-idx1-ubyte.gz", &damaged, &["gzip"]);
+}
+
+#[test]
+fn bad_weights_are_exit_code_1() -> Result<()> {
+    let data = tiny();
+    let weights = data.path().join("weights.safetensors");
+    let eval = || run("--data", &[data.path(), Path::new("--eval"), &weights]);
+    fails(1, &eval(), &["weights.safetensors", "No such file"]);
+
+    let forged = [u64::MAX.to_le_bytes().to_vec(), b"{}".to_vec()].concat();
+    for bytes in [&b"rubbish"[..], b"\x08\0\0\0\0\0\0\0not json", &forged] {
+        fs::write(&weights, bytes).expect("a temporary file");
+        fails(1, &eval(), &["weights.safetensors: not a valid safetensors file"]);
+    }
+    let one = |name: &str, shape: &[usize]| {
+        (name.to_string(), HostTensor::new(shape, HostData::F32(vec![0.0; shape.iter().product()])))
+    };
+    write_tensors(&weights, &[one("fc3.bias", &[11]), one("fc9.bias", &[1])], &Default::default())?;
+    fails(1, &eval(), &["missing: conv1.bias, conv1.weight", "unexpected: fc9.bias", "mis-shaped: fc3.bias ([11]"]);
+    Ok(())
+}
+
+#[test]
+fn an_output_folder_that_cannot_be_is_noticed_before_training() {
+    let data = tiny();
+    // Below a file, so that not even root can make it.
+    let out = data.path().join("t10k-images-idx3-ubyte").join("run");
+    let output = run("--data", &[data.path(), Path::new("--out"), &out]);
+    fails(1, &output, &["t10k-images-idx3-ubyte"]);
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("LeNet-5"), "it is noticed before training starts");
+}
+
+/// The names in a folder, sorted.
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(folder).expect("a folder").flatten().map(|e| e.file_name().to_string_lossy().into()).collect();
+    names.sort();
+    names
+}
+
+fn last_line(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).lines().last().unwrap_or_default().to_string()
+}
+
+#[test]
+fn a_short_run_writes_everything_and_repeats() -> Result<()> {
+    let folder = tempdir().expect("a temporary folder");
+    let train = |name: &str| -> (PathBuf, String) {
+        let out = folder.path().join(name);
+        let output = run("--limit 256 --epochs 1 --seed 7 --out", &[&out]);
+        (out, last_line(&output))
+    };
+    let (first, figure) = train("first");
+    let number = figure.strip_prefix("test accuracy: ").and_then(|rest| rest.strip_suffix(" %")).unwrap_or_default();
+    assert_eq!(number.split_once('.').map(|(_, decimals)| decimals.len()), Some(2), "{figure}");
+    assert!(number.parse::<f64>().is_ok_and(|n| (0.0..=100.0).contains(&n)), "{figure}");
+
+    let files = ["curves.png", "last.safetensors", "metrics.csv", "mistakes.png", "model.safetensors"];
+    assert_eq!(names(&first), files);
+    let state = read_tensors(first.join("model.safetensors"))?;
+    let parameters: usize = state.tensors.values().map(|tensor| tensor.shape.iter().product::<usize>()).sum();
+    assert_eq!((state.tensors.len(), parameters), (10, 61_706));
+    let metrics = fs::read_to_string(first.join("metrics.csv")).expect("metrics");
+    assert!(metrics.starts_with("epoch,step,lr,train_loss,train_accuracy,test_loss,test_accuracy,seconds\n"));
+    assert!(metrics.lines().count() >= 3 && metrics.lines().all(|line| line.matches(',').count() == 7), "{metrics}");
+    for picture in ["curves.png", "mistakes.png"] {
+        assert!(fs::read(first.join(picture)).expect("a picture").starts_with(b"\x89PNG\r\n"), "{picture}");
+    }
+
+    let (second, again) = train("second");
+    assert_eq!(figure, again, "the same seed, the same figure");
+    assert_eq!(read_tensors(second.join("model.safetensors"))?, state, "and the same weights");
+    let output = run("--limit 256 --eval", &[&first.join("model.safetensors")]);
+    assert_eq!(last_line(&output), figure);
+    Ok(())
+}
+
+#[test]
+fn a_loss_that_is_no_number_stops_and_saves_nothing() {
+    let (data, out) = (tiny(), tempdir().expect("a temporary folder"));
+    fs::write(out.path().join("last.safetensors"), "of an earlier run").expect("a temporary file");
+    let output = run("--epochs 3 --lr 1e38 --data", &[data.path(), Path::new("--out"), out.path()]);
+    fails(1, &output, &["no longer a finite number", "--lr"]);
+    assert_eq!(fs::read_to_string(out.path().join("last.safetensors")).expect("still there"), "of an earlier run");
+    assert_eq!(names(out.path()), ["last.safetensors"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_keeps_the_weights() -> Result<()> {
+    let (data, out) = (tiny(), tempdir().expect("a temporary folder"));
+    let mut child = mnist()
+        .args(["--epochs", "1000000", "--batch-size", "5", "--data"])
+        .args([data.path(), Path::new("--out"), out.path()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the example starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines().map_while(std::io::Result::ok);
+    assert!(lines.by_ref().any(|line| line.starts_with("epoch 2/")), "training is under way");
+    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(kill.is_ok_and(|status| status.success()));
+    let rest: Vec<String> = lines.collect(); // until the example ends
+    assert_eq!(child.wait().expect("it ended").code(), Some(130), "{rest:?}");
+    assert!(rest.iter().any(|line| line.starts_with("interrupted after step")), "{rest:?}");
+    assert_eq!(names(out.path()), ["last.safetensors", "metrics.csv"]);
+    assert_eq!(read_tensors(out.path().join("last.safetensors"))?.tensors.len(), 10);
+    Ok(())
+}
