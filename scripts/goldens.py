@@ -572,6 +572,8 @@ The data is ours, generated from fixed seeds, under the licence of this reposito
 | `ops.safetensors` | {cases} cases, `<case>/<role>`, listed below |
 | `lenet.safetensors` | LeNet-5: `state/<parameter>` (PyTorch's default initialisation, seed 0), `x`, `target`, `logits`, `loss` (mean cross-entropy), `grad/<parameter>` for conv1, conv2 and fc3, `sgd_losses` (10 steps on that batch from that state, lr 0.05, momentum 0.9; each loss is taken before its step) and `adam_losses` (the same, lr 0.001) |
 | `lenet-torch.safetensors` | the same state as a PyTorch user saves it: `safetensors.torch.save_file(model.state_dict(), ..)` |
+| `lenet-minitorch.safetensors` | the reverse: a LeNet-5 that `examples/mnist` trained and saved |
+| `lenet-minitorch-logits.safetensors` | `logits` that PyTorch computes from it on `x` of `lenet.safetensors`: `scripts/check_weights.py lenet-minitorch.safetensors --write ..` |
 
 Roles:
 

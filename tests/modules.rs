@@ -94,7 +94,8 @@ fn the_walk_goes_in_order_with_dotted_names() {
     net.visit_mut(&mut Default::default(), &mut |name, _| changing.push(name.to_string()));
     assert_eq!(changing, expected);
     assert!(net.blocks[0].rate == 0.5 && net.blocks[0].r#type == [1, 2] && net.head.1 == 3);
-    assert!(net.blocks[0].absent.is_none() && net.pair == ());
+    assert!(net.blocks[0].absent.is_none());
+    let () = net.pair;
     let only = OnlyCpu { fc: Linear::new(2, 2, &device), kernel: [3, 3] };
     assert_eq!((only.num_parameters(), only.kernel), (6, [3, 3]));
     assert_eq!(Module::<Plain>::num_parameters(&Empty), 0);

@@ -145,10 +145,14 @@ pub fn write_tensors(
     let metadata = (!metadata.is_empty()).then(|| metadata.clone().into_iter().collect());
     replace_file(path, |temporary| {
         let views = tensors.iter().map(|(name, tensor)| (name, tensor));
+        // The crate makes files that only their owner can read; ours are as readable as any other of the user's.
+        let io = |source| Error::io(temporary, source);
+        let usual = File::create(temporary).and_then(|file| file.metadata()).map_err(io)?.permissions();
         safetensors::serialize_to_file(views, metadata, temporary).map_err(|error| match error {
-            safetensors::SafeTensorError::IoError(source) => Error::io(temporary, source),
+            safetensors::SafeTensorError::IoError(source) => io(source),
             other => Error::format(temporary, other),
-        })
+        })?;
+        fs::set_permissions(temporary, usual).map_err(io)
     })
 }
 

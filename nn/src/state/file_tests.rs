@@ -30,6 +30,11 @@ fn tensors_and_texts_come_back() -> Result<()> {
     write_tensors(&path, &tensors, &metadata)?;
     let back = read_tensors(&path)?;
     assert_eq!(back, Tensors { tensors: tensors.iter().cloned().collect(), metadata });
+    let (other, permissions) =
+        (path.with_extension("plain"), |path: &Path| fs::metadata(path).map(|m| m.permissions()).ok());
+    fs::write(&other, "").map_err(|e| Error::io(&other, e))?;
+    assert_eq!(permissions(&path), permissions(&other), "others may read it as they may any file");
+    fs::remove_file(&other).map_err(|e| Error::io(&other, e))?;
     let twice = [tensors[1].clone(), tensors[1].clone()];
     assert!(matches!(write_tensors(&path, &twice, &BTreeMap::new()), Err(Error::Invalid(_))));
     assert_eq!(read_tensors(&path)?, back, "a failed write leaves the file as it was");
