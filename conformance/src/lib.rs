@@ -1,7 +1,7 @@
 //! One body per behaviour, run on every backend; and [`Plain`], the backend they are compared with.
 //!
 //! [`cases`] lists the whole suite for one backend; a test binary runs them (`tests/main.rs` at the root, or a third
-//! party's own). A body is written once and generic: [`agree!`] runs it on the device under test and on Plain in f64, and
+//! party's own). A body is written once and generic: `agree!` runs it on the device under test and on Plain in f64, and
 //! compares. One file per family of `core/src/ops`, of the same name; beside them the tape, the panics, PyTorch's goldens
 //! and random layouts.
 

@@ -82,8 +82,3 @@ impl<B: Backend> Tensor<B> {
         d
     }
 }
-
-/// x where the mask is true, else 0: a product with a mask would keep infinities and NaN.
-pub(crate) fn keep<B: Backend>(mask: &Tensor<B>, x: &Tensor<B>) -> Tensor<B> {
-    Tensor::where_cond(mask, x, &x.scalar_like(0.0))
-}

@@ -20,7 +20,7 @@ pub mod view;
 /// it does not cover.
 pub mod composed {
     use crate::backend::{AdamConfig, Backend, SgdConfig, StepSlot, UnaryOp};
-    use crate::ops::{conv, index, loss, matmul, optim, pool, random, softmax, unary};
+    use crate::ops::{conv, loss, matmul, optim, pool, random, softmax, unary};
     use crate::ops::{conv::Conv2dOptions, pool::Pool2dOptions};
     use crate::random::Draw;
     use crate::tensor::Tensor;
@@ -60,6 +60,5 @@ pub mod composed {
             = optim::sgd_step;
         adam_step(device: &B, slots: &mut [StepSlot<'_, B>], scalars: &mut B::Storage, config: &AdamConfig)
             = optim::adam_step;
-        keep(mask: &Tensor<B>, x: &Tensor<B>) -> Tensor<B> = index::keep;
     }
 }

@@ -3,7 +3,6 @@
 use crate::autodiff::{parents, record, recording};
 use crate::backend::Backend;
 use crate::dtype::DType;
-use crate::ops::composed;
 use crate::shape::Shape;
 use crate::tensor::{Placement, Tensor};
 
@@ -112,5 +111,6 @@ pub(crate) fn composed_dropout<B: Backend>(x: &Tensor<B>, p: f64, draw: crate::r
     let keep = x.device().random(RandomOp::Keep(p), DType::Bool, x.numel(), draw);
     let keep = Tensor::from_storage(x.device(), keep, DType::Bool, *x.shape());
     let scale = if p < 1.0 { 1.0 / (1.0 - p) } else { 0.0 };
-    composed::keep(&keep, &(x * scale))
+    // Selected, not multiplied: a product with a mask would keep infinities and NaN.
+    Tensor::where_cond(&keep, &(x * scale), &x.scalar_like(0.0))
 }
