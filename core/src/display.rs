@@ -89,7 +89,7 @@ fn format_floats(values: &[f64], precision: usize) -> Vec<String> {
     let finite = || values.iter().copied().filter(|x| x.is_finite() && *x != 0.0).map(f64::abs);
     let (least, most) = (finite().fold(f64::INFINITY, f64::min), finite().fold(0.0, f64::max));
     let whole = values.iter().all(|x| !x.is_finite() || x.fract() == 0.0);
-    let scientific = if whole { most > 1e8 } else { most > 1e8 || least < 1e-4 || most / least > 1e3 && most > 1e5 };
+    let scientific = most > 1e8 || most / least > 1e3 || (!whole && least < 1e-4);
     let form = |x: f64| match x {
         x if x.is_nan() => "nan".to_string(),
         x if x.is_infinite() => if x > 0.0 { "inf" } else { "-inf" }.to_string(),
@@ -125,22 +125,24 @@ fn nest<'a>(
         text.push_str(&format!("{cell:>width$}"));
         return;
     };
-    text.push('[');
-    let per_line = ((LINE_WIDTH.saturating_sub(indent)) / (width + 2)).max(1);
-    let separator = if inner.is_empty() {
-        String::from(", ")
-    } else {
-        format!(",{}{}", "\n".repeat(inner.len()), " ".repeat(indent + 1))
+    let next_line = format!("{}{}", "\n".repeat(inner.len().max(1)), " ".repeat(indent + 1));
+    let per_line = if inner.is_empty() { ((LINE_WIDTH.saturating_sub(indent)) / (width + 2)).max(1) } else { 1 };
+    let mut written = 0;
+    let mut separate = |text: &mut String| {
+        match written {
+            0 => {}
+            n if n % per_line == 0 => text.push_str(&format!(",{next_line}")),
+            _ => text.push_str(", "),
+        }
+        written += 1;
     };
-    let wrap = format!(",\n{}", " ".repeat(indent + 1));
+    text.push('[');
     for i in 0..dim.shown {
-        if i > 0 {
-            text.push_str(if inner.is_empty() && i % per_line == 0 { &wrap } else { &separator });
-        }
         if dim.gap == Some(i) {
-            text.push_str("...");
-            text.push_str(&separator);
+            separate(text);
+            text.push_str(if inner.is_empty() { " ..." } else { "..." });
         }
+        separate(text);
         nest(text, inner, cells, width, indent + 1);
     }
     text.push(']');

@@ -69,9 +69,12 @@ where
     chart.draw_series(LineSeries::new(test.iter().map(clamp), TEST.stroke_width(2)))?;
     chart.draw_series(test.iter().map(clamp).map(|point| Circle::new(point, 4, TEST.filled())))?;
     // A legend: plotters' own wants to know the size of a font.
-    let (width, _) = area.dim_in_pixel();
+    // At the right, in the corner that the curves leave free: the upper one if they fall.
+    let (width, height) = area.dim_in_pixel();
+    let falls = train.first().zip(train.last()).is_some_and(|(first, last)| first.1 > last.1);
+    let top = if falls { 64 } else { height as i32 - 110 };
     for (line, (name, color)) in [("training", TRAIN), ("test", TEST)].into_iter().enumerate() {
-        let at = (width as i32 - 130, 64 + 20 * line as i32);
+        let at = (width as i32 - 130, top + 20 * line as i32);
         area.draw(&Rectangle::new([at, (at.0 + 16, at.1 + 8)], color.filled()))?;
         area.draw_text(name, &("sans-serif", 8).into_text_style(area), (at.0 + 24, at.1))?;
     }

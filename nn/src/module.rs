@@ -217,6 +217,18 @@ pub type VisitMut<'f, 'm, B> = &'f mut dyn FnMut(&str, EntryMut<'m, B>);
 /// }
 /// ```
 ///
+/// A field that is neither a module nor plain data does not compile, so that no layer stays untrained by oversight:
+///
+/// ```compile_fail
+/// # use minitorch_nn::{Linear, Module};
+/// # extern crate minitorch_nn as minitorch;
+/// # use minitorch_core::Backend;
+/// #[derive(Module)]
+/// struct Net<B: Backend> {
+///     heads: std::collections::HashMap<String, Linear<B>>,
+/// }
+/// ```
+///
 /// The walk goes through the fields in order, with dotted names (`conv.weight`, `head.bias`). `'m` ties what is met to the
 /// module, so that a caller may collect `&mut Param`s.
 #[diagnostic::on_unimplemented(

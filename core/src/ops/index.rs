@@ -22,7 +22,7 @@ impl<B: Backend> Tensor<B> {
         let out = Tensor::from_storage(self.device(), storage, self.dtype(), *index.shape());
         let Some(parents) = parents([self]) else { return out };
         let (shape, index) = (*self.shape(), index.detach());
-        record(out, parents, move |g, _| [Some(g.zeros_of(shape).scatter_add(d as isize, &index, g))])
+        record(out, parents, move |g, _| [Some(scatter_add(g.zeros_of(shape), d, &index, g))])
     }
 
     /// This tensor with `x` added at an index: `out[i.., index[i.., k, j..], j..] += x[i.., k, j..]`, k at `dim`. The index
@@ -42,15 +42,7 @@ impl<B: Backend> Tensor<B> {
             x.shape()
         );
         assert!(self.dtype() != DType::Bool, "scatter_add: bool cannot be added; cast the tensors first");
-        let mut out = self.detach();
-        let layout = Layout::contiguous(*self.shape());
-        let (device, storage) = out.storage_mut();
-        device.scatter_add(storage, &layout, d, index.view(), x.view());
-        let Some(parents) = parents([self, x]) else { return out };
-        let index = index.detach();
-        record(out, parents, move |g, wants| {
-            [wants[0].then(|| g.clone()), wants[1].then(|| g.gather(d as isize, &index))]
-        })
+        scatter_add(self.clone(), d, index, x)
     }
 
     /// Entries of one dimension in the order of a vector of indices (I32), repeats welcome. An index out of range gives
@@ -81,4 +73,17 @@ impl<B: Backend> Tensor<B> {
         );
         d
     }
+}
+
+/// The checked addition; `base` is overwritten if nobody else holds it.
+fn scatter_add<B: Backend>(base: Tensor<B>, d: usize, index: &Tensor<B>, x: &Tensor<B>) -> Tensor<B> {
+    let parents = parents([&base, x]);
+    let mut out = base.detach();
+    drop(base);
+    let layout = Layout::contiguous(*out.shape());
+    let (device, storage) = out.storage_mut();
+    device.scatter_add(storage, &layout, d, index.view(), x.view());
+    let Some(parents) = parents else { return out };
+    let index = index.detach();
+    record(out, parents, move |g, wants| [wants[0].then(|| g.clone()), wants[1].then(|| g.gather(d as isize, &index))])
 }

@@ -39,9 +39,7 @@ impl<B: Backend> Tensor<B> {
         assert!(k == k2, "matmul: {:?} x {:?}: the inner dimensions {k} and {k2} differ", a.shape(), b.shape());
         if a.rank() > 2 && b.rank() == 2 {
             // One tall product instead of a batch: also its gradient in b is then one product and no sum over a batch.
-            let (m, n) = (a.numel() / k.max(1), b.shape()[1]);
-            let rows: usize = a.shape()[..a.rank() - 1].iter().product();
-            debug_assert!(k == 0 || m == rows);
+            let (rows, n) = (leading(a), b.shape()[1]);
             return a.reshape([rows, k]).matmul(b).reshape(a.shape().with(a.rank() - 1, n));
         }
         let batch = {
@@ -57,6 +55,11 @@ impl<B: Backend> Tensor<B> {
         };
         product(a, b, batch)
     }
+}
+
+/// The product of all sizes but the last.
+fn leading<B: Backend>(x: &Tensor<B>) -> usize {
+    x.shape()[..x.rank() - 1].iter().product()
 }
 
 /// The checked product; its gradients are products too.
@@ -110,13 +113,12 @@ impl<B: Backend> Tensor<B> {
         let Some(parents) = parents([self, weight, &b]) else { return out };
         let keep_x = parents[1].is_some().then(|| self.clone());
         let keep_w = parents[0].is_some().then(|| weight.clone());
-        let [n, k]: [usize; 2] = weight.dims();
+        let ([n, k], rows): ([usize; 2], usize) = (weight.dims(), leading(self));
         record(out, parents, move |g, wants| {
-            let rows = g.numel() / n.max(1);
             let flat = || g.reshape([rows, n]);
             [
                 keep_w.as_ref().map(|w| g.matmul(w)),
-                keep_x.as_ref().map(|x| flat().t().matmul(&x.reshape([x.numel() / k.max(1), k]))),
+                keep_x.as_ref().map(|x| flat().t().matmul(&x.reshape([rows, k]))),
                 wants[2].then(|| flat().sum(0)),
             ]
         })

@@ -14,8 +14,9 @@ use proc_macro::{Group, Ident, Literal, Punct, Spacing, Span, TokenStream, Token
 /// The walk enters the fields in their order under their names, tuple fields under their positions: a `conv1` that holds
 /// a `weight` is `conv1.weight` in a checkpoint, as in PyTorch. Raw identifiers lose their `r#`.
 ///
-/// ```ignore
+/// ```
 /// use minitorch::prelude::*;
+/// use std::collections::HashMap;
 ///
 /// #[derive(Module)]
 /// struct Block<B: Backend, M> {
