@@ -17,7 +17,16 @@ fn main() -> Result<()> {
     println!("XOR after 500 steps: loss {:.6} on {plain:?}, {:.6} on {cpu:?}", losses[0], losses[1]);
     // Same seed, same numbers: the two trainings differ by rounding only.
     assert!(losses.iter().all(|&loss| loss < 0.02) && (losses[0] - losses[1]).abs() < 1e-4);
+    check_a_backend();
     Ok(())
+}
+
+/// What a test of your own backend does: one device per case, and a panic where the case disagrees with Plain.
+fn check_a_backend() {
+    // One family here; leave the filter out for all of it.
+    let softmax = minitorch_conformance::cases(Cpu::new).into_iter().filter(|case| case.name.starts_with("softmax"));
+    let count = softmax.map(|case| (case.run)(&Cpu::new())).count();
+    println!("{count} conformance cases of softmax agree");
 }
 
 /// A tensor program and a gradient.

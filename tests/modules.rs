@@ -172,6 +172,43 @@ fn a_parameter_that_missed_steps_counts_its_own() -> Result<()> {
 }
 
 #[test]
+fn steps_that_pass_a_parameter_by_do_not_count_for_it() -> Result<()> {
+    let device = Cpu::new();
+    let new = || Param::new(Tensor::new([1.0], &device));
+    let (mut a, mut b, mut idle) = (new(), new(), new());
+    // With beta1 = 0 and a constant gradient every step of Adam moves by lr, if it counts the right steps.
+    let mut adam = Adam::new(0.1).betas(0.0, 0.999);
+    for round in 1..=4 {
+        for param in [&mut a, &mut b] {
+            // One optimizer, a model at a time, as a GAN's; and between them steps without any gradient.
+            let grads = (&**param * 5.0).sum(..).backward();
+            adam.step(param, &grads);
+            adam.step(&mut idle, &grads);
+        }
+        for param in [&a, &b] {
+            let expected = 1.0 - 0.1 * round as f64;
+            assert!((param.item()? - expected).abs() < 1e-5, "round {round}: {} instead of {expected}", param.item()?);
+        }
+    }
+    assert_eq!(idle.item()?, 1.0);
+    Ok(())
+}
+
+#[test]
+fn adamw_is_a_type_and_shrinks_without_moments() -> Result<()> {
+    struct Trainer<B: Backend> {
+        optimizer: AdamW<B>,
+    }
+    let device = Cpu::new();
+    let mut param = Param::new(Tensor::new([2.0], &device));
+    let mut trainer = Trainer { optimizer: AdamW::new(0.1).weight_decay(0.5) };
+    let grads = (&*param * 5.0).sum(..).backward();
+    trainer.optimizer.step(&mut param, &grads);
+    assert!((param.item()? - (2.0 * 0.95 - 0.1)).abs() < 1e-6, "{}", param.item()?);
+    Ok(())
+}
+
+#[test]
 fn bad_settings_say_what_is_wrong() {
     assert!(panic_message(|| drop(Sgd::<Cpu>::new(f64::NAN))).contains("learning rate"));
     assert!(panic_message(|| drop(Adam::<Cpu>::new(0.1).betas(1.0, 0.5))).contains("beta"));
@@ -179,6 +216,14 @@ fn bad_settings_say_what_is_wrong() {
     let device = Cpu::new();
     let options = Conv2dOptions::default().groups(3);
     assert!(panic_message(|| drop(Conv2d::with_options(4, 6, 3, options, &device))).contains("3 groups"));
+    let message = panic_message(|| {
+        let mut param = Param::new(Tensor::new([1.0], &device));
+        let mut sgd = Sgd::new(0.1);
+        let grads = param.sum(..).backward();
+        sgd.step(&mut param, &grads);
+        drop(sgd.momentum(0.9));
+    });
+    assert!(message.contains("before the first step"), "{message}");
     let message = panic_message(|| {
         let mut param = Param::new(Tensor::new([1.0], &device));
         let loss = param.sum(..);

@@ -2,7 +2,7 @@
 //! write, Adam two of each.
 //!
 //! The formulas are at `SgdConfig` and `AdamConfig`. Numbers of a step (bias corrections, step size) are computed once in
-//! f64 and rounded to the parameters' type.
+//! f64, from the learning rate that `scalars` holds in the parameters' type, and rounded to that type.
 
 use crate::copy::contiguous;
 use crate::element::{Element, Real, source};

@@ -285,7 +285,7 @@ fn real_grad<T: Real>(op: UnaryOp, to: Grad<T>) {
         // y (1 + s (1 - y))
         Silu => to.slow(LIBRARY, move |s, g| {
             let y = s.sigmoid();
-            g * y * (one + gated(s, one - y))
+            g * gated(one + gated(s, one - y), y)
         }),
         Softplus => to.slow(LIBRARY, |s, g| g * s.sigmoid()),
         Clamp(low, high) => {

@@ -91,8 +91,15 @@ fn reductions<B: Backend>(suite: &mut Suite<B>) {
     check!(suite, "sum_mean", 2, |d| [d.uniform(-2.0, 2.0, [3, 4, 2])], |[x]| x.square().sum([0, 2])
         + x.mean_keepdim(2).sum(0).sum(1) * x.sum(..));
     check!(suite, "prod", 2, |d| [d.uniform(0.5, 1.5, [3, 4])], |[x]| x.prod(1));
-    check!(suite, "prod_with_zeros", 1, |d| [d.list(&[0.5, 0.0, 2.0, 1.5, 0.0, 0.0, 1.0, 2.0, 3.0], [3, 3])], |[x]| x
+    check!(suite, "prod_with_zeros", 2, |d| [d.list(&[0.5, 0.0, 2.0, 1.5, 0.0, 0.0, 1.0, 2.0, 3.0], [3, 3])], |[x]| x
         .prod(1));
+    check!(
+        suite,
+        "prod_of_two_dims_with_zeros",
+        2,
+        |d| [d.list(&[0.5, 0.0, 2.0, 1.5, 0.7, 1.1, 1.0, 2.0], [2, 2, 2])],
+        |[x]| x.prod([0, 2])
+    );
     check!(suite, "max_min", 2, |d| [d.uniform(-2.0, 2.0, [3, 4])], |[x]| x.max(1) * x.min_keepdim([0, 1]).sum(..)
         + x.square().max(-1));
     check!(suite, "var_std", 2, |d| [d.uniform(-2.0, 2.0, [3, 4])], |[x]| x.var(1, 1.0) + x.std(1, 0.0));

@@ -52,6 +52,18 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         assert_values(&loss, &[f64::NAN], EXACT);
         assert!(loss.backward()[&x].shape()[..] == [0, 5]);
     });
+    suite.floats("bce_at_certainty", 16, |on| {
+        // PyTorch: binary_cross_entropy of p = [1, 0, 0, 1, 0.5] and t = [1, 0, 1, 0, 1]: 0, 0, 100, 100, log 2, and its
+        // gradient with the divisor p (1 - p) held at 1e-12.
+        let p = on.list(&[1.0, 0.0, 0.0, 1.0, 0.5], [5]).requires_grad();
+        let t = on.list(&[1.0, 0.0, 1.0, 0.0, 1.0], [5]);
+        let loss = p.bce_loss(&t);
+        assert_values(&loss, &[(200.0 + 2f64.ln()) / 5.0], eps(4.0));
+        assert_values(&loss.backward()[&p], &[0.0, 0.0, -2e11, 2e11, -0.4], eps(8.0));
+        let x = on.list(&[40.0], [1]).requires_grad();
+        let grads = x.sigmoid().bce_loss(&on.list(&[1.0], [1])).backward();
+        assert_values(&grads[&x], &[0.0], eps(4.0));
+    });
     suite.floats("nll_loss", 100, |on| {
         agree!(on, eps(8.0), |d| {
             let target = d.ints(0, 10, [7]);

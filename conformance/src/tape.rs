@@ -32,6 +32,12 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         assert_values(&h, &[12.0, 18.0], eps(8.0));
         assert_values(&third, &[6.0, 6.0], eps(8.0));
         assert_values(&y.backward()[&x], &[12.0, 27.0], eps(8.0));
+        // What lies below the value asked for need not be there any more.
+        let (below, top) = (x.square(), on.list(&[5.0], [1]));
+        let above = (&below * &top).sum(..);
+        below.sum(..).backward();
+        let [g] = above.grad([&below]);
+        assert_values(&g, &[5.0, 5.0], EXACT);
         // In values that are not leaves, and zeros where nothing depends.
         let a = x.square();
         let z = (&a * &a).sum(..);

@@ -91,7 +91,9 @@ where
 
     fn release(self: Arc<Self>, orphans: &mut Vec<Node<V>>) {
         if let Some(Operation { parents, rule }) = Arc::into_inner(self) {
-            drop(rule); // it captured inputs, whose nodes `parents` still holds: this only decrements counts
+            // It captured inputs, whose nodes `parents` still holds, so this only decrements counts. (A rule that captured
+            // another recorded value would drop that value's tape from in here, one call deeper.)
+            drop(rule);
             orphans.extend(parents.into_iter().flatten().filter_map(Arc::into_inner));
         }
     }
@@ -214,6 +216,9 @@ fn walk<V: Value>(
         }
         if asked(&node) {
             found.insert(id, grad.clone());
+        }
+        if id == oldest {
+            break; // its own rule leads further down than anybody asked
         }
         let mut slot = node.rule.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let rule = if consume { slot.take() } else { slot.clone() };

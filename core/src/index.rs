@@ -40,8 +40,9 @@ impl Int for isize {
     }
 }
 impl Int for usize {
+    /// A number beyond `isize` becomes the largest one, which no dimension has.
     fn get(self) -> isize {
-        self as isize
+        isize::try_from(self).unwrap_or(isize::MAX)
     }
 }
 

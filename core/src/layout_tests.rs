@@ -110,3 +110,16 @@ fn windows_show_every_window() {
     let windows = Layout::contiguous([1, 4]).windows([1, 2], [1, 2], [1, 1], [1, 2]);
     assert_eq!(positions(&windows), [0, 2, 1, 3]);
 }
+
+#[test]
+fn output_sizes_never_wrap() {
+    use crate::{ConvOptions, PoolOptions};
+    let one = ConvOptions::<1>::default();
+    assert_eq!(one.output_size([5], [3]), Some([3]));
+    assert_eq!(one.output_size([2], [3]), None);
+    assert_eq!(one.output_size([5], [0]), None);
+    assert_eq!(one.padding(1 << 63).output_size([5], [3]), None);
+    assert_eq!(one.dilation(usize::MAX).output_size([5], [3]), None);
+    assert_eq!(one.stride(0).output_size([5], [3]), None);
+    assert_eq!(PoolOptions::<1>::new(2).stride(0).output_size([5]), None);
+}

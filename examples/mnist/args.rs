@@ -79,7 +79,7 @@ fn backend(name: &str) -> Result<String, String> {
         return Err(format!("no such backend; there are {}", known.join(", ")));
     }
     if !BACKENDS.contains(&name) {
-        return Err(format!("not compiled in; build with --features {name}"));
+        return Err(format!("not in this build, which has {}", BACKENDS.join(", ")));
     }
     Ok(name.to_string())
 }

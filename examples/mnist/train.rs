@@ -69,6 +69,7 @@ pub(crate) fn train<B: Backend>(
                 let means = recent.read()?;
                 if !means.loss().is_finite() {
                     progress.finish();
+                    output.write_metrics()?;
                     return Err(diverged(step, args.lr));
                 }
                 whole.merge(&means);
@@ -180,7 +181,7 @@ fn save<B: Backend>(output: &Output, name: &str, model: &LeNet<B>, step: usize, 
 fn diverged(step: usize, lr: f64) -> Error {
     Error::Invalid(format!(
         "the loss or a weight is no longer a finite number after step {step}; the weights were not saved; \
-         a learning rate below --lr {lr} may help"
+         weight files in the folder are from before; a learning rate below --lr {lr:e} may help"
     ))
 }
 

@@ -253,7 +253,7 @@ pub trait Module<B: Backend> {
         found
     }
 
-    /// The number of trained numbers.
+    /// The number of elements in all parameters.
     fn num_parameters(&self) -> usize {
         self.named_parameters().iter().map(|(_, param)| param.numel()).sum()
     }

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 
 /// What all optimizers do: `optimizer.step(&mut model, &loss.backward())`.
 pub trait Optimizer<B: Backend> {
-    /// Changes every parameter that has a gradient. The others stay as they are, and a step in which a parameter had no
-    /// gradient does not count for it.
+    /// Changes every parameter of the model that has a gradient. The others stay as they are, and a step in which a
+    /// parameter had no gradient, or its model was not the one given, does not count for it.
     ///
     /// # Panics
     /// If parameters differ in dtype or device, or a gradient does not fit its parameter.
@@ -33,8 +33,8 @@ struct Memory<B: Backend> {
 
 struct Slot<B: Backend> {
     state: Vec<Tensor<B>>,
-    missed: u64,
-    fresh: bool,
+    /// Steps that this parameter took part in: the others of the optimizer's count it missed.
+    taken: u64,
 }
 
 impl<B: Backend> Memory<B> {
@@ -50,57 +50,58 @@ impl<B: Backend> Memory<B> {
         grads: &Gradients<Tensor<B>>,
         step: impl FnOnce(&B, &mut [StepSlot<'_, B>], &mut B::Storage),
     ) {
-        let mut work: Vec<(&mut Param<B>, Slot<B>, Tensor<B>)> = Vec::new();
-        let (by_param, steps, states) = (&mut self.by_param, self.steps, self.states);
+        let mut found: Vec<(String, &mut Param<B>, Tensor<B>)> = Vec::new();
         model.visit_mut(&mut Path::default(), &mut |name, entry| {
-            let EntryMut::Param(param) = entry else { return };
-            let known = by_param.remove(&param.id());
-            let Some(grad) = grads.get(param) else {
-                if let Some(mut slot) = known {
-                    slot.missed += 1;
-                    by_param.insert(param.id(), slot);
-                }
-                return;
-            };
-            assert!(
-                grad.shape() == param.shape(),
-                "step: {name} is {:?}, its gradient {:?}",
-                param.shape(),
-                grad.shape()
-            );
-            let slot = known.unwrap_or_else(|| {
-                let zeros = || Tensor::zeros(*param.shape(), (param.device(), param.dtype()));
-                Slot { state: (0..states).map(|_| zeros()).collect(), missed: steps, fresh: true }
-            });
-            work.push((param, slot, grad.detach().contiguous()));
+            if let EntryMut::Param(param) = entry
+                && let Some(grad) = grads.get(param)
+            {
+                let grad = grad.detach().contiguous();
+                found.push((name.to_string(), param, grad));
+            }
         });
-        let Some((first, ..)) = work.first() else { return };
+        let Some((_, first, _)) = found.first() else { return };
         let (device, dtype) = (first.device().clone(), first.dtype());
-        for (param, ..) in &work {
+        // All is checked before anything changes.
+        for (name, param, grad) in &found {
             assert!(
-                param.dtype() == dtype && *param.device() == device,
-                "step: all parameters must be of one dtype on one device; {param:?} on {:?} differs from {dtype} on {device:?}",
+                grad.shape() == param.shape() && grad.dtype() == dtype,
+                "step: {name} is {:?} of {dtype}, its gradient {:?} of {}",
+                param.shape(),
+                grad.shape(),
+                grad.dtype()
+            );
+            assert!(
+                param.dtype() == dtype && *param.device() == device && *grad.device() == device,
+                "step: all parameters must be of one dtype on one device; {name} is of {} on {:?}, the first of {dtype} \
+                 on {device:?}",
+                param.dtype(),
                 param.device()
             );
         }
         let mut scalars = self.scalars(&device, dtype);
-        let mut slots: Vec<StepSlot<'_, B>> = Vec::with_capacity(work.len());
-        for (param, slot, grad) in &mut work {
+        let mut memory: Vec<(u64, Slot<B>)> = Vec::with_capacity(found.len());
+        for (_, param, _) in &found {
+            let zeros = || Tensor::zeros(*param.shape(), (&device, dtype));
+            let fresh = || Slot { state: (0..self.states).map(|_| zeros()).collect(), taken: 0 };
+            memory.push((param.id(), self.by_param.remove(&param.id()).unwrap_or_else(fresh)));
+        }
+        let mut slots: Vec<StepSlot<'_, B>> = Vec::with_capacity(found.len());
+        for ((_, param, grad), (_, slot)) in found.iter_mut().zip(&mut memory) {
             slots.push(StepSlot {
                 param: param.storage_mut().1,
                 state: slot.state.iter_mut().map(|state| state.storage_mut().1).collect(),
                 grad: grad.view(),
-                missed: slot.missed,
-                fresh: slot.fresh,
+                missed: self.steps - slot.taken,
+                fresh: slot.taken == 0,
             });
         }
         step(&device, &mut slots, scalars.storage_mut().1);
         drop(slots);
         self.scalars = Some((scalars, self.lr));
         self.steps += 1;
-        for (param, mut slot, _) in work {
-            slot.fresh = false;
-            self.by_param.insert(param.id(), slot);
+        for (id, mut slot) in memory {
+            slot.taken += 1;
+            self.by_param.insert(id, slot);
         }
     }
 
@@ -144,20 +145,25 @@ impl<B: Backend> Sgd<B> {
         Sgd { memory: Memory::new(checked("Sgd: the learning rate", lr), 0), config: SgdConfig::default() }
     }
 
-    /// With momentum.
+    /// With momentum; before the first step.
     ///
     /// # Panics
-    /// If it is negative or not finite.
+    /// If it is negative or not finite, or a step was taken.
     #[track_caller]
     pub fn momentum(mut self, momentum: f64) -> Self {
+        assert!(self.memory.steps == 0, "Sgd: the momentum is set before the first step");
         self.config.momentum = checked("Sgd: the momentum", momentum);
         self.memory.states = (momentum > 0.0) as usize;
         self
     }
 
     /// With this share of the gradient kept out of the velocity.
+    ///
+    /// # Panics
+    /// If it is negative or not finite.
+    #[track_caller]
     pub fn dampening(mut self, dampening: f64) -> Self {
-        self.config.dampening = dampening;
+        self.config.dampening = checked("Sgd: the dampening", dampening);
         self
     }
 
@@ -189,88 +195,84 @@ impl<B: Backend> Sgd<B> {
     }
 }
 
-/// Adam: Kingma and Ba, "Adam: a method for stochastic optimization", 2014. PyTorch: `optim.Adam`, `optim.AdamW`.
+/// Adam: Kingma and Ba, "Adam: a method for stochastic optimization", 2014. A weight decay is added to the gradient.
+/// PyTorch: `optim.Adam`.
 ///
-/// The formula is at [`AdamConfig`]. [`Adam::new`] adds a weight decay to the gradient; [`Adam::decoupled`] makes it
-/// AdamW (Loshchilov and Hutter, "Decoupled weight decay regularization", 2017), which shrinks the weights directly.
+/// The formula is at [`AdamConfig`]. `Adam::new(1e-3).betas(0.9, 0.99)`.
 pub struct Adam<B: Backend> {
     memory: Memory<B>,
     config: AdamConfig,
 }
 
-impl<B: Backend> Adam<B> {
-    /// Betas (0.9, 0.999), eps 1e-8, no weight decay.
-    ///
-    /// # Panics
-    /// If the rate is negative or not finite.
-    #[track_caller]
-    pub fn new(lr: f64) -> Self {
-        let config = AdamConfig { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, decoupled: false };
-        Adam { memory: Memory::new(checked("Adam: the learning rate", lr), 2), config }
-    }
-
-    /// AdamW with PyTorch's default weight decay of 0.01.
-    ///
-    /// # Panics
-    /// If the rate is negative or not finite.
-    #[track_caller]
-    pub fn decoupled(lr: f64) -> Self {
-        let mut adam = Adam::new(lr);
-        (adam.config.weight_decay, adam.config.decoupled) = (0.01, true);
-        adam
-    }
-
-    /// With these decays of the moments.
-    ///
-    /// # Panics
-    /// If either is outside [0, 1).
-    #[track_caller]
-    pub fn betas(mut self, beta1: f64, beta2: f64) -> Self {
-        for beta in [beta1, beta2] {
-            assert!((0.0..1.0).contains(&beta), "Adam: a beta of {beta} is outside [0, 1)");
-        }
-        (self.config.beta1, self.config.beta2) = (beta1, beta2);
-        self
-    }
-
-    /// With this number beside the root of the second moment.
-    ///
-    /// # Panics
-    /// If it is negative or not finite.
-    #[track_caller]
-    pub fn eps(mut self, eps: f64) -> Self {
-        self.config.eps = checked("Adam: eps", eps);
-        self
-    }
-
-    /// With this weight decay.
-    ///
-    /// # Panics
-    /// If it is negative or not finite.
-    #[track_caller]
-    pub fn weight_decay(mut self, weight_decay: f64) -> Self {
-        self.config.weight_decay = checked("Adam: the weight decay", weight_decay);
-        self
-    }
-
-    /// See [`Optimizer::step`].
-    #[track_caller]
-    pub fn step(&mut self, model: &mut dyn Module<B>, grads: &Gradients<Tensor<B>>) {
-        let config = self.config;
-        self.memory.step(model, grads, |device, slots, scalars| device.adam_step(slots, scalars, &config));
-    }
+/// AdamW: Adam whose weight decay shrinks the weights directly. Loshchilov and Hutter, "Decoupled weight decay
+/// regularization", 2017. PyTorch: `optim.AdamW`.
+///
+/// The formula is at [`AdamConfig`]. `AdamW::new(1e-3).weight_decay(0.05)`.
+pub struct AdamW<B: Backend> {
+    memory: Memory<B>,
+    config: AdamConfig,
 }
 
-/// AdamW by its usual name: `AdamW::new(1e-3)` is [`Adam::decoupled`]`(1e-3)`.
-pub struct AdamW;
+macro_rules! adams {
+    ($($name:ident, decoupled = $decoupled:literal, weight_decay = $decay:literal;)*) => { $(
+        impl<B: Backend> $name<B> {
+            #[doc = concat!("Betas (0.9, 0.999), eps 1e-8, weight decay ", stringify!($decay), ", as PyTorch's.")]
+            ///
+            /// # Panics
+            /// If the rate is negative or not finite.
+            #[track_caller]
+            pub fn new(lr: f64) -> Self {
+                let lr = checked(concat!(stringify!($name), ": the learning rate"), lr);
+                let config =
+                    AdamConfig { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: $decay, decoupled: $decoupled };
+                $name { memory: Memory::new(lr, 2), config }
+            }
 
-impl AdamW {
-    /// [`Adam::decoupled`].
-    #[allow(clippy::new_ret_no_self)] // AdamW is a setting of Adam; the name is what users look for
-    #[track_caller]
-    pub fn new<B: Backend>(lr: f64) -> Adam<B> {
-        Adam::decoupled(lr)
-    }
+            /// With these decays of the moments.
+            ///
+            /// # Panics
+            /// If either is outside [0, 1).
+            #[track_caller]
+            pub fn betas(mut self, beta1: f64, beta2: f64) -> Self {
+                for beta in [beta1, beta2] {
+                    assert!((0.0..1.0).contains(&beta), "{}: a beta of {beta} is outside [0, 1)", stringify!($name));
+                }
+                (self.config.beta1, self.config.beta2) = (beta1, beta2);
+                self
+            }
+
+            /// With this number beside the root of the second moment.
+            ///
+            /// # Panics
+            /// If it is negative or not finite.
+            #[track_caller]
+            pub fn eps(mut self, eps: f64) -> Self {
+                self.config.eps = checked(concat!(stringify!($name), ": eps"), eps);
+                self
+            }
+
+            /// With this weight decay.
+            ///
+            /// # Panics
+            /// If it is negative or not finite.
+            #[track_caller]
+            pub fn weight_decay(mut self, weight_decay: f64) -> Self {
+                self.config.weight_decay = checked(concat!(stringify!($name), ": the weight decay"), weight_decay);
+                self
+            }
+
+            /// See [`Optimizer::step`].
+            #[track_caller]
+            pub fn step(&mut self, model: &mut dyn Module<B>, grads: &Gradients<Tensor<B>>) {
+                let config = self.config;
+                self.memory.step(model, grads, |device, slots, scalars| device.adam_step(slots, scalars, &config));
+            }
+        }
+    )* };
+}
+adams! {
+    Adam, decoupled = false, weight_decay = 0.0;
+    AdamW, decoupled = true, weight_decay = 0.01;
 }
 
 macro_rules! optimizers {
@@ -304,7 +306,7 @@ macro_rules! optimizers {
         }
     )* };
 }
-optimizers!(Sgd, Adam);
+optimizers!(Sgd, Adam, AdamW);
 
 #[track_caller]
 fn checked(what: &str, value: f64) -> f64 {

@@ -160,7 +160,7 @@ impl<B: Backend> Tensor<B> {
 /// `x * lr` with an f32 all infer; separate impls for `f64` and `f32` would not.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be combined with a tensor",
-    note = "use a Tensor, &Tensor, &Param, f64, f32 or i32"
+    note = "use a Tensor, &Tensor, &Param, f64, f32, i32 or usize"
 )]
 pub trait Operand<B: Backend> {
     /// The value.
@@ -192,7 +192,7 @@ macro_rules! scalars {
         }
     })* };
 }
-scalars!(f64, f32, i32);
+scalars!(f64, f32, i32, usize);
 
 macro_rules! operator {
     ($Op:ident $op:ident $Assign:ident $assign:ident, $scalar_right:expr, $scalar_left:expr) => {
@@ -253,6 +253,13 @@ impl<B: Backend> Neg for &Tensor<B> {
     #[track_caller]
     fn neg(self) -> Tensor<B> {
         unary(UnaryOp::Neg, &mut self.clone())
+    }
+}
+impl<B: Backend> Not for Tensor<B> {
+    type Output = Self;
+    #[track_caller]
+    fn not(mut self) -> Self {
+        unary(UnaryOp::Not, &mut self)
     }
 }
 impl<B: Backend> Not for &Tensor<B> {

@@ -76,7 +76,8 @@ impl<const N: usize> ConvOptions<N> {
         ConvOptions { groups, ..self }
     }
 
-    /// `(size + 2 padding - dilation (kernel - 1) - 1) / stride + 1`; `None` when the kernel does not fit.
+    /// `(size + 2 padding - dilation (kernel - 1) - 1) / stride + 1`; `None` when the kernel does not fit, is empty, or the
+    /// stride is 0.
     pub fn output_size(&self, size: [usize; N], kernel: [usize; N]) -> Option<[usize; N]> {
         output_size(size, kernel, self.stride, self.padding, self.dilation)
     }
@@ -119,8 +120,9 @@ pub(crate) fn output_size<const N: usize>(
 ) -> Option<[usize; N]> {
     let mut out = [0; N];
     for d in 0..N {
-        let reach = dilation[d] * kernel[d].checked_sub(1)? + 1;
-        out[d] = (size[d] + 2 * padding[d]).checked_sub(reach)? / stride[d] + 1;
+        let reach = dilation[d].checked_mul(kernel[d].checked_sub(1)?)?.checked_add(1)?;
+        let padded = padding[d].checked_mul(2)?.checked_add(size[d])?;
+        out[d] = padded.checked_sub(reach)?.checked_div(stride[d])?.checked_add(1)?;
     }
     Some(out)
 }
@@ -141,12 +143,17 @@ impl<B: Backend> Tensor<B> {
             weight.shape()
         );
         options.check("conv2d", self.shape(), weight.shape(), bias.map(|b| &**b.shape()));
-        self.check_same("conv2d", weight);
-        if let Some(bias) = bias {
-            self.check_same("conv2d", bias);
-        }
-        assert!(self.dtype().is_float(), "conv2d: wants a float dtype, not {}", self.dtype());
+        self.check_conv("conv2d", weight, bias);
         conv2d(self, weight, bias, options)
+    }
+
+    #[track_caller]
+    fn check_conv(&self, op: &str, weight: &Self, bias: Option<&Self>) {
+        self.check_same(op, weight);
+        if let Some(bias) = bias {
+            self.check_same(op, bias);
+        }
+        assert!(self.dtype().is_float(), "{op}: wants a float dtype, not {}", self.dtype());
     }
 
     /// [`conv2d`](Self::conv2d) over one dimension: self `[n, c_in, t]`, weight `[c_out, c_in / groups, k]`, bias
@@ -163,6 +170,7 @@ impl<B: Backend> Tensor<B> {
             weight.shape()
         );
         options.check("conv1d", self.shape(), weight.shape(), bias.map(|b| &**b.shape()));
+        self.check_conv("conv1d", weight, bias);
         let flat = Conv2dOptions {
             stride: [1, options.stride[0]],
             padding: [0, options.padding[0]],
@@ -179,8 +187,8 @@ fn spatial<B: Backend>(x: &Tensor<B>) -> [usize; 2] {
 
 fn conv2d<B: Backend>(x: &Tensor<B>, w: &Tensor<B>, bias: Option<&Tensor<B>>, o: Conv2dOptions) -> Tensor<B> {
     let out = x.device().conv2d(&x.detach(), &w.detach(), bias.map(Tensor::detach).as_ref(), &o);
-    let nothing = Tensor::clone; // an absent bias stands in the rule as an input that is not on the tape
-    let b = bias.map_or_else(|| nothing(&x.detach()), nothing);
+    // An absent bias stands in the rule as an input that is not on the tape.
+    let b = bias.map_or_else(|| x.detach(), Tensor::clone);
     let Some(parents) = parents([x, w, &b]) else { return out };
     let (size, kernel) = (spatial(x), spatial(w));
     let (keep_x, keep_w) = (parents[1].is_some().then(|| x.clone()), parents[0].is_some().then(|| w.clone()));

@@ -1,6 +1,6 @@
 //! Losses: one number, the mean over the batch.
 
-use crate::autodiff::{parents, record, recording};
+use crate::autodiff::{self, parents, record, recording};
 use crate::backend::Backend;
 use crate::dtype::DType;
 use crate::tensor::Tensor;
@@ -65,7 +65,8 @@ impl<B: Backend> Tensor<B> {
     }
 
     /// The mean of `-t log p - (1 - t) log(1 - p)` of probabilities p and targets t in [0, 1]. Logarithms are held at
-    /// -100 or above, so that p = 0 and p = 1 stay finite, as PyTorch does. PyTorch: `binary_cross_entropy`.
+    /// -100 or above, and the divisor `p (1 - p)` of the gradient at 1e-12 or above, so that p = 0 and p = 1 stay finite,
+    /// as PyTorch does. PyTorch: `binary_cross_entropy`.
     ///
     /// # Panics
     /// If shapes, dtypes or devices differ.
@@ -73,7 +74,15 @@ impl<B: Backend> Tensor<B> {
     pub fn bce_loss(&self, target: &Self) -> Self {
         self.check_targets("bce_loss", target);
         let log = |x: &Self| x.log().clamp(-100.0, f64::INFINITY);
-        -(target * log(self) + (1.0 - target) * log(&(1.0 - self))).mean(..)
+        let loss = autodiff::no_grad(|| -(target * log(self) + (1.0 - target) * log(&(1.0 - self))).mean(..));
+        let Some(parents) = parents([self, target]) else { return loss };
+        let (p, t, n) = (self.clone(), target.clone(), self.numel() as f64);
+        record(loss, parents, move |g, wants| {
+            let share = g / n;
+            // (p - t) / (p (1 - p)), whose divisor is held above 0: a saturated p has a large gradient and not NaN.
+            let slope = || (&p - &t) / (&p * (1.0 - &p)).clamp(1e-12, f64::INFINITY);
+            [wants[0].then(|| slope() * &share), wants[1].then(|| (log(&(1.0 - &p)) - log(&p)) * &share)]
+        })
     }
 
     /// [`bce_loss`](Self::bce_loss) of `sigmoid(self)`, safe from overflow: the mean of `softplus(x) - t x`.

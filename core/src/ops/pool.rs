@@ -59,7 +59,8 @@ impl<const N: usize> PoolOptions<N> {
         PoolOptions { count_include_pad, ..self }
     }
 
-    /// `(size + 2 padding - dilation (kernel - 1) - 1) / stride + 1`; `None` when the window does not fit.
+    /// `(size + 2 padding - dilation (kernel - 1) - 1) / stride + 1`; `None` when the window does not fit, is empty, or the
+    /// stride is 0.
     pub fn output_size(&self, size: [usize; N]) -> Option<[usize; N]> {
         output_size(size, self.kernel, self.stride, self.padding, self.dilation)
     }

@@ -1,6 +1,6 @@
 //! Reductions over any set of dimensions, and the index of an extreme.
 
-use crate::autodiff::{parents, record, record_with_output};
+use crate::autodiff::{parents, record, record_with_output, recording};
 use crate::backend::Backend;
 use crate::dtype::DType;
 use crate::error::must;
@@ -104,7 +104,11 @@ pub(crate) fn reduce<B: Backend>(op: ReduceOp, x: &Tensor<B>, dims: DimSet, keep
 
 /// The product of all others is y / x where no element is 0. With one zero its own derivative is the product of the
 /// others and the rest are 0; with two all are 0. The zeros are replaced by 1 first, so that nothing divides by them.
+/// A product of others has derivatives of its own, also where the zeros are: under `create_graph` each is formed.
 fn prod_grad<B: Backend>(x: &Tensor<B>, g: &Tensor<B>, dims: DimSet) -> Tensor<B> {
+    if recording() {
+        return g * others_product(x, dims);
+    }
     let zero = x.eq(0.0);
     let zeros = reduce(ReduceOp::Sum, &zero.cast(x.dtype()), dims, true);
     let filled = x.masked_fill(&zero, 1.0);
@@ -112,6 +116,20 @@ fn prod_grad<B: Backend>(x: &Tensor<B>, g: &Tensor<B>, dims: DimSet) -> Tensor<B
     // An element's others hold `zeros` zeros, one fewer if it is one itself.
     let others_zero = (zeros - zero.cast(x.dtype())).gt(0.5);
     (g * (product / filled)).masked_fill(&others_zero, 0.0)
+}
+
+/// For each element the product of the others, n² of them for n reduced ones; differentiable to any order.
+fn others_product<B: Backend>(x: &Tensor<B>, dims: DimSet) -> Tensor<B> {
+    let kept = (0..x.rank()).filter(|d| !dims.contains(d));
+    let order: DimSet = kept.chain(dims.iter().copied()).collect();
+    let inverse: DimSet = (0..x.rank()).filter_map(|d| order.iter().position(|&from| from == d)).collect();
+    let last = x.permute_dims(&order);
+    let n: usize = dims.iter().map(|&d| x.shape()[d]).product();
+    let rows = x.numel() / n.max(1);
+    let own = Tensor::arange(0..n as i32, x.device());
+    let own = own.unsqueeze(1).eq(&own);
+    let table = last.reshape([rows, 1, n]).expand([rows, n, n]).masked_fill(&own, 1.0);
+    table.prod(2).reshape(*last.shape()).permute_dims(&inverse)
 }
 
 macro_rules! reductions {
@@ -225,10 +243,12 @@ impl<B: Backend> Tensor<B> {
         reduce(ReduceOp::Sum, &centred.square(), dims, false) / (n as f64 - correction).max(0.0)
     }
 
-    /// The square root of [`var`](Self::var). PyTorch: `std`.
+    /// The square root of [`var`](Self::var). Where it is 0 its gradient is 0. PyTorch: `std`.
     #[track_caller]
     pub fn std(&self, dims: impl Dims, correction: f64) -> Self {
-        self.var(dims, correction).sqrt()
+        let var = self.var(dims, correction);
+        let zero = var.eq(0.0);
+        var.masked_fill(&zero, 1.0).sqrt().masked_fill(&zero, 0.0)
     }
 
     /// `log(sum(exp(x)))` over `dims`, safe from overflow. PyTorch: `logsumexp`.

@@ -165,7 +165,8 @@ pub(crate) fn composed<B: Backend>(op: UnaryOp, s: &Tensor<B>, g: &Tensor<B>) ->
         }
         Silu => {
             let y = s.sigmoid();
-            g * (&y * (s * (1.0 - &y) + 1.0))
+            let slope = &y * (s * (1.0 - &y) + 1.0);
+            g * slope.masked_fill(&y.eq(0.0), 0.0) // the limit at -inf
         }
         Softplus => g * s.sigmoid(),
         Clamp(low, high) => g.masked_fill(&s.lt(low).logical_or(&s.gt(high)), 0.0),

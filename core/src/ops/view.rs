@@ -4,7 +4,7 @@
 use crate::autodiff::parents;
 use crate::backend::Backend;
 use crate::error::must;
-use crate::index::{Int, ReshapeArg, SliceArg, dim_range, resolve_reshape, wrap_dim};
+use crate::index::{DimSet, Int, ReshapeArg, SliceArg, dim_range, resolve_reshape, wrap_dim};
 use crate::layout::Layout;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -73,13 +73,17 @@ impl<B: Backend> Tensor<B> {
     pub fn permute<I: Int, const N: usize>(&self, order: [I; N]) -> Self {
         assert!(N == self.rank(), "permute: {N} dimensions were named, the shape is {:?}", self.shape());
         let order = order.map(|d| must(wrap_dim("permute", d.get(), N)));
-        let mut inverse = [usize::MAX; N];
-        for (d, &from) in order.iter().enumerate() {
-            assert!(inverse[from] == usize::MAX, "permute: dimension {from} is named twice in {order:?}");
-            inverse[from] = d;
+        for (d, from) in order.iter().enumerate() {
+            assert!(!order[..d].contains(from), "permute: dimension {from} is named twice in {order:?}");
         }
-        let out = self.with_layout(self.layout().permute(&order));
-        out.recorded(parents([self]), move |g| g.permute(inverse))
+        self.permute_dims(&order)
+    }
+
+    /// [`permute`](Self::permute) of a checked order.
+    pub(crate) fn permute_dims(&self, order: &[usize]) -> Self {
+        let inverse: DimSet = (0..order.len()).filter_map(|d| order.iter().position(|&from| from == d)).collect();
+        let out = self.with_layout(self.layout().permute(order));
+        out.recorded(parents([self]), move |g| g.permute_dims(&inverse))
     }
 
     /// Exchanges two dimensions; a view. PyTorch: `transpose`.

@@ -1,11 +1,11 @@
 //! `Loader`: which examples, in which order, prepared how far ahead.
 //!
-//! The order of an epoch is a function of the seed and the epoch's number alone, so a run that stops and resumes sees the
-//! batches that it would have seen, and the number of batches prepared ahead changes nothing but the time.
+//! The order of an epoch is a function of the seed and the epoch's number alone: any epoch can be run again by itself, and
+//! the number of batches prepared ahead changes nothing but the time.
 //!
 //! A worker thread collates into host buffers and hands them over through a bounded channel; the training thread uploads
-//! and gives the buffer back to a pool that outlives the epoch. At most `prefetch + 2` buffers exist: those in the
-//! channel, one being filled, one being uploaded.
+//! and gives the buffer back to a pool that outlives the epoch. At most `prefetch + 2` buffers exist: `prefetch`
+//! in the channel, one being filled, one being uploaded.
 
 use super::Dataset;
 use minitorch_core::Backend;

@@ -1,7 +1,7 @@
 //! The result of a product, cut into blocks that threads write at the same time.
 //!
 //! Blocks of a row-major matrix interleave in memory, so slices cannot express them; this file holds the pointer, and
-//! is the only one in `gemm` with `unsafe`.
+//! is the only one that dereferences it. Whoever cuts a block says why no other one overlaps.
 
 use std::marker::PhantomData;
 use std::ops::Range;
