@@ -48,6 +48,12 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         suite.floats(format!("layouts_{op}"), 700, move |on| layouts(on, op));
         suite.f32(format!("wide_and_tall_{op}"), 300_000, move |on| wide_and_tall(on, op));
     }
+    suite.floats("std_of_equals_has_gradient_0", 4, |on| {
+        let x = on.list(&[2.0, 2.0, 1.0, 3.0], [2, 2]).requires_grad();
+        let std = x.std(1, 0.0);
+        assert_values(&std, &[0.0, 1.0], EXACT);
+        assert_values(&std.sum(..).backward()[&x], &[0.0, 0.0, -0.5, 0.5], EXACT);
+    });
     suite.floats("nothing", 0, nothing);
     suite.floats("nan", 300, nan);
     suite.floats("positive_sums", 1_000_000, |on| {
