@@ -195,6 +195,20 @@ fn steps_that_pass_a_parameter_by_do_not_count_for_it() -> Result<()> {
 }
 
 #[test]
+fn a_refused_step_changes_nothing() {
+    let device = Cpu::new();
+    let single = Param::new(Tensor::new([1.0], &device));
+    let double = Param::new(Tensor::new([1.0], &device).cast(DType::F64));
+    let mut pair = [single, double];
+    let mut adam = Adam::new(0.1);
+    let grads = (pair[0].cast(DType::F64) * &pair[1]).sum(..).backward();
+    let message = panic_message(|| adam.step(&mut pair, &grads));
+    assert!(message.contains("1 is of float64") && message.contains("float32"), "{message}");
+    assert_eq!(pair[0].to_vec::<f32>().ok(), Some(vec![1.0]));
+    assert_eq!(pair[1].to_vec::<f64>().ok(), Some(vec![1.0]));
+}
+
+#[test]
 fn adamw_is_a_type_and_shrinks_without_moments() -> Result<()> {
     struct Trainer<B: Backend> {
         optimizer: AdamW<B>,

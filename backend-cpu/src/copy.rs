@@ -154,9 +154,8 @@ fn parts<T: Element>(to: &mut [T], at: &Layout, body: impl Fn(usize, &mut [T], &
 }
 
 pub(crate) fn write(to: &mut Storage, at: &Layout, x: View<'_, Storage>) {
-    let [at, layout] = Layout::merge([*at, *x.layout]);
     with_element!(x.dtype, T => {
-        let (to, data) = (T::write(to), T::read(x.storage));
+        let (to, Source { data, layout }) = (T::write(to), source::<T>(x));
         if at.numel() == 0 {
             return; // an empty part may lie anywhere
         }
@@ -164,7 +163,7 @@ pub(crate) fn write(to: &mut Storage, at: &Layout, x: View<'_, Storage>) {
             let to = &mut to[at.offset()..][..at.numel()];
             return copy_into(to, Source { data, layout });
         }
-        parts(to, &at, |first, to, at| {
+        parts(to, at, |first, to, at| {
             let range = first..first + at.numel();
             // The target's own layout begins anew in each part; the source is walked from `first` on.
             let mut targets = Rows::new([at], 0..range.len());
@@ -185,7 +184,6 @@ pub(crate) fn write(to: &mut Storage, at: &Layout, x: View<'_, Storage>) {
 }
 
 pub(crate) fn fill(to: &mut Storage, at: &Layout, dtype: DType, value: f64) {
-    let [at] = Layout::merge([*at]);
     with_element!(dtype, T => {
         let (to, value) = (T::write(to), T::from_f64(value));
         if at.numel() == 0 {
@@ -194,7 +192,7 @@ pub(crate) fn fill(to: &mut Storage, at: &Layout, dtype: DType, value: f64) {
         if at.is_contiguous() {
             return map0(1, &mut to[at.offset()..][..at.numel()], move |_| value);
         }
-        parts(to, &at, |_, to, at| {
+        parts(to, at, |_, to, at| {
             let mut rows = Rows::new([at], 0..at.numel());
             let [stride] = rows.inner;
             while let Some((place, [start])) = rows.next() {
@@ -240,13 +238,9 @@ pub(crate) fn where_cond(
     a: View<'_, Storage>,
     b: View<'_, Storage>,
 ) -> Storage {
-    // Not every caller has merged the three.
-    let [lc, la, lb] = Layout::merge([*condition.layout, *a.layout, *b.layout]);
     with_element!(a.dtype, T => {
-        let mut out = device.alloc::<T>("where", la.numel());
-        let condition = Source { data: u8::read(condition.storage), layout: lc };
-        let [a, b] = [(a, la), (b, lb)].map(|(view, layout)| Source { data: T::read(view.storage), layout });
-        map3(1, &mut out, condition, [a, b], |c, a, b| if c != 0 { a } else { b });
+        let mut out = device.alloc::<T>("where", a.layout.numel());
+        map3(1, &mut out, source::<u8>(condition), [a, b].map(source::<T>), |c, a, b| if c != 0 { a } else { b });
         T::wrap(out)
     })
 }

@@ -4,7 +4,7 @@ use crate::On;
 use crate::close::{Tolerance, Values, assert_close, read_storage};
 use crate::golden::Roles;
 use minitorch_core::backend::{AdamConfig, Backend, SgdConfig, StepSlot, View};
-use minitorch_core::{Conv1dOptions, Conv2dOptions, DType, Layout, Pool1dOptions, Pool2dOptions, Tensor};
+use minitorch_core::{ConvOptions, DType, Layout, Pool1dOptions, Pool2dOptions, Tensor};
 use std::collections::BTreeMap;
 
 /// The attributes in a name: a letter and numbers joined by x.
@@ -54,6 +54,10 @@ impl Options {
 
 type Inputs<'a, B> = BTreeMap<&'a str, Tensor<B>>;
 
+fn conv_options<const N: usize>(o: &Options) -> ConvOptions<N> {
+    ConvOptions { stride: o.sizes('s'), padding: o.sizes('p'), dilation: o.sizes('d'), groups: o.sizes::<1>('g')[0] }
+}
+
 /// The call and, for max pooling, its indices.
 pub(crate) fn apply<B: Backend>(name: &str, o: &Options, inputs: &Inputs<'_, B>) -> (Tensor<B>, Option<Tensor<B>>) {
     let get = |role: &str| match inputs.get(role) {
@@ -62,24 +66,8 @@ pub(crate) fn apply<B: Backend>(name: &str, o: &Options, inputs: &Inputs<'_, B>)
     };
     let mask = |x: &Tensor<B>| x.cast(DType::Bool);
     let y = match name {
-        _ if name.starts_with("conv2d") => {
-            let options = Conv2dOptions {
-                stride: o.sizes('s'),
-                padding: o.sizes('p'),
-                dilation: o.sizes('d'),
-                groups: o.sizes::<1>('g')[0],
-            };
-            get("x").conv2d(get("w"), inputs.get("b"), options)
-        }
-        _ if name.starts_with("conv1d") => {
-            let options = Conv1dOptions {
-                stride: o.sizes('s'),
-                padding: o.sizes('p'),
-                dilation: o.sizes('d'),
-                groups: o.sizes::<1>('g')[0],
-            };
-            get("x").conv1d(get("w"), inputs.get("b"), options)
-        }
+        _ if name.starts_with("conv2d") => get("x").conv2d(get("w"), inputs.get("b"), conv_options(o)),
+        _ if name.starts_with("conv1d") => get("x").conv1d(get("w"), inputs.get("b"), conv_options(o)),
         _ if name.starts_with("max_pool2d") => {
             let options = Pool2dOptions::new(o.sizes::<2>('k'))
                 .stride(o.sizes::<2>('s'))

@@ -12,7 +12,8 @@
 //! * **Checked arguments.** Core has checked shapes, dtypes, devices and ranges before it calls. What a backend does not
 //!   support it refuses in [`Backend::supports`]; core then panics with the operation, the dtype and the backend.
 //! * **Layouts.** Any layout may arrive: rank 0 to [`MAX_RANK`](crate::MAX_RANK), sizes 0 and 1, strides of 0, overlapping
-//!   windows, any offset (an empty view's may lie past the end). Operands of one element-wise call have one shape, merged to the smallest rank. Results are whole
+//!   windows, any offset (an empty view's may lie past the end). Operands of one element-wise call (copies, casts
+//!   and writes too) have one shape, merged to the smallest rank. Results are whole
 //!   and row-major in the order of the shape that the method states.
 //! * **Aliasing.** A method writes only to what it takes by `&mut`, and nothing else can see that storage during the call.
 //!   The layout written through shows no element twice.

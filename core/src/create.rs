@@ -172,7 +172,7 @@ impl<B: Backend> Tensor<B> {
             return self.clone();
         }
         check_support("cast", self.device(), dtype);
-        let storage = self.device().cast(self.view(), dtype);
+        let storage = self.with_merged_view(|device, view| device.cast(view, dtype));
         let out = Tensor::from_storage(self.device(), storage, dtype, *self.shape());
         let from = self.dtype();
         let parents = if dtype.is_float() { crate::autodiff::parents([self]) } else { None };

@@ -122,6 +122,12 @@ impl<B: Backend> Tensor<B> {
         }
     }
 
+    /// Hands the storage to a family that takes one operand, its layout merged to the smallest rank.
+    pub(crate) fn with_merged_view<R>(&self, f: impl FnOnce(&B, ViewOf<'_, B>) -> R) -> R {
+        let [layout] = Layout::merge([self.layout]);
+        f(self.device(), View { layout: &layout, ..self.view() })
+    }
+
     /// The storage seen through the layout: what a backend's families take.
     pub fn view(&self) -> ViewOf<'_, B> {
         View { storage: &self.data.storage, layout: &self.layout, dtype: self.data.dtype }
@@ -189,8 +195,7 @@ impl<B: Backend> Tensor<B> {
             in_place(device, storage, &Layout::contiguous(*len), dtype);
             return self.with_node(None);
         }
-        let [layout] = Layout::merge([self.layout]);
-        let storage = fresh(self.device(), View { layout: &layout, ..self.view() });
+        let storage = self.with_merged_view(fresh);
         Tensor::from_storage(self.device(), storage, dtype, *self.shape())
     }
 
@@ -219,7 +224,7 @@ impl<B: Backend> Tensor<B> {
     /// model) holds it, else a fresh copy takes its place.
     pub fn storage_mut(&mut self) -> (B, &mut B::Storage) {
         if !self.is_unique() {
-            let storage = self.device().copy(self.view());
+            let storage = self.with_merged_view(|device, view| device.copy(view));
             let node = self.node.take();
             *self = Tensor { node, ..Tensor::from_storage(self.device(), storage, self.dtype(), *self.shape()) };
         }

@@ -50,43 +50,33 @@ impl<B: Backend> Memory<B> {
         grads: &Gradients<Tensor<B>>,
         step: impl FnOnce(&B, &mut [StepSlot<'_, B>], &mut B::Storage),
     ) {
-        let mut found: Vec<(String, &mut Param<B>, Tensor<B>)> = Vec::new();
+        // All is checked before anything changes; names are written out only for a complaint.
+        let mut found: Vec<(&mut Param<B>, Tensor<B>)> = Vec::new();
+        let mut first: Option<(B, DType)> = None;
+        let mut complaint = None;
         model.visit_mut(&mut Path::default(), &mut |name, entry| {
-            if let EntryMut::Param(param) = entry
-                && let Some(grad) = grads.get(param)
-            {
-                let grad = grad.detach().contiguous();
-                found.push((name.to_string(), param, grad));
+            let EntryMut::Param(param) = entry else { return };
+            let Some(grad) = grads.get(param) else { return };
+            let (device, dtype) = first.get_or_insert_with(|| (param.device().clone(), param.dtype()));
+            if complaint.is_none() {
+                complaint = misfit(name, param, grad, device, *dtype);
             }
+            let grad = grad.detach().contiguous();
+            found.push((param, grad));
         });
-        let Some((_, first, _)) = found.first() else { return };
-        let (device, dtype) = (first.device().clone(), first.dtype());
-        // All is checked before anything changes.
-        for (name, param, grad) in &found {
-            assert!(
-                grad.shape() == param.shape() && grad.dtype() == dtype,
-                "step: {name} is {:?} of {dtype}, its gradient {:?} of {}",
-                param.shape(),
-                grad.shape(),
-                grad.dtype()
-            );
-            assert!(
-                param.dtype() == dtype && *param.device() == device && *grad.device() == device,
-                "step: all parameters must be of one dtype on one device; {name} is of {} on {:?}, the first of {dtype} \
-                 on {device:?}",
-                param.dtype(),
-                param.device()
-            );
+        if let Some(why) = complaint {
+            panic!("step: {why}");
         }
+        let Some((device, dtype)) = first else { return };
         let mut scalars = self.scalars(&device, dtype);
         let mut memory: Vec<(u64, Slot<B>)> = Vec::with_capacity(found.len());
-        for (_, param, _) in &found {
+        for (param, _) in &found {
             let zeros = || Tensor::zeros(*param.shape(), (&device, dtype));
             let fresh = || Slot { state: (0..self.states).map(|_| zeros()).collect(), taken: 0 };
             memory.push((param.id(), self.by_param.remove(&param.id()).unwrap_or_else(fresh)));
         }
         let mut slots: Vec<StepSlot<'_, B>> = Vec::with_capacity(found.len());
-        for ((_, param, grad), (_, slot)) in found.iter_mut().zip(&mut memory) {
+        for ((param, grad), (_, slot)) in found.iter_mut().zip(&mut memory) {
             slots.push(StepSlot {
                 param: param.storage_mut().1,
                 state: slot.state.iter_mut().map(|state| state.storage_mut().1).collect(),
@@ -125,6 +115,19 @@ impl<B: Backend> Memory<B> {
             }
         }
     }
+}
+
+/// What keeps a parameter out of a step with the first one.
+fn misfit<B: Backend>(name: &str, param: &Param<B>, grad: &Tensor<B>, device: &B, dtype: DType) -> Option<String> {
+    if param.dtype() != dtype || param.device() != device {
+        return Some(format!(
+            "all parameters must be of one dtype on one device; {name} is of {} on {:?}, the first of {dtype} on {device:?}",
+            param.dtype(),
+            param.device()
+        ));
+    }
+    let fits = grad.shape() == param.shape() && grad.dtype() == dtype && grad.device() == device;
+    (!fits).then(|| format!("{name} is {:?}, its gradient {grad:?}", &**param))
 }
 
 /// Stochastic gradient descent with momentum (Polyak's, or Nesterov's) and L2 penalty. PyTorch: `optim.SGD`.

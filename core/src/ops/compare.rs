@@ -39,8 +39,7 @@ fn compare<B: Backend>(op: CompareOp, a: &Tensor<B>, b: impl Operand<B>) -> Tens
     );
     let (device, shape, storage) = match b.operand() {
         Rhs::Scalar(c) => {
-            let [layout] = Layout::merge([*a.layout()]);
-            (a.device(), *a.shape(), a.device().compare_scalar(op, View { layout: &layout, ..a.view() }, c))
+            (a.device(), *a.shape(), a.with_merged_view(|device, view| device.compare_scalar(op, view, c)))
         }
         Rhs::Tensor(b) => {
             let Some(shape) = a.shape().broadcast(b.shape()) else {

@@ -18,7 +18,7 @@ impl<B: Backend> Tensor<B> {
     }
 
     fn copied(&self) -> Self {
-        let storage = self.device().copy(self.view());
+        let storage = self.with_merged_view(|device, view| device.copy(view));
         let out = Tensor::from_storage(self.device(), storage, self.dtype(), *self.shape());
         out.recorded(parents([self]), |g| g.clone())
     }

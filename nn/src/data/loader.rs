@@ -4,8 +4,8 @@
 //! the number of batches prepared ahead changes nothing but the time.
 //!
 //! A worker thread collates into host buffers and hands them over through a bounded channel; the training thread uploads
-//! and gives the buffer back to a pool that outlives the epoch. At most `prefetch + 2` buffers exist: `prefetch`
-//! in the channel, one being filled, one being uploaded.
+//! and gives the buffer back to a pool that outlives the epoch. At most `prefetch + 1` buffers exist:
+//! `prefetch - 1` in the channel, one in the worker's hand, one being uploaded.
 
 use super::Dataset;
 use minitorch_core::Backend;
@@ -307,7 +307,7 @@ mod tests {
         let loader = Loader::new(&probe, 1).prefetch(2);
         assert_eq!(loader.epoch(0, &device).count(), 1000);
         assert_eq!(loader.epoch(1, &device).count(), 1000);
-        assert!(BUFFERS.load(Ordering::SeqCst) <= 4, "{} buffers", BUFFERS.load(Ordering::SeqCst));
+        assert!(BUFFERS.load(Ordering::SeqCst) <= 3, "{} buffers", BUFFERS.load(Ordering::SeqCst));
 
         probe.collated.store(0, Ordering::SeqCst);
         let mut epoch = loader.epoch(2, &device);
