@@ -41,8 +41,7 @@ pub use device::Cpu;
 pub use memory::{Buffer, Storage};
 
 use minitorch_core::backend::{
-    AdamConfig, ArgReduceOp, Backend, BinaryOp, CompareOp, MemoryStats, RandomOp, ReduceOp, SgdConfig, StepSlot,
-    UnaryOp, ViewOf,
+    ArgReduceOp, Backend, BinaryOp, CompareOp, MemoryStats, RandomOp, ReduceOp, StepRule, StepSlot, UnaryOp, ViewOf,
 };
 use minitorch_core::random::{DeviceRng, Draw};
 use minitorch_core::{Conv2dOptions, DType, HostData, HostSlice, Layout, Pool2dOptions, Result};
@@ -218,11 +217,7 @@ impl Backend for Cpu {
         random::dropout(x, p, draw)
     }
 
-    fn sgd_step(&self, slots: &mut [StepSlot<'_, Self>], scalars: &mut Storage, config: &SgdConfig) {
-        optim::sgd_step(self, slots, scalars, config);
-    }
-
-    fn adam_step(&self, slots: &mut [StepSlot<'_, Self>], scalars: &mut Storage, config: &AdamConfig) {
-        optim::adam_step(self, slots, scalars, config);
+    fn optimizer_step(&self, rule: &StepRule, slots: &mut [StepSlot<'_, Self>], scalars: &mut Storage) {
+        optim::optimizer_step(self, rule, slots, scalars);
     }
 }

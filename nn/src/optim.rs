@@ -1,7 +1,7 @@
 //! Optimizers. One step is one call of the backend over all parameters; learning rate and step count live on the device.
 
 use crate::module::{EntryMut, Module, Param, Path};
-use minitorch_core::backend::{AdamConfig, SgdConfig, StepSlot};
+use minitorch_core::backend::{AdamConfig, SgdConfig, StepRule, StepSlot};
 use minitorch_core::{Backend, DType, Gradients, Layout, Tensor};
 use std::collections::HashMap;
 
@@ -194,7 +194,8 @@ impl<B: Backend> Sgd<B> {
             "Sgd: Nesterov's step wants momentum above 0 and dampening 0"
         );
         let config = self.config;
-        self.memory.step(model, grads, |device, slots, scalars| device.sgd_step(slots, scalars, &config));
+        self.memory
+            .step(model, grads, |device, slots, scalars| device.optimizer_step(&StepRule::Sgd(config), slots, scalars));
     }
 }
 
@@ -268,7 +269,7 @@ macro_rules! adams {
             #[track_caller]
             pub fn step(&mut self, model: &mut dyn Module<B>, grads: &Gradients<Tensor<B>>) {
                 let config = self.config;
-                self.memory.step(model, grads, |device, slots, scalars| device.adam_step(slots, scalars, &config));
+                self.memory.step(model, grads, |device, slots, scalars| device.optimizer_step(&StepRule::Adam(config), slots, scalars));
             }
         }
     )* };
