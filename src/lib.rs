@@ -43,7 +43,8 @@ pub use minitorch_nn::{Module, Param};
 /// All that a program of this crate usually names: `use minitorch::prelude::*;`.
 pub mod prelude {
     pub use minitorch_core::{
-        Backend, Conv1dOptions, Conv2dOptions, DType, Error, Pool1dOptions, Pool2dOptions, Result, Tensor, no_grad,
+        Backend, Conv1dOptions, Conv2dOptions, DType, Error, Gradients, Pool1dOptions, Pool2dOptions, Result, Tensor,
+        no_grad,
     };
     pub use minitorch_cpu::Cpu;
     pub use minitorch_nn::data::Dataset;
