@@ -18,5 +18,5 @@ pub mod state;
 pub use layers::*;
 pub use minitorch_nn_derive::Module;
 pub use module::{Buffer, Layer, Module, Param, Training};
-pub use optim::{Adam, AdamW, Optimizer, Sgd};
+pub use optim::{Adagrad, Adam, AdamW, Group, Optimizer, RmsProp, Sgd};
 pub use schedule::OneCycle;
