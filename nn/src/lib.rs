@@ -8,6 +8,7 @@ extern crate self as minitorch;
 pub use minitorch_core::Backend;
 
 pub mod data;
+mod ema;
 pub mod init;
 mod layers;
 pub mod module;
@@ -15,8 +16,11 @@ mod optim;
 mod schedule;
 pub mod state;
 
+pub use ema::Ema;
 pub use layers::*;
 pub use minitorch_nn_derive::Module;
 pub use module::{Buffer, Layer, Module, Param, Training};
-pub use optim::{Adam, AdamW, Optimizer, Sgd};
-pub use schedule::OneCycle;
+pub use optim::{Adagrad, Adam, AdamW, Group, Optimizer, RmsProp, Sgd};
+pub use schedule::{
+    Constant, Cosine, CosineRestarts, ExponentialLr, MultiStepLr, OneCycle, Plateau, Schedule, StepLr, WarmUp,
+};

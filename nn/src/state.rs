@@ -99,15 +99,12 @@ pub fn load_with<B: Backend>(
     });
     mismatch.missing.sort();
     mismatch.unexpected = file.into_keys().map(|name| name.escape_debug().to_string()).collect();
-    misshaped.sort();
-    let mut complaints = Vec::new();
-    if strict == Strict::Yes {
-        complaints.extend(list("missing", &mismatch.missing));
-        complaints.extend(list("unexpected", &mismatch.unexpected));
-    }
-    complaints.extend(list("mis-shaped", &misshaped));
-    if !complaints.is_empty() {
-        return Err(Error::format(path, format!("does not fit the model: {}", complaints.join("; "))));
+    let (missing, unexpected) = match strict {
+        Strict::Yes => (mismatch.missing.clone(), mismatch.unexpected.clone()),
+        Strict::No => Default::default(),
+    };
+    if let Some(why) = complaints(missing, unexpected, misshaped) {
+        return Err(Error::format(path, format!("does not fit the model: {why}")));
     }
     outcome?;
 
@@ -119,8 +116,15 @@ pub fn load_with<B: Backend>(
     Ok(mismatch)
 }
 
-fn list(what: &str, names: &[String]) -> Option<String> {
-    (!names.is_empty()).then(|| format!("{what}: {}", names.join(", ")))
+/// One line of all names that do not fit; `None` if there are none.
+pub(crate) fn complaints(missing: Vec<String>, unexpected: Vec<String>, misshaped: Vec<String>) -> Option<String> {
+    let lists = [("missing", missing), ("unexpected", unexpected), ("mis-shaped", misshaped)];
+    let told = lists.map(|(what, mut names)| {
+        names.sort();
+        (!names.is_empty()).then(|| format!("{what}: {}", names.join(", ")))
+    });
+    let told: Vec<String> = told.into_iter().flatten().collect();
+    (!told.is_empty()).then(|| told.join("; "))
 }
 
 fn describe(shape: &Shape, dtype: DType) -> String {
