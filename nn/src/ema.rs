@@ -46,7 +46,7 @@ impl<B: Backend> Ema<B> {
         model.visit(&mut Path::default(), &mut |_, entry| match entry {
             Entry::Param(param) => params.push((param.id(), param.detach())),
             Entry::Buffer(buffer) => buffers.push(buffer.get()),
-            Entry::Training(_) => {}
+            Entry::Module { .. } | Entry::Training(_) => {}
         });
         Ema { decay, params, buffers, swapped: false }
     }
@@ -75,7 +75,7 @@ impl<B: Backend> Ema<B> {
                     *average = buffer.get();
                 }
             }
-            Entry::Training(_) => {}
+            Entry::Module { .. } | Entry::Training(_) => {}
         });
     }
 
@@ -122,7 +122,7 @@ impl<B: Backend> Ema<B> {
                 }
             }
             Entry::Buffer(_) => buffers += 1,
-            Entry::Training(_) => {}
+            Entry::Module { .. } | Entry::Training(_) => {}
         });
         if let Some(name) = stranger {
             panic!("Ema: the parameter {name} is not of the model that the average was made of");

@@ -15,6 +15,7 @@ pub mod module;
 mod optim;
 mod schedule;
 pub mod state;
+mod summary;
 
 pub use ema::Ema;
 pub use layers::*;
@@ -24,3 +25,4 @@ pub use optim::{Adagrad, Adam, AdamW, Group, Optimizer, RmsProp, Sgd};
 pub use schedule::{
     Constant, Cosine, CosineRestarts, ExponentialLr, MultiStepLr, OneCycle, Plateau, Schedule, StepLr, WarmUp,
 };
+pub use summary::{Row, Summary, summary};

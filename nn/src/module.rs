@@ -54,6 +54,13 @@ impl Path {
 
 /// What a walk meets.
 pub enum Entry<'m, B: Backend> {
+    /// A module, before what is inside it: the name of its type, and where it lies.
+    Module {
+        /// Such as `Conv2d`.
+        kind: &'static str,
+        /// Tells one from another of its type, unless they hold no data.
+        address: usize,
+    },
     /// A trained tensor.
     Param(&'m Param<B>),
     /// A saved tensor.
@@ -253,7 +260,7 @@ macro_rules! plain {
 }
 plain!(
     [] (), [] bool, [] u8, [] u32, [] u64, [] usize, [] i32, [] i64, [] isize, [] f32, [] f64, [] String,
-    [] &'static str, [const N: usize] minitorch_core::ConvOptions<N>, [const N: usize] minitorch_core::PoolOptions<N>
+    [] &'static str, [] minitorch_core::Shape, [const N: usize] minitorch_core::ConvOptions<N>, [const N: usize] minitorch_core::PoolOptions<N>
 );
 
 /// A module that maps a tensor to a tensor. Object-safe: [`Sequential`](crate::Sequential) boxes layers.

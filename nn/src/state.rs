@@ -41,7 +41,7 @@ pub fn tensors<B: Backend>(module: &(impl Module<B> + ?Sized)) -> Result<Vec<(St
     module.visit(&mut Path::default(), &mut |name, entry| match entry {
         Entry::Param(param) => found.push((name.to_string(), param.detach())),
         Entry::Buffer(buffer) => found.push((name.to_string(), buffer.get())),
-        Entry::Training(_) => {}
+        Entry::Module { .. } | Entry::Training(_) => {}
     });
     found.into_iter().map(|(name, tensor)| Ok((name, HostTensor::read(&tensor)?))).collect()
 }
@@ -85,7 +85,7 @@ pub fn load_with<B: Backend>(
         let old = match entry {
             Entry::Param(param) => param.detach(),
             Entry::Buffer(buffer) => buffer.get(),
-            Entry::Training(_) => return,
+            Entry::Module { .. } | Entry::Training(_) => return,
         };
         match file.remove(name) {
             None if values.contains_key(name) => {} // one name twice: both get the value
