@@ -15,11 +15,14 @@ pub mod doc;
 mod on;
 mod plain;
 
+mod arrange;
 mod binary;
 mod compare;
 mod conv;
 mod copy;
+mod einsum;
 mod golden;
+mod golden_arrange;
 mod golden_ops;
 mod gradient;
 mod index;
@@ -31,6 +34,7 @@ mod pool;
 mod property;
 mod random;
 mod reduce;
+mod resize;
 mod reuse;
 mod softmax;
 mod tape;
@@ -61,7 +65,7 @@ pub struct Case<B> {
 
 /// The whole suite. `make` returns a device: a new one each time where the backend has such, else always the same.
 pub fn cases<B: Backend>(make: impl Fn() -> B + Send + Sync + 'static) -> Vec<Case<B>> {
-    let families: [Family<B>; 19] = [
+    let families: &[Family<B>] = &[
         ("unary", unary::cases),
         ("binary", binary::cases),
         ("compare", compare::cases),
@@ -76,6 +80,9 @@ pub fn cases<B: Backend>(make: impl Fn() -> B + Send + Sync + 'static) -> Vec<Ca
         ("random", random::cases),
         ("optim", optim::cases),
         ("view", view::cases),
+        ("arrange", arrange::cases),
+        ("einsum", einsum::cases),
+        ("resize", resize::cases),
         ("gradient", gradient::cases),
         ("tape", |suite| {
             tape::cases(suite);
@@ -86,7 +93,7 @@ pub fn cases<B: Backend>(make: impl Fn() -> B + Send + Sync + 'static) -> Vec<Ca
         ("property", property::cases),
     ];
     let mut suite = Suite { family: "", make: Arc::new(make), cases: Vec::new() };
-    for (family, add) in families {
+    for &(family, add) in families {
         suite.family = family;
         add(&mut suite);
     }
