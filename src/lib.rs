@@ -43,13 +43,15 @@ pub use minitorch_nn::{Module, Param};
 /// All that a program of this crate usually names: `use minitorch::prelude::*;`.
 pub mod prelude {
     pub use minitorch_core::{
-        Backend, Conv1dOptions, Conv2dOptions, DType, Error, Pool1dOptions, Pool2dOptions, Result, Tensor, no_grad,
+        Backend, Conv1dOptions, Conv2dOptions, DType, Error, Indexing, PadMode, Pool1dOptions, Pool2dOptions, Result,
+        Tensor, no_grad,
     };
     pub use minitorch_cpu::Cpu;
     pub use minitorch_nn::data::Dataset;
     pub use minitorch_nn::{
-        Adam, AdamW, AvgPool1d, AvgPool2d, Buffer, Conv1d, Conv2d, Dropout, Flatten, Gelu, Layer, LeakyRelu, Linear,
-        LogSoftmax, MaxPool1d, MaxPool2d, Module, OneCycle, Optimizer, Param, Relu, Sequential, Sgd, Sigmoid, Silu,
-        Softmax, Tanh, Training,
+        Adam, AdamW, AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d,
+        Buffer, Conv1d, Conv2d, Dropout, Flatten, Gelu, Layer, LeakyRelu, Linear, LogSoftmax, MaxPool1d, MaxPool2d,
+        Module, OneCycle, Optimizer, Param, ReflectionPad2d, Relu, ReplicationPad2d, Sequential, Sgd, Sigmoid, Silu,
+        Softmax, Tanh, Training, Upsample, ZeroPad2d,
     };
 }
