@@ -2,7 +2,8 @@
 //! and automatic differentiation, written once for scalars and tensors.
 //!
 //! Core knows no backend, has no threads and no `unsafe`, and computes no tensor element on the host (random
-//! initialisation excepted, so that every backend starts from the same numbers).
+//! initialisation, sequences such as `linspace` and the tables that resizing reads by excepted, so that every backend
+//! starts from the same numbers).
 
 #![forbid(unsafe_code)]
 

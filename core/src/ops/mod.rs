@@ -1,5 +1,6 @@
 //! The operations, one file per family: what the user calls, its documentation, its gradient right below, and for fused
-//! methods the composed default. A file here has a namesake in every backend, in `conformance/` and in `benches/`.
+//! methods the composed default. A file here has a namesake in every backend, in `conformance/` and in
+//! `benches/`; one without a kernel of its own (`tests/tidy.rs` lists them) in `conformance/` only.
 
 pub mod arrange;
 pub mod binary;

@@ -143,3 +143,36 @@ padding! {
     /// The edge pixels again; see [`PadMode::Replicate`]. PyTorch: `nn.ReplicationPad2d`.
     ReplicationPad2d = PadMode::Replicate;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Sequential;
+    use minitorch_conformance::doc::{Plain, device};
+
+    /// Through a boxed layer, as in a `Sequential`.
+    fn run(layer: impl Layer<Plain> + 'static, x: &Tensor<Plain>) -> (Vec<usize>, Vec<f32>) {
+        let y = Sequential::new().push(layer).forward(x);
+        let values = y.to_vec::<f32>();
+        assert!(values.is_ok(), "{values:?}");
+        (y.shape().to_vec(), values.unwrap_or_default())
+    }
+
+    #[test]
+    fn layers_are_their_methods() {
+        let x = Tensor::new([[[[0.0, 2.0], [4.0, 6.0]]]], &device());
+        assert_eq!(run(Upsample::scale([1, 2]), &x), (vec![1, 1, 2, 4], vec![0.0, 0.0, 2.0, 2.0, 4.0, 4.0, 6.0, 6.0]));
+        assert_eq!(run(Upsample::size([1, 2]), &x), (vec![1, 1, 1, 2], vec![0.0, 2.0]));
+        assert_eq!(run(Upsample::size([1, 1]).bilinear(false), &x).1, [3.0]);
+        assert_eq!(run(Upsample::size([1, 3]).bilinear(true), &x).1, [0.0, 1.0, 2.0]);
+        assert_eq!(run(AdaptiveAvgPool2d::new([1, 2]), &x), (vec![1, 1, 1, 2], vec![2.0, 4.0]));
+        assert_eq!(run(AdaptiveMaxPool2d::new(1), &x), (vec![1, 1, 1, 1], vec![6.0]));
+        let rows = x.squeeze(0);
+        assert_eq!(run(AdaptiveAvgPool1d::new(1), &rows), (vec![1, 2, 1], vec![1.0, 5.0]));
+        assert_eq!(run(AdaptiveMaxPool1d::new(1), &rows), (vec![1, 2, 1], vec![2.0, 6.0]));
+        assert_eq!(run(ZeroPad2d::new([0, 1]), &x).1, [0.0, 0.0, 2.0, 0.0, 0.0, 4.0, 6.0, 0.0]);
+        assert_eq!(run(ReplicationPad2d::new([0, 1]), &x).1, [0.0, 0.0, 2.0, 2.0, 4.0, 4.0, 6.0, 6.0]);
+        let mirrored = ReflectionPad2d { around: [(1, 0), (0, 1)] };
+        assert_eq!(run(mirrored, &x), (vec![1, 1, 3, 3], vec![4.0, 6.0, 4.0, 0.0, 2.0, 0.0, 4.0, 6.0, 4.0]));
+    }
+}
