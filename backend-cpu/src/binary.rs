@@ -4,6 +4,7 @@ use crate::Cpu;
 use crate::element::{Element, Real, Remainder as _, source, with_element};
 use crate::map::{Source, map1, map2};
 use crate::memory::{AnyBits, Storage};
+use crate::simd::Wide;
 use minitorch_core::Layout;
 use minitorch_core::backend::{BinaryOp, View};
 
@@ -16,12 +17,12 @@ pub(crate) fn binary(device: &Cpu, op: BinaryOp, a: View<'_, Storage>, b: View<'
     })
 }
 
-/// `a = op(a, b)`.
-pub(crate) fn binary_mut(op: BinaryOp, a: &mut Storage, layout: &Layout, b: View<'_, Storage>) {
-    with_element!(b.dtype, T => {
-        let a = &mut T::write(a)[..layout.numel()];
-        Apply::apply(op, InPlace { a, b: source::<T>(b) });
-    });
+/// `a = op(a, b)`. In place for F32; for the others each loop would have to be compiled once more.
+pub(crate) fn binary_mut(device: &Cpu, op: BinaryOp, a: &mut Storage, layout: &Layout, b: View<'_, Storage>) {
+    match a {
+        Storage::F32(a) => Apply::apply(op, InPlace { a: &mut a[..layout.numel()], b: source(b) }),
+        storage => *storage = binary(device, op, View { storage, layout, dtype: b.dtype }, b),
+    }
 }
 
 /// Where the operands come from and the results go.
@@ -36,7 +37,7 @@ struct Fresh<'a, T> {
     b: Source<'a, T>,
 }
 
-impl<T: AnyBits> Sink for Fresh<'_, T> {
+impl<T: AnyBits + Wide> Sink for Fresh<'_, T> {
     type Elem = T;
     fn run(self, work: usize, f: impl Fn(T, T) -> T + Copy + Sync) {
         map2(work, self.out, self.a, self.b, f);
@@ -48,7 +49,7 @@ struct InPlace<'a, T> {
     b: Source<'a, T>,
 }
 
-impl<T: AnyBits> Sink for InPlace<'_, T> {
+impl<T: AnyBits + Wide> Sink for InPlace<'_, T> {
     type Elem = T;
     fn run(self, work: usize, f: impl Fn(T, T) -> T + Copy + Sync) {
         map1(work, self.a, self.b, f);

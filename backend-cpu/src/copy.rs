@@ -8,7 +8,7 @@ use crate::element::{Element, source, with_element};
 use crate::map::{Rows, Source, map0, map1, map3};
 use crate::memory::{Buffer, Storage};
 use crate::parallel;
-use crate::simd::{Isa, Kernel, dispatch};
+use crate::simd::{Isa, Kernel};
 use minitorch_core::backend::View;
 use minitorch_core::{DType, HostData, HostSlice, Layout, Result};
 
@@ -87,7 +87,7 @@ fn transpose<T: Element>(out: &mut [T], x: Source<T>, [rows, columns]: [usize; 2
             let count = (rows - row).min(out.len() / columns);
             let (part, rest) = out.split_at_mut(count * columns);
             let x = &x.data[start_of(&matrices, matrix) + row..];
-            dispatch(Transpose { out: part, x, rows: count, columns, stride });
+            T::dispatch(Transpose { out: part, x, rows: count, columns, stride });
             (row, matrix, out) = (0, matrix + 1, rest);
         }
     });

@@ -3,12 +3,13 @@
 use crate::erf;
 use crate::kernels::Float;
 use crate::memory::{AnyBits, Buffer, Storage};
+use crate::simd::Wide;
 use minitorch_core::DType;
 use minitorch_core::backend::View;
 use std::ops::{Div, Neg, Sub};
 
 /// A type of tensor elements: `f32`, `f64`, `i32`, and `u8` that is 0 or 1 for bool.
-pub(crate) trait Element: AnyBits + PartialEq + PartialOrd {
+pub(crate) trait Element: AnyBits + Wide + PartialEq + PartialOrd {
     const DTYPE: DType;
 
     /// Converts as [`Backend::cast`](minitorch_core::Backend::cast) says.

@@ -127,11 +127,11 @@ impl Backend for Cpu {
     }
 
     fn unary_mut(&self, op: UnaryOp, x: &mut Storage, layout: &Layout, dtype: DType) {
-        unary::unary_mut(op, x, layout.numel(), dtype);
+        unary::unary_mut(self, op, x, layout, dtype);
     }
 
     fn binary_mut(&self, op: BinaryOp, a: &mut Storage, layout: &Layout, b: ViewOf<'_, Self>) {
-        binary::binary_mut(op, a, layout, b);
+        binary::binary_mut(self, op, a, layout, b);
     }
 
     fn reduce(&self, op: ReduceOp, x: ViewOf<'_, Self>, dims: &[usize]) -> Storage {

@@ -13,7 +13,7 @@
 
 use crate::memory::AnyBits;
 use crate::parallel;
-use crate::simd::{Isa, Kernel, dispatch};
+use crate::simd::{Isa, Kernel, Wide};
 use minitorch_core::{Layout, MAX_RANK};
 use std::ops::Range;
 
@@ -44,7 +44,7 @@ pub(crate) struct Rows<const N: usize> {
 
 impl<const N: usize> Rows<N> {
     /// Elements `range` of the layouts, counted in row-major order.
-    #[inline(always)]
+    #[inline(never)] // no arithmetic on elements: once per N, not once per operation
     pub(crate) fn new(layouts: [&Layout; N], range: Range<usize>) -> Self {
         let shape = layouts[0].shape();
         let outer = shape.len().saturating_sub(1);
@@ -79,7 +79,7 @@ impl<const N: usize> Rows<N> {
     }
 
     /// The next row or part of one: its place in the range, and where each layout's elements start.
-    #[inline(always)]
+    #[inline(never)]
     pub(crate) fn next(&mut self) -> Option<(Range<usize>, [usize; N])> {
         if self.left == 0 {
             return None;
@@ -106,12 +106,6 @@ impl<const N: usize> Rows<N> {
         }
         Some((place, starts))
     }
-}
-
-/// `x[start], x[start + stride], ..`, as many as the caller takes.
-#[inline(always)]
-fn strided<T: Copy>(x: &[T], start: usize, stride: usize) -> impl Iterator<Item = T> {
-    x[start..].iter().step_by(stride.max(1)).copied()
 }
 
 /// `out = f(x)` for functions that call into the maths library: nothing to vectorise, so one plain loop.
@@ -148,7 +142,7 @@ pub(crate) fn slow2<A: AnyBits, B: AnyBits, U: AnyBits>(
 
 /// `out = f(out)`. `work` per element as in [`parallel`].
 #[inline]
-pub(crate) fn map0<U: AnyBits>(work: usize, out: &mut [U], f: impl Fn(U) -> U + Copy + Sync) {
+pub(crate) fn map0<U: AnyBits + Wide>(work: usize, out: &mut [U], f: impl Fn(U) -> U + Copy + Sync) {
     struct Map0<'a, U, F>(&'a mut [U], F);
     impl<U: AnyBits, F: Fn(U) -> U> Kernel for Map0<'_, U, F> {
         type Output = ();
@@ -157,18 +151,18 @@ pub(crate) fn map0<U: AnyBits>(work: usize, out: &mut [U], f: impl Fn(U) -> U + 
             self.0.iter_mut().for_each(|out| *out = (self.1)(*out));
         }
     }
-    parallel::pieces(out, 1, work, |_, out| dispatch(Map0(out, f)));
+    parallel::pieces(out, 1, work, |_, out| U::dispatch(Map0(out, f)));
 }
 
 /// `out = f(out, x)`; `out` is row-major of x's shape.
 #[inline]
-pub(crate) fn map1<T: AnyBits, U: AnyBits>(
+pub(crate) fn map1<T: AnyBits + Wide, U: AnyBits>(
     work: usize,
     out: &mut [U],
     x: Source<T>,
     f: impl Fn(U, T) -> U + Copy + Sync,
 ) {
-    parallel::pieces(out, 1, work, |at, out| dispatch(Map1 { at, out, x, f }));
+    parallel::pieces(out, 1, work, |at, out| T::dispatch(Map1 { at, out, x, f }));
 }
 
 struct Map1<'a, T, U, F> {
@@ -192,13 +186,21 @@ impl<T: AnyBits, U: AnyBits, F: Fn(U, T) -> U> Kernel for Map1<'_, T, U, F> {
                 _ if out.len() == 1 => out[0] = f(out[0], data[start]),
                 1 => {
                     let x = &data[start..][..out.len()];
-                    out.iter_mut().zip(x).for_each(|(out, &x)| *out = f(*out, x));
+                    for i in 0..x.len() {
+                        out[i] = f(out[i], x[i]);
+                    }
                 }
                 0 => {
                     let x = data[start];
-                    out.iter_mut().for_each(|out| *out = f(*out, x));
+                    for out in out {
+                        *out = f(*out, x);
+                    }
                 }
-                stride => out.iter_mut().zip(strided(data, start, stride)).for_each(|(out, x)| *out = f(*out, x)),
+                stride => {
+                    for (i, out) in out.iter_mut().enumerate() {
+                        *out = f(*out, data[start + i * stride]);
+                    }
+                }
             }
         }
     }
@@ -206,14 +208,14 @@ impl<T: AnyBits, U: AnyBits, F: Fn(U, T) -> U> Kernel for Map1<'_, T, U, F> {
 
 /// `out = f(a, b)`; `out` is row-major of their shape.
 #[inline]
-pub(crate) fn map2<A: AnyBits, B: AnyBits, U: AnyBits>(
+pub(crate) fn map2<A: AnyBits + Wide, B: AnyBits, U: AnyBits>(
     work: usize,
     out: &mut [U],
     a: Source<A>,
     b: Source<B>,
     f: impl Fn(A, B) -> U + Copy + Sync,
 ) {
-    parallel::pieces(out, 1, work, |at, out| dispatch(Map2 { at, out, a, b, f }));
+    parallel::pieces(out, 1, work, |at, out| A::dispatch(Map2 { at, out, a, b, f }));
 }
 
 struct Map2<'a, A, B, U, F> {
@@ -238,16 +240,22 @@ impl<A: AnyBits, B: AnyBits, U: AnyBits, F: Fn(A, B) -> U> Kernel for Map2<'_, A
             match (sa, sb) {
                 _ if n == 1 => out[0] = f(a[pa], b[pb]),
                 (1, 1) => {
-                    let pairs = a[pa..][..n].iter().zip(&b[pb..][..n]);
-                    out.iter_mut().zip(pairs).for_each(|(out, (&a, &b))| *out = f(a, b));
+                    let (a, b) = (&a[pa..][..n], &b[pb..][..n]);
+                    for i in 0..n {
+                        out[i] = f(a[i], b[i]);
+                    }
                 }
                 (1, 0) => {
-                    let b = b[pb];
-                    out.iter_mut().zip(&a[pa..][..n]).for_each(|(out, &a)| *out = f(a, b));
+                    let (a, b) = (&a[pa..][..n], b[pb]);
+                    for i in 0..n {
+                        out[i] = f(a[i], b);
+                    }
                 }
                 (0, 1) => {
-                    let a = a[pa];
-                    out.iter_mut().zip(&b[pb..][..n]).for_each(|(out, &b)| *out = f(a, b));
+                    let (a, b) = (a[pa], &b[pb..][..n]);
+                    for i in 0..n {
+                        out[i] = f(a, b[i]);
+                    }
                 }
                 _ => {
                     for (i, out) in out.iter_mut().enumerate() {
@@ -261,14 +269,14 @@ impl<A: AnyBits, B: AnyBits, U: AnyBits, F: Fn(A, B) -> U> Kernel for Map2<'_, A
 
 /// `out = f(c, a, b)`; `out` is row-major of their shape.
 #[inline]
-pub(crate) fn map3<C: AnyBits, A: AnyBits, U: AnyBits>(
+pub(crate) fn map3<C: AnyBits, A: AnyBits + Wide, U: AnyBits>(
     work: usize,
     out: &mut [U],
     c: Source<C>,
     [a, b]: [Source<A>; 2],
     f: impl Fn(C, A, A) -> U + Copy + Sync,
 ) {
-    parallel::pieces(out, 1, work, |at, out| dispatch(Map3 { at, out, c, a, b, f }));
+    parallel::pieces(out, 1, work, |at, out| A::dispatch(Map3 { at, out, c, a, b, f }));
 }
 
 struct Map3<'a, C, A, U, F> {
@@ -294,16 +302,22 @@ impl<C: AnyBits, A: AnyBits, U: AnyBits, F: Fn(C, A, A) -> U> Kernel for Map3<'_
             match (sc, sa, sb) {
                 _ if n == 1 => out[0] = f(c[pc], a[pa], b[pb]),
                 (1, 1, 1) => {
-                    let all = c[pc..][..n].iter().zip(&a[pa..][..n]).zip(&b[pb..][..n]);
-                    out.iter_mut().zip(all).for_each(|(out, ((&c, &a), &b))| *out = f(c, a, b));
+                    let (c, a, b) = (&c[pc..][..n], &a[pa..][..n], &b[pb..][..n]);
+                    for i in 0..n {
+                        out[i] = f(c[i], a[i], b[i]);
+                    }
                 }
                 (1, 1, 0) => {
-                    let (both, b) = (c[pc..][..n].iter().zip(&a[pa..][..n]), b[pb]);
-                    out.iter_mut().zip(both).for_each(|(out, (&c, &a))| *out = f(c, a, b));
+                    let (c, a, b) = (&c[pc..][..n], &a[pa..][..n], b[pb]);
+                    for i in 0..n {
+                        out[i] = f(c[i], a[i], b);
+                    }
                 }
                 (1, 0, 1) => {
-                    let (both, a) = (c[pc..][..n].iter().zip(&b[pb..][..n]), a[pa]);
-                    out.iter_mut().zip(both).for_each(|(out, (&c, &b))| *out = f(c, a, b));
+                    let (c, a, b) = (&c[pc..][..n], a[pa], &b[pb..][..n]);
+                    for i in 0..n {
+                        out[i] = f(c[i], a, b[i]);
+                    }
                 }
                 _ => {
                     for (i, out) in out.iter_mut().enumerate() {

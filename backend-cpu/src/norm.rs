@@ -14,7 +14,7 @@
 use crate::conv::elements;
 use crate::element::{Element, Real, with_real};
 use crate::memory::Buffer;
-use crate::simd::{Isa, Kernel, dispatch};
+use crate::simd::{Isa, Kernel, Wide};
 use crate::{Cpu, Tensor, parallel};
 use minitorch_core::ops::composed;
 use minitorch_core::ops::norm::NormOptions;
@@ -107,7 +107,7 @@ pub(crate) fn normalize(x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>, o: &
                         let (group, channel) = (p.group(run), run % p.channels);
                         let (mean, factor) = (mean[group], root(var[group], o.eps) * w[channel]);
                         let (x, b) = (&data[p.range(run)], b[channel]);
-                        dispatch(Map { out, a: x, b: x, c: x, f: move |x, _, _| (x - mean) * factor + b });
+                        T::dispatch(Map { out, a: x, b: x, c: x, f: move |x, _, _| (x - mean) * factor + b });
                     }
                 });
             }
@@ -121,7 +121,7 @@ pub(crate) fn normalize(x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>, o: &
                     for (row, out) in (first / d..).zip(out.chunks_exact_mut(d)) {
                         let (mean, root) = (mean[row], root(var[row], o.eps));
                         let x = &data[row * d..(row + 1) * d];
-                        dispatch(Map { out, a: x, b: w, c: b, f: move |x, w, b| (x - mean) * root * w + b });
+                        T::dispatch(Map { out, a: x, b: w, c: b, f: move |x, w, b| (x - mean) * root * w + b });
                     }
                 });
             }
@@ -156,9 +156,9 @@ pub(crate) fn normalize_grad(
                         let (mean, root) = (mean[row], root(var[row], o.eps));
                         let (g, x) = (&g[row * d..(row + 1) * d], &x[row * d..(row + 1) * d]);
                         let f = move |g: T, x: T, w: T| [(g * w).to_f64(), (g * w * ((x - mean) * root)).to_f64()];
-                        let [shift, slope] = dispatch(Sum { a: g, b: x, c: w, f }).map(|s| T::of(s / d as f64));
+                        let [shift, slope] = T::dispatch(Sum { a: g, b: x, c: w, f }).map(|s| T::of(s / d as f64));
                         let f = move |g: T, x: T, w: T| (g * w - shift - (x - mean) * root * slope) * root;
-                        dispatch(Map { out, a: g, b: x, c: w, f });
+                        T::dispatch(Map { out, a: g, b: x, c: w, f });
                     }
                 });
                 if weight.is_some() {
@@ -186,7 +186,7 @@ fn planes_grad<T: Real>(
         for (run, (sum_g, sum_gh)) in (first..).zip(sum_g.iter_mut().zip(sum_gh)) {
             let (g, x, mean) = (&g[p.range(run)], &x[p.range(run)], mean[p.group(run)]);
             let f = move |g: T, x: T, _| [g.to_f64(), (g * (x - mean)).to_f64()];
-            let [a, b] = dispatch(Sum { a: g, b: x, c: x, f });
+            let [a, b] = T::dispatch(Sum { a: g, b: x, c: x, f });
             (*sum_g, *sum_gh) = (a, b * root(var[p.group(run)], eps).to_f64());
         }
     });
@@ -209,7 +209,7 @@ fn planes_grad<T: Real>(
             // (g w - shift - (x - mean) root slope) root, with the constants multiplied out
             let (shift, slope) = (T::of(means[0][group]) * root, T::of(means[1][group]) * root * root);
             let factor = w[run % p.channels] * root;
-            dispatch(Map { out, a: g, b: x, c: x, f: move |g, x, _| g * factor - (x - mean) * slope - shift });
+            T::dispatch(Map { out, a: g, b: x, c: x, f: move |g, x, _| g * factor - (x - mean) * slope - shift });
         }
     });
 }
@@ -231,7 +231,7 @@ fn columns<T: Real>(
             for row in block * per_block..rows.min((block + 1) * per_block) {
                 let (mean, root) = (mean[row], root(var[row], eps));
                 let (g, x) = (&g[row * d..(row + 1) * d], &x[row * d..(row + 1) * d]);
-                dispatch(AddColumns { gh, sum_g, g, x, mean, root });
+                T::dispatch(AddColumns { gh, sum_g, g, x, mean, root });
             }
         }
     });
@@ -258,7 +258,7 @@ fn moments<'a, T: Real, S: Iterator<Item = &'a [T]>>(count: f64, sets: impl Fn()
         [d, d * d]
     };
     let [sum, squares] = sets().fold([0.0; 2], |[s, q], x| {
-        let [sum, squares] = dispatch(Sum { a: x, b: x, c: x, f });
+        let [sum, squares] = T::dispatch(Sum { a: x, b: x, c: x, f });
         [s + sum, q + squares]
     });
     let shift = sum / count;

@@ -20,7 +20,7 @@ use crate::element::{Element, Real, with_element};
 use crate::map::{Rows, Source};
 use crate::memory::{AnyBits, Storage};
 use crate::parallel;
-use crate::simd::{Isa, Kernel, dispatch};
+use crate::simd::{Isa, Kernel};
 pub(crate) use fold::{Fold, Sum};
 use fold::{Max, Mean, Min, Prod};
 use minitorch_core::backend::{ArgReduceOp, ReduceOp, View};
@@ -148,7 +148,7 @@ impl<'a, T: Element> Folded<'a, T> {
         let one = |index: usize, group_index: usize| {
             let range = group_index * group..len.min((group_index + 1) * group);
             let data = &self.data[start_of(&self.kept, index)..];
-            dispatch(FoldRow { data, layout: &self.reduced, range, fold })
+            T::dispatch(FoldRow { data, layout: &self.reduced, range, fold })
         };
         if groups == 1 {
             return parallel::pieces(out, 1, len, |first, out| {
@@ -179,7 +179,7 @@ impl<'a, T: Element> Folded<'a, T> {
         let fold_strip = |at: usize, count: usize, group_index: usize, sums: &mut [F::Acc; STRIP]| {
             let range = group_index * group..len.min((group_index + 1) * group);
             let data = &self.data[start_of(&self.kept, at)..];
-            dispatch(FoldStrip { data, layout: &self.reduced, range, fold, sums: &mut sums[..count] });
+            T::dispatch(FoldStrip { data, layout: &self.reduced, range, fold, sums: &mut sums[..count] });
         };
         if groups == 1 {
             return parallel::pieces(out, width.min(STRIP), len, |first, out| {
@@ -323,7 +323,7 @@ pub(crate) fn arg_reduce(device: &Cpu, op: ArgReduceOp, x: View<'_, Storage>, di
         parallel::pieces(&mut out, 1, 2 * len, |first, out| {
             for (index, out) in (first..).zip(out) {
                 let data = &data[start_of(&kept, index)..][..len];
-                let best = fold.finish(dispatch(FoldRow { data, layout: &row, range: 0..len, fold }));
+                let best = fold.finish(T::dispatch(FoldRow { data, layout: &row, range: 0..len, fold }));
                 let is_nan = |x: &T| x.partial_cmp(x).is_none();
                 let found =
                     if is_nan(&best) { data.iter().position(is_nan) } else { data.iter().position(|&x| x == best) };

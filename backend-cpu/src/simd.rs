@@ -147,6 +147,24 @@ pub fn dispatch<K: Kernel>(kernel: K) -> K::Output {
     }
 }
 
+/// Element types, and which vectors their loops are compiled for. F32 is what networks compute with; for the others each
+/// further level would be one more copy of every loop to compile, a third of this crate.
+pub trait Wide: Copy {
+    /// Runs a loop over elements of this type.
+    fn dispatch<K: Kernel>(kernel: K) -> K::Output {
+        kernel.run(Baseline(()))
+    }
+}
+
+impl Wide for f32 {
+    fn dispatch<K: Kernel>(kernel: K) -> K::Output {
+        dispatch(kernel)
+    }
+}
+impl Wide for f64 {}
+impl Wide for i32 {}
+impl Wide for u8 {}
+
 /// A 4 x 4 block of f32, rows and columns exchanged. From plain array code LLVM makes sixteen scalar stores or eight
 /// shuffles, depending on what surrounds it, a factor of three in packing; hence these shuffles, part of every x86-64.
 #[inline(always)]

@@ -7,7 +7,7 @@
 use crate::binary::maximum;
 use crate::conv::elements;
 use crate::element::{Element, Real, with_real};
-use crate::simd::{Isa, Kernel, dispatch};
+use crate::simd::{Isa, Kernel, Wide};
 use crate::{Tensor, parallel};
 
 /// Columns of one strip: their maxima and sums stay in L1.
@@ -56,7 +56,7 @@ fn run(map: Map, x: &Tensor, g: Option<&Tensor>, dim: usize) -> Tensor {
         let g_data = g.as_ref().map_or(x_data, elements::<T>);
         parallel::pieces(&mut out, c * inner, WORK, |first, out| {
             let range = first..first + out.len();
-            dispatch(Planes { map, x: &x_data[range.clone()], g: &g_data[range], out, c, inner });
+            T::dispatch(Planes { map, x: &x_data[range.clone()], g: &g_data[range], out, c, inner });
         });
         Tensor::from_storage(device, T::wrap(out), T::DTYPE, shape)
     })

@@ -9,6 +9,7 @@ use crate::element::{Element, Real, Remainder as _, source, with_element, with_r
 use crate::map::{Source, map0, map1, map2, slow1, slow2};
 use crate::memory::{AnyBits, Storage};
 use crate::parallel;
+use crate::simd::Wide;
 use minitorch_core::backend::{UnaryOp, View};
 use minitorch_core::{DType, Layout, Tensor};
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, LOG2_E};
@@ -29,9 +30,12 @@ pub(crate) fn unary(device: &Cpu, op: UnaryOp, x: View<'_, Storage>) -> Storage 
     })
 }
 
-/// `x = op(x)`.
-pub(crate) fn unary_mut(op: UnaryOp, x: &mut Storage, len: usize, dtype: DType) {
-    with_element!(dtype, T => Apply::apply(op, InPlace(&mut T::write(x)[..len])));
+/// `x = op(x)`. In place for F32; for the others each loop would have to be compiled once more.
+pub(crate) fn unary_mut(device: &Cpu, op: UnaryOp, x: &mut Storage, layout: &Layout, dtype: DType) {
+    match x {
+        Storage::F32(x) => Apply::apply(op, InPlace(&mut x[..layout.numel()])),
+        storage => *storage = unary(device, op, View { storage, layout, dtype }),
+    }
 }
 
 /// Where the results of a function go.
@@ -47,7 +51,7 @@ struct Fresh<'a, T> {
     x: Source<'a, T>,
 }
 
-impl<T: AnyBits> Sink for Fresh<'_, T> {
+impl<T: AnyBits + Wide> Sink for Fresh<'_, T> {
     type Elem = T;
     fn run(self, work: usize, f: impl Fn(T) -> T + Copy + Sync) {
         map1(work, self.out, self.x, move |_, x| f(x));
@@ -59,7 +63,7 @@ impl<T: AnyBits> Sink for Fresh<'_, T> {
 
 struct InPlace<'a, T>(&'a mut [T]);
 
-impl<T: AnyBits> Sink for InPlace<'_, T> {
+impl<T: AnyBits + Wide> Sink for InPlace<'_, T> {
     type Elem = T;
     fn run(self, work: usize, f: impl Fn(T) -> T + Copy + Sync) {
         map0(work, self.0, f);
@@ -264,7 +268,7 @@ struct Grad<'a, T> {
     g: Source<'a, T>,
 }
 
-impl<T: AnyBits> Grad<'_, T> {
+impl<T: AnyBits + Wide> Grad<'_, T> {
     /// `out = f(s, g)`
     fn run(self, work: usize, f: impl Fn(T, T) -> T + Copy + Sync) {
         map2(work, self.out, self.saved, self.g, f);
