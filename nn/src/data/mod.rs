@@ -5,8 +5,10 @@
 
 mod dataset;
 mod idx;
+mod images;
 mod loader;
 
-pub use dataset::{Dataset, ImageBatch, ImageDataset};
+pub use dataset::Dataset;
 pub use idx::{Idx, Split, mnist};
+pub use images::{ImageBatch, ImageDataset};
 pub use loader::{Epoch, Loader};
