@@ -182,7 +182,7 @@ impl Dataset for ImageDataset {
 
     fn augment(&self, indices: &[usize], draw: Draw, first: usize, host: &mut ImageBatch) {
         let choices = 2 * self.shift as u64 + 1;
-        let distance = |word: u32| (word as u64 * choices >> 32) as isize - self.shift as isize;
+        let distance = |word: u32| ((word as u64 * choices) >> 32) as isize - self.shift as isize;
         self.gather(indices, host, |k| {
             let [down, right, mirror, _] = draw.block((first + k) as u64);
             View { down: distance(down), right: distance(right), flip: self.flip && mirror & 1 == 1 }
