@@ -87,12 +87,12 @@ pub(crate) fn mistakes(score: &Score, test: &ImageDataset, classes: Classes) -> 
     const COLUMNS: usize = 8;
     const SHOWN: usize = 40;
     const PIXEL: i32 = 3; // the side of an image's pixel
-    const CELL: (i32, i32) = (112, 132);
     const TOP: i32 = 48;
     let [channels, height, width] = test.image_shape();
+    let cell = (width as i32 * PIXEL + 28, height as i32 * PIXEL + 48);
     let shown = &score.mistakes[..score.mistakes.len().min(SHOWN)];
     let rows = shown.len().div_ceil(COLUMNS).max(1) as i32;
-    let mut canvas = Canvas::new((COLUMNS as i32 * CELL.0 + 16) as u32, (TOP + rows * CELL.1) as u32);
+    let mut canvas = Canvas::new((COLUMNS as i32 * cell.0 + 16) as u32, (TOP + rows * cell.1) as u32);
     let all = test.len();
     let title = match shown.len() {
         0 => format!("no mistakes in {all} images"),
@@ -100,7 +100,7 @@ pub(crate) fn mistakes(score: &Score, test: &ImageDataset, classes: Classes) -> 
     };
     canvas.text(&title, (16, 16), 1, BLACK);
     for (i, mistake) in shown.iter().enumerate() {
-        let (x, y) = (16 + (i % COLUMNS) as i32 * CELL.0, TOP + (i / COLUMNS) as i32 * CELL.1);
+        let (x, y) = (16 + (i % COLUMNS) as i32 * cell.0, TOP + (i / COLUMNS) as i32 * cell.1);
         let image = test.image(mistake.image);
         let plane = height * width;
         for at in 0..plane {
