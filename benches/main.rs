@@ -8,11 +8,14 @@ mod copy;
 mod index;
 mod loss;
 mod matmul;
+mod norm;
 mod optim;
 mod pool;
 mod random;
 mod reduce;
+mod scan;
 mod softmax;
+mod sort;
 mod train;
 mod unary;
 
@@ -75,7 +78,7 @@ fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     on_every_backend!(
         criterion,
-        unary binary compare reduce matmul conv pool softmax loss index copy random optim train
+        unary binary compare reduce scan sort matmul conv pool softmax norm loss index copy random optim train
     );
     criterion.final_summary();
 }

@@ -27,7 +27,7 @@ CASES = []  # (name, PyTorch call), in order, for the README
 OPS = {}  # "<case>/<role>" -> numpy array
 WORST = (0.0, "")  # largest error of PyTorch's own float32 run, and where
 
-NO_GRADIENT = {"target", "cot"}
+NO_GRADIENT = {"target", "cot", "mean", "var", "cw"}
 
 
 # --- How a case is made -------------------------------------------------------------------------------------------------
@@ -170,6 +170,18 @@ def unary_cases():
     one("ceil", "x.ceil()", rounding)
     one("round", "x.round()", rounding)
     one("sign", "x.sign()", wide)
+    positive("log2", "x.log2()")
+    one("tan", "x.tan()", [0, 1, -1, 0.5, -0.5, 1e-4, -1e-7, 1.5])
+    one("atan", "x.atan()", wide)
+    one("sinh", "x.sinh()", moderate[:16])
+    one("cosh", "x.cosh()", moderate[:16])
+    one("elu_half", "F.elu(x, 0.5)", wide[1:])
+    one("hardswish", "F.hardswish(x)", wide)
+    one("trunc", "x.trunc()", rounding)
+    one("clamp", "x.clamp(-1.0, 1.5)", wide)
+    x = with_specials("remainder_scalar", [0.25, 1.75, -0.25, 4.75, -4.75])
+    case("remainder_scalar", "x.remainder(1.5)", x=x)
+    case("remainder_negative", "x.remainder(-0.75)", x=x)
     case("tanh_scalar", "x.tanh()", x=np.asarray(0.75, dtype=np.float32))
     case("relu_1", "x.relu()", x=np.asarray([[-0.25]], dtype=np.float32))
 
@@ -201,6 +213,8 @@ def binary_cases():
         w = integers(f"{name}/w", 3, 3, 1).astype(np.float32) - 1
         case(name, calls[op], x=x, w=w)
     case("pow", "x.pow(w)", x=uniform("pow/x", 0.1, 4, 4, 1, 5), w=uniform("pow/w", -3, 3, 3, 1))
+    w = uniform("remainder/w", 0.5, 2, 3, 1)
+    case("remainder", "x.remainder(w)", x=3 * randn("remainder/x", 4, 1, 5), w=np.concatenate([w[:2], -w[2:]]))
     case("pow_same_17", "x.pow(w)", x=uniform("pow_same_17/x", 0.1, 4, 17), w=uniform("pow_same_17/w", -3, 3, 17))
 
 
@@ -251,6 +265,22 @@ def reduce_cases():
     for label, dims in DIMS.items():
         case(f"logsumexp_{label}", f"x.logsumexp({dims})", x=randn(f"logsumexp_{label}", 3, 4, 5))
     case("logsumexp_large_d1", "x.logsumexp(1)", x=large("logsumexp_large_d1"))
+    for label, p in {"2": 2, "1": 1, "3": 3, "half": 0.5, "inf": float("inf")}.items():
+        x = randn(f"norm_{label}", 3, 4, 5)
+        x[0, :2] = 0  # a whole row of zeros for d-1, and zeros among others for d1
+        shown = "float('inf')" if p == float("inf") else p
+        if p != float("inf"):  # ties of zeros have no agreed gradient there
+            case(f"norm_{label}_d-1", f"torch.linalg.vector_norm(x, {shown}, -1)", x=x)
+        else:
+            case(f"norm_{label}_d-1", f"torch.linalg.vector_norm(x, {shown}, -1)", x=randn("norm_inf", 3, 4, 5))
+    case("norm_2_dall", "torch.linalg.vector_norm(x, 2)", x=randn("norm_2_dall", 3, 4, 5))
+    for d in (0, 1, -1):
+        case(f"cumsum_d{d}", f"x.cumsum({d})", x=randn(f"cumsum_d{d}", 3, 4, 5))
+        for word, flag in (("ascending", False), ("descending", True)):
+            name = f"sort_{word}_d{d}"
+            case(name, f"x.sort(dim={d}, descending={flag}, stable=True)", x=integers(name, 4, 3, 4, 5).astype(np.float32) - 1)
+    case("topk_largest_k3_d1", "x.topk(3, 1)", x=randn("topk_largest", 3, 17))
+    case("topk_smallest_k2_d0", "x.topk(2, 0, largest=False)", x=randn("topk_smallest", 7, 3))
     case("sum_17_d1", "x.sum(1)", x=randn("sum_17_d1", 5, 17))
     case("mean_17_d0", "x.mean(0)", x=randn("mean_17_d0", 17, 5))
 
@@ -619,6 +649,73 @@ def shapes_of(name):
     return ", ".join(shown)
 
 
+def norm_cases():
+    """Weights around 1, so that no gradient hides behind a factor of 0."""
+    for name, call, shape, affine in (
+        ("batch_norm_2d", "F.batch_norm(x, None, None, w, b, True)", (4, 3, 5, 2), 3),
+        ("batch_norm_1d", "F.batch_norm(x, None, None, w, b, True, eps=1e-3)", (7, 3), 3),
+        ("batch_norm_plain", "F.batch_norm(x, None, None, training=True)", (4, 3, 17), None),
+        ("layer_norm_5", "F.layer_norm(x, (5,), w, b)", (3, 4, 5), 5),
+        ("layer_norm_plain", "F.layer_norm(x, (17,))", (3, 17), None),
+        ("group_norm_2", "F.group_norm(x, 2, w, b)", (3, 6, 5, 2), 6),
+        ("group_norm_6", "F.group_norm(x, 6, w, b)", (3, 6, 5), 6),
+    ):
+        inputs = {"x": 2 * randn(f"{name}/x", *shape) + 0.5}
+        if affine:
+            inputs |= {"w": uniform(f"{name}/w", 0.5, 1.5, affine), "b": randn(f"{name}/b", affine)}
+        case(name, call, **inputs)
+    name = "batch_norm_eval"
+    case(
+        name,
+        "F.batch_norm(x, mean, var, w, b, False)",
+        x=randn(f"{name}/x", 4, 3, 5),
+        w=uniform(f"{name}/w", 0.5, 1.5, 3),
+        b=randn(f"{name}/b", 3),
+        mean=randn(f"{name}/mean", 3),
+        var=uniform(f"{name}/var", 0.5, 2, 3),
+    )
+
+
+def loss_option_cases():
+    ignoring = integers("ce_ignoring/target", 5, 7)
+    ignoring[[1, 4]] = -100
+    spatial = integers("ce_spatial/target", 5, 2, 3, 4)
+    spatial[0, 1] = -100
+    soft = uniform("ce_soft/target", 0.1, 1, 7, 5)
+    soft /= soft.sum(1, keepdims=True)
+    for name, extra, target in (
+        ("ce_weighted", "weight=cw", integers("ce_weighted/target", 5, 7)),
+        ("ce_ignoring", "ignore_index=-100", ignoring),
+        ("ce_smooth", "label_smoothing=0.1", integers("ce_smooth/target", 5, 7)),
+        ("ce_all", "weight=cw, ignore_index=-100, label_smoothing=0.2", ignoring),
+        ("ce_sum", "weight=cw, ignore_index=-100, label_smoothing=0.2, reduction='sum'", ignoring),
+        ("ce_none", "weight=cw, ignore_index=-100, label_smoothing=0.2, reduction='none'", ignoring),
+        ("ce_spatial", "weight=cw, ignore_index=-100, label_smoothing=0.2", spatial),
+        ("ce_spatial_none", "weight=cw, ignore_index=-100, reduction='none'", spatial),
+        ("ce_soft", "weight=cw, label_smoothing=0.1", soft),
+        ("ce_soft_plain", "reduction='mean'", soft),
+    ):
+        shape = (2, 5, 3, 4) if "spatial" in name else (7, 5)
+        inputs = {"x": randn(f"{name}/x", *shape), "target": target}
+        if "weight=cw" in extra:
+            inputs["cw"] = uniform(f"{name}/cw", 0.5, 2, 5)
+        case(name, f"F.cross_entropy(x, target, {extra})", loss="none" not in name, **inputs)
+    pair = {"x": randn("l1/x", 5, 7), "target": randn("l1/target", 5, 7)}
+    case("l1", "F.l1_loss(x, target)", loss=True, **pair)
+    case("huber", "F.huber_loss(x, target, delta=0.7)", loss=True, **pair)
+    log_p = np.log(uniform("kl_div/x", 0.05, 1, 5, 7))
+    p = uniform("kl_div/target", 0, 1, 5, 7)
+    p[0, 0] = 0
+    case("kl_div", "F.kl_div(x, target, reduction='batchmean')", loss=True, x=log_p.astype(np.float32), target=p)
+
+
+def scatter_cases():
+    """Each place at most once: what PyTorch defines."""
+    order = np.stack([rng(f"scatter/{i}").permutation(6)[:4] for i in range(3)]).astype(np.int32)
+    case("scatter_d1", "x.scatter(1, index, w)", x=randn("scatter/x", 3, 6), w=randn("scatter/w", 3, 4), index=order)
+    case("scatter_d0", "x.scatter(0, index, w)", x=randn("scatter/x0", 6, 3), w=randn("scatter/w0", 4, 3), index=order.T.copy())
+
+
 def main():
     parser = argparse.ArgumentParser(description="Write conformance/goldens with PyTorch.")
     default = pathlib.Path(__file__).resolve().parent.parent / "conformance" / "goldens"
@@ -637,6 +734,9 @@ def main():
     softmax_cases()
     loss_cases()
     index_cases()
+    norm_cases()
+    loss_option_cases()
+    scatter_cases()
     optim_cases()
     state, network = lenet_tensors()
 

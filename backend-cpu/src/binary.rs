@@ -1,7 +1,7 @@
 //! Element-wise functions of two tensors. Cost: two reads and one write per element; in place one of each less.
 
 use crate::Cpu;
-use crate::element::{Element, Real, source, with_element};
+use crate::element::{Element, Real, Remainder as _, source, with_element};
 use crate::map::{Source, map1, map2};
 use crate::memory::{AnyBits, Storage};
 use minitorch_core::Layout;
@@ -79,6 +79,7 @@ fn real<T: Real>(op: BinaryOp, to: impl Sink<Elem = T>) {
         BinaryOp::Mul => to.run(1, |a, b| a * b),
         BinaryOp::Div => to.run(2, |a, b| a / b),
         BinaryOp::Pow => to.run(24, |a, b| a.powf(b)),
+        BinaryOp::Remainder => to.run(24, |a, b| a.remainder(b)),
         BinaryOp::Maximum => to.run(1, maximum),
         BinaryOp::Minimum => to.run(1, minimum),
     }
@@ -104,6 +105,7 @@ impl Apply for i32 {
             BinaryOp::Add => to.run(1, i32::wrapping_add),
             BinaryOp::Sub => to.run(1, i32::wrapping_sub),
             BinaryOp::Mul => to.run(1, i32::wrapping_mul),
+            BinaryOp::Remainder => to.run(8, |a, b| a.remainder(b)),
             BinaryOp::Maximum => to.run(1, |a, b| a.max(b)),
             BinaryOp::Minimum => to.run(1, |a, b| a.min(b)),
             other => unreachable!("core does not admit {other} on int32"),

@@ -130,20 +130,28 @@ macro_rules! with_real {
 pub(crate) use with_real;
 
 /// A floating-point element and its functions. Those that Rust's std gives to both types keep their names.
-pub(crate) trait Real: Element + Float + Sub<Output = Self> + Div<Output = Self> + Neg<Output = Self> {
+pub(crate) trait Real:
+    Element + Float + Remainder + Sub<Output = Self> + Div<Output = Self> + Neg<Output = Self>
+{
     fn abs(self) -> Self;
     fn sqrt(self) -> Self;
     fn exp(self) -> Self;
     fn exp_m1(self) -> Self;
     fn ln(self) -> Self;
     fn ln_1p(self) -> Self;
+    fn log2(self) -> Self;
     fn sin(self) -> Self;
     fn cos(self) -> Self;
+    fn tan(self) -> Self;
+    fn atan(self) -> Self;
+    fn sinh(self) -> Self;
+    fn cosh(self) -> Self;
     fn tanh(self) -> Self;
     fn powf(self, exponent: Self) -> Self;
     fn floor(self) -> Self;
     fn ceil(self) -> Self;
     fn round_ties_even(self) -> Self;
+    fn trunc(self) -> Self;
     /// The error function; see [`erf`].
     fn erf(self) -> Self;
     /// `1 - erf(self)`, accurate where that is small.
@@ -191,5 +199,28 @@ macro_rules! real {
         }
     };
 }
-real!(f32: abs sqrt exp exp_m1 ln ln_1p sin cos tanh floor ceil round_ties_even; erf erf::erf, erfc erf::erfc);
-real!(f64: abs sqrt exp exp_m1 ln ln_1p sin cos tanh floor ceil round_ties_even; erf erf::erf, erfc erf::erfc);
+macro_rules! reals {
+    ($($type:ident),*) => { $(real!(
+        $type: abs sqrt exp exp_m1 ln ln_1p log2 sin cos tan atan sinh cosh tanh floor ceil round_ties_even trunc;
+        erf erf::erf, erfc erf::erfc
+    );)* };
+}
+reals!(f32, f64);
+
+/// The rest of a division rounded down; see [`BinaryOp::Remainder`](minitorch_core::backend::BinaryOp::Remainder).
+pub(crate) trait Remainder: Copy {
+    fn remainder(self, divisor: Self) -> Self;
+}
+
+macro_rules! remainders {
+    ($($type:ty, $rest:expr);*) => { $(impl Remainder for $type {
+        #[inline(always)]
+        fn remainder(self, divisor: Self) -> Self {
+            let rest: fn($type, $type) -> $type = $rest;
+            let (rest, zero) = (rest(self, divisor), 0 as $type);
+            // `%` has the sign of the dividend; one step of the divisor turns it.
+            if rest != zero && (rest < zero) != (divisor < zero) { rest + divisor } else { rest }
+        }
+    })* };
+}
+remainders!(f32, |a, b| a % b; f64, |a, b| a % b; i32, |a, b| if b == 0 { 0 } else { a.wrapping_rem(b) });

@@ -65,9 +65,9 @@ pub(crate) fn gather(device: &Cpu, x: View<'_, Storage>, dim: usize, index: View
     })
 }
 
-/// Each destination gets its sums in the order of k, whatever the threads do: planes (entries before `dim`) are
+/// Each destination gets what is added, or set, in the order of k, whatever the threads do: planes (entries before `dim`) are
 /// independent, and a single large plane is cut into ranges of `dim`, each of which looks at all indices.
-pub(crate) fn scatter_add(
+pub(crate) fn scatter<const ADD: bool>(
     device: &Cpu,
     to: &mut Storage,
     layout: &Layout,
@@ -89,7 +89,7 @@ pub(crate) fn scatter_add(
     if layout.numel() == 0 {
         // No destination, but an index may still be out of range.
         if let Some(at) = index.layout.positions().next() {
-            device.bad_index("scatter_add", index_data[at], bound);
+            device.bad_index("scatter", index_data[at], bound);
         }
         return;
     }
@@ -115,7 +115,7 @@ pub(crate) fn scatter_add(
                     None => {
                         // Every range sees it; the first reports.
                         if first == 0 {
-                            device.bad_index("scatter_add", i, bound);
+                            device.bad_index("scatter", i, bound);
                         }
                         None
                     }
@@ -123,7 +123,7 @@ pub(crate) fn scatter_add(
                 if index_stride == 0 && stride == 1 && place.len() <= inner {
                     if let Some(i) = inside(index[index_start]) {
                         let to = &mut to[i * inner + column..][..place.len()];
-                        to.iter_mut().zip(&x[start..]).for_each(|(to, &x)| *to = to.sum(x));
+                        to.iter_mut().zip(&x[start..]).for_each(|(to, &x)| *to = if ADD { to.sum(x) } else { x });
                     }
                     continue;
                 }
@@ -131,7 +131,8 @@ pub(crate) fn scatter_add(
                     if let Some(i) = inside(index[index_start + j * index_stride]) {
                         // A row is one k, unless `dim` is the last and a row is all of them.
                         let to = &mut to[i * inner + if inner == 1 { 0 } else { column + j }];
-                        *to = to.sum(x[start + j * stride]);
+                        let x = x[start + j * stride];
+                        *to = if ADD { to.sum(x) } else { x };
                     }
                 }
             }

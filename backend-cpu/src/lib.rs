@@ -27,23 +27,27 @@ mod loss;
 mod map;
 mod matmul;
 mod memory;
+mod norm;
 mod optim;
 mod parallel;
 mod pool;
 mod random;
 mod reduce;
+mod scan;
 #[allow(unreachable_pub, missing_docs, reason = "as `kernels`")]
 mod simd;
 mod softmax;
+mod sort;
 mod unary;
 
 pub use device::Cpu;
 pub use memory::{Buffer, Storage};
 
 use minitorch_core::backend::{
-    AdamConfig, ArgReduceOp, Backend, BinaryOp, CompareOp, MemoryStats, RandomOp, ReduceOp, SgdConfig, StepSlot,
-    UnaryOp, ViewOf,
+    AdamConfig, ArgReduceOp, Backend, BinaryOp, CompareOp, MemoryStats, RandomOp, ReduceOp, ScatterOp, SgdConfig,
+    StepSlot, UnaryOp, ViewOf,
 };
+use minitorch_core::ops::norm::NormOptions;
 use minitorch_core::random::{DeviceRng, Draw};
 use minitorch_core::{Conv2dOptions, DType, HostData, HostSlice, Layout, Pool2dOptions, Result};
 
@@ -146,8 +150,19 @@ impl Backend for Cpu {
         index::gather(self, x, dim, index)
     }
 
-    fn scatter_add(&self, to: &mut Storage, layout: &Layout, dim: usize, index: ViewOf<'_, Self>, x: ViewOf<'_, Self>) {
-        index::scatter_add(self, to, layout, dim, index, x);
+    fn scatter(
+        &self,
+        op: ScatterOp,
+        to: &mut Storage,
+        layout: &Layout,
+        dim: usize,
+        index: ViewOf<'_, Self>,
+        x: ViewOf<'_, Self>,
+    ) {
+        match op {
+            ScatterOp::Add => index::scatter::<true>(self, to, layout, dim, index, x),
+            ScatterOp::Set => index::scatter::<false>(self, to, layout, dim, index, x),
+        }
     }
 
     fn random(&self, op: RandomOp, dtype: DType, len: usize, draw: Draw) -> Storage {
@@ -204,6 +219,29 @@ impl Backend for Cpu {
 
     fn log_softmax_grad(&self, y: &Tensor, g: &Tensor, dim: usize) -> Tensor {
         softmax::log_softmax_grad(y, g, dim)
+    }
+
+    fn normalize(&self, x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>, options: &NormOptions) -> [Tensor; 3] {
+        norm::normalize(x, w, b, options)
+    }
+
+    fn normalize_grad(
+        &self,
+        g: &Tensor,
+        x: &Tensor,
+        w: Option<&Tensor>,
+        statistics: [&Tensor; 2],
+        options: &NormOptions,
+    ) -> (Tensor, Option<[Tensor; 2]>) {
+        norm::normalize_grad(g, x, w, statistics, options)
+    }
+
+    fn cumsum(&self, x: &Tensor, dim: usize, reverse: bool) -> Tensor {
+        scan::cumsum(x, dim, reverse)
+    }
+
+    fn argsort(&self, x: &Tensor, dim: usize, descending: bool, k: usize) -> Tensor {
+        sort::argsort(x, dim, descending, k)
     }
 
     fn cross_entropy(&self, logits: &Tensor, target: &Tensor) -> (Tensor, Tensor) {

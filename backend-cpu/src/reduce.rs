@@ -21,7 +21,8 @@ use crate::map::{Rows, Source};
 use crate::memory::{AnyBits, Storage};
 use crate::parallel;
 use crate::simd::{Isa, Kernel, dispatch};
-use fold::{Fold, Max, Mean, Min, Prod, Sum};
+pub(crate) use fold::{Fold, Sum};
+use fold::{Max, Mean, Min, Prod};
 use minitorch_core::backend::{ArgReduceOp, ReduceOp, View};
 use minitorch_core::{DType, Layout, MAX_RANK, Shape};
 

@@ -5,13 +5,13 @@
 //! for the vector unit; `slow` a plain one, for functions that call into the maths library.
 
 use crate::Cpu;
-use crate::element::{Element, Real, source, with_element, with_real};
+use crate::element::{Element, Real, Remainder as _, source, with_element, with_real};
 use crate::map::{Source, map0, map1, map2, slow1, slow2};
 use crate::memory::{AnyBits, Storage};
 use crate::parallel;
 use minitorch_core::backend::{UnaryOp, View};
 use minitorch_core::{DType, Layout, Tensor};
-use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
+use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, LOG2_E};
 
 /// Work of the functions that call into the maths library.
 const LIBRARY: usize = 32;
@@ -106,33 +106,36 @@ fn real<T: Real>(op: UnaryOp, to: impl Sink<Elem = T>) {
         Expm1 => to.slow(LIBRARY, |x| x.exp_m1()),
         Log => to.slow(LIBRARY, |x| x.ln()),
         Log1p => to.slow(LIBRARY, |x| x.ln_1p()),
+        Log2 => to.slow(LIBRARY, |x| x.log2()),
         Sin => to.slow(LIBRARY, |x| x.sin()),
         Cos => to.slow(LIBRARY, |x| x.cos()),
+        Tan => to.slow(2 * LIBRARY, |x| x.tan()),
+        Atan => to.slow(LIBRARY, |x| x.atan()),
+        Sinh => to.slow(LIBRARY, |x| x.sinh()),
+        Cosh => to.slow(LIBRARY, |x| x.cosh()),
         Tanh => to.slow(LIBRARY, |x| x.tanh()),
         Erf => to.slow(ERF, |x| x.erf()),
         Sigmoid => to.slow(LIBRARY, |x| x.sigmoid()),
         // `max` would turn NaN into 0.
         Relu => to.run(1, move |x| if x < zero { zero } else { x }),
         LeakyRelu(slope) => with(T::of(slope), |slope| to.run(1, move |x| if x > zero { x } else { slope * x })),
+        Elu(alpha) => with(T::of(alpha), |alpha| {
+            to.slow(LIBRARY, move |x| if x > zero { x } else { alpha * x.exp_m1() });
+        }),
         // x Phi(x); Phi as erfc keeps its digits where it is small.
         Gelu => to.slow(ERF, move |x| gated(x, half * (-x * T::of(FRAC_1_SQRT_2)).erfc())),
         GeluTanh => to.slow(LIBRARY, move |x| gated(x, half * (one + gelu_inner(x).tanh()))),
         Silu => to.slow(LIBRARY, |x| gated(x, x.sigmoid())),
+        Hardswish => to.run(4, move |x| gated(x, clamp(x + T::of(3.0), zero, T::of(6.0)) / T::of(6.0))),
         Softplus => to.slow(2 * LIBRARY, |x| x.softplus()),
         Floor => to.run(1, |x| x.floor()),
         Ceil => to.run(1, |x| x.ceil()),
         Round => to.run(1, |x| x.round_ties_even()),
+        Trunc => to.run(1, |x| x.trunc()),
+        Remainder(c) => with(T::of(c), |c| to.slow(LIBRARY, move |x| x.remainder(c))),
         Clamp(low, high) => {
             let (low, high) = (T::of(low), T::of(high));
-            to.run(1, move |x| {
-                if x < low {
-                    low
-                } else if x > high {
-                    high
-                } else {
-                    x
-                }
-            });
+            to.run(1, move |x| clamp(x, low, high));
         }
         Not => unreachable!("core admits `not` on bool only"),
     }
@@ -142,6 +145,18 @@ fn real<T: Real>(op: UnaryOp, to: impl Sink<Elem = T>) {
 #[inline(always)]
 fn with<C, R>(c: C, f: impl FnOnce(C) -> R) -> R {
     f(c)
+}
+
+/// NaN comes through.
+#[inline(always)]
+fn clamp<T: PartialOrd>(x: T, low: T, high: T) -> T {
+    if x < low {
+        low
+    } else if x > high {
+        high
+    } else {
+        x
+    }
 }
 
 #[inline(always)]
@@ -211,6 +226,11 @@ impl Apply for i32 {
             Neg => to.run(1, i32::wrapping_neg),
             Abs => to.run(1, i32::wrapping_abs),
             Sign => to.run(1, i32::signum),
+            Remainder(c) => match whole(c) {
+                Some(c) => to.slow(8, move |x| x.remainder(c)),
+                None => to.slow(LIBRARY, through(|x, c| x.remainder(c), c)),
+            },
+            Clamp(low, high) => with((low as i32, high as i32), |(low, high)| to.run(1, move |x| clamp(x, low, high))),
             other => unreachable!("core does not admit {other} on int32"),
         }
     }
@@ -267,10 +287,17 @@ fn real_grad<T: Real>(op: UnaryOp, to: Grad<T>) {
         Rdiv(c) => with(T::of(-c), |c| to.run(2, move |s, g| g * c / (s * s))),
         Log => to.run(2, |s, g| g / s),
         Log1p => to.run(2, move |s, g| g / (s + one)),
+        Log2 => to.run(2, |s, g| g * T::of(LOG2_E) / s),
         Sin => to.slow(LIBRARY, |s, g| g * s.cos()),
         Cos => to.slow(LIBRARY, |s, g| g * -s.sin()),
+        Atan => to.run(2, move |s, g| g / (s * s + one)),
+        Sinh => to.slow(LIBRARY, |s, g| g * s.cosh()),
+        Cosh => to.slow(LIBRARY, |s, g| g * s.sinh()),
         Erf => to.slow(LIBRARY, |s, g| g * T::of(FRAC_2_SQRT_PI) * (-(s * s)).exp()),
         LeakyRelu(slope) => with(T::of(slope), |slope| to.run(1, move |s, g| if s > zero { g } else { g * slope })),
+        Elu(alpha) => with(T::of(alpha), |alpha| {
+            to.slow(LIBRARY, move |s, g| if s > zero { g } else { g * alpha * s.exp() });
+        }),
         // Phi(s) + s phi(s)
         Gelu => to.slow(ERF + LIBRARY, move |s, g| {
             let density = T::of(0.5 * GELU_SCALE) * (-half * s * s).exp();
@@ -287,20 +314,26 @@ fn real_grad<T: Real>(op: UnaryOp, to: Grad<T>) {
             let y = s.sigmoid();
             g * gated(one + gated(s, one - y), y)
         }),
+        Hardswish => to.run(2, move |s, g| {
+            let three = T::of(3.0);
+            let slope = if s >= three { one } else { s * T::of(1.0 / 3.0) + half };
+            if s <= -three { zero } else { g * slope }
+        }),
         Softplus => to.slow(LIBRARY, |s, g| g * s.sigmoid()),
         Clamp(low, high) => {
             let (low, high) = (T::of(low), T::of(high));
-            to.run(1, move |s, g| if s < low || s > high { zero } else { g });
+            to.run(1, move |s, g| if s > low && s < high { g } else { zero });
         }
         // Of the output.
         Sqrt => to.run(2, move |s, g| half * g / s),
         Rsqrt => to.run(1, move |s, g| -half * g * (s * s * s)),
         Exp => to.run(1, |s, g| g * s),
         Expm1 => to.run(1, move |s, g| g * (s + one)),
+        Tan => to.run(1, move |s, g| g * (s * s + one)),
         Tanh => to.run(1, move |s, g| g * (one - s * s)),
         Sigmoid => to.run(1, move |s, g| g * (s * (one - s))),
         Relu => to.run(1, move |s, g| if s <= zero { zero } else { g }),
-        Add(_) | Mul(_) | Rsub(_) | Neg | Div(_) | Sign | Floor | Ceil | Round | Not => {
+        Add(_) | Mul(_) | Rsub(_) | Neg | Div(_) | Remainder(_) | Sign | Floor | Ceil | Round | Trunc | Not => {
             unreachable!("{op}: core writes its gradient without a kernel")
         }
     }

@@ -7,9 +7,9 @@ use crate::{On, Suite};
 use minitorch_core::backend::{Backend, BinaryOp, View};
 use minitorch_core::{DType, Layout, Tensor};
 
-const ALL: [BinaryOp; 7] = {
+const ALL: [BinaryOp; 8] = {
     use BinaryOp::*;
-    [Add, Sub, Mul, Div, Pow, Maximum, Minimum]
+    [Add, Sub, Mul, Div, Pow, Remainder, Maximum, Minimum]
 };
 
 /// By the methods a user calls. Without a wildcard: a new op must be named here.
@@ -20,6 +20,7 @@ fn apply<B: Backend>(op: BinaryOp, a: &Tensor<B>, b: &Tensor<B>) -> Tensor<B> {
         BinaryOp::Mul => a * b,
         BinaryOp::Div => a / b,
         BinaryOp::Pow => a.pow(b),
+        BinaryOp::Remainder => a.remainder(b),
         BinaryOp::Maximum => a.maximum(b),
         BinaryOp::Minimum => a.minimum(b),
     }
@@ -36,7 +37,7 @@ fn bound(op: BinaryOp) -> Tolerance {
 
 /// Inputs that the op is well-behaved on: divisors and bases away from 0.
 fn range(op: BinaryOp) -> (f64, f64) {
-    if matches!(op, BinaryOp::Div | BinaryOp::Pow) { (0.25, 3.0) } else { (-3.0, 3.0) }
+    if matches!(op, BinaryOp::Div | BinaryOp::Pow | BinaryOp::Remainder) { (0.25, 3.0) } else { (-3.0, 3.0) }
 }
 
 pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
@@ -59,8 +60,25 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     suite.f32("bool", 50, |on| {
         agree!(on, EXACT, |d| {
             let (a, b) = (d.mask([4, 33]), d.mask([33]));
-            [a.logical_and(&b), a.logical_or(&b), a.maximum(&b), a.minimum(&b), b.logical_or(&a)]
+            [a.logical_and(&b), a.logical_or(&b), a.logical_xor(&b), a.maximum(&b), a.minimum(&b), b.logical_or(&a)]
         })
+    });
+    suite.floats("remainder_signs_and_edges", 30, |on| {
+        let (nan, inf) = (f64::NAN, f64::INFINITY);
+        let a = on.list(&[7.0, -7.0, 7.0, -7.0, 6.0, -6.0, 0.0, 5.0, inf, nan, 1.0], [11]);
+        let b = on.list(&[3.0, 3.0, -3.0, -3.0, 3.0, -3.0, -2.0, 0.0, 2.0, 2.0, nan], [11]);
+        assert_values(&a.remainder(&b), &[1.0, 2.0, -2.0, -1.0, 0.0, 0.0, 0.0, nan, nan, nan, nan], EXACT);
+        assert_values(&on.list(&[5.5, -5.5], [2]).remainder(2.0), &[1.5, 0.5], EXACT);
+        let [a, b] = [on.list(&[7.5, -7.5], [2]), on.list(&[2.0, 2.0], [2])].map(|x| x.requires_grad());
+        let grads = a.remainder(&b).sum(..).backward();
+        assert_values(&grads[&a], &[1.0, 1.0], EXACT);
+        assert_values(&grads[&b], &[-3.0, 4.0], EXACT);
+        // Far apart: the quotient does not fit a float, the rest is exact all the same.
+        let far = 2f64.powi(100);
+        agree!(on, EXACT, |d| d.list(&[far, -far, 1e7], [3]).remainder(&d.list(&[7.0, 7.0, 0.375], [3])));
+        let ints = |v: &[i32]| Tensor::from_slice(v, [v.len()], &on.device);
+        let rest = ints(&[7, -7, 7, -7, 5, i32::MIN]).remainder(&ints(&[3, 3, -3, -3, 0, -1]));
+        assert_values(&rest, &[1.0, 2.0, -2.0, -1.0, 0.0, 0.0], EXACT);
     });
     suite.floats("pow_at_zero", 10, |on| {
         let [a, b] = [on.list(&[0.0, 0.0, 2.0, 0.0], [4]), on.list(&[2.0, 0.0, 0.0, 1.0], [4])];

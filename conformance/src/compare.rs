@@ -42,7 +42,10 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
                 "{op} of every pair of {values:?}"
             );
         }
-        assert_values(&on.list(&[1.0, nan, inf, nan], [4]).isnan(), &[0.0, 1.0, 0.0, 1.0], EXACT);
+        let x = on.list(&[1.0, nan, inf, -inf, 0.0], [5]);
+        assert_values(&x.isnan(), &[0.0, 1.0, 0.0, 0.0, 0.0], EXACT);
+        assert_values(&x.isinf(), &[0.0, 0.0, 1.0, 1.0, 0.0], EXACT);
+        assert_values(&x.isfinite(), &[1.0, 0.0, 0.0, 0.0, 1.0], EXACT);
     });
     suite.f32("integers_and_bool", 100, |on| {
         for op in ALL {

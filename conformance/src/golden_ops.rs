@@ -4,7 +4,9 @@ use crate::On;
 use crate::close::{Tolerance, Values, assert_close, read_storage};
 use crate::golden::Roles;
 use minitorch_core::backend::{AdamConfig, Backend, SgdConfig, StepSlot, View};
-use minitorch_core::{ConvOptions, DType, Layout, Pool1dOptions, Pool2dOptions, Tensor};
+use minitorch_core::{
+    ConvOptions, CrossEntropyOptions, DType, Layout, Pool1dOptions, Pool2dOptions, Reduction, Tensor,
+};
 use std::collections::BTreeMap;
 
 /// The attributes in a name: a letter and numbers joined by x.
@@ -98,6 +100,44 @@ pub(crate) fn apply<B: Backend>(name: &str, o: &Options, inputs: &Inputs<'_, B>)
         }
         _ if name.starts_with("log_softmax") => get("x").log_softmax(o.dim()),
         _ if name.starts_with("softmax") => get("x").softmax(o.dim()),
+        _ if name.starts_with("batch_norm") => {
+            let eps = if name.ends_with("1d") { 1e-3 } else { 1e-5 };
+            let (w, b) = (inputs.get("w"), inputs.get("b"));
+            match inputs.get("mean") {
+                Some(mean) => get("x").batch_norm_with([mean, get("var")], w, b, eps),
+                None => {
+                    let [y, ..] = get("x").batch_norm(w, b, eps);
+                    y
+                }
+            }
+        }
+        _ if name.starts_with("layer_norm") => {
+            let x = get("x");
+            x.layer_norm(x.shape()[x.rank() - 1], inputs.get("w"), inputs.get("b"), 1e-5)
+        }
+        _ if name.starts_with("group_norm") => {
+            let groups = if o.has("2") { 2 } else { 6 };
+            get("x").group_norm(groups, inputs.get("w"), inputs.get("b"), 1e-5)
+        }
+        _ if name.starts_with("ce_") => get("x").cross_entropy_with(get("target"), &cross_entropy(name, inputs)),
+        "l1" => get("x").l1_loss(get("target")),
+        "huber" => get("x").huber_loss(get("target"), 0.7),
+        "kl_div" => get("x").kl_div_loss(get("target")),
+        _ if name.starts_with("norm_") => {
+            let p = [("norm_1", 1.0), ("norm_3", 3.0), ("norm_half", 0.5), ("norm_inf", f64::INFINITY)];
+            let p = p.iter().find(|(prefix, _)| name.starts_with(prefix)).map_or(2.0, |&(_, p)| p);
+            if o.has("dall") { get("x").norm(p, ..) } else { get("x").norm(p, o.dim()) }
+        }
+        _ if name.starts_with("cumsum") => get("x").cumsum(o.dim()),
+        _ if name.starts_with("sort") => {
+            let (values, indices) = get("x").sort(o.dim(), o.has("descending"));
+            return (values, Some(indices));
+        }
+        _ if name.starts_with("topk") => {
+            let (values, indices) = get("x").topk(o.sizes::<1>('k')[0], o.dim(), o.has("largest"));
+            return (values, Some(indices));
+        }
+        _ if name.starts_with("scatter_d") => get("x").scatter(o.dim(), get("index"), get("w")),
         _ if name.starts_with("cross_entropy") => get("x").cross_entropy(get("target")),
         _ if name.starts_with("matmul") => get("x").matmul(get("w")),
         _ if name.starts_with("linear") => get("x").linear(get("w"), inputs.get("b")),
@@ -124,6 +164,28 @@ pub(crate) fn apply<B: Backend>(name: &str, o: &Options, inputs: &Inputs<'_, B>)
     (y, None)
 }
 
+/// What the case's name says of its options; the weight is an input.
+fn cross_entropy<B: Backend>(name: &str, inputs: &Inputs<'_, B>) -> CrossEntropyOptions<B> {
+    let mut options = CrossEntropyOptions::default();
+    if let Some(w) = inputs.get("cw") {
+        options = options.weight(w);
+    }
+    if ["ce_ignoring", "ce_all", "ce_sum", "ce_none", "ce_spatial", "ce_spatial_none"].contains(&name) {
+        options = options.ignore_index(-100);
+    }
+    let smoothing = match name {
+        "ce_smooth" | "ce_soft" => 0.1,
+        "ce_all" | "ce_sum" | "ce_none" | "ce_spatial" => 0.2,
+        _ => 0.0,
+    };
+    let reduction = match name {
+        "ce_sum" => Reduction::Sum,
+        "ce_none" | "ce_spatial_none" => Reduction::None,
+        _ => Reduction::Mean,
+    };
+    options.label_smoothing(smoothing).reduction(reduction)
+}
+
 fn binary<B: Backend>(name: &str, x: &Tensor<B>, w: &Tensor<B>) -> Tensor<B> {
     match name.split('_').next() {
         Some("add") => x + w,
@@ -131,6 +193,7 @@ fn binary<B: Backend>(name: &str, x: &Tensor<B>, w: &Tensor<B>) -> Tensor<B> {
         Some("mul") => x * w,
         Some("div") => x / w,
         Some("pow") => x.pow(w),
+        Some("remainder") => x.remainder(w),
         Some("maximum") => x.maximum(w),
         Some("minimum") => x.minimum(w),
         _ => panic!("an unknown golden: {name}"),
@@ -160,6 +223,18 @@ fn unary<B: Backend>(name: &str, x: &Tensor<B>) -> Option<Tensor<B>> {
         "pow3" => x.powf(3.0),
         "erf" => x.erf(),
         "log1p" | "log1p_negative" => x.log1p(),
+        "log2" => x.log2(),
+        "tan" => x.tan(),
+        "atan" => x.atan(),
+        "sinh" => x.sinh(),
+        "cosh" => x.cosh(),
+        "elu" => x.elu(1.0),
+        "elu_half" => x.elu(0.5),
+        "hardswish" => x.hardswish(),
+        "trunc" => x.trunc(),
+        "remainder_scalar" => x.remainder(1.5),
+        "remainder_negative" => x.remainder(-0.75),
+        "clamp" => x.clamp(-1.0, 1.5),
         "expm1" => x.expm1(),
         "floor" => x.floor(),
         "ceil" => x.ceil(),

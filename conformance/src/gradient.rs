@@ -7,7 +7,7 @@ use crate::check::{first_derivative, second_derivative, with_grads};
 use crate::close::eps;
 use minitorch_core::backend::Backend;
 use minitorch_core::random::Draw;
-use minitorch_core::{Conv1dOptions, Conv2dOptions, Pool2dOptions, Tensor};
+use minitorch_core::{Conv1dOptions, Conv2dOptions, CrossEntropyOptions, Pool2dOptions, Tensor};
 
 /// `check!(suite, "name", order, |d| inputs, function)`: two cases.
 macro_rules! check {
@@ -55,7 +55,14 @@ fn unary<B: Backend>(suite: &mut Suite<B>) {
     check!(suite, "roots", 2, |d| [d.uniform(0.5, 2.0, [7])], |[x]| x.sqrt() + x.rsqrt() + x.recip());
     check!(suite, "exp", 2, |d| [d.uniform(-2.0, 2.0, [7])], |[x]| x.exp());
     check!(suite, "expm1", 2, |d| [d.uniform(-2.0, 2.0, [7])], |[x]| x.expm1());
-    check!(suite, "log", 2, |d| [d.uniform(0.5, 3.0, [7])], |[x]| x.log() + x.log1p());
+    check!(suite, "log", 2, |d| [d.uniform(0.5, 3.0, [7])], |[x]| x.log() + x.log1p() * x.log2());
+    check!(suite, "tan_atan", 2, |d| [d.uniform(-1.2, 1.2, [7])], |[x]| x.tan() + x.atan() * 2.0);
+    check!(suite, "sinh_cosh", 2, |d| [d.uniform(-1.5, 1.5, [7])], |[x]| x.sinh() * 2.0 + x.cosh());
+    check!(suite, "elu", 2, |d| [d.uniform(-2.0, 2.0, [17])], |[x]| x.elu(0.7) * x);
+    check!(suite, "hardswish", 2, |d| [d.uniform(-5.0, 5.0, [17])], |[x]| x.hardswish());
+    check!(suite, "remainder", 1, |d| [d.uniform(-5.0, 5.0, [7]), d.uniform(1.0, 2.0, [7])], |[a, b]| a.remainder(b)
+        + a.remainder(0.7)
+        - a.trunc());
     check!(suite, "sin_cos", 2, |d| [d.uniform(-3.0, 3.0, [7])], |[x]| x.sin() * 2.0 + x.cos());
     check!(suite, "tanh", 2, |d| [d.uniform(-1.5, 1.5, [7])], |[x]| x.tanh());
     check!(suite, "erf", 2, |d| [d.uniform(-1.5, 1.5, [7])], |[x]| x.erf());
@@ -104,6 +111,14 @@ fn reductions<B: Backend>(suite: &mut Suite<B>) {
         + x.square().max(-1));
     check!(suite, "var_std", 2, |d| [d.uniform(-2.0, 2.0, [3, 4])], |[x]| x.var(1, 1.0) + x.std(1, 0.0));
     check!(suite, "logsumexp", 2, |d| [d.uniform(-2.0, 2.0, [3, 4])], |[x]| x.logsumexp(1));
+    check!(suite, "norm", 2, |d| [d.uniform(0.5, 2.0, [3, 4])], |[x]| x.norm(2.0, 1)
+        + x.norm(1.0, 1)
+        + x.norm(3.5, 1)
+        + x.norm(0.5, 1)
+        + x.norm(-1.0, 1)
+        + x.norm(f64::INFINITY, 1)
+        + x.norm(f64::NEG_INFINITY, 1)
+        + x.norm(0.0, 1));
     check!(suite, "sum_to_shape", 2, |d| [d.uniform(-2.0, 2.0, [3, 4])], |[x]| x.square().sum_to_shape([3, 1]) * x);
 }
 
@@ -185,6 +200,20 @@ fn layers<B: Backend>(suite: &mut Suite<B>) {
     check!(suite, "losses", 2, |d| [d.uniform(0.2, 0.8, [6]), d.uniform(0.1, 0.9, [6])], |[x, t]| {
         x.mse_loss(t) + x.bce_loss(t) + x.bce_with_logits_loss(t)
     });
+    check!(suite, "more_losses", 2, |d| [d.uniform(-2.0, 2.0, [6]), d.uniform(0.1, 0.9, [6])], |[x, t]| {
+        x.l1_loss(t) * 2.0 + x.huber_loss(t, 0.7) * 3.0 + x.kl_div_loss(t)
+    });
+    check!(suite, "cross_entropy_with", 2, |d| [d.uniform(-1.0, 1.0, [3, 4]), d.uniform(0.5, 1.5, [4])], |[x, w]| {
+        let target = Tensor::from_slice(&[2, -1, 3], [3], x.device());
+        let options = CrossEntropyOptions::default().weight(w).ignore_index(-1).label_smoothing(0.2);
+        x.cross_entropy_with(&target, &options) * 3.0
+    });
+    check!(suite, "cross_entropy_soft", 2, |d| [d.uniform(-1.0, 1.0, [3, 4]), d.uniform(0.1, 0.9, [3, 4])], |[
+        x,
+        t,
+    ]| {
+        x.cross_entropy_with(t, &CrossEntropyOptions::default().label_smoothing(0.1)) * 3.0
+    });
     check!(suite, "dropout", 2, |d| [d.uniform(0.5, 1.0, [17])], |[x]| {
         // The same mask at every evaluation: the function is deterministic.
         x.device().rng().restore(Draw { seed: 3, index: 5 });
@@ -218,6 +247,9 @@ fn movement<B: Backend>(suite: &mut Suite<B>) {
     });
     check!(suite, "scatter_add", 2, |d| [d.uniform(-1.0, 1.0, [3, 2]), d.uniform(-1.0, 1.0, [4, 2])], |[to, x]| {
         to.square().scatter_add(0, &Tensor::new([[0, 2], [2, 2], [1, 0], [0, 1]], x.device()), &x.square()).square()
+    });
+    check!(suite, "scatter", 2, |d| [d.uniform(-1.0, 1.0, [3, 2]), d.uniform(-1.0, 1.0, [4, 2])], |[to, x]| {
+        to.square().scatter(0, &Tensor::new([[0, 2], [2, 2], [1, 0], [0, 1]], x.device()), &x.square()).square()
     });
     check!(suite, "cast", 1, |d| [d.uniform(-1.0, 1.0, [3])], |[x]| x.square().cast(x.dtype()) * 2.0);
     check!(

@@ -10,6 +10,7 @@ use minitorch_core::{DType, Tensor};
 pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     suite.floats("gather", 2000, gather);
     suite.floats("scatter_add", 2000, scatter_add);
+    suite.floats("scatter", 2000, scatter);
     suite.floats("index_select", 2000, |on| {
         for dim in [0, 1, -1] {
             agree!(
@@ -90,6 +91,18 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             let y = on.list(&[10.0, 20.0, 30.0], [3]).scatter_add(0, &index, &on.list(&[1.0, 2.0, 4.0, 8.0], [4]));
             reports_index_error(&on.device, &[bad as i64], 3);
             assert_values(&y, &[19.0, 20.0, 34.0], EXACT);
+        }
+    });
+    suite.floats("bad_index_scatter", 20, |on| {
+        for bad in [-1, 3, i32::MAX, i32::MIN] {
+            let index = Tensor::from_slice(&[0, bad, 2, 0], [4], &on.device);
+            let x = on.list(&[1.0, 2.0, 4.0, 8.0], [4]).requires_grad();
+            let y = on.list(&[10.0, 20.0, 30.0], [3]).scatter(0, &index, &x);
+            reports_index_error(&on.device, &[bad as i64], 3);
+            assert_values(&y, &[8.0, 20.0, 4.0], EXACT);
+            let grads = y.sum(..).backward();
+            let _ = on.device.synchronize();
+            assert_values(&grads[&x], &[0.0, 0.0, 1.0, 1.0], EXACT);
         }
     });
     suite.floats("bad_index_one_hot", 20, |on| {
@@ -177,4 +190,41 @@ fn scatter_add<B: Backend>(on: &On<B>) {
     let (to, index) = (on.list(&[1.0, 2.0], [2]), Tensor::from_slice(&[1, 1], [2], &on.device));
     let sum = to.scatter_add(0, &index, &on.list(&[10.0, 20.0], [2]));
     assert!(read(&sum).data == [1.0, 32.0] && read(&to).data == [1.0, 2.0]);
+}
+
+/// Repeats: the last stays, whatever the size, and takes the gradient alone.
+fn scatter<B: Backend>(on: &On<B>) {
+    for dim in 0..3usize {
+        for lay in Lay::all(3) {
+            agree!(
+                on,
+                EXACT,
+                |d| {
+                    let shape = minitorch_core::Shape::from([4, 5, 3]);
+                    let from = shape.with(dim, 9);
+                    let index = lay.view(from, |s| d.ints(0, shape[dim] as i32, s));
+                    let inputs = [d.laid(lay, -1.0, 1.0, shape), d.laid(lay, -1.0, 1.0, from)];
+                    with_grads(d, inputs, |[to, x]| to.scatter(dim as isize, &index, x))
+                },
+                "scatter along {dim} of {lay:?}"
+            );
+        }
+    }
+    agree!(on, EXACT, |d| {
+        // Ten places for 30,000 writers.
+        let index = d.ints(0, 10, [30_000]);
+        let one = d.mixed([10]).scatter(0, &index, &d.uniform(-1.0, 1.0, [30_000]));
+        let rows = d.mixed([7, 600]).scatter(0, &d.ints(0, 7, [50, 600]), &d.uniform(-1.0, 1.0, [50, 600]));
+        [one, rows, d.mixed([3]).scatter(0, &d.ints(0, 3, [0]), &d.mixed([0]))]
+    });
+    let [to, x] = [on.list(&[1.0, 2.0, 3.0], [3]), on.list(&[10.0, 20.0, 30.0], [3])].map(|x| x.requires_grad());
+    let index = Tensor::from_slice(&[2, 0, 2], [3], &on.device);
+    let y = to.scatter(0, &index, &x);
+    assert_values(&y, &[20.0, 2.0, 30.0], EXACT);
+    let grads = (y * on.list(&[5.0, 6.0, 7.0], [3])).sum(..).backward();
+    assert_values(&grads[&to], &[0.0, 6.0, 0.0], EXACT);
+    assert_values(&grads[&x], &[0.0, 5.0, 7.0], EXACT);
+    let mask = on.mask([4]);
+    let on_all = Tensor::from_slice(&[0, 1, 2, 3], [4], &on.device);
+    assert_values(&mask.scatter(0, &on_all, &!&mask), &read(&!&mask).data, EXACT);
 }

@@ -25,6 +25,7 @@ mod gradient;
 mod index;
 mod loss;
 mod matmul;
+mod norm;
 mod optim;
 mod panics;
 mod pool;
@@ -32,7 +33,9 @@ mod property;
 mod random;
 mod reduce;
 mod reuse;
+mod scan;
 mod softmax;
+mod sort;
 mod tape;
 mod unary;
 mod view;
@@ -61,7 +64,7 @@ pub struct Case<B> {
 
 /// The whole suite. `make` returns a device: a new one each time where the backend has such, else always the same.
 pub fn cases<B: Backend>(make: impl Fn() -> B + Send + Sync + 'static) -> Vec<Case<B>> {
-    let families: [Family<B>; 19] = [
+    let families: Vec<Family<B>> = vec![
         ("unary", unary::cases),
         ("binary", binary::cases),
         ("compare", compare::cases),
@@ -70,6 +73,9 @@ pub fn cases<B: Backend>(make: impl Fn() -> B + Send + Sync + 'static) -> Vec<Ca
         ("conv", conv::cases),
         ("pool", pool::cases),
         ("softmax", softmax::cases),
+        ("norm", norm::cases),
+        ("scan", scan::cases),
+        ("sort", sort::cases),
         ("loss", loss::cases),
         ("index", index::cases),
         ("copy", copy::cases),

@@ -14,7 +14,7 @@ mod math;
 
 use math::{binary, binary_i32, compare, in_dtype, unary, unary_i32, with_scalars_of};
 use minitorch_core::backend::{
-    ArgReduceOp, Backend, BinaryOp, CompareOp, MemoryStats, RandomOp, ReduceOp, UnaryOp, ViewOf,
+    ArgReduceOp, Backend, BinaryOp, CompareOp, MemoryStats, RandomOp, ReduceOp, ScatterOp, UnaryOp, ViewOf,
 };
 use minitorch_core::ops::random::threshold;
 use minitorch_core::random::{DeviceRng, Draw, unit_f32};
@@ -334,14 +334,24 @@ impl Backend for Plain {
         self.make(x.dtype, out)
     }
 
-    fn scatter_add(&self, to: &mut Buffer, layout: &Layout, dim: usize, index: ViewOf<'_, Self>, x: ViewOf<'_, Self>) {
+    fn scatter(
+        &self,
+        op: ScatterOp,
+        to: &mut Buffer,
+        layout: &Layout,
+        dim: usize,
+        index: ViewOf<'_, Self>,
+        x: ViewOf<'_, Self>,
+    ) {
         let (bound, stride) = (layout.shape()[dim], layout.strides()[dim]);
         let lines = lines(layout, dim, index.layout);
         // The sums are kept in f64 and rounded once at the end, as everywhere here; an i32 sum of this many is exact.
         let mut sums: Vec<f64> = (0..layout.numel()).map(|at| to.get(at)).collect();
         for ((line, index), x) in lines.positions().zip(read(index)).zip(read(x)) {
-            if let Some(k) = self.check_index("scatter_add", index, bound) {
-                sums[line + k * stride] += x;
+            let Some(k) = self.check_index("scatter", index, bound) else { continue };
+            match op {
+                ScatterOp::Add => sums[line + k * stride] += x,
+                ScatterOp::Set => sums[line + k * stride] = x, // in the order of k: the last stays
             }
         }
         let wrap = |x: f64| if x.abs() < 9e15 { x as i64 as i32 as f64 } else { x };

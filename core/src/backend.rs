@@ -31,6 +31,7 @@ use crate::error::Result;
 use crate::layout::Layout;
 use crate::ops::composed;
 use crate::ops::conv::Conv2dOptions;
+use crate::ops::norm::NormOptions;
 use crate::ops::pool::Pool2dOptions;
 use crate::random::{DeviceRng, Draw};
 use crate::tensor::Tensor;
@@ -38,6 +39,7 @@ use std::fmt;
 
 pub use crate::ops::binary::BinaryOp;
 pub use crate::ops::compare::CompareOp;
+pub use crate::ops::index::ScatterOp;
 pub use crate::ops::random::RandomOp;
 pub use crate::ops::reduce::{ArgReduceOp, ReduceOp};
 pub use crate::ops::unary::UnaryOp;
@@ -164,10 +166,11 @@ pub trait Backend: Clone + PartialEq + fmt::Debug + Send + Sync + 'static {
     /// equals x's but for `dim`.
     fn gather(&self, x: ViewOf<'_, Self>, dim: usize, index: ViewOf<'_, Self>) -> Self::Storage;
 
-    /// `to[i.., index[i.., k, j..], j..] += x[i.., k, j..]`; `to` is whole and row-major of the layout's shape; x and the
-    /// index have one shape, which equals `to`'s but for `dim`. The sum's order may vary, and with it rounding.
-    fn scatter_add(
+    /// Adds or sets `to[i.., index[i.., k, j..], j..]` by `x[i.., k, j..]`, see [`ScatterOp`]; `to` is whole and row-major of
+    /// the layout's shape; x and the index have one shape, which equals `to`'s but for `dim`.
+    fn scatter(
         &self,
+        op: ScatterOp,
         to: &mut Self::Storage,
         layout: &Layout,
         dim: usize,
@@ -269,6 +272,44 @@ pub trait Backend: Clone + PartialEq + fmt::Debug + Send + Sync + 'static {
     /// The gradient of [`log_softmax`](Backend::log_softmax) from its output y: `g - exp(y) sum(g)`.
     fn log_softmax_grad(&self, y: &Tensor<Self>, g: &Tensor<Self>, dim: usize) -> Tensor<Self> {
         composed::log_softmax_grad(y, g, dim)
+    }
+
+    /// `(x - mean) / sqrt(var + eps)`, times w plus b, with mean and (biased) variance over `options.dims`. Returns y, and
+    /// mean and variance with those dims as 1. w and b have x's rank, with x's sizes or 1; no b without a w. Core asks
+    /// for `[n, c, size]` over 0 and 2 with w `[1, c, 1]` (batch norm), `[rows, d]` over 1 with w `[1, d]` (layer norm)
+    /// and `[n, g, c / g, size]` over 2 and 3 with w `[1, g, c / g, 1]` (group norm).
+    fn normalize(
+        &self,
+        x: &Tensor<Self>,
+        w: Option<&Tensor<Self>>,
+        b: Option<&Tensor<Self>>,
+        options: &NormOptions,
+    ) -> [Tensor<Self>; 3] {
+        composed::normalize(x, w, b, options)
+    }
+
+    /// The gradients of [`normalize`](Backend::normalize)'s y in x and, if there is a w, in w and b. `statistics` are the
+    /// mean and the variance that it returned.
+    fn normalize_grad(
+        &self,
+        g: &Tensor<Self>,
+        x: &Tensor<Self>,
+        w: Option<&Tensor<Self>>,
+        statistics: [&Tensor<Self>; 2],
+        options: &NormOptions,
+    ) -> (Tensor<Self>, Option<[Tensor<Self>; 2]>) {
+        composed::normalize_grad(g, x, w, statistics, options)
+    }
+
+    /// The sums of the elements up to each along `dim`, or from each to the end. Floats and I32, which wraps.
+    fn cumsum(&self, x: &Tensor<Self>, dim: usize, reverse: bool) -> Tensor<Self> {
+        composed::cumsum(x, dim, reverse)
+    }
+
+    /// The indices (I32) of the first k elements along `dim` in ascending or descending order; equal ones keep theirs, NaN
+    /// is above all numbers. Floats and I32.
+    fn argsort(&self, x: &Tensor<Self>, dim: usize, descending: bool, k: usize) -> Tensor<Self> {
+        composed::argsort(x, dim, descending, k)
     }
 
     /// The mean over n rows of `logsumexp(logits) - logits[target]`, and the `logsumexp` of each row (`[n]`), which the

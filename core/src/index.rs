@@ -188,7 +188,7 @@ pub(crate) fn wrap_dim(op: &str, dim: isize, rank: usize) -> Result<usize, Strin
 }
 
 /// A set of dimensions, sorted and without repeats.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, Debug)]
 pub struct DimSet {
     dims: [usize; MAX_RANK],
     len: usize,

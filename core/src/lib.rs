@@ -31,6 +31,7 @@ pub use index::{Axis, AxisIndex, DimSet, Dims, Int, ReshapeArg, SliceArg};
 pub use layout::{Layout, Positions};
 pub use ops::binary::{Operand, Rhs};
 pub use ops::conv::{Conv1dOptions, Conv2dOptions, ConvOptions, PerDim};
+pub use ops::loss::{CrossEntropyOptions, Reduction};
 pub use ops::pool::{Pool1dOptions, Pool2dOptions, PoolOptions};
 pub use scalar::Scalar;
 pub use shape::{MAX_RANK, Shape};

@@ -4,7 +4,7 @@ use crate::binary::{maximum, minimum};
 use crate::memory::AnyBits;
 
 /// A reduction of elements `T`.
-pub(super) trait Fold<T>: Copy + Send + Sync {
+pub(crate) trait Fold<T>: Copy + Send + Sync {
     /// The state: f64 where f32 are summed.
     type Acc: AnyBits;
     /// The state before the first element; joining it changes nothing.
@@ -15,7 +15,7 @@ pub(super) trait Fold<T>: Copy + Send + Sync {
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct Sum;
+pub(crate) struct Sum;
 
 #[derive(Clone, Copy)]
 pub(super) struct Mean {

@@ -23,6 +23,8 @@ pub(super) fn with_scalars_of(op: UnaryOp, dtype: DType) -> UnaryOp {
         Rdiv(a) => Rdiv(c(a)),
         Pow(a) => Pow(c(a)),
         LeakyRelu(a) => LeakyRelu(c(a)),
+        Elu(a) => Elu(c(a)),
+        Remainder(a) => Remainder(c(a)),
         Clamp(a, b) => Clamp(c(a), c(b)),
         other => other,
     }
@@ -48,8 +50,13 @@ pub(super) fn unary(op: UnaryOp, x: f64) -> f64 {
         Expm1 => x.exp_m1(),
         Log => x.ln(),
         Log1p => x.ln_1p(),
+        Log2 => x.log2(),
         Sin => x.sin(),
         Cos => x.cos(),
+        Tan => x.tan(),
+        Atan => x.atan(),
+        Sinh => x.sinh(),
+        Cosh => x.cosh(),
         Tanh => x.tanh(),
         Erf => erf(x),
         Sigmoid => sigmoid(x),
@@ -62,17 +69,23 @@ pub(super) fn unary(op: UnaryOp, x: f64) -> f64 {
                 slope * x
             }
         }
+        Elu(_) if x > 0.0 => x,
+        Elu(alpha) => alpha * x.exp_m1(),
         Gelu => 0.5 * x * erfc(-x * std::f64::consts::FRAC_1_SQRT_2),
         GeluTanh => {
             let k = std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2; // sqrt(2 / pi)
             0.5 * x * (1.0 + (k * (x + 0.044_715 * x * x * x)).tanh())
         }
         Silu => x * sigmoid(x),
+        Hardswish if x <= -3.0 => 0.0,
+        Hardswish => x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
         Softplus if x.is_nan() => x, // f64::max would drop it
         Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
         Floor => x.floor(),
         Ceil => x.ceil(),
         Round => x.round_ties_even(),
+        Trunc => x.trunc(),
+        Remainder(c) => remainder(x, c),
         Clamp(low, high) => x.clamp(low, high),
         Not => (x == 0.0) as u8 as f64,
     }
@@ -87,6 +100,8 @@ pub(super) fn unary_i32(op: UnaryOp, x: i32) -> i32 {
         Neg => x.wrapping_neg(),
         Abs => x.wrapping_abs(),
         Sign => x.signum(),
+        Remainder(c) => remainder_i32(x, c as i32),
+        Clamp(low, high) => x.clamp(low as i32, high as i32),
         other => unreachable!("{other} of int32: core asks UnaryOp::accepts first"),
     }
 }
@@ -99,6 +114,7 @@ pub(super) fn binary(op: BinaryOp, a: f64, b: f64) -> f64 {
         BinaryOp::Mul => a * b,
         BinaryOp::Div => a / b,
         BinaryOp::Pow => a.powf(b),
+        BinaryOp::Remainder => remainder(a, b),
         BinaryOp::Maximum | BinaryOp::Minimum if a.is_nan() || b.is_nan() => f64::NAN, // f64::max would drop it
         BinaryOp::Maximum => a.max(b),
         BinaryOp::Minimum => a.min(b),
@@ -110,6 +126,7 @@ pub(super) fn binary_i32(op: BinaryOp, a: i32, b: i32) -> i32 {
         BinaryOp::Add => a.wrapping_add(b),
         BinaryOp::Sub => a.wrapping_sub(b),
         BinaryOp::Mul => a.wrapping_mul(b),
+        BinaryOp::Remainder => remainder_i32(a, b),
         BinaryOp::Maximum => a.max(b),
         BinaryOp::Minimum => a.min(b),
         other => unreachable!("{other} of int32: core asks BinaryOp::accepts first"),
@@ -126,6 +143,17 @@ pub(super) fn compare(op: CompareOp, a: f64, b: f64) -> bool {
         CompareOp::Gt => a > b,
         CompareOp::Ge => a >= b,
     }
+}
+
+/// `%` is exact and has the sign of a; a step of b turns it where the signs differ.
+fn remainder(a: f64, b: f64) -> f64 {
+    let rest = a % b;
+    if rest != 0.0 && (rest < 0.0) != (b < 0.0) { rest + b } else { rest }
+}
+
+fn remainder_i32(a: i32, b: i32) -> i32 {
+    let rest = if b == 0 { 0 } else { a.wrapping_rem(b) };
+    if rest != 0 && (rest < 0) != (b < 0) { rest + b } else { rest }
 }
 
 /// For very negative x the exponential is infinite and the quotient 0, as it should be.

@@ -21,6 +21,8 @@ pub enum BinaryOp {
     Div,
     /// `a^b` as C's `pow`; floats only.
     Pow,
+    /// `a - b floor(a / b)`, computed exactly before the last rounding: the sign is b's. By 0 it is NaN, on I32 0.
+    Remainder,
     /// The larger; NaN if either is NaN. On bool: or.
     Maximum,
     /// The smaller; NaN if either is NaN. On bool: and.
@@ -39,7 +41,7 @@ impl BinaryOp {
     }
 
     fn commutes(self) -> bool {
-        !matches!(self, BinaryOp::Sub | BinaryOp::Div | BinaryOp::Pow)
+        !matches!(self, BinaryOp::Sub | BinaryOp::Div | BinaryOp::Pow | BinaryOp::Remainder)
     }
 }
 
@@ -67,6 +69,7 @@ pub(crate) fn binary<B: Backend>(op: BinaryOp, a: &mut Tensor<B>, b: &mut Tensor
         Mul => [wants[1], wants[0]],
         Div => [wants[1], wants[0] || wants[1]],
         Pow | Maximum | Minimum => [wants[0] || wants[1]; 2],
+        Remainder => [wants[1]; 2],
     };
     let (saved_a, saved_b) = (keep_a.then(|| a.clone()), keep_b.then(|| b.clone()));
     let out = if sa == shape && a.is_unique() {
@@ -108,6 +111,11 @@ fn grad<B: Backend>(
                 (g * (a.pow(b) * a.masked_fill(&a.eq(0.0), 1.0).log())).masked_fill(&zero, 0.0)
             }),
         ],
+        // floor(a / b) is a step function: 1, and minus it.
+        (Remainder, a, b) => [
+            wants[0].then(|| g.clone()),
+            a.zip(b).filter(|_| wants[1]).map(|(a, b)| -(g * ((a - a.remainder(b)) / b).round())),
+        ],
         // The winner takes the gradient; a tie is shared, so that both halves sum to g.
         (Maximum | Minimum, Some(a), Some(b)) => {
             let wins = if op == Maximum { a.gt(b) } else { a.lt(b) };
@@ -139,6 +147,17 @@ impl<B: Backend> Tensor<B> {
         binary(BinaryOp::Minimum, &mut self.clone(), &mut other.clone())
     }
 
+    /// `a - b floor(a / b)`, by a tensor (broadcasting) or a number: what is left of a after whole steps of b, with the sign
+    /// of b. NaN by 0 or of an infinity; for I32 it is 0 by 0. The derivative in b is `-floor(a / b)`. (Rust's `%` has
+    /// the sign of a instead, so it is not this operator.) PyTorch: `remainder`.
+    #[track_caller]
+    pub fn remainder(&self, divisor: impl Operand<B>) -> Self {
+        match divisor.operand() {
+            Rhs::Tensor(mut b) => binary(BinaryOp::Remainder, &mut self.clone(), &mut b),
+            Rhs::Scalar(c) => unary(UnaryOp::Remainder(c), &mut self.clone()),
+        }
+    }
+
     /// And, with broadcasting. Bool only. PyTorch: `logical_and`.
     #[track_caller]
     pub fn logical_and(&self, other: &Self) -> Self {
@@ -151,6 +170,13 @@ impl<B: Backend> Tensor<B> {
     pub fn logical_or(&self, other: &Self) -> Self {
         assert!(self.dtype() == DType::Bool, "logical_or: wants bool, not {}", self.dtype());
         self.maximum(other)
+    }
+
+    /// Exclusive or, with broadcasting. Bool only. PyTorch: `logical_xor`.
+    #[track_caller]
+    pub fn logical_xor(&self, other: &Self) -> Self {
+        assert!(self.dtype() == DType::Bool, "logical_xor: wants bool, not {}", self.dtype());
+        self.ne(other)
     }
 }
 

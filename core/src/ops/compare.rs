@@ -98,6 +98,20 @@ impl<B: Backend> Tensor<B> {
         self.ne(self)
     }
 
+    /// True where x is an infinity of either sign. Floats only. PyTorch: `isinf`.
+    #[track_caller]
+    pub fn isinf(&self) -> Self {
+        assert!(self.dtype().is_float(), "isinf: wants a float dtype, not {}", self.dtype());
+        self.detach().abs().eq(f64::INFINITY)
+    }
+
+    /// True where x is neither infinite nor NaN. Floats only. PyTorch: `isfinite`.
+    #[track_caller]
+    pub fn isfinite(&self) -> Self {
+        assert!(self.dtype().is_float(), "isfinite: wants a float dtype, not {}", self.dtype());
+        self.detach().abs().lt(f64::INFINITY)
+    }
+
     /// `condition ? a : b`, element by element; the three broadcast. The gradient of a is 0 where b was taken, and the
     /// reverse. PyTorch: `where`.
     ///

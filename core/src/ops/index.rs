@@ -8,6 +8,15 @@ use crate::index::wrap_dim;
 use crate::layout::Layout;
 use crate::tensor::Tensor;
 
+/// What scattering does with the element that it meets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ScatterOp {
+    /// Adds to it; I32 wraps, no bool. The sum's order may vary, and with it rounding.
+    Add,
+    /// Replaces it. Of several for one place the last along the dimension stays, on every backend.
+    Set,
+}
+
 impl<B: Backend> Tensor<B> {
     /// `out[i.., k, j..] = self[i.., index[i.., k, j..], j..]`, k at `dim`. The index (I32) has this tensor's shape but for
     /// `dim`. An index out of range reads 0 and is an error at the next read; negative ones are out of range.
@@ -22,7 +31,7 @@ impl<B: Backend> Tensor<B> {
         let out = Tensor::from_storage(self.device(), storage, self.dtype(), *index.shape());
         let Some(parents) = parents([self]) else { return out };
         let (shape, index) = (*self.shape(), index.detach());
-        record(out, parents, move |g, _| [Some(scatter_add(g.zeros_of(shape), d, &index, g))])
+        record(out, parents, move |g, _| [Some(scatter(ScatterOp::Add, g.zeros_of(shape), d, &index, g))])
     }
 
     /// This tensor with `x` added at an index: `out[i.., index[i.., k, j..], j..] += x[i.., k, j..]`, k at `dim`. The index
@@ -33,16 +42,45 @@ impl<B: Backend> Tensor<B> {
     /// If shapes, dtypes or devices do not fit.
     #[track_caller]
     pub fn scatter_add(&self, dim: isize, index: &Self, x: &Self) -> Self {
-        let d = self.check_index("scatter_add", dim, index);
-        self.check_same("scatter_add", x);
+        self.scatter_with(ScatterOp::Add, "scatter_add", dim, index, x)
+    }
+
+    /// This tensor with `x` set at an index: `out[i.., index[i.., k, j..], j..] = x[i.., k, j..]`, k at `dim`. The index (I32)
+    /// and x have one shape, this tensor's but for `dim`. Where several are set at one place the last stays, on every
+    /// backend, and the gradient goes to it alone. An index out of range is skipped and is an error at the next read.
+    /// PyTorch: `scatter` (which leaves open which one stays, and gives the gradient to all).
+    ///
+    /// ```
+    /// # use minitorch_conformance::doc::*;
+    /// let index = Tensor::new([2, 0, 2], &device());
+    /// let x = Tensor::new([1.0, 2.0, 3.0], &device());
+    /// let out = Tensor::zeros([4], &device()).scatter(0, &index, &x);
+    /// assert_eq!(out.to_vec::<f32>()?, [2.0, 0.0, 3.0, 0.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If shapes, dtypes or devices do not fit.
+    #[track_caller]
+    pub fn scatter(&self, dim: isize, index: &Self, x: &Self) -> Self {
+        self.scatter_with(ScatterOp::Set, "scatter", dim, index, x)
+    }
+
+    #[track_caller]
+    fn scatter_with(&self, op: ScatterOp, name: &str, dim: isize, index: &Self, x: &Self) -> Self {
+        let d = self.check_index(name, dim, index);
+        self.check_same(name, x);
         assert!(
             index.shape() == x.shape(),
-            "scatter_add: the index is {:?}, what is added {:?}",
+            "{name}: the index is {:?}, what is scattered {:?}",
             index.shape(),
             x.shape()
         );
-        assert!(self.dtype() != DType::Bool, "scatter_add: bool cannot be added; cast the tensors first");
-        scatter_add(self.clone(), d, index, x)
+        assert!(
+            self.dtype() != DType::Bool || op == ScatterOp::Set,
+            "{name}: bool cannot be added; cast the tensors first"
+        );
+        scatter(op, self.clone(), d, index, x)
     }
 
     /// Entries of one dimension in the order of a vector of indices (I32), repeats welcome. An index out of range gives
@@ -75,15 +113,28 @@ impl<B: Backend> Tensor<B> {
     }
 }
 
-/// The checked addition; `base` is overwritten if nobody else holds it.
-fn scatter_add<B: Backend>(base: Tensor<B>, d: usize, index: &Tensor<B>, x: &Tensor<B>) -> Tensor<B> {
+/// The checked operation; `base` is overwritten if nobody else holds it.
+fn scatter<B: Backend>(op: ScatterOp, base: Tensor<B>, d: usize, index: &Tensor<B>, x: &Tensor<B>) -> Tensor<B> {
     let parents = parents([&base, x]);
     let mut out = base.detach();
     drop(base);
-    let layout = Layout::contiguous(*out.shape());
+    let shape = *out.shape();
     let (device, storage) = out.storage_mut();
-    device.scatter_add(storage, &layout, d, index.view(), x.view());
+    device.scatter(op, storage, &Layout::contiguous(shape), d, index.view(), x.view());
     let Some(parents) = parents else { return out };
     let index = index.detach();
-    record(out, parents, move |g, wants| [wants[0].then(|| g.clone()), wants[1].then(|| g.gather(d as isize, &index))])
+    let dim = d as isize;
+    record(out, parents, move |g, wants| match op {
+        ScatterOp::Add => [wants[0].then(|| g.clone()), wants[1].then(|| g.gather(dim, &index))],
+        // What was replaced gets nothing, and so does what was replaced by a later one: each writes its number, and those
+        // that find theirs again have stayed.
+        ScatterOp::Set => [
+            wants[0].then(|| g.scatter(dim, &index, &g.scalar_like(0.0).expand(*index.shape()))),
+            wants[1].then(|| {
+                let numbers = Tensor::arange(0..index.numel() as i32, index.device()).reshape(*index.shape());
+                let stayed = index.scalar_like(-1.0).expand(shape).scatter(dim, &index, &numbers);
+                g.gather(dim, &index).masked_fill(&stayed.gather(dim, &index).ne(&numbers), 0.0)
+            }),
+        ],
+    })
 }

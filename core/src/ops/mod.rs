@@ -8,11 +8,14 @@ pub mod copy;
 pub mod index;
 pub mod loss;
 pub mod matmul;
+pub mod norm;
 pub mod optim;
 pub mod pool;
 pub mod random;
 pub mod reduce;
+pub mod scan;
 pub mod softmax;
+pub mod sort;
 pub mod unary;
 pub mod view;
 
@@ -20,8 +23,8 @@ pub mod view;
 /// it does not cover.
 pub mod composed {
     use crate::backend::{AdamConfig, Backend, SgdConfig, StepSlot, UnaryOp};
-    use crate::ops::{conv, loss, matmul, optim, pool, random, softmax, unary};
-    use crate::ops::{conv::Conv2dOptions, pool::Pool2dOptions};
+    use crate::ops::{conv, loss, matmul, norm, optim, pool, random, scan, softmax, sort, unary};
+    use crate::ops::{conv::Conv2dOptions, norm::NormOptions, pool::Pool2dOptions};
     use crate::random::Draw;
     use crate::tensor::Tensor;
 
@@ -52,6 +55,13 @@ pub mod composed {
         softmax_grad(y: &Tensor<B>, g: &Tensor<B>, dim: usize) -> Tensor<B> = softmax::composed_softmax_grad;
         log_softmax(x: &Tensor<B>, dim: usize) -> Tensor<B> = softmax::composed_log_softmax;
         log_softmax_grad(y: &Tensor<B>, g: &Tensor<B>, dim: usize) -> Tensor<B> = softmax::composed_log_softmax_grad;
+        normalize(x: &Tensor<B>, weight: Option<&Tensor<B>>, bias: Option<&Tensor<B>>, options: &NormOptions)
+            -> [Tensor<B>; 3] = norm::composed_normalize;
+        normalize_grad(
+            g: &Tensor<B>, x: &Tensor<B>, weight: Option<&Tensor<B>>, statistics: [&Tensor<B>; 2], options: &NormOptions
+        ) -> (Tensor<B>, Option<[Tensor<B>; 2]>) = norm::composed_normalize_grad;
+        cumsum(x: &Tensor<B>, dim: usize, reverse: bool) -> Tensor<B> = scan::composed_cumsum;
+        argsort(x: &Tensor<B>, dim: usize, descending: bool, k: usize) -> Tensor<B> = sort::composed_argsort;
         cross_entropy(logits: &Tensor<B>, target: &Tensor<B>) -> (Tensor<B>, Tensor<B>) = loss::composed_cross_entropy;
         cross_entropy_grad(g: &Tensor<B>, logits: &Tensor<B>, target: &Tensor<B>, logsumexp: &Tensor<B>) -> Tensor<B>
             = loss::composed_cross_entropy_grad;

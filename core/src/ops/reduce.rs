@@ -251,6 +251,40 @@ impl<B: Backend> Tensor<B> {
         var.masked_fill(&zero, 1.0).sqrt().masked_fill(&zero, 0.0)
     }
 
+    /// The p-norm over `dims`: `(sum |x|^p)^(1/p)`; for p = infinity the largest magnitude, for -infinity the smallest, for
+    /// 0 the number of elements that are not 0. Where the derivative does not exist (at 0) it is 0.
+    /// PyTorch: `linalg.vector_norm`.
+    ///
+    /// # Panics
+    /// If p is NaN, or an infinite p finds nothing to choose from.
+    #[track_caller]
+    pub fn norm(&self, p: f64, dims: impl Dims) -> Self {
+        assert!(!p.is_nan(), "norm: p is NaN");
+        let dims = must(dims.resolve("norm", self.rank()));
+        let over = |op, x: &Self| reduce(op, x, dims, false);
+        // f of x and 0 of 0, whose derivative at 0 is not asked for.
+        let but_at_zero = |x: &Self, f: &dyn Fn(Self) -> Self| {
+            let zero = x.eq(0.0);
+            f(x.masked_fill(&zero, 1.0)).masked_fill(&zero, 0.0)
+        };
+        if p == f64::INFINITY {
+            over(ReduceOp::Max, &self.abs())
+        } else if p == f64::NEG_INFINITY {
+            over(ReduceOp::Min, &self.abs())
+        } else if p == 0.0 {
+            over(ReduceOp::Sum, &self.ne(0.0).cast(self.dtype()))
+        } else if p == 1.0 {
+            over(ReduceOp::Sum, &self.abs())
+        } else if p == 2.0 {
+            but_at_zero(&over(ReduceOp::Sum, &self.square()), &|sum| sum.sqrt())
+        } else if p > 0.0 {
+            let powers = but_at_zero(&self.abs(), &|x| x.powf(p));
+            but_at_zero(&over(ReduceOp::Sum, &powers), &|sum| sum.powf(1.0 / p))
+        } else {
+            over(ReduceOp::Sum, &self.abs().powf(p)).powf(1.0 / p)
+        }
+    }
+
     /// `log(sum(exp(x)))` over `dims`, safe from overflow. PyTorch: `logsumexp`.
     #[track_caller]
     pub fn logsumexp(&self, dims: impl Dims) -> Self {

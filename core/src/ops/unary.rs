@@ -1,4 +1,5 @@
-//! Element-wise functions of one tensor, and their gradients.
+//! Element-wise functions of one tensor, and their gradients. This file is longer than most because every function has its
+//! formula and its edges beside its name.
 
 use crate::autodiff::{parents, record, record_with_output, recording};
 use crate::backend::Backend;
@@ -13,7 +14,7 @@ use std::fmt;
 #[derive(Clone, Copy, PartialEq, Debug)]
 #[allow(missing_docs)] // documented at the methods
 pub enum UnaryOp {
-    // Arithmetic with a number; these and the next three serve I32 too.
+    // Arithmetic with a number; these and those down to `Clamp` serve I32 too.
     Add(f64),
     Mul(f64),
     /// `c - x`.
@@ -21,6 +22,8 @@ pub enum UnaryOp {
     Neg,
     Abs,
     Sign,
+    Remainder(f64),
+    Clamp(f64, f64),
     // Float only from here on.
     Div(f64),
     /// `c / x`.
@@ -33,21 +36,28 @@ pub enum UnaryOp {
     Expm1,
     Log,
     Log1p,
+    Log2,
     Sin,
     Cos,
+    Tan,
+    Atan,
+    Sinh,
+    Cosh,
     Tanh,
     Erf,
     Sigmoid,
     Relu,
     LeakyRelu(f64),
+    Elu(f64),
     Gelu,
     GeluTanh,
     Silu,
+    Hardswish,
     Softplus,
     Floor,
     Ceil,
     Round,
-    Clamp(f64, f64),
+    Trunc,
     // Bool only.
     Not,
 }
@@ -68,10 +78,12 @@ impl UnaryOp {
     pub fn saves(self) -> Saves {
         use UnaryOp::*;
         match self {
-            Add(_) | Mul(_) | Rsub(_) | Neg | Div(_) | Sign | Floor | Ceil | Round | Not => Saves::Nothing,
-            Sqrt | Rsqrt | Exp | Expm1 | Tanh | Sigmoid | Relu => Saves::Output,
-            Abs | Rdiv(_) | Square | Pow(_) | Log | Log1p | Sin | Cos | Erf | LeakyRelu(_) | Gelu | GeluTanh | Silu
-            | Softplus | Clamp(..) => Saves::Input,
+            Add(_) | Mul(_) | Rsub(_) | Neg | Div(_) | Remainder(_) | Sign | Floor | Ceil | Round | Trunc | Not => {
+                Saves::Nothing
+            }
+            Sqrt | Rsqrt | Exp | Expm1 | Tan | Tanh | Sigmoid | Relu => Saves::Output,
+            Abs | Rdiv(_) | Square | Pow(_) | Log | Log1p | Log2 | Sin | Cos | Atan | Sinh | Cosh | Erf
+            | LeakyRelu(_) | Elu(_) | Gelu | GeluTanh | Silu | Hardswish | Softplus | Clamp(..) => Saves::Input,
         }
     }
 
@@ -80,7 +92,7 @@ impl UnaryOp {
         use UnaryOp::*;
         match dtype {
             DType::F32 | DType::F64 => self != Not,
-            DType::I32 => matches!(self, Add(_) | Mul(_) | Rsub(_) | Neg | Abs | Sign),
+            DType::I32 => matches!(self, Add(_) | Mul(_) | Rsub(_) | Neg | Abs | Sign | Remainder(_) | Clamp(..)),
             DType::Bool => self == Not,
         }
     }
@@ -111,7 +123,7 @@ pub(crate) fn unary<B: Backend>(op: UnaryOp, x: &mut Tensor<B>) -> Tensor<B> {
         (_, Some(x)) => record(out, parents, move |g, _| [Some(unary_grad(op, &x, g))]),
         _ => record(out, parents, move |g, _| {
             [Some(match op {
-                UnaryOp::Add(_) => g.clone(),
+                UnaryOp::Add(_) | UnaryOp::Remainder(_) => g.clone(),
                 UnaryOp::Mul(c) => g * c,
                 UnaryOp::Div(c) => g / c,
                 UnaryOp::Neg | UnaryOp::Rsub(_) => -g,
@@ -143,13 +155,23 @@ pub(crate) fn composed<B: Backend>(op: UnaryOp, s: &Tensor<B>, g: &Tensor<B>) ->
         Expm1 => g * (s + 1.0),
         Log => g / s,
         Log1p => g / (s + 1.0),
+        Log2 => g / s * std::f64::consts::LOG2_E,
         Sin => g * s.cos(),
         Cos => g * -s.sin(),
+        Tan => g * (s.square() + 1.0),
+        Atan => g / (s.square() + 1.0),
+        Sinh => g * s.cosh(),
+        Cosh => g * s.sinh(),
         Tanh => g * (1.0 - s.square()),
         Erf => g * (-s.square()).exp() * FRAC_2_SQRT_PI,
         Sigmoid => g * (s * (1.0 - s)),
         Relu => g.masked_fill(&s.le(0.0), 0.0), // y <= 0 is y == 0; a NaN lets the gradient through, as PyTorch does
         LeakyRelu(slope) => Tensor::where_cond(&s.gt(0.0), g, &(g * slope)),
+        // The exponential of what is below 0 only: above it may be infinite, and its own gradient 0 times that.
+        Elu(alpha) => {
+            let above = s.gt(0.0);
+            Tensor::where_cond(&above, g, &(g * s.masked_fill(&above, 0.0).exp() * alpha))
+        }
         // Phi(x) + x phi(x), the normal distribution and its density.
         Gelu => {
             let distribution = (s * std::f64::consts::FRAC_1_SQRT_2).erf() * 0.5 + 0.5;
@@ -168,9 +190,14 @@ pub(crate) fn composed<B: Backend>(op: UnaryOp, s: &Tensor<B>, g: &Tensor<B>) ->
             let slope = &y * (s * (1.0 - &y) + 1.0);
             g * slope.masked_fill(&y.eq(0.0), 0.0) // the limit at -inf
         }
+        // 0, x/3 + 1/2, 1.
+        Hardswish => {
+            let middle = g * (s * (1.0 / 3.0) + 0.5);
+            Tensor::where_cond(&s.ge(3.0), g, &middle.masked_fill(&s.le(-3.0), 0.0))
+        }
         Softplus => g * s.sigmoid(),
-        Clamp(low, high) => g.masked_fill(&s.lt(low).logical_or(&s.gt(high)), 0.0),
-        Add(_) | Mul(_) | Rsub(_) | Neg | Div(_) | Sign | Floor | Ceil | Round | Not => {
+        Clamp(low, high) => g.masked_fill(&!s.gt(low).logical_and(&s.lt(high)), 0.0),
+        Add(_) | Mul(_) | Rsub(_) | Neg | Div(_) | Remainder(_) | Sign | Floor | Ceil | Round | Trunc | Not => {
             unreachable!("{op}: its gradient saves nothing and is written at its record")
         }
     }
@@ -244,6 +271,12 @@ impl<B: Backend> Tensor<B> {
         unary(UnaryOp::Log1p, &mut self.clone())
     }
 
+    /// The logarithm to base 2; -inf at 0, NaN below. PyTorch: `log2`.
+    #[track_caller]
+    pub fn log2(&self) -> Self {
+        unary(UnaryOp::Log2, &mut self.clone())
+    }
+
     /// The sine of x in radians. PyTorch: `sin`.
     #[track_caller]
     pub fn sin(&self) -> Self {
@@ -254,6 +287,30 @@ impl<B: Backend> Tensor<B> {
     #[track_caller]
     pub fn cos(&self) -> Self {
         unary(UnaryOp::Cos, &mut self.clone())
+    }
+
+    /// The tangent of x in radians. PyTorch: `tan`.
+    #[track_caller]
+    pub fn tan(&self) -> Self {
+        unary(UnaryOp::Tan, &mut self.clone())
+    }
+
+    /// The angle in [-pi/2, pi/2] whose tangent is x. PyTorch: `atan`.
+    #[track_caller]
+    pub fn atan(&self) -> Self {
+        unary(UnaryOp::Atan, &mut self.clone())
+    }
+
+    /// The hyperbolic sine `(e^x - e^-x) / 2`. PyTorch: `sinh`.
+    #[track_caller]
+    pub fn sinh(&self) -> Self {
+        unary(UnaryOp::Sinh, &mut self.clone())
+    }
+
+    /// The hyperbolic cosine `(e^x + e^-x) / 2`. PyTorch: `cosh`.
+    #[track_caller]
+    pub fn cosh(&self) -> Self {
+        unary(UnaryOp::Cosh, &mut self.clone())
     }
 
     /// The hyperbolic tangent. PyTorch: `tanh`.
@@ -295,6 +352,13 @@ impl<B: Backend> Tensor<B> {
         unary(UnaryOp::LeakyRelu(slope), &mut self.clone())
     }
 
+    /// `x` above 0, else `alpha (e^x - 1)`; the derivative at 0 is `alpha`. Clevert et al., "Fast and accurate deep
+    /// network learning by exponential linear units", 2015. PyTorch: `elu`.
+    #[track_caller]
+    pub fn elu(&self, alpha: f64) -> Self {
+        unary(UnaryOp::Elu(alpha), &mut self.clone())
+    }
+
     /// `x Phi(x) = x/2 (1 + erf(x / sqrt 2))`. PyTorch: `gelu`.
     #[track_caller]
     pub fn gelu(&self) -> Self {
@@ -311,6 +375,13 @@ impl<B: Backend> Tensor<B> {
     #[track_caller]
     pub fn silu(&self) -> Self {
         unary(UnaryOp::Silu, &mut self.clone())
+    }
+
+    /// `x min(max(x + 3, 0), 6) / 6`: [`silu`](Self::silu) in straight lines and a parabola. The derivative is 0 at -3 and 1
+    /// at 3. Howard et al., "Searching for MobileNetV3", 2019. PyTorch: `hardswish`.
+    #[track_caller]
+    pub fn hardswish(&self) -> Self {
+        unary(UnaryOp::Hardswish, &mut self.clone())
     }
 
     /// `log(1 + e^x)`, without overflow for any x. PyTorch: `softplus`.
@@ -337,7 +408,14 @@ impl<B: Backend> Tensor<B> {
         unary(UnaryOp::Round, &mut self.clone())
     }
 
-    /// `min(max(x, low), high)`; NaN stays NaN. The derivative is 1 inside and on the bounds. PyTorch: `clamp`.
+    /// x without its fraction: the nearest whole number towards 0. Its derivative is 0. PyTorch: `trunc`.
+    #[track_caller]
+    pub fn trunc(&self) -> Self {
+        unary(UnaryOp::Trunc, &mut self.clone())
+    }
+
+    /// `min(max(x, low), high)`; NaN stays NaN. The derivative is 1 between the bounds and 0 on them. One bound alone: the other
+    /// infinite. For I32 a bound takes part as a cast one: truncated, and held in the type's range. PyTorch: `clamp`.
     ///
     /// # Panics
     /// If `low > high` or either is NaN.

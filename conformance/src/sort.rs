@@ -1,0 +1,91 @@
+//! Sorting, its order among equals and NaN, and the first k.
+
+use crate::Suite;
+use crate::check::{assert_same, assert_values, first_derivative, with_grads};
+use crate::close::{EXACT, read};
+use crate::on::Lay;
+use minitorch_core::Tensor;
+use minitorch_core::backend::Backend;
+use minitorch_core::ops::composed;
+
+pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
+    suite.floats("layouts", 2000, |on| {
+        let shapes: [&[usize]; 6] = [&[17], &[4, 33], &[3, 5, 4], &[2, 3, 1, 4], &[2, 2, 3, 2, 2, 3], &[3, 0, 2]];
+        for shape in shapes {
+            for lay in Lay::all(shape.len()) {
+                for dim in 0..shape.len() as isize {
+                    for descending in [false, true] {
+                        agree!(
+                            on,
+                            EXACT,
+                            |d| {
+                                // Whole numbers repeat: what comes first among equals shows.
+                                let x = lay.view(minitorch_core::Shape::new(shape), |s| d.whole(-3, 3, s));
+                                let (values, indices) = x.sort(dim, descending);
+                                [values, indices, x.argsort(dim, descending)]
+                            },
+                            "sort along {dim} of {lay:?} {shape:?}, descending {descending}"
+                        );
+                    }
+                }
+            }
+        }
+    });
+    suite.floats("gradient_goes_back", 200, |on| {
+        agree!(on, EXACT, |d| {
+            with_grads(d, [d.uniform(-1.0, 1.0, [5, 17])], |[x]| x.sort(0, true).0 - x.topk(5, 0, false).0)
+        });
+    });
+    suite.floats("nan_is_above_all_and_zeros_are_equal", 20, |on| {
+        let (nan, inf) = (f64::NAN, f64::INFINITY);
+        let x = on.list(&[1.0, nan, -inf, 0.0, -0.0, inf, -1.0, nan], [8]);
+        let (values, indices) = x.sort(0, false);
+        assert_values(&indices, &[2.0, 6.0, 3.0, 4.0, 0.0, 5.0, 1.0, 7.0], EXACT);
+        assert_values(&values, &[-inf, -1.0, 0.0, 0.0, 1.0, inf, nan, nan], EXACT);
+        assert_values(&x.argsort(0, true), &[1.0, 7.0, 5.0, 0.0, 3.0, 4.0, 6.0, 2.0], EXACT);
+    });
+    suite.f32("integers", 100, |on| {
+        agree!(on, EXACT, |d| {
+            let x = d.ints(i32::MIN, i32::MAX, [5, 33]);
+            [x.sort(1, false).0, x.sort(1, true).1, x.topk(3, 0, true).0, d.ints(-2, 2, [40]).argsort(0, true)]
+        });
+        let edges = Tensor::from_slice(&[i32::MAX, 0, i32::MIN, -1], [4], &on.device);
+        assert_values(&edges.argsort(0, false), &[2.0, 3.0, 1.0, 0.0], EXACT);
+    });
+    suite.floats("topk", 200, |on| {
+        for (k, dim) in [(0, 0), (1, 1), (4, 0), (5, 0), (17, 1), (9, -1)] {
+            for largest in [false, true] {
+                let x = on.whole(-4, 4, [5, 17]);
+                let ((values, indices), (all, order)) = (x.topk(k, dim, largest), x.sort(dim, largest));
+                let about = format!("topk({k}, {dim}, {largest})");
+                assert_same(&about, &values, &all.narrow(dim, 0, k));
+                assert_same(&about, &indices, &order.narrow(dim, 0, k));
+            }
+        }
+    });
+    suite.floats("fused_against_composed", 500, |on| {
+        for (shape, dim, k) in
+            [(&[33, 4][..], 0, 33), (&[4, 33], 1, 5), (&[3, 7, 2], 1, 7), (&[1], 0, 1), (&[2, 0], 1, 0)]
+        {
+            for descending in [false, true] {
+                let x = on.whole(-5, 5, shape);
+                let (got, want) =
+                    (on.device.argsort(&x, dim, descending, k), composed::argsort(&x, dim, descending, k));
+                assert_same(&format!("argsort along {dim} of {shape:?}"), &got, &want);
+            }
+        }
+    });
+    suite.f32("many", 3000, |on| {
+        let x = on.uniform(-1.0, 1.0, [3001]);
+        let sorted = read(&x.sort(0, false).0).data;
+        let mut want = read(&x).data;
+        want.sort_by(f64::total_cmp);
+        assert!(sorted == want, "a sorted vector");
+        let (largest, at) = x.topk(10, 0, true);
+        assert!(read(&largest).data.iter().eq(want.iter().rev().take(10)), "the ten largest");
+        assert_same("and where they are", &x.index_select(0, &at), &largest);
+    });
+    suite.f64("by_differences", 50, |d| {
+        first_derivative(&[d.uniform(-1.0, 1.0, [3, 4])], &|[x]| x.square().sort(1, true).0 * x.topk(1, 1, true).0);
+    });
+}
