@@ -16,4 +16,8 @@ pub(crate) fn bench<B: Backend>(bench: &mut Bench<'_, '_, B>) {
     bench.time("sgd with momentum, 73k", Floor::Bytes(5 * 4 * count), || sgd.step(&mut model, &grads));
     let mut adam = Adam::new(1e-3);
     bench.time("adam, 73k", Floor::Bytes(7 * 4 * count), || adam.step(&mut model, &grads));
+    let mut rms_prop = RmsProp::new(1e-3);
+    bench.time("rmsprop, 73k", Floor::Bytes(5 * 4 * count), || rms_prop.step(&mut model, &grads));
+    let mut adagrad = Adagrad::new(1e-3);
+    bench.time("adagrad, 73k", Floor::Bytes(5 * 4 * count), || adagrad.step(&mut model, &grads));
 }

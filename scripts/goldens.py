@@ -514,6 +514,14 @@ def optim_cases():
     run("adam_decay", "torch.optim.Adam([p], lr=0.01, weight_decay=0.1)")
     run("adam_betas_eps", "torch.optim.Adam([p], lr=0.01, betas=(0.8, 0.99), eps=1e-6)")
     run("adamw", "torch.optim.AdamW([p], lr=0.01, weight_decay=0.1)")
+    run("rmsprop", "torch.optim.RMSprop([p], lr=0.01)")
+    run("rmsprop_momentum", "torch.optim.RMSprop([p], lr=0.01, momentum=0.9)")
+    run("rmsprop_centered", "torch.optim.RMSprop([p], lr=0.01, alpha=0.9, centered=True)")
+    run("rmsprop_decay", "torch.optim.RMSprop([p], lr=0.01, eps=1e-4, weight_decay=0.1)")
+    run("rmsprop_all", "torch.optim.RMSprop([p], lr=0.01, alpha=0.9, momentum=0.5, centered=True, weight_decay=0.1)")
+    run("adagrad", "torch.optim.Adagrad([p], lr=0.1)")
+    run("adagrad_decays", "torch.optim.Adagrad([p], lr=0.1, lr_decay=0.2, weight_decay=0.1)")
+    run("adagrad_initial", "torch.optim.Adagrad([p], lr=0.1, initial_accumulator_value=0.5, eps=1e-4)")
 
 
 # --- LeNet-5 ------------------------------------------------------------------------------------------------------------

@@ -43,13 +43,16 @@ pub use minitorch_nn::{Module, Param};
 /// All that a program of this crate usually names: `use minitorch::prelude::*;`.
 pub mod prelude {
     pub use minitorch_core::{
-        Backend, Conv1dOptions, Conv2dOptions, DType, Error, Pool1dOptions, Pool2dOptions, Result, Tensor, no_grad,
+        Backend, Conv1dOptions, Conv2dOptions, CrossEntropyOptions, DType, Error, Gradients, Pool1dOptions,
+        Pool2dOptions, Result, Tensor, no_grad,
     };
     pub use minitorch_cpu::Cpu;
     pub use minitorch_nn::data::Dataset;
     pub use minitorch_nn::{
-        Adam, AdamW, AvgPool1d, AvgPool2d, Buffer, Conv1d, Conv2d, Dropout, Flatten, Gelu, Layer, LeakyRelu, Linear,
-        LogSoftmax, MaxPool1d, MaxPool2d, Module, OneCycle, Optimizer, Param, Relu, Sequential, Sgd, Sigmoid, Silu,
-        Softmax, Tanh, Training,
+        Adagrad, Adam, AdamW, AvgPool1d, AvgPool2d, BatchNorm1d, BatchNorm2d, Buffer, Constant, Conv1d, Conv2d,
+        ConvTranspose2d, Cosine, CosineRestarts, Dropout, Dropout2d, Elu, Ema, Embedding, ExponentialLr, Flatten, Gelu,
+        Group, GroupNorm, Hardswish, Identity, Layer, LayerNorm, LeakyRelu, Linear, LogSoftmax, MaxPool1d, MaxPool2d,
+        Module, MultiStepLr, OneCycle, Optimizer, Param, Plateau, Relu, RmsProp, Schedule, Sequential, Sgd, Sigmoid,
+        Silu, Softmax, Softplus, StepLr, Tanh, Training, WarmUp, summary,
     };
 }

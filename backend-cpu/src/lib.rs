@@ -44,8 +44,8 @@ pub use device::Cpu;
 pub use memory::{Buffer, Storage};
 
 use minitorch_core::backend::{
-    AdamConfig, ArgReduceOp, Backend, BinaryOp, CompareOp, MemoryStats, RandomOp, ReduceOp, ScatterOp, SgdConfig,
-    StepSlot, UnaryOp, ViewOf,
+    ArgReduceOp, Backend, BinaryOp, CompareOp, MemoryStats, RandomOp, ReduceOp, ScatterOp, StepRule, StepSlot, UnaryOp,
+    ViewOf,
 };
 use minitorch_core::ops::norm::NormOptions;
 use minitorch_core::random::{DeviceRng, Draw};
@@ -256,11 +256,7 @@ impl Backend for Cpu {
         random::dropout(x, p, draw)
     }
 
-    fn sgd_step(&self, slots: &mut [StepSlot<'_, Self>], scalars: &mut Storage, config: &SgdConfig) {
-        optim::sgd_step(self, slots, scalars, config);
-    }
-
-    fn adam_step(&self, slots: &mut [StepSlot<'_, Self>], scalars: &mut Storage, config: &AdamConfig) {
-        optim::adam_step(self, slots, scalars, config);
+    fn optimizer_step(&self, rule: &StepRule, slots: &mut [StepSlot<'_, Self>], scalars: &mut Storage) {
+        optim::optimizer_step(self, rule, slots, scalars);
     }
 }

@@ -1,7 +1,7 @@
 //! Optimizer steps, one pass over each parameter. Cost: SGD reads p and g and writes p; momentum adds one read and one
-//! write, Adam two of each.
+//! write, Adam two of each, RMSprop one to three of each, Adagrad one.
 //!
-//! The formulas are at `SgdConfig` and `AdamConfig`. Numbers of a step (bias corrections, step size) are computed once in
+//! The formulas are at the configs of `StepRule`. Numbers of a step (bias corrections, step size) are computed once in
 //! f64, from the learning rate that `scalars` holds in the parameters' type, and rounded to that type.
 
 use crate::copy::contiguous;
@@ -9,7 +9,7 @@ use crate::element::{Element, Real, source};
 use crate::memory::{Buffer, Storage};
 use crate::simd::{Isa, Kernel, dispatch};
 use crate::{Cpu, parallel};
-use minitorch_core::backend::{AdamConfig, SgdConfig, StepSlot, ViewOf};
+use minitorch_core::backend::{AdagradConfig, AdamConfig, RmsPropConfig, SgdConfig, StepRule, StepSlot, ViewOf};
 
 /// A gradient's elements: in place if contiguous, else copied.
 enum Gradient<'a, T: Element> {
@@ -37,29 +37,53 @@ impl<'a, T: Element> Gradient<'a, T> {
     }
 }
 
-/// Learning rate and finished steps; counts this one.
-fn begin(scalars: &mut Storage) -> (f64, f64) {
+/// Learning rate and steps, this one counted.
+fn begin(scalars: &mut Storage) -> [f64; 2] {
     match scalars {
         Storage::F32(s) => {
             s[1] += 1.0;
-            (s[0] as f64, s[1] as f64)
+            [s[0] as f64, s[1] as f64]
         }
         Storage::F64(s) => {
             s[1] += 1.0;
-            (s[0], s[1])
+            [s[0], s[1]]
         }
         other => unreachable!("parameters are floats, not {}", other.dtype()),
     }
 }
 
-pub(crate) fn sgd_step(device: &Cpu, slots: &mut [StepSlot<'_, Cpu>], scalars: &mut Storage, config: &SgdConfig) {
-    let (lr, _) = begin(scalars);
+pub(crate) fn optimizer_step(device: &Cpu, rule: &StepRule, slots: &mut [StepSlot<'_, Cpu>], scalars: &mut Storage) {
+    let scalars = begin(scalars);
     for slot in slots {
         match slot.param {
-            Storage::F32(_) => sgd::<f32>(device, slot, lr, config),
-            _ => sgd::<f64>(device, slot, lr, config),
+            Storage::F32(_) => step::<f32>(device, rule, slot, scalars),
+            _ => step::<f64>(device, rule, slot, scalars),
         }
     }
+}
+
+fn step<T: Real>(device: &Cpu, rule: &StepRule, slot: &mut StepSlot<'_, Cpu>, [lr, t]: [f64; 2]) {
+    match rule {
+        StepRule::Sgd(config) => sgd::<T>(device, slot, lr, config),
+        StepRule::Adam(config) => adam::<T>(device, slot, [lr, t], config),
+        StepRule::RmsProp(config) => rms_prop::<T>(device, slot, lr, config),
+        StepRule::Adagrad(config) => adagrad::<T>(device, slot, [lr, t], config),
+    }
+}
+
+/// A step that can be cut in two; every element is computed alone, so the cuts change no bit.
+trait Halve: Kernel<Output = ()> + Sized + Send {
+    fn len(&self) -> usize;
+    fn halve(self) -> (Self, Self);
+}
+
+/// In halves, on all threads, until a piece is small.
+fn spread<K: Halve>(kernel: K) {
+    if 4 * kernel.len() < parallel::PARALLEL {
+        return dispatch(kernel);
+    }
+    let (a, b) = kernel.halve();
+    rayon::join(|| spread(a), || spread(b));
 }
 
 fn sgd<T: Real>(device: &Cpu, slot: &mut StepSlot<'_, Cpu>, lr: f64, config: &SgdConfig) {
@@ -127,27 +151,17 @@ impl<T: Real> Kernel for Momentum<'_, T> {
     }
 }
 
-pub(crate) fn adam_step(device: &Cpu, slots: &mut [StepSlot<'_, Cpu>], scalars: &mut Storage, config: &AdamConfig) {
-    let (lr, t) = begin(scalars);
-    for slot in slots {
-        match slot.param {
-            Storage::F32(_) => adam::<f32>(device, slot, [lr, t], config),
-            _ => adam::<f64>(device, slot, [lr, t], config),
-        }
-    }
-}
-
 fn adam<T: Real>(device: &Cpu, slot: &mut StepSlot<'_, Cpu>, [lr, t]: [f64; 2], config: &AdamConfig) {
     let gradient = Gradient::<T>::new(device, slot.grad);
     let (g, p) = (gradient.elements(), T::write(slot.param));
-    let [m, v] = &mut slot.state[..] else { unreachable!("adam_step: a slot has two moments") };
+    let [m, v] = &mut slot.state[..] else { unreachable!("Adam: a slot has two moments") };
     let (m, v) = (T::write(m), T::write(v));
     let steps = t - slot.missed as f64;
     // 1 - beta^steps without cancellation; at beta = 0 the logarithm is -inf and the correction 1.
     let correction = |beta: f64| -(steps * beta.ln()).exp_m1();
     let (coupled, kept) =
         if config.decoupled { (0.0, 1.0 - lr * config.weight_decay) } else { (config.weight_decay, 1.0) };
-    let step = Adam {
+    spread(Adam {
         p,
         m,
         v,
@@ -159,8 +173,7 @@ fn adam<T: Real>(device: &Cpu, slot: &mut StepSlot<'_, Cpu>, [lr, t]: [f64; 2], 
         kept: T::of(kept),
         beta1: [config.beta1, 1.0 - config.beta1].map(T::of),
         beta2: [config.beta2, 1.0 - config.beta2].map(T::of),
-    };
-    step.split();
+    });
 }
 
 struct Adam<'a, T> {
@@ -182,19 +195,18 @@ struct Adam<'a, T> {
     beta2: [T; 2],
 }
 
-impl<T: Real> Adam<'_, T> {
-    /// In halves, on all threads, until a piece is small; every element is computed alone, so the cuts change no bit.
-    fn split(self) {
+impl<T: Real> Halve for Adam<'_, T> {
+    fn len(&self) -> usize {
+        self.p.len()
+    }
+
+    fn halve(self) -> (Self, Self) {
         let half = self.p.len() / 2;
-        if 4 * self.p.len() < parallel::PARALLEL {
-            return dispatch(self);
-        }
         let ((p, p2), (m, m2)) = (self.p.split_at_mut(half), self.m.split_at_mut(half));
         let ((v, v2), (g, g2)) = (self.v.split_at_mut(half), self.g.split_at(half));
         let Adam { size, root, eps, coupled, kept, beta1, beta2, .. } = self;
         let part = |p, m, v, g| Adam { p, m, v, g, size, root, eps, coupled, kept, beta1, beta2 };
-        let (a, b) = (part(p, m, v, g), part(p2, m2, v2, g2));
-        rayon::join(|| a.split(), || b.split());
+        (part(p, m, v, g), part(p2, m2, v2, g2))
     }
 }
 
@@ -209,6 +221,140 @@ impl<T: Real> Kernel for Adam<'_, T> {
             *m = beta1[0] * *m + beta1[1] * g;
             *v = beta2[0] * *v + beta2[1] * (g * g);
             *p = *p * kept - size * *m / (v.sqrt() * root + eps);
+        }
+    }
+}
+
+fn rms_prop<T: Real>(device: &Cpu, slot: &mut StepSlot<'_, Cpu>, lr: f64, config: &RmsPropConfig) {
+    let gradient = Gradient::<T>::new(device, slot.grad);
+    let mut state = slot.state.iter_mut().map(|state| T::write(state));
+    let (centered, momentum) = (config.centered, config.momentum != 0.0);
+    let mut take = |wanted: bool| if wanted { state.next().unwrap_or_default() } else { Default::default() };
+    let (v, a, b) = (take(true), take(centered), take(momentum));
+    let numbers = RmsPropNumbers {
+        lr: T::of(lr),
+        decay: T::of(config.weight_decay),
+        alpha: [config.alpha, 1.0 - config.alpha].map(T::of),
+        eps: T::of(config.eps),
+        momentum: T::of(config.momentum),
+    };
+    spread(RmsProp { p: T::write(slot.param), v, a, b, g: gradient.elements(), numbers });
+}
+
+#[derive(Clone, Copy)]
+struct RmsPropNumbers<T> {
+    lr: T,
+    decay: T,
+    /// alpha and 1 - alpha
+    alpha: [T; 2],
+    eps: T,
+    momentum: T,
+}
+
+struct RmsProp<'a, T> {
+    p: &'a mut [T],
+    v: &'a mut [T],
+    /// The average gradient; empty unless centered.
+    a: &'a mut [T],
+    /// The velocity; empty without momentum.
+    b: &'a mut [T],
+    g: &'a [T],
+    numbers: RmsPropNumbers<T>,
+}
+
+impl<T: Real> Halve for RmsProp<'_, T> {
+    fn len(&self) -> usize {
+        self.p.len()
+    }
+
+    fn halve(self) -> (Self, Self) {
+        let half = self.p.len() / 2;
+        let ((p, p2), (v, v2)) = (self.p.split_at_mut(half), self.v.split_at_mut(half));
+        let (a, a2) = self.a.split_at_mut(half.min(self.a.len()));
+        let (b, b2) = self.b.split_at_mut(half.min(self.b.len()));
+        let (g, g2) = self.g.split_at(half);
+        let numbers = self.numbers;
+        (RmsProp { p, v, a, b, g, numbers }, RmsProp { p: p2, v: v2, a: a2, b: b2, g: g2, numbers })
+    }
+}
+
+impl<T: Real> RmsProp<'_, T> {
+    /// One loop for each set of states: branches inside would keep it from being vectorised.
+    #[inline(always)]
+    fn sweep<const CENTERED: bool, const MOMENTUM: bool>(self) {
+        let RmsPropNumbers { lr, decay, alpha, eps, momentum } = self.numbers;
+        let len = self.p.len();
+        // Slices of one known length: no bounds checks in the loop.
+        let (p, v, g) = (self.p, &mut self.v[..len], &self.g[..len]);
+        let a = if CENTERED { &mut self.a[..len] } else { self.a };
+        let b = if MOMENTUM { &mut self.b[..len] } else { self.b };
+        for i in 0..len {
+            let g = if decay == T::ZERO { g[i] } else { g[i] + decay * p[i] };
+            v[i] = alpha[0] * v[i] + alpha[1] * (g * g);
+            let mut square = v[i];
+            if CENTERED {
+                a[i] = alpha[0] * a[i] + alpha[1] * g;
+                square = square - a[i] * a[i];
+                square = if square < T::ZERO { T::ZERO } else { square };
+            }
+            let mut step = g / (square.sqrt() + eps);
+            if MOMENTUM {
+                b[i] = momentum * b[i] + step;
+                step = b[i];
+            }
+            p[i] = p[i] - lr * step;
+        }
+    }
+}
+
+impl<T: Real> Kernel for RmsProp<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _: I) {
+        match (self.a.is_empty(), self.b.is_empty()) {
+            (true, true) => self.sweep::<false, false>(),
+            (true, false) => self.sweep::<false, true>(),
+            (false, true) => self.sweep::<true, false>(),
+            (false, false) => self.sweep::<true, true>(),
+        }
+    }
+}
+
+fn adagrad<T: Real>(device: &Cpu, slot: &mut StepSlot<'_, Cpu>, [lr, t]: [f64; 2], config: &AdagradConfig) {
+    let gradient = Gradient::<T>::new(device, slot.grad);
+    let g = gradient.elements();
+    let [sum] = &mut slot.state[..] else { unreachable!("Adagrad: a slot has one sum") };
+    let before = t - 1.0 - slot.missed as f64;
+    let lr = T::of(lr / (1.0 + before * config.lr_decay));
+    let start = T::of(if slot.fresh { config.initial } else { 0.0 });
+    let (decay, eps) = (T::of(config.weight_decay), T::of(config.eps));
+    parallel::pieces2((T::write(slot.param), T::write(sum)), 3, |at, p, s| {
+        dispatch(Adagrad { p, s, g: &g[at..], lr, decay, eps, start });
+    });
+}
+
+struct Adagrad<'a, T> {
+    p: &'a mut [T],
+    s: &'a mut [T],
+    g: &'a [T],
+    lr: T,
+    decay: T,
+    eps: T,
+    /// Enters the sum first.
+    start: T,
+}
+
+impl<T: Real> Kernel for Adagrad<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _: I) {
+        let Adagrad { p, s, g, lr, decay, eps, start } = self;
+        for ((p, s), &g) in p.iter_mut().zip(s).zip(g) {
+            let g = if decay == T::ZERO { g } else { g + decay * *p };
+            *s = *s + start + g * g;
+            *p = *p - lr * g / (s.sqrt() + eps);
         }
     }
 }

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{T, close, numbers, read, samples, tensor};
-use minitorch_core::backend::{AdamConfig, SgdConfig, StepSlot, UnaryOp};
+use minitorch_core::backend::{AdagradConfig, AdamConfig, RmsPropConfig, SgdConfig, StepRule, StepSlot, UnaryOp};
 use minitorch_core::ops::composed;
 use minitorch_core::random::Draw;
 use minitorch_core::{Backend, Conv2dOptions, DType, Pool2dOptions};
@@ -277,17 +277,12 @@ fn pools() {
 }
 
 /// Five steps of both implementations from the same start; parameter 1 misses the second step.
-fn steps(
-    dtype: DType,
-    states: usize,
-    fused: bool,
-    step: &dyn Fn(&mut [StepSlot<'_, Cpu>], &mut Storage),
-) -> Vec<Vec<f64>> {
+fn steps(dtype: DType, rule: &StepRule, fused: bool) -> Vec<Vec<f64>> {
     let device = Cpu::new();
     let sizes = [10, 1000];
     let mut params: Vec<T> = sizes.map(|n| tensor(&numbers(n, 1), [n], dtype, &device)).into();
     let zeros = |n: &usize| tensor(&vec![0.0; *n], [*n], dtype, &device);
-    let mut state: Vec<Vec<T>> = sizes.iter().map(|n| (0..states).map(|_| zeros(n)).collect()).collect();
+    let mut state: Vec<Vec<T>> = sizes.iter().map(|n| (0..rule.states()).map(|_| zeros(n)).collect()).collect();
     let mut scalars = tensor(&[0.01, 0.0], [2], dtype, &device);
     for round in 0..5u64 {
         let grads: Vec<T> = sizes
@@ -313,44 +308,48 @@ fn steps(
                 fresh: round == 0,
             })
             .collect();
-        step(&mut slots, scalars.storage_mut().1);
+        let scalars = scalars.storage_mut().1;
+        match fused {
+            true => device.optimizer_step(rule, &mut slots, scalars),
+            false => composed::optimizer_step(&device, rule, &mut slots, scalars),
+        }
     }
     params.iter().chain(state.iter().flatten()).chain([&scalars]).map(read).collect()
 }
 
 #[test]
 fn optimizer_steps() {
-    let device = Cpu::new();
+    let sgd = SgdConfig::default();
+    let adam = AdamConfig { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, decoupled: false };
+    let rms = RmsPropConfig { alpha: 0.99, eps: 1e-8, momentum: 0.0, centered: false, weight_decay: 0.0 };
+    let adagrad = AdagradConfig { lr_decay: 0.0, eps: 1e-10, initial: 0.0, weight_decay: 0.0 };
+    let rules = [
+        StepRule::Sgd(sgd),
+        StepRule::Sgd(SgdConfig { weight_decay: 0.1, ..sgd }),
+        StepRule::Sgd(SgdConfig { momentum: 0.9, ..sgd }),
+        StepRule::Sgd(SgdConfig { momentum: 0.9, dampening: 0.3, weight_decay: 0.1, ..sgd }),
+        StepRule::Sgd(SgdConfig { momentum: 0.9, nesterov: true, weight_decay: 0.01, ..sgd }),
+        StepRule::Adam(adam),
+        StepRule::Adam(AdamConfig { weight_decay: 0.1, ..adam }),
+        StepRule::Adam(AdamConfig { weight_decay: 0.1, decoupled: true, ..adam }),
+        StepRule::Adam(AdamConfig { beta1: 0.0, ..adam }),
+        StepRule::RmsProp(rms),
+        StepRule::RmsProp(RmsPropConfig { momentum: 0.9, weight_decay: 0.1, ..rms }),
+        StepRule::RmsProp(RmsPropConfig { centered: true, ..rms }),
+        StepRule::RmsProp(RmsPropConfig { centered: true, momentum: 0.5, ..rms }),
+        StepRule::Adagrad(adagrad),
+        StepRule::Adagrad(AdagradConfig { lr_decay: 0.5, initial: 0.1, weight_decay: 0.1, ..adagrad }),
+    ];
     for dtype in FLOATS {
+        // The rules that divide by a root keep fewer digits.
         let tolerance = if dtype == DType::F32 { 1e-5 } else { 1e-12 };
-        let sgd = SgdConfig::default();
-        for (states, config) in [
-            (0, sgd),
-            (0, SgdConfig { weight_decay: 0.1, ..sgd }),
-            (1, SgdConfig { momentum: 0.9, ..sgd }),
-            (1, SgdConfig { momentum: 0.9, dampening: 0.3, weight_decay: 0.1, ..sgd }),
-            (1, SgdConfig { momentum: 0.9, nesterov: true, weight_decay: 0.01, ..sgd }),
-        ] {
-            let got = steps(dtype, states, true, &|slots, scalars| device.sgd_step(slots, scalars, &config));
-            let want =
-                steps(dtype, states, false, &|slots, scalars| composed::sgd_step(&device, slots, scalars, &config));
+        for rule in rules {
+            let tolerance = if matches!(rule, StepRule::Sgd(_)) { tolerance } else { 10.0 * tolerance };
+            let (got, want) = (steps(dtype, &rule, true), steps(dtype, &rule, false));
             for (got, want) in got.iter().zip(&want) {
-                close(got, want, tolerance, &format!("{dtype} {config:?}"));
+                close(got, want, tolerance, &format!("{dtype} {rule:?}"));
             }
             assert_eq!(got[got.len() - 1][1], 5.0);
-        }
-        let adam = AdamConfig { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, decoupled: false };
-        for config in [
-            adam,
-            AdamConfig { weight_decay: 0.1, ..adam },
-            AdamConfig { weight_decay: 0.1, decoupled: true, ..adam },
-            AdamConfig { beta1: 0.0, ..adam },
-        ] {
-            let got = steps(dtype, 2, true, &|slots, scalars| device.adam_step(slots, scalars, &config));
-            let want = steps(dtype, 2, false, &|slots, scalars| composed::adam_step(&device, slots, scalars, &config));
-            for (got, want) in got.iter().zip(&want) {
-                close(got, want, 10.0 * tolerance, &format!("{dtype} {config:?}"));
-            }
         }
     }
 }

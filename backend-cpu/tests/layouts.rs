@@ -3,7 +3,7 @@
 mod common;
 
 use common::{SHAPES, as_dtype, close, read, samples, tensor};
-use minitorch_core::backend::{ArgReduceOp, BinaryOp, CompareOp, ReduceOp, UnaryOp, View};
+use minitorch_core::backend::{ArgReduceOp, BinaryOp, CompareOp, ReduceOp, ScatterOp, UnaryOp, View};
 use minitorch_core::{Backend, DType, Error, Layout, Shape, Tensor};
 use minitorch_cpu::{Cpu, Storage};
 
@@ -312,11 +312,16 @@ fn indices() {
                         }
                         for x in samples(&index_shape, DType::F32, 53, &device) {
                             let what = format!("{shape:?} dim {dim} count {count} {} at {}", x.name, index.name);
-                            let mut to = device.full(DType::F32, shape.iter().product(), 1.0).unwrap();
-                            device.scatter_add(&mut to, &Layout::contiguous(shape), dim, at.view(), x.x.view());
-                            let mut want = vec![1.0; shape.iter().product()];
-                            flat.iter().zip(&x.values).for_each(|(&p, &v)| want[p] += v);
-                            close(&of_storage(&device, to, DType::F32, shape), &want, 1e-6, &what);
+                            for op in [ScatterOp::Add, ScatterOp::Set] {
+                                let mut to = device.full(DType::F32, shape.iter().product(), 1.0).unwrap();
+                                device.scatter(op, &mut to, &Layout::contiguous(shape), dim, at.view(), x.x.view());
+                                let mut want = vec![1.0; shape.iter().product()];
+                                flat.iter().zip(&x.values).for_each(|(&p, &v)| match op {
+                                    ScatterOp::Add => want[p] += v,
+                                    ScatterOp::Set => want[p] = v,
+                                });
+                                close(&of_storage(&device, to, DType::F32, shape), &want, 1e-6, &what);
+                            }
                         }
                     }
                 }

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{T, numbers, read, tensor};
-use minitorch_core::backend::{AdamConfig, SgdConfig, StepSlot};
+use minitorch_core::backend::{AdagradConfig, AdamConfig, RmsPropConfig, SgdConfig, StepRule, StepSlot};
 use minitorch_core::random::Draw;
 use minitorch_core::{Backend, Conv2dOptions, DType, Pool2dOptions};
 use minitorch_cpu::Cpu;
@@ -50,23 +50,27 @@ fn everything(dtype: DType) -> Vec<Vec<u64>> {
         loss,
         logsumexp,
     ];
-    let mut param = [flat.clone(), flat.clone()];
-    let mut state: Vec<T> = (0..3).map(|_| flat.zeros_like()).collect();
-    let mut scalars = tensor(&[0.1, 0.0], [2], dtype, &device);
-    let [sgd, adam] = &mut param;
-    let [velocity, first, second] = &mut state[..] else { unreachable!("three were made") };
-    let slot = |param: &mut T, state: Vec<&mut T>, run: &mut dyn FnMut(&mut [StepSlot<'_, Cpu>])| {
-        let state = state.into_iter().map(|s| s.storage_mut().1).collect();
-        run(&mut [StepSlot { param: param.storage_mut().1, state, grad: flat.view(), missed: 0, fresh: true }]);
-    };
-    slot(sgd, vec![velocity], &mut |slots| {
-        device.sgd_step(slots, scalars.storage_mut().1, &SgdConfig { momentum: 0.9, ..SgdConfig::default() });
-    });
-    slot(adam, vec![first, second], &mut |slots| {
-        let config = AdamConfig { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.1, decoupled: true };
-        device.adam_step(slots, scalars.storage_mut().1, &config);
-    });
-    out.extend(param);
+    let rules = [
+        StepRule::Sgd(SgdConfig { momentum: 0.9, ..SgdConfig::default() }),
+        StepRule::Adam(AdamConfig { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.1, decoupled: true }),
+        StepRule::RmsProp(RmsPropConfig { alpha: 0.9, eps: 1e-8, momentum: 0.5, centered: true, weight_decay: 0.1 }),
+        StepRule::RmsProp(RmsPropConfig { alpha: 0.9, eps: 1e-8, momentum: 0.0, centered: false, weight_decay: 0.1 }),
+        StepRule::Adagrad(AdagradConfig { lr_decay: 0.1, eps: 1e-10, initial: 0.5, weight_decay: 0.1 }),
+    ];
+    for rule in rules {
+        let (mut param, mut scalars) = (flat.clone(), tensor(&[0.1, 0.0], [2], dtype, &device));
+        let mut state: Vec<T> = (0..rule.states()).map(|_| flat.zeros_like()).collect();
+        let slot = StepSlot {
+            param: param.storage_mut().1,
+            state: state.iter_mut().map(|s| s.storage_mut().1).collect(),
+            grad: flat.view(),
+            missed: 0,
+            fresh: true,
+        };
+        device.optimizer_step(&rule, &mut [slot], scalars.storage_mut().1);
+        out.push(param);
+        out.extend(state);
+    }
     out.iter().map(|x| read(x).into_iter().map(f64::to_bits).collect()).collect()
 }
 

@@ -3,7 +3,7 @@
 use crate::On;
 use crate::close::{Tolerance, Values, assert_close, read_storage};
 use crate::golden::Roles;
-use minitorch_core::backend::{AdamConfig, Backend, SgdConfig, StepSlot, View};
+use minitorch_core::backend::{AdagradConfig, AdamConfig, Backend, RmsPropConfig, SgdConfig, StepRule, StepSlot, View};
 use minitorch_core::{
     ConvOptions, CrossEntropyOptions, DType, Layout, Pool1dOptions, Pool2dOptions, Reduction, Tensor,
 };
@@ -302,39 +302,52 @@ fn keep<B: Backend>(op: &str, x: &Tensor<B>, dims: impl minitorch_core::Dims) ->
     })
 }
 
-/// Ten steps of an optimizer on the device, compared after each.
-pub(crate) fn optimizer<B: Backend>(on: &On<B>, rule: &str, roles: &Roles, bound: Tolerance) {
+/// The learning rate and the rule that a golden's name stands for.
+fn step_rule(name: &str) -> (f64, StepRule) {
     let sgd = SgdConfig::default();
     let adam = AdamConfig { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, decoupled: false };
-    let (lr, sgd, adam) = match rule {
-        "sgd" => (0.1, Some(sgd), adam),
-        "sgd_momentum" => (0.1, Some(SgdConfig { momentum: 0.9, ..sgd }), adam),
-        "sgd_nesterov" => (0.1, Some(SgdConfig { momentum: 0.9, nesterov: true, ..sgd }), adam),
-        "sgd_decay_dampening" => {
-            (0.1, Some(SgdConfig { momentum: 0.9, weight_decay: 0.01, dampening: 0.1, ..sgd }), adam)
+    let rms = RmsPropConfig { alpha: 0.99, eps: 1e-8, momentum: 0.0, centered: false, weight_decay: 0.0 };
+    let adagrad = AdagradConfig { lr_decay: 0.0, eps: 1e-10, initial: 0.0, weight_decay: 0.0 };
+    let rule = match name {
+        "sgd" => StepRule::Sgd(sgd),
+        "sgd_momentum" => StepRule::Sgd(SgdConfig { momentum: 0.9, ..sgd }),
+        "sgd_nesterov" => StepRule::Sgd(SgdConfig { momentum: 0.9, nesterov: true, ..sgd }),
+        "sgd_decay_dampening" => StepRule::Sgd(SgdConfig { momentum: 0.9, weight_decay: 0.01, dampening: 0.1, ..sgd }),
+        "adam" => StepRule::Adam(adam),
+        "adam_decay" => StepRule::Adam(AdamConfig { weight_decay: 0.1, ..adam }),
+        "adam_betas_eps" => StepRule::Adam(AdamConfig { beta1: 0.8, beta2: 0.99, eps: 1e-6, ..adam }),
+        "adamw" => StepRule::Adam(AdamConfig { weight_decay: 0.1, decoupled: true, ..adam }),
+        "rmsprop" => StepRule::RmsProp(rms),
+        "rmsprop_momentum" => StepRule::RmsProp(RmsPropConfig { momentum: 0.9, ..rms }),
+        "rmsprop_centered" => StepRule::RmsProp(RmsPropConfig { alpha: 0.9, centered: true, ..rms }),
+        "rmsprop_decay" => StepRule::RmsProp(RmsPropConfig { eps: 1e-4, weight_decay: 0.1, ..rms }),
+        "rmsprop_all" => {
+            StepRule::RmsProp(RmsPropConfig { alpha: 0.9, momentum: 0.5, centered: true, weight_decay: 0.1, ..rms })
         }
-        "adam" => (0.01, None, adam),
-        "adam_decay" => (0.01, None, AdamConfig { weight_decay: 0.1, ..adam }),
-        "adam_betas_eps" => (0.01, None, AdamConfig { beta1: 0.8, beta2: 0.99, eps: 1e-6, ..adam }),
-        "adamw" => (0.01, None, AdamConfig { weight_decay: 0.1, decoupled: true, ..adam }),
-        _ => panic!("an unknown golden: optim_{rule}"),
+        "adagrad" => StepRule::Adagrad(adagrad),
+        "adagrad_decays" => StepRule::Adagrad(AdagradConfig { lr_decay: 0.2, weight_decay: 0.1, ..adagrad }),
+        "adagrad_initial" => StepRule::Adagrad(AdagradConfig { initial: 0.5, eps: 1e-4, ..adagrad }),
+        _ => panic!("an unknown golden: optim_{name}"),
     };
+    let lr = if name.starts_with("sgd") || name.starts_with("adagrad") { 0.1 } else { 0.01 };
+    (lr, rule)
+}
+
+/// Ten steps of an optimizer on the device, compared after each.
+pub(crate) fn optimizer<B: Backend>(on: &On<B>, rule: &str, roles: &Roles, bound: Tolerance) {
+    let (lr, rule_of_step) = step_rule(rule);
     let device = &on.device;
     let upload = |values: &[f64]| device.copy(on.list(values, [values.len()]).view());
     let mut param = upload(&roles["start"].data);
     let mut scalars = upload(&[lr, 0.0]);
-    let states = sgd.map_or(2, |c| (c.momentum != 0.0) as usize);
-    let mut state: Vec<B::Storage> = (0..states).map(|_| upload(&[0.0; 7])).collect();
+    let mut state: Vec<B::Storage> = (0..rule_of_step.states()).map(|_| upload(&[0.0; 7])).collect();
     let layout = Layout::contiguous([7]);
     for (step, (g, want)) in roles["grads"].data.chunks(7).zip(roles["params"].data.chunks(7)).enumerate() {
         let g = upload(g);
         let grad = View { storage: &g, layout: &layout, dtype: on.dtype };
         let mut slots =
             [StepSlot { param: &mut param, state: state.iter_mut().collect(), grad, missed: 0, fresh: step == 0 }];
-        match &sgd {
-            Some(config) => device.sgd_step(&mut slots, &mut scalars, config),
-            None => device.adam_step(&mut slots, &mut scalars, &adam),
-        }
+        device.optimizer_step(&rule_of_step, &mut slots, &mut scalars);
         let got = Values::new([7], on.dtype, read_storage(device, &param, on.dtype, 7));
         let want = Values::new([7], on.dtype, want.to_vec());
         assert_close(&format!("optim_{rule} after step {step}"), &got, &want, bound);

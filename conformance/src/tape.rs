@@ -4,7 +4,7 @@ use crate::check::{assert_values, catch};
 use crate::close::{EXACT, eps, read};
 use crate::{On, Suite};
 use minitorch_core::backend::Backend;
-use minitorch_core::{DType, Tensor, no_grad, recording};
+use minitorch_core::{DType, Gradients, Tensor, no_grad, recording};
 
 pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     suite.floats("gradients_add_up", 50, accumulation);
@@ -18,6 +18,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         let total: f64 = vx.iter().enumerate().map(|(i, v)| v + vb[i % 3]).sum();
         assert_values(&grads[&s], &[total], eps(16.0));
     });
+    suite.floats("gradients_are_clipped_and_summed", 300, clipped);
     suite.f32("what_is_recorded", 10, recorded);
     suite.f32("backward_consumes", 10, consumes);
     suite.f32("grad_keeps", 10, |on| {
@@ -125,6 +126,55 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         let Ok(Some(grads)) = joined else { panic!("another thread records") };
         assert_values(&grads[&x], &[3.0, 12.0], EXACT);
     });
+}
+
+/// Norm, clipping, scaling and accumulation of gradients of two variables, one of them read through a transposed view.
+fn clipped<B: Backend>(on: &On<B>) {
+    let (x, y) = (on.mixed([3, 5]).requires_grad(), on.mixed([2]).requires_grad());
+    let (gx, gy) = (on.uniform(-3.0, 3.0, [5, 3]), on.uniform(-3.0, 3.0, [2]));
+    let (vx, vy) = (read(&gx.t()).data, read(&gy).data);
+    let grads = || ((x.t() * &gx).sum(..) + (&y * &gy).sum(..)).backward();
+    let times = |values: &[f64], factor: f64| values.iter().map(|v| v * factor).collect::<Vec<f64>>();
+    let norm = vx.iter().chain(&vy).map(|v| v * v).sum::<f64>().sqrt();
+    assert!(grads().norm().rank() == 0 && norm > 1.0);
+    assert_values(&grads().norm(), &[norm], eps(16.0));
+
+    for (max, factor) in [(0.5, 0.5 / (norm + 1e-6)), (2.0 * norm, 1.0), (f64::INFINITY, 1.0), (0.0, 0.0)] {
+        let (clipped, before) = grads().clip_norm(max);
+        assert_values(&before, &[norm], eps(16.0));
+        let bound = if factor == 1.0 { EXACT } else { eps(16.0) };
+        assert_values(&clipped[&x], &times(&vx, factor), bound);
+        assert_values(&clipped[&y], &times(&vy, factor), bound);
+    }
+    let clipped = grads().clip_value(1.0);
+    assert_values(&clipped[&x], &vx.iter().map(|v| v.clamp(-1.0, 1.0)).collect::<Vec<f64>>(), EXACT);
+    assert_values(&grads().scale(-0.5)[&y], &times(&vy, -0.5), EXACT);
+
+    let mut sum = Gradients::default();
+    sum += (&y * &gy).sum(..).backward(); // x is missing at first
+    assert!(sum.len() == 1 && sum.get(&x).is_none());
+    sum += grads();
+    sum.accumulate(grads().scale(2.0));
+    assert_values(&sum[&x], &times(&vx, 3.0), eps(4.0));
+    assert_values(&sum[&y], &times(&vy, 4.0), eps(4.0));
+
+    // Not a number stays visible, and misuse says what it got.
+    let bad = || (&y * on.list(&[f64::NAN, 1.0], [2])).sum(..).backward();
+    assert!(read(&bad().clip_norm(1.0).0[&y]).data.iter().all(|g| g.is_nan()));
+    assert!(read(&bad().clip_value(1.0)[&y]).data[0].is_nan());
+    for (misuse, said) in [
+        (catch(|| drop(Gradients::<Tensor<B>>::default().norm())), "no gradients"),
+        (catch(|| drop(grads().clip_norm(-1.0))), "-1"),
+        (catch(|| drop(grads().clip_value(f64::NAN))), "NaN"),
+    ] {
+        assert!(misuse.message.contains(said), "{said}: {}", misuse.message);
+    }
+    if on.device.supports(DType::F64) && on.dtype == DType::F32 {
+        let z = y.detach().cast(DType::F64).requires_grad();
+        let mut both = grads();
+        both += z.sum(..).backward();
+        assert!(catch(|| drop(both.norm())).message.contains("one dtype"));
+    }
 }
 
 fn accumulation<B: Backend>(on: &On<B>) {

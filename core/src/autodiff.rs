@@ -145,7 +145,7 @@ pub fn record_with_output<V: Value, const N: usize>(
 
 /// Gradients by variable: `&grads[&w]`, or `grads.get(&w)` when there may be none.
 pub struct Gradients<V> {
-    by_node: HashMap<u64, V>,
+    pub(crate) by_node: HashMap<u64, V>,
 }
 
 impl<V: Value> Gradients<V> {
@@ -174,7 +174,7 @@ impl<V: Value> Gradients<V> {
         self.by_node.values()
     }
 
-    /// Replaces each gradient by `f` of it: scaling, clipping.
+    /// Replaces each gradient by `f` of it.
     pub fn map(mut self, f: impl Fn(V) -> V) -> Self {
         self.by_node = self.by_node.into_iter().map(|(id, g)| (id, f(g))).collect();
         self

@@ -40,6 +40,7 @@ use std::fmt;
 pub use crate::ops::binary::BinaryOp;
 pub use crate::ops::compare::CompareOp;
 pub use crate::ops::index::ScatterOp;
+pub use crate::ops::optim::{AdagradConfig, AdamConfig, RmsPropConfig, SgdConfig, StepRule, StepSlot};
 pub use crate::ops::random::RandomOp;
 pub use crate::ops::reduce::{ArgReduceOp, ReduceOp};
 pub use crate::ops::unary::UnaryOp;
@@ -336,61 +337,9 @@ pub trait Backend: Clone + PartialEq + fmt::Debug + Send + Sync + 'static {
         composed::dropout(x, p, draw)
     }
 
-    /// One step of gradient descent over many parameters, at least one; see [`SgdConfig`]. `scalars` is `[lr, t]`: t counts finished
-    /// steps, and the call leaves it one larger.
-    fn sgd_step(&self, slots: &mut [StepSlot<'_, Self>], scalars: &mut Self::Storage, config: &SgdConfig) {
-        composed::sgd_step(self, slots, scalars, config)
+    /// One step of an optimizer over many parameters, at least one, by the formula at the rule's config. `scalars` is
+    /// `[lr, t]`: t counts finished steps, and the call leaves it one larger.
+    fn optimizer_step(&self, rule: &StepRule, slots: &mut [StepSlot<'_, Self>], scalars: &mut Self::Storage) {
+        composed::optimizer_step(self, rule, slots, scalars)
     }
-
-    /// One step of Adam over many parameters, at least one; see [`AdamConfig`]. `scalars` as for [`sgd_step`](Backend::sgd_step).
-    fn adam_step(&self, slots: &mut [StepSlot<'_, Self>], scalars: &mut Self::Storage, config: &AdamConfig) {
-        composed::adam_step(self, slots, scalars, config)
-    }
-}
-
-/// One parameter of an optimizer's step. All storages are whole, row-major and of one float dtype.
-pub struct StepSlot<'a, B: Backend> {
-    /// The value; overwritten.
-    pub param: &'a mut B::Storage,
-    /// The optimizer's memory of it; overwritten. SGD with momentum has one, Adam two (first and second moment).
-    pub state: Vec<&'a mut B::Storage>,
-    /// Its gradient.
-    pub grad: ViewOf<'a, B>,
-    /// Steps of the optimizer in which this parameter had no gradient: its own count is `t - missed`.
-    pub missed: u64,
-    /// Whether `state` is new, still all zeros.
-    pub fresh: bool,
-}
-
-/// What [`Backend::sgd_step`] computes, as PyTorch's `SGD` does:
-/// `g += weight_decay p`; `v = momentum v + (1 - dampening) g` (a fresh v is g); then `p -= lr v`, with Nesterov
-/// `p -= lr (g + momentum v)`. Without momentum there is no v and `p -= lr g`.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
-pub struct SgdConfig {
-    /// The share of the velocity that is kept.
-    pub momentum: f64,
-    /// The share of the gradient that does not enter the velocity.
-    pub dampening: f64,
-    /// The L2 penalty's factor.
-    pub weight_decay: f64,
-    /// Whether the step looks ahead.
-    pub nesterov: bool,
-}
-
-/// What [`Backend::adam_step`] computes, as PyTorch's `Adam` and `AdamW` do, at a parameter's step number t >= 1:
-/// `g += weight_decay p` (Adam) or `p *= 1 - lr weight_decay` (decoupled: AdamW);
-/// `m = beta1 m + (1 - beta1) g`; `v = beta2 v + (1 - beta2) g²`;
-/// `p -= lr / (1 - beta1^t) m / (sqrt(v) / sqrt(1 - beta2^t) + eps)`.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct AdamConfig {
-    /// Decay of the first moment.
-    pub beta1: f64,
-    /// Decay of the second moment.
-    pub beta2: f64,
-    /// Added to the root of the second moment.
-    pub eps: f64,
-    /// The penalty's factor.
-    pub weight_decay: f64,
-    /// Whether the penalty bypasses the moments (AdamW).
-    pub decoupled: bool,
 }

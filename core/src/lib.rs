@@ -13,6 +13,7 @@ mod display;
 mod dtype;
 mod error;
 mod gradcheck;
+mod gradients;
 mod index;
 mod layout;
 pub mod ops;

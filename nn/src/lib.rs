@@ -8,15 +8,21 @@ extern crate self as minitorch;
 pub use minitorch_core::Backend;
 
 pub mod data;
+mod ema;
 pub mod init;
 mod layers;
 pub mod module;
 mod optim;
 mod schedule;
 pub mod state;
+mod summary;
 
+pub use ema::Ema;
 pub use layers::*;
 pub use minitorch_nn_derive::Module;
 pub use module::{Buffer, Layer, Module, Param, Training};
-pub use optim::{Adam, AdamW, Optimizer, Sgd};
-pub use schedule::OneCycle;
+pub use optim::{Adagrad, Adam, AdamW, Group, Optimizer, RmsProp, Sgd};
+pub use schedule::{
+    Constant, Cosine, CosineRestarts, ExponentialLr, MultiStepLr, OneCycle, Plateau, Schedule, StepLr, WarmUp,
+};
+pub use summary::{Row, Summary, summary};

@@ -1,136 +1,11 @@
 //! `Module`: one ordered walk over parameters, buffers and training flags. Optimizers, checkpoints, `train` and `eval` are
 //! functions over that walk.
 
-use minitorch_core::autodiff::{Node, Value};
-use minitorch_core::{Backend, Operand, Result, Rhs, Tensor};
-use std::fmt;
-use std::ops::Deref;
-use std::sync::{Arc, RwLock};
+mod param;
 
-/// A trained tensor: a leaf of the tape with a place in a module. Dereferences to its [`Tensor`].
-///
-/// Its identity is its leaf, which every update keeps: gradients and optimizer state are found by it. Cloning makes a
-/// *new* leaf over shared storage (copied when either is written), so that a second model never mixes its gradients with
-/// the first's. To tie a weight, keep one `Param` and use it twice in `forward`.
-pub struct Param<B: Backend> {
-    value: Tensor<B>,
-}
+pub use param::{Buffer, Param};
 
-impl<B: Backend> Param<B> {
-    /// A parameter of this value.
-    ///
-    /// # Panics
-    /// If the dtype is not a float.
-    #[track_caller]
-    pub fn new(value: Tensor<B>) -> Self {
-        Param { value: value.detach().requires_grad() }
-    }
-
-    /// A number that stays with the parameter through updates and differs from every other's.
-    pub fn id(&self) -> u64 {
-        self.leaf().id()
-    }
-
-    /// Replaces the value and keeps the identity.
-    ///
-    /// # Panics
-    /// If shape, dtype or device differ from the old value's.
-    #[track_caller]
-    pub fn set(&mut self, value: Tensor<B>) {
-        assert!(
-            value.shape() == self.value.shape() && value.dtype() == self.value.dtype(),
-            "Param::set: the parameter is {:?} of {}, the new value {:?} of {}",
-            self.value.shape(),
-            self.value.dtype(),
-            value.shape(),
-            value.dtype()
-        );
-        assert!(
-            value.device() == self.value.device(),
-            "Param::set: the parameter is on {:?}, the new value on {:?}",
-            self.value.device(),
-            value.device()
-        );
-        self.value = value.with_node(Some(self.leaf().clone()));
-    }
-
-    /// Changes the value by a function of it, off the tape, and keeps the identity.
-    ///
-    /// # Panics
-    /// As [`set`](Param::set).
-    #[track_caller]
-    pub fn update(&mut self, f: impl FnOnce(Tensor<B>) -> Tensor<B>) {
-        let new = minitorch_core::no_grad(|| f(self.value.detach()));
-        self.set(new);
-    }
-
-    /// The storage for writing; see [`Tensor::storage_mut`].
-    pub fn storage_mut(&mut self) -> (B, &mut B::Storage) {
-        self.value.storage_mut()
-    }
-
-    fn leaf(&self) -> &Arc<Node<Tensor<B>>> {
-        match self.value.node() {
-            Some(leaf) => leaf,
-            None => unreachable!("a parameter is always a leaf"),
-        }
-    }
-}
-
-impl<B: Backend> Clone for Param<B> {
-    fn clone(&self) -> Self {
-        Param::new(self.value.clone())
-    }
-}
-
-impl<B: Backend> Deref for Param<B> {
-    type Target = Tensor<B>;
-    fn deref(&self) -> &Tensor<B> {
-        &self.value
-    }
-}
-
-impl<B: Backend> fmt::Debug for Param<B> {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "Param({:?}, {})", self.shape(), self.dtype())
-    }
-}
-
-/// Dereferencing does not reach operators: with this `x + &self.bias` works.
-impl<B: Backend> Operand<B> for &Param<B> {
-    fn operand(self) -> Rhs<B> {
-        Rhs::Tensor(self.value.clone())
-    }
-}
-
-/// State that is saved but not trained, such as running statistics. `forward` takes `&self`, so it changes behind a lock.
-#[derive(Debug)]
-pub struct Buffer<B: Backend> {
-    value: RwLock<Tensor<B>>,
-}
-
-impl<B: Backend> Buffer<B> {
-    /// A buffer of this value, off the tape.
-    pub fn new(value: Tensor<B>) -> Self {
-        Buffer { value: RwLock::new(value.detach()) }
-    }
-
-    /// The value.
-    pub fn get(&self) -> Tensor<B> {
-        self.value.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
-    }
-
-    /// Replaces the value, off the tape.
-    pub fn set(&self, value: Tensor<B>) {
-        *self.value.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = value.detach();
-    }
-}
-
-impl<B: Backend> Clone for Buffer<B> {
-    fn clone(&self) -> Self {
-        Buffer::new(self.get())
-    }
-}
+use minitorch_core::{Backend, Result, Tensor};
 
 /// Whether a module is being trained or used: a field of the modules that behave differently. New modules train.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -179,6 +54,13 @@ impl Path {
 
 /// What a walk meets.
 pub enum Entry<'m, B: Backend> {
+    /// A module, before what is inside it: the name of its type, and where it lies.
+    Module {
+        /// Such as `Conv2d`.
+        kind: &'static str,
+        /// Tells one from another of its type, unless they hold no data.
+        address: usize,
+    },
     /// A trained tensor.
     Param(&'m Param<B>),
     /// A saved tensor.
@@ -268,6 +150,16 @@ pub trait Module<B: Backend> {
         set_training(self, false);
     }
 
+    /// [Freezes](Param::freeze) every parameter: `model.encoder.freeze()` before fine-tuning the rest.
+    fn freeze(&mut self) {
+        each_parameter(self, Param::freeze);
+    }
+
+    /// [Unfreezes](Param::unfreeze) every parameter.
+    fn unfreeze(&mut self) {
+        each_parameter(self, Param::unfreeze);
+    }
+
     /// Writes parameters and buffers as safetensors under their dotted names; the file is whole or not there.
     ///
     /// # Errors
@@ -296,6 +188,14 @@ fn set_training<B: Backend, M: Module<B> + ?Sized>(module: &mut M, on: bool) {
     module.visit_mut(&mut Path::default(), &mut |_, entry| {
         if let EntryMut::Training(training) = entry {
             training.0 = on;
+        }
+    });
+}
+
+fn each_parameter<B: Backend, M: Module<B> + ?Sized>(module: &mut M, f: impl Fn(&mut Param<B>)) {
+    module.visit_mut(&mut Path::default(), &mut |_, entry| {
+        if let EntryMut::Param(param) = entry {
+            f(param);
         }
     });
 }
@@ -360,7 +260,7 @@ macro_rules! plain {
 }
 plain!(
     [] (), [] bool, [] u8, [] u32, [] u64, [] usize, [] i32, [] i64, [] isize, [] f32, [] f64, [] String,
-    [] &'static str, [const N: usize] minitorch_core::ConvOptions<N>, [const N: usize] minitorch_core::PoolOptions<N>
+    [] &'static str, [] minitorch_core::Shape, [const N: usize] minitorch_core::ConvOptions<N>, [const N: usize] minitorch_core::PoolOptions<N>
 );
 
 /// A module that maps a tensor to a tensor. Object-safe: [`Sequential`](crate::Sequential) boxes layers.

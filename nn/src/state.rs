@@ -46,7 +46,7 @@ pub fn tensors<B: Backend>(module: &(impl Module<B> + ?Sized)) -> Result<Vec<(St
     module.visit(&mut Path::default(), &mut |name, entry| match entry {
         Entry::Param(param) => found.push((name.to_string(), param.detach())),
         Entry::Buffer(buffer) => found.push((name.to_string(), buffer.get())),
-        Entry::Training(_) => {}
+        Entry::Module { .. } | Entry::Training(_) => {}
     });
     found.into_iter().map(|(name, tensor)| Ok((name, HostTensor::read(&tensor)?))).collect()
 }
@@ -90,7 +90,7 @@ pub fn load_with<B: Backend>(
         let old = match entry {
             Entry::Param(param) => param.detach(),
             Entry::Buffer(buffer) => buffer.get(),
-            Entry::Training(_) => return,
+            Entry::Module { .. } | Entry::Training(_) => return,
         };
         match file.remove(name) {
             None if values.contains_key(name) => {} // one name twice: both get the value
@@ -104,15 +104,12 @@ pub fn load_with<B: Backend>(
     });
     mismatch.missing.sort();
     mismatch.unexpected = file.into_keys().map(|name| name.escape_debug().to_string()).collect();
-    misshaped.sort();
-    let mut complaints = Vec::new();
-    if strict == Strict::Yes {
-        complaints.extend(list("missing", &mismatch.missing));
-        complaints.extend(list("unexpected", &mismatch.unexpected));
-    }
-    complaints.extend(list("mis-shaped", &misshaped));
-    if !complaints.is_empty() {
-        return Err(Error::format(path, format!("does not fit the model: {}", complaints.join("; "))));
+    let (missing, unexpected) = match strict {
+        Strict::Yes => (mismatch.missing.clone(), mismatch.unexpected.clone()),
+        Strict::No => Default::default(),
+    };
+    if let Some(why) = complaints(missing, unexpected, misshaped) {
+        return Err(Error::format(path, format!("does not fit the model: {why}")));
     }
     outcome?;
 
@@ -124,8 +121,15 @@ pub fn load_with<B: Backend>(
     Ok(mismatch)
 }
 
-fn list(what: &str, names: &[String]) -> Option<String> {
-    (!names.is_empty()).then(|| format!("{what}: {}", names.join(", ")))
+/// One line of all names that do not fit; `None` if there are none.
+pub(crate) fn complaints(missing: Vec<String>, unexpected: Vec<String>, misshaped: Vec<String>) -> Option<String> {
+    let lists = [("missing", missing), ("unexpected", unexpected), ("mis-shaped", misshaped)];
+    let told = lists.map(|(what, mut names)| {
+        names.sort();
+        (!names.is_empty()).then(|| format!("{what}: {}", names.join(", ")))
+    });
+    let told: Vec<String> = told.into_iter().flatten().collect();
+    (!told.is_empty()).then(|| told.join("; "))
 }
 
 fn describe(shape: &Shape, dtype: DType) -> String {

@@ -181,6 +181,70 @@ impl<B: Backend> Tensor<B> {
     }
 }
 
+impl<B: Backend> Tensor<B> {
+    /// The gradient of [`conv2d`](Self::conv2d) in its input, as an operation of its own: each element of self is multiplied
+    /// by a kernel and added where that convolution would have read. Self `[n, c_in, h, w]`, weight
+    /// `[c_in, c_out / groups, kh, kw]`, bias `[c_out]`; the result is `[n, c_out, oh, ow]` with
+    /// `oh = (h - 1) stride - 2 padding + dilation (kh - 1) + output_padding + 1`. A stride leaves the size open, which
+    /// `output_padding` decides. PyTorch: `conv_transpose2d`.
+    ///
+    /// # Panics
+    /// If shapes, dtypes or devices do not fit, the output would be empty, or the output padding reaches the stride.
+    #[track_caller]
+    pub fn conv_transpose2d(
+        &self,
+        weight: &Self,
+        bias: Option<&Self>,
+        options: Conv2dOptions,
+        output_padding: impl PerDim<2>,
+    ) -> Self {
+        const OP: &str = "conv_transpose2d";
+        let (extra, o) = (output_padding.per_dim(), options);
+        assert!(
+            self.rank() == 4 && weight.rank() == 4,
+            "{OP}: wants an input and a weight of rank 4, not {:?} and {:?}",
+            self.shape(),
+            weight.shape()
+        );
+        let ([_, c_in, h, w], [rows, group, kh, kw]) = (self.dims::<4>(), weight.dims::<4>());
+        assert!(
+            rows == c_in && o.groups > 0 && c_in.is_multiple_of(o.groups) && o.dilation.iter().all(|&d| d > 0),
+            "{OP}: {c_in} input channels and a weight {:?} do not fit in {} groups of dilation {:?}",
+            weight.shape(),
+            o.groups,
+            o.dilation
+        );
+        if let Some(b) = bias {
+            assert!(
+                **b.shape() == [group * o.groups],
+                "{OP}: a bias {:?} for {} channels",
+                b.shape(),
+                group * o.groups
+            );
+        }
+        self.check_conv(OP, weight, bias);
+        let sizes = [(h, kh), (w, kw)];
+        let size = std::array::from_fn(|d| {
+            assert!(
+                extra[d] < o.stride[d],
+                "{OP}: the output padding {extra:?} must be below the stride {:?}",
+                o.stride
+            );
+            let (size, kernel) = sizes[d];
+            let reach = (size.max(1) - 1) * o.stride[d] + o.dilation[d] * (kernel.max(1) - 1) + extra[d] + 1;
+            match reach.checked_sub(2 * o.padding[d]) {
+                Some(out) if out > 0 && size > 0 && kernel > 0 => out,
+                _ => panic!("{OP}: an input {:?} under a kernel {:?} leaves no output", self.shape(), [kh, kw]),
+            }
+        });
+        let y = grad_input(self, weight, size, o);
+        match bias {
+            Some(b) => y + b.reshape([b.numel(), 1, 1]),
+            None => y,
+        }
+    }
+}
+
 fn spatial<B: Backend>(x: &Tensor<B>) -> [usize; 2] {
     [x.shape()[2], x.shape()[3]]
 }

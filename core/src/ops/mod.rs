@@ -22,7 +22,7 @@ pub mod view;
 /// The fused methods as tensor operations: the trait's defaults, and what an override may fall back to for a case that
 /// it does not cover.
 pub mod composed {
-    use crate::backend::{AdamConfig, Backend, SgdConfig, StepSlot, UnaryOp};
+    use crate::backend::{Backend, StepRule, StepSlot, UnaryOp};
     use crate::ops::{conv, loss, matmul, norm, optim, pool, random, scan, softmax, sort, unary};
     use crate::ops::{conv::Conv2dOptions, norm::NormOptions, pool::Pool2dOptions};
     use crate::random::Draw;
@@ -66,9 +66,7 @@ pub mod composed {
         cross_entropy_grad(g: &Tensor<B>, logits: &Tensor<B>, target: &Tensor<B>, logsumexp: &Tensor<B>) -> Tensor<B>
             = loss::composed_cross_entropy_grad;
         dropout(x: &Tensor<B>, p: f64, draw: Draw) -> Tensor<B> = random::composed_dropout;
-        sgd_step(device: &B, slots: &mut [StepSlot<'_, B>], scalars: &mut B::Storage, config: &SgdConfig)
-            = optim::sgd_step;
-        adam_step(device: &B, slots: &mut [StepSlot<'_, B>], scalars: &mut B::Storage, config: &AdamConfig)
-            = optim::adam_step;
+        optimizer_step(device: &B, rule: &StepRule, slots: &mut [StepSlot<'_, B>], scalars: &mut B::Storage)
+            = optim::composed_step;
     }
 }

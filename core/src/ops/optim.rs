@@ -1,8 +1,122 @@
-//! Optimizer steps over many parameters, as family calls: the defaults of the fused methods.
+//! Optimizer steps over many parameters: the rules, and the steps as family calls, the default of the fused method.
 
-use crate::backend::{AdamConfig, Backend, BinaryOp, SgdConfig, StepSlot, UnaryOp, View, ViewOf};
+use crate::backend::{Backend, BinaryOp, UnaryOp, View, ViewOf};
 use crate::dtype::DType;
 use crate::layout::Layout;
+
+/// What [`Backend::optimizer_step`] computes: an optimizer and its settings. The learning rate is on the device.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum StepRule {
+    /// Gradient descent, with or without momentum.
+    Sgd(SgdConfig),
+    /// Adam and AdamW.
+    Adam(AdamConfig),
+    /// RMSprop.
+    RmsProp(RmsPropConfig),
+    /// Adagrad.
+    Adagrad(AdagradConfig),
+}
+
+impl StepRule {
+    /// How many state tensors a slot has, each of the parameter's shape.
+    pub fn states(&self) -> usize {
+        self.state_names().len()
+    }
+
+    /// The state tensors in the order of [`StepSlot::state`], by the names that PyTorch gives them.
+    pub fn state_names(&self) -> &'static [&'static str] {
+        match self {
+            StepRule::Sgd(config) if config.momentum == 0.0 => &[],
+            StepRule::Sgd(_) => &["momentum_buffer"],
+            StepRule::Adam(_) => &["exp_avg", "exp_avg_sq"],
+            StepRule::RmsProp(config) => match (config.centered, config.momentum != 0.0) {
+                (false, false) => &["square_avg"],
+                (true, false) => &["square_avg", "grad_avg"],
+                (false, true) => &["square_avg", "momentum_buffer"],
+                (true, true) => &["square_avg", "grad_avg", "momentum_buffer"],
+            },
+            StepRule::Adagrad(_) => &["sum"],
+        }
+    }
+}
+
+/// As PyTorch's `SGD`: `g += weight_decay p`; `v = momentum v + (1 - dampening) g` (a fresh v is g); then `p -= lr v`, with
+/// Nesterov `p -= lr (g + momentum v)`. Without momentum there is no v and `p -= lr g`. State: v.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct SgdConfig {
+    /// The share of the velocity that is kept.
+    pub momentum: f64,
+    /// The share of the gradient that does not enter the velocity.
+    pub dampening: f64,
+    /// The L2 penalty's factor.
+    pub weight_decay: f64,
+    /// Whether the step looks ahead.
+    pub nesterov: bool,
+}
+
+/// As PyTorch's `Adam` and `AdamW`, at a parameter's step number n >= 1:
+/// `g += weight_decay p` (Adam) or `p *= 1 - lr weight_decay` (decoupled: AdamW);
+/// `m = beta1 m + (1 - beta1) g`; `v = beta2 v + (1 - beta2) g²`;
+/// `p -= lr / (1 - beta1^n) m / (sqrt(v) / sqrt(1 - beta2^n) + eps)`. State: m, v.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct AdamConfig {
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub eps: f64,
+    /// The penalty's factor.
+    pub weight_decay: f64,
+    /// Whether the penalty bypasses the moments (AdamW).
+    pub decoupled: bool,
+}
+
+/// As PyTorch's `RMSprop`: `g += weight_decay p`; `v = alpha v + (1 - alpha) g²`; if centered `a = alpha a + (1 - alpha) g`
+/// and `d = sqrt(v - a²) + eps`, else `d = sqrt(v) + eps`; then `p -= lr g / d`, or with momentum `b = momentum b + g / d`
+/// and `p -= lr b`. Where rounding makes `v - a²` negative it counts as 0 (PyTorch's root is NaN there). State: v, then a
+/// if centered, then b if there is momentum.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct RmsPropConfig {
+    /// Decay of the averages.
+    pub alpha: f64,
+    /// Added to the root.
+    pub eps: f64,
+    /// The share of the velocity that is kept.
+    pub momentum: f64,
+    /// Whether the root is of the variance, not of the mean square.
+    pub centered: bool,
+    /// The L2 penalty's factor.
+    pub weight_decay: f64,
+}
+
+/// As PyTorch's `Adagrad`, at a parameter's step number n >= 1: `g += weight_decay p`; `s += g²` (a fresh s starts at
+/// `initial`); `p -= lr / (1 + (n - 1) lr_decay) g / (sqrt(s) + eps)`. State: s.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct AdagradConfig {
+    /// How fast the rate falls with the steps.
+    pub lr_decay: f64,
+    /// Added to the root.
+    pub eps: f64,
+    /// Where the sum of squares starts.
+    pub initial: f64,
+    /// The L2 penalty's factor.
+    pub weight_decay: f64,
+}
+
+/// One parameter of an optimizer's step. All storages are whole, row-major and of one float dtype.
+pub struct StepSlot<'a, B: Backend> {
+    /// The value; overwritten.
+    pub param: &'a mut B::Storage,
+    /// The optimizer's memory of it, [`StepRule::states`] tensors; overwritten.
+    pub state: Vec<&'a mut B::Storage>,
+    /// Its gradient.
+    pub grad: ViewOf<'a, B>,
+    /// Steps of the optimizer in which this parameter had no gradient: its own count is `t - missed`.
+    pub missed: u64,
+    /// Whether `state` is new, still all zeros.
+    pub fresh: bool,
+}
 
 /// In-place arithmetic on storages of one length and dtype.
 struct Flat<'a, B: Backend> {
@@ -29,6 +143,30 @@ impl<B: Backend> Flat<'_, B> {
     fn scaled(&self, x: &B::Storage, c: f64) -> B::Storage {
         self.device.unary(UnaryOp::Mul(c), self.view(x))
     }
+
+    /// `a += c x`.
+    fn add_scaled(&self, a: &mut B::Storage, x: &B::Storage, c: f64) {
+        let more = self.scaled(x, c);
+        self.binary(BinaryOp::Add, a, self.view(&more));
+    }
+
+    /// `a = keep a + (1 - keep) x`.
+    fn average(&self, a: &mut B::Storage, x: &B::Storage, keep: f64) {
+        self.unary(UnaryOp::Mul(keep), a);
+        self.add_scaled(a, x, 1.0 - keep);
+    }
+
+    /// `param -= rate x`, the rate being one number on the device.
+    fn descend(&self, param: &mut B::Storage, mut x: B::Storage, rate: &B::Storage) {
+        let wide = scalar(0, self.layout.numel());
+        self.binary(BinaryOp::Mul, &mut x, View { storage: rate, layout: &wide, dtype: self.dtype });
+        self.binary(BinaryOp::Sub, param, self.view(&x));
+    }
+
+    /// `op` of an element of `[lr, t]`, as a number on the device.
+    fn number(&self, scalars: &B::Storage, at: usize, op: UnaryOp) -> B::Storage {
+        self.device.unary(op, View { storage: scalars, layout: &scalar(at, 1), dtype: self.dtype })
+    }
 }
 
 /// Element `at` of `[lr, t]`, repeated to a shape.
@@ -36,104 +174,138 @@ fn scalar(at: usize, len: usize) -> Layout {
     Layout::new([len], &[0], at)
 }
 
-/// t += 1, after the step.
-fn count_step<B: Backend>(device: &B, scalars: &mut B::Storage, dtype: DType) {
+/// [`Backend::optimizer_step`] as family calls.
+pub(crate) fn composed_step<B: Backend>(
+    device: &B,
+    rule: &StepRule,
+    slots: &mut [StepSlot<'_, B>],
+    scalars: &mut B::Storage,
+) {
+    let Some(dtype) = slots.first().map(|slot| slot.grad.dtype) else { return };
+    for slot in slots {
+        let flat = Flat { device, layout: Layout::contiguous([slot.grad.layout.numel()]), dtype };
+        match rule {
+            StepRule::Sgd(config) => sgd(&flat, slot, scalars, config),
+            StepRule::Adam(config) => adam(&flat, slot, scalars, config),
+            StepRule::RmsProp(config) => rms_prop(&flat, slot, scalars, config),
+            StepRule::Adagrad(config) => adagrad(&flat, slot, scalars, config),
+        }
+    }
     let t = Layout::new([1], &[1], 1);
     let next = device.unary(UnaryOp::Add(1.0), View { storage: scalars, layout: &t, dtype });
     device.write(scalars, &t, View { storage: &next, layout: &Layout::contiguous([1]), dtype });
 }
 
-/// [`Backend::sgd_step`] as family calls.
-pub(crate) fn sgd_step<B: Backend>(
-    device: &B,
-    slots: &mut [StepSlot<'_, B>],
-    scalars: &mut B::Storage,
-    config: &SgdConfig,
-) {
-    let Some(dtype) = slots.first().map(|slot| slot.grad.dtype) else { return };
-    for slot in slots {
-        let len = slot.grad.layout.numel();
-        let flat = Flat { device, layout: Layout::contiguous([len]), dtype };
-        let mut step = device.copy(slot.grad);
-        if config.weight_decay != 0.0 {
-            let penalty = flat.scaled(slot.param, config.weight_decay);
-            flat.binary(BinaryOp::Add, &mut step, flat.view(&penalty));
-        }
-        if let [velocity] = &mut slot.state[..] {
-            let share = if slot.fresh { 1.0 } else { 1.0 - config.dampening };
-            flat.unary(UnaryOp::Mul(config.momentum), velocity);
-            let entering = flat.scaled(&step, share);
-            flat.binary(BinaryOp::Add, velocity, flat.view(&entering));
-            if config.nesterov {
-                let ahead = flat.scaled(velocity, config.momentum);
-                flat.binary(BinaryOp::Add, &mut step, flat.view(&ahead));
-            } else {
-                step = device.copy(flat.view(velocity));
-            }
-        }
-        let lr = scalar(0, len);
-        flat.binary(BinaryOp::Mul, &mut step, View { storage: scalars, layout: &lr, dtype });
-        flat.binary(BinaryOp::Sub, slot.param, flat.view(&step));
+/// `g + weight_decay p` in a buffer of its own.
+fn penalised<B: Backend>(flat: &Flat<'_, B>, slot: &StepSlot<'_, B>, weight_decay: f64) -> B::Storage {
+    let mut grad = flat.device.copy(slot.grad);
+    // Without decay `0 p` would turn an infinite parameter into NaN.
+    if weight_decay != 0.0 {
+        flat.add_scaled(&mut grad, slot.param, weight_decay);
     }
-    count_step(device, scalars, dtype);
+    grad
 }
 
-/// [`Backend::adam_step`] as family calls.
-pub(crate) fn adam_step<B: Backend>(
-    device: &B,
-    slots: &mut [StepSlot<'_, B>],
-    scalars: &mut B::Storage,
-    config: &AdamConfig,
-) {
-    let Some(dtype) = slots.first().map(|slot| slot.grad.dtype) else { return };
-    let (lr, t) = (scalar(0, 1), scalar(1, 1));
-    let one = Flat { device, layout: Layout::contiguous([1]), dtype };
-    for slot in slots {
-        let len = slot.grad.layout.numel();
-        let flat = Flat { device, layout: Layout::contiguous([len]), dtype };
-        let wide = scalar(0, len);
-        let mut grad = device.copy(slot.grad);
-        if config.weight_decay != 0.0 {
-            if config.decoupled {
-                let mut keep =
-                    device.unary(UnaryOp::Mul(-config.weight_decay), View { storage: scalars, layout: &lr, dtype });
-                one.unary(UnaryOp::Add(1.0), &mut keep);
-                flat.binary(BinaryOp::Mul, slot.param, View { storage: &keep, layout: &wide, dtype });
-            } else {
-                let penalty = flat.scaled(slot.param, config.weight_decay);
-                flat.binary(BinaryOp::Add, &mut grad, flat.view(&penalty));
-            }
+fn sgd<B: Backend>(flat: &Flat<'_, B>, slot: &mut StepSlot<'_, B>, scalars: &B::Storage, config: &SgdConfig) {
+    let mut step = penalised(flat, slot, config.weight_decay);
+    if let [velocity] = &mut slot.state[..] {
+        flat.unary(UnaryOp::Mul(config.momentum), velocity);
+        flat.add_scaled(velocity, &step, if slot.fresh { 1.0 } else { 1.0 - config.dampening });
+        if config.nesterov {
+            flat.add_scaled(&mut step, velocity, config.momentum);
+        } else {
+            step = flat.device.copy(flat.view(velocity));
         }
-        let [m, v] = &mut slot.state[..] else { unreachable!("adam_step: a slot has two moments") };
-        flat.unary(UnaryOp::Mul(config.beta1), m);
-        let entering = flat.scaled(&grad, 1.0 - config.beta1);
-        flat.binary(BinaryOp::Add, m, flat.view(&entering));
-        flat.unary(UnaryOp::Mul(config.beta2), v);
-        flat.unary(UnaryOp::Square, &mut grad);
-        flat.unary(UnaryOp::Mul(1.0 - config.beta2), &mut grad);
-        flat.binary(BinaryOp::Add, v, flat.view(&grad));
-
-        // 1 - beta^n = -expm1(n log beta), where n = t + 1 - missed counts this parameter's own steps.
-        let correction = |beta: f64| {
-            let mut c =
-                device.unary(UnaryOp::Add(1.0 - slot.missed as f64), View { storage: scalars, layout: &t, dtype });
-            for op in [UnaryOp::Mul(beta.ln()), UnaryOp::Expm1, UnaryOp::Neg] {
-                one.unary(op, &mut c);
-            }
-            c
-        };
-        let mut root = correction(config.beta2);
-        one.unary(UnaryOp::Sqrt, &mut root);
-        let mut denominator = device.unary(UnaryOp::Sqrt, flat.view(v));
-        flat.binary(BinaryOp::Div, &mut denominator, View { storage: &root, layout: &wide, dtype });
-        flat.unary(UnaryOp::Add(config.eps), &mut denominator);
-
-        let mut size = device.unary(UnaryOp::Mul(1.0), View { storage: scalars, layout: &lr, dtype });
-        let bias = correction(config.beta1);
-        one.binary(BinaryOp::Div, &mut size, one.view(&bias));
-        let mut step = device.binary(BinaryOp::Div, flat.view(m), flat.view(&denominator));
-        flat.binary(BinaryOp::Mul, &mut step, View { storage: &size, layout: &wide, dtype });
-        flat.binary(BinaryOp::Sub, slot.param, flat.view(&step));
     }
-    count_step(device, scalars, dtype);
+    flat.descend(slot.param, step, scalars);
+}
+
+fn adam<B: Backend>(flat: &Flat<'_, B>, slot: &mut StepSlot<'_, B>, scalars: &B::Storage, config: &AdamConfig) {
+    let (device, dtype) = (flat.device, flat.dtype);
+    let one = Flat { device, layout: Layout::contiguous([1]), dtype };
+    let wide = scalar(0, flat.layout.numel());
+    let mut grad = penalised(flat, slot, if config.decoupled { 0.0 } else { config.weight_decay });
+    if config.decoupled && config.weight_decay != 0.0 {
+        let mut keep = one.number(scalars, 0, UnaryOp::Mul(-config.weight_decay));
+        one.unary(UnaryOp::Add(1.0), &mut keep);
+        flat.binary(BinaryOp::Mul, slot.param, View { storage: &keep, layout: &wide, dtype });
+    }
+    let [m, v] = &mut slot.state[..] else { unreachable!("Adam: a slot has two moments") };
+    flat.average(m, &grad, config.beta1);
+    flat.unary(UnaryOp::Square, &mut grad);
+    flat.average(v, &grad, config.beta2);
+
+    // 1 - beta^n = -expm1(n log beta), where n = t + 1 - missed counts this parameter's own steps.
+    let correction = |beta: f64| {
+        let mut c = one.number(scalars, 1, UnaryOp::Add(1.0 - slot.missed as f64));
+        for op in [UnaryOp::Mul(beta.ln()), UnaryOp::Expm1, UnaryOp::Neg] {
+            one.unary(op, &mut c);
+        }
+        c
+    };
+    let mut root = correction(config.beta2);
+    one.unary(UnaryOp::Sqrt, &mut root);
+    let mut denominator = device.unary(UnaryOp::Sqrt, flat.view(v));
+    flat.binary(BinaryOp::Div, &mut denominator, View { storage: &root, layout: &wide, dtype });
+    flat.unary(UnaryOp::Add(config.eps), &mut denominator);
+
+    let mut size = one.number(scalars, 0, UnaryOp::Mul(1.0));
+    let bias = correction(config.beta1);
+    one.binary(BinaryOp::Div, &mut size, one.view(&bias));
+    let step = device.binary(BinaryOp::Div, flat.view(m), flat.view(&denominator));
+    flat.descend(slot.param, step, &size);
+}
+
+fn rms_prop<B: Backend>(flat: &Flat<'_, B>, slot: &mut StepSlot<'_, B>, scalars: &B::Storage, config: &RmsPropConfig) {
+    let device = flat.device;
+    let mut step = penalised(flat, slot, config.weight_decay);
+    let mut state = slot.state.iter_mut();
+    let mut next = || match state.next() {
+        Some(state) => &mut **state,
+        None => unreachable!("RMSprop: a slot has as many states as its rule says"),
+    };
+    let v = next();
+    let square = device.unary(UnaryOp::Square, flat.view(&step));
+    flat.average(v, &square, config.alpha);
+    let mut root = device.copy(flat.view(v));
+    if config.centered {
+        let a = next();
+        flat.average(a, &step, config.alpha);
+        let square = device.unary(UnaryOp::Square, flat.view(a));
+        flat.binary(BinaryOp::Sub, &mut root, flat.view(&square));
+        flat.unary(UnaryOp::Relu, &mut root);
+    }
+    flat.unary(UnaryOp::Sqrt, &mut root);
+    flat.unary(UnaryOp::Add(config.eps), &mut root);
+    flat.binary(BinaryOp::Div, &mut step, flat.view(&root));
+    if config.momentum != 0.0 {
+        let b = next();
+        flat.unary(UnaryOp::Mul(config.momentum), b);
+        flat.binary(BinaryOp::Add, b, flat.view(&step));
+        step = device.copy(flat.view(b));
+    }
+    flat.descend(slot.param, step, scalars);
+}
+
+fn adagrad<B: Backend>(flat: &Flat<'_, B>, slot: &mut StepSlot<'_, B>, scalars: &B::Storage, config: &AdagradConfig) {
+    let (device, dtype) = (flat.device, flat.dtype);
+    let one = Flat { device, layout: Layout::contiguous([1]), dtype };
+    let mut step = penalised(flat, slot, config.weight_decay);
+    let [sum] = &mut slot.state[..] else { unreachable!("Adagrad: a slot has one sum") };
+    if slot.fresh {
+        flat.unary(UnaryOp::Add(config.initial), sum);
+    }
+    let square = device.unary(UnaryOp::Square, flat.view(&step));
+    flat.binary(BinaryOp::Add, sum, flat.view(&square));
+    let mut root = device.unary(UnaryOp::Sqrt, flat.view(sum));
+    flat.unary(UnaryOp::Add(config.eps), &mut root);
+    flat.binary(BinaryOp::Div, &mut step, flat.view(&root));
+
+    // t - missed counts this parameter's steps before this one.
+    let mut size = one.number(scalars, 1, UnaryOp::Add(-(slot.missed as f64)));
+    for op in [UnaryOp::Mul(config.lr_decay), UnaryOp::Add(1.0), UnaryOp::Rdiv(1.0)] {
+        one.unary(op, &mut size);
+    }
+    one.binary(BinaryOp::Mul, &mut size, View { storage: scalars, layout: &scalar(0, 1), dtype });
+    flat.descend(slot.param, step, &size);
 }

@@ -96,6 +96,25 @@ impl<B: Backend> Tensor<B> {
         self.dropout_with(p, self.device().rng().draw())
     }
 
+    /// [`dropout`](Self::dropout) of whole channels of `[n, c, ..]`: one draw decides for all elements of a channel of one
+    /// image. PyTorch: `dropout2d`.
+    ///
+    /// # Panics
+    /// If `p` is not in [0, 1], the rank is below 2 or the tensor is not of a float dtype.
+    #[track_caller]
+    pub fn dropout2d(&self, p: f64) -> Self {
+        assert!((0.0..=1.0).contains(&p), "dropout2d: the probability {p} is not in [0, 1]");
+        assert!(self.dtype().is_float(), "dropout2d: wants a float dtype, not {}", self.dtype());
+        assert!(self.rank() >= 2, "dropout2d: wants a tensor [n, c, ..], not {:?}", self.shape());
+        if p == 0.0 {
+            return self.clone();
+        }
+        let channels = (2..self.rank()).fold(*self.shape(), |shape, d| shape.with(d, 1));
+        let factor = self.scalar_like(1.0).expand(channels).dropout(p);
+        // Selected, not multiplied: a product with 0 would keep infinities and NaN.
+        (self * &factor).masked_fill(&factor.eq(0.0), 0.0)
+    }
+
     /// The draw is a constant of the map x -> y, which is linear: its gradient is the same map.
     fn dropout_with(&self, p: f64, draw: crate::random::Draw) -> Self {
         let out = self.device().dropout(&self.detach(), p, draw);

@@ -11,7 +11,7 @@ use proc_macro::{Group, Ident, Literal, Punct, Spacing, Span, TokenStream, Token
 
 /// Implements `minitorch::module::Module` for a struct whose fields are modules.
 ///
-/// The walk enters the fields in their order under their names, tuple fields under their positions: a `conv1` that holds
+/// The walk names the struct's type, then enters the fields in their order under their names, tuple fields under their positions: a `conv1` that holds
 /// a `weight` is `conv1.weight` in a checkpoint, as in PyTorch. Raw identifiers lose their `r#`.
 ///
 /// ```
@@ -86,7 +86,16 @@ fn implementation(input: Struct) -> parse::Result<TokenStream> {
                 &'__m self,
                 path: &mut ::minitorch::module::Path,
                 f: ::minitorch::module::Visit<'_, '__m, __BACKEND>,
-            ) { __VISIT }
+            ) {
+                f(
+                    path.as_str(),
+                    ::minitorch::module::Entry::Module {
+                        kind: __KIND,
+                        address: ::core::ptr::from_ref(self).addr(),
+                    },
+                );
+                __VISIT
+            }
             fn visit_mut<'__m>(
                 &'__m mut self,
                 path: &mut ::minitorch::module::Path,
@@ -96,6 +105,7 @@ fn implementation(input: Struct) -> parse::Result<TokenStream> {
         &[
             ("__PARAMS", list(params)),
             ("__NAME", one(input.name.clone())),
+            ("__KIND", one(Literal::string(input.name.to_string().trim_start_matches("r#")))),
             ("__USED", list(input.generics.iter().map(|g| g.used.clone()))),
             ("__PREDICATES", list(predicates)),
             ("__VISIT", walk("visit", "&")),

@@ -2,6 +2,7 @@
 
 use crate::Module;
 use crate::module::Layer;
+use crate::summary::observed;
 use minitorch_core::{Backend, Tensor};
 
 macro_rules! activations {
@@ -12,7 +13,7 @@ macro_rules! activations {
 
         impl<B: Backend> Layer<B> for $name {
             fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
-                x.$method()
+                observed(self, stringify!($name), 0, x.$method())
             }
         }
     )* };
@@ -28,6 +29,12 @@ activations! {
     Gelu = gelu;
     /// [`Tensor::silu`]. PyTorch: `nn.SiLU`.
     Silu = silu;
+    /// [`Tensor::hardswish`]. PyTorch: `nn.Hardswish`.
+    Hardswish = hardswish;
+    /// [`Tensor::softplus`]. PyTorch: `nn.Softplus`.
+    Softplus = softplus;
+    /// x itself. PyTorch: `nn.Identity`.
+    Identity = clone;
 }
 
 /// [`Tensor::leaky_relu`]. PyTorch: `nn.LeakyReLU`.
@@ -46,7 +53,27 @@ impl Default for LeakyRelu {
 
 impl<B: Backend> Layer<B> for LeakyRelu {
     fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
-        x.leaky_relu(self.slope)
+        observed(self, "LeakyRelu", 0, x.leaky_relu(self.slope))
+    }
+}
+
+/// [`Tensor::elu`]. PyTorch: `nn.ELU`.
+#[derive(Module, Clone, Copy, Debug)]
+pub struct Elu {
+    /// Minus the limit far below 0.
+    pub alpha: f64,
+}
+
+impl Default for Elu {
+    /// Alpha 1.
+    fn default() -> Self {
+        Elu { alpha: 1.0 }
+    }
+}
+
+impl<B: Backend> Layer<B> for Elu {
+    fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
+        observed(self, "Elu", 0, x.elu(self.alpha))
     }
 }
 
@@ -59,7 +86,7 @@ pub struct Softmax {
 
 impl<B: Backend> Layer<B> for Softmax {
     fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
-        x.softmax(self.dim)
+        observed(self, "Softmax", 0, x.softmax(self.dim))
     }
 }
 
@@ -72,6 +99,6 @@ pub struct LogSoftmax {
 
 impl<B: Backend> Layer<B> for LogSoftmax {
     fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
-        x.log_softmax(self.dim)
+        observed(self, "LogSoftmax", 0, x.log_softmax(self.dim))
     }
 }

@@ -3,6 +3,7 @@
 use crate::Module;
 use crate::init;
 use crate::module::{Layer, Param};
+use crate::summary::observed;
 use minitorch_core::{Backend, Conv1dOptions, Conv2dOptions, PerDim, Tensor};
 
 /// Slides kernels over images: x `[n, inputs, h, w]`, y `[n, outputs, oh, ow]`; see [`Tensor::conv2d`]. PyTorch:
@@ -65,7 +66,8 @@ impl<B: Backend> Conv2d<B> {
     /// As [`Tensor::conv2d`].
     #[track_caller]
     pub fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
-        x.conv2d(&self.weight, self.bias.as_deref(), self.options)
+        let y = x.conv2d(&self.weight, self.bias.as_deref(), self.options);
+        observed(self, "Conv2d", flops(&self.weight, y.numel()), y)
     }
 }
 
@@ -119,7 +121,8 @@ impl<B: Backend> Conv1d<B> {
     /// As [`Tensor::conv1d`].
     #[track_caller]
     pub fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
-        x.conv1d(&self.weight, self.bias.as_deref(), self.options)
+        let y = x.conv1d(&self.weight, self.bias.as_deref(), self.options);
+        observed(self, "Conv1d", flops(&self.weight, y.numel()), y)
     }
 }
 
@@ -127,6 +130,90 @@ impl<B: Backend> Layer<B> for Conv1d<B> {
     fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
         self.forward(x)
     }
+}
+
+/// Transposed convolution: the gradient of a convolution as a layer of its own, which enlarges images. x `[n, inputs, h, w]`,
+/// y `[n, outputs, oh, ow]`; see [`Tensor::conv_transpose2d`]. PyTorch: `nn.ConvTranspose2d`.
+///
+/// Weight and bias start uniform within `1 / sqrt(fan_in)`, where PyTorch's fan counts the weight's second dimension.
+///
+/// ```
+/// # use minitorch_conformance::doc::*;
+/// # use minitorch_nn::ConvTranspose2d;
+/// let up = ConvTranspose2d::with_options(8, 4, 2, Conv2dOptions::default().stride(2), &device());
+/// assert_eq!(up.forward(&Tensor::zeros([1, 8, 14, 14], &device())).dims(), [1, 4, 28, 28]);
+/// ```
+#[derive(Module, Clone, Debug)]
+pub struct ConvTranspose2d<B: Backend> {
+    /// `[inputs, outputs / groups, kernel height, kernel width]`.
+    pub weight: Param<B>,
+    /// `[outputs]`.
+    pub bias: Option<Param<B>>,
+    /// Stride, padding, dilation and groups.
+    pub options: Conv2dOptions,
+    /// Rows and columns added at the end; below the stride.
+    pub output_padding: [usize; 2],
+}
+
+impl<B: Backend> ConvTranspose2d<B> {
+    /// Stride 1, no padding, with a bias.
+    pub fn new(inputs: usize, outputs: usize, kernel: impl PerDim<2>, device: &B) -> Self {
+        ConvTranspose2d::with_options(inputs, outputs, kernel, Conv2dOptions::default(), device)
+    }
+
+    /// With these options.
+    ///
+    /// # Panics
+    /// If `groups` does not divide both channel numbers.
+    #[track_caller]
+    pub fn with_options(
+        inputs: usize,
+        outputs: usize,
+        kernel: impl PerDim<2>,
+        options: Conv2dOptions,
+        device: &B,
+    ) -> Self {
+        let group = inputs_per_group("ConvTranspose2d", outputs, inputs, options.groups);
+        let [kh, kw] = kernel.per_dim();
+        let fan_in = group * kh * kw;
+        ConvTranspose2d {
+            weight: Param::new(init::layer_default([inputs, group, kh, kw], fan_in, device)),
+            bias: Some(Param::new(init::layer_default([outputs], fan_in, device))),
+            options,
+            output_padding: [0, 0],
+        }
+    }
+
+    /// The layer with rows and columns added at the end, where the stride leaves the size open.
+    pub fn output_padding(self, output_padding: impl PerDim<2>) -> Self {
+        ConvTranspose2d { output_padding: output_padding.per_dim(), ..self }
+    }
+
+    /// The layer without its bias.
+    pub fn without_bias(self) -> Self {
+        ConvTranspose2d { bias: None, ..self }
+    }
+
+    /// The transposed convolution.
+    ///
+    /// # Panics
+    /// As [`Tensor::conv_transpose2d`].
+    #[track_caller]
+    pub fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
+        let y = x.conv_transpose2d(&self.weight, self.bias.as_deref(), self.options, self.output_padding);
+        observed(self, "ConvTranspose2d", flops(&self.weight, x.numel()), y)
+    }
+}
+
+impl<B: Backend> Layer<B> for ConvTranspose2d<B> {
+    fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
+        self.forward(x)
+    }
+}
+
+/// Every one of `pixels` (outputs, or inputs of a transposed convolution) meets one filter of the weight.
+fn flops<B: Backend>(weight: &Tensor<B>, pixels: usize) -> u64 {
+    2 * (weight.shape()[1..].iter().product::<usize>() * pixels) as u64
 }
 
 #[track_caller]

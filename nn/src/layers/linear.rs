@@ -3,6 +3,7 @@
 use crate::Module;
 use crate::init;
 use crate::module::{Layer, Param};
+use crate::summary::observed;
 use minitorch_core::{Backend, Tensor};
 
 /// `y = x wᵀ + b`: x `[.., inputs]`, y `[.., outputs]`. PyTorch: `nn.Linear`.
@@ -44,7 +45,10 @@ impl<B: Backend> Linear<B> {
     /// If the last dimension of x is not `inputs`.
     #[track_caller]
     pub fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
-        x.linear(&self.weight, self.bias.as_deref())
+        let y = x.linear(&self.weight, self.bias.as_deref());
+        let [outputs, inputs] = self.weight.dims();
+        let rows = y.numel() / outputs.max(1);
+        observed(self, "Linear", 2 * (rows * inputs * outputs) as u64, y)
     }
 }
 

@@ -3,13 +3,19 @@
 mod activation;
 mod conv;
 mod dropout;
+mod embedding;
 mod linear;
+mod norm;
 mod pool;
 mod sequential;
 
-pub use activation::{Gelu, LeakyRelu, LogSoftmax, Relu, Sigmoid, Silu, Softmax, Tanh};
-pub use conv::{Conv1d, Conv2d};
-pub use dropout::Dropout;
+pub use activation::{
+    Elu, Gelu, Hardswish, Identity, LeakyRelu, LogSoftmax, Relu, Sigmoid, Silu, Softmax, Softplus, Tanh,
+};
+pub use conv::{Conv1d, Conv2d, ConvTranspose2d};
+pub use dropout::{Dropout, Dropout2d};
+pub use embedding::Embedding;
 pub use linear::Linear;
+pub use norm::{BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm};
 pub use pool::{AvgPool1d, AvgPool2d, Flatten, MaxPool1d, MaxPool2d};
 pub use sequential::Sequential;

@@ -2,6 +2,7 @@
 
 use crate::Module;
 use crate::module::Layer;
+use crate::summary::observed;
 use minitorch_core::{Backend, Pool1dOptions, Pool2dOptions, Tensor};
 
 macro_rules! pooling {
@@ -22,7 +23,7 @@ macro_rules! pooling {
 
         impl<B: Backend> Layer<B> for $name {
             fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
-                x.$method(self.options)
+                observed(self, stringify!($name), 0, x.$method(self.options))
             }
         }
     )* };
@@ -44,6 +45,6 @@ pub struct Flatten;
 
 impl<B: Backend> Layer<B> for Flatten {
     fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
-        x.flatten(1..)
+        observed(self, "Flatten", 0, x.flatten(1..))
     }
 }

@@ -1,6 +1,6 @@
 //! Layers one after another.
 
-use crate::module::{Layer, Module, Path, Visit, VisitMut};
+use crate::module::{Entry, Layer, Module, Path, Visit, VisitMut};
 use minitorch_core::{Backend, Tensor};
 
 /// Layers applied in order; their parameters are named by position (`0.weight`), as PyTorch's `nn.Sequential` does.
@@ -50,6 +50,7 @@ impl<B: Backend> Default for Sequential<B> {
 /// By hand: the layers' positions stand directly under the module's own name, without a `layers.` between.
 impl<B: Backend> Module<B> for Sequential<B> {
     fn visit<'m>(&'m self, path: &mut Path, f: Visit<'_, 'm, B>) {
+        f(path.as_str(), Entry::Module { kind: "Sequential", address: std::ptr::from_ref(self).addr() });
         self.layers.visit(path, f);
     }
     fn visit_mut<'m>(&'m mut self, path: &mut Path, f: VisitMut<'_, 'm, B>) {

@@ -95,7 +95,7 @@ impl HostTensor {
     }
 
     /// Whether shape and dtype are those of a tensor.
-    pub(super) fn fits<B: Backend>(&self, tensor: &Tensor<B>) -> bool {
+    pub(crate) fn fits<B: Backend>(&self, tensor: &Tensor<B>) -> bool {
         self.shape == **tensor.shape() && self.dtype() == tensor.dtype()
     }
 }

@@ -1,0 +1,47 @@
+//! Embeddings.
+
+use crate::Module;
+use crate::module::{Layer, Param};
+use crate::summary::observed;
+use minitorch_core::{Backend, Tensor};
+
+/// A table of vectors, read by index: indices (I32) `[..]` give `[.., dim]`. The gradient of a row is the sum over its uses.
+/// An index outside the table gives zeros and is an error at the next read. PyTorch: `nn.Embedding`.
+///
+/// ```
+/// # use minitorch_conformance::doc::*;
+/// # use minitorch_nn::Embedding;
+/// let embedding = Embedding::new(100, 8, &device());
+/// let words = Tensor::new([[3, 1, 4], [1, 5, 9]], &device());
+/// assert_eq!(embedding.forward(&words).dims(), [2, 3, 8]);
+/// ```
+#[derive(Module, Clone, Debug)]
+pub struct Embedding<B: Backend> {
+    /// `[rows, dim]`.
+    pub weight: Param<B>,
+}
+
+impl<B: Backend> Embedding<B> {
+    /// A table of standard normal numbers, as PyTorch's.
+    pub fn new(rows: usize, dim: usize, device: &B) -> Self {
+        Embedding { weight: Param::new(Tensor::randn([rows, dim], device)) }
+    }
+
+    /// The rows.
+    ///
+    /// # Panics
+    /// If the indices are not I32, or of the largest rank.
+    #[track_caller]
+    pub fn forward(&self, indices: &Tensor<B>) -> Tensor<B> {
+        let [_, dim] = self.weight.dims();
+        let shape = indices.shape().insert(indices.rank(), dim);
+        let rows = self.weight.index_select(0, &indices.reshape([indices.numel()]));
+        observed(self, "Embedding", 0, rows.reshape(shape))
+    }
+}
+
+impl<B: Backend> Layer<B> for Embedding<B> {
+    fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
+        self.forward(x)
+    }
+}

@@ -1,0 +1,240 @@
+//! Normalisation layers. Weights start at 1 and biases at 0, as PyTorch's do.
+
+use crate::Module;
+use crate::module::{Buffer, Layer, Param, Training};
+use crate::summary::observed;
+use minitorch_core::{Backend, DType, Shape, Tensor, no_grad};
+
+/// PyTorch's number beside the variance.
+const EPS: f64 = 1e-5;
+
+fn ones<B: Backend>(shape: impl Into<Shape>, device: &B) -> Option<Param<B>> {
+    Some(Param::new(Tensor::ones(shape, device)))
+}
+
+fn zeros<B: Backend>(shape: impl Into<Shape>, device: &B) -> Option<Param<B>> {
+    Some(Param::new(Tensor::zeros(shape, device)))
+}
+
+macro_rules! batch_norms {
+    ($($(#[$doc:meta])* $name:ident: $($rank:literal)|+, $wants:literal;)*) => { $(
+        $(#[$doc])*
+        ///
+        /// While training, each channel is normalised by the batch's own mean and variance, and the running ones move
+        /// towards them: `running = (1 - momentum) running + momentum batch`, where the variance is the unbiased one. In
+        /// evaluation the running ones are used, and nothing changes. The formula is at [`Tensor::batch_norm`].
+        #[derive(Module, Clone, Debug)]
+        pub struct $name<B: Backend> {
+            /// `[channels]`; `None` multiplies by 1.
+            pub weight: Option<Param<B>>,
+            /// `[channels]`; `None` adds 0.
+            pub bias: Option<Param<B>>,
+            /// `[channels]`, from 0 on.
+            pub running_mean: Buffer<B>,
+            /// `[channels]`, from 1 on.
+            pub running_var: Buffer<B>,
+            /// How many batches were seen in training; rank 0, I32.
+            pub num_batches_tracked: Buffer<B>,
+            /// How far one batch moves the running statistics.
+            pub momentum: f64,
+            /// Added to the variance under the root.
+            pub eps: f64,
+            /// The mode; set by [`Module::train`] and [`Module::eval`].
+            pub training: Training,
+        }
+
+        impl<B: Backend> $name<B> {
+            /// Momentum 0.1, eps 1e-5, with weight and bias.
+            pub fn new(channels: usize, device: &B) -> Self {
+                $name {
+                    weight: ones(channels, device),
+                    bias: zeros(channels, device),
+                    running_mean: Buffer::new(Tensor::zeros(channels, device)),
+                    running_var: Buffer::new(Tensor::ones(channels, device)),
+                    num_batches_tracked: Buffer::new(Tensor::zeros([], (device, DType::I32))),
+                    momentum: 0.1,
+                    eps: EPS,
+                    training: Training::default(),
+                }
+            }
+
+            /// The layer without weight and bias.
+            pub fn without_affine(self) -> Self {
+                $name { weight: None, bias: None, ..self }
+            }
+
+            /// The normalisation.
+            ///
+            /// # Panics
+            /// If the rank or the channels do not fit, or a channel has a single element in training: its variance is 0
+            /// whatever it is.
+            #[track_caller]
+            pub fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
+                assert!(
+                    matches!(x.rank(), $($rank)|+),
+                    concat!(stringify!($name), ": wants ", $wants, ", not {:?}"),
+                    x.shape()
+                );
+                let affine = (self.weight.as_deref(), self.bias.as_deref());
+                let statistics = BatchStatistics {
+                    running: [&self.running_mean, &self.running_var],
+                    seen: &self.num_batches_tracked,
+                    momentum: self.momentum,
+                };
+                let y = statistics.normalize(x, affine, self.eps, self.training.0, stringify!($name));
+                observed(self, stringify!($name), 0, y)
+            }
+        }
+
+        impl<B: Backend> Layer<B> for $name<B> {
+            fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
+                self.forward(x)
+            }
+        }
+    )* };
+}
+batch_norms! {
+    /// Batch normalisation of vectors `[n, c]` or sequences `[n, c, t]`. PyTorch: `nn.BatchNorm1d`.
+    BatchNorm1d: 2 | 3, "[n, c] or [n, c, t]";
+    /// Batch normalisation of images `[n, c, h, w]`. PyTorch: `nn.BatchNorm2d`.
+    ///
+    /// ```
+    /// # use minitorch_conformance::doc::*;
+    /// # use minitorch_nn::{BatchNorm2d, Module};
+    /// let mut norm = BatchNorm2d::new(3, &device());
+    /// let x = Tensor::randn([8, 3, 4, 4], &device()) * 5.0 + 2.0;
+    /// let y = norm.forward(&x);
+    /// assert!(y.mean(..).item()?.abs() < 1e-5 && (y.square().mean(..).item()? - 1.0).abs() < 1e-4);
+    /// norm.eval(); // now by the running statistics, which one batch has moved a tenth of the way
+    /// assert!(norm.forward(&x).mean(..).item()? > 1.0);
+    /// # Ok::<(), Error>(())
+    /// ```
+    BatchNorm2d: 4, "[n, c, h, w]";
+}
+
+struct BatchStatistics<'a, B: Backend> {
+    running: [&'a Buffer<B>; 2],
+    seen: &'a Buffer<B>,
+    momentum: f64,
+}
+
+impl<B: Backend> BatchStatistics<'_, B> {
+    #[track_caller]
+    fn normalize(
+        self,
+        x: &Tensor<B>,
+        (weight, bias): (Option<&Tensor<B>>, Option<&Tensor<B>>),
+        eps: f64,
+        training: bool,
+        layer: &str,
+    ) -> Tensor<B> {
+        let [mean, var] = self.running.map(Buffer::get);
+        if !training {
+            return x.batch_norm_with([&mean, &var], weight, bias, eps);
+        }
+        let (c, n) = (mean.numel(), x.numel() / x.shape()[1].max(1));
+        assert!(x.shape()[1] == c, "{layer}: {:?} for {c} channels", x.shape());
+        assert!(n > 1, "{layer}: training wants more than one element per channel, not {:?}", x.shape());
+        let [y, batch_mean, batch_var] = x.batch_norm(weight, bias, eps);
+        no_grad(|| {
+            let moved = |old: Tensor<B>, new: Tensor<B>, share: f64| old * (1.0 - self.momentum) + new * share;
+            self.running[0].set(moved(mean, batch_mean, self.momentum));
+            let unbiased = n as f64 / (n as f64 - 1.0);
+            self.running[1].set(moved(var, batch_var, self.momentum * unbiased));
+            self.seen.set(self.seen.get() + 1.0);
+        });
+        y
+    }
+}
+
+/// Normalises over the last dimensions; see [`Tensor::layer_norm`]. PyTorch: `nn.LayerNorm`.
+#[derive(Module, Clone, Debug)]
+pub struct LayerNorm<B: Backend> {
+    /// Of the normalised shape; `None` multiplies by 1.
+    pub weight: Option<Param<B>>,
+    /// Of the normalised shape; `None` adds 0.
+    pub bias: Option<Param<B>>,
+    /// The sizes of the last dimensions.
+    pub shape: Shape,
+    /// Added to the variance under the root.
+    pub eps: f64,
+}
+
+impl<B: Backend> LayerNorm<B> {
+    /// Eps 1e-5, with weight and bias. The shape is a size (`64`) or several (`[64, 8]`).
+    pub fn new(shape: impl Into<Shape>, device: &B) -> Self {
+        let shape = shape.into();
+        LayerNorm { weight: ones(shape, device), bias: zeros(shape, device), shape, eps: EPS }
+    }
+
+    /// The layer without weight and bias.
+    pub fn without_affine(self) -> Self {
+        LayerNorm { weight: None, bias: None, ..self }
+    }
+
+    /// The normalisation.
+    ///
+    /// # Panics
+    /// If x does not end in the shape.
+    #[track_caller]
+    pub fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
+        let y = x.layer_norm(self.shape, self.weight.as_deref(), self.bias.as_deref(), self.eps);
+        observed(self, "LayerNorm", 0, y)
+    }
+}
+
+/// Normalises groups of channels of each image; see [`Tensor::group_norm`]. PyTorch: `nn.GroupNorm`; with as many groups as
+/// channels `nn.InstanceNorm2d(affine=True)`.
+#[derive(Module, Clone, Debug)]
+pub struct GroupNorm<B: Backend> {
+    /// `[channels]`; `None` multiplies by 1.
+    pub weight: Option<Param<B>>,
+    /// `[channels]`; `None` adds 0.
+    pub bias: Option<Param<B>>,
+    /// How many groups the channels form.
+    pub groups: usize,
+    /// Added to the variance under the root.
+    pub eps: f64,
+}
+
+impl<B: Backend> GroupNorm<B> {
+    /// Eps 1e-5, with weight and bias.
+    ///
+    /// # Panics
+    /// If the groups do not divide the channels.
+    #[track_caller]
+    pub fn new(groups: usize, channels: usize, device: &B) -> Self {
+        assert!(
+            groups > 0 && channels.is_multiple_of(groups),
+            "GroupNorm: {channels} channels do not fall into {groups} equal groups"
+        );
+        GroupNorm { weight: ones(channels, device), bias: zeros(channels, device), groups, eps: EPS }
+    }
+
+    /// The layer without weight and bias.
+    pub fn without_affine(self) -> Self {
+        GroupNorm { weight: None, bias: None, ..self }
+    }
+
+    /// The normalisation.
+    ///
+    /// # Panics
+    /// If x is not `[n, c, ..]` with the layer's channels.
+    #[track_caller]
+    pub fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
+        let y = x.group_norm(self.groups, self.weight.as_deref(), self.bias.as_deref(), self.eps);
+        observed(self, "GroupNorm", 0, y)
+    }
+}
+
+impl<B: Backend> Layer<B> for LayerNorm<B> {
+    fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
+        self.forward(x)
+    }
+}
+
+impl<B: Backend> Layer<B> for GroupNorm<B> {
+    fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
+        self.forward(x)
+    }
+}

@@ -1,0 +1,124 @@
+//! A rate that falls when the loss no longer does.
+
+use super::{Schedule, checked};
+
+/// Lowers the rate when a loss has stopped falling. PyTorch: `ReduceLROnPlateau` with `mode="min"`,
+/// `threshold_mode="rel"`.
+///
+/// A loss is better if it is below `best (1 - threshold)`; NaN never is. After more than `patience` losses in a row that are
+/// not better, the rate becomes `max(factor lr, min_lr)`, unless that changes it by 1e-8 or less; then for `cooldown` losses
+/// none counts as bad.
+///
+/// ```
+/// use minitorch_nn::{Plateau, Schedule};
+/// let mut plateau = Plateau::new(0.1).patience(1);
+/// let rates: Vec<f64> = [3.0, 2.0, 2.0, 2.0, 1.0].into_iter().map(|loss| plateau.observe(loss)).collect();
+/// assert_eq!(rates[..3], [0.1; 3]); // one loss that is not better is borne
+/// assert!((rates[3] - 0.01).abs() < 1e-12 && rates[4] == rates[3]);
+/// assert_eq!(plateau.lr(5), rates[4]);
+/// ```
+///
+/// For a loss that should rise, observe its negative, with a threshold of 0.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Plateau {
+    lr: f64,
+    factor: f64,
+    patience: usize,
+    threshold: f64,
+    cooldown: usize,
+    min_lr: f64,
+    best: f64,
+    bad: usize,
+    cooling: usize,
+}
+
+impl Plateau {
+    /// From this rate, with factor 0.1, patience 10, threshold 1e-4, no cooldown and no least rate, as PyTorch's.
+    ///
+    /// # Panics
+    /// If the rate is negative or not finite.
+    #[track_caller]
+    pub fn new(lr: f64) -> Self {
+        Plateau {
+            lr: checked("Plateau: the rate", lr),
+            factor: 0.1,
+            patience: 10,
+            threshold: 1e-4,
+            cooldown: 0,
+            min_lr: 0.0,
+            best: f64::INFINITY,
+            bad: 0,
+            cooling: 0,
+        }
+    }
+
+    /// With this factor of the rate.
+    ///
+    /// # Panics
+    /// If it is outside [0, 1).
+    #[track_caller]
+    pub fn factor(mut self, factor: f64) -> Self {
+        assert!((0.0..1.0).contains(&factor), "Plateau: a factor of {factor} is outside [0, 1)");
+        self.factor = factor;
+        self
+    }
+
+    /// Bearing so many losses in a row that are not better.
+    pub fn patience(mut self, patience: usize) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// With this share that a loss must be below the best.
+    ///
+    /// # Panics
+    /// If it is negative or not finite.
+    #[track_caller]
+    pub fn threshold(mut self, threshold: f64) -> Self {
+        self.threshold = checked("Plateau: the threshold", threshold);
+        self
+    }
+
+    /// With so many losses after a fall of the rate in which none counts as bad.
+    pub fn cooldown(mut self, cooldown: usize) -> Self {
+        self.cooldown = cooldown;
+        self
+    }
+
+    /// With a least rate.
+    ///
+    /// # Panics
+    /// If it is negative or not finite.
+    #[track_caller]
+    pub fn min_lr(mut self, min_lr: f64) -> Self {
+        self.min_lr = checked("Plateau: the least rate", min_lr);
+        self
+    }
+
+    /// Takes note of a loss, usually an epoch's on data not trained on, and returns the rate from here on.
+    pub fn observe(&mut self, loss: f64) -> f64 {
+        if loss < self.best * (1.0 - self.threshold) {
+            (self.best, self.bad) = (loss, 0);
+        } else {
+            self.bad += 1;
+        }
+        if self.cooling > 0 {
+            (self.cooling, self.bad) = (self.cooling - 1, 0);
+        }
+        if self.bad > self.patience {
+            let lower = (self.lr * self.factor).max(self.min_lr);
+            if self.lr - lower > 1e-8 {
+                self.lr = lower;
+            }
+            (self.cooling, self.bad) = (self.cooldown, 0);
+        }
+        self.lr
+    }
+}
+
+/// The rate now, whatever the step: it changes with what is observed.
+impl Schedule for Plateau {
+    fn lr(&self, _: usize) -> f64 {
+        self.lr
+    }
+}

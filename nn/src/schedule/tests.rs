@@ -1,0 +1,95 @@
+//! Schedules against PyTorch 2: each list is what the expression beside it prints, with
+//! `o = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)` and the rate taken before each `s.step()`.
+
+use super::*;
+
+#[track_caller]
+fn follows(schedule: impl Schedule, pytorch: &[f64]) {
+    for (step, &want) in pytorch.iter().enumerate() {
+        let got = schedule.lr(step);
+        assert!((got - want).abs() <= 1e-15 + 1e-12 * want, "step {step}: {got}, not {want}");
+    }
+}
+
+#[test]
+fn rates_that_fall_by_a_factor() {
+    follows(Constant::new(0.1), &[0.1, 0.1, 0.1]);
+    // s = StepLR(o, 3, gamma=0.5)
+    follows(StepLr::new(0.1, 3, 0.5), &[0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.025, 0.025]);
+    // s = MultiStepLR(o, [2, 5, 5, 7], gamma=0.1)
+    follows(MultiStepLr::new(0.1, [7, 2, 5, 5], 0.1), &[0.1, 0.1, 0.01, 0.01, 0.01, 1e-4, 1e-4, 1e-5, 1e-5]);
+    // s = ExponentialLR(o, 0.9)
+    follows(ExponentialLr::new(0.1, 0.9), &[0.1, 0.09, 0.081, 0.0729, 0.06561, 0.059049]);
+    follows(ExponentialLr::new(0.1, 0.0), &[0.1, 0.0, 0.0]);
+}
+
+#[test]
+fn rates_along_a_cosine() {
+    // s = CosineAnnealingLR(o, 5, eta_min=0.01); the last two rates are ours: it stays at the bottom
+    follows(
+        Cosine::new(0.1, 5).eta_min(0.01),
+        &[0.1, 0.09140576474687263, 0.06890576474687263, 0.04109423525312736, 0.018594235253127367, 0.01, 0.01, 0.01],
+    );
+    // s = CosineAnnealingWarmRestarts(o, 2, T_mult=2, eta_min=0.01)
+    follows(
+        CosineRestarts::new(0.1, 2, 2).eta_min(0.01),
+        &[
+            0.1,
+            0.05500000000000001,
+            0.1,
+            0.08681980515339464,
+            0.05500000000000001,
+            0.023180194846605363,
+            0.1,
+            0.0965745789630079,
+            0.08681980515339464,
+        ],
+    );
+    // s = CosineAnnealingWarmRestarts(o, 3)
+    follows(CosineRestarts::new(0.1, 3, 1), &[0.1, 0.075, 0.025, 0.1, 0.075, 0.025, 0.1]);
+    // s = OneCycleLR(o, max_lr=0.1, total_steps=10, cycle_momentum=False)
+    follows(
+        OneCycle::new(0.1, 10),
+        &[
+            0.004,
+            0.052,
+            0.1,
+            0.09504846320134738,
+            0.0811745653949763,
+            0.06112620219362893,
+            0.03887419780637107,
+            0.0188258346050237,
+            0.004951936798652629,
+            4e-07,
+        ],
+    );
+}
+
+#[test]
+fn a_warm_up_before_another() {
+    // s = SequentialLR(o, [LinearLR(o, start_factor=0.25, total_iters=4), StepLR(o, 2, gamma=0.5)], milestones=[4])
+    let pytorch = [0.025, 0.04375, 0.0625, 0.08125, 0.1, 0.1, 0.05, 0.05, 0.025, 0.025];
+    follows(WarmUp::new(4, 0.25, StepLr::new(0.1, 2, 0.5)), &pytorch);
+    let boxed: Box<dyn Schedule> = Box::new(StepLr::new(0.1, 2, 0.5));
+    follows(WarmUp::new(4, 0.25, boxed), &pytorch);
+    follows(WarmUp::new(0, 0.25, Constant::new(0.1)), &[0.1, 0.1]);
+}
+
+#[test]
+fn a_plateau_lowers_the_rate() {
+    // s = ReduceLROnPlateau(o, factor=0.5, patience=1, threshold=1e-3, cooldown=2, min_lr=0.02); the rates after s.step(loss)
+    let mut plateau = Plateau::new(0.1).factor(0.5).patience(1).threshold(1e-3).cooldown(2).min_lr(0.02);
+    let losses = [1.0, 0.9, 0.95, 0.9, 0.89995, 0.8, 0.9, f64::NAN];
+    let pytorch = [0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05, 0.025, 0.025, 0.025, 0.025, 0.02, 0.02, 0.02, 0.02, 0.02];
+    for (step, want) in pytorch.into_iter().enumerate() {
+        let got = plateau.observe(losses.get(step).copied().unwrap_or(0.9));
+        assert!((got - want).abs() < 1e-15, "step {step}: {got}, not {want}");
+        assert_eq!(plateau.lr(step), got);
+    }
+}
+
+#[test]
+#[should_panic(expected = "CosineRestarts: the first cycle and the factor must be at least 1, not 0 and 2")]
+fn bad_settings_say_what_is_wrong() {
+    CosineRestarts::new(0.1, 0, 2);
+}
