@@ -17,6 +17,7 @@ import os
 import pathlib
 import zlib
 
+import goldens_arrange
 import numpy as np
 import safetensors.numpy
 import safetensors.torch
@@ -746,6 +747,7 @@ def main():
     loss_option_cases()
     scatter_cases()
     optim_cases()
+    goldens_arrange.cases(case, randn, integers)
     state, network = lenet_tensors()
 
     version = torch.__version__.split("+")[0]

@@ -43,16 +43,17 @@ pub use minitorch_nn::{Module, Param};
 /// All that a program of this crate usually names: `use minitorch::prelude::*;`.
 pub mod prelude {
     pub use minitorch_core::{
-        Backend, Conv1dOptions, Conv2dOptions, CrossEntropyOptions, DType, Error, Gradients, Pool1dOptions,
-        Pool2dOptions, Result, Tensor, no_grad,
+        Backend, Conv1dOptions, Conv2dOptions, CrossEntropyOptions, DType, Error, Gradients, Indexing, PadMode,
+        Pool1dOptions, Pool2dOptions, Result, Tensor, no_grad,
     };
     pub use minitorch_cpu::Cpu;
     pub use minitorch_nn::data::Dataset;
     pub use minitorch_nn::{
-        Adagrad, Adam, AdamW, AvgPool1d, AvgPool2d, BatchNorm1d, BatchNorm2d, Buffer, Constant, Conv1d, Conv2d,
-        ConvTranspose2d, Cosine, CosineRestarts, Dropout, Dropout2d, Elu, Ema, Embedding, ExponentialLr, Flatten, Gelu,
-        Group, GroupNorm, Hardswish, Identity, Layer, LayerNorm, LeakyRelu, Linear, LogSoftmax, MaxPool1d, MaxPool2d,
-        Module, MultiStepLr, OneCycle, Optimizer, Param, Plateau, Relu, RmsProp, Schedule, Sequential, Sgd, Sigmoid,
-        Silu, Softmax, Softplus, StepLr, Tanh, Training, WarmUp, summary,
+        Adagrad, Adam, AdamW, AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, AvgPool1d,
+        AvgPool2d, BatchNorm1d, BatchNorm2d, Buffer, Constant, Conv1d, Conv2d, ConvTranspose2d, Cosine, CosineRestarts,
+        Dropout, Dropout2d, Elu, Ema, Embedding, ExponentialLr, Flatten, Gelu, Group, GroupNorm, Hardswish, Identity,
+        Layer, LayerNorm, LeakyRelu, Linear, LogSoftmax, MaxPool1d, MaxPool2d, Module, MultiStepLr, OneCycle,
+        Optimizer, Param, Plateau, ReflectionPad2d, Relu, ReplicationPad2d, RmsProp, Schedule, Sequential, Sgd,
+        Sigmoid, Silu, Softmax, Softplus, StepLr, Tanh, Training, Upsample, WarmUp, ZeroPad2d, summary,
     };
 }

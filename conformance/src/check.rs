@@ -37,7 +37,7 @@ fn with_grads_of<B: Backend, const N: usize>(
 
 /// The tape's gradients against central differences, in F64.
 #[track_caller]
-pub(crate) fn first_derivative<B: Backend, const N: usize>(inputs: &[Tensor<B>; N], f: Function<'_, B, N>) {
+fn first_derivative<B: Backend, const N: usize>(inputs: &[Tensor<B>; N], f: Function<'_, B, N>) {
     match gradcheck(f, inputs.each_ref(), 1e-6) {
         Ok(worst) => assert!(worst.error <= 1.0, "first derivative: {worst}"),
         Err(error) => panic!("first derivative: {error}"),
@@ -48,7 +48,7 @@ pub(crate) fn first_derivative<B: Backend, const N: usize>(inputs: &[Tensor<B>; 
 ///
 /// `gradcheck` cannot serve: it evaluates its function off the tape, where a function that asks for gradients finds none.
 #[track_caller]
-pub(crate) fn second_derivative<B: Backend, const N: usize>(inputs: &[Tensor<B>; N], f: Function<'_, B, N>) {
+fn second_derivative<B: Backend, const N: usize>(inputs: &[Tensor<B>; N], f: Function<'_, B, N>) {
     // Fixed weights of order 1 that differ from element to element, first on the output, then on its gradients.
     let weights = |like: &Tensor<B>, phase: f64| {
         let w: Vec<f64> = (0..like.numel()).map(|i| 0.5 + (phase + i as f64 * 0.618_033_988_75).fract()).collect();
@@ -87,6 +87,34 @@ pub(crate) fn second_derivative<B: Backend, const N: usize>(inputs: &[Tensor<B>;
             );
         }
     }
+}
+
+/// The first derivative and, of order 2, the second.
+#[track_caller]
+pub(crate) fn derivatives<B: Backend, const N: usize>(
+    inputs: [Tensor<B>; N],
+    order: usize,
+    f: impl Fn([&Tensor<B>; N]) -> Tensor<B>,
+) {
+    first_derivative(&inputs, &f);
+    if order == 2 {
+        second_derivative(&inputs, &f);
+    }
+}
+
+/// `check!(suite, "name", order, |d| inputs, function)`: two cases. In F64 the first derivative, and of order 2 the second,
+/// against differences; in F32 values and gradients against the oracle's.
+macro_rules! check {
+    ($suite:ident, $name:literal, $order:literal, |$d:ident| $inputs:expr, $f:expr) => {
+        $suite.f64(concat!($name, "_by_differences"), 200, |$d| {
+            let inputs = $inputs;
+            $crate::check::derivatives(inputs, $order, $f);
+        });
+        // Sums of up to 60 terms of order 1, through two or three operations.
+        $suite.f32(concat!($name, "_in_f32"), 200, |on| {
+            agree!(on, $crate::close::eps(64.0), |$d| $crate::check::with_grads($d, $inputs, $f));
+        });
+    };
 }
 
 /// A panic that was caught.

@@ -1,11 +1,12 @@
 //! Making, copying, converting, writing, joining and padding.
 
+use crate::arrange::moves;
 use crate::check::{assert_same, assert_values, with_grads};
 use crate::close::{EXACT, read, read_storage};
 use crate::on::Lay;
 use crate::{On, Suite};
 use minitorch_core::backend::{Backend, View};
-use minitorch_core::{DType, HostSlice, Layout, Tensor};
+use minitorch_core::{DType, HostSlice, Layout, PadMode, Tensor};
 
 pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     suite.floats("layouts", 600, layouts);
@@ -15,6 +16,14 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     suite.floats("write", 200, write);
     suite.floats("cat_and_stack", 500, cat);
     suite.floats("pad", 500, pad);
+    suite.floats("pad_modes", 500, pad_modes);
+    suite.f32("sequences", 100, sequences);
+    suite.f32("identities_and_likes", 100, identities);
+    check!(suite, "pad_modes", 2, |d| [d.uniform(-1.0, 1.0, [3, 4])], |[x]| {
+        let around = [(1, 2), (0, 3)];
+        let mirrored = x.square().pad_with(around, PadMode::Reflect);
+        mirrored * x.pad_with(around, PadMode::Replicate) + x.square().pad_with(around, PadMode::Circular)
+    });
     suite.f32("large", 600_000, |on| {
         agree!(on, EXACT, |d| {
             let x = d.mixed([70_001, 3]);
@@ -254,4 +263,124 @@ fn pad<B: Backend>(on: &On<B>) {
             d.mask([3]).pad([(1, 0)], 1.0),
         ]
     });
+}
+
+fn pad_modes<B: Backend>(on: &On<B>) {
+    // What lies at a place outside 0..n, counted on along the sequence that the mode continues.
+    let mirrored = |at: isize, n: isize| {
+        if at < 0 {
+            -at
+        } else if at < n {
+            at
+        } else {
+            2 * (n - 1) - at
+        }
+    };
+    let nearest = |at: isize, n: isize| at.clamp(0, n - 1);
+    let around_again = |at: isize, n: isize| (at + n) % n;
+    type Source<'a> = &'a dyn Fn(isize, isize) -> isize;
+    let modes: [(PadMode, Source<'_>); 3] =
+        [(PadMode::Reflect, &mirrored), (PadMode::Replicate, &nearest), (PadMode::Circular, &around_again)];
+    for (mode, source) in modes {
+        for (rows, columns) in [((1, 2), (3, 0)), ((0, 0), (0, 1)), ((2, 2), (3, 3))] {
+            let to = [2, 3 + rows.0 + rows.1, 4 + columns.0 + columns.1];
+            let place = |i: usize, before: usize, n: isize| source(i as isize - before as isize, n) as usize;
+            moves(on, &[2, 3, 4], &to, &|x| x.pad_with([rows, columns], mode), &|i| {
+                Some(vec![i[0], place(i[1], rows.0, 3), place(i[2], columns.0, 4)])
+            });
+        }
+        let six = [1, 2, 1, 2, 1, 2];
+        moves(on, &six, &[1, 2, 1, 2, 1, 3], &|x| x.pad_with([(0, 1)], mode), &|i| {
+            Some([&i[..5], &[source(i[5] as isize, 2) as usize]].concat())
+        });
+        moves(on, &[0, 3], &[0, 4], &|x| x.pad_with([(0, 0), (1, 0)], mode), &|_| None);
+        moves(on, &[0], &[0], &|x| x.pad_with([(0, 0)], mode), &|_| None);
+        let x = on.mixed([2]);
+        panics!("pad_with", "2 pairs", "[2]"; x.pad_with([(0, 0), (1, 1)], mode));
+    }
+    moves(on, &[1], &[5], &|x| x.pad_with([(1, 3)], PadMode::Replicate), &|_| Some(vec![0]));
+    moves(on, &[2, 2], &[2, 6], &|x| x.pad_with([(2, 2)], PadMode::Circular), &|i| Some(vec![i[0], i[1] % 2]));
+    agree!(on, EXACT, |d| with_grads(d, [d.mixed([3, 4])], |[x]| x.pad_with([(1, 2)], PadMode::Constant(-1.5))));
+    let x = on.mixed([3, 2]);
+    panics!("pad_with", "Reflect", "(0, 2)", "dimension 1", "[3, 2]", "smaller"; x.pad_with([(0, 2)], PadMode::Reflect));
+    panics!("pad_with", "Circular", "(4, 0)", "dimension 0"; x.pad_with([(4, 0), (0, 0)], PadMode::Circular));
+    panics!("pad_with", "Replicate", "[0]"; on.mixed([0]).pad_with([(0, 1)], PadMode::Replicate));
+    panics!("pad:", "3 pairs"; x.pad_with([(0, 0); 3], PadMode::Constant(0.0)));
+}
+
+fn sequences<B: Backend>(on: &On<B>) {
+    let device = &on.device;
+    for dtype in [DType::F32, DType::F64].into_iter().filter(|&dtype| device.supports(dtype)) {
+        let place = (device, dtype);
+        assert_values(&Tensor::linspace(-1.0, 2.0, 7, place), &[-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0], EXACT);
+        assert_values(&Tensor::linspace(3.0, 1.0, 2, place), &[3.0, 1.0], EXACT);
+        assert_values(&Tensor::linspace(3.0, 1.0, 1, place), &[3.0], EXACT);
+        assert_values(&Tensor::linspace(3.0, 1.0, 0, place), &[], EXACT);
+        // Both ends exact, and as far from them the same distance, where a sum of steps would drift.
+        let thirds = read(&Tensor::linspace(-0.1, 0.1, 31, place)).data;
+        let ends = read(&Tensor::full([1], 0.1, place)).data[0];
+        assert!(
+            thirds[0] == -ends && thirds[30] == ends && (0..31).all(|i| thirds[i] == -thirds[30 - i]),
+            "{thirds:?}"
+        );
+        assert_values(&Tensor::arange_step(0.0, 1.0, 0.25, place), &[0.0, 0.25, 0.5, 0.75], EXACT);
+        assert_values(&Tensor::arange_step(0.0, 1.01, 0.25, place), &[0.0, 0.25, 0.5, 0.75, 1.0], EXACT);
+        assert_values(&Tensor::arange_step(2.0, 0.5, -0.5, place), &[2.0, 1.5, 1.0], EXACT);
+        assert_values(&Tensor::arange_step(2.0, 2.0, 3.0, place), &[], EXACT);
+        // Multiples of the step, not sums of it.
+        let multiples: Vec<f64> = (0..1000).map(|i| i as f64 * 0.1).collect();
+        assert_values(&Tensor::arange_step(0.0, 99.95, 0.1, place), &multiples, EXACT);
+    }
+    let ints = (device, DType::I32);
+    assert_values(&Tensor::arange_step(5.0, -2.0, -3.0, ints), &[5.0, 2.0, -1.0], EXACT);
+    assert_values(
+        &Tensor::arange_step(2_147_483_645.0, 2_147_483_647.0, 1.0, ints),
+        &[2147483645.0, 2147483646.0],
+        EXACT,
+    );
+    panics!("arange_step", "0.5"; Tensor::arange_step(0.0, 2.0, 0.5, ints));
+    panics!("arange_step", "steps of 0"; Tensor::arange_step(0.0, 1.0, 0.0, device));
+    panics!("arange_step", "steps of -1"; Tensor::arange_step(0.0, 1.0, -1.0, device));
+    panics!("arange_step", "NaN"; Tensor::arange_step(f64::NAN, 1.0, 1.0, device));
+    panics!("arange_step", "bool"; Tensor::arange_step(0.0, 1.0, 1.0, (device, DType::Bool)));
+    panics!("linspace", "int32"; Tensor::linspace(0.0, 1.0, 3, ints));
+}
+
+fn identities<B: Backend>(on: &On<B>) {
+    let device = &on.device;
+    for dtype in DType::ALL.into_iter().filter(|&dtype| device.supports(dtype)) {
+        for [n, m] in [[3, 3], [2, 4], [4, 2], [1, 1], [0, 2], [0, 0]] {
+            let x = Tensor::eye([n, m], (device, dtype));
+            let want: Vec<f64> = (0..n * m).map(|i| (i / m == i % m) as u8 as f64).collect();
+            assert!(x.dtype() == dtype && x.dims() == [n, m]);
+            assert_values(&x, &want, EXACT);
+        }
+        let x = Tensor::eye(3, (device, dtype)).slice((.., ..2));
+        let like = x.full_like(1.0);
+        assert!(like.dtype() == dtype && like.dims() == [3, 2]);
+        assert_values(&like, &[1.0; 6], EXACT);
+    }
+    let x = Tensor::zeros([2, 3], device);
+    for (like, plain) in [
+        (
+            Tensor::rand_like as fn(&Tensor<B>) -> Tensor<B>,
+            Tensor::rand([2, 3], {
+                device.rng().seed(9);
+                device
+            }),
+        ),
+        (
+            Tensor::randn_like,
+            Tensor::randn([2, 3], {
+                device.rng().seed(9);
+                device
+            }),
+        ),
+    ] {
+        device.rng().seed(9);
+        assert_same("the same draw", &like(&x), &plain);
+    }
+    let ints = Tensor::eye(2, (device, DType::I32));
+    panics!("rand", "int32"; ints.rand_like());
+    panics!("randn", "int32"; ints.randn_like());
 }

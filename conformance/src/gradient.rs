@@ -3,32 +3,9 @@
 //! gradients against the oracle's F64 ones.
 
 use crate::Suite;
-use crate::check::{first_derivative, second_derivative, with_grads};
-use crate::close::eps;
 use minitorch_core::backend::Backend;
 use minitorch_core::random::Draw;
 use minitorch_core::{Conv1dOptions, Conv2dOptions, CrossEntropyOptions, Pool2dOptions, Tensor};
-
-/// `check!(suite, "name", order, |d| inputs, function)`: two cases.
-macro_rules! check {
-    ($suite:ident, $name:literal, $order:literal, |$d:ident| $inputs:expr, $f:expr) => {
-        $suite.f64(concat!($name, "_by_differences"), 200, |$d| {
-            let inputs = $inputs;
-            check(inputs, $order, $f);
-        });
-        // Sums of up to 60 terms of order 1, through two or three operations.
-        $suite.f32(concat!($name, "_in_f32"), 200, |on| {
-            agree!(on, eps(64.0), |$d| with_grads($d, $inputs, $f));
-        });
-    };
-}
-
-fn check<B: Backend, const N: usize>(inputs: [Tensor<B>; N], order: usize, f: impl Fn([&Tensor<B>; N]) -> Tensor<B>) {
-    first_derivative(&inputs, &f);
-    if order == 2 {
-        second_derivative(&inputs, &f);
-    }
-}
 
 pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     unary(suite);

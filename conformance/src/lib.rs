@@ -15,11 +15,14 @@ pub mod doc;
 mod on;
 mod plain;
 
+mod arrange;
 mod binary;
 mod compare;
 mod conv;
 mod copy;
+mod einsum;
 mod golden;
+mod golden_arrange;
 mod golden_ops;
 mod gradient;
 mod index;
@@ -32,6 +35,7 @@ mod pool;
 mod property;
 mod random;
 mod reduce;
+mod resize;
 mod reuse;
 mod scan;
 mod softmax;
@@ -64,7 +68,7 @@ pub struct Case<B> {
 
 /// The whole suite. `make` returns a device: a new one each time where the backend has such, else always the same.
 pub fn cases<B: Backend>(make: impl Fn() -> B + Send + Sync + 'static) -> Vec<Case<B>> {
-    let families: Vec<Family<B>> = vec![
+    let families: &[Family<B>] = &[
         ("unary", unary::cases),
         ("binary", binary::cases),
         ("compare", compare::cases),
@@ -82,6 +86,9 @@ pub fn cases<B: Backend>(make: impl Fn() -> B + Send + Sync + 'static) -> Vec<Ca
         ("random", random::cases),
         ("optim", optim::cases),
         ("view", view::cases),
+        ("arrange", arrange::cases),
+        ("einsum", einsum::cases),
+        ("resize", resize::cases),
         ("gradient", gradient::cases),
         ("tape", |suite| {
             tape::cases(suite);
@@ -92,7 +99,7 @@ pub fn cases<B: Backend>(make: impl Fn() -> B + Send + Sync + 'static) -> Vec<Ca
         ("property", property::cases),
     ];
     let mut suite = Suite { family: "", make: Arc::new(make), cases: Vec::new() };
-    for (family, add) in families {
+    for &(family, add) in families {
         suite.family = family;
         add(&mut suite);
     }

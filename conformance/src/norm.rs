@@ -1,6 +1,6 @@
 //! Batch, layer and group norm: values, statistics and gradients, fused against composed, and at the edges.
 
-use crate::check::{assert_values, first_derivative, second_derivative, with_grads};
+use crate::check::{assert_values, with_grads};
 use crate::close::{Tolerance, eps, read};
 use crate::on::Lay;
 use crate::{On, Suite};
@@ -85,28 +85,26 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         let again = x.batch_norm_with([&mean, &var], None, None, EPS);
         crate::close::assert_close("by its own statistics", &read(&again), &read(&y), BOUND);
     });
-    suite.f64("by_differences", 200, |d| {
-        let of = |shape: &[usize]| d.uniform(-2.0, 2.0, shape);
-        let inputs = [of(&[3, 2, 4]), d.uniform(0.5, 1.5, [2]), d.uniform(-1.0, 1.0, [2])];
-        let f = |[x, w, b]: [&Tensor<B>; 3]| {
+    check!(
+        suite,
+        "batch_norm",
+        2,
+        |d| [d.uniform(-2.0, 2.0, [3, 2, 4]), d.uniform(0.5, 1.5, [2]), d.uniform(-1.0, 1.0, [2])],
+        |[x, w, b]| {
             let [y, ..] = x.batch_norm(Some(w), Some(b), EPS);
             y
-        };
-        first_derivative(&inputs, &f);
-        second_derivative(&inputs, &f);
-        let inputs = [of(&[3, 4]), d.uniform(0.5, 1.5, [4]), d.uniform(-1.0, 1.0, [4])];
-        let f = |[x, w, b]: [&Tensor<B>; 3]| x.layer_norm(4, Some(w), Some(b), EPS);
-        first_derivative(&inputs, &f);
-        second_derivative(&inputs, &f);
-        let inputs = [of(&[2, 4, 3]), d.uniform(0.5, 1.5, [4])];
-        let f = |[x, w]: [&Tensor<B>; 2]| x.group_norm(2, Some(w), None, EPS);
-        first_derivative(&inputs, &f);
-        second_derivative(&inputs, &f);
-        let inputs = [of(&[2, 4, 3])];
-        let f = |[x]: [&Tensor<B>; 1]| x.group_norm(4, None, None, EPS);
-        first_derivative(&inputs, &f);
-        second_derivative(&inputs, &f);
-    });
+        }
+    );
+    check!(
+        suite,
+        "layer_norm",
+        2,
+        |d| [d.uniform(-2.0, 2.0, [3, 4]), d.uniform(0.5, 1.5, [4]), d.uniform(-1.0, 1.0, [4])],
+        |[x, w, b]| x.layer_norm(4, Some(w), Some(b), EPS)
+    );
+    check!(suite, "group_norm", 2, |d| [d.uniform(-2.0, 2.0, [2, 4, 3]), d.uniform(0.5, 1.5, [4])], |[x, w]| x
+        .group_norm(2, Some(w), None, EPS));
+    check!(suite, "instance_norm", 2, |d| [d.uniform(-2.0, 2.0, [2, 4, 3])], |[x]| x.group_norm(4, None, None, EPS));
     suite.f32("nothing", 1, |on| {
         let x = on.mixed([0, 3]);
         assert_eq!(x.layer_norm(3, None, None, EPS).dims(), [0, 3]);

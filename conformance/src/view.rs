@@ -76,14 +76,14 @@ impl<B: Backend> Turn for Tensor<B> {
 }
 
 /// 0, 1, 2, .. in row-major order: an element's value is its place.
-fn counted<B: Backend>(on: &On<B>, shape: &[usize]) -> Tensor<B> {
+pub(crate) fn counted<B: Backend>(on: &On<B>, shape: &[usize]) -> Tensor<B> {
     let shape = Shape::new(shape);
     Tensor::arange(0..shape.numel() as i32, &on.device).reshape(shape)
 }
 
 /// The view has this shape, and its element at an index is the base's element at `place(index)`.
 #[track_caller]
-fn maps<B: Backend>(view: &Tensor<B>, shape: &[usize], place: impl Fn(&[usize]) -> usize) {
+pub(crate) fn maps<B: Backend>(view: &Tensor<B>, shape: &[usize], place: impl Fn(&[usize]) -> usize) {
     assert!(view.shape()[..] == *shape, "the shape is {:?}, not {shape:?}", view.shape());
     let want: Vec<f64> = (0..view.numel()).map(|i| place(&multi_index(i, view.shape())) as f64).collect();
     assert_values(view, &want, EXACT);

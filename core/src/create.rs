@@ -3,6 +3,8 @@
 use crate::backend::Backend;
 use crate::dtype::{DType, Element};
 use crate::error::Result;
+use crate::layout::Layout;
+use crate::ops::conv::PerDim;
 use crate::shape::Shape;
 use crate::tensor::{Placement, Tensor, check_support, device_must};
 use std::ops::Range;
@@ -131,6 +133,91 @@ impl<B: Backend> Tensor<B> {
     pub fn arange(range: Range<i32>, device: &B) -> Self {
         let elements: Vec<i32> = range.collect();
         Tensor::from_slice(&elements, elements.len(), device)
+    }
+
+    /// `start`, `start + step`, .. up to, not including, `end`: `ceil((end - start) / step)` of them, none if start is end.
+    /// Each is worked out in f64 on the host and rounded once, so that every backend gets the same. F32 unless the
+    /// placement says otherwise; I32 takes whole numbers. PyTorch: `arange(start, end, step)`.
+    ///
+    /// ```
+    /// # use minitorch_conformance::doc::*;
+    /// assert_eq!(Tensor::arange_step(1.0, 2.0, 0.5, &device()).to_vec::<f32>()?, [1.0, 1.5]);
+    /// assert_eq!(Tensor::arange_step(7.0, 0.0, -3.0, (&device(), DType::I32)).to_vec::<i32>()?, [7, 4, 1]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If the step is 0 or leads away from `end`, a number is not finite, is not a whole I32 where that is asked for, or
+    /// the dtype is bool or unsupported.
+    #[track_caller]
+    pub fn arange_step(start: f64, end: f64, step: f64, place: impl Placement<B>) -> Self {
+        let (device, dtype) = place.place("arange_step");
+        let finite = start.is_finite() && end.is_finite() && step.is_finite();
+        assert!(
+            finite && step != 0.0 && (start == end || (end > start) == (step > 0.0)),
+            "arange_step: {start} does not reach {end} in steps of {step}"
+        );
+        let whole = |x: f64| x == x.trunc() && x >= i32::MIN as f64 && x <= i32::MAX as f64;
+        assert!(
+            dtype != DType::I32 || whole(start) && whole(end) && whole(step),
+            "arange_step: int32 wants whole numbers, not {start}, {end}, {step}"
+        );
+        let len = ((end - start) / step).ceil() as usize;
+        Tensor::from_f64("arange_step", (0..len).map(|i| start + i as f64 * step), len, &device, dtype)
+    }
+
+    /// `steps` numbers from `start` to `end`, both included and exact, at equal distances; one step is `start`. Each is
+    /// worked out in f64 on the host, from the nearer end, and rounded once: on a device in its own dtype the last
+    /// would miss `end`. PyTorch: `linspace`.
+    ///
+    /// ```
+    /// # use minitorch_conformance::doc::*;
+    /// assert_eq!(Tensor::linspace(0.0, 1.0, 5, &device()).to_vec::<f32>()?, [0.0, 0.25, 0.5, 0.75, 1.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If the dtype is not a float or unsupported.
+    #[track_caller]
+    pub fn linspace(start: f64, end: f64, steps: usize, place: impl Placement<B>) -> Self {
+        let (device, dtype) = place.place("linspace");
+        assert!(dtype.is_float(), "linspace: wants a float dtype, not {dtype}");
+        let step = (end - start) / steps.saturating_sub(1).max(1) as f64;
+        let at =
+            |i: usize| if i <= (steps - 1) / 2 { start + i as f64 * step } else { end - (steps - 1 - i) as f64 * step };
+        Tensor::from_f64("linspace", (0..steps).map(at), steps, &device, dtype)
+    }
+
+    /// Numbers of the host, rounded once to the dtype.
+    #[track_caller]
+    fn from_f64(op: &str, values: impl Iterator<Item = f64>, len: usize, device: &B, dtype: DType) -> Self {
+        match dtype {
+            DType::F64 => Tensor::from_vec(values.collect::<Vec<f64>>(), len, device),
+            DType::F32 => Tensor::from_vec(values.map(|x| x as f32).collect(), len, device),
+            DType::I32 => Tensor::from_vec(values.map(|x| x as i32).collect(), len, device),
+            DType::Bool => panic!("{op}: wants numbers, not bool"),
+        }
+    }
+
+    /// 1 on the main diagonal of a matrix, 0 elsewhere: `Tensor::eye(3, &device)`, `Tensor::eye([2, 3], &device)`.
+    /// PyTorch: `eye`.
+    ///
+    /// # Panics
+    /// If the device does not support the dtype or has no memory for it.
+    #[track_caller]
+    pub fn eye(size: impl PerDim<2>, place: impl Placement<B>) -> Self {
+        let (device, dtype) = place.place("eye");
+        let mut out = Tensor::full(size.per_dim(), 0.0, (&device, dtype));
+        let diagonal = Layout::contiguous(*out.shape()).diagonal(0, 0, 1);
+        let (device, storage) = out.storage_mut();
+        device.fill(storage, &diagonal, dtype, 1.0);
+        out
+    }
+
+    /// `value` in this tensor's shape, dtype and device; a view of one element. PyTorch: `full_like`.
+    #[track_caller]
+    pub fn full_like(&self, value: f64) -> Self {
+        self.scalar_like(value).expand(*self.shape())
     }
 
     /// Zeros of this tensor's shape, dtype and device; a view of one zero. PyTorch: `zeros_like`.

@@ -216,6 +216,30 @@ impl Layout {
         layout
     }
 
+    /// Windows of `size` entries along `dim`, `step` apart: `[.., n, ..]` becomes `[.., count, .., size]`, a view in which
+    /// windows overlap if `step < size`. The caller has checked that they fit.
+    #[track_caller]
+    pub fn unfold(&self, dim: usize, count: usize, size: usize, step: usize) -> Self {
+        let last = self.shape.len();
+        let mut out = Layout { shape: self.shape.insert(last, size).with(dim, count), ..*self };
+        out.strides[last] = self.strides[dim];
+        out.strides[dim] = self.strides[dim].saturating_mul(step);
+        out
+    }
+
+    /// The elements with equal indices in dimensions `a` and `b`, but for `offset` (b's index minus a's), as a new last
+    /// dimension; a and b go. The caller has checked that a and b differ.
+    pub fn diagonal(&self, offset: isize, a: usize, b: usize) -> Self {
+        let (down, right) = if offset < 0 { (offset.unsigned_abs(), 0) } else { (0, offset as usize) };
+        let len = self.shape[a].saturating_sub(down).min(self.shape[b].saturating_sub(right));
+        let mut out = self.remove(a.max(b)).remove(a.min(b));
+        let last = out.shape.len();
+        out.shape = out.shape.insert(last, len);
+        out.strides[last] = self.strides[a] + self.strides[b];
+        out.offset += if len == 0 { 0 } else { down * self.strides[a] + right * self.strides[b] };
+        out
+    }
+
     /// Storage positions in row-major order of the shape.
     pub fn positions(&self) -> Positions<'_> {
         Positions { layout: self, index: [0; MAX_RANK], at: self.offset, left: self.numel() }

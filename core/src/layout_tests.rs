@@ -112,6 +112,19 @@ fn windows_show_every_window() {
 }
 
 #[test]
+fn unfold_and_diagonal_are_stride_arithmetic() {
+    let x = Layout::contiguous([2, 5]);
+    let unfolded = x.unfold(1, 2, 3, 2);
+    assert_eq!(unfolded.shape(), &Shape::from([2, 2, 3]));
+    assert_eq!(positions(&unfolded), [0, 1, 2, 2, 3, 4, 5, 6, 7, 7, 8, 9]);
+    assert_eq!(positions(&x.diagonal(0, 0, 1)), [0, 6]);
+    assert_eq!(positions(&x.diagonal(3, 0, 1)), [3, 9]);
+    assert_eq!(positions(&x.diagonal(-1, 0, 1)), [5]);
+    assert_eq!(positions(&x.diagonal(-1, 1, 0)), [1, 7]);
+    assert_eq!(x.diagonal(5, 0, 1).end(), 0);
+}
+
+#[test]
 fn output_sizes_never_wrap() {
     use crate::{ConvOptions, PoolOptions};
     let one = ConvOptions::<1>::default();

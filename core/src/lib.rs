@@ -2,7 +2,8 @@
 //! and automatic differentiation, written once for scalars and tensors.
 //!
 //! Core knows no backend, has no threads and no `unsafe`, and computes no tensor element on the host (random
-//! initialisation excepted, so that every backend starts from the same numbers).
+//! initialisation, sequences such as `linspace` and the tables that resizing reads by excepted, so that every backend
+//! starts from the same numbers).
 
 #![forbid(unsafe_code)]
 
@@ -30,8 +31,10 @@ pub use error::{Error, Result};
 pub use gradcheck::{GradCheck, gradcheck};
 pub use index::{Axis, AxisIndex, DimSet, Dims, Int, ReshapeArg, SliceArg};
 pub use layout::{Layout, Positions};
+pub use ops::arrange::Indexing;
 pub use ops::binary::{Operand, Rhs};
 pub use ops::conv::{Conv1dOptions, Conv2dOptions, ConvOptions, PerDim};
+pub use ops::copy::PadMode;
 pub use ops::loss::{CrossEntropyOptions, Reduction};
 pub use ops::pool::{Pool1dOptions, Pool2dOptions, PoolOptions};
 pub use scalar::Scalar;

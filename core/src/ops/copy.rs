@@ -8,6 +8,19 @@ use crate::index::wrap_dim;
 use crate::layout::Layout;
 use crate::tensor::Tensor;
 
+/// What [`Tensor::pad_with`] lays around a tensor.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum PadMode {
+    /// One value.
+    Constant(f64),
+    /// The tensor mirrored at its edge entries, which are not repeated: `c b | a b c | b a`.
+    Reflect,
+    /// The edge entries again: `a a | a b c | c c`.
+    Replicate,
+    /// The tensor again from its other end: `b c | a b c | a b`.
+    Circular,
+}
+
 impl<B: Backend> Tensor<B> {
     /// Joins tensors along an existing dimension. PyTorch: `cat`.
     ///
@@ -97,6 +110,55 @@ impl<B: Backend> Tensor<B> {
             }
             g
         })
+    }
+
+    /// Lays `before` and `after` elements around each of the last N dimensions, as the mode says; any dtype. In the corners
+    /// of several dimensions the mode is applied to what it made of the ones before. PyTorch: `pad(mode=..)`, whose list
+    /// starts at the last dimension.
+    ///
+    /// ```
+    /// # use minitorch_conformance::doc::*;
+    /// let x = Tensor::new([1, 2, 3], &device());
+    /// assert_eq!(x.pad_with([(2, 1)], PadMode::Reflect).to_vec::<i32>()?, [3, 2, 1, 2, 3, 2]);
+    /// assert_eq!(x.pad_with([(2, 1)], PadMode::Replicate).to_vec::<i32>()?, [1, 1, 1, 2, 3, 3]);
+    /// assert_eq!(x.pad_with([(2, 1)], PadMode::Circular).to_vec::<i32>()?, [2, 3, 1, 2, 3, 1]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If there are more pairs than dimensions; or the padding of one side is not smaller than the dimension
+    /// (`Reflect`), is larger than it (`Circular`), or has nothing to repeat (`Replicate`).
+    #[track_caller]
+    pub fn pad_with<const N: usize>(&self, around: [(usize, usize); N], mode: PadMode) -> Self {
+        if let PadMode::Constant(value) = mode {
+            return self.pad(around, value);
+        }
+        assert!(N <= self.rank(), "pad_with: {N} pairs for the shape {:?}", self.shape());
+        let mut x = self.clone();
+        for (i, (before, after)) in around.into_iter().enumerate().filter(|&(_, pair)| pair != (0, 0)) {
+            let d = self.rank() - N + i;
+            let size = self.shape()[d];
+            let (largest, what) = match mode {
+                PadMode::Reflect => (size.saturating_sub(1), "smaller than the dimension"),
+                PadMode::Circular => (size, "at most the dimension"),
+                _ => (if size == 0 { 0 } else { usize::MAX }, "0 where there is nothing to repeat"),
+            };
+            assert!(
+                before.max(after) <= largest,
+                "pad_with: {mode:?} padding {:?} of dimension {d} of {:?} must be {what}",
+                (before, after),
+                self.shape()
+            );
+            let (size, before, after) = (size as isize, before as isize, after as isize);
+            let source = |at: isize| match mode {
+                PadMode::Reflect => (size - 1) - ((size - 1) - at.abs()).abs(),
+                PadMode::Circular => at.rem_euclid(size),
+                _ => at.clamp(0, size - 1),
+            };
+            let index: Vec<i32> = (-before..size + after).map(|at| source(at) as i32).collect();
+            x = x.index_select(d as isize, &Tensor::from_slice(&index, index.len(), self.device()));
+        }
+        x
     }
 
     /// [`pad`](Self::pad) of an image's height and width, the same on both sides.

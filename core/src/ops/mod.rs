@@ -1,10 +1,13 @@
 //! The operations, one file per family: what the user calls, its documentation, its gradient right below, and for fused
-//! methods the composed default. A file here has a namesake in every backend, in `conformance/` and in `benches/`.
+//! methods the composed default. A file here has a namesake in every backend, in `conformance/` and in
+//! `benches/`; one without a kernel of its own (`tests/tidy.rs` lists them) in `conformance/` only.
 
+pub mod arrange;
 pub mod binary;
 pub mod compare;
 pub mod conv;
 pub mod copy;
+pub mod einsum;
 pub mod index;
 pub mod loss;
 pub mod matmul;
@@ -13,6 +16,7 @@ pub mod optim;
 pub mod pool;
 pub mod random;
 pub mod reduce;
+pub mod resize;
 pub mod scan;
 pub mod softmax;
 pub mod sort;

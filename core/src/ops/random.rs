@@ -64,6 +64,24 @@ impl<B: Backend> Tensor<B> {
         }
     }
 
+    /// [`rand`](Self::rand) of this tensor's shape, dtype and device. PyTorch: `rand_like`.
+    ///
+    /// # Panics
+    /// If the dtype is not a float.
+    #[track_caller]
+    pub fn rand_like(&self) -> Self {
+        Tensor::rand(*self.shape(), (self.device(), self.dtype()))
+    }
+
+    /// [`randn`](Self::randn) of this tensor's shape, dtype and device. PyTorch: `randn_like`.
+    ///
+    /// # Panics
+    /// If the dtype is not a float.
+    #[track_caller]
+    pub fn randn_like(&self) -> Self {
+        Tensor::randn(*self.shape(), (self.device(), self.dtype()))
+    }
+
     /// 32 random bits per element, as I32.
     #[track_caller]
     pub fn rand_bits(shape: impl Into<Shape>, device: &B) -> Self {

@@ -161,7 +161,7 @@ impl<B: Backend> Tensor<B> {
     }
 
     /// The part that `view` shows; `at` is the same part of a row-major tensor of this shape.
-    fn part(&self, view: Layout, at: Layout) -> Self {
+    pub(crate) fn part(&self, view: Layout, at: Layout) -> Self {
         let shape = *self.shape();
         self.with_layout(view).recorded(parents([self]), move |g| g.embed(shape, at))
     }

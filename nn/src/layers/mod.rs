@@ -7,6 +7,7 @@ mod embedding;
 mod linear;
 mod norm;
 mod pool;
+mod resize;
 mod sequential;
 
 pub use activation::{
@@ -18,4 +19,8 @@ pub use embedding::Embedding;
 pub use linear::Linear;
 pub use norm::{BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm};
 pub use pool::{AvgPool1d, AvgPool2d, Flatten, MaxPool1d, MaxPool2d};
+pub use resize::{
+    AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, ReflectionPad2d, ReplicationPad2d,
+    Upsample, UpsampleMode, UpsampleSize, ZeroPad2d,
+};
 pub use sequential::Sequential;

@@ -1,0 +1,379 @@
+//! Rearranging: splitting, turning, repeating, windows and triangles. All are layouts, joins and gathers of the other
+//! families; none has a kernel.
+
+use crate::autodiff::parents;
+use crate::backend::Backend;
+use crate::error::must;
+use crate::index::{DimSet, Dims, wrap_dim};
+use crate::layout::Layout;
+use crate::shape::{MAX_RANK, Shape};
+use crate::tensor::Tensor;
+
+/// Which of [`Tensor::meshgrid`]'s dimensions the first tensor runs along.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Indexing {
+    /// The first along dimension 0, the second along dimension 1: rows, then columns, as a matrix is indexed.
+    Ij,
+    /// The first along dimension 1, the second along dimension 0: x to the right, y down, as a picture is drawn.
+    Xy,
+}
+
+// ---- splitting and joining ----
+impl<B: Backend> Tensor<B> {
+    /// Pieces of `size` entries along one dimension, the last one smaller if they do not fill it; views. A dimension of
+    /// size 0 gives one empty piece. PyTorch: `split(size)`.
+    ///
+    /// ```
+    /// # use minitorch_conformance::doc::*;
+    /// let pieces = Tensor::arange(0..5, &device()).split(2, 0);
+    /// assert_eq!(pieces.len(), 3);
+    /// assert_eq!(pieces[2].to_vec::<i32>()?, [4]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If the dimension is outside the rank, or `size` is 0 and the dimension's is not.
+    #[track_caller]
+    pub fn split(&self, size: usize, dim: isize) -> Vec<Self> {
+        let d = must(wrap_dim("split", dim, self.rank()));
+        let whole = self.shape()[d];
+        assert!(size > 0 || whole == 0, "split: pieces of size 0 do not fill dimension {d} of {:?}", self.shape());
+        if whole == 0 {
+            return vec![self.clone()];
+        }
+        (0..whole).step_by(size).map(|start| self.narrow(dim, start, size.min(whole - start))).collect()
+    }
+
+    /// Pieces of these sizes along one dimension; views. PyTorch: `split(sizes)`, `split_with_sizes`.
+    ///
+    /// # Panics
+    /// If the dimension is outside the rank, or the sizes do not add up to its size.
+    #[track_caller]
+    pub fn split_sizes(&self, sizes: &[usize], dim: isize) -> Vec<Self> {
+        let d = must(wrap_dim("split_sizes", dim, self.rank()));
+        let sum = sizes.iter().try_fold(0usize, |sum, &size| sum.checked_add(size));
+        assert!(
+            sum == Some(self.shape()[d]),
+            "split_sizes: {sizes:?} do not add up to dimension {d} of {:?}",
+            self.shape()
+        );
+        let mut start = 0;
+        let mut pieces = Vec::with_capacity(sizes.len());
+        for &size in sizes {
+            pieces.push(self.narrow(dim, start, size));
+            start += size;
+        }
+        pieces
+    }
+
+    /// At most `n` pieces of `ceil(size / n)` entries, the last one smaller; views. Fewer than n when fewer fill the
+    /// dimension: 5 entries in 4 chunks are 2 + 2 + 1. A dimension of size 0 gives n empty ones. PyTorch: `chunk`.
+    ///
+    /// # Panics
+    /// If `n` is 0 or the dimension is outside the rank.
+    #[track_caller]
+    pub fn chunk(&self, n: usize, dim: isize) -> Vec<Self> {
+        let d = must(wrap_dim("chunk", dim, self.rank()));
+        assert!(n > 0, "chunk: wants at least one chunk, not 0");
+        match self.shape()[d] {
+            0 => vec![self.clone(); n],
+            size => self.split(size.div_ceil(n), dim),
+        }
+    }
+
+    /// The entries of one dimension, each without it; views. PyTorch: `unbind`.
+    ///
+    /// # Panics
+    /// If the dimension is outside the rank.
+    #[track_caller]
+    pub fn unbind(&self, dim: isize) -> Vec<Self> {
+        let d = must(wrap_dim("unbind", dim, self.rank()));
+        (0..self.shape()[d]).map(|i| self.narrow(dim, i, 1).squeeze(dim)).collect()
+    }
+
+    /// The tensors expanded to the shape that all of them broadcast to; views. PyTorch: `broadcast_tensors`.
+    ///
+    /// # Panics
+    /// If they do not broadcast.
+    #[track_caller]
+    pub fn broadcast_tensors(tensors: &[Self]) -> Vec<Self> {
+        let mut shape = Shape::default();
+        for x in tensors {
+            let Some(joint) = shape.broadcast(x.shape()) else {
+                panic!("broadcast_tensors: {:?} does not broadcast with {shape:?} of those before it", x.shape())
+            };
+            shape = joint;
+        }
+        tensors.iter().map(|x| x.expand(shape)).collect()
+    }
+
+    /// Coordinates of a grid: as many tensors as vectors were given, each the vector along its own dimension and constant
+    /// along the others; views. A tensor of rank 0 counts as one entry. PyTorch: `meshgrid`.
+    ///
+    /// ```
+    /// # use minitorch_conformance::doc::*;
+    /// let (y, x) = (Tensor::arange(0..2, &device()), Tensor::arange(0..3, &device()));
+    /// let grid = Tensor::meshgrid(&[y, x], Indexing::Ij);
+    /// assert_eq!(grid[0].to_vec::<i32>()?, [0, 0, 0, 1, 1, 1]);
+    /// assert_eq!(grid[1].to_vec::<i32>()?, [0, 1, 2, 0, 1, 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If there are no tensors or more than [`MAX_RANK`], one has a rank above 1, or dtypes or devices differ.
+    #[track_caller]
+    pub fn meshgrid(tensors: &[Self], indexing: Indexing) -> Vec<Self> {
+        let n = tensors.len();
+        assert!((1..=MAX_RANK).contains(&n), "meshgrid: wants 1 to {MAX_RANK} vectors, not {n}");
+        for x in tensors {
+            tensors[0].check_same("meshgrid", x);
+            assert!(x.rank() <= 1, "meshgrid: wants vectors, not {:?}", x.shape());
+        }
+        let ones = Shape::new(&[1; MAX_RANK][..n]);
+        let shape = tensors.iter().enumerate().fold(ones, |shape, (d, x)| shape.with(d, x.numel()));
+        let grid = |(d, x): (usize, &Self)| {
+            let along = x.reshape(ones.with(d, x.numel())).expand(shape);
+            if indexing == Indexing::Xy && n > 1 { along.transpose(0, 1) } else { along }
+        };
+        tensors.iter().enumerate().map(grid).collect()
+    }
+}
+
+// ---- turning ----
+impl<B: Backend> Tensor<B> {
+    /// Dimension `from` moved to place `to`, the others in their order; a view. PyTorch: `movedim`.
+    ///
+    /// # Panics
+    /// If either is outside the rank.
+    #[track_caller]
+    pub fn movedim(&self, from: isize, to: isize) -> Self {
+        let (from, to) = (must(wrap_dim("movedim", from, self.rank())), must(wrap_dim("movedim", to, self.rank())));
+        let mut order: Vec<usize> = (0..self.rank()).filter(|&d| d != from).collect();
+        order.insert(to, from);
+        self.permute_dims(&order)
+    }
+
+    /// The entries of some dimensions in opposite order: `x.flip(0)`, `x.flip([0, -1])`, `x.flip(..)`. A copy, as strides
+    /// are not negative. PyTorch: `flip`.
+    ///
+    /// # Panics
+    /// If a dimension is outside the rank or named twice.
+    #[track_caller]
+    pub fn flip(&self, dims: impl Dims) -> Self {
+        self.flip_dims(must(dims.resolve("flip", self.rank())))
+    }
+
+    fn flip_dims(&self, dims: DimSet) -> Self {
+        let mut out = self.detach();
+        for &d in dims.iter().filter(|&&d| self.shape()[d] > 1) {
+            let backwards: Vec<i32> = (0..self.shape()[d] as i32).rev().collect();
+            out = out.index_select(d as isize, &Tensor::from_slice(&backwards, backwards.len(), self.device()));
+        }
+        out.recorded(parents([self]), move |g| g.flip_dims(dims))
+    }
+
+    /// Every entry of one dimension moved on by `shift` places; those pushed out at the end come in at the start. A
+    /// negative shift moves towards the start, and one beyond the size counts modulo it. PyTorch: `roll`.
+    ///
+    /// ```
+    /// # use minitorch_conformance::doc::*;
+    /// let x = Tensor::arange(0..5, &device());
+    /// assert_eq!(x.roll(2, 0).to_vec::<i32>()?, [3, 4, 0, 1, 2]);
+    /// assert_eq!(x.roll(-1, 0).to_vec::<i32>()?, [1, 2, 3, 4, 0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If the dimension is outside the rank.
+    #[track_caller]
+    pub fn roll(&self, shift: isize, dim: isize) -> Self {
+        let d = must(wrap_dim("roll", dim, self.rank()));
+        let size = self.shape()[d];
+        let shift = if size == 0 { 0 } else { shift.rem_euclid(size as isize) as usize };
+        if shift == 0 {
+            return self.clone();
+        }
+        let x = self.detach();
+        let out = Tensor::cat(&[x.narrow(dim, size - shift, shift), x.narrow(dim, 0, size - shift)], dim);
+        out.recorded(parents([self]), move |g| g.roll(-(shift as isize), d as isize))
+    }
+}
+
+// ---- repeating ----
+impl<B: Backend> Tensor<B> {
+    /// The tensor laid `repeats[d]` times one behind another along each dimension. More repeats than dimensions add leading
+    /// ones; 0 empties a dimension. A view where only dimensions of size 1 are repeated. PyTorch: `repeat`.
+    ///
+    /// ```
+    /// # use minitorch_conformance::doc::*;
+    /// let x = Tensor::new([1, 2], &device());
+    /// assert_eq!(x.repeat([2, 2]).to_vec::<i32>()?, [1, 2, 1, 2, 1, 2, 1, 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If there are fewer repeats than dimensions or more than [`MAX_RANK`], or the result has too many elements.
+    #[track_caller]
+    pub fn repeat<const N: usize>(&self, repeats: [usize; N]) -> Self {
+        assert!(
+            (self.rank()..=MAX_RANK).contains(&N),
+            "repeat: {N} repeats for the shape {:?}; one per dimension are wanted, at most {MAX_RANK}",
+            self.shape()
+        );
+        let mut x = self.reshape((self.rank()..N).fold(*self.shape(), |shape, _| shape.insert(0, 1)));
+        let sizes = (0..N).map(|d| x.shape()[d].checked_mul(repeats[d]));
+        let Some(sizes) = sizes.collect::<Option<Vec<usize>>>() else {
+            panic!("repeat: {:?} repeated {repeats:?} times has too many elements", self.shape())
+        };
+        let to = Shape::new(&sizes);
+        // The fewest first, so that copies grow late, and none does before a 0. Dimensions of size 1 need no copy.
+        let mut order: Vec<usize> = (0..N).filter(|&d| x.shape()[d] != 1).collect();
+        order.sort_by_key(|&d| repeats[d]);
+        x = order.into_iter().fold(x, |x, d| x.repeated("repeat", d, d, repeats[d]));
+        x.expand(to)
+    }
+
+    /// [`repeat`](Self::repeat) that takes fewer repeats than dimensions too: they stand for the last ones. PyTorch:
+    /// `tile`.
+    ///
+    /// # Panics
+    /// If there are more repeats than [`MAX_RANK`], or the result has too many elements.
+    #[track_caller]
+    pub fn tile<const N: usize>(&self, repeats: [usize; N]) -> Self {
+        assert!(N <= MAX_RANK, "tile: {N} repeats; at most {MAX_RANK} dimensions are supported");
+        let mut all = [1; MAX_RANK];
+        all[MAX_RANK - N..].copy_from_slice(&repeats);
+        // In six dimensions, of which the leading ones are repeated once and go again.
+        let out = self.repeat(all);
+        out.reshape(Shape::new(&out.shape()[MAX_RANK - N.max(self.rank())..]))
+    }
+
+    /// Every entry of one dimension `n` times in a row. PyTorch: `repeat_interleave`.
+    ///
+    /// ```
+    /// # use minitorch_conformance::doc::*;
+    /// let x = Tensor::new([[1, 2], [3, 4]], &device());
+    /// assert_eq!(x.repeat_interleave(2, 1).to_vec::<i32>()?, [1, 1, 2, 2, 3, 3, 4, 4]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If the dimension is outside the rank, or the result has too many elements.
+    #[track_caller]
+    pub fn repeat_interleave(&self, n: usize, dim: isize) -> Self {
+        let d = must(wrap_dim("repeat_interleave", dim, self.rank()));
+        self.repeated("repeat_interleave", d, d + 1, n)
+    }
+
+    /// Dimension `d` with the block of dimensions from `inner` on repeated `times`: of `inner = d` the whole dimension, of
+    /// `d + 1` each entry. In three dimensions, so that any rank has room for the new one.
+    #[track_caller]
+    fn repeated(&self, op: &str, d: usize, inner: usize, times: usize) -> Self {
+        if times == 1 {
+            return self.clone();
+        }
+        let shape = *self.shape();
+        let Some(size) = shape[d].checked_mul(times) else {
+            panic!("{op}: dimension {d} of {shape:?} has too many elements {times} times")
+        };
+        let to = Shape::new(&shape.with(d, size)); // checks the number of elements
+        let [outside, inside] = [&shape[..inner], &shape[inner..]].map(|sizes| sizes.iter().product::<usize>());
+        self.reshape([outside, 1, inside]).expand([outside, times, inside]).reshape(to)
+    }
+}
+
+// ---- windows, diagonals and triangles ----
+impl<B: Backend> Tensor<B> {
+    /// Windows of `size` entries along `dim`, `step` apart: `[.., n, ..]` becomes `[.., (n - size) / step + 1, .., size]`. A
+    /// view in which windows share elements; its gradient adds up what they saw. PyTorch: `Tensor.unfold`.
+    ///
+    /// ```
+    /// # use minitorch_conformance::doc::*;
+    /// let x = Tensor::arange(0..5, &device()).unfold(0, 3, 1);
+    /// assert_eq!(x.to_vec::<i32>()?, [0, 1, 2, 1, 2, 3, 2, 3, 4]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If the dimension is outside the rank, a window is larger than it, `step` is 0, or the rank is [`MAX_RANK`].
+    #[track_caller]
+    pub fn unfold(&self, dim: isize, size: usize, step: usize) -> Self {
+        let d = must(wrap_dim("unfold", dim, self.rank()));
+        let shape = *self.shape();
+        assert!(step > 0, "unfold: the step must not be 0");
+        assert!(size <= shape[d], "unfold: a window of {size} does not fit dimension {d} of {shape:?}");
+        assert!(shape.len() < MAX_RANK, "unfold: {shape:?} has no room for another dimension");
+        let out = self.with_layout(self.layout().unfold(d, (shape[d] - size) / step + 1, size, step));
+        out.recorded(parents([self]), move |g| g.add_windows(shape, d, step))
+    }
+
+    /// Zeros of `shape` with windows along `d` added where [`unfold`](Self::unfold) takes them from. The two are each
+    /// other's gradient.
+    fn add_windows(&self, shape: Shape, d: usize, step: usize) -> Self {
+        let last = self.rank() - 1;
+        let (count, size) = (self.shape()[d], self.shape()[last]);
+        let (x, mut out) = (self.detach(), self.zeros_of(shape));
+        let windows = Layout::contiguous(shape).unfold(d, count, size, step);
+        // `step` taps of all windows do not overlap, nor do all taps of one window: whichever makes fewer writes.
+        let (along, all, block) = if size.div_ceil(step) <= count { (last, size, step) } else { (d, count, 1) };
+        for start in (0..all).step_by(block) {
+            let len = block.min(all - start);
+            let (at, part) = (windows.narrow(along, start, len), x.narrow(along as isize, start, len));
+            let sum = if start == 0 { part } else { out.with_layout(at) + part };
+            out.write_at(at, &sum);
+        }
+        out.recorded(parents([self]), move |g| g.unfold(d as isize, size, step))
+    }
+
+    /// The elements whose index in `dim2` is that in `dim1` plus `offset`, as a new last dimension in place of the two; a
+    /// view. Empty where the diagonal lies outside. PyTorch: `diagonal`.
+    ///
+    /// ```
+    /// # use minitorch_conformance::doc::*;
+    /// let x = Tensor::arange(0..6, &device()).reshape([2, 3]);
+    /// assert_eq!(x.diagonal(1, 0, 1).to_vec::<i32>()?, [1, 5]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If a dimension is outside the rank, or both are one.
+    #[track_caller]
+    pub fn diagonal(&self, offset: isize, dim1: isize, dim2: isize) -> Self {
+        let (a, b) = (must(wrap_dim("diagonal", dim1, self.rank())), must(wrap_dim("diagonal", dim2, self.rank())));
+        assert!(a != b, "diagonal: wants two dimensions of {:?}, not {a} twice", self.shape());
+        self.part(self.layout().diagonal(offset, a, b), Layout::contiguous(*self.shape()).diagonal(offset, a, b))
+    }
+
+    /// The last two dimensions' elements on and below the `k`-th diagonal (0 is the main one, positive ones lie above it),
+    /// zeros (false) elsewhere, whatever was there. PyTorch: `tril`.
+    ///
+    /// # Panics
+    /// If the rank is below 2.
+    #[track_caller]
+    pub fn tril(&self, k: isize) -> Self {
+        let lower = self.triangle("tril", k);
+        Tensor::where_cond(&lower, self, &self.scalar_like(0.0))
+    }
+
+    /// The last two dimensions' elements on and above the `k`-th diagonal, zeros elsewhere; see [`tril`](Self::tril).
+    /// PyTorch: `triu`.
+    ///
+    /// # Panics
+    /// If the rank is below 2.
+    #[track_caller]
+    pub fn triu(&self, k: isize) -> Self {
+        let below = self.triangle("triu", k.saturating_sub(1));
+        Tensor::where_cond(&below, &self.scalar_like(0.0), self)
+    }
+
+    /// True on and below the k-th diagonal of the last two dimensions: `column <= row + k`.
+    #[track_caller]
+    fn triangle(&self, op: &str, k: isize) -> Self {
+        assert!(self.rank() >= 2, "{op}: wants matrices, not {:?}", self.shape());
+        let [rows, columns] = [self.rank() - 2, self.rank() - 1].map(|d| self.shape()[d] as i32);
+        // Beyond the corners all diagonals are alike.
+        let k = k.clamp(-rows as isize, columns as isize) as i32;
+        let last = Tensor::arange(k..k + rows, self.device()).unsqueeze(1);
+        last.ge(Tensor::arange(0..columns, self.device()))
+    }
+}

@@ -1,0 +1,239 @@
+//! Images of other sizes: interpolation and adaptive pooling.
+//!
+//! Where an output row takes its input from is worked out on the host in whole numbers, once per row and column; the
+//! pixels never leave the device. All maps are separable, so each works on one dimension at a time.
+
+use crate::backend::Backend;
+use crate::dtype::DType;
+use crate::ops::conv::PerDim;
+use crate::ops::pool::Pool2dOptions;
+use crate::tensor::Tensor;
+
+impl<B: Backend> Tensor<B> {
+    /// `[n, c, h, w]` in another size, each pixel that of the input cell it lies in: row `floor(i h / oh)`, column alike;
+    /// any dtype. Worked out in whole numbers; PyTorch's float32 may come out one row lower where `i h / oh` is whole.
+    /// PyTorch: `interpolate(mode="nearest")`.
+    ///
+    /// ```
+    /// # use minitorch_conformance::doc::*;
+    /// let x = Tensor::new([[[[1, 2]]]], &device());
+    /// assert_eq!(x.interpolate_nearest([1, 4]).to_vec::<i32>()?, [1, 1, 2, 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If the rank is not 4, or a size of the image, before or after, is 0.
+    #[track_caller]
+    pub fn interpolate_nearest(&self, size: impl PerDim<2>) -> Self {
+        let out = size.per_dim();
+        let [h, w] = self.check_resize("interpolate_nearest", out);
+        let times = [out[0] / h, out[1] / w];
+        if [h * times[0], w * times[1]] == out && times[0] > 1 && times[1] > 1 {
+            let [n, c] = [self.shape()[0], self.shape()[1]]; // both dimensions in one copy
+            let cells = self.reshape([n, c, h, 1, w, 1]).expand([n, c, h, times[0], w, times[1]]);
+            return cells.reshape([n, c, out[0], out[1]]);
+        }
+        (2..4).zip(out).fold(self.clone(), |x, (d, size)| x.nearest(d, size))
+    }
+
+    fn nearest(&self, d: isize, size: usize) -> Self {
+        let from = self.shape()[d as usize];
+        if from == size {
+            self.clone()
+        } else if size.is_multiple_of(from) {
+            self.repeat_interleave(size / from, d)
+        } else if from.is_multiple_of(size) {
+            self.unfold(d, 1, from / size).squeeze(-1) // every so many-th, a view
+        } else {
+            self.taken(d, (0..size).map(|i| i * from / size))
+        }
+    }
+
+    /// Entries of dimension `d` in this order.
+    fn taken(&self, d: isize, order: impl Iterator<Item = usize>) -> Self {
+        let order: Vec<i32> = order.map(|i| i as i32).collect();
+        self.index_select(d, &Tensor::from_slice(&order, order.len(), self.device()))
+    }
+
+    /// `[n, c, h, w]` in another size: each pixel mixes the four around the place it is taken from. Row i is taken from
+    /// `(i + 1/2) h / oh - 1/2`, not below 0, or with `align_corners` from `i (h - 1) / (oh - 1)`, so that the corner pixels
+    /// stay where they are; columns alike. A place on a row takes that row alone: what the next one holds, be it
+    /// infinite or NaN, does not matter. PyTorch: `interpolate(mode="bilinear")`.
+    ///
+    /// ```
+    /// # use minitorch_conformance::doc::*;
+    /// let x = Tensor::new([[[[0.0, 4.0]]]], &device());
+    /// assert_eq!(x.interpolate_bilinear([1, 4], false).to_vec::<f32>()?, [0.0, 1.0, 3.0, 4.0]);
+    /// assert_eq!(x.interpolate_bilinear([1, 3], true).to_vec::<f32>()?, [0.0, 2.0, 4.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If the rank is not 4, the dtype is not a float, or a size of the image, before or after, is 0.
+    #[track_caller]
+    pub fn interpolate_bilinear(&self, size: impl PerDim<2>, align_corners: bool) -> Self {
+        let out = size.per_dim();
+        self.check_resize("interpolate_bilinear", out);
+        assert!(self.dtype().is_float(), "interpolate_bilinear: wants a float dtype, not {}", self.dtype());
+        // The dimension that shrinks more goes first: the other then has less to do.
+        let grows = |d: usize| out[d - 2] as f64 / self.shape()[d] as f64;
+        let order = if grows(2) <= grows(3) { [2, 3] } else { [3, 2] };
+        order.into_iter().fold(self.clone(), |x, d| x.linear_along(d, out[d - 2], align_corners))
+    }
+
+    fn linear_along(&self, d: usize, size: usize, align_corners: bool) -> Self {
+        let from = self.shape()[d];
+        if from == size {
+            return self.clone(); // both rules take each row from its own place
+        }
+        // Places as fractions: whole part and remainder are exact.
+        let place = |i: usize| match align_corners {
+            true if size == 1 => (0, 1),
+            true => (i * (from - 1), size - 1),
+            false => (((2 * i + 1) * from).saturating_sub(size), 2 * size),
+        };
+        let places: Vec<(usize, f64)> =
+            (0..size).map(place).map(|(top, bottom)| (top / bottom, (top % bottom) as f64 / bottom as f64)).collect();
+        let shares: Vec<f64> = places.iter().map(|&(_, share)| share).collect();
+        let share = match self.dtype() {
+            DType::F64 => Tensor::from_slice(&shares, size, self.device()),
+            _ => Tensor::from_vec(shares.iter().map(|&s| s as f32).collect(), size, self.device()),
+        };
+        let share = if d == 2 { share.unsqueeze(1) } else { share };
+        let low = self.taken(d as isize, places.iter().map(|&(at, _)| at));
+        let high = self.taken(d as isize, places.iter().map(|&(at, _)| (at + 1).min(from - 1)));
+        let mixed = &low * (1.0 - &share) + high * &share;
+        // A share of 0 of an infinity is NaN: such a row is taken as it is.
+        if shares.contains(&0.0) { Tensor::where_cond(&share.eq(0.0), &low, &mixed) } else { mixed }
+    }
+
+    /// The mean over a region for each pixel of `[n, c, oh, ow]`: rows `floor(i h / oh)..ceil((i + 1) h / oh)`, columns alike.
+    /// Regions overlap where the sizes do not divide. PyTorch: `adaptive_avg_pool2d`.
+    ///
+    /// # Panics
+    /// If the rank is not 4, the dtype is not a float, or a size of the image, before or after, is 0.
+    #[track_caller]
+    pub fn adaptive_avg_pool2d(&self, size: impl PerDim<2>) -> Self {
+        let out = size.per_dim();
+        let from = self.check_adaptive("adaptive_avg_pool2d", out);
+        if let Some(windows) = side_by_side(from, out) {
+            return self.avg_pool2d(windows);
+        }
+        (2..4).zip(out).fold(self.clone(), |x, (d, size)| x.region_means(d, size))
+    }
+
+    /// [`adaptive_avg_pool2d`](Self::adaptive_avg_pool2d) over one dimension, `[n, c, t]`. PyTorch: `adaptive_avg_pool1d`.
+    ///
+    /// # Panics
+    /// If the rank is not 3, the dtype is not a float, or `t` or `size` is 0.
+    #[track_caller]
+    pub fn adaptive_avg_pool1d(&self, size: impl PerDim<1>) -> Self {
+        assert!(self.rank() == 3, "adaptive_avg_pool1d: wants a tensor of rank 3, not {:?}", self.shape());
+        let [size] = size.per_dim();
+        self.unsqueeze(2).adaptive_avg_pool2d([1, size]).squeeze(2)
+    }
+
+    /// The largest element of a region for each pixel of `[n, c, oh, ow]`, NaN if it has one; regions as of
+    /// [`adaptive_avg_pool2d`](Self::adaptive_avg_pool2d). On ties the first takes the gradient. PyTorch:
+    /// `adaptive_max_pool2d`.
+    ///
+    /// # Panics
+    /// If the rank is not 4, the dtype is not a float, or a size of the image, before or after, is 0.
+    #[track_caller]
+    pub fn adaptive_max_pool2d(&self, size: impl PerDim<2>) -> Self {
+        let out = size.per_dim();
+        let from = self.check_adaptive("adaptive_max_pool2d", out);
+        if let Some(windows) = side_by_side(from, out) {
+            return self.max_pool2d(windows);
+        }
+        // Columns first: of equal elements the one in the first row wins, and in that row the first one.
+        [(3, out[1]), (2, out[0])].into_iter().fold(self.clone(), |x, (d, size)| x.region_maxima(d, size))
+    }
+
+    /// [`adaptive_max_pool2d`](Self::adaptive_max_pool2d) over one dimension, `[n, c, t]`. PyTorch: `adaptive_max_pool1d`.
+    ///
+    /// # Panics
+    /// If the rank is not 3, the dtype is not a float, or `t` or `size` is 0.
+    #[track_caller]
+    pub fn adaptive_max_pool1d(&self, size: impl PerDim<1>) -> Self {
+        assert!(self.rank() == 3, "adaptive_max_pool1d: wants a tensor of rank 3, not {:?}", self.shape());
+        let [size] = size.per_dim();
+        self.unsqueeze(2).adaptive_max_pool2d([1, size]).squeeze(2)
+    }
+
+    fn region_means(&self, d: usize, size: usize) -> Self {
+        let regions = Regions::new(self.shape()[d], size);
+        let cells = self.in_regions(d, &regions);
+        if regions.lens.iter().all(|&len| len as usize == regions.longest) {
+            return cells.mean(d as isize + 1);
+        }
+        // Selected, not multiplied, so that a neighbour's infinity stays outside.
+        let lens = Tensor::from_slice(&regions.lens, [size, 1], self.device());
+        let inside = lens.gt(Tensor::arange(0..regions.longest as i32, self.device()));
+        let lens = lens.cast(self.dtype());
+        let (inside, lens) = match d {
+            2 => (inside.unsqueeze(-1), lens),
+            _ => (inside, lens.squeeze(-1)),
+        };
+        Tensor::where_cond(&inside, &cells, &self.scalar_like(0.0)).sum(d as isize + 1) / lens
+    }
+
+    fn region_maxima(&self, d: usize, size: usize) -> Self {
+        let regions = Regions::new(self.shape()[d], size);
+        let within = self.detach().in_regions(d, &regions).argmax(d as isize + 1);
+        let starts = Tensor::from_slice(&regions.starts, [size], self.device());
+        let at = within + if d == 2 { starts.unsqueeze(-1) } else { starts };
+        self.gather(d as isize, &at)
+    }
+
+    /// Dimension `d` becomes two: regions, and the entries of each. Short regions end with their last entry again, which
+    /// is never the first largest.
+    fn in_regions(&self, d: usize, regions: &Regions) -> Self {
+        let entries = regions
+            .starts
+            .iter()
+            .zip(&regions.lens)
+            .flat_map(|(&start, &len)| (0..regions.longest as i32).map(move |j| (start + j.min(len - 1)) as usize));
+        let cells = self.taken(d as isize, entries);
+        cells.reshape(self.shape().with(d, regions.starts.len()).insert(d + 1, regions.longest))
+    }
+
+    #[track_caller]
+    fn check_resize(&self, op: &str, out: [usize; 2]) -> [usize; 2] {
+        assert!(self.rank() == 4, "{op}: wants a tensor of rank 4, not {:?}", self.shape());
+        let from = [self.shape()[2], self.shape()[3]];
+        assert!(!from.contains(&0) && !out.contains(&0), "{op}: an image of size 0: {:?} to {out:?}", self.shape());
+        from
+    }
+
+    #[track_caller]
+    fn check_adaptive(&self, op: &str, out: [usize; 2]) -> [usize; 2] {
+        assert!(self.dtype().is_float(), "{op}: wants a float dtype, not {}", self.dtype());
+        self.check_resize(op, out)
+    }
+}
+
+/// The windows that are the regions, if they all have one size and do not overlap.
+fn side_by_side(from: [usize; 2], out: [usize; 2]) -> Option<Pool2dOptions> {
+    let divides = (0..2).all(|d| from[d].is_multiple_of(out[d]));
+    divides.then(|| Pool2dOptions::new([from[0] / out[0], from[1] / out[1]]))
+}
+
+/// What the entries of an adaptively pooled dimension look at.
+struct Regions {
+    starts: Vec<i32>,
+    lens: Vec<i32>,
+    longest: usize,
+}
+
+impl Regions {
+    fn new(from: usize, size: usize) -> Self {
+        let (start, end) = (|i: usize| i * from / size, |i: usize| ((i + 1) * from).div_ceil(size));
+        let lens: Vec<usize> = (0..size).map(|i| end(i) - start(i)).collect();
+        Regions {
+            starts: (0..size).map(|i| start(i) as i32).collect(),
+            longest: lens.iter().copied().max().unwrap_or(1),
+            lens: lens.into_iter().map(|len| len as i32).collect(),
+        }
+    }
+}
