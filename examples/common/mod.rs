@@ -46,8 +46,8 @@ pub(crate) struct Task<M, B: Backend> {
     pub(crate) name: &'static str,
     pub(crate) model: M,
     pub(crate) optimizer: Box<dyn Optimizer<B>>,
-    /// The learning rate, from the highest rate, the number of steps, and the step, counted from 0.
-    pub(crate) schedule: fn(f64, usize, usize) -> f64,
+    /// Makes the schedule, from the highest learning rate and the number of steps.
+    pub(crate) schedule: fn(f64, usize) -> Box<dyn Schedule>,
     pub(crate) classes: Classes,
 }
 

@@ -28,7 +28,7 @@ pub(super) fn train<B: Backend>(
     let interrupted = watch_for_interrupt()?;
     let loader = Loader::new(train, options.batch_size).shuffle(options.seed).prefetch(2);
     let steps = loader.len().saturating_mul(options.epochs);
-    let lr = |step| schedule(options.lr, steps, step);
+    let schedule = schedule(options.lr, steps);
     let mut progress = Progress::new(options.epochs, train.len());
     progress.line(&format!(
         "{name}, {} parameters, {} training and {} test images, on {device:?}; writing to {}",
@@ -47,7 +47,7 @@ pub(super) fn train<B: Backend>(
         let mut whole = Means::default();
         let batches = loader.len();
         for (i, (images, labels)) in loader.epoch(epoch as u64, device).enumerate() {
-            optimizer.set_lr(lr(step));
+            optimizer.set_lr(schedule.lr(step));
             let logits = model.forward(&images);
             let loss = logits.cross_entropy(&labels);
             recent.add(&loss, &logits, &labels);
@@ -69,7 +69,7 @@ pub(super) fn train<B: Backend>(
                     epoch,
                     step,
                     at: epoch as f64 - 1.0 + (i + 1) as f64 / batches as f64,
-                    lr: lr(step - 1),
+                    lr: schedule.lr(step - 1),
                     train: (means.loss(), means.accuracy()),
                     test: None,
                     seconds: started.elapsed().as_secs_f64(),
@@ -89,7 +89,7 @@ pub(super) fn train<B: Backend>(
             epoch,
             step,
             at: epoch as f64,
-            lr: lr(step - 1),
+            lr: schedule.lr(step - 1),
             train: (whole.loss(), whole.accuracy()),
             test: Some((judged.loss, judged.accuracy())),
             seconds: started.elapsed().as_secs_f64(),

@@ -51,7 +51,7 @@ impl Example for Args {
             name: "LeNet-5",
             model: LeNet::new(device),
             optimizer: Box::new(Adam::new(self.options.lr)),
-            schedule: |peak, steps, step| OneCycle::new(peak, steps).lr(step),
+            schedule: |peak, steps| Box::new(OneCycle::new(peak, steps)),
             classes: DIGITS,
         })
     }
