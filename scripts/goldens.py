@@ -368,6 +368,26 @@ def conv_cases():
     conv((3, 1, 5), 2, (5,), (1,), (0,), (1,), 1, True)  # one output
 
 
+def conv_transposed(x, out, kernel, stride, padding, extra, dilation, groups, bias):
+    """`e` is the output padding."""
+    name = f"conv_transpose2d_k{name_of(kernel)}_s{name_of(stride)}_p{name_of(padding)}_e{name_of(extra)}"
+    name += f"_d{name_of(dilation)}_g{groups}" + ("_bias" if bias else "")
+    inputs = {"x": randn(f"{name}/x", *x), "w": randn(f"{name}/w", x[1], out // groups, *kernel)}
+    if bias:
+        inputs["b"] = randn(f"{name}/b", out)
+    arguments = f"stride={stride}, padding={padding}, output_padding={extra}, groups={groups}, dilation={dilation}"
+    case(name, f"F.conv_transpose2d(x, w, {'b' if bias else 'None'}, {arguments})", **inputs)
+
+
+def conv_transpose_cases():
+    #               input          out  kernel  stride  padding extra   dilation g  bias
+    conv_transposed((2, 3, 4, 5), 2, (3, 3), (1, 1), (0, 0), (0, 0), (1, 1), 1, True)
+    conv_transposed((1, 2, 3, 3), 3, (2, 2), (2, 2), (0, 0), (0, 0), (1, 1), 1, False)
+    conv_transposed((2, 4, 3, 4), 6, (3, 2), (2, 3), (1, 0), (1, 2), (1, 1), 2, True)
+    conv_transposed((1, 2, 4, 3), 2, (3, 3), (2, 1), (2, 1), (0, 0), (2, 1), 1, True)
+    conv_transposed((1, 3, 5, 1), 3, (1, 1), (3, 1), (0, 0), (2, 0), (1, 1), 3, False)
+
+
 # --- Pooling ------------------------------------------------------------------------------------------------------------
 
 
@@ -739,6 +759,7 @@ def main():
     reduce_cases()
     matmul_cases()
     conv_cases()
+    conv_transpose_cases()
     pool_cases()
     softmax_cases()
     loss_cases()

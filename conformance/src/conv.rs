@@ -96,6 +96,33 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             gradients(on, s);
         }
     });
+    suite.floats("conv_transpose2d", 1000, |on| {
+        let setups = [
+            ([1, 1], [0, 0], [0, 0], [1, 1], 1),
+            ([2, 3], [1, 0], [1, 2], [1, 2], 2),
+            ([3, 2], [2, 1], [0, 1], [2, 1], 4),
+        ];
+        for (stride, padding, extra, dilation, groups) in setups {
+            let o = Conv2dOptions { stride, padding, dilation, groups };
+            agree!(
+                on,
+                eps(16.0).terms(36),
+                |d| {
+                    let x = d.laid(Lay::Reversed, -1.0, 1.0, [2, 4, 5, 3]);
+                    let inputs = [x, d.uniform(-1.0, 1.0, [4, 2, 3, 2]), d.uniform(-1.0, 1.0, [2 * groups])];
+                    with_grads(d, inputs, |[x, w, b]| x.conv_transpose2d(w, Some(b), o, extra))
+                },
+                "conv_transpose2d of {o:?}, output padding {extra:?}"
+            );
+        }
+        // It is the adjoint of the convolution: <conv(x), g> = <x, transposed(g)>.
+        let o = Conv2dOptions::default().stride(2).padding(1);
+        let (x, w) = (on.uniform(-1.0, 1.0, [1, 2, 6, 6]), on.uniform(-1.0, 1.0, [3, 2, 3, 3]));
+        let y = x.conv2d(&w, None, o);
+        let g = on.uniform(-1.0, 1.0, *y.shape());
+        let (left, right) = ((&y * &g).sum(..), (&x * g.conv_transpose2d(&w, None, o, 1)).sum(..));
+        assert_close("the adjoint", &read(&left), &read(&right), eps(256.0));
+    });
     suite.floats("conv1d", 1000, |on| {
         for (k, o) in [
             (1, Conv1dOptions::default()),

@@ -72,6 +72,9 @@ pub(crate) fn apply<B: Backend>(name: &str, o: &Options, inputs: &Inputs<'_, B>)
     }
     let mask = |x: &Tensor<B>| x.cast(DType::Bool);
     let y = match name {
+        _ if name.starts_with("conv_transpose2d") => {
+            get("x").conv_transpose2d(get("w"), inputs.get("b"), conv_options(o), o.sizes::<2>('e'))
+        }
         _ if name.starts_with("conv2d") => get("x").conv2d(get("w"), inputs.get("b"), conv_options(o)),
         _ if name.starts_with("conv1d") => get("x").conv1d(get("w"), inputs.get("b"), conv_options(o)),
         _ if name.starts_with("max_pool2d") => {

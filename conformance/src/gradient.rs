@@ -159,6 +159,13 @@ fn layers<B: Backend>(suite: &mut Suite<B>) {
         |d| [d.uniform(-1.0, 1.0, [2, 2, 7]), d.uniform(-1.0, 1.0, [2, 2, 3]), d.uniform(-1.0, 1.0, [2])],
         |[x, w, b]| { x.conv1d(w, Some(b), Conv1dOptions::default().stride(2).padding(1)) }
     );
+    check!(
+        suite,
+        "conv_transpose2d",
+        2,
+        |d| [d.uniform(-1.0, 1.0, [1, 2, 3, 2]), d.uniform(-1.0, 1.0, [2, 2, 2, 3]), d.uniform(-1.0, 1.0, [2])],
+        |[x, w, b]| x.conv_transpose2d(w, Some(b), Conv2dOptions::default().stride([2, 1]).padding([0, 1]), [1, 0])
+    );
     check!(suite, "max_pool2d", 2, |d| [d.uniform(-1.0, 1.0, [1, 2, 4, 5])], |[x]| x
         .square()
         .max_pool2d(Pool2dOptions::new(3).stride(1).padding(1)));

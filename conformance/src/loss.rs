@@ -4,9 +4,9 @@ use crate::check::{assert_values, reports_index_error, with_grads};
 use crate::close::{EXACT, assert_close, eps, read};
 use crate::on::Lay;
 use crate::{On, Suite};
-use minitorch_core::Tensor;
 use minitorch_core::backend::Backend;
 use minitorch_core::ops::composed;
+use minitorch_core::{CrossEntropyOptions, Reduction, Tensor};
 
 pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     suite.floats("cross_entropy", 3000, |on| {
@@ -63,6 +63,48 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         let x = on.list(&[40.0], [1]).requires_grad();
         let grads = x.sigmoid().bce_loss(&on.list(&[1.0], [1])).backward();
         assert_values(&grads[&x], &[0.0], eps(4.0));
+    });
+    suite.floats("cross_entropy_with_options", 600, |on| {
+        let plain = CrossEntropyOptions::default;
+        agree!(on, eps(16.0), |d| {
+            let (x, w) = (d.uniform(-3.0, 3.0, [2, 5, 3, 4]), d.uniform(0.5, 2.0, [5]));
+            let target = d.ints(-1, 5, [2, 3, 4]);
+            let options = CrossEntropyOptions::default().weight(&w).ignore_index(-1).label_smoothing(0.2);
+            let mut all = with_grads(d, [x.clone()], |[x]| x.cross_entropy_with(&target, &options));
+            all.push(x.cross_entropy_with(&target, &options.clone().reduction(Reduction::None)));
+            all.push(x.cross_entropy_with(&target, &options.reduction(Reduction::Sum)));
+            all
+        });
+        // Without an option it is the plain loss; a soft target that is hard as well.
+        let (x, target) = (on.uniform(-3.0, 3.0, [6, 5]), on.ints(0, 5, [6]));
+        let want = read(&x.cross_entropy(&target));
+        assert_close("no option", &read(&x.cross_entropy_with(&target, &plain())), &want, eps(8.0));
+        let soft = target.one_hot(5, on.dtype);
+        assert_close("one-hot", &read(&x.cross_entropy_with(&soft, &plain())), &want, eps(8.0));
+        // Nothing counts: the mean of nothing, and a sum of 0.
+        let ignored = plain().ignore_index(9);
+        let none = Tensor::from_slice(&[9, 9, 9, 9, 9, 9], [6], &on.device);
+        assert_values(&x.cross_entropy_with(&none, &ignored), &[f64::NAN], EXACT);
+        assert_values(&x.cross_entropy_with(&none, &ignored.reduction(Reduction::Sum)), &[0.0], EXACT);
+        assert!(on.device.synchronize().is_ok(), "an ignored target is no bad index");
+        let bad = Tensor::from_slice(&[0, 7, 1, 2, 3, 4], [6], &on.device);
+        let _ = x.cross_entropy_with(&bad, &plain());
+        assert!(on.device.synchronize().is_err(), "7 is no class of 5");
+    });
+    suite.floats("l1_huber_kl", 200, |on| {
+        agree!(on, eps(16.0), |d| {
+            let inputs = || [d.mixed([5, 7]), d.mixed([5, 7])];
+            let mut all = with_grads(d, inputs(), |[x, t]| x.l1_loss(t));
+            all.extend(with_grads(d, inputs(), |[x, t]| x.huber_loss(t, 0.8)));
+            let p = [d.uniform(-3.0, 0.0, [5, 7]), d.uniform(0.1, 1.0, [5, 7])];
+            all.extend(with_grads(d, p, |[x, t]| x.kl_div_loss(t)));
+            all
+        });
+        let (x, t) = (on.list(&[-1.0, -2.0], [1, 2]), on.list(&[0.0, 1.0], [1, 2]));
+        assert_values(&x.kl_div_loss(&t), &[2.0], EXACT); // 0 log 0 is 0
+        let x = on.list(&[1.0, 1.0], [2]).requires_grad();
+        let grads = x.l1_loss(&on.list(&[1.0, 0.0], [2])).backward();
+        assert_values(&grads[&x], &[0.0, 0.5], EXACT);
     });
     suite.floats("nll_loss", 100, |on| {
         agree!(on, eps(8.0), |d| {

@@ -36,6 +36,27 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     suite.f32("state", 100, state);
     suite.floats("normal", 100_000, normal);
     suite.floats("dropout", 100_000, dropout);
+    suite.floats("dropout2d", 1000, |on| {
+        on.device.rng().seed(7);
+        let inf = f64::INFINITY;
+        let x = Tensor::full([20, 30, 2, 2], inf, (&on.device, on.dtype));
+        let kept = read(&x.dropout2d(0.3)).data;
+        // Whole channels, and the zeros are zeros although 0 times infinity is not.
+        assert!(kept.chunks(4).all(|channel| channel == [inf; 4] || channel == [0.0; 4]));
+        let dropped = kept.chunks(4).filter(|channel| channel[0] == 0.0).count();
+        assert!((130..230).contains(&dropped), "{dropped} of 600 channels at p = 0.3");
+        let x = on.uniform(1.0, 2.0, [4, 5, 3]).requires_grad();
+        let y = x.dropout2d(0.5);
+        let grads = y.sum(..).backward();
+        let (y, x_data, g) = (read(&y).data, read(&x).data, read(&grads[&x]).data);
+        assert!(y.iter().zip(&x_data).zip(&g).all(|((y, x), g)| if *y == 0.0 {
+            *g == 0.0
+        } else {
+            *g == 2.0 && *y == 2.0 * x
+        }));
+        assert_same("p = 0", &x.dropout2d(0.0), &x.detach());
+        assert_values(&x.dropout2d(1.0).sum(..), &[0.0], EXACT);
+    });
     suite.floats("dropout_gradients", 1000, dropout_gradients);
     suite.f32("permutation", 1000, |on| {
         on.device.rng().seed(3);

@@ -113,6 +113,24 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             agree!(on, eps(16.0), |d| d.uniform(-1.0, 1.0, [3, 4, 5]).sum_to_shape(shape), "to {shape:?}");
         }
     });
+    suite.floats("norm", 500, |on| {
+        for p in [0.0, 0.5, 1.0, 2.0, 3.0, -1.0, f64::INFINITY, f64::NEG_INFINITY] {
+            agree!(
+                on,
+                eps(32.0),
+                |d| [d.uniform(0.5, 3.0, [5, 17]).norm(p, 1), d.uniform(-3.0, -0.5, [5, 17]).norm(p, ..)],
+                "p = {p}"
+            );
+        }
+        // At 0 the gradient is 0, also of one zero among others.
+        for p in [0.5, 1.0, 2.0, 3.0] {
+            let x = on.list(&[0.0, 0.0, 0.0, 1.0], [2, 2]).requires_grad();
+            let grads = x.norm(p, 1).sum(..).backward();
+            assert_values(&grads[&x], &[0.0, 0.0, 0.0, 1.0], eps(4.0));
+        }
+        assert_values(&on.list(&[3.0, -4.0, 0.0], [3]).norm(0.0, ..), &[2.0], EXACT);
+        assert_values(&on.list(&[], [0]).norm(2.0, ..), &[0.0], EXACT);
+    });
     suite.floats("statistics", 2000, |on| {
         agree!(on, eps(32.0), |d| {
             let x = d.uniform(-2.0, 3.0, [5, 67]);

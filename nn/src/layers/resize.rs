@@ -2,6 +2,7 @@
 
 use crate::Module;
 use crate::module::Layer;
+use crate::summary::observed;
 use minitorch_core::{Backend, PadMode, PerDim, Tensor};
 
 /// How [`Upsample`] fills its output.
@@ -70,10 +71,11 @@ impl<B: Backend> Layer<B> for Upsample {
                 [h * down, w * right]
             }
         };
-        match self.mode {
+        let y = match self.mode {
             UpsampleMode::Nearest => x.interpolate_nearest(size),
             UpsampleMode::Bilinear { align_corners } => x.interpolate_bilinear(size, align_corners),
-        }
+        };
+        observed(self, "Upsample", 0, y)
     }
 }
 
@@ -95,7 +97,7 @@ macro_rules! adaptive {
 
         impl<B: Backend> Layer<B> for $name {
             fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
-                x.$method(self.size)
+                observed(self, stringify!($name), 0, x.$method(self.size))
             }
         }
     )* };
@@ -130,7 +132,7 @@ macro_rules! padding {
 
         impl<B: Backend> Layer<B> for $name {
             fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
-                x.pad_with(self.around, $mode)
+                observed(self, stringify!($name), 0, x.pad_with(self.around, $mode))
             }
         }
     )* };
