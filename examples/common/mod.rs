@@ -28,10 +28,7 @@ pub(crate) trait Example {
     type Model<B: Backend>: Layer<B>;
 
     /// The model as it is at first, from the device's random state, and how to train it.
-    ///
-    /// # Errors
-    /// If that depends on files that are not there.
-    fn task<B: Backend>(&self, device: &B) -> Result<Task<Self::Model<B>, B>>;
+    fn task<B: Backend>(&self, device: &B) -> Task<Self::Model<B>, B>;
 
     /// The images, and how those of the training set are changed at random.
     ///
@@ -99,7 +96,7 @@ fn run(example: &impl Example, options: &Options) -> Result<Outcome> {
 /// Everything after the choice of a device: nothing from here on names a backend.
 fn work<B: Backend>(example: &impl Example, options: &Options, device: &B) -> Result<Outcome> {
     device.rng().seed(options.seed);
-    let mut task = example.task(device)?;
+    let mut task = example.task(device);
     let limit = options.limit.unwrap_or(usize::MAX);
     let test = example.images(Split::Test)?.take(limit);
     if let Some(weights) = &options.eval {

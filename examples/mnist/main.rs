@@ -46,14 +46,14 @@ impl Example for Args {
     type Model<B: Backend> = LeNet<B>;
 
     /// Adam under a one-cycle learning rate.
-    fn task<B: Backend>(&self, device: &B) -> Result<Task<LeNet<B>, B>> {
-        Ok(Task {
+    fn task<B: Backend>(&self, device: &B) -> Task<LeNet<B>, B> {
+        Task {
             name: "LeNet-5",
             model: LeNet::new(device),
             optimizer: Box::new(Adam::new(self.options.lr)),
             schedule: |peak, steps| Box::new(OneCycle::new(peak, steps)),
             classes: DIGITS,
-        })
+        }
     }
 
     fn images(&self, split: Split) -> Result<ImageDataset> {

@@ -38,15 +38,15 @@ fn main() -> ExitCode {
 impl Example for Args {
     type Model<B: Backend> = ResNet20<B>;
 
-    fn task<B: Backend>(&self, device: &B) -> Result<Task<ResNet20<B>, B>> {
+    fn task<B: Backend>(&self, device: &B) -> Task<ResNet20<B>, B> {
         let classes = self.data.classes();
-        Ok(Task {
+        Task {
             name: "ResNet-20",
             model: ResNet20::new(self.data.channels(), classes.names.len(), device),
             optimizer: Box::new(Sgd::new(self.options.lr).momentum(0.9).nesterov(true).weight_decay(5e-4)),
             schedule: |peak, steps| Box::new(Cosine::new(peak, steps)),
             classes,
-        })
+        }
     }
 
     fn images(&self, split: Split) -> Result<ImageDataset> {
