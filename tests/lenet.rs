@@ -1,58 +1,20 @@
 //! LeNet-5 against PyTorch, and the backends against each other, step by step.
 
 mod common;
+#[path = "common/golden.rs"]
+mod golden;
 
 use common::LeNet;
-use minitorch::nn::state::read_tensors;
+use golden::{Golden, assert_close, golden_path};
+use minitorch::no_grad;
 use minitorch::prelude::*;
-use minitorch::{HostData, no_grad};
 use minitorch_conformance::Plain;
-use std::collections::HashMap;
 use std::path::PathBuf;
-
-fn golden(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("conformance/goldens").join(name)
-}
-
-/// All tensors of a golden file as f32 (or i32) vectors with their shapes.
-struct Golden(HashMap<String, (Vec<usize>, HostData)>);
-
-impl Golden {
-    fn read(name: &str) -> Result<Self> {
-        let tensors = read_tensors(golden(name))?.tensors;
-        Ok(Golden(tensors.into_iter().map(|(name, tensor)| (name, (tensor.shape, tensor.data))).collect()))
-    }
-
-    fn f32(&self, name: &str) -> &[f32] {
-        match &self.0[name].1 {
-            HostData::F32(v) => v,
-            other => panic!("{name} is {:?}", other.as_slice().dtype()),
-        }
-    }
-
-    fn tensor<B: Backend>(&self, name: &str, device: &B) -> Tensor<B> {
-        let (shape, data) = &self.0[name];
-        match data {
-            HostData::F32(v) => Tensor::from_slice(v, shape.as_slice(), device),
-            HostData::I32(v) => Tensor::from_slice(v, shape.as_slice(), device),
-            other => panic!("{name} is {:?}", other.as_slice().dtype()),
-        }
-    }
-}
-
-fn assert_close(what: &str, got: &[f32], want: &[f32], tolerance: f32) {
-    assert_eq!(got.len(), want.len(), "{what}");
-    let off = |i: usize| (got[i] - want[i]).abs() / (1.0 + want[i].abs());
-    if let Some(worst) = (0..got.len()).max_by(|&a, &b| off(a).total_cmp(&off(b))) {
-        let error = off(worst);
-        assert!(error <= tolerance, "{what}[{worst}]: {} against {}, {error:e}", got[worst], want[worst]);
-    }
-}
 
 fn weights_from_pytorch_give_its_logits_and_gradients<B: Backend>(device: &B) -> Result<()> {
     let golden = Golden::read("lenet.safetensors")?;
     let mut model = LeNet::new(0.0, device);
-    model.load(crate::golden("lenet-torch.safetensors"))?;
+    model.load(golden_path("lenet-torch.safetensors"))?;
     let (x, target) = (golden.tensor("x", device), golden.tensor("target", device));
     let logits = model.forward(&x);
     assert_close("logits", &logits.to_vec::<f32>()?, golden.f32("logits"), 1e-4);
@@ -78,7 +40,7 @@ fn ten_steps_follow_pytorch<B: Backend>(device: &B) -> Result<()> {
         [("sgd_losses", Box::new(Sgd::new(0.05).momentum(0.9))), ("adam_losses", Box::new(Adam::new(1e-3)))];
     for (name, mut optimizer) in optimizers {
         let mut model = LeNet::new(0.0, device);
-        model.load(crate::golden("lenet-torch.safetensors"))?;
+        model.load(golden_path("lenet-torch.safetensors"))?;
         let mut losses = Vec::new();
         for _ in 0..10 {
             let loss = model.forward(&x).cross_entropy(&target);
@@ -95,7 +57,7 @@ fn weights_of_ours_gave_pytorch_these_logits<B: Backend>(device: &B) -> Result<(
     let x = Golden::read("lenet.safetensors")?.tensor("x", device);
     let theirs = Golden::read("lenet-minitorch-logits.safetensors")?;
     let mut model = LeNet::new(0.0, device);
-    model.load(crate::golden("lenet-minitorch.safetensors"))?;
+    model.load(golden_path("lenet-minitorch.safetensors"))?;
     assert_close("logits", &model.forward(&x).to_vec::<f32>()?, theirs.f32("logits"), 1e-4);
     Ok(())
 }
@@ -124,12 +86,12 @@ fn our_weights_in_pytorch() -> Result<()> {
 fn a_saved_model_is_the_committed_golden_again() -> Result<()> {
     // Same names, shapes, dtypes and bytes: what was checked in PyTorch is what `save` writes today.
     let mut model = LeNet::new(0.0, &Cpu::new());
-    model.load(golden("lenet-minitorch.safetensors"))?;
+    model.load(golden_path("lenet-minitorch.safetensors"))?;
     let folder = tempfile::tempdir().map_err(|e| Error::io("a temporary folder", e))?;
     let path = folder.path().join("again.safetensors");
     model.save(&path)?;
     let read = |path: PathBuf| std::fs::read(&path).map_err(|e| Error::io(path, e));
-    assert_eq!(read(path)?, read(golden("lenet-minitorch.safetensors"))?);
+    assert_eq!(read(path)?, read(golden_path("lenet-minitorch.safetensors"))?);
     Ok(())
 }
 

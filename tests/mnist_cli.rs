@@ -1,6 +1,10 @@
 //! The mnist example as a user meets it: every bad input is one line on stderr and the right exit code, a good run writes
 //! whole files and the promised last line, Ctrl-C keeps the weights.
 
+#[path = "common/cli.rs"]
+mod cli;
+
+use cli::{example, fails, last_line, names, put};
 use minitorch::nn::state::{HostTensor, read_tensors, write_tensors};
 use minitorch::{HostData, Result};
 use std::fs;
@@ -9,34 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use tempfile::{TempDir, tempdir};
 
-/// The example's binary, which `cargo test` builds beside the tests' folder.
-fn mnist() -> Command {
-    let test = std::env::current_exe().expect("the path of this test");
-    let folder = test.ancestors().nth(2).expect("a target folder");
-    let binary = folder.join("examples/mnist").with_extension(std::env::consts::EXE_EXTENSION);
-    assert!(binary.exists(), "{} is missing: cargo build --example mnist", binary.display());
-    let mut command = Command::new(binary);
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
-    command
-}
-
 /// Runs with arguments separated by blanks, and further ones that may hold blanks themselves.
 fn run(arguments: &str, more: &[&Path]) -> Output {
-    mnist().args(arguments.split_whitespace()).args(more).output().expect("the example starts")
-}
-
-/// Asserts that a run ends with `code`, says one line `error: ..` that holds `reasons`, and prints no figure.
-fn fails(code: i32, output: &Output, reasons: &[&str]) {
-    let text = String::from_utf8_lossy(&output.stderr);
-    let errors: Vec<&str> = text.lines().filter(|line| line.starts_with("error: ")).collect();
-    assert_eq!(output.status.code(), Some(code), "{text}");
-    assert_eq!(errors.len(), 1, "{text}");
-    assert_eq!(text.lines().last(), Some(errors[0]), "nothing follows the reason: {text}");
-    assert!(!text.contains("panicked"), "{text}");
-    for reason in reasons {
-        assert!(errors[0].contains(reason), "`{reason}` is not in: {text}");
-    }
-    assert!(!String::from_utf8_lossy(&output.stdout).contains("test accuracy"));
+    example("mnist").args(arguments.split_whitespace()).args(more).output().expect("the example starts")
 }
 
 fn idx(dims: &[u32], data: &[u8]) -> Vec<u8> {
@@ -56,10 +35,6 @@ fn tiny() -> TempDir {
         put(&folder, &format!("{name}-labels-idx1-ubyte"), &idx(&[n], &labels));
     }
     folder
-}
-
-fn put(folder: &TempDir, name: &str, bytes: &[u8]) {
-    fs::write(folder.path().join(name), bytes).expect("a file in a temporary folder");
 }
 
 /// Trains on a tiny set one of whose files was replaced.
@@ -158,19 +133,6 @@ fn an_output_folder_that_cannot_be_is_noticed_before_training() {
     assert!(!String::from_utf8_lossy(&output.stderr).contains("LeNet-5"), "it is noticed before training starts");
 }
 
-/// The names in a folder, sorted.
-fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<String> =
-        fs::read_dir(folder).expect("a folder").flatten().map(|e| e.file_name().to_string_lossy().into()).collect();
-    names.sort();
-    names
-}
-
-fn last_line(output: &Output) -> String {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).lines().last().unwrap_or_default().to_string()
-}
-
 #[test]
 fn a_short_run_writes_everything_and_repeats() -> Result<()> {
     let folder = tempdir().expect("a temporary folder");
@@ -218,7 +180,7 @@ fn a_loss_that_is_no_number_stops_and_saves_nothing() {
 #[test]
 fn an_interrupt_keeps_the_weights() -> Result<()> {
     let (data, out) = (tiny(), tempdir().expect("a temporary folder"));
-    let mut child = mnist()
+    let mut child = example("mnist")
         .args(["--epochs", "1000000", "--batch-size", "5", "--data"])
         .args([data.path(), Path::new("--out"), out.path()])
         .stdout(Stdio::piped())

@@ -24,9 +24,11 @@ impl<B: Backend> LeNet<B> {
             fc3: Linear::new(84, 10, device),
         }
     }
+}
 
+impl<B: Backend> Layer<B> for LeNet<B> {
     /// Images `[n, 1, 28, 28]` to logits `[n, 10]`.
-    pub(crate) fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
+    fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
         let x = self.conv1.forward(x).relu().max_pool2d(2); // [n, 6, 14, 14]
         let x = self.conv2.forward(&x).relu().max_pool2d(2).flatten(1..); // [n, 16 * 5 * 5]
         let x = self.fc1.forward(&x).relu();

@@ -1,4 +1,5 @@
-//! Saved state: a module's parameters and buffers as safetensors, and files of named tensors in general.
+//! Saved state: a module's parameters and buffers as safetensors, and files of named tensors in general: safetensors, and
+//! NumPy's `.npy` and `.npz`.
 //!
 //! Names are the dotted names of the walk, layouts are PyTorch's, so PyTorch loads what [`save`] writes
 //! (`safetensors.torch.load_file`) and [`load`] reads what PyTorch writes (`save_file(model.state_dict(), ..)`).
@@ -6,8 +7,12 @@
 //! Files appear whole or not at all: they are written under another name in the same folder, synchronised and renamed.
 
 mod file;
+mod npy;
+mod npz;
 
 pub use file::{HostTensor, Tensors, read_tensors, replace_file, write_tensors};
+pub use npy::{read_npy, write_npy};
+pub use npz::{read_npz, write_npz};
 
 use crate::module::{Entry, EntryMut, Module, Path};
 use minitorch_core::{Backend, DType, Error, Result, Shape, Tensor};

@@ -1,10 +1,9 @@
-//! What can be split into batches: the trait, and images with labels.
+//! What can be split into batches.
 
 use super::{Epoch, Loader};
+use minitorch_core::Backend;
 use minitorch_core::random::Draw;
-use minitorch_core::{Backend, Tensor};
 use rand::seq::SliceRandom;
-use std::sync::Arc;
 
 /// Keeps the draws that split a set apart from those of shuffles and of devices with the same seed.
 const SPLIT_STREAM: u64 = 0x73_706C_6974;
@@ -33,6 +32,19 @@ pub trait Dataset: Clone + Send + Sync + 'static {
     /// # Panics
     /// If an index is not below [`len`](Dataset::len).
     fn collate(&self, indices: &[usize], host: &mut Self::Host);
+
+    /// Fills `host` as [`collate`](Dataset::collate) does, with the random changes that a model should not mind, such as
+    /// shifted images. What a [`Loader`] that shuffles calls; by default nothing is changed.
+    ///
+    /// `first` is the position of the first of these examples in the epoch. Whatever is drawn for an example comes from
+    /// `draw` and its position alone (`draw.block(position)`), so that batch size and prefetching change nothing.
+    ///
+    /// # Panics
+    /// As [`collate`](Dataset::collate).
+    fn augment(&self, indices: &[usize], draw: Draw, first: usize, host: &mut Self::Host) {
+        let _ = (draw, first);
+        self.collate(indices, host);
+    }
 
     /// The batch that `host` holds, on a device.
     fn upload<B: Backend>(&self, host: &Self::Host, device: &B) -> Self::Batch<B>;
@@ -76,142 +88,12 @@ pub trait Dataset: Clone + Send + Sync + 'static {
     }
 }
 
-/// Images of bytes, each with the number of its class. Batches are images `[n, channels, height, width]` as F32, scaled to
-/// 0..1 and normalised, and labels `[n]` as I32.
-///
-/// ```
-/// # use minitorch_conformance::doc::*;
-/// use minitorch_nn::data::{Dataset, ImageDataset};
-/// let set = ImageDataset::new(vec![0, 255, 51, 102], vec![7, 3], [1, 1, 2]).normalize(0.5, 0.5);
-/// for (images, labels) in set.batches(64, &device()) {
-///     assert_eq!(images.dims(), [2, 1, 1, 2]);
-///     assert_eq!(labels.to_vec::<i32>()?, [7, 3]);
-/// }
-/// # Ok::<(), Error>(())
-/// ```
-#[derive(Clone, Debug)]
-pub struct ImageDataset {
-    pixels: Arc<Vec<u8>>,
-    labels: Arc<Vec<u8>>,
-    shape: [usize; 3],
-    mean: f32,
-    std: f32,
-}
-
-/// The host memory of a batch of an [`ImageDataset`].
-#[derive(Default, Debug)]
-pub struct ImageBatch {
-    pixels: Vec<f32>,
-    labels: Vec<i32>,
-}
-
-impl ImageDataset {
-    /// Images one after the other, each channel by channel, row by row; one label each. Not normalised: mean 0, std 1.
-    ///
-    /// # Panics
-    /// If the number of pixels is not that of labels times `channels * height * width`.
-    #[track_caller]
-    pub fn new(pixels: Vec<u8>, labels: Vec<u8>, [channels, height, width]: [usize; 3]) -> Self {
-        let shape = [channels, height, width];
-        assert!(
-            pixels.len() == labels.len() * channels * height * width,
-            "ImageDataset: {} pixels are not {} images of {shape:?}",
-            pixels.len(),
-            labels.len()
-        );
-        ImageDataset { pixels: Arc::new(pixels), labels: Arc::new(labels), shape, mean: 0.0, std: 1.0 }
-    }
-
-    /// With pixels normalised as `(x / 255 - mean) / std`.
-    ///
-    /// # Panics
-    /// If `std` is not above 0.
-    #[track_caller]
-    pub fn normalize(mut self, mean: f32, std: f32) -> Self {
-        assert!(std > 0.0, "ImageDataset: a standard deviation of {std} is not above 0");
-        (self.mean, self.std) = (mean, std);
-        self
-    }
-
-    /// `[channels, height, width]` of every image.
-    pub fn image_shape(&self) -> [usize; 3] {
-        self.shape
-    }
-
-    /// The bytes of one image.
-    ///
-    /// # Panics
-    /// If there is no such image.
-    #[track_caller]
-    pub fn image(&self, index: usize) -> &[u8] {
-        assert!(index < self.len(), "ImageDataset: image {index} of {}", self.len());
-        let size = self.image_size();
-        &self.pixels[index * size..][..size]
-    }
-
-    /// The label of every image.
-    pub fn labels(&self) -> &[u8] {
-        &self.labels
-    }
-
-    fn image_size(&self) -> usize {
-        self.shape.iter().product()
-    }
-}
-
-impl Dataset for ImageDataset {
-    type Host = ImageBatch;
-    type Batch<B: Backend> = (Tensor<B>, Tensor<B>);
-
-    fn len(&self) -> usize {
-        self.labels.len()
-    }
-
-    fn collate(&self, indices: &[usize], host: &mut ImageBatch) {
-        // A byte has 256 values: their floats are computed once a batch and looked up.
-        let float: [f32; 256] = std::array::from_fn(|byte| (byte as f32 / 255.0 - self.mean) / self.std);
-        host.pixels.clear();
-        host.labels.clear();
-        for &index in indices {
-            host.pixels.extend(self.image(index).iter().map(|&byte| float[byte as usize]));
-            host.labels.push(self.labels[index] as i32);
-        }
-    }
-
-    fn upload<B: Backend>(&self, host: &ImageBatch, device: &B) -> (Tensor<B>, Tensor<B>) {
-        let n = host.labels.len();
-        let [channels, height, width] = self.shape;
-        let images = Tensor::from_slice(&host.pixels, [n, channels, height, width], device);
-        (images, Tensor::from_slice(&host.labels, [n], device))
-    }
-
-    fn select(&self, indices: &[usize]) -> Self {
-        let mut pixels = Vec::with_capacity(indices.len() * self.image_size());
-        indices.iter().for_each(|&index| pixels.extend_from_slice(self.image(index)));
-        let labels = indices.iter().map(|&index| self.labels[index]).collect();
-        ImageDataset { pixels: Arc::new(pixels), labels: Arc::new(labels), ..self.clone() }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::data::{Dataset, ImageDataset};
 
     fn numbered(n: u8) -> ImageDataset {
         ImageDataset::new((0..n).flat_map(|i| [i, 255 - i]).collect(), (0..n).collect(), [1, 1, 2])
-    }
-
-    #[test]
-    fn pixels_are_normalised_and_buffers_reused() {
-        let set = numbered(10).normalize(0.1307, 0.3081);
-        let mut host = ImageBatch::default();
-        set.collate(&[7, 2], &mut host);
-        let expected = |byte: u8| (byte as f32 / 255.0 - 0.1307) / 0.3081;
-        assert_eq!(host.pixels, [7, 248, 2, 253].map(expected));
-        assert_eq!(host.labels, [7, 2]);
-        let memory = host.pixels.as_ptr();
-        set.collate(&[1], &mut host);
-        assert_eq!((host.labels.as_slice(), host.pixels.as_ptr()), (&[1][..], memory));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `Loader`: which examples, in which order, prepared how far ahead.
 //!
-//! The order of an epoch is a function of the seed and the epoch's number alone: any epoch can be run again by itself, and
-//! the number of batches prepared ahead changes nothing but the time.
+//! The order of an epoch and the random changes to its examples are functions of the seed and the epoch's number alone: any
+//! epoch can be run again by itself, and the number of batches prepared ahead changes nothing but the time.
 //!
 //! A worker thread collates into host buffers and hands them over through a bounded channel; the training thread uploads
 //! and gives the buffer back to a pool that outlives the epoch. At most `prefetch + 1` buffers exist:
@@ -18,6 +18,8 @@ use std::thread::JoinHandle;
 /// Keeps the draws that shuffle apart from those of a device with the same seed: initial weights and the order of the
 /// examples should have nothing in common.
 const SHUFFLE_STREAM: u64 = 0x73_6875_6666_6C65;
+/// The same for the draws that change examples.
+const AUGMENT_STREAM: u64 = 0x61_7567_6D65_6E74;
 
 /// Makes batches of a dataset, epoch after epoch.
 ///
@@ -60,7 +62,8 @@ impl<D: Dataset> Loader<D> {
         Loader { dataset: dataset.clone(), batch_size, seed: None, drop_last: false, prefetch: 0, pool }
     }
 
-    /// In an order drawn anew for each epoch, from the seed and the epoch's number alone.
+    /// In an order drawn anew for each epoch, and with the random changes of [`Dataset::augment`] if the dataset has any;
+    /// both from the seed and the epoch's number alone.
     pub fn shuffle(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
@@ -92,7 +95,7 @@ impl<D: Dataset> Loader<D> {
     /// The batches of one epoch. Without [`shuffle`](Loader::shuffle) all epochs are equal.
     ///
     /// # Panics
-    /// The iterator passes a panic of [`Dataset::collate`] on.
+    /// The iterator passes a panic of [`Dataset::collate`] or [`Dataset::augment`] on.
     pub fn epoch<B: Backend>(&self, epoch: u64, device: &B) -> Epoch<D, B> {
         let mut order = lock(&self.pool).orders.pop().unwrap_or_default();
         order.clear();
@@ -101,7 +104,9 @@ impl<D: Dataset> Loader<D> {
             order.shuffle(&mut Draw { seed: seed ^ SHUFFLE_STREAM, index: epoch }.generator());
         }
         order.truncate(self.len() * self.batch_size);
-        let plan = Plan { dataset: self.dataset.clone(), batch_size: self.batch_size, order, pool: self.pool.clone() };
+        let changes = self.seed.map(|seed| Draw { seed: seed ^ AUGMENT_STREAM, index: epoch });
+        let (dataset, pool) = (self.dataset.clone(), self.pool.clone());
+        let plan = Plan { dataset, batch_size: self.batch_size, order, changes, pool };
         let (dataset, pool) = (self.dataset.clone(), self.pool.clone());
         let source = if self.prefetch == 0 { Source::Here { plan, next: 0 } } else { plan.start(self.prefetch) };
         Epoch { dataset, device: device.clone(), left: self.len(), source, pool }
@@ -113,6 +118,8 @@ struct Plan<D: Dataset> {
     dataset: D,
     batch_size: usize,
     order: Vec<usize>,
+    /// Where random changes come from.
+    changes: Option<Draw>,
     pool: Arc<Mutex<Pool<D>>>,
 }
 
@@ -122,7 +129,11 @@ impl<D: Dataset> Plan<D> {
         let mut host = lock(&self.pool).hosts.pop().unwrap_or_default();
         let from = i * self.batch_size;
         let to = (from + self.batch_size).min(self.order.len());
-        self.dataset.collate(&self.order[from..to], &mut host);
+        let indices = &self.order[from..to];
+        match self.changes {
+            Some(draw) => self.dataset.augment(indices, draw, from, &mut host),
+            None => self.dataset.collate(indices, &mut host),
+        }
         host
     }
 
@@ -251,6 +262,25 @@ mod tests {
         all.sort_unstable();
         assert_eq!(all, (0..23).collect::<Vec<i32>>());
         assert_eq!(labels(shuffled(2).drop_last(true).epoch(1, &device)), first[1][..4]);
+    }
+
+    #[test]
+    fn changes_depend_on_seed_and_epoch_only_and_need_a_seed() {
+        let device = device();
+        let set = ImageDataset::new((0..200).collect(), (0..8).collect(), [1, 5, 5]).shift(2).flip();
+        let pixels = |loader: &Loader<ImageDataset>, epoch| -> Vec<f32> {
+            loader.epoch(epoch, &device).flat_map(|(x, _)| x.to_vec::<f32>().unwrap()).collect()
+        };
+        let plain: Vec<f32> = (0..200u8).map(|byte| byte as f32 / 255.0).collect();
+        assert_eq!(pixels(&Loader::new(&set, 3), 1), plain, "without a seed the images are as they are");
+        let loader = Loader::new(&set, 3).shuffle(4);
+        let first = pixels(&loader, 1);
+        assert_ne!(first, pixels(&loader, 2));
+        assert_ne!(first, pixels(&Loader::new(&set, 3).shuffle(5), 1));
+        for ahead in [0, 3] {
+            assert_eq!(pixels(&Loader::new(&set, 3).shuffle(4).prefetch(ahead), 1), first);
+            assert_eq!(pixels(&Loader::new(&set, 5).shuffle(4).prefetch(ahead), 1), first, "whatever the batch size");
+        }
     }
 
     #[test]

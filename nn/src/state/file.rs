@@ -72,6 +72,28 @@ impl HostTensor {
         claimed == Some(self.len())
     }
 
+    /// That there are, or an error that begins with `what`.
+    pub(super) fn check_whole(&self, what: &str) -> Result<()> {
+        let (len, shape) = (self.len(), &self.shape);
+        let reason = || Error::Invalid(format!("{what} has {len} elements for the shape {shape:?}"));
+        self.is_whole().then_some(()).ok_or_else(reason)
+    }
+
+    /// The elements, little-endian.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        match &self.data {
+            HostData::F32(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            HostData::F64(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            HostData::I32(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            HostData::Bool(v) => v.iter().map(|&x| x as u8).collect(),
+        }
+    }
+
+    /// The number of them.
+    pub(super) fn bytes_len(&self) -> usize {
+        self.len() * self.dtype().size()
+    }
+
     /// Whether shape and dtype are those of a tensor.
     pub(crate) fn fits<B: Backend>(&self, tensor: &Tensor<B>) -> bool {
         self.shape == **tensor.shape() && self.dtype() == tensor.dtype()
@@ -99,15 +121,10 @@ impl View for &HostTensor {
         &self.shape
     }
     fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Owned(match &self.data {
-            HostData::F32(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            HostData::F64(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            HostData::I32(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            HostData::Bool(v) => v.iter().map(|&x| x as u8).collect(),
-        })
+        Cow::Owned(self.bytes())
     }
     fn data_len(&self) -> usize {
-        self.len() * HostTensor::dtype(self).size()
+        self.bytes_len()
     }
 }
 
@@ -132,10 +149,7 @@ pub fn write_tensors(
 ) -> Result<()> {
     let mut names = HashSet::new();
     for (name, tensor) in tensors {
-        if !tensor.is_whole() {
-            let (len, shape) = (tensor.len(), &tensor.shape);
-            return Err(Error::Invalid(format!("write_tensors: {name} has {len} elements for the shape {shape:?}")));
-        }
+        tensor.check_whole(&format!("write_tensors: {name}"))?;
         if name == "__metadata__" || !names.insert(name) {
             return Err(Error::Invalid(format!(
                 "a safetensors file cannot hold a tensor called {name}, or two of them"

@@ -1,8 +1,9 @@
 //! The two pictures of a run.
 
-use crate::canvas::{Canvas, LETTER};
-use crate::evaluate::Score;
-use crate::output::Row;
+use super::Classes;
+use super::canvas::{Canvas, LETTER};
+use super::evaluate::Score;
+use super::output::Row;
 use minitorch::nn::data::{Dataset, ImageDataset};
 use plotters::coord::Shift;
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
@@ -81,17 +82,17 @@ where
     Ok(())
 }
 
-/// The most confident mistakes, each with the digit that it is and the one that was read.
-pub(crate) fn mistakes(score: &Score, test: &ImageDataset) -> Canvas {
+/// The most confident mistakes, each with the class that it is and the one that was read.
+pub(crate) fn mistakes(score: &Score, test: &ImageDataset, classes: Classes) -> Canvas {
     const COLUMNS: usize = 8;
     const SHOWN: usize = 40;
     const PIXEL: i32 = 3; // the side of an image's pixel
-    const CELL: (i32, i32) = (112, 132);
     const TOP: i32 = 48;
-    let [_, height, width] = test.image_shape();
+    let [channels, height, width] = test.image_shape();
+    let cell = (width as i32 * PIXEL + 28, height as i32 * PIXEL + 48);
     let shown = &score.mistakes[..score.mistakes.len().min(SHOWN)];
     let rows = shown.len().div_ceil(COLUMNS).max(1) as i32;
-    let mut canvas = Canvas::new((COLUMNS as i32 * CELL.0 + 16) as u32, (TOP + rows * CELL.1) as u32);
+    let mut canvas = Canvas::new((COLUMNS as i32 * cell.0 + 16) as u32, (TOP + rows * cell.1) as u32);
     let all = test.len();
     let title = match shown.len() {
         0 => format!("no mistakes in {all} images"),
@@ -99,14 +100,24 @@ pub(crate) fn mistakes(score: &Score, test: &ImageDataset) -> Canvas {
     };
     canvas.text(&title, (16, 16), 1, BLACK);
     for (i, mistake) in shown.iter().enumerate() {
-        let (x, y) = (16 + (i % COLUMNS) as i32 * CELL.0, TOP + (i / COLUMNS) as i32 * CELL.1);
+        let (x, y) = (16 + (i % COLUMNS) as i32 * cell.0, TOP + (i / COLUMNS) as i32 * cell.1);
         let image = test.image(mistake.image);
-        for (at, &ink) in image[..height * width].iter().enumerate() {
+        let plane = height * width;
+        for at in 0..plane {
             let corner = (x + (at % width) as i32 * PIXEL, y + (at / width) as i32 * PIXEL);
-            canvas.square(corner, PIXEL, (255 - ink, 255 - ink, 255 - ink));
+            let ink = 255 - image[at];
+            let color =
+                if channels == 3 { (image[at], image[plane + at], image[2 * plane + at]) } else { (ink, ink, ink) };
+            canvas.square(corner, PIXEL, color);
         }
         let below = y + height as i32 * PIXEL + 4;
-        canvas.text(&format!("{} > {}", mistake.truth, mistake.predicted), (x, below), 2, BLACK);
+        let (truth, predicted) = (classes.names[mistake.truth], classes.names[mistake.predicted]);
+        if truth.len() + predicted.len() <= 2 {
+            canvas.text(&format!("{truth} > {predicted}"), (x, below), 2, BLACK);
+        } else {
+            canvas.text(truth, (x, below), 1, BLACK);
+            canvas.text(&format!("> {predicted}"), (x, below + LETTER), 1, BLACK);
+        }
         let sure = format!("{:.1} %", 100.0 * mistake.confidence);
         canvas.text(&sure, (x, below + 2 * LETTER + 4), 1, (110, 110, 110));
     }

@@ -3,12 +3,10 @@
 //! The loss is not read at every step: that would make a GPU wait for the host. Sums of losses and of right answers stay
 //! on the device and are read every [`READ_EVERY`] steps.
 
-use crate::args::Args;
-use crate::charts;
-use crate::evaluate::{self, Score};
-use crate::model::LeNet;
-use crate::output::{Output, Row};
-use crate::progress::Progress;
+use super::args::Options;
+use super::output::{Output, Row};
+use super::progress::Progress;
+use super::{Outcome, Task, charts, evaluate};
 use minitorch::nn::data::{ImageDataset, Loader};
 use minitorch::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,41 +15,34 @@ use std::time::Instant;
 /// Steps between two looks at the loss.
 const READ_EVERY: usize = 50;
 
-/// How a run ended.
-pub(crate) enum Outcome {
-    /// With this result on the test set.
-    Finished(Score),
-    /// By Ctrl-C, after the weights were saved.
-    Interrupted,
-}
-
-/// Trains by Adam under a one-cycle learning rate; writes weights, metrics and pictures.
-pub(crate) fn train<B: Backend>(
-    args: &Args,
-    model: &mut LeNet<B>,
+/// Trains; writes weights, metrics and pictures.
+pub(super) fn train<B: Backend>(
+    options: &Options,
+    task: Task<impl Layer<B>, B>,
     train: &ImageDataset,
     test: &ImageDataset,
     mut output: Output,
     device: &B,
 ) -> Result<Outcome> {
+    let Task { name, mut model, mut optimizer, schedule, classes } = task;
     let interrupted = watch_for_interrupt()?;
-    let loader = Loader::new(train, args.batch_size).shuffle(args.seed).prefetch(2);
-    let steps = loader.len().saturating_mul(args.epochs);
-    let schedule = OneCycle::new(args.lr, steps);
-    let mut optimizer = Adam::new(args.lr);
-    let mut progress = Progress::new(args.epochs, train.len());
+    let loader = Loader::new(train, options.batch_size).shuffle(options.seed).prefetch(2);
+    let steps = loader.len().saturating_mul(options.epochs);
+    let schedule = schedule(options.lr, steps);
+    let mut progress = Progress::new(options.epochs, train.len());
     progress.line(&format!(
-        "LeNet-5, {} parameters, {} training and {} test images, on {device:?}; writing to {}",
+        "{name}, {} parameters, {} training and {} test images, on {device:?}; writing to {}",
         model.num_parameters(),
         train.len(),
         test.len(),
-        args.out.display()
+        options.out.display()
     ));
 
     let started = Instant::now();
     let mut step = 0;
     let mut score = None;
-    for epoch in 1..=args.epochs {
+    for epoch in 1..=options.epochs {
+        model.train();
         let mut recent = Tally::new(device);
         let mut whole = Means::default();
         let batches = loader.len();
@@ -60,7 +51,7 @@ pub(crate) fn train<B: Backend>(
             let logits = model.forward(&images);
             let loss = logits.cross_entropy(&labels);
             recent.add(&loss, &logits, &labels);
-            optimizer.step(model, &loss.backward());
+            optimizer.step(&mut model, &loss.backward());
             step += 1;
             progress.advance(labels.numel());
 
@@ -70,7 +61,7 @@ pub(crate) fn train<B: Backend>(
                 if !means.loss().is_finite() {
                     progress.finish();
                     output.write_metrics()?;
-                    return Err(diverged(step, args.lr));
+                    return Err(diverged(step, options.lr));
                 }
                 whole.merge(&means);
                 progress.report(epoch, means.loss(), means.accuracy());
@@ -86,14 +77,14 @@ pub(crate) fn train<B: Backend>(
             }
             if stop {
                 progress.finish();
-                save(&output, "last.safetensors", model, step, args.lr)?;
+                save(&output, "last.safetensors", &model, step, options.lr)?;
                 output.write_metrics()?;
                 let kept = output.path("last.safetensors");
                 progress.line(&format!("interrupted after step {step}; the weights are in {}", kept.display()));
                 return Ok(Outcome::Interrupted);
             }
         }
-        let judged = evaluate::score(model, test, device)?;
+        let judged = evaluate::score(&mut model, test, classes, device)?;
         output.record(Row {
             epoch,
             step,
@@ -103,17 +94,17 @@ pub(crate) fn train<B: Backend>(
             test: Some((judged.loss, judged.accuracy())),
             seconds: started.elapsed().as_secs_f64(),
         });
-        save(&output, "last.safetensors", model, step, args.lr)?;
+        save(&output, "last.safetensors", &model, step, options.lr)?;
         output.write_metrics()?;
         progress.epoch(epoch, whole.loss(), whole.accuracy(), judged.accuracy());
         score = Some(judged);
     }
     progress.finish();
     let Some(score) = score else { return Err(Error::Invalid("there was no epoch to train".into())) };
-    save(&output, "model.safetensors", model, step, args.lr)?;
-    charts::curves(output.rows(), args.epochs).save(&output.path("curves.png"))?;
-    charts::mistakes(&score, test).save(&output.path("mistakes.png"))?;
-    Ok(Outcome::Finished(score))
+    save(&output, "model.safetensors", &model, step, options.lr)?;
+    charts::curves(output.rows(), options.epochs).save(&output.path("curves.png"))?;
+    charts::mistakes(&score, test, classes).save(&output.path("mistakes.png"))?;
+    Ok(Outcome::Finished(score, classes))
 }
 
 /// Sums over some steps, on the device.
@@ -167,7 +158,7 @@ impl Means {
 }
 
 /// Writes the weights, unless one of them is no finite number: the step after the last loss may have made it so.
-fn save<B: Backend>(output: &Output, name: &str, model: &LeNet<B>, step: usize, lr: f64) -> Result<()> {
+fn save<B: Backend>(output: &Output, name: &str, model: &impl Layer<B>, step: usize, lr: f64) -> Result<()> {
     use minitorch::HostData;
     use minitorch::nn::state::{tensors, write_tensors};
     let tensors = tensors(model)?;

@@ -1,6 +1,6 @@
 //! Judges a model by the test set.
 
-use crate::model::LeNet;
+use super::Classes;
 use minitorch::nn::data::ImageDataset;
 use minitorch::prelude::*;
 use std::fmt::Write;
@@ -24,8 +24,8 @@ pub(crate) struct Mistake {
 pub(crate) struct Score {
     /// The mean cross-entropy.
     pub(crate) loss: f64,
-    /// Per digit: how many were read rightly, and how many there are.
-    pub(crate) digits: [(usize, usize); 10],
+    /// Per class: how many images were read rightly, and how many there are.
+    pub(crate) classes: Vec<(usize, usize)>,
     /// The mistakes, the most confident first.
     pub(crate) mistakes: Vec<Mistake>,
 }
@@ -33,41 +33,49 @@ pub(crate) struct Score {
 impl Score {
     /// The share of images that were read rightly.
     pub(crate) fn accuracy(&self) -> f64 {
-        let (right, all) = self.digits.iter().fold((0, 0), |sum, digit| (sum.0 + digit.0, sum.1 + digit.1));
+        let (right, all) = self.classes.iter().fold((0, 0), |sum, class| (sum.0 + class.0, sum.1 + class.1));
         right as f64 / all as f64
     }
 
-    /// The accuracy for each digit, in lines.
-    pub(crate) fn table(&self) -> String {
-        let mut table = String::from("digit  accuracy");
-        for (digit, &(right, all)) in self.digits.iter().enumerate() {
+    /// The accuracy for each class, in lines.
+    pub(crate) fn table(&self, Classes { kind, names }: Classes) -> String {
+        let width = names.iter().map(|name| name.len()).fold(kind.len(), usize::max);
+        let mut table = format!("{kind:width$}  accuracy");
+        for (name, &(right, all)) in names.iter().zip(&self.classes) {
             // Writing to a String cannot fail.
             let _ = match all {
-                0 => write!(table, "\n{digit}             - (no such image)"),
-                _ => write!(table, "\n{digit}      {:7.2} %  ({right} of {all})", 100.0 * right as f64 / all as f64),
+                0 => write!(table, "\n{name:width$}  {:>8} (no such image)", "-"),
+                _ => write!(table, "\n{name:width$}  {:7.2} %  ({right} of {all})", 100.0 * right as f64 / all as f64),
             };
         }
         table
     }
 }
 
-/// Runs the model over the whole set.
+/// Runs the model over the whole set; leaves it evaluating.
 ///
 /// # Errors
 /// If the device fails.
-pub(crate) fn score<B: Backend>(model: &LeNet<B>, test: &ImageDataset, device: &B) -> Result<Score> {
-    let mut score = Score { loss: 0.0, digits: [(0, 0); 10], mistakes: Vec::new() };
+pub(crate) fn score<B: Backend>(
+    model: &mut impl Layer<B>,
+    test: &ImageDataset,
+    classes: Classes,
+    device: &B,
+) -> Result<Score> {
+    model.eval();
+    let count = classes.names.len();
+    let mut score = Score { loss: 0.0, classes: vec![(0, 0); count], mistakes: Vec::new() };
     for (batch, (images, _)) in test.batches(BATCH, device).enumerate() {
         let log_probabilities: Vec<f32> = no_grad(|| model.forward(&images).log_softmax(-1)).to_vec()?;
-        for (i, row) in log_probabilities.chunks_exact(10).enumerate() {
+        for (i, row) in log_probabilities.chunks_exact(count).enumerate() {
             let image = batch * BATCH + i;
             let truth = test.labels()[image] as usize;
             // The first of equals, as argmax; NaN never wins.
-            let predicted = (1..10).fold(0, |best, digit| if row[digit] > row[best] { digit } else { best });
+            let predicted = (1..count).fold(0, |best, class| if row[class] > row[best] { class } else { best });
             score.loss -= row[truth] as f64;
-            score.digits[truth].1 += 1;
+            score.classes[truth].1 += 1;
             if predicted == truth {
-                score.digits[truth].0 += 1;
+                score.classes[truth].0 += 1;
             } else {
                 let confidence = (row[predicted] as f64).exp();
                 score.mistakes.push(Mistake { image, truth, predicted, confidence });

@@ -1,0 +1,97 @@
+//! The part of the command line that all training examples have. Whatever is wrong with it is one line on stderr and exit
+//! code 2.
+
+use super::{BACKENDS, complain};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// The shared options. What has no default here gets one from the example.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Options {
+    /// cpu, cuda or wgpu; by default the fastest of this build
+    #[arg(long, value_name = "NAME", value_parser = backend)]
+    pub(crate) backend: Option<String>,
+
+    /// How often to go through the training set
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub(crate) epochs: usize,
+
+    /// Images per step
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub(crate) batch_size: usize,
+
+    /// Highest learning rate of the schedule
+    #[arg(long, value_name = "X", value_parser = rate)]
+    pub(crate) lr: f64,
+
+    /// Of the initial weights and of the order of the images
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+
+    /// Use only the first N images of each set
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub(crate) limit: Option<usize>,
+
+    /// Where weights, metrics and pictures go
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+
+    /// Do not train: load these weights and test them
+    #[arg(long, value_name = "WEIGHTS")]
+    pub(crate) eval: Option<PathBuf>,
+}
+
+/// The arguments, or the code to exit with after help or a complaint was printed. `defaults` are those of the example, by
+/// the names of the fields.
+pub(crate) fn from_command_line<A: CommandFactory + FromArgMatches>(
+    defaults: &[(&'static str, &'static str)],
+) -> Result<A, ExitCode> {
+    let command = defaults.iter().fold(A::command(), |command, (name, value)| {
+        command.mut_arg(name, |argument| argument.default_value(value).required(false))
+    });
+    command.try_get_matches().and_then(|matches| A::from_arg_matches(&matches)).map_err(|error| {
+        if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+            let _ = error.print();
+            return ExitCode::SUCCESS;
+        }
+        let text = error.to_string(); // "error: what", then hints
+        let line = text.lines().next().unwrap_or_default();
+        complain(line.trim_start_matches("error: "));
+        ExitCode::from(2)
+    })
+}
+
+/// A folder of the source tree: as it is seen from here; else by its full path, so that an example runs from any folder.
+pub(crate) fn of_the_source_tree(folder: &str) -> PathBuf {
+    let here = Path::new(folder);
+    if here.is_dir() { here.into() } else { Path::new(env!("CARGO_MANIFEST_DIR")).join(here) }
+}
+
+fn backend(name: &str) -> Result<String, String> {
+    let known = ["cpu", "cuda", "wgpu"];
+    if !known.contains(&name) {
+        return Err(format!("no such backend; there are {}", known.join(", ")));
+    }
+    if !BACKENDS.contains(&name) {
+        return Err(format!("not in this build, which has {}", BACKENDS.join(", ")));
+    }
+    Ok(name.to_string())
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("must be at least 1".into()),
+        Ok(number) => Ok(number),
+        Err(error) => Err(format!("{error}")),
+    }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
+        Ok(_) => Err("must be a finite number above 0".into()),
+        Err(error) => Err(format!("{error}")),
+    }
+}

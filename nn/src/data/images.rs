@@ -1,0 +1,319 @@
+//! Images with labels, normalised, and changed at random for training.
+
+use super::Dataset;
+use minitorch_core::random::Draw;
+use minitorch_core::{Backend, Tensor};
+use std::sync::Arc;
+
+/// Images of bytes, each with the number of its class. Batches are images `[n, channels, height, width]` as F32, scaled to
+/// 0..1 and normalised, and labels `[n]` as I32.
+///
+/// ```
+/// # use minitorch_conformance::doc::*;
+/// use minitorch_nn::data::{Dataset, ImageDataset};
+/// let set = ImageDataset::new(vec![0, 255, 51, 102], vec![7, 3], [1, 1, 2]).normalize(0.5, 0.5);
+/// for (images, labels) in set.batches(64, &device()) {
+///     assert_eq!(images.dims(), [2, 1, 1, 2]);
+///     assert_eq!(labels.to_vec::<i32>()?, [7, 3]);
+/// }
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// [`shift`](ImageDataset::shift) and [`flip`](ImageDataset::flip) change images at random while a model learns from them:
+/// in the batches of a [`Loader`](super::Loader) that shuffles, and nowhere else.
+#[derive(Clone, Debug)]
+pub struct ImageDataset {
+    pixels: Arc<Vec<u8>>,
+    labels: Arc<Vec<u8>>,
+    shape: [usize; 3],
+    /// One of each for every channel.
+    mean: Vec<f32>,
+    std: Vec<f32>,
+    shift: usize,
+    flip: bool,
+}
+
+/// The host memory of a batch of an [`ImageDataset`].
+#[derive(Default, Debug)]
+pub struct ImageBatch {
+    pixels: Vec<f32>,
+    labels: Vec<i32>,
+}
+
+impl ImageDataset {
+    /// Images one after the other, each channel by channel, row by row; one label each. Not normalised: mean 0, std 1.
+    ///
+    /// # Panics
+    /// If the number of pixels is not that of labels times `channels * height * width`.
+    #[track_caller]
+    pub fn new(pixels: Vec<u8>, labels: Vec<u8>, [channels, height, width]: [usize; 3]) -> Self {
+        let shape = [channels, height, width];
+        assert!(
+            pixels.len() == labels.len() * channels * height * width,
+            "ImageDataset: {} pixels are not {} images of {shape:?}",
+            pixels.len(),
+            labels.len()
+        );
+        ImageDataset {
+            pixels: Arc::new(pixels),
+            labels: Arc::new(labels),
+            shape,
+            mean: vec![0.0; channels],
+            std: vec![1.0; channels],
+            shift: 0,
+            flip: false,
+        }
+    }
+
+    /// With pixels normalised as `(x / 255 - mean) / std`, all channels alike.
+    ///
+    /// # Panics
+    /// If `std` is not above 0.
+    #[track_caller]
+    pub fn normalize(self, mean: f32, std: f32) -> Self {
+        let channels = self.shape[0];
+        self.normalize_channels(&vec![mean; channels], &vec![std; channels])
+    }
+
+    /// With pixels normalised as `(x / 255 - mean) / std`, by the mean and deviation of their channel. PyTorch:
+    /// `torchvision.transforms.Normalize`.
+    ///
+    /// # Panics
+    /// If there is not one of each for every channel, or a deviation is not above 0.
+    #[track_caller]
+    pub fn normalize_channels(mut self, mean: &[f32], std: &[f32]) -> Self {
+        let channels = self.shape[0];
+        assert!(
+            mean.len() == channels && std.len() == channels,
+            "ImageDataset: {} means and {} deviations for {channels} channels",
+            mean.len(),
+            std.len()
+        );
+        for std in std {
+            assert!(*std > 0.0, "ImageDataset: a standard deviation of {std} is not above 0");
+        }
+        (self.mean, self.std) = (mean.to_vec(), std.to_vec());
+        self
+    }
+
+    /// With every image moved by up to so many pixels up or down and as many left or right, each distance as likely, while
+    /// a model learns; what comes in from outside is 0 before normalisation. PyTorch:
+    /// `torchvision.transforms.RandomCrop(size, padding=pixels)`.
+    ///
+    /// # Panics
+    /// If that could move a whole image away.
+    #[track_caller]
+    pub fn shift(mut self, pixels: usize) -> Self {
+        let [_, height, width] = self.shape;
+        assert!(
+            pixels == 0 || pixels < height.min(width),
+            "ImageDataset: a shift by {pixels} leaves nothing of {height} x {width} pixels"
+        );
+        self.shift = pixels;
+        self
+    }
+
+    /// With every other image, at random, mirrored left to right while a model learns. Not for digits. PyTorch:
+    /// `torchvision.transforms.RandomHorizontalFlip`.
+    pub fn flip(mut self) -> Self {
+        self.flip = true;
+        self
+    }
+
+    /// `[channels, height, width]` of every image.
+    pub fn image_shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    /// The bytes of one image, as they were given.
+    ///
+    /// # Panics
+    /// If there is no such image.
+    #[track_caller]
+    pub fn image(&self, index: usize) -> &[u8] {
+        assert!(index < self.len(), "ImageDataset: image {index} of {}", self.len());
+        let size = self.image_size();
+        &self.pixels[index * size..][..size]
+    }
+
+    /// The label of every image.
+    pub fn labels(&self) -> &[u8] {
+        &self.labels
+    }
+
+    fn image_size(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Fills `host`; `view` says how the k-th image is looked at.
+    fn gather(&self, indices: &[usize], host: &mut ImageBatch, view: impl Fn(usize) -> View) {
+        // A byte has 256 values: their floats are computed once a batch and looked up.
+        let float = |(mean, std): (&f32, &f32)| std::array::from_fn(|byte| (byte as f32 / 255.0 - mean) / std);
+        let floats: Vec<[f32; 256]> = self.mean.iter().zip(&self.std).map(float).collect();
+        let [_, height, width] = self.shape;
+        host.pixels.clear();
+        host.labels.clear();
+        for (k, &index) in indices.iter().enumerate() {
+            let view = view(k);
+            // An image without pixels has no planes either.
+            for (plane, float) in self.image(index).chunks_exact((height * width).max(1)).zip(&floats) {
+                if view == View::default() {
+                    host.pixels.extend(plane.iter().map(|&byte| float[byte as usize]));
+                } else {
+                    host.pixels.extend(view.of(plane, [height, width]).map(|byte| float[byte as usize]));
+                }
+            }
+            host.labels.push(self.labels[index] as i32);
+        }
+    }
+}
+
+impl Dataset for ImageDataset {
+    type Host = ImageBatch;
+    type Batch<B: Backend> = (Tensor<B>, Tensor<B>);
+
+    fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    fn collate(&self, indices: &[usize], host: &mut ImageBatch) {
+        self.gather(indices, host, |_| View::default());
+    }
+
+    fn augment(&self, indices: &[usize], draw: Draw, first: usize, host: &mut ImageBatch) {
+        let choices = 2 * self.shift as u64 + 1;
+        let distance = |word: u32| ((word as u64 * choices) >> 32) as isize - self.shift as isize;
+        self.gather(indices, host, |k| {
+            let [down, right, mirror, _] = draw.block((first + k) as u64);
+            View { down: distance(down), right: distance(right), flip: self.flip && mirror & 1 == 1 }
+        });
+    }
+
+    fn upload<B: Backend>(&self, host: &ImageBatch, device: &B) -> (Tensor<B>, Tensor<B>) {
+        let n = host.labels.len();
+        let [channels, height, width] = self.shape;
+        let images = Tensor::from_slice(&host.pixels, [n, channels, height, width], device);
+        (images, Tensor::from_slice(&host.labels, [n], device))
+    }
+
+    fn select(&self, indices: &[usize]) -> Self {
+        let mut pixels = Vec::with_capacity(indices.len() * self.image_size());
+        indices.iter().for_each(|&index| pixels.extend_from_slice(self.image(index)));
+        let labels = indices.iter().map(|&index| self.labels[index]).collect();
+        ImageDataset { pixels: Arc::new(pixels), labels: Arc::new(labels), ..self.clone() }
+    }
+}
+
+/// How an image is looked at: mirrored or not, then through a frame that stands so many pixels further down and right.
+#[derive(Clone, Copy, PartialEq, Default, Debug)]
+struct View {
+    down: isize,
+    right: isize,
+    flip: bool,
+}
+
+impl View {
+    /// The bytes of one channel, row by row; 0 outside of the image.
+    fn of(self, plane: &[u8], [height, width]: [usize; 2]) -> impl Iterator<Item = u8> {
+        let pixel = move |at: usize| {
+            let inside = |at: usize, by: isize, size: usize| at.checked_add_signed(by).filter(|&at| at < size);
+            let y = inside(at / width, self.down, height)?;
+            let x = inside(at % width, self.right, width)?;
+            plane.get(y * width + if self.flip { width - 1 - x } else { x }).copied()
+        };
+        (0..height * width).map(move |at| pixel(at).unwrap_or(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pixels_are_normalised_and_buffers_reused() {
+        let pixels = (0..10).flat_map(|i| [i, 255 - i]).collect();
+        let set = ImageDataset::new(pixels, (0..10).collect(), [1, 1, 2]).normalize(0.1307, 0.3081);
+        let mut host = ImageBatch::default();
+        set.collate(&[7, 2], &mut host);
+        let expected = |byte: u8| (byte as f32 / 255.0 - 0.1307) / 0.3081;
+        assert_eq!(host.pixels, [7, 248, 2, 253].map(expected));
+        assert_eq!(host.labels, [7, 2]);
+        let memory = host.pixels.as_ptr();
+        set.collate(&[1], &mut host);
+        assert_eq!((host.labels.as_slice(), host.pixels.as_ptr()), (&[1][..], memory));
+    }
+
+    #[test]
+    fn each_channel_has_its_own_mean_and_deviation() {
+        let set = ImageDataset::new(vec![0, 51, 102, 255, 0, 51], vec![0], [3, 1, 2]);
+        let set = set.normalize_channels(&[0.0, 0.5, 0.2], &[1.0, 0.5, 0.1]);
+        let mut host = ImageBatch::default();
+        set.collate(&[0], &mut host);
+        let expected = [0.0, 0.2, (0.4 - 0.5) / 0.5, 1.0, -0.2 / 0.1, 0.0];
+        for (got, want) in host.pixels.iter().zip(expected) {
+            assert!((got - want).abs() < 1e-6, "{:?}", host.pixels);
+        }
+    }
+
+    #[test]
+    fn views_move_and_mirror() {
+        let plane = [1, 2, 3, 4, 5, 6]; // 2 x 3
+        for (down, right, flip, expected) in [
+            (0, 0, false, [1, 2, 3, 4, 5, 6]),
+            (0, 0, true, [3, 2, 1, 6, 5, 4]),
+            (1, 0, false, [4, 5, 6, 0, 0, 0]),
+            (-1, 0, false, [0, 0, 0, 1, 2, 3]),
+            (0, 1, false, [2, 3, 0, 5, 6, 0]),
+            (0, -2, true, [0, 0, 3, 0, 0, 6]),
+            (-1, 2, false, [0, 0, 0, 3, 0, 0]),
+        ] {
+            let view = View { down, right, flip };
+            assert_eq!(view.of(&plane, [2, 3]).collect::<Vec<u8>>(), expected, "{view:?}");
+        }
+    }
+
+    /// What happened to images of one bright pixel in the middle: where it went, for each of `n`.
+    fn bright(set: &ImageDataset, n: usize, draw: Draw, first: usize) -> Vec<usize> {
+        let mut host = ImageBatch::default();
+        set.augment(&vec![0; n], draw, first, &mut host);
+        host.pixels.chunks_exact(25).map(|image| image.iter().position(|&x| x == 1.0).unwrap_or(99)).collect()
+    }
+
+    #[test]
+    fn shifts_and_flips_are_even_and_repeat() {
+        let draw = Draw { seed: 3, index: 1 };
+        let spot =
+            |at: usize| ImageDataset::new((0..25).map(|i| if i == at { 255 } else { 0 }).collect(), vec![0], [1, 5, 5]);
+        // From the middle of 5 x 5, a shift by up to 1 leads to nine places, each as likely.
+        let places = bright(&spot(12).shift(1), 9000, draw, 0);
+        for y in 1..4 {
+            for x in 1..4 {
+                let count = places.iter().filter(|&&place| place == y * 5 + x).count();
+                assert!((900..1100).contains(&count), "({y}, {x}): {count} of 9000");
+            }
+        }
+        let mirrored = bright(&spot(10).flip(), 1000, draw, 0);
+        let count = mirrored.iter().filter(|&&place| place == 14).count();
+        assert!((450..550).contains(&count) && mirrored.iter().all(|&at| at == 10 || at == 14), "{count}");
+
+        let set = spot(12).shift(2).flip();
+        let whole = bright(&set, 100, draw, 0);
+        assert_eq!([bright(&set, 60, draw, 0), bright(&set, 40, draw, 60)].concat(), whole, "by position alone");
+        assert_ne!(bright(&set, 100, Draw { index: 2, ..draw }, 0), whole);
+        let mut plain = ImageBatch::default();
+        set.collate(&[0], &mut plain);
+        assert_eq!(plain.pixels[12], 1.0, "collate changes nothing");
+    }
+
+    #[test]
+    #[should_panic(expected = "a shift by 5 leaves nothing of 5 x 6 pixels")]
+    fn a_shift_leaves_something() {
+        let _ = ImageDataset::new(vec![0; 30], vec![0], [1, 5, 6]).shift(5);
+    }
+
+    #[test]
+    #[should_panic(expected = "3 means and 1 deviations for 3 channels")]
+    fn every_channel_is_normalised() {
+        let _ = ImageDataset::new(vec![0; 3], vec![0], [3, 1, 1]).normalize_channels(&[0.0; 3], &[1.0]);
+    }
+}

@@ -1,0 +1,337 @@
+//! NumPy's `.npy`: one array. A magic string, a version, the length of a header, the header (a Python dict that names
+//! element type, order and shape), the data. Archives of them are in `npz.rs`.
+//!
+//! Nothing in a file is trusted: a header that claims 2^40 elements costs no more memory than the bytes that follow it.
+
+use super::{HostTensor, replace_file};
+use minitorch_core::{Error, HostData, MAX_RANK, Result};
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::Path;
+
+const MAGIC: &[u8; 6] = b"\x93NUMPY";
+
+/// No array of numbers needs a longer header; the format allows 4 GiB for records with many fields.
+const LONGEST_HEADER: usize = 1 << 16;
+
+/// Reads an array that NumPy's `save` wrote, format versions 1.0, 2.0 and 3.0, little- or big-endian, row- or
+/// column-major (`fortran_order`). The element types become:
+///
+/// | NumPy | here |
+/// |---|---|
+/// | `float32`, `float16` | F32, exactly |
+/// | `float64` | F64 |
+/// | `int8` to `int64`, `uint8` to `uint64` | I32 |
+/// | `bool` | Bool |
+///
+/// ```
+/// # use minitorch_nn::state::{HostTensor, read_npy, write_npy};
+/// # use minitorch_core::HostData;
+/// # let path = std::env::temp_dir().join(format!("minitorch-doc-{}.npy", std::process::id()));
+/// write_npy(&path, &HostTensor::new([2, 1], HostData::F32(vec![1.0, 2.0])))?;
+/// assert_eq!(read_npy(&path)?.shape, [2, 1]); // a tensor of it: HostTensor::to_tensor
+/// # std::fs::remove_file(&path).unwrap();
+/// # Ok::<(), minitorch_core::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Io`] if the file cannot be read. [`Error::Format`] if it is no `.npy`, is shorter or longer than its header
+/// says, has another element type or more than [`MAX_RANK`] dimensions, or holds an integer beyond I32.
+pub fn read_npy(path: impl AsRef<Path>) -> Result<HostTensor> {
+    let path = path.as_ref();
+    let file = File::open(path).map_err(|e| Error::io(path, e))?;
+    parse(&mut BufReader::new(file)).map_err(|wrong| match wrong {
+        Wrong::Io(source) => Error::io(path, source),
+        Wrong::Format(reason) => Error::format(path, reason),
+    })
+}
+
+/// Writes an array that NumPy's `load` reads: format version 1.0, little-endian, row-major; F32 as `float32`, F64 as
+/// `float64`, I32 as `int32`, Bool as `bool`.
+///
+/// # Errors
+/// [`Error::Io`] if the file system fails; what was there before is then as it was. [`Error::Invalid`] if the elements are
+/// not as many as the shape says.
+pub fn write_npy(path: impl AsRef<Path>, tensor: &HostTensor) -> Result<()> {
+    tensor.check_whole("write_npy: the tensor")?;
+    replace_file(path, |temporary| {
+        let write = || -> io::Result<()> {
+            let mut writer = BufWriter::new(File::create(temporary)?);
+            write_array(&mut writer, tensor)?;
+            writer.flush()
+        };
+        write().map_err(|e| Error::io(temporary, e))
+    })
+}
+
+/// What can be wrong while reading: the world, or the file.
+pub(super) enum Wrong {
+    Io(io::Error),
+    Format(String),
+}
+
+impl From<io::Error> for Wrong {
+    /// What a decoder finds wrong inside a file is the file's fault, not the system's, whose errors have numbers.
+    fn from(error: io::Error) -> Self {
+        match error.raw_os_error() {
+            None => Wrong::Format(format!("damaged: {error}")),
+            Some(_) => Wrong::Io(error),
+        }
+    }
+}
+
+impl From<String> for Wrong {
+    fn from(reason: String) -> Self {
+        Wrong::Format(reason)
+    }
+}
+
+/// The array that a reader holds, and nothing behind it.
+pub(super) fn parse(reader: &mut impl Read) -> std::result::Result<HostTensor, Wrong> {
+    let [magic @ .., major, minor] = array::<8>(reader)?;
+    if &magic != MAGIC {
+        return Err(format!("not a .npy file: it begins with {magic:02x?}").into());
+    }
+    let length = match (major, minor) {
+        (1, 0) => u16::from_le_bytes(array(reader)?) as usize,
+        (2 | 3, 0) => u32::from_le_bytes(array(reader)?) as usize,
+        _ => return Err(format!(".npy of version {major}.{minor}; 1.0, 2.0 and 3.0 are supported").into()),
+    };
+    if length > LONGEST_HEADER {
+        return Err(format!("a header of {length} bytes; no array of numbers needs over {LONGEST_HEADER}").into());
+    }
+    let mut header = Vec::new();
+    reader.take(length as u64).read_to_end(&mut header)?;
+    if header.len() < length {
+        return Err("cut short: the file ends inside the header".to_string().into());
+    }
+    let text = String::from_utf8_lossy(&header);
+    let Some(Header { descr, fortran_order, shape }) = Header::parse(&text) else {
+        return Err(format!("not a header of one plain array: {}", text.trim_end().escape_debug()).into());
+    };
+    let kind = Kind::parse(&descr)?;
+    // A size of 0 hides any other from the check against the number of bytes.
+    let bytes = shape.iter().filter(|&&n| n != 0).try_fold(kind.size, |bytes, &n| bytes.checked_mul(n));
+    let claimed = match bytes {
+        Some(bytes) if shape.len() <= MAX_RANK && bytes <= isize::MAX as usize / 8 => {
+            if shape.contains(&0) {
+                0
+            } else {
+                bytes
+            }
+        }
+        _ => return Err(format!("the shape {shape:?} is beyond {MAX_RANK} dimensions or the address space").into()),
+    };
+    // One byte more than claimed, to notice what should not be there. The vector grows with what arrives.
+    let mut data = Vec::new();
+    reader.take(claimed as u64 + 1).read_to_end(&mut data)?;
+    if data.len() < claimed {
+        let reason = format!("cut short: {shape:?} of {descr} is {claimed} bytes, {} follow the header", data.len());
+        return Err(reason.into());
+    }
+    if data.len() > claimed {
+        return Err(format!("bytes follow the {claimed} that {shape:?} of {descr} is").into());
+    }
+    if fortran_order {
+        data = row_major(&data, kind.size, &shape);
+    }
+    Ok(HostTensor::new(shape, kind.decode(data)?))
+}
+
+/// The next bytes.
+fn array<const N: usize>(reader: &mut impl Read) -> std::result::Result<[u8; N], Wrong> {
+    let mut bytes = Vec::with_capacity(N);
+    reader.take(N as u64).read_to_end(&mut bytes)?;
+    bytes.try_into().map_err(|_| "cut short: the file ends before the .npy header".to_string().into())
+}
+
+/// `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`, the keys in any order.
+struct Header {
+    descr: String,
+    fortran_order: bool,
+    shape: Vec<usize>,
+}
+
+impl Header {
+    fn parse(text: &str) -> Option<Header> {
+        let (mut descr, mut fortran_order, mut shape) = (None, None, None);
+        let mut rest = text.trim().strip_prefix('{')?.strip_suffix('}')?.trim();
+        while !rest.is_empty() {
+            let (key, after) = quoted(rest)?;
+            let value = after.trim_start().strip_prefix(':')?.trim_start();
+            let after = match key {
+                "descr" => {
+                    let (value, after) = quoted(value)?;
+                    descr.replace(value.to_string()).is_none().then_some(after)?
+                }
+                "fortran_order" => {
+                    let (value, after) = match value.strip_prefix("True") {
+                        Some(after) => (true, after),
+                        None => (false, value.strip_prefix("False")?),
+                    };
+                    fortran_order.replace(value).is_none().then_some(after)?
+                }
+                "shape" => {
+                    let (inside, after) = value.strip_prefix('(')?.split_once(')')?;
+                    shape.replace(sizes(inside)?).is_none().then_some(after)?
+                }
+                _ => return None,
+            };
+            rest = after.trim_start();
+            rest = match rest.strip_prefix(',') {
+                Some(rest) => rest.trim_start(),
+                None if rest.is_empty() => rest,
+                None => return None,
+            };
+        }
+        Some(Header { descr: descr?, fortran_order: fortran_order?, shape: shape? })
+    }
+}
+
+/// A text in single or double quotes, and what follows it. Real element types need no escapes.
+fn quoted(text: &str) -> Option<(&str, &str)> {
+    let quote = text.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
+    text[1..].split_once(quote)
+}
+
+/// The inside of a tuple: ``, `3,`, `3, 4`. Python 2 wrote `3L`.
+fn sizes(inside: &str) -> Option<Vec<usize>> {
+    let inside = inside.trim();
+    if inside.is_empty() {
+        return Some(Vec::new());
+    }
+    let list = inside.strip_suffix(',').unwrap_or(inside);
+    let size = |text: &str| {
+        let text = text.trim();
+        let digits = text.strip_suffix('L').unwrap_or(text);
+        digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok())?
+    };
+    list.split(',').map(size).collect()
+}
+
+/// An element type as a file stores it.
+struct Kind {
+    big_endian: bool,
+    letter: u8,
+    size: usize,
+}
+
+impl Kind {
+    /// `<f4`, `>i8`, `|b1` and their like.
+    fn parse(descr: &str) -> std::result::Result<Kind, String> {
+        if let &[order @ (b'<' | b'>' | b'|' | b'='), letter, digit @ b'1'..=b'8'] = descr.as_bytes() {
+            let (size, byte_order) = ((digit - b'0') as usize, order != b'|' || digit == b'1');
+            let known = match letter {
+                b'f' => matches!(size, 2 | 4 | 8),
+                b'i' | b'u' => size.is_power_of_two(),
+                b'b' => size == 1,
+                _ => false,
+            };
+            if known && byte_order {
+                // `=` is the order of the machine that reads; NumPy itself writes `<` or `>`.
+                let big_endian = order == b'>' || (order == b'=' && cfg!(target_endian = "big"));
+                return Ok(Kind { big_endian, letter, size });
+            }
+        }
+        let descr = descr.escape_debug();
+        Err(format!("the element type {descr} is not supported; floats (f2, f4, f8), integers and b1 are"))
+    }
+
+    fn decode(&self, mut bytes: Vec<u8>) -> std::result::Result<HostData, String> {
+        fn read<const N: usize, T>(bytes: &[u8], value: impl Fn([u8; N]) -> T) -> Vec<T> {
+            bytes.as_chunks().0.iter().map(|&chunk| value(chunk)).collect()
+        }
+        fn narrow<const N: usize>(
+            bytes: &[u8],
+            value: impl Fn([u8; N]) -> i128,
+        ) -> std::result::Result<HostData, String> {
+            let int = |chunk: &[u8; N]| {
+                let wide = value(*chunk);
+                i32::try_from(wide).map_err(|_| format!("the integer {wide} does not fit I32"))
+            };
+            let ints: std::result::Result<_, String> = bytes.as_chunks().0.iter().map(int).collect();
+            Ok(HostData::I32(ints?))
+        }
+        if self.big_endian {
+            bytes.chunks_exact_mut(self.size).for_each(<[u8]>::reverse);
+        }
+        let bytes = &bytes[..];
+        match (self.letter, self.size) {
+            (b'f', 2) => Ok(HostData::F32(read(bytes, |b| half(u16::from_le_bytes(b))))),
+            (b'f', 4) => Ok(HostData::F32(read(bytes, f32::from_le_bytes))),
+            (b'f', _) => Ok(HostData::F64(read(bytes, f64::from_le_bytes))),
+            (b'i', 1) => narrow(bytes, |b| i8::from_le_bytes(b) as i128),
+            (b'i', 2) => narrow(bytes, |b| i16::from_le_bytes(b) as i128),
+            (b'i', 4) => narrow(bytes, |b| i32::from_le_bytes(b) as i128),
+            (b'i', _) => narrow(bytes, |b| i64::from_le_bytes(b) as i128),
+            (b'u', 1) => narrow(bytes, |b| u8::from_le_bytes(b) as i128),
+            (b'u', 2) => narrow(bytes, |b| u16::from_le_bytes(b) as i128),
+            (b'u', 4) => narrow(bytes, |b| u32::from_le_bytes(b) as i128),
+            (b'u', _) => narrow(bytes, |b| u64::from_le_bytes(b) as i128),
+            _ => Ok(HostData::Bool(bytes.iter().map(|&byte| byte != 0).collect())),
+        }
+    }
+}
+
+/// IEEE 754 half precision: sign, 5 bits of exponent, 10 of fraction. Every value is an f32.
+fn half(bits: u16) -> f32 {
+    let (exponent, fraction) = ((bits >> 10 & 31) as u32, (bits & 1023) as u32);
+    let size = match exponent {
+        0 => fraction as f32 / (1 << 24) as f32,
+        31 => f32::from_bits(0xff << 23 | fraction << 13),
+        _ => f32::from_bits((exponent + 112) << 23 | fraction << 13),
+    };
+    if bits >> 15 == 1 { -size } else { size }
+}
+
+/// Column-major elements of `size` bytes in row-major order.
+fn row_major(data: &[u8], size: usize, shape: &[usize]) -> Vec<u8> {
+    let mut rows = Vec::with_capacity(data.len());
+    let (mut index, mut at) = ([0; MAX_RANK], 0);
+    let mut strides = [size; MAX_RANK];
+    for dim in 1..shape.len() {
+        strides[dim] = strides[dim - 1] * shape[dim - 1];
+    }
+    while rows.len() < data.len() {
+        rows.extend_from_slice(&data[at..at + size]);
+        // Count up from the last dimension, carrying to the left.
+        for dim in (0..shape.len()).rev() {
+            (index[dim], at) = (index[dim] + 1, at + strides[dim]);
+            if index[dim] < shape[dim] {
+                break;
+            }
+            at -= shape[dim] * strides[dim];
+            index[dim] = 0;
+        }
+    }
+    rows
+}
+
+/// Magic, version, header and data.
+pub(super) fn write_array(writer: &mut impl Write, tensor: &HostTensor) -> io::Result<()> {
+    let descr = match &tensor.data {
+        HostData::F32(_) => "<f4",
+        HostData::F64(_) => "<f8",
+        HostData::I32(_) => "<i4",
+        HostData::Bool(_) => "|b1",
+    };
+    let mut shape: String = tensor.shape.iter().map(|size| format!("{size}, ")).collect();
+    if tensor.shape.len() > 1 {
+        shape.truncate(shape.len() - 2); // as Python writes tuples: (), (3,), (3, 4)
+    }
+    let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}), }}", shape.trim_end());
+    // The data start at a multiple of 64, so that they can be mapped into memory; the header ends with a line break.
+    let start = (MAGIC.len() + 4 + header.len() + 1).next_multiple_of(64);
+    header.extend(std::iter::repeat_n(' ', start - MAGIC.len() - 4 - header.len() - 1));
+    header.push('\n');
+    writer.write_all(MAGIC)?;
+    writer.write_all(&[1, 0])?;
+    // At most 6 sizes of 20 digits, far below 2^16.
+    writer.write_all(&(header.len() as u16).to_le_bytes())?;
+    writer.write_all(header.as_bytes())?;
+    writer.write_all(&tensor.bytes())
+}
+
+#[cfg(test)]
+#[path = "npy_tests.rs"]
+mod tests;

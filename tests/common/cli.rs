@@ -1,0 +1,50 @@
+//! An example as a user meets it: its binary, what it prints and what it leaves in a folder.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use tempfile::TempDir;
+
+/// An example's binary, which `cargo test` builds beside the tests' folder.
+pub(crate) fn example(name: &str) -> Command {
+    let test = std::env::current_exe().expect("the path of this test");
+    let folder = test.ancestors().nth(2).expect("a target folder");
+    let binary = folder.join("examples").join(name).with_extension(std::env::consts::EXE_EXTENSION);
+    assert!(binary.exists(), "{} is missing: cargo build --example {name}", binary.display());
+    let mut command = Command::new(binary);
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
+    command
+}
+
+/// Asserts that a run ends with `code`, says one line `error: ..` that holds `reasons`, and prints no figure.
+pub(crate) fn fails(code: i32, output: &Output, reasons: &[&str]) {
+    let text = String::from_utf8_lossy(&output.stderr);
+    let errors: Vec<&str> = text.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    assert_eq!(errors.len(), 1, "{text}");
+    assert_eq!(text.lines().last(), Some(errors[0]), "nothing follows the reason: {text}");
+    assert!(!text.contains("panicked"), "{text}");
+    for reason in reasons {
+        assert!(errors[0].contains(reason), "`{reason}` is not in: {text}");
+    }
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("test accuracy"));
+}
+
+/// A file in a temporary folder.
+pub(crate) fn put(folder: &TempDir, name: &str, bytes: &[u8]) {
+    fs::write(folder.path().join(name), bytes).expect("a file in a temporary folder");
+}
+
+/// The names in a folder, sorted.
+pub(crate) fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(folder).expect("a folder").flatten().map(|e| e.file_name().to_string_lossy().into()).collect();
+    names.sort();
+    names
+}
+
+/// The last line on stdout of a run that went well.
+pub(crate) fn last_line(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).lines().last().unwrap_or_default().to_string()
+}

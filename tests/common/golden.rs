@@ -1,0 +1,48 @@
+//! Golden files: what PyTorch computed, and how close is close.
+
+use minitorch::HostData;
+use minitorch::nn::state::read_tensors;
+use minitorch::prelude::*;
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+/// The path of a golden file.
+pub(crate) fn golden_path(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("conformance/goldens").join(name)
+}
+
+/// All tensors of a golden file as f32 (or i32) vectors with their shapes.
+pub(crate) struct Golden(pub(crate) HashMap<String, (Vec<usize>, HostData)>);
+
+impl Golden {
+    pub(crate) fn read(name: &str) -> Result<Self> {
+        let tensors = read_tensors(golden_path(name))?.tensors;
+        Ok(Golden(tensors.into_iter().map(|(name, tensor)| (name, (tensor.shape, tensor.data))).collect()))
+    }
+
+    pub(crate) fn f32(&self, name: &str) -> &[f32] {
+        match &self.0[name].1 {
+            HostData::F32(v) => v,
+            other => panic!("{name} is {:?}", other.as_slice().dtype()),
+        }
+    }
+
+    pub(crate) fn tensor<B: Backend>(&self, name: &str, device: &B) -> Tensor<B> {
+        let (shape, data) = &self.0[name];
+        match data {
+            HostData::F32(v) => Tensor::from_slice(v, shape.as_slice(), device),
+            HostData::I32(v) => Tensor::from_slice(v, shape.as_slice(), device),
+            other => panic!("{name} is {:?}", other.as_slice().dtype()),
+        }
+    }
+}
+
+/// Asserts that errors are within a tolerance times `1 + |y|`.
+pub(crate) fn assert_close(what: &str, got: &[f32], want: &[f32], tolerance: f32) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    let off = |i: usize| (got[i] - want[i]).abs() / (1.0 + want[i].abs());
+    if let Some(worst) = (0..got.len()).max_by(|&a, &b| off(a).total_cmp(&off(b))) {
+        let error = off(worst);
+        assert!(error <= tolerance, "{what}[{worst}]: {} against {}, {error:e}", got[worst], want[worst]);
+    }
+}
