@@ -2,13 +2,14 @@
 
 use crate::{On, Suite};
 use minitorch_core::backend::Backend;
-use minitorch_core::{Conv2dOptions, DType, Pool2dOptions, Tensor};
+use minitorch_core::{Conv2dOptions, CrossEntropyOptions, DType, Pool2dOptions, Tensor};
 
 pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     suite.f32("shapes", 100, shapes);
     suite.f32("dtypes", 100, dtypes);
     suite.f32("views", 100, views);
     suite.f32("layers", 100, layers);
+    suite.f32("vocabulary", 100, vocabulary);
     suite.f32("numbers", 100, |on| {
         let x = on.mixed([3]);
         panics!("clamp", "2", "1"; x.clamp(2.0, 1.0));
@@ -141,4 +142,43 @@ fn layers<B: Backend>(on: &On<B>) {
     panics!("avg_pool2d", "dilation"; x.avg_pool2d(Pool2dOptions::new(2).dilation(2)));
     panics!("avg_pool2d", "rank 4"; x.slice(0).avg_pool2d(2));
     panics!("max_pool1d", "rank 3"; x.max_pool1d(2));
+}
+
+fn vocabulary<B: Backend>(on: &On<B>) {
+    let (x, i, m) = (on.mixed([2, 3]), on.ints(0, 2, [2, 3]), on.mask([2, 3]));
+    panics!("cumsum", "bool"; m.cumsum(0));
+    panics!("cumsum", "2"; x.cumsum(2));
+    panics!("sort", "bool"; m.sort(0, false));
+    panics!("topk", "4", "[2, 3]"; x.topk(4, 1, true));
+    panics!("scatter", "[2, 2]", "[2, 3]"; x.scatter(1, &on.ints(0, 1, [2, 2]), &x));
+    panics!("scatter", "float32", "I32"; x.scatter(1, &x, &x));
+    panics!("remainder", "[2, 3]", "[4]"; x.remainder(&on.mixed([4])));
+    panics!("remainder", "bool"; m.remainder(1.0));
+    panics!("isinf", "int32"; i.isinf());
+    panics!("logical_xor", "float32"; x.logical_xor(&x));
+    panics!("norm", "NaN"; x.norm(f64::NAN, ..));
+    panics!("batch_norm", "[3]", "[2]"; x.batch_norm(Some(&on.mixed([2])), None, 1e-5));
+    panics!("batch_norm", "[n, c, ..]", "[3]"; on.mixed([3]).batch_norm(None, None, 1e-5));
+    panics!("batch_norm", "bias", "weight"; x.batch_norm(None, Some(&on.mixed([3])), 1e-5));
+    panics!("batch_norm", "no element"; on.mixed([0, 3]).batch_norm(None, None, 1e-5));
+    panics!("batch_norm", "[2]", "3 channels"; x.batch_norm_with([&on.mixed([2]), &on.mixed([3])], None, None, 1e-5));
+    panics!("layer_norm", "[2, 3]", "[2]"; x.layer_norm(2, None, None, 1e-5));
+    panics!("layer_norm", "int32"; i.layer_norm(3, None, None, 1e-5));
+    panics!("group_norm", "3 channels", "2"; x.group_norm(2, None, None, 1e-5));
+    panics!("dropout2d", "[3]"; on.mixed([3]).dropout2d(0.5));
+    panics!("dropout2d", "-1"; x.dropout2d(-1.0));
+    panics!("l1_loss", "[2, 3]", "[3]"; x.l1_loss(&on.mixed([3])));
+    panics!("huber_loss", "0"; x.huber_loss(&x, 0.0));
+    panics!("kl_div_loss", "rank 0"; x.sum(..).kl_div_loss(&x.sum(..)));
+    let (target, plain) = (on.ints(0, 3, [2]), CrossEntropyOptions::default());
+    panics!("cross_entropy", "1.5"; x.cross_entropy_with(&target, &plain.clone().label_smoothing(1.5)));
+    panics!("cross_entropy", "[4]", "3 classes"; x.cross_entropy_with(&target, &plain.clone().weight(&on.mixed([4]))));
+    panics!("cross_entropy", "[3]", "[2, 3]"; x.cross_entropy_with(&on.ints(0, 3, [3]), &plain));
+    panics!("cross_entropy", "ignore"; x.cross_entropy_with(&x, &plain.ignore_index(1)));
+    let images = on.mixed([1, 3, 5, 5]);
+    let o = Conv2dOptions::default().stride(2);
+    panics!("conv_transpose2d", "3 input channels", "[2, 3, 3, 3]"; images.conv_transpose2d(&on.mixed([2, 3, 3, 3]), None, o, 0));
+    panics!("conv_transpose2d", "output padding", "stride"; images.conv_transpose2d(&on.mixed([3, 2, 3, 3]), None, o, 2));
+    panics!("conv_transpose2d", "bias", "[3]"; images.conv_transpose2d(&on.mixed([3, 2, 3, 3]), Some(&on.mixed([3])), o, 0));
+    panics!("conv_transpose2d", "no output"; images.conv_transpose2d(&on.mixed([3, 2, 1, 1]), None, o.padding(5), 0));
 }

@@ -223,20 +223,19 @@ impl<B: Backend> Tensor<B> {
             );
         }
         self.check_conv(OP, weight, bias);
-        let sizes = [(h, kh), (w, kw)];
-        let size = std::array::from_fn(|d| {
-            assert!(
-                extra[d] < o.stride[d],
-                "{OP}: the output padding {extra:?} must be below the stride {:?}",
-                o.stride
-            );
-            let (size, kernel) = sizes[d];
-            let reach = (size.max(1) - 1) * o.stride[d] + o.dilation[d] * (kernel.max(1) - 1) + extra[d] + 1;
-            match reach.checked_sub(2 * o.padding[d]) {
-                Some(out) if out > 0 && size > 0 && kernel > 0 => out,
-                _ => panic!("{OP}: an input {:?} under a kernel {:?} leaves no output", self.shape(), [kh, kw]),
-            }
-        });
+        assert!(
+            extra.iter().zip(&o.stride).all(|(extra, stride)| extra < stride),
+            "{OP}: the output padding {extra:?} must be below the stride {:?}",
+            o.stride
+        );
+        let reach = |d: usize, size: usize, kernel: usize| {
+            let whole = (size.checked_sub(1)? * o.stride[d]) + o.dilation[d] * kernel.checked_sub(1)? + extra[d] + 1;
+            whole.checked_sub(2 * o.padding[d]).filter(|&out| out > 0)
+        };
+        let (Some(oh), Some(ow)) = (reach(0, h, kh), reach(1, w, kw)) else {
+            panic!("{OP}: an input {:?} under a kernel {:?} leaves no output", self.shape(), [kh, kw])
+        };
+        let size = [oh, ow];
         let y = grad_input(self, weight, size, o);
         match bias {
             Some(b) => y + b.reshape([b.numel(), 1, 1]),
