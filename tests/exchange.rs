@@ -1,0 +1,101 @@
+//! Every kind of layer that has weights, exchanged with PyTorch: its file loads strictly and gives its outputs; ours has the
+//! same names, shapes and numbers.
+
+#[path = "common/golden.rs"]
+mod golden;
+
+use golden::{Golden, assert_close, golden_path};
+use minitorch::nn::state::{read_tensors, tensors};
+use minitorch::prelude::*;
+use minitorch_conformance::Plain;
+
+/// One of each, as `scripts/goldens_layers.py` has them.
+#[derive(Module)]
+struct Zoo<B: Backend> {
+    linear: Linear<B>,
+    bare: Linear<B>,
+    conv1: Conv1d<B>,
+    conv2: Conv2d<B>,
+    up: ConvTranspose2d<B>,
+    bn1: BatchNorm1d<B>,
+    bn2: BatchNorm2d<B>,
+    layer: LayerNorm<B>,
+    group: GroupNorm<B>,
+    embedding: Embedding<B>,
+}
+
+impl<B: Backend> Zoo<B> {
+    fn new(device: &B) -> Self {
+        let conv1 = Conv1dOptions::default().stride(2).padding(1).groups(2);
+        let conv2 = Conv2dOptions::default().padding([1, 0]).dilation([1, 2]).groups(2);
+        let up = Conv2dOptions::default().stride(2).padding(1).groups(2);
+        Zoo {
+            linear: Linear::new(5, 3, device),
+            bare: Linear::new(5, 3, device).without_bias(),
+            conv1: Conv1d::with_options(4, 6, 3, conv1, device),
+            conv2: Conv2d::with_options(4, 6, [3, 2], conv2, device),
+            up: ConvTranspose2d::with_options(4, 6, 3, up, device).output_padding(1),
+            bn1: BatchNorm1d::new(5, device),
+            bn2: BatchNorm2d::new(4, device),
+            layer: LayerNorm::new([3, 5], device),
+            group: GroupNorm::new(2, 6, device),
+            embedding: Embedding::new(7, 4, device),
+        }
+    }
+
+    fn layers(&self) -> [(&'static str, &dyn Layer<B>); 10] {
+        [
+            ("linear", &self.linear),
+            ("bare", &self.bare),
+            ("conv1", &self.conv1),
+            ("conv2", &self.conv2),
+            ("up", &self.up),
+            ("bn1", &self.bn1),
+            ("bn2", &self.bn2),
+            ("layer", &self.layer),
+            ("group", &self.group),
+            ("embedding", &self.embedding),
+        ]
+    }
+}
+
+fn pytorchs_weights_give_pytorchs_outputs<B: Backend>(device: &B) -> Result<()> {
+    let golden = Golden::read("layers.safetensors")?;
+    let mut zoo = Zoo::new(device);
+    zoo.load(golden_path("layers-torch.safetensors"))?;
+    zoo.eval();
+    assert_eq!(zoo.bn1.num_batches_tracked.get().item()?, 3.0, "PyTorch's I64 counter");
+    for (name, layer) in zoo.layers() {
+        let y = layer.forward(&golden.tensor(&format!("{name}/x"), device));
+        assert_close(name, &y.to_vec::<f32>()?, golden.f32(&format!("{name}/y")), 1e-4);
+    }
+    Ok(())
+}
+
+#[test]
+fn on_plain() -> Result<()> {
+    pytorchs_weights_give_pytorchs_outputs(&Plain::new())
+}
+
+#[test]
+fn on_cpu() -> Result<()> {
+    pytorchs_weights_give_pytorchs_outputs(&Cpu::new())
+}
+
+/// What we write is what PyTorch wrote but for its I64 counters, which are I32 here. (That PyTorch loads it strictly is
+/// `scripts/goldens_layers.py --check`'s to say.)
+#[test]
+fn our_file_is_pytorchs() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("layers.safetensors");
+    let mut zoo = Zoo::new(&Cpu::new());
+    zoo.load(golden_path("layers-torch.safetensors"))?;
+    zoo.save(&path)?;
+    let (ours, theirs) = (read_tensors(&path)?.tensors, read_tensors(golden_path("layers-torch.safetensors"))?.tensors);
+    assert_eq!(ours, theirs);
+    assert_eq!(tensors(&zoo)?.len(), theirs.len());
+    if let Ok(copy) = std::env::var("MINITORCH_LAYERS") {
+        std::fs::copy(&path, copy).expect("the copy for the script is written");
+    }
+    Ok(())
+}
