@@ -1,9 +1,9 @@
 //! The element types as the kernels see them, and the step from a run-time dtype to one of them.
 
-use crate::erf;
 use crate::kernels::Float;
 use crate::memory::{AnyBits, Buffer, Storage};
 use crate::simd::Wide;
+use crate::{approx, erf};
 use minitorch_core::DType;
 use minitorch_core::backend::View;
 use std::ops::{Div, Neg, Sub};
@@ -130,7 +130,8 @@ macro_rules! with_real {
 }
 pub(crate) use with_real;
 
-/// A floating-point element and its functions. Those that Rust's std gives to both types keep their names.
+/// A floating-point element and its functions, under the names that Rust's std gives them. F32 has its own exponential and
+/// logarithms, which vectorise; see [`approx`].
 pub(crate) trait Real:
     Element + Float + Remainder + Sub<Output = Self> + Div<Output = Self> + Neg<Output = Self>
 {
@@ -181,32 +182,35 @@ pub(crate) trait Real:
 }
 
 macro_rules! real {
-    ($type:ident: $($name:ident)*; erf $erf:expr, erfc $erfc:expr) => {
+    ($type:ident: std $($name:ident)*; $($own:ident = $function:path),*) => {
         impl Real for $type {
             $(#[inline(always)]
             fn $name(self) -> Self {
                 $type::$name(self)
+            })*
+            $(#[inline(always)]
+            fn $own(self) -> Self {
+                $function(self)
             })*
             #[inline(always)]
             fn powf(self, exponent: Self) -> Self {
                 $type::powf(self, exponent)
             }
             fn erf(self) -> Self {
-                $erf(self as f64) as $type
+                erf::erf(self as f64) as $type
             }
             fn erfc(self) -> Self {
-                $erfc(self as f64) as $type
+                erf::erfc(self as f64) as $type
             }
         }
     };
 }
-macro_rules! reals {
-    ($($type:ident),*) => { $(real!(
-        $type: abs sqrt exp exp_m1 ln ln_1p log2 sin cos tan atan sinh cosh tanh floor ceil round_ties_even trunc;
-        erf erf::erf, erfc erf::erfc
-    );)* };
-}
-reals!(f32, f64);
+real!(
+    f32: std abs sqrt sin cos tan atan sinh cosh floor ceil round_ties_even trunc;
+    exp = approx::exp, exp_m1 = approx::expm1, ln = approx::log, ln_1p = approx::log1p, log2 = approx::log2,
+    tanh = approx::tanh
+);
+real!(f64: std abs sqrt exp exp_m1 ln ln_1p log2 sin cos tan atan sinh cosh tanh floor ceil round_ties_even trunc;);
 
 /// The rest of a division rounded down; see [`BinaryOp::Remainder`](minitorch_core::backend::BinaryOp::Remainder).
 pub(crate) trait Remainder: Copy {

@@ -13,6 +13,7 @@
 //! `MINITORCH_NUM_THREADS` sizes rayon's global pool, which the backend uses unless it is called inside
 //! `rayon::ThreadPool::install`; `MINITORCH_ISA` caps the vector unit.
 
+mod approx;
 mod binary;
 mod compare;
 mod conv;

@@ -8,7 +8,7 @@ use crate::softmax::{largest, sum_exp};
 use crate::{Tensor, parallel};
 
 /// Work of one logit: an exponential and some arithmetic.
-const WORK: usize = 40;
+const WORK: usize = 12;
 
 /// `log(sum(exp(x)))`. An infinite maximum is not subtracted: `inf - inf` would be NaN.
 struct LogSumExp<'a, T>(&'a [T]);

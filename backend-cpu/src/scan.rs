@@ -31,6 +31,15 @@ where
         for (at, out) in (first..).step_by(n * inner).zip(out.chunks_exact_mut(n * inner)) {
             sums.fill(Sum.start());
             let x = &data[at..][..n * inner];
+            if inner == 1 {
+                let mut sum = Sum.start();
+                for i in 0..n {
+                    let i = if reverse { n - 1 - i } else { i };
+                    sum = Sum.add(sum, x[i]);
+                    out[i] = Sum.finish(sum);
+                }
+                continue;
+            }
             for i in 0..n {
                 let k = if reverse { n - 1 - i } else { i } * inner;
                 for ((out, &x), sum) in out[k..][..inner].iter_mut().zip(&x[k..]).zip(&mut sums) {

@@ -14,7 +14,7 @@ use crate::{Tensor, parallel};
 const STRIP: usize = 256;
 
 /// Work of one element: an exponential and some arithmetic.
-const WORK: usize = 40;
+const WORK: usize = 12;
 
 /// The four maps, on one row or a strip of columns.
 #[derive(Clone, Copy)]
@@ -90,19 +90,19 @@ impl<T: Real> Kernel for Planes<'_, T> {
     }
 }
 
-/// The sum of `f(i)` for `i` in `0..len`, in lanes that do not wait for one another.
+/// The sum of `f(a[i], b[i])`, in lanes that do not wait for one another.
 #[inline(always)]
-fn sum<T: Real>(len: usize, f: impl Fn(usize) -> T) -> T {
-    const LANES: usize = 16;
+fn sum<T: Real>(a: &[T], b: &[T], f: impl Fn(T, T) -> T) -> T {
+    const LANES: usize = 32;
     let mut lanes = [T::ZERO; LANES];
-    let whole = len / LANES * LANES;
-    for first in (0..whole).step_by(LANES) {
-        for (i, lane) in lanes.iter_mut().enumerate() {
-            *lane += f(first + i);
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in a.iter().zip(b) {
+        for i in 0..LANES {
+            lanes[i] += f(a[i], b[i]);
         }
     }
-    for i in whole..len {
-        lanes[i - whole] += f(i);
+    for ((lane, &a), &b) in lanes.iter_mut().zip(a_rest).zip(b_rest) {
+        *lane += f(a, b);
     }
     let mut half = LANES / 2;
     while half > 0 {
@@ -132,7 +132,7 @@ pub(crate) fn largest<T: Real>(x: &[T]) -> T {
 /// The sum of `exp(x - shift)`.
 #[inline(always)]
 pub(crate) fn sum_exp<T: Real>(x: &[T], shift: T) -> T {
-    sum(x.len(), |i| (x[i] - shift).exp())
+    sum(x, x, |x, _| (x - shift).exp())
 }
 
 #[inline(always)]
@@ -143,7 +143,7 @@ fn row<T: Real>(map: Map, x: &[T], g: &[T], out: &mut [T]) {
         Map::Softmax => {
             let max = largest(x);
             out.iter_mut().zip(x).for_each(|(out, &x)| *out = (x - max).exp());
-            let scale = T::of(1.0) / sum(n, |i| out[i]);
+            let scale = T::of(1.0) / sum(out, out, |x, _| x);
             out.iter_mut().for_each(|out| *out = *out * scale);
         }
         Map::LogSoftmax => {
@@ -152,11 +152,11 @@ fn row<T: Real>(map: Map, x: &[T], g: &[T], out: &mut [T]) {
             out.iter_mut().zip(x).for_each(|(out, &x)| *out = x - max - log_sum);
         }
         Map::SoftmaxGrad => {
-            let dot = sum(n, |i| g[i] * x[i]);
+            let dot = sum(g, x, |g, x| g * x);
             out.iter_mut().enumerate().for_each(|(i, out)| *out = x[i] * (g[i] - dot));
         }
         Map::LogSoftmaxGrad => {
-            let total = sum(n, |i| g[i]);
+            let total = sum(g, g, |g, _| g);
             out.iter_mut().enumerate().for_each(|(i, out)| *out = g[i] - x[i].exp() * total);
         }
     }

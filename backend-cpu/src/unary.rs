@@ -17,6 +17,9 @@ use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, LOG2_E};
 /// Work of the functions that call into the maths library.
 const LIBRARY: usize = 32;
 
+/// Work of the functions in `approx`, which vectorise.
+const APPROX: usize = 8;
+
 /// Work of the error function.
 const ERF: usize = 64;
 
@@ -106,32 +109,32 @@ fn real<T: Real>(op: UnaryOp, to: impl Sink<Elem = T>) {
         Pow(c) => pow(c, to),
         Sqrt => to.run(2, |x| x.sqrt()),
         Rsqrt => to.run(4, move |x| one / x.sqrt()),
-        Exp => to.slow(LIBRARY, |x| x.exp()),
-        Expm1 => to.slow(LIBRARY, |x| x.exp_m1()),
-        Log => to.slow(LIBRARY, |x| x.ln()),
-        Log1p => to.slow(LIBRARY, |x| x.ln_1p()),
-        Log2 => to.slow(LIBRARY, |x| x.log2()),
+        Exp => to.run(APPROX, |x| x.exp()),
+        Expm1 => to.run(APPROX, |x| x.exp_m1()),
+        Log => to.run(APPROX, |x| x.ln()),
+        Log1p => to.run(APPROX, |x| x.ln_1p()),
+        Log2 => to.run(APPROX, |x| x.log2()),
         Sin => to.slow(LIBRARY, |x| x.sin()),
         Cos => to.slow(LIBRARY, |x| x.cos()),
         Tan => to.slow(2 * LIBRARY, |x| x.tan()),
         Atan => to.slow(LIBRARY, |x| x.atan()),
         Sinh => to.slow(LIBRARY, |x| x.sinh()),
         Cosh => to.slow(LIBRARY, |x| x.cosh()),
-        Tanh => to.slow(LIBRARY, |x| x.tanh()),
+        Tanh => to.run(APPROX, |x| x.tanh()),
         Erf => to.slow(ERF, |x| x.erf()),
-        Sigmoid => to.slow(LIBRARY, |x| x.sigmoid()),
+        Sigmoid => to.run(APPROX, |x| x.sigmoid()),
         // `max` would turn NaN into 0.
         Relu => to.run(1, move |x| if x < zero { zero } else { x }),
         LeakyRelu(slope) => with(T::of(slope), |slope| to.run(1, move |x| if x > zero { x } else { slope * x })),
         Elu(alpha) => with(T::of(alpha), |alpha| {
-            to.slow(LIBRARY, move |x| if x > zero { x } else { alpha * x.exp_m1() });
+            to.run(APPROX, move |x| if x > zero { x } else { alpha * x.exp_m1() });
         }),
         // x Phi(x); Phi as erfc keeps its digits where it is small.
         Gelu => to.slow(ERF, move |x| gated(x, half * (-x * T::of(FRAC_1_SQRT_2)).erfc())),
-        GeluTanh => to.slow(LIBRARY, move |x| gated(x, half * (one + gelu_inner(x).tanh()))),
-        Silu => to.slow(LIBRARY, |x| gated(x, x.sigmoid())),
+        GeluTanh => to.run(2 * APPROX, move |x| gated(x, half * (one + gelu_inner(x).tanh()))),
+        Silu => to.run(APPROX, |x| gated(x, x.sigmoid())),
         Hardswish => to.run(4, move |x| gated(x, clamp(x + T::of(3.0), zero, T::of(6.0)) / T::of(6.0))),
-        Softplus => to.slow(2 * LIBRARY, |x| x.softplus()),
+        Softplus => to.run(2 * APPROX, |x| x.softplus()),
         Floor => to.run(1, |x| x.floor()),
         Ceil => to.run(1, |x| x.ceil()),
         Round => to.run(1, |x| x.round_ties_even()),
@@ -297,10 +300,10 @@ fn real_grad<T: Real>(op: UnaryOp, to: Grad<T>) {
         Atan => to.run(2, move |s, g| g / (s * s + one)),
         Sinh => to.slow(LIBRARY, |s, g| g * s.cosh()),
         Cosh => to.slow(LIBRARY, |s, g| g * s.sinh()),
-        Erf => to.slow(LIBRARY, |s, g| g * T::of(FRAC_2_SQRT_PI) * (-(s * s)).exp()),
+        Erf => to.run(APPROX, |s, g| g * T::of(FRAC_2_SQRT_PI) * (-(s * s)).exp()),
         LeakyRelu(slope) => with(T::of(slope), |slope| to.run(1, move |s, g| if s > zero { g } else { g * slope })),
         Elu(alpha) => with(T::of(alpha), |alpha| {
-            to.slow(LIBRARY, move |s, g| if s > zero { g } else { g * alpha * s.exp() });
+            to.run(APPROX, move |s, g| if s > zero { g } else { g * alpha * s.exp() });
         }),
         // Phi(s) + s phi(s)
         Gelu => to.slow(ERF + LIBRARY, move |s, g| {
@@ -308,13 +311,13 @@ fn real_grad<T: Real>(op: UnaryOp, to: Grad<T>) {
             g * (half * (-s * T::of(FRAC_1_SQRT_2)).erfc() + gated(s, density))
         }),
         // (1 + t) / 2 + s / 2 (1 - t²) u' with t = tanh(u), u = k (s + c s³)
-        GeluTanh => to.slow(2 * LIBRARY, move |s, g| {
+        GeluTanh => to.run(2 * APPROX, move |s, g| {
             let t = gelu_inner(s).tanh();
             let slope = T::of(GELU_SCALE) * (one + T::of(3.0 * GELU_CUBIC) * (s * s));
             g * half * (one + t + gated(s * slope, one - t * t))
         }),
         // y (1 + s (1 - y))
-        Silu => to.slow(LIBRARY, move |s, g| {
+        Silu => to.run(APPROX, move |s, g| {
             let y = s.sigmoid();
             g * gated(one + gated(s, one - y), y)
         }),
@@ -323,7 +326,7 @@ fn real_grad<T: Real>(op: UnaryOp, to: Grad<T>) {
             let slope = if s >= three { one } else { s * T::of(1.0 / 3.0) + half };
             if s <= -three { zero } else { g * slope }
         }),
-        Softplus => to.slow(LIBRARY, |s, g| g * s.sigmoid()),
+        Softplus => to.run(APPROX, |s, g| g * s.sigmoid()),
         Clamp(low, high) => {
             let (low, high) = (T::of(low), T::of(high));
             to.run(1, move |s, g| if s > low && s < high { g } else { zero });
