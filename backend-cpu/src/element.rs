@@ -196,21 +196,18 @@ macro_rules! real {
             fn powf(self, exponent: Self) -> Self {
                 $type::powf(self, exponent)
             }
-            fn erf(self) -> Self {
-                erf::erf(self as f64) as $type
-            }
-            fn erfc(self) -> Self {
-                erf::erfc(self as f64) as $type
-            }
         }
     };
 }
 real!(
     f32: std abs sqrt sin cos tan atan sinh cosh floor ceil round_ties_even trunc;
     exp = approx::exp, exp_m1 = approx::expm1, ln = approx::log, ln_1p = approx::log1p, log2 = approx::log2,
-    tanh = approx::tanh
+    tanh = approx::tanh, erf = approx::erf, erfc = approx::erfc
 );
-real!(f64: std abs sqrt exp exp_m1 ln ln_1p log2 sin cos tan atan sinh cosh tanh floor ceil round_ties_even trunc;);
+real!(
+    f64: std abs sqrt exp exp_m1 ln ln_1p log2 sin cos tan atan sinh cosh tanh floor ceil round_ties_even trunc;
+    erf = erf::erf, erfc = erf::erfc
+);
 
 /// The rest of a division rounded down; see [`BinaryOp::Remainder`](minitorch_core::backend::BinaryOp::Remainder).
 pub(crate) trait Remainder: Copy {

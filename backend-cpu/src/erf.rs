@@ -10,8 +10,8 @@
 //! ```
 //! `e^(-x²)` is taken as `e^(-s²) e^(-(x - s)(x + s))` with s = x cut to 4 fractional bits, so that x² loses no digits.
 //!
-//! Bounds, tested: relative error of `erf` below 4e-16 and of `erfc` below 2e-15 wherever the result is normal. The f32
-//! functions are these, rounded once.
+//! Bounds, tested: relative error of `erf` below 4e-16 and of `erfc` below 2e-15 wherever the result is normal. F32
+//! has its own in `approx`.
 
 #![allow(clippy::excessive_precision, reason = "the coefficients as the paper prints them")]
 

@@ -20,9 +20,6 @@ const LIBRARY: usize = 32;
 /// Work of the functions in `approx`, which vectorise.
 const APPROX: usize = 8;
 
-/// Work of the error function.
-const ERF: usize = 64;
-
 /// `op(x)` in a buffer of its own.
 pub(crate) fn unary(device: &Cpu, op: UnaryOp, x: View<'_, Storage>) -> Storage {
     let len = x.layout.numel();
@@ -121,7 +118,7 @@ fn real<T: Real>(op: UnaryOp, to: impl Sink<Elem = T>) {
         Sinh => to.slow(LIBRARY, |x| x.sinh()),
         Cosh => to.slow(LIBRARY, |x| x.cosh()),
         Tanh => to.run(APPROX, |x| x.tanh()),
-        Erf => to.slow(ERF, |x| x.erf()),
+        Erf => to.run(2 * APPROX, |x| x.erf()),
         Sigmoid => to.run(APPROX, |x| x.sigmoid()),
         // `max` would turn NaN into 0.
         Relu => to.run(1, move |x| if x < zero { zero } else { x }),
@@ -130,7 +127,7 @@ fn real<T: Real>(op: UnaryOp, to: impl Sink<Elem = T>) {
             to.run(APPROX, move |x| if x > zero { x } else { alpha * x.exp_m1() });
         }),
         // x Phi(x); Phi as erfc keeps its digits where it is small.
-        Gelu => to.slow(ERF, move |x| gated(x, half * (-x * T::of(FRAC_1_SQRT_2)).erfc())),
+        Gelu => to.run(2 * APPROX, move |x| gated(x, half * (-x * T::of(FRAC_1_SQRT_2)).erfc())),
         GeluTanh => to.run(2 * APPROX, move |x| gated(x, half * (one + gelu_inner(x).tanh()))),
         Silu => to.run(APPROX, |x| gated(x, x.sigmoid())),
         Hardswish => to.run(4, move |x| gated(x, clamp(x + T::of(3.0), zero, T::of(6.0)) / T::of(6.0))),
@@ -306,7 +303,7 @@ fn real_grad<T: Real>(op: UnaryOp, to: Grad<T>) {
             to.run(APPROX, move |s, g| if s > zero { g } else { g * alpha * s.exp() });
         }),
         // Phi(s) + s phi(s)
-        Gelu => to.slow(ERF + LIBRARY, move |s, g| {
+        Gelu => to.run(3 * APPROX, move |s, g| {
             let density = T::of(0.5 * GELU_SCALE) * (-half * s * s).exp();
             g * (half * (-s * T::of(FRAC_1_SQRT_2)).erfc() + gated(s, density))
         }),
