@@ -36,22 +36,23 @@ struct Planes {
     channels: usize,
     /// Means.
     groups: usize,
-    /// Neighbouring runs of one group; 0 if a group is a channel of all images.
-    together: usize,
+    /// How many neighbouring runs a group is; `None` if it is a channel of all images.
+    together: Option<usize>,
 }
 
 impl Planes {
     fn group(&self, run: usize) -> usize {
-        if self.together == 0 { run % self.channels } else { run / self.together }
+        match self.together {
+            Some(k) => run / k,
+            None => run % self.channels,
+        }
     }
 
     /// The runs of one group.
     fn members(&self, group: usize) -> impl Iterator<Item = usize> + use<> {
-        let Planes { runs, together, channels, .. } = *self;
-        if together == 0 {
-            (group..runs).step_by(channels)
-        } else {
-            (group * together..(group + 1) * together).step_by(1)
+        match self.together {
+            Some(k) => (group * k..(group + 1) * k).step_by(1),
+            None => (group..self.runs).step_by(self.channels),
         }
     }
 
@@ -69,10 +70,10 @@ fn plan(x: &Tensor, w: Option<&Tensor>, o: &NormOptions) -> Option<Plan> {
     let w = w.map(|w| &**w.shape());
     let plan = match (&**x.shape(), &*o.dims) {
         (&[n, c, size], [0, 2]) if w.is_none_or(|w| *w == [1, c, 1]) => {
-            Plan::Planes(Planes { runs: n * c, size, channels: c, groups: c, together: 0 })
+            Plan::Planes(Planes { runs: n * c, size, channels: c, groups: c, together: None })
         }
         (&[n, g, k, size], [2, 3]) if w.is_none_or(|w| *w == [1, g, k, 1]) => {
-            Plan::Planes(Planes { runs: n * g * k, size, channels: g * k, groups: n * g, together: k })
+            Plan::Planes(Planes { runs: n * g * k, size, channels: g * k, groups: n * g, together: Some(k) })
         }
         (&[rows, d], [1]) if w.is_none_or(|w| *w == [1, d]) => Plan::Rows { rows, d },
         _ => return None,

@@ -152,7 +152,7 @@ fn vocabulary<B: Backend>(on: &On<B>) {
     panics!("topk", "4", "[2, 3]"; x.topk(4, 1, true));
     panics!("scatter", "[2, 2]", "[2, 3]"; x.scatter(1, &on.ints(0, 1, [2, 2]), &x));
     panics!("scatter", "float32", "I32"; x.scatter(1, &x, &x));
-    panics!("remainder", "[2, 3]", "[4]"; x.remainder(&on.mixed([4])));
+    panics!("remainder", "[2, 3]", "[4]"; x.remainder(on.mixed([4])));
     panics!("remainder", "bool"; m.remainder(1.0));
     panics!("isinf", "int32"; i.isinf());
     panics!("logical_xor", "float32"; x.logical_xor(&x));

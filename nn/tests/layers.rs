@@ -47,7 +47,7 @@ fn batch_norm_refuses_what_has_no_variance_or_another_shape() {
     let norm = BatchNorm2d::new(3, &device());
     let message = |shape: &[usize]| {
         let run = || norm.forward(&Tensor::zeros(shape, &device()));
-        let payload = catch_unwind(AssertUnwindSafe(run)).err().expect("it panics");
+        let payload = catch_unwind(AssertUnwindSafe(run)).expect_err("it panics");
         payload.downcast_ref::<String>().cloned().unwrap_or_default()
     };
     assert!(message(&[1, 3, 1, 1]).contains("more than one element"), "{}", message(&[1, 3, 1, 1]));

@@ -133,7 +133,7 @@ probes! {
     "clamp" |p| p.matrix().clamp(0.2, 0.8);
     "logical_not" |p| p.matrix().logical_not();
     "pow" |p| p.matrix().pow(&p.vector());
-    "remainder" |p| p.matrix().remainder(&p.vector());
+    "remainder" |p| p.matrix().remainder(p.vector());
     "maximum" |p| p.matrix().maximum(&p.vector());
     "minimum" |p| p.matrix().minimum(&p.vector());
     "logical_and" |p| p.matrix().logical_and(&p.vector());

@@ -106,7 +106,7 @@ batch_norms! {
     /// let y = norm.forward(&x);
     /// assert!(y.mean(..).item()?.abs() < 1e-5 && (y.square().mean(..).item()? - 1.0).abs() < 1e-4);
     /// norm.eval(); // now by the running statistics, which one batch has moved a tenth of the way
-    /// assert!(norm.forward(&x).mean(..).item()? > 1.0);
+    /// assert!(norm.forward(&x).mean(..).item()? > 0.9);
     /// # Ok::<(), Error>(())
     /// ```
     BatchNorm2d: 4, "[n, c, h, w]";
