@@ -211,29 +211,15 @@ fn pow<T: Real>(c: f64, to: impl Sink<Elem = T>) {
 impl Apply for i32 {
     fn apply(op: UnaryOp, to: impl Sink<Elem = i32>) {
         use UnaryOp::*;
-        // A whole number takes part as one, wrapping; any other by way of f64, which holds every i32.
-        let whole = |c: f64| (c == c as i32 as f64).then_some(c as i32);
-        let through = |f: fn(f64, f64) -> f64, c| move |x: i32| f(x as f64, c) as i32;
+        // Core refuses a number that is no int32.
         match op {
-            Add(c) => match whole(c) {
-                Some(c) => to.run(1, move |x| x.wrapping_add(c)),
-                None => to.run(2, through(|x, c| x + c, c)),
-            },
-            Mul(c) => match whole(c) {
-                Some(c) => to.run(1, move |x| x.wrapping_mul(c)),
-                None => to.run(2, through(|x, c| x * c, c)),
-            },
-            Rsub(c) => match whole(c) {
-                Some(c) => to.run(1, move |x| c.wrapping_sub(x)),
-                None => to.run(2, through(|x, c| c - x, c)),
-            },
+            Add(c) => with(c as i32, |c| to.run(1, move |x| x.wrapping_add(c))),
+            Mul(c) => with(c as i32, |c| to.run(1, move |x| x.wrapping_mul(c))),
+            Rsub(c) => with(c as i32, |c| to.run(1, move |x| c.wrapping_sub(x))),
             Neg => to.run(1, i32::wrapping_neg),
             Abs => to.run(1, i32::wrapping_abs),
             Sign => to.run(1, i32::signum),
-            Remainder(c) => match whole(c) {
-                Some(c) => to.slow(8, move |x| x.remainder(c)),
-                None => to.slow(LIBRARY, through(|x, c| x.remainder(c), c)),
-            },
+            Remainder(c) => with(c as i32, |c| to.slow(8, move |x| x.remainder(c))),
             Clamp(low, high) => with((low as i32, high as i32), |(low, high)| to.run(1, move |x| clamp(x, low, high))),
             other => unreachable!("core does not admit {other} on int32"),
         }

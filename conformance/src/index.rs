@@ -123,6 +123,9 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             y.to_vec::<f32>().is_ok_and(|v| v == [0.0, 1.0]),
             "the next read is clean, and the values are the good ones"
         );
+        let y = x.gather(0, &index);
+        assert!(y.to_string().contains("index 7"), "printing shows it: {y}");
+        assert!(y.to_vec::<f32>().is_err() && y.to_vec::<f32>().is_ok(), "and leaves it to be reported");
         let y = x.gather(0, &index).slice(1);
         assert!(y.item().is_err() && y.item().is_ok(), "item reports once as well");
         let y = x.gather(0, &index);

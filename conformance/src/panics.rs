@@ -130,7 +130,7 @@ fn views<B: Backend>(on: &On<B>) {
 fn layers<B: Backend>(on: &On<B>) {
     let x = on.mixed([1, 3, 5, 5]);
     let o = Conv2dOptions::default();
-    panics!("conv2d", "3 input channels", "[2, 4, 3, 3]"; x.conv2d(&on.mixed([2, 4, 3, 3]), None, o));
+    panics!("conv2d", "4 input channels", "has 3", "[2, 4, 3, 3]"; x.conv2d(&on.mixed([2, 4, 3, 3]), None, o));
     panics!("conv2d", "groups"; x.conv2d(&on.mixed([3, 1, 3, 3]), None, o.groups(2)));
     panics!("conv2d", "[7, 7]", "[5, 5]"; x.conv2d(&on.mixed([2, 3, 7, 7]), None, o));
     panics!("conv2d", "bias", "[3]"; x.conv2d(&on.mixed([2, 3, 3, 3]), Some(&on.mixed([3])), o));
@@ -155,6 +155,12 @@ fn vocabulary<B: Backend>(on: &On<B>) {
     panics!("remainder", "[2, 3]", "[4]"; x.remainder(on.mixed([4])));
     panics!("remainder", "bool"; m.remainder(1.0));
     panics!("isinf", "int32"; i.isinf());
+    panics!("add", "int32", "0.5"; &i + 0.5);
+    panics!("mul", "int32", "2.5"; &i * 2.5);
+    panics!("clamp", "int32", "1.5"; i.clamp(1.5, 3.0));
+    panics!("masked_fill", "int32", "0.5"; i.masked_fill(&m, 0.5));
+    panics!("remainder", "int32", "1.5"; i.remainder(1.5));
+    panics!("backward", "nothing"; x.sum(..).backward());
     panics!("logical_xor", "float32"; x.logical_xor(&x));
     panics!("norm", "NaN"; x.norm(f64::NAN, ..));
     panics!("batch_norm", "[3]", "[2]"; x.batch_norm(Some(&on.mixed([2])), None, 1e-5));

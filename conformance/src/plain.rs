@@ -183,6 +183,10 @@ impl Backend for Plain {
         self.lock().take().map_or(Ok(()), Err)
     }
 
+    fn keep(&self, failure: Error) {
+        self.lock().get_or_insert(failure);
+    }
+
     // ---- making and moving data ----
 
     fn full(&self, dtype: DType, len: usize, value: f64) -> Result<Buffer> {

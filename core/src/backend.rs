@@ -27,7 +27,7 @@
 //!   where the device's arithmetic does.
 
 use crate::dtype::{DType, HostData, HostSlice};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::ops::composed;
 use crate::ops::conv::Conv2dOptions;
@@ -98,6 +98,9 @@ pub trait Backend: Clone + PartialEq + fmt::Debug + Send + Sync + 'static {
 
     /// Waits for all work, then reports the first failure since the last report.
     fn synchronize(&self) -> Result<()>;
+
+    /// Keeps a failure for the next report, as it keeps its own: printing a tensor gives back what it met.
+    fn keep(&self, failure: Error);
 
     // ---- making and moving data ----
 

@@ -19,7 +19,8 @@ impl<B: Backend> fmt::Debug for Tensor<B> {
 }
 
 impl<B: Backend> fmt::Display for Tensor<B> {
-    /// The elements; `{:.2}` sets the decimals (default 4). Reads the data from the device.
+    /// The elements; `{:.2}` sets the decimals (default 4). Reads the data from the device; a failure is shown, and still
+    /// comes back from the next read.
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let dtype = match self.dtype() {
             DType::F64 => ", dtype=float64",
@@ -31,7 +32,12 @@ impl<B: Backend> fmt::Display for Tensor<B> {
         let summarize = self.numel() > SUMMARIZE_ABOVE;
         let cells = match self.edges(summarize) {
             Ok(cells) => format_cells(cells, f.precision().unwrap_or(4)),
-            Err(error) => return write!(f, "tensor(unreadable: {error}, shape={:?}{dtype})", self.shape()),
+            Err(error) => {
+                let text = format!("tensor(unreadable: {error}, shape={:?}{dtype})", self.shape());
+                // Printing is no report: the next read must not take the data for good.
+                self.device().keep(error);
+                return f.write_str(&text);
+            }
         };
         let width = cells.iter().map(String::len).max().unwrap_or(0);
         let mut text = String::from("tensor(");

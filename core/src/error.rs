@@ -7,7 +7,7 @@ use std::{fmt, path::PathBuf};
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// A failure that correct programs can meet.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The device, its driver or one of its kernels failed.
@@ -64,6 +64,13 @@ pub enum Error {
     /// A value that a user gave is unusable.
     #[error("{0}")]
     Invalid(String),
+}
+
+/// As `Display`: what `main() -> Result<()>` prints is meant for people.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl Error {

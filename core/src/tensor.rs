@@ -307,6 +307,7 @@ impl<B: Backend> Tensor<B> {
     /// # Panics
     /// If the dtype is not a float.
     #[track_caller]
+    #[must_use = "the leaf is the result; the tensor itself stays as it is"]
     pub fn requires_grad(&self) -> Self {
         assert!(self.dtype().is_float(), "requires_grad: a gradient wants a float dtype, not {}", self.dtype());
         self.with_node(Some(Node::leaf()))
@@ -326,20 +327,22 @@ impl<B: Backend> Tensor<B> {
     /// holders of it, and frees what it held.
     ///
     /// # Panics
-    /// If there is not exactly one element, or an earlier `backward` consumed the tape.
+    /// If there is not exactly one element, the tensor depends on no leaf, or an earlier `backward` consumed the tape.
     #[track_caller]
     pub fn backward(&self) -> Gradients<Self> {
         assert!(self.numel() == 1, "backward: wants a loss of one element, the shape is {:?}", self.shape());
+        self.check_tracked("backward");
         autodiff::backward(self, self.scalar_like(1.0).expand(*self.shape()))
     }
 
     /// [`backward`](Self::backward) of any tensor from a gradient of its own shape: a vector-Jacobian product.
     ///
     /// # Panics
-    /// If the shapes or dtypes differ, or an earlier `backward` consumed the tape.
+    /// If the shapes or dtypes differ, the tensor depends on no leaf, or an earlier `backward` consumed the tape.
     #[track_caller]
     pub fn backward_with(&self, gradient: &Self) -> Gradients<Self> {
         self.check_seed("backward_with", gradient);
+        self.check_tracked("backward_with");
         autodiff::backward(self, gradient.detach())
     }
 
@@ -363,6 +366,15 @@ impl<B: Backend> Tensor<B> {
         self.check_seed("grad", gradient);
         let found = autodiff::grad(self, gradient.clone(), of);
         of.map(|x| found.get(x).cloned().unwrap_or_else(|| x.zeros_like()))
+    }
+
+    #[track_caller]
+    fn check_tracked(&self, op: &str) {
+        assert!(
+            self.is_tracked(),
+            "{op}: nothing to differentiate: no parameter or other leaf reaches this tensor; is everything frozen, \
+             detached, or computed under no_grad?"
+        );
     }
 
     #[track_caller]

@@ -11,6 +11,14 @@ use minitorch_core::{Backend, Result, Tensor};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Training(pub bool);
 
+impl Training {
+    /// Whether to behave as in training: the mode, unless a [`summary`](crate::summary) is being made, which must leave
+    /// statistics and random state as they are.
+    pub fn is_on(self) -> bool {
+        self.0 && !crate::summary::in_progress()
+    }
+}
+
 impl Default for Training {
     fn default() -> Self {
         Training(true)
@@ -150,7 +158,8 @@ pub trait Module<B: Backend> {
         set_training(self, false);
     }
 
-    /// [Freezes](Param::freeze) every parameter: `model.encoder.freeze()` before fine-tuning the rest.
+    /// [Freezes](Param::freeze) every parameter: `model.encoder.freeze()` before fine-tuning the rest. Running statistics are no
+    /// parameters: [`eval`](Module::eval) holds them still.
     fn freeze(&mut self) {
         each_parameter(self, Param::freeze);
     }

@@ -29,6 +29,11 @@ pub(crate) fn observed<B: Backend, L>(layer: &L, kind: &'static str, flops: u64,
     y
 }
 
+/// Whether a summary is being made on this thread.
+pub(crate) fn in_progress() -> bool {
+    LOG.with_borrow(Option::is_some)
+}
+
 /// One module of a [`Summary`].
 #[derive(Clone, PartialEq, Debug)]
 pub struct Row {
@@ -62,7 +67,8 @@ pub struct Summary {
     pub peak_bytes: u64,
 }
 
-/// Runs `forward` once and tells what the model is made of. Layers of this library report themselves; a module of yours
+/// Runs `forward` once, as in evaluation, and tells what the model is made of; the model stays as it is. Layers of this
+/// library report themselves; a module of yours
 /// appears with the sums of what is inside it. Arithmetic is counted for convolutions and linear layers, where it is: a
 /// multiplication and an addition are two.
 ///

@@ -52,7 +52,7 @@ fn batch_norm_refuses_what_has_no_variance_or_another_shape() {
     };
     assert!(message(&[1, 3, 1, 1]).contains("more than one element"), "{}", message(&[1, 3, 1, 1]));
     assert!(message(&[2, 3, 4]).contains("[n, c, h, w]"));
-    assert!(message(&[2, 4, 2, 2]).contains("3 channels"));
+    assert!(message(&[2, 4, 2, 2]).contains("has 3 channels"));
     assert_eq!(norm.num_batches_tracked.get().item().ok(), Some(0.0), "nothing was counted");
 }
 
@@ -138,6 +138,7 @@ fn the_summary_counts_what_ran() {
     let summary = summary(&net, |net| net.forward(&Tensor::zeros([2, 1, 6, 6], &device)));
     let row = |name: &str| summary.rows.iter().find(|row| row.name == name).unwrap_or_else(|| panic!("no row {name}"));
     let parameters = net.num_parameters();
+    assert_eq!(net.blocks[0].norm.num_batches_tracked.get().item().ok(), Some(0.0), "a look changes nothing");
     let root = row("");
     assert_eq!((root.kind, root.parameters, root.frozen), ("Net", parameters, 4 * 9 + 4 + 8));
     let flops = |from: u64, to: u64| 2 * 2 * 36 * 9 * from * to;

@@ -8,7 +8,7 @@ mod traced;
 
 use minitorch_core::DType;
 use probes::{OPERATORS, PROBES, Place, Probe};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -85,8 +85,8 @@ struct Row {
 }
 
 fn ask(&(name, call): &Probe) -> Row {
-    let place = |dtype, leaves| Place { device: Traced::new(), dtype, leaves };
-    let mut asked = None;
+    let place = |dtype, leaves| Place { device: Traced::new(), dtype, leaves, asked: Cell::new(false) };
+    let (mut asked, mut of_dtype) = (None, false);
     let mut dtypes = Vec::new();
     for dtype in DTYPES {
         let place = place(dtype, None);
@@ -97,6 +97,7 @@ fn ask(&(name, call): &Probe) -> Row {
         // A dtype that the operation refuses, and one that its operands cannot have, both panic.
         if let Ok((names, out)) = catch_unwind(AssertUnwindSafe(run)) {
             asked.get_or_insert(names);
+            of_dtype |= place.asked.get();
             dtypes.push((dtype, out));
         }
     }
@@ -108,7 +109,11 @@ fn ask(&(name, call): &Probe) -> Row {
         [one] => format!("fused `{one}`"),
         _ => format!("composed of {}", code(&asked)),
     };
-    Row { gradient: gradient(name, call, &place(DType::F32, Some(RefCell::default()))), made, dtypes: list(&dtypes) }
+    Row {
+        gradient: gradient(name, call, &place(DType::F32, Some(RefCell::default()))),
+        made,
+        dtypes: if of_dtype { list(&dtypes) } else { format!("to {:?}", dtypes[0].1).to_lowercase() },
+    }
 }
 
 /// Whether a gradient reaches the operands: "yes", "0" or "none".
@@ -163,7 +168,13 @@ fn table() -> String {
     let mut sections: BTreeMap<usize, String> = BTreeMap::new();
     for probe in PROBES {
         let Some((at, of)) = torch.get(probe.0) else { panic!("{} is documented nowhere", probe.0) };
-        let row = ask(probe);
+        let mut row = ask(probe);
+        // Two whose types are the caller's to choose.
+        match probe.0 {
+            "cast" => row.dtypes = "any to any".into(),
+            "from_slice" => row.dtypes = "to the slice's".into(),
+            _ => {}
+        }
         let line = format!("| `{}` | {of} | {} | {} | {} |\n", probe.0, row.gradient, row.made, row.dtypes);
         *sections.entry(*at).or_default() += &line;
     }

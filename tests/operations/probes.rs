@@ -2,7 +2,7 @@
 
 use crate::traced::Traced;
 use minitorch_core::{CrossEntropyOptions, DType, Indexing, PadMode};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 pub(crate) type Tensor = minitorch_core::Tensor<Traced>;
 
@@ -10,6 +10,8 @@ pub(crate) type Tensor = minitorch_core::Tensor<Traced>;
 pub(crate) struct Place {
     pub(crate) device: Traced,
     pub(crate) dtype: DType,
+    /// Whether the call took an operand, or a place, of the dtype.
+    pub(crate) asked: Cell<bool>,
     /// Whether operands are leaves; those made are kept here.
     pub(crate) leaves: Option<RefCell<Vec<Tensor>>>,
 }
@@ -17,6 +19,7 @@ pub(crate) struct Place {
 impl Place {
     /// Numbers in (0, 1) of the dtype; whole ones from 0 to 3 if it holds no others.
     fn of(&self, shape: &[usize]) -> Tensor {
+        self.asked.set(true);
         self.device.quietly(|| {
             let n: usize = shape.iter().product();
             let spread = |i: usize| (0.37 + i as f64 * 0.618_034).fract();
@@ -73,6 +76,7 @@ impl Place {
     }
 
     fn place(&self) -> (&Traced, DType) {
+        self.asked.set(true);
         (&self.device, self.dtype)
     }
 }
@@ -211,7 +215,7 @@ probes! {
     "scatter_add" |p| p.matrix().scatter_add(0, &p.ints(3, &[2, 4]), &p.of(&[2, 4]));
     "scatter" |p| p.matrix().scatter(0, &p.ints(3, &[2, 4]), &p.of(&[2, 4]));
     "index_select" |p| p.matrix().index_select(0, &p.ints(3, &[5]));
-    "one_hot" |p| p.ints(3, &[5]).one_hot(3, p.dtype);
+    "one_hot" |p| p.ints(3, &[5]).one_hot(3, p.place().1);
     "cat" |p| Tensor::cat(&[p.matrix(), p.matrix()], 0);
     "stack" |p| Tensor::stack(&[p.matrix(), p.matrix()], 0);
     "pad" |p| p.matrix().pad([(1, 2)], 0.0);

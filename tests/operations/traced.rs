@@ -6,7 +6,7 @@ use minitorch_core::backend::*;
 use minitorch_core::ops::composed;
 use minitorch_core::ops::norm::NormOptions;
 use minitorch_core::random::{DeviceRng, Draw};
-use minitorch_core::{Conv2dOptions, DType, HostData, HostSlice, Layout, Pool2dOptions, Result};
+use minitorch_core::{Conv2dOptions, DType, Error, HostData, HostSlice, Layout, Pool2dOptions, Result};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 type Tensor = minitorch_core::Tensor<Traced>;
@@ -113,6 +113,9 @@ impl Backend for Traced {
     }
     fn synchronize(&self) -> Result<()> {
         self.plain.synchronize()
+    }
+    fn keep(&self, failure: Error) {
+        self.plain.keep(failure);
     }
     fn download(&self, x: ViewOf<'_, Self>) -> Result<HostData> {
         self.plain.download(x)

@@ -4,6 +4,7 @@ use crate::backend::{Backend, View};
 use crate::dtype::DType;
 use crate::layout::Layout;
 use crate::ops::binary::{Operand, Rhs};
+use crate::ops::unary::check_whole;
 use crate::tensor::Tensor;
 use std::fmt;
 
@@ -148,6 +149,9 @@ impl<B: Backend> Tensor<B> {
     /// PyTorch: `masked_fill`.
     #[track_caller]
     pub fn masked_fill(&self, mask: &Self, value: f64) -> Self {
+        if self.dtype() == DType::I32 {
+            check_whole("masked_fill", value);
+        }
         Tensor::where_cond(mask, &self.scalar_like(value), self)
     }
 }

@@ -88,9 +88,14 @@ impl<const N: usize> ConvOptions<N> {
         assert!(self.groups > 0, "{op}: groups must not be 0");
         let (c_in, [c_out, c_group]) = (x[1], [w[0], w[1]]);
         assert!(
-            c_in == c_group * self.groups && c_out.is_multiple_of(self.groups),
-            "{op}: {c_in} input channels and a weight {w:?} do not fit in {} groups: it wants {c_in} / {0} input \
-             channels and a multiple of {0} output channels",
+            c_in == c_group * self.groups,
+            "{op}: a weight {w:?} in {} groups wants {} input channels, the input has {c_in}: {x:?}",
+            self.groups,
+            c_group * self.groups
+        );
+        assert!(
+            c_out.is_multiple_of(self.groups),
+            "{op}: {} groups do not divide the {c_out} output channels of a weight {w:?}",
             self.groups
         );
         if let Some(b) = bias {

@@ -178,7 +178,7 @@ impl<B: Backend> Tensor<B> {
     fn check_classes(&self, op: &str, target: &Self) {
         assert!(
             self.rank() == 2 && target.rank() == 1 && self.shape()[0] == target.shape()[0],
-            "{op}: wants scores [n, c] and targets [n], not {:?} and {:?}",
+            "{op}: wants scores [n, c] and targets [n], not {:?} and {:?} (cross_entropy_with takes soft and spatial ones)",
             self.shape(),
             target.shape()
         );

@@ -7,8 +7,8 @@ use crate::dtype::DType;
 use crate::tensor::Tensor;
 use std::fmt;
 
-/// A function of one element. Numbers ride inside the op: `x * 2.0` uploads nothing. A number takes the tensor's dtype;
-/// one that is not an I32 meets I32 elements in f64, and the result is cast.
+/// A function of one element. Numbers ride inside the op: `x * 2.0` uploads nothing. A number takes the tensor's dtype; core
+/// refuses one that is no I32 beside I32 elements.
 ///
 /// The [`Tensor`] method of the same name states formula and edges.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -111,6 +111,17 @@ impl fmt::Display for UnaryOp {
 #[track_caller]
 pub(crate) fn unary<B: Backend>(op: UnaryOp, x: &mut Tensor<B>) -> Tensor<B> {
     assert!(op.accepts(x.dtype()), "{op}: not defined for {}; cast the tensor first", x.dtype());
+    if x.dtype() == DType::I32 {
+        match op {
+            UnaryOp::Add(c) | UnaryOp::Mul(c) | UnaryOp::Rsub(c) | UnaryOp::Remainder(c) => check_whole(op, c),
+            // An infinite bound is none.
+            UnaryOp::Clamp(low, high) => {
+                check_whole(op, if low.is_infinite() { 0.0 } else { low });
+                check_whole(op, if high.is_infinite() { 0.0 } else { high });
+            }
+            _ => {}
+        }
+    }
     let parents = parents([&*x]);
     let saved = (parents.is_some() && op.saves() == Saves::Input).then(|| x.clone());
     let out = x.map_storage(
@@ -131,6 +142,12 @@ pub(crate) fn unary<B: Backend>(op: UnaryOp, x: &mut Tensor<B>) -> Tensor<B> {
             })]
         }),
     }
+}
+
+/// Panics unless a number beside I32 elements is one.
+#[track_caller]
+pub(crate) fn check_whole(op: impl fmt::Display, c: f64) {
+    assert!(c == c as i32 as f64, "{op}: the tensor is of int32 and {c} is not; cast the tensor to a float first");
 }
 
 /// One kernel while nothing is recorded; the differentiable form under `create_graph`.
@@ -415,7 +432,7 @@ impl<B: Backend> Tensor<B> {
     }
 
     /// `min(max(x, low), high)`; NaN stays NaN. The derivative is 1 between the bounds and 0 on them. One bound alone: the other
-    /// infinite. For I32 a bound takes part as a cast one: truncated, and held in the type's range. PyTorch: `clamp`.
+    /// infinite. PyTorch: `clamp`.
     ///
     /// # Panics
     /// If `low > high` or either is NaN.

@@ -28,7 +28,7 @@ impl Dropout {
 
     /// See [`Tensor::dropout`].
     pub fn forward<B: Backend>(&self, x: &Tensor<B>) -> Tensor<B> {
-        observed(self, "Dropout", 0, if self.training.0 { x.dropout(self.p) } else { x.clone() })
+        observed(self, "Dropout", 0, if self.training.is_on() { x.dropout(self.p) } else { x.clone() })
     }
 }
 
@@ -60,7 +60,7 @@ impl Dropout2d {
     /// If the rank is below 2.
     #[track_caller]
     pub fn forward<B: Backend>(&self, x: &Tensor<B>) -> Tensor<B> {
-        observed(self, "Dropout2d", 0, if self.training.0 { x.dropout2d(self.p) } else { x.clone() })
+        observed(self, "Dropout2d", 0, if self.training.is_on() { x.dropout2d(self.p) } else { x.clone() })
     }
 }
 

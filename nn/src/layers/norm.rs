@@ -81,7 +81,7 @@ macro_rules! batch_norms {
                     seen: &self.num_batches_tracked,
                     momentum: self.momentum,
                 };
-                let y = statistics.normalize(x, affine, self.eps, self.training.0, stringify!($name));
+                let y = statistics.normalize(x, affine, self.eps, self.training.is_on(), stringify!($name));
                 observed(self, stringify!($name), 0, y)
             }
         }
@@ -129,11 +129,11 @@ impl<B: Backend> BatchStatistics<'_, B> {
         layer: &str,
     ) -> Tensor<B> {
         let [mean, var] = self.running.map(Buffer::get);
+        let (c, n) = (mean.numel(), x.numel() / x.shape()[1].max(1));
+        assert!(x.shape()[1] == c, "{layer}: the layer has {c} channels, the input {:?}", x.shape());
         if !training {
             return x.batch_norm_with([&mean, &var], weight, bias, eps);
         }
-        let (c, n) = (mean.numel(), x.numel() / x.shape()[1].max(1));
-        assert!(x.shape()[1] == c, "{layer}: {:?} for {c} channels", x.shape());
         assert!(n > 1, "{layer}: training wants more than one element per channel, not {:?}", x.shape());
         let [y, batch_mean, batch_var] = x.batch_norm(weight, bias, eps);
         no_grad(|| {

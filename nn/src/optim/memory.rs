@@ -51,7 +51,7 @@ impl<B: Backend> Memory<B> {
 
     #[track_caller]
     pub(super) fn before_the_first_step(&self, what: &str) {
-        assert!(self.by_param.is_empty(), "{what} is set before the first step");
+        assert!(self.by_param.is_empty(), "{what} must be set before the first step");
     }
 
     pub(super) fn add_group(&mut self, belongs: Belongs<B>, group: Group) {
