@@ -3,12 +3,11 @@
 use minitorch_core::DType;
 use minitorch_core::backend::{BinaryOp, CompareOp, UnaryOp};
 
-/// A number beside a tensor takes the tensor's dtype.
+/// A number beside a tensor of floats takes its dtype; beside whole numbers it stays what it is.
 pub(super) fn in_dtype(c: f64, dtype: DType) -> f64 {
     match dtype {
         DType::F32 => c as f32 as f64,
-        DType::I32 => c as i32 as f64,
-        DType::F64 | DType::Bool => c,
+        DType::F64 | DType::I32 | DType::Bool => c,
     }
 }
 
@@ -94,6 +93,8 @@ pub(super) fn unary(op: UnaryOp, x: f64) -> f64 {
 pub(super) fn unary_i32(op: UnaryOp, x: i32) -> i32 {
     use UnaryOp::*;
     match op {
+        // A number that is no I32 meets the element in f64, and the result is cast.
+        Add(c) | Mul(c) | Rsub(c) | Remainder(c) if c != c as i32 as f64 => unary(op, x as f64) as i32,
         Add(c) => x.wrapping_add(c as i32),
         Mul(c) => x.wrapping_mul(c as i32),
         Rsub(c) => (c as i32).wrapping_sub(x),
