@@ -53,10 +53,14 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
                 on,
                 EXACT,
                 |d| {
-                    // Large neighbours that f32 cannot tell apart.
+                    // Large neighbours that f32 cannot tell apart; a number beside them is not rounded to one of theirs.
                     let big = Tensor::from_slice(&[i32::MAX, i32::MAX - 1, 16_777_217, 16_777_216], [4], &d.device);
                     let x = d.ints(-3, 3, [6, 33]);
-                    [apply(op, &x, d.ints(-3, 3, [33])), apply(op, &x, 1.0), apply(op, &big.reshape([4, 1]), &big)]
+                    let exact = [0.5, -0.5, 1e12, -f64::INFINITY, f64::NAN].map(|c| apply(op, &x, c));
+                    let pairs = [apply(op, &x, d.ints(-3, 3, [33])), apply(op, &big.reshape([4, 1]), &big)];
+                    let by_number =
+                        [apply(op, &x, 1.0), apply(op, &big, 2_147_483_646.5), apply(op, &big, 16_777_216.5)];
+                    exact.into_iter().chain(pairs).chain(by_number).collect::<Vec<_>>()
                 },
                 "{op}"
             );

@@ -85,6 +85,45 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             assert_values(&grads[&x], &[1.0, 0.0, 0.0, 0.0, 1.0, 1.0], EXACT);
         }
     });
+    suite.floats("bad_index_of_a_row", 20_000, |on| {
+        // Rows are copied whole, and the memory may have held other numbers.
+        for (shape, dim) in [([5, 7], 0), ([5, 700], 0), ([7, 5], 1)] {
+            for bad in [-1, 5, i32::MAX, i32::MIN] {
+                let x = on.uniform(1.0, 2.0, shape);
+                let index = Tensor::from_slice(&[4, bad, 0], [3], &on.device);
+                drop(on.uniform(1.0, 2.0, x.shape().with(dim as usize, 3)));
+                let y = x.index_select(dim, &index);
+                reports_index_error(&on.device, &[bad as i64], 5);
+                assert_values(&y.narrow(dim, 1, 1).abs().max(..), &[0.0], EXACT);
+                assert_same("the row before", &y.narrow(dim, 0, 1), &x.narrow(dim, 4, 1));
+                assert_same("the row after", &y.narrow(dim, 2, 1), &x.narrow(dim, 0, 1));
+            }
+        }
+    });
+    suite.f32("bad_index_among_many", 100_000, |on| {
+        // So many that a device shares them out; somebody must report it, once.
+        for bad in [-1, 50, i32::MAX, i32::MIN] {
+            let indices: Vec<i32> = (0..100_000).map(|i| if i == 77_777 { bad } else { i % 50 }).collect();
+            let index = Tensor::from_slice(&indices, [100_000], &on.device);
+            let (to, x) = (on.list(&[0.0; 50], [50]), Tensor::ones([100_000], (&on.device, on.dtype)));
+            let sum = to.scatter_add(0, &index, &x);
+            reports_index_error(&on.device, &[bad as i64], 50);
+            assert_values(&sum.sum(..), &[99_999.0], EXACT);
+            let set = to.scatter(0, &index, &x);
+            reports_index_error(&on.device, &[bad as i64], 50);
+            assert_values(&set, &[1.0; 50], EXACT);
+        }
+    });
+    suite.f32("bad_index_into_nothing", 6, |on| {
+        let (nothing, index) = (on.list(&[], [2, 0]), Tensor::from_slice(&[0, 1, 2, 0, 1, 2], [2, 3], &on.device));
+        let zeros = nothing.gather(1, &index);
+        reports_index_error(&on.device, &[0, 1, 2], 0);
+        assert_values(&zeros, &[0.0; 6], EXACT);
+        assert!(nothing.scatter_add(1, &index, &on.mixed([2, 3])).numel() == 0);
+        reports_index_error(&on.device, &[0, 1, 2], 0);
+        assert!(nothing.scatter(1, &index, &on.mixed([2, 3])).numel() == 0);
+        reports_index_error(&on.device, &[0, 1, 2], 0);
+    });
     suite.floats("bad_index_scatter_add", 20, |on| {
         for bad in [-1, 3, i32::MAX, i32::MIN] {
             let index = Tensor::from_slice(&[0, bad, 2, 0], [4], &on.device);

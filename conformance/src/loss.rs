@@ -102,6 +102,14 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         });
         let (x, t) = (on.list(&[-1.0, -2.0], [1, 2]), on.list(&[0.0, 1.0], [1, 2]));
         assert_values(&x.kl_div_loss(&t), &[2.0], EXACT); // 0 log 0 is 0
+        // Huber at the target, within delta, at it and beyond: the first derivative and the second.
+        let x = on.list(&[0.0, 0.5, -0.5, 1.0, 3.0, -3.0], [6]).requires_grad();
+        let loss = x.huber_loss(&x.zeros_like(), 1.0) * 6.0;
+        assert_values(&loss, &[0.25 + 0.5 + 5.0], eps(4.0));
+        let [first] = loss.grad([&x]);
+        assert_values(&first, &[0.0, 0.5, -0.5, 1.0, 1.0, -1.0], eps(4.0));
+        let [second] = first.slice(..3).sum(..).grad([&x]);
+        assert_values(&second, &[1.0, 1.0, 1.0, 0.0, 0.0, 0.0], eps(4.0));
         let x = on.list(&[1.0, 1.0], [2]).requires_grad();
         let grads = x.l1_loss(&on.list(&[1.0, 0.0], [2])).backward();
         assert_values(&grads[&x], &[0.0, 0.5], EXACT);

@@ -79,6 +79,11 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             let inputs = [d.uniform(-2.0, 2.0, [4, 3, 5]), d.uniform(0.5, 1.5, [3]), d.uniform(-1.0, 1.0, [3])];
             with_grads(d, inputs, |[x, w, b]| x.batch_norm_with(statistics.each_ref(), Some(w), Some(b), EPS))
         });
+        // The statistics are constants, also when they are on the tape.
+        let x = on.uniform(-2.0, 2.0, [4, 3, 5]);
+        let [mean, var] = [on.uniform(-1.0, 1.0, [3]), on.uniform(0.5, 2.0, [3])].map(|s| s.requires_grad());
+        let y = x.batch_norm_with([&mean, &var], None, None, EPS);
+        assert!(!y.is_tracked(), "a gradient would reach the running statistics");
         // By its own statistics it is what training computes.
         let x = on.uniform(-2.0, 2.0, [4, 3, 5, 2]);
         let [y, mean, var] = x.batch_norm(None, None, EPS);

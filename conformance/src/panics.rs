@@ -2,7 +2,7 @@
 
 use crate::{On, Suite};
 use minitorch_core::backend::Backend;
-use minitorch_core::{Conv2dOptions, CrossEntropyOptions, DType, Pool2dOptions, Tensor};
+use minitorch_core::{Conv2dOptions, CrossEntropyOptions, DType, PadMode, Pool2dOptions, Tensor};
 
 pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     suite.f32("shapes", 100, shapes);
@@ -124,6 +124,8 @@ fn views<B: Backend>(on: &On<B>) {
     panics!("squeeze", "[2, 3]"; x.squeeze(0));
     panics!("unsqueeze", "4"; x.unsqueeze(4));
     panics!("pad", "3 pairs"; x.pad([(0, 0), (1, 1), (1, 1)], 0.0));
+    panics!("pad", "too large"; x.pad([(usize::MAX, 1)], 0.0));
+    panics!("pad_with", "too large"; x.pad_with([(usize::MAX, 0)], PadMode::Replicate));
     panics!("index_select", "[1, 2]"; x.index_select(0, &on.ints(0, 1, [1, 2])));
 }
 

@@ -128,6 +128,14 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             let grads = x.norm(p, 1).sum(..).backward();
             assert_values(&grads[&x], &[0.0, 0.0, 0.0, 1.0], eps(4.0));
         }
+        // Of a negative p a zero makes the norm 0, and no element of its row changes that.
+        for p in [-0.5, -1.0, -2.0, f64::NEG_INFINITY] {
+            let x = on.list(&[0.0, 0.0, 0.0, 1.0, 2.0, f64::INFINITY], [3, 2]).requires_grad();
+            let y = x.norm(p, 1);
+            assert_values(&y, &[0.0, 0.0, 2.0], eps(4.0));
+            assert_values(&y.sum(..).backward()[&x], &[0.0, 0.0, 0.0, 0.0, 1.0, 0.0], eps(4.0));
+        }
+        assert_values(&on.list(&[f64::NAN, 0.0], [2]).norm(-1.0, ..), &[f64::NAN], EXACT);
         assert_values(&on.list(&[3.0, -4.0, 0.0], [3]).norm(0.0, ..), &[2.0], EXACT);
         assert_values(&on.list(&[], [0]).norm(2.0, ..), &[0.0], EXACT);
     });
@@ -142,6 +150,15 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         let x = on.list(&[-inf, -inf, 0.0, inf, 1000.0, 1000.0, -1000.0, -1000.0], [4, 2]);
         let ln2 = std::f64::consts::LN_2;
         assert_values(&x.logsumexp(1), &[-inf, inf, 1000.0 + ln2, -1000.0 + ln2], eps(2.0));
+        // A row of -inf, as a mask makes it, has a gradient of 0; no row at all is a sum of nothing.
+        let x = on.list(&[-inf, -inf, -inf, 0.0], [2, 2]).requires_grad();
+        assert_values(&x.logsumexp(1).backward_with(&on.list(&[1.0, 1.0], [2]))[&x], &[0.0, 0.0, 0.0, 1.0], EXACT);
+        assert_values(&on.list(&[], [2, 0]).logsumexp(1), &[-inf; 2], EXACT);
+        assert!(on.list(&[], [2, 0]).logsumexp(0).numel() == 0);
+        // A correction beyond the count divides by 0 and not by less.
+        let x = on.list(&[1.0, 2.0, 3.0, 3.0], [2, 2]);
+        assert_values(&x.var(1, 3.0), &[inf, f64::NAN], EXACT);
+        assert_values(&x.std(1, 1.0), &[0.5f64.sqrt(), 0.0], eps(2.0));
     });
 }
 

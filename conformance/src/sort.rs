@@ -43,6 +43,12 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         assert_values(&indices, &[2.0, 6.0, 3.0, 4.0, 0.0, 5.0, 1.0, 7.0], EXACT);
         assert_values(&values, &[-inf, -1.0, 0.0, 0.0, 1.0, inf, nan, nan], EXACT);
         assert_values(&x.argsort(0, true), &[1.0, 7.0, 5.0, 0.0, 3.0, 4.0, 6.0, 2.0], EXACT);
+        // A NaN's sign, which arithmetic leaves as chance has it, says nothing.
+        let x = on.list(&[1.0, -nan, inf, nan, -inf, -nan], [6]);
+        assert_values(&x.argsort(0, false), &[4.0, 0.0, 2.0, 1.0, 3.0, 5.0], EXACT);
+        assert_values(&x.argsort(0, true), &[1.0, 3.0, 5.0, 2.0, 0.0, 4.0], EXACT);
+        let order = composed::argsort(&x, 0, false, 4);
+        assert_values(&order, &[4.0, 0.0, 2.0, 1.0], EXACT);
     });
     suite.f32("integers", 100, |on| {
         agree!(on, EXACT, |d| {

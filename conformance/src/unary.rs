@@ -124,8 +124,36 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             let x = on.list(&[0.0, -0.0], [2]).requires_grad();
             assert_values(&f(&x).sum(..).backward()[&x], &[0.0, 0.0], EXACT);
         }
-        let x = on.list(&[-2.0, -1.0, 0.0, 1.0, 2.0], [5]).requires_grad();
-        assert_values(&x.clamp(-1.0, 1.0).sum(..).backward()[&x], &[0.0, 0.0, 1.0, 0.0, 0.0], EXACT);
+    });
+    suite.floats("derivatives_at_kinks_and_far_out", 100, |on| {
+        use UnaryOp::*;
+        let (nan, inf) = (f64::NAN, f64::INFINITY);
+        // As the methods' pages say; by the kernel and, under create_graph, by the composed rule.
+        let kinks: [(UnaryOp, &[f64], &[f64]); 7] = [
+            (Clamp(-1.0, 1.0), &[-2.0, -1.0, 0.0, 1.0, 2.0, nan], &[0.0, 0.0, 1.0, 0.0, 0.0, 0.0]),
+            (Hardswish, &[-3.0, 3.0, -inf, inf, 0.0], &[0.0, 1.0, 0.0, 1.0, 0.5]),
+            (LeakyRelu(0.25), &[0.0, -0.0, -inf, inf], &[0.25, 0.25, 0.25, 1.0]),
+            (Elu(0.5), &[0.0, -0.0, -inf, inf, 1e4], &[0.5, 0.5, 0.0, 1.0, 1.0]),
+            (Relu, &[0.0, -0.0, nan], &[0.0, 0.0, 1.0]),
+            (Abs, &[0.0, -0.0, nan], &[0.0, 0.0, nan]),
+            (Softplus, &[-inf, inf, 0.0], &[0.0, 1.0, 0.5]),
+        ];
+        let far: [&[f64]; 2] =
+            [&[-inf, -1e20, -1e4, 0.0, 1e4, 1e20, inf, nan], &[0.0, 0.0, 0.0, 0.5, 1.0, 1.0, 1.0, nan]];
+        let gates = [Gelu, GeluTanh, Silu].map(|op| (op, far[0], far[1]));
+        for (op, at, want) in kinks.into_iter().chain(gates) {
+            let x = on.list(at, at.len()).requires_grad();
+            assert_values(&by_method(op, &x).sum(..).backward()[&x], want, EXACT);
+            let [composed] = by_method(op, &x).sum(..).grad([&x]);
+            assert_values(&composed, want, EXACT);
+        }
+        // The second derivative where the exponential of the other branch is infinite, and far outside of a gate.
+        for (op, at) in [(Elu(0.5), 1e4), (Elu(0.5), inf), (Gelu, 1e4), (GeluTanh, 1e20), (Silu, -1e4)] {
+            let x = on.list(&[at], [1]).requires_grad();
+            let [first] = by_method(op, &x).sum(..).grad([&x]);
+            let [second] = first.sum(..).grad([&x]);
+            assert_values(&second, &[0.0], EXACT);
+        }
     });
 }
 

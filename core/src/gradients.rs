@@ -88,8 +88,8 @@ impl<B: Backend> Gradients<Tensor<B>> {
     }
 
     /// The gradients, scaled down together if their [`norm`](Gradients::norm) is above `max_norm`: times
-    /// `min(1, max_norm / (norm + 1e-6))`; and the norm before. Nothing is read back. A norm that is not finite makes them
-    /// NaN: look at it before the step if that may happen. PyTorch: `nn.utils.clip_grad_norm_`. Pascanu et al., "On the
+    /// `min(1, max_norm / (norm + 1e-6))`; and the norm before. Nothing is read back. A NaN norm makes all of them NaN, an
+    /// infinite one all but those that are themselves infinite 0: look at it before the step if that may happen. PyTorch: `nn.utils.clip_grad_norm_`. Pascanu et al., "On the
     /// difficulty of training recurrent neural networks", 2013.
     ///
     /// ```

@@ -34,6 +34,17 @@ pub(crate) fn in_progress() -> bool {
     LOG.with_borrow(Option::is_some)
 }
 
+/// Puts the log back that was there before, also when `forward` panics: else every later forward pass would report.
+struct Listening {
+    outer: Option<Vec<Event>>,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        LOG.set(self.outer.take());
+    }
+}
+
 /// One module of a [`Summary`].
 #[derive(Clone, PartialEq, Debug)]
 pub struct Row {
@@ -130,9 +141,10 @@ pub fn summary<B: Backend, M: Module<B> + ?Sized, R>(model: &M, forward: impl Fn
         device.reset_peak_memory();
         device.memory().live
     });
-    let outer = LOG.replace(Some(Vec::new()));
+    let listening = Listening { outer: LOG.replace(Some(Vec::new())) };
     let result = forward(model);
-    let events = LOG.replace(outer).unwrap_or_default();
+    let events = LOG.take().unwrap_or_default();
+    drop(listening);
     let peak_bytes = device.map_or(0, |device| device.memory().peak.saturating_sub(before));
     drop(result);
 
@@ -227,11 +239,34 @@ impl fmt::Display for Summary {
 fn scaled(n: u64, unit: &str) -> String {
     let mut value = n as f64;
     for prefix in ["", "k", "M", "G"] {
-        if value < 1000.0 {
+        // 999.995 would be printed as 1000.00.
+        if value < 999.995 {
             let digits = if prefix.is_empty() { 0 } else { 2 };
             return format!("{value:.digits$} {prefix}{unit}");
         }
         value /= 1000.0;
     }
     format!("{value:.2} T{unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Linear;
+    use minitorch_conformance::doc::device;
+
+    #[test]
+    fn a_panic_in_forward_leaves_no_listener() {
+        let model = Linear::new(1, 1, &device());
+        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            summary(&model, |_| -> () { panic!("no forward") });
+        }));
+        assert!(panic.is_err() && LOG.with_borrow(Option::is_none));
+    }
+
+    #[test]
+    fn numbers_have_three_digits_before_the_point_at_most() {
+        let printed = [999, 1000, 999_994, 999_995, 1_234_567, 999_999_999].map(|n| scaled(n, "B"));
+        assert_eq!(printed, ["999 B", "1.00 kB", "999.99 kB", "1.00 MB", "1.23 MB", "1.00 GB"]);
+    }
 }

@@ -6,6 +6,7 @@ use crate::dtype::DType;
 use crate::error::must;
 use crate::index::wrap_dim;
 use crate::layout::Layout;
+use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 /// What [`Tensor::pad_with`] lays around a tensor.
@@ -19,6 +20,15 @@ pub enum PadMode {
     Replicate,
     /// The tensor again from its other end: `b c | a b c | a b`.
     Circular,
+}
+
+/// The size of a padded dimension. Entries are counted in I32 where an index is made of them.
+#[track_caller]
+fn padded(op: &str, size: usize, (before, after): (usize, usize)) -> usize {
+    match size.checked_add(before).and_then(|sum| sum.checked_add(after)).filter(|&sum| sum <= isize::MAX as usize) {
+        Some(sum) => sum,
+        None => panic!("{op}: a padding of {before} and {after} makes a dimension of {size} too large"),
+    }
 }
 
 impl<B: Backend> Tensor<B> {
@@ -84,7 +94,7 @@ impl<B: Backend> Tensor<B> {
     /// starts at the last dimension.
     ///
     /// # Panics
-    /// If there are more pairs than dimensions.
+    /// If there are more pairs than dimensions, or the result has too many elements.
     #[track_caller]
     pub fn pad<const N: usize>(&self, around: [(usize, usize); N], value: f64) -> Self {
         assert!(N <= self.rank(), "pad: {N} pairs for the shape {:?}", self.shape());
@@ -93,9 +103,10 @@ impl<B: Backend> Tensor<B> {
         }
         let first = self.rank() - N;
         let mut shape = *self.shape();
-        for (i, (before, after)) in around.into_iter().enumerate() {
-            shape = shape.with(first + i, before + self.shape()[first + i] + after);
+        for (i, pair) in around.into_iter().enumerate() {
+            shape = shape.with(first + i, padded("pad", self.shape()[first + i], pair));
         }
+        let shape = Shape::new(&shape); // checks the number of elements
         let mut at = Layout::contiguous(shape);
         for (i, (before, _)) in around.into_iter().enumerate() {
             at = at.narrow(first + i, before, self.shape()[first + i]);
@@ -127,7 +138,8 @@ impl<B: Backend> Tensor<B> {
     ///
     /// # Panics
     /// If there are more pairs than dimensions; or the padding of one side is not smaller than the dimension
-    /// (`Reflect`), is larger than it (`Circular`), or has nothing to repeat (`Replicate`).
+    /// (`Reflect`), is larger than it (`Circular`), or has nothing to repeat (`Replicate`); or the result has
+    /// too many elements.
     #[track_caller]
     pub fn pad_with<const N: usize>(&self, around: [(usize, usize); N], mode: PadMode) -> Self {
         if let PadMode::Constant(value) = mode {
@@ -149,6 +161,7 @@ impl<B: Backend> Tensor<B> {
                 (before, after),
                 self.shape()
             );
+            let _fits = padded("pad_with", size, (before, after));
             let (size, before, after) = (size as isize, before as isize, after as isize);
             let source = |at: isize| match mode {
                 PadMode::Reflect => (size - 1) - ((size - 1) - at.abs()).abs(),

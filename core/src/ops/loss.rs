@@ -216,9 +216,10 @@ impl<B: Backend> Tensor<B> {
     pub fn huber_loss(&self, target: &Self, delta: f64) -> Self {
         self.check_targets("huber_loss", target);
         assert!(delta > 0.0, "huber_loss: delta must be above 0, not {delta}");
-        // With m the part of d up to delta both cases are m (d - m / 2), and so is the derivative.
-        let d = (self - target).abs();
-        let near = d.clamp(0.0, delta);
+        // With m the part of self - target within delta both cases are m (self - target - m / 2), on either side. No absolute
+        // value: its second derivative at 0 is not the loss's.
+        let d = self - target;
+        let near = d.clamp(-delta, delta);
         (&near * (d - &near * 0.5)).mean(..)
     }
 
@@ -288,11 +289,7 @@ fn back<B: Backend>(losses: &Tensor<B>, transposed: crate::Shape) -> Tensor<B> {
 
 /// [`Backend::cross_entropy`] as tensor operations.
 pub(crate) fn composed_cross_entropy<B: Backend>(logits: &Tensor<B>, target: &Tensor<B>) -> (Tensor<B>, Tensor<B>) {
-    let logsumexp = if logits.shape()[1] == 0 {
-        logits.zeros_of([logits.shape()[0]].into()) + f64::NEG_INFINITY
-    } else {
-        logits.logsumexp(1)
-    };
+    let logsumexp = logits.logsumexp(1);
     let column = target.unsqueeze(1);
     let rows = logsumexp.unsqueeze(1) - logits.gather(1, &column);
     let bad = column.lt(0.0).logical_or(&column.ge(logits.shape()[1] as f64));

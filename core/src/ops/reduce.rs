@@ -281,19 +281,29 @@ impl<B: Backend> Tensor<B> {
             let powers = but_at_zero(&self.abs(), &|x| x.powf(p));
             but_at_zero(&over(ReduceOp::Sum, &powers), &|sum| sum.powf(1.0 / p))
         } else {
-            over(ReduceOp::Sum, &self.abs().powf(p)).powf(1.0 / p)
+            // One zero makes the norm 0: its power is infinite.
+            let zero = self.eq(0.0);
+            let powers = self.masked_fill(&zero, 1.0).abs().powf(p).masked_fill(&zero, f64::INFINITY);
+            over(ReduceOp::Sum, &powers).powf(1.0 / p)
         }
     }
 
-    /// `log(sum(exp(x)))` over `dims`, safe from overflow. PyTorch: `logsumexp`.
+    /// `log(sum(exp(x)))` over `dims`, safe from overflow; -inf over nothing, and of nothing but -inf, where the gradient
+    /// is 0. PyTorch: `logsumexp`.
     #[track_caller]
     pub fn logsumexp(&self, dims: impl Dims) -> Self {
         let dims = must(dims.resolve("logsumexp", self.rank()));
-        let max = reduce(ReduceOp::Max, &self.detach(), dims, true);
-        // An infinite maximum would give inf - inf; shifting by 0 then gives the right infinity.
-        let shift = max.masked_fill(&max.abs().eq(f64::INFINITY), 0.0);
+        let shift = if dims.iter().any(|&d| self.shape()[d] == 0) {
+            self.scalar_like(0.0)
+        } else {
+            // An infinite maximum would give inf - inf; shifting by 0 then gives the right infinity.
+            let max = reduce(ReduceOp::Max, &self.detach(), dims, true);
+            max.masked_fill(&max.abs().eq(f64::INFINITY), 0.0)
+        };
         let sum = reduce(ReduceOp::Sum, &(self - &shift).exp(), dims, true);
-        let out = sum.log() + shift;
+        // The logarithm's derivative at 0 would turn the gradient of rows of -inf into NaN.
+        let nothing = sum.eq(0.0);
+        let out = (sum.masked_fill(&nothing, 1.0).log() + shift).masked_fill(&nothing, f64::NEG_INFINITY);
         out.reshape(dropped_shape(self.shape(), &dims))
     }
 }

@@ -191,6 +191,7 @@ pub(crate) fn composed<B: Backend>(op: UnaryOp, s: &Tensor<B>, g: &Tensor<B>) ->
         }
         // Phi(x) + x phi(x), the normal distribution and its density.
         Gelu => {
+            let s = &within(s, 40.0);
             let distribution = (s * std::f64::consts::FRAC_1_SQRT_2).erf() * 0.5 + 0.5;
             let density = (s.square() * -0.5).exp() * (0.5 * FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2);
             g * (distribution + s * density)
@@ -198,14 +199,15 @@ pub(crate) fn composed<B: Backend>(op: UnaryOp, s: &Tensor<B>, g: &Tensor<B>) ->
         // u = k (x + c x³): 0.5 (1 + tanh u) + 0.5 x (1 - tanh² u) u'.
         GeluTanh => {
             let (k, c) = (FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2, 0.044_715);
+            let s = &within(s, 40.0);
             let t = ((s + s.powf(3.0) * c) * k).tanh();
             let slope = (s.square() * (3.0 * c) + 1.0) * k;
             g * ((&t + 1.0) * 0.5 + s * 0.5 * (1.0 - t.square()) * slope)
         }
         Silu => {
+            let s = &within(s, 1000.0);
             let y = s.sigmoid();
-            let slope = &y * (s * (1.0 - &y) + 1.0);
-            g * slope.masked_fill(&y.eq(0.0), 0.0) // the limit at -inf
+            g * (&y * (s * (1.0 - &y) + 1.0))
         }
         // 0, x/3 + 1/2, 1.
         Hardswish => {
@@ -218,6 +220,12 @@ pub(crate) fn composed<B: Backend>(op: UnaryOp, s: &Tensor<B>, g: &Tensor<B>) ->
             unreachable!("{op}: its gradient saves nothing and is written at its record")
         }
     }
+}
+
+/// x held within a bound beyond which the function of a gate is x or 0 to the last digit: its derivative there is that at
+/// the bound, and no infinity meets the gate's 0.
+fn within<B: Backend>(x: &Tensor<B>, bound: f64) -> Tensor<B> {
+    x.clamp(-bound, bound)
 }
 
 impl<B: Backend> Tensor<B> {

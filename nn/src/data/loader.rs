@@ -139,10 +139,12 @@ impl<D: Dataset> Plan<D> {
 
     /// Collates on a thread of its own until the batches or the listener end.
     fn start(self, ahead: usize) -> Source<D> {
-        // The channel holds the finished batches but for the one that waits in the worker's hand.
-        let (send, batches) = sync_channel(ahead - 1);
+        // The channel holds the finished batches but for the one that waits in the worker's hand; more places than batches
+        // would only cost memory.
+        let count = self.order.len().div_ceil(self.batch_size);
+        let (send, batches) = sync_channel((ahead - 1).min(count));
         let work = move || {
-            for i in 0..self.order.len().div_ceil(self.batch_size) {
+            for i in 0..count {
                 if send.send(self.collate(i)).is_err() {
                     break;
                 }
@@ -251,7 +253,7 @@ mod tests {
         let shuffled = |ahead| Loader::new(&set, 5).shuffle(9).prefetch(ahead);
         let first: Vec<_> = (0..3).map(|e| labels(shuffled(0).epoch(e, &device))).collect();
         assert!(first[0] != first[1] && first[1] != first[2]);
-        for ahead in [1, 2, 7, 100] {
+        for ahead in [1, 2, 7, usize::MAX] {
             let loader = shuffled(ahead);
             // Backwards, to show that no epoch needs an earlier one.
             for e in (0..3).rev() {

@@ -23,8 +23,12 @@ pub struct OneCycle {
 
 impl OneCycle {
     /// A cycle of so many steps.
+    ///
+    /// # Panics
+    /// If the rate is negative or not finite.
+    #[track_caller]
     pub fn new(peak: f64, steps: usize) -> Self {
-        OneCycle { peak, steps }
+        OneCycle { peak: checked("OneCycle: the peak", peak), steps }
     }
 
     /// The rate of step `step`, counted from 0; after the last step, the last rate.
