@@ -30,6 +30,58 @@
 //! }
 //! ```
 //!
+//! # A training loop with all its parts
+//!
+//! ```
+//! use minitorch::nn::Group;
+//! use minitorch::prelude::*;
+//!
+//! # fn main() -> Result<()> {
+//! let device = Cpu::default();
+//! device.rng().seed(7);
+//! let mut model = Sequential::new()
+//!     .push(Conv2d::new(1, 4, 3, &device))
+//!     .push(BatchNorm2d::new(4, &device))
+//!     .push(Relu)
+//!     .push(Flatten)
+//!     .push(Linear::new(4 * 6 * 6, 3, &device));
+//! println!("{}", summary(&model, |model| model.forward(&Tensor::zeros([1, 1, 8, 8], &device))));
+//!
+//! // Norms and biases do not decay; the rate rises for ten steps and then falls along a cosine.
+//! let bare = |_: &str, param: &Tensor<Cpu>| param.rank() == 1;
+//! let mut optimizer = AdamW::new(1e-3).weight_decay(0.05).group(bare, Group::new().weight_decay(0.0));
+//! let schedule = WarmUp::new(10, 0.1, Cosine::new(1e-3, 100));
+//! let mut averages = Ema::new(&model, 0.99);
+//! let options = CrossEntropyOptions::default().label_smoothing(0.1);
+//!
+//! for step in 0..20 {
+//!     optimizer.set_lr(schedule.lr(step));
+//!     let mut grads = Gradients::default();
+//!     for _ in 0..2 {
+//!         // two micro-batches of one step
+//!         let (images, labels) = (Tensor::randn([8, 1, 8, 8], &device), Tensor::arange(0..8, &device).remainder(3));
+//!         let loss = model.forward(&images).cross_entropy_with(&labels, &options) / 2.0;
+//!         grads += loss.backward();
+//!     }
+//!     let (grads, _norm) = grads.clip_norm(1.0);
+//!     optimizer.step(&mut model, &grads);
+//!     averages.update(&model);
+//! }
+//!
+//! averages.swap(&mut model); // evaluate the averaged weights
+//! model.eval();
+//! let scores = no_grad(|| model.forward(&Tensor::zeros([5, 1, 8, 8], &device)));
+//! let (_, best) = scores.topk(2, 1, true);
+//! assert_eq!(best.dims(), [5, 2]);
+//! # let folder = std::env::temp_dir();
+//! # let path = |name: &str| folder.join(format!("minitorch-doc-{}-{name}.safetensors", std::process::id()));
+//! model.save(path("model"))?;
+//! optimizer.save(&model, path("optimizer"))?; // to go on another day
+//! # std::fs::remove_file(path("model")).and_then(|()| std::fs::remove_file(path("optimizer"))).ok();
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! This crate only re-exports: [`Tensor`] and the [`Backend`] contract live in `minitorch-core`, the [`Cpu`] backend in
 //! `minitorch-cpu`, layers, optimizers and data in `minitorch-nn` ([`nn`]).
 

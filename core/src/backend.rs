@@ -20,7 +20,7 @@
 //! * **Errors.** `Result` is for what correct programs meet: devices, memory, transfers. A failure inside any other
 //!   method is kept by the device and comes back, once, from the next [`synchronize`](Backend::synchronize) or
 //!   [`download`](Backend::download). An index outside its dimension skips the access (the element read is 0, the element
-//!   written stays) and is kept likewise, as [`Error::IndexOutOfRange`](crate::Error::IndexOutOfRange).
+//!   written stays) and is kept likewise, as [`Error::IndexOutOfRange`].
 //! * **Order.** Operations take effect in the order of the calls of one thread; a result may be handed to another thread.
 //! * **Randomness** depends on the [`Draw`] alone: the same bits on every backend.
 //! * **NaN** matters by definition in maximum, minimum, relu, arg-reduce, compare and isnan; elsewhere it propagates
