@@ -280,6 +280,16 @@ pub fn grad<V: Value, const N: usize>(root: &V, seed: V, of: [&V; N]) -> Gradien
     }
 }
 
+/// Panics unless a leaf reaches the value.
+#[track_caller]
+pub(crate) fn check_tracked<V: Value>(op: &str, value: &V) {
+    assert!(
+        value.node().is_some(),
+        "{op}: nothing to differentiate: no parameter or other leaf reaches this tensor; is everything frozen, detached, or \
+         computed under no_grad?"
+    );
+}
+
 thread_local! {
     static RECORDING: Cell<bool> = const { Cell::new(true) };
 }

@@ -331,7 +331,7 @@ impl<B: Backend> Tensor<B> {
     #[track_caller]
     pub fn backward(&self) -> Gradients<Self> {
         assert!(self.numel() == 1, "backward: wants a loss of one element, the shape is {:?}", self.shape());
-        self.check_tracked("backward");
+        autodiff::check_tracked("backward", self);
         autodiff::backward(self, self.scalar_like(1.0).expand(*self.shape()))
     }
 
@@ -342,7 +342,7 @@ impl<B: Backend> Tensor<B> {
     #[track_caller]
     pub fn backward_with(&self, gradient: &Self) -> Gradients<Self> {
         self.check_seed("backward_with", gradient);
-        self.check_tracked("backward_with");
+        autodiff::check_tracked("backward_with", self);
         autodiff::backward(self, gradient.detach())
     }
 
@@ -366,15 +366,6 @@ impl<B: Backend> Tensor<B> {
         self.check_seed("grad", gradient);
         let found = autodiff::grad(self, gradient.clone(), of);
         of.map(|x| found.get(x).cloned().unwrap_or_else(|| x.zeros_like()))
-    }
-
-    #[track_caller]
-    fn check_tracked(&self, op: &str) {
-        assert!(
-            self.is_tracked(),
-            "{op}: nothing to differentiate: no parameter or other leaf reaches this tensor; is everything frozen, \
-             detached, or computed under no_grad?"
-        );
     }
 
     #[track_caller]
