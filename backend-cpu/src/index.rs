@@ -77,6 +77,7 @@ pub(crate) fn scatter<const ADD: bool>(
 ) {
     /// Ranges that a single plane is cut into.
     const RANGES: usize = 16;
+    let name = if ADD { "scatter_add" } else { "scatter" };
     let shape = layout.shape();
     let (planes, bound) = (shape[..dim].iter().product::<usize>(), shape[dim]);
     let inner: usize = shape[dim + 1..].iter().product();
@@ -89,7 +90,7 @@ pub(crate) fn scatter<const ADD: bool>(
     if layout.numel() == 0 {
         // No destination, but an index may still be out of range.
         if let Some(at) = index.layout.positions().next() {
-            device.bad_index("scatter", index_data[at], bound);
+            device.bad_index(name, index_data[at], bound);
         }
         return;
     }
@@ -115,7 +116,7 @@ pub(crate) fn scatter<const ADD: bool>(
                     None => {
                         // Every range sees it; the first reports.
                         if first == 0 {
-                            device.bad_index("scatter", i, bound);
+                            device.bad_index(name, i, bound);
                         }
                         None
                     }

@@ -349,10 +349,11 @@ impl Backend for Plain {
     ) {
         let (bound, stride) = (layout.shape()[dim], layout.strides()[dim]);
         let lines = lines(layout, dim, index.layout);
+        let name = if op == ScatterOp::Add { "scatter_add" } else { "scatter" };
         // The sums are kept in f64 and rounded once at the end, as everywhere here; an i32 sum of this many is exact.
         let mut sums: Vec<f64> = (0..layout.numel()).map(|at| to.get(at)).collect();
         for ((line, index), x) in lines.positions().zip(read(index)).zip(read(x)) {
-            let Some(k) = self.check_index("scatter", index, bound) else { continue };
+            let Some(k) = self.check_index(name, index, bound) else { continue };
             match op {
                 ScatterOp::Add => sums[line + k * stride] += x,
                 ScatterOp::Set => sums[line + k * stride] = x, // in the order of k: the last stays
