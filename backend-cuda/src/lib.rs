@@ -1,0 +1,3 @@
+//! The CUDA backend: raw kernels in `kernels/*.cu`, compiled at run time for the card that is there.
+
+mod driver;
