@@ -1,0 +1,343 @@
+//! `Cuda`, the device: its handle, its random state, the failure it has not reported yet, and how a kernel is called.
+
+use crate::driver::{Address, Driver, Failure, Info, Launch};
+use crate::memory::{Pool, Storage};
+use crate::params::{MapParams, Operand, Params, Walk, params};
+use minitorch_core::backend::View;
+use minitorch_core::random::DeviceRng;
+use minitorch_core::{DType, Error, Layout, Result};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// A CUDA device: a cheap handle. [`Cuda::new`] gives the process-wide handle of a card; with the feature `emulator`,
+/// `Cuda::emulated` makes a device that runs the same kernels on the CPU. Tensors of unequal devices do not mix.
+#[derive(Clone)]
+pub struct Cuda(pub(crate) Arc<Device>);
+
+/// Counters that kernels use to find out which block is the last; see `last_block` in common.cuh.
+pub(crate) const COUNTERS: usize = 1 << 14;
+
+pub(crate) struct Device {
+    name: String,
+    pub(crate) driver: Box<dyn Driver>,
+    pool: Mutex<Pool>,
+    random: DeviceRng,
+    failure: Mutex<Option<Error>>,
+    /// Whether a kernel that checks indices ran since the last report.
+    indexed: AtomicBool,
+    /// A [`BadIndex`] on the device.
+    bad_index: Address,
+    /// [`COUNTERS`] numbers on the device, all 0 between kernels.
+    counters: Address,
+    launches: AtomicU64,
+    /// `MINITORCH_SYNC=1`: wait after every kernel, so that a failure names the one that caused it.
+    wait: bool,
+}
+
+params! {
+    /// The first bad index since the last report.
+    BadIndex in "common.cuh" {
+        op: u32,
+        index: i32,
+        bound: u64,
+    }
+}
+
+/// Who may find a bad index; 0 is nobody.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub(crate) enum IndexedOp {
+    Gather = 1,
+    ScatterAdd = 2,
+    Scatter = 3,
+    CrossEntropy = 4,
+}
+
+impl IndexedOp {
+    fn name(op: u32) -> &'static str {
+        match op {
+            op if op == IndexedOp::Gather as u32 => "gather",
+            op if op == IndexedOp::ScatterAdd as u32 => "scatter_add",
+            op if op == IndexedOp::Scatter as u32 => "scatter",
+            _ => "cross_entropy",
+        }
+    }
+}
+
+impl Device {
+    pub(crate) fn new(name: String, driver: Box<dyn Driver>) -> Result<Self> {
+        let error = |failure| match failure {
+            Failure::OutOfMemory => {
+                Error::Device { device: name.clone(), reason: "there is no memory left for the backend itself".into() }
+            }
+            Failure::Other(reason) => Error::Device { device: name.clone(), reason },
+        };
+        let zeroed = |bytes| {
+            let address = driver.allocate(bytes).map_err(error)?;
+            // SAFETY: it was allocated with this many bytes.
+            unsafe { driver.set(address, 0, bytes) }.map_err(error)?;
+            Ok(address)
+        };
+        Ok(Device {
+            bad_index: zeroed(size_of::<BadIndex>())?,
+            counters: zeroed(COUNTERS * size_of::<u32>())?,
+            pool: Mutex::default(),
+            random: DeviceRng::default(),
+            failure: Mutex::new(None),
+            indexed: AtomicBool::new(false),
+            launches: AtomicU64::new(0),
+            wait: std::env::var("MINITORCH_SYNC").is_ok_and(|value| value == "1"),
+            driver,
+            name,
+        })
+    }
+
+    pub(crate) fn rng(&self) -> &DeviceRng {
+        &self.random
+    }
+
+    pub(crate) fn pool(&self) -> MutexGuard<'_, Pool> {
+        self.pool.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub(crate) fn error(&self, reason: impl Into<String>) -> Error {
+        Error::Device { device: self.name.clone(), reason: reason.into() }
+    }
+
+    /// Keeps a failure for the next report, unless an earlier one waits.
+    pub(crate) fn keep(&self, failure: Error) {
+        self.pending().get_or_insert(failure);
+    }
+
+    fn keep_if(&self, result: std::result::Result<(), Failure>, at: &str) {
+        match result {
+            Ok(()) => {}
+            Err(Failure::OutOfMemory) => self.keep(self.error(format!("{at}: out of memory"))),
+            Err(Failure::Other(reason)) => self.keep(self.error(format!("{at}: {reason}"))),
+        }
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Option<Error>> {
+        self.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Waits for all work, then gives the first failure since the last report.
+    pub(crate) fn report(&self) -> Result<()> {
+        self.keep_if(self.driver.synchronize(), "synchronize");
+        if self.indexed.swap(false, Ordering::AcqRel) {
+            let mut record = [0; size_of::<BadIndex>()];
+            // SAFETY: the record has this many bytes, and lives as long as the device.
+            let read = unsafe { self.driver.download(self.bad_index, &mut record) };
+            self.keep_if(read, "reading the record of bad indices");
+            let part = |at: usize| u32::from_ne_bytes([record[at], record[at + 1], record[at + 2], record[at + 3]]);
+            if part(0) != 0 {
+                // SAFETY: as above.
+                let cleared = unsafe { self.driver.set(self.bad_index, 0, record.len()) };
+                self.keep_if(cleared, "clearing the record of bad indices");
+                let bound = part(8) as u64 | (part(12) as u64) << 32;
+                let (op, index) = (IndexedOp::name(part(0)), part(4) as i32 as i64);
+                self.keep(Error::IndexOutOfRange { op, index, bound });
+            }
+        }
+        self.pending().take().map_or(Ok(()), Err)
+    }
+
+    /// Where a kernel that checks indices records a bad one.
+    pub(crate) fn bad_index(&self) -> Address {
+        self.indexed.store(true, Ordering::Release);
+        self.bad_index
+    }
+
+    /// [`COUNTERS`] numbers for `last_block`.
+    pub(crate) fn counters(&self) -> Address {
+        self.counters
+    }
+
+    /// Streaming multiprocessors: grids of kernels that walk are cut to a multiple of it.
+    pub(crate) fn multiprocessors(&self) -> usize {
+        self.driver.info().multiprocessors as usize
+    }
+
+    pub(crate) fn launches(&self) -> u64 {
+        self.launches.load(Ordering::Relaxed)
+    }
+
+    /// Calls a kernel. A failure is kept for the next report.
+    pub(crate) fn launch<P: Params>(
+        &self,
+        kernel: &str,
+        grid: [usize; 3],
+        block: [usize; 3],
+        shared: usize,
+        params: &P,
+    ) {
+        self.launches.fetch_add(1, Ordering::Relaxed);
+        let [grid, block] = [grid, block].map(|sizes| sizes.map(|size| size as u32));
+        let launch = Launch { kernel, grid, block, shared: shared as u32, params: (&raw const *params).cast() };
+        // SAFETY: the kernels take this struct (see `Params`), and its addresses come from storages that the caller holds or
+        // that wait in the pool: memory is freed only after the work that was queued before.
+        let result = unsafe { self.driver.launch(&launch) };
+        self.keep_if(result, kernel);
+        if self.wait {
+            self.keep_if(self.driver.synchronize(), kernel);
+        }
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        // A device that failed has nothing to wait for.
+        let _ = self.driver.synchronize();
+        self.release();
+        // SAFETY: both were allocated with these sizes, and no kernel runs any more.
+        unsafe {
+            self.driver.free(self.bad_index, size_of::<BadIndex>());
+            self.driver.free(self.counters, COUNTERS * size_of::<u32>());
+        }
+    }
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+impl Cuda {
+    /// Gives the memory that is cached and not in use back to the driver.
+    pub fn release_memory(&self) {
+        self.0.release();
+    }
+
+    /// How many kernels were launched since the start: the count of a training step is a measure that no clock disturbs.
+    pub fn launches(&self) -> u64 {
+        self.0.launches()
+    }
+
+    /// How many buffers were asked of the driver since the start; a warm training step asks for none.
+    pub fn allocations(&self) -> u64 {
+        self.0.allocations()
+    }
+
+    /// What is known of the device, in a line: name, compute capability, memory, multiprocessors, driver.
+    pub fn describe(&self) -> String {
+        let Info { name, capability: (major, minor), memory, multiprocessors, shared_memory, driver } =
+            self.0.driver.info();
+        let driver = driver.map(|(major, minor)| format!(", driver for CUDA {major}.{minor}")).unwrap_or_default();
+        let (gib, kib) = (*memory as f64 / (1u64 << 30) as f64, shared_memory / 1024);
+        format!(
+            "{name}: compute capability {major}.{minor}, {gib:.1} GiB, {multiprocessors} multiprocessors, {kib} KiB of shared \
+             memory per block{driver}"
+        )
+    }
+
+    /// A buffer with any contents.
+    ///
+    /// # Panics
+    /// If there is no memory left.
+    pub(crate) fn alloc(&self, op: &str, dtype: DType, len: usize) -> Storage {
+        match self.try_alloc(dtype, len) {
+            Ok(storage) => storage,
+            Err(error) => panic!("{op}: {error}"),
+        }
+    }
+
+    pub(crate) fn try_alloc(&self, dtype: DType, len: usize) -> Result<Storage> {
+        Storage::new(&self.0, dtype, len)
+    }
+
+    /// Calls an element-wise kernel over the shape of `out`; see map.cuh.
+    pub(crate) fn map<const N: usize>(
+        &self,
+        kernel: &str,
+        out: (Address, DType, &Layout),
+        operands: [View<'_, Storage>; N],
+        [a, b]: [f64; 2],
+    ) {
+        let (address, dtype, layout) = out;
+        if layout.numel() == 0 {
+            return;
+        }
+        let mut r#in = [Operand::NONE; 3];
+        for (to, x) in r#in.iter_mut().zip(operands) {
+            *to = Operand::new(x.storage.address(), x.dtype, x.layout);
+        }
+        let params =
+            MapParams { walk: Walk::new(layout.shape()), out: Operand::new(address, dtype, layout), r#in, a, b };
+        let (grid, block) = self.walk_over(layout.numel().div_ceil(4));
+        self.0.launch(kernel, grid, block, 0, &params);
+    }
+
+    /// Grid and block of a kernel whose threads walk over `items`.
+    pub(crate) fn walk_over(&self, items: usize) -> ([usize; 3], [usize; 3]) {
+        // Eight blocks of 256 threads fill a multiprocessor.
+        let blocks = items.div_ceil(THREADS).clamp(1, 8 * self.0.multiprocessors());
+        ([blocks, 1, 1], [THREADS, 1, 1])
+    }
+}
+
+/// Threads of a block of an element-wise kernel.
+pub(crate) const THREADS: usize = 256;
+
+/// Two handles are equal if they are the same device.
+impl PartialEq for Cuda {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl fmt::Debug for Cuda {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A kernel's name, put together without the heap.
+pub(crate) struct Name {
+    text: [u8; 48],
+    len: usize,
+}
+
+impl Name {
+    pub(crate) fn new(text: fmt::Arguments<'_>) -> Self {
+        let mut name = Name { text: [0; 48], len: 0 };
+        if fmt::write(&mut name, text).is_err() {
+            unreachable!("a kernel's name is shorter than 48 bytes: {text}");
+        }
+        name
+    }
+}
+
+impl fmt::Write for Name {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        let end = self.len + part.len();
+        self.text.get_mut(self.len..end).ok_or(fmt::Error)?.copy_from_slice(part.as_bytes());
+        self.len = end;
+        Ok(())
+    }
+}
+
+impl std::ops::Deref for Name {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        std::str::from_utf8(&self.text[..self.len]).unwrap_or_default()
+    }
+}
+
+/// `name!("reduce_{}_{}", op, suffix(dtype))`
+macro_rules! name {
+    ($($part:tt)*) => { &*$crate::device::Name::new(format_args!($($part)*)) };
+}
+pub(crate) use name;
+
+/// How kernels call an element type.
+pub(crate) fn suffix(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 => "f32",
+        DType::F64 => "f64",
+        DType::I32 => "i32",
+        DType::Bool => "bool",
+    }
+}

@@ -1,0 +1,147 @@
+//! Where elements live: buffers of a device from a list of freed ones.
+//!
+//! A warm allocation takes a buffer of the same size from its list and a drop puts it back. All work goes to one stream, so
+//! what is queued on a buffer's old contents is done before what is queued on the new: nothing waits.
+
+use crate::device::Device;
+use crate::driver::{Address, Failure};
+use minitorch_core::backend::MemoryStats;
+use minitorch_core::{DType, Error, Result};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The elements of a tensor on a CUDA device; bool takes a byte each.
+pub struct Storage {
+    device: Arc<Device>,
+    address: Address,
+    /// Of the buffer, which may be longer than the elements; 0 if there are none.
+    bytes: usize,
+}
+
+impl std::fmt::Debug for Storage {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "Storage({} bytes on {:?})", self.bytes, self.device)
+    }
+}
+
+impl Storage {
+    /// Where the first element lies.
+    pub(crate) fn address(&self) -> Address {
+        self.address
+    }
+
+    /// A buffer with any contents.
+    pub(crate) fn new(device: &Arc<Device>, dtype: DType, len: usize) -> Result<Self> {
+        let Some(bytes) = len.checked_mul(dtype.size()).filter(|&bytes| bytes <= isize::MAX as usize) else {
+            return Err(device.out_of_memory(u64::MAX));
+        };
+        Storage::of_bytes(device, bytes)
+    }
+
+    /// A buffer with any contents.
+    pub(crate) fn of_bytes(device: &Arc<Device>, bytes: usize) -> Result<Self> {
+        if bytes == 0 {
+            return Ok(Storage { device: device.clone(), address: 0, bytes: 0 });
+        }
+        let bytes = device.driver.round_up(bytes);
+        let address = device.take(bytes)?;
+        Ok(Storage { device: device.clone(), address, bytes })
+    }
+}
+
+impl Drop for Storage {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            self.device.give(self.address, self.bytes);
+        }
+    }
+}
+
+/// The freed buffers of a device, by size, and what is in use.
+#[derive(Debug, Default)]
+pub(crate) struct Pool {
+    free: HashMap<usize, Vec<Address>>,
+    stats: MemoryStats,
+    /// Buffers that were asked of the driver since the start.
+    made: u64,
+}
+
+impl Device {
+    fn take(&self, bytes: usize) -> Result<Address> {
+        let mut pool = self.pool();
+        let cached = pool.free.get_mut(&bytes).and_then(Vec::pop);
+        let address = match cached {
+            Some(address) => {
+                // SAFETY: a buffer on the list is allocated, of this size, and nobody's.
+                unsafe { self.driver.recycle(address, bytes) };
+                address
+            }
+            None => {
+                let made = self.driver.allocate(bytes).or_else(|failure| {
+                    // What is free in other sizes may do, once nothing that is under way uses it.
+                    if failure == Failure::OutOfMemory && self.driver.synchronize().is_ok() {
+                        self.release_from(&mut pool);
+                        return self.driver.allocate(bytes);
+                    }
+                    Err(failure)
+                });
+                match made {
+                    Ok(address) => {
+                        pool.stats.reserved += bytes as u64;
+                        pool.made += 1;
+                        address
+                    }
+                    Err(Failure::OutOfMemory) => {
+                        let MemoryStats { live, reserved, .. } = pool.stats;
+                        let device = format!("{self:?}");
+                        return Err(Error::OutOfMemory { device, bytes: bytes as u64, live, reserved });
+                    }
+                    Err(Failure::Other(reason)) => return Err(self.error(reason)),
+                }
+            }
+        };
+        pool.stats.live += bytes as u64;
+        pool.stats.peak = pool.stats.peak.max(pool.stats.live);
+        Ok(address)
+    }
+
+    fn give(&self, address: Address, bytes: usize) {
+        let mut pool = self.pool();
+        pool.stats.live -= bytes as u64;
+        pool.free.entry(bytes).or_default().push(address);
+    }
+
+    pub(crate) fn out_of_memory(&self, bytes: u64) -> Error {
+        let MemoryStats { live, reserved, .. } = self.memory();
+        Error::OutOfMemory { device: format!("{self:?}"), bytes, live, reserved }
+    }
+
+    pub(crate) fn memory(&self) -> MemoryStats {
+        self.pool().stats
+    }
+
+    pub(crate) fn reset_peak(&self) {
+        let mut pool = self.pool();
+        pool.stats.peak = pool.stats.live;
+    }
+
+    /// Buffers that were asked of the driver since the start.
+    pub(crate) fn allocations(&self) -> u64 {
+        self.pool().made
+    }
+
+    /// Gives all freed buffers back to the driver.
+    pub(crate) fn release(&self) {
+        self.release_from(&mut self.pool());
+    }
+
+    fn release_from(&self, pool: &mut Pool) {
+        for (bytes, list) in pool.free.drain() {
+            for address in list {
+                pool.stats.reserved -= bytes as u64;
+                // SAFETY: a buffer on the list came from `allocate` with this size, and nobody has it.
+                unsafe { self.driver.free(address, bytes) };
+            }
+        }
+    }
+}

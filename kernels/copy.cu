@@ -1,0 +1,100 @@
+// Copies, fills, conversions and choices.
+//
+//   copy_TYPE       out[i] = x[i]               in[0] = x; either may be strided, so it also writes into a part of a tensor
+//   copy_turned_TYPE  the same for a walk [batch, rows, columns] of which x is contiguous along the rows: through tiles of
+//                   shared memory, so that reads and writes are both of neighbours
+//   copy_fill_TYPE  out[i] = a
+//   copy_FROM_TO    out[i] = convert(x[i])
+//   copy_where_TYPE out[i] = c[i] ? x[i] : y[i]  in[0] = c (bool), in[1] = x, in[2] = y
+//
+// Types are named by their size where only bits move: 1, 4 or 8 bytes. Launch: blocks of 256 threads, four elements per thread
+// and turn; copy_turned: blocks of 32 x 8 threads, a tile of 32 x 32 each. Cost: bytes read plus bytes written.
+// Budget: 64 registers, 8448 bytes of shared memory.
+#include "map.cuh"
+
+#define COPY(suffix, T)                                                                                               \
+  extern "C" __global__ void __launch_bounds__(THREADS) copy_##suffix(const __grid_constant__ MapParams p) {          \
+    map1<T, T>(p, [=](T x) -> T { return x; });                                                                       \
+  }                                                                                                                   \
+  extern "C" __global__ void __launch_bounds__(THREADS) copy_where_##suffix(const __grid_constant__ MapParams p) {    \
+    map3<u8, T, T, T>(p, [=](u8 c, T x, T y) -> T { return c ? x : y; });                                             \
+  }                                                                                                                   \
+  extern "C" __global__ void __launch_bounds__(THREADS) copy_turned_##suffix(const __grid_constant__ MapParams p) {   \
+    turned<T>(p);                                                                                                     \
+  }
+#define FILL(suffix, T)                                                                                               \
+  extern "C" __global__ void __launch_bounds__(THREADS) copy_fill_##suffix(const __grid_constant__ MapParams p) {     \
+    const T value = convert<T>(p.a);                                                                                  \
+    map0<T>(p, [=]() -> T { return value; });                                                                         \
+  }
+#define CAST(from, to, A, R)                                                                                          \
+  extern "C" __global__ void __launch_bounds__(THREADS) copy_##from##_##to(const __grid_constant__ MapParams p) {     \
+    map1<A, R>(p, [=](A x) -> R { return convert<R>(x); });                                                           \
+  }
+
+// Float to integer truncates and saturates, NaN becomes 0; to bool is "not equal to 0", of which NaN is true.
+template <typename R, typename A>
+struct Convert {
+  static __device__ __forceinline__ R from(A x) { return R(x); }
+};
+template <typename A>
+struct Convert<u8, A> {
+  static __device__ __forceinline__ u8 from(A x) { return x != A(0); }
+};
+template <typename A>
+__device__ __forceinline__ i32 saturate(A x) {
+  if (!(x > A(-2147483648.0))) return x != x ? 0 : -2147483647 - 1;
+  return x >= A(2147483648.0) ? 2147483647 : i32(x);
+}
+template <>
+struct Convert<i32, float> {
+  static __device__ __forceinline__ i32 from(float x) { return saturate(x); }
+};
+template <>
+struct Convert<i32, double> {
+  static __device__ __forceinline__ i32 from(double x) { return saturate(x); }
+};
+template <typename R, typename A>
+__device__ __forceinline__ R convert(A x) { return Convert<R, A>::from(x); }
+
+#define TILE 32
+
+// The walk is [batch, rows, columns]; x has stride 1 along the rows, out lies in order.
+template <typename T>
+__device__ __forceinline__ void turned(const MapParams& p) {
+  __shared__ T tile[TILE][TILE + 1];  // the odd pitch keeps a column's elements in different banks
+  const T* x = static_cast<const T*>(p.in[0].data) + u64(blockIdx.z) * p.in[0].strides[0];
+  T* out = static_cast<T*>(p.out.data) + u64(blockIdx.z) * p.out.strides[0];
+  const u64 rows = p.walk.sizes[1], columns = p.walk.sizes[2];
+  // Along x are the tiles of the rows: there may be more of them than a grid has in y.
+  const u64 row = u64(blockIdx.x) * TILE, column = u64(blockIdx.y) * TILE;
+  for (int j = threadIdx.y; j < TILE; j += 8)
+    if (column + j < columns && row + threadIdx.x < rows)
+      tile[j][threadIdx.x] = x[(column + j) * p.in[0].strides[2] + row + threadIdx.x];
+  __syncthreads();
+  for (int j = threadIdx.y; j < TILE; j += 8)
+    if (row + j < rows && column + threadIdx.x < columns)
+      out[(row + j) * columns + column + threadIdx.x] = tile[threadIdx.x][j];
+}
+
+COPY(1, u8)
+COPY(4, u32)
+COPY(8, u64)
+
+FILL(f32, float)
+FILL(f64, double)
+FILL(i32, i32)
+FILL(bool, u8)
+
+CAST(f32, f64, float, double)
+CAST(f32, i32, float, i32)
+CAST(f32, bool, float, u8)
+CAST(f64, f32, double, float)
+CAST(f64, i32, double, i32)
+CAST(f64, bool, double, u8)
+CAST(i32, f32, i32, float)
+CAST(i32, f64, i32, double)
+CAST(i32, bool, i32, u8)
+CAST(bool, f32, u8, float)
+CAST(bool, f64, u8, double)
+CAST(bool, i32, u8, i32)
