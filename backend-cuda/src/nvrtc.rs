@@ -28,12 +28,6 @@ pub struct Compiled {
     pub log: String,
 }
 
-/// The options of every kernel, for an architecture as in `sm_90`. No fast math: a kernel that wants an approximation
-/// names it.
-pub fn options(sm: u32) -> Vec<String> {
-    vec![format!("--gpu-architecture=sm_{sm}"), "--std=c++17".to_owned(), "--fmad=true".to_owned()]
-}
-
 /// The line of a log that says what is wrong.
 pub fn first_error(log: &str) -> &str {
     let mut lines = log.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -119,6 +113,17 @@ impl Nvrtc {
                 std::mem::forget(library);
             }
         }
+    }
+
+    /// The options of every kernel, for an architecture as in `sm_90`. No fast math: a kernel that wants an approximation
+    /// names it.
+    pub fn options(&self, sm: u32) -> Vec<String> {
+        let mut options = vec![format!("--gpu-architecture=sm_{sm}"), "--std=c++17".into(), "--fmad=true".into()];
+        // The optimizer and the assembler on all cores. NVRTC 12 learnt it somewhere on its way, 13.0 has it.
+        if self.version >= (13, 0) {
+            options.push("--split-compile=0".into());
+        }
+        options
     }
 
     /// Major and minor.
@@ -239,32 +244,32 @@ fn one_line(text: &str) -> String {
 
 /// `nvrtcProgram`.
 type Handle = *mut c_void;
+type Text = *const c_char;
+// SAFETY: these are types; every call says why it is sound.
+type VersionFn = unsafe extern "C" fn(*mut c_int, *mut c_int) -> c_int;
+type ErrorFn = unsafe extern "C" fn(c_int) -> Text;
+type ArchsFn = unsafe extern "C" fn(*mut c_int) -> c_int;
+type CreateFn = unsafe extern "C" fn(*mut Handle, Text, Text, c_int, *const Text, *const Text) -> c_int;
+type CompileFn = unsafe extern "C" fn(Handle, c_int, *const Text) -> c_int;
 type SizeFn = unsafe extern "C" fn(Handle, *mut usize) -> c_int;
 type WriteFn = unsafe extern "C" fn(Handle, *mut c_char) -> c_int;
-/// Source, its name, the number of headers, their texts, their names.
-type CreateFn = unsafe extern "C" fn(
-    *mut Handle,
-    *const c_char,
-    *const c_char,
-    c_int,
-    *const *const c_char,
-    *const *const c_char,
-) -> c_int;
+type DestroyFn = unsafe extern "C" fn(*mut Handle) -> c_int;
 
 /// The calls of nvrtc.h that are used, all as old as CUDA 11.2.
 #[derive(Clone, Copy, Debug)]
 struct Api {
-    version: unsafe extern "C" fn(*mut c_int, *mut c_int) -> c_int,
-    error_string: unsafe extern "C" fn(c_int) -> *const c_char,
-    num_supported_archs: unsafe extern "C" fn(*mut c_int) -> c_int,
-    supported_archs: unsafe extern "C" fn(*mut c_int) -> c_int,
+    version: VersionFn,
+    error_string: ErrorFn,
+    num_supported_archs: ArchsFn,
+    supported_archs: ArchsFn,
+    /// Program, source, its name, the number of headers, their texts, their names.
     create_program: CreateFn,
-    compile_program: unsafe extern "C" fn(Handle, c_int, *const *const c_char) -> c_int,
+    compile_program: CompileFn,
     program_log_size: SizeFn,
     program_log: WriteFn,
     cubin_size: SizeFn,
     cubin: WriteFn,
-    destroy_program: unsafe extern "C" fn(*mut Handle) -> c_int,
+    destroy_program: DestroyFn,
 }
 
 impl Api {
@@ -318,7 +323,7 @@ pub(crate) fn check(snippet: &str) -> Result<(), String> {
     // NVRTC has no stddef.h. This is its front end's own way to a constant address.
     let offsetof = "#define offsetof(type, member) __INTADDR__(&((type *)0)->member)";
     let source = format!("{offsetof}\n#line 1\n{snippet}");
-    nvrtc.compile("check.cu", &source, crate::sources::HEADERS, &options(80)).map(|_| ())
+    nvrtc.compile("check.cu", &source, crate::sources::HEADERS, &nvrtc.options(80)).map(|_| ())
 }
 
 #[cfg(test)]
