@@ -87,6 +87,8 @@ fn structs_are_those_of_the_kernels() {
     check::<Walk>();
     check::<Operand>();
     check::<MapParams>();
+    check::<crate::pool::Divisor>();
+    check::<crate::pool::PoolParams>();
     check::<crate::optim::SlotParams>();
     check::<crate::optim::OptimParams>();
     check::<crate::random::RandomParams>();
