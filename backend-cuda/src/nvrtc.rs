@@ -50,8 +50,16 @@ impl Nvrtc {
         let mut best: Option<Nvrtc> = None;
         let mut unfit = Vec::new();
         for path in &search.candidates {
-            match Nvrtc::load(path).and_then(|nvrtc| nvrtc.suits(driver, search.chosen)) {
-                Ok(nvrtc) => {
+            let nvrtc = match Nvrtc::load(path) {
+                Ok(nvrtc) => nvrtc,
+                // A name that leads nowhere is the rule; a file that is there and does not load is worth a word.
+                Err(why) => {
+                    unfit.extend(path.exists().then(|| format!("{}: {why}", path.display())));
+                    continue;
+                }
+            };
+            match nvrtc.suits(driver, search.chosen) {
+                Ok(()) => {
                     let perfect = search.chosen || driver.is_none_or(|(major, _)| major == nvrtc.version.0);
                     if best.as_ref().is_none_or(|best| best.version < nvrtc.version) {
                         best = Some(nvrtc);
@@ -60,32 +68,28 @@ impl Nvrtc {
                         break;
                     }
                 }
-                // A name that leads nowhere is the rule; a file that is there and is not used is worth a word.
-                Err(why) if path.exists() => unfit.push(format!("{}: {why}", path.display())),
-                Err(_) => {}
+                Err(why) => unfit.push(format!("{nvrtc}, which {why}")),
             }
         }
         best.ok_or_else(|| missing(&search.places, &unfit, driver))
     }
 
-    /// Itself, if the driver reads what it writes and if it compiles at all.
-    fn suits(self, driver: Option<(u32, u32)>, chosen: bool) -> Result<Self, String> {
-        let (major, minor) = self.version;
+    /// Whether the driver reads what it writes, and whether it compiles at all.
+    fn suits(&self, driver: Option<(u32, u32)>, chosen: bool) -> Result<(), String> {
+        let major = self.version.0;
         match driver {
             _ if chosen => {}
-            _ if major < OLDEST => return Err(format!("version {major}.{minor} is older than {OLDEST}.0")),
-            Some((ours, our_minor)) if major > ours => {
-                return Err(format!("version {major}.{minor} is newer than the driver's CUDA {ours}.{our_minor}"));
+            _ if major < OLDEST => return Err(format!("is older than {OLDEST}.0")),
+            Some((ours, minor)) if major > ours => {
+                return Err(format!("is newer than the driver's CUDA {ours}.{minor}"));
             }
             _ => {}
         }
         self.load_builtins();
         // Nothing, compiled: a library that lacks its second one says so here, when another may still be taken.
         let oldest = self.architectures()?.into_iter().min().unwrap_or(80);
-        match self.compile("nothing.cu", "", &[], &self.options(oldest)) {
-            Ok(_) => Ok(self),
-            Err(log) => Err(first_error(&log).to_owned()),
-        }
+        let compiled = self.compile("nothing.cu", "", &[], &self.options(oldest));
+        compiled.map(|_| ()).map_err(|log| format!("does not work: {}", first_error(&log)))
     }
 
     fn load(path: &Path) -> Result<Self, String> {
