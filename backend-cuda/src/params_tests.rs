@@ -87,6 +87,7 @@ fn structs_are_those_of_the_kernels() {
     check::<Walk>();
     check::<Operand>();
     check::<MapParams>();
+    check::<crate::reduce::ReduceParams>();
 }
 
 #[test]
