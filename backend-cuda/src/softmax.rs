@@ -88,7 +88,3 @@ fn run(map: &str, x: &Tensor, g: Option<&Tensor>, dim: usize) -> Tensor {
     device.0.launch(name!("softmax_{map}_{kind}_{}", suffix(dtype)), [blocks, 1, 1], [threads, 1, 1], 0, &params);
     Tensor::from_storage(device, out, dtype, shape)
 }
-
-fn most_in_registers(dtype: DType) -> usize {
-    128 / dtype.size()
-}
