@@ -4,7 +4,6 @@ use crate::Tensor;
 use crate::device::{THREADS, name, suffix};
 use crate::driver::Address;
 use crate::params::{Operand, params};
-use minitorch_core::DType;
 
 params! {
     SoftmaxParams in "softmax.cu" {
