@@ -87,6 +87,10 @@ fn structs_are_those_of_the_kernels() {
     check::<Walk>();
     check::<Operand>();
     check::<MapParams>();
+    check::<crate::reduce::ReduceParams>();
+    check::<crate::loss::LossParams>();
+    check::<crate::loss::LossGradParams>();
+    check::<crate::softmax::SoftmaxParams>();
     check::<crate::pool::Divisor>();
     check::<crate::pool::PoolParams>();
     check::<crate::optim::SlotParams>();
