@@ -87,6 +87,8 @@ fn structs_are_those_of_the_kernels() {
     check::<Walk>();
     check::<Operand>();
     check::<MapParams>();
+    check::<crate::matmul::MatmulParams>();
+    check::<crate::matmul::VectorParams>();
     check::<crate::reduce::ReduceParams>();
     check::<crate::loss::LossParams>();
     check::<crate::loss::LossGradParams>();
