@@ -87,6 +87,7 @@ fn structs_are_those_of_the_kernels() {
     check::<Walk>();
     check::<Operand>();
     check::<MapParams>();
+    check::<crate::sort::SortParams>();
     check::<crate::pool::Divisor>();
     check::<crate::pool::PoolParams>();
     check::<crate::optim::SlotParams>();
