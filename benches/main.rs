@@ -70,11 +70,19 @@ macro_rules! on_every_backend {
         let mut group = $criterion.benchmark_group(stringify!($family));
         group.sample_size(20).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_millis(1500));
         $family::bench(&mut Bench { group: &mut group, backend: "cpu", device: Cpu::default() });
+        #[cfg(feature = "cuda")]
+        if let Ok(device) = Cuda::new(0) {
+            $family::bench(&mut Bench { group: &mut group, backend: "cuda", device });
+        }
         group.finish();
     })* };
 }
 
 fn main() {
+    #[cfg(feature = "cuda")]
+    if let Err(error) = Cuda::new(0) {
+        eprintln!("cuda is left out: {error}");
+    }
     let mut criterion = Criterion::default().configure_from_args();
     on_every_backend!(
         criterion,

@@ -83,10 +83,12 @@
 //! ```
 //!
 //! This crate only re-exports: [`Tensor`] and the [`Backend`] contract live in `minitorch-core`, the [`Cpu`] backend in
-//! `minitorch-cpu`, layers, optimizers and data in `minitorch-nn` ([`nn`]).
+//! `minitorch-cpu`, `Cuda` (feature `cuda`) in `minitorch-cuda`, layers, optimizers and data in `minitorch-nn` ([`nn`]).
 
 pub use minitorch_core::*;
 pub use minitorch_cpu::Cpu;
+#[cfg(feature = "cuda")]
+pub use minitorch_cuda::Cuda;
 pub use minitorch_nn as nn;
 #[doc(hidden)] // where #[derive(Module)] finds it
 pub use minitorch_nn::module;
@@ -99,6 +101,8 @@ pub mod prelude {
         Pool1dOptions, Pool2dOptions, Result, Tensor, no_grad,
     };
     pub use minitorch_cpu::Cpu;
+    #[cfg(feature = "cuda")]
+    pub use minitorch_cuda::Cuda;
     pub use minitorch_nn::data::Dataset;
     pub use minitorch_nn::{
         Adagrad, Adam, AdamW, AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, AvgPool1d,

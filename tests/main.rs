@@ -1,5 +1,8 @@
 //! Every conformance case on every backend, in one process: `cargo test --test main cpu::conv`.
 //!
+//! `--features cuda` adds card 0, `--features cuda-emu` the same kernels on the CPU, with threads in order and, for the families
+//! whose kernels have barriers or shuffles, in reverse and shuffled.
+//!
 //! A backend that cannot run here is one ignored trial that says why. `MINITORCH_REQUIRE=wgpu,cuda-emu` turns the absence
 //! of a backend into a failure, so that a CI job cannot pass by testing nothing.
 
@@ -7,11 +10,15 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use minitorch_conformance::{Plain, cases};
 use minitorch_core::Backend;
 use minitorch_cpu::Cpu;
+#[cfg(feature = "cuda")]
+use minitorch_cuda::Cuda;
+#[cfg(feature = "cuda-emu")]
+use minitorch_cuda::Order;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, RwLock};
 
 /// Every name that `MINITORCH_REQUIRE` may hold, compiled in or not.
-const KNOWN: [&str; 5] = ["plain", "cpu", "wgpu", "cuda", "cuda-emu"];
+const KNOWN: [&str; 6] = ["plain", "cpu", "wgpu", "cuda", "cuda-emu", "nvrtc"];
 
 /// Held for reading by every case, for writing by one that must be alone in the process.
 static SIDE_BY_SIDE: RwLock<()> = RwLock::new(());
@@ -25,8 +32,30 @@ fn main() {
     // One line each. A cap in elements for devices that are slow (emulated, software); behind a feature: `#[cfg(..)]`.
     list.backend("plain", NO_CAP, || Ok(Plain::new()));
     list.backend("cpu", NO_CAP, || Ok(Cpu::new()));
+    #[cfg(feature = "cuda")]
+    list.backend("cuda", NO_CAP, || Cuda::new(0).map_err(|error| error.to_string()));
+    #[cfg(feature = "cuda-emu")]
+    emulated(&mut list);
     list.check_required(std::env::var("MINITORCH_REQUIRE").ok());
     libtest_mimic::run(&arguments, list.trials).exit();
+}
+
+/// Elements of the largest case that the emulator runs: some seconds' worth.
+#[cfg(feature = "cuda-emu")]
+const EMULATED: usize = 300_000;
+
+/// Families whose kernels have barriers or shuffles, so that the order of the threads could matter.
+#[cfg(feature = "cuda-emu")]
+const WITH_BARRIERS: [&str; 9] =
+    ["reduce::", "matmul::", "conv::", "softmax::", "norm::", "scan::", "sort::", "loss::", "optim::"];
+
+#[cfg(feature = "cuda-emu")]
+fn emulated(list: &mut List) {
+    list.backend("cuda-emu", EMULATED, || Ok(Cuda::emulated(Order::Forward)));
+    list.families = Some(&WITH_BARRIERS);
+    list.backend("cuda-emu-reversed", EMULATED, || Ok(Cuda::emulated(Order::Reversed)));
+    list.backend("cuda-emu-shuffled", EMULATED, || Ok(Cuda::emulated(Order::Shuffled(1))));
+    list.families = None;
 }
 
 #[derive(Default)]
@@ -34,6 +63,8 @@ struct List {
     trials: Vec<Trial>,
     /// Backends that run here.
     present: BTreeSet<&'static str>,
+    /// The beginnings of the names of the cases that the next backend runs; all if `None`.
+    families: Option<&'static [&'static str]>,
 }
 
 impl List {
@@ -56,6 +87,9 @@ impl List {
         };
         let mut capped = Vec::new();
         for case in cases(made) {
+            if self.families.is_some_and(|families| !families.iter().any(|family| case.name.starts_with(family))) {
+                continue;
+            }
             let lacking = !one.supports(case.needs);
             let over = case.elements > cap;
             if over {
@@ -87,6 +121,9 @@ impl List {
     /// A trial that fails for every required backend that is not here, and for every name that is none.
     fn check_required(&mut self, required: Option<String>) {
         for name in required.iter().flat_map(|list| list.split(',')).map(str::trim).filter(|name| !name.is_empty()) {
+            if name == "nvrtc" {
+                continue; // the compile test asks for it: backend-cuda/tests/compile.rs
+            }
             let problem = match (KNOWN.contains(&name), self.present.contains(name)) {
                 (true, true) => continue,
                 (true, false) => "is required and did not run: not compiled in, or no device",

@@ -4,16 +4,16 @@
 #[path = "common/cli.rs"]
 mod cli;
 
-use cli::{example, fails, last_line, names, put};
+use cli::{fails, last_line, names, on_cpu, put};
 use minitorch::Result;
 use minitorch::nn::state::read_tensors;
 use std::path::Path;
 use std::process::Output;
 use tempfile::{TempDir, tempdir};
 
-/// Runs with arguments separated by blanks, and further ones that may hold blanks themselves.
+/// Runs on the CPU with arguments separated by blanks, and further ones that may hold blanks themselves.
 fn run(arguments: &str, more: &[&Path]) -> Output {
-    example("resnet").args(arguments.split_whitespace()).args(more).output().expect("the example starts")
+    on_cpu("resnet", arguments).args(more).output().expect("the example starts")
 }
 
 /// CIFAR-10's records, the pixels a pattern of their number.

@@ -171,6 +171,38 @@ fn the_backend_trait_stays_small() {
     assert!((30..=60).contains(&methods), "the trait has {methods} methods; at most 60 are allowed");
 }
 
+/// Where a backend calls the composed form of a fused method, with the reason.
+const COMPOSED: &[(&str, &str)] = &[
+    ("backend-cpu/src/norm.rs", "arrangements that core does not ask for"),
+    ("backend-cuda/src/norm.rs", "arrangements that core does not ask for"),
+];
+
+#[test]
+fn backends_have_kernels_for_all_methods() {
+    let text = fs::read_to_string(root().join("core/src/backend.rs")).unwrap_or_default();
+    let body = text.split("pub trait Backend").nth(1).unwrap_or_default();
+    let methods: Vec<&str> = body
+        .lines()
+        .filter_map(|line| line.strip_prefix("    fn "))
+        .filter_map(|line| line.split(['(', '<']).next())
+        .collect();
+    let mut offenders = Vec::new();
+    for backend in ["backend-cpu", "backend-cuda"] {
+        let text = fs::read_to_string(root().join(backend).join("src/lib.rs")).unwrap_or_default();
+        offenders.extend(
+            methods.iter().filter(|name| !text.contains(&format!("\n    fn {name}("))).map(|name| format!("{backend}: {name}")),
+        );
+        for (path, text) in files(&format!("{backend}/src"), &["rs"]) {
+            let path = path.display().to_string();
+            let calls = text.lines().any(|line| !line.trim_start().starts_with("//") && line.contains("composed::"));
+            if calls && !COMPOSED.iter().any(|(listed, _)| *listed == path) {
+                offenders.push(format!("{path} calls a composed form"));
+            }
+        }
+    }
+    fail_if_any("a backend of ours leaves no method on its default, unless it is listed here with its reason", offenders);
+}
+
 #[test]
 fn dependencies_point_one_way() {
     let manifest = |folder: &str| fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap_or_default();
@@ -183,6 +215,7 @@ fn dependencies_point_one_way() {
         ("core", &["minitorch-"][..]),
         ("nn", &["minitorch-cpu", "minitorch-cuda", "minitorch-wgpu", "minitorch-conformance"]),
         ("backend-cpu", &["minitorch-nn", "minitorch-cuda", "minitorch-wgpu"]),
+        ("backend-cuda", &["minitorch-nn", "minitorch-cpu", "minitorch-wgpu"]),
         ("conformance", &["minitorch-cpu", "minitorch-cuda", "minitorch-wgpu"]),
     ] {
         let found = dependencies(folder);

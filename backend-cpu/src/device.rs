@@ -2,6 +2,7 @@
 
 use crate::memory::{self, Buffer};
 use crate::parallel;
+use crate::simd::Level;
 use minitorch_core::random::DeviceRng;
 use minitorch_core::{Error, Result};
 use std::fmt;
@@ -42,6 +43,12 @@ impl Cpu {
         parallel::start();
         let (random, failed, failure) = (DeviceRng::default(), AtomicBool::new(false), Mutex::new(None));
         Cpu(Arc::new(Inner { id, random, failed, failure }))
+    }
+
+    /// What is known of the device, in a line: threads, vector unit.
+    pub fn describe(&self) -> String {
+        let (threads, level) = (rayon::current_num_threads(), Level::best().name());
+        format!("{} threads on {}, vector unit {level}", threads, std::env::consts::ARCH)
     }
 
     /// Gives the memory that is cached and not in use back to the system.

@@ -1,11 +1,15 @@
 //! `Cuda`, the device: its handle, its random state, the failure it has not reported yet, and how a kernel is called.
 
+use crate::card::Card;
 use crate::driver::{Address, Driver, Failure, Info, Launch};
+#[cfg(feature = "emulator")]
+use crate::emulator::{Emulator, Order};
 use crate::memory::{Pool, Storage};
 use crate::params::{MapParams, Operand, Params, Walk, params};
 use minitorch_core::backend::View;
 use minitorch_core::random::DeviceRng;
 use minitorch_core::{DType, Error, Layout, Result};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -205,6 +209,46 @@ impl fmt::Debug for Device {
 }
 
 impl Cuda {
+    /// The process-wide handle of a card. The first call compiles the kernels for it, or finds them compiled on disk.
+    ///
+    /// # Errors
+    /// If there is no driver, no such card, no NVRTC, or a kernel does not compile: [`Error::Device`] says which, where it was
+    /// looked for and what helps.
+    pub fn new(ordinal: usize) -> Result<Self> {
+        static CARDS: Mutex<BTreeMap<usize, Cuda>> = Mutex::new(BTreeMap::new());
+        let mut cards = CARDS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(card) = cards.get(&ordinal) {
+            return Ok(card.clone());
+        }
+        let device = Device::new(format!("Cuda({ordinal})"), Box::new(Card::new(ordinal)?))?;
+        let card = Cuda(Arc::new(device));
+        cards.insert(ordinal, card.clone());
+        Ok(card)
+    }
+
+    /// How many cards there are.
+    ///
+    /// # Errors
+    /// If there is no driver, or it does not answer.
+    pub fn count() -> Result<usize> {
+        Card::count()
+    }
+
+    /// A device of its own that runs the same kernels on the CPU, thread by thread, and finds what a card would forgive:
+    /// accesses outside of a buffer, unwritten memory, barriers that not all threads reach. Slow; for tests.
+    ///
+    /// # Panics
+    /// If the machine has no memory left.
+    #[cfg(feature = "emulator")]
+    pub fn emulated(order: Order) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let name = format!("Cuda(emulated {})", NEXT.fetch_add(1, Ordering::Relaxed));
+        match Device::new(name, Box::new(Emulator::new(order))) {
+            Ok(device) => Cuda(Arc::new(device)),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
     /// Gives the memory that is cached and not in use back to the driver.
     pub fn release_memory(&self) {
         self.0.release();

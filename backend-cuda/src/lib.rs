@@ -10,6 +10,8 @@
 //! ```
 
 mod binary;
+mod cache;
+mod card;
 mod compare;
 mod conv;
 mod copy;
@@ -20,6 +22,8 @@ mod loss;
 mod matmul;
 mod memory;
 mod norm;
+#[doc(hidden)] // for tests/compile.rs
+pub mod nvrtc;
 mod optim;
 mod params;
 mod pool;
@@ -28,6 +32,7 @@ mod reduce;
 mod scan;
 mod softmax;
 mod sort;
+mod sources;
 mod unary;
 
 pub use device::Cuda;

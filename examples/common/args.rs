@@ -10,7 +10,7 @@ use std::process::ExitCode;
 /// The shared options. What has no default here gets one from the example.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Options {
-    /// cpu, cuda or wgpu; by default the fastest of this build
+    /// cpu, cuda, wgpu, or cuda-emu for tests; by default the fastest of this build
     #[arg(long, value_name = "NAME", value_parser = backend)]
     pub(crate) backend: Option<String>,
 
@@ -70,7 +70,7 @@ pub(crate) fn of_the_source_tree(folder: &str) -> PathBuf {
 }
 
 fn backend(name: &str) -> Result<String, String> {
-    let known = ["cpu", "cuda", "wgpu"];
+    let known = ["cpu", "cuda", "cuda-emu", "wgpu"];
     if !known.contains(&name) {
         return Err(format!("no such backend; there are {}", known.join(", ")));
     }

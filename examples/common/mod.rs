@@ -20,7 +20,13 @@ use std::io::Write;
 use std::process::ExitCode;
 
 /// The backends of this build, the preferred one first. A further backend is a line here and an arm in [`run`].
-const BACKENDS: &[&str] = &["cpu"];
+const BACKENDS: &[&str] = &[
+    #[cfg(feature = "cuda")]
+    "cuda",
+    "cpu",
+    #[cfg(feature = "cuda-emu")]
+    "cuda-emu",
+];
 
 /// One example: what it trains, on any backend.
 pub(crate) trait Example {
@@ -88,9 +94,19 @@ pub(crate) fn start(example: &impl Example, options: &Options) -> ExitCode {
 fn run(example: &impl Example, options: &Options) -> Result<Outcome> {
     match options.backend.as_deref().unwrap_or(BACKENDS[0]) {
         "cpu" => work(example, options, &Cpu::default()),
+        #[cfg(feature = "cuda")]
+        "cuda" => work(example, options, &Cuda::new(0).map_err(|error| no_device(&error))?),
+        #[cfg(feature = "cuda-emu")]
+        "cuda-emu" => work(example, options, &Cuda::emulated(minitorch_cuda::Order::Forward)),
         // `Options` has refused every name that is not in BACKENDS.
         other => Err(Error::Invalid(format!("the backend {other} is listed and not started"))),
     }
+}
+
+/// Why there is no device, and what to do without it.
+#[cfg(feature = "cuda")]
+fn no_device(error: &Error) -> Error {
+    Error::Invalid(format!("{error}; --backend cpu works on any machine"))
 }
 
 /// Everything after the choice of a device: nothing from here on names a backend.

@@ -16,6 +16,16 @@ pub(crate) fn example(name: &str) -> Command {
     command
 }
 
+/// An example with arguments separated by blanks, on the CPU unless they name a backend.
+pub(crate) fn on_cpu(name: &str, arguments: &str) -> Command {
+    let mut command = example(name);
+    if !arguments.contains("--backend") {
+        command.args(["--backend", "cpu"]);
+    }
+    command.args(arguments.split_whitespace());
+    command
+}
+
 /// Asserts that a run ends with `code`, says one line `error: ..` that holds `reasons`, and prints no figure.
 pub(crate) fn fails(code: i32, output: &Output, reasons: &[&str]) {
     let text = String::from_utf8_lossy(&output.stderr);

@@ -1,0 +1,261 @@
+//! Compiled kernels on disk, so that only the first run of a version on a machine compiles.
+//!
+//! A file is `reduce-sm_90-0123456789abcdef.cubin`: a head of [`HEAD`] bytes, then the CUBIN. The head repeats the whole
+//! key and carries a checksum, and a file that does not agree with it in every byte is built again and replaced. The
+//! cache is a convenience: where it cannot be read or written, kernels are compiled each time and nothing is reported.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// First in every file. Another layout of the head gets another number.
+const MAGIC: &[u8; 16] = b"minitorch cubin1";
+
+/// Magic, key, length of the content, checksum of the content.
+const HEAD: usize = 16 + 16 + 8 + 16;
+
+/// A folder of compiled kernels.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    /// None: nothing is kept.
+    folder: Option<PathBuf>,
+}
+
+/// Everything that the compiled code depends on, as one number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Key(u128);
+
+impl Key {
+    /// Of texts in this order. Each counts with its length, so that ("ab", "c") is not ("a", "bc").
+    pub(crate) fn of<'a>(parts: impl IntoIterator<Item = &'a str>) -> Self {
+        let hash = parts.into_iter().fold(OFFSET, |hash, part| {
+            let length = (part.len() as u64).to_le_bytes();
+            fnv(fnv(hash, &length), part.as_bytes())
+        });
+        Key(hash)
+    }
+}
+
+impl Cache {
+    /// The user's cache: `MINITORCH_CACHE_DIR`, or the platform's folder for caches.
+    pub(crate) fn open() -> Self {
+        Cache { folder: folder(&|name| std::env::var_os(name)) }
+    }
+
+    /// A cache in a folder of one's choice.
+    #[cfg(test)]
+    pub(crate) fn at(folder: impl Into<PathBuf>) -> Self {
+        Cache { folder: Some(folder.into()) }
+    }
+
+    /// What is kept for this file, architecture and key, or else what `build` makes, which is then kept.
+    pub(crate) fn get<E>(
+        &self,
+        stem: &str,
+        sm: u32,
+        key: Key,
+        build: impl FnOnce() -> Result<Vec<u8>, E>,
+    ) -> Result<Vec<u8>, E> {
+        let Some(folder) = &self.folder else { return build() };
+        // The name holds half of the key, which is enough to tell versions apart; the head holds all of it.
+        let path = folder.join(format!("{stem}-sm_{sm}-{:016x}.cubin", (key.0 >> 64) as u64));
+        if let Some(content) = fs::read(&path).ok().and_then(|file| unpack(file, key)) {
+            return Ok(content);
+        }
+        let content = build()?;
+        // A cache that cannot be written is slow and not wrong, so the failure has no reader.
+        let _ = store(folder, &path, &pack(&content, key));
+        Ok(content)
+    }
+}
+
+/// Where the user's caches are. Variables come as a parameter, so that a test can invent them.
+fn folder(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let path = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(chosen) = path("MINITORCH_CACHE_DIR") {
+        return Some(chosen);
+    }
+    let caches = if cfg!(windows) {
+        path("LOCALAPPDATA")
+    } else if cfg!(target_os = "macos") {
+        path("HOME").map(|home| home.join("Library/Caches"))
+    } else {
+        // The XDG specification says that a relative path is to be ignored.
+        let xdg = path("XDG_CACHE_HOME").filter(|path| path.is_absolute());
+        xdg.or_else(|| path("HOME").map(|home| home.join(".cache")))
+    };
+    caches.map(|caches| caches.join("minitorch"))
+}
+
+/// Written under a name of its own and then renamed: a reader sees the whole file or none, whoever else writes.
+fn store(folder: &Path, path: &Path, file: &[u8]) -> std::io::Result<()> {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    fs::create_dir_all(folder)?;
+    let unique = COUNTER.fetch_add(1, Ordering::Relaxed);
+    let temporary = folder.join(format!(".{}-{unique}.tmp", std::process::id()));
+    let written = fs::File::create(&temporary).and_then(|mut out| out.write_all(file));
+    let done = written.and_then(|()| fs::rename(&temporary, path));
+    if done.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    done
+}
+
+fn pack(content: &[u8], key: Key) -> Vec<u8> {
+    let length = content.len() as u64;
+    let checksum = fnv(OFFSET, content);
+    [&MAGIC[..], &key.0.to_le_bytes(), &length.to_le_bytes(), &checksum.to_le_bytes(), content].concat()
+}
+
+/// The content, if the file is what [`pack`] made of it under this key.
+fn unpack(mut file: Vec<u8>, key: Key) -> Option<Vec<u8>> {
+    let content = file.get(HEAD..)?;
+    if pack(content, key)[..HEAD] != file[..HEAD] {
+        return None;
+    }
+    file.drain(..HEAD);
+    Some(file)
+}
+
+// FNV-1a with 128 bits, as both the key and the checksum. Against accidents it suffices: a step is a bijection of the
+// state, so two texts that differ in one place never agree, and others do so by a chance of 2^-128. It is no defence
+// against malice, and need not be one: who can write into the user's cache can write into the user's programs.
+
+const OFFSET: u128 = 0x6c62272e07bb014262b821756295c58d;
+const PRIME: u128 = 0x0000000001000000000000000000013b;
+
+fn fnv(hash: u128, bytes: &[u8]) -> u128 {
+    bytes.iter().fold(hash, |hash, byte| (hash ^ u128::from(*byte)).wrapping_mul(PRIME))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+
+    const CUBIN: &[u8] = b"\x7fELF and then the code";
+
+    /// What the cache gives, and whether it had to build.
+    fn get(cache: &Cache, key: Key) -> (Vec<u8>, bool) {
+        let mut built = false;
+        let content = cache.get("reduce", 90, key, || -> Result<_, ()> {
+            built = true;
+            Ok(CUBIN.to_vec())
+        });
+        (content.unwrap(), built)
+    }
+
+    fn only_file(folder: &Path) -> PathBuf {
+        let files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(files.len(), 1, "{files:?}");
+        files[0].clone()
+    }
+
+    #[test]
+    fn what_was_built_once_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        // The folder itself is made when it is first needed.
+        let cache = Cache::at(folder.path().join("a/b"));
+        let key = Key::of(["source", "options"]);
+        assert_eq!(get(&cache, key), (CUBIN.to_vec(), true));
+        assert_eq!(get(&cache, key), (CUBIN.to_vec(), false));
+        let name = only_file(&folder.path().join("a/b")).file_name().unwrap().to_owned().into_string().unwrap();
+        assert!(name.starts_with("reduce-sm_90-") && name.ends_with(".cubin") && name.len() == 13 + 16 + 6, "{name}");
+    }
+
+    #[test]
+    fn another_source_is_another_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        for key in [Key::of(["ab", "c"]), Key::of(["a", "bc"]), Key::of(["ab", "c", ""]), Key::of([])] {
+            assert!(get(&cache, key).1);
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 4);
+    }
+
+    #[test]
+    fn a_file_that_is_damaged_anywhere_is_built_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        let key = Key::of(["source"]);
+        get(&cache, key);
+        let path = only_file(folder.path());
+        let good = fs::read(&path).unwrap();
+        let truncated = (0..good.len()).map(|length| good[..length].to_vec());
+        let flipped = (0..good.len() * 8).map(|bit| {
+            let mut file = good.clone();
+            file[bit / 8] ^= 1 << (bit % 8);
+            file
+        });
+        let longer = [good.clone(), vec![0]].concat();
+        for bad in truncated.chain(flipped).chain([longer]) {
+            fs::write(&path, bad).unwrap();
+            assert_eq!(get(&cache, key), (CUBIN.to_vec(), true));
+            assert_eq!(fs::read(&path).unwrap(), good, "the bad file was not replaced");
+        }
+    }
+
+    #[test]
+    fn a_good_file_under_anothers_name_is_foreign() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        let (key, other) = (Key(7 << 64 | 1), Key(7 << 64 | 2));
+        get(&cache, other);
+        assert!(get(&cache, key).1, "the names agree and the keys do not");
+        only_file(folder.path());
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_is_no_error() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        // Nobody, root included, can make a folder below a file.
+        for cache in [Cache::at(file.path().join("cache")), Cache { folder: None }] {
+            assert!(get(&cache, Key(1)).1);
+            assert!(get(&cache, Key(1)).1);
+        }
+    }
+
+    #[test]
+    fn a_failure_to_build_is_passed_on_and_not_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        assert_eq!(cache.get("reduce", 90, Key(1), || Err("no")), Err("no"));
+        assert!(get(&cache, Key(1)).1);
+    }
+
+    #[test]
+    fn many_at_once_do_not_disturb_each_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let barrier = Barrier::new(8);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    // A cache each, as processes have.
+                    let cache = Cache::at(folder.path());
+                    barrier.wait();
+                    for round in 0..50 {
+                        assert_eq!(get(&cache, Key(round << 64)).0, CUBIN);
+                    }
+                });
+            }
+        });
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 50, "temporary files are left");
+    }
+
+    #[test]
+    #[cfg(all(unix, not(target_os = "macos")))]
+    fn the_folder_follows_the_environment() {
+        let with = |variables: &[(&str, &str)]| {
+            folder(&|name| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value)))
+        };
+        let home = ("HOME", "/home/ada");
+        assert_eq!(with(&[]), None);
+        assert_eq!(with(&[home]), Some("/home/ada/.cache/minitorch".into()));
+        assert_eq!(with(&[home, ("XDG_CACHE_HOME", "")]), Some("/home/ada/.cache/minitorch".into()));
+        assert_eq!(with(&[home, ("XDG_CACHE_HOME", "relative")]), Some("/home/ada/.cache/minitorch".into()));
+        assert_eq!(with(&[home, ("XDG_CACHE_HOME", "/big")]), Some("/big/minitorch".into()));
+        assert_eq!(with(&[home, ("MINITORCH_CACHE_DIR", "here")]), Some("here".into()));
+    }
+}

@@ -1,0 +1,128 @@
+//! What every call of CUDA's driver has in common: whether it can be made, and what its result says.
+//!
+//! A result is an integer that cudarc declares as an `enum`. A driver newer than the declaration may return a code in a
+//! gap of it, so a code is only compared with others and turned into its number, never matched or printed by name here.
+
+use crate::driver::Failure;
+use cudarc::driver::sys::{self, CUresult};
+use std::ffi::CStr;
+
+/// Every call that is made. All are in the drivers of CUDA 12 and 13; a library without one of them is no driver.
+const CALLS: &[&str] = &[
+    "cuCtxSetCurrent",
+    "cuDeviceGet",
+    "cuDeviceGetAttribute",
+    "cuDeviceGetCount",
+    "cuDeviceGetName",
+    "cuDevicePrimaryCtxRelease_v2",
+    "cuDevicePrimaryCtxRetain",
+    "cuDeviceTotalMem_v2",
+    "cuDriverGetVersion",
+    "cuEventCreate",
+    "cuEventDestroy_v2",
+    "cuEventRecord",
+    "cuEventSynchronize",
+    "cuFuncGetAttribute",
+    "cuFuncSetAttribute",
+    "cuGetErrorName",
+    "cuGetErrorString",
+    "cuInit",
+    "cuLaunchKernel",
+    "cuMemAlloc_v2",
+    "cuMemFree_v2",
+    "cuMemFreeHost",
+    "cuMemHostAlloc",
+    "cuMemcpyDtoHAsync_v2",
+    "cuMemcpyHtoDAsync_v2",
+    "cuMemsetD8Async",
+    "cuModuleGetFunction",
+    "cuModuleLoadData",
+    "cuModuleUnload",
+    "cuStreamCreate",
+    "cuStreamDestroy_v2",
+    "cuStreamSynchronize",
+];
+
+/// Looks for the driver's library and starts it; the driver's version, major and minor. cudarc's calls panic where the
+/// library or a call is missing, so nothing else is called before.
+pub(super) fn start() -> Result<(u32, u32), String> {
+    // SAFETY: loading the driver's library only runs its own initialisers.
+    if !unsafe { sys::is_culib_present() } {
+        return Err(if cfg!(target_os = "macos") {
+            "CUDA does not exist on macOS".to_owned()
+        } else {
+            "no NVIDIA driver: its library libcuda was not found".to_owned()
+        });
+    }
+    // SAFETY: the library is there, so this does not panic; it stays loaded.
+    let library = unsafe { sys::culib() };
+    // SAFETY: the pointers are not used.
+    let missing = CALLS.iter().find(|name| unsafe { library.get::<*const ()>(name.as_bytes()) }.is_err());
+    if let Some(name) = missing {
+        return Err(format!("the library libcuda that was found is not that of an NVIDIA driver: it has no {name}"));
+    }
+    let mut version = 0;
+    // SAFETY: the pointer is to an integer that lives through the call, which needs no cuInit.
+    check("cuDriverGetVersion", unsafe { sys::cuDriverGetVersion(&mut version) }).map_err(reason)?;
+    let version = version as u32;
+    let (major, minor) = (version / 1000, version % 1000 / 10);
+    if major < 12 {
+        return Err(format!("the NVIDIA driver is too old: it is made for CUDA {major}.{minor}, 12.0 is needed"));
+    }
+    // SAFETY: the flags must be 0 and are; calling again is allowed.
+    let status = unsafe { sys::cuInit(0) };
+    if status == CUresult::CUDA_ERROR_NO_DEVICE {
+        return Err(no_device());
+    }
+    check("cuInit", status).map_err(reason)?;
+    Ok((major, minor))
+}
+
+/// The sentence for a driver without a device, which a variable often is to blame for.
+pub(super) fn no_device() -> String {
+    let hidden = match std::env::var("CUDA_VISIBLE_DEVICES") {
+        Ok(value) => format!("; CUDA_VISIBLE_DEVICES is {value:?}"),
+        Err(_) => String::new(),
+    };
+    format!("the NVIDIA driver is here but sees no device (CUDA_ERROR_NO_DEVICE{hidden})")
+}
+
+/// A call's result, with its name and the driver's own words in the failure.
+pub(super) fn check(call: &str, result: CUresult) -> Result<(), Failure> {
+    if result == CUresult::CUDA_SUCCESS {
+        return Ok(());
+    }
+    if result == CUresult::CUDA_ERROR_OUT_OF_MEMORY {
+        return Err(Failure::OutOfMemory);
+    }
+    Err(Failure::Other(format!("{call}: {}", describe(result))))
+}
+
+/// "an illegal memory access was encountered (CUDA_ERROR_ILLEGAL_ADDRESS)".
+pub(super) fn describe(result: CUresult) -> String {
+    // SAFETY: both calls that `get` may be take any code and set the pointer to a string that is never freed, or leave it
+    // null where they know no such code.
+    let text = |get: unsafe fn(CUresult, *mut *const std::ffi::c_char) -> CUresult| {
+        let mut text = std::ptr::null();
+        // SAFETY: as above.
+        unsafe {
+            let known = get(result, &mut text) == CUresult::CUDA_SUCCESS && !text.is_null();
+            known.then(|| CStr::from_ptr(text).to_string_lossy().into_owned())
+        }
+    };
+    let code = result as u32;
+    let name = text(sys::cuGetErrorName).unwrap_or_else(|| format!("code {code}"));
+    let words = text(sys::cuGetErrorString).unwrap_or_else(|| "unknown error".to_owned());
+    // These say that a kernel failed. The driver tells it at any later call, and answers every call so from then on.
+    let kernel = matches!(code, 700 | 702 | 710 | 714..=719);
+    let note = if kernel { "; a kernel queued before failed, and the process can use the device no more" } else { "" };
+    format!("{words} ({name}){note}")
+}
+
+/// A failure in words, where running out of memory is nothing special.
+pub(super) fn reason(failure: Failure) -> String {
+    match failure {
+        Failure::OutOfMemory => "out of memory (CUDA_ERROR_OUT_OF_MEMORY)".to_owned(),
+        Failure::Other(why) => why,
+    }
+}

@@ -1,0 +1,330 @@
+//! NVRTC, NVIDIA's compiler as a library: found, loaded and called. Needs no card and no driver.
+
+mod search;
+
+use libloading::Library;
+use search::{Environment, Search, entries};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::path::{Path, PathBuf};
+use std::ptr;
+
+/// The oldest major version that is asked to compile: the one that the oldest driver we take came with.
+const OLDEST: u32 = 12;
+
+/// A compiler that is loaded. It stays so until the process ends, as it has threads and tables of its own.
+#[derive(Debug)]
+pub struct Nvrtc {
+    version: (u32, u32),
+    path: PathBuf,
+    api: Api,
+}
+
+/// What came out of a compilation.
+#[derive(Debug)]
+pub struct Compiled {
+    /// The machine code.
+    pub cubin: Vec<u8>,
+    /// Warnings, and what `--ptxas-options=-v` prints.
+    pub log: String,
+}
+
+/// The line of a log that says what is wrong.
+pub fn first_error(log: &str) -> &str {
+    let mut lines = log.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.clone().find(|line| line.contains("error")).or_else(|| lines.next()).unwrap_or("no log")
+}
+
+impl Nvrtc {
+    /// The compiler that suits a driver best: of the same major version, or else of an older one. A newer one writes
+    /// code that the driver does not read. Without a driver any will do.
+    pub fn find(driver: Option<(u32, u32)>) -> Result<Self, String> {
+        let variable = |name: &str| std::env::var_os(name);
+        Self::search(Search::new(&Environment { variable: &variable, local: Path::new("/usr/local") }), driver)
+    }
+
+    fn search(search: Search, driver: Option<(u32, u32)>) -> Result<Self, String> {
+        let mut best: Option<Nvrtc> = None;
+        let mut unfit = Vec::new();
+        for path in &search.candidates {
+            // A name that leads nowhere is the rule; a file that is there and does not load is worth a word.
+            let nvrtc = match Nvrtc::load(path) {
+                Ok(nvrtc) => nvrtc,
+                Err(why) => {
+                    if path.exists() {
+                        unfit.push(format!("{}: {why}", path.display()));
+                    }
+                    continue;
+                }
+            };
+            let major = nvrtc.version.0;
+            match driver {
+                _ if search.chosen => best = Some(nvrtc),
+                _ if major < OLDEST => unfit.push(format!("{nvrtc} is older than {OLDEST}.0")),
+                Some((ours, minor)) if major > ours => {
+                    unfit.push(format!("{nvrtc} is newer than the driver's CUDA {ours}.{minor}"));
+                }
+                Some((ours, _)) if major < ours => {
+                    if best.as_ref().is_none_or(|best| best.version < nvrtc.version) {
+                        best = Some(nvrtc);
+                    }
+                    continue;
+                }
+                _ => best = Some(nvrtc),
+            }
+            if best.as_ref().is_some_and(|best| best.version.0 == major) {
+                break;
+            }
+        }
+        let Some(best) = best else { return Err(missing(&search.places, &unfit, driver)) };
+        best.load_builtins();
+        Ok(best)
+    }
+
+    fn load(path: &Path) -> Result<Self, String> {
+        // SAFETY: NVRTC's initialisers only set up its own tables.
+        let library = unsafe { Library::new(path) }.map_err(|why| one_line(&why.to_string()))?;
+        // The pointers taken from it are used until the process ends.
+        let api = Api::new(Box::leak(Box::new(library)))?;
+        let (mut major, mut minor) = (0, 0);
+        // SAFETY: both pointers are to integers that live through the call.
+        match unsafe { (api.version)(&mut major, &mut minor) } {
+            0 => Ok(Nvrtc { version: (major as u32, minor as u32), path: path.to_owned(), api }),
+            status => Err(format!("nvrtcVersion: status {status}")),
+        }
+    }
+
+    /// The compiler opens a second library by its bare name when it first compiles. Outside the system's folders that
+    /// name leads nowhere, unless the library is already there.
+    fn load_builtins(&self) {
+        let Some(folder) = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return };
+        let prefix = if cfg!(windows) { "nvrtc-builtins64_" } else { "libnvrtc-builtins.so" };
+        for path in entries(folder, prefix) {
+            // SAFETY: the library holds tables for NVRTC and runs nothing when it is loaded.
+            #[cfg(unix)]
+            let loaded = unsafe {
+                use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+                Library::open(Some(&path), RTLD_NOW | RTLD_GLOBAL)
+            };
+            // SAFETY: as above.
+            #[cfg(not(unix))]
+            let loaded = unsafe { Library::new(&path) };
+            // Without it a compilation fails and says so; with it, it has to stay.
+            if let Ok(library) = loaded {
+                std::mem::forget(library);
+            }
+        }
+    }
+
+    /// The options of every kernel, for an architecture as in `sm_90`. No fast math: a kernel that wants an approximation
+    /// names it.
+    pub fn options(&self, sm: u32) -> Vec<String> {
+        let mut options = vec![format!("--gpu-architecture=sm_{sm}"), "--std=c++17".into(), "--fmad=true".into()];
+        // The optimizer and the assembler on all cores. NVRTC 12 learnt it somewhere on its way, 13.0 has it.
+        if self.version >= (13, 0) {
+            options.push("--split-compile=0".into());
+        }
+        options
+    }
+
+    /// Major and minor.
+    pub fn version(&self) -> (u32, u32) {
+        self.version
+    }
+
+    /// The file or, where the system found it, its name.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The architecture to compile for: the card's own, or else the nearest older one of the same generation, whose
+    /// code the card runs as well.
+    pub fn architecture(&self, (major, minor): (u32, u32)) -> Result<u32, String> {
+        let mut count = 0;
+        // SAFETY: the pointer is to an integer that lives through the call.
+        self.check("nvrtcGetNumSupportedArchs", unsafe { (self.api.num_supported_archs)(&mut count) })?;
+        let mut known = vec![0; usize::try_from(count).unwrap_or(0)];
+        // SAFETY: the call writes as many integers as the one before has said.
+        self.check("nvrtcGetSupportedArchs", unsafe { (self.api.supported_archs)(known.as_mut_ptr()) })?;
+        let known = known.into_iter().map(|sm| sm as u32);
+        known
+            .filter(|sm| sm / 10 == major && sm % 10 <= minor)
+            .max()
+            .ok_or_else(|| format!("{self} cannot compile for compute capability {major}.{minor}; another one can"))
+    }
+
+    /// Compiles a file that includes headers by name. An error is the whole log.
+    pub fn compile(
+        &self,
+        name: &str,
+        source: &str,
+        headers: &[(&str, &str)],
+        options: &[String],
+    ) -> Result<Compiled, String> {
+        let c_string = |text: &str| CString::new(text).map_err(|_| format!("{name}: the text holds a zero byte"));
+        let (source, file) = (c_string(source)?, c_string(name)?);
+        let names = headers.iter().map(|(name, _)| c_string(name)).collect::<Result<Vec<_>, _>>()?;
+        let texts = headers.iter().map(|(_, text)| c_string(text)).collect::<Result<Vec<_>, _>>()?;
+        let options = options.iter().map(|option| c_string(option)).collect::<Result<Vec<_>, _>>()?;
+        let pointers = |list: &[CString]| list.iter().map(|text| text.as_ptr()).collect::<Vec<_>>();
+        let mut program = Program { raw: ptr::null_mut(), api: &self.api };
+        // SAFETY: strings end in zero, both arrays have the length given, and all live through the call.
+        let status = unsafe {
+            let (names, texts) = (pointers(&names), pointers(&texts));
+            let (source, file, count) = (source.as_ptr(), file.as_ptr(), headers.len() as c_int);
+            (self.api.create_program)(&mut program.raw, source, file, count, texts.as_ptr(), names.as_ptr())
+        };
+        self.check("nvrtcCreateProgram", status)?;
+        let list = pointers(&options);
+        // SAFETY: the program is alive, and so are the options, as many as said.
+        let status = unsafe { (self.api.compile_program)(program.raw, list.len() as c_int, list.as_ptr()) };
+        // SAFETY: the calls belong together and the program is alive.
+        let log = unsafe { self.text(program.raw, self.api.program_log_size, self.api.program_log) };
+        let log = String::from_utf8_lossy(log.as_deref().unwrap_or_default()).trim_end_matches('\0').to_owned();
+        if let Err(why) = self.check("nvrtcCompileProgram", status) {
+            return Err(if log.trim().is_empty() { why } else { log });
+        }
+        // SAFETY: as above, and the program is compiled.
+        let cubin = unsafe { self.text(program.raw, self.api.cubin_size, self.api.cubin) }?;
+        if cubin.is_empty() {
+            return Err(format!("{self} gave no machine code"));
+        }
+        Ok(Compiled { cubin, log })
+    }
+
+    /// What a pair of calls gives: one says how many bytes, the other writes them.
+    ///
+    /// # Safety
+    /// The program is alive and the second function writes as many bytes as the first says.
+    unsafe fn text(&self, program: Handle, size: SizeFn, write: WriteFn) -> Result<Vec<u8>, String> {
+        let mut bytes = 0;
+        // SAFETY: the caller answers for the program; the pointer is to an integer of the right type.
+        self.check("the size of NVRTC's answer", unsafe { size(program, &mut bytes) })?;
+        let mut answer = vec![0_u8; bytes];
+        // SAFETY: there is room for as many bytes as the call before has said.
+        self.check("NVRTC's answer", unsafe { write(program, answer.as_mut_ptr().cast()) })?;
+        Ok(answer)
+    }
+
+    fn check(&self, call: &str, status: c_int) -> Result<(), String> {
+        if status == 0 {
+            return Ok(());
+        }
+        // SAFETY: the call takes any integer and gives a string that is never freed, or null.
+        let reason = unsafe {
+            let text = (self.api.error_string)(status);
+            if text.is_null() { "unknown".into() } else { CStr::from_ptr(text).to_string_lossy() }
+        };
+        Err(format!("{call}: {reason} (status {status} of {self})"))
+    }
+}
+
+impl std::fmt::Display for Nvrtc {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "NVRTC {}.{} ({})", self.version.0, self.version.1, self.path.display())
+    }
+}
+
+/// The sentence for a machine without a compiler that fits.
+fn missing(places: &[String], unfit: &[String], driver: Option<(u32, u32)>) -> String {
+    let package = match driver {
+        Some((12, _)) => "nvidia-cuda-nvrtc-cu12",
+        _ => "nvidia-cuda-nvrtc",
+    };
+    let found = if unfit.is_empty() { "nothing".to_owned() } else { unfit.join("; ") };
+    format!(
+        "no NVRTC library that fits (`pip install {package}`, or set MINITORCH_NVRTC to the file or its folder); \
+         looked at: {}; found: {found}",
+        places.join(", ")
+    )
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// `nvrtcProgram`.
+type Handle = *mut c_void;
+type Text = *const c_char;
+// SAFETY: these are types; every call says why it is sound.
+type VersionFn = unsafe extern "C" fn(*mut c_int, *mut c_int) -> c_int;
+type ErrorFn = unsafe extern "C" fn(c_int) -> Text;
+type ArchsFn = unsafe extern "C" fn(*mut c_int) -> c_int;
+type CreateFn = unsafe extern "C" fn(*mut Handle, Text, Text, c_int, *const Text, *const Text) -> c_int;
+type CompileFn = unsafe extern "C" fn(Handle, c_int, *const Text) -> c_int;
+type SizeFn = unsafe extern "C" fn(Handle, *mut usize) -> c_int;
+type WriteFn = unsafe extern "C" fn(Handle, *mut c_char) -> c_int;
+type DestroyFn = unsafe extern "C" fn(*mut Handle) -> c_int;
+
+/// The calls of nvrtc.h that are used, all as old as CUDA 11.2.
+#[derive(Clone, Copy, Debug)]
+struct Api {
+    version: VersionFn,
+    error_string: ErrorFn,
+    num_supported_archs: ArchsFn,
+    supported_archs: ArchsFn,
+    /// Program, source, its name, the number of headers, their texts, their names.
+    create_program: CreateFn,
+    compile_program: CompileFn,
+    program_log_size: SizeFn,
+    program_log: WriteFn,
+    cubin_size: SizeFn,
+    cubin: WriteFn,
+    destroy_program: DestroyFn,
+}
+
+impl Api {
+    fn new(library: &'static Library) -> Result<Self, String> {
+        /// # Safety
+        /// `T` is the function's type.
+        unsafe fn get<T: Copy>(library: &'static Library, name: &str) -> Result<T, String> {
+            // SAFETY: the caller answers for the type; the library stays loaded.
+            unsafe { library.get::<T>(name.as_bytes()) }.map(|symbol| *symbol).map_err(|_| format!("has no {name}"))
+        }
+        // SAFETY: the types are those of nvrtc.h, which have not changed since the calls exist.
+        unsafe {
+            Ok(Api {
+                version: get(library, "nvrtcVersion")?,
+                error_string: get(library, "nvrtcGetErrorString")?,
+                num_supported_archs: get(library, "nvrtcGetNumSupportedArchs")?,
+                supported_archs: get(library, "nvrtcGetSupportedArchs")?,
+                create_program: get(library, "nvrtcCreateProgram")?,
+                compile_program: get(library, "nvrtcCompileProgram")?,
+                program_log_size: get(library, "nvrtcGetProgramLogSize")?,
+                program_log: get(library, "nvrtcGetProgramLog")?,
+                cubin_size: get(library, "nvrtcGetCUBINSize")?,
+                cubin: get(library, "nvrtcGetCUBIN")?,
+                destroy_program: get(library, "nvrtcDestroyProgram")?,
+            })
+        }
+    }
+}
+
+/// A program of NVRTC's, destroyed when it goes.
+struct Program<'a> {
+    raw: Handle,
+    api: &'a Api,
+}
+
+impl Drop for Program<'_> {
+    fn drop(&mut self) {
+        if !self.raw.is_null() {
+            // SAFETY: the program was created, is destroyed once and is used no more.
+            unsafe { (self.api.destroy_program)(&mut self.raw) };
+        }
+    }
+}
+
+/// Compiles a snippet, which may include the kernels' headers, for sm_80: `static_assert` with `offsetof` and `sizeof`
+/// compares what Rust and CUDA think of a struct. The error is the whole log. Without NVRTC nothing is checked, unless
+/// `MINITORCH_REQUIRE` holds `nvrtc`.
+#[cfg(test)]
+pub(crate) fn check(snippet: &str) -> Result<(), String> {
+    let Some(nvrtc) = tests::nvrtc() else { return Ok(()) };
+    // NVRTC has no stddef.h. This is its front end's own way to a constant address.
+    let offsetof = "#define offsetof(type, member) __INTADDR__(&((type *)0)->member)";
+    let source = format!("{offsetof}\n#line 1\n{snippet}");
+    nvrtc.compile("check.cu", &source, crate::sources::HEADERS, &nvrtc.options(80)).map(|_| ())
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

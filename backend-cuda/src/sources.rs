@@ -1,0 +1,38 @@
+//! The kernels' text, part of the program: a card needs no files beside it.
+
+/// Every `kernels/*.cu` by its file's name: one module each.
+pub(crate) const SOURCES: &[(&str, &str)] = &[
+    ("binary.cu", include_str!("../kernels/binary.cu")),
+    ("compare.cu", include_str!("../kernels/compare.cu")),
+    ("copy.cu", include_str!("../kernels/copy.cu")),
+    ("unary.cu", include_str!("../kernels/unary.cu")),
+];
+
+/// Every `kernels/*.cuh` by the name that an `#include` gives.
+pub(crate) const HEADERS: &[(&str, &str)] =
+    &[("common.cuh", include_str!("../kernels/common.cuh")), ("map.cuh", include_str!("../kernels/map.cuh"))];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    /// The names in kernels/ that end so.
+    fn on_disk(extension: &str) -> Vec<String> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
+        let mut names: Vec<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| Path::new(name).extension().is_some_and(|e| e == extension))
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_lists_are_the_folder_in_order() {
+        let names = |list: &[(&str, &str)]| list.iter().map(|(name, _)| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(names(SOURCES), on_disk("cu"), "SOURCES in sources.rs and kernels/*.cu");
+        assert_eq!(names(HEADERS), on_disk("cuh"), "HEADERS in sources.rs and kernels/*.cuh");
+    }
+}
