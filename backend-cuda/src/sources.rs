@@ -5,12 +5,19 @@ pub(crate) const SOURCES: &[(&str, &str)] = &[
     ("binary.cu", include_str!("../kernels/binary.cu")),
     ("compare.cu", include_str!("../kernels/compare.cu")),
     ("copy.cu", include_str!("../kernels/copy.cu")),
+    ("index.cu", include_str!("../kernels/index.cu")),
+    ("optim.cu", include_str!("../kernels/optim.cu")),
+    ("pool.cu", include_str!("../kernels/pool.cu")),
+    ("random.cu", include_str!("../kernels/random.cu")),
     ("unary.cu", include_str!("../kernels/unary.cu")),
 ];
 
 /// Every `kernels/*.cuh` by the name that an `#include` gives.
-pub(crate) const HEADERS: &[(&str, &str)] =
-    &[("common.cuh", include_str!("../kernels/common.cuh")), ("map.cuh", include_str!("../kernels/map.cuh"))];
+pub(crate) const HEADERS: &[(&str, &str)] = &[
+    ("common.cuh", include_str!("../kernels/common.cuh")),
+    ("map.cuh", include_str!("../kernels/map.cuh")),
+    ("philox.cuh", include_str!("../kernels/philox.cuh")),
+];
 
 #[cfg(test)]
 mod tests {
