@@ -9,6 +9,7 @@ pub(crate) const SOURCES: &[(&str, &str)] = &[
     ("optim.cu", include_str!("../kernels/optim.cu")),
     ("pool.cu", include_str!("../kernels/pool.cu")),
     ("random.cu", include_str!("../kernels/random.cu")),
+    ("sort.cu", include_str!("../kernels/sort.cu")),
     ("unary.cu", include_str!("../kernels/unary.cu")),
 ];
 
