@@ -145,10 +145,11 @@ struct MatrixLoader {
   // The thread's first number of the slab at k = 0.
   const T* own;
   u64 k_stride;
-  // From one of its numbers to the next.
+  // From one of its numbers to the next: in memory, and in the slab.
   u64 step;
+  int place, place_step;
   // Lines from the thread's first to the end of the matrix, as far as a tile reaches: none if that is below 1.
-  int lines, line, k, line_step, k_step;
+  int lines, k, far_step;
   u32 mode;
 
   // `lines` counts from the tile's first line, which is where `data` points.
@@ -156,53 +157,51 @@ struct MatrixLoader {
       : k_stride(k_stride), mode(mode) {
     const int width = mode & PACKS ? 4 : 1, thread = threadIdx.x;
     const int across = (mode & ALONG_K ? BK : B) / width;
-    const int near = thread % across * width, far = thread / across, far_step = GEMM_THREADS / across;
-    line = mode & ALONG_K ? far : near;
+    const int near = thread % across * width, far = thread / across;
+    const int line = mode & ALONG_K ? far : near;
     k = mode & ALONG_K ? near : far;
-    line_step = mode & ALONG_K ? far_step : 0;
-    k_step = mode & ALONG_K ? 0 : far_step;
+    far_step = GEMM_THREADS / across;
     own = data + line * line_stride + k * k_stride;
-    step = line_step * line_stride + k_step * k_stride;
+    step = far_step * (mode & ALONG_K ? line_stride : k_stride);
+    place = k * (B + GEMM_PAD) + line;
+    place_step = far_step * (mode & ALONG_K ? 1 : B + GEMM_PAD);
     this->lines = int(lines < B ? lines : B) - line;
   }
 
   __device__ __forceinline__ void fetch(u64 first, u64 last, T (&v)[COUNT]) const {
     const T* from = own + first * k_stride;
-    // Numbers of k from the thread's first on.
+    // Numbers from the thread's first on, in the dimension of neighbours and in the other.
     const int left = int(last - first < BK ? last - first : BK) - k;
+    const int near = mode & ALONG_K ? left : lines, far = mode & ALONG_K ? lines : left;
     if (mode & PACKS) {
 #pragma unroll
       for (int i = 0; i < COUNT / 4; ++i, from += step) {
-        const int lines_left = lines - i * line_step, k_left = left - i * k_step;
-        const int near = mode & ALONG_K ? k_left : lines_left, far = mode & ALONG_K ? lines_left : k_left;
-        if (near >= 4 && far > 0) {
+        if (near >= 4 && far > i * far_step) {
           const Pack<T> pack = *reinterpret_cast<const Pack<T>*>(from);
 #pragma unroll
           for (int c = 0; c < 4; ++c) v[4 * i + c] = pack.v[c];
         } else {
 #pragma unroll
-          for (int c = 0; c < 4; ++c) v[4 * i + c] = near > c && far > 0 ? from[c] : T(0);
+          for (int c = 0; c < 4; ++c) v[4 * i + c] = near > c && far > i * far_step ? from[c] : T(0);
         }
       }
       return;
     }
 #pragma unroll
-    for (int i = 0; i < COUNT; ++i, from += step)
-      v[i] = lines > i * line_step && left > i * k_step ? *from : T(0);
+    for (int i = 0; i < COUNT; ++i, from += step) v[i] = near > 0 && far > i * far_step ? *from : T(0);
   }
 
   __device__ __forceinline__ void lay(T (&slab)[BK][B + GEMM_PAD], const T (&v)[COUNT]) const {
+    T* to = &slab[0][0] + place;
     if (mode & PACKS) {
+      const int near_step = mode & ALONG_K ? B + GEMM_PAD : 1;
 #pragma unroll
       for (int i = 0; i < COUNT / 4; ++i)
 #pragma unroll
-        for (int c = 0; c < 4; ++c) {
-          const bool along_k = mode & ALONG_K;
-          slab[k + i * k_step + (along_k ? c : 0)][line + i * line_step + (along_k ? 0 : c)] = v[4 * i + c];
-        }
+        for (int c = 0; c < 4; ++c) to[i * place_step + c * near_step] = v[4 * i + c];
       return;
     }
 #pragma unroll
-    for (int i = 0; i < COUNT; ++i) slab[k + i * k_step][line + i * line_step] = v[i];
+    for (int i = 0; i < COUNT; ++i) to[i * place_step] = v[i];
   }
 };

@@ -72,7 +72,9 @@ pub(crate) fn mode(dtype: DType, data: Address, line_stride: usize, k_stride: us
     let pack = (4 * dtype.size()).min(16) as u64;
     // Packs of eight-byte elements are moved in two halves, so half of their alignment does.
     let whole = (pack / dtype.size() as u64) as usize;
-    let aligned = |stride: usize| data.is_multiple_of(pack) && stride.is_multiple_of(whole) && batch.iter().all(|s| s.is_multiple_of(whole));
+    let aligned = |stride: usize| {
+        data.is_multiple_of(pack) && stride.is_multiple_of(whole) && batch.iter().all(|s| s.is_multiple_of(whole))
+    };
     match (line_stride, k_stride) {
         (_, 1) => ALONG_K | if aligned(line_stride) { PACKS } else { 0 },
         (1, _) => {
@@ -110,7 +112,8 @@ pub(crate) fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Tensor {
     let [n, k] = w.dims();
     let rows: usize = x.shape()[..rank - 1].iter().product();
     let out = device.alloc("linear", dtype, rows * n);
-    let data = |x: &Tensor| if x.numel() == 0 { 0 } else { Operand::new(x.view().storage.address(), dtype, x.layout()).data };
+    let data =
+        |x: &Tensor| if x.numel() == 0 { 0 } else { Operand::new(x.view().storage.address(), dtype, x.layout()).data };
     let none = Layout::contiguous([]);
     let a = Matrix { data: data(&x), line_stride: k, k_stride: 1, batch: none };
     let [w_line, w_k] = [w.layout().strides()[0], w.layout().strides()[1]];
@@ -162,9 +165,9 @@ fn product(device: &Cuda, dtype: DType, [m, n, k]: [usize; 3], a: Matrix, b: Mat
         splits: splits as u32,
         unused: 0,
     };
-    // Batches beyond what a grid has in y go to z, and beyond that the blocks walk.
+    // Batches beyond what a grid has in y go to z.
     let rows = batch.min(65_535);
-    let grid = [tiles * splits, rows, batch.div_ceil(rows).min(65_535)];
+    let grid = [tiles * splits, rows, batch.div_ceil(rows)];
     device.0.launch(name!("matmul_tile_{size}_{}", suffix(dtype)), grid, [GEMM_THREADS, 1, 1], 0, &params);
 }
 

@@ -87,6 +87,7 @@ fn structs_are_those_of_the_kernels() {
     check::<Walk>();
     check::<Operand>();
     check::<MapParams>();
+    check::<crate::sort::SortParams>();
     check::<crate::matmul::MatmulParams>();
     check::<crate::matmul::VectorParams>();
     check::<crate::reduce::ReduceParams>();

@@ -7,17 +7,20 @@ pub(crate) const SOURCES: &[(&str, &str)] = &[
     ("copy.cu", include_str!("../kernels/copy.cu")),
     ("index.cu", include_str!("../kernels/index.cu")),
     ("loss.cu", include_str!("../kernels/loss.cu")),
+    ("matmul.cu", include_str!("../kernels/matmul.cu")),
     ("optim.cu", include_str!("../kernels/optim.cu")),
     ("pool.cu", include_str!("../kernels/pool.cu")),
     ("random.cu", include_str!("../kernels/random.cu")),
     ("reduce.cu", include_str!("../kernels/reduce.cu")),
     ("softmax.cu", include_str!("../kernels/softmax.cu")),
+    ("sort.cu", include_str!("../kernels/sort.cu")),
     ("unary.cu", include_str!("../kernels/unary.cu")),
 ];
 
 /// Every `kernels/*.cuh` by the name that an `#include` gives.
 pub(crate) const HEADERS: &[(&str, &str)] = &[
     ("common.cuh", include_str!("../kernels/common.cuh")),
+    ("gemm.cuh", include_str!("../kernels/gemm.cuh")),
     ("map.cuh", include_str!("../kernels/map.cuh")),
     ("philox.cuh", include_str!("../kernels/philox.cuh")),
     ("softmax.cuh", include_str!("../kernels/softmax.cuh")),
