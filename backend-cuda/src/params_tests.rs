@@ -88,6 +88,8 @@ fn structs_are_those_of_the_kernels() {
     check::<Operand>();
     check::<MapParams>();
     check::<crate::reduce::ReduceParams>();
+    check::<crate::scan::ScanParams>();
+    check::<crate::norm::NormParams>();
     check::<crate::loss::LossParams>();
     check::<crate::loss::LossGradParams>();
     check::<crate::softmax::SoftmaxParams>();

@@ -7,10 +7,13 @@ pub(crate) const SOURCES: &[(&str, &str)] = &[
     ("copy.cu", include_str!("../kernels/copy.cu")),
     ("index.cu", include_str!("../kernels/index.cu")),
     ("loss.cu", include_str!("../kernels/loss.cu")),
+    ("norm.cu", include_str!("../kernels/norm.cu")),
+    ("norm_grad.cu", include_str!("../kernels/norm_grad.cu")),
     ("optim.cu", include_str!("../kernels/optim.cu")),
     ("pool.cu", include_str!("../kernels/pool.cu")),
     ("random.cu", include_str!("../kernels/random.cu")),
     ("reduce.cu", include_str!("../kernels/reduce.cu")),
+    ("scan.cu", include_str!("../kernels/scan.cu")),
     ("softmax.cu", include_str!("../kernels/softmax.cu")),
     ("unary.cu", include_str!("../kernels/unary.cu")),
 ];
@@ -19,7 +22,9 @@ pub(crate) const SOURCES: &[(&str, &str)] = &[
 pub(crate) const HEADERS: &[(&str, &str)] = &[
     ("common.cuh", include_str!("../kernels/common.cuh")),
     ("map.cuh", include_str!("../kernels/map.cuh")),
+    ("norm.cuh", include_str!("../kernels/norm.cuh")),
     ("philox.cuh", include_str!("../kernels/philox.cuh")),
+    ("rows.cuh", include_str!("../kernels/rows.cuh")),
     ("softmax.cuh", include_str!("../kernels/softmax.cuh")),
 ];
 
