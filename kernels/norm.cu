@@ -19,7 +19,7 @@
 template <typename T>
 struct Moments {
   T count;
-  T mean;
+  T mean;     // minus the first element of all, so that a far mean does not round the differences of means
   T squares;  // around the mean
 };
 
@@ -53,10 +53,10 @@ struct Shifted {
     squares += (a * a + b * b) + (c * c + d * d);
     count += 4;
   }
-  __device__ __forceinline__ Moments<T> moments() const {
+  __device__ __forceinline__ Moments<T> moments(T first) const {
     if (count == 0) return {T(0), T(0), T(0)};
     const T shift = sum / T(count), around = squares - sum * shift;
-    return {T(count), origin + shift, around < T(0) ? T(0) : around};  // NaN comes through
+    return {T(count), (origin - first) + shift, around < T(0) ? T(0) : around};  // NaN comes through
   }
 };
 
@@ -91,8 +91,8 @@ __device__ __forceinline__ Moments<T> join_block(Moments<T> a) {
 }
 
 template <typename T>
-__device__ __forceinline__ void write_moments(const NormParams& p, u64 at, Moments<T> a) {
-  static_cast<T*>(p.mean)[at] = a.mean;
+__device__ __forceinline__ void write_moments(const NormParams& p, u64 at, T first, Moments<T> a) {
+  static_cast<T*>(p.mean)[at] = first + a.mean;
   static_cast<T*>(p.var)[at] = a.squares / a.count;
 }
 
@@ -145,8 +145,10 @@ __device__ __forceinline__ void long_row(const NormParams& p) {
   for (u64 i = threadIdx.x; i < packs; i += LONG) sums.add(reinterpret_cast<const Pack<T>*>(x)[i].v);
 #pragma unroll 1
   for (u64 i = 4 * packs + threadIdx.x; i < d; i += LONG) sums.add(x[i]);
-  const Moments<T> a = join_block<LONG>(sums.moments());
-  if (threadIdx.x == 0) write_moments(p, row, a);
+  const T origin = x[0];
+  const Moments<T> a = join_block<LONG>(sums.moments(origin));
+  if (threadIdx.x == 0) write_moments(p, row, origin, a);
+  const T mean = origin + a.mean;
   const T root = root_of(a.squares / a.count, p.eps);
 #pragma unroll 1
   for (u64 i = threadIdx.x; i < packs; i += LONG) {
@@ -155,12 +157,12 @@ __device__ __forceinline__ void long_row(const NormParams& p) {
     if (p.w) w = static_cast<const Pack<T>*>(p.w)[i];
     if (p.b) b = static_cast<const Pack<T>*>(p.b)[i];
 #pragma unroll
-    for (int k = 0; k < 4; ++k) y.v[k] = (y.v[k] - a.mean) * root * w.v[k] + b.v[k];
+    for (int k = 0; k < 4; ++k) y.v[k] = (y.v[k] - mean) * root * w.v[k] + b.v[k];
     reinterpret_cast<Pack<T>*>(out)[i] = y;
   }
 #pragma unroll 1
   for (u64 i = 4 * packs + threadIdx.x; i < d; i += LONG)
-    out[i] = (x[i] - a.mean) * root * at_or(p.w, i, T(1)) + at_or(p.b, i, T(0));
+    out[i] = (x[i] - mean) * root * at_or(p.w, i, T(1)) + at_or(p.b, i, T(0));
 }
 
 template <typename T>
@@ -191,7 +193,8 @@ __device__ __forceinline__ void moments(const NormParams& p) {
     else
       sums.add(x[i]);
   });
-  Moments<T> a = join_block<THREADS>(sums.moments());
+  const T origin = x[set * (p.across ? p.walk.sizes[3] : p.set)];
+  Moments<T> a = join_block<THREADS>(sums.moments(origin));
   if (gridDim.y > 1) {
     if (threadIdx.x == 0) write_partial(p, set, a);
     if (!last_block(p.counters + blockIdx.x, gridDim.y)) return;
@@ -199,7 +202,7 @@ __device__ __forceinline__ void moments(const NormParams& p) {
     for (u32 piece = threadIdx.x; piece < gridDim.y; piece += THREADS) a = join(a, read_partial<T>(p, set, piece));
     a = join_block<THREADS>(a);
   }
-  if (threadIdx.x == 0) write_moments(p, set, a);
+  if (threadIdx.x == 0) write_moments(p, set, origin, a);
 }
 
 // Over the threads of a column, in those of the first row.
@@ -233,7 +236,8 @@ __device__ __forceinline__ void columns(const NormParams& p) {
 #pragma unroll 4
     for (u64 i = first + row; i < end; i += rows) sums.add(x[i * channels]);
   }
-  Moments<T> a = join_column(sums.moments(), width);
+  const T origin = exists ? x[0] : T(0);
+  Moments<T> a = join_column(sums.moments(origin), width);
   if (gridDim.y > 1) {
     if (row == 0 && exists) write_partial(p, column, a);
     if (!last_block(p.counters + blockIdx.x, gridDim.y)) return;
@@ -242,7 +246,7 @@ __device__ __forceinline__ void columns(const NormParams& p) {
       for (u32 piece = row; piece < gridDim.y; piece += rows) a = join(a, read_partial<T>(p, column, piece));
     a = join_column(a, width);
   }
-  if (row == 0 && exists) write_moments(p, column, a);
+  if (row == 0 && exists) write_moments(p, column, origin, a);
 }
 
 template <typename T>
