@@ -7,6 +7,7 @@ use search::{Environment, Search, entries};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
 use std::ptr;
+use std::sync::{Mutex, PoisonError};
 
 /// The oldest major version that is asked to compile: the one that the oldest driver we take came with.
 const OLDEST: u32 = 12;
@@ -43,41 +44,52 @@ impl Nvrtc {
     }
 
     fn search(search: Search, driver: Option<(u32, u32)>) -> Result<Self, String> {
+        // One at a time: what another search has half loaded answers to its bare name, and does not compile yet.
+        static TURN: Mutex<()> = Mutex::new(());
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let mut best: Option<Nvrtc> = None;
         let mut unfit = Vec::new();
         for path in &search.candidates {
-            // A name that leads nowhere is the rule; a file that is there and does not load is worth a word.
             let nvrtc = match Nvrtc::load(path) {
                 Ok(nvrtc) => nvrtc,
+                // A name that leads nowhere is the rule; a file that is there and does not load is worth a word.
                 Err(why) => {
-                    if path.exists() {
-                        unfit.push(format!("{}: {why}", path.display()));
-                    }
+                    unfit.extend(path.exists().then(|| format!("{}: {why}", path.display())));
                     continue;
                 }
             };
-            let major = nvrtc.version.0;
-            match driver {
-                _ if search.chosen => best = Some(nvrtc),
-                _ if major < OLDEST => unfit.push(format!("{nvrtc} is older than {OLDEST}.0")),
-                Some((ours, minor)) if major > ours => {
-                    unfit.push(format!("{nvrtc} is newer than the driver's CUDA {ours}.{minor}"));
-                }
-                Some((ours, _)) if major < ours => {
+            match nvrtc.suits(driver, search.chosen) {
+                Ok(()) => {
+                    let perfect = search.chosen || driver.is_none_or(|(major, _)| major == nvrtc.version.0);
                     if best.as_ref().is_none_or(|best| best.version < nvrtc.version) {
                         best = Some(nvrtc);
                     }
-                    continue;
+                    if perfect {
+                        break;
+                    }
                 }
-                _ => best = Some(nvrtc),
-            }
-            if best.as_ref().is_some_and(|best| best.version.0 == major) {
-                break;
+                Err(why) => unfit.push(format!("{nvrtc}, which {why}")),
             }
         }
-        let Some(best) = best else { return Err(missing(&search.places, &unfit, driver)) };
-        best.load_builtins();
-        Ok(best)
+        best.ok_or_else(|| missing(&search.places, &unfit, driver))
+    }
+
+    /// Whether the driver reads what it writes, and whether it compiles at all.
+    fn suits(&self, driver: Option<(u32, u32)>, chosen: bool) -> Result<(), String> {
+        let major = self.version.0;
+        match driver {
+            _ if chosen => {}
+            _ if major < OLDEST => return Err(format!("is older than {OLDEST}.0")),
+            Some((ours, minor)) if major > ours => {
+                return Err(format!("is newer than the driver's CUDA {ours}.{minor}"));
+            }
+            _ => {}
+        }
+        self.load_builtins();
+        // Nothing, compiled: a library that lacks its second one says so here, when another may still be taken.
+        let oldest = self.architectures()?.into_iter().min().unwrap_or(80);
+        let compiled = self.compile("nothing.cu", "", &[], &self.options(oldest));
+        compiled.map(|_| ()).map_err(|log| format!("does not work: {}", first_error(&log)))
     }
 
     fn load(path: &Path) -> Result<Self, String> {
@@ -139,17 +151,20 @@ impl Nvrtc {
     /// The architecture to compile for: the card's own, or else the nearest older one of the same generation, whose
     /// code the card runs as well.
     pub fn architecture(&self, (major, minor): (u32, u32)) -> Result<u32, String> {
+        let fits = |sm: &u32| sm / 10 == major && sm % 10 <= minor;
+        let none = || format!("{self} cannot compile for compute capability {major}.{minor}; another version may");
+        self.architectures()?.into_iter().filter(fits).max().ok_or_else(none)
+    }
+
+    /// All architectures that it knows.
+    fn architectures(&self) -> Result<Vec<u32>, String> {
         let mut count = 0;
         // SAFETY: the pointer is to an integer that lives through the call.
         self.check("nvrtcGetNumSupportedArchs", unsafe { (self.api.num_supported_archs)(&mut count) })?;
         let mut known = vec![0; usize::try_from(count).unwrap_or(0)];
         // SAFETY: the call writes as many integers as the one before has said.
         self.check("nvrtcGetSupportedArchs", unsafe { (self.api.supported_archs)(known.as_mut_ptr()) })?;
-        let known = known.into_iter().map(|sm| sm as u32);
-        known
-            .filter(|sm| sm / 10 == major && sm % 10 <= minor)
-            .max()
-            .ok_or_else(|| format!("{self} cannot compile for compute capability {major}.{minor}; another one can"))
+        Ok(known.into_iter().map(|sm| sm as u32).collect())
     }
 
     /// Compiles a file that includes headers by name. An error is the whole log.

@@ -109,7 +109,7 @@ fn a_multiplication_divides() {
     };
     let sizes = (1..200).chain([255, 256, 257, 65_535, 65_536, 1_000_003, (1 << 30) + 1, (1 << 31) - 1]);
     for size in sizes {
-        let around = (0..5).map(|k| k * size).chain([(1 << 31) - 1, (1 << 31) / size * size, 1 << 20]);
+        let around = (0..5u64).map(|k| k * size).chain([(1 << 31) - 1, (1 << 31) / size * size, 1 << 20]);
         for x in around.flat_map(|x: u64| [x.saturating_sub(1), x, x + 1]).filter(|&x| x < 1 << 31) {
             assert_eq!(divide(x, size), x / size, "{x} / {size}");
         }
