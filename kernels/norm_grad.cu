@@ -13,7 +13,7 @@
 //
 // Pieces are joined by the last block, in order. Cost: layer three reads and one write, batch four reads and one write, group
 // six and one. Overwrites its outputs.
-// Budget: 168 registers, 4224 bytes of shared memory.
+// Budget: 128 registers, 4224 bytes of shared memory.
 #include "norm.cuh"
 
 #define LONG 512
