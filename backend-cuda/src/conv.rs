@@ -233,7 +233,10 @@ pub(crate) fn grad_weight(x: &Tensor, g: &Tensor, kernel: [usize; 2], options: &
             let Tiling { size, .. } = Tiling::new(device, dtype, [sizes.group_out, columns, pixels], sizes.groups);
             let tiles = sizes.group_out.div_ceil(size) * columns.div_ceil(size);
             let all = tiles * sizes.groups;
-            let wanted = (2 * device.0.multiprocessors()).div_ceil(all).min(pixels / 256).max(1);
+            // Enough blocks for the card, of at least 256 products each; and at most some 512, as the sum of a whole batch, one
+            // product after another, would lose digits.
+            let busy = (2 * device.0.multiprocessors()).div_ceil(all).min(pixels / 256);
+            let wanted = busy.max(pixels / 512).max(1);
             let splits = if all <= COUNTERS { wanted } else { 1 };
             let parts: Option<Storage> =
                 (splits > 1).then(|| device.alloc("conv2d_grad_weight", dtype, all * splits * size * size));
