@@ -190,7 +190,10 @@ fn backends_have_kernels_for_all_methods() {
     for backend in ["backend-cpu", "backend-cuda"] {
         let text = fs::read_to_string(root().join(backend).join("src/lib.rs")).unwrap_or_default();
         offenders.extend(
-            methods.iter().filter(|name| !text.contains(&format!("\n    fn {name}("))).map(|name| format!("{backend}: {name}")),
+            methods
+                .iter()
+                .filter(|name| !text.contains(&format!("\n    fn {name}(")))
+                .map(|name| format!("{backend}: {name}")),
         );
         for (path, text) in files(&format!("{backend}/src"), &["rs"]) {
             let path = path.display().to_string();
@@ -200,7 +203,10 @@ fn backends_have_kernels_for_all_methods() {
             }
         }
     }
-    fail_if_any("a backend of ours leaves no method on its default, unless it is listed here with its reason", offenders);
+    fail_if_any(
+        "a backend of ours leaves no method on its default, unless it is listed here with its reason",
+        offenders,
+    );
 }
 
 #[test]

@@ -17,6 +17,8 @@ mod conv;
 mod copy;
 mod device;
 mod driver;
+#[cfg(feature = "emulator")]
+mod emulator;
 mod index;
 mod loss;
 mod matmul;
@@ -36,6 +38,8 @@ mod sources;
 mod unary;
 
 pub use device::Cuda;
+#[cfg(feature = "emulator")]
+pub use emulator::Order;
 pub use memory::Storage;
 
 use minitorch_core::backend::{

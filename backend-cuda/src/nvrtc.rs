@@ -7,6 +7,7 @@ use search::{Environment, Search, entries};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
 use std::ptr;
+use std::sync::{Mutex, PoisonError};
 
 /// The oldest major version that is asked to compile: the one that the oldest driver we take came with.
 const OLDEST: u32 = 12;
@@ -28,12 +29,6 @@ pub struct Compiled {
     pub log: String,
 }
 
-/// The options of every kernel, for an architecture as in `sm_90`. No fast math: a kernel that wants an approximation
-/// names it.
-pub fn options(sm: u32) -> Vec<String> {
-    vec![format!("--gpu-architecture=sm_{sm}"), "--std=c++17".to_owned(), "--fmad=true".to_owned()]
-}
-
 /// The line of a log that says what is wrong.
 pub fn first_error(log: &str) -> &str {
     let mut lines = log.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -49,41 +44,52 @@ impl Nvrtc {
     }
 
     fn search(search: Search, driver: Option<(u32, u32)>) -> Result<Self, String> {
+        // One at a time: what another search has half loaded answers to its bare name, and does not compile yet.
+        static TURN: Mutex<()> = Mutex::new(());
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let mut best: Option<Nvrtc> = None;
         let mut unfit = Vec::new();
         for path in &search.candidates {
-            // A name that leads nowhere is the rule; a file that is there and does not load is worth a word.
             let nvrtc = match Nvrtc::load(path) {
                 Ok(nvrtc) => nvrtc,
+                // A name that leads nowhere is the rule; a file that is there and does not load is worth a word.
                 Err(why) => {
-                    if path.exists() {
-                        unfit.push(format!("{}: {why}", path.display()));
-                    }
+                    unfit.extend(path.exists().then(|| format!("{}: {why}", path.display())));
                     continue;
                 }
             };
-            let major = nvrtc.version.0;
-            match driver {
-                _ if search.chosen => best = Some(nvrtc),
-                _ if major < OLDEST => unfit.push(format!("{nvrtc} is older than {OLDEST}.0")),
-                Some((ours, minor)) if major > ours => {
-                    unfit.push(format!("{nvrtc} is newer than the driver's CUDA {ours}.{minor}"));
-                }
-                Some((ours, _)) if major < ours => {
+            match nvrtc.suits(driver, search.chosen) {
+                Ok(()) => {
+                    let perfect = search.chosen || driver.is_none_or(|(major, _)| major == nvrtc.version.0);
                     if best.as_ref().is_none_or(|best| best.version < nvrtc.version) {
                         best = Some(nvrtc);
                     }
-                    continue;
+                    if perfect {
+                        break;
+                    }
                 }
-                _ => best = Some(nvrtc),
-            }
-            if best.as_ref().is_some_and(|best| best.version.0 == major) {
-                break;
+                Err(why) => unfit.push(format!("{nvrtc}, which {why}")),
             }
         }
-        let Some(best) = best else { return Err(missing(&search.places, &unfit, driver)) };
-        best.load_builtins();
-        Ok(best)
+        best.ok_or_else(|| missing(&search.places, &unfit, driver))
+    }
+
+    /// Whether the driver reads what it writes, and whether it compiles at all.
+    fn suits(&self, driver: Option<(u32, u32)>, chosen: bool) -> Result<(), String> {
+        let major = self.version.0;
+        match driver {
+            _ if chosen => {}
+            _ if major < OLDEST => return Err(format!("is older than {OLDEST}.0")),
+            Some((ours, minor)) if major > ours => {
+                return Err(format!("is newer than the driver's CUDA {ours}.{minor}"));
+            }
+            _ => {}
+        }
+        self.load_builtins();
+        // Nothing, compiled: a library that lacks its second one says so here, when another may still be taken.
+        let oldest = self.architectures()?.into_iter().min().unwrap_or(80);
+        let compiled = self.compile("nothing.cu", "", &[], &self.options(oldest));
+        compiled.map(|_| ()).map_err(|log| format!("does not work: {}", first_error(&log)))
     }
 
     fn load(path: &Path) -> Result<Self, String> {
@@ -121,6 +127,17 @@ impl Nvrtc {
         }
     }
 
+    /// The options of every kernel, for an architecture as in `sm_90`. No fast math: a kernel that wants an approximation
+    /// names it.
+    pub fn options(&self, sm: u32) -> Vec<String> {
+        let mut options = vec![format!("--gpu-architecture=sm_{sm}"), "--std=c++17".into(), "--fmad=true".into()];
+        // The optimizer and the assembler on all cores. NVRTC 12 learnt it somewhere on its way, 13.0 has it.
+        if self.version >= (13, 0) {
+            options.push("--split-compile=0".into());
+        }
+        options
+    }
+
     /// Major and minor.
     pub fn version(&self) -> (u32, u32) {
         self.version
@@ -134,17 +151,20 @@ impl Nvrtc {
     /// The architecture to compile for: the card's own, or else the nearest older one of the same generation, whose
     /// code the card runs as well.
     pub fn architecture(&self, (major, minor): (u32, u32)) -> Result<u32, String> {
+        let fits = |sm: &u32| sm / 10 == major && sm % 10 <= minor;
+        let none = || format!("{self} cannot compile for compute capability {major}.{minor}; another version may");
+        self.architectures()?.into_iter().filter(fits).max().ok_or_else(none)
+    }
+
+    /// All architectures that it knows.
+    fn architectures(&self) -> Result<Vec<u32>, String> {
         let mut count = 0;
         // SAFETY: the pointer is to an integer that lives through the call.
         self.check("nvrtcGetNumSupportedArchs", unsafe { (self.api.num_supported_archs)(&mut count) })?;
         let mut known = vec![0; usize::try_from(count).unwrap_or(0)];
         // SAFETY: the call writes as many integers as the one before has said.
         self.check("nvrtcGetSupportedArchs", unsafe { (self.api.supported_archs)(known.as_mut_ptr()) })?;
-        let known = known.into_iter().map(|sm| sm as u32);
-        known
-            .filter(|sm| sm / 10 == major && sm % 10 <= minor)
-            .max()
-            .ok_or_else(|| format!("{self} cannot compile for compute capability {major}.{minor}; another one can"))
+        Ok(known.into_iter().map(|sm| sm as u32).collect())
     }
 
     /// Compiles a file that includes headers by name. An error is the whole log.
@@ -239,32 +259,32 @@ fn one_line(text: &str) -> String {
 
 /// `nvrtcProgram`.
 type Handle = *mut c_void;
+type Text = *const c_char;
+// SAFETY: these are types; every call says why it is sound.
+type VersionFn = unsafe extern "C" fn(*mut c_int, *mut c_int) -> c_int;
+type ErrorFn = unsafe extern "C" fn(c_int) -> Text;
+type ArchsFn = unsafe extern "C" fn(*mut c_int) -> c_int;
+type CreateFn = unsafe extern "C" fn(*mut Handle, Text, Text, c_int, *const Text, *const Text) -> c_int;
+type CompileFn = unsafe extern "C" fn(Handle, c_int, *const Text) -> c_int;
 type SizeFn = unsafe extern "C" fn(Handle, *mut usize) -> c_int;
 type WriteFn = unsafe extern "C" fn(Handle, *mut c_char) -> c_int;
-/// Source, its name, the number of headers, their texts, their names.
-type CreateFn = unsafe extern "C" fn(
-    *mut Handle,
-    *const c_char,
-    *const c_char,
-    c_int,
-    *const *const c_char,
-    *const *const c_char,
-) -> c_int;
+type DestroyFn = unsafe extern "C" fn(*mut Handle) -> c_int;
 
 /// The calls of nvrtc.h that are used, all as old as CUDA 11.2.
 #[derive(Clone, Copy, Debug)]
 struct Api {
-    version: unsafe extern "C" fn(*mut c_int, *mut c_int) -> c_int,
-    error_string: unsafe extern "C" fn(c_int) -> *const c_char,
-    num_supported_archs: unsafe extern "C" fn(*mut c_int) -> c_int,
-    supported_archs: unsafe extern "C" fn(*mut c_int) -> c_int,
+    version: VersionFn,
+    error_string: ErrorFn,
+    num_supported_archs: ArchsFn,
+    supported_archs: ArchsFn,
+    /// Program, source, its name, the number of headers, their texts, their names.
     create_program: CreateFn,
-    compile_program: unsafe extern "C" fn(Handle, c_int, *const *const c_char) -> c_int,
+    compile_program: CompileFn,
     program_log_size: SizeFn,
     program_log: WriteFn,
     cubin_size: SizeFn,
     cubin: WriteFn,
-    destroy_program: unsafe extern "C" fn(*mut Handle) -> c_int,
+    destroy_program: DestroyFn,
 }
 
 impl Api {
@@ -318,7 +338,7 @@ pub(crate) fn check(snippet: &str) -> Result<(), String> {
     // NVRTC has no stddef.h. This is its front end's own way to a constant address.
     let offsetof = "#define offsetof(type, member) __INTADDR__(&((type *)0)->member)";
     let source = format!("{offsetof}\n#line 1\n{snippet}");
-    nvrtc.compile("check.cu", &source, crate::sources::HEADERS, &options(80)).map(|_| ())
+    nvrtc.compile("check.cu", &source, crate::sources::HEADERS, &nvrtc.options(80)).map(|_| ())
 }
 
 #[cfg(test)]

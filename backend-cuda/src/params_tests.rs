@@ -87,6 +87,16 @@ fn structs_are_those_of_the_kernels() {
     check::<Walk>();
     check::<Operand>();
     check::<MapParams>();
+    check::<crate::reduce::ReduceParams>();
+    check::<crate::loss::LossParams>();
+    check::<crate::loss::LossGradParams>();
+    check::<crate::softmax::SoftmaxParams>();
+    check::<crate::pool::Divisor>();
+    check::<crate::pool::PoolParams>();
+    check::<crate::optim::SlotParams>();
+    check::<crate::optim::OptimParams>();
+    check::<crate::random::RandomParams>();
+    check::<crate::index::IndexParams>();
 }
 
 #[test]
@@ -97,8 +107,8 @@ fn a_multiplication_divides() {
     };
     let sizes = (1..200).chain([255, 256, 257, 65_535, 65_536, 1_000_003, (1 << 30) + 1, (1 << 31) - 1]);
     for size in sizes {
-        let around = (0..5).map(|k| k * size).chain([(1 << 31) - 1, (1 << 31) / size * size, 1 << 20]);
-        for x in around.flat_map(|x| [x.saturating_sub(1), x, x + 1]).filter(|&x| x < 1 << 31) {
+        let around = (0..5u64).map(|k| k * size).chain([(1 << 31) - 1, (1 << 31) / size * size, 1 << 20]);
+        for x in around.flat_map(|x: u64| [x.saturating_sub(1), x, x + 1]).filter(|&x| x < 1 << 31) {
             assert_eq!(divide(x, size), x / size, "{x} / {size}");
         }
     }

@@ -1,22 +1,177 @@
-//! Pooling and its gradients.
+//! Pooling and its gradients: sizes and names for `kernels/pool.cu`. Operands are made contiguous first.
 
 use crate::Tensor;
-use minitorch_core::Pool2dOptions;
-use minitorch_core::ops::composed;
+use crate::device::{THREADS, name, suffix};
+use crate::driver::Address;
+use crate::memory::Storage;
+use crate::params::{magic, params};
+use minitorch_core::{DType, Pool2dOptions};
 
-pub(crate) fn max_pool2d(x: &Tensor, options: &Pool2dOptions) -> (Tensor, Tensor) {
-    composed::max_pool2d(x, options)
+params! {
+    /// A divisor of numbers below 2^31.
+    Divisor in "pool.cu" {
+        size: u32,
+        magic: u32,
+        shift: u32,
+    }
 }
 
-pub(crate) fn max_pool2d_grad(g: &Tensor, indices: &Tensor, size: [usize; 2], options: &Pool2dOptions) -> Tensor {
-    let _ = options;
-    composed::max_pool2d_grad(g, indices, size)
+params! {
+    /// What the kernels of pool.cu take.
+    PoolParams in "pool.cu" {
+        r#in: Address,
+        out: Address,
+        indices: Address,
+        items: u64,
+        plane: Divisor,
+        row: Divisor,
+        many: u32,
+        h: i32,
+        w: i32,
+        oh: i32,
+        ow: i32,
+        kernel: [i32; 2],
+        padding: [i32; 2],
+        dilation: [i32; 2],
+        stride: [Divisor; 2],
+        include_pad: u32,
+    }
+}
+
+impl Divisor {
+    fn new(size: usize) -> Self {
+        let (magic, shift) = magic(size as u64);
+        Divisor { size: size as u32, magic, shift }
+    }
+}
+
+/// Windows at least this wide are a warp's work.
+const WIDE: usize = 16;
+
+/// Which pass: they differ in what an item is.
+#[derive(Clone, Copy, PartialEq)]
+enum Pass {
+    Forward,
+    Gradient,
+}
+
+/// The sizes of a pooling of `[n, c, h, w]`.
+struct Pooling {
+    planes: usize,
+    size: [usize; 2],
+    out: [usize; 2],
+    options: Pool2dOptions,
+}
+
+impl Pooling {
+    fn new(planes: usize, size: [usize; 2], options: &Pool2dOptions) -> Self {
+        let Some(out) = options.output_size(size) else {
+            unreachable!("core checked that the window fits");
+        };
+        let (mut size, mut options) = (size, *options);
+        // A window that is the whole plane is one row of it.
+        if options.kernel == size && options.padding == [0; 2] && options.dilation == [1; 2] {
+            size = [1, size[0] * size[1]];
+            options.kernel = size;
+        }
+        Pooling { planes, size, out, options }
+    }
+
+    /// Windows of 2 x 2 side by side that cover pairs of each row; of a gradient, all cells.
+    fn is_halving(&self, pass: Pass, dtype: DType, x: Address) -> bool {
+        let Pooling { size: [h, w], out: [oh, ow], options: o, .. } = self;
+        let exact = *w == 2 * ow && (pass == Pass::Forward || *h == 2 * oh);
+        let windows = o.kernel == [2, 2] && o.stride == [2, 2] && o.padding == [0, 0] && o.dilation == [1, 1];
+        windows && exact && x.is_multiple_of(2 * dtype.size() as u64)
+    }
+
+    fn launch(&self, kind: &str, pass: Pass, dtype: DType, x: &Tensor, out: &Storage, indices: Address) {
+        let Pooling { planes, size: [h, w], out: [oh, ow], options: o } = *self;
+        let device = x.device();
+        let input = data(x);
+        let paired = match pass {
+            Pass::Forward => input,
+            Pass::Gradient => out.address(),
+        };
+        let halving = self.is_halving(pass, dtype, paired);
+        let wide = pass == Pass::Forward && o.kernel[1] >= WIDE;
+        // Items are windows, or the cells of a gradient that is not halved.
+        let [rows, row] = if pass == Pass::Forward || halving { [oh, ow] } else { [h, w] };
+        let items = planes * rows * row;
+        if items == 0 {
+            return;
+        }
+        // Windows further apart than the plane is long are one window.
+        let least = |n: usize| n.min(1 << 30);
+        let params = PoolParams {
+            r#in: input,
+            out: out.address(),
+            indices,
+            items: items as u64,
+            plane: Divisor::new(rows * row),
+            row: Divisor::new(row),
+            many: (items >= 1 << 31) as u32,
+            h: h as i32,
+            w: w as i32,
+            oh: oh as i32,
+            ow: ow as i32,
+            kernel: o.kernel.map(|n| n as i32),
+            padding: o.padding.map(|n| n as i32),
+            dilation: o.dilation.map(|n| least(n) as i32),
+            stride: o.stride.map(|n| Divisor::new(least(n))),
+            include_pad: o.count_include_pad as u32,
+        };
+        let grad = if pass == Pass::Gradient { "_grad" } else { "" };
+        let way = match (halving, wide) {
+            (true, _) => "_halve",
+            (_, true) => "_wide",
+            _ => "",
+        };
+        let blocks = (if wide { 32 * items } else { items }).div_ceil(THREADS);
+        // Small enough for a grid, and enough to walk on.
+        let grid = [blocks.min(32 * device.0.multiprocessors()), 1, 1];
+        device.0.launch(name!("pool_{kind}{grad}{way}_{}", suffix(dtype)), grid, [THREADS, 1, 1], 0, &params);
+    }
+}
+
+/// Where the first element of a contiguous tensor lies; of an empty one, anywhere.
+fn data(x: &Tensor) -> Address {
+    let view = x.view();
+    view.storage.address() + (view.layout.offset() * view.dtype.size()) as u64
+}
+
+pub(crate) fn max_pool2d(x: &Tensor, options: &Pool2dOptions) -> (Tensor, Tensor) {
+    let (device, dtype, [n, c, h, w]) = (x.device(), x.dtype(), x.dims());
+    let pooling = Pooling::new(n * c, [h, w], options);
+    let shape = [n, c, pooling.out[0], pooling.out[1]];
+    let len = shape.iter().product();
+    let (out, indices) = (device.alloc("max_pool2d", dtype, len), device.alloc("max_pool2d", DType::I32, len));
+    pooling.launch("max", Pass::Forward, dtype, &x.contiguous(), &out, indices.address());
+    let out = Tensor::from_storage(device, out, dtype, shape);
+    (out, Tensor::from_storage(device, indices, DType::I32, shape))
+}
+
+pub(crate) fn max_pool2d_grad(g: &Tensor, indices: &Tensor, [h, w]: [usize; 2], options: &Pool2dOptions) -> Tensor {
+    let (device, dtype, [n, c, ..]) = (g.device(), g.dtype(), g.dims::<4>());
+    let out = device.alloc("max_pool2d_grad", dtype, n * c * h * w);
+    let indices = indices.contiguous();
+    let pooling = Pooling::new(n * c, [h, w], options);
+    pooling.launch("max", Pass::Gradient, dtype, &g.contiguous(), &out, data(&indices));
+    Tensor::from_storage(device, out, dtype, [n, c, h, w])
 }
 
 pub(crate) fn avg_pool2d(x: &Tensor, options: &Pool2dOptions) -> Tensor {
-    composed::avg_pool2d(x, options)
+    let (device, dtype, [n, c, h, w]) = (x.device(), x.dtype(), x.dims());
+    let pooling = Pooling::new(n * c, [h, w], options);
+    let shape = [n, c, pooling.out[0], pooling.out[1]];
+    let out = device.alloc("avg_pool2d", dtype, shape.iter().product());
+    pooling.launch("avg", Pass::Forward, dtype, &x.contiguous(), &out, 0);
+    Tensor::from_storage(device, out, dtype, shape)
 }
 
-pub(crate) fn avg_pool2d_grad(g: &Tensor, size: [usize; 2], options: &Pool2dOptions) -> Tensor {
-    composed::avg_pool2d_grad(g, size, options)
+pub(crate) fn avg_pool2d_grad(g: &Tensor, [h, w]: [usize; 2], options: &Pool2dOptions) -> Tensor {
+    let (device, dtype, [n, c, ..]) = (g.device(), g.dtype(), g.dims::<4>());
+    let out = device.alloc("avg_pool2d_grad", dtype, n * c * h * w);
+    Pooling::new(n * c, [h, w], options).launch("avg", Pass::Gradient, dtype, &g.contiguous(), &out, 0);
+    Tensor::from_storage(device, out, dtype, [n, c, h, w])
 }

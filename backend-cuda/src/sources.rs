@@ -5,12 +5,23 @@ pub(crate) const SOURCES: &[(&str, &str)] = &[
     ("binary.cu", include_str!("../kernels/binary.cu")),
     ("compare.cu", include_str!("../kernels/compare.cu")),
     ("copy.cu", include_str!("../kernels/copy.cu")),
+    ("index.cu", include_str!("../kernels/index.cu")),
+    ("loss.cu", include_str!("../kernels/loss.cu")),
+    ("optim.cu", include_str!("../kernels/optim.cu")),
+    ("pool.cu", include_str!("../kernels/pool.cu")),
+    ("random.cu", include_str!("../kernels/random.cu")),
+    ("reduce.cu", include_str!("../kernels/reduce.cu")),
+    ("softmax.cu", include_str!("../kernels/softmax.cu")),
     ("unary.cu", include_str!("../kernels/unary.cu")),
 ];
 
 /// Every `kernels/*.cuh` by the name that an `#include` gives.
-pub(crate) const HEADERS: &[(&str, &str)] =
-    &[("common.cuh", include_str!("../kernels/common.cuh")), ("map.cuh", include_str!("../kernels/map.cuh"))];
+pub(crate) const HEADERS: &[(&str, &str)] = &[
+    ("common.cuh", include_str!("../kernels/common.cuh")),
+    ("map.cuh", include_str!("../kernels/map.cuh")),
+    ("philox.cuh", include_str!("../kernels/philox.cuh")),
+    ("softmax.cuh", include_str!("../kernels/softmax.cuh")),
+];
 
 #[cfg(test)]
 mod tests {

@@ -100,9 +100,11 @@ pub(super) fn check(call: &str, result: CUresult) -> Result<(), Failure> {
 
 /// "an illegal memory access was encountered (CUDA_ERROR_ILLEGAL_ADDRESS)".
 pub(super) fn describe(result: CUresult) -> String {
+    // SAFETY: both calls that `get` may be take any code and set the pointer to a string that is never freed, or leave it
+    // null where they know no such code.
     let text = |get: unsafe fn(CUresult, *mut *const std::ffi::c_char) -> CUresult| {
         let mut text = std::ptr::null();
-        // SAFETY: the call sets the pointer to a string that is never freed, or to null where it knows no such code.
+        // SAFETY: as above.
         unsafe {
             let known = get(result, &mut text) == CUresult::CUDA_SUCCESS && !text.is_null();
             known.then(|| CStr::from_ptr(text).to_string_lossy().into_owned())

@@ -38,7 +38,7 @@ fn a_kernel_becomes_machine_code() {
         }";
     for capability in [(8, 0), (8, 6), (9, 0)] {
         let sm = nvrtc.architecture(capability).unwrap();
-        let compiled = nvrtc.compile("try.cu", source, HEADERS, &options(sm)).unwrap();
+        let compiled = nvrtc.compile("try.cu", source, HEADERS, &nvrtc.options(sm)).unwrap();
         assert!(compiled.cubin.starts_with(b"\x7fELF"));
         let name = b"try_double";
         assert!(compiled.cubin.windows(name.len()).any(|window| window == name));

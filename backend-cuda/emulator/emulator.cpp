@@ -1,0 +1,467 @@
+// Runs kernels: a block after another, a fiber per thread. A thread runs until it waits or ends; when none of the block can
+// run, those that wait for each other go on, or there is an error to report.
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <numeric>
+#include <string>
+
+#include "fiber.h"
+#include "runtime.h"
+
+namespace emulator {
+
+constinit thread_local Context context = {};
+
+namespace {
+
+constexpr unsigned kWarp = 32;
+constexpr size_t kStatic = 48 << 10;  // bytes of static shared memory that CUDA allows
+constexpr size_t kGap = 64;           // bytes between arrays of shared memory, where nobody may write
+constexpr size_t kArena = 512 << 10;  // room for all arrays and gaps
+constexpr unsigned char kUnset = 0xff;
+
+// Rust fills it in; see Request in src/emulator.rs.
+struct Request {
+  const char* kernel;
+  Call call;
+  const void* params;
+  uint64_t seed;
+  unsigned grid[3], block[3];
+  unsigned shared, shared_limit;
+  enum Order : unsigned { kForward, kReversed, kShuffled } order;
+};
+
+enum class State : uint8_t { kFresh, kReady, kBarrier, kWarp, kDone };
+
+struct Fiber {
+  uint3 thread;
+  unsigned index;
+  State state = State::kFresh;
+  char* stack = nullptr;
+  void* top = nullptr;   // where to go on
+  void* fake = nullptr;  // the address sanitizer's
+  const Site* site = nullptr;  // on the fiber's own stack
+  // At a barrier `value` is the predicate, and the number of true ones when it goes on.
+  unsigned long long value = 0;
+  unsigned mask = 0, source = 0;
+  Exchange result = {};
+};
+
+struct Array {
+  const void* key;
+  const char* name;
+  size_t offset, bytes;
+};
+
+std::string text(const char* format, auto... values) {
+  char buffer[512];
+  std::snprintf(buffer, sizeof buffer, format, values...);
+  return buffer;
+}
+
+std::string place(const uint3& at) { return text("(%u, %u, %u)", at.x, at.y, at.z); }
+std::string place(const Site& site) { return text("%s (%s:%d)", site.call, site.file, site.line); }
+
+bool same(const Site& a, const Site& b) {
+  return a.id == b.id && a.line == b.line && std::strcmp(a.file, b.file) == 0;
+}
+
+size_t round_up(size_t bytes, size_t to) { return (bytes + to - 1) / to * to; }
+
+// What a host thread needs to run kernels; it keeps its memory from launch to launch.
+class Machine {
+ public:
+  bool launch(const Request& request);
+  const std::string& message() const { return message_; }
+
+  // Called by fibers.
+  unsigned barrier(const Site& site, bool predicate);
+  Exchange exchange(const Site& site, unsigned mask, unsigned long long value, unsigned source);
+  void* shared(const void* key, const char* name, size_t bytes, size_t alignment);
+  void* dynamic_shared() { return arena_; }
+
+ private:
+  static void entry();
+  void resume(Fiber& fiber);
+  void suspend(State state, const Site* site);
+  void fail(const std::string& what);
+  [[noreturn]] void abandon(const std::string& what);
+
+  void run_block();
+  void run_warp(unsigned first, unsigned lanes);
+  bool release_lanes(unsigned first, unsigned lanes);
+  bool release_group(const Fiber& one, unsigned first, unsigned lanes);
+  void report_lane(unsigned first, unsigned lanes);
+  bool release_barrier();
+
+  void begin_arena();
+  void end_arena();
+  void order(std::vector<uint8_t>& order, unsigned count);
+  uint64_t random();
+  template <class Holds>
+  std::string crowd(Holds holds) const;
+
+  const Request* request_ = nullptr;
+  std::vector<Fiber> fibers_;
+  unsigned threads_ = 0;
+  Fiber* current_ = nullptr;
+  Stacks stacks_;
+  void* host_top_ = nullptr;
+  const void* host_bottom_ = nullptr;  // the address sanitizer's, as the next two
+  size_t host_bytes_ = 0;
+  void* host_fake_ = nullptr;
+  bool failed_ = false;
+  std::string message_;
+  std::vector<Array> arrays_;  // the first is the dynamic one
+  size_t arena_end_ = kArena;  // beyond it nobody has written
+  size_t static_bytes_ = 0;
+  std::vector<uint8_t> warps_, lanes_;
+  uint64_t state_ = 0;
+  alignas(1024) unsigned char arena_[kArena];
+};
+
+// None while no kernel runs.
+constinit thread_local Machine* active = nullptr;
+
+void Machine::fail(const std::string& what) {
+  if (!failed_) message_ = text("kernel `%s`, block %s: ", request_->kernel, place(context.block).c_str()) + what;
+  failed_ = true;
+}
+
+// Fails and leaves the fiber for good.
+void Machine::abandon(const std::string& what) {
+  fail(what);
+  suspend(State::kReady, nullptr);
+  std::abort();
+}
+
+void Machine::entry() {
+  Machine& machine = *active;
+  __sanitizer_finish_switch_fiber(nullptr, &machine.host_bottom_, &machine.host_bytes_);
+  machine.request_->call(machine.request_->params);
+  machine.suspend(State::kDone, nullptr);
+  std::abort();
+}
+
+void Machine::resume(Fiber& fiber) {
+  if (fiber.state == State::kFresh) {
+    fiber.stack = stacks_.take();
+    if (fiber.stack == nullptr) return fail("the system has no memory for the stack of a thread");
+    fiber.top = Stacks::start(fiber.stack, entry);
+  }
+  current_ = &fiber;
+  context.thread = fiber.thread;
+  context.index = fiber.index;
+  __sanitizer_start_switch_fiber(&host_fake_, fiber.stack, Stacks::kBytes);
+  emulator_switch(&host_top_, fiber.top);
+  __sanitizer_finish_switch_fiber(host_fake_, nullptr, nullptr);
+  if (fiber.state == State::kDone) {
+    stacks_.give(fiber.stack);
+    fiber.stack = nullptr;
+  }
+}
+
+// Back to the scheduler, from a fiber.
+void Machine::suspend(State state, const Site* site) {
+  Fiber& fiber = *current_;
+  fiber.state = state;
+  fiber.site = site;
+  // Null says that the fiber has ended.
+  __sanitizer_start_switch_fiber(state == State::kDone ? nullptr : &fiber.fake, host_bottom_, host_bytes_);
+  emulator_switch(&fiber.top, host_top_);
+  __sanitizer_finish_switch_fiber(fiber.fake, &host_bottom_, &host_bytes_);
+}
+
+unsigned Machine::barrier(const Site& site, bool predicate) {
+  Fiber& fiber = *current_;
+  fiber.value = predicate;
+  suspend(State::kBarrier, &site);
+  return static_cast<unsigned>(fiber.value);
+}
+
+Exchange Machine::exchange(const Site& site, unsigned mask, unsigned long long value, unsigned source) {
+  Fiber& fiber = *current_;
+  if ((mask >> fiber.index % kWarp & 1) == 0) {
+    abandon(text("thread %s calls %s with mask 0x%08x, which lacks its own lane %u", place(fiber.thread).c_str(),
+                 place(site).c_str(), mask, fiber.index % kWarp));
+  }
+  fiber.mask = mask;
+  fiber.value = value;
+  fiber.source = source;
+  suspend(State::kWarp, &site);
+  return fiber.result;
+}
+
+void* Machine::shared(const void* key, const char* name, size_t bytes, size_t alignment) {
+  for (const Array& array : arrays_) {
+    if (array.key == key) return arena_ + array.offset;
+  }
+  static_bytes_ = round_up(static_bytes_, alignment) + bytes;
+  if (static_bytes_ > kStatic || static_bytes_ + request_->shared > request_->shared_limit) {
+    abandon(text("shared memory: %zu static bytes up to `%s` (at most %zu) and %u dynamic ones; a block has %u", static_bytes_,
+                 name, kStatic, request_->shared, request_->shared_limit));
+  }
+  const size_t offset = round_up(arena_end_, alignment);
+  if (offset + bytes + kGap > kArena || alignment > alignof(Machine)) {
+    abandon(text("shared memory: too many arrays, or too large an alignment, at `%s`", name));
+  }
+  arrays_.push_back({key, name, offset, bytes});
+  arena_end_ = offset + bytes + kGap;
+  // begin_arena filled only what was known then, but nobody has written here.
+  __asan_unpoison_memory_region(arena_ + offset, bytes);
+  return arena_ + offset;
+}
+
+// Shared memory as a block finds it: no number is one.
+void Machine::begin_arena() {
+  __asan_unpoison_memory_region(arena_, kArena);
+  std::memset(arena_, kUnset, arena_end_);
+  __asan_poison_memory_region(arena_, kArena);
+  for ([[maybe_unused]] const Array& array : arrays_) __asan_unpoison_memory_region(arena_ + array.offset, array.bytes);
+}
+
+// Looks for writes into the gaps.
+void Machine::end_arena() {
+  __asan_unpoison_memory_region(arena_, kArena);
+  for (const Array& array : arrays_) {
+    const unsigned char* gap = arena_ + array.offset + array.bytes;
+    if (std::any_of(gap, gap + kGap, [](unsigned char byte) { return byte != kUnset; })) {
+      fail(text("a thread writes beyond the end of the shared array `%s`", array.name));
+    }
+  }
+}
+
+uint64_t Machine::random() {  // splitmix64
+  uint64_t z = state_ += 0x9e3779b97f4a7c15;
+  z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+  z = (z ^ z >> 27) * 0x94d049bb133111eb;
+  return z ^ z >> 31;
+}
+
+// The numbers below `count`, in the order of this launch.
+void Machine::order(std::vector<uint8_t>& order, unsigned count) {
+  order.resize(count);
+  for (unsigned i = 0; i < count; ++i) {
+    order[i] = static_cast<uint8_t>(request_->order == Request::kReversed ? count - 1 - i : i);
+  }
+  if (request_->order != Request::kShuffled) return;
+  for (unsigned i = count; i > 1; --i) std::swap(order[i - 1], order[random() % i]);
+}
+
+// "thread (0, 0, 0)", or "32 threads (first (0, 0, 0))".
+template <class Holds>
+std::string Machine::crowd(Holds holds) const {
+  unsigned count = 0;
+  const Fiber* first = nullptr;
+  for (unsigned i = 0; i < threads_; ++i) {
+    if (!holds(fibers_[i])) continue;
+    if (first == nullptr) first = &fibers_[i];
+    ++count;
+  }
+  if (first == nullptr) return "no thread";
+  const std::string where = place(first->thread);
+  return count == 1 ? "thread " + where : text("%u threads (first %s)", count, where.c_str());
+}
+
+void Machine::run_block() {
+  begin_arena();
+  for (unsigned i = 0; i < threads_; ++i) fibers_[i].state = State::kFresh;
+  const unsigned count = (threads_ + kWarp - 1) / kWarp;
+  do {
+    order(warps_, count);
+    for (unsigned warp : warps_) {
+      run_warp(warp * kWarp, std::min(kWarp, threads_ - warp * kWarp));
+      if (failed_) return;
+    }
+  } while (release_barrier());
+  end_arena();
+}
+
+// Until all lanes wait for other warps, or are done.
+void Machine::run_warp(unsigned first, unsigned lanes) {
+  do {
+    order(lanes_, lanes);
+    for (unsigned lane : lanes_) {
+      Fiber& fiber = fibers_[first + lane];
+      if (fiber.state > State::kReady) continue;
+      resume(fiber);
+      if (failed_) return;
+    }
+  } while (release_lanes(first, lanes));
+}
+
+// Lets groups of lanes that have come together go on. Whether there was one: lanes that wait without one wait forever,
+// because no other warp can help them.
+bool Machine::release_lanes(unsigned first, unsigned lanes) {
+  bool released = false, waiting = false;
+  for (unsigned lane = 0; lane < lanes && !failed_; ++lane) {
+    const Fiber& fiber = fibers_[first + lane];
+    if (fiber.state != State::kWarp) continue;
+    waiting = true;
+    released |= release_group(fiber, first, lanes);
+  }
+  if (waiting && !released && !failed_) report_lane(first, lanes);
+  return released && !failed_;
+}
+
+// The lanes of one's mask, if they all are there; lanes that have exited, or that the block does not have, are not missed.
+bool Machine::release_group(const Fiber& one, unsigned first, unsigned lanes) {
+  Exchange result = {};
+  for (unsigned lane = 0; lane < lanes; ++lane) {
+    const Fiber& fiber = fibers_[first + lane];
+    if ((one.mask >> lane & 1) == 0 || fiber.state == State::kDone) continue;
+    const bool here = fiber.state == State::kWarp && fiber.mask == one.mask;
+    if (!here || std::strcmp(fiber.site->call, one.site->call) != 0) return false;
+    result.lanes |= 1u << lane;
+    if (fiber.value != 0) result.nonzero |= 1u << lane;
+  }
+  for (unsigned lane = 0; lane < lanes; ++lane) {
+    if ((result.lanes >> lane & 1) == 0) continue;
+    Fiber& fiber = fibers_[first + lane];
+    if ((result.lanes >> fiber.source & 1) == 0) {
+      fail(text("thread %s reads lane %u in %s with mask 0x%08x, but that lane %s", place(fiber.thread).c_str(), fiber.source,
+                place(*fiber.site).c_str(), fiber.mask,
+                fiber.source >= lanes                  ? "is not in the block"
+                : (fiber.mask >> fiber.source & 1) == 0 ? "is not in the mask"
+                                                        : "has exited"));
+      return false;
+    }
+    result.value = fibers_[first + fiber.source].value;
+    fiber.result = result;
+  }
+  for (unsigned lane = 0; lane < lanes; ++lane) {
+    if (result.lanes >> lane & 1) fibers_[first + lane].state = State::kReady;
+  }
+  return true;
+}
+
+// The first lane that waits for one that does not come, and what that one does instead.
+void Machine::report_lane(unsigned first, unsigned lanes) {
+  for (unsigned at = first; at < first + lanes; ++at) {
+    const Fiber& one = fibers_[at];
+    if (one.state != State::kWarp) continue;
+    for (unsigned lane = 0; lane < lanes; ++lane) {
+      const Fiber& other = fibers_[first + lane];
+      if ((one.mask >> lane & 1) == 0 || other.state == State::kDone) continue;
+      const bool in_warp = other.state == State::kWarp;
+      if (in_warp && other.mask == one.mask && std::strcmp(other.site->call, one.site->call) == 0) continue;
+      const std::string with = in_warp ? text(" with mask 0x%08x", other.mask) : "";
+      return fail(text("thread %s waits in %s with mask 0x%08x for thread %s, which waits in %s%s",
+                       place(one.thread).c_str(), place(*one.site).c_str(), one.mask, place(other.thread).c_str(),
+                       place(*other.site).c_str(), with.c_str()));
+    }
+  }
+  fail("a deadlock of lanes");
+}
+
+// Whether all threads waited at the same barrier; they go on. If all are done, or there is an error, none does.
+bool Machine::release_barrier() {
+  const Fiber* one = nullptr;
+  unsigned done = 0, predicates = 0;
+  for (unsigned i = 0; i < threads_; ++i) {
+    const Fiber& fiber = fibers_[i];
+    if (fiber.state == State::kDone) {
+      ++done;
+      continue;
+    }
+    if (one == nullptr) one = &fiber;
+    if (!same(*one->site, *fiber.site)) {
+      const Site &here = *one->site, &there = *fiber.site;
+      const auto at = [](const Site& site) {
+        return [&site](const Fiber& f) { return f.state == State::kBarrier && same(*f.site, site); };
+      };
+      fail("different barriers: " + crowd(at(here)) + " at " + place(here) + ", " + crowd(at(there)) + " at " + place(there));
+      return false;
+    }
+    predicates += fiber.value != 0;
+  }
+  if (one == nullptr) return false;
+  if (done != 0) {
+    const auto is = [](State state) { return [state](const Fiber& f) { return f.state == state; }; };
+    fail("a barrier that some never reach: " + crowd(is(State::kBarrier)) + " at " + place(*one->site) + ", " +
+         crowd(is(State::kDone)) + " exited");
+    return false;
+  }
+  for (unsigned i = 0; i < threads_; ++i) {
+    fibers_[i].value = predicates;
+    fibers_[i].state = State::kReady;
+  }
+  return true;
+}
+
+bool Machine::launch(const Request& request) {
+  const unsigned(&grid)[3] = request.grid, (&block)[3] = request.block;
+  request_ = &request;
+  failed_ = false;
+  threads_ = block[0] * block[1] * block[2];
+  if (fibers_.size() < threads_) fibers_.resize(threads_);
+  for (unsigned i = 0; i < threads_; ++i) {
+    fibers_[i].index = i;
+    fibers_[i].thread = {i % block[0], i / block[0] % block[1], i / block[0] / block[1]};
+  }
+  std::memset(arena_, kUnset, arena_end_);
+  arrays_.assign(1, {nullptr, "extern", 0, request.shared});
+  arena_end_ = request.shared + kGap;
+  static_bytes_ = 0;
+  context.block_dim = {block[0], block[1], block[2]};
+  context.grid_dim = {grid[0], grid[1], grid[2]};
+  active = this;
+
+  // Blocks in a shuffled order are i -> (step * i + start) modulo their number: every one once, and no list of them.
+  using Wide = unsigned __int128;
+  const uint64_t blocks = uint64_t{grid[0]} * grid[1] * grid[2];
+  uint64_t step = 1, start = 0;
+  state_ = request.seed;
+  if (request.order == Request::kShuffled) {
+    start = random() % blocks;
+    do step = random() % blocks + 1;
+    while (std::gcd(step, blocks) != 1);
+  }
+  for (uint64_t i = 0; i < blocks && !failed_; ++i) {
+    const uint64_t reversed = request.order == Request::kReversed ? blocks - 1 - i : i;
+    const uint64_t at = static_cast<uint64_t>((Wide{reversed} * step + start) % blocks);
+    const uint64_t row = at / grid[0];
+    context.block = {unsigned(at % grid[0]), unsigned(row % grid[1]), unsigned(row / grid[1])};
+    run_block();
+  }
+  if (failed_) {
+    // Kernels have no destructors, so fibers that wait can be dropped.
+    for (unsigned i = 0; i < threads_; ++i) {
+      Fiber& fiber = fibers_[i];
+      if (fiber.stack == nullptr) continue;
+      Stacks::clear(fiber.stack);
+      stacks_.give(fiber.stack);
+      fiber.stack = nullptr;
+    }
+    end_arena();
+  }
+  active = nullptr;
+  return !failed_;
+}
+
+}  // namespace
+
+unsigned barrier(const Site& site, bool predicate) { return active->barrier(site, predicate); }
+
+Exchange exchange(const Site& site, unsigned mask, unsigned long long value, unsigned source) {
+  return active->exchange(site, mask, value, source);
+}
+
+void* shared(const void* key, const char* name, size_t bytes, size_t alignment) {
+  return active->shared(key, name, bytes, alignment);
+}
+
+void* dynamic_shared() { return active->dynamic_shared(); }
+
+}  // namespace emulator
+
+// Runs a kernel to its end. If it fails, `message` of `capacity` bytes says why, cut to fit and ended by a zero.
+extern "C" bool emulator_launch(const emulator::Request* request, char* message, size_t capacity) {
+  thread_local const auto machine = std::make_unique<emulator::Machine>();
+  if (machine->launch(*request)) return true;
+  std::snprintf(message, capacity, "%s", machine->message().c_str());
+  return false;
+}

@@ -1,0 +1,165 @@
+// Kernels for the emulator's own tests: a few that are right, and one for each mistake that it shall find.
+#include "common.cuh"
+
+struct TestParams {
+  const float* in;
+  float* out;
+  u32 n;
+  u32 mode;
+};
+
+// The sum of a block, by shuffles within the warps and shared memory between them.
+template <int WARPS>
+__device__ float block_sum(float value) {
+  __shared__ float partial[WARPS];
+  for (int step = 16; step > 0; step /= 2) value += __shfl_xor_sync(0xffffffffu, value, step);
+  if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = value;
+  __syncthreads();
+  float sum = 0.0f;
+  for (int warp = 0; warp < WARPS; ++warp) sum += partial[warp];
+  __syncthreads();
+  return sum;
+}
+
+extern "C" __global__ void __launch_bounds__(256) test_sum(const __grid_constant__ TestParams p) {
+  const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
+  const float sum = block_sum<8>(i < p.n ? p.in[i] : 0.0f);
+  const float again = block_sum<8>(threadIdx.x == 0 ? sum : 0.0f);
+  if (threadIdx.x == 0) p.out[blockIdx.x] = again;
+}
+
+#define TEST_UNARY(name, body)                                      \
+  extern "C" __global__ void test_##name(TestParams p) {            \
+    __shared__ float staged[32];                                    \
+    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;            \
+    if (i < p.n) staged[threadIdx.x] = p.in[i];                     \
+    __syncthreads();                                                \
+    const float x = staged[threadIdx.x];                            \
+    if (i < p.n) p.out[i] = (body);                                 \
+  }
+TEST_UNARY(double, x + x)
+TEST_UNARY(exp, expf(x))
+
+// Each thread reads its neighbour's value; without the barrier it depends on who came first.
+extern "C" __global__ void test_missing_barrier(TestParams p) {
+  __shared__ __align__(16) float value[64];
+  value[threadIdx.x] = threadIdx.x;
+  if (p.mode == 1) __syncthreads();
+  p.out[threadIdx.x] = value[(threadIdx.x + 1) % 64];
+}
+
+extern "C" __global__ void test_uninitialised(TestParams p) {
+  __shared__ float row[4][8];
+  __shared__ float one;
+  extern __shared__ float dynamic[];
+  float* out = p.out + blockIdx.x * 3;
+  out[0] = row[3][7], out[1] = one, out[2] = dynamic[1];
+  // The next block shall not see these.
+  row[3][7] = one = dynamic[1] = 1.0f;
+}
+
+extern "C" __global__ void test_atomics(TestParams p) {
+  u32* counts = (u32*)p.out;
+  atomicAdd(&counts[0], 1u);
+  atomicMax(&counts[1], threadIdx.x);
+  atomicAdd(&p.out[2], 0.5f);
+  atomicOr(&counts[3], 1u << threadIdx.x % 32);
+  atomicInc(&counts[4], 9u);
+  if (atomicCAS(&counts[5], 0u, 7u) == 0) atomicExch(&counts[6], 11u);
+}
+
+extern "C" __global__ void test_warps(TestParams p) {
+  const int lane = threadIdx.x;
+  int* out = (int*)p.out + lane * 8;
+  const u32 all = 0xffffffffu;
+  out[0] = __shfl_sync(all, lane, 5, 8);
+  out[1] = __shfl_up_sync(all, lane, 3, 16);
+  out[2] = __shfl_down_sync(all, lane, 3);
+  out[3] = (int)__shfl_xor_sync(all, (double)lane, 9, 8);
+  out[4] = (int)__ballot_sync(all, lane % 2);
+  out[5] = __any_sync(all, lane == 7) + 2 * __all_sync(all, lane >= 0) + 4 * __all_sync(all, lane > 0);
+  out[6] = __syncthreads_count(lane < 5) + 100 * __syncthreads_or(lane == 3) + 1000 * __syncthreads_and(lane < 32);
+  out[7] = lane < 16 ? (int)__ballot_sync(0xffffu, 1) : (int)__ballot_sync(0xffff0000u, lane == 31);
+}
+
+// Maths that differs from plain C++ or from macros of the C library.
+extern "C" __global__ void test_maths(TestParams p) {
+  const float x = p.in[0];
+  float* out = p.out;
+  out[0] = fmaf(x, x, -x * x);
+  out[1] = rsqrtf(4.0f) + __expf(0.0f) + __logf(1.0f);
+  out[2] = (float)(__clz(1) + __ffs(8) + __popc(0xffu) + (int)__umulhi(0x80000000u, 6u));
+  out[3] = max(1.0f, __int_as_float(0x7fc00000)) + min(3, 4) + max(2.0, 1.0);
+  out[4] = isnan(__uint_as_float(0x7fc00000u)) && isinf(1e38f * 10.0f) && !isnan(1.0) ? 1.0f : 0.0f;
+  const float4 wide = make_float4(1.0f, 2.0f, 3.0f, 4.0f);
+  *(float4*)(out + 8) = wide;
+  out[5] = (float)__longlong_as_double(__double_as_longlong(erf(1e300))) + erfcf(0.0f) + exp(0.0f);
+  out[6] = (float)__float2int_rn(2.5f) + __fdiv_rn(1.0f, 4.0f);
+  out[7] = (float)(warpSize + gridDim.y + blockDim.z);
+}
+
+// From here on each kernel has a mistake; `mode` chooses between variants.
+
+extern "C" __global__ void test_divergent_barriers(TestParams p) {
+  if (threadIdx.x < 32) {
+    __syncthreads();
+  } else {
+    __syncthreads();
+  }
+}
+
+extern "C" __global__ void test_exited(TestParams p) {
+  if (threadIdx.x >= 20) return;
+  __syncthreads();
+}
+
+extern "C" __global__ void test_masks(TestParams p) {
+  const u32 lane = threadIdx.x % 32;
+  switch (p.mode) {
+    case 0:  // lane 3 never comes
+      if (lane != 3) __syncwarp();
+      __syncthreads();
+      break;
+    case 1:  // halves that overlap
+      __ballot_sync(lane < 16 ? 0x0001ffffu : 0xffff0000u, 1);
+      break;
+    case 2:  // not in its own mask
+      __syncwarp(0x0000ffffu);
+      break;
+    case 3:  // another lane that has exited
+      if (lane == 9) return;
+      p.out[lane] = __shfl_sync(0xffffffffu, 1.0f, 9);
+      break;
+    case 4:  // another lane outside of the mask
+      if (lane < 8) p.out[lane] = __shfl_xor_sync(0xffu, 1.0f, 8);
+      break;
+    case 5:  // a lane beyond a block of 20 threads
+      p.out[lane] = __shfl_down_sync(0xffffffffu, 1.0f, 16);
+      break;
+    case 6:  // different functions
+      if (lane == 0) __any_sync(0xffffffffu, 1);
+      else __all_sync(0xffffffffu, 1);
+      break;
+  }
+}
+
+extern "C" __global__ void test_shared_static(TestParams p) {
+  __shared__ float large[12289];
+  large[threadIdx.x] = 0.0f;
+}
+
+extern "C" __global__ void test_shared_total(TestParams p) {
+  __shared__ float large[12288];
+  large[threadIdx.x] = 0.0f;
+}
+
+extern "C" __global__ void test_shared_overrun(TestParams p) {
+  __shared__ float values[32];
+  volatile float* out = values;
+  out[threadIdx.x + p.mode] = 1.0f;
+}
+
+// Writes one float too many; scripts/emulator-sanitize shows that the address sanitizer sees it.
+extern "C" __global__ void test_overrun(TestParams p) {
+  if (threadIdx.x <= p.n) p.out[threadIdx.x] = 1.0f;
+}

@@ -1,0 +1,269 @@
+//! The emulator: memory is the host's, and kernels are functions that build.rs compiled for the CPU.
+//!
+//! It exists to find mistakes, so memory that nobody has written holds NaN, addresses are checked, and what a kernel's threads
+//! do together is checked too (`emulator/emulator.cpp`).
+
+use std::alloc::{Layout, alloc, dealloc};
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::{CStr, c_char, c_void};
+use std::ptr;
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+
+use crate::driver::{Address, Driver, Failure, Info, Launch};
+
+#[cfg(test)]
+#[path = "emulator_tests.rs"]
+mod tests;
+
+/// Every byte of memory that nobody has written: a NaN in every float, and a large number in every index.
+const UNSET: u8 = 0xff;
+
+const ALIGNMENT: usize = 16;
+
+/// CUDA's limits.
+const MAX_THREADS: u64 = 1024;
+const MAX_BLOCK: [u32; 3] = [1024, 1024, 64];
+const MAX_GRID: [u32; 3] = [i32::MAX as u32, 65535, 65535];
+
+/// The order of blocks, of a block's warps and of a warp's threads, as far as they do not wait for each other. A kernel that
+/// depends on it lacks a barrier or an atomic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// The first comes first.
+    Forward,
+    /// The last comes first.
+    Reversed,
+    /// At random, from this seed; every launch alike.
+    Shuffled(u64),
+}
+
+/// A device that is not there.
+#[derive(Debug)]
+pub(crate) struct Emulator {
+    info: Info,
+    order: Order,
+    /// Where memory is allocated, and how many bytes.
+    allocations: Mutex<BTreeMap<Address, usize>>,
+}
+
+/// A kernel, as runtime.h declares it.
+type Call = unsafe extern "C" fn(*const c_void);
+
+/// `emulator::Kernel` of runtime.h.
+#[repr(C)]
+struct Kernel {
+    name: *const c_char,
+    call: Option<Call>,
+}
+
+/// `emulator::Request` of emulator.cpp.
+#[repr(C)]
+struct Request {
+    kernel: *const c_char,
+    call: Call,
+    params: *const c_void,
+    seed: u64,
+    grid: [u32; 3],
+    block: [u32; 3],
+    shared: u32,
+    shared_limit: u32,
+    order: u32,
+}
+
+// SAFETY: emulator.cpp and the list that build.rs writes define them so.
+unsafe extern "C" {
+    /// All tables of kernels; both they and the list end with a null.
+    #[link_name = "emulator_tables"]
+    static TABLES: *const Kernel;
+
+    fn emulator_launch(request: *const Request, message: *mut c_char, capacity: usize) -> bool;
+}
+
+/// All kernels, by name.
+static KERNELS: LazyLock<HashMap<&'static str, (&'static CStr, Call)>> = LazyLock::new(|| {
+    let mut kernels = HashMap::new();
+    let mut tables = &raw const TABLES;
+    // SAFETY: the list and each of its tables are static, their last entry is null, and names are C strings.
+    unsafe {
+        while !(*tables).is_null() {
+            let mut kernel = *tables;
+            while let Some(call) = (*kernel).call {
+                let name = CStr::from_ptr((*kernel).name);
+                // C++ lets no other names through.
+                kernels.insert(name.to_str().unwrap_or_default(), (name, call));
+                kernel = kernel.add(1);
+            }
+            tables = tables.add(1);
+        }
+    }
+    kernels
+});
+
+impl Emulator {
+    pub(crate) fn new(order: Order) -> Self {
+        let info = Info {
+            name: "emulated".into(),
+            capability: (9, 0),
+            memory: 16 << 30,
+            multiprocessors: 4,
+            shared_memory: 99 << 10,
+            driver: None,
+        };
+        Self { info, order, allocations: Mutex::new(BTreeMap::new()) }
+    }
+
+    fn allocations(&self) -> MutexGuard<'_, BTreeMap<Address, usize>> {
+        // A panic elsewhere leaves the map as it was.
+        self.allocations.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether these bytes are in one allocation.
+    fn check(&self, what: &str, at: Address, bytes: usize) -> Result<(), Failure> {
+        let allocations = self.allocations();
+        let inside = |(&start, &held): (&Address, &usize)| {
+            let from = at - start;
+            from <= held as u64 && bytes as u64 <= held as u64 - from
+        };
+        let nearest = allocations.range(..=at).next_back();
+        if nearest.is_some_and(inside) {
+            return Ok(());
+        }
+        let near = match nearest {
+            Some((start, held)) => format!("the nearest allocation before it has {held} bytes at {start:#x}"),
+            None => "no allocation is before it".into(),
+        };
+        Err(Failure::Other(format!("{what} of {bytes} bytes at {at:#x}, which is not allocated memory: {near}")))
+    }
+
+    fn check_shape(&self, launch: &Launch<'_>) -> Result<(), String> {
+        let (grid, block) = (launch.grid, launch.block);
+        let threads: u64 = block.iter().map(|&n| u64::from(n)).product();
+        if grid.contains(&0) || block.contains(&0) {
+            return Err(format!("a grid of {grid:?} blocks of {block:?} threads is empty"));
+        }
+        if (0..3).any(|i| grid[i] > MAX_GRID[i]) {
+            return Err(format!("a grid of {grid:?} blocks; at most {MAX_GRID:?} are possible"));
+        }
+        if (0..3).any(|i| block[i] > MAX_BLOCK[i]) || threads > MAX_THREADS {
+            return Err(format!("blocks of {block:?} threads; at most {MAX_BLOCK:?}, and {MAX_THREADS} together"));
+        }
+        let limit = self.info.shared_memory;
+        if launch.shared > limit {
+            return Err(format!("{} bytes of shared memory; a block has at most {limit}", launch.shared));
+        }
+        Ok(())
+    }
+}
+
+fn layout(bytes: usize) -> Result<Layout, Failure> {
+    Layout::from_size_align(bytes, ALIGNMENT).map_err(|_| Failure::OutOfMemory)
+}
+
+impl Driver for Emulator {
+    fn info(&self) -> &Info {
+        &self.info
+    }
+
+    /// As it is: an access behind the last byte asked for is a mistake that the address sanitizer shall see.
+    fn round_up(&self, bytes: usize) -> usize {
+        bytes
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<Address, Failure> {
+        let mut allocations = self.allocations();
+        let held: u64 = allocations.values().map(|&held| held as u64).sum();
+        if bytes == 0 || bytes as u64 > self.info.memory.saturating_sub(held) {
+            return Err(Failure::OutOfMemory);
+        }
+        let layout = layout(bytes)?;
+        // SAFETY: the layout's size is not 0.
+        let memory = unsafe { alloc(layout) };
+        if memory.is_null() {
+            return Err(Failure::OutOfMemory);
+        }
+        // SAFETY: the memory was just allocated with this many bytes.
+        unsafe { memory.write_bytes(UNSET, bytes) };
+        let address = memory.expose_provenance() as Address;
+        allocations.insert(address, bytes);
+        Ok(address)
+    }
+
+    unsafe fn free(&self, address: Address, bytes: usize) {
+        let held = self.allocations().remove(&address);
+        assert_eq!(held, Some(bytes), "freed {bytes} bytes at {address:#x}, where this many bytes were allocated");
+        if let Ok(layout) = layout(bytes) {
+            // SAFETY: `allocate` got this memory with the same layout, and it is gone from the map: nobody frees it again.
+            unsafe { dealloc(pointer(address), layout) };
+        }
+    }
+
+    unsafe fn recycle(&self, address: Address, bytes: usize) {
+        if let Err(failure) = self.check("recycling", address, bytes) {
+            panic!("{failure:?}");
+        }
+        // SAFETY: the bytes are allocated, as was just checked, and the caller says that they have no owner.
+        unsafe { pointer(address).write_bytes(UNSET, bytes) };
+    }
+
+    unsafe fn upload(&self, to: Address, data: &[u8]) -> Result<(), Failure> {
+        self.check("an upload", to, data.len())?;
+        // SAFETY: the bytes are allocated, as was just checked, and device memory is no part of a slice of the host's.
+        unsafe { ptr::copy_nonoverlapping(data.as_ptr(), pointer(to), data.len()) };
+        Ok(())
+    }
+
+    unsafe fn download(&self, from: Address, data: &mut [u8]) -> Result<(), Failure> {
+        self.check("a download", from, data.len())?;
+        // SAFETY: as for `upload`.
+        unsafe { ptr::copy_nonoverlapping(pointer(from).cast_const(), data.as_mut_ptr(), data.len()) };
+        Ok(())
+    }
+
+    unsafe fn set(&self, at: Address, value: u8, bytes: usize) -> Result<(), Failure> {
+        self.check("setting", at, bytes)?;
+        // SAFETY: the bytes are allocated, as was just checked.
+        unsafe { pointer(at).write_bytes(value, bytes) };
+        Ok(())
+    }
+
+    /// Runs the kernel to its end.
+    unsafe fn launch(&self, launch: &Launch<'_>) -> Result<(), Failure> {
+        let failed = |what: String| Failure::Other(format!("kernel `{}`: {what}", launch.kernel));
+        let &(kernel, call) = KERNELS.get(launch.kernel).ok_or_else(|| failed("there is none of this name".into()))?;
+        self.check_shape(launch).map_err(failed)?;
+        let (order, seed) = match self.order {
+            Order::Forward => (0, 0),
+            Order::Reversed => (1, 0),
+            Order::Shuffled(seed) => (2, seed),
+        };
+        let request = Request {
+            kernel: kernel.as_ptr(),
+            call,
+            params: launch.params,
+            seed,
+            grid: launch.grid,
+            block: launch.block,
+            shared: launch.shared,
+            shared_limit: self.info.shared_memory,
+            order,
+        };
+        let mut message = [0_u8; 1024];
+        // SAFETY: the request is whole and its shape was checked, the message has that capacity, and the caller answers for
+        // the argument.
+        if unsafe { emulator_launch(&request, message.as_mut_ptr().cast(), message.len()) } {
+            return Ok(());
+        }
+        let text = CStr::from_bytes_until_nul(&message).unwrap_or_default();
+        Err(Failure::Other(text.to_string_lossy().into_owned()))
+    }
+
+    /// Nothing is ever queued.
+    fn synchronize(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+/// Memory that `allocate` exposed.
+fn pointer(address: Address) -> *mut u8 {
+    ptr::with_exposed_provenance_mut(address as usize)
+}

@@ -1,0 +1,72 @@
+// Random elements of one draw, and dropout.
+//
+//   random_bits_i32        out[i] = bits[i]
+//   random_uniform_TYPE    out[i] = (bits[i] >> 8) 2^-24: uniform in [0, 1), the same number for float and double
+//   random_keep_bool       out[i] = bits[i] >= threshold
+//   random_dropout_TYPE    out[i] = bits[i] >= threshold ? x[i] scale : 0    selected, so that what is dropped is 0 even if it
+//                          was NaN or infinite
+//
+// bits[i] are the draw's 32 bits of element i, counted in the order of the shape whatever x's layout is. Launch: blocks of 256
+// threads; a thread takes four elements, one Philox block, per turn. Cost: one write per element (and one read of x), and
+// about 25 instructions of Philox. Overwrites out.
+// Budget: 64 registers, 0 bytes of shared memory.
+#include "map.cuh"
+#include "philox.cuh"
+
+// Mirrors `RandomParams` in random.rs.
+struct RandomParams {
+  Walk walk;
+  // Contiguous, of the walk's shape.
+  Operand out;
+  // Dropout's input, of the walk's shape.
+  Operand x;
+  u64 seed;
+  u64 draw;
+  // Of 32 bits, but may be 2^32: then nothing is kept.
+  u64 threshold;
+  double scale;
+};
+
+template <typename R, typename F>
+__device__ __forceinline__ void draw(const RandomParams& p, F f) {
+  each_four(p.walk.numel, [&](u64 i, int count) {
+    u32 words[4];
+    R r[4];
+    philox(p.seed, p.draw, i / 4, words);
+#pragma unroll
+    for (int k = 0; k < 4; ++k) r[k] = f(words[k]);
+    store<R>(p.walk, p.out, i, count, r);
+  });
+}
+
+template <typename T>
+__device__ __forceinline__ void dropout(const RandomParams& p) {
+  const T scale = T(p.scale);
+  each_four(p.walk.numel, [&](u64 i, int count) {
+    u32 words[4];
+    T v[4] = {};
+    load<T>(p.walk, p.x, i, count, v);
+    philox(p.seed, p.draw, i / 4, words);
+#pragma unroll
+    for (int k = 0; k < 4; ++k) v[k] = u64(words[k]) >= p.threshold ? v[k] * scale : T(0);
+    store<T>(p.walk, p.out, i, count, v);
+  });
+}
+
+#define RANDOM(name) extern "C" __global__ void __launch_bounds__(THREADS) name(const __grid_constant__ RandomParams p)
+
+RANDOM(random_bits_i32) {
+  draw<i32>(p, [](u32 bits) -> i32 { return i32(bits); });
+}
+RANDOM(random_uniform_f32) {
+  draw<float>(p, [](u32 bits) -> float { return float(bits >> 8) * (1.0f / 16777216.0f); });
+}
+RANDOM(random_uniform_f64) {
+  draw<double>(p, [](u32 bits) -> double { return double(bits >> 8) * (1.0 / 16777216.0); });
+}
+RANDOM(random_keep_bool) {
+  const u64 threshold = p.threshold;
+  draw<u8>(p, [=](u32 bits) -> u8 { return u64(bits) >= threshold; });
+}
+RANDOM(random_dropout_f32) { dropout<float>(p); }
+RANDOM(random_dropout_f64) { dropout<double>(p); }

@@ -1,0 +1,317 @@
+// Reductions over any set of dimensions, and the index of an extreme.
+//
+//   out[o] = finish(join over r of x[place(kept, o) + place(reduced, r)])
+//
+//   reduce_rows_OP_TYPE     2^team_log threads of a warp per output: short rows, and many of them
+//   reduce_long_OP_TYPE     a block of 256 threads per output and piece: grid [outputs, pieces]
+//   reduce_columns_OP_TYPE  2^width_log neighbouring outputs per block, the rest of its threads along the reduced elements:
+//                           grid [groups of outputs, pieces]
+//
+// OP is sum (which divides: a mean), prod, max, min, argmax or argmin; the last two give the index (I32) of the first extreme,
+// and the first NaN wins. f32 are summed in f32 by threads, warps and blocks: a tree; products of f32 are kept in f64, which
+// neither overflows nor vanishes on the way. If there are pieces, each block leaves its result in `partial` and the last one of
+// an output joins them in order: always one launch. Cost: one read per element, 16 bytes at a time where rows lie so.
+// Overwrites out.
+// Budget: 64 registers, 4112 bytes of shared memory.
+#include "common.cuh"
+
+// Mirrors `ReduceParams` in reduce.rs.
+struct ReduceParams {
+  Walk kept;
+  Walk reduced;
+  u64 kept_strides[MAX_RANK];
+  u64 reduced_strides[MAX_RANK];
+  const void* x;    // the first element
+  void* out;        // [kept]
+  void* partial;    // [kept][pieces], 16 bytes each
+  u32* counters;    // one per block of the grid's x, if there are pieces
+  double divisor;   // of a sum
+  u64 chunk;        // reduced elements per piece: a multiple of 4
+  u32 order;        // of the reduced elements: STRIDED, CONTIGUOUS, or PACKED: four from 4 i on are neighbours and aligned
+  u32 team_log;
+  u32 width_log;
+  u32 unused;
+};
+
+// ---- what is done with one more element ----
+
+template <typename T, typename A>
+struct SumFold {
+  typedef T Element;
+  typedef T Result;
+  typedef A Acc;
+  static __device__ __forceinline__ A start() { return A(0); }
+  static __device__ __forceinline__ A add(A a, T x, u32) { return sum_of(a, A(x)); }
+  static __device__ __forceinline__ A join(A a, A b) { return sum_of(a, b); }
+  static __device__ __forceinline__ T finish(A a, double divisor) { return a / A(divisor); }
+};
+template <>
+__device__ __forceinline__ i32 SumFold<i32, i32>::finish(i32 a, double) { return a; }
+
+template <typename T, typename A>
+struct ProdFold {
+  typedef T Element;
+  typedef T Result;
+  typedef A Acc;
+  static __device__ __forceinline__ A start() { return A(1); }
+  static __device__ __forceinline__ A add(A a, T x, u32) { return product_of(a, A(x)); }
+  static __device__ __forceinline__ A join(A a, A b) { return product_of(a, b); }
+  static __device__ __forceinline__ T finish(A a, double) { return T(a); }
+};
+
+// Below and above all elements.
+template <typename T>
+__device__ __forceinline__ T lowest();
+template <>
+__device__ __forceinline__ float lowest() { return -INFINITY; }
+template <>
+__device__ __forceinline__ double lowest() { return -INFINITY; }
+template <>
+__device__ __forceinline__ i32 lowest() { return -2147483647 - 1; }
+template <>
+__device__ __forceinline__ u32 lowest() { return 0; }
+template <typename T>
+__device__ __forceinline__ T highest();
+template <>
+__device__ __forceinline__ float highest() { return INFINITY; }
+template <>
+__device__ __forceinline__ double highest() { return INFINITY; }
+template <>
+__device__ __forceinline__ i32 highest() { return 2147483647; }
+template <>
+__device__ __forceinline__ u32 highest() { return 1; }
+
+template <typename T, typename A>
+struct MaxFold {
+  typedef T Element;
+  typedef T Result;
+  typedef A Acc;
+  static __device__ __forceinline__ A start() { return lowest<A>(); }
+  static __device__ __forceinline__ A add(A a, T x, u32) { return maximum(a, A(x)); }
+  static __device__ __forceinline__ A join(A a, A b) { return maximum(a, b); }
+  static __device__ __forceinline__ T finish(A a, double) { return T(a); }
+};
+
+template <typename T, typename A>
+struct MinFold {
+  typedef T Element;
+  typedef T Result;
+  typedef A Acc;
+  static __device__ __forceinline__ A start() { return highest<A>(); }
+  static __device__ __forceinline__ A add(A a, T x, u32) { return minimum(a, A(x)); }
+  static __device__ __forceinline__ A join(A a, A b) { return minimum(a, b); }
+  static __device__ __forceinline__ T finish(A a, double) { return T(a); }
+};
+
+template <typename T>
+struct Place {
+  T value;
+  u32 index;
+};
+
+// Whether `join` prefers a: NaN before numbers, the extreme before others, the first of equals. A total order, so any order
+// of joining gives one result.
+template <bool LARGEST, typename T>
+__device__ __forceinline__ bool before(Place<T> a, Place<T> b) {
+  const bool a_nan = a.value != a.value, b_nan = b.value != b.value;
+  if (a_nan != b_nan) return a_nan;
+  if (a_nan || a.value == b.value) return a.index < b.index;
+  return LARGEST ? a.value > b.value : a.value < b.value;
+}
+
+template <typename T, bool LARGEST>
+struct ArgFold {
+  typedef T Element;
+  typedef i32 Result;
+  typedef Place<T> Acc;
+  // An index past all: an element of the same value wins.
+  static __device__ __forceinline__ Acc start() { return {LARGEST ? lowest<T>() : highest<T>(), 0xffffffffu}; }
+  static __device__ __forceinline__ Acc join(Acc a, Acc b) { return before<LARGEST>(b, a) ? b : a; }
+  static __device__ __forceinline__ Acc add(Acc a, T x, u32 i) { return join(a, Acc{x, i}); }
+  static __device__ __forceinline__ i32 finish(Acc a, double) { return i32(a.index); }
+};
+
+template <typename A>
+__device__ __forceinline__ A exchange(A v, u32 lane) { return __shfl_xor_sync(FULL_WARP, v, lane); }
+template <typename T>
+__device__ __forceinline__ Place<T> exchange(Place<T> v, u32 lane) {
+  return {__shfl_xor_sync(FULL_WARP, v.value, lane), __shfl_xor_sync(FULL_WARP, v.index, lane)};
+}
+
+// ---- the reduced elements of one output ----
+
+// Those from `first` to `end` that this thread, `lane` of `step`, takes; x is the output's first.
+template <typename F>
+__device__ __forceinline__ typename F::Acc fold(const ReduceParams& p, const typename F::Element* x, u64 first, u64 end,
+                                                u32 lane, u32 step) {
+  typedef typename F::Element T;
+  typename F::Acc a[4] = {F::start(), F::start(), F::start(), F::start()};
+  if (p.order == CONTIGUOUS) {
+    // Single elements up to the first that is aligned, packs, and what is left.
+    const u64 count = end - first;
+    x += first;
+    const u32 to_aligned = u32(0ull - reinterpret_cast<u64>(x) / sizeof(T)) % 4;
+    const u64 head = to_aligned < count ? to_aligned : count;
+    for (u64 i = lane; i < head; i += step) a[0] = F::add(a[0], x[i], u32(first + i));
+    const Pack<T>* packs = reinterpret_cast<const Pack<T>*>(x + head);
+    const u64 pack_count = (count - head) / 4;
+#pragma unroll 4
+    for (u64 i = lane; i < pack_count; i += step) {
+      const Pack<T> pack = packs[i];
+#pragma unroll
+      for (int k = 0; k < 4; ++k) a[k] = F::add(a[k], pack.v[k], u32(first + head + 4 * i + k));
+    }
+    for (u64 i = head + 4 * pack_count + lane; i < count; i += step) a[1] = F::add(a[1], x[i], u32(first + i));
+  } else if (p.order == PACKED) {
+#pragma unroll 1
+    for (u64 i = first + 4 * u64(lane); i < end; i += 4 * u64(step)) {
+      const Pack<T> pack = *reinterpret_cast<const Pack<T>*>(x + place(p.reduced, p.reduced_strides, i));
+#pragma unroll
+      for (int k = 0; k < 4; ++k) a[k] = F::add(a[k], pack.v[k], u32(i + k));
+    }
+  } else {
+#pragma unroll 1
+    for (u64 i = first + lane; i < end; i += step)
+      a[0] = F::add(a[0], x[place(p.reduced, p.reduced_strides, i)], u32(i));
+  }
+  return F::join(F::join(a[0], a[1]), F::join(a[2], a[3]));
+}
+
+template <typename F>
+__device__ __forceinline__ const typename F::Element* first_of(const ReduceParams& p, u64 output) {
+  return static_cast<const typename F::Element*>(p.x) + place(p.kept, p.kept_strides, output);
+}
+
+template <typename F>
+__device__ __forceinline__ void finish(const ReduceParams& p, u64 output, typename F::Acc a) {
+  static_cast<typename F::Result*>(p.out)[output] = F::finish(a, p.divisor);
+}
+
+// The partial result of a piece: 16 bytes hold any.
+template <typename F>
+__device__ __forceinline__ typename F::Acc* partial_of(const ReduceParams& p, u64 output, u32 piece) {
+  return reinterpret_cast<typename F::Acc*>(static_cast<u8*>(p.partial) + (output * gridDim.y + piece) * 16);
+}
+
+__device__ __forceinline__ u64 end_of(const ReduceParams& p, u64 first) {
+  return p.reduced.numel - first < p.chunk ? p.reduced.numel : first + p.chunk;
+}
+
+template <typename F>
+__device__ __forceinline__ void rows(const ReduceParams& p) {
+  const u32 team = 1u << p.team_log;
+  const u64 output = thread_index() >> p.team_log;
+  const u32 lane = threadIdx.x & (team - 1);
+  typename F::Acc a = F::start();
+  if (output < p.kept.numel) a = fold<F>(p, first_of<F>(p, output), 0, p.reduced.numel, lane, team);
+#pragma unroll 1
+  for (u32 d = team / 2; d > 0; d /= 2) a = F::join(a, exchange(a, d));
+  if (lane == 0 && output < p.kept.numel) finish<F>(p, output, a);
+}
+
+// `join` over the values of a block, in its thread 0.
+template <typename F>
+__device__ __forceinline__ typename F::Acc block_join(typename F::Acc a) {
+  __shared__ typename F::Acc warps[THREADS / WARP];
+#pragma unroll 1
+  for (u32 d = WARP / 2; d > 0; d /= 2) a = F::join(a, exchange(a, d));
+  if (threadIdx.x % WARP == 0) warps[threadIdx.x / WARP] = a;
+  __syncthreads();
+  a = threadIdx.x % WARP < THREADS / WARP ? warps[threadIdx.x % WARP] : F::start();
+#pragma unroll 1
+  for (u32 d = THREADS / WARP / 2; d > 0; d /= 2) a = F::join(a, exchange(a, d));
+  __syncthreads();  // before a second call writes `warps` again
+  return a;
+}
+
+template <typename F>
+__device__ __forceinline__ void long_row(const ReduceParams& p) {
+  const u64 output = blockIdx.x, first = blockIdx.y * p.chunk;
+  typename F::Acc a = fold<F>(p, first_of<F>(p, output), first, end_of(p, first), threadIdx.x, THREADS);
+  a = block_join<F>(a);
+  if (gridDim.y > 1) {
+    if (threadIdx.x == 0) *partial_of<F>(p, output, blockIdx.y) = a;
+    if (!last_block(p.counters + blockIdx.x, gridDim.y)) return;
+    a = F::start();
+    for (u32 piece = threadIdx.x; piece < gridDim.y; piece += THREADS) a = F::join(a, *partial_of<F>(p, output, piece));
+    a = block_join<F>(a);
+  }
+  if (threadIdx.x == 0) finish<F>(p, output, a);
+}
+
+// `join` over the threads of a column, in those of the first row.
+template <typename F>
+__device__ __forceinline__ typename F::Acc column_join(typename F::Acc a, u32 width) {
+  __shared__ typename F::Acc values[THREADS];
+  values[threadIdx.x] = a;
+  __syncthreads();
+#pragma unroll 1
+  for (u32 half = THREADS / 2; half >= width; half /= 2) {
+    if (threadIdx.x < half) values[threadIdx.x] = a = F::join(a, values[threadIdx.x + half]);
+    __syncthreads();
+  }
+  return a;
+}
+
+template <typename F>
+__device__ __forceinline__ void columns(const ReduceParams& p) {
+  typedef typename F::Element T;
+  const u32 width = 1u << p.width_log, row = threadIdx.x >> p.width_log, rows = THREADS >> p.width_log;
+  const u64 output = u64(blockIdx.x) * width + (threadIdx.x & (width - 1));
+  const u64 first = blockIdx.y * p.chunk, end = end_of(p, first);
+  const bool exists = output < p.kept.numel;
+  typename F::Acc a = F::start();
+  if (exists) {
+    const T* x = first_of<F>(p, output);
+    if (p.reduced.rank <= 1) {
+      const u64 stride = p.reduced_strides[0];
+#pragma unroll 4
+      for (u64 i = first + row; i < end; i += rows) a = F::add(a, x[i * stride], u32(i));
+    } else {
+#pragma unroll 1
+      for (u64 i = first + row; i < end; i += rows)
+        a = F::add(a, x[place(p.reduced, p.reduced_strides, i)], u32(i));
+    }
+  }
+  a = column_join<F>(a, width);
+  if (gridDim.y > 1) {
+    if (row == 0 && exists) *partial_of<F>(p, output, blockIdx.y) = a;
+    if (!last_block(p.counters + blockIdx.x, gridDim.y)) return;
+    a = F::start();
+    if (exists)
+      for (u32 piece = row; piece < gridDim.y; piece += rows) a = F::join(a, *partial_of<F>(p, output, piece));
+    a = column_join<F>(a, width);
+  }
+  if (row == 0 && exists) finish<F>(p, output, a);
+}
+
+#define KERNEL(kind, body, op, suffix, ...)                                                                \
+  extern "C" __global__ void __launch_bounds__(THREADS)                                                    \
+      reduce_##kind##_##op##_##suffix(const __grid_constant__ ReduceParams p) {                            \
+    body<__VA_ARGS__>(p);                                                                                  \
+  }
+#define REDUCE(op, suffix, ...)                      \
+  KERNEL(rows, rows, op, suffix, __VA_ARGS__)        \
+  KERNEL(long, long_row, op, suffix, __VA_ARGS__)    \
+  KERNEL(columns, columns, op, suffix, __VA_ARGS__)
+
+REDUCE(sum, f32, SumFold<float, float>)
+REDUCE(sum, f64, SumFold<double, double>)
+REDUCE(sum, i32, SumFold<i32, i32>)
+REDUCE(prod, f32, ProdFold<float, double>)
+REDUCE(prod, f64, ProdFold<double, double>)
+REDUCE(prod, i32, ProdFold<i32, i32>)
+REDUCE(max, f32, MaxFold<float, float>)
+REDUCE(max, f64, MaxFold<double, double>)
+REDUCE(max, i32, MaxFold<i32, i32>)
+REDUCE(max, bool, MaxFold<u8, u32>)
+REDUCE(min, f32, MinFold<float, float>)
+REDUCE(min, f64, MinFold<double, double>)
+REDUCE(min, i32, MinFold<i32, i32>)
+REDUCE(min, bool, MinFold<u8, u32>)
+REDUCE(argmax, f32, ArgFold<float, true>)
+REDUCE(argmax, f64, ArgFold<double, true>)
+REDUCE(argmax, i32, ArgFold<i32, true>)
+REDUCE(argmin, f32, ArgFold<float, false>)
+REDUCE(argmin, f64, ArgFold<double, false>)
+REDUCE(argmin, i32, ArgFold<i32, false>)

@@ -1,0 +1,249 @@
+// Softmax, its logarithm and their gradients along one dimension of [outer, n, inner].
+//
+//   softmax_MAP_KIND_TYPE
+//
+//   forward   out[i] = exp(x[i] - max) / sum, the sum of exp(x - max)
+//   log       out[i] = x[i] - max - log(sum)
+//   grad      out[i] = y[i] (g[i] - sum(g y))           y is in x
+//   loggrad   out[i] = g[i] - exp(y[i]) sum(g)          y is in x
+//
+//   small     inner = 1: 2^team_log threads of a warp per row, 4 elements each in registers
+//   row       inner = 1: a warp per row, 128 bytes of it in each thread's registers
+//   long      inner = 1: a block of 512 threads per row, which is read twice, the second time from the cache
+//   columns   inner > 1: 2^width_log neighbouring columns per block of 256 threads, the rest of them along n; read twice
+//
+// All tensors are contiguous. A row that holds NaN or infinity, or only -inf, is NaN. Cost: one read of x (and g) and one write
+// per element beyond the caches, one or two exponentials. Overwrites out.
+// Budget: 128 registers, 6144 bytes of shared memory.
+#include "softmax.cuh"
+
+#define LONG 512
+
+// Mirrors `SoftmaxParams` in softmax.rs.
+struct SoftmaxParams {
+  const void* x;  // [outer][n][inner]
+  const void* g;  // [outer][n][inner], of a gradient
+  void* out;      // [outer][n][inner]
+  u64 outer;
+  u64 n;
+  u64 inner;
+  u32 team_log;
+  u32 width_log;
+  u32 packed;     // whether all rows begin at packs of four and hold whole ones
+  u32 unused;
+};
+
+enum Map { FORWARD, LOG, GRAD, LOGGRAD };
+
+// What all elements of a row share: maximum and sum, or in `sum` alone that of a gradient.
+template <Map MAP, typename T>
+__device__ __forceinline__ Online<T> finish(Online<T> a) {
+  if (MAP == GRAD || MAP == LOGGRAD) return a;
+  if (fabs_of(a.max) == T(INFINITY)) a.sum = T(NAN);
+  return {a.max, MAP == FORWARD ? T(1) / a.sum : log_of(a.sum)};
+}
+
+template <Map MAP, typename T>
+__device__ __forceinline__ T apply(T x, T g, Online<T> a) {
+  if (MAP == FORWARD) return exp_of(x - a.max) * a.sum;
+  if (MAP == LOG) return x - a.max - a.sum;
+  if (MAP == GRAD) return x * (g - a.sum);
+  return g - exp_of(x) * a.sum;
+}
+
+template <Map MAP, typename T>
+__device__ __forceinline__ T term(T x, T g) { return MAP == GRAD ? g * x : g; }
+
+template <typename T>
+__device__ __forceinline__ T team_max(T v, u32 team) {
+#pragma unroll 1
+  for (u32 d = team / 2; d > 0; d /= 2) v = maximum(v, __shfl_xor_sync(FULL_WARP, v, d));
+  return v;
+}
+template <typename T>
+__device__ __forceinline__ T team_sum(T v, u32 team) {
+#pragma unroll 1
+  for (u32 d = team / 2; d > 0; d /= 2) v += __shfl_xor_sync(FULL_WARP, v, d);
+  return v;
+}
+
+// A thread's part of a row; element i of it is element `4 (i / 4 team + lane) + i % 4` of a packed row, else `i team + lane`.
+template <typename T, int ITEMS>
+__device__ __forceinline__ void load_part(const SoftmaxParams& p, const T* x, u32 lane, u32 team, bool exists, T fill,
+                                          T (&v)[ITEMS]) {
+  const u32 n = exists ? u32(p.n) : 0;
+#pragma unroll
+  for (int j = 0; j < ITEMS / 4; ++j) {
+#pragma unroll
+    for (int k = 0; k < 4; ++k) v[4 * j + k] = fill;
+    if (p.packed) {
+      const u32 at = 4 * (j * team + lane);
+      if (at < n) {
+        const Pack<T> pack = *reinterpret_cast<const Pack<T>*>(x + at);
+#pragma unroll
+        for (int k = 0; k < 4; ++k) v[4 * j + k] = pack.v[k];
+      }
+    } else {
+#pragma unroll
+      for (int k = 0; k < 4; ++k)
+        if ((4 * j + k) * team + lane < n) v[4 * j + k] = x[(4 * j + k) * team + lane];
+    }
+  }
+}
+template <typename T, int ITEMS>
+__device__ __forceinline__ void store_part(const SoftmaxParams& p, T* x, u32 lane, u32 team, bool exists,
+                                           const T (&v)[ITEMS]) {
+  const u32 n = exists ? u32(p.n) : 0;
+#pragma unroll
+  for (int j = 0; j < ITEMS / 4; ++j) {
+    if (p.packed) {
+      const u32 at = 4 * (j * team + lane);
+      if (at < n) {
+        Pack<T> pack;
+#pragma unroll
+        for (int k = 0; k < 4; ++k) pack.v[k] = v[4 * j + k];
+        *reinterpret_cast<Pack<T>*>(x + at) = pack;
+      }
+    } else {
+#pragma unroll
+      for (int k = 0; k < 4; ++k)
+        if ((4 * j + k) * team + lane < n) x[(4 * j + k) * team + lane] = v[4 * j + k];
+    }
+  }
+}
+
+template <Map MAP, typename T, int ITEMS>
+__device__ __forceinline__ void in_registers(const SoftmaxParams& p) {
+  const u32 team = 1u << p.team_log, lane = threadIdx.x & (team - 1);
+  const u64 row = thread_index() >> p.team_log, at = row * p.n;
+  const bool exists = row < p.outer;
+  T x[ITEMS];
+  Online<T> a = {T(0), T(0)};
+  const T nothing = MAP == FORWARD || MAP == LOG ? T(-INFINITY) : T(0);
+  load_part<T, ITEMS>(p, static_cast<const T*>(p.x) + at, lane, team, exists, nothing, x);
+  if (MAP == FORWARD || MAP == LOG) {
+    T max = x[0];
+#pragma unroll
+    for (int i = 1; i < ITEMS; ++i) max = maximum(max, x[i]);
+    a.max = team_max(max, team);
+    T e[ITEMS];
+#pragma unroll
+    for (int i = 0; i < ITEMS; ++i) a.sum += e[i] = exp_of(x[i] - a.max);
+    a.sum = team_sum(a.sum, team);
+    a = finish<MAP, T>(a);
+#pragma unroll
+    for (int i = 0; i < ITEMS; ++i) x[i] = MAP == FORWARD ? e[i] * a.sum : apply<MAP, T>(x[i], T(0), a);
+  } else {
+    T g[ITEMS];
+    load_part<T, ITEMS>(p, static_cast<const T*>(p.g) + at, lane, team, exists, T(0), g);
+#pragma unroll
+    for (int i = 0; i < ITEMS; ++i) a.sum += term<MAP, T>(x[i], g[i]);
+    a.sum = team_sum(a.sum, team);
+#pragma unroll
+    for (int i = 0; i < ITEMS; ++i) x[i] = apply<MAP, T>(x[i], g[i], a);
+  }
+  store_part<T, ITEMS>(p, static_cast<T*>(p.out) + at, lane, team, exists, x);
+}
+
+template <Map MAP, typename T>
+__device__ __forceinline__ void long_row(const SoftmaxParams& p) {
+  const u64 at = blockIdx.x * p.n;
+  const T* x = static_cast<const T*>(p.x) + at;
+  const T* g = static_cast<const T*>(p.g) + at;
+  T* out = static_cast<T*>(p.out) + at;
+  const u64 packs = p.packed ? p.n / 4 : 0;
+  Online<T> a = {T(0), T(0)};
+  if (MAP == FORWARD || MAP == LOG) {
+    a = online_block<LONG>(online_row(x, p.n, threadIdx.x, LONG));
+  } else {
+    T sum[4] = {};
+#pragma unroll 2
+    for (u64 i = threadIdx.x; i < packs; i += LONG) {
+      const Pack<T> px = reinterpret_cast<const Pack<T>*>(x)[i], pg = reinterpret_cast<const Pack<T>*>(g)[i];
+#pragma unroll
+      for (int k = 0; k < 4; ++k) sum[k] += term<MAP, T>(px.v[k], pg.v[k]);
+    }
+#pragma unroll 2
+    for (u64 i = 4 * packs + threadIdx.x; i < p.n; i += LONG) sum[0] += term<MAP, T>(x[i], g[i]);
+    a.sum = block_reduce<LONG>((sum[0] + sum[1]) + (sum[2] + sum[3]), T(0), Sum());
+  }
+  a = finish<MAP, T>(a);
+#pragma unroll 1
+  for (u64 i = threadIdx.x; i < packs; i += LONG) {
+    Pack<T> px = reinterpret_cast<const Pack<T>*>(x)[i], pg = {};
+    if (MAP == GRAD || MAP == LOGGRAD) pg = reinterpret_cast<const Pack<T>*>(g)[i];
+#pragma unroll
+    for (int k = 0; k < 4; ++k) px.v[k] = apply<MAP, T>(px.v[k], pg.v[k], a);
+    reinterpret_cast<Pack<T>*>(out)[i] = px;
+  }
+#pragma unroll 1
+  for (u64 i = 4 * packs + threadIdx.x; i < p.n; i += LONG)
+    out[i] = apply<MAP, T>(x[i], MAP == GRAD || MAP == LOGGRAD ? g[i] : T(0), a);
+}
+
+template <Map MAP, typename T>
+__device__ __forceinline__ void columns(const SoftmaxParams& p) {
+  __shared__ T maxima[THREADS];
+  __shared__ T sums[THREADS];
+  const u32 width = 1u << p.width_log, row = threadIdx.x >> p.width_log, rows = THREADS >> p.width_log;
+  const u64 column = u64(blockIdx.x) * width + (threadIdx.x & (width - 1));
+  const u64 n = column < p.outer * p.inner ? p.n : 0;
+  const u64 plane = column / p.inner, at = plane * p.n * p.inner + (column - plane * p.inner);
+  const T* x = static_cast<const T*>(p.x) + at;
+  const T* g = static_cast<const T*>(p.g) + at;
+  T* out = static_cast<T*>(p.out) + at;
+  constexpr bool FROM_X = MAP == FORWARD || MAP == LOG;
+  Online<T> a = {FROM_X ? T(-INFINITY) : T(0), T(0)};
+  for (u64 i = row; i < n; i += 4 * rows) {
+    T v[4];
+#pragma unroll
+    for (u32 k = 0; k < 4; ++k) {
+      const u64 j = i + k * rows;
+      v[k] = FROM_X ? T(-INFINITY) : T(0);
+      if (j < n) v[k] = FROM_X ? x[j * p.inner] : term<MAP, T>(MAP == GRAD ? x[j * p.inner] : T(0), g[j * p.inner]);
+    }
+    if (FROM_X)
+      a = online_add(a, v);
+    else
+      a.sum += (v[0] + v[1]) + (v[2] + v[3]);
+  }
+  maxima[threadIdx.x] = a.max;
+  sums[threadIdx.x] = a.sum;
+  __syncthreads();
+#pragma unroll 1
+  for (u32 half = THREADS / 2; half >= width; half /= 2) {
+    if (threadIdx.x < half) {
+      const Online<T> b = {maxima[threadIdx.x + half], sums[threadIdx.x + half]};
+      a = FROM_X ? online_join(a, b) : Online<T>{T(0), a.sum + b.sum};
+      maxima[threadIdx.x] = a.max;
+      sums[threadIdx.x] = a.sum;
+    }
+    __syncthreads();
+  }
+  if (row == 0) {
+    a = finish<MAP, T>(a);
+    maxima[threadIdx.x] = a.max;
+    sums[threadIdx.x] = a.sum;
+  }
+  __syncthreads();
+  a = {maxima[threadIdx.x & (width - 1)], sums[threadIdx.x & (width - 1)]};
+#pragma unroll 2
+  for (u64 i = row; i < n; i += rows)
+    out[i * p.inner] = apply<MAP, T>(x[i * p.inner], FROM_X ? T(0) : g[i * p.inner], a);
+}
+
+#define KERNEL(map, kind, suffix, threads, ...)                                                                     \
+  extern "C" __global__ void __launch_bounds__(threads) softmax_##map##_##kind##_##suffix(const __grid_constant__ SoftmaxParams p) { \
+    __VA_ARGS__(p);                                                                                                 \
+  }
+#define SOFTMAX(map, MAP, suffix, T)                                                           \
+  KERNEL(map, small, suffix, THREADS, in_registers<MAP, T, 4>)                                 \
+  KERNEL(map, row, suffix, THREADS, in_registers<MAP, T, int(128 / sizeof(T))>)                \
+  KERNEL(map, long, suffix, LONG, long_row<MAP, T>)                                            \
+  KERNEL(map, columns, suffix, THREADS, columns<MAP, T>)
+#define FLOATS(map, MAP) SOFTMAX(map, MAP, f32, float) SOFTMAX(map, MAP, f64, double)
+
+FLOATS(forward, FORWARD)
+FLOATS(log, LOG)
+FLOATS(grad, GRAD)
+FLOATS(loggrad, LOGGRAD)
