@@ -45,6 +45,10 @@ mod emulator {
         }
         let native = set("HOST")? == set("TARGET")?;
         let sanitize = env::var(SANITIZE).unwrap_or_default();
+        println!("cargo::rustc-check-cfg=cfg(sanitized)");
+        if !sanitize.is_empty() {
+            println!("cargo::rustc-cfg=sanitized");
+        }
         let out = PathBuf::from(set("OUT_DIR")?);
 
         let mut library = compiler(native, &sanitize);

@@ -109,13 +109,13 @@ __device__ __forceinline__ void grad(const LossGradParams& p) {
 }
 
 #define KERNELS(suffix, T)                                                                                               \
-  extern "C" __global__ void __launch_bounds__(THREADS) loss_rows_##suffix(const __grid_constant__ LossParams p) {      \
+  extern "C" __global__ void __launch_bounds__(THREADS, 1) loss_rows_##suffix(const __grid_constant__ LossParams p) {      \
     rows<T>(p);                                                                                                          \
   }                                                                                                                      \
-  extern "C" __global__ void __launch_bounds__(THREADS) loss_long_##suffix(const __grid_constant__ LossParams p) {      \
+  extern "C" __global__ void __launch_bounds__(THREADS, 1) loss_long_##suffix(const __grid_constant__ LossParams p) {      \
     long_row<T>(p);                                                                                                      \
   }                                                                                                                      \
-  extern "C" __global__ void __launch_bounds__(THREADS) loss_grad_##suffix(const __grid_constant__ LossGradParams p) {  \
+  extern "C" __global__ void __launch_bounds__(THREADS, 1) loss_grad_##suffix(const __grid_constant__ LossGradParams p) {  \
     grad<T>(p);                                                                                                          \
   }
 KERNELS(f32, float)

@@ -15,6 +15,7 @@
 // All tensors are contiguous. A row that holds NaN or infinity, or only -inf, is NaN. Cost: one read of x (and g) and one write
 // per element beyond the caches, one or two exponentials. Overwrites out.
 // Budget: 128 registers, 6144 bytes of shared memory.
+#include "rows.cuh"
 #include "softmax.cuh"
 
 #define LONG 512
@@ -54,64 +55,6 @@ __device__ __forceinline__ T apply(T x, T g, Online<T> a) {
 template <Map MAP, typename T>
 __device__ __forceinline__ T term(T x, T g) { return MAP == GRAD ? g * x : g; }
 
-template <typename T>
-__device__ __forceinline__ T team_max(T v, u32 team) {
-#pragma unroll 1
-  for (u32 d = team / 2; d > 0; d /= 2) v = maximum(v, __shfl_xor_sync(FULL_WARP, v, d));
-  return v;
-}
-template <typename T>
-__device__ __forceinline__ T team_sum(T v, u32 team) {
-#pragma unroll 1
-  for (u32 d = team / 2; d > 0; d /= 2) v += __shfl_xor_sync(FULL_WARP, v, d);
-  return v;
-}
-
-// A thread's part of a row; element i of it is element `4 (i / 4 team + lane) + i % 4` of a packed row, else `i team + lane`.
-template <typename T, int ITEMS>
-__device__ __forceinline__ void load_part(const SoftmaxParams& p, const T* x, u32 lane, u32 team, bool exists, T fill,
-                                          T (&v)[ITEMS]) {
-  const u32 n = exists ? u32(p.n) : 0;
-#pragma unroll
-  for (int j = 0; j < ITEMS / 4; ++j) {
-#pragma unroll
-    for (int k = 0; k < 4; ++k) v[4 * j + k] = fill;
-    if (p.packed) {
-      const u32 at = 4 * (j * team + lane);
-      if (at < n) {
-        const Pack<T> pack = *reinterpret_cast<const Pack<T>*>(x + at);
-#pragma unroll
-        for (int k = 0; k < 4; ++k) v[4 * j + k] = pack.v[k];
-      }
-    } else {
-#pragma unroll
-      for (int k = 0; k < 4; ++k)
-        if ((4 * j + k) * team + lane < n) v[4 * j + k] = x[(4 * j + k) * team + lane];
-    }
-  }
-}
-template <typename T, int ITEMS>
-__device__ __forceinline__ void store_part(const SoftmaxParams& p, T* x, u32 lane, u32 team, bool exists,
-                                           const T (&v)[ITEMS]) {
-  const u32 n = exists ? u32(p.n) : 0;
-#pragma unroll
-  for (int j = 0; j < ITEMS / 4; ++j) {
-    if (p.packed) {
-      const u32 at = 4 * (j * team + lane);
-      if (at < n) {
-        Pack<T> pack;
-#pragma unroll
-        for (int k = 0; k < 4; ++k) pack.v[k] = v[4 * j + k];
-        *reinterpret_cast<Pack<T>*>(x + at) = pack;
-      }
-    } else {
-#pragma unroll
-      for (int k = 0; k < 4; ++k)
-        if ((4 * j + k) * team + lane < n) x[(4 * j + k) * team + lane] = v[4 * j + k];
-    }
-  }
-}
-
 template <Map MAP, typename T, int ITEMS>
 __device__ __forceinline__ void in_registers(const SoftmaxParams& p) {
   const u32 team = 1u << p.team_log, lane = threadIdx.x & (team - 1);
@@ -120,7 +63,7 @@ __device__ __forceinline__ void in_registers(const SoftmaxParams& p) {
   T x[ITEMS];
   Online<T> a = {T(0), T(0)};
   const T nothing = MAP == FORWARD || MAP == LOG ? T(-INFINITY) : T(0);
-  load_part<T, ITEMS>(p, static_cast<const T*>(p.x) + at, lane, team, exists, nothing, x);
+  load_part<T, ITEMS>(static_cast<const T*>(p.x) + at, exists ? u32(p.n) : 0, p.packed, lane, team, nothing, x);
   if (MAP == FORWARD || MAP == LOG) {
     T max = x[0];
 #pragma unroll
@@ -135,14 +78,14 @@ __device__ __forceinline__ void in_registers(const SoftmaxParams& p) {
     for (int i = 0; i < ITEMS; ++i) x[i] = MAP == FORWARD ? e[i] * a.sum : apply<MAP, T>(x[i], T(0), a);
   } else {
     T g[ITEMS];
-    load_part<T, ITEMS>(p, static_cast<const T*>(p.g) + at, lane, team, exists, T(0), g);
+    load_part<T, ITEMS>(static_cast<const T*>(p.g) + at, exists ? u32(p.n) : 0, p.packed, lane, team, T(0), g);
 #pragma unroll
     for (int i = 0; i < ITEMS; ++i) a.sum += term<MAP, T>(x[i], g[i]);
     a.sum = team_sum(a.sum, team);
 #pragma unroll
     for (int i = 0; i < ITEMS; ++i) x[i] = apply<MAP, T>(x[i], g[i], a);
   }
-  store_part<T, ITEMS>(p, static_cast<T*>(p.out) + at, lane, team, exists, x);
+  store_part<T, ITEMS>(static_cast<T*>(p.out) + at, exists ? u32(p.n) : 0, p.packed, lane, team, x);
 }
 
 template <Map MAP, typename T>
@@ -232,15 +175,16 @@ __device__ __forceinline__ void columns(const SoftmaxParams& p) {
     out[i * p.inner] = apply<MAP, T>(x[i * p.inner], FROM_X ? T(0) : g[i * p.inner], a);
 }
 
-#define KERNEL(map, kind, suffix, threads, ...)                                                                     \
-  extern "C" __global__ void __launch_bounds__(threads) softmax_##map##_##kind##_##suffix(const __grid_constant__ SoftmaxParams p) { \
-    __VA_ARGS__(p);                                                                                                 \
+#define KERNEL(map, kind, suffix, bounds, ...)                                          \
+  extern "C" __global__ void __launch_bounds__ bounds                                 \
+      softmax_##map##_##kind##_##suffix(const __grid_constant__ SoftmaxParams p) {        \
+    __VA_ARGS__(p);                                                                     \
   }
 #define SOFTMAX(map, MAP, suffix, T)                                                           \
-  KERNEL(map, small, suffix, THREADS, in_registers<MAP, T, 4>)                                 \
-  KERNEL(map, row, suffix, THREADS, in_registers<MAP, T, int(128 / sizeof(T))>)                \
-  KERNEL(map, long, suffix, LONG, long_row<MAP, T>)                                            \
-  KERNEL(map, columns, suffix, THREADS, columns<MAP, T>)
+  KERNEL(map, small, suffix, (THREADS), in_registers<MAP, T, 4>)                                 \
+  KERNEL(map, row, suffix, (THREADS), in_registers<MAP, T, int(128 / sizeof(T))>)                \
+  KERNEL(map, long, suffix, (LONG, 1), long_row<MAP, T>)                                            \
+  KERNEL(map, columns, suffix, (THREADS, 1), columns<MAP, T>)
 #define FLOATS(map, MAP) SOFTMAX(map, MAP, f32, float) SOFTMAX(map, MAP, f64, double)
 
 FLOATS(forward, FORWARD)

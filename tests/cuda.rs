@@ -104,3 +104,46 @@ fn fused_operations_are_few_kernels() {
         assert!(kernels <= 2, "{device:?}: cross-entropy with its gradient takes {kernels} kernels");
     }
 }
+
+/// Whole numbers repeat, so that what comes first among equals shows; 77 stands for NaN, which is above all.
+fn check_long_sort(device: &Cuda, [lines, n]: [usize; 2], across: bool, dtype: DType) -> Result<()> {
+    let numbers: Vec<i32> = (0..lines * n).map(|i| (i as i32).wrapping_mul(0x9E37_79B1u32 as i32) >> 22).collect();
+    let (shape, dim) = if across { ([n, lines], 0) } else { ([lines, n], 1) };
+    let place = |line: usize, i: usize, n: usize| if across { i * lines + line } else { line * n + i };
+    let at = |line: usize, i: usize| place(line, i, n);
+    let whole = Tensor::from_slice(&numbers, shape, device);
+    let x = if dtype == DType::I32 { whole.clone() } else { whole.cast(dtype).masked_fill(&whole.eq(77.0), f64::NAN) };
+    let key = |line: usize, i: usize| match numbers[at(line, i)] {
+        77 if dtype != DType::I32 => i32::MAX,
+        number => number,
+    };
+    for descending in [false, true] {
+        let order = x.argsort(dim, descending).to_vec::<i32>()?;
+        let first = x.topk(9, dim, descending).1.to_vec::<i32>()?;
+        for line in 0..lines {
+            let mut want: Vec<i32> = (0..n as i32).collect();
+            match descending {
+                false => want.sort_by_key(|&i| key(line, i as usize)),
+                true => want.sort_by_key(|&i| std::cmp::Reverse(key(line, i as usize))),
+            }
+            let about = format!("line {line} of {shape:?} along {dim}, {dtype}, descending {descending}, {device:?}");
+            assert!((0..n).all(|i| order[at(line, i)] == want[i]), "{about}");
+            assert!((0..9).all(|i| first[place(line, i, 9)] == want[i]), "the first nine of {about}");
+        }
+    }
+    Ok(())
+}
+
+/// Rows that are longer than what a block sorts. The conformance suite has none: the oracle compares all with all.
+#[test]
+fn long_rows_are_sorted() -> Result<()> {
+    for device in devices() {
+        for dtype in [DType::F32, DType::F64, DType::I32] {
+            for (shape, across) in [([2, 10_001], false), ([3, 5000], true), ([1, 2049], false), ([2, 2048], true)] {
+                check_long_sort(&device, shape, across, dtype)?;
+            }
+        }
+        check_long_sort(&device, [1, 100_003], false, DType::F32)?;
+    }
+    Ok(())
+}

@@ -44,10 +44,21 @@ fn main() {
 #[cfg(feature = "cuda-emu")]
 const EMULATED: usize = 300_000;
 
-/// Families whose kernels have barriers or shuffles, so that the order of the threads could matter.
+/// Families whose kernels have barriers, shuffles or atomics, so that the order of the threads could matter.
 #[cfg(feature = "cuda-emu")]
-const WITH_BARRIERS: [&str; 9] =
-    ["reduce::", "matmul::", "conv::", "softmax::", "norm::", "scan::", "sort::", "loss::", "optim::"];
+const WITH_BARRIERS: [&str; 11] = [
+    "reduce::",
+    "matmul::",
+    "conv::",
+    "softmax::",
+    "norm::",
+    "scan::",
+    "sort::",
+    "loss::",
+    "optim::",
+    "pool::",
+    "index::",
+];
 
 #[cfg(feature = "cuda-emu")]
 fn emulated(list: &mut List) {

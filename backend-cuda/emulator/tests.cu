@@ -121,7 +121,7 @@ extern "C" __global__ void test_masks(TestParams p) {
       __syncthreads();
       break;
     case 1:  // halves that overlap
-      __ballot_sync(lane < 16 ? 0x0001ffffu : 0xffff0000u, 1);
+      __ballot_sync(lane < 16 ? 0x0001ffffu : 0xffff8000u, 1);
       break;
     case 2:  // not in its own mask
       __syncwarp(0x0000ffffu);

@@ -1,17 +1,251 @@
-//! Convolution and its gradients.
+//! Convolution and its gradients: sizes, tiles and splits for `kernels/conv.cu` and, where tiles would be mostly empty,
+//! `kernels/conv_direct.cu`. Operands are made contiguous first.
 
 use crate::Tensor;
-use minitorch_core::Conv2dOptions;
-use minitorch_core::ops::composed;
+use crate::device::{COUNTERS, Cuda, name, suffix};
+use crate::driver::Address;
+use crate::matmul::{GEMM_THREADS, Tiling, mode};
+use crate::memory::Storage;
+use crate::params::{Operand, magic, params};
+use minitorch_core::{Conv2dOptions, DType};
+
+params! {
+    /// A divisor below 2^31; see [`magic`].
+    Divide in "conv.cuh" {
+        size: u32,
+        magic: u32,
+        shift: u32,
+        unused: u32,
+    }
+}
+
+params! {
+    /// What all kernels of convolutions take.
+    ConvParams in "conv.cuh" {
+        x: Address,
+        weight: Address,
+        bias: Address,
+        out: Address,
+        parts: Address,
+        counters: Address,
+        pixels: u64,
+        n: u32,
+        ci: u32,
+        co: u32,
+        h: u32,
+        w: u32,
+        oh: u32,
+        ow: u32,
+        group_in: u32,
+        group_out: u32,
+        stride_h: u32,
+        stride_w: u32,
+        pad_h: u32,
+        pad_w: u32,
+        dil_h: u32,
+        dil_w: u32,
+        splits: u32,
+        w_mode: u32,
+        unused: u32,
+        out_plane: Divide,
+        out_width: Divide,
+        taps: Divide,
+        tap_width: Divide,
+    }
+}
+
+impl Divide {
+    fn by(size: usize) -> Self {
+        let (magic, shift) = magic(size as u64);
+        Divide { size: size as u32, magic, shift, unused: 0 }
+    }
+}
+
+/// Taps that the direct kernels keep at most.
+const KEPT: usize = 128;
+
+/// The sizes of one convolution.
+struct Sizes {
+    params: ConvParams,
+    taps: usize,
+    group_in: usize,
+    group_out: usize,
+    groups: usize,
+}
+
+/// From the shapes of x, w and y.
+fn sizes(
+    [n, ci, h, w]: [usize; 4],
+    [co, group_in, kh, kw]: [usize; 4],
+    [oh, ow]: [usize; 2],
+    o: &Conv2dOptions,
+) -> Sizes {
+    let (groups, group_out, taps) = (o.groups, co / o.groups, kh * kw);
+    // The kernels' coordinates have 31 bits.
+    let most = (n * oh * ow).max(n * h * w).max(group_in * taps).max(group_in * h * w).max(group_out * taps);
+    assert!(most < 1 << 31, "conv2d: {most} positions are more than the 2^31 that the CUDA backend's kernels count");
+    let params = ConvParams {
+        x: 0,
+        weight: 0,
+        bias: 0,
+        out: 0,
+        parts: 0,
+        counters: 0,
+        pixels: (n * oh * ow) as u64,
+        n: n as u32,
+        ci: ci as u32,
+        co: co as u32,
+        h: h as u32,
+        w: w as u32,
+        oh: oh as u32,
+        ow: ow as u32,
+        group_in: group_in as u32,
+        group_out: group_out as u32,
+        stride_h: o.stride[0] as u32,
+        stride_w: o.stride[1] as u32,
+        pad_h: o.padding[0] as u32,
+        pad_w: o.padding[1] as u32,
+        dil_h: o.dilation[0] as u32,
+        dil_w: o.dilation[1] as u32,
+        splits: 1,
+        w_mode: 0,
+        unused: 0,
+        out_plane: Divide::by(oh * ow),
+        out_width: Divide::by(ow),
+        taps: Divide::by(taps),
+        tap_width: Divide::by(kw),
+    };
+    Sizes { params, taps, group_in, group_out, groups }
+}
+
+/// Where a contiguous tensor's first element lies.
+fn data(x: &Tensor) -> Address {
+    if x.numel() == 0 { 0 } else { Operand::new(x.view().storage.address(), x.dtype(), x.layout()).data }
+}
+
+fn spatial(x: &Tensor) -> [usize; 2] {
+    [x.shape()[2], x.shape()[3]]
+}
+
+/// Channels that a thread of a direct kernel makes.
+fn channels(of: usize) -> usize {
+    match of {
+        1 => 1,
+        2..=4 => 4,
+        _ => 8,
+    }
+}
+
+/// Launches a direct kernel: `pixels` by all channels.
+fn direct(device: &Cuda, kernel: &str, dtype: DType, sizes: &Sizes, channels_out: usize, pixels: usize) {
+    let count = channels(channels_out);
+    let grid = [pixels.div_ceil(256), sizes.groups * channels_out.div_ceil(count), 1];
+    device.0.launch(name!("conv_direct_{kernel}_{count}_{}", suffix(dtype)), grid, [256, 1, 1], 0, &sizes.params);
+}
 
 pub(crate) fn conv2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, options: &Conv2dOptions) -> Tensor {
-    composed::conv2d(x, w, bias, options)
+    let (device, dtype) = (x.device(), x.dtype());
+    let Some(out_size) = options.output_size(spatial(x), spatial(w)) else {
+        unreachable!("core checked that the kernel fits");
+    };
+    let mut sizes = sizes(x.dims(), w.dims(), out_size, options);
+    let (x, w, bias) = (x.contiguous(), w.contiguous(), bias.map(Tensor::contiguous));
+    let [n, co] = [x.shape()[0], w.shape()[0]];
+    let shape = [n, co, out_size[0], out_size[1]];
+    let out = device.alloc("conv2d", dtype, shape.iter().product());
+    sizes.params.x = data(&x);
+    sizes.params.weight = data(&w);
+    sizes.params.bias = bias.as_ref().map_or(0, data);
+    sizes.params.out = out.address();
+    let (k, pixels) = (sizes.group_in * sizes.taps, n * out_size[0] * out_size[1]);
+    if pixels * co > 0 {
+        let few = sizes.group_out <= 8 || k <= 32;
+        let blocks = sizes.groups * sizes.group_out.div_ceil(channels(sizes.group_out));
+        if few && sizes.taps <= KEPT && blocks <= MOST {
+            direct(device, "forward", dtype, &sizes, sizes.group_out, pixels);
+        } else {
+            let Tiling { size, .. } = Tiling::new(device, dtype, [sizes.group_out, pixels, k], sizes.groups);
+            let packed = mode(dtype, sizes.params.weight, k, 1, &[]);
+            // Every group's weights begin at a multiple of their rows' length.
+            sizes.params.w_mode = packed;
+            let tiles = sizes.group_out.div_ceil(size) * pixels.div_ceil(size);
+            over_groups(device, name!("conv_forward_{size}_{}", suffix(dtype)), tiles, sizes.groups, &sizes.params);
+        }
+    }
+    Tensor::from_storage(device, out, dtype, shape)
+}
+
+/// Blocks that a grid has at most in y.
+const MOST: usize = 65_535;
+
+/// A launch with groups along y, which a grid limits.
+fn over_groups(device: &Cuda, kernel: &str, tiles: usize, groups: usize, params: &ConvParams) {
+    assert!(groups <= MOST, "conv2d: {groups} groups (times phases of the stride) are more than a grid's {MOST}");
+    device.0.launch(kernel, [tiles, groups, 1], [GEMM_THREADS, 1, 1], 0, params);
 }
 
 pub(crate) fn grad_input(g: &Tensor, w: &Tensor, size: [usize; 2], options: &Conv2dOptions) -> Tensor {
-    composed::conv2d_grad_input(g, w, size, options)
+    let (device, dtype, n) = (g.device(), g.dtype(), g.shape()[0]);
+    let ci = w.shape()[1] * options.groups;
+    let shape = [n, ci, size[0], size[1]];
+    let mut sizes = sizes(shape, w.dims(), spatial(g), options);
+    let (g, w) = (g.contiguous(), w.contiguous());
+    let out = device.alloc("conv2d_grad_input", dtype, shape.iter().product());
+    sizes.params.x = data(&g);
+    sizes.params.weight = data(&w);
+    sizes.params.out = out.address();
+    let pixels = n * size[0] * size[1];
+    if pixels * ci > 0 {
+        let blocks = sizes.groups * sizes.group_in.div_ceil(channels(sizes.group_in));
+        if sizes.group_in <= 8 && sizes.taps <= KEPT && blocks <= MOST {
+            direct(device, "grad_input", dtype, &sizes, sizes.group_in, pixels);
+        } else {
+            let [sh, sw] = options.stride;
+            let phase = n * size[0].div_ceil(sh) * size[1].div_ceil(sw);
+            let k = sizes.group_out * sizes.taps;
+            let Tiling { size, .. } = Tiling::new(device, dtype, [sizes.group_in, phase, k], sizes.groups * sh * sw);
+            let tiles = sizes.group_in.div_ceil(size) * phase.div_ceil(size);
+            let kernel = name!("conv_grad_input_{size}_{}", suffix(dtype));
+            over_groups(device, kernel, tiles, sizes.groups * sh * sw, &sizes.params);
+        }
+    }
+    Tensor::from_storage(device, out, dtype, shape)
 }
 
 pub(crate) fn grad_weight(x: &Tensor, g: &Tensor, kernel: [usize; 2], options: &Conv2dOptions) -> Tensor {
-    composed::conv2d_grad_weight(x, g, kernel, options)
+    let (device, dtype) = (x.device(), x.dtype());
+    let [n, ci, ..] = x.dims::<4>();
+    let (co, [oh, ow]) = (g.shape()[1], spatial(g));
+    let shape = [co, ci / options.groups, kernel[0], kernel[1]];
+    let mut sizes = sizes(x.dims(), shape, [oh, ow], options);
+    let (x, g) = (x.contiguous(), g.contiguous());
+    let weights: usize = shape.iter().product();
+    let out = device.alloc("conv2d_grad_weight", dtype, weights);
+    sizes.params.x = data(&x);
+    sizes.params.weight = data(&g);
+    sizes.params.out = out.address();
+    if weights > 0 {
+        if sizes.group_in == 1 && sizes.group_out <= 4 && sizes.groups > 1 {
+            let kernel = name!("conv_direct_grad_weight_{}", suffix(dtype));
+            device.0.launch(kernel, [weights, 1, 1], [256, 1, 1], 0, &sizes.params);
+        } else {
+            let (columns, pixels) = (sizes.group_in * sizes.taps, n * oh * ow);
+            let Tiling { size, .. } = Tiling::new(device, dtype, [sizes.group_out, columns, pixels], sizes.groups);
+            let tiles = sizes.group_out.div_ceil(size) * columns.div_ceil(size);
+            let all = tiles * sizes.groups;
+            // Enough blocks for the card, of at least 256 products each; and at most some 512, as the sum of a whole batch, one
+            // product after another, would lose digits.
+            let busy = (2 * device.0.multiprocessors()).div_ceil(all).min(pixels / 256);
+            let wanted = busy.max(pixels / 512).max(1);
+            let splits = if all <= COUNTERS { wanted } else { 1 };
+            let parts: Option<Storage> =
+                (splits > 1).then(|| device.alloc("conv2d_grad_weight", dtype, all * splits * size * size));
+            sizes.params.parts = parts.as_ref().map_or(0, Storage::address);
+            sizes.params.counters = device.0.counters();
+            sizes.params.splits = splits as u32;
+            let kernel = name!("conv_grad_weight_{size}_{}", suffix(dtype));
+            over_groups(device, kernel, tiles * splits, sizes.groups, &sizes.params);
+        }
+    }
+    Tensor::from_storage(device, out, dtype, shape)
 }

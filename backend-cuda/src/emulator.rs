@@ -56,7 +56,7 @@ struct Kernel {
     call: Option<Call>,
 }
 
-/// `emulator::Request` of emulator.cpp.
+/// `emulator::Request` of machine.h.
 #[repr(C)]
 struct Request {
     kernel: *const c_char,

@@ -218,7 +218,7 @@ fn masks_of_warps() {
         full,
         "for thread (3, 0, 0), which waits in __syncthreads (",
     ]);
-    case(1, 32).fails(&["with mask 0x0001ffff for thread (16, 0, 0), which waits in __ballot_sync", "0xffff0000"]);
+    case(1, 32).fails(&["with mask 0x0001ffff for thread (16, 0, 0), which waits in __ballot_sync", "0xffff8000"]);
     case(2, 32).fails(&["calls __syncwarp (", "mask 0x0000ffff, which lacks its own lane"]);
     case(3, 32).fails(&["reads lane 9 in __shfl_sync (", "that lane has exited"]);
     case(4, 32).fails(&["thread (0, 0, 0) reads lane 8 in __shfl_xor_sync", "is not in the mask"]);

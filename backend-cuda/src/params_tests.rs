@@ -87,7 +87,14 @@ fn structs_are_those_of_the_kernels() {
     check::<Walk>();
     check::<Operand>();
     check::<MapParams>();
+    check::<crate::sort::SortParams>();
+    check::<crate::conv::Divide>();
+    check::<crate::conv::ConvParams>();
+    check::<crate::matmul::MatmulParams>();
+    check::<crate::matmul::VectorParams>();
     check::<crate::reduce::ReduceParams>();
+    check::<crate::scan::ScanParams>();
+    check::<crate::norm::NormParams>();
     check::<crate::loss::LossParams>();
     check::<crate::loss::LossGradParams>();
     check::<crate::softmax::SoftmaxParams>();

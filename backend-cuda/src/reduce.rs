@@ -35,8 +35,6 @@ params! {
     }
 }
 
-/// Elements that a piece of a long reduction has at least: 16 per thread.
-const PIECE: usize = 16 * THREADS;
 /// Elements up to which the threads of a warp suffice for an output.
 const SHORT: usize = 1024;
 const WARP: usize = 32;
@@ -109,15 +107,12 @@ fn run(device: &Cuda, kernel: &str, x: View<'_, Storage>, dims: &[usize], to: DT
         unused: 0,
     };
     let plan = plan(device, &kept, &reduced);
-    let (blocks, threads_along, most) = match plan {
-        Plan::Rows { .. } => (outputs, 0, 1),
-        Plan::Long => (outputs, THREADS, pieces(device, outputs)),
-        Plan::Columns { width } => (outputs.div_ceil(width), THREADS / width, pieces(device, outputs.div_ceil(width))),
+    let (blocks, threads) = match plan {
+        Plan::Rows { .. } => (COUNTERS + 1, 1), // never in pieces
+        Plan::Long => (outputs, THREADS),
+        Plan::Columns { width } => (outputs.div_ceil(width), THREADS / width),
     };
-    let least = (PIECE / THREADS * threads_along).max(1);
-    let pieces = if blocks <= COUNTERS { (len / least).clamp(1, most) } else { 1 };
-    let chunk = len.div_ceil(pieces).next_multiple_of(4).max(4);
-    let pieces = len.div_ceil(chunk).max(1);
+    let (chunk, pieces) = pieces(device, blocks, len, threads);
     params.chunk = chunk as u64;
     // Any partial result has 16 bytes at most.
     let partial = device.alloc("reduce", DType::F64, if pieces > 1 { 2 * outputs * pieces } else { 0 });
@@ -137,9 +132,24 @@ fn run(device: &Cuda, kernel: &str, x: View<'_, Storage>, dims: &[usize], to: DT
     out
 }
 
-/// How many pieces fill the card: four blocks a multiprocessor.
-fn pieces(device: &Cuda, blocks: usize) -> usize {
-    (4 * device.0.multiprocessors()).div_ceil(blocks)
+/// How many elements a piece of a long reduction has, a multiple of 4, and how many pieces there are: enough to fill the card
+/// with four blocks a multiprocessor, but each with 16 elements for every one of the `threads` that share an output's.
+pub(crate) fn pieces(device: &Cuda, blocks: usize, len: usize, threads: usize) -> (usize, usize) {
+    let most = if blocks <= COUNTERS { (4 * device.0.multiprocessors()).div_ceil(blocks) } else { 1 };
+    let pieces = (len / (16 * threads)).clamp(1, most);
+    let chunk = len.div_ceil(pieces).next_multiple_of(4).max(4);
+    (chunk, len.div_ceil(chunk).max(1))
+}
+
+/// How many neighbouring columns of `len` elements a block takes: as many as there are, and fewer of them where a column's
+/// elements can occupy the other threads.
+pub(crate) fn column_width(device: &Cuda, columns: usize, len: usize) -> usize {
+    let mut width = columns.next_power_of_two().min(THREADS);
+    let few = |width| columns / width < 2 * device.0.multiprocessors();
+    while width > WARP && (width > 64 || few(width)) && THREADS / width * 8 < len {
+        width /= 2;
+    }
+    width
 }
 
 #[derive(Clone, Copy)]
@@ -154,15 +164,7 @@ fn plan(device: &Cuda, kept: &Layout, reduced: &Layout) -> Plan {
     // Neighbours of the walk that lie nearest; of a group without dimensions nothing does.
     let step = |layout: &Layout| layout.strides().last().copied().unwrap_or(usize::MAX);
     if len == 0 || step(reduced) > step(kept) || reduced.shape().is_empty() {
-        // As many columns as there are, and fewer of them where the reduced elements can occupy the other threads.
-        let mut width = outputs.next_power_of_two().min(THREADS);
-        while width > WARP
-            && (outputs / width < 2 * device.0.multiprocessors() || width > 64)
-            && THREADS / width * 8 < len
-        {
-            width /= 2;
-        }
-        return Plan::Columns { width };
+        return Plan::Columns { width: column_width(device, outputs, len) };
     }
     let crowded = outputs >= 32 * device.0.multiprocessors();
     if len <= SHORT / 4 || len <= SHORT && outputs > device.0.multiprocessors() || len <= 4 * SHORT && crowded {

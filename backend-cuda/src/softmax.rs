@@ -4,6 +4,7 @@ use crate::Tensor;
 use crate::device::{THREADS, name, suffix};
 use crate::driver::Address;
 use crate::params::{Operand, params};
+use crate::reduce::column_width;
 
 params! {
     SoftmaxParams in "softmax.cu" {
@@ -69,12 +70,8 @@ fn run(map: &str, x: &Tensor, g: Option<&Tensor>, dim: usize) -> Tensor {
         unused: 0,
     };
     let (kind, blocks, threads) = if inner > 1 {
-        // As many neighbouring columns as there are, and fewer where a column's elements can occupy the other threads.
         let columns = outer * inner;
-        let mut width = columns.next_power_of_two().min(THREADS);
-        while width > WARP && THREADS / width * 8 < n {
-            width /= 2;
-        }
+        let width = column_width(device, columns, n);
         params.width_log = width.trailing_zeros();
         ("columns", columns.div_ceil(width), THREADS)
     } else if n <= WARP * (128 / dtype.size()) {

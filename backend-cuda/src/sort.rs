@@ -1,8 +1,87 @@
-//! Sorting.
+//! Sorting along one dimension: geometry and names for `kernels/sort.cu`.
 
 use crate::Tensor;
-use minitorch_core::ops::composed;
+use crate::device::{THREADS, name, suffix};
+use crate::driver::Address;
+use crate::params::{Operand, Walk, params};
+use minitorch_core::{DType, Layout};
 
+params! {
+    /// What the kernels of sort.cu take.
+    SortParams in "sort.cu" {
+        rows: Walk,
+        x: Operand,
+        out: Operand,
+        step: u64,
+        out_step: u64,
+        n: u64,
+        k: u64,
+        from: Address,
+        to: Address,
+        run: u64,
+        tiles: u64,
+        log_places: u32,
+        log_rows: u32,
+        across: u32,
+        descending: u32,
+    }
+}
+
+/// Elements that a block sorts in shared memory.
+const TILE: usize = 2048;
+
+/// One launch for rows of up to [`TILE`] elements; for longer ones, one and another for each doubling.
 pub(crate) fn argsort(x: &Tensor, dim: usize, descending: bool, k: usize) -> Tensor {
-    composed::argsort(x, dim, descending, k)
+    let (device, dtype, shape) = (x.device(), x.dtype(), *x.shape());
+    let n = shape[dim];
+    let sorted = shape.with(dim, k);
+    let out = device.alloc("argsort", DType::I32, sorted.numel());
+    let (whole, view) = (Layout::contiguous(sorted), x.view());
+    // The first element of each row, in x and in the result.
+    let [x_rows, out_rows] = Layout::merge([view.layout.remove(dim), whole.remove(dim)]);
+    let rows = x_rows.numel();
+    if sorted.numel() == 0 {
+        return Tensor::from_storage(device, out, DType::I32, sorted);
+    }
+    let step = view.layout.strides()[dim];
+    let mut params = SortParams {
+        rows: Walk::new(x_rows.shape()),
+        x: Operand::new(view.storage.address(), dtype, &x_rows),
+        out: Operand::new(out.address(), DType::I32, &out_rows),
+        step: step as u64,
+        out_step: whole.strides()[dim] as u64,
+        n: n as u64,
+        k: k as u64,
+        from: 0,
+        to: 0,
+        run: 0,
+        tiles: n.div_ceil(TILE) as u64,
+        log_places: n.next_power_of_two().trailing_zeros(),
+        log_rows: 0,
+        across: x_rows.strides().last().is_some_and(|&stride| stride < step) as u32,
+        descending: descending as u32,
+    };
+    let block = [THREADS, 1, 1];
+    if n <= TILE {
+        // As many rows to a block as fit, unless there are too few for all multiprocessors.
+        let share = rows.div_ceil(device.0.multiprocessors()).next_power_of_two();
+        let together = share.min(TILE >> params.log_places);
+        params.log_rows = together.trailing_zeros();
+        device.0.launch(name!("sort_rows_{}", suffix(dtype)), [rows.div_ceil(together), 1, 1], block, 0, &params);
+        return Tensor::from_storage(device, out, DType::I32, sorted);
+    }
+    let bytes = if dtype == DType::F64 { 16 } else { 8 };
+    let [mut from, mut to] = [(); 2].map(|_| device.alloc("argsort", DType::F64, rows * n * bytes / 8));
+    let grid = [rows * params.tiles as usize, 1, 1];
+    params.to = from.address();
+    device.0.launch(name!("sort_tiles_{}", suffix(dtype)), grid, block, 0, &params);
+    let mut run = TILE;
+    while run < n {
+        (params.run, params.from, params.to) = (run as u64, from.address(), to.address());
+        let kernel = if 2 * run < n { "merge" } else { "finish" };
+        device.0.launch(name!("sort_{kernel}_{bytes}"), grid, block, 0, &params);
+        std::mem::swap(&mut from, &mut to);
+        run *= 2;
+    }
+    Tensor::from_storage(device, out, DType::I32, sorted)
 }

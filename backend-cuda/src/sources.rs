@@ -4,22 +4,33 @@
 pub(crate) const SOURCES: &[(&str, &str)] = &[
     ("binary.cu", include_str!("../kernels/binary.cu")),
     ("compare.cu", include_str!("../kernels/compare.cu")),
+    ("conv.cu", include_str!("../kernels/conv.cu")),
+    ("conv_direct.cu", include_str!("../kernels/conv_direct.cu")),
     ("copy.cu", include_str!("../kernels/copy.cu")),
     ("index.cu", include_str!("../kernels/index.cu")),
     ("loss.cu", include_str!("../kernels/loss.cu")),
+    ("matmul.cu", include_str!("../kernels/matmul.cu")),
+    ("norm.cu", include_str!("../kernels/norm.cu")),
+    ("norm_grad.cu", include_str!("../kernels/norm_grad.cu")),
     ("optim.cu", include_str!("../kernels/optim.cu")),
     ("pool.cu", include_str!("../kernels/pool.cu")),
     ("random.cu", include_str!("../kernels/random.cu")),
     ("reduce.cu", include_str!("../kernels/reduce.cu")),
+    ("scan.cu", include_str!("../kernels/scan.cu")),
     ("softmax.cu", include_str!("../kernels/softmax.cu")),
+    ("sort.cu", include_str!("../kernels/sort.cu")),
     ("unary.cu", include_str!("../kernels/unary.cu")),
 ];
 
 /// Every `kernels/*.cuh` by the name that an `#include` gives.
 pub(crate) const HEADERS: &[(&str, &str)] = &[
     ("common.cuh", include_str!("../kernels/common.cuh")),
+    ("conv.cuh", include_str!("../kernels/conv.cuh")),
+    ("gemm.cuh", include_str!("../kernels/gemm.cuh")),
     ("map.cuh", include_str!("../kernels/map.cuh")),
+    ("norm.cuh", include_str!("../kernels/norm.cuh")),
     ("philox.cuh", include_str!("../kernels/philox.cuh")),
+    ("rows.cuh", include_str!("../kernels/rows.cuh")),
     ("softmax.cuh", include_str!("../kernels/softmax.cuh")),
 ];
 

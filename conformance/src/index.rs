@@ -49,6 +49,34 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         );
         agree!(on, EXACT, |d| d.mixed([2, 100_003]).gather(1, &d.ints(0, 100_003, [2, 40])));
     });
+    suite.floats("rows", 5000, |on| {
+        // Rows that share an index: short and long lines of them, and widths that are and are not a multiple of 16 bytes.
+        for lines in [3, 33, 50] {
+            for width in [64, 63, 4] {
+                agree!(
+                    on,
+                    eps(8.0),
+                    |d| {
+                        let index = d.ints(0, 7, [lines]).reshape([lines, 1]).expand([lines, width]);
+                        let inputs = [d.mixed([7, width]), d.uniform(-1.0, 1.0, [lines, width])];
+                        with_grads(d, inputs, |[to, x]| {
+                            to.scatter(0, &index, x)
+                                + to.gather(0, &index).sum_keepdim(0)
+                                + to.scatter_add(0, &index, x)
+                        })
+                    },
+                    "{lines} rows of {width}"
+                );
+                agree!(on, EXACT, |d| {
+                    let index = d.ints(0, 7, [lines]).reshape([lines, 1]).expand([lines, width]);
+                    let (to, x) = (d.mask([7, width]), d.mask([lines, width]));
+                    // One element further: not aligned.
+                    let ints = d.ints(-9, 9, [7 * width + 1]).narrow(0, 1, 7 * width).reshape([7, width]);
+                    [to.scatter(0, &index, &x), to.gather(0, &index), ints.gather(0, &index)]
+                });
+            }
+        }
+    });
     suite.f32("integers_and_bool", 200, |on| {
         agree!(on, EXACT, |d| {
             let index = d.ints(0, 6, [4, 9]);

@@ -87,6 +87,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     for (name, rule) in rules {
         suite.floats(name, 5000, move |on| follow(on, rule));
     }
+    suite.floats("many_parameters", 20_000, move |on| many(on, StepRule::Adam(adam)));
     suite.floats("rmsprop_of_a_constant", 1, constant_gradient);
     suite.f32("without_parameters", 2, |on| {
         // No slot: nothing to do and nothing to trip over.
@@ -113,6 +114,43 @@ fn constant_gradient<B: Backend>(on: &On<B>) {
     }
     let got = read_storage(device, &param, on.dtype, 64);
     assert!(got.iter().all(|p| p.is_finite() && *p < 0.0), "{got:?}");
+}
+
+/// More parameters than a device takes at once, of all sizes: two steps, fused and composed.
+fn many<B: Backend>(on: &On<B>, rule: StepRule) {
+    let device = &on.device;
+    let lens: Vec<usize> = (0..150).map(|i| if i == 70 { 5001 } else { i * 7 % 100 }).collect();
+    let copies = |values: Vec<f64>| [0, 1].map(|_| device.copy(on.list(&values, [values.len()]).view()));
+    let mut params: Vec<_> =
+        lens.iter().map(|&len| copies(crate::close::read(&on.uniform(-1.0, 1.0, [len])).data)).collect();
+    let mut states: Vec<Vec<_>> =
+        lens.iter().map(|&len| (0..rule.states()).map(|_| copies(vec![0.0; len])).collect()).collect();
+    let mut scalars = copies(vec![LR, 0.0]);
+    for step in 0..2 {
+        let grads: Vec<_> = lens.iter().map(|&len| on.uniform(-1.0, 1.0, [len])).collect();
+        for which in [0, 1] {
+            let parts = params.iter_mut().zip(&mut states).zip(&grads);
+            let mut slots: Vec<StepSlot<'_, B>> = parts
+                .map(|((param, state), grad)| StepSlot {
+                    param: &mut param[which],
+                    state: state.iter_mut().map(|state| &mut state[which]).collect(),
+                    grad: grad.view(),
+                    missed: 0,
+                    fresh: step == 0,
+                })
+                .collect();
+            match which {
+                0 => device.optimizer_step(&rule, &mut slots, &mut scalars[0]),
+                _ => composed::optimizer_step(device, &rule, &mut slots, &mut scalars[1]),
+            }
+        }
+    }
+    for (i, (param, &len)) in params.iter().zip(&lens).enumerate() {
+        let [fused, composed] =
+            [0, 1].map(|which| Values::new([len], on.dtype, read_storage(device, &param[which], on.dtype, len)));
+        assert_close(&format!("parameter {i} of {len} elements"), &fused, &composed, eps(48.0));
+    }
+    assert!(read_storage(device, &scalars[0], on.dtype, 2) == [LR, 2.0], "the steps were counted");
 }
 
 /// Four steps by the fused method, by the composed one and on the host; after each, parameters, states and scalars agree.

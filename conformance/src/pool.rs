@@ -46,6 +46,23 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         });
         agree!(on, eps(8.0), |d| with_grads(d, [d.uniform(-1.0, 1.0, [1, 1, 400, 300])], |[x]| x.max_pool2d(3)));
     });
+    suite.floats("wide_windows", 4000, |on| {
+        let whole_plane = Pool2dOptions::new([24, 40]);
+        let overlapping = Pool2dOptions::new([20, 17]).stride([3, 5]).padding([2, 8]);
+        for o in [whole_plane, overlapping, overlapping.count_include_pad(false), Pool2dOptions::new([1, 33])] {
+            agree!(
+                on,
+                eps(8.0).terms(340),
+                |d| with_grads(d, [d.mixed([2, 2, 24, 40])], |[x]| x.max_pool2d(o) + x.avg_pool2d(o)),
+                "{o:?}"
+            );
+            // Ties and NaN: the first wins.
+            agree!(on, EXACT, |d| {
+                let x = d.whole(-20, 20, [2, 2, 24, 40]);
+                [x.masked_fill(&x.eq(19.0), f64::NAN).max_pool2d_with_indices(o).1, x.max_pool2d_with_indices(o).1]
+            });
+        }
+    });
     suite.floats("pool1d", 200, |on| {
         let o = Pool1dOptions::new(3).stride(2).padding(1);
         agree!(on, eps(8.0), |d| with_grads(d, [d.mixed([2, 3, 17])], |[x]| x.max_pool1d(o) + x.avg_pool1d(o)));

@@ -1,0 +1,104 @@
+// The scheduler's state: what a host thread needs to run kernels. emulator.cpp says how it works.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "fiber.h"
+#include "runtime.h"
+
+namespace emulator {
+
+constexpr unsigned kWarp = 32;
+constexpr size_t kStatic = 48 << 10;  // bytes of static shared memory that CUDA allows
+constexpr size_t kGap = 64;           // bytes between arrays of shared memory, where nobody may write
+constexpr size_t kArena = 512 << 10;  // room for all arrays and gaps
+constexpr unsigned char kUnset = 0xff;
+
+// Rust fills it in; see Request in src/emulator.rs.
+struct Request {
+  const char* kernel;
+  Call call;
+  const void* params;
+  uint64_t seed;
+  unsigned grid[3], block[3];
+  unsigned shared, shared_limit;
+  enum Order : unsigned { kForward, kReversed, kShuffled } order;
+};
+
+enum class State : uint8_t { kFresh, kReady, kBarrier, kWarp, kDone };
+
+struct Fiber {
+  uint3 thread;
+  unsigned index;
+  State state = State::kFresh;
+  char* stack = nullptr;
+  void* top = nullptr;   // where to go on
+  void* fake = nullptr;  // the address sanitizer's
+  const Site* site = nullptr;  // on the fiber's own stack
+  // At a barrier `value` is the predicate, and the number of true ones when it goes on.
+  unsigned long long value = 0;
+  unsigned mask = 0, source = 0;
+  Exchange result = {};
+};
+
+struct Array {
+  const void* key;
+  const char* name;
+  size_t offset, bytes;
+};
+
+// What a host thread needs to run kernels; it keeps its memory from launch to launch.
+class Machine {
+ public:
+  bool launch(const Request& request);
+  const std::string& message() const { return message_; }
+
+  // Called by fibers.
+  unsigned barrier(const Site& site, bool predicate);
+  Exchange exchange(const Site& site, unsigned mask, unsigned long long value, unsigned source);
+  void* shared(const void* key, const char* name, size_t bytes, size_t alignment);
+  void* dynamic_shared() { return arena_; }
+
+ private:
+  static void entry();
+  void resume(Fiber& fiber);
+  void suspend(State state, const Site* site);
+  void fail(const std::string& what);
+  [[noreturn]] void abandon(const std::string& what);
+
+  void run_block();
+  void run_warp(unsigned first, unsigned lanes);
+  bool release_lanes(unsigned first, unsigned lanes);
+  bool release_group(const Fiber& one, unsigned first, unsigned lanes);
+  void report_lane(unsigned first, unsigned lanes);
+  bool release_barrier();
+
+  void begin_arena();
+  void end_arena();
+  void order(std::vector<uint8_t>& order, unsigned count);
+  uint64_t random();
+  template <class Holds>
+  std::string crowd(Holds holds) const;
+
+  const Request* request_ = nullptr;
+  std::vector<Fiber> fibers_;
+  unsigned threads_ = 0;
+  Fiber* current_ = nullptr;
+  Stacks stacks_;
+  void* host_top_ = nullptr;
+  const void* host_bottom_ = nullptr;  // the address sanitizer's, as the next two
+  size_t host_bytes_ = 0;
+  void* host_fake_ = nullptr;
+  bool failed_ = false;
+  std::string message_;
+  std::vector<Array> arrays_;  // the first is the dynamic one
+  size_t arena_end_ = kArena;  // beyond it nobody has written
+  size_t static_bytes_ = 0;
+  std::vector<uint8_t> warps_, lanes_;
+  uint64_t state_ = 0;
+  alignas(1024) unsigned char arena_[kArena];
+};
+
+}  // namespace emulator

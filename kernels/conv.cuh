@@ -1,0 +1,109 @@
+// The sizes of a convolution, and the index arithmetic that its kernels share.
+#pragma once
+#include "common.cuh"
+
+// x / size for x < 2^31, by a multiplication. Mirrors `Divide` in conv.rs.
+struct Divide {
+  u32 size;
+  u32 magic;
+  u32 shift;
+  u32 unused;
+};
+
+__device__ __forceinline__ u32 divide(const Divide& by, u32 x) { return (__umulhi(x, by.magic) + x) >> by.shift; }
+
+// Mirrors `ConvParams` in conv.rs. Sizes are below 2^31, and so are pixels and taps of all channels.
+struct ConvParams {
+  // x [n, ci, h, w]; for grad_input g [n, co, oh, ow]
+  const void* x;
+  // w [co, ci / groups, kh, kw]; for grad_weight g
+  const void* weight;
+  // [co], or null
+  const void* bias;
+  // y [n, co, oh, ow], gx [n, ci, h, w] or gw [co, ci / groups, kh, kw]
+  void* out;
+  // [tiles of all groups, splits, tile], if k is split
+  void* parts;
+  // [tiles of all groups], all 0
+  u32* counters;
+  // n oh ow
+  u64 pixels;
+  u32 n;
+  u32 ci;
+  u32 co;
+  u32 h;
+  u32 w;
+  u32 oh;
+  u32 ow;
+  u32 group_in;
+  u32 group_out;
+  u32 stride_h;
+  u32 stride_w;
+  u32 pad_h;
+  u32 pad_w;
+  u32 dil_h;
+  u32 dil_w;
+  u32 splits;
+  // How the weights are read; see MatrixLoader.
+  u32 w_mode;
+  u32 unused;
+  // oh ow, ow, kh kw, kw
+  Divide out_plane;
+  Divide out_width;
+  Divide taps;
+  Divide tap_width;
+};
+
+// A flat index over [far, plane] as far, row and column.
+__device__ __forceinline__ void split_pixel(const Divide& plane, const Divide& width, u32 at, u32& far, u32& row, u32& column) {
+  far = divide(plane, at);
+  const u32 rest = at - far * plane.size;
+  row = divide(width, rest);
+  column = rest - row * width.size;
+}
+
+// One phase of grad_input in one dimension: the input positions q = first, first + s, .. are reached by the taps row,
+// row + row_tap, .., and tap number y of them reads the output position a + top - y row_step, where q = first + a s.
+__device__ __forceinline__ void phase_of(u32 size, u32 taps, u32 stride, u32 pad, u32 dil, u32 first, u32& count, u32& row,
+                                         u32& rows, u32& row_tap, u32& row_step, int& top) {
+  count = size > first ? (size - first + stride - 1) / stride : 0;
+  // The first tap with (first + pad - tap dil) divisible by the stride; they repeat after stride / gcd(stride, dil).
+  u32 a = stride, b = dil % stride;
+  while (b) {
+    const u32 rest = a % b;
+    a = b;
+    b = rest;
+  }
+  row_tap = stride / a;
+  row_step = dil / a;
+  row = 0;
+  while (row < row_tap && (int(first + pad) - int(row * dil)) % int(stride) != 0) ++row;
+  rows = row < row_tap && row < taps ? (taps - row + row_tap - 1) / row_tap : 0;
+  top = (int(first + pad) - int(row * dil)) / int(stride);
+}
+
+struct Phase {
+  u32 first_row, first_column, height, width;
+  u32 row, rows, row_tap, row_step;
+  u32 column, columns, column_tap, column_step;
+  int top, left;
+  // Pixels of all images.
+  u64 pixels;
+
+  __device__ __forceinline__ Phase(const ConvParams& p, u32 number) {
+    first_row = number / p.stride_w;
+    first_column = number % p.stride_w;
+    const u32 kh = p.taps.size / p.tap_width.size, kw = p.tap_width.size;
+    phase_of(p.h, kh, p.stride_h, p.pad_h, p.dil_h, first_row, height, row, rows, row_tap, row_step, top);
+    phase_of(p.w, kw, p.stride_w, p.pad_w, p.dil_w, first_column, width, column, columns, column_tap, column_step, left);
+    pixels = u64(p.n) * height * width;
+  }
+
+  // Where a pixel's first channel of the group lies in gx.
+  __device__ __forceinline__ u64 place(const ConvParams& p, u32 pixel, u32 group) const {
+    const u32 image = pixel / (height * width), rest = pixel - image * height * width;
+    const u32 a = rest / width, b = rest - a * width;
+    return (u64(image) * p.ci + u64(group) * p.group_in) * p.h * p.w + u64(first_row + a * p.stride_h) * p.w + first_column +
+           b * p.stride_w;
+  }
+};

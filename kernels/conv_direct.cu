@@ -1,0 +1,149 @@
+// Convolution where a tile of a product would be mostly empty: few output channels per group (depthwise, LeNet's first layers).
+//
+//   conv_direct_forward_C_TYPE      y as in conv.cu: a thread makes one output pixel of C channels. Grid: x = pixels / 256,
+//                                   y = groups, times channels / C
+//   conv_direct_grad_input_C_TYPE   gx as in conv.cu: a thread makes one input pixel of C channels. Grid: the same
+//   conv_direct_grad_weight_TYPE    gw as in conv.cu: a block makes one weight. Grid: x = weights
+//
+// The weights of C channels are kept in shared memory, some input channels at a time; an element of the image is read once per
+// tap and C channels, by neighbouring threads from neighbouring places. Cost: 2 n co ci / groups kh kw oh ow flops each. All
+// overwrite their output. Blocks of 256 threads. At most 128 taps.
+// A second bound of 1 keeps ptxas from spilling two registers for an occupancy that is there anyway.
+// Budget: 64 registers, 8192 bytes of shared memory.
+#include "conv.cuh"
+
+// Weights of a channel that are kept at a time.
+#define KEPT 128
+
+// sum[c] over `channels` planes and all taps of weight times image. `at(y, x, row, column)` says where a tap reads, or that it
+// reads nothing; `weight(channel, tap, c)` is the weight's place, for the c that exist.
+template <typename T, int C, typename At, typename Weight>
+__device__ __forceinline__ void direct(const T* planes, u32 height, u32 width, u32 channels, u32 kh, u32 kw, u32 count,
+                                       const T* weights, At at, Weight weight, T (&sum)[C]) {
+  __shared__ __align__(16) T kept[KEPT * C];
+  const u32 taps = kh * kw, step = KEPT / taps;
+#pragma unroll
+  for (int c = 0; c < C; ++c) sum[c] = T(0);
+#pragma unroll 1
+  for (u32 first = 0; first < channels; first += step) {
+    const u32 some = smaller_of(step, channels - first);
+    __syncthreads();  // before the weights of the last turn are overwritten
+    for (u32 i = threadIdx.x; i < some * taps * C; i += blockDim.x) {
+      const u32 c = i % C, k = i / C;
+      kept[i] = c < count ? weights[weight(first + k / taps, k % taps, c)] : T(0);
+    }
+    __syncthreads();
+    const T* w = kept;
+    const T* plane = planes + u64(first) * height * width;
+#pragma unroll 1
+    for (u32 channel = 0; channel < some; ++channel, plane += u64(height) * width)
+#pragma unroll 1
+      for (u32 y = 0; y < kh; ++y)
+#pragma unroll 1
+        for (u32 x = 0; x < kw; ++x, w += C) {
+          u32 row, column;
+          const T v = at(y, x, row, column) ? plane[u64(row) * width + column] : T(0);
+#pragma unroll
+          for (int c = 0; c < C; ++c) sum[c] = fma_of(w[c], v, sum[c]);
+        }
+  }
+}
+
+template <typename T, int C>
+__device__ __forceinline__ void forward(const ConvParams& p) {
+  const u32 blocks = (p.group_out + C - 1) / C, group = blockIdx.y / blocks, first = blockIdx.y % blocks * C;
+  const u64 pixel = u64(blockIdx.x) * blockDim.x + threadIdx.x;
+  const bool inside = pixel < p.pixels;
+  u32 image, i, j;
+  split_pixel(p.out_plane, p.out_width, inside ? u32(pixel) : 0, image, i, j);
+  const int top = int(i * p.stride_h) - int(p.pad_h), left = int(j * p.stride_w) - int(p.pad_w);
+  const T* planes = static_cast<const T*>(p.x) + (u64(image) * p.ci + u64(group) * p.group_in) * p.h * p.w;
+  const u64 o = u64(group) * p.group_out + first;
+  const u32 count = smaller_of(u32(C), p.group_out - first), taps = p.taps.size;
+  T sum[C];
+  direct<T, C>(
+      planes, p.h, p.w, p.group_in, taps / p.tap_width.size, p.tap_width.size, count,
+      static_cast<const T*>(p.weight) + o * p.group_in * taps,
+      [&](u32 y, u32 x, u32& row, u32& column) {
+        row = u32(top + int(y * p.dil_h));
+        column = u32(left + int(x * p.dil_w));
+        return inside && row < p.h && column < p.w;  // what is negative is large
+      },
+      [&](u32 channel, u32 tap, u32 c) { return (u64(c) * p.group_in + channel) * taps + tap; }, sum);
+  if (!inside) return;
+  const u64 at = (u64(image) * p.co + o) * p.out_plane.size + (pixel - u64(image) * p.out_plane.size);
+#pragma unroll
+  for (int c = 0; c < C; ++c)
+    if (c < count)
+      static_cast<T*>(p.out)[at + u64(c) * p.out_plane.size] =
+          sum[c] + (p.bias ? static_cast<const T*>(p.bias)[o + c] : T(0));
+}
+
+template <typename T, int C>
+__device__ __forceinline__ void grad_input(const ConvParams& p) {
+  const u32 blocks = (p.group_in + C - 1) / C, group = blockIdx.y / blocks, first = blockIdx.y % blocks * C;
+  const u64 pixel = u64(blockIdx.x) * blockDim.x + threadIdx.x, plane = u64(p.h) * p.w;
+  const bool inside = pixel < p.n * plane;
+  const u32 image = inside ? u32(pixel / plane) : 0, at = inside ? u32(pixel - image * plane) : 0;
+  const u32 i = at / p.w + p.pad_h, j = at % p.w + p.pad_w;
+  const T* planes = static_cast<const T*>(p.x) + (u64(image) * p.co + u64(group) * p.group_out) * p.out_plane.size;
+  const u32 count = smaller_of(u32(C), p.group_in - first), taps = p.taps.size;
+  T sum[C];
+  direct<T, C>(
+      planes, p.oh, p.ow, p.group_out, taps / p.tap_width.size, p.tap_width.size, count,
+      static_cast<const T*>(p.weight) + (u64(group) * p.group_out * p.group_in + first) * taps,
+      [&](u32 y, u32 x, u32& row, u32& column) {
+        const u32 down = i - y * p.dil_h, right = j - x * p.dil_w;  // below 0 is large
+        if (!inside || y * p.dil_h > i || x * p.dil_w > j) return false;
+        row = down / p.stride_h;
+        column = right / p.stride_w;
+        return row * p.stride_h == down && column * p.stride_w == right && row < p.oh && column < p.ow;
+      },
+      [&](u32 channel, u32 tap, u32 c) { return (u64(channel) * p.group_in + c) * taps + tap; }, sum);
+  if (!inside) return;
+  T* out = static_cast<T*>(p.out) + (u64(image) * p.ci + u64(group) * p.group_in + first) * plane + at;
+#pragma unroll
+  for (int c = 0; c < C; ++c)
+    if (c < count) out[u64(c) * plane] = sum[c];
+}
+
+template <typename T>
+__device__ __forceinline__ void grad_weight(const ConvParams& p) {
+  u32 pair, y, x;
+  split_pixel(p.taps, p.tap_width, blockIdx.x, pair, y, x);
+  const u32 o = pair / p.group_in, channel = o / p.group_out * p.group_in + pair % p.group_in;
+  const T* g = static_cast<const T*>(p.weight) + u64(o) * p.out_plane.size;
+  const T* planes = static_cast<const T*>(p.x) + u64(channel) * p.h * p.w;
+  T sum = T(0);
+#pragma unroll 1
+  for (u64 pixel = threadIdx.x; pixel < p.pixels; pixel += blockDim.x) {
+    u32 image, i, j;
+    split_pixel(p.out_plane, p.out_width, u32(pixel), image, i, j);
+    const u32 row = i * p.stride_h + y * p.dil_h - p.pad_h, column = j * p.stride_w + x * p.dil_w - p.pad_w;
+    if (row < p.h && column < p.w)
+      sum = fma_of(g[u64(image) * p.co * p.out_plane.size + (pixel - u64(image) * p.out_plane.size)],
+                   planes[u64(image) * p.ci * p.h * p.w + u64(row) * p.w + column], sum);
+  }
+  sum = block_reduce<THREADS>(sum, T(0), Sum());
+  if (threadIdx.x == 0) static_cast<T*>(p.out)[blockIdx.x] = sum;
+}
+
+#define CHANNELS(count, suffix, T)                                                        \
+  extern "C" __global__ void __launch_bounds__(THREADS, 1)                                   \
+      conv_direct_forward_##count##_##suffix(const __grid_constant__ ConvParams p) {      \
+    forward<T, count>(p);                                                                 \
+  }                                                                                       \
+  extern "C" __global__ void __launch_bounds__(THREADS, 1)                                   \
+      conv_direct_grad_input_##count##_##suffix(const __grid_constant__ ConvParams p) {   \
+    grad_input<T, count>(p);                                                              \
+  }
+#define DIRECT(suffix, T)                                                                 \
+  CHANNELS(1, suffix, T)                                                                  \
+  CHANNELS(4, suffix, T)                                                                  \
+  CHANNELS(8, suffix, T)                                                                  \
+  extern "C" __global__ void __launch_bounds__(THREADS, 1)                                   \
+      conv_direct_grad_weight_##suffix(const __grid_constant__ ConvParams p) {            \
+    grad_weight<T>(p);                                                                    \
+  }
+DIRECT(f32, float)
+DIRECT(f64, double)

@@ -1,0 +1,67 @@
+// Rows that a team of 2^k lanes of a warp holds in registers.
+#pragma once
+#include "common.cuh"
+
+// Over the team, in each of its lanes. All 32 lanes of the warp call it.
+template <typename T>
+__device__ __forceinline__ T team_max(T v, u32 team) {
+#pragma unroll 1
+  for (u32 d = team / 2; d > 0; d /= 2) v = maximum(v, __shfl_xor_sync(FULL_WARP, v, d));
+  return v;
+}
+template <typename T>
+__device__ __forceinline__ T team_sum(T v, u32 team) {
+#pragma unroll 1
+  for (u32 d = team / 2; d > 0; d /= 2) v += __shfl_xor_sync(FULL_WARP, v, d);
+  return v;
+}
+
+// A thread's part of a row of n elements, no more than team * ITEMS: of packs of four, each team-th, or each team-th element.
+template <typename T, int ITEMS>
+__device__ __forceinline__ void load_part(const T* x, u32 n, bool packed, u32 lane, u32 team, T fill,
+                                          T (&v)[ITEMS]) {
+#pragma unroll
+  for (int j = 0; j < ITEMS / 4; ++j) {
+#pragma unroll
+    for (int k = 0; k < 4; ++k) v[4 * j + k] = fill;
+    if (packed) {
+      const u32 at = 4 * (j * team + lane);
+      if (at < n) {
+        const Pack<T> pack = *reinterpret_cast<const Pack<T>*>(x + at);
+#pragma unroll
+        for (int k = 0; k < 4; ++k) v[4 * j + k] = pack.v[k];
+      }
+    } else {
+#pragma unroll
+      for (int k = 0; k < 4; ++k)
+        if ((4 * j + k) * team + lane < n) v[4 * j + k] = x[(4 * j + k) * team + lane];
+    }
+  }
+}
+template <typename T, int ITEMS>
+__device__ __forceinline__ void store_part(T* x, u32 n, bool packed, u32 lane, u32 team,
+                                           const T (&v)[ITEMS]) {
+#pragma unroll
+  for (int j = 0; j < ITEMS / 4; ++j) {
+    if (packed) {
+      const u32 at = 4 * (j * team + lane);
+      if (at < n) {
+        Pack<T> pack;
+#pragma unroll
+        for (int k = 0; k < 4; ++k) pack.v[k] = v[4 * j + k];
+        *reinterpret_cast<Pack<T>*>(x + at) = pack;
+      }
+    } else {
+#pragma unroll
+      for (int k = 0; k < 4; ++k)
+        if ((4 * j + k) * team + lane < n) x[(4 * j + k) * team + lane] = v[4 * j + k];
+    }
+  }
+}
+
+
+// Which element of the row is number i of a thread's part.
+template <int ITEMS>
+__device__ __forceinline__ u32 part_index(int i, bool packed, u32 lane, u32 team) {
+  return packed ? 4 * (i / 4 * team + lane) + i % 4 : i * team + lane;
+}
