@@ -13,11 +13,12 @@ macro_rules! shaders {
                 other => unreachable!("there is no shader {other}"),
             };
             let (common, math) = (include_str!("../shaders/common.wgsl"), include_str!("../shaders/math.wgsl"));
-            format!("{common}\n{math}\n{body}")
+            let gemm = if matches!(file, "conv" | "matmul") { include_str!("../shaders/gemm.wgsl") } else { "" };
+            format!("{common}\n{math}\n{gemm}\n{body}")
         }
     };
 }
-shaders!("binary" "compare" "copy" "unary");
+shaders!("binary" "compare" "conv" "copy" "matmul" "unary");
 
 #[cfg(test)]
 mod tests {

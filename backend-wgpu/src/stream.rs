@@ -290,10 +290,15 @@ impl Wgpu {
         pass.dispatch_workgroups(x, y, z);
     }
 
-    /// The grid of an element-wise shader of one element per invocation and turn, folded into two dimensions.
+    /// The grid of an element-wise shader of one element per invocation and turn.
     pub(crate) fn walk_over(&self, items: usize) -> [u32; 3] {
+        self.folded(items.div_ceil(THREADS))
+    }
+
+    /// At least this many workgroups, folded into two dimensions if one does not hold them.
+    pub(crate) fn folded(&self, groups: usize) -> [u32; 3] {
         let most = self.0.limits.max_compute_workgroups_per_dimension as usize;
-        let groups = items.div_ceil(THREADS).max(1);
+        let groups = groups.max(1);
         let rows = groups.div_ceil(most);
         [groups.div_ceil(rows) as u32, rows as u32, 1]
     }
