@@ -17,7 +17,7 @@ macro_rules! shaders {
         }
     };
 }
-shaders!("binary" "compare" "copy" "unary");
+shaders!("binary" "compare" "copy" "index" "random" "unary");
 
 #[cfg(test)]
 mod tests {
