@@ -2,7 +2,7 @@
 //
 //   gather         out[i] = x[base(i) + step index[i]]
 //   add_TYPE       to[base(i) + step index[i]] += x[i]      by atomics: the order of a sum of f32 may vary
-//   set            to[base(i) + step index[i]] = x[i] unless a later k of the same line has the same index
+//   place_last     to[base(i) + step index[i]] = x[i] unless a later k of the same line has the same index
 //   clear          winners[base(i) + step index[i]] = 0
 //   elect          winners[base(i) + step index[i]] = the largest k + 1 of those who want this place
 //   settle         to[base(i) + step index[i]] = x[i] if winners says that i's k is the last
@@ -104,7 +104,7 @@ fn add_i32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gro
 }
 
 @compute @workgroup_size(256)
-fn set(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+fn place_last(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
     for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
         let at = place(p.walk, p.index, i);

@@ -111,7 +111,7 @@ pub(crate) fn scatter(
     match op {
         ScatterOp::Add if x.dtype == DType::I32 => launch(device, "add_i32", &params, &binds),
         ScatterOp::Add => launch(device, "add_f32", &params, &binds),
-        ScatterOp::Set if line <= SHORT_LINE => launch(device, "set", &params, &binds),
+        ScatterOp::Set if line <= SHORT_LINE => launch(device, "place_last", &params, &binds),
         ScatterOp::Set => {
             let winners = device.alloc("scatter", whole.numel().max(1));
             let [_, from, at, bad] = binds;

@@ -17,7 +17,7 @@ macro_rules! shaders {
         }
     };
 }
-shaders!("binary" "compare" "copy" "index" "random" "unary");
+shaders!("binary" "compare" "copy" "index" "optim" "pool" "random" "unary");
 
 #[cfg(test)]
 mod tests {
