@@ -17,7 +17,7 @@ macro_rules! shaders {
         }
     };
 }
-shaders!("binary" "compare" "copy" "index" "optim" "pool" "random" "unary");
+shaders!("binary" "compare" "copy" "index" "optim" "pool" "random" "sort" "unary");
 
 #[cfg(test)]
 mod tests {
