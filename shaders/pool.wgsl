@@ -1,12 +1,13 @@
-// Pooling of planes [h, w] and its gradients; x and its gradient are [planes, h, w], y, g and index are [planes, oh, ow], in order.
+// Pooling of planes [h, w] and its gradients; x and its gradient are [planes, h, w], y, its gradient g and index are
+// [planes, oh, ow], in order.
 //
 //   max   y[i][j] = max over (a, b) of x[i sy + a dy - py][j sx + b dx - px], index[i][j] = row w + column of it
 //   avg   y[i][j] = sum over (a, b) of the same / count
 //
-//   max        only cells of the plane take part; the first of equals wins, and the first NaN over everything
-//   max_grad   gx[row][column] = sum of g over the windows whose index it is
-//   avg        count is kh kw, or the window's cells within the plane
-//   avg_grad   gx[row][column] = sum of g / count over the windows that cover it; no dilation, as core admits none
+//   max_pool        only cells of the plane take part; the first of equals wins, and the first NaN over everything
+//   max_pool_grad   gx[row][column] = sum of g over the windows whose index it is
+//   avg_pool        count is kh kw, or the window's cells within the plane
+//   avg_pool_grad   gx[row][column] = sum of g / count over the windows that cover it; no dilation, as core admits none
 //
 // A gradient gathers: each cell asks the windows that may cover it, rows first, so that sums have one order and nothing is set
 // to 0 before. Workgroups of 256, an output per invocation and turn. Cost: one read and one write per element; overlapping

@@ -1,15 +1,17 @@
-// The order of elements along a dimension, stable, by keys: 32 bits that compare as the elements do, with NaN above all and both
-// zeros equal; all turned over where the order descends.
+// The order of elements along a dimension, stable, by keys: 32 bits that compare as the elements do, with NaN above all and
+// both zeros equal; all turned over where the order descends.
 //
-//   sort_rows      the order of whole rows of at most CAPACITY elements
-//   sort_runs      runs[row][i] = (key, number), each run of CAPACITY elements of a row in order
-//   merge_f        pairs of neighbouring runs of `run` elements into one; merge_last: the last pair of each row, into out
+//   sort_rows_TYPE   out = the order of whole rows of at most CAPACITY elements
+//   sort_runs_TYPE   runs[row][i] = (key, number), each run of CAPACITY elements of a row in order
+//   merge_runs       runs = those of `merging`, each pair of neighbouring runs of `run` elements now one
+//   merge_last       likewise the last pair of each row, into out
 //
-// x is [outer, n, inner] in order, out [outer, k, inner] of i32; a row is one (outer, inner) pair; from and to of a merge are
-// [rows, n] of (key, number). Sorting in workgroup memory is bitonic over segments of a power of two, in the variant whose first
-// step of each merge takes mirrored pairs, so that all pairs are put in one order; a workgroup takes several short rows. A merge
-// looks up each element's rank in the other run: no step waits for another. Workgroups of 256. Cost: each element is read and
-// written once, and log² times in workgroup memory; longer rows once more per doubling beyond CAPACITY, with a binary search.
+// x is [outer, n, inner] in order, out [outer, k, inner] of i32; a row is one (outer, inner) pair; runs and merging are
+// [rows, n] of (key, number). Sorting in workgroup memory is bitonic over segments of a power of two, in the variant whose
+// first step of each merge takes mirrored pairs, so that all pairs are put in one order; a workgroup takes several short rows.
+// A merge looks up each element's rank in the other run: no step waits for another. Workgroups of 256. Cost: each element is
+// read and written once, and log²(segment) / 2 times in workgroup memory; in longer rows once more per doubling beyond that,
+// with a binary search.
 struct SortParams {
     rows: u32,
     n: u32,

@@ -106,7 +106,7 @@ pub(crate) fn optimizer_step(device: &Wgpu, rule: &StepRule, slots: &mut [StepSl
         let (numel, offset) = (layout.numel() as u32, offset as u32);
         let params = OptimParams { missed: slot.missed as f32, numel, offset, ..numbers };
         let mut binds = vec![Bind::Write(&*slot.param), Bind::Read(grad), Bind::Read(&*scalars)];
-        binds.extend(slot.state.iter().map(|state| Bind::Write(&**state)));
+        binds.extend(slot.state.iter().map(|state| Bind::Write(state)));
         device.dispatch(shader(entry), device.walk_over(layout.numel()), &params, &binds);
     }
     // Without any element the step still counts.

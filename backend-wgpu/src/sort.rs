@@ -28,8 +28,8 @@ const CAPACITY: usize = 2048;
 /// Elements that a workgroup takes if rows are short: one pair for each invocation.
 const SHORT: usize = 2 * THREADS;
 
-/// The order along `dim`, its first k. Rows that fit into workgroup memory take one dispatch, others one more for each time that
-/// sorted runs double.
+/// The order along `dim`, its first k. Rows that fit into workgroup memory take one dispatch, others one more for each time
+/// that sorted runs double.
 pub(crate) fn argsort(x: &Tensor, dim: usize, descending: bool, k: usize) -> Tensor {
     let (device, shape) = (x.device(), *x.shape());
     let out_shape = shape.with(dim, k);
