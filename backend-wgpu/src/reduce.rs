@@ -1,15 +1,144 @@
-//! Reductions.
+//! Reductions over any dimensions: walks, pieces and entries for `shaders/reduce.wgsl`.
 
 use crate::device::Wgpu;
 use crate::memory::Storage;
+use crate::params::{Operand, Walk};
+use crate::stream::{Bind, Shader};
+use bytemuck::{Pod, Zeroable};
 use minitorch_core::backend::{ArgReduceOp, ReduceOp, View};
+use minitorch_core::{DType, Layout};
+
+/// Mirrors `ReduceParams` in reduce.wgsl.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+struct ReduceParams {
+    kept: Walk,
+    reduced: Walk,
+    x_kept: Operand,
+    x_reduced: Operand,
+    pieces: u32,
+    piece: u32,
+    divisor: u32,
+    unused: u32,
+}
+
+/// Lines from this length on are reduced by a workgroup each; shorter ones by an invocation.
+const SHORT: usize = 32;
+
+/// Elements of a piece at the least.
+const PIECE: usize = 4096;
+
+/// Workgroups that are enough to keep a card busy.
+const BUSY: usize = 256;
+
+fn code(op: ReduceOp) -> u32 {
+    match op {
+        ReduceOp::Sum | ReduceOp::Mean => 0,
+        ReduceOp::Prod => 1,
+        ReduceOp::Max => 2,
+        ReduceOp::Min => 3,
+    }
+}
+
+/// The layout with only the dimensions that are (or are not) reduced, merged.
+fn part(layout: &Layout, dims: &[usize], reduced: bool) -> Layout {
+    let rank = layout.shape().len();
+    let dropped = (0..rank).rev().filter(|d| dims.contains(d) != reduced);
+    let [merged] = Layout::merge([dropped.fold(*layout, |layout, d| layout.remove(d))]);
+    merged
+}
 
 pub(crate) fn reduce(device: &Wgpu, op: ReduceOp, x: View<'_, Storage>, dims: &[usize]) -> Storage {
-    let _ = (device, op, x, dims);
-    todo!()
+    let kept = part(x.layout, dims, false);
+    let count: usize = dims.iter().map(|&d| x.layout.shape()[d]).product();
+    let results = kept.numel();
+    let out = device.alloc("reduce", results);
+    if results == 0 {
+        return out;
+    }
+    if count == 0 {
+        // Over nothing; core refuses extremes of nothing.
+        let value = match op {
+            ReduceOp::Sum => 0.0,
+            ReduceOp::Prod => 1.0,
+            _ => f64::NAN,
+        };
+        let shader = Shader { file: "copy", entry: "fill", op: None };
+        device.map(shader, &out, &Layout::contiguous([results]), [], [crate::copy::bits(x.dtype, value), 0]);
+        return out;
+    }
+    let reduced = part(x.layout, dims, true);
+    // Long lines, when they are too few for a card, are cut into pieces; a second reduction joins those.
+    let pieces = if results < BUSY { (BUSY / results).min(count.div_ceil(PIECE)) } else { 1 };
+    let divisor = if op == ReduceOp::Mean { count as f32 } else { 1.0 };
+    if pieces == 1 {
+        fold(device, op, x.dtype, x.storage, &out, [&kept, &reduced], [1, count], divisor);
+        return out;
+    }
+    let parts = device.alloc("reduce", pieces * results);
+    fold(device, op, x.dtype, x.storage, &parts, [&kept, &reduced], [pieces, count.div_ceil(pieces)], 1.0);
+    let (line, across) = (Layout::contiguous([results]), Layout::new([pieces], &[results], 0));
+    fold(device, op, x.dtype, &parts, &out, [&line, &across], [1, pieces], divisor);
+    out
+}
+
+/// One dispatch: `out[piece, kept] = fold(x[kept, piece of reduced]) / divisor`.
+#[allow(clippy::too_many_arguments, reason = "one call's geometry")]
+fn fold(
+    device: &Wgpu,
+    op: ReduceOp,
+    dtype: DType,
+    x: &Storage,
+    out: &Storage,
+    [kept, reduced]: [&Layout; 2],
+    [pieces, piece]: [usize; 2],
+    divisor: f32,
+) {
+    let params = ReduceParams {
+        kept: Walk::new(kept.shape()),
+        reduced: Walk::new(reduced.shape()),
+        x_kept: Operand::new(kept),
+        // The offset counts once.
+        x_reduced: Operand { offset: 0, ..Operand::new(reduced) },
+        pieces: pieces as u32,
+        piece: piece as u32,
+        divisor: divisor.to_bits(),
+        unused: 0,
+    };
+    let results = kept.numel() * pieces;
+    // A line whose neighbours in memory are other lines is read by one invocation, beside those of its neighbours.
+    let inner = |layout: &Layout| layout.strides().last().copied().unwrap_or(usize::MAX);
+    let columns = piece < SHORT || inner(kept) < inner(reduced) && results >= 64 * BUSY;
+    let entry = match (columns, dtype) {
+        (true, DType::F32) => "columns_f32",
+        (true, _) => "columns_i32",
+        (false, DType::F32) => "rows_f32",
+        (false, _) => "rows_i32",
+    };
+    let groups = if columns { device.walk_over(results) } else { device.folded(results) };
+    let shader = Shader { file: "reduce", entry, op: Some(code(op)) };
+    device.dispatch(shader, groups, &params, &[Bind::Write(out), Bind::Read(x)]);
 }
 
 pub(crate) fn arg_reduce(device: &Wgpu, op: ArgReduceOp, x: View<'_, Storage>, dim: usize) -> Storage {
-    let _ = (device, op, x, dim);
-    todo!()
+    let (kept, reduced) = (part(x.layout, &[dim], false), part(x.layout, &[dim], true));
+    let out = device.alloc("arg_reduce", kept.numel());
+    if kept.numel() == 0 {
+        return out;
+    }
+    let params = ReduceParams {
+        kept: Walk::new(kept.shape()),
+        reduced: Walk::new(reduced.shape()),
+        x_kept: Operand::new(&kept),
+        x_reduced: Operand { offset: 0, ..Operand::new(&reduced) },
+        pieces: 1,
+        piece: reduced.numel() as u32,
+        divisor: 1f32.to_bits(),
+        unused: 0,
+    };
+    let entry = if x.dtype == DType::F32 { "arg_f32" } else { "arg_i32" };
+    let op = if op == ArgReduceOp::ArgMax { ReduceOp::Max } else { ReduceOp::Min };
+    let shader = Shader { file: "reduce", entry, op: Some(code(op)) };
+    device.dispatch(shader, device.folded(kept.numel()), &params, &[Bind::Write(&out), Bind::Read(x.storage)]);
+    out
 }

@@ -18,7 +18,7 @@ macro_rules! shaders {
         }
     };
 }
-shaders!("binary" "compare" "conv" "copy" "matmul" "unary");
+shaders!("binary" "compare" "conv" "copy" "index" "matmul" "optim" "pool" "random" "reduce" "sort" "unary");
 
 #[cfg(test)]
 mod tests {
