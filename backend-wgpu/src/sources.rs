@@ -18,7 +18,7 @@ macro_rules! shaders {
         }
     };
 }
-shaders!("binary" "compare" "conv" "copy" "index" "matmul" "optim" "pool" "random" "reduce" "sort" "unary");
+shaders!("binary" "compare" "conv" "copy" "index" "loss" "matmul" "norm" "optim" "pool" "random" "reduce" "scan" "softmax" "sort" "unary");
 
 #[cfg(test)]
 mod tests {
