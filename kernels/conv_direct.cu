@@ -10,6 +10,7 @@
 // overwrite their output. Blocks of 256 threads. At most 128 taps.
 // A second bound of 1 keeps ptxas from spilling two registers for an occupancy that is there anyway.
 // Budget: 64 registers, 8192 bytes of shared memory.
+// Budget of conv_direct_grad_input_8_f64: 72 registers, 8192 bytes of shared memory.
 #include "conv.cuh"
 
 // Weights of a channel that are kept at a time.

@@ -61,7 +61,7 @@ fn a_wrong_command_line_is_exit_code_2() {
         ("--lr 0", ["--lr", "above 0"]),
         ("--lr fast", ["--lr", "fast"]),
         ("--seed x", ["--seed", "x"]),
-        ("--backend abacus", ["abacus", "cpu, cuda, wgpu"]),
+        ("--backend abacus", ["abacus", "there are cpu, cuda"]),
         ("--speed 9", ["--speed", ""]),
         ("--epochs", ["--epochs", ""]),
         ("surprise", ["surprise", ""]),

@@ -51,15 +51,6 @@ impl Card {
         calls::start().and_then(|_| count()).map_err(|reason| Error::Device { device: "Cuda".to_owned(), reason })
     }
 
-    /// What the driver says of every card. None of them is started.
-    pub(crate) fn list() -> minitorch_core::Result<Vec<Info>> {
-        let all = || -> Result<Vec<Info>, String> {
-            let driver = calls::start()?;
-            (0..count()?).map(|ordinal| Ok(describe(ordinal, driver)?.1)).collect()
-        };
-        all().map_err(|reason| Error::Device { device: "Cuda".to_owned(), reason })
-    }
-
     fn open(ordinal: usize) -> Result<Self, String> {
         let driver = calls::start()?;
         let devices = count()?;

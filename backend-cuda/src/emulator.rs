@@ -47,6 +47,9 @@ pub(crate) struct Emulator {
 }
 
 /// A kernel, as runtime.h declares it.
+///
+/// # Safety
+/// The argument points to the struct that the kernel takes.
 type Call = unsafe extern "C" fn(*const c_void);
 
 /// `emulator::Kernel` of runtime.h.

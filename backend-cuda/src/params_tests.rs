@@ -3,8 +3,14 @@
 use super::*;
 use std::path::Path;
 
+/// Finds the size and alignment of a struct.
+type Structs<'a> = &'a dyn Fn(&str) -> Option<(usize, usize)>;
+
+/// A field: name, type as Rust writes it, offset.
+type Field = (String, String, usize);
+
 /// Size and alignment of a C type of the kernels, and how Rust calls it.
-fn c_type(name: &str, structs: &dyn Fn(&str) -> Option<(usize, usize)>) -> (usize, usize, String) {
+fn c_type(name: &str, structs: Structs<'_>) -> (usize, usize, String) {
     match name {
         "u32" => (4, 4, "u32".into()),
         "i32" => (4, 4, "i32".into()),
@@ -20,8 +26,8 @@ fn c_type(name: &str, structs: &dyn Fn(&str) -> Option<(usize, usize)>) -> (usiz
     }
 }
 
-/// The fields of `struct name` in C text: name, type as Rust writes it, offset; and size and alignment of the whole.
-fn parse(text: &str, name: &str) -> Option<(Vec<(String, String, usize)>, usize, usize)> {
+/// The fields of `struct name` in C text; and size and alignment of the whole.
+fn parse(text: &str, name: &str) -> Option<(Vec<Field>, usize, usize)> {
     let all = format!("{}\n{text}", kernel_text("common.cuh"));
     let body = text.split_once(&format!("\nstruct {name} {{\n"))?.1.split_once("\n};")?.0;
     let (mut fields, mut at, mut align) = (Vec::new(), 0usize, 1);
@@ -67,7 +73,7 @@ fn check<P: Params>() {
         panic!("kernels/{file}: no struct {name}")
     };
     let short = |kind: &str| kind.replace("std::mem::", "").replace("r#", "");
-    let ours: Vec<(String, String, usize)> = P::fields()
+    let ours: Vec<Field> = P::fields()
         .into_iter()
         .map(|(field, kind, at)| (field.trim_start_matches("r#").to_string(), short(kind), at))
         .collect();

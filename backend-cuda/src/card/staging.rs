@@ -17,7 +17,6 @@ const ALIGNMENT: usize = 256;
 #[derive(Debug)]
 pub(super) struct Pinned {
     pub(super) pointer: *mut u8,
-    pub(super) bytes: usize,
 }
 
 // SAFETY: it is plain memory with one owner, and the driver frees it from any thread.
@@ -28,7 +27,7 @@ impl Pinned {
         let mut pointer: *mut c_void = ptr::null_mut();
         // SAFETY: the call sets the pointer, and a context is bound.
         check("cuMemHostAlloc", unsafe { sys::cuMemHostAlloc(&mut pointer, bytes, 0) })?;
-        Ok(Pinned { pointer: pointer.cast(), bytes })
+        Ok(Pinned { pointer: pointer.cast() })
     }
 }
 

@@ -17,7 +17,6 @@ fn a_machine_without_a_card_is_an_error_of_one_line() {
     if !unsafe { sys::is_culib_present() } && cfg!(target_os = "linux") {
         assert_eq!(why, "Cuda(0): no NVIDIA driver: its library libcuda was not found");
         assert_eq!(Card::count().unwrap_err().to_string(), why.replace("Cuda(0)", "Cuda"));
-        assert!(Card::list().is_err());
     }
 }
 
