@@ -31,24 +31,25 @@ fn place(walk: Walk, x: Operand, i: u32) -> u32 {
     if (x.ordered != 0u) {
         return x.offset + i;
     }
+    if (walk.rank < 2u) {
+        return x.offset + i * x.near.x;
+    }
     var rest = i / walk.near.x;
     var at = x.offset + (i - rest * walk.near.x) * x.near.x;
-    if (walk.rank > 1u) {
-        var next = rest / walk.near.y;
-        at += (rest - next * walk.near.y) * x.near.y;
+    var next = rest / walk.near.y;
+    at += (rest - next * walk.near.y) * x.near.y;
+    rest = next;
+    if (walk.rank > 2u) {
+        next = rest / walk.near.z;
+        at += (rest - next * walk.near.z) * x.near.z;
         rest = next;
-        if (walk.rank > 2u) {
-            next = rest / walk.near.z;
-            at += (rest - next * walk.near.z) * x.near.z;
+        if (walk.rank > 3u) {
+            next = rest / walk.near.w;
+            at += (rest - next * walk.near.w) * x.near.w;
             rest = next;
-            if (walk.rank > 3u) {
-                next = rest / walk.near.w;
-                at += (rest - next * walk.near.w) * x.near.w;
-                rest = next;
-                if (walk.rank > 4u) {
-                    next = rest / walk.far.x;
-                    at += (rest - next * walk.far.x) * x.far.x + next * x.far.y;
-                }
+            if (walk.rank > 4u) {
+                next = rest / walk.far.x;
+                at += (rest - next * walk.far.x) * x.far.x + next * x.far.y;
             }
         }
     }

@@ -48,9 +48,16 @@ fn check(entry: u32) -> bool {
     if (entry < p.bound) {
         return true;
     }
-    if (atomicCompareExchangeWeak(&bad[0], 0u, p.op).exchanged) {
-        atomicStore(&bad[1], entry);
-        atomicStore(&bad[2], p.bound);
+    // "Weak" may fail although the place is free, so it is tried until somebody has it.
+    loop {
+        let tried = atomicCompareExchangeWeak(&bad[0], 0u, p.op);
+        if (tried.exchanged) {
+            atomicStore(&bad[1], entry);
+            atomicStore(&bad[2], p.bound);
+        }
+        if (tried.exchanged || tried.old_value != 0u) {
+            break;
+        }
     }
     return false;
 }

@@ -2,7 +2,8 @@
 //
 // rows: logsumexp[r] = log(sum(exp(x[r]))), losses[r] = logsumexp[r] - x[r, target[r]], an invocation per row; grid = rows. A target
 //       outside of 0..c is recorded and its row counts as 0. The mean of the losses is a reduction of its own.
-// mean: both at once, for few rows: one workgroup, whose invocations walk over the rows, and a tree: out = the mean loss.
+// wide: the same, a workgroup of 256 invocations per row, for many classes
+// mean: rows and their mean at once, for few small rows: one workgroup, whose invocations walk over the rows, and a tree: out = the mean loss.
 // grad: gx[r, k] = (exp(x[r, k] - logsumexp[r]) - [k = target[r]]) g / n, and 0 in the row of a bad target; an invocation per element.
 // Cost: one read of the logits each way. All overwrite.
 struct LossParams {
@@ -19,7 +20,7 @@ struct LossParams {
 @group(0) @binding(0) var<uniform> p: LossParams;
 // [n] losses, [] their mean, or [n, c]
 @group(0) @binding(1) var<storage, read_write> out: array<f32>;
-// [n], written by rows and mean
+// [n], written by all but grad
 @group(0) @binding(2) var<storage, read_write> logsumexp: array<f32>;
 // [op, index, bound, unused]; for grad not bound
 @group(0) @binding(3) var<storage, read_write> bad: array<atomic<u32>, 4>;
@@ -31,62 +32,92 @@ struct LossParams {
 @group(0) @binding(4) var<storage, read> grad_logsumexp: array<f32>;
 @group(0) @binding(5) var<storage, read> g: array<f32>;
 
-fn log_sum_exp(row: u32) -> f32 {
-    var largest = -infinity();
-    for (var k = 0u; k < p.c; k++) {
-        let value = x[p.x + row * p.c + k];
-        largest = select(largest, value, value > largest || is_nan(value));
-    }
-    // An infinite maximum is not subtracted: inf - inf would be NaN.
-    let shift = select(largest, 0.0, is_infinite(largest));
-    var sum = 0.0;
-    for (var k = 0u; k < p.c; k++) {
-        sum += exp_of(x[p.x + row * p.c + k] - shift);
-    }
-    return log_of(sum) + shift;
+// An infinite maximum is not subtracted: inf - inf would be NaN.
+fn shift_of(largest: f32) -> f32 {
+    return select(largest, 0.0, is_infinite(largest));
 }
 
-// The loss of a row; its logsumexp is kept.
-fn loss(row: u32) -> f32 {
-    let value = log_sum_exp(row);
-    logsumexp[row] = value;
+// What a row adds to the sum of the losses; a bad class is recorded.
+fn loss(row: u32, log_sum_exp: f32) -> f32 {
     let class_ = classes[p.target_ + row];
     if (class_ < 0 || u32(class_) >= p.c) {
-        if (atomicCompareExchangeWeak(&bad[0], 0u, p.op).exchanged) {
+        record(class_);
+        return 0.0;
+    }
+    return log_sum_exp - x[p.x + row * p.c + u32(class_)];
+}
+
+// The first to come records. "Weak" may fail although the place is free, so it is tried until somebody has it.
+fn record(class_: i32) {
+    loop {
+        let tried = atomicCompareExchangeWeak(&bad[0], 0u, p.op);
+        if (tried.exchanged) {
             atomicStore(&bad[1], bitcast<u32>(class_));
             atomicStore(&bad[2], p.c);
         }
-        return 0.0;
+        if (tried.exchanged || tried.old_value != 0u) {
+            return;
+        }
     }
-    return value - x[p.x + row * p.c + u32(class_)];
+}
+
+// The loss of a row by one invocation; its logsumexp is kept.
+fn row_loss(row: u32) -> f32 {
+    let first = p.x + row * p.c;
+    var largest = -infinity();
+    for (var k = 0u; k < p.c; k++) {
+        largest = larger(largest, x[first + k]);
+    }
+    let shift = shift_of(largest);
+    var sum = 0.0;
+    for (var k = 0u; k < p.c; k++) {
+        sum += exp_of(x[first + k] - shift);
+    }
+    let value = log_of(sum) + shift;
+    logsumexp[row] = value;
+    return loss(row, value);
 }
 
 @compute @workgroup_size(256)
 fn rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
     for (var row = thread_index(group, groups, local); row < p.n; row += thread_count(groups)) {
-        out[row] = loss(row);
+        out[row] = row_loss(row);
     }
 }
 
-var<workgroup> tree: array<f32, 256>;
+@compute @workgroup_size(256)
+fn wide(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32) {
+    for (var row = group.y * groups.x + group.x; row < p.n; row += groups.x * groups.y) {
+        let first = p.x + row * p.c;
+        var largest = -infinity();
+        for (var k = local; k < p.c; k += 256u) {
+            largest = larger(largest, x[first + k]);
+        }
+        let shift = shift_of(join_max(largest, local));
+        var sum = 0.0;
+        for (var k = local; k < p.c; k += 256u) {
+            sum += exp_of(x[first + k] - shift);
+        }
+        sum = join_sum(sum, local);
+        if (local == 0u) {
+            let value = log_of(sum) + shift;
+            logsumexp[row] = value;
+            out[row] = loss(row, value);
+        }
+    }
+}
 
 @compute @workgroup_size(256)
 fn mean(@builtin(local_invocation_index) local: u32) {
     var sum = 0.0;
     for (var row = local; row < p.n; row += 256u) {
-        sum += loss(row);
+        sum += row_loss(row);
     }
-    tree[local] = sum;
-    workgroupBarrier();
-    for (var half = 128u; half > 0u; half >>= 1u) {
-        if (local < half) {
-            tree[local] += tree[local + half];
-        }
-        workgroupBarrier();
-    }
+    sum = join_sum(sum, local);
     if (local == 0u) {
-        out[0] = tree[0] / f32(p.n);
+        out[0] = sum / f32(p.n);
     }
 }
 

@@ -35,21 +35,9 @@ struct NormParams {
 // The second result of moments, sums and affine; for grad the slopes.
 @group(0) @binding(8) var<storage, read_write> second: array<f32>;
 
-var<workgroup> tree: array<vec2<f32>, 256>;
-
-// The sum over the workgroup, in every invocation.
+// The sums over the workgroup, in every invocation.
 fn joined(local: u32, value: vec2<f32>) -> vec2<f32> {
-    tree[local] = value;
-    workgroupBarrier();
-    for (var half = 128u; half > 0u; half >>= 1u) {
-        if (local < half) {
-            tree[local] += tree[local + half];
-        }
-        workgroupBarrier();
-    }
-    let sum = tree[0];
-    workgroupBarrier(); // before the next tree
-    return sum;
+    return vec2(join_sum(value.x, local), join_sum(value.y, local));
 }
 
 fn root(at: u32) -> f32 {
@@ -62,12 +50,12 @@ fn moments(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gro
     let count = f32(p.reduced.numel);
     for (var kept = group.y * groups.x + group.x; kept < p.kept.numel; kept += groups.x * groups.y) {
         let corner = place(p.kept, p.x_kept, kept);
-        var sum = vec2(0.0);
+        var total = 0.0;
         for (var i = local; i < p.reduced.numel; i += 256u) {
-            sum.x += x[corner + place(p.reduced, p.x_reduced, i)];
+            total += x[corner + place(p.reduced, p.x_reduced, i)];
         }
-        let centre = joined(local, sum).x / count;
-        sum = vec2(0.0);
+        let centre = join_sum(total, local) / count;
+        var sum = vec2(0.0);
         for (var i = local; i < p.reduced.numel; i += 256u) {
             let d = x[corner + place(p.reduced, p.x_reduced, i)] - centre;
             sum += vec2(d * d, d);

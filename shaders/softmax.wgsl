@@ -29,10 +29,6 @@ fn corner(line: u32) -> u32 {
     return line / p.inner * p.n * p.inner + line % p.inner;
 }
 
-fn larger(a: f32, b: f32) -> f32 {
-    return select(b, a, a > b || is_nan(a));
-}
-
 // What is summed over a line.
 fn term(at: u32, largest: f32) -> f32 {
     if (OP <= LOG_SOFTMAX) {
@@ -54,8 +50,6 @@ fn result(at: u32, largest: f32, sum: f32) -> f32 {
     }
 }
 
-var<workgroup> tree: array<f32, 256>;
-
 @compute @workgroup_size(256)
 fn rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
@@ -66,35 +60,17 @@ fn rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             for (var i = local; i < p.n; i += 256u) {
                 largest = larger(largest, x[p.x + start + i * p.inner]);
             }
-            tree[local] = largest;
-            workgroupBarrier();
-            for (var half = 128u; half > 0u; half >>= 1u) {
-                if (local < half) {
-                    tree[local] = larger(tree[local], tree[local + half]);
-                }
-                workgroupBarrier();
-            }
-            largest = tree[0];
-            workgroupBarrier(); // before the sums overwrite it
+            largest = join_max(largest, local);
         }
         var sum = 0.0;
         for (var i = local; i < p.n; i += 256u) {
             sum += term(start + i * p.inner, largest);
         }
-        tree[local] = sum;
-        workgroupBarrier();
-        for (var half = 128u; half > 0u; half >>= 1u) {
-            if (local < half) {
-                tree[local] += tree[local + half];
-            }
-            workgroupBarrier();
-        }
-        sum = tree[0];
+        sum = join_sum(sum, local);
         for (var i = local; i < p.n; i += 256u) {
             let at = start + i * p.inner;
             out[at] = result(at, largest, sum);
         }
-        workgroupBarrier(); // before the next line's tree
     }
 }
 

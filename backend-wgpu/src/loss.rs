@@ -23,6 +23,9 @@ struct LossParams {
 /// Logits up to which one workgroup makes rows and mean at once.
 const FEW: usize = 64 * 1024;
 
+/// Classes up to which an invocation makes a row.
+const SHORT: usize = 64;
+
 fn shader(entry: &'static str) -> Shader {
     Shader { file: "loss", entry, op: None }
 }
@@ -45,7 +48,7 @@ pub(crate) fn cross_entropy(logits: &Tensor, target: &Tensor) -> (Tensor, Tensor
         op: IndexedOp::CrossEntropy as u32,
     };
     let logsumexp = device.alloc("cross_entropy", n);
-    let few = n * c <= FEW;
+    let (short, few) = (c <= SHORT, c <= SHORT && n * c <= FEW);
     let losses = device.alloc("cross_entropy", if few { 1 } else { n });
     let binds = [
         Bind::Write(&losses),
@@ -58,7 +61,8 @@ pub(crate) fn cross_entropy(logits: &Tensor, target: &Tensor) -> (Tensor, Tensor
         device.dispatch(shader("mean"), [1, 1, 1], &params, &binds);
         losses
     } else {
-        device.dispatch(shader("rows"), device.walk_over(n), &params, &binds);
+        let (entry, groups) = if short { ("rows", device.walk_over(n)) } else { ("wide", device.folded(n)) };
+        device.dispatch(shader(entry), groups, &params, &binds);
         let line = Layout::contiguous([n]);
         device.reduce(ReduceOp::Mean, View { storage: &losses, layout: &line, dtype: DType::F32 }, &[0])
     };

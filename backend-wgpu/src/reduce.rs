@@ -18,25 +18,34 @@ struct ReduceParams {
     x_reduced: Operand,
     pieces: u32,
     piece: u32,
-    divisor: u32,
+    divisor: f32,
     unused: u32,
 }
 
 /// Lines from this length on are reduced by a workgroup each; shorter ones by an invocation.
 const SHORT: usize = 32;
 
-/// Elements of a piece at the least.
+/// Elements of a piece at the least, per workgroup.
 const PIECE: usize = 4096;
 
 /// Workgroups that are enough to keep a card busy.
 const BUSY: usize = 256;
 
-fn code(op: ReduceOp) -> u32 {
+/// Neighbouring results of a workgroup of `tiles`.
+const TILE: usize = 32;
+
+/// The fold's number in fold.wgsl.
+fn code(op: ReduceOp, dtype: DType) -> u32 {
+    let float = dtype == DType::F32;
     match op {
-        ReduceOp::Sum | ReduceOp::Mean => 0,
-        ReduceOp::Prod => 1,
-        ReduceOp::Max => 2,
-        ReduceOp::Min => 3,
+        ReduceOp::Sum | ReduceOp::Mean if float => 0,
+        ReduceOp::Prod if float => 1,
+        ReduceOp::Sum | ReduceOp::Mean => 2,
+        ReduceOp::Prod => 3,
+        ReduceOp::Max if float => 4,
+        ReduceOp::Min if float => 5,
+        ReduceOp::Max => 6,
+        ReduceOp::Min => 7,
     }
 }
 
@@ -69,7 +78,11 @@ pub(crate) fn reduce(device: &Wgpu, op: ReduceOp, x: View<'_, Storage>, dims: &[
     }
     let reduced = part(x.layout, dims, true);
     // Long lines, when they are too few for a card, are cut into pieces; a second reduction joins those.
-    let pieces = if results < BUSY { (BUSY / results).min(count.div_ceil(PIECE)) } else { 1 };
+    let (groups, least) = match tiled(&kept, &reduced) {
+        true => (results.div_ceil(TILE), PIECE / TILE),
+        false => (results, PIECE),
+    };
+    let pieces = (BUSY / groups).min(count.div_ceil(least)).max(1);
     let divisor = if op == ReduceOp::Mean { count as f32 } else { 1.0 };
     if pieces == 1 {
         fold(device, op, x.dtype, x.storage, &out, [&kept, &reduced], [1, count], divisor);
@@ -80,6 +93,12 @@ pub(crate) fn reduce(device: &Wgpu, op: ReduceOp, x: View<'_, Storage>, dims: &[
     let (line, across) = (Layout::contiguous([results]), Layout::new([pieces], &[results], 0));
     fold(device, op, x.dtype, &parts, &out, [&line, &across], [1, pieces], divisor);
     out
+}
+
+/// Whether neighbouring results, not the elements of a line, are neighbours in memory.
+fn tiled(kept: &Layout, reduced: &Layout) -> bool {
+    let inner = |layout: &Layout| layout.strides().last().copied().unwrap_or(usize::MAX);
+    inner(kept) < inner(reduced) && kept.numel() >= TILE / 2
 }
 
 /// One dispatch: `out[piece, kept] = fold(x[kept, piece of reduced]) / divisor`.
@@ -102,21 +121,16 @@ fn fold(
         x_reduced: Operand { offset: 0, ..Operand::new(reduced) },
         pieces: pieces as u32,
         piece: piece as u32,
-        divisor: divisor.to_bits(),
+        divisor,
         unused: 0,
     };
     let results = kept.numel() * pieces;
-    // A line whose neighbours in memory are other lines is read by one invocation, beside those of its neighbours.
-    let inner = |layout: &Layout| layout.strides().last().copied().unwrap_or(usize::MAX);
-    let columns = piece < SHORT || inner(kept) < inner(reduced) && results >= 64 * BUSY;
-    let entry = match (columns, dtype) {
-        (true, DType::F32) => "columns_f32",
-        (true, _) => "columns_i32",
-        (false, DType::F32) => "rows_f32",
-        (false, _) => "rows_i32",
+    let (entry, groups) = match tiled(kept, reduced) {
+        _ if piece < SHORT => ("columns", device.walk_over(results)),
+        true => ("tiles", device.folded(kept.numel().div_ceil(TILE) * pieces)),
+        false => ("rows", device.folded(results)),
     };
-    let groups = if columns { device.walk_over(results) } else { device.folded(results) };
-    let shader = Shader { file: "reduce", entry, op: Some(code(op)) };
+    let shader = Shader { file: "reduce", entry, op: Some(code(op, dtype)) };
     device.dispatch(shader, groups, &params, &[Bind::Write(out), Bind::Read(x)]);
 }
 
@@ -133,12 +147,11 @@ pub(crate) fn arg_reduce(device: &Wgpu, op: ArgReduceOp, x: View<'_, Storage>, d
         x_reduced: Operand { offset: 0, ..Operand::new(&reduced) },
         pieces: 1,
         piece: reduced.numel() as u32,
-        divisor: 1f32.to_bits(),
+        divisor: 1.0,
         unused: 0,
     };
-    let entry = if x.dtype == DType::F32 { "arg_f32" } else { "arg_i32" };
     let op = if op == ArgReduceOp::ArgMax { ReduceOp::Max } else { ReduceOp::Min };
-    let shader = Shader { file: "reduce", entry, op: Some(code(op)) };
+    let shader = Shader { file: "reduce", entry: "arg", op: Some(code(op, x.dtype)) };
     device.dispatch(shader, device.folded(kept.numel()), &params, &[Bind::Write(&out), Bind::Read(x.storage)]);
     out
 }

@@ -33,14 +33,9 @@ pub(crate) fn cumsum(x: &Tensor, dim: usize, reverse: bool) -> Tensor {
             reverse: reverse as u32,
         };
         let columns = n < SHORT || inner >= 32;
-        let entry = match (columns, dtype) {
-            (true, DType::F32) => "columns_f32",
-            (true, _) => "columns_i32",
-            (false, DType::F32) => "rows_f32",
-            (false, _) => "rows_i32",
-        };
-        let groups = if columns { device.walk_over(lines) } else { device.folded(lines) };
-        let shader = Shader { file: "scan", entry, op: None };
+        let (entry, groups) =
+            if columns { ("columns", device.walk_over(lines)) } else { ("rows", device.folded(lines)) };
+        let shader = Shader { file: "scan", entry, op: Some((dtype != DType::F32) as u32) };
         device.dispatch(shader, groups, &params, &[Bind::Write(&out), Bind::Read(x.view().storage)]);
     }
     Tensor::from_storage(device, out, dtype, shape)

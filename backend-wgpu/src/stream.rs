@@ -109,8 +109,9 @@ impl Stream {
             return pipeline.clone();
         }
         let layout = self.layout(device, written, count);
+        let subgroups = device.features().contains(wgpu::Features::SUBGROUP);
         let module = self.modules.entry(shader.file).or_insert_with(|| {
-            let source = wgpu::ShaderSource::Wgsl(sources::text(shader.file).into());
+            let source = wgpu::ShaderSource::Wgsl(sources::text(shader.file, subgroups).into());
             device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(shader.file), source })
         });
         let constants: Vec<(&str, f64)> = shader.op.map(|op| ("OP", op as f64)).into_iter().collect();

@@ -96,6 +96,43 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             gradients(on, s);
         }
     });
+    // Strides, holes between taps and channels enough for a matrix product: a backend may take each phase of a stride by itself,
+    // and there are phases that no tap reaches.
+    suite.f32("strided_channels", 10_000, |on| {
+        let o = Conv2dOptions::default();
+        let setups = [
+            Setup {
+                n: 2,
+                ci: 12,
+                co: 10,
+                size: [9, 11],
+                kernel: [3, 2],
+                o: Conv2dOptions { stride: [2, 3], ..o.padding(1) },
+            },
+            Setup { n: 2, ci: 16, co: 12, size: [10, 7], kernel: [1, 1], o: o.stride(3) },
+            Setup { n: 1, ci: 10, co: 9, size: [13, 12], kernel: [3, 4], o: o.stride(2).dilation(2).padding(3) },
+            Setup {
+                n: 2,
+                ci: 20,
+                co: 22,
+                size: [11, 14],
+                kernel: [4, 3],
+                o: o.stride(3).dilation(2).padding(2).groups(2),
+            },
+            Setup {
+                n: 1,
+                ci: 9,
+                co: 33,
+                size: [8, 17],
+                kernel: [5, 2],
+                o: Conv2dOptions { stride: [4, 3], dilation: [1, 6], ..o.padding(2) },
+            },
+        ];
+        for s in &setups {
+            against_definition(on, s);
+            gradients(on, s);
+        }
+    });
     suite.floats("conv_transpose2d", 1000, |on| {
         let setups = [
             ([1, 1], [0, 0], [0, 0], [1, 1], 1),
