@@ -1,13 +1,13 @@
 // What reductions fold with. Elements are handled as their 32 bits, so that one loop serves f32, i32 and bool: the sum and the
-// product of u32 are those of i32 bit for bit, and extremes are taken of keys, whole numbers in the order of the values.
+// product of u32 are those of i32 bit for bit, and extremes are taken of keys, whole numbers in the order of the values. The
+// product of f32 is product.wgsl's.
 const SUM_F32: u32 = 0u;
-const PRODUCT_F32: u32 = 1u;
-const SUM_I32: u32 = 2u;
-const PRODUCT_I32: u32 = 3u;
-const MAX_F32: u32 = 4u;
-const MIN_F32: u32 = 5u;
-const MAX_I32: u32 = 6u;
-const MIN_I32: u32 = 7u;
+const SUM_I32: u32 = 1u;
+const PRODUCT_I32: u32 = 2u;
+const MAX_F32: u32 = 3u;
+const MIN_F32: u32 = 4u;
+const MAX_I32: u32 = 5u;
+const MIN_I32: u32 = 6u;
 
 // The key of NaN, of which every extreme is NaN. No other f32 has it.
 const NAN_KEY: u32 = 0xffffffffu;
@@ -47,17 +47,12 @@ fn leave(op: u32, folded: u32) -> u32 {
 
 // What changes nothing.
 fn start(op: u32) -> u32 {
-    switch (op) {
-        case PRODUCT_F32: { return bitcast<u32>(1.0); }
-        case PRODUCT_I32: { return 1u; }
-        default: { return 0u; }
-    }
+    return select(0u, 1u, op == PRODUCT_I32);
 }
 
 fn fold(op: u32, a: u32, b: u32) -> u32 {
     switch (op) {
         case SUM_F32: { return bitcast<u32>(bitcast<f32>(a) + bitcast<f32>(b)); }
-        case PRODUCT_F32: { return bitcast<u32>(bitcast<f32>(a) * bitcast<f32>(b)); }
         case SUM_I32: { return a + b; }
         case PRODUCT_I32: { return a * b; }
         default: { return max(a, b); }

@@ -7,7 +7,6 @@ var<workgroup> tree: array<u32, 256>;
 fn join_subgroup(op: u32, x: u32) -> u32 {
     switch (op) {
         case SUM_F32: { return bitcast<u32>(subgroupAdd(bitcast<f32>(x))); }
-        case PRODUCT_F32: { return bitcast<u32>(subgroupMul(bitcast<f32>(x))); }
         case SUM_I32: { return subgroupAdd(x); }
         case PRODUCT_I32: { return subgroupMul(x); }
         default: { return subgroupMax(x); }

@@ -65,7 +65,8 @@ fn moments(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gro
             // What rounding left of the sum of differences belongs to the mean.
             let left = sum.y / count;
             out[kept] = centre + left;
-            second[kept] = max(sum.x / count - left * left, 0.0 * sum.x);
+            let spread = sum.x / count - left * left;
+            second[kept] = select(spread, 0.0, spread < 0.0);
         }
     }
 }

@@ -13,6 +13,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 #[derive(Clone)]
 pub struct Wgpu(pub(crate) Arc<Device>);
 
+/// Whether shaders join the values of a workgroup by subgroups, where the adapter has them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Subgroups {
+    #[default]
+    IfOffered,
+    Never,
+}
+
 pub(crate) struct Device {
     name: String,
     pub(crate) info: wgpu::AdapterInfo,
@@ -92,10 +100,18 @@ impl Wgpu {
     /// # Errors
     /// As [`Wgpu::new`].
     pub fn named(text: &str) -> Result<Self> {
+        Wgpu::open(text, Subgroups::IfOffered)
+    }
+
+    /// As [`Wgpu::named`], with a say in whether shaders join values by subgroups; to test and to compare.
+    ///
+    /// # Errors
+    /// As [`Wgpu::new`].
+    pub fn open(text: &str, subgroups: Subgroups) -> Result<Self> {
         let adapters = adapters();
         let holds = |adapter: &&wgpu::Adapter| adapter.get_info().name.to_lowercase().contains(&text.to_lowercase());
         match adapters.iter().find(holds) {
-            Some(adapter) => Device::open(adapter).map(|device| Wgpu(Arc::new(device))),
+            Some(adapter) => Device::open(adapter, subgroups).map(|device| Wgpu(Arc::new(device))),
             None if adapters.is_empty() => Err(none("there is no adapter: no driver for Vulkan, Metal or Direct3D 12")),
             None => {
                 let names: Vec<String> = adapters.iter().map(|adapter| adapter.get_info().name).collect();
@@ -161,13 +177,17 @@ fn none(reason: &str) -> Error {
 }
 
 impl Device {
-    fn open(adapter: &wgpu::Adapter) -> Result<Self> {
+    fn open(adapter: &wgpu::Adapter, subgroups: Subgroups) -> Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let name = format!("Wgpu({})", NEXT.fetch_add(1, Ordering::Relaxed));
         let limits = adapter.limits();
+        let features = match subgroups {
+            Subgroups::IfOffered => adapter.features() & wgpu::Features::SUBGROUP,
+            Subgroups::Never => wgpu::Features::empty(),
+        };
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("minitorch"),
-            required_features: adapter.features() & wgpu::Features::SUBGROUP,
+            required_features: features,
             required_limits: limits.clone(), // the default is WebGPU's minimum
             experimental_features: wgpu::ExperimentalFeatures::disabled(),
             memory_hints: wgpu::MemoryHints::Performance,

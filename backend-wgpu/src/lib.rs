@@ -21,8 +21,7 @@ mod map;
 mod matmul;
 mod memory;
 mod norm;
-#[doc(hidden)] // for tests/compile.rs
-pub mod optim;
+mod optim;
 mod params;
 mod pool;
 mod random;
@@ -34,7 +33,7 @@ mod sources;
 mod stream;
 mod unary;
 
-pub use device::Wgpu;
+pub use device::{Subgroups, Wgpu};
 pub use memory::Storage;
 
 use minitorch_core::backend::{
@@ -45,7 +44,7 @@ use minitorch_core::ops::norm::NormOptions;
 use minitorch_core::random::{DeviceRng, Draw};
 use minitorch_core::{Conv2dOptions, DType, Error, HostData, HostSlice, Layout, Pool2dOptions, Result};
 
-/// A tensor on a CUDA device.
+/// A tensor on a wgpu device.
 type Tensor = minitorch_core::Tensor<Wgpu>;
 
 impl Backend for Wgpu {

@@ -22,6 +22,16 @@ struct ReduceParams {
     unused: u32,
 }
 
+/// Mirrors `ProductParams` in product.wgsl.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+struct ProductParams {
+    kept: Walk,
+    reduced: Walk,
+    x_kept: Operand,
+    x_reduced: Operand,
+}
+
 /// Lines from this length on are reduced by a workgroup each; shorter ones by an invocation.
 const SHORT: usize = 32;
 
@@ -39,13 +49,12 @@ fn code(op: ReduceOp, dtype: DType) -> u32 {
     let float = dtype == DType::F32;
     match op {
         ReduceOp::Sum | ReduceOp::Mean if float => 0,
-        ReduceOp::Prod if float => 1,
-        ReduceOp::Sum | ReduceOp::Mean => 2,
-        ReduceOp::Prod => 3,
-        ReduceOp::Max if float => 4,
-        ReduceOp::Min if float => 5,
-        ReduceOp::Max => 6,
-        ReduceOp::Min => 7,
+        ReduceOp::Sum | ReduceOp::Mean => 1,
+        ReduceOp::Prod => 2,
+        ReduceOp::Max if float => 3,
+        ReduceOp::Min if float => 4,
+        ReduceOp::Max => 5,
+        ReduceOp::Min => 6,
     }
 }
 
@@ -77,6 +86,10 @@ pub(crate) fn reduce(device: &Wgpu, op: ReduceOp, x: View<'_, Storage>, dims: &[
         return out;
     }
     let reduced = part(x.layout, dims, true);
+    if op == ReduceOp::Prod && x.dtype == DType::F32 {
+        product(device, x.storage, &out, [&kept, &reduced]);
+        return out;
+    }
     // Long lines, when they are too few for a card, are cut into pieces; a second reduction joins those.
     let (groups, least) = match tiled(&kept, &reduced) {
         true => (results.div_ceil(TILE), PIECE / TILE),
@@ -93,6 +106,21 @@ pub(crate) fn reduce(device: &Wgpu, op: ReduceOp, x: View<'_, Storage>, dims: &[
     let (line, across) = (Layout::contiguous([results]), Layout::new([pieces], &[results], 0));
     fold(device, op, x.dtype, &parts, &out, [&line, &across], [1, pieces], divisor);
     out
+}
+
+/// The product of f32, by product.wgsl.
+fn product(device: &Wgpu, x: &Storage, out: &Storage, [kept, reduced]: [&Layout; 2]) {
+    let params = ProductParams {
+        kept: Walk::new(kept.shape()),
+        reduced: Walk::new(reduced.shape()),
+        x_kept: Operand::new(kept),
+        x_reduced: Operand { offset: 0, ..Operand::new(reduced) },
+    };
+    let (entry, groups) = match reduced.numel() < SHORT {
+        true => ("columns", device.walk_over(kept.numel())),
+        false => ("rows", device.folded(kept.numel())),
+    };
+    device.dispatch(Shader { file: "product", entry, op: None }, groups, &params, &[Bind::Write(out), Bind::Read(x)]);
 }
 
 /// Whether neighbouring results, not the elements of a line, are neighbours in memory.

@@ -33,7 +33,7 @@ fn joins(file: &str) -> bool {
     matches!(file, "loss" | "norm" | "reduce" | "softmax")
 }
 
-shaders!("binary" "compare" "conv" "copy" "index" "loss" "matmul" "norm" "optim" "pool" "random" "reduce" "scan" "softmax" "sort" "unary");
+shaders!("binary" "compare" "conv" "copy" "index" "loss" "matmul" "norm" "optim" "pool" "product" "random" "reduce" "scan" "softmax" "sort" "unary");
 
 #[cfg(test)]
 mod tests {
