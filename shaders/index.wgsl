@@ -1,7 +1,8 @@
 // Reading and writing at indices that another tensor holds. Elements are 32 bits, whatever they mean, but in sums.
 //
 //   gather         out[i] = x[base(i) + step index[i]]
-//   add_TYPE       to[base(i) + step index[i]] += x[i]      by atomics: the order of a sum of f32 may vary
+//   add_TYPE       to[base(i) + step index[i]] += x[i]      by atomics: the order of a sum of f32 may vary; f32 may be spread
+//                  over copies of the target, which the backend joins
 //   place_last     to[base(i) + step index[i]] = x[i] unless a later k of the same line has the same index
 //   clear          winners[base(i) + step index[i]] = 0
 //   elect          winners[base(i) + step index[i]] = the largest k + 1 of those who want this place
@@ -30,6 +31,10 @@ struct IndexParams {
     line_step: u32,
     // `IndexedOp` in device.rs.
     op: u32,
+    // For add_f32: over how many copies of the target the entries are spread, and elements between them.
+    copies: u32,
+    copy_step: u32,
+    unused: u32,
 }
 @group(0) @binding(0) var<uniform> p: IndexParams;
 // Gathered elements, in order; or what is scattered into, whole.
@@ -85,7 +90,7 @@ fn add_f32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gro
     for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
         let entry = index[place(p.walk, p.index, i)];
         if (check(entry)) {
-            let at = target_of(i, entry);
+            let at = target_of(i, entry) + i / 64u % p.copies * p.copy_step;
             let v = bitcast<f32>(x[place(p.walk, p.x, i)]);
             var seen = atomicLoad(&sums_f32[at]);
             loop {

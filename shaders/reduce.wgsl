@@ -7,7 +7,7 @@
 // tiles:   a workgroup makes 32 neighbouring results: 8 invocations each fold every 8th element. For long lines of which those of
 //          neighbouring results lie side by side in memory. Grid x and y = results / 32, rounded up, times pieces.
 // columns: an invocation makes one result. For short lines. Grid x and y = results times pieces / 256.
-// arg:     the index of the first extreme, and of the first NaN over all; a workgroup per result.
+// arg_rows, arg_columns: the index of the first extreme, and of the first NaN over all, in the same two ways.
 //
 // A long reduction of few results is cut into pieces: `out` is then [pieces, kept], and a second dispatch reduces the pieces.
 // Cost: every element is read once. Overwrites out.
@@ -106,29 +106,45 @@ fn columns(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gro
     }
 }
 
+// The best of some elements: its key, and where it is.
+struct Best {
+    key: u32,
+    at: u32,
+}
+
+// Of every `step`-th element from `first` on. Without any it counts as one behind the end.
+fn best_of(corner: u32, first: u32, step: u32) -> Best {
+    var best = Best(0u, 0xffffffffu);
+    for (var i = first; i < p.reduced.numel; i += step) {
+        let bits = x[corner + place(p.reduced, p.x_reduced, i)];
+        // -0 is as large as 0.
+        let negative_zero = bits == 0x80000000u && (OP == MAX_F32 || OP == MIN_F32);
+        let key = enter(OP, select(bits, 0u, negative_zero));
+        if (key > best.key || best.at == 0xffffffffu) {
+            best = Best(key, i);
+        }
+    }
+    return best;
+}
+
 @compute @workgroup_size(256)
-fn arg(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+fn arg_rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
     for (var result = group.y * groups.x + group.x; result < p.kept.numel; result += groups.x * groups.y) {
-        let corner = place(p.kept, p.x_kept, result);
-        // An invocation without an element counts as one behind the end.
-        var best = 0u;
-        var best_at = 0xffffffffu;
-        for (var i = local; i < p.reduced.numel; i += 256u) {
-            let bits = x[corner + place(p.reduced, p.x_reduced, i)];
-            // -0 is as large as 0.
-            let negative_zero = bits == 0x80000000u && (OP == MAX_F32 || OP == MIN_F32);
-            let key = enter(OP, select(bits, 0u, negative_zero));
-            if (key > best || best_at == 0xffffffffu) {
-                best = key;
-                best_at = i;
-            }
-        }
-        let all = join(OP, best, local);
+        let best = best_of(place(p.kept, p.x_kept, result), local, 256u);
+        let all = join(OP, best.key, local);
         // The first place is the largest complement.
-        let first = join(MAX_I32, select(0u, ~best_at, best == all), local);
+        let first = join(MAX_I32, select(0u, ~best.at, best.key == all), local);
         if (local == 0u) {
             out[result] = ~first;
         }
+    }
+}
+
+@compute @workgroup_size(256)
+fn arg_columns(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32) {
+    for (var result = thread_index(group, groups, local); result < p.kept.numel; result += thread_count(groups)) {
+        out[result] = best_of(place(p.kept, p.x_kept, result), 0u, 1u).at;
     }
 }

@@ -4,8 +4,9 @@ use crate::device::{IndexedOp, Wgpu};
 use crate::memory::Storage;
 use crate::params::{Operand, Walk};
 use crate::stream::{Bind, Shader};
+use crate::{binary, copy, reduce};
 use bytemuck::{Pod, Zeroable};
-use minitorch_core::backend::{ScatterOp, View};
+use minitorch_core::backend::{BinaryOp, ReduceOp, ScatterOp, View};
 use minitorch_core::{DType, Layout, MAX_RANK};
 
 /// What index.wgsl takes.
@@ -22,7 +23,9 @@ struct IndexParams {
     line: u32,
     line_step: u32,
     op: u32,
-    unused: [u32; 3],
+    copies: u32,
+    copy_step: u32,
+    unused: u32,
 }
 
 /// The largest line of an index in which each element looks at all behind it, in one dispatch; longer ones take three.
@@ -36,6 +39,10 @@ fn with(layout: &Layout, dim: usize, size: usize, stride: usize) -> Layout {
     strides[dim] = stride;
     Layout::new(layout.shape().with(dim, size), &strides[..rank], layout.offset())
 }
+
+/// Entries per element of the target from which on they are added to copies of it, and how many copies.
+const MANY: usize = 64;
+const COPIES: usize = 16;
 
 fn launch(device: &Wgpu, entry: &'static str, params: &IndexParams, binds: &[Bind<'_>]) {
     let shader = Shader { file: "index", entry, op: None };
@@ -102,8 +109,14 @@ pub(crate) fn scatter(
         line: line as u32,
         line_step: line_step as u32,
         op: if op == ScatterOp::Add { IndexedOp::ScatterAdd } else { IndexedOp::Scatter } as u32,
-        unused: [0; 3],
+        copies: 1,
+        copy_step: 0,
+        unused: 0,
     };
+    let many = index.layout.numel() >= MANY * whole.numel() && bound > 0;
+    if many && op == ScatterOp::Add && x.dtype == DType::F32 {
+        return add_by_copies(device, params, to, whole.numel(), [x.storage, index.storage]);
+    }
     // A tensor without elements has no buffer, and nothing is written to what stands for it.
     let nothing = (bound == 0).then(|| device.alloc("scatter", 1));
     let to = nothing.as_ref().unwrap_or(to);
@@ -120,4 +133,21 @@ pub(crate) fn scatter(
             launch(device, "settle", &params, &[Bind::Write(to), from, at, bad, Bind::Read(&winners)]);
         }
     }
+}
+
+/// Adds to many copies of a small tensor and then joins those: invocations meet less often, and no sum is one long chain of
+/// roundings.
+fn add_by_copies(device: &Wgpu, params: IndexParams, to: &mut Storage, numel: usize, [x, index]: [&Storage; 2]) {
+    let mut parts = device.alloc("scatter_add", COPIES * numel);
+    copy::fill(device, &mut parts, &Layout::contiguous([COPIES * numel]), DType::F32, 0.0);
+    let params = IndexParams { copies: COPIES as u32, copy_step: numel as u32, ..params };
+    launch(device, "add_f32", &params, &[Bind::Write(&parts), Bind::Read(x), Bind::Read(index), Bind::BadIndex]);
+    let (line, dtype) = (Layout::contiguous([numel]), DType::F32);
+    let sums = reduce::reduce(
+        device,
+        ReduceOp::Sum,
+        View { storage: &parts, layout: &Layout::contiguous([COPIES, numel]), dtype },
+        &[0],
+    );
+    binary::binary_mut(device, BinaryOp::Add, to, &line, View { storage: &sums, layout: &line, dtype });
 }

@@ -179,7 +179,11 @@ pub(crate) fn arg_reduce(device: &Wgpu, op: ArgReduceOp, x: View<'_, Storage>, d
         unused: 0,
     };
     let op = if op == ArgReduceOp::ArgMax { ReduceOp::Max } else { ReduceOp::Min };
-    let shader = Shader { file: "reduce", entry: "arg", op: Some(code(op, x.dtype)) };
-    device.dispatch(shader, device.folded(kept.numel()), &params, &[Bind::Write(&out), Bind::Read(x.storage)]);
+    let (entry, groups) = match reduced.numel() < SHORT {
+        true => ("arg_columns", device.walk_over(kept.numel())),
+        false => ("arg_rows", device.folded(kept.numel())),
+    };
+    let shader = Shader { file: "reduce", entry, op: Some(code(op, x.dtype)) };
+    device.dispatch(shader, groups, &params, &[Bind::Write(&out), Bind::Read(x.storage)]);
     out
 }
