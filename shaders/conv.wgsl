@@ -8,6 +8,7 @@
 // OP 2, grad_weight: gw[o, c, y, x] = sum over n, i, j of g[n, o, i, j] x[n, c, i s + y d - p, ..]
 //                    lines: output channels, columns: (channel, tap), k: output pixels of all images; a = g, b = x
 //
+// tile_64 and tile_32 make square tiles, tile_8 makes tiles of 8 x 128 for few channels; not for grad_weight.
 // Grid: x and y = tiles (grad_weight: times splits of k); z = groups (grad_input: times phases), which walks. A phase is the set of
 // input pixels with equal remainders by the stride: only some taps reach them. If grad_weight's k is split, out is parts
 // [splits, weights], and `join` adds them in order. Cost: 2 n co ci / groups kh kw oh ow flops. All overwrite. Layouts: x [n, ci, h, w],
@@ -17,7 +18,7 @@ struct ConvParams {
     image: vec4<u32>,
     // co, oh, ow, groups.
     result: vec4<u32>,
-    // kh, kw, tile, splits.
+    // kh, kw, unused, splits.
     kernel: vec4<u32>,
     // stride and padding.
     step: vec4<u32>,
@@ -90,53 +91,141 @@ fn taps() -> u32 {
     return p.kernel.x * p.kernel.y;
 }
 
-// An element of x under a tap, at an output pixel; 0 in the padding.
-fn window(channel: u32, tap: u32, pixel: u32) -> f32 {
-    let plane = p.result.y * p.result.z;
-    let image = pixel / plane;
-    let at = pixel % plane;
-    let row = at / p.result.z * p.step.x + tap / p.kernel.y * p.spread.x - p.step.z;
-    let column = at % p.result.z * p.step.y + tap % p.kernel.y * p.spread.y - p.step.w;
-    if (row >= p.image.z || column >= p.image.w) {
-        return 0.0; // what is below 0 is large
+// What an invocation's four lines of A and of B have in common for all k: where they begin, and at B the row and the column that
+// tap 0 (or, for grad_weight, output pixel 0) reads. A line that there is not has a row out of reach.
+var<private> a_at: vec4<u32>;
+var<private> a_has: vec4<bool>;
+var<private> b_at: vec4<u32>;
+var<private> b_row: vec4<u32>;
+var<private> b_column: vec4<u32>;
+
+// Far from all images, also after strides and dilations were added.
+const NOWHERE: u32 = 0x80000000u;
+
+// m and n of the product.
+var<private> lines: vec2<u32>;
+
+fn lines_a(line: u32) {
+    let four = line + vec4(0u, 1u, 2u, 3u);
+    a_has = four < vec4(lines.x);
+    if (OP == FORWARD) {
+        a_at = p.place.x + (which * group_out() + four) * group_in() * taps();
+    } else if (OP == GRAD_INPUT) {
+        a_at = p.place.x + (which * group_out() * group_in() + four) * taps();
+    } else {
+        a_at = p.place.x + (which * group_out() + four) * p.result.y * p.result.z;
     }
-    return b[p.place.y + ((image * p.image.y + which * group_in() + channel) * p.image.z + row) * p.image.w + column];
 }
 
-fn load_a(line: u32, k: u32) -> f32 {
+fn lines_b(line: u32) {
+    let four = line + vec4(0u, 1u, 2u, 3u);
+    let has = four < vec4(lines.y);
     if (OP == FORWARD) {
-        return a[p.place.x + (which * group_out() + line) * group_in() * taps() + k];
-    }
-    if (OP == GRAD_INPUT) {
-        let reach = down.taps * right.taps;
-        let tap = k % reach;
-        let y = down.tap + tap / right.taps * down.tap_step;
-        let x = right.tap + tap % right.taps * right.tap_step;
-        let channels = (which * group_out() + k / reach) * group_in() + line;
-        return a[p.place.x + channels * taps() + y * p.kernel.y + x];
-    }
-    let plane = p.result.y * p.result.z;
-    return a[p.place.x + (k / plane * p.result.x + which * group_out() + line) * plane + k % plane];
-}
-
-fn load_b(line: u32, k: u32) -> f32 {
-    if (OP == FORWARD) {
-        return window(k / taps(), k % taps(), line);
-    }
-    if (OP == GRAD_INPUT) {
-        let reach = down.taps * right.taps;
-        let tap = k % reach;
+        let plane = p.result.y * p.result.z;
+        let image = four / plane;
+        let at = four - image * plane;
+        let row = at / p.result.z;
+        b_at = p.place.y + (image * p.image.y + which * group_in()) * p.image.z * p.image.w;
+        b_row = row * p.step.x - p.step.z;
+        b_column = (at - row * p.result.z) * p.step.y - p.step.w;
+    } else if (OP == GRAD_INPUT) {
         let plane = down.count * right.count;
-        let at = line % plane;
-        let row = u32(i32(at / right.count) + down.start - i32(tap / right.taps * down.out_step));
-        let column = u32(i32(at % right.count) + right.start - i32(tap % right.taps * right.out_step));
-        if (row >= p.result.y || column >= p.result.z) {
-            return 0.0;
-        }
-        let channel = line / plane * p.result.x + which * group_out() + k / reach;
-        return b[p.place.y + (channel * p.result.y + row) * p.result.z + column];
+        let image = four / plane;
+        let at = four - image * plane;
+        let row = at / right.count;
+        b_at = p.place.y + (image * p.result.x + which * group_out()) * p.result.y * p.result.z;
+        b_row = row + u32(down.start);
+        b_column = at - row * right.count + u32(right.start);
+    } else {
+        let channel = four / taps();
+        let tap = four - channel * taps();
+        let row = tap / p.kernel.y;
+        b_at = p.place.y + (which * group_in() + channel) * p.image.z * p.image.w;
+        b_row = row * p.spread.x - p.step.z;
+        b_column = (tap - row * p.kernel.y) * p.spread.y - p.step.w;
     }
-    return window(line / taps(), line % taps(), k);
+    b_row = select(vec4(NOWHERE), b_row, has);
+}
+
+fn fetch_a(k: u32) -> vec4<f32> {
+    var at = a_at + k;
+    if (OP == GRAD_INPUT) {
+        let reach = down.taps * right.taps;
+        let channel = k / reach;
+        let tap = k - channel * reach;
+        let y = tap / right.taps;
+        let x = right.tap + (tap - y * right.taps) * right.tap_step;
+        at = a_at + channel * group_in() * taps() + (down.tap + y * down.tap_step) * p.kernel.y + x;
+    } else if (OP > GRAD_INPUT) {
+        let plane = p.result.y * p.result.z;
+        let image = k / plane;
+        at = a_at + image * (p.result.x - 1u) * plane + k;
+    }
+    var four = vec4(0.0);
+    if (a_has.x) {
+        four.x = a[at.x];
+    }
+    if (a_has.y) {
+        four.y = a[at.y];
+    }
+    if (a_has.z) {
+        four.z = a[at.z];
+    }
+    if (a_has.w) {
+        four.w = a[at.w];
+    }
+    return four;
+}
+
+fn fetch_b(k: u32) -> vec4<f32> {
+    // How far k moves the rows and the columns that are read, and where the planes begin; the size of a plane.
+    var row: u32;
+    var column: u32;
+    var start: u32;
+    var size = p.image.zw;
+    if (OP == FORWARD) {
+        let channel = k / taps();
+        let tap = k - channel * taps();
+        let y = tap / p.kernel.y;
+        row = y * p.spread.x;
+        column = (tap - y * p.kernel.y) * p.spread.y;
+        start = channel * size.x * size.y;
+    } else if (OP == GRAD_INPUT) {
+        let reach = down.taps * right.taps;
+        let channel = k / reach;
+        let tap = k - channel * reach;
+        let y = tap / right.taps;
+        row = 0u - y * down.out_step;
+        column = 0u - (tap - y * right.taps) * right.out_step;
+        size = p.result.yz;
+        start = channel * size.x * size.y;
+    } else {
+        let plane = p.result.y * p.result.z;
+        let image = k / plane;
+        let at = k - image * plane;
+        let y = at / p.result.z;
+        row = y * p.step.x;
+        column = (at - y * p.result.z) * p.step.y;
+        start = image * p.image.y * size.x * size.y;
+    }
+    let rows = b_row + row;
+    let columns = b_column + column;
+    let inside = (rows < vec4(size.x)) & (columns < vec4(size.y)); // what is below 0 is large
+    let at = b_at + start + rows * size.y + columns;
+    var four = vec4(0.0);
+    if (inside.x) {
+        four.x = b[at.x];
+    }
+    if (inside.y) {
+        four.y = b[at.y];
+    }
+    if (inside.z) {
+        four.z = b[at.z];
+    }
+    if (inside.w) {
+        four.w = b[at.w];
+    }
+    return four;
 }
 
 // Where a result belongs.
@@ -162,10 +251,25 @@ fn store(line: u32, column: u32, split: u32, result: f32) {
 }
 
 @compute @workgroup_size(256)
-fn conv(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+fn tile_64(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
-    let tile = p.kernel.z;
-    let per = tile / 16u;
+    conv(group, groups, local, 16u, 16u);
+}
+
+@compute @workgroup_size(64)
+fn tile_32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32) {
+    conv(group, groups, local, 8u, 8u);
+}
+
+@compute @workgroup_size(64)
+fn tile_8(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32) {
+    conv(group, groups, local, 2u, 32u);
+}
+
+// A tile of so many quads of lines and of columns.
+fn conv(group: vec3<u32>, groups: vec3<u32>, local: u32, quads_m: u32, quads_n: u32) {
     let number = group.y * groups.x + group.x;
     let split = select(0u, number % p.kernel.w, OP > GRAD_INPUT);
     let at = select(number, number / p.kernel.w, OP > GRAD_INPUT);
@@ -185,21 +289,33 @@ fn conv(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             k = n;
             n = group_in() * taps();
         }
-        let tiles_m = (m + tile - 1u) / tile;
-        let row = at % tiles_m * tile;
-        let column = at / tiles_m * tile;
-        let steps = (k + BK - 1u) / BK;
-        let first = select(0u, steps * split / p.kernel.w * BK, OP > GRAD_INPUT);
-        let last = select(k, min(steps * (split + 1u) / p.kernel.w * BK, k), OP > GRAD_INPUT);
+        let tiles_m = (m + 4u * quads_m - 1u) / (4u * quads_m);
+        let row = at % tiles_m * 4u * quads_m;
+        let column = at / tiles_m * 4u * quads_n;
+        let steps = (k + 15u) / 16u;
+        let first = select(0u, steps * split / p.kernel.w * 16u, OP > GRAD_INPUT);
+        let last = select(k, min(steps * (split + 1u) / p.kernel.w * 16u, k), OP > GRAD_INPUT);
         if (column < n) {
-            gemm(local, tile, row, column, m, n, first, last, OP == FORWARD || OP > GRAD_INPUT, OP > GRAD_INPUT);
-            for (var i = 0u; i < per; i++) {
-                let y = row + local / 16u * per + i;
-                for (var j = 0u; j < per; j++) {
-                    let x = column + local % 16u * per + j;
-                    if (y < m && x < n) {
-                        store(y, x, split, sum[4u * i + j]);
-                    }
+            lines = vec2(m, n);
+            if (quads_m == quads_n) {
+                gemm(local, quads_m, row, column, first, last, OP != GRAD_INPUT, OP > GRAD_INPUT);
+            } else {
+                gemm_wide(local, row, column, first, last);
+            }
+            let y = row + local / quads_n * 4u;
+            let x = column + local % quads_n * 4u;
+            for (var i = 0u; i < min(n - min(x, n), 4u); i++) {
+                if (y < m) {
+                    store(y, x + i, split, sum[0][i]);
+                }
+                if (y + 1u < m) {
+                    store(y + 1u, x + i, split, sum[1][i]);
+                }
+                if (y + 2u < m) {
+                    store(y + 2u, x + i, split, sum[2][i]);
+                }
+                if (y + 3u < m) {
+                    store(y + 3u, x + i, split, sum[3][i]);
                 }
             }
         }

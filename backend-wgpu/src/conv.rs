@@ -28,7 +28,7 @@ enum Map {
 }
 
 /// Pixels from which a weight's gradient is split over workgroups, and joined by a second dispatch.
-const LONG: usize = 16 * 1024;
+const LONG: usize = 8192;
 
 /// One convolution: its map, the shapes of x, w and y, and the operands.
 struct Conv<'a> {
@@ -67,10 +67,14 @@ impl Conv<'_> {
             Map::GradInput => (group_in, n * h.div_ceil(sh) * w.div_ceil(sw), group_out * kh * kw),
             Map::GradWeight => (group_out, group_in * kh * kw, n * oh * ow),
         };
-        let tiles = |size: usize| m.div_ceil(size) * columns.div_ceil(size);
-        let tile = if m.min(columns) > 32 && tiles(64) * o.groups * phases >= 16 { 64 } else { 32 };
+        let tiles = |[lines, across]: [usize; 2]| m.div_ceil(lines) * columns.div_ceil(across);
+        let (entry, tile) = match map {
+            Map::Forward | Map::GradInput if m <= 16 => ("tile_8", [8, 128]),
+            _ if m.min(columns) > 32 && tiles([64, 64]) * o.groups * phases >= 16 => ("tile_64", [64, 64]),
+            _ => ("tile_32", [32, 32]),
+        };
         let splits = match map {
-            Map::GradWeight if k >= LONG => (64 / (tiles(tile) * o.groups)).min(k / 4096).max(1),
+            Map::GradWeight if k >= LONG => (64 / (tiles(tile) * o.groups)).min(k / 512).max(1),
             _ => 1,
         };
         let bias = self.bias.map(|bias| (bias.view().storage, bias.layout().offset()));
@@ -78,7 +82,7 @@ impl Conv<'_> {
         let params = ConvParams {
             image: words([n, ci, h, w]),
             result: words([co, oh, ow, o.groups]),
-            kernel: words([kh, kw, tile, splits]),
+            kernel: words([kh, kw, 0, splits]),
             step: words([sh, sw, o.padding[0], o.padding[1]]),
             spread: words([o.dilation[0], o.dilation[1], bias.is_some() as usize, bias.map_or(0, |bias| bias.1)]),
             place: words([self.a.layout().offset(), self.b.layout().offset(), elements, 0]),
@@ -87,10 +91,10 @@ impl Conv<'_> {
         let shader = |entry| Shader { file: "conv", entry, op: Some(map as u32) };
         let (a, b) = (self.a.view().storage, self.b.view().storage);
         let [x, y, _] = device.folded(tiles(tile) * splits);
-        let groups = [x, y, (o.groups * phases).min(65_535) as u32];
+        let groups = [x, y, (o.groups * phases).min(device.largest_grid()) as u32];
         let operands = [Bind::Read(a), Bind::Read(b), Bind::Read(bias.map_or(a, |bias| bias.0))];
         let [a, b, bias] = operands;
-        device.dispatch(shader("conv"), groups, &params, &[Bind::Write(parts.as_ref().unwrap_or(out)), a, b, bias]);
+        device.dispatch(shader(entry), groups, &params, &[Bind::Write(parts.as_ref().unwrap_or(out)), a, b, bias]);
         if let Some(parts) = &parts {
             let binds = [Bind::Write(out), Bind::Read(parts), Bind::Read(parts), Bind::Read(parts)];
             device.dispatch(shader("join"), device.walk_over(elements), &params, &binds);

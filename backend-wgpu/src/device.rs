@@ -13,12 +13,35 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 #[derive(Clone)]
 pub struct Wgpu(pub(crate) Arc<Device>);
 
-/// Whether shaders join the values of a workgroup by subgroups, where the adapter has them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Subgroups {
+/// Which adapter a device is opened on.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Adapter {
+    /// A discrete card before an integrated one before software.
     #[default]
-    IfOffered,
-    Never,
+    Best,
+    /// The best of those whose name holds this text, in upper or lower case.
+    Named(String),
+    /// The one at this place of [`Wgpu::list`].
+    Number(usize),
+}
+
+/// How a device is opened; see [`Wgpu::open`]. All but the adapter is there to test and to compare.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// Where.
+    pub adapter: Adapter,
+    /// Whether the values of a workgroup are joined by subgroups where the adapter has them; else by trees in memory.
+    pub subgroups: bool,
+    /// Bytes of the largest binding, if that is to be less than the adapter's.
+    pub largest_binding: Option<u64>,
+    /// Workgroups along a dimension of a grid, if they are to be fewer than the adapter's.
+    pub largest_grid: Option<u32>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { adapter: Adapter::Best, subgroups: true, largest_binding: None, largest_grid: None }
+    }
 }
 
 pub(crate) struct Device {
@@ -86,8 +109,8 @@ impl Wgpu {
     pub fn new() -> Result<Self> {
         static BEST: OnceLock<std::result::Result<Wgpu, String>> = OnceLock::new();
         let best = BEST.get_or_init(|| {
-            let wanted = std::env::var("WGPU_ADAPTER_NAME").unwrap_or_default();
-            Wgpu::named(&wanted).map_err(|error| match error {
+            let adapter = std::env::var("WGPU_ADAPTER_NAME").map_or(Adapter::Best, Adapter::Named);
+            Wgpu::open(&Options { adapter, ..Options::default() }).map_err(|error| match error {
                 Error::Device { reason, .. } => reason,
                 other => other.to_string(),
             })
@@ -95,28 +118,33 @@ impl Wgpu {
         best.clone().map_err(|reason| Error::Device { device: "Wgpu".into(), reason })
     }
 
-    /// A device of its own on the best adapter whose name holds this text, in upper or lower case.
+    /// A device of its own.
+    ///
+    /// ```no_run
+    /// # use minitorch_wgpu::{Adapter, Options, Wgpu};
+    /// let device = Wgpu::open(&Options { adapter: Adapter::Named("radeon".into()), ..Options::default() })?;
+    /// # Ok::<(), minitorch_core::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// As [`Wgpu::new`].
-    pub fn named(text: &str) -> Result<Self> {
-        Wgpu::open(text, Subgroups::IfOffered)
-    }
-
-    /// As [`Wgpu::named`], with a say in whether shaders join values by subgroups; to test and to compare.
-    ///
-    /// # Errors
-    /// As [`Wgpu::new`].
-    pub fn open(text: &str, subgroups: Subgroups) -> Result<Self> {
+    /// If there is no such adapter, or it does not give a device.
+    pub fn open(options: &Options) -> Result<Self> {
         let adapters = adapters();
-        let holds = |adapter: &&wgpu::Adapter| adapter.get_info().name.to_lowercase().contains(&text.to_lowercase());
-        match adapters.iter().find(holds) {
-            Some(adapter) => Device::open(adapter, subgroups).map(|device| Wgpu(Arc::new(device))),
-            None if adapters.is_empty() => Err(none("there is no adapter: no driver for Vulkan, Metal or Direct3D 12")),
-            None => {
-                let names: Vec<String> = adapters.iter().map(|adapter| adapter.get_info().name).collect();
-                Err(none(&format!("no adapter's name holds `{text}`; there are {}", names.join(", "))))
+        let names = || adapters.iter().map(|adapter| adapter.get_info().name).collect::<Vec<_>>().join(", ");
+        if adapters.is_empty() {
+            return Err(none("there is no adapter: no driver for Vulkan, Metal or Direct3D 12"));
+        }
+        let adapter = match &options.adapter {
+            Adapter::Best => adapters.first(),
+            Adapter::Number(number) => adapters.get(*number),
+            Adapter::Named(text) => {
+                let text = text.to_lowercase();
+                adapters.iter().find(|adapter| adapter.get_info().name.to_lowercase().contains(&text))
             }
+        };
+        match adapter {
+            Some(adapter) => Device::open(adapter, options).map(|device| Wgpu(Arc::new(device))),
+            None => Err(none(&format!("no adapter is {:?}; there are {}", options.adapter, names()))),
         }
     }
 
@@ -128,8 +156,12 @@ impl Wgpu {
     /// What is known of the device, in a line.
     pub fn describe(&self) -> String {
         let (info, limits) = (&self.0.info, &self.0.limits);
+        let subgroups = match self.0.device.features().contains(wgpu::Features::SUBGROUP) {
+            true => format!("subgroups of {} to {}", info.subgroup_min_size, info.subgroup_max_size),
+            false => "no subgroups".to_string(),
+        };
         format!(
-            "{} ({:?}, {:?}): {} MiB per tensor, {} KiB of workgroup storage, {} invocations per workgroup, {} storage buffers \
+            "{} ({:?}, {:?}): {} MiB per binding, {subgroups}, {} KiB of workgroup storage, {} invocations per workgroup, {} storage buffers \
              per shader",
             info.name,
             info.device_type,
@@ -139,6 +171,11 @@ impl Wgpu {
             limits.max_compute_invocations_per_workgroup,
             limits.max_storage_buffers_per_shader_stage
         )
+    }
+
+    /// Whether the adapter computes on the processor.
+    pub fn is_software(&self) -> bool {
+        self.0.info.device_type == wgpu::DeviceType::Cpu
     }
 
     /// Lets go of the memory that is cached and not in use.
@@ -154,6 +191,11 @@ impl Wgpu {
     /// How many buffers were made since the start; a warm training step makes none.
     pub fn allocations(&self) -> u64 {
         self.0.allocations()
+    }
+
+    /// How many pipelines and bind groups were made since the start; a warm training step makes none.
+    pub fn pipelines_and_bind_groups(&self) -> u64 {
+        self.0.stream().made
     }
 
     /// A buffer with any contents.
@@ -177,18 +219,21 @@ fn none(reason: &str) -> Error {
 }
 
 impl Device {
-    fn open(adapter: &wgpu::Adapter, subgroups: Subgroups) -> Result<Self> {
+    fn open(adapter: &wgpu::Adapter, options: &Options) -> Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let name = format!("Wgpu({})", NEXT.fetch_add(1, Ordering::Relaxed));
-        let limits = adapter.limits();
-        let features = match subgroups {
-            Subgroups::IfOffered => adapter.features() & wgpu::Features::SUBGROUP,
-            Subgroups::Never => wgpu::Features::empty(),
-        };
+        // The default limits are WebGPU's least.
+        let mut limits = adapter.limits();
+        let binding = &mut limits.max_storage_buffer_binding_size;
+        *binding = options.largest_binding.unwrap_or(*binding).min(*binding) & !3;
+        let grid = &mut limits.max_compute_workgroups_per_dimension;
+        *grid = options.largest_grid.unwrap_or(*grid).min(*grid);
+        let offered = adapter.features() & wgpu::Features::SUBGROUP;
+        let features = if options.subgroups { offered } else { wgpu::Features::empty() };
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("minitorch"),
             required_features: features,
-            required_limits: limits.clone(), // the default is WebGPU's minimum
+            required_limits: limits.clone(),
             experimental_features: wgpu::ExperimentalFeatures::disabled(),
             memory_hints: wgpu::MemoryHints::Performance,
             trace: wgpu::Trace::Off,

@@ -4,6 +4,7 @@
 //! lib.rs        impl Backend, each method one line into its room
 //! device.rs     Wgpu, the device: adapters, failures       memory.rs   Storage, and the list of freed buffers
 //! stream.rs     dispatches: pipelines, bind groups, the ring of parameters, submits
+//! split.rs      tensors that are larger than one binding
 //! params.rs     the structs that shaders take              sources.rs  the shaders' text
 //! unary.rs binary.rs reduce.rs matmul.rs ...               one file per family: geometry and entries; the maths is in shaders/
 //! ```
@@ -30,10 +31,11 @@ mod scan;
 mod softmax;
 mod sort;
 mod sources;
+mod split;
 mod stream;
 mod unary;
 
-pub use device::{Subgroups, Wgpu};
+pub use device::{Adapter, Options, Wgpu};
 pub use memory::Storage;
 
 use minitorch_core::backend::{

@@ -3,7 +3,7 @@
 use crate::device::Device;
 use minitorch_core::backend::MemoryStats;
 use minitorch_core::{Error, Result};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -37,6 +37,11 @@ impl Storage {
         Ok(Storage { device: device.clone(), buffer })
     }
 
+    /// Bytes of the buffer.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.buffer.as_ref().map_or(0, |buffer| buffer.raw.size())
+    }
+
     /// The buffer; asked for only where there are elements.
     pub(crate) fn buffer(&self) -> &Buffer {
         match &self.buffer {
@@ -57,7 +62,9 @@ impl Drop for Storage {
 /// The freed buffers of a device, by size, and what is in use.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
-    free: HashMap<u64, Vec<Buffer>>,
+    /// Of each size by id: the lowest is taken first, so that equal training steps find equal buffers, and with them their bind
+    /// groups.
+    free: HashMap<u64, BTreeMap<u64, wgpu::Buffer>>,
     stats: MemoryStats,
     made: u64,
 }
@@ -77,16 +84,18 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 
 impl Device {
     fn take(&self, bytes: u64) -> Result<Buffer> {
-        let limit = self.limits.max_buffer_size.min(self.limits.max_storage_buffer_binding_size);
-        let class = size_class(bytes).min(limit & !3);
+        let limit = self.limits.max_buffer_size;
+        // What one binding reaches is not rounded up to more than that.
+        let whole = self.largest_binding();
+        let class = size_class(bytes).min(if bytes <= whole { whole } else { limit } & !3);
         if bytes > class {
             return Err(
                 self.error(format!("a tensor of {bytes} bytes is over the adapter's limit of {limit} per buffer"))
             );
         }
-        let cached = self.pool().free.get_mut(&class).and_then(Vec::pop);
+        let cached = self.pool().free.get_mut(&class).and_then(BTreeMap::pop_first);
         let buffer = match cached {
-            Some(buffer) => buffer,
+            Some((id, raw)) => Buffer { id, raw },
             None => self.make(class).or_else(|_| {
                 // What is free in other sizes may do.
                 self.release();
@@ -118,7 +127,7 @@ impl Device {
         let mut pool = self.pool();
         let class = buffer.raw.size();
         pool.stats.live -= class;
-        pool.free.entry(class).or_default().push(buffer);
+        pool.free.entry(class).or_default().insert(buffer.id, buffer.raw);
     }
 
     pub(crate) fn memory(&self) -> MemoryStats {

@@ -4,8 +4,9 @@ use crate::device::Wgpu;
 use crate::memory::Storage;
 use crate::params::{Operand, Walk};
 use crate::stream::{Bind, Shader};
+use crate::{binary, copy, split, unary};
 use bytemuck::{Pod, Zeroable};
-use minitorch_core::backend::{ArgReduceOp, ReduceOp, View};
+use minitorch_core::backend::{ArgReduceOp, BinaryOp, ReduceOp, UnaryOp, View};
 use minitorch_core::{DType, Layout};
 
 /// Mirrors `ReduceParams` in reduce.wgsl.
@@ -85,9 +86,14 @@ pub(crate) fn reduce(device: &Wgpu, op: ReduceOp, x: View<'_, Storage>, dims: &[
         device.map(shader, &out, &Layout::contiguous([results]), [], [crate::copy::bits(x.dtype, value), 0]);
         return out;
     }
-    let reduced = part(x.layout, dims, true);
+    if let Some(dim) = device.too_wide(x.storage, x.layout) {
+        return halved(device, op, x, dims, dim);
+    }
+    let window = device.window(x.storage, x.layout);
+    let (inside, dtype) = (window.within(x.layout), x.dtype);
+    let [kept, reduced] = [false, true].map(|reduced| part(&inside, dims, reduced));
     if op == ReduceOp::Prod && x.dtype == DType::F32 {
-        product(device, x.storage, &out, [&kept, &reduced]);
+        product(device, window.read(), &out, [&kept, &reduced]);
         return out;
     }
     // Long lines, when they are too few for a card, are cut into pieces; a second reduction joins those.
@@ -98,18 +104,47 @@ pub(crate) fn reduce(device: &Wgpu, op: ReduceOp, x: View<'_, Storage>, dims: &[
     let pieces = (BUSY / groups).min(count.div_ceil(least)).max(1);
     let divisor = if op == ReduceOp::Mean { count as f32 } else { 1.0 };
     if pieces == 1 {
-        fold(device, op, x.dtype, x.storage, &out, [&kept, &reduced], [1, count], divisor);
+        fold(device, op, dtype, window.read(), &out, [&kept, &reduced], [1, count], divisor);
         return out;
     }
     let parts = device.alloc("reduce", pieces * results);
-    fold(device, op, x.dtype, x.storage, &parts, [&kept, &reduced], [pieces, count.div_ceil(pieces)], 1.0);
+    fold(device, op, dtype, window.read(), &parts, [&kept, &reduced], [pieces, count.div_ceil(pieces)], 1.0);
     let (line, across) = (Layout::contiguous([results]), Layout::new([pieces], &[results], 0));
-    fold(device, op, x.dtype, &parts, &out, [&line, &across], [1, pieces], divisor);
+    fold(device, op, dtype, Bind::Read(&parts), &out, [&line, &across], [1, pieces], divisor);
+    out
+}
+
+/// Both halves of a tensor that one binding does not reach: side by side, or one folded with the other.
+fn halved(device: &Wgpu, op: ReduceOp, x: View<'_, Storage>, dims: &[usize], dim: usize) -> Storage {
+    let halves = split::halves(x.layout, dim);
+    let all = Layout::contiguous(dims.iter().fold(*x.layout.shape(), |shape, &d| shape.with(d, 1)));
+    let part = |op, half: usize| reduce(device, op, View { layout: &halves[half], ..x }, dims);
+    if !dims.contains(&dim) {
+        let mut out = device.alloc("reduce", all.numel());
+        for (half, to) in split::halves(&all, dim).iter().enumerate() {
+            let results = part(op, half);
+            let layout = Layout::contiguous(*to.shape());
+            copy::write(device, &mut out, to, View { storage: &results, layout: &layout, dtype: x.dtype });
+        }
+        return out;
+    }
+    let (sum, join) = match op {
+        ReduceOp::Sum | ReduceOp::Mean => (ReduceOp::Sum, BinaryOp::Add),
+        ReduceOp::Prod => (op, BinaryOp::Mul),
+        ReduceOp::Max => (op, BinaryOp::Maximum),
+        ReduceOp::Min => (op, BinaryOp::Minimum),
+    };
+    let (mut out, other) = (part(sum, 0), part(sum, 1));
+    binary::binary_mut(device, join, &mut out, &all, View { storage: &other, layout: &all, dtype: x.dtype });
+    if op == ReduceOp::Mean {
+        let count: usize = dims.iter().map(|&d| x.layout.shape()[d]).product();
+        unary::unary_mut(device, UnaryOp::Div(count as f64), &mut out, &all, x.dtype);
+    }
     out
 }
 
 /// The product of f32, by product.wgsl.
-fn product(device: &Wgpu, x: &Storage, out: &Storage, [kept, reduced]: [&Layout; 2]) {
+fn product(device: &Wgpu, x: Bind<'_>, out: &Storage, [kept, reduced]: [&Layout; 2]) {
     let params = ProductParams {
         kept: Walk::new(kept.shape()),
         reduced: Walk::new(reduced.shape()),
@@ -120,7 +155,7 @@ fn product(device: &Wgpu, x: &Storage, out: &Storage, [kept, reduced]: [&Layout;
         true => ("columns", device.walk_over(kept.numel())),
         false => ("rows", device.folded(kept.numel())),
     };
-    device.dispatch(Shader { file: "product", entry, op: None }, groups, &params, &[Bind::Write(out), Bind::Read(x)]);
+    device.dispatch(Shader { file: "product", entry, op: None }, groups, &params, &[Bind::Write(out), x]);
 }
 
 /// Whether neighbouring results, not the elements of a line, are neighbours in memory.
@@ -135,7 +170,7 @@ fn fold(
     device: &Wgpu,
     op: ReduceOp,
     dtype: DType,
-    x: &Storage,
+    x: Bind<'_>,
     out: &Storage,
     [kept, reduced]: [&Layout; 2],
     [pieces, piece]: [usize; 2],
@@ -159,15 +194,32 @@ fn fold(
         false => ("rows", device.folded(results)),
     };
     let shader = Shader { file: "reduce", entry, op: Some(code(op, dtype)) };
-    device.dispatch(shader, groups, &params, &[Bind::Write(out), Bind::Read(x)]);
+    device.dispatch(shader, groups, &params, &[Bind::Write(out), x]);
 }
 
 pub(crate) fn arg_reduce(device: &Wgpu, op: ArgReduceOp, x: View<'_, Storage>, dim: usize) -> Storage {
-    let (kept, reduced) = (part(x.layout, &[dim], false), part(x.layout, &[dim], true));
-    let out = device.alloc("arg_reduce", kept.numel());
-    if kept.numel() == 0 {
+    let mut results = x.layout.narrow(dim, 0, 1);
+    results = Layout::contiguous(*results.shape());
+    let mut out = device.alloc("arg_reduce", results.numel());
+    if results.numel() == 0 {
         return out;
     }
+    if let Some(along) = device.too_wide(x.storage, x.layout).filter(|&along| along != dim) {
+        for half in 0..2 {
+            let [part, to] = [x.layout, &results].map(|layout| split::halves(layout, along)[half]);
+            let found = arg_reduce(device, op, View { layout: &part, ..x }, dim);
+            copy::write(
+                device,
+                &mut out,
+                &to,
+                View { storage: &found, layout: &Layout::contiguous(*to.shape()), dtype: DType::I32 },
+            );
+        }
+        return out;
+    }
+    let window = device.window(x.storage, x.layout);
+    let inside = window.within(x.layout);
+    let [kept, reduced] = [false, true].map(|reduced| part(&inside, &[dim], reduced));
     let params = ReduceParams {
         kept: Walk::new(kept.shape()),
         reduced: Walk::new(reduced.shape()),
@@ -184,6 +236,6 @@ pub(crate) fn arg_reduce(device: &Wgpu, op: ArgReduceOp, x: View<'_, Storage>, d
         false => ("arg_rows", device.folded(kept.numel())),
     };
     let shader = Shader { file: "reduce", entry, op: Some(code(op, x.dtype)) };
-    device.dispatch(shader, groups, &params, &[Bind::Write(&out), Bind::Read(x.storage)]);
+    device.dispatch(shader, groups, &params, &[Bind::Write(&out), window.read()]);
     out
 }

@@ -32,6 +32,9 @@ pub(crate) struct Shader {
 pub(crate) enum Bind<'a> {
     Read(&'a Storage),
     Write(&'a Storage),
+    /// From this element on, which is a multiple of the adapter's alignment, as far as a binding reaches.
+    ReadAt(&'a Storage, usize),
+    WriteAt(&'a Storage, usize),
     /// The record of bad indices.
     BadIndex,
 }
@@ -41,13 +44,16 @@ struct Pipeline {
     layout: Arc<wgpu::BindGroupLayout>,
 }
 
+type GroupKey = (u32, Vec<(u64, usize)>);
+
 pub(crate) struct Stream {
     open: Option<(wgpu::CommandEncoder, Option<wgpu::ComputePass<'static>>)>,
     modules: HashMap<&'static str, wgpu::ShaderModule>,
     /// By which bindings are written, one bit each, and their number.
     layouts: HashMap<(u32, usize), Arc<wgpu::BindGroupLayout>>,
     pipelines: HashMap<(Shader, u32), Arc<Pipeline>>,
-    bind_groups: HashMap<(u32, Vec<u64>), wgpu::BindGroup>,
+    /// By which bindings are written, and each binding's buffer and first element.
+    bind_groups: HashMap<GroupKey, wgpu::BindGroup>,
     /// The parameters of the dispatches that were not submitted yet.
     params: Vec<u8>,
     ring: wgpu::Buffer,
@@ -55,7 +61,7 @@ pub(crate) struct Stream {
     slot: usize,
     bad_index: Buffer,
     /// Pipelines and bind groups made since the start.
-    made: u64,
+    pub(crate) made: u64,
 }
 
 impl Stream {
@@ -138,9 +144,15 @@ impl Stream {
         pipeline
     }
 
-    fn bind_group(&mut self, device: &wgpu::Device, layout: &wgpu::BindGroupLayout, written: u32, buffers: &[&Buffer]) {
-        let key = (written, buffers.iter().map(|buffer| buffer.id).collect::<Vec<u64>>());
-        if self.bind_groups.contains_key(&key) {
+    fn bind_group(
+        &mut self,
+        device: &wgpu::Device,
+        layout: &wgpu::BindGroupLayout,
+        limit: u64,
+        key: &GroupKey,
+        buffers: &[(&Buffer, usize)],
+    ) {
+        if self.bind_groups.contains_key(key) {
             return;
         }
         if self.bind_groups.len() >= BIND_GROUPS {
@@ -149,23 +161,20 @@ impl Stream {
         let params =
             wgpu::BufferBinding { buffer: &self.ring, offset: 0, size: std::num::NonZeroU64::new(self.slot as u64) };
         let params = wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(params) };
-        let storages = buffers.iter().enumerate().map(|(i, buffer)| wgpu::BindGroupEntry {
-            binding: i as u32 + 1,
-            resource: buffer.raw.as_entire_binding(),
+        let storages = buffers.iter().enumerate().map(|(i, &(buffer, first))| {
+            let offset = first as u64 * 4;
+            let size = std::num::NonZeroU64::new((buffer.raw.size() - offset).min(limit));
+            let part = wgpu::BufferBinding { buffer: &buffer.raw, offset, size };
+            wgpu::BindGroupEntry { binding: i as u32 + 1, resource: wgpu::BindingResource::Buffer(part) }
         });
         let entries: Vec<_> = std::iter::once(params).chain(storages).collect();
         let group = device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries });
         self.made += 1;
-        self.bind_groups.insert(key, group);
+        self.bind_groups.insert(key.clone(), group);
     }
 }
 
 impl Device {
-    /// Pipelines and bind groups made since the start.
-    pub(crate) fn made(&self) -> u64 {
-        self.stream().made
-    }
-
     pub(crate) fn forget_bind_groups(&self) {
         self.stream().bind_groups.clear();
     }
@@ -248,23 +257,29 @@ impl Wgpu {
         *lock(&device.current) = shader.entry;
         let stream = &mut *device.stream();
         let bad_index = stream.bad_index.clone();
-        let mut written = 0;
-        let buffers: Vec<&Buffer> = binds
-            .iter()
-            .enumerate()
-            .map(|(i, bind)| match bind {
-                Bind::Read(storage) => storage.buffer(),
-                Bind::Write(storage) => {
-                    written |= 1 << i;
-                    storage.buffer()
-                }
+        let (mut written, limit) = (0, device.largest_binding());
+        let mut buffers: Vec<(&Buffer, usize)> = Vec::with_capacity(binds.len());
+        for (i, bind) in binds.iter().enumerate() {
+            written |= u32::from(!matches!(bind, Bind::Read(_) | Bind::ReadAt(..))) << i;
+            buffers.push(match *bind {
+                Bind::Read(storage) | Bind::Write(storage) => (storage.buffer(), 0),
+                Bind::ReadAt(storage, first) | Bind::WriteAt(storage, first) => (storage.buffer(), first),
                 Bind::BadIndex => {
                     device.checks_indices();
-                    written |= 1 << i;
-                    &bad_index
+                    (&bad_index, 0)
                 }
-            })
-            .collect();
+            });
+            if let Bind::Read(storage) | Bind::Write(storage) = bind
+                && storage.bytes() > limit
+            {
+                return device.keep(device.error(format!(
+                    "{} of {} needs a tensor of {} bytes in one piece; the adapter binds at most {limit}",
+                    shader.entry,
+                    shader.file,
+                    storage.bytes()
+                )));
+            }
+        }
         let params = bytemuck::bytes_of(params);
         assert!(params.len() <= stream.slot, "{}: {} bytes of parameters", shader.entry, params.len());
         if stream.params.len() + stream.slot > RING {
@@ -274,8 +289,8 @@ impl Wgpu {
         stream.params.extend_from_slice(params);
         stream.params.resize(at + stream.slot, 0);
         let pipeline = stream.pipeline(&device.device, shader, written, buffers.len());
-        stream.bind_group(&device.device, &pipeline.layout, written, &buffers);
-        let ids = buffers.iter().map(|buffer| buffer.id).collect::<Vec<u64>>();
+        let key = (written, buffers.iter().map(|&(buffer, first)| (buffer.id, first)).collect());
+        stream.bind_group(&device.device, &pipeline.layout, limit, &key, &buffers);
         let Stream { open, bind_groups, .. } = stream;
         let (encoder, pass) = open.get_or_insert_with(|| {
             (device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None }), None)
@@ -286,7 +301,7 @@ impl Wgpu {
                 .forget_lifetime()
         });
         pass.set_pipeline(&pipeline.raw);
-        pass.set_bind_group(0, &bind_groups[&(written, ids)], &[at as u32]);
+        pass.set_bind_group(0, &bind_groups[&key], &[at as u32]);
         let [x, y, z] = groups;
         pass.dispatch_workgroups(x, y, z);
     }
@@ -296,12 +311,18 @@ impl Wgpu {
         self.folded(items.div_ceil(THREADS))
     }
 
-    /// At least this many workgroups, folded into two dimensions if one does not hold them.
+    /// Workgroups along one dimension of a grid.
+    pub(crate) fn largest_grid(&self) -> usize {
+        self.0.limits.max_compute_workgroups_per_dimension as usize
+    }
+
+    /// So many workgroups or a few more, folded into two dimensions if one does not hold them; fewer if two do not, for shaders
+    /// that walk.
     pub(crate) fn folded(&self, groups: usize) -> [u32; 3] {
-        let most = self.0.limits.max_compute_workgroups_per_dimension as usize;
+        let most = self.largest_grid();
         let groups = groups.max(1);
-        let rows = groups.div_ceil(most);
-        [groups.div_ceil(rows) as u32, rows as u32, 1]
+        let rows = groups.div_ceil(most).min(most);
+        [groups.div_ceil(rows).min(most) as u32, rows as u32, 1]
     }
 }
 
