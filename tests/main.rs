@@ -106,7 +106,7 @@ fn wgpu(list: &mut List) {
     list.families = Some(&SPLIT);
     list.backend("wgpu-small-limits", cap, || {
         static DEVICE: OnceLock<Result<Wgpu, String>> = OnceLock::new();
-        shared(&DEVICE, &Options { largest_binding: Some(1 << 12), largest_grid: Some(3), ..Options::default() })
+        shared(&DEVICE, &Options { largest_binding: Some(1 << 16), largest_grid: Some(64), ..Options::default() })
     });
     list.families = None;
 }

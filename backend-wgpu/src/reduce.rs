@@ -4,9 +4,9 @@ use crate::device::Wgpu;
 use crate::memory::Storage;
 use crate::params::{Operand, Walk};
 use crate::stream::{Bind, Shader};
-use crate::{binary, copy, split, unary};
+use crate::{binary, compare, copy, split, unary};
 use bytemuck::{Pod, Zeroable};
-use minitorch_core::backend::{ArgReduceOp, BinaryOp, ReduceOp, UnaryOp, View};
+use minitorch_core::backend::{ArgReduceOp, BinaryOp, CompareOp, ReduceOp, UnaryOp, View};
 use minitorch_core::{DType, Layout};
 
 /// Mirrors `ReduceParams` in reduce.wgsl.
@@ -204,18 +204,18 @@ pub(crate) fn arg_reduce(device: &Wgpu, op: ArgReduceOp, x: View<'_, Storage>, d
     if results.numel() == 0 {
         return out;
     }
-    if let Some(along) = device.too_wide(x.storage, x.layout).filter(|&along| along != dim) {
-        for half in 0..2 {
-            let [part, to] = [x.layout, &results].map(|layout| split::halves(layout, along)[half]);
-            let found = arg_reduce(device, op, View { layout: &part, ..x }, dim);
-            copy::write(
-                device,
-                &mut out,
-                &to,
-                View { storage: &found, layout: &Layout::contiguous(*to.shape()), dtype: DType::I32 },
-            );
+    match device.too_wide(x.storage, x.layout) {
+        None => {}
+        Some(along) if along == dim => return arg_of_halves(device, op, x, dim, &results),
+        Some(along) => {
+            for half in 0..2 {
+                let [part, to] = [x.layout, &results].map(|layout| split::halves(layout, along)[half]);
+                let found = arg_reduce(device, op, View { layout: &part, ..x }, dim);
+                let layout = Layout::contiguous(*to.shape());
+                copy::write(device, &mut out, &to, View { storage: &found, layout: &layout, dtype: DType::I32 });
+            }
+            return out;
         }
-        return out;
     }
     let window = device.window(x.storage, x.layout);
     let inside = window.within(x.layout);
@@ -238,4 +238,31 @@ pub(crate) fn arg_reduce(device: &Wgpu, op: ArgReduceOp, x: View<'_, Storage>, d
     let shader = Shader { file: "reduce", entry, op: Some(code(op, x.dtype)) };
     device.dispatch(shader, groups, &params, &[Bind::Write(&out), window.read()]);
     out
+}
+
+/// The index of an extreme along a dimension of which one binding does not reach a line: the second half's if its extreme is the
+/// better one, or the first NaN.
+fn arg_of_halves(device: &Wgpu, op: ArgReduceOp, x: View<'_, Storage>, dim: usize, results: &Layout) -> Storage {
+    let halves = split::halves(x.layout, dim);
+    let half = |i: usize| View { layout: &halves[i], ..x };
+    let (extreme, better) = match op {
+        ArgReduceOp::ArgMax => (ReduceOp::Max, CompareOp::Gt),
+        ArgReduceOp::ArgMin => (ReduceOp::Min, CompareOp::Lt),
+    };
+    fn view<'a>(storage: &'a Storage, layout: &'a Layout, dtype: DType) -> View<'a, Storage> {
+        View { storage, layout, dtype }
+    }
+    let [first, second] = [0, 1].map(|i| reduce(device, extreme, half(i), &[dim]));
+    let [first, second] = [&first, &second].map(|storage| view(storage, results, x.dtype));
+    let truth = |storage| view(storage, results, DType::Bool);
+    let is_better = compare::compare(device, better, second, first);
+    let is_nan = compare::compare(device, CompareOp::Ne, second, second);
+    let no_nan = compare::compare(device, CompareOp::Eq, first, first);
+    let first_nan = binary::binary(device, BinaryOp::Minimum, truth(&is_nan), truth(&no_nan));
+    let takes = binary::binary(device, BinaryOp::Maximum, truth(&is_better), truth(&first_nan));
+    let [first, mut second] = [0, 1].map(|i| arg_reduce(device, op, half(i), dim));
+    let before = halves[0].shape()[dim] as f64;
+    unary::unary_mut(device, UnaryOp::Add(before), &mut second, results, DType::I32);
+    let [second, first] = [&second, &first].map(|storage| view(storage, results, DType::I32));
+    copy::where_cond(device, truth(&takes), second, first)
 }
