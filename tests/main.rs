@@ -1,8 +1,8 @@
 //! Every conformance case on every backend, in one process: `cargo test --test main cpu::conv`.
 //!
 //! `--features cuda` adds card 0, `--features cuda-emu` the same kernels on the CPU, with threads in order and, for the families
-//! whose kernels have barriers or shuffles, in reverse and shuffled. `--features wgpu` adds the best adapter; without subgroups
-//! for the families that use them; and with limits that small tensors exceed for those that have to split large ones.
+//! whose kernels have barriers or shuffles, in reverse and shuffled. `--features wgpu` adds the best adapter, as it is and
+//! without subgroups, and with limits that small tensors exceed for the families that have to split large ones.
 //!
 //! A backend that cannot run here is one ignored trial that says why. `MINITORCH_REQUIRE=wgpu,cuda-emu` turns the absence
 //! of a backend into a failure, so that a CI job cannot pass by testing nothing.
@@ -80,10 +80,6 @@ fn emulated(list: &mut List) {
 #[cfg(feature = "wgpu")]
 const SOFTWARE: usize = 300_000;
 
-/// Families whose shaders join values by subgroups where the adapter has them.
-#[cfg(feature = "wgpu")]
-const WITH_SUBGROUPS: [&str; 4] = ["reduce::", "softmax::", "norm::", "loss::"];
-
 /// Families that split what is too large for one binding or one grid.
 #[cfg(feature = "wgpu")]
 const SPLIT: [&str; 6] = ["unary::", "binary::", "compare::", "copy::", "reduce::", "matmul::"];
@@ -97,7 +93,6 @@ fn wgpu(list: &mut List) {
     let best = || Wgpu::new().map_err(|error| error.to_string());
     let cap = if best().is_ok_and(|device| device.is_software()) { SOFTWARE } else { NO_CAP };
     list.backend("wgpu", cap, best);
-    list.families = Some(&WITH_SUBGROUPS);
     list.backend("wgpu-no-subgroups", cap, || {
         static DEVICE: OnceLock<Result<Wgpu, String>> = OnceLock::new();
         shared(&DEVICE, &Options { subgroups: false, ..Options::default() })
