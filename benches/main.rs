@@ -74,6 +74,10 @@ macro_rules! on_every_backend {
         if let Ok(device) = Cuda::new(0) {
             $family::bench(&mut Bench { group: &mut group, backend: "cuda", device });
         }
+        #[cfg(feature = "wgpu")]
+        if let Ok(device) = Wgpu::new() {
+            $family::bench(&mut Bench { group: &mut group, backend: "wgpu", device });
+        }
         group.finish();
     })* };
 }
@@ -82,6 +86,11 @@ fn main() {
     #[cfg(feature = "cuda")]
     if let Err(error) = Cuda::new(0) {
         eprintln!("cuda is left out: {error}");
+    }
+    #[cfg(feature = "wgpu")]
+    match Wgpu::new() {
+        Ok(device) => eprintln!("wgpu: {}", device.describe()),
+        Err(error) => eprintln!("wgpu is left out: {error}"),
     }
     let mut criterion = Criterion::default().configure_from_args();
     on_every_backend!(

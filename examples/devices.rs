@@ -1,6 +1,6 @@
 //! Lists the devices of every backend in this build, what each can hold, and why one cannot be used.
 //!
-//! `cargo run --example devices --features cuda`
+//! `cargo run --example devices --features cuda,wgpu`
 
 use minitorch::prelude::*;
 
@@ -26,6 +26,24 @@ fn cuda() {
     }
 }
 
+/// Every adapter of this machine.
+#[cfg(feature = "wgpu")]
+fn wgpu() {
+    let names = Wgpu::list();
+    if names.is_empty() {
+        println!("wgpu: none\n  there is no driver for Vulkan, Metal or Direct3D 12");
+    }
+    for (number, name) in names.into_iter().enumerate() {
+        match Wgpu::open(&minitorch_wgpu::Options {
+            adapter: minitorch_wgpu::Adapter::Number(number),
+            ..Default::default()
+        }) {
+            Ok(device) => show("wgpu", &device, &device.describe()),
+            Err(error) => println!("wgpu: {name} cannot be used\n  {error}"),
+        }
+    }
+}
+
 fn main() {
     let cpu = Cpu::default();
     show("cpu", &cpu, &cpu.describe());
@@ -33,6 +51,10 @@ fn main() {
     cuda();
     #[cfg(not(feature = "cuda"))]
     println!("cuda: not in this build; --features cuda");
+    #[cfg(feature = "wgpu")]
+    wgpu();
+    #[cfg(not(feature = "wgpu"))]
+    println!("wgpu: not in this build; --features wgpu");
     #[cfg(feature = "cuda-emu")]
     {
         let emulated = Cuda::emulated(minitorch_cuda::Order::Forward);

@@ -83,7 +83,7 @@
 //! ```
 //!
 //! This crate only re-exports: [`Tensor`] and the [`Backend`] contract live in `minitorch-core`, the [`Cpu`] backend in
-//! `minitorch-cpu`, `Cuda` (feature `cuda`) in `minitorch-cuda`, layers, optimizers and data in `minitorch-nn` ([`nn`]).
+//! `minitorch-cpu`, `Cuda` (feature `cuda`) in `minitorch-cuda`, `Wgpu` (feature `wgpu`) in `minitorch-wgpu`, layers, optimizers and data in `minitorch-nn` ([`nn`]).
 
 pub use minitorch_core::*;
 pub use minitorch_cpu::Cpu;
@@ -93,6 +93,8 @@ pub use minitorch_nn as nn;
 #[doc(hidden)] // where #[derive(Module)] finds it
 pub use minitorch_nn::module;
 pub use minitorch_nn::{Module, Param};
+#[cfg(feature = "wgpu")]
+pub use minitorch_wgpu::Wgpu;
 
 /// All that a program of this crate usually names: `use minitorch::prelude::*;`.
 pub mod prelude {
@@ -112,4 +114,6 @@ pub mod prelude {
         Optimizer, Param, Plateau, ReflectionPad2d, Relu, ReplicationPad2d, RmsProp, Schedule, Sequential, Sgd,
         Sigmoid, Silu, Softmax, Softplus, StepLr, Tanh, Training, Upsample, WarmUp, ZeroPad2d, summary,
     };
+    #[cfg(feature = "wgpu")]
+    pub use minitorch_wgpu::Wgpu;
 }

@@ -1,7 +1,8 @@
 //! Every conformance case on every backend, in one process: `cargo test --test main cpu::conv`.
 //!
 //! `--features cuda` adds card 0, `--features cuda-emu` the same kernels on the CPU, with threads in order and, for the families
-//! whose kernels have barriers or shuffles, in reverse and shuffled.
+//! whose kernels have barriers or shuffles, in reverse and shuffled. `--features wgpu` adds the best adapter, as it is and
+//! without subgroups, and with limits that small tensors exceed for the families that have to split large ones.
 //!
 //! A backend that cannot run here is one ignored trial that says why. `MINITORCH_REQUIRE=wgpu,cuda-emu` turns the absence
 //! of a backend into a failure, so that a CI job cannot pass by testing nothing.
@@ -14,7 +15,11 @@ use minitorch_cpu::Cpu;
 use minitorch_cuda::Cuda;
 #[cfg(feature = "cuda-emu")]
 use minitorch_cuda::Order;
+#[cfg(feature = "wgpu")]
+use minitorch_wgpu::{Options, Wgpu};
 use std::collections::BTreeSet;
+#[cfg(feature = "wgpu")]
+use std::sync::OnceLock;
 use std::sync::{Arc, Mutex, RwLock};
 
 /// Every name that `MINITORCH_REQUIRE` may hold, compiled in or not.
@@ -36,6 +41,8 @@ fn main() {
     list.backend("cuda", NO_CAP, || Cuda::new(0).map_err(|error| error.to_string()));
     #[cfg(feature = "cuda-emu")]
     emulated(&mut list);
+    #[cfg(feature = "wgpu")]
+    wgpu(&mut list);
     list.check_required(std::env::var("MINITORCH_REQUIRE").ok());
     libtest_mimic::run(&arguments, list.trials).exit();
 }
@@ -66,6 +73,36 @@ fn emulated(list: &mut List) {
     list.families = Some(&WITH_BARRIERS);
     list.backend("cuda-emu-reversed", EMULATED, || Ok(Cuda::emulated(Order::Reversed)));
     list.backend("cuda-emu-shuffled", EMULATED, || Ok(Cuda::emulated(Order::Shuffled(1))));
+    list.families = None;
+}
+
+/// Elements of the largest case that a GPU in software runs.
+#[cfg(feature = "wgpu")]
+const SOFTWARE: usize = 300_000;
+
+/// Families that split what is too large for one binding or one grid.
+#[cfg(feature = "wgpu")]
+const SPLIT: [&str; 6] = ["unary::", "binary::", "compare::", "copy::", "reduce::", "matmul::"];
+
+#[cfg(feature = "wgpu")]
+fn wgpu(list: &mut List) {
+    /// One device serves all cases, so that every shader is compiled once.
+    fn shared(device: &'static OnceLock<Result<Wgpu, String>>, options: &Options) -> Result<Wgpu, String> {
+        device.get_or_init(|| Wgpu::open(options).map_err(|error| error.to_string())).clone()
+    }
+    let best = || Wgpu::new().map_err(|error| error.to_string());
+    let cap = if best().is_ok_and(|device| device.is_software()) { SOFTWARE } else { NO_CAP };
+    list.backend("wgpu", cap, best);
+    list.backend("wgpu-no-subgroups", cap, || {
+        static DEVICE: OnceLock<Result<Wgpu, String>> = OnceLock::new();
+        shared(&DEVICE, &Options { subgroups: false, ..Options::default() })
+    });
+    // Limits so small that ordinary tensors meet them.
+    list.families = Some(&SPLIT);
+    list.backend("wgpu-small-limits", cap, || {
+        static DEVICE: OnceLock<Result<Wgpu, String>> = OnceLock::new();
+        shared(&DEVICE, &Options { largest_binding: Some(1 << 16), largest_grid: Some(64), ..Options::default() })
+    });
     list.families = None;
 }
 

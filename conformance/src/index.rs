@@ -55,7 +55,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             for width in [64, 63, 4] {
                 agree!(
                     on,
-                    eps(8.0),
+                    eps(8.0).terms(lines),
                     |d| {
                         let index = d.ints(0, 7, [lines]).reshape([lines, 1]).expand([lines, width]);
                         let inputs = [d.mixed([7, width]), d.uniform(-1.0, 1.0, [lines, width])];

@@ -54,6 +54,16 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         assert_values(&std, &[0.0, 1.0], EXACT);
         assert_values(&std.sum(..).backward()[&x], &[0.0, 0.0, -0.5, 0.5], EXACT);
     });
+    // In f32 the first two would be infinite or 0 on the way.
+    suite.f32("products_return", 12, |on| {
+        let x = on.list(&[1e30, 1e30, 1e-30, 1e-30, 1e-30, -1e-30, 1e30, 1e30, 3.0, 5.0, 7.0, -11.0], [3, 4]);
+        assert_values(&x.prod(1), &[1.0, -1.0, -1155.0], eps(4.0));
+        let x = on.list(
+            &[0.0, f64::INFINITY, 2.0, f64::NAN, -2.0, f64::INFINITY, 1e30, 1e30, -1e30, 1e-30, 1e-30, 0.0],
+            [6, 2],
+        );
+        assert_values(&x.prod(1), &[f64::NAN, f64::NAN, f64::NEG_INFINITY, f64::INFINITY, -1.0, 0.0], eps(4.0));
+    });
     suite.floats("nothing", 0, nothing);
     suite.floats("nan", 300, nan);
     suite.floats("positive_sums", 1_000_000, |on| {

@@ -91,6 +91,28 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         assert!(read(&largest).data.iter().eq(want.iter().rev().take(10)), "the ten largest");
         assert_same("and where they are", &x.index_select(0, &at), &largest);
     });
+    suite.f32("long_rows_with_repeats", 9000, |on| {
+        let n = 4501;
+        let x = on.whole(-50, 50, [n, 2]);
+        let rows = read(&x.transpose(0, 1)).data;
+        for descending in [false, true] {
+            let want = rows.chunks(n).flat_map(|row| {
+                let mut order: Vec<usize> = (0..n).collect();
+                // Stable: equal ones keep their order either way.
+                order.sort_by(|&a, &b| if descending { row[b].total_cmp(&row[a]) } else { row[a].total_cmp(&row[b]) });
+                order.into_iter().map(|i| i as f64)
+            });
+            let want: Vec<f64> = want.collect();
+            for got in [x.argsort(0, descending).transpose(0, 1), x.transpose(0, 1).argsort(1, descending)] {
+                assert!(read(&got).data == want, "the order, descending {descending}");
+            }
+            let first = read(&x.topk(7, 0, descending).1.transpose(0, 1)).data;
+            assert!(
+                first[..7] == want[..7] && first[7..] == want[n..n + 7],
+                "the first seven, descending {descending}"
+            );
+        }
+    });
     check!(suite, "sort", 2, |d| [d.uniform(-1.0, 1.0, [3, 4])], |[x]| x.square().sort(1, true).0
         * x.topk(1, 1, true).0);
 }

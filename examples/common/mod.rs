@@ -23,6 +23,8 @@ use std::process::ExitCode;
 const BACKENDS: &[&str] = &[
     #[cfg(feature = "cuda")]
     "cuda",
+    #[cfg(feature = "wgpu")]
+    "wgpu",
     "cpu",
     #[cfg(feature = "cuda-emu")]
     "cuda-emu",
@@ -96,6 +98,8 @@ fn run(example: &impl Example, options: &Options) -> Result<Outcome> {
         "cpu" => work(example, options, &Cpu::default()),
         #[cfg(feature = "cuda")]
         "cuda" => work(example, options, &Cuda::new(0).map_err(|error| no_device(&error))?),
+        #[cfg(feature = "wgpu")]
+        "wgpu" => work(example, options, &Wgpu::new().map_err(|error| no_device(&error))?),
         #[cfg(feature = "cuda-emu")]
         "cuda-emu" => work(example, options, &Cuda::emulated(minitorch_cuda::Order::Forward)),
         // `Options` has refused every name that is not in BACKENDS.
@@ -104,7 +108,7 @@ fn run(example: &impl Example, options: &Options) -> Result<Outcome> {
 }
 
 /// Why there is no device, and what to do without it.
-#[cfg(feature = "cuda")]
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
 fn no_device(error: &Error) -> Error {
     Error::Invalid(format!("{error}; --backend cpu works on any machine"))
 }

@@ -32,3 +32,42 @@ impl<B: Backend> LeNet<B> {
         self.fc3.forward(&x)
     }
 }
+
+/// The masks of three draws, and the losses of twenty steps with dropout, from one seed.
+#[allow(dead_code, reason = "not every test program has devices")]
+fn twenty_steps<B: Backend>(device: &B) -> Result<(Vec<Vec<bool>>, Vec<f32>)> {
+    device.rng().seed(7);
+    let mut model = LeNet::new(0.5, device);
+    let mut optimizer = Sgd::new(0.05);
+    let x = Tensor::randn([8, 1, 28, 28], device);
+    let target = Tensor::new([3, 1, 4, 1, 5, 9, 2, 6], device);
+    let mut masks = Vec::new();
+    for p in [0.5, 0.1, 0.9] {
+        masks.push(Tensor::full([1003], 1.0, device).dropout(p).ne(0.0).to_vec::<bool>()?);
+        masks.push(Tensor::rand_bool([2, 77], p, device).to_vec::<bool>()?);
+    }
+    let mut losses = Vec::new();
+    for _ in 0..20 {
+        let loss = model.forward(&x).cross_entropy(&target);
+        optimizer.step(&mut model, &loss.backward());
+        losses.push(loss.item()? as f32);
+    }
+    Ok((masks, losses))
+}
+
+/// Twenty steps on each device follow the CPU's losses, under the same masks bit for bit.
+#[allow(dead_code, reason = "not every test program has devices")]
+pub(crate) fn follows_the_cpu<B: Backend>(devices: Vec<B>) -> Result<()> {
+    let (masks, losses) = twenty_steps(&Cpu::new())?;
+    let (plain_masks, _) = twenty_steps(&minitorch_conformance::Plain::new())?;
+    assert_eq!(masks, plain_masks);
+    assert_ne!(losses[0], losses[19], "the steps changed nothing");
+    for device in devices {
+        let (device_masks, device_losses) = twenty_steps(&device)?;
+        assert_eq!(masks, device_masks, "{device:?}: the masks differ");
+        for (step, (cpu, ours)) in losses.iter().zip(&device_losses).enumerate() {
+            assert!((cpu - ours).abs() <= 1e-4 * (1.0 + cpu), "{device:?}, step {step}: {ours}, on the CPU {cpu}");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,143 @@
+//! Convolution and its gradients: sizes, tiles and splits for `shaders/conv.wgsl`. Operands are made contiguous first.
+
+use crate::Tensor;
+use crate::device::Wgpu;
+use crate::memory::Storage;
+use crate::stream::{Bind, Shader};
+use bytemuck::{Pod, Zeroable};
+use minitorch_core::{Conv2dOptions, DType, Layout};
+
+/// Mirrors `ConvParams` in conv.wgsl.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+struct ConvParams {
+    image: [u32; 4],
+    result: [u32; 4],
+    kernel: [u32; 4],
+    step: [u32; 4],
+    spread: [u32; 4],
+    place: [u32; 4],
+}
+
+/// The three maps, as conv.wgsl numbers them.
+#[derive(Clone, Copy, PartialEq)]
+enum Map {
+    Forward = 0,
+    GradInput = 1,
+    GradWeight = 2,
+}
+
+/// Pixels from which a weight's gradient is split over workgroups, and joined by a second dispatch.
+const LONG: usize = 8192;
+
+/// One convolution: its map, the shapes of x, w and y, and the operands.
+struct Conv<'a> {
+    map: Map,
+    image: [usize; 4],
+    weight: [usize; 4],
+    result: [usize; 2],
+    options: &'a Conv2dOptions,
+    a: &'a Tensor,
+    b: &'a Tensor,
+    bias: Option<&'a Tensor>,
+}
+
+impl Conv<'_> {
+    fn run(self, device: &Wgpu, op: &str, shape: [usize; 4]) -> Tensor {
+        let out = device.alloc(op, shape.iter().product());
+        self.into_storage(device, op, &out, shape.iter().product());
+        Tensor::from_storage(device, out, DType::F32, shape)
+    }
+
+    fn into_storage(self, device: &Wgpu, op: &str, out: &Storage, elements: usize) {
+        if elements == 0 {
+            return;
+        }
+        let Conv { map, image: [n, ci, h, w], weight: [co, group_in, kh, kw], result: [oh, ow], options: o, .. } = self;
+        if self.a.numel() == 0 || self.b.numel() == 0 {
+            // A sum over nothing, but for the bias: core has no such forward map but with no channels.
+            let fill = Shader { file: "copy", entry: "fill", op: None };
+            device.map(fill, out, &Layout::contiguous([elements]), [], [0; 2]);
+            return;
+        }
+        let (group_out, [sh, sw]) = (co / o.groups, o.stride);
+        let phases = if map == Map::GradInput { sh * sw } else { 1 };
+        let (m, columns, k) = match map {
+            Map::Forward => (group_out, n * oh * ow, group_in * kh * kw),
+            Map::GradInput => (group_in, n * h.div_ceil(sh) * w.div_ceil(sw), group_out * kh * kw),
+            Map::GradWeight => (group_out, group_in * kh * kw, n * oh * ow),
+        };
+        let tiles = |[lines, across]: [usize; 2]| m.div_ceil(lines) * columns.div_ceil(across);
+        let (entry, tile) = match map {
+            Map::Forward | Map::GradInput if m <= 16 => ("tile_8", [8, 128]),
+            _ if m.min(columns) > 32 && tiles([64, 64]) * o.groups * phases >= 16 => ("tile_64", [64, 64]),
+            _ => ("tile_32", [32, 32]),
+        };
+        let splits = match map {
+            Map::GradWeight if k >= LONG => (64 / (tiles(tile) * o.groups)).min(k / 512).max(1),
+            _ => 1,
+        };
+        let bias = self.bias.map(|bias| (bias.view().storage, bias.layout().offset()));
+        let words = |values: [usize; 4]| values.map(|value| value as u32);
+        let params = ConvParams {
+            image: words([n, ci, h, w]),
+            result: words([co, oh, ow, o.groups]),
+            kernel: words([kh, kw, 0, splits]),
+            step: words([sh, sw, o.padding[0], o.padding[1]]),
+            spread: words([o.dilation[0], o.dilation[1], bias.is_some() as usize, bias.map_or(0, |bias| bias.1)]),
+            place: words([self.a.layout().offset(), self.b.layout().offset(), elements, 0]),
+        };
+        let parts = (splits > 1).then(|| device.alloc(op, splits * elements));
+        let shader = |entry| Shader { file: "conv", entry, op: Some(map as u32) };
+        let (a, b) = (self.a.view().storage, self.b.view().storage);
+        let [x, y, _] = device.folded(tiles(tile) * splits);
+        let groups = [x, y, (o.groups * phases).min(device.largest_grid()) as u32];
+        let operands = [Bind::Read(a), Bind::Read(b), Bind::Read(bias.map_or(a, |bias| bias.0))];
+        let [a, b, bias] = operands;
+        device.dispatch(shader(entry), groups, &params, &[Bind::Write(parts.as_ref().unwrap_or(out)), a, b, bias]);
+        if let Some(parts) = &parts {
+            let binds = [Bind::Write(out), Bind::Read(parts), Bind::Read(parts), Bind::Read(parts)];
+            device.dispatch(shader("join"), device.walk_over(elements), &params, &binds);
+        }
+    }
+}
+
+fn spatial(x: &Tensor) -> [usize; 2] {
+    [x.shape()[2], x.shape()[3]]
+}
+
+pub(crate) fn conv2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, options: &Conv2dOptions) -> Tensor {
+    let Some(result) = options.output_size(spatial(x), spatial(w)) else {
+        unreachable!("core checked that the kernel fits");
+    };
+    let (image, weight) = (x.dims(), w.dims());
+    let (x, w, bias) = (x.contiguous(), w.contiguous(), bias.map(Tensor::contiguous));
+    let shape = [image[0], weight[0], result[0], result[1]];
+    Conv { map: Map::Forward, image, weight, result, options, a: &w, b: &x, bias: bias.as_ref() }.run(
+        x.device(),
+        "conv2d",
+        shape,
+    )
+}
+
+pub(crate) fn grad_input(g: &Tensor, w: &Tensor, size: [usize; 2], options: &Conv2dOptions) -> Tensor {
+    let weight = w.dims();
+    let image = [g.shape()[0], weight[1] * options.groups, size[0], size[1]];
+    let (result, g, w) = (spatial(g), g.contiguous(), w.contiguous());
+    Conv { map: Map::GradInput, image, weight, result, options, a: &w, b: &g, bias: None }.run(
+        g.device(),
+        "conv2d_grad_input",
+        image,
+    )
+}
+
+pub(crate) fn grad_weight(x: &Tensor, g: &Tensor, kernel: [usize; 2], options: &Conv2dOptions) -> Tensor {
+    let image = x.dims::<4>();
+    let weight = [g.shape()[1], image[1] / options.groups, kernel[0], kernel[1]];
+    let (result, x, g) = (spatial(g), x.contiguous(), g.contiguous());
+    Conv { map: Map::GradWeight, image, weight, result, options, a: &g, b: &x, bias: None }.run(
+        x.device(),
+        "conv2d_grad_weight",
+        weight,
+    )
+}

@@ -1,0 +1,153 @@
+//! Reading and writing at indices: geometry and entries for `shaders/index.wgsl`.
+
+use crate::device::{IndexedOp, Wgpu};
+use crate::memory::Storage;
+use crate::params::{Operand, Walk};
+use crate::stream::{Bind, Shader};
+use crate::{binary, copy, reduce};
+use bytemuck::{Pod, Zeroable};
+use minitorch_core::backend::{BinaryOp, ReduceOp, ScatterOp, View};
+use minitorch_core::{DType, Layout, MAX_RANK};
+
+/// What index.wgsl takes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+struct IndexParams {
+    walk: Walk,
+    base: Operand,
+    index: Operand,
+    x: Operand,
+    number: Operand,
+    step: u32,
+    bound: u32,
+    line: u32,
+    line_step: u32,
+    op: u32,
+    copies: u32,
+    copy_step: u32,
+    unused: u32,
+}
+
+/// The largest line of an index in which each element looks at all behind it, in one dispatch; longer ones take three.
+const SHORT_LINE: usize = 32;
+
+/// `layout` with `dim` of this size and stride.
+fn with(layout: &Layout, dim: usize, size: usize, stride: usize) -> Layout {
+    let mut strides = [0; MAX_RANK];
+    let rank = layout.shape().len();
+    strides[..rank].copy_from_slice(layout.strides());
+    strides[dim] = stride;
+    Layout::new(layout.shape().with(dim, size), &strides[..rank], layout.offset())
+}
+
+/// Entries per element of the target from which on they are added to copies of it, and how many copies.
+const MANY: usize = 64;
+const COPIES: usize = 16;
+
+fn launch(device: &Wgpu, entry: &'static str, params: &IndexParams, binds: &[Bind<'_>]) {
+    let shader = Shader { file: "index", entry, op: None };
+    device.dispatch(shader, device.walk_over(params.walk.numel as usize), params, binds);
+}
+
+pub(crate) fn gather(device: &Wgpu, x: View<'_, Storage>, dim: usize, index: View<'_, Storage>) -> Storage {
+    let (bound, step) = (x.layout.shape()[dim], x.layout.strides()[dim]);
+    let line = index.layout.shape()[dim];
+    let out = device.alloc("gather", index.layout.numel());
+    if index.layout.numel() == 0 {
+        return out;
+    }
+    let [base, at] = Layout::merge([with(x.layout, dim, line, 0), *index.layout]);
+    let params = IndexParams {
+        walk: Walk::new(at.shape()),
+        base: Operand::new(&base),
+        index: Operand::new(&at),
+        step: step as u32,
+        bound: bound as u32,
+        op: IndexedOp::Gather as u32,
+        ..IndexParams::zeroed()
+    };
+    // Nothing is read from a tensor without elements, which has no buffer.
+    let from = if bound == 0 { index.storage } else { x.storage };
+    let binds = [Bind::Write(&out), Bind::Read(from), Bind::Read(index.storage), Bind::BadIndex];
+    launch(device, "gather", &params, &binds);
+    out
+}
+
+pub(crate) fn scatter(
+    device: &Wgpu,
+    op: ScatterOp,
+    to: &mut Storage,
+    layout: &Layout,
+    dim: usize,
+    index: View<'_, Storage>,
+    x: View<'_, Storage>,
+) {
+    if index.layout.numel() == 0 {
+        return;
+    }
+    let whole = Layout::contiguous(*layout.shape());
+    let (bound, step) = (whole.shape()[dim], whole.strides()[dim]);
+    let (line, line_step) = (index.layout.shape()[dim], index.layout.strides()[dim]);
+    let number = with(&Layout::new(*index.layout.shape(), &[0; MAX_RANK][..layout.shape().len()], 0), dim, line, 1);
+    let base = with(&whole, dim, line, 0);
+    // Sums need no k, and may merge more dimensions without it.
+    let [base, at, from, number] = match op {
+        ScatterOp::Set => Layout::merge([base, *index.layout, *x.layout, number]),
+        ScatterOp::Add => {
+            let [base, at, from] = Layout::merge([base, *index.layout, *x.layout]);
+            [base, at, from, base]
+        }
+    };
+    let params = IndexParams {
+        walk: Walk::new(at.shape()),
+        base: Operand::new(&base),
+        index: Operand::new(&at),
+        x: Operand::new(&from),
+        number: Operand::new(&number),
+        step: step as u32,
+        bound: bound as u32,
+        line: line as u32,
+        line_step: line_step as u32,
+        op: if op == ScatterOp::Add { IndexedOp::ScatterAdd } else { IndexedOp::Scatter } as u32,
+        copies: 1,
+        copy_step: 0,
+        unused: 0,
+    };
+    let many = index.layout.numel() >= MANY * whole.numel() && bound > 0;
+    if many && op == ScatterOp::Add && x.dtype == DType::F32 {
+        return add_by_copies(device, params, to, whole.numel(), [x.storage, index.storage]);
+    }
+    // A tensor without elements has no buffer, and nothing is written to what stands for it.
+    let nothing = (bound == 0).then(|| device.alloc("scatter", 1));
+    let to = nothing.as_ref().unwrap_or(to);
+    let binds = [Bind::Write(to), Bind::Read(x.storage), Bind::Read(index.storage), Bind::BadIndex];
+    match op {
+        ScatterOp::Add if x.dtype == DType::I32 => launch(device, "add_i32", &params, &binds),
+        ScatterOp::Add => launch(device, "add_f32", &params, &binds),
+        ScatterOp::Set if line <= SHORT_LINE => launch(device, "place_last", &params, &binds),
+        ScatterOp::Set => {
+            let winners = device.alloc("scatter", whole.numel().max(1));
+            let [_, from, at, bad] = binds;
+            launch(device, "clear", &params, &[Bind::Write(&winners), from, at, bad]);
+            launch(device, "elect", &params, &[Bind::Write(&winners), from, at, bad]);
+            launch(device, "settle", &params, &[Bind::Write(to), from, at, bad, Bind::Read(&winners)]);
+        }
+    }
+}
+
+/// Adds to many copies of a small tensor and then joins those: invocations meet less often, and no sum is one long chain of
+/// roundings.
+fn add_by_copies(device: &Wgpu, params: IndexParams, to: &mut Storage, numel: usize, [x, index]: [&Storage; 2]) {
+    let mut parts = device.alloc("scatter_add", COPIES * numel);
+    copy::fill(device, &mut parts, &Layout::contiguous([COPIES * numel]), DType::F32, 0.0);
+    let params = IndexParams { copies: COPIES as u32, copy_step: numel as u32, ..params };
+    launch(device, "add_f32", &params, &[Bind::Write(&parts), Bind::Read(x), Bind::Read(index), Bind::BadIndex]);
+    let (line, dtype) = (Layout::contiguous([numel]), DType::F32);
+    let sums = reduce::reduce(
+        device,
+        ReduceOp::Sum,
+        View { storage: &parts, layout: &Layout::contiguous([COPIES, numel]), dtype },
+        &[0],
+    );
+    binary::binary_mut(device, BinaryOp::Add, to, &line, View { storage: &sums, layout: &line, dtype });
+}

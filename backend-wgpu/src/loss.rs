@@ -1,0 +1,93 @@
+//! Cross-entropy and its gradient: geometry for `shaders/loss.wgsl`. Operands are made contiguous first.
+
+use crate::Tensor;
+use crate::device::IndexedOp;
+use crate::stream::{Bind, Shader};
+use bytemuck::{Pod, Zeroable};
+use minitorch_core::backend::{Backend, ReduceOp};
+use minitorch_core::{DType, Layout, backend::View};
+
+/// Mirrors `LossParams` in loss.wgsl.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+struct LossParams {
+    n: u32,
+    c: u32,
+    x: u32,
+    target: u32,
+    logsumexp: u32,
+    g: u32,
+    op: u32,
+}
+
+/// Logits up to which one workgroup makes rows and mean at once.
+const FEW: usize = 64 * 1024;
+
+/// Classes up to which an invocation makes a row.
+const SHORT: usize = 64;
+
+fn shader(entry: &'static str) -> Shader {
+    Shader { file: "loss", entry, op: None }
+}
+
+pub(crate) fn cross_entropy(logits: &Tensor, target: &Tensor) -> (Tensor, Tensor) {
+    let device = logits.device();
+    let [n, c] = logits.dims();
+    let (x, target) = (logits.contiguous(), target.contiguous());
+    if n * c == 0 {
+        // No logit to bind.
+        return minitorch_core::ops::composed::cross_entropy(&x, &target);
+    }
+    let params = LossParams {
+        n: n as u32,
+        c: c as u32,
+        x: x.layout().offset() as u32,
+        target: target.layout().offset() as u32,
+        logsumexp: 0,
+        g: 0,
+        op: IndexedOp::CrossEntropy as u32,
+    };
+    let logsumexp = device.alloc("cross_entropy", n);
+    let (short, few) = (c <= SHORT, c <= SHORT && n * c <= FEW);
+    let losses = device.alloc("cross_entropy", if few { 1 } else { n });
+    let binds = [
+        Bind::Write(&losses),
+        Bind::Write(&logsumexp),
+        Bind::BadIndex,
+        Bind::Read(x.view().storage),
+        Bind::Read(target.view().storage),
+    ];
+    let mean = if few {
+        device.dispatch(shader("mean"), [1, 1, 1], &params, &binds);
+        losses
+    } else {
+        let (entry, groups) = if short { ("rows", device.walk_over(n)) } else { ("wide", device.folded(n)) };
+        device.dispatch(shader(entry), groups, &params, &binds);
+        let line = Layout::contiguous([n]);
+        device.reduce(ReduceOp::Mean, View { storage: &losses, layout: &line, dtype: DType::F32 }, &[0])
+    };
+    (Tensor::from_storage(device, mean, DType::F32, []), Tensor::from_storage(device, logsumexp, DType::F32, [n]))
+}
+
+pub(crate) fn cross_entropy_grad(g: &Tensor, logits: &Tensor, target: &Tensor, logsumexp: &Tensor) -> Tensor {
+    let device = logits.device();
+    let [n, c] = logits.dims();
+    let [g, x, target, logsumexp] = [g, logits, target, logsumexp].map(Tensor::contiguous);
+    let out = device.alloc("cross_entropy_grad", n * c);
+    if n * c > 0 {
+        let offset = |x: &Tensor| x.layout().offset() as u32;
+        let params = LossParams {
+            n: n as u32,
+            c: c as u32,
+            x: offset(&x),
+            target: offset(&target),
+            logsumexp: offset(&logsumexp),
+            g: offset(&g),
+            op: 0,
+        };
+        let operands = [&x, &target, &logsumexp, &g].map(|x| Bind::Read(x.view().storage));
+        let [a, b, c_, d] = operands;
+        device.dispatch(shader("grad"), device.walk_over(n * c), &params, &[Bind::Write(&out), a, b, c_, d]);
+    }
+    Tensor::from_storage(device, out, DType::F32, [n, c])
+}

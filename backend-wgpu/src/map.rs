@@ -1,0 +1,65 @@
+//! Calls of element-wise shaders: shapes and places into one struct.
+
+use crate::device::Wgpu;
+use crate::memory::Storage;
+use crate::params::{MapParams, Operand, Walk};
+use crate::split;
+use crate::stream::Shader;
+use bytemuck::Zeroable;
+use minitorch_core::Layout;
+use minitorch_core::backend::View;
+
+impl Wgpu {
+    /// `out[i] = f(operands[i] ..)` over the shape of `layout`, which says where out's elements lie.
+    pub(crate) fn map<const N: usize>(
+        &self,
+        shader: Shader,
+        out: &Storage,
+        layout: &Layout,
+        operands: [View<'_, Storage>; N],
+        [a, b]: [u32; 2],
+    ) {
+        if layout.numel() == 0 {
+            return;
+        }
+        let layouts = operands.map(|x| *x.layout);
+        self.map_part(shader, [a, b], (out, layout), operands.map(|x| x.storage), layouts);
+    }
+
+    /// The part of a map at these layouts: all of it, or halves of a tensor that one binding does not reach.
+    fn map_part<const N: usize>(
+        &self,
+        shader: Shader,
+        [a, b]: [u32; 2],
+        (out, to): (&Storage, &Layout),
+        storages: [&Storage; N],
+        layouts: [Layout; N],
+    ) {
+        let too_wide = storages.iter().zip(&layouts).find_map(|(storage, layout)| self.too_wide(storage, layout));
+        if let Some(dim) = self.too_wide(out, to).or(too_wide) {
+            for half in 0..2 {
+                let to = split::halves(to, dim)[half];
+                self.map_part(
+                    shader,
+                    [a, b],
+                    (out, &to),
+                    storages,
+                    layouts.map(|layout| split::halves(&layout, dim)[half]),
+                );
+            }
+            return;
+        }
+        let window = self.window(out, to);
+        let mut places = [Operand::zeroed(); 3];
+        let mut binds = vec![window.write()];
+        for (place, (storage, layout)) in places.iter_mut().zip(storages.into_iter().zip(&layouts)) {
+            let window = self.window(storage, layout);
+            *place = Operand::new(&window.within(layout));
+            binds.push(window.read());
+        }
+        let [x, y, z] = places;
+        let (walk, out) = (Walk::new(to.shape()), Operand::new(&window.within(to)));
+        let params = MapParams { walk, out, x, y, z, a, b, unused: [0; 2] };
+        self.dispatch(shader, self.walk_over(to.numel()), &params, &binds);
+    }
+}

@@ -1,0 +1,330 @@
+//! The queue of dispatches: recorded one after another into a compute pass and submitted together.
+//!
+//! A dispatch costs a pipeline (cached by shader, entry and constants), a bind group (cached by the buffers in it) and a slot of
+//! the uniform ring, which is written once per submit. wgpu orders the dispatches of a pass by the buffers they share.
+
+use crate::device::{Device, Wgpu, lock};
+use crate::memory::{Buffer, Storage};
+use crate::sources;
+use minitorch_core::Result;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Bytes of the ring of parameters; a submit happens at the latest when it is full.
+const RING: usize = 256 << 10;
+
+/// Bind groups that are remembered; more than any training step has.
+const BIND_GROUPS: usize = 8192;
+
+/// A shader to run: file, entry point, and the values of its `override` constants.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Shader {
+    /// The file's stem.
+    pub(crate) file: &'static str,
+    pub(crate) entry: &'static str,
+    /// The value of `OP`, if the file has it.
+    pub(crate) op: Option<u32>,
+}
+
+/// A buffer that a shader binds, at 1 and up in this order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Bind<'a> {
+    Read(&'a Storage),
+    Write(&'a Storage),
+    /// From this element on, which is a multiple of the adapter's alignment, as far as a binding reaches.
+    ReadAt(&'a Storage, usize),
+    WriteAt(&'a Storage, usize),
+    /// The record of bad indices.
+    BadIndex,
+}
+
+struct Pipeline {
+    raw: wgpu::ComputePipeline,
+    layout: Arc<wgpu::BindGroupLayout>,
+}
+
+type GroupKey = (u32, Vec<(u64, usize)>);
+
+pub(crate) struct Stream {
+    open: Option<(wgpu::CommandEncoder, Option<wgpu::ComputePass<'static>>)>,
+    modules: HashMap<&'static str, wgpu::ShaderModule>,
+    /// By which bindings are written, one bit each, and their number.
+    layouts: HashMap<(u32, usize), Arc<wgpu::BindGroupLayout>>,
+    pipelines: HashMap<(Shader, u32), Arc<Pipeline>>,
+    /// By which bindings are written, and each binding's buffer and first element.
+    bind_groups: HashMap<GroupKey, wgpu::BindGroup>,
+    /// The parameters of the dispatches that were not submitted yet.
+    params: Vec<u8>,
+    ring: wgpu::Buffer,
+    /// Bytes of a slot: the adapter's alignment, or the size of the largest struct.
+    slot: usize,
+    bad_index: Buffer,
+    /// Pipelines and bind groups made since the start.
+    pub(crate) made: u64,
+}
+
+impl Stream {
+    pub(crate) fn new(device: &wgpu::Device, limits: &wgpu::Limits) -> Self {
+        let buffer = |label, size, usage| {
+            device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some(label),
+                size,
+                usage: usage | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC,
+                mapped_at_creation: false,
+            })
+        };
+        Stream {
+            open: None,
+            modules: HashMap::new(),
+            layouts: HashMap::new(),
+            pipelines: HashMap::new(),
+            bind_groups: HashMap::new(),
+            params: Vec::with_capacity(RING),
+            ring: buffer("parameters", RING as u64, wgpu::BufferUsages::UNIFORM),
+            slot: (limits.min_uniform_buffer_offset_alignment as usize).max(256),
+            // Zeroed, as all of wgpu's buffers are at first.
+            bad_index: Buffer { id: u64::MAX, raw: buffer("bad index", 16, wgpu::BufferUsages::STORAGE) },
+            made: 0,
+        }
+    }
+
+    fn layout(&mut self, device: &wgpu::Device, written: u32, count: usize) -> Arc<wgpu::BindGroupLayout> {
+        let slot = self.slot as u64;
+        let entry = self.layouts.entry((written, count)).or_insert_with(|| {
+            let binding = |binding: u32, ty, dynamic, size| wgpu::BindGroupLayoutEntry {
+                binding,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: dynamic, min_binding_size: size },
+                count: None,
+            };
+            let params = binding(0, wgpu::BufferBindingType::Uniform, true, std::num::NonZeroU64::new(slot));
+            let storages = (0..count as u32).map(|i| {
+                let read_only = written >> i & 1 == 0;
+                binding(i + 1, wgpu::BufferBindingType::Storage { read_only }, false, None)
+            });
+            let entries: Vec<_> = std::iter::once(params).chain(storages).collect();
+            let descriptor = wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries };
+            Arc::new(device.create_bind_group_layout(&descriptor))
+        });
+        entry.clone()
+    }
+
+    fn pipeline(&mut self, device: &wgpu::Device, shader: Shader, written: u32, count: usize) -> Arc<Pipeline> {
+        if let Some(pipeline) = self.pipelines.get(&(shader, written)) {
+            return pipeline.clone();
+        }
+        let layout = self.layout(device, written, count);
+        let subgroups = device.features().contains(wgpu::Features::SUBGROUP);
+        let module = self.modules.entry(shader.file).or_insert_with(|| {
+            let source = wgpu::ShaderSource::Wgsl(sources::text(shader.file, subgroups).into());
+            device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(shader.file), source })
+        });
+        let constants: Vec<(&str, f64)> = shader.op.map(|op| ("OP", op as f64)).into_iter().collect();
+        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: None,
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let raw = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(shader.entry),
+            layout: Some(&pipeline_layout),
+            module,
+            entry_point: Some(shader.entry),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: &constants,
+                // Every shader writes its workgroup memory before it reads it.
+                zero_initialize_workgroup_memory: false,
+            },
+            cache: None,
+        });
+        self.made += 1;
+        let pipeline = Arc::new(Pipeline { raw, layout });
+        self.pipelines.insert((shader, written), pipeline.clone());
+        pipeline
+    }
+
+    fn bind_group(
+        &mut self,
+        device: &wgpu::Device,
+        layout: &wgpu::BindGroupLayout,
+        limit: u64,
+        key: &GroupKey,
+        buffers: &[(&Buffer, usize)],
+    ) {
+        if self.bind_groups.contains_key(key) {
+            return;
+        }
+        if self.bind_groups.len() >= BIND_GROUPS {
+            self.bind_groups.clear();
+        }
+        let params =
+            wgpu::BufferBinding { buffer: &self.ring, offset: 0, size: std::num::NonZeroU64::new(self.slot as u64) };
+        let params = wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(params) };
+        let storages = buffers.iter().enumerate().map(|(i, &(buffer, first))| {
+            let offset = first as u64 * 4;
+            let size = std::num::NonZeroU64::new((buffer.raw.size() - offset).min(limit));
+            let part = wgpu::BufferBinding { buffer: &buffer.raw, offset, size };
+            wgpu::BindGroupEntry { binding: i as u32 + 1, resource: wgpu::BindingResource::Buffer(part) }
+        });
+        let entries: Vec<_> = std::iter::once(params).chain(storages).collect();
+        let group = device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries });
+        self.made += 1;
+        self.bind_groups.insert(key.clone(), group);
+    }
+}
+
+impl Device {
+    pub(crate) fn forget_bind_groups(&self) {
+        self.stream().bind_groups.clear();
+    }
+
+    /// Submits what was recorded.
+    pub(crate) fn flush(&self) {
+        let stream = &mut *self.stream();
+        self.submit(stream);
+    }
+
+    fn submit(&self, stream: &mut Stream) {
+        let Some((encoder, pass)) = stream.open.take() else { return };
+        drop(pass);
+        self.queue.write_buffer(&stream.ring, 0, &stream.params);
+        stream.params.clear();
+        self.queue.submit([encoder.finish()]);
+    }
+
+    /// Records a command that is no dispatch.
+    fn record(&self, stream: &mut Stream, command: impl FnOnce(&mut wgpu::CommandEncoder)) {
+        let (encoder, pass) = stream.open.get_or_insert_with(|| {
+            (self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None }), None)
+        });
+        drop(pass.take());
+        command(encoder);
+    }
+
+    /// The elements' 32 bits, after all work that was queued before.
+    pub(crate) fn read(&self, buffer: &Buffer, first: usize, len: usize) -> Result<Vec<u32>> {
+        let bytes = len as u64 * 4;
+        let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("read"),
+            size: bytes,
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        {
+            let stream = &mut *self.stream();
+            self.record(stream, |encoder| {
+                encoder.copy_buffer_to_buffer(&buffer.raw, first as u64 * 4, &staging, 0, bytes);
+            });
+            self.submit(stream);
+        }
+        let (sender, receiver) = std::sync::mpsc::channel();
+        staging.map_async(wgpu::MapMode::Read, .., move |result| drop(sender.send(result)));
+        self.device
+            .poll(wgpu::PollType::wait_indefinitely())
+            .map_err(|error| self.error(format!("waiting for a read: {error}")))?;
+        match receiver.recv() {
+            Ok(Ok(())) => {}
+            _ => return Err(self.error("the device gave no data back")),
+        }
+        let view = staging.get_mapped_range(..).map_err(|error| self.error(format!("reading: {error}")))?;
+        Ok(bytemuck::pod_collect_to_vec(&view))
+    }
+
+    /// Copies to the device, after the work that was queued before.
+    pub(crate) fn write(&self, buffer: &Buffer, data: &[u8]) {
+        // A buffer that serves again may be read by what is recorded and not submitted; a write would come before it.
+        self.flush();
+        self.queue.write_buffer(&buffer.raw, 0, data);
+    }
+
+    /// The record of bad indices, which is cleared.
+    pub(crate) fn take_bad_index(&self) -> Result<Vec<u32>> {
+        let buffer = self.stream().bad_index.clone();
+        let record = self.read(&buffer, 0, 4)?;
+        if record[0] != 0 {
+            self.write(&buffer, &[0; 16]);
+        }
+        Ok(record)
+    }
+}
+
+impl Wgpu {
+    /// Records one dispatch. The parameters are at most a slot of the ring; buffers are bound from 1 on.
+    pub(crate) fn dispatch<P: bytemuck::Pod>(&self, shader: Shader, groups: [u32; 3], params: &P, binds: &[Bind<'_>]) {
+        let device = &*self.0;
+        device.dispatches.fetch_add(1, Ordering::Relaxed);
+        *lock(&device.current) = shader.entry;
+        let stream = &mut *device.stream();
+        let bad_index = stream.bad_index.clone();
+        let (mut written, limit) = (0, device.largest_binding());
+        let mut buffers: Vec<(&Buffer, usize)> = Vec::with_capacity(binds.len());
+        for (i, bind) in binds.iter().enumerate() {
+            written |= u32::from(!matches!(bind, Bind::Read(_) | Bind::ReadAt(..))) << i;
+            buffers.push(match *bind {
+                Bind::Read(storage) | Bind::Write(storage) => (storage.buffer(), 0),
+                Bind::ReadAt(storage, first) | Bind::WriteAt(storage, first) => (storage.buffer(), first),
+                Bind::BadIndex => {
+                    device.checks_indices();
+                    (&bad_index, 0)
+                }
+            });
+            if let Bind::Read(storage) | Bind::Write(storage) = bind
+                && storage.bytes() > limit
+            {
+                return device.keep(device.error(format!(
+                    "{} of {} needs a tensor of {} bytes in one piece; the adapter binds at most {limit}",
+                    shader.entry,
+                    shader.file,
+                    storage.bytes()
+                )));
+            }
+        }
+        let params = bytemuck::bytes_of(params);
+        assert!(params.len() <= stream.slot, "{}: {} bytes of parameters", shader.entry, params.len());
+        if stream.params.len() + stream.slot > RING {
+            device.submit(stream);
+        }
+        let at = stream.params.len();
+        stream.params.extend_from_slice(params);
+        stream.params.resize(at + stream.slot, 0);
+        let pipeline = stream.pipeline(&device.device, shader, written, buffers.len());
+        let key = (written, buffers.iter().map(|&(buffer, first)| (buffer.id, first)).collect());
+        stream.bind_group(&device.device, &pipeline.layout, limit, &key, &buffers);
+        let Stream { open, bind_groups, .. } = stream;
+        let (encoder, pass) = open.get_or_insert_with(|| {
+            (device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None }), None)
+        });
+        let pass = pass.get_or_insert_with(|| {
+            encoder
+                .begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes: None })
+                .forget_lifetime()
+        });
+        pass.set_pipeline(&pipeline.raw);
+        pass.set_bind_group(0, &bind_groups[&key], &[at as u32]);
+        let [x, y, z] = groups;
+        pass.dispatch_workgroups(x, y, z);
+    }
+
+    /// The grid of an element-wise shader of one element per invocation and turn.
+    pub(crate) fn walk_over(&self, items: usize) -> [u32; 3] {
+        self.folded(items.div_ceil(THREADS))
+    }
+
+    /// Workgroups along one dimension of a grid.
+    pub(crate) fn largest_grid(&self) -> usize {
+        self.0.limits.max_compute_workgroups_per_dimension as usize
+    }
+
+    /// So many workgroups or a few more, folded into two dimensions if one does not hold them; fewer if two do not, for shaders
+    /// that walk.
+    pub(crate) fn folded(&self, groups: usize) -> [u32; 3] {
+        let most = self.largest_grid();
+        let groups = groups.max(1);
+        let rows = groups.div_ceil(most).min(most);
+        [groups.div_ceil(rows).min(most) as u32, rows as u32, 1]
+    }
+}
+
+/// Invocations of a workgroup of an element-wise shader.
+pub(crate) const THREADS: usize = 256;

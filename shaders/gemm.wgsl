@@ -1,0 +1,104 @@
+// The tile engine behind matrix products and convolutions: C[m, n] = sum over k of A[m, k] B[k, n].
+//
+// A workgroup makes one tile of C: 256 invocations 64 x 64 results, or 64 invocations 32 x 32. With `quads` = 16 or 8 it is a
+// square of quads x quads invocations, each with 4 x 4 results in registers. It walks along k in steps of `quads`: each invocation
+// fetches four lines of A and four of B at one k, and lays them into workgroup memory as one vec4 each; then it multiplies its
+// share from there, two vec4 for 16 multiply-adds. What the next step needs is fetched before the multiplications, so that it is
+// on its way meanwhile. kernels/gemm.cuh has a picture.
+//
+// Where A and B lie is the business of the file that this text precedes. It has `lines_a(line)` and `lines_b(line)`, which take note
+// of an invocation's four lines once per tile, and `fetch_a(k)` and `fetch_b(k)`, which read them at one k inside of the matrix: 0
+// where there is no such line.
+
+// Rows of a slab are one longer than a tile, so that the writes of a column fall into different banks.
+var<workgroup> slab_a: array<vec4<f32>, 272>;
+var<workgroup> slab_b: array<vec4<f32>, 272>;
+// The invocation's results: row i of its four.
+var<private> sum: array<vec4<f32>, 4>;
+
+// Sums over k in first .. last for the tile whose corner is (row, column). along_k says that neighbours in memory differ in k, so
+// that neighbouring invocations should. All invocations of a workgroup call with the same arguments.
+fn gemm(local: u32, quads: u32, row: u32, column: u32, first: u32, last: u32, a_along_k: bool, b_along_k: bool) {
+    let y = local / quads;
+    let x = local % quads;
+    let a = select(vec2(y, x), vec2(x, y), a_along_k); // k and quad
+    let b = select(vec2(y, x), vec2(x, y), b_along_k);
+    let pitch = quads + 1u;
+    lines_a(row + 4u * a.y);
+    lines_b(column + 4u * b.y);
+    sum[0] = vec4(0.0);
+    sum[1] = vec4(0.0);
+    sum[2] = vec4(0.0);
+    sum[3] = vec4(0.0);
+    var next_a = vec4(0.0);
+    var next_b = vec4(0.0);
+    if (first + a.x < last) {
+        next_a = fetch_a(first + a.x);
+    }
+    if (first + b.x < last) {
+        next_b = fetch_b(first + b.x);
+    }
+    for (var k = first; k < last; k += quads) {
+        slab_a[a.x * pitch + a.y] = next_a;
+        slab_b[b.x * pitch + b.y] = next_b;
+        workgroupBarrier();
+        next_a = vec4(0.0);
+        next_b = vec4(0.0);
+        if (k + quads + a.x < last) {
+            next_a = fetch_a(k + quads + a.x);
+        }
+        if (k + quads + b.x < last) {
+            next_b = fetch_b(k + quads + b.x);
+        }
+        for (var kk = 0u; kk < quads; kk++) {
+            let from_a = slab_a[kk * pitch + y];
+            let from_b = slab_b[kk * pitch + x];
+            sum[0] += from_a.x * from_b;
+            sum[1] += from_a.y * from_b;
+            sum[2] += from_a.z * from_b;
+            sum[3] += from_a.w * from_b;
+        }
+        workgroupBarrier(); // before the slabs are overwritten
+    }
+}
+
+// The same for a tile of 8 x 128 by 64 invocations, for products of few lines, most of which a square tile would waste: B along
+// its lines.
+fn gemm_wide(local: u32, row: u32, column: u32, first: u32, last: u32) {
+    let y = local / 32u;
+    let x = local % 32u;
+    // Sixteen invocations fetch A's two quads at eight k; of B each fetches its quad at every second k.
+    let a = vec2(local % 8u, local / 8u);
+    lines_a(row + 4u * min(a.y, 1u));
+    lines_b(column + 4u * x);
+    sum[0] = vec4(0.0);
+    sum[1] = vec4(0.0);
+    sum[2] = vec4(0.0);
+    sum[3] = vec4(0.0);
+    for (var k = first; k < last; k += 8u) {
+        if (local < 16u) {
+            var four = vec4(0.0);
+            if (k + a.x < last) {
+                four = fetch_a(k + a.x);
+            }
+            slab_a[a.x * 2u + a.y] = four;
+        }
+        for (var kk = y; kk < 8u; kk += 2u) {
+            var four = vec4(0.0);
+            if (k + kk < last) {
+                four = fetch_b(k + kk);
+            }
+            slab_b[kk * 33u + x] = four;
+        }
+        workgroupBarrier();
+        for (var kk = 0u; kk < 8u; kk++) {
+            let from_a = slab_a[kk * 2u + y];
+            let from_b = slab_b[kk * 33u + x];
+            sum[0] += from_a.x * from_b;
+            sum[1] += from_a.y * from_b;
+            sum[2] += from_a.z * from_b;
+            sum[3] += from_a.w * from_b;
+        }
+        workgroupBarrier(); // before the slabs are overwritten
+    }
+}

@@ -1,0 +1,383 @@
+// Exponentials, logarithms and what builds on them, in arithmetic of our own: WGSL promises two digits of a sine and five of a
+// hyperbolic tangent. The backend puts this text before each file, after common.wgsl.
+//
+// exp to erfc use the polynomials of backend-cpu/src/approx.rs, so that both backends differ by rounding alone. The sine, the
+// cosine and the arc tangent use the polynomials of Moshier's Cephes library (sinf, atanf), the power a logarithm in two parts.
+// Nothing relies on an order of rounding that a compiler may change, `round` and bit masks excepted, which are exact.
+
+const LOG2_E: f32 = 1.4426950408889634;
+const LN2: f32 = 0.6931471805599453;
+// ln 2 in two parts. The first has eight bits, so that its product with any exponent is exact.
+const LN2_HIGH: f32 = 0.6933594;
+const LN2_LOW: f32 = -2.1219444e-4;
+
+// e^r - 1 for |r| at most ln(2) / 2: r + r² q(r).
+fn expm1_reduced(r: f32) -> f32 {
+    var q = 1.9919922e-4;
+    q = q * r + 1.3947212e-3;
+    q = q * r + 8.333261e-3;
+    q = q * r + 4.1666254e-2;
+    q = q * r + 1.6666667e-1;
+    q = q * r + 0.5;
+    return r + r * r * q;
+}
+
+// 2^n for n in -126..=127.
+fn power_of_two(n: i32) -> f32 {
+    return bitcast<f32>(u32(n + 127) << 23u);
+}
+
+// y 2^n, in two factors: 2^n alone need not be a number where the product is.
+fn scaled(y: f32, n: i32) -> f32 {
+    let half = n >> 1u;
+    return y * power_of_two(half) * power_of_two(n - half);
+}
+
+fn exp_of(x: f32) -> f32 {
+    if (is_nan(x)) {
+        return x;
+    }
+    if (x > 88.75) {
+        return infinity();
+    }
+    let held = max(x, -104.0);
+    let n = round(held * LOG2_E);
+    return scaled(expm1_reduced(held - n * LN2_HIGH - n * LN2_LOW) + 1.0, i32(n));
+}
+
+fn expm1_of(x: f32) -> f32 {
+    if (is_nan(x) || x == 0.0) {
+        return x;
+    }
+    if (x > 88.75) {
+        return infinity();
+    }
+    let held = max(x, -20.0);
+    let n = round(held * LOG2_E);
+    // (2^n (e^r - 1) + 2^n - 1), in halves: 2^128 is not a number.
+    let half = power_of_two(i32(n) - 1);
+    return (half * expm1_reduced(held - n * LN2_HIGH - n * LN2_LOW) + (half - 0.5)) * 2.0;
+}
+
+// log(1 + f) - f + f²/2 for 1 + f in [sqrt(1/2), sqrt(2)).
+fn log_rest(f: f32) -> f32 {
+    var q = 6.7466386e-2;
+    q = q * f - 1.1675651e-1;
+    q = q * f + 1.1888163e-1;
+    q = q * f - 1.2405589e-1;
+    q = q * f + 1.4219552e-1;
+    q = q * f - 1.6667996e-1;
+    q = q * f + 2.0002119e-1;
+    q = q * f - 2.500001e-1;
+    q = q * f + 3.3333313e-1;
+    return f * f * f * q;
+}
+
+// x = (1 + f) 2^e with 1 + f in [sqrt(1/2), sqrt(2)): f and e. For x above 0 and finite.
+fn log_parts(x: f32) -> vec2<f32> {
+    // Subnormal numbers are brought into range.
+    let tiny = x < 1.17549435e-38;
+    let bits = bitcast<i32>(select(x, x * 8388608.0, tiny));
+    let e = (bits - 0x3f3504f3) >> 23u;
+    let f = bitcast<f32>(bits - (e << 23u)) - 1.0;
+    return vec2(f, f32(e) - select(0.0, 23.0, tiny));
+}
+
+// Whether x has a logarithm that is a number. If not it is `log_edge`.
+fn has_log(x: f32) -> bool {
+    return x > 0.0 && !is_infinite(x) && !is_nan(x);
+}
+fn log_edge(x: f32) -> f32 {
+    if (x == 0.0) {
+        return -infinity();
+    }
+    return select(nan(), x, is_infinite(x) && x > 0.0);
+}
+
+fn log_of(x: f32) -> f32 {
+    if (!has_log(x)) {
+        return log_edge(x);
+    }
+    let p = log_parts(x);
+    return (log_rest(p.x) + p.y * LN2_LOW - 0.5 * (p.x * p.x)) + p.x + p.y * LN2_HIGH;
+}
+
+fn log2_of(x: f32) -> f32 {
+    if (!has_log(x)) {
+        return log_edge(x);
+    }
+    let p = log_parts(x);
+    let low = log_rest(p.x) - 0.5 * (p.x * p.x);
+    return low * (LOG2_E - 1.0) + p.x * (LOG2_E - 1.0) + low + p.x + p.y;
+}
+
+fn log1p_of(x: f32) -> f32 {
+    // Near 0 the polynomial takes x itself, which 1 + x would round.
+    if (x > -0.29 && x < 0.41) {
+        return log_rest(x) - 0.5 * (x * x) + x;
+    }
+    return log_of(1.0 + x);
+}
+
+fn with_sign(y: f32, x: f32) -> f32 {
+    return bitcast<f32>((bitcast<u32>(y) & 0x7fffffffu) | (bitcast<u32>(x) & 0x80000000u));
+}
+
+fn tanh_of(x: f32) -> f32 {
+    if (is_nan(x)) {
+        return x;
+    }
+    let m = expm1_of(-2.0 * abs(x));
+    return with_sign(-m / (2.0 + m), x);
+}
+
+// e^-a and e^a are both finite or 0 in their halves.
+fn sinh_of(x: f32) -> f32 {
+    if (is_nan(x) || is_infinite(x)) {
+        return x;
+    }
+    let a = abs(x);
+    if (a > 80.0) {
+        let half = exp_of(0.5 * a);
+        return with_sign(0.5 * half * half, x);
+    }
+    let m = expm1_of(a);
+    return with_sign(0.5 * (m + m / (m + 1.0)), x);
+}
+
+fn cosh_of(x: f32) -> f32 {
+    if (is_nan(x)) {
+        return x;
+    }
+    let a = abs(x);
+    if (a > 80.0) {
+        let half = exp_of(0.5 * a);
+        return 0.5 * half * half;
+    }
+    let e = exp_of(a);
+    return 0.5 * e + 0.5 / e;
+}
+
+// 1 - erf(t) for t at least 0; see approx.rs.
+fn complement(t: f32) -> f32 {
+    let held = min(t, 10.5); // where it is 0
+    // t² in two parts, the first exact: the exponential would magnify its rounding 2 t² times.
+    let cut = bitcast<f32>(bitcast<u32>(held) & 0xfffff000u);
+    let square = -(cut * cut);
+    let n = round(square * LOG2_E);
+    let r = square - n * LN2_HIGH - n * LN2_LOW - (held - cut) * (held + cut);
+    let e = scaled(expm1_reduced(r) + 1.0, i32(n));
+    let u = (held - 2.0) / (held + 2.0);
+    var q = 1.677e-5;
+    q = q * u + 1.1411231e-4;
+    q = q * u + 1.6705206e-4;
+    q = q * u - 4.4283128e-4;
+    q = q * u - 1.4332323e-3;
+    q = q * u + 1.2713936e-3;
+    q = q * u + 8.716307e-3;
+    q = q * u - 8.034569e-3;
+    q = q * u - 5.4219216e-2;
+    q = q * u + 1.6405135e-1;
+    q = q * u - 1.6603044e-1;
+    q = q * u - 9.2763826e-2;
+    q = q * u + 1.2769784;
+    return e * (q / (1.0 + 2.0 * held));
+}
+
+fn erfc_of(x: f32) -> f32 {
+    if (is_nan(x)) {
+        return x;
+    }
+    let y = complement(abs(x));
+    return select(y, 2.0 - y, x < 0.0);
+}
+
+fn erf_of(x: f32) -> f32 {
+    if (is_nan(x)) {
+        return x;
+    }
+    if (abs(x) >= 1.0) {
+        return with_sign(1.0 - complement(abs(x)), x);
+    }
+    let square = x * x;
+    var q = -9.641518e-6;
+    q = q * square + 1.1256948e-4;
+    q = q * square - 8.482829e-4;
+    q = q * square + 5.2209455e-3;
+    q = q * square - 2.68654e-2;
+    q = q * square + 1.1283782e-1;
+    q = q * square - 3.7612638e-1;
+    q = q * square + 1.2837917e-1;
+    return x + x * q;
+}
+
+fn sigmoid_of(x: f32) -> f32 {
+    let e = exp_of(-abs(x));
+    return select(e, 1.0, x >= 0.0) / (1.0 + e);
+}
+
+fn softplus_of(x: f32) -> f32 {
+    if (is_nan(x)) {
+        return x;
+    }
+    return max(x, 0.0) + log1p_of(exp_of(-abs(x)));
+}
+
+// ---- angles ----
+
+// x = k pi/2 + r with |r| at most pi/4: r and k mod 4. pi/2 is in four parts of nine bits and a rest, so that their
+// products with k are exact for |x| up to 5e4; beyond, digits are lost.
+fn quarter_turns(x: f32) -> vec2<f32> {
+    let k = round(x * 0.6366197723675814);
+    var r = x - k * 1.5703125;
+    r -= k * 0.00048351287841796875;
+    r -= k * 3.1385570764541626e-07;
+    r -= k * 6.070877134334296e-11;
+    r -= k * 6.223372171896613e-14;
+    return vec2(r, k - 4.0 * floor(k * 0.25));
+}
+
+fn sine(r: f32) -> f32 {
+    let z = r * r;
+    return r + r * z * ((-1.9515295891e-4 * z + 8.3321608736e-3) * z - 1.6666654611e-1);
+}
+
+fn cosine(r: f32) -> f32 {
+    let z = r * r;
+    return 1.0 - 0.5 * z + z * z * ((2.443315711809948e-5 * z - 1.388731625493765e-3) * z + 4.166664568298827e-2);
+}
+
+fn sin_of(x: f32) -> f32 {
+    if (is_nan(x) || is_infinite(x)) {
+        return nan();
+    }
+    let turn = quarter_turns(x);
+    let y = select(sine(turn.x), cosine(turn.x), turn.y == 1.0 || turn.y == 3.0);
+    return select(y, -y, turn.y >= 2.0);
+}
+
+fn cos_of(x: f32) -> f32 {
+    if (is_nan(x) || is_infinite(x)) {
+        return nan();
+    }
+    let turn = quarter_turns(x);
+    let y = select(cosine(turn.x), sine(turn.x), turn.y == 1.0 || turn.y == 3.0);
+    return select(y, -y, turn.y == 1.0 || turn.y == 2.0);
+}
+
+fn tan_of(x: f32) -> f32 {
+    if (is_nan(x) || is_infinite(x)) {
+        return nan();
+    }
+    let turn = quarter_turns(x);
+    let s = sine(turn.x);
+    let c = cosine(turn.x);
+    return select(s / c, -c / s, turn.y == 1.0 || turn.y == 3.0);
+}
+
+fn atan_of(x: f32) -> f32 {
+    if (is_nan(x)) {
+        return x;
+    }
+    var t = abs(x);
+    var base = 0.0;
+    if (t > 2.414213562373095) {
+        base = 1.5707963267948966;
+        t = select(-1.0 / t, 0.0, is_infinite(t));
+    } else if (t > 0.4142135623730950) {
+        base = 0.7853981633974483;
+        t = (t - 1.0) / (t + 1.0);
+    }
+    let z = t * t;
+    let y = (((8.05374449538e-2 * z - 1.38776856032e-1) * z + 1.99777106478e-1) * z - 3.33329491539e-1) * z * t + t;
+    return with_sign(base + y, x);
+}
+
+// ---- powers and remainders ----
+
+// x^y, as C's pow defines it.
+fn power(x: f32, y: f32) -> f32 {
+    if (y == 0.0 || x == 1.0) {
+        return 1.0;
+    }
+    if (is_nan(x) || is_nan(y)) {
+        return nan();
+    }
+    let whole = is_infinite(y) || floor(y) == y;
+    let odd = whole && abs(y) < 16777216.0 && (i32(y) & 1) != 0;
+    let negative = (bitcast<u32>(x) >> 31u) != 0u;
+    let size = abs(x);
+    var result: f32;
+    if (size == 0.0 || is_infinite(size) || is_infinite(y)) {
+        // The result is 0, 1 or infinite, as the size's logarithm times y is.
+        let grows = (size > 1.0) == (y > 0.0);
+        result = select(select(0.0, infinity(), grows), 1.0, size == 1.0);
+    } else if (negative && !whole) {
+        return nan();
+    } else {
+        result = power_of(size, y);
+    }
+    return select(result, -result, negative && odd);
+}
+
+// size^y for a size above 0, both finite: 2^(y log2(size)), the logarithm in two parts, as its error is multiplied by y.
+fn power_of(size: f32, y: f32) -> f32 {
+    let p = log_parts(size);
+    let f = p.x;
+    // log(1 + f) = f - f²/2 + rest: the first part exact in f's upper bits.
+    let upper = bitcast<f32>(bitcast<u32>(f) & 0xfffff000u);
+    let first = upper - 0.5 * upper * upper;
+    let natural = bitcast<f32>(bitcast<u32>(first) & 0xfffff000u);
+    let left = (upper - natural) - 0.5 * upper * upper + (f - upper) - 0.5 * (f - upper) * (f + upper) + log_rest(f);
+    // Times log2(e), in parts of twelve bits.
+    const E_HIGH: f32 = 1.4423828125;
+    const E_LOW: f32 = 0.00031222838896340733;
+    let high = natural * E_HIGH;
+    let low = natural * E_LOW + left * LOG2_E;
+    // y (e + high + low), y in two parts.
+    let y_high = bitcast<f32>(bitcast<u32>(y) & 0xfffff000u);
+    let y_low = y - y_high;
+    let log_high = bitcast<f32>(bitcast<u32>(p.y + high) & 0xfffff000u);
+    let log_low = (p.y - log_high) + high + low;
+    let t = y_high * log_high;
+    let rest = y_high * log_low + y_low * log_high + y_low * log_low;
+    if (t + rest > 129.0) {
+        return infinity();
+    }
+    if (t + rest < -151.0) {
+        return 0.0;
+    }
+    let n = round(t + rest);
+    let r = ((t - n) + rest) * LN2;
+    return scaled(expm1_reduced(r) + 1.0, i32(n));
+}
+
+// What is left of a after whole steps of b, with the sign of b: exact, by long division.
+fn remainder(a: f32, b: f32) -> f32 {
+    if (is_nan(a) || is_nan(b) || is_infinite(a) || b == 0.0) {
+        return nan();
+    }
+    var rest = abs(a);
+    let step = abs(b);
+    if (!is_infinite(b)) {
+        while (rest >= step) {
+            // The largest step 2^k that does not pass the rest; their difference is exact.
+            let k = i32(bitcast<u32>(rest) >> 23u) - i32(bitcast<u32>(step) >> 23u);
+            var by = scaled(step, k);
+            if (by > rest) {
+                by = scaled(step, k - 1);
+            }
+            rest -= by;
+        }
+    }
+    rest = with_sign(rest, a);
+    return select(rest, rest + b, rest != 0.0 && (rest < 0.0) != (b < 0.0));
+}
+
+fn remainder_i32(a: i32, b: i32) -> i32 {
+    if (b == 0 || b == -1) {
+        return 0; // -1 divides everything, and the smallest number by it overflows
+    }
+    let rest = a % b;
+    return select(rest, rest + b, rest != 0 && (rest < 0) != (b < 0));
+}

@@ -1,0 +1,186 @@
+// Matrix products: out[b, i, j] = sum over k of a[b, i, k] b[b, k, j] (+ bias[j]). a [.., m, k], b [.., k, n]: any strides.
+//
+// tile_SIZE: a tile of out per workgroup (gemm.wgsl). Grid: x and y = tiles, times splits of k; z = batch, which walks. If k is split,
+// `out` is parts [splits, batch, m, n], and `join` adds them in order: out[i] = sum over s of parts[s, i] (+ bias[i mod n]).
+// vector: for m = 1 or n = 1: out[line] = sum over k of a[line, k] b[k], a workgroup per line, which walks.
+// Cost: 2 m n k flops. All overwrite.
+struct MatmulParams {
+    // Batch dimensions and where each operand's matrices begin.
+    batch: Walk,
+    a: Operand,
+    b: Operand,
+    m: u32,
+    n: u32,
+    k: u32,
+    splits: u32,
+    a_line: u32,
+    a_k: u32,
+    b_line: u32,
+    b_k: u32,
+    unused: u32,
+    has_bias: u32,
+    bias_offset: u32,
+    // Results of one split: batch m n.
+    part: u32,
+}
+@group(0) @binding(0) var<uniform> p: MatmulParams;
+@group(0) @binding(1) var<storage, read_write> out: array<f32>;
+@group(0) @binding(2) var<storage, read> a: array<f32>;
+@group(0) @binding(3) var<storage, read> b: array<f32>;
+@group(0) @binding(4) var<storage, read> bias: array<f32>;
+
+// Where the matrices of this batch entry begin.
+var<private> a_start: u32;
+var<private> b_start: u32;
+
+// The places of an invocation's four lines at k = 0, and which of them there are.
+var<private> a_at: vec4<u32>;
+var<private> a_has: vec4<bool>;
+var<private> b_at: vec4<u32>;
+var<private> b_has: vec4<bool>;
+
+fn lines_a(line: u32) {
+    let lines = line + vec4(0u, 1u, 2u, 3u);
+    a_has = lines < vec4(p.m);
+    a_at = a_start + lines * p.a_line;
+}
+fn lines_b(line: u32) {
+    let lines = line + vec4(0u, 1u, 2u, 3u);
+    b_has = lines < vec4(p.n);
+    b_at = b_start + lines * p.b_line;
+}
+
+fn fetch_a(k: u32) -> vec4<f32> {
+    let at = a_at + k * p.a_k;
+    var four = vec4(0.0);
+    if (a_has.x) {
+        four.x = a[at.x];
+    }
+    if (a_has.y) {
+        four.y = a[at.y];
+    }
+    if (a_has.z) {
+        four.z = a[at.z];
+    }
+    if (a_has.w) {
+        four.w = a[at.w];
+    }
+    return four;
+}
+fn fetch_b(k: u32) -> vec4<f32> {
+    let at = b_at + k * p.b_k;
+    var four = vec4(0.0);
+    if (b_has.x) {
+        four.x = b[at.x];
+    }
+    if (b_has.y) {
+        four.y = b[at.y];
+    }
+    if (b_has.z) {
+        four.z = b[at.z];
+    }
+    if (b_has.w) {
+        four.w = b[at.w];
+    }
+    return four;
+}
+
+@compute @workgroup_size(256)
+fn tile_64(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32) {
+    tile(group, groups, local, 16u);
+}
+
+@compute @workgroup_size(64)
+fn tile_32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32) {
+    tile(group, groups, local, 8u);
+}
+
+fn tile(group: vec3<u32>, groups: vec3<u32>, local: u32, quads: u32) {
+    let size = 4u * quads;
+    let tiles_m = (p.m + size - 1u) / size;
+    let tiles_n = (p.n + size - 1u) / size;
+    let number = group.y * groups.x + group.x;
+    if (number >= tiles_m * tiles_n * p.splits) {
+        return; // all of the workgroup
+    }
+    let split = number % p.splits;
+    let at = number / p.splits;
+    let row = at % tiles_m * size;
+    let column = at / tiles_m * size;
+    let steps = (p.k + 15u) / 16u;
+    let first = steps * split / p.splits * 16u;
+    let last = min(steps * (split + 1u) / p.splits * 16u, p.k);
+    for (var entry = group.z; entry < p.batch.numel; entry += groups.z) {
+        a_start = place(p.batch, p.a, entry);
+        b_start = place(p.batch, p.b, entry);
+        gemm(local, quads, row, column, first, last, p.a_k < p.a_line, p.b_k < p.b_line);
+        let y = row + local / quads * 4u;
+        let x = column + local % quads * 4u;
+        let to = split * p.part + entry * p.m * p.n;
+        store(to, y, x, sum[0]);
+        store(to, y + 1u, x, sum[1]);
+        store(to, y + 2u, x, sum[2]);
+        store(to, y + 3u, x, sum[3]);
+    }
+}
+
+// Four results of a row.
+fn store(to: u32, y: u32, x: u32, results: vec4<f32>) {
+    if (y < p.m) {
+        for (var i = 0u; i < min(p.n - min(x, p.n), 4u); i++) {
+            var result = results[i];
+            if (p.has_bias != 0u && p.splits == 1u) {
+                result += bias[p.bias_offset + x + i];
+            }
+            out[to + y * p.n + x + i] = result;
+        }
+    }
+}
+
+// a = parts.
+@compute @workgroup_size(256)
+fn join(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32) {
+    for (var i = thread_index(group, groups, local); i < p.part; i += thread_count(groups)) {
+        var result = a[i];
+        for (var split = 1u; split < p.splits; split++) {
+            result += a[split * p.part + i];
+        }
+        if (p.has_bias != 0u) {
+            result += bias[p.bias_offset + i % p.n];
+        }
+        out[i] = result;
+    }
+}
+
+var<workgroup> parts: array<f32, 256>;
+
+// m lines of a times the one line of b.
+@compute @workgroup_size(256)
+fn vector(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32) {
+    for (var line = group.y * groups.x + group.x; line < p.m; line += groups.x * groups.y) {
+        var result = 0.0;
+        for (var k = local; k < p.k; k += 256u) {
+            result += a[p.a.offset + line * p.a_line + k * p.a_k] * b[p.b.offset + k * p.b_k];
+        }
+        parts[local] = result;
+        workgroupBarrier();
+        for (var half = 128u; half > 0u; half >>= 1u) {
+            if (local < half) {
+                parts[local] += parts[local + half];
+            }
+            workgroupBarrier();
+        }
+        if (local == 0u) {
+            result = parts[0];
+            if (p.has_bias != 0u) {
+                result += bias[p.bias_offset + line];
+            }
+            out[line] = result;
+        }
+        workgroupBarrier(); // before the next line
+    }
+}

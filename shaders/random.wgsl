@@ -1,0 +1,112 @@
+// Random elements of one draw, and dropout.
+//
+//   random_bits      out[i] = bits[i], as i32
+//   random_uniform   out[i] = (bits[i] >> 8) 2^-24: uniform in [0, 1)
+//   random_keep      out[i] = bits[i] >= threshold, as bool
+//   dropout          out[i] = bits[i] >= threshold ? x[i] scale : 0      selected, so that what is dropped is 0 even if it
+//                    was NaN or infinite
+//
+// out is [numel], in order; x has the walk's shape, strided. bits[i] are the draw's 32 bits of element i, counted in the order
+// of the shape whatever x's layout is. Workgroups of 256; an invocation takes four elements, one Philox block, per turn. Cost:
+// one write per element (and one read of x), and about 40 instructions of Philox.
+struct RandomParams {
+    walk: Walk,
+    x: Operand,
+    // Low words first.
+    seed: vec2<u32>,
+    draw: vec2<u32>,
+    threshold: u32,
+    // Whether the threshold is 2^32: then nothing is kept.
+    none: u32,
+    scale: f32,
+    unused: u32,
+}
+@group(0) @binding(0) var<uniform> p: RandomParams;
+@group(0) @binding(1) var<storage, read_write> out: array<u32>;
+@group(0) @binding(1) var<storage, read_write> out_f32: array<f32>;
+@group(0) @binding(2) var<storage, read> x: array<f32>;
+
+// The upper 32 bits of a product of 64: WGSL has no such integers, so it is made of halves.
+fn high_product(a: u32, b: u32) -> u32 {
+    let low_a = a & 0xffffu;
+    let high_a = a >> 16u;
+    let low_b = b & 0xffffu;
+    let high_b = b >> 16u;
+    let cross = high_a * low_b + (low_a * low_b >> 16u); // at most (2^16 - 1) 2^16: no carry is lost
+    let middle = low_a * high_b + (cross & 0xffffu); // likewise
+    return high_a * high_b + (cross >> 16u) + (middle >> 16u);
+}
+
+// The four words of one block: Philox4x32-10, as core/src/random.rs has it. Element i of a draw is word i % 4 of the block with
+// key = seed and counter = (draw, i / 4).
+fn philox(block: u32) -> vec4<u32> {
+    var key = p.seed;
+    var c = vec4(p.draw, block, 0u);
+    for (var round = 0u; round < 10u; round++) {
+        c = vec4(
+            high_product(0xcd9e8d57u, c.z) ^ c.y ^ key.x,
+            0xcd9e8d57u * c.z,
+            high_product(0xd2511f53u, c.x) ^ c.w ^ key.y,
+            0xd2511f53u * c.x,
+        );
+        key += vec2(0x9e3779b9u, 0xbb67ae85u);
+    }
+    return c;
+}
+
+fn kept(bits: u32) -> bool {
+    return p.none == 0u && bits >= p.threshold;
+}
+
+// Blocks of the draw that have elements, and elements of one.
+fn block_count() -> u32 {
+    return (p.walk.numel + 3u) / 4u;
+}
+fn block_end(block: u32) -> u32 {
+    return min(4u, p.walk.numel - 4u * block);
+}
+
+@compute @workgroup_size(256)
+fn random_bits(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32) {
+    for (var block = thread_index(group, groups, local); block < block_count(); block += thread_count(groups)) {
+        var words = philox(block);
+        for (var k = 0u; k < block_end(block); k++) {
+            out[4u * block + k] = words[k];
+        }
+    }
+}
+
+@compute @workgroup_size(256)
+fn random_uniform(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32) {
+    for (var block = thread_index(group, groups, local); block < block_count(); block += thread_count(groups)) {
+        var words = philox(block);
+        for (var k = 0u; k < block_end(block); k++) {
+            out_f32[4u * block + k] = f32(words[k] >> 8u) * (1.0 / 16777216.0);
+        }
+    }
+}
+
+@compute @workgroup_size(256)
+fn random_keep(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32) {
+    for (var block = thread_index(group, groups, local); block < block_count(); block += thread_count(groups)) {
+        var words = philox(block);
+        for (var k = 0u; k < block_end(block); k++) {
+            out[4u * block + k] = select(0u, 1u, kept(words[k]));
+        }
+    }
+}
+
+@compute @workgroup_size(256)
+fn dropout(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32) {
+    for (var block = thread_index(group, groups, local); block < block_count(); block += thread_count(groups)) {
+        var words = philox(block);
+        for (var k = 0u; k < block_end(block); k++) {
+            let i = 4u * block + k;
+            out_f32[i] = select(0.0, x[place(p.walk, p.x, i)] * p.scale, kept(words[k]));
+        }
+    }
+}

@@ -1,0 +1,232 @@
+// The order of elements along a dimension, stable, by keys: 32 bits that compare as the elements do, with NaN above all and
+// both zeros equal; all turned over where the order descends.
+//
+//   sort_rows_TYPE   out = the order of whole rows of at most CAPACITY elements
+//   sort_runs_TYPE   runs[row][i] = (key, number), each run of CAPACITY elements of a row in order
+//   merge_runs       runs = those of `merging`, each pair of neighbouring runs of `run` elements now one
+//   merge_last       likewise the last pair of each row, into out
+//
+// x is [outer, n, inner] in order, out [outer, k, inner] of i32; a row is one (outer, inner) pair; runs and merging are
+// [rows, n] of (key, number). Sorting in workgroup memory is bitonic over segments of a power of two, in the variant whose
+// first step of each merge takes mirrored pairs, so that all pairs are put in one order; a workgroup takes several short rows.
+// A merge looks up each element's rank in the other run: no step waits for another. Workgroups of 256. Cost: each element is
+// read and written once, and log²(segment) / 2 times in workgroup memory; in longer rows once more per doubling beyond that,
+// with a binary search.
+struct SortParams {
+    rows: u32,
+    n: u32,
+    inner: u32,
+    k: u32,
+    // The first element of x.
+    offset: u32,
+    descending: u32,
+    // Elements that a workgroup sorts as one: a power of two, at most CAPACITY; and how many such segments it takes.
+    segment: u32,
+    segments: u32,
+    // Segments of a row.
+    row_segments: u32,
+    // Elements of the runs to be merged.
+    run: u32,
+}
+@group(0) @binding(0) var<uniform> p: SortParams;
+@group(0) @binding(1) var<storage, read_write> out: array<i32>;
+@group(0) @binding(1) var<storage, read_write> runs: array<vec2<u32>>;
+@group(0) @binding(2) var<storage, read> x_f32: array<f32>;
+@group(0) @binding(2) var<storage, read> x_i32: array<i32>;
+@group(0) @binding(2) var<storage, read> merging: array<vec2<u32>>;
+
+const CAPACITY: u32 = 2048u;
+var<workgroup> keys: array<u32, CAPACITY>;
+var<workgroup> numbers: array<u32, CAPACITY>;
+
+fn key_f32(v: f32) -> u32 {
+    let bits = bitcast<u32>(v);
+    var key = select(bits | 0x80000000u, ~bits, (bits >> 31u) != 0u);
+    if (bits == 0x80000000u) {
+        key = 0x80000000u;
+    }
+    if (is_nan(v)) {
+        key = 0xffffffffu;
+    }
+    return select(key, ~key, p.descending != 0u);
+}
+fn key_i32(v: i32) -> u32 {
+    let key = bitcast<u32>(v) ^ 0x80000000u;
+    return select(key, ~key, p.descending != 0u);
+}
+
+// The place of an entry of a row, among rows of n entries.
+fn entry_of(row: u32, n: u32, i: u32) -> u32 {
+    let outer = row / p.inner;
+    return (outer * n + i) * p.inner + (row - outer * p.inner);
+}
+
+// Which element slot `at` of a workgroup holds: its row and number. Slots beyond a row hold numbers of n and more.
+struct Slot {
+    row: u32,
+    number: u32,
+}
+fn slot_of(workgroup: u32, at: u32) -> Slot {
+    let within = at / p.segment;
+    let segment = workgroup * p.segments + within;
+    let row = segment / p.row_segments;
+    return Slot(row, (segment - row * p.row_segments) * p.segment + (at - within * p.segment));
+}
+fn exists(slot: Slot) -> bool {
+    return slot.row < p.rows && slot.number < p.n;
+}
+
+// Puts a pair in order. Numbers differ, so that no two elements are equal; what is beyond a row has the largest key and
+// larger numbers, and stays behind.
+fn order(low: u32, high: u32) {
+    let a = vec2(keys[low], numbers[low]);
+    let b = vec2(keys[high], numbers[high]);
+    if (a.x > b.x || (a.x == b.x && a.y > b.y)) {
+        keys[low] = b.x;
+        numbers[low] = b.y;
+        keys[high] = a.x;
+        numbers[high] = a.y;
+    }
+}
+
+// Sorts the segments. Called by all invocations, after they filled their slots.
+fn sort_segments(local: u32) {
+    let pairs = p.segment * p.segments / 2u;
+    workgroupBarrier();
+    for (var size = 2u; size <= p.segment; size *= 2u) {
+        let half = size / 2u;
+        for (var t = local; t < pairs; t += THREADS) {
+            let begin = t / half * size;
+            let within = t % half;
+            order(begin + within, begin + size - 1u - within);
+        }
+        workgroupBarrier();
+        for (var apart = half / 2u; apart > 0u; apart /= 2u) {
+            for (var t = local; t < pairs; t += THREADS) {
+                let low = t / apart * 2u * apart + t % apart;
+                order(low, low + apart);
+            }
+            workgroupBarrier();
+        }
+    }
+}
+
+fn fill_f32(workgroup: u32, local: u32) {
+    for (var at = local; at < p.segment * p.segments; at += THREADS) {
+        let slot = slot_of(workgroup, at);
+        var key = 0xffffffffu;
+        if (exists(slot)) {
+            key = key_f32(x_f32[p.offset + entry_of(slot.row, p.n, slot.number)]);
+        }
+        keys[at] = key;
+        numbers[at] = slot.number;
+    }
+}
+fn fill_i32(workgroup: u32, local: u32) {
+    for (var at = local; at < p.segment * p.segments; at += THREADS) {
+        let slot = slot_of(workgroup, at);
+        var key = 0xffffffffu;
+        if (exists(slot)) {
+            key = key_i32(x_i32[p.offset + entry_of(slot.row, p.n, slot.number)]);
+        }
+        keys[at] = key;
+        numbers[at] = slot.number;
+    }
+}
+
+fn put_rows(workgroup: u32, local: u32) {
+    for (var at = local; at < p.segment * p.segments; at += THREADS) {
+        let slot = slot_of(workgroup, at);
+        if (exists(slot) && slot.number < p.k) {
+            out[entry_of(slot.row, p.k, slot.number)] = i32(numbers[at]);
+        }
+    }
+}
+fn put_runs(workgroup: u32, local: u32) {
+    for (var at = local; at < p.segment * p.segments; at += THREADS) {
+        let slot = slot_of(workgroup, at);
+        if (exists(slot)) {
+            runs[slot.row * p.n + slot.number] = vec2(keys[at], numbers[at]);
+        }
+    }
+}
+
+@compute @workgroup_size(256)
+fn sort_rows_f32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32) {
+    let workgroup = group.y * groups.x + group.x;
+    fill_f32(workgroup, local);
+    sort_segments(local);
+    put_rows(workgroup, local);
+}
+
+@compute @workgroup_size(256)
+fn sort_rows_i32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32) {
+    let workgroup = group.y * groups.x + group.x;
+    fill_i32(workgroup, local);
+    sort_segments(local);
+    put_rows(workgroup, local);
+}
+
+@compute @workgroup_size(256)
+fn sort_runs_f32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32) {
+    let workgroup = group.y * groups.x + group.x;
+    fill_f32(workgroup, local);
+    sort_segments(local);
+    put_runs(workgroup, local);
+}
+
+@compute @workgroup_size(256)
+fn sort_runs_i32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32) {
+    let workgroup = group.y * groups.x + group.x;
+    fill_i32(workgroup, local);
+    sort_segments(local);
+    put_runs(workgroup, local);
+}
+
+// Where element i of a row goes when its run and the neighbour become one: its place in its own, and how many of the other come
+// before it. Of equals those of the first run do.
+fn merged_place(row: u32, i: u32, key: u32) -> u32 {
+    let pair = i / (2u * p.run) * (2u * p.run);
+    let middle = min(pair + p.run, p.n);
+    let second = i >= middle;
+    let begin = select(middle, pair, second);
+    var low = begin;
+    var high = select(min(middle + p.run, p.n), middle, second);
+    while (low < high) {
+        let probe = (low + high) / 2u;
+        let other = merging[row * p.n + probe].x;
+        if (other < key || (second && other == key)) {
+            low = probe + 1u;
+        } else {
+            high = probe;
+        }
+    }
+    return select(i, i - p.run, second) + low - begin;
+}
+
+@compute @workgroup_size(256)
+fn merge_runs(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32) {
+    for (var at = thread_index(group, groups, local); at < p.rows * p.n; at += thread_count(groups)) {
+        let row = at / p.n;
+        let own = merging[at];
+        runs[row * p.n + merged_place(row, at - row * p.n, own.x)] = own;
+    }
+}
+
+@compute @workgroup_size(256)
+fn merge_last(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32) {
+    for (var at = thread_index(group, groups, local); at < p.rows * p.n; at += thread_count(groups)) {
+        let row = at / p.n;
+        let own = merging[at];
+        let i = merged_place(row, at - row * p.n, own.x);
+        if (i < p.k) {
+            out[entry_of(row, p.k, i)] = i32(own.y);
+        }
+    }
+}

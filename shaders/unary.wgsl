@@ -1,0 +1,257 @@
+// Functions of one element, and their gradients.
+//
+// unary_TYPE: out[i] = f(x[i]); unary_mut_TYPE: out[i] = f(out[i]), in place, as what is written is bound once; unary_grad:
+// out[i] = g[i] f'(s[i]) with x = s, the input or the output (`UnaryOp::saves`), and y = g. a and b are the op's numbers. The
+// formulas and their edges are stated at the methods of `Tensor`. One element per invocation and turn. Cost: one read and one
+// write per element, two reads for a gradient.
+struct MapParams {
+    walk: Walk,
+    out: Operand,
+    x: Operand,
+    y: Operand,
+    z: Operand,
+    a: u32,
+    b: u32,
+}
+@group(0) @binding(0) var<uniform> p: MapParams;
+@group(0) @binding(1) var<storage, read_write> out_f32: array<f32>;
+@group(0) @binding(1) var<storage, read_write> out_i32: array<i32>;
+@group(0) @binding(2) var<storage, read> x_f32: array<f32>;
+@group(0) @binding(2) var<storage, read> x_i32: array<i32>;
+@group(0) @binding(3) var<storage, read> y_f32: array<f32>;
+
+// Which function; `code` in unary.rs counts in this order.
+override OP: u32 = 0u;
+
+const SQRT_HALF: f32 = 0.7071067811865476;
+const TWO_OVER_SQRT_PI: f32 = 1.1283791670955126;
+// sqrt(2 / pi), and the cubic term, of gelu's approximation by tanh.
+const GELU_SCALE: f32 = 0.7978845608028654;
+const GELU_CUBIC: f32 = 0.044715;
+
+// NaN comes through, -0 becomes 0.
+fn sign_of(x: f32) -> f32 {
+    return select(select(x + 0.0, -1.0, x < 0.0), 1.0, x > 0.0);
+}
+
+fn clamp_to(x: f32, low: f32, high: f32) -> f32 {
+    return select(select(x, high, x > high), low, x < low);
+}
+
+// x gate, and the limit 0 where the gate is closed: -inf * 0 would be NaN.
+fn gated(x: f32, gate: f32) -> f32 {
+    return select(x * gate, 0.0, gate == 0.0);
+}
+
+// The distribution of the normal: half of erfc keeps its digits where it is small.
+fn normal(x: f32) -> f32 {
+    return 0.5 * erfc_of(-x * SQRT_HALF);
+}
+
+fn gelu_inner(x: f32) -> f32 {
+    return GELU_SCALE * (x + GELU_CUBIC * (x * x * x));
+}
+const ADD: u32 = 0u;
+const MUL: u32 = 1u;
+const RSUB: u32 = 2u;
+const NEG: u32 = 3u;
+const ABS: u32 = 4u;
+const SIGN: u32 = 5u;
+const REMAINDER: u32 = 6u;
+const CLAMP: u32 = 7u;
+const DIV: u32 = 8u;
+const RDIV: u32 = 9u;
+const SQUARE: u32 = 10u;
+const ONE: u32 = 11u;
+const IDENTITY: u32 = 12u;
+const CUBE: u32 = 13u;
+const POW: u32 = 14u;
+const SQRT: u32 = 15u;
+const RSQRT: u32 = 16u;
+const EXP: u32 = 17u;
+const EXPM1: u32 = 18u;
+const LOG: u32 = 19u;
+const LOG1P: u32 = 20u;
+const LOG2: u32 = 21u;
+const SIN: u32 = 22u;
+const COS: u32 = 23u;
+const TAN: u32 = 24u;
+const ATAN: u32 = 25u;
+const SINH: u32 = 26u;
+const COSH: u32 = 27u;
+const TANH: u32 = 28u;
+const ERF: u32 = 29u;
+const SIGMOID: u32 = 30u;
+const RELU: u32 = 31u;
+const LEAKY_RELU: u32 = 32u;
+const ELU: u32 = 33u;
+const GELU: u32 = 34u;
+const GELU_TANH: u32 = 35u;
+const SILU: u32 = 36u;
+const HARDSWISH: u32 = 37u;
+const SOFTPLUS: u32 = 38u;
+const FLOOR: u32 = 39u;
+const CEIL: u32 = 40u;
+const ROUND: u32 = 41u;
+const TRUNC: u32 = 42u;
+const NOT: u32 = 43u;
+
+fn apply_f32(x: f32) -> f32 {
+    let a = bitcast<f32>(p.a);
+    let b = bitcast<f32>(p.b);
+    switch (OP) {
+        case ADD: { return x + a; }
+        case MUL: { return x * a; }
+        case RSUB: { return a - x; }
+        case NEG: { return -x; }
+        case ABS: { return abs(x); }
+        case SIGN: { return sign_of(x); }
+        case REMAINDER: { return remainder(x, a); }
+        case CLAMP: { return clamp_to(x, a, b); }
+        case DIV: { return x / a; }
+        case RDIV: { return a / x; }
+        case SQUARE: { return x * x; }
+        case ONE: { return 1.0; }
+        case IDENTITY: { return x; }
+        case CUBE: { return x * x * x; }
+        case POW: { return power(x, a); }
+        case SQRT: { return sqrt(x); }
+        case RSQRT: { return 1.0 / sqrt(x); }
+        case EXP: { return exp_of(x); }
+        case EXPM1: { return expm1_of(x); }
+        case LOG: { return log_of(x); }
+        case LOG1P: { return log1p_of(x); }
+        case LOG2: { return log2_of(x); }
+        case SIN: { return sin_of(x); }
+        case COS: { return cos_of(x); }
+        case TAN: { return tan_of(x); }
+        case ATAN: { return atan_of(x); }
+        case SINH: { return sinh_of(x); }
+        case COSH: { return cosh_of(x); }
+        case TANH: { return tanh_of(x); }
+        case ERF: { return erf_of(x); }
+        case SIGMOID: { return sigmoid_of(x); }
+        case RELU: { return select(x, 0.0, x < 0.0); }
+        case LEAKY_RELU: { return select(a * x, x, x > 0.0); }
+        case ELU: { return select(a * expm1_of(x), x, x > 0.0); }
+        case GELU: { return gated(x, normal(x)); }
+        case GELU_TANH: { return gated(x, 0.5 * (1.0 + tanh_of(gelu_inner(x)))); }
+        case SILU: { return gated(x, sigmoid_of(x)); }
+        case HARDSWISH: { return gated(x, clamp_to(x + 3.0, 0.0, 6.0) / 6.0); }
+        case SOFTPLUS: { return softplus_of(x); }
+        case FLOOR: { return floor(x); }
+        case CEIL: { return ceil(x); }
+        case ROUND: { return round(x); }
+        case TRUNC: { return trunc(x); }
+        default: { return nan(); }
+    }
+}
+
+// Whole numbers wrap.
+fn apply_i32(x: i32) -> i32 {
+    let a = bitcast<i32>(p.a);
+    let b = bitcast<i32>(p.b);
+    switch (OP) {
+        case ADD: { return x + a; }
+        case MUL: { return x * a; }
+        case RSUB: { return a - x; }
+        case NEG: { return -x; }
+        case ABS: { return abs(x); }
+        case SIGN: { return sign(x); }
+        case REMAINDER: { return remainder_i32(x, a); }
+        case CLAMP: { return select(select(x, b, x > b), a, x < a); }
+        default: { return select(0, 1, x == 0); } // not
+    }
+}
+
+// Of the input down to CLAMP, of the output from there on.
+fn gradient(s: f32, g: f32) -> f32 {
+    let a = bitcast<f32>(p.a);
+    let b = bitcast<f32>(p.b);
+    switch (OP) {
+        case ABS: { return g * sign_of(s); }
+        case SQUARE: { return (s + s) * g; }
+        case CUBE: { return 3.0 * (s * s) * g; }
+        case POW: { return g * power(s, a - 1.0) * a; }
+        case RDIV: { return g * -a / (s * s); }
+        case LOG: { return g / s; }
+        case LOG1P: { return g / (s + 1.0); }
+        case LOG2: { return g * LOG2_E / s; }
+        case SIN: { return g * cos_of(s); }
+        case COS: { return g * -sin_of(s); }
+        case ATAN: { return g / (s * s + 1.0); }
+        case SINH: { return g * cosh_of(s); }
+        case COSH: { return g * sinh_of(s); }
+        case ERF: { return g * TWO_OVER_SQRT_PI * exp_of(-(s * s)); }
+        case LEAKY_RELU: { return select(g * a, g, s > 0.0); }
+        case ELU: { return select(g * a * exp_of(s), g, s > 0.0); }
+        case GELU: { return g * (normal(s) + gated(s, (0.5 * GELU_SCALE) * exp_of(-0.5 * s * s))); }
+        // (1 + t) / 2 + s / 2 (1 - t²) u' with t = tanh(u), u = k (s + c s³)
+        case GELU_TANH: {
+            let t = tanh_of(gelu_inner(s));
+            let slope = GELU_SCALE * (1.0 + (3.0 * GELU_CUBIC) * (s * s));
+            return g * 0.5 * (1.0 + t + gated(s * slope, 1.0 - t * t));
+        }
+        // y (1 + s (1 - y))
+        case SILU: {
+            let y = sigmoid_of(s);
+            return g * gated(1.0 + gated(s, 1.0 - y), y);
+        }
+        case HARDSWISH: {
+            let slope = select(s * (1.0 / 3.0) + 0.5, 1.0, s >= 3.0);
+            return select(g * slope, 0.0, s <= -3.0);
+        }
+        case SOFTPLUS: { return g * sigmoid_of(s); }
+        case CLAMP: { return select(0.0, g, s > a && s < b); }
+        case SQRT: { return 0.5 * g / s; }
+        case RSQRT: { return -0.5 * g * (s * s * s); }
+        case EXP: { return g * s; }
+        case EXPM1: { return g * (s + 1.0); }
+        case TAN: { return g * (s * s + 1.0); }
+        case TANH: { return g * (1.0 - s * s); }
+        case SIGMOID: { return g * (s * (1.0 - s)); }
+        default: { return select(g, 0.0, s <= 0.0); } // relu
+    }
+}
+
+@compute @workgroup_size(256)
+fn unary_f32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32) {
+    for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
+        out_f32[place(p.walk, p.out, i)] = apply_f32(x_f32[place(p.walk, p.x, i)]);
+    }
+}
+
+@compute @workgroup_size(256)
+fn unary_mut_f32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32) {
+    for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
+        let at = place(p.walk, p.out, i);
+        out_f32[at] = apply_f32(out_f32[at]);
+    }
+}
+
+@compute @workgroup_size(256)
+fn unary_i32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32) {
+    for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
+        out_i32[place(p.walk, p.out, i)] = apply_i32(x_i32[place(p.walk, p.x, i)]);
+    }
+}
+
+@compute @workgroup_size(256)
+fn unary_mut_i32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32) {
+    for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
+        let at = place(p.walk, p.out, i);
+        out_i32[at] = apply_i32(out_i32[at]);
+    }
+}
+
+@compute @workgroup_size(256)
+fn unary_grad(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32) {
+    for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
+        out_f32[place(p.walk, p.out, i)] = gradient(x_f32[place(p.walk, p.x, i)], y_f32[place(p.walk, p.y, i)]);
+    }
+}

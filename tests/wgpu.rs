@@ -1,0 +1,164 @@
+//! What the wgpu backend promises beyond the conformance suite: how many shaders a training step dispatches, that a warm step
+//! makes no object of the driver's, that memory comes back, that it draws the CPU's masks and follows its losses, that failures
+//! are errors and not panics. On the best adapter, if there is one.
+#![cfg(feature = "wgpu")]
+
+mod common;
+
+use common::LeNet;
+use minitorch::prelude::*;
+use minitorch_wgpu::{Adapter, Options};
+
+/// A device of its own, so that no other test counts on it; none where there is no adapter.
+fn device() -> Option<Wgpu> {
+    Wgpu::new().ok().map(|_| Wgpu::open(&Options::default()).expect("the adapter was here a moment ago"))
+}
+
+#[test]
+fn twenty_steps_with_dropout_follow_the_cpu() -> Result<()> {
+    common::follows_the_cpu(device().into_iter().collect())
+}
+
+/// Shaders dispatched by `f`.
+fn dispatches<T>(device: &Wgpu, f: impl FnOnce() -> T) -> u64 {
+    let before = device.dispatches();
+    f();
+    device.dispatches() - before
+}
+
+#[test]
+fn a_step_dispatches_little_and_makes_nothing() -> Result<()> {
+    let Some(device) = device() else { return Ok(()) };
+    let mut model = LeNet::new(0.5, &device);
+    let mut optimizer = Adam::new(1e-3);
+    let x = Tensor::randn([8, 1, 28, 28], &device);
+    let target = Tensor::new([3, 1, 4, 1, 5, 9, 2, 6], &device);
+    let mut step = || {
+        let loss = model.forward(&x).cross_entropy(&target);
+        optimizer.step(&mut model, &loss.backward());
+    };
+    for _ in 0..3 {
+        step();
+        device.synchronize()?;
+    }
+    let (buffers, objects) = (device.allocations(), device.pipelines_and_bind_groups());
+    let live = device.memory().live;
+    let count = dispatches(&device, &mut step);
+    println!("{device:?}: {count} dispatches in a LeNet step with dropout and Adam");
+    assert!(count <= 50, "a LeNet step dispatches {count} shaders");
+    for _ in 0..200 {
+        step();
+    }
+    device.synchronize()?;
+    assert_eq!(device.allocations(), buffers, "a warm step made buffers");
+    assert_eq!(device.pipelines_and_bind_groups(), objects, "a warm step made pipelines or bind groups");
+    assert_eq!(device.memory().live, live, "200 steps kept memory");
+    Ok(())
+}
+
+#[test]
+fn fused_operations_are_few_dispatches() -> Result<()> {
+    let Some(device) = device() else { return Ok(()) };
+    let x = Tensor::randn([4, 3, 12, 12], &device).requires_grad();
+    let w = Tensor::randn([8, 3, 3, 3], &device).requires_grad();
+    let b = Tensor::randn([8], &device).requires_grad();
+    let y = x.conv2d(&w, Some(&b), Conv2dOptions::default().padding(1));
+    let g = Tensor::randn(*y.shape(), &device);
+    let forward = dispatches(&device, || x.conv2d(&w, Some(&b), Conv2dOptions::default().padding(1)));
+    let backward = dispatches(&device, || y.grad_with(&g, [&x, &w, &b]));
+    assert!(forward <= 1 && backward <= 3, "conv2d takes {forward} dispatches and {backward} backward");
+
+    let logits = Tensor::randn([64, 10], &device).requires_grad();
+    let target = Tensor::arange(0..64, &device).remainder(10);
+    // One each, and one for the gradient 1 that backward starts from.
+    let start = dispatches(&device, || Tensor::full([], 1.0, &device));
+    let count = dispatches(&device, || logits.cross_entropy(&target).backward()) - start;
+    assert!(count <= 2, "cross-entropy with its gradient takes {count} dispatches");
+    device.synchronize()
+}
+
+fn moved(x: &Tensor<Cpu>, device: &Wgpu) -> Result<Tensor<Wgpu>> {
+    Ok(Tensor::from_vec(x.to_vec::<f32>()?, *x.shape(), device))
+}
+
+/// The largest difference of two results, beside the largest number of the CPU's.
+fn difference(ours: &Tensor<Wgpu>, cpu: &Tensor<Cpu>) -> Result<f32> {
+    let (ours, cpu) = (ours.to_vec::<f32>()?, cpu.to_vec::<f32>()?);
+    let largest = cpu.iter().fold(0f32, |most, x| most.max(x.abs()));
+    Ok(ours.iter().zip(&cpu).fold(0f32, |most, (a, b)| most.max((a - b).abs())) / largest)
+}
+
+/// Sizes at which another framework's wgpu backend returned zeros: products of 500 rows and more.
+#[test]
+fn products_of_many_rows_are_right() -> Result<()> {
+    let Some(device) = device() else { return Ok(()) };
+    let cpu = Cpu::new();
+    for [m, k, n] in [[499, 64, 33], [500, 64, 33], [512, 128, 64], [1000, 17, 65], [2049, 32, 3]] {
+        let (a, b) = (Tensor::randn([m, k], &cpu), Tensor::randn([k, n], &cpu));
+        let product = moved(&a, &device)?.matmul(&moved(&b, &device)?);
+        let off = difference(&product, &a.matmul(&b))?;
+        assert!(off < 1e-5, "[{m}, {k}] by [{k}, {n}] is off by {off}");
+    }
+    Ok(())
+}
+
+/// Tensors that one binding does not reach, through a limit that is small: 32 x 32 numbers. The conformance suite meets it in
+/// element-wise functions and reductions; here are products that are halved in every way.
+#[test]
+fn products_of_large_tensors_are_split() -> Result<()> {
+    if device().is_none() {
+        return Ok(());
+    }
+    let small = Wgpu::open(&Options { largest_binding: Some(1 << 12), ..Options::default() })?;
+    let cpu = Cpu::new();
+    for (left, right) in [
+        (vec![70, 5], vec![5, 3]),
+        (vec![3, 5], vec![5, 700]),
+        (vec![2, 1500], vec![1500, 2]),
+        (vec![70, 90], vec![90, 50]),
+        (vec![9, 20, 12], vec![9, 12, 15]),
+        (vec![3, 2, 40, 30], vec![2, 30, 33]),
+    ] {
+        let (a, b) = (Tensor::randn(left.as_slice(), &cpu), Tensor::randn(right.as_slice(), &cpu));
+        let product = moved(&a, &small)?.matmul(&moved(&b, &small)?);
+        let off = difference(&product, &a.matmul(&b))?;
+        assert!(off < 1e-5, "{left:?} by {right:?} is off by {off}");
+    }
+    let (x, w, bias) = (Tensor::randn([33, 40], &cpu), Tensor::randn([50, 40], &cpu), Tensor::randn([50], &cpu));
+    let y = moved(&x, &small)?.linear(&moved(&w, &small)?, Some(&moved(&bias, &small)?));
+    let off = difference(&y, &x.linear(&w, Some(&bias)))?;
+    assert!(off < 1e-5, "linear is off by {off}");
+    Ok(())
+}
+
+/// What does not split refuses, naming the limit and the need.
+#[test]
+fn a_limit_is_named_and_nothing_panics() -> Result<()> {
+    if device().is_none() {
+        return Ok(());
+    }
+    let small = Wgpu::open(&Options { largest_binding: Some(1 << 12), ..Options::default() })?;
+    let (x, w) = (Tensor::randn([1, 1, 64, 64], &small), Tensor::randn([1, 1, 3, 3], &small));
+    small.synchronize()?;
+    let y = x.conv2d(&w, None, Conv2dOptions::default());
+    let message = y.to_vec::<f32>().expect_err("16 KiB are more than a binding of 4").to_string();
+    for part in ["conv", "16384", "4096"] {
+        assert!(message.contains(part), "{message} does not name {part}");
+    }
+    // The device goes on.
+    assert_eq!((&x * 0.0).sum(..).to_vec::<f32>()?, [0.0]);
+    Ok(())
+}
+
+#[test]
+fn what_is_not_there_is_an_error() {
+    let Some(device) = device() else {
+        assert!(Wgpu::new().expect_err("no adapter").to_string().contains("no adapter"));
+        return;
+    };
+    let missing = Adapter::Named("a card of the year 1985".into());
+    let error = Wgpu::open(&Options { adapter: missing, ..Options::default() }).expect_err("there is no such card");
+    assert!(error.to_string().contains("there are"), "{error}");
+    let error = Tensor::<Wgpu>::try_full([1 << 40], 1.0, &device).expect_err("4 TiB").to_string();
+    assert!(error.contains("4398046511104"), "{error}");
+}
