@@ -2,16 +2,6 @@
 //
 // binary_TYPE writes a new buffer, x = a and y = b. binary_mut_TYPE overwrites a, which is out and is bound once, as WGSL demands
 // of what is written; x = b. One element per invocation and turn. Cost: two reads and one write per element.
-struct MapParams {
-    walk: Walk,
-    out: Operand,
-    x: Operand,
-    y: Operand,
-    z: Operand,
-    a: u32,
-    b: u32,
-}
-@group(0) @binding(0) var<uniform> p: MapParams;
 @group(0) @binding(1) var<storage, read_write> out_f32: array<f32>;
 @group(0) @binding(1) var<storage, read_write> out_i32: array<i32>;
 @group(0) @binding(1) var<storage, read_write> out_bool: array<u32>;

@@ -3,16 +3,6 @@
 // compare_TYPE: x = a, y = b. compare_scalar_TYPE: x = a, b is a number in `a` of the parameters, of a float's type; beside whole
 // numbers it is a whole number, and the backend has chosen the comparison that says the same. Bool is compared as i32. One
 // element per invocation and turn. Cost: one or two reads and one write per element.
-struct MapParams {
-    walk: Walk,
-    out: Operand,
-    x: Operand,
-    y: Operand,
-    z: Operand,
-    a: u32,
-    b: u32,
-}
-@group(0) @binding(0) var<uniform> p: MapParams;
 @group(0) @binding(1) var<storage, read_write> out: array<u32>;
 @group(0) @binding(2) var<storage, read> x_f32: array<f32>;
 @group(0) @binding(2) var<storage, read> x_i32: array<i32>;

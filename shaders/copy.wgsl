@@ -2,16 +2,6 @@
 //
 // copy: out[i] = x[i], either of them strided. fill: out[i] = a. choose: out[i] = c[i] ? a[i] : b[i] (x = c, y = a, z = b).
 // cast_FROM_TO: out[i] = convert(x[i]). One element per invocation and turn. Cost: bytes read plus bytes written.
-struct MapParams {
-    walk: Walk,
-    out: Operand,
-    x: Operand,
-    y: Operand,
-    z: Operand,
-    a: u32,
-    b: u32,
-}
-@group(0) @binding(0) var<uniform> p: MapParams;
 @group(0) @binding(1) var<storage, read_write> out: array<u32>;
 @group(0) @binding(2) var<storage, read> x: array<u32>;
 @group(0) @binding(3) var<storage, read> y: array<u32>;

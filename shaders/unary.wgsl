@@ -4,16 +4,6 @@
 // out[i] = g[i] f'(s[i]) with x = s, the input or the output (`UnaryOp::saves`), and y = g. a and b are the op's numbers. The
 // formulas and their edges are stated at the methods of `Tensor`. One element per invocation and turn. Cost: one read and one
 // write per element, two reads for a gradient.
-struct MapParams {
-    walk: Walk,
-    out: Operand,
-    x: Operand,
-    y: Operand,
-    z: Operand,
-    a: u32,
-    b: u32,
-}
-@group(0) @binding(0) var<uniform> p: MapParams;
 @group(0) @binding(1) var<storage, read_write> out_f32: array<f32>;
 @group(0) @binding(1) var<storage, read_write> out_i32: array<i32>;
 @group(0) @binding(2) var<storage, read> x_f32: array<f32>;

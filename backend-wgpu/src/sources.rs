@@ -13,6 +13,9 @@ macro_rules! shaders {
                 other => unreachable!("there is no shader {other}"),
             };
             let mut text = concat!(include_str!("../shaders/common.wgsl"), include_str!("../shaders/math.wgsl")).to_string();
+            if matches!(file, "binary" | "compare" | "copy" | "unary") {
+                text += include_str!("../shaders/map.wgsl");
+            }
             if matches!(file, "conv" | "matmul") {
                 text += include_str!("../shaders/gemm.wgsl");
             }
@@ -63,7 +66,7 @@ mod tests {
     #[test]
     fn every_file_is_listed() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../shaders");
-        let begin = ["common", "fold", "gemm", "join", "join_subgroups", "math"];
+        let begin = ["common", "fold", "gemm", "join", "join_subgroups", "map", "math"];
         let mut found: Vec<String> = std::fs::read_dir(folder)
             .expect("the folder")
             .map(|entry| entry.expect("an entry").path())

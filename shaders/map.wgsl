@@ -1,0 +1,13 @@
+// What element-wise shaders take. Mirrors `MapParams` in params.rs.
+struct MapParams {
+    // The shape of all operands, and where the elements of each lie along it.
+    walk: Walk,
+    out: Operand,
+    x: Operand,
+    y: Operand,
+    z: Operand,
+    // Numbers of the function, as bits of the element type.
+    a: u32,
+    b: u32,
+}
+@group(0) @binding(0) var<uniform> p: MapParams;
