@@ -93,11 +93,44 @@ fn difference(ours: &Tensor<Wgpu>, cpu: &Tensor<Cpu>) -> Result<f32> {
 fn products_of_many_rows_are_right() -> Result<()> {
     let Some(device) = device() else { return Ok(()) };
     let cpu = Cpu::new();
-    for [m, k, n] in [[499, 64, 33], [500, 64, 33], [512, 128, 64], [1000, 17, 65], [2049, 32, 3]] {
-        let (a, b) = (Tensor::randn([m, k], &cpu), Tensor::randn([k, n], &cpu));
+    for (left, right) in [
+        (vec![499, 64], vec![64, 33]),
+        (vec![500, 1024], vec![1024, 256]),
+        (vec![1000, 17], vec![17, 65]),
+        (vec![2049, 32], vec![32, 3]),
+        (vec![1, 8, 512, 512], vec![1, 8, 512, 32]),
+    ] {
+        let (a, b) = (Tensor::randn(left.as_slice(), &cpu), Tensor::randn(right.as_slice(), &cpu));
         let product = moved(&a, &device)?.matmul(&moved(&b, &device)?);
         let off = difference(&product, &a.matmul(&b))?;
-        assert!(off < 1e-5, "[{m}, {k}] by [{k}, {n}] is off by {off}");
+        assert!(off < 1e-5, "{left:?} by {right:?} is off by {off}");
+    }
+    Ok(())
+}
+
+/// Sizes at which another framework's took seconds to go back through a convolution: here it is three dispatches, and right.
+#[test]
+fn small_images_go_back_through_a_convolution() -> Result<()> {
+    let Some(device) = device() else { return Ok(()) };
+    let cpu = Cpu::new();
+    for size in [10, 18, 30] {
+        let (x, w) = (Tensor::randn([1, 3, size, size], &cpu), Tensor::randn([64, 3, 3, 3], &cpu));
+        let o = Conv2dOptions::default().padding(1);
+        let [gx, gw] = {
+            let (x, w) = (x.clone().requires_grad(), w.clone().requires_grad());
+            let gradients = x.conv2d(&w, None, o).square().sum(..).backward();
+            [gradients[&x].clone(), gradients[&w].clone()]
+        };
+        let (x, w) = (moved(&x, &device)?.requires_grad(), moved(&w, &device)?.requires_grad());
+        let y = x.conv2d(&w, None, o);
+        let g = &y.detach() * 2.0;
+        let mut ours = None;
+        let count = dispatches(&device, || ours = Some(y.grad_with(&g, [&x, &w])));
+        assert!(count <= 3, "{count} dispatches");
+        for (ours, cpu) in ours.iter().flatten().zip([&gx, &gw]) {
+            let off = difference(ours, cpu)?;
+            assert!(off < 1e-5, "[1, 3, {size}, {size}] is off by {off}");
+        }
     }
     Ok(())
 }

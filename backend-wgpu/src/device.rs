@@ -161,15 +161,13 @@ impl Wgpu {
             false => "no subgroups".to_string(),
         };
         format!(
-            "{} ({:?}, {:?}): {} MiB per binding, {subgroups}, {} KiB of workgroup storage, {} invocations per workgroup, {} storage buffers \
-             per shader",
+            "{} ({:?}, {:?}): {} MiB per binding, {subgroups}, {} KiB of workgroup storage, {} invocations per workgroup",
             info.name,
             info.device_type,
             info.backend,
             limits.max_storage_buffer_binding_size >> 20,
             limits.max_compute_workgroup_storage_size / 1024,
             limits.max_compute_invocations_per_workgroup,
-            limits.max_storage_buffers_per_shader_stage
         )
     }
 
@@ -228,6 +226,8 @@ impl Device {
         *binding = options.largest_binding.unwrap_or(*binding).min(*binding) & !3;
         let grid = &mut limits.max_compute_workgroups_per_dimension;
         *grid = options.largest_grid.unwrap_or(*grid).min(*grid);
+        // What WebGPU guarantees: more is never asked for, so that a shader which binds more fails everywhere.
+        limits.max_storage_buffers_per_shader_stage = limits.max_storage_buffers_per_shader_stage.min(8);
         let offered = adapter.features() & wgpu::Features::SUBGROUP;
         let features = if options.subgroups { offered } else { wgpu::Features::empty() };
         let descriptor = wgpu::DeviceDescriptor {
