@@ -184,6 +184,22 @@ fn a_limit_is_named_and_nothing_panics() -> Result<()> {
 }
 
 #[test]
+fn running_out_of_memory_is_an_error() -> Result<()> {
+    let Some(device) = device() else { return Ok(()) };
+    let x = Tensor::<Wgpu>::zeros([1 << 20], &device);
+    // 4 TiB.
+    let y = (x.expand([1 << 20, 1 << 20]) + 1.0).relu();
+    let sum = y.sum(..);
+    let error = sum.item().expect_err("no adapter has so much").to_string();
+    assert!(error.contains("4398046511104"), "{error}");
+    // Whoever reads once more gets an error once more, never any data; and the device goes on.
+    assert!(sum.item().is_err() && y.narrow(0, 5, 1).narrow(1, 5, 9).to_vec::<f32>().is_err());
+    device.synchronize()?;
+    assert_eq!((&x + 1.0).sum(..).to_vec::<f32>()?, [1048576.0]);
+    Ok(())
+}
+
+#[test]
 fn what_is_not_there_is_an_error() {
     let Some(device) = device() else {
         assert!(Wgpu::new().expect_err("no adapter").to_string().contains("no adapter"));

@@ -50,6 +50,9 @@ pub(crate) fn upload(device: &Wgpu, data: HostSlice<'_>) -> Result<Storage> {
 
 pub(crate) fn download(device: &Wgpu, x: View<'_, Storage>) -> Result<HostData> {
     device.0.report()?;
+    if x.storage.is_missing() {
+        return Err(device.0.error("what is read was never computed: there was no memory for it"));
+    }
     let len = x.layout.numel();
     let words = if len == 0 {
         Vec::new()

@@ -196,15 +196,13 @@ impl Wgpu {
         self.0.stream().made
     }
 
-    /// A buffer with any contents.
-    ///
-    /// # Panics
-    /// If there is no memory left.
+    /// A buffer with any contents. If there is no memory left, that is kept for the next report, and the result is a storage that
+    /// is missing: what would touch it is not dispatched, and reading it is an error.
     pub(crate) fn alloc(&self, op: &str, len: usize) -> Storage {
-        match self.try_alloc(len) {
-            Ok(storage) => storage,
-            Err(error) => panic!("{op}: {error}"),
-        }
+        self.try_alloc(len).unwrap_or_else(|error| {
+            self.0.keep(self.0.error(format!("{op}: {error}")));
+            Storage::missing(&self.0)
+        })
     }
 
     pub(crate) fn try_alloc(&self, len: usize) -> Result<Storage> {

@@ -5,13 +5,15 @@ use minitorch_core::backend::MemoryStats;
 use minitorch_core::{Error, Result};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// The elements of a tensor: 32 bits each, of whatever dtype.
 pub struct Storage {
     device: Arc<Device>,
-    /// `None` if there are no elements.
+    /// `None` if there are no elements, or no memory for them.
     buffer: Option<Buffer>,
+    /// Whether the elements were never computed, for want of memory.
+    missing: AtomicBool,
 }
 
 /// A buffer and the name under which bind groups remember it.
@@ -34,7 +36,21 @@ impl Storage {
             0 => None,
             len => Some(device.take(len as u64 * 4)?),
         };
-        Ok(Storage { device: device.clone(), buffer })
+        Ok(Storage { device: device.clone(), buffer, missing: AtomicBool::new(false) })
+    }
+
+    /// What stands for elements that there was no memory for.
+    pub(crate) fn missing(device: &Arc<Device>) -> Self {
+        Storage { device: device.clone(), buffer: None, missing: AtomicBool::new(true) }
+    }
+
+    pub(crate) fn is_missing(&self) -> bool {
+        self.missing.load(Ordering::Relaxed)
+    }
+
+    /// Says that what should have been written here was not.
+    pub(crate) fn miss(&self) {
+        self.missing.store(true, Ordering::Relaxed);
     }
 
     /// Bytes of the buffer.

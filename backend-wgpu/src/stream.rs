@@ -39,6 +39,17 @@ pub(crate) enum Bind<'a> {
     BadIndex,
 }
 
+impl Bind<'_> {
+    fn is_missing(&self) -> bool {
+        match self {
+            Bind::Read(storage) | Bind::Write(storage) | Bind::ReadAt(storage, _) | Bind::WriteAt(storage, _) => {
+                storage.is_missing()
+            }
+            Bind::BadIndex => false,
+        }
+    }
+}
+
 struct Pipeline {
     raw: wgpu::ComputePipeline,
     layout: Arc<wgpu::BindGroupLayout>,
@@ -253,6 +264,15 @@ impl Wgpu {
     /// Records one dispatch. The parameters are at most a slot of the ring; buffers are bound from 1 on.
     pub(crate) fn dispatch<P: bytemuck::Pod>(&self, shader: Shader, groups: [u32; 3], params: &P, binds: &[Bind<'_>]) {
         let device = &*self.0;
+        if binds.iter().any(Bind::is_missing) {
+            // The failure is kept; whatever is made of what is missing is missing too.
+            for bind in binds {
+                if let Bind::Write(storage) | Bind::WriteAt(storage, _) = bind {
+                    storage.miss();
+                }
+            }
+            return;
+        }
         device.dispatches.fetch_add(1, Ordering::Relaxed);
         *lock(&device.current) = shader.entry;
         let stream = &mut *device.stream();
