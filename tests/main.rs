@@ -93,15 +93,17 @@ fn wgpu(list: &mut List) {
     let best = || Wgpu::new().map_err(|error| error.to_string());
     let cap = if best().is_ok_and(|device| device.is_software()) { SOFTWARE } else { NO_CAP };
     list.backend("wgpu", cap, best);
-    list.backend("wgpu-no-subgroups", cap, || {
+    // What every adapter has.
+    list.backend("wgpu-least", cap, || {
         static DEVICE: OnceLock<Result<Wgpu, String>> = OnceLock::new();
-        shared(&DEVICE, &Options { subgroups: false, ..Options::default() })
+        shared(&DEVICE, &Options { subgroups: false, immediates: false, many_buffers: false, ..Options::default() })
     });
     // Limits so small that ordinary tensors meet them.
     list.families = Some(&SPLIT);
     list.backend("wgpu-small-limits", cap, || {
         static DEVICE: OnceLock<Result<Wgpu, String>> = OnceLock::new();
-        shared(&DEVICE, &Options { largest_binding: Some(1 << 16), largest_grid: Some(64), ..Options::default() })
+        let options = Options { largest_binding: Some(1 << 16), largest_grid: Some(64), ..Options::default() };
+        shared(&DEVICE, &options)
     });
     list.families = None;
 }

@@ -28,11 +28,21 @@ fn dispatches<T>(device: &Wgpu, f: impl FnOnce() -> T) -> u64 {
 
 #[test]
 fn a_step_dispatches_little_and_makes_nothing() -> Result<()> {
-    let Some(device) = device() else { return Ok(()) };
-    let mut model = LeNet::new(0.5, &device);
+    for options in
+        [Options::default(), Options { subgroups: false, immediates: false, many_buffers: false, ..Options::default() }]
+    {
+        if device().is_some() {
+            a_step_on(&Wgpu::open(&options)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn a_step_on(device: &Wgpu) -> Result<()> {
+    let mut model = LeNet::new(0.5, device);
     let mut optimizer = Adam::new(1e-3);
-    let x = Tensor::randn([8, 1, 28, 28], &device);
-    let target = Tensor::new([3, 1, 4, 1, 5, 9, 2, 6], &device);
+    let x = Tensor::randn([8, 1, 28, 28], device);
+    let target = Tensor::new([3, 1, 4, 1, 5, 9, 2, 6], device);
     let mut step = || {
         let loss = model.forward(&x).cross_entropy(&target);
         optimizer.step(&mut model, &loss.backward());
@@ -53,6 +63,52 @@ fn a_step_dispatches_little_and_makes_nothing() -> Result<()> {
     assert_eq!(device.allocations(), buffers, "a warm step made buffers");
     assert_eq!(device.pipelines_and_bind_groups(), objects, "a warm step made pipelines or bind groups");
     assert_eq!(device.memory().live, live, "200 steps kept memory");
+    Ok(())
+}
+
+/// An optimizer's step takes as many parameters per dispatch as the adapter binds buffers, to the same weights bit for bit.
+#[test]
+fn an_optimizer_step_is_as_few_dispatches_as_buffers_allow() -> Result<()> {
+    /// The weights after two steps, the dispatches of the second, and how many buffers a parameter takes.
+    fn steps(device: &Wgpu, rule: &str) -> Result<(Vec<f32>, u64, usize)> {
+        device.rng().seed(3);
+        let mut model = LeNet::new(0.0, device);
+        let x = Tensor::randn([2, 1, 28, 28], device);
+        let target = Tensor::new([3, 1], device);
+        let gradients = model.forward(&x).cross_entropy(&target).backward();
+        let (mut sgd, mut momentum) = (Sgd::new(0.1), Sgd::new(0.1).momentum(0.9).dampening(0.5));
+        let (mut adam, mut adagrad) = (Adam::new(1e-2), Adagrad::new(1e-2).initial_accumulator(0.1));
+        let mut rms_prop = RmsProp::new(1e-2).momentum(0.5).centered(true);
+        let mut step = |model: &mut LeNet<Wgpu>| match rule {
+            "sgd" => sgd.step(model, &gradients),
+            "momentum" => momentum.step(model, &gradients),
+            "adam" => adam.step(model, &gradients),
+            "adagrad" => adagrad.step(model, &gradients),
+            _ => rms_prop.step(model, &gradients),
+        };
+        step(&mut model);
+        let count = dispatches(device, || step(&mut model));
+        let mut weights = Vec::new();
+        for (_, parameter) in model.named_parameters() {
+            weights.extend(parameter.to_vec::<f32>()?);
+        }
+        let states = ["sgd", "momentum", "adam", "rms_prop"].iter().position(|name| *name == rule).unwrap_or(1);
+        Ok((weights, count, 2 + states))
+    }
+    let Some(device) = device() else { return Ok(()) };
+    let least = Wgpu::open(&Options { many_buffers: false, ..Options::default() })?;
+    assert_eq!(least.storage_buffers(), 8);
+    for rule in ["sgd", "momentum", "adam", "adagrad", "rms_prop"] {
+        let [many, few] = [&device, &least].map(|device| steps(device, rule));
+        let (many, few) = (many?, few?);
+        assert!(many.0 == few.0, "{rule}: the weights depend on how many parameters a dispatch takes");
+        for (device, (_, count, buffers)) in [(&device, many), (&least, few)] {
+            // Eight parameters in a dispatch at most; one dispatch counts the step.
+            let most = ((device.storage_buffers() - 1) / buffers).clamp(1, 8);
+            let expected = 10u64.div_ceil(most as u64) + 1;
+            assert_eq!(count, expected, "{rule} with {} buffers", device.storage_buffers());
+        }
+    }
     Ok(())
 }
 

@@ -26,7 +26,7 @@ fn shader(op: BinaryOp, entries: [&'static str; 3], dtype: DType) -> Shader {
         DType::I32 => entries[1],
         _ => entries[2],
     };
-    Shader { file: "binary", entry, op: Some(code(op)) }
+    Shader::new("binary", entry).op(code(op))
 }
 
 /// `op(a, b)` in a buffer of its own.

@@ -20,7 +20,7 @@ fn code(op: CompareOp) -> u32 {
 
 fn shader(op: CompareOp, entries: [&'static str; 2], dtype: DType) -> Shader {
     let entry = if dtype == DType::F32 { entries[0] } else { entries[1] };
-    Shader { file: "compare", entry, op: Some(code(op)) }
+    Shader::new("compare", entry).op(code(op))
 }
 
 pub(crate) fn compare(device: &Wgpu, op: CompareOp, a: View<'_, Storage>, b: View<'_, Storage>) -> Storage {

@@ -56,7 +56,7 @@ impl Conv<'_> {
         let Conv { map, image: [n, ci, h, w], weight: [co, group_in, kh, kw], result: [oh, ow], options: o, .. } = self;
         if self.a.numel() == 0 || self.b.numel() == 0 {
             // A sum over nothing, but for the bias: core has no such forward map but with no channels.
-            let fill = Shader { file: "copy", entry: "fill", op: None };
+            let fill = Shader::new("copy", "fill");
             device.map(fill, out, &Layout::contiguous([elements]), [], [0; 2]);
             return;
         }
@@ -88,7 +88,7 @@ impl Conv<'_> {
             place: words([self.a.layout().offset(), self.b.layout().offset(), elements, 0]),
         };
         let parts = (splits > 1).then(|| device.alloc(op, splits * elements));
-        let shader = |entry| Shader { file: "conv", entry, op: Some(map as u32) };
+        let shader = |entry| Shader::new("conv", entry).op(map as u32);
         let (a, b) = (self.a.view().storage, self.b.view().storage);
         let [x, y, _] = device.folded(tiles(tile) * splits);
         let groups = [x, y, (o.groups * phases).min(device.largest_grid()) as u32];

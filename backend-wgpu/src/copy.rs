@@ -7,7 +7,7 @@ use minitorch_core::backend::View;
 use minitorch_core::{DType, HostData, HostSlice, Layout, Result};
 
 fn shader(entry: &'static str) -> Shader {
-    Shader { file: "copy", entry, op: None }
+    Shader::new("copy", entry)
 }
 
 /// A number as the bits of an element.

@@ -1,6 +1,7 @@
 //! `Wgpu`, the device: how an adapter is chosen, the failure that was not reported yet, random state, grids.
 
 use crate::memory::{Pool, Storage};
+use crate::optim::MOST_BUFFERS;
 use crate::stream::Stream;
 use minitorch_core::random::DeviceRng;
 use minitorch_core::{Error, Result};
@@ -36,11 +37,23 @@ pub struct Options {
     pub largest_binding: Option<u64>,
     /// Workgroups along a dimension of a grid, if they are to be fewer than the adapter's.
     pub largest_grid: Option<u32>,
+    /// Whether shaders take their parameters as immediates where the adapter has them and they are not too many; else from a
+    /// buffer.
+    pub immediates: bool,
+    /// Whether an optimizer's step binds more than the 8 buffers that every adapter has.
+    pub many_buffers: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { adapter: Adapter::Best, subgroups: true, largest_binding: None, largest_grid: None }
+        Options {
+            adapter: Adapter::Best,
+            subgroups: true,
+            largest_binding: None,
+            largest_grid: None,
+            immediates: true,
+            many_buffers: true,
+        }
     }
 }
 
@@ -171,6 +184,11 @@ impl Wgpu {
         )
     }
 
+    /// Storage buffers that a shader may bind here: 8, or more for optimizer steps where the adapter has more.
+    pub fn storage_buffers(&self) -> usize {
+        self.0.limits.max_storage_buffers_per_shader_stage as usize
+    }
+
     /// Whether the adapter computes on the processor.
     pub fn is_software(&self) -> bool {
         self.0.info.device_type == wgpu::DeviceType::Cpu
@@ -224,10 +242,19 @@ impl Device {
         *binding = options.largest_binding.unwrap_or(*binding).min(*binding) & !3;
         let grid = &mut limits.max_compute_workgroups_per_dimension;
         *grid = options.largest_grid.unwrap_or(*grid).min(*grid);
-        // What WebGPU guarantees: more is never asked for, so that a shader which binds more fails everywhere.
-        limits.max_storage_buffers_per_shader_stage = limits.max_storage_buffers_per_shader_stage.min(8);
-        let offered = adapter.features() & wgpu::Features::SUBGROUP;
-        let features = if options.subgroups { offered } else { wgpu::Features::empty() };
+        // WebGPU guarantees 8, which is enough for all shaders; optimizer steps take more parameters at once with more.
+        let most = if options.many_buffers { MOST_BUFFERS } else { 8 };
+        limits.max_storage_buffers_per_shader_stage = limits.max_storage_buffers_per_shader_stage.min(most);
+        let mut features = adapter.features() & (wgpu::Features::SUBGROUP | wgpu::Features::IMMEDIATES);
+        if !options.subgroups {
+            features.remove(wgpu::Features::SUBGROUP);
+        }
+        if !options.immediates {
+            features.remove(wgpu::Features::IMMEDIATES);
+        }
+        if !features.contains(wgpu::Features::IMMEDIATES) {
+            limits.max_immediate_size = 0;
+        }
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("minitorch"),
             required_features: features,

@@ -45,7 +45,7 @@ const MANY: usize = 64;
 const COPIES: usize = 16;
 
 fn launch(device: &Wgpu, entry: &'static str, params: &IndexParams, binds: &[Bind<'_>]) {
-    let shader = Shader { file: "index", entry, op: None };
+    let shader = Shader::new("index", entry);
     device.dispatch(shader, device.walk_over(params.walk.numel as usize), params, binds);
 }
 

@@ -27,7 +27,7 @@ const FEW: usize = 64 * 1024;
 const SHORT: usize = 64;
 
 fn shader(entry: &'static str) -> Shader {
-    Shader { file: "loss", entry, op: None }
+    Shader::new("loss", entry)
 }
 
 pub(crate) fn cross_entropy(logits: &Tensor, target: &Tensor) -> (Tensor, Tensor) {

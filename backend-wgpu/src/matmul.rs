@@ -41,7 +41,7 @@ struct Matrix<'a> {
 }
 
 fn shader(entry: &'static str) -> Shader {
-    Shader { file: "matmul", entry, op: None }
+    Shader::new("matmul", entry)
 }
 
 /// What a product is halved along when an operand or the result is more than one binding reaches.
@@ -149,7 +149,7 @@ fn product(
     if k == 0 {
         // Nothing to bind: the sum over nothing, and the bias.
         let zeros = device.alloc(op, 1);
-        device.map(Shader { file: "copy", entry: "fill", op: None }, &zeros, &Layout::contiguous([1]), [], [0; 2]);
+        device.map(Shader::new("copy", "fill"), &zeros, &Layout::contiguous([1]), [], [0; 2]);
         let layout = Layout::new([batch, m, n], &[0, 0, 0], 0);
         let view = |storage| View { storage, layout: &layout, dtype: DType::F32 };
         return match bias {

@@ -64,7 +64,7 @@ impl Buffers<'_> {
         binds.push(Bind::Write(second));
         // `apply` has no second result.
         binds.truncate(if entry == "apply" { 7 } else { 8 });
-        device.dispatch(Shader { file: "norm", entry, op: None }, groups, params, &binds);
+        device.dispatch(Shader::new("norm", entry), groups, params, &binds);
     }
 }
 

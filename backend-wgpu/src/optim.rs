@@ -1,10 +1,10 @@
-//! Optimizer steps: entries and numbers for `shaders/optim.wgsl`. A dispatch per parameter (eight buffers are all that a shader
-//! may bind), and one that counts the step.
+//! Optimizer steps: entries and numbers for `shaders/optim.wgsl`. A dispatch takes as many parameters as the adapter binds buffers;
+//! one more counts the step.
 
 use crate::copy;
 use crate::device::Wgpu;
 use crate::memory::Storage;
-use crate::stream::{Bind, Shader};
+use crate::stream::{Bind, Form, Shader};
 use bytemuck::{Pod, Zeroable};
 use minitorch_core::backend::{StepRule, StepSlot};
 
@@ -12,6 +12,7 @@ use minitorch_core::backend::{StepRule, StepSlot};
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 struct OptimParams {
+    slots: [Slot; SLOTS],
     first: [f32; 2],
     second: [f32; 2],
     logs: [f32; 2],
@@ -21,11 +22,25 @@ struct OptimParams {
     momentum: f32,
     lr_decay: f32,
     start: f32,
-    missed: f32,
     nesterov: u32,
+    unused: u32,
+}
+
+/// A parameter in a dispatch.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+struct Slot {
     numel: u32,
     offset: u32,
+    missed: f32,
+    fresh: u32,
 }
+
+/// Parameters of a dispatch, at most.
+pub(crate) const SLOTS: usize = 8;
+
+/// The buffers with which a dispatch takes as many parameters as it can, whatever the rule.
+pub(crate) const MOST_BUFFERS: u32 = 1 + SLOTS as u32 * 5;
 
 /// What a weighted mean keeps, and what enters it.
 fn shares(keep: f64) -> [f32; 2] {
@@ -33,12 +48,12 @@ fn shares(keep: f64) -> [f32; 2] {
 }
 
 /// The entry of a rule, and the rule's numbers.
-fn parts(rule: &StepRule, fresh: bool) -> (&'static str, OptimParams) {
+fn parts(rule: &StepRule) -> (&'static str, OptimParams) {
     let nothing = OptimParams::zeroed();
     match *rule {
         StepRule::Sgd(config) => {
             let params = OptimParams {
-                first: if fresh { [0.0, 1.0] } else { [config.momentum as f32, (1.0 - config.dampening) as f32] },
+                first: [config.momentum as f32, (1.0 - config.dampening) as f32],
                 decay: config.weight_decay as f32,
                 momentum: config.momentum as f32,
                 nesterov: config.nesterov as u32,
@@ -82,7 +97,7 @@ fn parts(rule: &StepRule, fresh: bool) -> (&'static str, OptimParams) {
                 decay: config.weight_decay as f32,
                 eps: config.eps as f32,
                 lr_decay: config.lr_decay as f32,
-                start: if fresh { config.initial as f32 } else { 0.0 },
+                start: config.initial as f32,
                 ..nothing
             };
             ("adagrad", params)
@@ -94,21 +109,36 @@ pub(crate) fn optimizer_step(device: &Wgpu, rule: &StepRule, slots: &mut [StepSl
     if slots.is_empty() {
         return;
     }
-    let shader = |entry| Shader { file: "optim", entry, op: None };
-    for slot in slots.iter().filter(|slot| slot.grad.layout.numel() > 0) {
-        let layout = slot.grad.layout;
-        let copied = (!layout.is_contiguous()).then(|| copy::copy(device, slot.grad));
-        let (grad, offset) = match &copied {
-            Some(copied) => (copied, 0),
-            None => (slot.grad.storage, layout.offset()),
-        };
-        let (entry, numbers) = parts(rule, slot.fresh);
-        let (numel, offset) = (layout.numel() as u32, offset as u32);
-        let params = OptimParams { missed: slot.missed as f32, numel, offset, ..numbers };
-        let mut binds = vec![Bind::Write(&*slot.param), Bind::Read(grad), Bind::Read(&*scalars)];
-        binds.extend(slot.state.iter().map(|state| Bind::Write(state)));
-        device.dispatch(shader(entry), device.walk_over(layout.numel()), &params, &binds);
+    let (entry, numbers) = parts(rule);
+    let states = rule.states();
+    let buffers = device.storage_buffers();
+    let most = ((buffers - 1) / (2 + states)).clamp(1, SLOTS);
+    let mut full: Vec<_> = slots.iter().filter(|slot| slot.grad.layout.numel() > 0).collect();
+    // Alike beside alike: a dispatch has as many workgroups for each of its parameters as the largest needs.
+    full.sort_by_key(|slot| slot.grad.layout.numel());
+    for slots in full.chunks(most) {
+        let copied: Vec<Option<Storage>> = slots
+            .iter()
+            .map(|slot| (!slot.grad.layout.is_contiguous()).then(|| copy::copy(device, slot.grad)))
+            .collect();
+        let mut params = numbers;
+        let mut binds = vec![Bind::Read(&*scalars)];
+        for ((to, slot), copied) in params.slots.iter_mut().zip(slots).zip(&copied) {
+            let (grad, offset) = match copied {
+                Some(copied) => (copied, 0),
+                None => (slot.grad.storage, slot.grad.layout.offset()),
+            };
+            let numel = slot.grad.layout.numel() as u32;
+            *to = Slot { numel, offset: offset as u32, missed: slot.missed as f32, fresh: slot.fresh as u32 };
+            binds.extend([Bind::Write(&*slot.param), Bind::Read(grad)]);
+            binds.extend(slot.state.iter().map(|state| Bind::Write(state)));
+        }
+        let largest = slots.last().map_or(0, |slot| slot.grad.layout.numel());
+        let [x, y, _] = device.walk_over(largest);
+        let form = Form { slots: Some((states, slots.len())) };
+        device.dispatch(Shader::new("optim", entry).form(form), [x, y, slots.len() as u32], &params, &binds);
     }
     // Without any element the step still counts.
-    device.dispatch(shader("count"), [1; 3], &OptimParams::zeroed(), &[Bind::Write(scalars)]);
+    let count = Shader::new("optim", "count").form(Form { slots: Some((0, 1)) });
+    device.dispatch(count, [1; 3], &OptimParams::zeroed(), &[Bind::Write(scalars)]);
 }

@@ -69,7 +69,7 @@ impl Pooling {
         };
         let binds: Vec<_> = [Bind::Write(out), Bind::Read(from.view().storage)].into_iter().chain(indices).collect();
         let device = from.device();
-        device.dispatch(Shader { file: "pool", entry, op: None }, device.walk_over(items), &params, &binds);
+        device.dispatch(Shader::new("pool", entry), device.walk_over(items), &params, &binds);
     }
 }
 

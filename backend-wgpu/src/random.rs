@@ -75,6 +75,6 @@ fn launch(
         unused: 0,
     };
     let binds: Vec<_> = [Bind::Write(out)].into_iter().chain(x.map(|x| Bind::Read(x.storage))).collect();
-    let shader = Shader { file: "random", entry, op: None };
+    let shader = Shader::new("random", entry);
     device.dispatch(shader, device.walk_over(whole.numel().div_ceil(BLOCK)), &params, &binds);
 }

@@ -82,7 +82,7 @@ pub(crate) fn reduce(device: &Wgpu, op: ReduceOp, x: View<'_, Storage>, dims: &[
             ReduceOp::Prod => 1.0,
             _ => f64::NAN,
         };
-        let shader = Shader { file: "copy", entry: "fill", op: None };
+        let shader = Shader::new("copy", "fill");
         device.map(shader, &out, &Layout::contiguous([results]), [], [crate::copy::bits(x.dtype, value), 0]);
         return out;
     }
@@ -155,7 +155,7 @@ fn product(device: &Wgpu, x: Bind<'_>, out: &Storage, [kept, reduced]: [&Layout;
         true => ("columns", device.walk_over(kept.numel())),
         false => ("rows", device.folded(kept.numel())),
     };
-    device.dispatch(Shader { file: "product", entry, op: None }, groups, &params, &[Bind::Write(out), x]);
+    device.dispatch(Shader::new("product", entry), groups, &params, &[Bind::Write(out), x]);
 }
 
 /// Whether neighbouring results, not the elements of a line, are neighbours in memory.
@@ -193,7 +193,7 @@ fn fold(
         true => ("tiles", device.folded(kept.numel().div_ceil(TILE) * pieces)),
         false => ("rows", device.folded(results)),
     };
-    let shader = Shader { file: "reduce", entry, op: Some(code(op, dtype)) };
+    let shader = Shader::new("reduce", entry).op(code(op, dtype));
     device.dispatch(shader, groups, &params, &[Bind::Write(out), x]);
 }
 
@@ -235,7 +235,7 @@ pub(crate) fn arg_reduce(device: &Wgpu, op: ArgReduceOp, x: View<'_, Storage>, d
         true => ("arg_columns", device.walk_over(kept.numel())),
         false => ("arg_rows", device.folded(kept.numel())),
     };
-    let shader = Shader { file: "reduce", entry, op: Some(code(op, x.dtype)) };
+    let shader = Shader::new("reduce", entry).op(code(op, x.dtype));
     device.dispatch(shader, groups, &params, &[Bind::Write(&out), window.read()]);
     out
 }

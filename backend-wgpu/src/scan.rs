@@ -35,7 +35,7 @@ pub(crate) fn cumsum(x: &Tensor, dim: usize, reverse: bool) -> Tensor {
         let columns = n < SHORT || inner >= 32;
         let (entry, groups) =
             if columns { ("columns", device.walk_over(lines)) } else { ("rows", device.folded(lines)) };
-        let shader = Shader { file: "scan", entry, op: Some((dtype != DType::F32) as u32) };
+        let shader = Shader::new("scan", entry).op((dtype != DType::F32) as u32);
         device.dispatch(shader, groups, &params, &[Bind::Write(&out), Bind::Read(x.view().storage)]);
     }
     Tensor::from_storage(device, out, dtype, shape)

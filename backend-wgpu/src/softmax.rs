@@ -39,7 +39,7 @@ fn run(name: &str, op: u32, x: &Tensor, g: Option<&Tensor>, dim: usize) -> Tenso
         // What is not read is bound to something that may be.
         let other = g.as_ref().unwrap_or(&x);
         let binds = [Bind::Write(&out), Bind::Read(x.view().storage), Bind::Read(other.view().storage)];
-        device.dispatch(Shader { file: "softmax", entry, op: Some(op) }, groups, &params, &binds);
+        device.dispatch(Shader::new("softmax", entry).op(op), groups, &params, &binds);
     }
     Tensor::from_storage(device, out, DType::F32, shape)
 }

@@ -56,7 +56,7 @@ pub(crate) fn argsort(x: &Tensor, dim: usize, descending: bool, k: usize) -> Ten
         run: 0,
         unused: [0; 2],
     };
-    let shader = |entry| Shader { file: "sort", entry, op: None };
+    let shader = |entry| Shader::new("sort", entry);
     let groups = device.walk_over((rows * row_segments).div_ceil(segments) * THREADS);
     let source = Bind::Read(x.view().storage);
     let float = x.dtype() == DType::F32;

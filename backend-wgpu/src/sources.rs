@@ -1,4 +1,6 @@
-//! The shaders' text.
+//! The shaders' text: a file, what it begins with, and what WGSL cannot leave open until a pipeline is made.
+
+use crate::stream::Form;
 
 macro_rules! shaders {
     ($($name:literal)*) => {
@@ -6,8 +8,8 @@ macro_rules! shaders {
         #[cfg(test)]
         pub(crate) const FILES: &[&str] = &[$($name),*];
 
-        /// A shader's text, with what it begins with.
-        pub(crate) fn text(file: &str, subgroups: bool) -> String {
+        /// A shader's text. Values of a workgroup are joined by subgroups or not; parameters are immediates or a uniform.
+        pub(crate) fn text(file: &str, form: Form, subgroups: bool, immediates: bool) -> String {
             let body = match file {
                 $($name => include_str!(concat!("../shaders/", $name, ".wgsl")),)*
                 other => unreachable!("there is no shader {other}"),
@@ -26,9 +28,56 @@ macro_rules! shaders {
                     false => include_str!("../shaders/join.wgsl"),
                 };
             }
-            text + body
+            if let Some((states, slots)) = form.slots {
+                text += &slot_functions(states, slots);
+            }
+            text += body;
+            match immediates {
+                true => text.replace("@group(0) @binding(0) var<uniform>", "var<immediate>"),
+                false => text,
+            }
         }
     };
+}
+
+/// The bindings of optim.wgsl from 2 on, and the functions that reach them: WGSL has no array of buffers.
+fn slot_functions(states: usize, slots: usize) -> String {
+    let slot = |slot: usize| {
+        let states = (0..states).map(move |k| (format!("state_{slot}_{k}"), "read_write"));
+        [(format!("param_{slot}"), "read_write"), (format!("grad_{slot}"), "read")].into_iter().chain(states)
+    };
+    let mut text: String = (0..slots)
+        .flat_map(slot)
+        .enumerate()
+        .map(|(i, (name, access))| {
+            format!("@group(0) @binding({}) var<storage, {access}> {name}: array<f32>;\n", i + 2)
+        })
+        .collect();
+    let params: Vec<_> = (0..slots).map(|slot| (slot, format!("param_{slot}"))).collect();
+    let grads: Vec<_> = (0..slots).map(|slot| (slot, format!("grad_{slot}"))).collect();
+    // Three states at most: an entry that asks for more than there are is not one of this rule's.
+    let states: Vec<_> =
+        (0..slots).flat_map(|slot| (0..states).map(move |k| (slot * 3 + k, format!("state_{slot}_{k}")))).collect();
+    for (name, takes, which, buffers) in [
+        ("param", "slot: u32, ", "slot", params),
+        ("grad", "slot: u32, ", "slot", grads),
+        ("state", "slot: u32, k: u32, ", "slot * 3u + k", states),
+    ] {
+        let cases = |then: &dyn Fn(&str) -> String| -> String {
+            buffers.iter().map(|(case, buffer)| format!("        case {case}u: {{ {} }}\n", then(buffer))).collect()
+        };
+        let read = cases(&|buffer| format!("return {buffer}[i];"));
+        text += &format!(
+            "fn {name}({takes}i: u32) -> f32 {{\n    switch ({which}) {{\n{read}        default: {{ return 0.0; }}\n    }}\n}}\n"
+        );
+        if name != "grad" {
+            let write = cases(&|buffer| format!("{buffer}[i] = value;"));
+            text += &format!(
+                "fn set_{name}({takes}i: u32, value: f32) {{\n    switch ({which}) {{\n{write}        default: {{}}\n    }}\n}}\n"
+            );
+        }
+    }
+    text
 }
 
 /// Whether a file joins the values of a workgroup.
@@ -41,18 +90,23 @@ shaders!("binary" "compare" "conv" "copy" "index" "loss" "matmul" "norm" "optim"
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::optim::SLOTS;
 
     /// What a driver may meet, without a driver: every file parses and is valid WGSL.
     #[test]
     fn every_shader_is_valid() {
-        for (&file, subgroups) in FILES.iter().flat_map(|file| [(file, false), (file, true)]) {
-            let text = text(file, subgroups);
+        let plain = FILES.iter().filter(|file| **file != "optim").map(|file| (*file, Form::default()));
+        let optim =
+            (0..=3).flat_map(|states| [1, 2, SLOTS].map(|slots| ("optim", Form { slots: Some((states, slots)) })));
+        let forms = plain.chain(optim).flat_map(|(file, form)| [(file, form, false), (file, form, true)]);
+        for (file, form, both) in forms {
+            let (subgroups, immediates) = (both, both);
+            let text = text(file, form, subgroups, immediates);
             let module = naga::front::wgsl::parse_str(&text)
                 .unwrap_or_else(|error| panic!("shaders/{file}.wgsl: {}", error.emit_to_string(&text)));
-            let offered = match subgroups {
-                true => naga::valid::Capabilities::SUBGROUP,
-                false => naga::valid::Capabilities::empty(),
-            };
+            let mut offered = naga::valid::Capabilities::empty();
+            offered.set(naga::valid::Capabilities::SUBGROUP, subgroups);
+            offered.set(naga::valid::Capabilities::IMMEDIATES, immediates);
             let mut validator = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), offered);
             validator.subgroup_operations(naga::valid::SubgroupOperationSet::all());
             validator.subgroup_stages(naga::valid::ShaderStages::COMPUTE);

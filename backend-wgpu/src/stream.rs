@@ -1,7 +1,8 @@
 //! The queue of dispatches: recorded one after another into a compute pass and submitted together.
 //!
-//! A dispatch costs a pipeline (cached by shader, entry and constants), a bind group (cached by the buffers in it) and a slot of
-//! the uniform ring, which is written once per submit. wgpu orders the dispatches of a pass by the buffers they share.
+//! A dispatch costs a pipeline (cached by shader, entry and constants), a bind group (cached by the buffers in it) and its
+//! parameters: immediates where the adapter has them and they are not too many, else a slot of the uniform ring, which is
+//! written once per submit. wgpu orders the dispatches of a pass by the buffers they share.
 
 use crate::device::{Device, Wgpu, lock};
 use crate::memory::{Buffer, Storage};
@@ -11,11 +12,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Bytes of the ring of parameters; a submit happens at the latest when it is full.
-const RING: usize = 256 << 10;
+/// Dispatches after which a submit happens at the latest.
+const DISPATCHES: usize = 1024;
 
 /// Bind groups that are remembered; more than any training step has.
 const BIND_GROUPS: usize = 8192;
+
+/// What a file's text depends on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub(crate) struct Form {
+    /// Of optim.wgsl: the state tensors of a parameter, and how many parameters a dispatch takes.
+    pub(crate) slots: Option<(usize, usize)>,
+}
 
 /// A shader to run: file, entry point, and the values of its `override` constants.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -24,7 +32,22 @@ pub(crate) struct Shader {
     pub(crate) file: &'static str,
     pub(crate) entry: &'static str,
     /// The value of `OP`, if the file has it.
-    pub(crate) op: Option<u32>,
+    op: Option<u32>,
+    form: Form,
+}
+
+impl Shader {
+    pub(crate) fn new(file: &'static str, entry: &'static str) -> Self {
+        Shader { file, entry, op: None, form: Form::default() }
+    }
+
+    pub(crate) fn op(self, op: u32) -> Self {
+        Shader { op: Some(op), ..self }
+    }
+
+    pub(crate) fn form(self, form: Form) -> Self {
+        Shader { form, ..self }
+    }
 }
 
 /// A buffer that a shader binds, at 1 and up in this order.
@@ -55,17 +78,30 @@ struct Pipeline {
     layout: Arc<wgpu::BindGroupLayout>,
 }
 
-type GroupKey = (u32, Vec<(u64, usize)>);
+/// What a pipeline binds.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Signature {
+    /// One bit for each buffer that is written.
+    written: u64,
+    buffers: usize,
+    /// Whether the ring is bound, at 0.
+    ring: bool,
+}
+
+/// A signature, and each binding's buffer and first byte.
+type GroupKey = (Signature, Vec<(u64, u64)>);
 
 pub(crate) struct Stream {
     open: Option<(wgpu::CommandEncoder, Option<wgpu::ComputePass<'static>>)>,
-    modules: HashMap<&'static str, wgpu::ShaderModule>,
-    /// By which bindings are written, one bit each, and their number.
-    layouts: HashMap<(u32, usize), Arc<wgpu::BindGroupLayout>>,
-    pipelines: HashMap<(Shader, u32), Arc<Pipeline>>,
-    /// By which bindings are written, and each binding's buffer and first element.
+    modules: HashMap<(&'static str, Form), wgpu::ShaderModule>,
+    layouts: HashMap<Signature, Arc<wgpu::BindGroupLayout>>,
+    pipelines: HashMap<(Shader, Signature), Arc<Pipeline>>,
     bind_groups: HashMap<GroupKey, wgpu::BindGroup>,
-    /// The parameters of the dispatches that were not submitted yet.
+    /// Dispatches that were not submitted yet.
+    recorded: usize,
+    /// Bytes of parameters that a dispatch may take as immediates.
+    immediates: usize,
+    /// The parameters of the dispatches that were not submitted yet and take theirs from the ring.
     params: Vec<u8>,
     ring: wgpu::Buffer,
     /// Bytes of a slot: the adapter's alignment, or the size of the largest struct.
@@ -85,24 +121,28 @@ impl Stream {
                 mapped_at_creation: false,
             })
         };
+        let slot = (limits.min_uniform_buffer_offset_alignment as usize).max(256);
+        let ring = DISPATCHES * slot;
         Stream {
             open: None,
             modules: HashMap::new(),
             layouts: HashMap::new(),
             pipelines: HashMap::new(),
             bind_groups: HashMap::new(),
-            params: Vec::with_capacity(RING),
-            ring: buffer("parameters", RING as u64, wgpu::BufferUsages::UNIFORM),
-            slot: (limits.min_uniform_buffer_offset_alignment as usize).max(256),
+            recorded: 0,
+            immediates: limits.max_immediate_size as usize,
+            params: Vec::with_capacity(ring),
+            ring: buffer("parameters", ring as u64, wgpu::BufferUsages::UNIFORM),
+            slot,
             // Zeroed, as all of wgpu's buffers are at first.
             bad_index: Buffer { id: u64::MAX, raw: buffer("bad index", 16, wgpu::BufferUsages::STORAGE) },
             made: 0,
         }
     }
 
-    fn layout(&mut self, device: &wgpu::Device, written: u32, count: usize) -> Arc<wgpu::BindGroupLayout> {
+    fn layout(&mut self, device: &wgpu::Device, signature: Signature) -> Arc<wgpu::BindGroupLayout> {
         let slot = self.slot as u64;
-        let entry = self.layouts.entry((written, count)).or_insert_with(|| {
+        let entry = self.layouts.entry(signature).or_insert_with(|| {
             let binding = |binding: u32, ty, dynamic, size| wgpu::BindGroupLayoutEntry {
                 binding,
                 visibility: wgpu::ShaderStages::COMPUTE,
@@ -110,32 +150,40 @@ impl Stream {
                 count: None,
             };
             let params = binding(0, wgpu::BufferBindingType::Uniform, true, std::num::NonZeroU64::new(slot));
-            let storages = (0..count as u32).map(|i| {
-                let read_only = written >> i & 1 == 0;
+            let storages = (0..signature.buffers as u32).map(|i| {
+                let read_only = signature.written >> i & 1 == 0;
                 binding(i + 1, wgpu::BufferBindingType::Storage { read_only }, false, None)
             });
-            let entries: Vec<_> = std::iter::once(params).chain(storages).collect();
+            let entries: Vec<_> = signature.ring.then_some(params).into_iter().chain(storages).collect();
             let descriptor = wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries };
             Arc::new(device.create_bind_group_layout(&descriptor))
         });
         entry.clone()
     }
 
-    fn pipeline(&mut self, device: &wgpu::Device, shader: Shader, written: u32, count: usize) -> Arc<Pipeline> {
-        if let Some(pipeline) = self.pipelines.get(&(shader, written)) {
+    fn pipeline(
+        &mut self,
+        device: &wgpu::Device,
+        shader: Shader,
+        signature: Signature,
+        params: usize,
+    ) -> Arc<Pipeline> {
+        if let Some(pipeline) = self.pipelines.get(&(shader, signature)) {
             return pipeline.clone();
         }
-        let layout = self.layout(device, written, count);
-        let subgroups = device.features().contains(wgpu::Features::SUBGROUP);
-        let module = self.modules.entry(shader.file).or_insert_with(|| {
-            let source = wgpu::ShaderSource::Wgsl(sources::text(shader.file, subgroups).into());
+        let layout = self.layout(device, signature);
+        let module = self.modules.entry((shader.file, shader.form)).or_insert_with(|| {
+            let subgroups = device.features().contains(wgpu::Features::SUBGROUP);
+            // All entries of a file take one struct, so that its size decides for the file.
+            let text = sources::text(shader.file, shader.form, subgroups, !signature.ring);
+            let source = wgpu::ShaderSource::Wgsl(text.into());
             device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(shader.file), source })
         });
         let constants: Vec<(&str, f64)> = shader.op.map(|op| ("OP", op as f64)).into_iter().collect();
         let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label: None,
             bind_group_layouts: &[Some(&layout)],
-            immediate_size: 0,
+            immediate_size: if signature.ring { 0 } else { params as u32 },
         });
         let raw = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(shader.entry),
@@ -151,7 +199,7 @@ impl Stream {
         });
         self.made += 1;
         let pipeline = Arc::new(Pipeline { raw, layout });
-        self.pipelines.insert((shader, written), pipeline.clone());
+        self.pipelines.insert((shader, signature), pipeline.clone());
         pipeline
     }
 
@@ -161,7 +209,7 @@ impl Stream {
         layout: &wgpu::BindGroupLayout,
         limit: u64,
         key: &GroupKey,
-        buffers: &[(&Buffer, usize)],
+        buffers: &[(&Buffer, u64)],
     ) {
         if self.bind_groups.contains_key(key) {
             return;
@@ -173,12 +221,11 @@ impl Stream {
             wgpu::BufferBinding { buffer: &self.ring, offset: 0, size: std::num::NonZeroU64::new(self.slot as u64) };
         let params = wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(params) };
         let storages = buffers.iter().enumerate().map(|(i, &(buffer, first))| {
-            let offset = first as u64 * 4;
-            let size = std::num::NonZeroU64::new((buffer.raw.size() - offset).min(limit));
-            let part = wgpu::BufferBinding { buffer: &buffer.raw, offset, size };
+            let size = std::num::NonZeroU64::new((buffer.raw.size() - first).min(limit));
+            let part = wgpu::BufferBinding { buffer: &buffer.raw, offset: first, size };
             wgpu::BindGroupEntry { binding: i as u32 + 1, resource: wgpu::BindingResource::Buffer(part) }
         });
-        let entries: Vec<_> = std::iter::once(params).chain(storages).collect();
+        let entries: Vec<_> = key.0.ring.then_some(params).into_iter().chain(storages).collect();
         let group = device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries });
         self.made += 1;
         self.bind_groups.insert(key.clone(), group);
@@ -199,8 +246,11 @@ impl Device {
     fn submit(&self, stream: &mut Stream) {
         let Some((encoder, pass)) = stream.open.take() else { return };
         drop(pass);
-        self.queue.write_buffer(&stream.ring, 0, &stream.params);
-        stream.params.clear();
+        if !stream.params.is_empty() {
+            self.queue.write_buffer(&stream.ring, 0, &stream.params);
+            stream.params.clear();
+        }
+        stream.recorded = 0;
         self.queue.submit([encoder.finish()]);
     }
 
@@ -278,12 +328,12 @@ impl Wgpu {
         let stream = &mut *device.stream();
         let bad_index = stream.bad_index.clone();
         let (mut written, limit) = (0, device.largest_binding());
-        let mut buffers: Vec<(&Buffer, usize)> = Vec::with_capacity(binds.len());
+        let mut buffers: Vec<(&Buffer, u64)> = Vec::with_capacity(binds.len());
         for (i, bind) in binds.iter().enumerate() {
-            written |= u32::from(!matches!(bind, Bind::Read(_) | Bind::ReadAt(..))) << i;
+            written |= u64::from(!matches!(bind, Bind::Read(_) | Bind::ReadAt(..))) << i;
             buffers.push(match *bind {
                 Bind::Read(storage) | Bind::Write(storage) => (storage.buffer(), 0),
-                Bind::ReadAt(storage, first) | Bind::WriteAt(storage, first) => (storage.buffer(), first),
+                Bind::ReadAt(storage, first) | Bind::WriteAt(storage, first) => (storage.buffer(), first as u64 * 4),
                 Bind::BadIndex => {
                     device.checks_indices();
                     (&bad_index, 0)
@@ -302,14 +352,19 @@ impl Wgpu {
         }
         let params = bytemuck::bytes_of(params);
         assert!(params.len() <= stream.slot, "{}: {} bytes of parameters", shader.entry, params.len());
-        if stream.params.len() + stream.slot > RING {
+        if stream.recorded == DISPATCHES {
             device.submit(stream);
         }
+        stream.recorded += 1;
+        let ring = params.len() > stream.immediates;
         let at = stream.params.len();
-        stream.params.extend_from_slice(params);
-        stream.params.resize(at + stream.slot, 0);
-        let pipeline = stream.pipeline(&device.device, shader, written, buffers.len());
-        let key = (written, buffers.iter().map(|&(buffer, first)| (buffer.id, first)).collect());
+        if ring {
+            stream.params.extend_from_slice(params);
+            stream.params.resize(at + stream.slot, 0);
+        }
+        let signature = Signature { written, buffers: buffers.len(), ring };
+        let pipeline = stream.pipeline(&device.device, shader, signature, params.len());
+        let key = (signature, buffers.iter().map(|&(buffer, first)| (buffer.id, first)).collect());
         stream.bind_group(&device.device, &pipeline.layout, limit, &key, &buffers);
         let Stream { open, bind_groups, .. } = stream;
         let (encoder, pass) = open.get_or_insert_with(|| {
@@ -321,7 +376,12 @@ impl Wgpu {
                 .forget_lifetime()
         });
         pass.set_pipeline(&pipeline.raw);
-        pass.set_bind_group(0, &bind_groups[&key], &[at as u32]);
+        if ring {
+            pass.set_bind_group(0, &bind_groups[&key], &[at as u32]);
+        } else {
+            pass.set_bind_group(0, &bind_groups[&key], &[]);
+            pass.set_immediates(0, params);
+        }
         let [x, y, z] = groups;
         pass.dispatch_workgroups(x, y, z);
     }

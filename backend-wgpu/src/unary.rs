@@ -77,7 +77,7 @@ fn power(c: f64) -> (u32, [f64; 2]) {
 
 fn shader(op: u32, entries: [&'static str; 2], dtype: DType) -> Shader {
     let entry = if dtype == DType::F32 { entries[0] } else { entries[1] };
-    Shader { file: "unary", entry, op: Some(op) }
+    Shader::new("unary", entry).op(op)
 }
 
 /// `op(x)` in a buffer of its own.
@@ -107,7 +107,7 @@ pub(crate) fn unary_grad(op: UnaryOp, saved: &Tensor<Wgpu>, g: &Tensor<Wgpu>) ->
     let whole = Layout::contiguous(*layout_g.shape());
     let out = device.alloc("unary_grad", whole.numel());
     let operands = [View { layout: &layout_s, ..saved.view() }, View { layout: &layout_g, ..g.view() }];
-    let shader = Shader { file: "unary", entry: "unary_grad", op: Some(op) };
+    let shader = Shader::new("unary", "unary_grad").op(op);
     device.map(shader, &out, &whole, operands, numbers.map(|number| bits(dtype, number)));
     Tensor::from_storage(device, out, dtype, shape)
 }
