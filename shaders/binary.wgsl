@@ -2,13 +2,13 @@
 //
 // binary_TYPE writes a new buffer, x = a and y = b. binary_mut_TYPE overwrites a, which is out and is bound once, as WGSL demands
 // of what is written; x = b. One element per invocation and turn. Cost: two reads and one write per element.
-@group(0) @binding(1) var<storage, read_write> out_f32: array<f32>;
+@group(0) @binding(1) var<storage, read_write> out_f32: array<FloatOut>;
 @group(0) @binding(1) var<storage, read_write> out_i32: array<i32>;
 @group(0) @binding(1) var<storage, read_write> out_bool: array<u32>;
-@group(0) @binding(2) var<storage, read> x_f32: array<f32>;
+@group(0) @binding(2) var<storage, read> x_f32: array<FloatIn>;
 @group(0) @binding(2) var<storage, read> x_i32: array<i32>;
 @group(0) @binding(2) var<storage, read> x_bool: array<u32>;
-@group(0) @binding(3) var<storage, read> y_f32: array<f32>;
+@group(0) @binding(3) var<storage, read> y_f32: array<FloatIn>;
 @group(0) @binding(3) var<storage, read> y_i32: array<i32>;
 @group(0) @binding(3) var<storage, read> y_bool: array<u32>;
 
@@ -57,7 +57,8 @@ fn apply_bool(a: u32, b: u32) -> u32 {
 fn binary_f32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
     for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        out_f32[place(p.walk, p.out, i)] = apply_f32(x_f32[place(p.walk, p.x, i)], y_f32[place(p.walk, p.y, i)]);
+        let result = apply_f32(float_in(x_f32[place(p.walk, p.x, i)]), float_in(y_f32[place(p.walk, p.y, i)]));
+        out_f32[place(p.walk, p.out, i)] = float_out(result);
     }
 }
 
@@ -66,7 +67,7 @@ fn binary_mut_f32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgrou
     @builtin(local_invocation_index) local: u32) {
     for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
         let at = place(p.walk, p.out, i);
-        out_f32[at] = apply_f32(out_f32[at], x_f32[place(p.walk, p.x, i)]);
+        out_f32[at] = float_out(apply_f32(float_back(out_f32[at]), float_in(x_f32[place(p.walk, p.x, i)])));
     }
 }
 

@@ -4,9 +4,9 @@
 // numbers it is a whole number, and the backend has chosen the comparison that says the same. Bool is compared as i32. One
 // element per invocation and turn. Cost: one or two reads and one write per element.
 @group(0) @binding(1) var<storage, read_write> out: array<u32>;
-@group(0) @binding(2) var<storage, read> x_f32: array<f32>;
+@group(0) @binding(2) var<storage, read> x_f32: array<FloatIn>;
 @group(0) @binding(2) var<storage, read> x_i32: array<i32>;
-@group(0) @binding(3) var<storage, read> y_f32: array<f32>;
+@group(0) @binding(3) var<storage, read> y_f32: array<FloatIn>;
 @group(0) @binding(3) var<storage, read> y_i32: array<i32>;
 
 // Which comparison; CompareOp in compare.rs.
@@ -48,7 +48,7 @@ fn apply_i32(a: i32, b: i32) -> bool {
 fn compare_f32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
     for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        let truth = apply_f32(x_f32[place(p.walk, p.x, i)], y_f32[place(p.walk, p.y, i)]);
+        let truth = apply_f32(float_in(x_f32[place(p.walk, p.x, i)]), float_in(y_f32[place(p.walk, p.y, i)]));
         out[place(p.walk, p.out, i)] = select(0u, 1u, truth);
     }
 }
@@ -57,7 +57,7 @@ fn compare_f32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups)
 fn compare_scalar_f32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
     for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        let truth = apply_f32(x_f32[place(p.walk, p.x, i)], bitcast<f32>(p.a));
+        let truth = apply_f32(float_in(x_f32[place(p.walk, p.x, i)]), bitcast<f32>(p.a));
         out[place(p.walk, p.out, i)] = select(0u, 1u, truth);
     }
 }

@@ -1,11 +1,13 @@
-// Copies, fills, conversions and choices. Elements are 32 bits, whatever they mean.
+// Copies, fills, conversions and choices. Elements are 32 bits, whatever they mean, or f16, seen as the bits of their f32: a copy
+// between them converts.
 //
-// copy: out[i] = x[i], either of them strided. fill: out[i] = a. choose: out[i] = c[i] ? a[i] : b[i] (x = c, y = a, z = b).
+// copy: out[i] = x[i], either of them strided. fill: out[i] = a. choose: out[i] = c[i] ? a[i] : b[i] (condition = c, y = a, z = b).
 // cast_FROM_TO: out[i] = convert(x[i]). One element per invocation and turn. Cost: bytes read plus bytes written.
-@group(0) @binding(1) var<storage, read_write> out: array<u32>;
-@group(0) @binding(2) var<storage, read> x: array<u32>;
-@group(0) @binding(3) var<storage, read> y: array<u32>;
-@group(0) @binding(4) var<storage, read> z: array<u32>;
+@group(0) @binding(1) var<storage, read_write> out: array<WordOut>;
+@group(0) @binding(2) var<storage, read> x: array<WordIn>;
+@group(0) @binding(2) var<storage, read> condition: array<u32>;
+@group(0) @binding(3) var<storage, read> y: array<WordIn>;
+@group(0) @binding(4) var<storage, read> z: array<WordIn>;
 
 // Truncates and saturates; NaN becomes 0.
 fn f32_i32(bits: u32) -> u32 {
@@ -43,7 +45,7 @@ fn bool_i32(bits: u32) -> u32 {
 fn copy(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
     for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        out[place(p.walk, p.out, i)] = x[place(p.walk, p.x, i)];
+        out[place(p.walk, p.out, i)] = word_out(word_in(x[place(p.walk, p.x, i)]));
     }
 }
 
@@ -51,7 +53,7 @@ fn copy(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 fn fill(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
     for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        out[place(p.walk, p.out, i)] = p.a;
+        out[place(p.walk, p.out, i)] = word_out(p.a);
     }
 }
 
@@ -59,7 +61,8 @@ fn fill(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 fn choose(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
     for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        out[place(p.walk, p.out, i)] = select(z[place(p.walk, p.z, i)], y[place(p.walk, p.y, i)], x[place(p.walk, p.x, i)] != 0u);
+        let either = vec2(word_in(y[place(p.walk, p.y, i)]), word_in(z[place(p.walk, p.z, i)]));
+        out[place(p.walk, p.out, i)] = word_out(select(either.y, either.x, condition[place(p.walk, p.x, i)] != 0u));
     }
 }
 
@@ -67,7 +70,7 @@ fn choose(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
 fn cast_f32_i32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
     for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        out[place(p.walk, p.out, i)] = f32_i32(x[place(p.walk, p.x, i)]);
+        out[place(p.walk, p.out, i)] = word_out(f32_i32(word_in(x[place(p.walk, p.x, i)])));
     }
 }
 
@@ -75,7 +78,7 @@ fn cast_f32_i32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups
 fn cast_f32_bool(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
     for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        out[place(p.walk, p.out, i)] = f32_bool(x[place(p.walk, p.x, i)]);
+        out[place(p.walk, p.out, i)] = word_out(f32_bool(word_in(x[place(p.walk, p.x, i)])));
     }
 }
 
@@ -83,7 +86,7 @@ fn cast_f32_bool(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroup
 fn cast_i32_f32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
     for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        out[place(p.walk, p.out, i)] = i32_f32(x[place(p.walk, p.x, i)]);
+        out[place(p.walk, p.out, i)] = word_out(i32_f32(word_in(x[place(p.walk, p.x, i)])));
     }
 }
 
@@ -91,7 +94,7 @@ fn cast_i32_f32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups
 fn cast_i32_bool(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
     for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        out[place(p.walk, p.out, i)] = i32_bool(x[place(p.walk, p.x, i)]);
+        out[place(p.walk, p.out, i)] = word_out(i32_bool(word_in(x[place(p.walk, p.x, i)])));
     }
 }
 
@@ -99,7 +102,7 @@ fn cast_i32_bool(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroup
 fn cast_bool_f32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
     for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        out[place(p.walk, p.out, i)] = bool_f32(x[place(p.walk, p.x, i)]);
+        out[place(p.walk, p.out, i)] = word_out(bool_f32(word_in(x[place(p.walk, p.x, i)])));
     }
 }
 
@@ -107,6 +110,6 @@ fn cast_bool_f32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroup
 fn cast_bool_i32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
     for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        out[place(p.walk, p.out, i)] = bool_i32(x[place(p.walk, p.x, i)]);
+        out[place(p.walk, p.out, i)] = word_out(bool_i32(word_in(x[place(p.walk, p.x, i)])));
     }
 }

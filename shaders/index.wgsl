@@ -1,4 +1,5 @@
-// Reading and writing at indices that another tensor holds. Elements are 32 bits, whatever they mean, but in sums.
+// Reading and writing at indices that another tensor holds. Elements are 32 bits, whatever they mean, or f16,
+// but in sums.
 //
 //   gather         out[i] = x[base(i) + step index[i]]
 //   add_TYPE       to[base(i) + step index[i]] += x[i]      by atomics: the order of a sum of f32 may vary; f32 may be spread
@@ -38,10 +39,10 @@ struct IndexParams {
 }
 @group(0) @binding(0) var<uniform> p: IndexParams;
 // Gathered elements, in order; or what is scattered into, whole.
-@group(0) @binding(1) var<storage, read_write> out: array<u32>;
+@group(0) @binding(1) var<storage, read_write> out: array<WordOut>;
 @group(0) @binding(1) var<storage, read_write> sums_f32: array<atomic<u32>>;
 @group(0) @binding(1) var<storage, read_write> sums_i32: array<atomic<i32>>;
-@group(0) @binding(2) var<storage, read> x: array<u32>;
+@group(0) @binding(2) var<storage, read> x: array<WordIn>;
 @group(0) @binding(3) var<storage, read> index: array<u32>;
 @group(0) @binding(4) var<storage, read_write> bad: array<atomic<u32>, 4>;
 // As many as the whole of what is scattered into has elements.
@@ -78,9 +79,9 @@ fn gather(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
         let entry = index[place(p.walk, p.index, i)];
         var v = 0u;
         if (check(entry)) {
-            v = x[target_of(i, entry)];
+            v = word_in(x[target_of(i, entry)]);
         }
-        out[i] = v;
+        out[i] = word_out(v);
     }
 }
 
@@ -91,7 +92,7 @@ fn add_f32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gro
         let entry = index[place(p.walk, p.index, i)];
         if (check(entry)) {
             let at = target_of(i, entry) + i / 64u % p.copies * p.copy_step;
-            let v = bitcast<f32>(x[place(p.walk, p.x, i)]);
+            let v = bitcast<f32>(word_in(x[place(p.walk, p.x, i)]));
             var seen = atomicLoad(&sums_f32[at]);
             loop {
                 let tried = atomicCompareExchangeWeak(&sums_f32[at], seen, bitcast<u32>(bitcast<f32>(seen) + v));
@@ -110,7 +111,7 @@ fn add_i32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gro
     for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
         let entry = index[place(p.walk, p.index, i)];
         if (check(entry)) {
-            atomicAdd(&sums_i32[target_of(i, entry)], bitcast<i32>(x[place(p.walk, p.x, i)]));
+            atomicAdd(&sums_i32[target_of(i, entry)], bitcast<i32>(word_in(x[place(p.walk, p.x, i)])));
         }
     }
 }
@@ -128,7 +129,7 @@ fn place_last(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) 
                 last = index[at + (later - k) * p.line_step] != entry;
             }
             if (last) {
-                out[target_of(i, entry)] = x[place(p.walk, p.x, i)];
+                out[target_of(i, entry)] = word_out(word_in(x[place(p.walk, p.x, i)]));
             }
         }
     }
@@ -164,7 +165,7 @@ fn settle(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
         if (entry < p.bound) {
             let at = target_of(i, entry);
             if (winners[at] == place(p.walk, p.number, i) + 1u) {
-                out[at] = x[place(p.walk, p.x, i)];
+                out[at] = word_out(word_in(x[place(p.walk, p.x, i)]));
             }
         }
     }

@@ -24,10 +24,10 @@ struct MatmulParams {
     part: u32,
 }
 @group(0) @binding(0) var<uniform> p: MatmulParams;
-@group(0) @binding(1) var<storage, read_write> out: array<f32>;
-@group(0) @binding(2) var<storage, read> a: array<f32>;
-@group(0) @binding(3) var<storage, read> b: array<f32>;
-@group(0) @binding(4) var<storage, read> bias: array<f32>;
+@group(0) @binding(1) var<storage, read_write> out: array<FloatOut>;
+@group(0) @binding(2) var<storage, read> a: array<FloatIn>;
+@group(0) @binding(3) var<storage, read> b: array<FloatIn>;
+@group(0) @binding(4) var<storage, read> bias: array<FloatIn>;
 
 // Where the matrices of this batch entry begin.
 var<private> a_start: u32;
@@ -54,16 +54,16 @@ fn fetch_a(k: u32) -> vec4<f32> {
     let at = a_at + k * p.a_k;
     var four = vec4(0.0);
     if (a_has.x) {
-        four.x = a[at.x];
+        four.x = float_in(a[at.x]);
     }
     if (a_has.y) {
-        four.y = a[at.y];
+        four.y = float_in(a[at.y]);
     }
     if (a_has.z) {
-        four.z = a[at.z];
+        four.z = float_in(a[at.z]);
     }
     if (a_has.w) {
-        four.w = a[at.w];
+        four.w = float_in(a[at.w]);
     }
     return four;
 }
@@ -71,16 +71,16 @@ fn fetch_b(k: u32) -> vec4<f32> {
     let at = b_at + k * p.b_k;
     var four = vec4(0.0);
     if (b_has.x) {
-        four.x = b[at.x];
+        four.x = float_in(b[at.x]);
     }
     if (b_has.y) {
-        four.y = b[at.y];
+        four.y = float_in(b[at.y]);
     }
     if (b_has.z) {
-        four.z = b[at.z];
+        four.z = float_in(b[at.z]);
     }
     if (b_has.w) {
-        four.w = b[at.w];
+        four.w = float_in(b[at.w]);
     }
     return four;
 }
@@ -132,9 +132,9 @@ fn store(to: u32, y: u32, x: u32, results: vec4<f32>) {
         for (var i = 0u; i < min(p.n - min(x, p.n), 4u); i++) {
             var result = results[i];
             if (p.has_bias != 0u && p.splits == 1u) {
-                result += bias[p.bias_offset + x + i];
+                result += float_in(bias[p.bias_offset + x + i]);
             }
-            out[to + y * p.n + x + i] = result;
+            out[to + y * p.n + x + i] = float_out(result);
         }
     }
 }
@@ -144,14 +144,14 @@ fn store(to: u32, y: u32, x: u32, results: vec4<f32>) {
 fn join(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
     for (var i = thread_index(group, groups, local); i < p.part; i += thread_count(groups)) {
-        var result = a[i];
+        var result = float_in(a[i]);
         for (var split = 1u; split < p.splits; split++) {
-            result += a[split * p.part + i];
+            result += float_in(a[split * p.part + i]);
         }
         if (p.has_bias != 0u) {
-            result += bias[p.bias_offset + i % p.n];
+            result += float_in(bias[p.bias_offset + i % p.n]);
         }
-        out[i] = result;
+        out[i] = float_out(result);
     }
 }
 
@@ -164,7 +164,7 @@ fn vector(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
     for (var line = group.y * groups.x + group.x; line < p.m; line += groups.x * groups.y) {
         var result = 0.0;
         for (var k = local; k < p.k; k += 256u) {
-            result += a[p.a.offset + line * p.a_line + k * p.a_k] * b[p.b.offset + k * p.b_k];
+            result += float_in(a[p.a.offset + line * p.a_line + k * p.a_k]) * float_in(b[p.b.offset + k * p.b_k]);
         }
         parts[local] = result;
         workgroupBarrier();
@@ -177,9 +177,9 @@ fn vector(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
         if (local == 0u) {
             result = parts[0];
             if (p.has_bias != 0u) {
-                result += bias[p.bias_offset + line];
+                result += float_in(bias[p.bias_offset + line]);
             }
-            out[line] = result;
+            out[line] = float_out(result);
         }
         workgroupBarrier(); // before the next line
     }

@@ -16,9 +16,9 @@ struct ProductParams {
 }
 @group(0) @binding(0) var<uniform> p: ProductParams;
 // [kept]
-@group(0) @binding(1) var<storage, read_write> out: array<f32>;
+@group(0) @binding(1) var<storage, read_write> out: array<FloatOut>;
 // [kept, reduced], strided, as bits
-@group(0) @binding(2) var<storage, read> x: array<u32>;
+@group(0) @binding(2) var<storage, read> x: array<WordIn>;
 
 struct Product {
     // The product of the factors' signs (1 or -1), or of what is 0, infinite or NaN.
@@ -112,7 +112,7 @@ fn rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let corner = place(p.kept, p.x_kept, result);
         var product = nothing();
         for (var i = local; i < p.reduced.numel; i += 256u) {
-            product = times(product, factor(x[corner + place(p.reduced, p.x_reduced, i)]));
+            product = times(product, factor(word_in(x[corner + place(p.reduced, p.x_reduced, i)])));
         }
         special[local] = product.special;
         mantissas[local] = product.mantissa;
@@ -129,7 +129,7 @@ fn rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             workgroupBarrier();
         }
         if (local == 0u) {
-            out[result] = value(product);
+            out[result] = float_out(value(product));
         }
         workgroupBarrier(); // before the next result's tree
     }
@@ -142,8 +142,8 @@ fn columns(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gro
         let corner = place(p.kept, p.x_kept, result);
         var product = nothing();
         for (var i = 0u; i < p.reduced.numel; i++) {
-            product = times(product, factor(x[corner + place(p.reduced, p.x_reduced, i)]));
+            product = times(product, factor(word_in(x[corner + place(p.reduced, p.x_reduced, i)])));
         }
-        out[result] = value(product);
+        out[result] = float_out(value(product));
     }
 }

@@ -26,15 +26,15 @@ struct ReduceParams {
 }
 @group(0) @binding(0) var<uniform> p: ReduceParams;
 // [pieces, kept]
-@group(0) @binding(1) var<storage, read_write> out: array<u32>;
+@group(0) @binding(1) var<storage, read_write> out: array<WordOut>;
 // [kept, reduced], strided
-@group(0) @binding(2) var<storage, read> x: array<u32>;
+@group(0) @binding(2) var<storage, read> x: array<WordIn>;
 
 // One of fold.wgsl's. Bool is reduced as i32: its maximum is any, its minimum all.
 override OP: u32 = 0u;
 
 fn element(corner: u32, i: u32) -> u32 {
-    return enter(OP, x[corner + place(p.reduced, p.x_reduced, i)]);
+    return enter(OP, word_in(x[corner + place(p.reduced, p.x_reduced, i)]));
 }
 
 fn finish(folded: u32) -> u32 {
@@ -58,7 +58,7 @@ fn rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         }
         folded = join(OP, folded, local);
         if (local == 0u) {
-            out[result] = finish(folded);
+            out[result] = word_out(finish(folded));
         }
     }
 }
@@ -84,7 +84,7 @@ fn tiles(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) group
             for (var slice = 1u; slice < 8u; slice++) {
                 folded = fold(OP, folded, tree[slice * 32u + local]);
             }
-            out[piece * p.kept.numel + kept] = finish(folded);
+            out[piece * p.kept.numel + kept] = word_out(finish(folded));
         }
         workgroupBarrier(); // before the next tile
     }
@@ -102,7 +102,7 @@ fn columns(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gro
         for (var i = first; i < last; i++) {
             folded = fold(OP, folded, element(corner, i));
         }
-        out[result] = finish(folded);
+        out[result] = word_out(finish(folded));
     }
 }
 
@@ -116,7 +116,7 @@ struct Best {
 fn best_of(corner: u32, first: u32, step: u32) -> Best {
     var best = Best(0u, 0xffffffffu);
     for (var i = first; i < p.reduced.numel; i += step) {
-        let bits = x[corner + place(p.reduced, p.x_reduced, i)];
+        let bits = word_in(x[corner + place(p.reduced, p.x_reduced, i)]);
         // -0 is as large as 0.
         let negative_zero = bits == 0x80000000u && (OP == MAX_F32 || OP == MIN_F32);
         let key = enter(OP, select(bits, 0u, negative_zero));
@@ -136,7 +136,7 @@ fn arg_rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gr
         // The first place is the largest complement.
         let first = join(MAX_I32, select(0u, ~best.at, best.key == all), local);
         if (local == 0u) {
-            out[result] = ~first;
+            out[result] = word_out(~first);
         }
     }
 }
@@ -145,6 +145,6 @@ fn arg_rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gr
 fn arg_columns(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
     for (var result = thread_index(group, groups, local); result < p.kept.numel; result += thread_count(groups)) {
-        out[result] = best_of(place(p.kept, p.x_kept, result), 0u, 1u).at;
+        out[result] = word_out(best_of(place(p.kept, p.x_kept, result), 0u, 1u).at);
     }
 }

@@ -4,11 +4,11 @@
 // out[i] = g[i] f'(s[i]) with x = s, the input or the output (`UnaryOp::saves`), and y = g. a and b are the op's numbers. The
 // formulas and their edges are stated at the methods of `Tensor`. One element per invocation and turn. Cost: one read and one
 // write per element, two reads for a gradient.
-@group(0) @binding(1) var<storage, read_write> out_f32: array<f32>;
+@group(0) @binding(1) var<storage, read_write> out_f32: array<FloatOut>;
 @group(0) @binding(1) var<storage, read_write> out_i32: array<i32>;
-@group(0) @binding(2) var<storage, read> x_f32: array<f32>;
+@group(0) @binding(2) var<storage, read> x_f32: array<FloatIn>;
 @group(0) @binding(2) var<storage, read> x_i32: array<i32>;
-@group(0) @binding(3) var<storage, read> y_f32: array<f32>;
+@group(0) @binding(3) var<storage, read> y_f32: array<FloatIn>;
 
 // Which function; `code` in unary.rs counts in this order.
 override OP: u32 = 0u;
@@ -208,7 +208,7 @@ fn gradient(s: f32, g: f32) -> f32 {
 fn unary_f32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
     for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        out_f32[place(p.walk, p.out, i)] = apply_f32(x_f32[place(p.walk, p.x, i)]);
+        out_f32[place(p.walk, p.out, i)] = float_out(apply_f32(float_in(x_f32[place(p.walk, p.x, i)])));
     }
 }
 
@@ -217,7 +217,7 @@ fn unary_mut_f32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroup
     @builtin(local_invocation_index) local: u32) {
     for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
         let at = place(p.walk, p.out, i);
-        out_f32[at] = apply_f32(out_f32[at]);
+        out_f32[at] = float_out(apply_f32(float_back(out_f32[at])));
     }
 }
 
@@ -242,6 +242,7 @@ fn unary_mut_i32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroup
 fn unary_grad(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
     for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        out_f32[place(p.walk, p.out, i)] = gradient(x_f32[place(p.walk, p.x, i)], y_f32[place(p.walk, p.y, i)]);
+        let saved = float_in(x_f32[place(p.walk, p.x, i)]);
+        out_f32[place(p.walk, p.out, i)] = float_out(gradient(saved, float_in(y_f32[place(p.walk, p.y, i)])));
     }
 }

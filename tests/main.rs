@@ -82,7 +82,7 @@ const SOFTWARE: usize = 300_000;
 
 /// Families that split what is too large for one binding or one grid.
 #[cfg(feature = "wgpu")]
-const SPLIT: [&str; 6] = ["unary::", "binary::", "compare::", "copy::", "reduce::", "matmul::"];
+const SPLIT: [&str; 7] = ["unary::", "binary::", "compare::", "copy::", "reduce::", "matmul::", "half::"];
 
 #[cfg(feature = "wgpu")]
 fn wgpu(list: &mut List) {
@@ -96,7 +96,9 @@ fn wgpu(list: &mut List) {
     // What every adapter has.
     list.backend("wgpu-least", cap, || {
         static DEVICE: OnceLock<Result<Wgpu, String>> = OnceLock::new();
-        shared(&DEVICE, &Options { subgroups: false, immediates: false, many_buffers: false, ..Options::default() })
+        let options =
+            Options { subgroups: false, immediates: false, halves: false, many_buffers: false, ..Options::default() };
+        shared(&DEVICE, &options)
     });
     // Limits so small that ordinary tensors meet them.
     list.families = Some(&SPLIT);

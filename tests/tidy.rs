@@ -177,6 +177,7 @@ const COMPOSED: &[(&str, &str)] = &[
     ("backend-cuda/src/norm.rs", "arrangements that core does not ask for"),
     ("backend-wgpu/src/loss.rs", "no logits"),
     ("backend-wgpu/src/matmul.rs", "a linear map that one binding does not reach: its parts are split"),
+    ("backend-wgpu/src/optim.rs", "F16: a step of F32 copies, which is its own kernel again"),
     ("backend-wgpu/src/norm.rs", "arrangements that core does not ask for"),
 ];
 

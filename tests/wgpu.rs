@@ -53,7 +53,7 @@ fn a_step_on(device: &Wgpu) -> Result<()> {
     }
     let (buffers, objects) = (device.allocations(), device.pipelines_and_bind_groups());
     let live = device.memory().live;
-    let count = dispatches(&device, &mut step);
+    let count = dispatches(device, &mut step);
     println!("{device:?}: {count} dispatches in a LeNet step with dropout and Adam");
     assert!(count <= 50, "a LeNet step dispatches {count} shaders");
     for _ in 0..200 {

@@ -29,6 +29,7 @@ pub(crate) fn compare(device: &Cpu, op: CompareOp, a: View<'_, Storage>, b: View
 pub(crate) fn compare_scalar(device: &Cpu, op: CompareOp, a: View<'_, Storage>, b: f64) -> Storage {
     let mut out = device.alloc::<u8>("compare_scalar", a.layout.numel());
     match a.dtype {
+        DType::F16 => unreachable!("core asks `supports` first"),
         DType::F32 => scalar(op, &mut out, source::<f32>(a), b as f32, |x| x),
         DType::F64 => scalar(op, &mut out, source::<f64>(a), b, |x| x),
         DType::I32 => scalar(op, &mut out, source::<i32>(a), b, i32::to_f64),

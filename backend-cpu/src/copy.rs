@@ -28,6 +28,7 @@ pub(crate) fn upload(device: &Cpu, data: HostSlice<'_>) -> Result<Storage> {
         Ok(T::wrap(out))
     }
     match data {
+        HostSlice::F16(_) => unreachable!("core asks `supports` first"),
         HostSlice::F32(data) => from(device, data),
         HostSlice::F64(data) => from(device, data),
         HostSlice::I32(data) => from(device, data),
@@ -47,6 +48,7 @@ pub(crate) fn download(x: View<'_, Storage>) -> HostData {
         out
     }
     match x.dtype {
+        DType::F16 => unreachable!("core asks `supports` first"),
         DType::F32 => HostData::F32(to(x)),
         DType::F64 => HostData::F64(to(x)),
         DType::I32 => HostData::I32(to(x)),
@@ -214,7 +216,7 @@ pub(crate) fn cast(device: &Cpu, x: View<'_, Storage>, to: DType) -> Storage {
         map1(1, &mut out, source::<T>(x), move |_, x| f(x));
         U::wrap(out)
     }
-    use DType::{Bool, F32, F64, I32};
+    use DType::{Bool, F16, F32, F64, I32};
     match (x.dtype, to) {
         (F32, F64) => convert(device, x, |x: f32| x as f64),
         (F32, I32) => convert(device, x, |x: f32| x as i32),
@@ -228,6 +230,7 @@ pub(crate) fn cast(device: &Cpu, x: View<'_, Storage>, to: DType) -> Storage {
         (Bool, F32) => convert(device, x, |x: u8| x as f32),
         (Bool, F64) => convert(device, x, |x: u8| x as f64),
         (Bool, I32) => convert(device, x, |x: u8| x as i32),
+        (F16, _) | (_, F16) => unreachable!("core asks `supports` first"),
         (F32, F32) | (F64, F64) | (I32, I32) | (Bool, Bool) => copy(device, x),
     }
 }

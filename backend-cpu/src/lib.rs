@@ -58,8 +58,8 @@ type Tensor = minitorch_core::Tensor<Cpu>;
 impl Backend for Cpu {
     type Storage = Storage;
 
-    fn supports(&self, _: DType) -> bool {
-        true
+    fn supports(&self, dtype: DType) -> bool {
+        dtype != DType::F16
     }
 
     fn rng(&self) -> &DeviceRng {

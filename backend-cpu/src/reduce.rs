@@ -34,6 +34,7 @@ const STRIP: usize = 1024;
 
 pub(crate) fn reduce(device: &Cpu, op: ReduceOp, x: View<'_, Storage>, dims: &[usize]) -> Storage {
     match x.dtype {
+        DType::F16 => unreachable!("core asks `supports` first"),
         DType::F32 => real::<f32>(device, op, x, dims),
         DType::F64 => real::<f64>(device, op, x, dims),
         DType::I32 => {

@@ -13,7 +13,7 @@ pub(crate) fn cumsum(x: &Tensor, dim: usize, reverse: bool) -> Tensor {
         DType::F32 => run::<f32>(x, dim, reverse),
         DType::F64 => run::<f64>(x, dim, reverse),
         DType::I32 => run::<i32>(x, dim, reverse),
-        DType::Bool => unreachable!("core does not admit bool"),
+        DType::F16 | DType::Bool => unreachable!("core does not admit {}", x.dtype()),
     }
 }
 

@@ -52,7 +52,7 @@ pub(crate) fn argsort(x: &Tensor, dim: usize, descending: bool, k: usize) -> Ten
         DType::F32 => run::<f32>(x, dim, descending, k),
         DType::F64 => run::<f64>(x, dim, descending, k),
         DType::I32 => run::<i32>(x, dim, descending, k),
-        DType::Bool => unreachable!("core does not admit bool"),
+        DType::F16 | DType::Bool => unreachable!("core does not admit {}", x.dtype()),
     }
 }
 

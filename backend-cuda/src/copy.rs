@@ -21,7 +21,7 @@ fn fill_at(device: &Cuda, (to, dtype, at): (&Storage, DType, &Layout), value: f6
     let value = match dtype {
         DType::I32 => value as i32 as f64, // the kernel's conversion is for whole numbers only
         DType::Bool => (value != 0.0) as u8 as f64,
-        DType::F32 | DType::F64 => value,
+        DType::F16 | DType::F32 | DType::F64 => value,
     };
     device.map(name!("copy_fill_{}", suffix(dtype)), (to.address(), dtype, at), [], [value, 0.0]);
 }
@@ -32,6 +32,7 @@ pub(crate) fn upload(device: &Cuda, data: HostSlice<'_>) -> Result<Storage> {
         return Ok(out);
     }
     let bytes = match data {
+        HostSlice::F16(_) => unreachable!("core asks `supports` first"),
         HostSlice::F32(data) => bytes_of(data),
         HostSlice::F64(data) => bytes_of(data),
         HostSlice::I32(data) => bytes_of(data),
@@ -68,6 +69,7 @@ fn read(device: &Cuda, at: u64, dtype: DType, len: usize) -> Result<HostData> {
         result.map_err(|failure| device.0.error(format!("download: {failure:?}")))?;
     }
     Ok(match dtype {
+        DType::F16 => unreachable!("core asks `supports` first"),
         DType::F32 => HostData::F32(bytes.as_chunks().0.iter().map(|&b| f32::from_ne_bytes(b)).collect()),
         DType::F64 => HostData::F64(bytes.as_chunks().0.iter().map(|&b| f64::from_ne_bytes(b)).collect()),
         DType::I32 => HostData::I32(bytes.as_chunks().0.iter().map(|&b| i32::from_ne_bytes(b)).collect()),

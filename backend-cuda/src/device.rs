@@ -379,6 +379,7 @@ pub(crate) use name;
 /// How kernels call an element type.
 pub(crate) fn suffix(dtype: DType) -> &'static str {
     match dtype {
+        DType::F16 => unreachable!("core asks `supports` first"),
         DType::F32 => "f32",
         DType::F64 => "f64",
         DType::I32 => "i32",

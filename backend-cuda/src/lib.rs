@@ -56,8 +56,8 @@ type Tensor = minitorch_core::Tensor<Cuda>;
 impl Backend for Cuda {
     type Storage = Storage;
 
-    fn supports(&self, _: DType) -> bool {
-        true
+    fn supports(&self, dtype: DType) -> bool {
+        dtype != DType::F16
     }
 
     fn rng(&self) -> &DeviceRng {

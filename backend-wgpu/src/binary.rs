@@ -2,7 +2,7 @@
 
 use crate::device::Wgpu;
 use crate::memory::Storage;
-use crate::stream::Shader;
+use crate::shader::{Form, Shader};
 use minitorch_core::backend::{BinaryOp, View};
 use minitorch_core::{DType, Layout};
 
@@ -22,17 +22,17 @@ fn code(op: BinaryOp) -> u32 {
 
 fn shader(op: BinaryOp, entries: [&'static str; 3], dtype: DType) -> Shader {
     let entry = match dtype {
-        DType::F32 => entries[0],
+        DType::F16 | DType::F32 => entries[0],
         DType::I32 => entries[1],
         _ => entries[2],
     };
-    Shader::new("binary", entry).op(code(op))
+    Shader::new("binary", entry).op(code(op)).form(Form::of(dtype, dtype))
 }
 
 /// `op(a, b)` in a buffer of its own.
 pub(crate) fn binary(device: &Wgpu, op: BinaryOp, a: View<'_, Storage>, b: View<'_, Storage>) -> Storage {
     let whole = Layout::contiguous(*a.layout.shape());
-    let out = device.alloc("binary", whole.numel());
+    let out = device.alloc("binary", a.dtype, whole.numel());
     device.map(shader(op, ["binary_f32", "binary_i32", "binary_bool"], a.dtype), &out, &whole, [a, b], [0; 2]);
     out
 }

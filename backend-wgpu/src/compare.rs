@@ -2,9 +2,9 @@
 
 use crate::device::Wgpu;
 use crate::memory::Storage;
-use crate::stream::Shader;
+use crate::shader::{Form, Shader};
 use minitorch_core::backend::{CompareOp, View};
-use minitorch_core::{DType, Layout};
+use minitorch_core::{DType, Layout, f16};
 
 /// The number of an op in compare.wgsl.
 fn code(op: CompareOp) -> u32 {
@@ -19,13 +19,13 @@ fn code(op: CompareOp) -> u32 {
 }
 
 fn shader(op: CompareOp, entries: [&'static str; 2], dtype: DType) -> Shader {
-    let entry = if dtype == DType::F32 { entries[0] } else { entries[1] };
-    Shader::new("compare", entry).op(code(op))
+    let entry = if dtype.is_float() { entries[0] } else { entries[1] };
+    Shader::new("compare", entry).op(code(op)).form(Form::of(dtype, DType::Bool))
 }
 
 pub(crate) fn compare(device: &Wgpu, op: CompareOp, a: View<'_, Storage>, b: View<'_, Storage>) -> Storage {
     let whole = Layout::contiguous(*a.layout.shape());
-    let out = device.alloc("compare", whole.numel());
+    let out = device.alloc("compare", DType::Bool, whole.numel());
     device.map(shader(op, ["compare_f32", "compare_i32"], a.dtype), &out, &whole, [a, b], [0; 2]);
     out
 }
@@ -33,8 +33,9 @@ pub(crate) fn compare(device: &Wgpu, op: CompareOp, a: View<'_, Storage>, b: Vie
 /// `op(a, b)` against a number.
 pub(crate) fn compare_scalar(device: &Wgpu, op: CompareOp, a: View<'_, Storage>, b: f64) -> Storage {
     let whole = Layout::contiguous(*a.layout.shape());
-    let out = device.alloc("compare_scalar", whole.numel());
+    let out = device.alloc("compare_scalar", DType::Bool, whole.numel());
     let (op, bits) = match a.dtype {
+        DType::F16 => (op, f16::from_f64(b).to_f32().to_bits()),
         DType::F32 => (op, (b as f32).to_bits()),
         _ => whole_number(op, b),
     };

@@ -1,9 +1,11 @@
 //! Convolution and its gradients: sizes, tiles and splits for `shaders/conv.wgsl`. Operands are made contiguous first.
 
 use crate::Tensor;
+use crate::copy;
 use crate::device::Wgpu;
 use crate::memory::Storage;
-use crate::stream::{Bind, Shader};
+use crate::shader::Shader;
+use crate::stream::Bind;
 use bytemuck::{Pod, Zeroable};
 use minitorch_core::{Conv2dOptions, DType, Layout};
 
@@ -44,7 +46,7 @@ struct Conv<'a> {
 
 impl Conv<'_> {
     fn run(self, device: &Wgpu, op: &str, shape: [usize; 4]) -> Tensor {
-        let out = device.alloc(op, shape.iter().product());
+        let out = device.alloc(op, DType::F32, shape.iter().product());
         self.into_storage(device, op, &out, shape.iter().product());
         Tensor::from_storage(device, out, DType::F32, shape)
     }
@@ -56,9 +58,7 @@ impl Conv<'_> {
         let Conv { map, image: [n, ci, h, w], weight: [co, group_in, kh, kw], result: [oh, ow], options: o, .. } = self;
         if self.a.numel() == 0 || self.b.numel() == 0 {
             // A sum over nothing, but for the bias: core has no such forward map but with no channels.
-            let fill = Shader::new("copy", "fill");
-            device.map(fill, out, &Layout::contiguous([elements]), [], [0; 2]);
-            return;
+            return copy::fill_part(device, out, &Layout::contiguous([elements]), DType::F32, 0.0);
         }
         let (group_out, [sh, sw]) = (co / o.groups, o.stride);
         let phases = if map == Map::GradInput { sh * sw } else { 1 };
@@ -87,7 +87,7 @@ impl Conv<'_> {
             spread: words([o.dilation[0], o.dilation[1], bias.is_some() as usize, bias.map_or(0, |bias| bias.1)]),
             place: words([self.a.layout().offset(), self.b.layout().offset(), elements, 0]),
         };
-        let parts = (splits > 1).then(|| device.alloc(op, splits * elements));
+        let parts = (splits > 1).then(|| device.alloc(op, DType::F32, splits * elements));
         let shader = |entry| Shader::new("conv", entry).op(map as u32);
         let (a, b) = (self.a.view().storage, self.b.view().storage);
         let [x, y, _] = device.folded(tiles(tile) * splits);

@@ -2,41 +2,53 @@
 
 use crate::device::Wgpu;
 use crate::memory::Storage;
-use crate::stream::Shader;
+use crate::shader::{Form, Shader};
 use minitorch_core::backend::View;
-use minitorch_core::{DType, HostData, HostSlice, Layout, Result};
+use minitorch_core::{DType, HostData, HostSlice, Layout, Result, f16};
 
-fn shader(entry: &'static str) -> Shader {
-    Shader::new("copy", entry)
+fn shader(entry: &'static str, read: DType, write: DType) -> Shader {
+    Shader::new("copy", entry).form(Form::of(read, write))
 }
 
-/// A number as the bits of an element.
+/// A number as the bits of an element; of an F16 as those of its F32.
 pub(crate) fn bits(dtype: DType, value: f64) -> u32 {
     match dtype {
         DType::I32 => value as i32 as u32,
         DType::Bool => (value != 0.0) as u32,
-        DType::F32 | DType::F64 => (value as f32).to_bits(),
+        DType::F16 | DType::F32 | DType::F64 => (value as f32).to_bits(),
     }
 }
 
 pub(crate) fn full(device: &Wgpu, dtype: DType, len: usize, value: f64) -> Result<Storage> {
-    let out = device.try_alloc(len)?;
-    device.map(shader("fill"), &out, &Layout::contiguous([len]), [], [bits(dtype, value), 0]);
+    let out = device.try_alloc(dtype, len)?;
+    fill_part(device, &out, &Layout::contiguous([len]), dtype, value);
     Ok(out)
 }
 
 pub(crate) fn fill(device: &Wgpu, to: &mut Storage, at: &Layout, dtype: DType, value: f64) {
     let [at] = Layout::merge([*at]);
-    device.map(shader("fill"), to, &at, [], [bits(dtype, value), 0]);
+    fill_part(device, to, &at, dtype, value);
+}
+
+/// Fills a storage that nobody has seen.
+pub(crate) fn fill_part(device: &Wgpu, to: &Storage, at: &Layout, dtype: DType, value: f64) {
+    // Once is how often a number is rounded.
+    let value = if dtype == DType::F16 { f16::from_f64(value).to_f64() } else { value };
+    device.map(shader("fill", dtype, dtype), to, at, [], [bits(dtype, value), 0]);
 }
 
 pub(crate) fn upload(device: &Wgpu, data: HostSlice<'_>) -> Result<Storage> {
-    let out = device.try_alloc(data.len())?;
+    let out = device.try_alloc(data.dtype(), data.len())?;
     if data.is_empty() {
         return Ok(out);
     }
     let buffer = out.buffer();
     match data {
+        HostSlice::F16(data) => match data.as_chunks() {
+            (pairs, []) => device.0.write(buffer, bytemuck::cast_slice::<[f16; 2], u8>(pairs)),
+            // To a multiple of 4 bytes.
+            _ => device.0.write(buffer, bytemuck::cast_slice(&[data, &[f16::ZERO]].concat())),
+        },
         HostSlice::F32(data) => device.0.write(buffer, bytemuck::cast_slice(data)),
         HostSlice::I32(data) => device.0.write(buffer, bytemuck::cast_slice(data)),
         HostSlice::Bool(data) => {
@@ -53,47 +65,58 @@ pub(crate) fn download(device: &Wgpu, x: View<'_, Storage>) -> Result<HostData> 
     if x.storage.is_missing() {
         return Err(device.0.error("what is read was never computed: there was no memory for it"));
     }
-    let len = x.layout.numel();
-    let words = if len == 0 {
-        Vec::new()
-    } else if x.layout.is_contiguous() {
-        device.0.read(x.storage.buffer(), x.layout.offset(), len)?
-    } else {
-        device.0.read(copy(device, x).buffer(), 0, len)?
-    };
     Ok(match x.dtype {
-        DType::I32 => HostData::I32(bytemuck::cast_vec(words)),
-        DType::Bool => HostData::Bool(words.into_iter().map(|word| word != 0).collect()),
-        DType::F32 | DType::F64 => HostData::F32(bytemuck::cast_vec(words)),
+        DType::F16 => {
+            let mut halves = read(device, x)?;
+            halves.truncate(x.layout.numel());
+            HostData::F16(halves)
+        }
+        DType::I32 => HostData::I32(read(device, x)?),
+        DType::Bool => HostData::Bool(read(device, x)?.into_iter().map(|word: u32| word != 0).collect()),
+        DType::F32 | DType::F64 => HostData::F32(read(device, x)?),
     })
+}
+
+/// The elements, and one more if their bytes are no multiple of 4.
+fn read<T: bytemuck::Pod>(device: &Wgpu, x: View<'_, Storage>) -> Result<Vec<T>> {
+    let (len, element) = (x.layout.numel() as u64, x.storage.element());
+    if len == 0 {
+        return Ok(Vec::new());
+    }
+    let (first, bytes) = (x.layout.offset() as u64 * element, (len * element).next_multiple_of(4));
+    match x.layout.is_contiguous() && first.is_multiple_of(4) {
+        true => device.0.read(x.storage.buffer(), first, bytes),
+        false => device.0.read(copy(device, x).buffer(), 0, bytes),
+    }
 }
 
 pub(crate) fn copy(device: &Wgpu, x: View<'_, Storage>) -> Storage {
     let [layout] = Layout::merge([*x.layout]);
     let whole = Layout::contiguous(*layout.shape());
-    let out = device.alloc("copy", whole.numel());
-    device.map(shader("copy"), &out, &whole, [View { layout: &layout, ..x }], [0; 2]);
+    let out = device.alloc("copy", x.dtype, whole.numel());
+    device.map(shader("copy", x.dtype, x.dtype), &out, &whole, [View { layout: &layout, ..x }], [0; 2]);
     out
 }
 
 pub(crate) fn write(device: &Wgpu, to: &mut Storage, at: &Layout, x: View<'_, Storage>) {
     let [at, layout] = Layout::merge([*at, *x.layout]);
-    device.map(shader("copy"), to, &at, [View { layout: &layout, ..x }], [0; 2]);
+    device.map(shader("copy", x.dtype, x.dtype), to, &at, [View { layout: &layout, ..x }], [0; 2]);
 }
 
 pub(crate) fn cast(device: &Wgpu, x: View<'_, Storage>, to: DType) -> Storage {
     let entry = match (x.dtype, to) {
-        (DType::F32, DType::I32) => "cast_f32_i32",
-        (DType::F32, DType::Bool) => "cast_f32_bool",
-        (DType::I32, DType::F32) => "cast_i32_f32",
+        (DType::F16 | DType::F32, DType::I32) => "cast_f32_i32",
+        (DType::F16 | DType::F32, DType::Bool) => "cast_f32_bool",
+        (DType::I32, DType::F16 | DType::F32) => "cast_i32_f32",
         (DType::I32, DType::Bool) => "cast_i32_bool",
-        (DType::Bool, DType::F32) => "cast_bool_f32",
+        (DType::Bool, DType::F16 | DType::F32) => "cast_bool_f32",
         (DType::Bool, DType::I32) => "cast_bool_i32",
-        _ => return copy(device, x),
+        // Between F16 and F32 the copy converts.
+        _ => "copy",
     };
     let whole = Layout::contiguous(*x.layout.shape());
-    let out = device.alloc("cast", whole.numel());
-    device.map(shader(entry), &out, &whole, [x], [0; 2]);
+    let out = device.alloc("cast", to, whole.numel());
+    device.map(shader(entry, x.dtype, to), &out, &whole, [x], [0; 2]);
     out
 }
 
@@ -104,7 +127,7 @@ pub(crate) fn where_cond(
     b: View<'_, Storage>,
 ) -> Storage {
     let whole = Layout::contiguous(*a.layout.shape());
-    let out = device.alloc("where", whole.numel());
-    device.map(shader("choose"), &out, &whole, [condition, a, b], [0; 2]);
+    let out = device.alloc("where", a.dtype, whole.numel());
+    device.map(shader("choose", a.dtype, a.dtype), &out, &whole, [condition, a, b], [0; 2]);
     out
 }

@@ -4,7 +4,7 @@ use crate::memory::{Pool, Storage};
 use crate::optim::MOST_BUFFERS;
 use crate::stream::Stream;
 use minitorch_core::random::DeviceRng;
-use minitorch_core::{Error, Result};
+use minitorch_core::{DType, Error, Result};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -40,6 +40,8 @@ pub struct Options {
     /// Whether shaders take their parameters as immediates where the adapter has them and they are not too many; else from a
     /// buffer.
     pub immediates: bool,
+    /// Whether there is F16 where the adapter has it.
+    pub halves: bool,
     /// Whether an optimizer's step binds more than the 8 buffers that every adapter has.
     pub many_buffers: bool,
 }
@@ -52,6 +54,7 @@ impl Default for Options {
             largest_binding: None,
             largest_grid: None,
             immediates: true,
+            halves: true,
             many_buffers: true,
         }
     }
@@ -216,17 +219,21 @@ impl Wgpu {
 
     /// A buffer with any contents. If there is no memory left, that is kept for the next report, and the result is a storage that
     /// is missing: what would touch it is not dispatched, and reading it is an error.
-    pub(crate) fn alloc(&self, op: &str, len: usize) -> Storage {
-        self.try_alloc(len).unwrap_or_else(|error| {
+    pub(crate) fn alloc(&self, op: &str, dtype: DType, len: usize) -> Storage {
+        self.try_alloc(dtype, len).unwrap_or_else(|error| {
             self.0.keep(self.0.error(format!("{op}: {error}")));
             Storage::missing(&self.0)
         })
     }
 
-    pub(crate) fn try_alloc(&self, len: usize) -> Result<Storage> {
-        Storage::new(&self.0, len)
+    pub(crate) fn try_alloc(&self, dtype: DType, len: usize) -> Result<Storage> {
+        Storage::new(&self.0, dtype, len)
     }
 }
+
+/// What is used where an adapter has it.
+const WANTED: wgpu::Features =
+    wgpu::Features::SUBGROUP.union(wgpu::Features::IMMEDIATES).union(wgpu::Features::SHADER_F16);
 
 fn none(reason: &str) -> Error {
     Error::Device { device: "Wgpu".into(), reason: reason.into() }
@@ -245,12 +252,15 @@ impl Device {
         // WebGPU guarantees 8, which is enough for all shaders; optimizer steps take more parameters at once with more.
         let most = if options.many_buffers { MOST_BUFFERS } else { 8 };
         limits.max_storage_buffers_per_shader_stage = limits.max_storage_buffers_per_shader_stage.min(most);
-        let mut features = adapter.features() & (wgpu::Features::SUBGROUP | wgpu::Features::IMMEDIATES);
+        let mut features = adapter.features() & WANTED;
         if !options.subgroups {
             features.remove(wgpu::Features::SUBGROUP);
         }
         if !options.immediates {
             features.remove(wgpu::Features::IMMEDIATES);
+        }
+        if !options.halves {
+            features.remove(wgpu::Features::SHADER_F16);
         }
         if !features.contains(wgpu::Features::IMMEDIATES) {
             limits.max_immediate_size = 0;

@@ -3,7 +3,8 @@
 use crate::device::{IndexedOp, Wgpu};
 use crate::memory::Storage;
 use crate::params::{Operand, Walk};
-use crate::stream::{Bind, Shader};
+use crate::shader::{Form, Shader};
+use crate::stream::Bind;
 use crate::{binary, copy, reduce};
 use bytemuck::{Pod, Zeroable};
 use minitorch_core::backend::{BinaryOp, ReduceOp, ScatterOp, View};
@@ -44,15 +45,15 @@ fn with(layout: &Layout, dim: usize, size: usize, stride: usize) -> Layout {
 const MANY: usize = 64;
 const COPIES: usize = 16;
 
-fn launch(device: &Wgpu, entry: &'static str, params: &IndexParams, binds: &[Bind<'_>]) {
-    let shader = Shader::new("index", entry);
+fn launch(device: &Wgpu, entry: &'static str, dtype: DType, params: &IndexParams, binds: &[Bind<'_>]) {
+    let shader = Shader::new("index", entry).form(Form::of(dtype, dtype));
     device.dispatch(shader, device.walk_over(params.walk.numel as usize), params, binds);
 }
 
 pub(crate) fn gather(device: &Wgpu, x: View<'_, Storage>, dim: usize, index: View<'_, Storage>) -> Storage {
     let (bound, step) = (x.layout.shape()[dim], x.layout.strides()[dim]);
     let line = index.layout.shape()[dim];
-    let out = device.alloc("gather", index.layout.numel());
+    let out = device.alloc("gather", x.dtype, index.layout.numel());
     if index.layout.numel() == 0 {
         return out;
     }
@@ -69,7 +70,7 @@ pub(crate) fn gather(device: &Wgpu, x: View<'_, Storage>, dim: usize, index: Vie
     // Nothing is read from a tensor without elements, which has no buffer.
     let from = if bound == 0 { index.storage } else { x.storage };
     let binds = [Bind::Write(&out), Bind::Read(from), Bind::Read(index.storage), Bind::BadIndex];
-    launch(device, "gather", &params, &binds);
+    launch(device, "gather", x.dtype, &params, &binds);
     out
 }
 
@@ -86,6 +87,15 @@ pub(crate) fn scatter(
         return;
     }
     let whole = Layout::contiguous(*layout.shape());
+    if op == ScatterOp::Add && x.dtype == DType::F16 {
+        // There are no atomics of 16 bits.
+        let cast = |x, to| copy::cast(device, x, to);
+        let mut sums = cast(View { storage: to, layout: &whole, dtype: DType::F16 }, DType::F32);
+        let (x, layout) = (cast(x, DType::F32), Layout::contiguous(*x.layout.shape()));
+        scatter(device, op, &mut sums, &whole, dim, index, View { storage: &x, layout: &layout, dtype: DType::F32 });
+        *to = cast(View { storage: &sums, layout: &whole, dtype: DType::F32 }, DType::F16);
+        return;
+    }
     let (bound, step) = (whole.shape()[dim], whole.strides()[dim]);
     let (line, line_step) = (index.layout.shape()[dim], index.layout.strides()[dim]);
     let number = with(&Layout::new(*index.layout.shape(), &[0; MAX_RANK][..layout.shape().len()], 0), dim, line, 1);
@@ -118,19 +128,19 @@ pub(crate) fn scatter(
         return add_by_copies(device, params, to, whole.numel(), [x.storage, index.storage]);
     }
     // A tensor without elements has no buffer, and nothing is written to what stands for it.
-    let nothing = (bound == 0).then(|| device.alloc("scatter", 1));
+    let nothing = (bound == 0).then(|| device.alloc("scatter", x.dtype, 1));
     let to = nothing.as_ref().unwrap_or(to);
     let binds = [Bind::Write(to), Bind::Read(x.storage), Bind::Read(index.storage), Bind::BadIndex];
     match op {
-        ScatterOp::Add if x.dtype == DType::I32 => launch(device, "add_i32", &params, &binds),
-        ScatterOp::Add => launch(device, "add_f32", &params, &binds),
-        ScatterOp::Set if line <= SHORT_LINE => launch(device, "place_last", &params, &binds),
+        ScatterOp::Add if x.dtype == DType::I32 => launch(device, "add_i32", DType::I32, &params, &binds),
+        ScatterOp::Add => launch(device, "add_f32", DType::F32, &params, &binds),
+        ScatterOp::Set if line <= SHORT_LINE => launch(device, "place_last", x.dtype, &params, &binds),
         ScatterOp::Set => {
-            let winners = device.alloc("scatter", whole.numel().max(1));
+            let winners = device.alloc("scatter", DType::I32, whole.numel().max(1));
             let [_, from, at, bad] = binds;
-            launch(device, "clear", &params, &[Bind::Write(&winners), from, at, bad]);
-            launch(device, "elect", &params, &[Bind::Write(&winners), from, at, bad]);
-            launch(device, "settle", &params, &[Bind::Write(to), from, at, bad, Bind::Read(&winners)]);
+            launch(device, "clear", x.dtype, &params, &[Bind::Write(&winners), from, at, bad]);
+            launch(device, "elect", x.dtype, &params, &[Bind::Write(&winners), from, at, bad]);
+            launch(device, "settle", x.dtype, &params, &[Bind::Write(to), from, at, bad, Bind::Read(&winners)]);
         }
     }
 }
@@ -138,10 +148,16 @@ pub(crate) fn scatter(
 /// Adds to many copies of a small tensor and then joins those: invocations meet less often, and no sum is one long chain of
 /// roundings.
 fn add_by_copies(device: &Wgpu, params: IndexParams, to: &mut Storage, numel: usize, [x, index]: [&Storage; 2]) {
-    let mut parts = device.alloc("scatter_add", COPIES * numel);
+    let mut parts = device.alloc("scatter_add", DType::F32, COPIES * numel);
     copy::fill(device, &mut parts, &Layout::contiguous([COPIES * numel]), DType::F32, 0.0);
     let params = IndexParams { copies: COPIES as u32, copy_step: numel as u32, ..params };
-    launch(device, "add_f32", &params, &[Bind::Write(&parts), Bind::Read(x), Bind::Read(index), Bind::BadIndex]);
+    launch(
+        device,
+        "add_f32",
+        DType::F32,
+        &params,
+        &[Bind::Write(&parts), Bind::Read(x), Bind::Read(index), Bind::BadIndex],
+    );
     let (line, dtype) = (Layout::contiguous([numel]), DType::F32);
     let sums = reduce::reduce(
         device,

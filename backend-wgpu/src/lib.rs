@@ -5,11 +5,12 @@
 //! device.rs     Wgpu, the device: adapters, failures       memory.rs   Storage, and the list of freed buffers
 //! stream.rs     dispatches: pipelines, bind groups, the ring of parameters, submits
 //! split.rs      tensors that are larger than one binding
-//! params.rs     the structs that shaders take              sources.rs  the shaders' text
+//! shader.rs     which shader is run                        sources.rs  the shaders' text
+//! params.rs     the structs that shaders take
 //! unary.rs binary.rs reduce.rs matmul.rs ...               one file per family: geometry and entries; the maths is in shaders/
 //! ```
 //!
-//! Elements take 32 bits. There is no F64: WGSL has none.
+//! Elements take 32 bits; there is F16 where the adapter has it, and no F64: WGSL has none.
 
 mod binary;
 mod compare;
@@ -28,6 +29,7 @@ mod pool;
 mod random;
 mod reduce;
 mod scan;
+mod shader;
 mod softmax;
 mod sort;
 mod sources;
@@ -53,7 +55,11 @@ impl Backend for Wgpu {
     type Storage = Storage;
 
     fn supports(&self, dtype: DType) -> bool {
-        dtype != DType::F64
+        match dtype {
+            DType::F16 => self.0.device.features().contains(wgpu::Features::SHADER_F16),
+            DType::F64 => false,
+            _ => true,
+        }
     }
 
     fn rng(&self) -> &DeviceRng {

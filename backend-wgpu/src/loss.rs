@@ -2,7 +2,8 @@
 
 use crate::Tensor;
 use crate::device::IndexedOp;
-use crate::stream::{Bind, Shader};
+use crate::shader::Shader;
+use crate::stream::Bind;
 use bytemuck::{Pod, Zeroable};
 use minitorch_core::backend::{Backend, ReduceOp};
 use minitorch_core::{DType, Layout, backend::View};
@@ -47,9 +48,9 @@ pub(crate) fn cross_entropy(logits: &Tensor, target: &Tensor) -> (Tensor, Tensor
         g: 0,
         op: IndexedOp::CrossEntropy as u32,
     };
-    let logsumexp = device.alloc("cross_entropy", n);
+    let logsumexp = device.alloc("cross_entropy", DType::F32, n);
     let (short, few) = (c <= SHORT, c <= SHORT && n * c <= FEW);
-    let losses = device.alloc("cross_entropy", if few { 1 } else { n });
+    let losses = device.alloc("cross_entropy", DType::F32, if few { 1 } else { n });
     let binds = [
         Bind::Write(&losses),
         Bind::Write(&logsumexp),
@@ -73,7 +74,7 @@ pub(crate) fn cross_entropy_grad(g: &Tensor, logits: &Tensor, target: &Tensor, l
     let device = logits.device();
     let [n, c] = logits.dims();
     let [g, x, target, logsumexp] = [g, logits, target, logsumexp].map(Tensor::contiguous);
-    let out = device.alloc("cross_entropy_grad", n * c);
+    let out = device.alloc("cross_entropy_grad", DType::F32, n * c);
     if n * c > 0 {
         let offset = |x: &Tensor| x.layout().offset() as u32;
         let params = LossParams {

@@ -3,8 +3,8 @@
 use crate::device::Wgpu;
 use crate::memory::Storage;
 use crate::params::{MapParams, Operand, Walk};
+use crate::shader::Shader;
 use crate::split;
-use crate::stream::Shader;
 use bytemuck::Zeroable;
 use minitorch_core::Layout;
 use minitorch_core::backend::View;

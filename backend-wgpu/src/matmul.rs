@@ -4,7 +4,8 @@ use crate::Tensor;
 use crate::device::Wgpu;
 use crate::memory::Storage;
 use crate::params::{Operand, Walk};
-use crate::stream::{Bind, Shader};
+use crate::shader::{Form, Shader};
+use crate::stream::Bind;
 use crate::{binary, copy, split};
 use bytemuck::{Pod, Zeroable};
 use minitorch_core::backend::{BinaryOp, View};
@@ -40,10 +41,6 @@ struct Matrix<'a> {
     batch: Layout,
 }
 
-fn shader(entry: &'static str) -> Shader {
-    Shader::new("matmul", entry)
-}
-
 /// What a product is halved along when an operand or the result is more than one binding reaches.
 #[derive(Clone, Copy, PartialEq)]
 enum Along {
@@ -71,6 +68,13 @@ pub(crate) fn matmul(device: &Wgpu, a: View<'_, Storage>, b: View<'_, Storage>) 
     let too_long =
         (!device.0.binds_whole(whole.numel())).then(|| Along::new(split::widest(&whole), rank, [Rows, Columns]));
     if let Some(along) = along(a, [Rows, Sum]).or(along(b, [Sum, Columns])).or(too_long) {
+        if a.dtype == DType::F16 {
+            // Sums of parts are not rounded.
+            let wide = [a, b].map(|x| (copy::cast(device, x, DType::F32), Layout::contiguous(*x.layout.shape())));
+            let [a, b] = [&wide[0], &wide[1]].map(|(storage, layout)| View { storage, layout, dtype: DType::F32 });
+            let out = matmul(device, a, b);
+            return copy::cast(device, View { storage: &out, layout: &whole, dtype: DType::F32 }, DType::F16);
+        }
         return halved(device, a, b, along, &whole);
     }
     let (left, right) = (device.window(a.storage, a.layout), device.window(b.storage, b.layout));
@@ -80,7 +84,7 @@ pub(crate) fn matmul(device: &Wgpu, a: View<'_, Storage>, b: View<'_, Storage>) 
     let left = Matrix { batch: batch(&left.within(a.layout)), bind: left.read(), line, k: step };
     let (line, step) = (sb[rank - 1], sb[rank - 2]);
     let right = Matrix { batch: batch(&right.within(b.layout)), bind: right.read(), line, k: step };
-    product(device, "matmul", [m, n, k], left, right, None)
+    product(device, ("matmul", a.dtype), [m, n, k], left, right, None)
 }
 
 /// The product of both halves: side by side, or their sum.
@@ -103,7 +107,7 @@ fn halved(device: &Wgpu, a: View<'_, Storage>, b: View<'_, Storage>, along: Alon
         binary::binary_mut(device, BinaryOp::Add, &mut sum, whole, other);
         return sum;
     };
-    let mut out = device.alloc("matmul", whole.numel());
+    let mut out = device.alloc("matmul", DType::F32, whole.numel());
     for (half, to) in split::halves(whole, dim).iter().enumerate() {
         let (results, layout) = (part(half), Layout::contiguous(*to.shape()));
         copy::write(device, &mut out, to, View { storage: &results, layout: &layout, dtype: DType::F32 });
@@ -128,13 +132,13 @@ pub(crate) fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Tensor {
     let [line, step] = [w.layout().strides()[0], w.layout().strides()[1]];
     let right = Matrix { bind: Bind::Read(w.view().storage), line, k: step, batch: one(w) };
     let bias = bias.map(Tensor::contiguous);
-    let out = product(device, "linear", [rows, n, k], left, right, bias.as_ref());
+    let out = product(device, ("linear", dtype), [rows, n, k], left, right, bias.as_ref());
     Tensor::from_storage(device, out, dtype, x.shape().with(rank - 1, n))
 }
 
 fn product(
     device: &Wgpu,
-    op: &str,
+    (op, dtype): (&str, DType),
     [m, n, k]: [usize; 3],
     a: Matrix<'_>,
     b: Matrix<'_>,
@@ -142,16 +146,16 @@ fn product(
 ) -> Storage {
     let [a_batch, b_batch] = Layout::merge([a.batch, b.batch]);
     let batch = a_batch.numel();
-    let out = device.alloc(op, batch * m * n);
+    let out = device.alloc(op, dtype, batch * m * n);
     if batch * m * n == 0 {
         return out;
     }
     if k == 0 {
         // Nothing to bind: the sum over nothing, and the bias.
-        let zeros = device.alloc(op, 1);
-        device.map(Shader::new("copy", "fill"), &zeros, &Layout::contiguous([1]), [], [0; 2]);
+        let zeros = device.alloc(op, dtype, 1);
+        copy::fill_part(device, &zeros, &Layout::contiguous([1]), dtype, 0.0);
         let layout = Layout::new([batch, m, n], &[0, 0, 0], 0);
-        let view = |storage| View { storage, layout: &layout, dtype: DType::F32 };
+        let view = |storage| View { storage, layout: &layout, dtype };
         return match bias {
             None => copy::copy(device, view(&zeros)),
             Some(bias) => {
@@ -194,7 +198,8 @@ fn product(
             };
         }
         let binds = [Bind::Write(&out), lines.bind, one.bind, bias];
-        device.dispatch(shader("vector"), device.folded(m.max(n)), &params, &binds);
+        let shader = Shader::new("matmul", "vector").form(Form::of(dtype, dtype));
+        device.dispatch(shader, device.folded(m.max(n)), &params, &binds);
         return out;
     }
     let tiles = |size: usize| m.div_ceil(size) * n.div_ceil(size);
@@ -207,16 +212,17 @@ fn product(
     let [x, y, _] = device.folded(tiles(tile) * splits);
     let groups = [x, y, batch.min(device.largest_grid()) as u32];
     let operands = [a.bind, b.bind, bias];
-    let run = |entry, to: &Storage, [a, b, bias]: [Bind<'_>; 3], groups| {
-        device.dispatch(shader(entry), groups, &params, &[Bind::Write(to), a, b, bias]);
+    let run = |entry, [read, write]: [DType; 2], to: &Storage, [a, b, bias]: [Bind<'_>; 3], groups| {
+        let shader = Shader::new("matmul", entry).form(Form::of(read, write));
+        device.dispatch(shader, groups, &params, &[Bind::Write(to), a, b, bias]);
     };
     if splits == 1 {
-        run(entry, &out, operands, groups);
+        run(entry, [dtype; 2], &out, operands, groups);
         return out;
     }
-    let parts = device.alloc(op, splits * m * n);
-    run(entry, &parts, operands, groups);
+    let parts = device.alloc(op, DType::F32, splits * m * n);
+    run(entry, [dtype, DType::F32], &parts, operands, groups);
     let [_, _, bias] = operands;
-    run("join", &out, [Bind::Read(&parts), Bind::Read(&parts), bias], device.walk_over(m * n));
+    run("join", [DType::F32, dtype], &out, [Bind::Read(&parts), Bind::Read(&parts), bias], device.walk_over(m * n));
     out
 }

@@ -2,14 +2,16 @@
 
 use crate::device::Device;
 use minitorch_core::backend::MemoryStats;
-use minitorch_core::{Error, Result};
+use minitorch_core::{DType, Error, Result};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// The elements of a tensor: 32 bits each, of whatever dtype.
+/// The elements of a tensor: 32 bits each, of whatever dtype, but F16, which takes 16.
 pub struct Storage {
     device: Arc<Device>,
+    /// Bytes of an element.
+    element: u64,
     /// `None` if there are no elements, or no memory for them.
     buffer: Option<Buffer>,
     /// Whether the elements were never computed, for want of memory.
@@ -31,17 +33,18 @@ impl std::fmt::Debug for Storage {
 
 impl Storage {
     /// A buffer of `len` elements with any contents.
-    pub(crate) fn new(device: &Arc<Device>, len: usize) -> Result<Self> {
+    pub(crate) fn new(device: &Arc<Device>, dtype: DType, len: usize) -> Result<Self> {
+        let element = if dtype == DType::F16 { 2 } else { 4 };
         let buffer = match len {
             0 => None,
-            len => Some(device.take(len as u64 * 4)?),
+            len => Some(device.take(len as u64 * element)?),
         };
-        Ok(Storage { device: device.clone(), buffer, missing: AtomicBool::new(false) })
+        Ok(Storage { device: device.clone(), element, buffer, missing: AtomicBool::new(false) })
     }
 
     /// What stands for elements that there was no memory for.
     pub(crate) fn missing(device: &Arc<Device>) -> Self {
-        Storage { device: device.clone(), buffer: None, missing: AtomicBool::new(true) }
+        Storage { device: device.clone(), element: 4, buffer: None, missing: AtomicBool::new(true) }
     }
 
     pub(crate) fn is_missing(&self) -> bool {
@@ -51,6 +54,10 @@ impl Storage {
     /// Says that what should have been written here was not.
     pub(crate) fn miss(&self) {
         self.missing.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn element(&self) -> u64 {
+        self.element
     }
 
     /// Bytes of the buffer.

@@ -4,7 +4,8 @@ use crate::Tensor;
 use crate::device::Wgpu;
 use crate::memory::Storage;
 use crate::params::{Operand, Walk};
-use crate::stream::{Bind, Shader};
+use crate::shader::Shader;
+use crate::stream::Bind;
 use bytemuck::{Pod, Zeroable};
 use minitorch_core::ops::composed;
 use minitorch_core::ops::norm::NormOptions;
@@ -84,8 +85,8 @@ pub(crate) fn normalize(x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>, o: &
     let (device, shape, x) = (x.device(), *x.shape(), x.contiguous());
     let (w, b) = (w.map(Tensor::contiguous), b.map(Tensor::contiguous));
     let statistics = kept_shape(&x, o);
-    let [mean, var] = [0, 1].map(|_| device.alloc("normalize", statistics.numel()));
-    let out = device.alloc("normalize", shape.numel());
+    let [mean, var] = [0, 1].map(|_| device.alloc("normalize", DType::F32, statistics.numel()));
+    let out = device.alloc("normalize", DType::F32, shape.numel());
     let mut params = params(&x, o);
     let nothing = x.view().storage;
     let first = Buffers { x: &x, mean: nothing, var: nothing, w: nothing, b: nothing, g: nothing };
@@ -149,8 +150,8 @@ pub(crate) fn normalize_grad(
     let statistics = statistics.map(|s| if s.layout().offset() == 0 { s.contiguous() } else { s + 0.0 });
     let [mean, var] = [0, 1].map(|i| statistics[i].view().storage);
     let kept = kept_shape(&x, o);
-    let [shift, slope] = [0, 1].map(|_| device.alloc("normalize_grad", kept.numel()));
-    let out = device.alloc("normalize_grad", shape.numel());
+    let [shift, slope] = [0, 1].map(|_| device.alloc("normalize_grad", DType::F32, kept.numel()));
+    let out = device.alloc("normalize_grad", DType::F32, shape.numel());
     let nothing = x.view().storage;
     let w = weight.as_ref().map_or(nothing, |w| w.view().storage);
     let mut params = params(&x, o);
@@ -174,7 +175,7 @@ pub(crate) fn normalize_grad(
     let buffers = Buffers { b: &shift, ..buffers };
     buffers.run(device, "grad", device.walk_over(shape.numel()), &params, &out, &slope);
     let affine = weight.as_ref().map(|weight| {
-        let results = [0, 1].map(|_| device.alloc("normalize_grad", weight.numel()));
+        let results = [0, 1].map(|_| device.alloc("normalize_grad", DType::F32, weight.numel()));
         let m = Layout::contiguous(kept).expand(shape);
         let own = |d: usize| weight.shape()[d] != 1;
         let [x_kept, m_kept] = part([*x.layout(), m], own);

@@ -4,9 +4,12 @@
 use crate::copy;
 use crate::device::Wgpu;
 use crate::memory::Storage;
-use crate::stream::{Bind, Form, Shader};
+use crate::shader::{Form, Shader};
+use crate::stream::Bind;
 use bytemuck::{Pod, Zeroable};
+use minitorch_core::DType;
 use minitorch_core::backend::{StepRule, StepSlot};
+use minitorch_core::ops::composed;
 
 /// What optim.wgsl takes.
 #[repr(C)]
@@ -109,6 +112,9 @@ pub(crate) fn optimizer_step(device: &Wgpu, rule: &StepRule, slots: &mut [StepSl
     if slots.is_empty() {
         return;
     }
+    if slots[0].grad.dtype == DType::F16 {
+        return composed::optimizer_step(device, rule, slots, scalars);
+    }
     let (entry, numbers) = parts(rule);
     let states = rule.states();
     let buffers = device.storage_buffers();
@@ -135,10 +141,10 @@ pub(crate) fn optimizer_step(device: &Wgpu, rule: &StepRule, slots: &mut [StepSl
         }
         let largest = slots.last().map_or(0, |slot| slot.grad.layout.numel());
         let [x, y, _] = device.walk_over(largest);
-        let form = Form { slots: Some((states, slots.len())) };
+        let form = Form { slots: Some((states, slots.len())), ..Form::default() };
         device.dispatch(Shader::new("optim", entry).form(form), [x, y, slots.len() as u32], &params, &binds);
     }
     // Without any element the step still counts.
-    let count = Shader::new("optim", "count").form(Form { slots: Some((0, 1)) });
+    let count = Shader::new("optim", "count").form(Form { slots: Some((0, 1)), ..Form::default() });
     device.dispatch(count, [1; 3], &OptimParams::zeroed(), &[Bind::Write(scalars)]);
 }

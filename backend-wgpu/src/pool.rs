@@ -2,7 +2,8 @@
 
 use crate::Tensor;
 use crate::memory::Storage;
-use crate::stream::{Bind, Shader};
+use crate::shader::Shader;
+use crate::stream::Bind;
 use bytemuck::{Pod, Zeroable};
 use minitorch_core::{DType, Pool2dOptions};
 
@@ -78,7 +79,7 @@ pub(crate) fn max_pool2d(x: &Tensor, options: &Pool2dOptions) -> (Tensor, Tensor
     let pooling = Pooling::new(n * c, [h, w], options);
     let shape = [n, c, pooling.out_size[0], pooling.out_size[1]];
     let len = shape.iter().product();
-    let (out, indices) = (device.alloc("max_pool2d", len), device.alloc("max_pool2d", len));
+    let (out, indices) = (device.alloc("max_pool2d", DType::F32, len), device.alloc("max_pool2d", DType::F32, len));
     pooling.launch("max_pool", &x.contiguous(), &out, Some(Bind::Write(&indices)), 0);
     let out = Tensor::from_storage(device, out, dtype, shape);
     (out, Tensor::from_storage(device, indices, DType::I32, shape))
@@ -86,7 +87,7 @@ pub(crate) fn max_pool2d(x: &Tensor, options: &Pool2dOptions) -> (Tensor, Tensor
 
 pub(crate) fn max_pool2d_grad(g: &Tensor, indices: &Tensor, [h, w]: [usize; 2], options: &Pool2dOptions) -> Tensor {
     let (device, dtype, [n, c, ..]) = (g.device(), g.dtype(), g.dims::<4>());
-    let out = device.alloc("max_pool2d_grad", n * c * h * w);
+    let out = device.alloc("max_pool2d_grad", DType::F32, n * c * h * w);
     let (pooling, indices) = (Pooling::new(n * c, [h, w], options), indices.contiguous());
     let view = indices.view();
     pooling.launch("max_pool_grad", &g.contiguous(), &out, Some(Bind::Read(view.storage)), view.layout.offset());
@@ -97,14 +98,14 @@ pub(crate) fn avg_pool2d(x: &Tensor, options: &Pool2dOptions) -> Tensor {
     let (device, dtype, [n, c, h, w]) = (x.device(), x.dtype(), x.dims());
     let pooling = Pooling::new(n * c, [h, w], options);
     let shape = [n, c, pooling.out_size[0], pooling.out_size[1]];
-    let out = device.alloc("avg_pool2d", shape.iter().product());
+    let out = device.alloc("avg_pool2d", DType::F32, shape.iter().product());
     pooling.launch("avg_pool", &x.contiguous(), &out, None, 0);
     Tensor::from_storage(device, out, dtype, shape)
 }
 
 pub(crate) fn avg_pool2d_grad(g: &Tensor, [h, w]: [usize; 2], options: &Pool2dOptions) -> Tensor {
     let (device, dtype, [n, c, ..]) = (g.device(), g.dtype(), g.dims::<4>());
-    let out = device.alloc("avg_pool2d_grad", n * c * h * w);
+    let out = device.alloc("avg_pool2d_grad", DType::F32, n * c * h * w);
     Pooling::new(n * c, [h, w], options).launch("avg_pool_grad", &g.contiguous(), &out, None, 0);
     Tensor::from_storage(device, out, dtype, [n, c, h, w])
 }

@@ -4,7 +4,8 @@ use crate::Tensor;
 use crate::device::Wgpu;
 use crate::memory::Storage;
 use crate::params::{Operand, Walk};
-use crate::stream::{Bind, Shader};
+use crate::shader::Shader;
+use crate::stream::Bind;
 use bytemuck::{Pod, Zeroable};
 use minitorch_core::backend::{RandomOp, View};
 use minitorch_core::ops::random::threshold;
@@ -29,7 +30,7 @@ struct RandomParams {
 const BLOCK: usize = 4;
 
 pub(crate) fn random(device: &Wgpu, op: RandomOp, _: DType, len: usize, draw: Draw) -> Storage {
-    let out = device.alloc("random", len);
+    let out = device.alloc("random", DType::F32, len);
     let (entry, p) = match op {
         RandomOp::Bits => ("random_bits", 0.0),
         RandomOp::Uniform => ("random_uniform", 0.0),
@@ -44,7 +45,7 @@ pub(crate) fn dropout(x: &Tensor, p: f64, draw: Draw) -> Tensor {
     let (device, dtype, shape) = (x.device(), x.dtype(), *x.shape());
     let [layout] = Layout::merge([*x.layout()]);
     let whole = Layout::contiguous(*layout.shape());
-    let out = device.alloc("dropout", whole.numel());
+    let out = device.alloc("dropout", DType::F32, whole.numel());
     launch(device, "dropout", &out, &whole, Some(View { layout: &layout, ..x.view() }), p, draw);
     Tensor::from_storage(device, out, dtype, shape)
 }

@@ -3,7 +3,8 @@
 use crate::device::Wgpu;
 use crate::memory::Storage;
 use crate::params::{Operand, Walk};
-use crate::stream::{Bind, Shader};
+use crate::shader::{Form, Shader};
+use crate::stream::Bind;
 use crate::{binary, compare, copy, split, unary};
 use bytemuck::{Pod, Zeroable};
 use minitorch_core::backend::{ArgReduceOp, BinaryOp, CompareOp, ReduceOp, UnaryOp, View};
@@ -47,7 +48,7 @@ const TILE: usize = 32;
 
 /// The fold's number in fold.wgsl.
 fn code(op: ReduceOp, dtype: DType) -> u32 {
-    let float = dtype == DType::F32;
+    let float = dtype.is_float();
     match op {
         ReduceOp::Sum | ReduceOp::Mean if float => 0,
         ReduceOp::Sum | ReduceOp::Mean => 1,
@@ -71,7 +72,7 @@ pub(crate) fn reduce(device: &Wgpu, op: ReduceOp, x: View<'_, Storage>, dims: &[
     let kept = part(x.layout, dims, false);
     let count: usize = dims.iter().map(|&d| x.layout.shape()[d]).product();
     let results = kept.numel();
-    let out = device.alloc("reduce", results);
+    let out = device.alloc("reduce", x.dtype, results);
     if results == 0 {
         return out;
     }
@@ -82,18 +83,24 @@ pub(crate) fn reduce(device: &Wgpu, op: ReduceOp, x: View<'_, Storage>, dims: &[
             ReduceOp::Prod => 1.0,
             _ => f64::NAN,
         };
-        let shader = Shader::new("copy", "fill");
-        device.map(shader, &out, &Layout::contiguous([results]), [], [crate::copy::bits(x.dtype, value), 0]);
+        copy::fill_part(device, &out, &Layout::contiguous([results]), x.dtype, value);
         return out;
     }
     if let Some(dim) = device.too_wide(x.storage, x.layout) {
+        if x.dtype == DType::F16 {
+            // Parts are not rounded.
+            let (wide, layout) = (copy::cast(device, x, DType::F32), Layout::contiguous(*x.layout.shape()));
+            let results = reduce(device, op, View { storage: &wide, layout: &layout, dtype: DType::F32 }, dims);
+            let line = Layout::contiguous([kept.numel()]);
+            return copy::cast(device, View { storage: &results, layout: &line, dtype: DType::F32 }, DType::F16);
+        }
         return halved(device, op, x, dims, dim);
     }
     let window = device.window(x.storage, x.layout);
     let (inside, dtype) = (window.within(x.layout), x.dtype);
     let [kept, reduced] = [false, true].map(|reduced| part(&inside, dims, reduced));
-    if op == ReduceOp::Prod && x.dtype == DType::F32 {
-        product(device, window.read(), &out, [&kept, &reduced]);
+    if op == ReduceOp::Prod && dtype.is_float() {
+        product(device, dtype, window.read(), &out, [&kept, &reduced]);
         return out;
     }
     // Long lines, when they are too few for a card, are cut into pieces; a second reduction joins those.
@@ -104,13 +111,15 @@ pub(crate) fn reduce(device: &Wgpu, op: ReduceOp, x: View<'_, Storage>, dims: &[
     let pieces = (BUSY / groups).min(count.div_ceil(least)).max(1);
     let divisor = if op == ReduceOp::Mean { count as f32 } else { 1.0 };
     if pieces == 1 {
-        fold(device, op, dtype, window.read(), &out, [&kept, &reduced], [1, count], divisor);
+        fold(device, op, [dtype; 2], window.read(), &out, [&kept, &reduced], [1, count], divisor);
         return out;
     }
-    let parts = device.alloc("reduce", pieces * results);
-    fold(device, op, dtype, window.read(), &parts, [&kept, &reduced], [pieces, count.div_ceil(pieces)], 1.0);
+    // Parts of F16 are F32.
+    let part = if dtype == DType::F16 { DType::F32 } else { dtype };
+    let parts = device.alloc("reduce", part, pieces * results);
+    fold(device, op, [dtype, part], window.read(), &parts, [&kept, &reduced], [pieces, count.div_ceil(pieces)], 1.0);
     let (line, across) = (Layout::contiguous([results]), Layout::new([pieces], &[results], 0));
-    fold(device, op, dtype, Bind::Read(&parts), &out, [&line, &across], [1, pieces], divisor);
+    fold(device, op, [part, dtype], Bind::Read(&parts), &out, [&line, &across], [1, pieces], divisor);
     out
 }
 
@@ -120,7 +129,7 @@ fn halved(device: &Wgpu, op: ReduceOp, x: View<'_, Storage>, dims: &[usize], dim
     let all = Layout::contiguous(dims.iter().fold(*x.layout.shape(), |shape, &d| shape.with(d, 1)));
     let part = |op, half: usize| reduce(device, op, View { layout: &halves[half], ..x }, dims);
     if !dims.contains(&dim) {
-        let mut out = device.alloc("reduce", all.numel());
+        let mut out = device.alloc("reduce", x.dtype, all.numel());
         for (half, to) in split::halves(&all, dim).iter().enumerate() {
             let results = part(op, half);
             let layout = Layout::contiguous(*to.shape());
@@ -143,8 +152,8 @@ fn halved(device: &Wgpu, op: ReduceOp, x: View<'_, Storage>, dims: &[usize], dim
     out
 }
 
-/// The product of f32, by product.wgsl.
-fn product(device: &Wgpu, x: Bind<'_>, out: &Storage, [kept, reduced]: [&Layout; 2]) {
+/// The product of floats, by product.wgsl.
+fn product(device: &Wgpu, dtype: DType, x: Bind<'_>, out: &Storage, [kept, reduced]: [&Layout; 2]) {
     let params = ProductParams {
         kept: Walk::new(kept.shape()),
         reduced: Walk::new(reduced.shape()),
@@ -155,7 +164,12 @@ fn product(device: &Wgpu, x: Bind<'_>, out: &Storage, [kept, reduced]: [&Layout;
         true => ("columns", device.walk_over(kept.numel())),
         false => ("rows", device.folded(kept.numel())),
     };
-    device.dispatch(Shader::new("product", entry), groups, &params, &[Bind::Write(out), x]);
+    device.dispatch(
+        Shader::new("product", entry).form(Form::of(dtype, dtype)),
+        groups,
+        &params,
+        &[Bind::Write(out), x],
+    );
 }
 
 /// Whether neighbouring results, not the elements of a line, are neighbours in memory.
@@ -169,7 +183,7 @@ fn tiled(kept: &Layout, reduced: &Layout) -> bool {
 fn fold(
     device: &Wgpu,
     op: ReduceOp,
-    dtype: DType,
+    [read, write]: [DType; 2],
     x: Bind<'_>,
     out: &Storage,
     [kept, reduced]: [&Layout; 2],
@@ -193,14 +207,14 @@ fn fold(
         true => ("tiles", device.folded(kept.numel().div_ceil(TILE) * pieces)),
         false => ("rows", device.folded(results)),
     };
-    let shader = Shader::new("reduce", entry).op(code(op, dtype));
+    let shader = Shader::new("reduce", entry).op(code(op, read)).form(Form::of(read, write));
     device.dispatch(shader, groups, &params, &[Bind::Write(out), x]);
 }
 
 pub(crate) fn arg_reduce(device: &Wgpu, op: ArgReduceOp, x: View<'_, Storage>, dim: usize) -> Storage {
     let mut results = x.layout.narrow(dim, 0, 1);
     results = Layout::contiguous(*results.shape());
-    let mut out = device.alloc("arg_reduce", results.numel());
+    let mut out = device.alloc("arg_reduce", DType::I32, results.numel());
     if results.numel() == 0 {
         return out;
     }
@@ -235,7 +249,7 @@ pub(crate) fn arg_reduce(device: &Wgpu, op: ArgReduceOp, x: View<'_, Storage>, d
         true => ("arg_columns", device.walk_over(kept.numel())),
         false => ("arg_rows", device.folded(kept.numel())),
     };
-    let shader = Shader::new("reduce", entry).op(code(op, x.dtype));
+    let shader = Shader::new("reduce", entry).op(code(op, x.dtype)).form(Form::of(x.dtype, DType::I32));
     device.dispatch(shader, groups, &params, &[Bind::Write(&out), window.read()]);
     out
 }

@@ -1,7 +1,8 @@
 //! Running sums: geometry for `shaders/scan.wgsl`.
 
 use crate::Tensor;
-use crate::stream::{Bind, Shader};
+use crate::shader::Shader;
+use crate::stream::Bind;
 use bytemuck::{Pod, Zeroable};
 use minitorch_core::DType;
 
@@ -21,7 +22,7 @@ const SHORT: usize = 64;
 
 pub(crate) fn cumsum(x: &Tensor, dim: usize, reverse: bool) -> Tensor {
     let (device, shape, dtype, x) = (x.device(), *x.shape(), x.dtype(), x.contiguous());
-    let out = device.alloc("cumsum", shape.numel());
+    let out = device.alloc("cumsum", DType::F32, shape.numel());
     if shape.numel() > 0 {
         let (n, inner) = (shape[dim], shape[dim + 1..].iter().product::<usize>());
         let lines = shape.numel() / n;

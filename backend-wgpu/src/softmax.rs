@@ -1,7 +1,8 @@
 //! Softmax, its logarithm, and their gradients: geometry for `shaders/softmax.wgsl`. Operands are made contiguous first.
 
 use crate::Tensor;
-use crate::stream::{Bind, Shader};
+use crate::shader::Shader;
+use crate::stream::Bind;
 use bytemuck::{Pod, Zeroable};
 use minitorch_core::DType;
 
@@ -22,7 +23,7 @@ const SHORT: usize = 64;
 fn run(name: &str, op: u32, x: &Tensor, g: Option<&Tensor>, dim: usize) -> Tensor {
     let (device, shape) = (x.device(), *x.shape());
     let (x, g) = (x.contiguous(), g.map(Tensor::contiguous));
-    let out = device.alloc(name, shape.numel());
+    let out = device.alloc(name, DType::F32, shape.numel());
     if shape.numel() > 0 {
         let (n, inner) = (shape[dim], shape[dim + 1..].iter().product::<usize>());
         let lines = shape.numel() / n;

@@ -1,7 +1,8 @@
 //! Sorting: geometry and entries for `shaders/sort.wgsl`.
 
 use crate::Tensor;
-use crate::stream::{Bind, Shader, THREADS};
+use crate::shader::Shader;
+use crate::stream::{Bind, THREADS};
 use bytemuck::{Pod, Zeroable};
 use minitorch_core::DType;
 
@@ -33,7 +34,7 @@ const SHORT: usize = 2 * THREADS;
 pub(crate) fn argsort(x: &Tensor, dim: usize, descending: bool, k: usize) -> Tensor {
     let (device, shape) = (x.device(), *x.shape());
     let out_shape = shape.with(dim, k);
-    let out = device.alloc("argsort", out_shape.numel());
+    let out = device.alloc("argsort", DType::F32, out_shape.numel());
     if out_shape.numel() == 0 {
         return Tensor::from_storage(device, out, DType::I32, out_shape);
     }
@@ -66,7 +67,7 @@ pub(crate) fn argsort(x: &Tensor, dim: usize, descending: bool, k: usize) -> Ten
         return Tensor::from_storage(device, out, DType::I32, out_shape);
     }
     // Keys and numbers, of two words.
-    let [mut sorted, mut merged] = [(); 2].map(|_| device.alloc("argsort", 2 * rows * n));
+    let [mut sorted, mut merged] = [(); 2].map(|_| device.alloc("argsort", DType::F32, 2 * rows * n));
     let entry = if float { "sort_runs_f32" } else { "sort_runs_i32" };
     device.dispatch(shader(entry), groups, &params, &[Bind::Write(&sorted), source]);
     let (groups, mut run) = (device.walk_over(rows * n), CAPACITY);

@@ -1,6 +1,6 @@
 //! The shaders' text: a file, what it begins with, and what WGSL cannot leave open until a pipeline is made.
 
-use crate::stream::Form;
+use crate::shader::Form;
 
 macro_rules! shaders {
     ($($name:literal)*) => {
@@ -14,7 +14,21 @@ macro_rules! shaders {
                 $($name => include_str!(concat!("../shaders/", $name, ".wgsl")),)*
                 other => unreachable!("there is no shader {other}"),
             };
-            let mut text = concat!(include_str!("../shaders/common.wgsl"), include_str!("../shaders/math.wgsl")).to_string();
+            let mut text = String::new();
+            if form.read_halves || form.write_halves {
+                text += "enable f16;\n";
+            }
+            text += concat!(include_str!("../shaders/common.wgsl"), include_str!("../shaders/math.wgsl"));
+            if converts(file) {
+                text += match form.read_halves {
+                    true => include_str!("../shaders/read_halves.wgsl"),
+                    false => include_str!("../shaders/read_words.wgsl"),
+                };
+                text += match form.write_halves {
+                    true => include_str!("../shaders/write_halves.wgsl"),
+                    false => include_str!("../shaders/write_words.wgsl"),
+                };
+            }
             if matches!(file, "binary" | "compare" | "copy" | "unary") {
                 text += include_str!("../shaders/map.wgsl");
             }
@@ -80,6 +94,11 @@ fn slot_functions(states: usize, slots: usize) -> String {
     text
 }
 
+/// Whether a file's elements may be f16.
+fn converts(file: &str) -> bool {
+    matches!(file, "binary" | "compare" | "copy" | "index" | "matmul" | "product" | "reduce" | "unary")
+}
+
 /// Whether a file joins the values of a workgroup.
 fn joins(file: &str) -> bool {
     matches!(file, "loss" | "norm" | "reduce" | "softmax")
@@ -96,9 +115,14 @@ mod tests {
     #[test]
     fn every_shader_is_valid() {
         let plain = FILES.iter().filter(|file| **file != "optim").map(|file| (*file, Form::default()));
-        let optim =
-            (0..=3).flat_map(|states| [1, 2, SLOTS].map(|slots| ("optim", Form { slots: Some((states, slots)) })));
-        let forms = plain.chain(optim).flat_map(|(file, form)| [(file, form, false), (file, form, true)]);
+        let optim = (0..=3).flat_map(|states| {
+            [1, 2, SLOTS].map(|slots| ("optim", Form { slots: Some((states, slots)), ..Form::default() }))
+        });
+        let halves = FILES.iter().filter(|file| converts(file)).flat_map(|file| {
+            [(true, true), (true, false), (false, true)]
+                .map(|(read_halves, write_halves)| (*file, Form { read_halves, write_halves, ..Form::default() }))
+        });
+        let forms = plain.chain(optim).chain(halves).flat_map(|(file, form)| [(file, form, false), (file, form, true)]);
         for (file, form, both) in forms {
             let (subgroups, immediates) = (both, both);
             let text = text(file, form, subgroups, immediates);
@@ -107,6 +131,7 @@ mod tests {
             let mut offered = naga::valid::Capabilities::empty();
             offered.set(naga::valid::Capabilities::SUBGROUP, subgroups);
             offered.set(naga::valid::Capabilities::IMMEDIATES, immediates);
+            offered.set(naga::valid::Capabilities::SHADER_FLOAT16, form.read_halves || form.write_halves);
             let mut validator = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), offered);
             validator.subgroup_operations(naga::valid::SubgroupOperationSet::all());
             validator.subgroup_stages(naga::valid::ShaderStages::COMPUTE);
@@ -121,6 +146,7 @@ mod tests {
     fn every_file_is_listed() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../shaders");
         let begin = ["common", "fold", "gemm", "join", "join_subgroups", "map", "math"];
+        let begin = [&begin[..], &["read_halves", "read_words", "write_halves", "write_words"]].concat();
         let mut found: Vec<String> = std::fs::read_dir(folder)
             .expect("the folder")
             .map(|entry| entry.expect("an entry").path())

@@ -52,15 +52,15 @@ impl Device {
     }
 
     /// Elements by which a binding may have to begin before a tensor does.
-    fn alignment(&self) -> usize {
-        self.limits.min_storage_buffer_offset_alignment as usize / 4
+    fn alignment(&self, storage: &Storage) -> usize {
+        self.limits.min_storage_buffer_offset_alignment as usize / storage.element() as usize
     }
 }
 
 impl Wgpu {
     /// The window through which a layout's elements are reached.
     pub(crate) fn window<'a>(&self, storage: &'a Storage, layout: &Layout) -> Window<'a> {
-        let align = self.0.alignment();
+        let align = self.0.alignment(storage);
         let first = if self.binds(storage) { 0 } else { layout.offset() / align * align };
         Window { storage, first }
     }
@@ -75,6 +75,6 @@ impl Wgpu {
             return None;
         }
         let span = layout.end() - layout.offset();
-        (!self.0.binds_whole(span + self.0.alignment())).then(|| widest(layout))
+        (!self.0.binds_whole(span + self.0.alignment(storage))).then(|| widest(layout))
     }
 }

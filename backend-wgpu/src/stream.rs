@@ -6,6 +6,7 @@
 
 use crate::device::{Device, Wgpu, lock};
 use crate::memory::{Buffer, Storage};
+use crate::shader::{Form, Shader};
 use crate::sources;
 use minitorch_core::Result;
 use std::collections::HashMap;
@@ -17,38 +18,6 @@ const DISPATCHES: usize = 1024;
 
 /// Bind groups that are remembered; more than any training step has.
 const BIND_GROUPS: usize = 8192;
-
-/// What a file's text depends on.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub(crate) struct Form {
-    /// Of optim.wgsl: the state tensors of a parameter, and how many parameters a dispatch takes.
-    pub(crate) slots: Option<(usize, usize)>,
-}
-
-/// A shader to run: file, entry point, and the values of its `override` constants.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct Shader {
-    /// The file's stem.
-    pub(crate) file: &'static str,
-    pub(crate) entry: &'static str,
-    /// The value of `OP`, if the file has it.
-    op: Option<u32>,
-    form: Form,
-}
-
-impl Shader {
-    pub(crate) fn new(file: &'static str, entry: &'static str) -> Self {
-        Shader { file, entry, op: None, form: Form::default() }
-    }
-
-    pub(crate) fn op(self, op: u32) -> Self {
-        Shader { op: Some(op), ..self }
-    }
-
-    pub(crate) fn form(self, form: Form) -> Self {
-        Shader { form, ..self }
-    }
-}
 
 /// A buffer that a shader binds, at 1 and up in this order.
 #[derive(Clone, Copy, Debug)]
@@ -263,9 +232,8 @@ impl Device {
         command(encoder);
     }
 
-    /// The elements' 32 bits, after all work that was queued before.
-    pub(crate) fn read(&self, buffer: &Buffer, first: usize, len: usize) -> Result<Vec<u32>> {
-        let bytes = len as u64 * 4;
+    /// Bytes of a buffer, after all work that was queued before; `first` and `bytes` are multiples of 4.
+    pub(crate) fn read<T: bytemuck::Pod>(&self, buffer: &Buffer, first: u64, bytes: u64) -> Result<Vec<T>> {
         let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("read"),
             size: bytes,
@@ -275,7 +243,7 @@ impl Device {
         {
             let stream = &mut *self.stream();
             self.record(stream, |encoder| {
-                encoder.copy_buffer_to_buffer(&buffer.raw, first as u64 * 4, &staging, 0, bytes);
+                encoder.copy_buffer_to_buffer(&buffer.raw, first, &staging, 0, bytes);
             });
             self.submit(stream);
         }
@@ -292,7 +260,7 @@ impl Device {
         Ok(bytemuck::pod_collect_to_vec(&view))
     }
 
-    /// Copies to the device, after the work that was queued before.
+    /// Copies a multiple of 4 bytes to the device, after the work that was queued before.
     pub(crate) fn write(&self, buffer: &Buffer, data: &[u8]) {
         // A buffer that serves again may be read by what is recorded and not submitted; a write would come before it.
         self.flush();
@@ -302,7 +270,7 @@ impl Device {
     /// The record of bad indices, which is cleared.
     pub(crate) fn take_bad_index(&self) -> Result<Vec<u32>> {
         let buffer = self.stream().bad_index.clone();
-        let record = self.read(&buffer, 0, 4)?;
+        let record: Vec<u32> = self.read(&buffer, 0, 16)?;
         if record[0] != 0 {
             self.write(&buffer, &[0; 16]);
         }
@@ -333,7 +301,9 @@ impl Wgpu {
             written |= u64::from(!matches!(bind, Bind::Read(_) | Bind::ReadAt(..))) << i;
             buffers.push(match *bind {
                 Bind::Read(storage) | Bind::Write(storage) => (storage.buffer(), 0),
-                Bind::ReadAt(storage, first) | Bind::WriteAt(storage, first) => (storage.buffer(), first as u64 * 4),
+                Bind::ReadAt(storage, first) | Bind::WriteAt(storage, first) => {
+                    (storage.buffer(), first as u64 * storage.element())
+                }
                 Bind::BadIndex => {
                     device.checks_indices();
                     (&bad_index, 0)

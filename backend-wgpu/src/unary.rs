@@ -3,7 +3,7 @@
 use crate::copy::bits;
 use crate::device::Wgpu;
 use crate::memory::Storage;
-use crate::stream::Shader;
+use crate::shader::{Form, Shader};
 use minitorch_core::backend::{UnaryOp, View};
 use minitorch_core::{DType, Layout, Tensor};
 
@@ -76,14 +76,14 @@ fn power(c: f64) -> (u32, [f64; 2]) {
 }
 
 fn shader(op: u32, entries: [&'static str; 2], dtype: DType) -> Shader {
-    let entry = if dtype == DType::F32 { entries[0] } else { entries[1] };
-    Shader::new("unary", entry).op(op)
+    let entry = if dtype.is_float() { entries[0] } else { entries[1] };
+    Shader::new("unary", entry).op(op).form(Form::of(dtype, dtype))
 }
 
 /// `op(x)` in a buffer of its own.
 pub(crate) fn unary(device: &Wgpu, op: UnaryOp, x: View<'_, Storage>) -> Storage {
     let ((op, numbers), whole) = (code(op), Layout::contiguous(*x.layout.shape()));
-    let out = device.alloc("unary", whole.numel());
+    let out = device.alloc("unary", x.dtype, whole.numel());
     let numbers = numbers.map(|number| bits(x.dtype, number));
     device.map(shader(op, ["unary_f32", "unary_i32"], x.dtype), &out, &whole, [x], numbers);
     out
@@ -105,9 +105,9 @@ pub(crate) fn unary_grad(op: UnaryOp, saved: &Tensor<Wgpu>, g: &Tensor<Wgpu>) ->
     };
     let [layout_s, layout_g] = Layout::merge([*saved.layout(), *g.layout()]);
     let whole = Layout::contiguous(*layout_g.shape());
-    let out = device.alloc("unary_grad", whole.numel());
+    let out = device.alloc("unary_grad", dtype, whole.numel());
     let operands = [View { layout: &layout_s, ..saved.view() }, View { layout: &layout_g, ..g.view() }];
-    let shader = Shader::new("unary", "unary_grad").op(op);
+    let shader = Shader::new("unary", "unary_grad").op(op).form(Form::of(dtype, dtype));
     device.map(shader, &out, &whole, operands, numbers.map(|number| bits(dtype, number)));
     Tensor::from_storage(device, out, dtype, shape)
 }

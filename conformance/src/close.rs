@@ -1,7 +1,7 @@
 //! Comparing results.
 
 use minitorch_core::backend::View;
-use minitorch_core::{Backend, DType, HostData, Layout, Shape, Tensor};
+use minitorch_core::{Backend, DType, HostData, Layout, Shape, Tensor, f16};
 
 /// How far off a result may be: `|x - y| <= atol + rtol |y|`, both counted in the dtype's machine epsilon (2^-23 for F32,
 /// 2^-52 for F64), so that one bound serves both. NaN equals NaN, and an infinity itself.
@@ -54,6 +54,7 @@ pub(crate) fn read<B: Backend>(x: &Tensor<B>) -> Values {
 
 pub(crate) fn numbers(data: HostData) -> Vec<f64> {
     match data {
+        HostData::F16(v) => v.into_iter().map(f64::from).collect(),
         HostData::F32(v) => v.into_iter().map(f64::from).collect(),
         HostData::F64(v) => v,
         HostData::I32(v) => v.into_iter().map(f64::from).collect(),
@@ -107,10 +108,18 @@ pub(crate) fn assert_close(about: &str, got: &Values, want: &Values, tolerance: 
     let kind = got.dtype == want.dtype || got.dtype.is_float() && want.dtype.is_float();
     assert!(kind, "{about}: the dtype is {}, not {}", got.dtype, want.dtype);
     assert!(got.data.len() == want.data.len(), "{about}: {} elements, not {}", got.data.len(), want.data.len());
-    let epsilon = if got.dtype == DType::F64 { f64::EPSILON } else { f32::EPSILON as f64 };
+    let epsilon = match got.dtype {
+        DType::F16 => f16::EPSILON.to_f64(),
+        DType::F64 => f64::EPSILON,
+        _ => f32::EPSILON as f64,
+    };
     let (mut worst, mut worst_error, mut bad) = (0, 0.0, 0);
     for (i, (&x, &y)) in got.data.iter().zip(&want.data).enumerate() {
-        let y = if got.dtype == DType::F32 { y as f32 as f64 } else { y };
+        let y = match got.dtype {
+            DType::F16 => f16::from_f64(y).to_f64(),
+            DType::F32 => y as f32 as f64,
+            _ => y,
+        };
         if x == y || x.is_nan() && y.is_nan() {
             continue;
         }

@@ -6,7 +6,7 @@ use crate::close::{EXACT, read, read_storage};
 use crate::on::Lay;
 use crate::{On, Suite};
 use minitorch_core::backend::{Backend, View};
-use minitorch_core::{DType, HostSlice, Layout, PadMode, Tensor};
+use minitorch_core::{DType, HostSlice, Layout, PadMode, Tensor, f16};
 
 pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     suite.floats("layouts", 600, layouts);
@@ -121,6 +121,7 @@ fn full<B: Backend>(on: &On<B>) {
                 let want = match dtype {
                     DType::I32 => value as i32 as f64,
                     DType::Bool => (value != 0.0) as u8 as f64,
+                    DType::F16 => f16::from_f64(value).to_f64(),
                     DType::F32 => value as f32 as f64,
                     DType::F64 => value,
                 };

@@ -25,6 +25,7 @@ mod golden;
 mod golden_arrange;
 mod golden_ops;
 mod gradient;
+mod half;
 mod index;
 mod loss;
 mod matmul;
@@ -94,6 +95,7 @@ pub fn cases<B: Backend>(make: impl Fn() -> B + Send + Sync + 'static) -> Vec<Ca
             tape::cases(suite);
             reuse::cases(suite);
         }),
+        ("half", half::cases),
         ("panics", panics::cases),
         ("golden", golden::cases),
         ("property", property::cases),
@@ -120,6 +122,11 @@ impl<B: Backend> Suite<B> {
     /// A case whose inputs are F32.
     fn f32(&mut self, name: impl AsRef<str>, elements: usize, body: impl Fn(&On<B>) + Send + Sync + 'static) {
         self.add(name.as_ref(), elements, &[DType::F32], body);
+    }
+
+    /// A case whose inputs are F16, on devices that have it.
+    fn f16(&mut self, name: impl AsRef<str>, elements: usize, body: impl Fn(&On<B>) + Send + Sync + 'static) {
+        self.add(name.as_ref(), elements, &[DType::F16], body);
     }
 
     /// A case whose inputs are F64, on devices that have it.

@@ -47,13 +47,7 @@ impl<B: Backend> On<B> {
     /// A float tensor of this place's dtype with these elements.
     #[track_caller]
     pub fn list(&self, values: &[f64], shape: impl Into<Shape>) -> Tensor<B> {
-        match self.dtype {
-            DType::F64 => Tensor::from_slice(values, shape, &self.device),
-            _ => {
-                let values: Vec<f32> = values.iter().map(|&v| v as f32).collect();
-                Tensor::from_slice(&values, shape, &self.device)
-            }
-        }
+        Tensor::from_f64(values.iter().copied(), shape, (&self.device, self.dtype))
     }
 
     /// Uniform numbers of a range.

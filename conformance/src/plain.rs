@@ -18,7 +18,7 @@ use minitorch_core::backend::{
 };
 use minitorch_core::ops::random::threshold;
 use minitorch_core::random::{DeviceRng, Draw, unit_f32};
-use minitorch_core::{DType, Error, HostData, HostSlice, Layout, Result};
+use minitorch_core::{DType, Error, HostData, HostSlice, Layout, Result, f16};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -61,6 +61,7 @@ impl Plain {
     /// A buffer of a dtype from f64 values, each converted as [`Backend::cast`] says.
     fn make(&self, dtype: DType, values: impl Iterator<Item = f64>) -> Buffer {
         self.buffer(match dtype {
+            DType::F16 => HostData::F16(values.map(f16::from_f64).collect()),
             DType::F32 => HostData::F32(values.map(|v| v as f32).collect()), // rounds to nearest
             DType::F64 => HostData::F64(values.collect()),
             DType::I32 => HostData::I32(values.map(|v| v as i32).collect()), // truncates, saturates, NaN is 0
@@ -119,6 +120,7 @@ impl Drop for Buffer {
 impl Buffer {
     fn get(&self, at: usize) -> f64 {
         match &self.data {
+            HostData::F16(v) => v[at].to_f64(),
             HostData::F32(v) => v[at] as f64,
             HostData::F64(v) => v[at],
             HostData::I32(v) => v[at] as f64,
@@ -128,6 +130,7 @@ impl Buffer {
 
     fn set(&mut self, at: usize, value: f64) {
         match &mut self.data {
+            HostData::F16(v) => v[at] = f16::from_f64(value),
             HostData::F32(v) => v[at] = value as f32,
             HostData::F64(v) => v[at] = value,
             HostData::I32(v) => v[at] = value as i32,
@@ -195,6 +198,7 @@ impl Backend for Plain {
 
     fn upload(&self, data: HostSlice<'_>) -> Result<Buffer> {
         Ok(self.buffer(match data {
+            HostSlice::F16(v) => HostData::F16(v.to_vec()),
             HostSlice::F32(v) => HostData::F32(v.to_vec()),
             HostSlice::F64(v) => HostData::F64(v.to_vec()),
             HostSlice::I32(v) => HostData::I32(v.to_vec()),
@@ -248,7 +252,7 @@ impl Backend for Plain {
     }
 
     fn compare_scalar(&self, op: CompareOp, a: ViewOf<'_, Self>, b: f64) -> Buffer {
-        let b = in_dtype(b, a.dtype);
+        let b = if a.dtype == DType::F16 { f16::from_f64(b).to_f64() } else { in_dtype(b, a.dtype) };
         self.make(DType::Bool, read(a).map(|a| compare(op, a, b) as u8 as f64))
     }
 

@@ -17,7 +17,7 @@ pub(crate) fn family<B: Backend>(op: UnaryOp, x: &Tensor<B>) -> Tensor<B> {
 }
 
 /// An op of each kind with the range of inputs that it is tested on.
-fn ops() -> Vec<(UnaryOp, f64, f64)> {
+pub(crate) fn ops() -> Vec<(UnaryOp, f64, f64)> {
     use UnaryOp::*;
     let all = [
         Add(0.75),

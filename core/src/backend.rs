@@ -17,6 +17,9 @@
 //!   and row-major in the order of the shape that the method states.
 //! * **Aliasing.** A method writes only to what it takes by `&mut`, and nothing else can see that storage during the call.
 //!   The layout written through shows no element twice.
+//! * **F16** is a way to store: an operation computes as for F32 and rounds each result once, to nearest. Families take it;
+//!   of what follows them only [`unary_grad`](Backend::unary_grad) and [`optimizer_step`](Backend::optimizer_step) do, as
+//!   core converts around the others and draws no random F16.
 //! * **Errors.** `Result` is for what correct programs meet: devices, memory, transfers. A failure inside any other
 //!   method is kept by the device and comes back, once, from the next [`synchronize`](Backend::synchronize) or
 //!   [`download`](Backend::download). An index outside its dimension skips the access (the element read is 0, the element
@@ -341,7 +344,7 @@ pub trait Backend: Clone + PartialEq + fmt::Debug + Send + Sync + 'static {
     }
 
     /// One step of an optimizer over many parameters, at least one, by the formula at the rule's config. `scalars` is
-    /// `[lr, t]`: t counts finished steps, and the call leaves it one larger.
+    /// `[lr, t]` of F64 if the parameters are, else of F32: t counts finished steps, and the call leaves it one larger.
     fn optimizer_step(&self, rule: &StepRule, slots: &mut [StepSlot<'_, Self>], scalars: &mut Self::Storage) {
         composed::optimizer_step(self, rule, slots, scalars)
     }

@@ -7,6 +7,7 @@ use crate::layout::Layout;
 use crate::ops::conv::PerDim;
 use crate::shape::Shape;
 use crate::tensor::{Placement, Tensor, check_support, device_must};
+use half::f16;
 use std::ops::Range;
 
 /// Nested arrays of literals: `1.0`, `[1.0, 2.0]`, `[[1, 2], [3, 4]]`.
@@ -152,6 +153,7 @@ impl<B: Backend> Tensor<B> {
     #[track_caller]
     pub fn arange_step(start: f64, end: f64, step: f64, place: impl Placement<B>) -> Self {
         let (device, dtype) = place.place("arange_step");
+        assert!(dtype != DType::Bool, "arange_step: wants numbers, not bool");
         let finite = start.is_finite() && end.is_finite() && step.is_finite();
         assert!(
             finite && step != 0.0 && (start == end || (end > start) == (step > 0.0)),
@@ -163,7 +165,7 @@ impl<B: Backend> Tensor<B> {
             "arange_step: int32 wants whole numbers, not {start}, {end}, {step}"
         );
         let len = ((end - start) / step).ceil() as usize;
-        Tensor::from_f64("arange_step", (0..len).map(|i| start + i as f64 * step), len, &device, dtype)
+        Tensor::from_f64((0..len).map(|i| start + i as f64 * step), len, (&device, dtype))
     }
 
     /// `steps` numbers from `start` to `end`, both included and exact, at equal distances; one step is `start`. Each is
@@ -185,17 +187,24 @@ impl<B: Backend> Tensor<B> {
         let step = (end - start) / steps.saturating_sub(1).max(1) as f64;
         let at =
             |i: usize| if i <= (steps - 1) / 2 { start + i as f64 * step } else { end - (steps - 1 - i) as f64 * step };
-        Tensor::from_f64("linspace", (0..steps).map(at), steps, &device, dtype)
+        Tensor::from_f64((0..steps).map(at), steps, (&device, dtype))
     }
 
-    /// Numbers of the host, rounded once to the dtype.
+    /// Numbers of the host, each rounded once to the placement's dtype: `Tensor::from_f64([0.1, 0.2], 2, &device)`. For code
+    /// that serves all dtypes; where the type is known, [`from_vec`](Self::from_vec) takes it as it is.
+    ///
+    /// # Panics
+    /// If there are not as many as the shape says, the dtype is bool, or the device does not support it or has no memory.
     #[track_caller]
-    fn from_f64(op: &str, values: impl Iterator<Item = f64>, len: usize, device: &B, dtype: DType) -> Self {
+    pub fn from_f64(values: impl IntoIterator<Item = f64>, shape: impl Into<Shape>, place: impl Placement<B>) -> Self {
+        let (device, dtype) = place.place("from_f64");
+        let values = values.into_iter();
         match dtype {
-            DType::F64 => Tensor::from_vec(values.collect::<Vec<f64>>(), len, device),
-            DType::F32 => Tensor::from_vec(values.map(|x| x as f32).collect(), len, device),
-            DType::I32 => Tensor::from_vec(values.map(|x| x as i32).collect(), len, device),
-            DType::Bool => panic!("{op}: wants numbers, not bool"),
+            DType::F16 => Tensor::from_vec(values.map(f16::from_f64).collect(), shape, &device),
+            DType::F32 => Tensor::from_vec(values.map(|x| x as f32).collect(), shape, &device),
+            DType::F64 => Tensor::from_vec(values.collect::<Vec<f64>>(), shape, &device),
+            DType::I32 => Tensor::from_vec(values.map(|x| x as i32).collect(), shape, &device),
+            DType::Bool => panic!("from_f64: wants numbers, not bool"),
         }
     }
 
@@ -264,5 +273,14 @@ impl<B: Backend> Tensor<B> {
         let from = self.dtype();
         let parents = if dtype.is_float() { crate::autodiff::parents([self]) } else { None };
         out.recorded(parents, move |g| g.cast(from))
+    }
+
+    pub(crate) fn is_half(&self) -> bool {
+        self.dtype() == DType::F16
+    }
+
+    /// F16 as F32, on the tape, for what does not take F16; other dtypes as they are.
+    pub(crate) fn widened(&self) -> Self {
+        if self.is_half() { self.cast(DType::F32) } else { self.clone() }
     }
 }

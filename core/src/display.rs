@@ -23,6 +23,7 @@ impl<B: Backend> fmt::Display for Tensor<B> {
     /// comes back from the next read.
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let dtype = match self.dtype() {
+            DType::F16 => ", dtype=float16",
             DType::F64 => ", dtype=float64",
             _ => "",
         };
@@ -85,6 +86,7 @@ fn format_cells(data: HostData, precision: usize) -> Vec<String> {
     match data {
         HostData::I32(v) => v.iter().map(i32::to_string).collect(),
         HostData::Bool(v) => v.iter().map(bool::to_string).collect(),
+        HostData::F16(v) => format_floats(&v.into_iter().map(f64::from).collect::<Vec<_>>(), precision),
         HostData::F32(v) => format_floats(&v.iter().map(|&x| x as f64).collect::<Vec<_>>(), precision),
         HostData::F64(v) => format_floats(&v, precision),
     }

@@ -1,5 +1,6 @@
 //! Element types, and host data of any element type.
 
+use half::f16;
 use std::fmt;
 
 /// The type of a tensor's elements.
@@ -8,6 +9,8 @@ use std::fmt;
 /// tensor's dtype. A backend need not support all of them ([`Backend::supports`](crate::Backend::supports)).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum DType {
+    /// IEEE 754 binary16: half the memory. Operations compute in F32 and round their result, once, to nearest.
+    F16,
     /// IEEE 754 binary32; the default.
     F32,
     /// IEEE 754 binary64.
@@ -20,16 +23,17 @@ pub enum DType {
 
 impl DType {
     /// All element types, in the order of their declaration.
-    pub const ALL: [DType; 4] = [DType::F32, DType::F64, DType::I32, DType::Bool];
+    pub const ALL: [DType; 5] = [DType::F16, DType::F32, DType::F64, DType::I32, DType::Bool];
 
     /// Whether gradients can flow through tensors of this type.
     pub fn is_float(self) -> bool {
-        matches!(self, DType::F32 | DType::F64)
+        matches!(self, DType::F16 | DType::F32 | DType::F64)
     }
 
     /// Bytes of one element on the host. A backend may store it otherwise.
     pub fn size(self) -> usize {
         match self {
+            DType::F16 => 2,
             DType::F32 | DType::I32 => 4,
             DType::F64 => 8,
             DType::Bool => 1,
@@ -40,6 +44,7 @@ impl DType {
 impl fmt::Display for DType {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(match self {
+            DType::F16 => "float16",
             DType::F32 => "float32",
             DType::F64 => "float64",
             DType::I32 => "int32",
@@ -52,6 +57,7 @@ impl fmt::Display for DType {
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // the variants are the dtypes
 pub enum HostData {
+    F16(Vec<f16>),
     F32(Vec<f32>),
     F64(Vec<f64>),
     I32(Vec<i32>),
@@ -62,6 +68,7 @@ pub enum HostData {
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[allow(missing_docs)] // the variants are the dtypes
 pub enum HostSlice<'a> {
+    F16(&'a [f16]),
     F32(&'a [f32]),
     F64(&'a [f64]),
     I32(&'a [i32]),
@@ -72,6 +79,7 @@ impl HostData {
     /// The same data, borrowed.
     pub fn as_slice(&self) -> HostSlice<'_> {
         match self {
+            HostData::F16(v) => HostSlice::F16(v),
             HostData::F32(v) => HostSlice::F32(v),
             HostData::F64(v) => HostSlice::F64(v),
             HostData::I32(v) => HostSlice::I32(v),
@@ -84,6 +92,7 @@ impl HostSlice<'_> {
     /// The element type.
     pub fn dtype(&self) -> DType {
         match self {
+            HostSlice::F16(_) => DType::F16,
             HostSlice::F32(_) => DType::F32,
             HostSlice::F64(_) => DType::F64,
             HostSlice::I32(_) => DType::I32,
@@ -94,6 +103,7 @@ impl HostSlice<'_> {
     /// The number of elements.
     pub fn len(&self) -> usize {
         match self {
+            HostSlice::F16(v) => v.len(),
             HostSlice::F32(v) => v.len(),
             HostSlice::F64(v) => v.len(),
             HostSlice::I32(v) => v.len(),
@@ -111,7 +121,7 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// Rust types that are tensor elements: `f32`, `f64`, `i32`, `bool`. Sealed.
+/// Rust types that are tensor elements: [`f16`], `f32`, `f64`, `i32`, `bool`. Sealed.
 pub trait Element: sealed::Sealed + Copy + PartialEq + fmt::Debug + Send + Sync + 'static {
     /// The dtype of a tensor of this type.
     const DTYPE: DType;
@@ -135,4 +145,4 @@ macro_rules! element {
         }
     )* };
 }
-element!(f32 => F32, f64 => F64, i32 => I32, bool => Bool);
+element!(f16 => F16, f32 => F32, f64 => F64, i32 => I32, bool => Bool);

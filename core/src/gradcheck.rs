@@ -4,6 +4,7 @@ use crate::backend::Backend;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::tensor::Tensor;
+use half::f16;
 
 /// What [`gradcheck`] found; its `Display` names the worst element.
 #[derive(Clone, Debug, PartialEq)]
@@ -103,18 +104,14 @@ pub fn gradcheck<B: Backend, const N: usize>(
 }
 
 fn read<B: Backend>(x: &Tensor<B>) -> Result<Vec<f64>> {
+    let x = x.detach();
     match x.dtype() {
-        DType::F64 => x.detach().to_vec(),
-        _ => Ok(x.detach().to_vec::<f32>()?.into_iter().map(f64::from).collect()),
+        DType::F16 => Ok(x.to_vec::<f16>()?.into_iter().map(f64::from).collect()),
+        DType::F64 => x.to_vec(),
+        _ => Ok(x.to_vec::<f32>()?.into_iter().map(f64::from).collect()),
     }
 }
 
 fn weights_like<B: Backend>(x: &Tensor<B>, values: &[f64]) -> Tensor<B> {
-    match x.dtype() {
-        DType::F64 => Tensor::from_slice(values, *x.shape(), x.device()),
-        _ => {
-            let values: Vec<f32> = values.iter().map(|&v| v as f32).collect();
-            Tensor::from_slice(&values, *x.shape(), x.device())
-        }
-    }
+    Tensor::from_f64(values.iter().copied(), *x.shape(), (x.device(), x.dtype()))
 }

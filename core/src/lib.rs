@@ -29,6 +29,7 @@ pub use create::Literal;
 pub use dtype::{DType, Element, HostData, HostSlice};
 pub use error::{Error, Result};
 pub use gradcheck::{GradCheck, gradcheck};
+pub use half::f16;
 pub use index::{Axis, AxisIndex, DimSet, Dims, Int, ReshapeArg, SliceArg};
 pub use layout::{Layout, Positions};
 pub use ops::arrange::Indexing;

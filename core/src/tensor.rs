@@ -271,6 +271,7 @@ impl<B: Backend> Tensor<B> {
         assert!(self.numel() == 1, "item: wants exactly one element, the shape is {:?}", self.shape());
         use crate::dtype::HostData::*;
         Ok(match self.device().download(self.view())? {
+            F16(v) => v[0].to_f64(),
             F32(v) => v[0] as f64,
             F64(v) => v[0],
             I32(v) => v[0] as f64,

@@ -2,7 +2,7 @@
 //! same seed starts every backend from the same numbers.
 
 use minitorch_core::random::Philox;
-use minitorch_core::{Backend, DType, Placement, Shape, Tensor};
+use minitorch_core::{Backend, Placement, Shape, Tensor};
 use rand::Rng;
 
 /// What a layer's activation does to the size of its signal: PyTorch's `calculate_gain`.
@@ -102,9 +102,5 @@ fn filled<B: Backend>(shape: Shape, place: impl Placement<B>, next: impl Fn(&mut
     assert!(dtype.is_float(), "init: wants a float dtype, not {dtype}");
     let mut generator = device.rng().draw().generator();
     let values = std::iter::repeat_with(|| next(&mut generator)).take(shape.numel());
-    if dtype == DType::F64 {
-        Tensor::from_vec(values.collect::<Vec<f64>>(), shape, &device)
-    } else {
-        Tensor::from_vec(values.map(|x| x as f32).collect::<Vec<f32>>(), shape, &device)
-    }
+    Tensor::from_f64(values, shape, (&device, dtype))
 }

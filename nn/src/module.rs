@@ -143,6 +143,17 @@ pub trait Module<B: Backend> {
         found
     }
 
+    /// The parameters with their names, in order, for changing: `param.set(value)`.
+    fn named_parameters_mut(&mut self) -> Vec<(String, &mut Param<B>)> {
+        let mut found = Vec::new();
+        self.visit_mut(&mut Path::default(), &mut |path, entry| {
+            if let EntryMut::Param(param) = entry {
+                found.push((path.to_string(), param));
+            }
+        });
+        found
+    }
+
     /// The number of elements in all parameters.
     fn num_parameters(&self) -> usize {
         self.named_parameters().iter().map(|(_, param)| param.numel()).sum()

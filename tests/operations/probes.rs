@@ -24,7 +24,7 @@ impl Place {
             let n: usize = shape.iter().product();
             let spread = |i: usize| (0.37 + i as f64 * 0.618_034).fract();
             let x = match self.dtype {
-                DType::F32 | DType::F64 => {
+                DType::F16 | DType::F32 | DType::F64 => {
                     let values: Vec<f64> = (0..n).map(|i| 0.05 + 0.9 * spread(i)).collect();
                     Tensor::from_slice(&values, shape, &self.device).cast(self.dtype)
                 }

@@ -31,7 +31,7 @@ pub fn tensor(values: &[f64], shape: impl Into<Shape>, dtype: DType, device: &Cp
 
 pub fn as_dtype(value: f64, dtype: DType) -> f64 {
     match dtype {
-        DType::F32 | DType::F64 => value,
+        DType::F16 | DType::F32 | DType::F64 => value,
         DType::I32 => value.trunc(),
         DType::Bool => (value != 0.0) as u8 as f64,
     }
@@ -40,6 +40,7 @@ pub fn as_dtype(value: f64, dtype: DType) -> f64 {
 /// Elements read back, as f64.
 pub fn read(x: &T) -> Vec<f64> {
     match x.device().download(x.view()).unwrap() {
+        minitorch_core::HostData::F16(v) => v.into_iter().map(f64::from).collect(),
         minitorch_core::HostData::F32(v) => v.into_iter().map(f64::from).collect(),
         minitorch_core::HostData::F64(v) => v,
         minitorch_core::HostData::I32(v) => v.into_iter().map(f64::from).collect(),

@@ -3,10 +3,11 @@
 use minitorch_core::DType;
 use minitorch_core::backend::{BinaryOp, CompareOp, UnaryOp};
 
-/// A number beside a tensor of floats takes its dtype; beside whole numbers it stays what it is.
+/// A number beside a tensor of floats takes its dtype, or F32 where that is what F16 is computed in; beside whole numbers it stays
+/// what it is.
 pub(super) fn in_dtype(c: f64, dtype: DType) -> f64 {
     match dtype {
-        DType::F32 => c as f32 as f64,
+        DType::F16 | DType::F32 => c as f32 as f64,
         DType::F64 | DType::I32 | DType::Bool => c,
     }
 }

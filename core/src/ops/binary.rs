@@ -34,7 +34,7 @@ impl BinaryOp {
     pub fn accepts(self, dtype: DType) -> bool {
         use BinaryOp::*;
         match dtype {
-            DType::F32 | DType::F64 => true,
+            DType::F16 | DType::F32 | DType::F64 => true,
             DType::I32 => !matches!(self, Div | Pow),
             DType::Bool => matches!(self, Maximum | Minimum),
         }

@@ -5,6 +5,7 @@
 
 use crate::autodiff::{parents, record};
 use crate::backend::Backend;
+use crate::dtype::DType;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -254,6 +255,9 @@ fn spatial<B: Backend>(x: &Tensor<B>) -> [usize; 2] {
 }
 
 fn conv2d<B: Backend>(x: &Tensor<B>, w: &Tensor<B>, bias: Option<&Tensor<B>>, o: Conv2dOptions) -> Tensor<B> {
+    if x.is_half() {
+        return conv2d(&x.widened(), &w.widened(), bias.map(Tensor::widened).as_ref(), o).cast(DType::F16);
+    }
     let out = x.device().conv2d(&x.detach(), &w.detach(), bias.map(Tensor::detach).as_ref(), &o);
     // An absent bias stands in the rule as an input that is not on the tape.
     let b = bias.map_or_else(|| x.detach(), Tensor::clone);

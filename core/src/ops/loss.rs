@@ -70,6 +70,9 @@ impl<B: Backend> Tensor<B> {
     #[track_caller]
     pub fn cross_entropy(&self, target: &Self) -> Self {
         self.check_classes("cross_entropy", target);
+        if self.is_half() {
+            return self.widened().cross_entropy(target).cast(DType::F16);
+        }
         let (loss, logsumexp) = self.device().cross_entropy(&self.detach(), &target.detach());
         let Some(parents) = parents([self]) else { return loss };
         let (logits, target) = (self.clone(), target.detach());

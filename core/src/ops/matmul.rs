@@ -2,6 +2,7 @@
 
 use crate::autodiff::{parents, record};
 use crate::backend::{Backend, View};
+use crate::dtype::DType;
 use crate::tensor::Tensor;
 
 impl<B: Backend> Tensor<B> {
@@ -106,6 +107,9 @@ impl<B: Backend> Tensor<B> {
                 b.shape(),
                 weight.shape()
             );
+        }
+        if self.is_half() {
+            return self.widened().linear(&weight.widened(), bias.map(Tensor::widened).as_ref()).cast(DType::F16);
         }
         let out = self.device().linear(&self.detach(), &weight.detach(), bias.map(Tensor::detach).as_ref());
         // An absent bias stands in the rule as an input that is not on the tape.

@@ -2,6 +2,7 @@
 
 use crate::autodiff::{parents, record, recording};
 use crate::backend::Backend;
+use crate::dtype::DType;
 use crate::error::must;
 use crate::index::DimSet;
 use crate::ops::reduce::{ReduceOp, reduce};
@@ -137,6 +138,10 @@ fn dims(dims: &[isize], rank: usize) -> DimSet {
 
 /// The checked operation; weight and bias have x's rank. The statistics are constants.
 fn normalize<B: Backend>(x: &Tensor<B>, affine: [Option<Tensor<B>>; 2], o: NormOptions) -> [Tensor<B>; 3] {
+    if x.is_half() {
+        let affine = affine.map(|w| w.map(|w| w.widened()));
+        return normalize(&x.widened(), affine, o).map(|out| out.cast(DType::F16));
+    }
     let [weight, bias] = &affine;
     let bare = affine.each_ref().map(|w| w.as_ref().map(Tensor::detach));
     let [y, mean, var] = x.device().normalize(&x.detach(), bare[0].as_ref(), bare[1].as_ref(), &o);

@@ -182,6 +182,9 @@ pub(crate) fn composed_step<B: Backend>(
     scalars: &mut B::Storage,
 ) {
     let Some(dtype) = slots.first().map(|slot| slot.grad.dtype) else { return };
+    if dtype == DType::F16 {
+        return step_of_halves(device, rule, slots, scalars);
+    }
     for slot in slots {
         let flat = Flat { device, layout: Layout::contiguous([slot.grad.layout.numel()]), dtype };
         match rule {
@@ -194,6 +197,32 @@ pub(crate) fn composed_step<B: Backend>(
     let t = Layout::new([1], &[1], 1);
     let next = device.unary(UnaryOp::Add(1.0), View { storage: scalars, layout: &t, dtype });
     device.write(scalars, &t, View { storage: &next, layout: &Layout::contiguous([1]), dtype });
+}
+
+/// The step of F16: on copies in F32, so that each number is rounded once.
+fn step_of_halves<B: Backend>(device: &B, rule: &StepRule, slots: &mut [StepSlot<'_, B>], scalars: &mut B::Storage) {
+    let cast = |storage: &B::Storage, layout: &Layout, dtype, to| device.cast(View { storage, layout, dtype }, to);
+    let widened = |storage: &B::Storage, layout: &Layout| cast(storage, layout, DType::F16, DType::F32);
+    let layouts: Vec<Layout> = slots.iter().map(|slot| Layout::contiguous([slot.grad.layout.numel()])).collect();
+    let copies = |(slot, whole): (&StepSlot<'_, B>, &Layout)| {
+        let states: Vec<B::Storage> = slot.state.iter().map(|state| widened(state, whole)).collect();
+        (widened(slot.param, whole), states, widened(slot.grad.storage, slot.grad.layout))
+    };
+    let mut wide: Vec<_> = slots.iter().zip(&layouts).map(copies).collect();
+    let mut wide_slots: Vec<StepSlot<'_, B>> = Vec::with_capacity(slots.len());
+    for ((slot, layout), (param, states, grad)) in slots.iter().zip(&layouts).zip(&mut wide) {
+        let grad = View { storage: &*grad, layout, dtype: DType::F32 };
+        let state = states.iter_mut().collect();
+        wide_slots.push(StepSlot { param, state, grad, missed: slot.missed, fresh: slot.fresh });
+    }
+    device.optimizer_step(rule, &mut wide_slots, scalars);
+    drop(wide_slots);
+    for ((slot, whole), (param, states, _)) in slots.iter_mut().zip(&layouts).zip(&wide) {
+        *slot.param = cast(param, whole, DType::F32, DType::F16);
+        for (state, wide) in slot.state.iter_mut().zip(states) {
+            **state = cast(wide, whole, DType::F32, DType::F16);
+        }
+    }
 }
 
 /// `g + weight_decay p` in a buffer of its own.

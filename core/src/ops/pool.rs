@@ -149,6 +149,10 @@ impl<B: Backend> Tensor<B> {
     pub fn max_pool2d_with_indices(&self, options: impl Into<Pool2dOptions>) -> (Self, Self) {
         let options = options.into();
         let size = self.check_pool("max_pool2d", &options);
+        if self.is_half() {
+            let (out, indices) = self.widened().max_pool2d_with_indices(options);
+            return (out.cast(DType::F16), indices);
+        }
         let (out, indices) = self.device().max_pool2d(&self.detach(), &options);
         let Some(parents) = parents([self]) else { return (out, indices) };
         let kept = indices.clone();
@@ -206,6 +210,9 @@ impl<B: Backend> Tensor<B> {
 
 /// Average pooling and its gradient are each other's derivative.
 fn avg_pool2d<B: Backend>(x: &Tensor<B>, options: Pool2dOptions) -> Tensor<B> {
+    if x.is_half() {
+        return avg_pool2d(&x.widened(), options).cast(DType::F16);
+    }
     let out = x.device().avg_pool2d(&x.detach(), &options);
     let Some(parents) = parents([x]) else { return out };
     let size = [x.shape()[2], x.shape()[3]];

@@ -29,7 +29,7 @@ impl<B: Backend> Tensor<B> {
         Tensor::from_storage(device, storage, dtype, shape)
     }
 
-    /// Uniform numbers in [0, 1). The same seed gives the same numbers on every backend. PyTorch: `rand`.
+    /// Uniform numbers in [0, 1), of F16 multiples of 2^-11. The same seed gives the same numbers on every backend. PyTorch: `rand`.
     ///
     /// # Panics
     /// If the placement's dtype is not a float.
@@ -37,6 +37,11 @@ impl<B: Backend> Tensor<B> {
     pub fn rand(shape: impl Into<Shape>, place: impl Placement<B>) -> Self {
         let (device, dtype) = place.place("rand");
         assert!(dtype.is_float(), "rand: wants a float dtype, not {dtype}");
+        if dtype == DType::F16 {
+            // Rounded down: the nearest F16 might be 1.
+            let steps = Self::random(RandomOp::Uniform, DType::F32, shape.into(), &device) * 2048.0;
+            return (steps.floor() * (1.0 / 2048.0)).cast(DType::F16);
+        }
         Self::random(RandomOp::Uniform, dtype, shape.into(), &device)
     }
 
@@ -52,16 +57,7 @@ impl<B: Backend> Tensor<B> {
         let shape = shape.into();
         let mut generator = device.rng().draw().generator();
         let pairs = (0..shape.numel().div_ceil(2)).flat_map(|_| generator.normal_pair());
-        match dtype {
-            DType::F32 => {
-                let values: Vec<f32> = pairs.take(shape.numel()).map(|x| x as f32).collect();
-                Tensor::from_slice(&values, shape, &device)
-            }
-            _ => {
-                let values: Vec<f64> = pairs.take(shape.numel()).collect();
-                Tensor::from_slice(&values, shape, &device)
-            }
-        }
+        Tensor::from_f64(pairs.take(shape.numel()), shape, (&device, dtype))
     }
 
     /// [`rand`](Self::rand) of this tensor's shape, dtype and device. PyTorch: `rand_like`.
@@ -135,6 +131,9 @@ impl<B: Backend> Tensor<B> {
 
     /// The draw is a constant of the map x -> y, which is linear: its gradient is the same map.
     fn dropout_with(&self, p: f64, draw: crate::random::Draw) -> Self {
+        if self.is_half() {
+            return self.widened().dropout_with(p, draw).cast(DType::F16);
+        }
         let out = self.device().dropout(&self.detach(), p, draw);
         let Some(parents) = parents([self]) else { return out };
         record(out, parents, move |g, _| {

@@ -29,7 +29,7 @@ impl ReduceOp {
     pub fn accepts(self, dtype: DType) -> bool {
         use ReduceOp::*;
         match dtype {
-            DType::F32 | DType::F64 => true,
+            DType::F16 | DType::F32 | DType::F64 => true,
             DType::I32 => self != Mean,
             DType::Bool => matches!(self, Max | Min),
         }

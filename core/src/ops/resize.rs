@@ -4,7 +4,6 @@
 //! pixels never leave the device. All maps are separable, so each works on one dimension at a time.
 
 use crate::backend::Backend;
-use crate::dtype::DType;
 use crate::ops::conv::PerDim;
 use crate::ops::pool::Pool2dOptions;
 use crate::tensor::Tensor;
@@ -95,10 +94,7 @@ impl<B: Backend> Tensor<B> {
         let places: Vec<(usize, f64)> =
             (0..size).map(place).map(|(top, bottom)| (top / bottom, (top % bottom) as f64 / bottom as f64)).collect();
         let shares: Vec<f64> = places.iter().map(|&(_, share)| share).collect();
-        let share = match self.dtype() {
-            DType::F64 => Tensor::from_slice(&shares, size, self.device()),
-            _ => Tensor::from_vec(shares.iter().map(|&s| s as f32).collect(), size, self.device()),
-        };
+        let share = Tensor::from_f64(shares.iter().copied(), size, (self.device(), self.dtype()));
         let share = if d == 2 { share.unsqueeze(1) } else { share };
         let low = self.taken(d as isize, places.iter().map(|&(at, _)| at));
         let high = self.taken(d as isize, places.iter().map(|&(at, _)| (at + 1).min(from - 1)));

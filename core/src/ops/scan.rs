@@ -29,6 +29,9 @@ impl<B: Backend> Tensor<B> {
 
 /// The sums from the start and those from the end are each other's gradient.
 fn cumsum<B: Backend>(x: &Tensor<B>, dim: usize, reverse: bool) -> Tensor<B> {
+    if x.is_half() {
+        return cumsum(&x.widened(), dim, reverse).cast(DType::F16);
+    }
     let out = x.device().cumsum(&x.detach(), dim, reverse);
     let Some(parents) = parents([x]) else { return out };
     record(out, parents, move |g, _| [Some(cumsum(g, dim, !reverse))])

@@ -2,6 +2,7 @@
 
 use crate::autodiff::{parents, record_with_output, recording};
 use crate::backend::Backend;
+use crate::dtype::DType;
 use crate::error::must;
 use crate::index::wrap_dim;
 use crate::tensor::Tensor;
@@ -15,6 +16,9 @@ impl<B: Backend> Tensor<B> {
     #[track_caller]
     pub fn softmax(&self, dim: isize) -> Self {
         let d = self.check_softmax("softmax", dim);
+        if self.is_half() {
+            return self.widened().softmax(dim).cast(DType::F16);
+        }
         let out = self.device().softmax(&self.detach(), d);
         let Some(parents) = parents([self]) else { return out };
         record_with_output(out, parents, move |g, y, _| {
@@ -34,6 +38,9 @@ impl<B: Backend> Tensor<B> {
     #[track_caller]
     pub fn log_softmax(&self, dim: isize) -> Self {
         let d = self.check_softmax("log_softmax", dim);
+        if self.is_half() {
+            return self.widened().log_softmax(dim).cast(DType::F16);
+        }
         let out = self.device().log_softmax(&self.detach(), d);
         let Some(parents) = parents([self]) else { return out };
         record_with_output(out, parents, move |g, y, _| {

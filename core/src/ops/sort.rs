@@ -58,7 +58,7 @@ impl<B: Backend> Tensor<B> {
     #[track_caller]
     fn order(&self, op: &str, d: usize, descending: bool, k: usize) -> Self {
         assert!(self.dtype() != DType::Bool, "{op}: not defined for bool; cast the tensor first");
-        self.device().argsort(&self.detach(), d, descending, k)
+        self.device().argsort(&self.detach().widened(), d, descending, k)
     }
 }
 

@@ -91,7 +91,7 @@ impl UnaryOp {
     pub fn accepts(self, dtype: DType) -> bool {
         use UnaryOp::*;
         match dtype {
-            DType::F32 | DType::F64 => self != Not,
+            DType::F16 | DType::F32 | DType::F64 => self != Not,
             DType::I32 => matches!(self, Add(_) | Mul(_) | Rsub(_) | Neg | Abs | Sign | Remainder(_) | Clamp(..)),
             DType::Bool => self == Not,
         }
@@ -159,6 +159,9 @@ fn unary_grad<B: Backend>(op: UnaryOp, saved: &Tensor<B>, g: &Tensor<B>) -> Tens
 pub(crate) fn composed<B: Backend>(op: UnaryOp, s: &Tensor<B>, g: &Tensor<B>) -> Tensor<B> {
     use UnaryOp::*;
     const FRAC_2_SQRT_PI: f64 = std::f64::consts::FRAC_2_SQRT_PI;
+    if s.is_half() {
+        return composed(op, &s.widened(), &g.widened()).cast(DType::F16);
+    }
     match op {
         Abs => g * s.sign(),
         Square => g * s * 2.0,

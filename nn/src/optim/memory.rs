@@ -137,6 +137,8 @@ impl<B: Backend> Memory<B> {
 impl<B: Backend> Members<B> {
     /// `[lr, t]` on the device, made at the first step and written again when the rate has changed.
     fn scalars(&mut self, lr: f64, device: &B, dtype: DType) -> Tensor<B> {
+        // F16 counts to 2048 only.
+        let dtype = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
         match self.scalars.take() {
             Some((mut scalars, held)) => {
                 if held != lr {
@@ -145,13 +147,7 @@ impl<B: Backend> Members<B> {
                 }
                 scalars
             }
-            None => {
-                let start = [lr, self.steps as f64];
-                match dtype {
-                    DType::F64 => Tensor::from_slice(&start, [2], device),
-                    _ => Tensor::from_slice(&start.map(|x| x as f32), [2], device),
-                }
-            }
+            None => Tensor::from_f64([lr, self.steps as f64], [2], (device, dtype)),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Files of named tensors: safetensors read into and written from host memory.
 
-use minitorch_core::{Backend, DType, Error, HostData, MAX_RANK, Result, Tensor};
+use minitorch_core::{Backend, DType, Error, HostData, MAX_RANK, Result, Tensor, f16};
 use safetensors::{Dtype, SafeTensors, View};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
@@ -50,6 +50,7 @@ impl HostTensor {
     pub fn to_tensor<B: Backend>(&self, device: &B) -> Result<Tensor<B>> {
         let shape = self.shape.as_slice();
         match &self.data {
+            HostData::F16(v) => Tensor::try_from_slice(v, shape, device),
             HostData::F32(v) => Tensor::try_from_slice(v, shape, device),
             HostData::F64(v) => Tensor::try_from_slice(v, shape, device),
             HostData::I32(v) => Tensor::try_from_slice(v, shape, device),
@@ -82,6 +83,7 @@ impl HostTensor {
     /// The elements, little-endian.
     pub(super) fn bytes(&self) -> Vec<u8> {
         match &self.data {
+            HostData::F16(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
             HostData::F32(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
             HostData::F64(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
             HostData::I32(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
@@ -111,6 +113,7 @@ impl fmt::Display for HostTensor {
 impl View for &HostTensor {
     fn dtype(&self) -> Dtype {
         match HostTensor::dtype(self) {
+            DType::F16 => Dtype::F16,
             DType::F32 => Dtype::F32,
             DType::F64 => Dtype::F64,
             DType::I32 => Dtype::I32,
@@ -174,7 +177,7 @@ pub fn write_tensors(
 ///
 /// # Errors
 /// [`Error::Io`] if the file cannot be read. [`Error::Format`] if it is not whole and valid safetensors, a tensor has a
-/// dtype that minitorch lacks (F16 and BF16 among them) or more than [`MAX_RANK`] dimensions, or an I64 is beyond I32.
+/// dtype that minitorch lacks (BF16 among them) or more than [`MAX_RANK`] dimensions, or an I64 is beyond I32.
 pub fn read_tensors(path: impl AsRef<Path>) -> Result<Tensors> {
     let path = path.as_ref();
     let bytes = fs::read(path).map_err(|e| Error::io(path, e))?;
@@ -224,6 +227,7 @@ fn decode(dtype: Dtype, bytes: &[u8]) -> std::result::Result<HostData, String> {
         bytes.as_chunks().0.iter().map(|&chunk| read(chunk)).collect()
     }
     Ok(match dtype {
+        Dtype::F16 => HostData::F16(numbers(bytes, f16::from_le_bytes)),
         Dtype::F32 => HostData::F32(numbers(bytes, f32::from_le_bytes)),
         Dtype::F64 => HostData::F64(numbers(bytes, f64::from_le_bytes)),
         Dtype::I32 => HostData::I32(numbers(bytes, i32::from_le_bytes)),
@@ -234,7 +238,7 @@ fn decode(dtype: Dtype, bytes: &[u8]) -> std::result::Result<HostData, String> {
             HostData::I32(narrowed?)
         }
         Dtype::BOOL => HostData::Bool(bytes.iter().map(|&byte| byte != 0).collect()),
-        other => return Err(format!("the dtype {other:?} is not supported; F32, F64, I32, I64 and BOOL are")),
+        other => return Err(format!("the dtype {other:?} is not supported; F16, F32, F64, I32, I64 and BOOL are")),
     })
 }
 

@@ -4,7 +4,7 @@
 //! Nothing in a file is trusted: a header that claims 2^40 elements costs no more memory than the bytes that follow it.
 
 use super::{HostTensor, replace_file};
-use minitorch_core::{Error, HostData, MAX_RANK, Result};
+use minitorch_core::{Error, HostData, MAX_RANK, Result, f16};
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
@@ -47,7 +47,7 @@ pub fn read_npy(path: impl AsRef<Path>) -> Result<HostTensor> {
 }
 
 /// Writes an array that NumPy's `load` reads: format version 1.0, little-endian, row-major; F32 as `float32`, F64 as
-/// `float64`, I32 as `int32`, Bool as `bool`.
+/// `float64`, F16 as `float16`, I32 as `int32`, Bool as `bool`.
 ///
 /// # Errors
 /// [`Error::Io`] if the file system fails; what was there before is then as it was. [`Error::Invalid`] if the elements are
@@ -257,7 +257,7 @@ impl Kind {
         }
         let bytes = &bytes[..];
         match (self.letter, self.size) {
-            (b'f', 2) => Ok(HostData::F32(read(bytes, |b| half(u16::from_le_bytes(b))))),
+            (b'f', 2) => Ok(HostData::F32(read(bytes, |b| f16::from_le_bytes(b).to_f32()))),
             (b'f', 4) => Ok(HostData::F32(read(bytes, f32::from_le_bytes))),
             (b'f', _) => Ok(HostData::F64(read(bytes, f64::from_le_bytes))),
             (b'i', 1) => narrow(bytes, |b| i8::from_le_bytes(b) as i128),
@@ -271,17 +271,6 @@ impl Kind {
             _ => Ok(HostData::Bool(bytes.iter().map(|&byte| byte != 0).collect())),
         }
     }
-}
-
-/// IEEE 754 half precision: sign, 5 bits of exponent, 10 of fraction. Every value is an f32.
-fn half(bits: u16) -> f32 {
-    let (exponent, fraction) = ((bits >> 10 & 31) as u32, (bits & 1023) as u32);
-    let size = match exponent {
-        0 => fraction as f32 / (1 << 24) as f32,
-        31 => f32::from_bits(0xff << 23 | fraction << 13),
-        _ => f32::from_bits((exponent + 112) << 23 | fraction << 13),
-    };
-    if bits >> 15 == 1 { -size } else { size }
 }
 
 /// Column-major elements of `size` bytes in row-major order.
@@ -310,6 +299,7 @@ fn row_major(data: &[u8], size: usize, shape: &[usize]) -> Vec<u8> {
 /// Magic, version, header and data.
 pub(super) fn write_array(writer: &mut impl Write, tensor: &HostTensor) -> io::Result<()> {
     let descr = match &tensor.data {
+        HostData::F16(_) => "<f2",
         HostData::F32(_) => "<f4",
         HostData::F64(_) => "<f8",
         HostData::I32(_) => "<i4",

@@ -74,6 +74,10 @@ fn headers_may_be_written_differently() {
 
 #[test]
 fn halves_are_exact() {
+    let half = |bits: u16| match read(&file("<f2", false, "(1,)", &bits.to_le_bytes())).unwrap().data {
+        HostData::F32(values) => values[0],
+        other => panic!("{other:?}"),
+    };
     for (bits, value) in [
         (0x0000, 0.0),
         (0x0001, 2f32.powi(-24)),

@@ -1,0 +1,9 @@
+// Elements that are read: f16, each of which is an f32.
+alias FloatIn = f16;
+alias WordIn = f16;
+fn float_in(element: FloatIn) -> f32 {
+    return f32(element);
+}
+fn word_in(element: WordIn) -> u32 {
+    return bitcast<u32>(f32(element));
+}

@@ -1,0 +1,13 @@
+// Elements that are written: 32 bits, f32 or others.
+alias FloatOut = f32;
+alias WordOut = u32;
+fn float_out(x: f32) -> FloatOut {
+    return x;
+}
+fn word_out(bits: u32) -> WordOut {
+    return bits;
+}
+// What was written, read again.
+fn float_back(element: FloatOut) -> f32 {
+    return element;
+}
