@@ -83,7 +83,7 @@ fn copy_into<T: Element>(out: &mut [T], x: Source<T>) {
 fn transpose<T: Element>(out: &mut [T], x: Source<T>, [rows, columns]: [usize; 2], stride: usize) {
     let rank = x.layout.shape().len();
     let matrices = x.layout.remove(rank - 1).remove(rank - 2);
-    parallel::pieces(out, columns, 2, |at, out| {
+    parallel::pieces(out, BAND.min(rows) * columns, 2, |at, out| {
         let (mut row, mut matrix, mut out) = (at / columns % rows, at / columns / rows, out);
         while !out.is_empty() {
             let count = (rows - row).min(out.len() / columns);
@@ -118,19 +118,41 @@ impl<T: Element> Kernel for Transpose<'_, T> {
 
     #[inline(always)]
     fn run<I: Isa>(self, _: I) {
-        const BLOCK: usize = 16;
         let Transpose { out, x, rows, columns, stride } = self;
-        for first in (0..columns).step_by(BLOCK) {
-            let width = BLOCK.min(columns - first);
-            let x = &x[first * stride..];
-            for (row, out) in out.chunks_exact_mut(columns).take(rows).enumerate() {
-                for (column, out) in out[first..first + width].iter_mut().enumerate() {
-                    *out = x[row + column * stride];
+        let (whole_rows, whole_columns) = (rows / BLOCK * BLOCK, columns / BLOCK * BLOCK);
+        for column in (0..whole_columns).step_by(BLOCK) {
+            for row in (0..whole_rows).step_by(BLOCK) {
+                let out = &mut out[row * columns..][..BLOCK * columns];
+                // Lines of the source are a power of two apart as often as not, and then compete for a few places in the cache:
+                // each is read at once, and each line of the result written at once.
+                let block: [&[T; BLOCK]; BLOCK] = std::array::from_fn(|i| {
+                    let line = &x[(column + i) * stride + row..];
+                    line.first_chunk().expect("a block within the matrix")
+                });
+                let block = block.map(|line| *line);
+                for (i, out) in out.chunks_exact_mut(columns).enumerate() {
+                    let to = out[column..].first_chunk_mut::<BLOCK>().expect("a block within the matrix");
+                    *to = std::array::from_fn(|j| block[j][i]);
                 }
             }
         }
+        let mut rest = |rows: std::ops::Range<usize>, columns_: std::ops::Range<usize>| {
+            for row in rows {
+                for column in columns_.clone() {
+                    out[row * columns + column] = x[row + column * stride];
+                }
+            }
+        };
+        rest(0..whole_rows, whole_columns..columns);
+        rest(whole_rows..rows, 0..columns);
     }
 }
+
+/// Rows and columns that are turned at once: a cache line of f32 each way.
+const BLOCK: usize = 16;
+
+/// Rows of one task: the lines of the source are read in runs of as many elements.
+const BAND: usize = 128;
 
 /// Calls `body(first element, part of the storage, its layout)` for the parts of a storage that a layout shows: one per
 /// entry of the outermost dimension, on all threads, where those lie apart and there is enough to do; else one in all.

@@ -20,7 +20,7 @@ impl<T: Real> Kernel for LogSumExp<'_, T> {
     fn run<I: Isa>(self, _: I) -> T {
         let max = largest(self.0);
         let shift = if max.abs() == -T::NEG_INFINITY { T::ZERO } else { max };
-        sum_exp(self.0, shift).ln() + shift
+        sum_exp::<I, T>(self.0, shift).ln() + shift
     }
 }
 

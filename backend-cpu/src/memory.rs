@@ -12,7 +12,7 @@
 
 use minitorch_core::DType;
 use minitorch_core::backend::MemoryStats;
-use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::alloc::{Layout, alloc, dealloc};
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
@@ -21,6 +21,10 @@ use std::sync::{Mutex, MutexGuard};
 
 /// Buffers start on a cache line, so that no vector load crosses two.
 const ALIGNMENT: usize = 64;
+
+/// A large page of x86-64 and of most Arm machines. Buffers from this size on start on one and ask for such: 512 times fewer faults
+/// when they are fresh, and fewer misses of the address cache ever after.
+const HUGE: usize = 2 << 20;
 
 /// The smallest class, as a power of two.
 const SMALLEST: u32 = 6;
@@ -153,7 +157,8 @@ fn class_bytes(class: usize) -> usize {
 
 fn class_layout(class: usize) -> Layout {
     // 80 and 112 bytes are no multiple of the alignment, which an allocation's size need not be.
-    match Layout::from_size_align(class_bytes(class), ALIGNMENT) {
+    let bytes = class_bytes(class);
+    match Layout::from_size_align(bytes, if bytes < HUGE { ALIGNMENT } else { HUGE }) {
         Ok(layout) => layout,
         Err(_) => unreachable!("size classes end before isize::MAX"),
     }
@@ -195,12 +200,31 @@ fn take(class: usize) -> Result<NonNull<u8>, OutOfMemory> {
     Ok(start)
 }
 
+/// Asks the system for large pages. It may decline, which costs nothing but time.
+fn advise_huge(start: NonNull<u8>, bytes: usize) {
+    #[cfg(target_os = "linux")]
+    // SAFETY: advice about memory that this process owns; it does not change what is in it.
+    unsafe {
+        libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (start, bytes);
+}
+
 /// A fresh allocation, zeroed.
 #[cold]
 fn make(class: usize) -> Result<NonNull<u8>, OutOfMemory> {
     let layout = class_layout(class);
-    // SAFETY: every class has at least 64 bytes.
-    let allocate = || NonNull::new(unsafe { alloc_zeroed(layout) });
+    let allocate = || {
+        // SAFETY: every class has at least 64 bytes.
+        let start = NonNull::new(unsafe { alloc(layout) })?;
+        if layout.align() == HUGE {
+            advise_huge(start, layout.size());
+        }
+        // SAFETY: the block was just allocated, of this size.
+        unsafe { start.as_ptr().write_bytes(0, layout.size()) };
+        Some(start)
+    };
     let start = allocate().or_else(|| {
         release();
         allocate()
@@ -225,7 +249,7 @@ pub(crate) fn release() {
         let mut list = lock(class);
         let layout = class_layout(class);
         while let Some(Block(start)) = list.free.pop() {
-            // SAFETY: a block on this list came from `alloc_zeroed` with this layout, and its owner gave it up.
+            // SAFETY: a block on this list came from `alloc` with this layout, and its owner gave it up.
             unsafe { dealloc(start.as_ptr(), layout) };
             list.made -= 1;
             RESERVED.fetch_sub(layout.size(), Relaxed);

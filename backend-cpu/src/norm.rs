@@ -14,7 +14,8 @@
 use crate::conv::elements;
 use crate::element::{Element, Real, with_real};
 use crate::memory::Buffer;
-use crate::simd::{Isa, Kernel, Wide};
+use crate::simd::{Isa, Kernel, LANES, Wide};
+use crate::softmax::total;
 use crate::{Cpu, Tensor, parallel};
 use minitorch_core::ops::composed;
 use minitorch_core::ops::norm::NormOptions;
@@ -156,7 +157,7 @@ pub(crate) fn normalize_grad(
                     for (row, out) in (first / d..).zip(out.chunks_exact_mut(d)) {
                         let (mean, root) = (mean[row], root(var[row], o.eps));
                         let (g, x) = (&g[row * d..(row + 1) * d], &x[row * d..(row + 1) * d]);
-                        let f = move |g: T, x: T, w: T| [(g * w).to_f64(), (g * w * ((x - mean) * root)).to_f64()];
+                        let f = move |g: T, x: T, w: T| [g * w, g * w * ((x - mean) * root)];
                         let [shift, slope] = T::dispatch(Sum { a: g, b: x, c: w, f }).map(|s| T::of(s / d as f64));
                         let f = move |g: T, x: T, w: T| (g * w - shift - (x - mean) * root * slope) * root;
                         T::dispatch(Map { out, a: g, b: x, c: w, f });
@@ -186,7 +187,7 @@ fn planes_grad<T: Real>(
     parallel::pieces2((sum_g, sum_gh), 2 * p.size, |first, sum_g, sum_gh| {
         for (run, (sum_g, sum_gh)) in (first..).zip(sum_g.iter_mut().zip(sum_gh)) {
             let (g, x, mean) = (&g[p.range(run)], &x[p.range(run)], mean[p.group(run)]);
-            let f = move |g: T, x: T, _| [g.to_f64(), (g * (x - mean)).to_f64()];
+            let f = move |g: T, x: T, _| [g, g * (x - mean)];
             let [a, b] = T::dispatch(Sum { a: g, b: x, c: x, f });
             (*sum_g, *sum_gh) = (a, b * root(var[p.group(run)], eps).to_f64());
         }
@@ -253,9 +254,9 @@ fn root<T: Real>(var: T, eps: f64) -> T {
 /// Mean and biased variance of the elements of several slices, the first of which is not empty.
 fn moments<'a, T: Real, S: Iterator<Item = &'a [T]>>(count: f64, sets: impl Fn() -> S) -> [T; 2] {
     // Around any of the elements the squares do not cancel.
-    let Some(origin) = sets().next().map(|set| set[0].to_f64()) else { return [T::of(f64::NAN); 2] };
+    let Some(origin) = sets().next().map(|set| set[0]) else { return [T::of(f64::NAN); 2] };
     let f = move |x: T, _, _| {
-        let d = x.to_f64() - origin;
+        let d = x - origin;
         [d, d * d]
     };
     let [sum, squares] = sets().fold([0.0; 2], |[s, q], x| {
@@ -263,7 +264,7 @@ fn moments<'a, T: Real, S: Iterator<Item = &'a [T]>>(count: f64, sets: impl Fn()
         [s + sum, q + squares]
     });
     let shift = sum / count;
-    [T::of(origin + shift), T::of((squares / count - shift * shift).max(0.0) + 0.0 * shift)]
+    [T::of(origin.to_f64() + shift), T::of((squares / count - shift * shift).max(0.0) + 0.0 * shift)]
 }
 
 /// Weight or bias: given, or the same number everywhere.
@@ -317,7 +318,7 @@ impl<T: Real, F: Fn(T, T, T) -> T> Kernel for Map<'_, T, F> {
     }
 }
 
-/// Two sums over three operands at once.
+/// Two sums over three operands at once, of terms of the elements' type in f64.
 struct Sum<'a, T, F> {
     a: &'a [T],
     b: &'a [T],
@@ -325,38 +326,30 @@ struct Sum<'a, T, F> {
     f: F,
 }
 
-impl<T: Real, F: Fn(T, T, T) -> [f64; 2]> Kernel for Sum<'_, T, F> {
+impl<T: Real, F: Fn(T, T, T) -> [T; 2]> Kernel for Sum<'_, T, F> {
     type Output = [f64; 2];
 
     #[inline(always)]
     fn run<I: Isa>(self, _: I) -> [f64; 2] {
-        /// Chains that do not wait for one another.
-        const LANES: usize = 16;
         let Sum { a, b, c, f } = self;
         let ((a, a_rest), (b, b_rest), (c, c_rest)) =
             (a.as_chunks::<LANES>(), b.as_chunks::<LANES>(), c.as_chunks::<LANES>());
         let mut lanes = [[0.0; LANES]; 2];
         for ((a, b), c) in a.iter().zip(b).zip(c) {
+            let mut terms = [[T::ZERO; LANES]; 2];
             for i in 0..LANES {
-                let [x, y] = f(a[i], b[i], c[i]);
-                lanes[0][i] += x;
-                lanes[1][i] += y;
+                [terms[0][i], terms[1][i]] = f(a[i], b[i], c[i]);
+            }
+            for (lanes, terms) in lanes.iter_mut().zip(&terms) {
+                T::add_wide::<I>(lanes, terms);
             }
         }
-        let mut half = LANES / 2;
-        while half > 0 {
-            for i in 0..half {
-                lanes[0][i] += lanes[0][i + half];
-                lanes[1][i] += lanes[1][i + half];
-            }
-            half /= 2;
-        }
-        let mut sums = [lanes[0][0], lanes[1][0]];
-        for ((&a, &b), &c) in a_rest.iter().zip(b_rest).zip(c_rest) {
+        for (i, ((&a, &b), &c)) in a_rest.iter().zip(b_rest).zip(c_rest).enumerate() {
             let [x, y] = f(a, b, c);
-            sums = [sums[0] + x, sums[1] + y];
+            lanes[0][i] += x.to_f64();
+            lanes[1][i] += y.to_f64();
         }
-        sums
+        lanes.map(total)
     }
 }
 

@@ -20,7 +20,7 @@ use crate::element::{Element, Real, with_element};
 use crate::map::{Rows, Source};
 use crate::memory::{AnyBits, Storage};
 use crate::parallel;
-use crate::simd::{Isa, Kernel};
+use crate::simd::{Isa, Kernel, LANES};
 pub(crate) use fold::{Fold, Sum};
 use fold::{Max, Mean, Min, Prod};
 use minitorch_core::backend::{ArgReduceOp, ReduceOp, View};
@@ -236,40 +236,38 @@ impl<T: Element, F: Fold<T>> Kernel for FoldRow<'_, T, F> {
 
     #[inline(always)]
     fn run<I: Isa>(self, _: I) -> F::Acc {
-        /// Chains that do not wait for one another: four vectors of f64 with AVX-512, eight with AVX2.
-        const LANES: usize = 32;
         let FoldRow { data, layout, range, fold } = self;
         let mut rows = Rows::new([layout], range);
         let (mut lanes, mut single) = ([fold.start(); LANES], fold.start());
-        let mut wide = false;
+        let mut any = false;
         while let Some((place, [start])) = rows.next() {
             let (chunks, rest) = data[start..][..place.len()].as_chunks::<LANES>();
             for chunk in chunks {
-                for i in 0..LANES {
-                    lanes[i] = fold.add(lanes[i], chunk[i]);
-                }
+                fold.add_lanes::<I>(&mut lanes, chunk);
             }
-            wide |= !chunks.is_empty();
+            any |= !chunks.is_empty();
             for &x in rest {
                 single = fold.add(single, x);
             }
         }
-        if !wide {
-            return single;
-        }
-        let mut half = LANES / 2;
-        while half > 0 {
-            for i in 0..half {
-                lanes[i] = fold.join(lanes[i], lanes[i + half]);
-            }
-            half /= 2;
-        }
-        fold.join(lanes[0], single)
+        if any { fold.join(tree(fold, &mut lanes), single) } else { single }
     }
 }
 
+/// Joins lanes, halves with halves.
+#[inline(always)]
+fn tree<T: Copy, F: Fold<T>>(fold: F, lanes: &mut [F::Acc; LANES]) -> F::Acc {
+    let mut half = LANES / 2;
+    while half > 0 {
+        let (low, high) = lanes.split_at_mut(half);
+        low.iter_mut().zip(high).for_each(|(a, b)| *a = fold.join(*a, *b));
+        half /= 2;
+    }
+    lanes[0]
+}
+
 /// Folds the entries `range` of a layout, each of which begins a contiguous strip, into `sums`; overwrites those.
-struct FoldStrip<'a, T, F: Fold<T>> {
+struct FoldStrip<'a, T: Copy, F: Fold<T>> {
     data: &'a [T],
     layout: &'a Layout,
     range: std::ops::Range<usize>,

@@ -21,7 +21,18 @@ pub trait Isa: Copy + Send + Sync + 'static {
     const FMA: bool;
     /// Bytes in one vector register.
     const VECTOR_BYTES: usize;
+
+    /// `lanes += x`, each as f64. From the plain loop LLVM makes half vectors, a factor of two in sums.
+    #[inline(always)]
+    fn add_wide(lanes: &mut [f64; LANES], x: &[f32; LANES]) {
+        for i in 0..LANES {
+            lanes[i] += x[i] as f64;
+        }
+    }
 }
+
+/// Lanes of a sum: what eight vectors of f64 hold, so that no addition waits for the one before.
+pub const LANES: usize = 32;
 
 /// What every CPU of the compilation target has: SSE2 on x86-64, NEON on Arm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,12 +56,26 @@ impl Isa for Avx2 {
     const NAME: &'static str = "avx2";
     const FMA: bool = true;
     const VECTOR_BYTES: usize = 32;
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn add_wide(lanes: &mut [f64; LANES], x: &[f32; LANES]) {
+        // SAFETY: an `Avx2` exists only if `Level::supported` found avx2.
+        unsafe { x86::add_wide(lanes, x) }
+    }
 }
 
 impl Isa for Avx512 {
     const NAME: &'static str = "avx512";
     const FMA: bool = true;
     const VECTOR_BYTES: usize = 64;
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn add_wide(lanes: &mut [f64; LANES], x: &[f32; LANES]) {
+        // SAFETY: an `Avx512` exists only if `Level::supported` found avx2 too.
+        unsafe { x86::add_wide(lanes, x) }
+    }
 }
 
 /// A computation that can be compiled for any [`Isa`].
@@ -177,10 +202,31 @@ pub fn transpose_f32(block: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use std::arch::x86_64::{__m128, _mm_movehl_ps, _mm_movelh_ps, _mm_unpackhi_ps, _mm_unpacklo_ps};
+    use std::arch::x86_64::{
+        __m128, __m256d, _mm_movehl_ps, _mm_movelh_ps, _mm_unpackhi_ps, _mm_unpacklo_ps, _mm256_add_pd, _mm256_cvtps_pd,
+    };
     use std::mem::transmute;
 
-    use super::{Avx2, Avx512, Kernel};
+    use super::{Avx2, Avx512, Kernel, LANES};
+
+    /// See [`Isa::add_wide`](super::Isa::add_wide).
+    ///
+    /// # Safety
+    /// The machine has AVX.
+    #[inline(always)]
+    pub(super) unsafe fn add_wide(lanes: &mut [f64; LANES], x: &[f32; LANES]) {
+        let (lanes, _) = lanes.as_chunks_mut::<4>();
+        for (lanes, x) in lanes.iter_mut().zip(x.as_chunks::<4>().0) {
+            // SAFETY: four f32 are an __m128 and four f64 an __m256d, of any bits; the caller answers for AVX.
+            unsafe {
+                let sum = _mm256_add_pd(
+                    transmute::<[f64; 4], __m256d>(*lanes),
+                    _mm256_cvtps_pd(transmute::<[f32; 4], __m128>(*x)),
+                );
+                *lanes = transmute::<__m256d, [f64; 4]>(sum);
+            }
+        }
+    }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
     pub(super) fn run_avx512<K: Kernel>(kernel: K, isa: Avx512) -> K::Output {

@@ -7,7 +7,7 @@
 use crate::binary::maximum;
 use crate::conv::elements;
 use crate::element::{Element, Real, with_real};
-use crate::simd::{Isa, Kernel, Wide};
+use crate::simd::{Isa, Kernel, LANES, Wide};
 use crate::{Tensor, parallel};
 
 /// Columns of one strip: their maxima and sums stay in L1.
@@ -80,7 +80,7 @@ impl<T: Real> Kernel for Planes<'_, T> {
         let plane = c * inner;
         for ((x, g), out) in x.chunks_exact(plane).zip(g.chunks_exact(plane)).zip(out.chunks_exact_mut(plane)) {
             if inner == 1 {
-                row(map, x, g, out);
+                row::<I, T>(map, x, g, out);
             } else {
                 for first in (0..inner).step_by(STRIP) {
                     strip(map, x, g, out, inner, first..inner.min(first + STRIP));
@@ -90,25 +90,49 @@ impl<T: Real> Kernel for Planes<'_, T> {
     }
 }
 
-/// The sum of `f(a[i], b[i])`, in lanes that do not wait for one another.
+/// The sum of `f(a[i], b[i])`, in lanes of f64 that do not wait for one another.
 #[inline(always)]
-fn sum<T: Real>(a: &[T], b: &[T], f: impl Fn(T, T) -> T) -> T {
-    const LANES: usize = 32;
-    let mut lanes = [T::ZERO; LANES];
+fn sum<I: Isa, T: Real>(a: &[T], b: &[T], f: impl Fn(T, T) -> T) -> T {
+    let mut lanes = [0.0; LANES];
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
     for (a, b) in a.iter().zip(b) {
+        let mut terms = [T::ZERO; LANES];
         for i in 0..LANES {
-            lanes[i] += f(a[i], b[i]);
+            terms[i] = f(a[i], b[i]);
         }
+        T::add_wide::<I>(&mut lanes, &terms);
     }
     for ((lane, &a), &b) in lanes.iter_mut().zip(a_rest).zip(b_rest) {
-        *lane += f(a, b);
+        *lane += f(a, b).to_f64();
     }
+    T::of(total(lanes))
+}
+
+/// Writes `exp(x - shift)` and returns the sum.
+#[inline(always)]
+fn exponentials<I: Isa, T: Real>(x: &[T], shift: T, out: &mut [T]) -> T {
+    let mut lanes = [0.0; LANES];
+    let ((x, x_rest), (out, out_rest)) = (x.as_chunks::<LANES>(), out.as_chunks_mut::<LANES>());
+    for (x, out) in x.iter().zip(out) {
+        for i in 0..LANES {
+            out[i] = (x[i] - shift).exp();
+        }
+        T::add_wide::<I>(&mut lanes, out);
+    }
+    for ((lane, &x), out) in lanes.iter_mut().zip(x_rest).zip(out_rest) {
+        *out = (x - shift).exp();
+        *lane += out.to_f64();
+    }
+    T::of(total(lanes))
+}
+
+/// The sum of the lanes, halves with halves.
+#[inline(always)]
+pub(crate) fn total(mut lanes: [f64; LANES]) -> f64 {
     let mut half = LANES / 2;
     while half > 0 {
         for i in 0..half {
-            let upper = lanes[i + half];
-            lanes[i] += upper;
+            lanes[i] += lanes[i + half];
         }
         half /= 2;
     }
@@ -131,32 +155,31 @@ pub(crate) fn largest<T: Real>(x: &[T]) -> T {
 
 /// The sum of `exp(x - shift)`.
 #[inline(always)]
-pub(crate) fn sum_exp<T: Real>(x: &[T], shift: T) -> T {
-    sum(x, x, |x, _| (x - shift).exp())
+pub(crate) fn sum_exp<I: Isa, T: Real>(x: &[T], shift: T) -> T {
+    sum::<I, T>(x, x, |x, _| (x - shift).exp())
 }
 
 #[inline(always)]
-fn row<T: Real>(map: Map, x: &[T], g: &[T], out: &mut [T]) {
+fn row<I: Isa, T: Real>(map: Map, x: &[T], g: &[T], out: &mut [T]) {
     let n = out.len();
     let (x, g) = (&x[..n], &g[..n]);
     match map {
         Map::Softmax => {
             let max = largest(x);
-            out.iter_mut().zip(x).for_each(|(out, &x)| *out = (x - max).exp());
-            let scale = T::of(1.0) / sum(out, out, |x, _| x);
+            let scale = T::of(1.0) / exponentials::<I, T>(x, max, out);
             out.iter_mut().for_each(|out| *out = *out * scale);
         }
         Map::LogSoftmax => {
             let max = largest(x);
-            let log_sum = sum_exp(x, max).ln();
+            let log_sum = sum_exp::<I, T>(x, max).ln();
             out.iter_mut().zip(x).for_each(|(out, &x)| *out = x - max - log_sum);
         }
         Map::SoftmaxGrad => {
-            let dot = sum(g, x, |g, x| g * x);
+            let dot = sum::<I, T>(g, x, |g, x| g * x);
             out.iter_mut().enumerate().for_each(|(i, out)| *out = x[i] * (g[i] - dot));
         }
         Map::LogSoftmaxGrad => {
-            let total = sum(g, g, |g, _| g);
+            let total = sum::<I, T>(g, g, |g, _| g);
             out.iter_mut().enumerate().for_each(|(i, out)| *out = g[i] - x[i].exp() * total);
         }
     }

@@ -17,7 +17,7 @@ use std::ops::{Add, AddAssign, Mul};
 
 use rayon::prelude::*;
 
-use crate::simd::{Isa, transpose_f32};
+use crate::simd::{Isa, LANES, transpose_f32};
 use scratch::Pooled;
 pub use scratch::Scratch;
 
@@ -30,6 +30,9 @@ pub trait Float:
 
     /// `self * factor + addend`, rounded once where the instruction set fuses it, twice elsewhere.
     fn multiply_add<I: Isa>(self, factor: Self, addend: Self) -> Self;
+
+    /// `lanes += x`, each as f64.
+    fn add_wide<I: Isa>(lanes: &mut [f64; LANES], x: &[Self; LANES]);
 
     /// A square turned: `result[i][j] = block[j][i]`.
     fn transpose(block: [[Self; 4]; 4]) -> [[Self; 4]; 4];
@@ -44,7 +47,7 @@ pub trait Float:
 }
 
 macro_rules! float {
-    ($type:ident, $transpose:path) => {
+    ($type:ident, $transpose:path, $add_wide:expr) => {
         impl Float for $type {
             const ZERO: Self = 0.0;
             const NEG_INFINITY: Self = $type::NEG_INFINITY;
@@ -52,6 +55,12 @@ macro_rules! float {
             #[inline(always)]
             fn multiply_add<I: Isa>(self, factor: Self, addend: Self) -> Self {
                 if I::FMA { self.mul_add(factor, addend) } else { self * factor + addend }
+            }
+
+            #[inline(always)]
+            fn add_wide<I: Isa>(lanes: &mut [f64; LANES], x: &[Self; LANES]) {
+                let add_wide: fn(&mut [f64; LANES], &[Self; LANES]) = $add_wide;
+                add_wide(lanes, x);
             }
 
             #[inline(always)]
@@ -75,9 +84,9 @@ macro_rules! float {
     };
 }
 
-float!(f32, transpose_f32);
+float!(f32, transpose_f32, I::add_wide);
 // Scalar moves keep up with f64 arithmetic, which is half as fast.
-float!(f64, transpose_plain);
+float!(f64, transpose_plain, |lanes, x| lanes.iter_mut().zip(x).for_each(|(lane, x)| *lane += x));
 
 #[inline(always)]
 fn transpose_plain<T: Copy>(block: [[T; 4]; 4]) -> [[T; 4]; 4] {

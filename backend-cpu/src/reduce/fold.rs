@@ -2,14 +2,22 @@
 
 use crate::binary::{maximum, minimum};
 use crate::memory::AnyBits;
+use crate::simd::{Isa, LANES};
 
 /// A reduction of elements `T`.
-pub(crate) trait Fold<T>: Copy + Send + Sync {
+pub(crate) trait Fold<T: Copy>: Copy + Send + Sync {
     /// The state: f64 where f32 are summed.
     type Acc: AnyBits;
     /// The state before the first element; joining it changes nothing.
     fn start(self) -> Self::Acc;
     fn add(self, acc: Self::Acc, x: T) -> Self::Acc;
+    /// Adds to each lane.
+    #[inline(always)]
+    fn add_lanes<I: Isa>(self, lanes: &mut [Self::Acc; LANES], x: &[T; LANES]) {
+        for i in 0..LANES {
+            lanes[i] = self.add(lanes[i], x[i]);
+        }
+    }
     fn join(self, a: Self::Acc, b: Self::Acc) -> Self::Acc;
     fn finish(self, acc: Self::Acc) -> T;
 }
@@ -63,9 +71,9 @@ macro_rules! fold {
         }
     )* };
 }
-fold!(Sum of f32 as f64, f64 as f64: 0.0, |a, b| a + b);
+fold!(Sum of f64 as f64: 0.0, |a, b| a + b);
 fold!(Sum of i32 as i32: 0, i32::wrapping_add);
-fold!(Mean of f32 as f64, f64 as f64: 0.0, |a, b| a + b, |mean, acc| acc / mean.count as f64);
+fold!(Mean of f64 as f64: 0.0, |a, b| a + b, |mean, acc| acc / mean.count as f64);
 fold!(Prod of f32 as f64, f64 as f64: 1.0, |a, b| a * b);
 fold!(Prod of i32 as i32: 1, i32::wrapping_mul);
 fold!(Max of f32 as f32: f32::NEG_INFINITY, maximum);
@@ -76,3 +84,39 @@ fold!(Min of f32 as f32: f32::INFINITY, minimum);
 fold!(Min of f64 as f64: f64::INFINITY, minimum);
 fold!(Min of i32 as i32: i32::MAX, minimum);
 fold!(Min of u8 as u8: 1, minimum);
+
+macro_rules! sum_f32 {
+    ($Fold:ident, $finish:expr) => {
+        impl Fold<f32> for $Fold {
+            type Acc = f64;
+
+            #[inline(always)]
+            fn start(self) -> f64 {
+                0.0
+            }
+
+            #[inline(always)]
+            fn add(self, acc: f64, x: f32) -> f64 {
+                acc + x as f64
+            }
+
+            #[inline(always)]
+            fn add_lanes<I: Isa>(self, lanes: &mut [f64; LANES], x: &[f32; LANES]) {
+                I::add_wide(lanes, x);
+            }
+
+            #[inline(always)]
+            fn join(self, a: f64, b: f64) -> f64 {
+                a + b
+            }
+
+            #[inline(always)]
+            fn finish(self, acc: f64) -> f32 {
+                let finish: fn(Self, f64) -> f64 = $finish;
+                finish(self, acc) as f32
+            }
+        }
+    };
+}
+sum_f32!(Sum, |_, acc| acc);
+sum_f32!(Mean, |mean, acc| acc / mean.count as f64);
