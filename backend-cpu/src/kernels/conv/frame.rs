@@ -62,29 +62,52 @@ impl Frame {
     pub fn fill<T: Float>(&self, from: &[T], to: &mut [T]) {
         let ([sy, sx], [rows, columns]) = (self.stride, self.size);
         let [height, width] = self.image;
-        for (index, to) in to.chunks_exact_mut(columns).take(sy * sx * rows).enumerate() {
-            let (phase, row) = (index / rows, index % rows);
-            let y = (row * sy + phase / sx).wrapping_sub(self.margin[0]);
-            if y >= height {
-                to.fill(T::ZERO);
-                continue;
-            }
-            let from = &from[y * width..][..width];
-            let phase = phase % sx;
-            // The columns `first .. last` of this row are pixels `column * sx + phase - margin` of the image.
-            let first = self.margin[1].saturating_sub(phase).div_ceil(sx).min(columns);
-            let last = (self.margin[1] + width).saturating_sub(phase).div_ceil(sx).clamp(first, columns);
-            to[..first].fill(T::ZERO);
-            to[last..].fill(T::ZERO);
-            if first < last {
-                let from = &from[first * sx + phase - self.margin[1]..];
-                let to = &mut to[first..last];
-                if sx == 1 {
-                    to.copy_from_slice(&from[..to.len()]);
-                } else {
-                    to.iter_mut().zip(from.iter().step_by(sx)).for_each(|(to, &from)| *to = from);
+        for (phase, to) in to.chunks_exact_mut(rows * columns).take(sy * sx).enumerate() {
+            let (phase_y, phase_x) = (phase / sx, phase % sx);
+            // The columns `first .. last` of a row are pixels `column * sx + phase_x - margin` of the image.
+            let first = self.margin[1].saturating_sub(phase_x).div_ceil(sx).min(columns);
+            let last = (self.margin[1] + width).saturating_sub(phase_x).div_ceil(sx).clamp(first, columns);
+            for (row, to) in to.chunks_exact_mut(columns).enumerate() {
+                let y = (row * sy + phase_y).wrapping_sub(self.margin[0]);
+                if y >= height {
+                    to.fill(T::ZERO);
+                    continue;
+                }
+                let from = &from[y * width..][..width];
+                clear(&mut to[..first]);
+                clear(&mut to[last..]);
+                if first < last {
+                    let from = &from[first * sx + phase_x - self.margin[1]..];
+                    skim(&mut to[first..last], from, sx);
                 }
             }
         }
+    }
+}
+
+/// Zeros, of which there are one or two as a rule: too few to call a function for.
+#[inline(always)]
+fn clear<T: Float>(to: &mut [T]) {
+    match to {
+        [a] => *a = T::ZERO,
+        [a, b] => (*a, *b) = (T::ZERO, T::ZERO),
+        more => more.fill(T::ZERO),
+    }
+}
+
+/// `to[i] = from[i * step]`
+#[inline(always)]
+fn skim<T: Float>(to: &mut [T], from: &[T], step: usize) {
+    match step {
+        1 => to.copy_from_slice(&from[..to.len()]),
+        2 => {
+            // Whole pairs become shuffles of vectors.
+            let pairs = from.as_chunks::<2>().0;
+            let whole = to.len().min(pairs.len());
+            let (to, rest) = to.split_at_mut(whole);
+            to.iter_mut().zip(pairs).for_each(|(to, pair)| *to = pair[0]);
+            rest.iter_mut().zip(from[2 * whole..].iter().step_by(2)).for_each(|(to, &from)| *to = from);
+        }
+        _ => to.iter_mut().zip(from.iter().step_by(step)).for_each(|(to, &from)| *to = from),
     }
 }
