@@ -114,16 +114,14 @@ pub(crate) fn normalize(x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>, o: &
                 });
             }
             Plan::Rows { d, .. } => {
-                parallel::pieces2((&mut mean, &mut var), 2 * d, |first, mean, var| {
-                    for (row, (mean, var)) in (first..).zip(mean.iter_mut().zip(var)) {
-                        [*mean, *var] = moments(d as f64, || std::iter::once(&data[row * d..(row + 1) * d]));
-                    }
-                });
-                parallel::pieces(&mut out, d, 2, |first, out| {
-                    for (row, out) in (first / d..).zip(out.chunks_exact_mut(d)) {
-                        let (mean, root) = (mean[row], root(var[row], o.eps));
-                        let x = &data[row * d..(row + 1) * d];
-                        T::dispatch(Map { out, a: x, b: w, c: b, f: move |x, w, b| (x - mean) * root * w + b });
+                // A row is still in the nearest cache when it is read again.
+                parallel::rows2(&mut out, d, (&mut mean, &mut var), 4, |first, out, mean, var| {
+                    for (row, out) in out.chunks_exact_mut(d).enumerate() {
+                        let x = &data[(first + row) * d..][..d];
+                        let [center, variance] = moments(d as f64, || std::iter::once(x));
+                        (mean[row], var[row]) = (center, variance);
+                        let root = root(variance, o.eps);
+                        T::dispatch(Map { out, a: x, b: w, c: b, f: move |x, w, b| (x - center) * root * w + b });
                     }
                 });
             }

@@ -48,6 +48,23 @@ pub(crate) fn pieces2<T: Send>(
     a.par_chunks_mut(piece).zip(b.par_chunks_mut(piece)).enumerate().for_each(|(i, (a, b))| body(i * piece, a, b));
 }
 
+/// [`pieces`] of rows of `width` elements, with two numbers for each row. `work` is the work per element.
+pub(crate) fn rows2<T: Send>(
+    out: &mut [T],
+    width: usize,
+    (a, b): (&mut [T], &mut [T]),
+    work: usize,
+    body: impl Fn(usize, &mut [T], &mut [T], &mut [T]) + Sync,
+) {
+    if out.len() * work < PARALLEL {
+        return body(0, out, a, b);
+    }
+    let piece = piece_len(width, work);
+    let rows = piece / width;
+    let numbers = a.par_chunks_mut(rows).zip(b.par_chunks_mut(rows));
+    out.par_chunks_mut(piece).zip(numbers).enumerate().for_each(|(i, (out, (a, b)))| body(i * rows, out, a, b));
+}
+
 /// The largest multiple of `unit` that is about one piece of work; at least one unit.
 fn piece_len(unit: usize, work: usize) -> usize {
     let unit = unit.max(1);

@@ -151,6 +151,14 @@ impl<'a, T: Element> Folded<'a, T> {
             let data = &self.data[start_of(&self.kept, index)..];
             T::dispatch(FoldRow { data, layout: &self.reduced, range, fold })
         };
+        if groups == 1 && len == width && self.kept.shape().len() <= 1 {
+            // Rows at equal distances: many of them in one call.
+            let stride = last_stride(&self.kept).unwrap_or(0);
+            return parallel::pieces(out, 1, len, |first, out| {
+                let data = &self.data[self.kept.offset() + first * stride..];
+                T::dispatch(FoldRows { data, stride, len, fold, out });
+            });
+        }
         if groups == 1 {
             return parallel::pieces(out, 1, len, |first, out| {
                 for (index, out) in (first..).zip(out) {
@@ -238,19 +246,66 @@ impl<T: Element, F: Fold<T>> Kernel for FoldRow<'_, T, F> {
     fn run<I: Isa>(self, _: I) -> F::Acc {
         let FoldRow { data, layout, range, fold } = self;
         let mut rows = Rows::new([layout], range);
-        let (mut lanes, mut single) = ([fold.start(); LANES], fold.start());
-        let mut any = false;
+        let mut state = State::new(fold);
         while let Some((place, [start])) = rows.next() {
-            let (chunks, rest) = data[start..][..place.len()].as_chunks::<LANES>();
-            for chunk in chunks {
-                fold.add_lanes::<I>(&mut lanes, chunk);
-            }
-            any |= !chunks.is_empty();
-            for &x in rest {
-                single = fold.add(single, x);
-            }
+            state.add::<I>(&data[start..][..place.len()]);
         }
-        if any { fold.join(tree(fold, &mut lanes), single) } else { single }
+        state.finish()
+    }
+}
+
+/// Folds contiguous rows of `len` elements, `stride` apart, to a number each.
+struct FoldRows<'a, T, F> {
+    data: &'a [T],
+    stride: usize,
+    len: usize,
+    fold: F,
+    out: &'a mut [T],
+}
+
+impl<T: Element, F: Fold<T>> Kernel for FoldRows<'_, T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _: I) {
+        let FoldRows { data, stride, len, fold, out } = self;
+        for (row, out) in out.iter_mut().enumerate() {
+            let mut state = State::new(fold);
+            state.add::<I>(&data[row * stride..][..len]);
+            *out = fold.finish(state.finish());
+        }
+    }
+}
+
+/// A fold under way: lanes that do not wait for one another, and one for what is left of a row.
+struct State<T: Copy, F: Fold<T>> {
+    fold: F,
+    lanes: [F::Acc; LANES],
+    single: F::Acc,
+    any: bool,
+}
+
+impl<T: Copy, F: Fold<T>> State<T, F> {
+    #[inline(always)]
+    fn new(fold: F) -> Self {
+        State { fold, lanes: [fold.start(); LANES], single: fold.start(), any: false }
+    }
+
+    #[inline(always)]
+    fn add<I: Isa>(&mut self, row: &[T]) {
+        let (chunks, rest) = row.as_chunks::<LANES>();
+        for chunk in chunks {
+            self.fold.add_lanes::<I>(&mut self.lanes, chunk);
+        }
+        self.any |= !chunks.is_empty();
+        for &x in rest {
+            self.single = self.fold.add(self.single, x);
+        }
+    }
+
+    #[inline(always)]
+    fn finish(mut self) -> F::Acc {
+        if self.any { self.fold.join(tree(self.fold, &mut self.lanes), self.single) } else { self.single }
     }
 }
 

@@ -158,8 +158,11 @@ fn blocked<T: Float>(
     for first in depth.clone().step_by(slab.max(1)).chain(depth.is_empty().then_some(depth.start)) {
         let depths = first..depth.end.min(first + slab);
         let start = if first == depth.start { start } else { Start::Accumulate };
-        let left = pack(parallel, a, m, depths.clone(), tile.rows, &mut left);
-        let right = pack(parallel, b, n, depths, tile.columns, &mut right);
+        let (left, right) = (&mut left[..], &mut right[..]);
+        let same = depths.clone();
+        let pack_left = move || pack(parallel, a, m, depths, tile.rows, left);
+        let pack_right = move || pack(parallel, b, n, same, tile.columns, right);
+        let (left, right) = if parallel { rayon::join(pack_left, pack_right) } else { (pack_left(), pack_right()) };
         for_each(parallel, row_blocks * column_blocks, 1, |block| {
             let (row, column) = (block % row_blocks * rows, block / row_blocks * columns);
             let (rows, columns) = (row..m.min(row + rows), column..n.min(column + columns));
@@ -183,7 +186,7 @@ pub(crate) fn pack<'a, T: Float>(
     let panel = width * depth.len();
     let to = &mut to[..all * panel];
     if panel > 0 && all > 0 {
-        let parallel = parallel && to.len() > 2 * PARALLEL_ELEMENTS;
+        let parallel = parallel && to.len() >= 2 * PARALLEL_ELEMENTS;
         let panels = if parallel { PARALLEL_ELEMENTS.div_ceil(panel) } else { all };
         for_each_chunk(parallel, to, panels * panel, |index, to| {
             let first = index * panels * width;
