@@ -153,6 +153,7 @@ impl<T: Float> Right<T> for Panels<'_, T> {
         assert!(columns * self.stride <= self.data.len(), "{columns} columns of {} depths", self.stride);
     }
 
+    // SAFETY: nothing is asked of the caller here, for every access is checked.
     #[inline(always)]
     unsafe fn tile<I: Isa, const R: usize, const MR: usize, const NR: usize>(
         &self,
@@ -192,6 +193,7 @@ impl<T: Float> Right<T> for Windows<'_, T> {
         assert!(last <= self.data.len(), "{columns} columns end at {last}, the data at {}", self.data.len());
     }
 
+    // SAFETY: the caller has had `check` pass over every column up to `column + NR`, which is what the reads below rest on.
     #[inline(always)]
     unsafe fn tile<I: Isa, const R: usize, const MR: usize, const NR: usize>(
         &self,
