@@ -121,7 +121,7 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// Rust types that are tensor elements: [`f16`], `f32`, `f64`, `i32`, `bool`. Sealed.
+/// Rust types that are tensor elements: [`struct@f16`], `f32`, `f64`, `i32`, `bool`. Sealed.
 pub trait Element: sealed::Sealed + Copy + PartialEq + fmt::Debug + Send + Sync + 'static {
     /// The dtype of a tensor of this type.
     const DTYPE: DType;
