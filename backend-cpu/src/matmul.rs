@@ -21,9 +21,7 @@ fn product<T: Real>(device: &Cpu, a: View<'_, Storage>, b: View<'_, Storage>) ->
     let rank = a.layout.shape().len();
     let [m, k] = [a.layout.shape()[rank - 2], a.layout.shape()[rank - 1]];
     let n = b.layout.shape()[rank - 1];
-    let batch = |l: &Layout| l.remove(rank - 1).remove(rank - 2);
-    let (batch_a, batch_b) = (batch(a.layout), batch(b.layout));
-    let count = batch_a.numel();
+    let count = a.layout.shape()[..rank - 2].iter().product::<usize>();
     let mut out = device.alloc::<T>("matmul", count * m * n);
     if out.is_empty() {
         return out;
@@ -38,6 +36,12 @@ fn product<T: Real>(device: &Cpu, a: View<'_, Storage>, b: View<'_, Storage>) ->
     let [b_depth, b_column] = [b.layout.strides()[rank - 2], b.layout.strides()[rank - 1]];
     let left = |at| Strided { data: &a_data[at..], lane_stride: a_row, depth_stride: a_depth };
     let right = |at| Strided { data: &b_data[at..], lane_stride: b_column, depth_stride: b_depth };
+    if rank == 2 {
+        gemm(shape, &left(a.layout.offset()), &right(b.layout.offset()), &mut out, n, Start::Zero);
+        return out;
+    }
+    let batch = |l: &Layout| l.remove(rank - 1).remove(rank - 2);
+    let (batch_a, batch_b) = (batch(a.layout), batch(b.layout));
     // Rows of all batches as one dimension, if a is laid out like that and b is the same for all.
     let [rows] = Layout::merge([a.layout.remove(rank - 1)]);
     let shared = batch_b.strides().iter().zip(&batch_b.shape()[..]).all(|(&stride, &size)| stride == 0 || size == 1);

@@ -358,6 +358,33 @@ impl<T: Element, F: Fold<T>> Kernel for FoldStrip<'_, T, F> {
     }
 }
 
+/// The place of the extreme of a contiguous row: the extreme first, then, out of the nearest cache, the first element that is it.
+struct Place<'a, T, F> {
+    data: &'a [T],
+    row: &'a Layout,
+    fold: F,
+}
+
+impl<T: Element, F: Fold<T, Acc = T>> Kernel for Place<'_, T, F> {
+    type Output = i32;
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) -> i32 {
+        let Place { data, row, fold } = self;
+        let best = fold.finish(FoldRow { data, layout: row, range: 0..data.len(), fold }.run(isa));
+        let is_nan = |x: &T| x.partial_cmp(x).is_none();
+        if is_nan(&best) {
+            return data.iter().position(is_nan).map_or(0, |i| i as i32);
+        }
+        // Whole vectors until one holds it: a way out at every element would be one comparison at a time.
+        let (chunks, _) = data.as_chunks::<LANES>();
+        let holds = |chunk: &[T; LANES]| chunk.iter().fold(false, |any, &x| any | (x == best));
+        let before = LANES * chunks.iter().position(holds).unwrap_or(chunks.len());
+        let within = data[before..].iter().position(|&x| x == best);
+        within.map_or(0, |i| (before + i) as i32)
+    }
+}
+
 /// The first index of the extreme along `dim`: the extreme by [`reduce`]'s fold, then the first element that is it. Core
 /// refuses bool.
 pub(crate) fn arg_reduce(device: &Cpu, op: ArgReduceOp, x: View<'_, Storage>, dim: usize) -> Storage {
@@ -374,14 +401,10 @@ pub(crate) fn arg_reduce(device: &Cpu, op: ArgReduceOp, x: View<'_, Storage>, di
             whole = contiguous(device, Source { data: x.data, layout: x.joined() });
             (&whole[..], Layout::new([count], &[len], 0), Layout::contiguous([len]))
         };
-        parallel::pieces(&mut out, 1, 2 * len, |first, out| {
+        parallel::pieces(&mut out, 1, len, |first, out| {
             for (index, out) in (first..).zip(out) {
                 let data = &data[start_of(&kept, index)..][..len];
-                let best = fold.finish(T::dispatch(FoldRow { data, layout: &row, range: 0..len, fold }));
-                let is_nan = |x: &T| x.partial_cmp(x).is_none();
-                let found =
-                    if is_nan(&best) { data.iter().position(is_nan) } else { data.iter().position(|&x| x == best) };
-                *out = found.map_or(0, |i| i as i32);
+                *out = T::dispatch(Place { data, row: &row, fold });
             }
         });
         Storage::I32(out)

@@ -96,6 +96,18 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             );
         }
     });
+    suite.floats("with_index", 12, |on| {
+        let x = on.list(&[1.0, 5.0, 5.0, 7.0, 2.0, 3.0, 0.0, f64::NAN, -1.0, -2.0, -2.0, -2.0], [4, 3]).requires_grad();
+        let (value, index) = x.max_with_index(-1);
+        assert_values(&value, &[5.0, 7.0, f64::NAN, -2.0], EXACT);
+        assert_values(&index, &[1.0, 0.0, 1.0, 0.0], EXACT);
+        // The place that was found has all of the gradient: equal ones share nothing.
+        let grad = value.backward_with(&on.list(&[1.0, 2.0, 3.0, 4.0], [4]));
+        assert_values(&grad[&x], &[0.0, 1.0, 0.0, 2.0, 0.0, 0.0, 0.0, 3.0, 0.0, 4.0, 0.0, 0.0], EXACT);
+        let (value, index) = x.min_with_index(0);
+        assert_values(&value, &[-2.0, f64::NAN, -2.0], EXACT);
+        assert_values(&index, &[3.0, 2.0, 3.0], EXACT);
+    });
     for op in [ArgReduceOp::ArgMax, ArgReduceOp::ArgMin] {
         suite.floats(format!("{op}"), 300_000, move |on| arg_reduce(on, op));
     }

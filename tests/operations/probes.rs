@@ -161,6 +161,8 @@ probes! {
     "min" |p| p.matrix().min(0);
     "argmax" |p| p.matrix().argmax(0);
     "argmin" |p| p.matrix().argmin(0);
+    "max_with_index" |p| p.matrix().max_with_index(0).0;
+    "min_with_index" |p| p.matrix().min_with_index(0).0;
     "any" |p| p.matrix().any(0);
     "all" |p| p.matrix().all(0);
     "sum_to_shape" |p| p.matrix().sum_to_shape([4]);

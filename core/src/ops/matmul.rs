@@ -66,6 +66,9 @@ fn leading<B: Backend>(x: &Tensor<B>) -> usize {
 /// The checked product; its gradients are products too.
 fn product<B: Backend>(a: &Tensor<B>, b: &Tensor<B>, batch: crate::Shape) -> Tensor<B> {
     let with_batch = |x: &Tensor<B>| {
+        if x.rank() == batch.len() + 2 && x.shape()[..batch.len()] == batch[..] {
+            return x.layout().clone();
+        }
         let [m, n] = [x.shape()[x.rank() - 2], x.shape()[x.rank() - 1]];
         x.layout().expand(batch.insert(batch.len(), m).insert(batch.len() + 1, n))
     };

@@ -202,6 +202,43 @@ impl<B: Backend> Tensor<B> {
         self.arg_reduce(ArgReduceOp::ArgMin, dim)
     }
 
+    /// The largest element along `dim` and its index (I32), of equal ones the first, and the first NaN if there is one; one search
+    /// for both. Only the element found has a gradient, where [`max`](Tensor::max) shares it among equal ones. The dimension
+    /// is dropped. PyTorch: `max(dim)`.
+    ///
+    /// ```
+    /// # use minitorch_conformance::doc::*;
+    /// let x = Tensor::new([[1.0, 5.0, 5.0], [7.0, 2.0, 3.0]], &device());
+    /// let (value, index) = x.max_with_index(1);
+    /// assert_eq!(value.to_vec::<f32>()?, [5.0, 7.0]);
+    /// assert_eq!(index.to_vec::<i32>()?, [1, 0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If there is nothing to choose from.
+    #[track_caller]
+    pub fn max_with_index(&self, dim: isize) -> (Self, Self) {
+        self.with_index(dim, self.argmax(dim))
+    }
+
+    /// The smallest element along `dim` and its index (I32); as [`max_with_index`](Tensor::max_with_index). PyTorch: `min(dim)`.
+    ///
+    /// # Panics
+    /// If there is nothing to choose from.
+    #[track_caller]
+    pub fn min_with_index(&self, dim: isize) -> (Self, Self) {
+        self.with_index(dim, self.argmin(dim))
+    }
+
+    #[track_caller]
+    fn with_index(&self, dim: isize, index: Self) -> (Self, Self) {
+        // A dimension that `wrap_dim` has seen, as an index of the kept shape too.
+        let dim = if dim < 0 { dim + self.rank() as isize } else { dim };
+        let value = self.gather(dim, &index.unsqueeze(dim)).squeeze(dim);
+        (value, index)
+    }
+
     /// True if any element over `dims` is true. Bool only. PyTorch: `any`.
     #[track_caller]
     pub fn any(&self, dims: impl Dims) -> Self {

@@ -9,6 +9,7 @@
 //!
 //! Cost: `2 m n k` flops, `(m + n) k` elements packed, `m n ceil(k / slab)` elements written.
 
+mod direct;
 mod operand;
 mod output;
 mod tile;
@@ -149,6 +150,9 @@ fn blocked<T: Float>(
 ) {
     let Shape { m, n, .. } = shape;
     let tile = Tile::of::<T>(level);
+    if let Some(a) = a.as_strided().filter(|_| direct::suits(shape)) {
+        return unpacked(level, shape, depth, &a, b, out, start);
+    }
     let slab = depth.len().min((SLAB_ELEMENTS / (m + n)).next_multiple_of(tile::DEPTH));
     let mut left = Scratch::new(m.next_multiple_of(tile.rows) * slab);
     let mut right = Scratch::new(n.next_multiple_of(tile.columns) * slab);
@@ -171,6 +175,46 @@ fn blocked<T: Float>(
             multiply(level, left.skip_lanes(row), right.skip_lanes(column), &mut out, start.block(rows, columns));
         });
     }
+}
+
+/// Multiplies with the left side where it lies, and the right side too if it can be.
+fn unpacked<T: Float>(
+    level: Level,
+    shape: Shape,
+    depth: Range<usize>,
+    a: &Strided<T>,
+    b: &impl Operand<T>,
+    out: &mut Output<T>,
+    start: Start<T>,
+) {
+    let Shape { m, n, .. } = shape;
+    let (tile, k) = (Tile::of::<T>(level), depth.len());
+    let parallel = m * n * k >= PARALLEL_WORK;
+    let skip = |matrix: &Strided<'_, T>, depth| matrix.data.len().min(depth * matrix.depth_stride);
+    let a = Strided { data: &a.data[skip(a, depth.start)..], ..*a };
+    let part = Shape { k, ..shape };
+    let there = b.as_strided().and_then(|b| {
+        let first = skip(&b, depth.start);
+        direct::Columns::of(&Strided { data: &b.data[first..], ..b }, part, tile)
+    });
+    let mut packed;
+    let right = match there {
+        Some(right) => right,
+        None => {
+            packed = Scratch::new(n.next_multiple_of(tile.columns) * k);
+            direct::Columns::packed(&pack(parallel, b, n, depth, tile.columns, &mut packed))
+        }
+    };
+    let (rows, columns) = block_size(part, tile);
+    let (row_blocks, column_blocks) = (m.div_ceil(rows), n.div_ceil(columns));
+    for_each(parallel, row_blocks * column_blocks, 1, |block| {
+        let (row, column) = (block % row_blocks * rows, block / row_blocks * columns);
+        let (rows, columns) = (row..m.min(row + rows), column..n.min(column + columns));
+        let left = Strided { data: &a.data[a.data.len().min(row * a.lane_stride)..], ..a };
+        // SAFETY: different block numbers have different row or column ranges, and each is visited once.
+        let mut out = unsafe { out.block(rows.clone(), columns.clone()) };
+        direct::multiply(level, &left, right.skip(column, tile), k, &mut out, start.block(rows, columns));
+    });
 }
 
 /// Packs all lanes of an operand; the panels of one task hold about as much as is worth waking a thread for.

@@ -30,7 +30,7 @@ pub(super) const DEPTH: usize = 256;
 
 /// Depth of each block when `depth` is cut into blocks of nearly equal size: a short last one would cost as many reads
 /// and writes of the result as a whole one.
-fn depth_step(depth: usize) -> usize {
+pub(super) fn depth_step(depth: usize) -> usize {
     let blocks = ((depth + DEPTH / 2) / DEPTH).max(1);
     depth.div_ceil(blocks).max(1)
 }
@@ -107,6 +107,11 @@ impl<'a, T> Panels<'a, T> {
 
     pub fn depth(&self) -> usize {
         self.depth.1 - self.depth.0
+    }
+
+    /// The elements, the width of a panel and its depth.
+    pub(super) fn parts(&self) -> (&'a [T], usize, usize) {
+        (self.data, self.width, self.stride)
     }
 
     #[inline(always)]
@@ -294,7 +299,7 @@ impl<T: Float, R: Right<T>> Multiply<'_, '_, T, R> {
 
 /// Writes the part of a tile that lies within the result.
 #[inline(always)]
-fn store<T: Float, const R: usize, const NR: usize>(
+pub(super) fn store<T: Float, const R: usize, const NR: usize>(
     tile: &[[T; NR]; R],
     row: usize,
     column: usize,
