@@ -165,11 +165,13 @@ fn parts<T: Element>(to: &mut [T], at: &Layout, body: impl Fn(usize, &mut [T], &
         let inner = at.remove(0);
         let inner = Layout::new(*inner.shape(), inner.strides(), 0);
         if inner.end() <= stride {
-            use rayon::prelude::*;
             let each = numel / count;
+            let grain = parallel::PIECE.div_ceil(each);
             let to = &mut to[at.offset()..at.end()];
-            to.par_chunks_mut(stride).with_min_len(parallel::PIECE.div_ceil(each)).enumerate().for_each(|(i, to)| {
-                body(i * each, to, &inner);
+            parallel::each_chunk(to, grain * stride, |run, to| {
+                for (i, to) in (run * grain..).zip(to.chunks_mut(stride)) {
+                    body(i * each, to, &inner);
+                }
             });
             return;
         }

@@ -139,9 +139,8 @@ pub(crate) fn scatter<const ADD: bool>(
             }
         };
         if planes == 1 && work >= parallel::PARALLEL && bound > 1 {
-            use rayon::prelude::*;
             let range = bound.div_ceil(RANGES);
-            to.par_chunks_mut(range * inner).enumerate().for_each(|(r, to)| {
+            parallel::each_chunk(to, range * inner, |r, to| {
                 plane(0, to, r * range, bound.min((r + 1) * range));
             });
         } else {

@@ -77,13 +77,22 @@ trait Halve: Kernel<Output = ()> + Sized + Send {
     fn halve(self) -> (Self, Self);
 }
 
-/// In halves, on all threads, until a piece is small.
+/// In halves of halves until a piece is small, on all threads.
 fn spread<K: Halve>(kernel: K) {
+    fn cut<K: Halve>(kernel: K, pieces: &mut Vec<Option<K>>) {
+        if 4 * kernel.len() < parallel::PARALLEL {
+            return pieces.push(Some(kernel));
+        }
+        let (a, b) = kernel.halve();
+        cut(a, pieces);
+        cut(b, pieces);
+    }
     if 4 * kernel.len() < parallel::PARALLEL {
         return dispatch(kernel);
     }
-    let (a, b) = kernel.halve();
-    rayon::join(|| spread(a), || spread(b));
+    let mut pieces = Vec::new();
+    cut(kernel, &mut pieces);
+    parallel::each_chunk(&mut pieces, 1, |_, piece| piece.iter_mut().filter_map(Option::take).for_each(dispatch));
 }
 
 fn sgd<T: Real>(device: &Cpu, slot: &mut StepSlot<'_, Cpu>, lr: f64, config: &SgdConfig) {

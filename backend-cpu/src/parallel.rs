@@ -1,21 +1,23 @@
 //! When to use more than one thread.
 //!
-//! Work goes to rayon in pieces whose size depends on the work alone, so the bits of a result do not depend on the
-//! number of threads; and only above a threshold, so small tensors never pay for waking another thread. Both are counted
-//! in `work`: one unit is one element of f32 added to another in the cache, about 0.1 ns.
+//! Work is cut into pieces whose size depends on the work alone, so the bits of a result do not depend on the number of
+//! threads; and only above a threshold, so small tensors never pay for waking another thread. Both are counted in `work`: one
+//! unit is one element of f32 added to another in the cache, about 0.1 ns. An exponential of std takes 3.4 ns, 32 units.
 //!
-//! Measured on 2 cores of an EPYC 7003 that others were using too, `a + b` of f32: handing work to rayon and waiting for
-//! it costs 15 us, `98304` elements take 10 us on one thread, `262144` take 29 us. So work is shared from 26 us on, in pieces
-//! of 3 us. An exponential of std takes 3.4 ns, 32 units.
+//! The caller begins with the first piece and rayon's workers join it (`team.rs`). Measured on 2 cores of an EPYC 7003 that others
+//! were using too, `a + b` of f32: 70,000 elements take 14 us on one thread and 6 us on two, 262,144 take 29 us and 20 us. So work
+//! is shared from 7 us on, in pieces of 2 us.
 
-use rayon::prelude::*;
+mod team;
+
+use std::marker::PhantomData;
 use std::sync::Once;
 
 /// Work below which a call stays on its thread.
-pub(crate) const PARALLEL: usize = 256 * 1024;
+pub(crate) const PARALLEL: usize = 64 * 1024;
 
 /// Work of one piece.
-pub(crate) const PIECE: usize = 32 * 1024;
+pub(crate) const PIECE: usize = 16 * 1024;
 
 /// Calls `body(first element, piece)` for pieces of `out` that are multiples of `unit` elements long. `work` is the work
 /// per element.
@@ -28,11 +30,9 @@ pub(crate) fn pieces<T: Send>(out: &mut [T], unit: usize, work: usize, body: imp
     }
 }
 
-/// Behind a `dyn` call per piece: rayon's machinery is compiled once per element type and not once per operation, which
-/// halves the time it takes to compile this crate.
-#[inline(never)]
+/// [`pieces`] without the question whether.
 fn spread<T: Send>(out: &mut [T], piece: usize, body: &(dyn Fn(usize, &mut [T]) + Sync)) {
-    out.par_chunks_mut(piece).enumerate().for_each(|(i, out)| body(i * piece, out));
+    each_chunk(out, piece, |i, out| body(i * piece, out));
 }
 
 /// [`pieces`] of two slices of one length.
@@ -45,7 +45,7 @@ pub(crate) fn pieces2<T: Send>(
         return body(0, a, b);
     }
     let piece = piece_len(1, work);
-    a.par_chunks_mut(piece).zip(b.par_chunks_mut(piece)).enumerate().for_each(|(i, (a, b))| body(i * piece, a, b));
+    each_chunk2((a, piece), (b, piece), 1, |i, a, b| body(i * piece, a, b));
 }
 
 /// [`pieces`] of rows of `width` elements, with two numbers for each row. `work` is the work per element.
@@ -61,8 +61,71 @@ pub(crate) fn rows2<T: Send>(
     }
     let piece = piece_len(width, work);
     let rows = piece / width;
-    let numbers = a.par_chunks_mut(rows).zip(b.par_chunks_mut(rows));
-    out.par_chunks_mut(piece).zip(numbers).enumerate().for_each(|(i, (out, (a, b)))| body(i * rows, out, a, b));
+    let numbers = Chunks::new(b, rows);
+    each_chunk2((out, piece), (a, rows), 1, |i, out, a| {
+        // SAFETY: each index is visited once.
+        let b = unsafe { numbers.get(i) };
+        body(i * rows, out, a, b);
+    });
+}
+
+/// Calls `body(0)` ... `body(count - 1)`, each once, on all threads, in runs of `grain`.
+pub(crate) fn each(count: usize, grain: usize, body: impl Fn(usize) + Sync) {
+    let grain = grain.max(1);
+    team::run(count.div_ceil(grain), &|run| (run * grain..count.min((run + 1) * grain)).for_each(&body));
+}
+
+/// Calls `body(index, chunk)` for the chunks of `data`, `chunk` elements each but for the last, on all threads.
+pub(crate) fn each_chunk<T: Send>(data: &mut [T], chunk: usize, body: impl Fn(usize, &mut [T]) + Sync) {
+    let chunks = Chunks::new(data, chunk);
+    // SAFETY: each index is visited once.
+    team::run(chunks.count(), &|i| body(i, unsafe { chunks.get(i) }));
+}
+
+/// [`each_chunk`] of two slices with as many chunks, in runs of `grain`.
+pub(crate) fn each_chunk2<T: Send, U: Send>(
+    (a, a_chunk): (&mut [T], usize),
+    (b, b_chunk): (&mut [U], usize),
+    grain: usize,
+    body: impl Fn(usize, &mut [T], &mut [U]) + Sync,
+) {
+    let (a, b) = (Chunks::new(a, a_chunk), Chunks::new(b, b_chunk));
+    assert_eq!(a.count(), b.count(), "chunks of two slices");
+    // SAFETY: each index is visited once.
+    each(a.count(), grain, |i| unsafe { body(i, a.get(i), b.get(i)) });
+}
+
+/// A slice in chunks that several threads write at the same time.
+struct Chunks<'a, T> {
+    first: *mut T,
+    len: usize,
+    chunk: usize,
+    owner: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: as good as the `&mut [T]` it was made from; shared between threads it allows nothing but the unsafe `get`, whose caller
+// sees to it that no two have one chunk.
+unsafe impl<T: Send> Sync for Chunks<'_, T> {}
+
+impl<'a, T> Chunks<'a, T> {
+    fn new(data: &'a mut [T], chunk: usize) -> Self {
+        Chunks { first: data.as_mut_ptr(), len: data.len(), chunk: chunk.max(1), owner: PhantomData }
+    }
+
+    fn count(&self) -> usize {
+        self.len.div_ceil(self.chunk)
+    }
+
+    /// # Safety
+    /// No index is asked for twice.
+    #[allow(clippy::mut_from_ref)]
+    unsafe fn get(&self, index: usize) -> &'a mut [T] {
+        assert!(index < self.count());
+        let start = index * self.chunk;
+        // SAFETY: the chunk lies within the slice, which nobody else sees while this view lives; chunks of different indices lie
+        // apart, and the caller asks once for each.
+        unsafe { std::slice::from_raw_parts_mut(self.first.add(start), self.chunk.min(self.len - start)) }
+    }
 }
 
 /// The largest multiple of `unit` that is about one piece of work; at least one unit.

@@ -11,12 +11,11 @@ pub mod gemm;
 pub mod pool;
 mod scratch;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use std::ops::{Add, AddAssign, Mul};
 
-use rayon::prelude::*;
-
+use crate::parallel;
 use crate::simd::{Isa, LANES, transpose_f32};
 use scratch::Pooled;
 pub use scratch::Scratch;
@@ -100,7 +99,7 @@ const PARALLEL_ELEMENTS: usize = 32 * 1024;
 /// Calls `body(0)` ... `body(count - 1)`: in order on this thread, or on all threads in pieces of at least `grain`.
 fn for_each(parallel: bool, count: usize, grain: usize, body: impl Fn(usize) + Sync) {
     if parallel && count > grain {
-        (0..count).into_par_iter().with_min_len(grain).for_each(&body);
+        parallel::each(count, grain, body);
     } else {
         (0..count).for_each(body);
     }
@@ -109,7 +108,7 @@ fn for_each(parallel: bool, count: usize, grain: usize, body: impl Fn(usize) + S
 /// Calls `body(index, chunk)` for the chunks of `data`, `chunk` elements each: in order on this thread, or on all.
 fn for_each_chunk<T: Send>(parallel: bool, data: &mut [T], chunk: usize, body: impl Fn(usize, &mut [T]) + Sync) {
     if parallel && data.len() > chunk {
-        data.par_chunks_mut(chunk).enumerate().for_each(|(index, chunk)| body(index, chunk));
+        parallel::each_chunk(data, chunk, body);
     } else {
         data.chunks_mut(chunk.max(1)).enumerate().for_each(|(index, chunk)| body(index, chunk));
     }

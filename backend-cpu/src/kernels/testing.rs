@@ -16,6 +16,6 @@ pub(super) fn check_close(got: f64, expected: f64, tolerance: f64, what: &str) {
 }
 
 /// Runs `body` in a pool of its own.
-pub(super) fn on_threads<R: Send>(threads: usize, body: impl FnOnce() -> R + Send) -> R {
+pub(crate) fn on_threads<R: Send>(threads: usize, body: impl FnOnce() -> R + Send) -> R {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool").install(body)
 }

@@ -67,7 +67,7 @@ fn leading<B: Backend>(x: &Tensor<B>) -> usize {
 fn product<B: Backend>(a: &Tensor<B>, b: &Tensor<B>, batch: crate::Shape) -> Tensor<B> {
     let with_batch = |x: &Tensor<B>| {
         if x.rank() == batch.len() + 2 && x.shape()[..batch.len()] == batch[..] {
-            return x.layout().clone();
+            return *x.layout();
         }
         let [m, n] = [x.shape()[x.rank() - 2], x.shape()[x.rank() - 1]];
         x.layout().expand(batch.insert(batch.len(), m).insert(batch.len() + 1, n))

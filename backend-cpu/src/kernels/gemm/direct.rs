@@ -10,7 +10,7 @@
 
 use super::output::Output;
 use super::tile::{Panels, Start, Tile, depth_step, store};
-use super::{Operand, Shape, Strided};
+use super::{Shape, Strided};
 use crate::kernels::Float;
 use crate::simd::{Isa, Kernel, Level};
 

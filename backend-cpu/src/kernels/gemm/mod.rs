@@ -28,10 +28,10 @@ use super::{Float, PARALLEL_ELEMENTS, Scratch, for_each, for_each_chunk};
 use crate::simd::Level;
 
 /// Multiply-adds below which a product stays on the calling thread: about 10 us of work, the price of waking others.
-pub(crate) const PARALLEL_WORK: usize = 1 << 19;
+pub(crate) const PARALLEL_WORK: usize = 1 << 18;
 
 /// Multiply-adds worth a task of its own.
-pub(crate) const TASK_WORK: usize = 1 << 18;
+pub(crate) const TASK_WORK: usize = 1 << 17;
 
 /// Elements of packed panels alive at once (32 MiB of f32): more only displaces the caches and holds memory.
 const SLAB_ELEMENTS: usize = 8 << 20;
@@ -163,10 +163,8 @@ fn blocked<T: Float>(
         let depths = first..depth.end.min(first + slab);
         let start = if first == depth.start { start } else { Start::Accumulate };
         let (left, right) = (&mut left[..], &mut right[..]);
-        let same = depths.clone();
-        let pack_left = move || pack(parallel, a, m, depths, tile.rows, left);
-        let pack_right = move || pack(parallel, b, n, same, tile.columns, right);
-        let (left, right) = if parallel { rayon::join(pack_left, pack_right) } else { (pack_left(), pack_right()) };
+        let left = pack(parallel, a, m, depths.clone(), tile.rows, left);
+        let right = pack(parallel, b, n, depths, tile.columns, right);
         for_each(parallel, row_blocks * column_blocks, 1, |block| {
             let (row, column) = (block % row_blocks * rows, block / row_blocks * columns);
             let (rows, columns) = (row..m.min(row + rows), column..n.min(column + columns));

@@ -1,9 +1,8 @@
 //! Average pooling and its gradient.
 
-use rayon::prelude::*;
-
 use super::{Pool2d, Span};
 use crate::kernels::Float;
+use crate::parallel;
 
 /// `y` = means of the windows, `[planes, oh, ow]`, overwritten. With `count_include_pad` a window is divided by the
 /// positions it has within the padded image, otherwise by those within the image.
@@ -26,8 +25,10 @@ pub fn avg_pool2d<T: Float>(g: &Pool2d, count_include_pad: bool, x: &[T], y: &mu
         }
     };
     if g.is_parallel() {
-        let planes = x.par_chunks_exact(image).zip(y.par_chunks_exact_mut(output));
-        planes.with_min_len(g.grain()).for_each(plane);
+        parallel::each_chunk(y, output * g.grain(), |run, y| {
+            let x = x[run * g.grain() * image..].chunks_exact(image);
+            x.zip(y.chunks_exact_mut(output)).for_each(plane);
+        });
     } else {
         x.chunks_exact(image).zip(y.chunks_exact_mut(output)).for_each(plane);
     }
@@ -53,8 +54,10 @@ pub fn avg_pool2d_grad<T: Float>(g: &Pool2d, count_include_pad: bool, gy: &[T], 
         }
     };
     if g.is_parallel() {
-        let planes = gx.par_chunks_exact_mut(image).zip(gy.par_chunks_exact(output));
-        planes.with_min_len(g.grain()).for_each(plane);
+        parallel::each_chunk(gx, image * g.grain(), |run, gx| {
+            let gy = gy[run * g.grain() * output..].chunks_exact(output);
+            gx.chunks_exact_mut(image).zip(gy).for_each(plane);
+        });
     } else {
         gx.chunks_exact_mut(image).zip(gy.chunks_exact(output)).for_each(plane);
     }

@@ -1,9 +1,8 @@
 //! Maximum pooling: values and, for the gradient, where each maximum was found.
 
-use rayon::prelude::*;
-
 use super::{Pool2d, Span};
 use crate::kernels::Float;
+use crate::parallel;
 
 /// `y` = maxima, `indices` = their places in the plane, `row * w + column`; both `[planes, oh, ow]`, overwritten.
 pub fn max_pool2d<T: Float>(g: &Pool2d, x: &[T], y: &mut [T], indices: &mut [i32]) {
@@ -19,9 +18,9 @@ pub fn max_pool2d<T: Float>(g: &Pool2d, x: &[T], y: &mut [T], indices: &mut [i32
         if g.is_halving() { halve(g, x, y, indices) } else { general(g, [&rows, &columns], x, y, indices) }
     };
     if g.is_parallel() {
-        let outputs = y.par_chunks_exact_mut(output).zip(indices.par_chunks_exact_mut(output));
-        let planes = x.par_chunks_exact(image).zip(outputs).with_min_len(g.grain());
-        planes.for_each(|(x, (y, indices))| plane(((x, y), indices)));
+        parallel::each_chunk2((y, output), (indices, output), g.grain(), |i, y, indices| {
+            plane(((&x[i * image..][..image], y), indices));
+        });
     } else {
         x.chunks_exact(image).zip(y.chunks_exact_mut(output)).zip(indices.chunks_exact_mut(output)).for_each(plane);
     }
@@ -84,9 +83,11 @@ pub fn max_pool2d_grad<T: Float>(g: &Pool2d, gy: &[T], indices: &[i32], gx: &mut
         }
     };
     if g.is_parallel() {
-        let inputs = gy.par_chunks_exact(output).zip(indices.par_chunks_exact(output));
-        let planes = gx.par_chunks_exact_mut(image).zip(inputs).with_min_len(g.grain());
-        planes.for_each(|(gx, (gy, indices))| plane(((gx, gy), indices)));
+        parallel::each_chunk(gx, image * g.grain(), |run, gx| {
+            for (i, gx) in (run * g.grain()..).zip(gx.chunks_exact_mut(image)) {
+                plane(((gx, &gy[i * output..][..output]), &indices[i * output..][..output]));
+            }
+        });
     } else {
         gx.chunks_exact_mut(image).zip(gy.chunks_exact(output)).zip(indices.chunks_exact(output)).for_each(plane);
     }
