@@ -9,8 +9,8 @@ use crate::map::Source;
 use crate::memory::Storage;
 use crate::parallel;
 use crate::simd::{Isa, Kernel, LANES};
-use minitorch_core::backend::{ArgReduceOp, View};
 use minitorch_core::Layout;
+use minitorch_core::backend::{ArgReduceOp, View};
 
 /// The place of the extreme of a contiguous row: the extreme first, then, out of the nearest cache, the first element that is it.
 struct Place<'a, T, F> {
