@@ -162,9 +162,8 @@ fn blocked<T: Float>(
     for first in depth.clone().step_by(slab.max(1)).chain(depth.is_empty().then_some(depth.start)) {
         let depths = first..depth.end.min(first + slab);
         let start = if first == depth.start { start } else { Start::Accumulate };
-        let (left, right) = (&mut left[..], &mut right[..]);
-        let left = pack(parallel, a, m, depths.clone(), tile.rows, left);
-        let right = pack(parallel, b, n, depths, tile.columns, right);
+        let left = pack(parallel, a, m, depths.clone(), tile.rows, &mut left);
+        let right = pack(parallel, b, n, depths, tile.columns, &mut right);
         for_each(parallel, row_blocks * column_blocks, 1, |block| {
             let (row, column) = (block % row_blocks * rows, block / row_blocks * columns);
             let (rows, columns) = (row..m.min(row + rows), column..n.min(column + columns));
