@@ -6,9 +6,10 @@
 //! ```
 //! Per phase a product of `channels[1]` rows, one column per pixel, depth `taps`. The weights are packed once for all
 //! images. The image side is not packed at all: neighbouring pixels are neighbours in the frame, so a tile reads it in
-//! place ([`Windows`]). The price is that a column is computed for every pixel of the frame's lines, `pitch` of them
-//! where `width` mean something, a share of `(kw - 1) dilation / pitch`; packing costs more than that below about 100
-//! output channels, because a panel of pixels falls into pieces at every end of a line.
+//! place. If lines are of whole vectors, a tile picks its columns line by line ([`Segments`]) and writes them where they
+//! belong. Otherwise it reads on through the margins ([`Windows`]), at the price of a column for every pixel of the
+//! frame's lines, `pitch` of them where `width` mean something, a share of `(kw - 1) dilation / pitch`; packing costs
+//! more than that below about 100 output channels, because a panel of pixels falls into pieces at every end of a line.
 //!
 //! Images and groups are independent tasks; large ones are cut further into bands of lines.
 
@@ -16,7 +17,9 @@ use std::ops::Range;
 
 use super::depthwise;
 use super::frame::Frame;
-use crate::kernels::gemm::{Indexed, Output, PARALLEL_WORK, Panels, Start, TASK_WORK, Tile, Windows, multiply, pack};
+use crate::kernels::gemm::{
+    Indexed, Output, PARALLEL_WORK, Panels, Segments, Start, TASK_WORK, Tile, Windows, multiply, pack, segment,
+};
 use crate::kernels::{Float, Scratch, for_each};
 use crate::simd::Level;
 
@@ -37,6 +40,20 @@ pub(super) struct Phase {
 impl Phase {
     fn pixels(&self) -> usize {
         self.size[0] * self.size[1]
+    }
+
+    /// Where each segment of the pixels begins in a frame whose lines are `pitch` apart, followed by as many more as a
+    /// tile may read; nothing if a line is not of whole segments.
+    fn segments<T: Float>(&self, pitch: usize, tile: Tile) -> Vec<usize> {
+        let [lines, width] = self.size;
+        if !width.is_multiple_of(segment::<T>()) {
+            return Vec::new();
+        }
+        let mut firsts: Vec<usize> =
+            (0..lines).flat_map(|line| (0..width).step_by(segment::<T>()).map(move |at| line * pitch + at)).collect();
+        let spare = firsts.last().map_or(0, |_| tile.columns / segment::<T>());
+        firsts.extend(std::iter::repeat_n(0, spare));
+        firsts
     }
 }
 
@@ -62,13 +79,15 @@ impl Correlation {
         let [inner, rows] = self.channels;
         let pixels = self.output[0] * self.output[1];
         let image = inner * self.frame.image[0] * self.frame.image[1];
+        let tile = Tile::of::<T>(self.level);
+        let segments: Vec<_> = self.phases.iter().map(|phase| phase.segments::<T>(self.frame.size[1], tile)).collect();
         let work = self.phases.iter().map(|phase| rows * phase.pixels() * phase.taps.len()).sum::<usize>();
         let parallel = self.images * self.groups * work >= PARALLEL_WORK;
         let is_depthwise = self.channels == [1, 1];
         let packed = if is_depthwise { None } else { Some(self.pack_weights(parallel, w)) };
         let group_weights = w.len() / self.groups;
         // The last panel of columns reads beyond its last pixel.
-        let slack = Tile::of::<T>(self.level).columns;
+        let slack = tile.columns;
         let needed = inner * self.frame.len() + slack;
 
         let out = Output::new(out, self.images * self.groups, rows * pixels, rows * pixels);
@@ -91,7 +110,8 @@ impl Correlation {
             for (number, phase) in self.phases.iter().enumerate() {
                 if let Some(packed) = &packed {
                     let start = bias.map_or(Start::Zero, |bias| Start::RowBias(&bias[group * rows..][..rows]));
-                    self.bands(phase, self.weights(packed, number, group), framed, start, &out);
+                    let weights = self.weights(packed, number, group);
+                    self.bands(phase, &segments[number], weights, framed, start, &out);
                 } else if phase.pixels() > 0 {
                     let w = &w[group * group_weights..][..group_weights];
                     let start = bias.map_or(T::ZERO, |bias| bias[group]);
@@ -112,33 +132,53 @@ impl Correlation {
         });
     }
 
-    /// One phase of one image and group, band by band: the product of a band is computed with a column for every pixel
-    /// of the frame's rows, those in the margin included, and the columns that mean something are put in their place.
-    fn bands<T: Float>(&self, phase: &Phase, weights: Panels<T>, framed: &[T], start: Start<T>, out: &Output<T>) {
+    /// One phase of one image and group, band by band. Where lines are of whole segments, a column stands for a pixel;
+    /// elsewhere one is computed for every pixel of the frame's rows, those in the margin included, and the columns that
+    /// mean something are put in their place.
+    fn bands<T: Float>(
+        &self,
+        phase: &Phase,
+        segments: &[usize],
+        weights: Panels<T>,
+        framed: &[T],
+        start: Start<T>,
+        out: &Output<T>,
+    ) {
         let ([height, width], pitch) = (phase.size, self.frame.size[1]);
         if phase.pixels() == 0 {
             return;
         }
-        let tile = Tile::of::<T>(self.level);
-        let (rows, depth) = (self.channels[1], phase.taps.len());
-        let band = (COLUMNS / pitch).clamp(1, height);
-        let parallel = rows * phase.pixels() * depth >= 8 * TASK_WORK;
+        let rows = self.channels[1];
+        // From the first column of one line to that of the next.
+        let line = if segments.is_empty() { pitch } else { width };
+        let multiply = |first: usize, out: &mut Output<T>| {
+            let offsets = &phase.taps;
+            let firsts = segments.get(first * width / segment::<T>()..).unwrap_or_default();
+            match size_of::<T>() {
+                _ if firsts.is_empty() => {
+                    multiply(self.level, weights, Windows { data: &framed[first * pitch..], offsets }, out, start);
+                }
+                4 => multiply(self.level, weights, Segments::<T, 8> { data: framed, offsets, firsts }, out, start),
+                _ => multiply(self.level, weights, Segments::<T, 4> { data: framed, offsets, firsts }, out, start),
+            }
+        };
+        let band = (COLUMNS / line).clamp(1, height);
+        let parallel = rows * phase.pixels() * phase.taps.len() >= 8 * TASK_WORK;
         for_each(parallel, height.div_ceil(band), 1, |index| {
             let lines = index * band..height.min((index + 1) * band);
-            let right = Windows { data: &framed[lines.start * pitch..], offsets: &phase.taps };
-            if self.step == [1, 1] && pitch == width {
-                // Every column means something, and they follow each other in the output as well.
+            if self.step == [1, 1] && line == width {
+                // Columns follow each other in the output as well.
                 // SAFETY: bands have different lines, and no other task holds `out`.
                 let mut out = unsafe { out.block(0..rows, lines.start * width..lines.end * width) };
-                return multiply(self.level, weights, right, &mut out, start);
+                return multiply(lines.start, &mut out);
             }
-            let columns = ((lines.len() - 1) * pitch + width).next_multiple_of(tile.columns);
+            let columns = ((lines.len() - 1) * line + width).next_multiple_of(Tile::of::<T>(self.level).columns);
             let mut dense = Scratch::new(rows * columns);
-            multiply(self.level, weights, right, &mut Output::new(&mut dense, rows, columns, columns), start);
+            multiply(lines.start, &mut Output::new(&mut dense, rows, columns, columns));
             for (channel, dense) in dense.chunks_exact(columns).enumerate() {
                 // SAFETY: bands have different lines, phases are computed one after the other, and no other task
                 // holds `out`.
-                unsafe { self.place(phase, lines.clone(), dense, pitch, out, channel) };
+                unsafe { self.place(phase, lines.clone(), dense, line, out, channel) };
             }
         });
     }

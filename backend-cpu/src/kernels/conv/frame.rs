@@ -62,6 +62,21 @@ impl Frame {
     pub fn fill<T: Float>(&self, from: &[T], to: &mut [T]) {
         let ([sy, sx], [rows, columns]) = (self.stride, self.size);
         let [height, width] = self.image;
+        let [top, left] = self.margin;
+        if [sy, sx] == [1, 1] && top + height <= rows && left + width <= columns {
+            let to = &mut to[..rows * columns];
+            to.fill(T::ZERO);
+            let lines = to[top * columns..].chunks_exact_mut(columns);
+            return match width {
+                8 => copy_lines::<8, T>(from, lines, left),
+                16 => copy_lines::<16, T>(from, lines, left),
+                32 => copy_lines::<32, T>(from, lines, left),
+                _ => from
+                    .chunks_exact(width.max(1))
+                    .zip(lines)
+                    .for_each(|(from, to)| to[left..][..width].copy_from_slice(from)),
+            };
+        }
         for (phase, to) in to.chunks_exact_mut(rows * columns).take(sy * sx).enumerate() {
             let (phase_y, phase_x) = (phase / sx, phase % sx);
             // The columns `first .. last` of a row are pixels `column * sx + phase_x - margin` of the image.
@@ -82,6 +97,13 @@ impl Frame {
                 }
             }
         }
+    }
+}
+
+/// Copies lines of `W` pixels, so few that calling a function for each would cost more than the copy.
+fn copy_lines<'a, const W: usize, T: Float>(from: &[T], to: impl Iterator<Item = &'a mut [T]>, left: usize) {
+    for (from, to) in from.as_chunks::<W>().0.iter().zip(to) {
+        *to[left..].first_chunk_mut::<W>().expect("the frame holds whole lines") = *from;
     }
 }
 

@@ -8,6 +8,8 @@
 
 use super::Conv2d;
 use super::depthwise;
+use super::dots::{Dots, Segment, lanes};
+use super::frame::Frame;
 use super::{channels_and_taps, pixels};
 use crate::kernels::gemm::{Indexed, Output, PARALLEL_WORK, Shape, Start, TASK_WORK, add_in_order, gemm_at};
 use crate::kernels::{Float, Scratch, for_each};
@@ -40,6 +42,7 @@ pub(super) fn grad_weight_at<T: Float>(level: Level, g: &Conv2d, x: &[T], gy: &[
     let lane_taps = channels_and_taps(g.group_in(), frame.len(), &g.input_taps(&frame));
     let frame_pixels =
         channels_and_taps(joined, if is_image { image } else { group_frame }, &pixels([g.oh, g.ow], frame.size[1]));
+    let segments = segments(g, lanes::<T>(level), &frame, [output, if is_image { image } else { group_frame }], joined);
     let output_rows: Vec<usize> = (0..g.group_out()).map(|o| o * g.oh * g.ow).collect();
     let output_pixels = channels_and_taps(joined, output, &(0..g.oh * g.ow).collect::<Vec<_>>());
 
@@ -78,13 +81,29 @@ pub(super) fn grad_weight_at<T: Float>(level: Level, g: &Conv2d, x: &[T], gy: &[
                     &framed
                 };
                 let gy = &gy[images.start * output + group * output / g.groups..];
+                let first = block == set * set_blocks;
+                if let Some(segments) = &segments {
+                    let segments = &segments[..segments.len() / joined * images.len()];
+                    let dots = Dots { gy, rows: &output_rows, frame: data, taps: &lane_taps, segments };
+                    dots.run(level, sum, !first);
+                    continue;
+                }
                 let rows = Indexed { data: gy, lanes: &output_rows, depths: &output_pixels[..depth] };
                 let taps = Indexed { data, lanes: &lane_taps, depths: &frame_pixels[..depth] };
                 let shape = Shape { m: g.group_out(), n: lane_taps.len(), k: depth };
-                let start = if block == set * set_blocks { Start::Zero } else { Start::Accumulate };
+                let start = if first { Start::Zero } else { Start::Accumulate };
                 gemm_at(level, shape, &rows, &taps, &mut Output::new(sum, shape.m, shape.n, shape.n), start);
             }
         });
     }
     add_in_order(gw, &partials);
+}
+
+/// The output's pixels of `joined` images as segments of `lanes`, if its lines are of whole ones. `strides` are the
+/// distances between images of the output and between framed ones.
+fn segments(g: &Conv2d, lanes: usize, frame: &Frame, strides: [usize; 2], joined: usize) -> Option<Vec<Segment>> {
+    let segment =
+        |n, y, x| Segment { gy: n * strides[0] + y * g.ow + x, frame: n * strides[1] + y * frame.size[1] + x };
+    let line = |n, y| (0..g.ow).step_by(lanes).map(move |x| segment(n, y, x));
+    g.ow.is_multiple_of(lanes).then(|| (0..joined).flat_map(|n| (0..g.oh).flat_map(move |y| line(n, y))).collect())
 }

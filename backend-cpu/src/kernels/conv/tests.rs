@@ -77,6 +77,17 @@ fn cases() -> Vec<Conv2d> {
         conv(1, 40, [20, 30], 20, [3, 3], [1, 1], [1, 1], [1, 1], 1),
         conv(6, 10, [5, 5], 33, [3, 3], [2, 2], [1, 1], [1, 1], 1),
         conv(40, 3, [4, 4], 8, [3, 3], [1, 1], [1, 1], [1, 1], 1),
+        // Lines of whole vectors: one band and several, a last panel that is not full, rows and taps that fill no tile,
+        // blocks of images with some left over, an image whose line is the frame's, a frame that is cut.
+        conv(21, 5, [5, 8], 7, [3, 3], [1, 1], [1, 1], [1, 1], 1),
+        conv(2, 4, [33, 32], 6, [5, 5], [1, 1], [2, 2], [1, 1], 2),
+        conv(3, 3, [8, 16], 9, [1, 3], [1, 1], [0, 1], [1, 1], 1),
+        conv(2, 3, [7, 18], 4, [3, 3], [1, 1], [0, 0], [1, 1], 1),
+        conv(2, 3, [7, 48], 4, [3, 1], [1, 1], [1, 0], [1, 1], 1),
+        conv(1, 2, [6, 10], 4, [2, 2], [1, 1], [3, 4], [1, 1], 1),
+        // The same with strides: of the output, and of the phases of the input's gradient.
+        conv(5, 3, [9, 32], 6, [3, 3], [2, 2], [1, 1], [1, 1], 1),
+        conv(2, 4, [16, 48], 6, [3, 3], [1, 3], [1, 1], [2, 2], 2),
         // Nothing to do.
         conv(0, 3, [4, 4], 8, [3, 3], [1, 1], [1, 1], [1, 1], 1),
         conv(2, 0, [4, 4], 3, [3, 3], [1, 1], [1, 1], [1, 1], 1),
@@ -146,6 +157,7 @@ fn bits_do_not_depend_on_threads() {
         conv(8, 6, [14, 14], 16, [5, 5], [1, 1], [0, 0], [1, 1], 1),
         conv(1, 16, [30, 30], 32, [3, 3], [1, 1], [1, 1], [1, 1], 1),
         conv(9, 8, [20, 20], 8, [3, 3], [2, 2], [1, 1], [1, 1], 8),
+        conv(30, 16, [16, 16], 24, [3, 3], [1, 1], [1, 1], [1, 1], 1),
         conv(20, 8, [12, 12], 8, [3, 3], [2, 2], [1, 1], [1, 1], 2),
     ] {
         let convert = |numbers: Vec<f64>| -> Vec<f32> { numbers.into_iter().map(|x| x as f32).collect() };

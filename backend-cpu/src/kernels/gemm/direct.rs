@@ -9,8 +9,8 @@
 //! The order of the sums is that of `tile.rs`, so that the bits are the same on both roads.
 
 use super::output::Output;
-use super::tile::{Panels, Start, Tile, depth_step, store};
-use super::{Shape, Strided};
+use super::tile::{Start, Tile, depth_step, store};
+use super::{Panels, Shape, Strided};
 use crate::kernels::Float;
 use crate::simd::{Isa, Kernel, Level};
 

@@ -12,6 +12,7 @@
 mod direct;
 mod operand;
 mod output;
+mod right;
 mod tile;
 mod vector;
 
@@ -20,9 +21,10 @@ mod tests;
 
 use std::ops::Range;
 
-pub use operand::{Indexed, Operand, Strided};
+pub use operand::{Indexed, Operand, Panels, Strided};
 pub use output::Output;
-pub use tile::{Panels, Start, Tile, Windows, multiply};
+pub use right::{Segments, Windows, segment};
+pub use tile::{Start, Tile, multiply};
 
 use super::{Float, PARALLEL_ELEMENTS, Scratch, for_each, for_each_chunk};
 use crate::simd::Level;

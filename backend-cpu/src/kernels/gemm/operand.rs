@@ -40,6 +40,48 @@ pub struct Indexed<'a, T> {
     pub depths: &'a [usize],
 }
 
+/// Packed panels: `data[panel][d][lane]` with `stride` depths per panel, of which `depth` are meant.
+#[derive(Clone, Copy, Debug)]
+pub struct Panels<'a, T> {
+    data: &'a [T],
+    width: usize,
+    stride: usize,
+    depth: (usize, usize),
+}
+
+impl<'a, T> Panels<'a, T> {
+    pub fn new(data: &'a [T], width: usize, depth: usize) -> Self {
+        Panels { data, width, stride: depth, depth: (0, depth) }
+    }
+
+    /// The same panels, restricted to some depths.
+    pub fn depths(self, depth: Range<usize>) -> Self {
+        assert!(depth.start <= depth.end && depth.end <= self.depth.1 - self.depth.0);
+        Panels { depth: (self.depth.0 + depth.start, self.depth.0 + depth.end), ..self }
+    }
+
+    /// The same panels without those before lane `lane`, with which a panel starts.
+    pub fn skip_lanes(self, lane: usize) -> Self {
+        assert_eq!(lane % self.width, 0, "panels are cut every {} lanes", self.width);
+        Panels { data: &self.data[lane * self.stride..], ..self }
+    }
+
+    pub fn depth(&self) -> usize {
+        self.depth.1 - self.depth.0
+    }
+
+    /// The elements, the width of a panel and its depth.
+    pub(super) fn parts(&self) -> (&'a [T], usize, usize) {
+        (self.data, self.width, self.stride)
+    }
+
+    #[inline(always)]
+    pub(super) fn panel(&self, index: usize) -> &'a [T] {
+        let first = index * self.stride;
+        &self.data[(first + self.depth.0) * self.width..(first + self.depth.1) * self.width]
+    }
+}
+
 /// Calls `$function::<W>` with the panel width as a constant, so that the copies inside have a fixed size.
 macro_rules! with_width {
     ($width:expr, $function:ident($($argument:expr),*)) => {

@@ -21,7 +21,9 @@
 
 use std::ops::Range;
 
+use super::operand::Panels;
 use super::output::Output;
+use super::right::Right;
 use crate::kernels::Float;
 use crate::simd::{Isa, Kernel, Level};
 
@@ -79,148 +81,9 @@ impl Tile {
     }
 }
 
-/// Packed panels: `data[panel][d][lane]` with `stride` depths per panel, of which `depth` are meant.
-#[derive(Clone, Copy, Debug)]
-pub struct Panels<'a, T> {
-    data: &'a [T],
-    width: usize,
-    stride: usize,
-    depth: (usize, usize),
-}
-
-impl<'a, T> Panels<'a, T> {
-    pub fn new(data: &'a [T], width: usize, depth: usize) -> Self {
-        Panels { data, width, stride: depth, depth: (0, depth) }
-    }
-
-    /// The same panels, restricted to some depths.
-    pub fn depths(self, depth: Range<usize>) -> Self {
-        assert!(depth.start <= depth.end && depth.end <= self.depth.1 - self.depth.0);
-        Panels { depth: (self.depth.0 + depth.start, self.depth.0 + depth.end), ..self }
-    }
-
-    /// The same panels without those before lane `lane`, with which a panel starts.
-    pub fn skip_lanes(self, lane: usize) -> Self {
-        assert_eq!(lane % self.width, 0, "panels are cut every {} lanes", self.width);
-        Panels { data: &self.data[lane * self.stride..], ..self }
-    }
-
-    pub fn depth(&self) -> usize {
-        self.depth.1 - self.depth.0
-    }
-
-    /// The elements, the width of a panel and its depth.
-    pub(super) fn parts(&self) -> (&'a [T], usize, usize) {
-        (self.data, self.width, self.stride)
-    }
-
-    #[inline(always)]
-    fn panel(&self, index: usize) -> &'a [T] {
-        let first = index * self.stride;
-        &self.data[(first + self.depth.0) * self.width..(first + self.depth.1) * self.width]
-    }
-}
-
-/// The right side of a product, read one panel of `NR` columns at a time.
-pub trait Right<T>: Copy {
-    /// Terms of each sum.
-    fn depth(&self) -> usize;
-
-    /// The same columns, restricted to some depths.
-    fn depths(self, depth: Range<usize>) -> Self;
-
-    /// Panics unless all depths of `columns` columns, a multiple of `NR`, can be read.
-    fn check(&self, columns: usize);
-
-    /// The micro-kernel: the first `R` rows of the tile that a left panel makes with columns `column .. column + NR`.
-    /// Implementations are `#[inline(always)]`.
-    ///
-    /// # Safety
-    /// [`Right::check`] has returned, on these data, for `column + NR` columns or more.
-    unsafe fn tile<I: Isa, const R: usize, const MR: usize, const NR: usize>(
-        &self,
-        left: &[[T; MR]],
-        column: usize,
-    ) -> [[T; NR]; R];
-}
-
-impl<T: Float> Right<T> for Panels<'_, T> {
-    fn depth(&self) -> usize {
-        Panels::depth(self)
-    }
-
-    fn depths(self, depth: Range<usize>) -> Self {
-        Panels::depths(self, depth)
-    }
-
-    fn check(&self, columns: usize) {
-        assert_eq!(columns % self.width, 0, "panels of {} columns", self.width);
-        assert!(columns * self.stride <= self.data.len(), "{columns} columns of {} depths", self.stride);
-    }
-
-    // SAFETY: nothing is asked of the caller here, for every access is checked.
-    #[inline(always)]
-    unsafe fn tile<I: Isa, const R: usize, const MR: usize, const NR: usize>(
-        &self,
-        left: &[[T; MR]],
-        column: usize,
-    ) -> [[T; NR]; R] {
-        let mut tile = [[T::ZERO; NR]; R];
-        let right = self.panel(column / NR).as_chunks::<NR>().0;
-        // One length for both, or the loop counts twice.
-        let left = &left[..right.len()];
-        for (left, right) in left.iter().zip(right) {
-            add_product::<T, I, R, MR, NR>(&mut tile, left, right);
-        }
-        tile
-    }
-}
-
-/// Columns that need no packing, because depth `d` of column `j` is `data[offsets[d] + j]`. The last panel reads up to
-/// `NR - 1` elements beyond its last column.
-#[derive(Clone, Copy, Debug)]
-pub struct Windows<'a, T> {
-    pub data: &'a [T],
-    pub offsets: &'a [usize],
-}
-
-impl<T: Float> Right<T> for Windows<'_, T> {
-    fn depth(&self) -> usize {
-        self.offsets.len()
-    }
-
-    fn depths(self, depth: Range<usize>) -> Self {
-        Windows { offsets: &self.offsets[depth], ..self }
-    }
-
-    fn check(&self, columns: usize) {
-        let last = self.offsets.iter().max().map_or(0, |offset| offset + columns);
-        assert!(last <= self.data.len(), "{columns} columns end at {last}, the data at {}", self.data.len());
-    }
-
-    // SAFETY: the caller has had `check` pass over every column up to `column + NR`, which is what the reads below rest on.
-    #[inline(always)]
-    unsafe fn tile<I: Isa, const R: usize, const MR: usize, const NR: usize>(
-        &self,
-        left: &[[T; MR]],
-        column: usize,
-    ) -> [[T; NR]; R] {
-        let mut tile = [[T::ZERO; NR]; R];
-        // One length for both, or the loop counts twice.
-        let left = &left[..self.offsets.len()];
-        for (left, &offset) in left.iter().zip(self.offsets) {
-            // A way out of this loop would cost it half of its speed.
-            // SAFETY: `check` has seen that the data reach `column + NR` beyond every offset, as the caller says.
-            let right = unsafe { &*self.data.as_ptr().add(offset + column).cast::<[T; NR]>() };
-            add_product::<T, I, R, MR, NR>(&mut tile, left, right);
-        }
-        tile
-    }
-}
-
 /// `tile += left x right`, one depth.
 #[inline(always)]
-fn add_product<T: Float, I: Isa, const R: usize, const MR: usize, const NR: usize>(
+pub(super) fn add_product<T: Float, I: Isa, const R: usize, const MR: usize, const NR: usize>(
     tile: &mut [[T; NR]; R],
     left: &[T; MR],
     right: &[T; NR],
@@ -236,7 +99,7 @@ fn add_product<T: Float, I: Isa, const R: usize, const MR: usize, const NR: usiz
 pub fn multiply<T: Float>(level: Level, left: Panels<T>, right: impl Right<T>, out: &mut Output<T>, start: Start<T>) {
     assert_eq!(left.depth(), right.depth(), "depth of the two sides");
     let tile = Tile::of::<T>(level);
-    assert_eq!(left.width, tile.rows, "width of the left panels");
+    assert_eq!(left.parts().1, tile.rows, "width of the left panels");
     right.check(out.columns().next_multiple_of(tile.columns));
     level.dispatch(Multiply { left, right, out, start });
 }
