@@ -1,11 +1,13 @@
 //! Exponentials and logarithms of f32 in plain arithmetic, so that a loop over them vectorises: 0.3 to 1 ns an element where a
-//! call into the maths library costs 3 to 12. No step depends on fused multiply-adds, so every instruction set gives the same
-//! bits.
+//! call into the maths library costs 3 to 12. But for [`exp_below`] no step depends on fused multiply-adds, so every instruction set
+//! gives the same bits.
 //!
 //! Each has a bound in units of the last place (ulp), which the tests below check on four million numbers spread over all of
 //! f32. The polynomials are least-maximum fits of their own (weighted, on Chebyshev points); their error is below 1e-9, and
 //! what remains is rounding.
 
+use crate::kernels::Float;
+use crate::simd::Isa;
 use std::f32::consts::LOG2_E;
 
 /// ln 2 in two parts. The first has eight bits, so that its product with any exponent is exact.
@@ -55,6 +57,26 @@ pub(crate) fn exp(x: f32) -> f32 {
     // In two factors: 2^n alone need not be a number where the result is.
     let half = n >> 1;
     (expm1_reduced(r) + 1.0) * power_of_two(half) * power_of_two(n - half)
+}
+
+/// `e^x` for x up to 60 or NaN, within 1 ulp: what lies below a maximum is such an x. Half the price of [`exp`]: 2^n is
+/// shifted into the range of numbers at every n and needs no second factor, and multiply-adds are fused where they can be.
+#[inline(always)]
+pub(crate) fn exp_below<I: Isa>(x: f32) -> f32 {
+    const UP: f32 = 40.0;
+    // The sum holds n + UP + 127, the exponent's bits, in its low ones.
+    const WITH_BIAS: f32 = SHIFT + 127.0 + UP;
+    let x = if x < -104.0 { -104.0 } else { x }; // NaN comes through
+    let shifted = x.multiply_add::<I>(LOG2_E, WITH_BIAS);
+    let power = f32::from_bits(shifted.to_bits() << 23);
+    let n = shifted - WITH_BIAS;
+    let r = n.multiply_add::<I>(-LN2_LOW, n.multiply_add::<I>(-LN2_HIGH, x));
+    let mut q = 1.991_992_2e-4;
+    for c in [1.394_721_2e-3, 8.333_261e-3, 4.166_625_4e-2, 1.666_666_7e-1, 0.5] {
+        q = r.multiply_add::<I>(q, c);
+    }
+    let y = (r * r).multiply_add::<I>(q, r) + 1.0;
+    y * power * (1.0 / (1u64 << UP as u32) as f32)
 }
 
 /// `e^x - 1`, within 2 ulp, also near 0.
@@ -188,6 +210,7 @@ pub(crate) fn erf(x: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simd::{Avx2, Baseline};
 
     /// Checks `f` against `exact` on every 1021st f32: all exponents, both signs, subnormal numbers, infinities, NaN.
     fn check(name: &str, bound: f64, f: fn(f32) -> f32, exact: fn(f64) -> f64) {
@@ -215,6 +238,9 @@ mod tests {
     #[test]
     fn within_their_bounds() {
         check("exp", 1.0, exp, f64::exp);
+        // With fused multiply-adds and without.
+        check("exp_below", 1.0, |x| if x > 60.0 { exp(x) } else { exp_below::<Avx2>(x) }, f64::exp);
+        check("exp_below", 1.0, |x| if x > 60.0 { exp(x) } else { exp_below::<Baseline>(x) }, f64::exp);
         check("expm1", 2.0, expm1, f64::exp_m1);
         check("log", 1.0, log, f64::ln);
         check("log2", 2.0, log2, f64::log2);

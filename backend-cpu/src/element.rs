@@ -2,7 +2,7 @@
 
 use crate::kernels::Float;
 use crate::memory::{AnyBits, Buffer, Storage};
-use crate::simd::Wide;
+use crate::simd::{Isa, Wide};
 use crate::{approx, erf};
 use minitorch_core::DType;
 use minitorch_core::backend::View;
@@ -139,6 +139,8 @@ pub(crate) trait Real:
     fn abs(self) -> Self;
     fn sqrt(self) -> Self;
     fn exp(self) -> Self;
+    /// [`Real::exp`] of a number up to 60 or NaN.
+    fn exp_below<I: Isa>(self) -> Self;
     fn exp_m1(self) -> Self;
     fn ln(self) -> Self;
     fn ln_1p(self) -> Self;
@@ -183,8 +185,12 @@ pub(crate) trait Real:
 }
 
 macro_rules! real {
-    ($type:ident: std $($name:ident)*; $($own:ident = $function:path),*) => {
+    ($type:ident: std $($name:ident)*; $($own:ident = $function:path),*; exp_below = $exp_below:expr) => {
         impl Real for $type {
+            #[inline(always)]
+            fn exp_below<I: Isa>(self) -> Self {
+                $exp_below(self)
+            }
             $(#[inline(always)]
             fn $name(self) -> Self {
                 $type::$name(self)
@@ -203,11 +209,13 @@ macro_rules! real {
 real!(
     f32: std abs sqrt sin cos tan atan sinh cosh floor ceil round_ties_even trunc;
     exp = approx::exp, exp_m1 = approx::expm1, ln = approx::log, ln_1p = approx::log1p, log2 = approx::log2,
-    tanh = approx::tanh, erf = approx::erf, erfc = approx::erfc
+    tanh = approx::tanh, erf = approx::erf, erfc = approx::erfc;
+    exp_below = approx::exp_below::<I>
 );
 real!(
     f64: std abs sqrt exp exp_m1 ln ln_1p log2 sin cos tan atan sinh cosh tanh floor ceil round_ties_even trunc;
-    erf = erf::erf, erfc = erf::erfc
+    erf = erf::erf, erfc = erf::erfc;
+    exp_below = f64::exp
 );
 
 /// The rest of a division rounded down; see [`BinaryOp::Remainder`](minitorch_core::backend::BinaryOp::Remainder).

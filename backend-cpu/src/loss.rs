@@ -4,13 +4,13 @@
 use crate::conv::elements;
 use crate::element::{Element, Real, with_real};
 use crate::simd::{Isa, Kernel, Wide};
-use crate::softmax::{largest, sum_exp};
+use crate::softmax::log_sum_exp;
 use crate::{Tensor, parallel};
 
 /// Work of one logit: an exponential and some arithmetic.
 const WORK: usize = 12;
 
-/// `log(sum(exp(x)))`. An infinite maximum is not subtracted: `inf - inf` would be NaN.
+/// `log(sum(exp(x)))`
 struct LogSumExp<'a, T>(&'a [T]);
 
 impl<T: Real> Kernel for LogSumExp<'_, T> {
@@ -18,9 +18,7 @@ impl<T: Real> Kernel for LogSumExp<'_, T> {
 
     #[inline(always)]
     fn run<I: Isa>(self, _: I) -> T {
-        let max = largest(self.0);
-        let shift = if max.abs() == -T::NEG_INFINITY { T::ZERO } else { max };
-        sum_exp::<I, T>(self.0, shift).ln() + shift
+        log_sum_exp::<I, T>(self.0)
     }
 }
 
@@ -98,6 +96,9 @@ impl<T: Real> Kernel for Row<'_, T> {
     #[inline(always)]
     fn run<I: Isa>(self, _: I) {
         let Row { x, shift, scale, out } = self;
-        out.iter_mut().zip(x).for_each(|(out, &x)| *out = (x - shift).exp() * scale);
+        // The shift is no less than any x, so their differences lie below 0.
+        for (out, &x) in out.iter_mut().zip(x) {
+            *out = (x - shift).exp_below::<I>() * scale;
+        }
     }
 }

@@ -4,7 +4,6 @@
 //! exponentials and their sum, then the quotient in place. Otherwise a strip of `inner` is treated at once, so that every
 //! pass over c reads contiguous memory. Cost: one read and one write of memory, one exponential per element.
 
-use crate::binary::maximum;
 use crate::conv::elements;
 use crate::element::{Element, Real, with_real};
 use crate::simd::{Isa, Kernel, LANES, Wide};
@@ -83,7 +82,7 @@ impl<T: Real> Kernel for Planes<'_, T> {
                 row::<I, T>(map, x, g, out);
             } else {
                 for first in (0..inner).step_by(STRIP) {
-                    strip(map, x, g, out, inner, first..inner.min(first + STRIP));
+                    strip::<I, T>(map, x, g, out, inner, first..inner.min(first + STRIP));
                 }
             }
         }
@@ -108,22 +107,47 @@ fn sum<I: Isa, T: Real>(a: &[T], b: &[T], f: impl Fn(T, T) -> T) -> T {
     T::of(total(lanes))
 }
 
-/// Writes `exp(x - shift)` and returns the sum.
+/// Terms that are added as they are before their sum goes to f64: all are positive, so little is lost, and the conversion
+/// costs as much as a third of an exponential.
+const PARTIAL: usize = 4 * LANES;
+
+/// Writes `exp(x - max)`, where `max` is the largest x, and returns the sum.
 #[inline(always)]
-fn exponentials<I: Isa, T: Real>(x: &[T], shift: T, out: &mut [T]) -> T {
+fn exponentials<I: Isa, T: Real>(x: &[T], max: T, out: &mut [T]) -> T {
     let mut lanes = [0.0; LANES];
+    // Not for_each: a closure that is not inlined would lose the vector unit.
+    for (x, out) in x.chunks(PARTIAL).zip(out.chunks_mut(PARTIAL)) {
+        partial::<I, T>(x, max, out, &mut lanes);
+    }
+    T::of(total(lanes))
+}
+
+/// The sum of `exp(x - max)`, where `max` is the largest x.
+#[inline(always)]
+fn sum_exp<I: Isa, T: Real>(x: &[T], max: T) -> T {
+    let (mut lanes, mut unused) = ([0.0; LANES], [T::ZERO; PARTIAL]);
+    for x in x.chunks(PARTIAL) {
+        partial::<I, T>(x, max, &mut unused[..x.len()], &mut lanes);
+    }
+    T::of(total(lanes))
+}
+
+/// Writes `exp(x - max)` of up to `PARTIAL` elements and adds them to the lanes.
+#[inline(always)]
+fn partial<I: Isa, T: Real>(x: &[T], max: T, out: &mut [T], lanes: &mut [f64; LANES]) {
+    let mut sums = [T::ZERO; LANES];
     let ((x, x_rest), (out, out_rest)) = (x.as_chunks::<LANES>(), out.as_chunks_mut::<LANES>());
     for (x, out) in x.iter().zip(out) {
         for i in 0..LANES {
-            out[i] = (x[i] - shift).exp();
+            out[i] = (x[i] - max).exp_below::<I>();
+            sums[i] += out[i];
         }
-        T::add_wide::<I>(&mut lanes, out);
     }
-    for ((lane, &x), out) in lanes.iter_mut().zip(x_rest).zip(out_rest) {
-        *out = (x - shift).exp();
-        *lane += out.to_f64();
+    for ((sum, &x), out) in sums.iter_mut().zip(x_rest).zip(out_rest) {
+        *out = (x - max).exp_below::<I>();
+        *sum += *out;
     }
-    T::of(total(lanes))
+    T::add_wide::<I>(lanes, &sums);
 }
 
 /// The sum of the lanes, halves with halves.
@@ -139,24 +163,34 @@ pub(crate) fn total(mut lanes: [f64; LANES]) -> f64 {
     lanes[0]
 }
 
-/// The largest element; NaN if there is one.
+/// The larger, in one instruction. If one is NaN it is `b`: the sums of exponentials find every NaN, a maximum need not.
 #[inline(always)]
-pub(crate) fn largest<T: Real>(x: &[T]) -> T {
-    const LANES: usize = 16;
+fn larger<T: Real>(a: T, b: T) -> T {
+    if a > b { a } else { b }
+}
+
+/// The largest element; if some are NaN, any element.
+#[inline(always)]
+fn largest<T: Real>(x: &[T]) -> T {
     let mut lanes = [T::NEG_INFINITY; LANES];
     let (chunks, rest) = x.as_chunks::<LANES>();
     for chunk in chunks {
         for i in 0..LANES {
-            lanes[i] = maximum(lanes[i], chunk[i]);
+            lanes[i] = larger(lanes[i], chunk[i]);
         }
     }
-    lanes.iter().chain(rest).fold(T::NEG_INFINITY, |a, &b| maximum(a, b))
+    lanes.iter().chain(rest).fold(T::NEG_INFINITY, |a, &b| larger(a, b))
 }
 
-/// The sum of `exp(x - shift)`.
+/// `log(sum(exp(x)))`. An infinite maximum is not subtracted: `inf - inf` would be NaN.
 #[inline(always)]
-pub(crate) fn sum_exp<I: Isa, T: Real>(x: &[T], shift: T) -> T {
-    sum::<I, T>(x, x, |x, _| (x - shift).exp())
+pub(crate) fn log_sum_exp<I: Isa, T: Real>(x: &[T]) -> T {
+    let max = largest(x);
+    if max.abs() == -T::NEG_INFINITY {
+        sum::<I, T>(x, x, |x, _| x.exp()).ln()
+    } else {
+        sum_exp::<I, T>(x, max).ln() + max
+    }
 }
 
 #[inline(always)]
@@ -180,14 +214,16 @@ fn row<I: Isa, T: Real>(map: Map, x: &[T], g: &[T], out: &mut [T]) {
         }
         Map::LogSoftmaxGrad => {
             let total = sum::<I, T>(g, g, |g, _| g);
-            out.iter_mut().enumerate().for_each(|(i, out)| *out = g[i] - x[i].exp() * total);
+            for i in 0..n {
+                out[i] = g[i] - x[i].exp_below::<I>() * total;
+            }
         }
     }
 }
 
 /// [`row`] for some columns of a `[c, inner]` plane.
 #[inline(always)]
-fn strip<T: Real>(map: Map, x: &[T], g: &[T], out: &mut [T], inner: usize, columns: std::ops::Range<usize>) {
+fn strip<I: Isa, T: Real>(map: Map, x: &[T], g: &[T], out: &mut [T], inner: usize, columns: std::ops::Range<usize>) {
     let n = columns.len();
     let (mut top, mut total) = ([T::NEG_INFINITY; STRIP], [T::ZERO; STRIP]);
     let (top, total) = (&mut top[..n], &mut total[..n]);
@@ -196,7 +232,7 @@ fn strip<T: Real>(map: Map, x: &[T], g: &[T], out: &mut [T], inner: usize, colum
         let (x, g) = (&x[at..][..n], &g[at..][..n]);
         for i in 0..n {
             match map {
-                Map::Softmax | Map::LogSoftmax => top[i] = maximum(top[i], x[i]),
+                Map::Softmax | Map::LogSoftmax => top[i] = larger(top[i], x[i]),
                 Map::SoftmaxGrad => total[i] += g[i] * x[i],
                 Map::LogSoftmaxGrad => total[i] += g[i],
             }
@@ -206,7 +242,7 @@ fn strip<T: Real>(map: Map, x: &[T], g: &[T], out: &mut [T], inner: usize, colum
         for at in rows() {
             let (x, out) = (&x[at..][..n], &mut out[at..][..n]);
             for i in 0..n {
-                out[i] = (x[i] - top[i]).exp();
+                out[i] = (x[i] - top[i]).exp_below::<I>();
                 total[i] += out[i];
             }
         }
@@ -221,7 +257,7 @@ fn strip<T: Real>(map: Map, x: &[T], g: &[T], out: &mut [T], inner: usize, colum
                 Map::Softmax => out[i] * total[i],
                 Map::LogSoftmax => x[i] - top[i] - total[i],
                 Map::SoftmaxGrad => x[i] * (g[i] - total[i]),
-                Map::LogSoftmaxGrad => g[i] - x[i].exp() * total[i],
+                Map::LogSoftmaxGrad => g[i] - x[i].exp_below::<I>() * total[i],
             };
         }
     }
