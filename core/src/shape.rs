@@ -12,10 +12,25 @@ pub const MAX_RANK: usize = 6;
 /// let shape = Shape::from([2, 3, 4]);
 /// assert_eq!((shape.len(), shape.numel(), shape[1]), (3, 24, 3));
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, Eq, Default)]
 pub struct Shape {
-    dims: [usize; MAX_RANK], // the unused tail stays 0, so derived equality is right
+    dims: [usize; MAX_RANK], // the unused tail stays 0, so that equality may look at all of it
     rank: u8,
+}
+
+/// What would be derived, but without a call into the C library: every operation compares shapes.
+impl PartialEq for Shape {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        let differ = |(a, b): (&usize, &usize)| a ^ b;
+        self.rank == other.rank && self.dims.iter().zip(&other.dims).map(differ).fold(0, |all, bits| all | bits) == 0
+    }
+}
+
+impl std::hash::Hash for Shape {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        (**self).hash(state);
+    }
 }
 
 impl Shape {
@@ -37,7 +52,15 @@ impl Shape {
         shape
     }
 
+    /// A shape of one dimension, of a size that a shape has already had.
+    pub(crate) fn line(size: usize) -> Self {
+        let mut shape = Shape { rank: 1, ..Shape::default() };
+        shape.dims[0] = size;
+        shape
+    }
+
     /// The number of elements; 1 for a scalar, 0 if any size is 0.
+    #[inline]
     pub fn numel(&self) -> usize {
         self.iter().product()
     }
@@ -101,6 +124,7 @@ impl Shape {
 
 impl Deref for Shape {
     type Target = [usize];
+    #[inline]
     fn deref(&self) -> &[usize] {
         &self.dims[..self.rank as usize]
     }

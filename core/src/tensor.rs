@@ -157,6 +157,45 @@ impl<B: Backend> Tensor<B> {
     }
 }
 
+/// An operand: lent, or given away. What is given away may be overwritten in place if nobody else holds its storage.
+pub(crate) enum Given<'a, B: Backend> {
+    Lent(&'a Tensor<B>),
+    Away(&'a mut Tensor<B>),
+}
+
+impl<'a, B: Backend> From<&'a Tensor<B>> for Given<'a, B> {
+    fn from(x: &'a Tensor<B>) -> Self {
+        Given::Lent(x)
+    }
+}
+
+impl<'a, B: Backend> From<&'a mut Tensor<B>> for Given<'a, B> {
+    fn from(x: &'a mut Tensor<B>) -> Self {
+        Given::Away(x)
+    }
+}
+
+impl<B: Backend> std::ops::Deref for Given<'_, B> {
+    type Target = Tensor<B>;
+
+    fn deref(&self) -> &Tensor<B> {
+        match self {
+            Given::Lent(x) => x,
+            Given::Away(x) => x,
+        }
+    }
+}
+
+impl<B: Backend> Given<'_, B> {
+    /// The tensor, if it may be overwritten.
+    pub(crate) fn unique(&mut self) -> Option<&mut Tensor<B>> {
+        match self {
+            Given::Lent(_) => None,
+            Given::Away(x) => x.is_unique().then_some(x),
+        }
+    }
+}
+
 // ---- storage: the few functions that see inside ----
 impl<B: Backend> Tensor<B> {
     /// A tensor around a whole, row-major storage: how backends make their results.
@@ -179,24 +218,17 @@ impl<B: Backend> Tensor<B> {
     /// Whether nobody else holds the storage and the layout shows all of it in order: the one condition for writing in
     /// place. Only `&mut self` can ask, so no other thread can gain a hold meanwhile.
     pub(crate) fn is_unique(&mut self) -> bool {
-        self.is_whole() && Arc::get_mut(&mut self.data).is_some()
+        // The count alone, which costs nothing, says no for most.
+        Arc::strong_count(&self.data) == 1 && self.is_whole() && Arc::get_mut(&mut self.data).is_some()
     }
 
-    /// An element-wise result of the same shape: by `in_place` on a storage that is unique, else by `fresh`.
-    pub(crate) fn map_storage(
-        &mut self,
-        in_place: impl FnOnce(&B, &mut B::Storage, &Layout, DType),
-        fresh: impl FnOnce(&B, ViewOf<'_, B>) -> B::Storage,
-    ) -> Self {
-        let dtype = self.dtype();
-        if self.is_whole()
-            && let Some(Buffer { device, storage, len, .. }) = Arc::get_mut(&mut self.data)
-        {
-            in_place(device, storage, &Layout::contiguous(*len), dtype);
-            return self.with_node(None);
+    /// The storage, device and dtype for writing, under the condition of [`Tensor::is_unique`].
+    pub(crate) fn unique_storage(&mut self) -> Option<(&B, &mut B::Storage, DType)> {
+        if !self.is_unique() {
+            return None;
         }
-        let storage = self.with_merged_view(fresh);
-        Tensor::from_storage(self.device(), storage, dtype, *self.shape())
+        let Buffer { device, storage, dtype, .. } = Arc::get_mut(&mut self.data)?;
+        Some((device, storage, *dtype))
     }
 
     /// Overwrites this tensor's storage, which is unique, by `f` of it and `other` broadcast to its shape.

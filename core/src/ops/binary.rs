@@ -4,7 +4,7 @@ use crate::autodiff::{parents, record};
 use crate::backend::{Backend, View};
 use crate::dtype::DType;
 use crate::ops::unary::{UnaryOp, unary};
-use crate::tensor::Tensor;
+use crate::tensor::{Given, Tensor};
 use std::fmt;
 use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Not, Sub, SubAssign};
 
@@ -52,12 +52,31 @@ impl fmt::Display for BinaryOp {
     }
 }
 
-/// The one road of all binary ops; `&mut` as for [`unary`]: an owned operand may be overwritten in place.
+/// The one road of all binary ops; `&mut` as for [`unary`]: what is given away may be overwritten in place.
 #[track_caller]
-pub(crate) fn binary<B: Backend>(op: BinaryOp, a: &mut Tensor<B>, b: &mut Tensor<B>) -> Tensor<B> {
+pub(crate) fn binary<'a, B: Backend>(
+    op: BinaryOp,
+    a: impl Into<Given<'a, B>>,
+    b: impl Into<Given<'a, B>>,
+) -> Tensor<B> {
+    apply(op, a.into(), b.into())
+}
+
+/// A binary op, or the unary one that the number on the right makes of it.
+#[track_caller]
+fn operate<B: Backend>(op: BinaryOp, scalar: impl FnOnce(f64) -> UnaryOp, a: Given<B>, b: Rhs<B>) -> Tensor<B> {
+    match b {
+        Rhs::Tensor(mut b) => apply(op, a, Given::Away(&mut b)),
+        Rhs::Shared(b) => apply(op, a, Given::Lent(b)),
+        Rhs::Scalar(c) => unary(scalar(c), a),
+    }
+}
+
+#[track_caller]
+fn apply<B: Backend>(op: BinaryOp, mut a: Given<B>, mut b: Given<B>) -> Tensor<B> {
     let (sa, sb, dtype) = (*a.shape(), *b.shape(), a.dtype());
     let Some(shape) = sa.broadcast(&sb) else { panic!("{op}: the shapes {sa:?} and {sb:?} do not broadcast") };
-    a.check_same(op, b);
+    a.check_same(op, &b);
     assert!(op.accepts(dtype), "{op}: not defined for {dtype}; cast the tensors first");
     let parents = parents([&*a, &*b]);
     // What the rule needs is cloned before the storages are offered for reuse, so that "nobody else holds it" includes
@@ -71,11 +90,16 @@ pub(crate) fn binary<B: Backend>(op: BinaryOp, a: &mut Tensor<B>, b: &mut Tensor
         Pow | Maximum | Minimum => [wants[0] || wants[1]; 2],
         Remainder => [wants[1]; 2],
     };
-    let (saved_a, saved_b) = (keep_a.then(|| a.clone()), keep_b.then(|| b.clone()));
-    let out = if sa == shape && a.is_unique() {
-        a.zip_storage(b, |device, storage, layout, other| device.binary_mut(op, storage, layout, other))
-    } else if op.commutes() && sb == shape && b.is_unique() {
-        b.zip_storage(a, |device, storage, layout, other| device.binary_mut(op, storage, layout, other))
+    let (saved_a, saved_b) = (keep_a.then(|| Tensor::clone(&a)), keep_b.then(|| Tensor::clone(&b)));
+    let out = if sa == shape
+        && let Some(a) = a.unique()
+    {
+        a.zip_storage(&b, |device, storage, layout, other| device.binary_mut(op, storage, layout, other))
+    } else if op.commutes()
+        && sb == shape
+        && let Some(b) = b.unique()
+    {
+        b.zip_storage(&a, |device, storage, layout, other| device.binary_mut(op, storage, layout, other))
     } else {
         let [la, lb] = crate::Layout::merge([a.layout().expand(shape), b.layout().expand(shape)]);
         let (va, vb) = (a.view(), b.view());
@@ -130,21 +154,21 @@ impl<B: Backend> Tensor<B> {
     /// `self^exponent`, element by element with broadcasting, as C's `pow` defines it. PyTorch: `pow`.
     #[track_caller]
     pub fn pow(&self, exponent: &Self) -> Self {
-        binary(BinaryOp::Pow, &mut self.clone(), &mut exponent.clone())
+        binary(BinaryOp::Pow, self, exponent)
     }
 
     /// The larger of each pair, with broadcasting; NaN if either is NaN. On ties the gradient is halved.
     /// PyTorch: `maximum`.
     #[track_caller]
     pub fn maximum(&self, other: &Self) -> Self {
-        binary(BinaryOp::Maximum, &mut self.clone(), &mut other.clone())
+        binary(BinaryOp::Maximum, self, other)
     }
 
     /// The smaller of each pair, with broadcasting; NaN if either is NaN. On ties the gradient is halved.
     /// PyTorch: `minimum`.
     #[track_caller]
     pub fn minimum(&self, other: &Self) -> Self {
-        binary(BinaryOp::Minimum, &mut self.clone(), &mut other.clone())
+        binary(BinaryOp::Minimum, self, other)
     }
 
     /// `a - b floor(a / b)`, by a tensor (broadcasting) or a number: what is left of a after whole steps of b, with the sign
@@ -152,10 +176,7 @@ impl<B: Backend> Tensor<B> {
     /// the sign of a instead, so it is not this operator.) PyTorch: `remainder`.
     #[track_caller]
     pub fn remainder(&self, divisor: impl Operand<B>) -> Self {
-        match divisor.operand() {
-            Rhs::Tensor(mut b) => binary(BinaryOp::Remainder, &mut self.clone(), &mut b),
-            Rhs::Scalar(c) => unary(UnaryOp::Remainder(c), &mut self.clone()),
-        }
+        operate(BinaryOp::Remainder, UnaryOp::Remainder, self.into(), divisor.operand())
     }
 
     /// And, with broadcasting. Bool only. PyTorch: `logical_and`.
@@ -190,30 +211,43 @@ impl<B: Backend> Tensor<B> {
 )]
 pub trait Operand<B: Backend> {
     /// The value.
-    fn operand(self) -> Rhs<B>;
+    fn operand<'a>(self) -> Rhs<'a, B>
+    where
+        Self: 'a;
 }
 
 /// The right-hand side of an operator.
-pub enum Rhs<B: Backend> {
+pub enum Rhs<'a, B: Backend> {
     /// A tensor; overwritten in place if nobody else holds it.
     Tensor(Tensor<B>),
+    /// Somebody else's tensor.
+    Shared(&'a Tensor<B>),
     /// A number; takes the tensor's dtype.
     Scalar(f64),
 }
 
 impl<B: Backend> Operand<B> for Tensor<B> {
-    fn operand(self) -> Rhs<B> {
+    fn operand<'a>(self) -> Rhs<'a, B>
+    where
+        Self: 'a,
+    {
         Rhs::Tensor(self)
     }
 }
 impl<B: Backend> Operand<B> for &Tensor<B> {
-    fn operand(self) -> Rhs<B> {
-        Rhs::Tensor(self.clone())
+    fn operand<'a>(self) -> Rhs<'a, B>
+    where
+        Self: 'a,
+    {
+        Rhs::Shared(self)
     }
 }
 macro_rules! scalars {
     ($($type:ty),*) => { $(impl<B: Backend> Operand<B> for $type {
-        fn operand(self) -> Rhs<B> {
+        fn operand<'a>(self) -> Rhs<'a, B>
+        where
+            Self: 'a,
+        {
             Rhs::Scalar(self as f64)
         }
     })* };
@@ -226,15 +260,14 @@ macro_rules! operator {
             type Output = Tensor<B>;
             #[track_caller]
             fn $op(mut self, rhs: R) -> Tensor<B> {
-                self.$assign(rhs);
-                self
+                operate(BinaryOp::$Op, $scalar_right, Given::Away(&mut self), rhs.operand())
             }
         }
         impl<B: Backend, R: Operand<B>> $Op<R> for &Tensor<B> {
             type Output = Tensor<B>;
             #[track_caller]
             fn $op(self, rhs: R) -> Tensor<B> {
-                self.clone().$op(rhs)
+                operate(BinaryOp::$Op, $scalar_right, Given::Lent(self), rhs.operand())
             }
         }
         impl<B: Backend> $Op<Tensor<B>> for f64 {
@@ -248,16 +281,13 @@ macro_rules! operator {
             type Output = Tensor<B>;
             #[track_caller]
             fn $op(self, x: &Tensor<B>) -> Tensor<B> {
-                self.$op(x.clone())
+                unary($scalar_left(self), x)
             }
         }
         impl<B: Backend, R: Operand<B>> $Assign<R> for Tensor<B> {
             #[track_caller]
             fn $assign(&mut self, rhs: R) {
-                *self = match rhs.operand() {
-                    Rhs::Tensor(mut b) => binary(BinaryOp::$Op, self, &mut b),
-                    Rhs::Scalar(c) => unary($scalar_right(c), self),
-                };
+                *self = operate(BinaryOp::$Op, $scalar_right, Given::Away(self), rhs.operand());
             }
         }
     };
@@ -278,7 +308,7 @@ impl<B: Backend> Neg for &Tensor<B> {
     type Output = Tensor<B>;
     #[track_caller]
     fn neg(self) -> Tensor<B> {
-        unary(UnaryOp::Neg, &mut self.clone())
+        unary(UnaryOp::Neg, self)
     }
 }
 impl<B: Backend> Not for Tensor<B> {

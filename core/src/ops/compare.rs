@@ -38,21 +38,22 @@ fn compare<B: Backend>(op: CompareOp, a: &Tensor<B>, b: impl Operand<B>) -> Tens
         a.dtype() != DType::Bool || matches!(op, CompareOp::Eq | CompareOp::Ne),
         "{op}: bool has no order; use eq or ne"
     );
-    let (device, shape, storage) = match b.operand() {
+    let operand = b.operand();
+    let b = match &operand {
+        Rhs::Tensor(b) => b,
+        Rhs::Shared(b) => *b,
         Rhs::Scalar(c) => {
-            (a.device(), *a.shape(), a.with_merged_view(|device, view| device.compare_scalar(op, view, c)))
-        }
-        Rhs::Tensor(b) => {
-            let Some(shape) = a.shape().broadcast(b.shape()) else {
-                panic!("{op}: the shapes {:?} and {:?} do not broadcast", a.shape(), b.shape())
-            };
-            a.check_same(op, &b);
-            let [la, lb] = Layout::merge([a.layout().expand(shape), b.layout().expand(shape)]);
-            let (va, vb) = (View { layout: &la, ..a.view() }, View { layout: &lb, ..b.view() });
-            (a.device(), shape, a.device().compare(op, va, vb))
+            let storage = a.with_merged_view(|device, view| device.compare_scalar(op, view, *c));
+            return Tensor::from_storage(a.device(), storage, DType::Bool, *a.shape());
         }
     };
-    Tensor::from_storage(device, storage, DType::Bool, shape)
+    let Some(shape) = a.shape().broadcast(b.shape()) else {
+        panic!("{op}: the shapes {:?} and {:?} do not broadcast", a.shape(), b.shape())
+    };
+    a.check_same(op, b);
+    let [la, lb] = Layout::merge([a.layout().expand(shape), b.layout().expand(shape)]);
+    let (va, vb) = (View { layout: &la, ..a.view() }, View { layout: &lb, ..b.view() });
+    Tensor::from_storage(a.device(), a.device().compare(op, va, vb), DType::Bool, shape)
 }
 
 /// With a tensor (broadcasting) or a number; the result is bool and has no gradient.

@@ -1,10 +1,11 @@
 //! Element-wise functions of one tensor, and their gradients. This file is longer than most because every function has its
 //! formula and its edges beside its name.
 
-use crate::autodiff::{parents, record, record_with_output, recording};
+use crate::autodiff::{Value, parents, record, record_with_output, recording};
 use crate::backend::Backend;
 use crate::dtype::DType;
-use crate::tensor::Tensor;
+use crate::layout::Layout;
+use crate::tensor::{Given, Tensor};
 use std::fmt;
 
 /// A function of one element. Numbers ride inside the op: `x * 2.0` uploads nothing. A number takes the tensor's dtype; core
@@ -106,10 +107,15 @@ impl fmt::Display for UnaryOp {
     }
 }
 
-/// The one road of all unary ops. `&mut`, not by value: an operator that owns its input hands it over here, and a
-/// storage that nobody else holds (the tape is an ordinary holder) is overwritten in place.
+/// The one road of all unary ops. An operator that owns its input gives it away here by `&mut`, and a storage that nobody
+/// else holds (the tape is an ordinary holder) is overwritten in place.
 #[track_caller]
-pub(crate) fn unary<B: Backend>(op: UnaryOp, x: &mut Tensor<B>) -> Tensor<B> {
+pub(crate) fn unary<'a, B: Backend>(op: UnaryOp, x: impl Into<Given<'a, B>>) -> Tensor<B> {
+    apply(op, x.into())
+}
+
+#[track_caller]
+fn apply<B: Backend>(op: UnaryOp, mut x: Given<B>) -> Tensor<B> {
     assert!(op.accepts(x.dtype()), "{op}: not defined for {}; cast the tensor first", x.dtype());
     if x.dtype() == DType::I32 {
         match op {
@@ -124,10 +130,19 @@ pub(crate) fn unary<B: Backend>(op: UnaryOp, x: &mut Tensor<B>) -> Tensor<B> {
     }
     let parents = parents([&*x]);
     let saved = (parents.is_some() && op.saves() == Saves::Input).then(|| x.clone());
-    let out = x.map_storage(
-        |device, storage, layout, dtype| device.unary_mut(op, storage, layout, dtype),
-        |device, view| device.unary(op, view),
-    );
+    let out = match x.unique() {
+        Some(x) => {
+            let layout = Layout::contiguous(x.numel());
+            if let Some((device, storage, dtype)) = x.unique_storage() {
+                device.unary_mut(op, storage, &layout, dtype);
+            }
+            x.with_node(None)
+        }
+        None => {
+            let storage = x.with_merged_view(|device, view| device.unary(op, view));
+            Tensor::from_storage(x.device(), storage, x.dtype(), *x.shape())
+        }
+    };
     let Some(parents) = parents else { return out };
     match (op.saves(), saved) {
         (Saves::Output, _) => record_with_output(out, parents, move |g, y, _| [Some(unary_grad(op, y, g))]),
@@ -235,128 +250,128 @@ impl<B: Backend> Tensor<B> {
     /// `|x|`. The derivative at 0 is 0. The absolute value of the smallest I32 is itself. PyTorch: `abs`.
     #[track_caller]
     pub fn abs(&self) -> Self {
-        unary(UnaryOp::Abs, &mut self.clone())
+        unary(UnaryOp::Abs, self)
     }
 
     /// -1, 0 or 1 by the sign; NaN gives NaN. Its derivative is 0. PyTorch: `sign` (where NaN gives 0).
     #[track_caller]
     pub fn sign(&self) -> Self {
-        unary(UnaryOp::Sign, &mut self.clone())
+        unary(UnaryOp::Sign, self)
     }
 
     /// `x²`. PyTorch: `square`.
     #[track_caller]
     pub fn square(&self) -> Self {
-        unary(UnaryOp::Square, &mut self.clone())
+        unary(UnaryOp::Square, self)
     }
 
     /// `1 / x`. PyTorch: `reciprocal`.
     #[track_caller]
     pub fn recip(&self) -> Self {
-        unary(UnaryOp::Rdiv(1.0), &mut self.clone())
+        unary(UnaryOp::Rdiv(1.0), self)
     }
 
     /// `x^c` for a number c, as C's `pow` defines it: NaN for negative x unless c is whole; `x^0` is 1, NaN included.
     /// PyTorch: `pow`.
     #[track_caller]
     pub fn powf(&self, exponent: f64) -> Self {
-        unary(UnaryOp::Pow(exponent), &mut self.clone())
+        unary(UnaryOp::Pow(exponent), self)
     }
 
     /// The square root; NaN below 0. The derivative at 0 is infinite. PyTorch: `sqrt`.
     #[track_caller]
     pub fn sqrt(&self) -> Self {
-        unary(UnaryOp::Sqrt, &mut self.clone())
+        unary(UnaryOp::Sqrt, self)
     }
 
     /// `1 / sqrt(x)`; infinite at 0, NaN below. PyTorch: `rsqrt`.
     #[track_caller]
     pub fn rsqrt(&self) -> Self {
-        unary(UnaryOp::Rsqrt, &mut self.clone())
+        unary(UnaryOp::Rsqrt, self)
     }
 
     /// `e^x`. PyTorch: `exp`.
     #[track_caller]
     pub fn exp(&self) -> Self {
-        unary(UnaryOp::Exp, &mut self.clone())
+        unary(UnaryOp::Exp, self)
     }
 
     /// `e^x - 1`, accurate near 0. PyTorch: `expm1`.
     #[track_caller]
     pub fn expm1(&self) -> Self {
-        unary(UnaryOp::Expm1, &mut self.clone())
+        unary(UnaryOp::Expm1, self)
     }
 
     /// The natural logarithm; -inf at 0, NaN below. PyTorch: `log`.
     #[track_caller]
     pub fn log(&self) -> Self {
-        unary(UnaryOp::Log, &mut self.clone())
+        unary(UnaryOp::Log, self)
     }
 
     /// `log(1 + x)`, accurate near 0. PyTorch: `log1p`.
     #[track_caller]
     pub fn log1p(&self) -> Self {
-        unary(UnaryOp::Log1p, &mut self.clone())
+        unary(UnaryOp::Log1p, self)
     }
 
     /// The logarithm to base 2; -inf at 0, NaN below. PyTorch: `log2`.
     #[track_caller]
     pub fn log2(&self) -> Self {
-        unary(UnaryOp::Log2, &mut self.clone())
+        unary(UnaryOp::Log2, self)
     }
 
     /// The sine of x in radians. PyTorch: `sin`.
     #[track_caller]
     pub fn sin(&self) -> Self {
-        unary(UnaryOp::Sin, &mut self.clone())
+        unary(UnaryOp::Sin, self)
     }
 
     /// The cosine of x in radians. PyTorch: `cos`.
     #[track_caller]
     pub fn cos(&self) -> Self {
-        unary(UnaryOp::Cos, &mut self.clone())
+        unary(UnaryOp::Cos, self)
     }
 
     /// The tangent of x in radians. PyTorch: `tan`.
     #[track_caller]
     pub fn tan(&self) -> Self {
-        unary(UnaryOp::Tan, &mut self.clone())
+        unary(UnaryOp::Tan, self)
     }
 
     /// The angle in [-pi/2, pi/2] whose tangent is x. PyTorch: `atan`.
     #[track_caller]
     pub fn atan(&self) -> Self {
-        unary(UnaryOp::Atan, &mut self.clone())
+        unary(UnaryOp::Atan, self)
     }
 
     /// The hyperbolic sine `(e^x - e^-x) / 2`. PyTorch: `sinh`.
     #[track_caller]
     pub fn sinh(&self) -> Self {
-        unary(UnaryOp::Sinh, &mut self.clone())
+        unary(UnaryOp::Sinh, self)
     }
 
     /// The hyperbolic cosine `(e^x + e^-x) / 2`. PyTorch: `cosh`.
     #[track_caller]
     pub fn cosh(&self) -> Self {
-        unary(UnaryOp::Cosh, &mut self.clone())
+        unary(UnaryOp::Cosh, self)
     }
 
     /// The hyperbolic tangent. PyTorch: `tanh`.
     #[track_caller]
     pub fn tanh(&self) -> Self {
-        unary(UnaryOp::Tanh, &mut self.clone())
+        unary(UnaryOp::Tanh, self)
     }
 
     /// The error function `2 / sqrt(pi) * integral of exp(-t²) from 0 to x`. PyTorch: `erf`.
     #[track_caller]
     pub fn erf(&self) -> Self {
-        unary(UnaryOp::Erf, &mut self.clone())
+        unary(UnaryOp::Erf, self)
     }
 
     /// `1 / (1 + e^-x)`, without overflow for any x. PyTorch: `sigmoid`.
     #[track_caller]
     pub fn sigmoid(&self) -> Self {
-        unary(UnaryOp::Sigmoid, &mut self.clone())
+        unary(UnaryOp::Sigmoid, self)
     }
 
     /// `max(x, 0)`; NaN stays NaN; the derivative at 0 is 0. PyTorch: `relu`.
@@ -371,75 +386,75 @@ impl<B: Backend> Tensor<B> {
     /// ```
     #[track_caller]
     pub fn relu(&self) -> Self {
-        unary(UnaryOp::Relu, &mut self.clone())
+        unary(UnaryOp::Relu, self)
     }
 
     /// `x` above 0, else `slope x`; the derivative at 0 is `slope`. PyTorch: `leaky_relu`.
     #[track_caller]
     pub fn leaky_relu(&self, slope: f64) -> Self {
-        unary(UnaryOp::LeakyRelu(slope), &mut self.clone())
+        unary(UnaryOp::LeakyRelu(slope), self)
     }
 
     /// `x` above 0, else `alpha (e^x - 1)`; the derivative at 0 is `alpha`. Clevert et al., "Fast and accurate deep
     /// network learning by exponential linear units", 2015. PyTorch: `elu`.
     #[track_caller]
     pub fn elu(&self, alpha: f64) -> Self {
-        unary(UnaryOp::Elu(alpha), &mut self.clone())
+        unary(UnaryOp::Elu(alpha), self)
     }
 
     /// `x Phi(x) = x/2 (1 + erf(x / sqrt 2))`. PyTorch: `gelu`.
     #[track_caller]
     pub fn gelu(&self) -> Self {
-        unary(UnaryOp::Gelu, &mut self.clone())
+        unary(UnaryOp::Gelu, self)
     }
 
     /// `x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x³)))`. PyTorch: `gelu(approximate="tanh")`.
     #[track_caller]
     pub fn gelu_tanh(&self) -> Self {
-        unary(UnaryOp::GeluTanh, &mut self.clone())
+        unary(UnaryOp::GeluTanh, self)
     }
 
     /// `x sigmoid(x)`, also called swish. PyTorch: `silu`.
     #[track_caller]
     pub fn silu(&self) -> Self {
-        unary(UnaryOp::Silu, &mut self.clone())
+        unary(UnaryOp::Silu, self)
     }
 
     /// `x min(max(x + 3, 0), 6) / 6`: [`silu`](Self::silu) in straight lines and a parabola. The derivative is 0 at -3 and 1
     /// at 3. Howard et al., "Searching for MobileNetV3", 2019. PyTorch: `hardswish`.
     #[track_caller]
     pub fn hardswish(&self) -> Self {
-        unary(UnaryOp::Hardswish, &mut self.clone())
+        unary(UnaryOp::Hardswish, self)
     }
 
     /// `log(1 + e^x)`, without overflow for any x. PyTorch: `softplus`.
     #[track_caller]
     pub fn softplus(&self) -> Self {
-        unary(UnaryOp::Softplus, &mut self.clone())
+        unary(UnaryOp::Softplus, self)
     }
 
     /// The largest whole number not above x. Its derivative is 0. PyTorch: `floor`.
     #[track_caller]
     pub fn floor(&self) -> Self {
-        unary(UnaryOp::Floor, &mut self.clone())
+        unary(UnaryOp::Floor, self)
     }
 
     /// The smallest whole number not below x. Its derivative is 0. PyTorch: `ceil`.
     #[track_caller]
     pub fn ceil(&self) -> Self {
-        unary(UnaryOp::Ceil, &mut self.clone())
+        unary(UnaryOp::Ceil, self)
     }
 
     /// The nearest whole number, halves to the even one. Its derivative is 0. PyTorch: `round`.
     #[track_caller]
     pub fn round(&self) -> Self {
-        unary(UnaryOp::Round, &mut self.clone())
+        unary(UnaryOp::Round, self)
     }
 
     /// x without its fraction: the nearest whole number towards 0. Its derivative is 0. PyTorch: `trunc`.
     #[track_caller]
     pub fn trunc(&self) -> Self {
-        unary(UnaryOp::Trunc, &mut self.clone())
+        unary(UnaryOp::Trunc, self)
     }
 
     /// `min(max(x, low), high)`; NaN stays NaN. The derivative is 1 between the bounds and 0 on them. One bound alone: the other
@@ -450,12 +465,12 @@ impl<B: Backend> Tensor<B> {
     #[track_caller]
     pub fn clamp(&self, low: f64, high: f64) -> Self {
         assert!(low <= high, "clamp: the bounds {low} and {high} are not in order");
-        unary(UnaryOp::Clamp(low, high), &mut self.clone())
+        unary(UnaryOp::Clamp(low, high), self)
     }
 
     /// Not: true where x is false. Bool only. PyTorch: `logical_not`.
     #[track_caller]
     pub fn logical_not(&self) -> Self {
-        unary(UnaryOp::Not, &mut self.clone())
+        unary(UnaryOp::Not, self)
     }
 }

@@ -122,8 +122,11 @@ impl<B: Backend> fmt::Debug for Param<B> {
 
 /// Dereferencing does not reach operators: with this `x + &self.bias` works.
 impl<B: Backend> Operand<B> for &Param<B> {
-    fn operand(self) -> Rhs<B> {
-        Rhs::Tensor(self.value.clone())
+    fn operand<'a>(self) -> Rhs<'a, B>
+    where
+        Self: 'a,
+    {
+        Rhs::Shared(&self.value)
     }
 }
 
