@@ -60,9 +60,11 @@ impl<const N: usize> Rows<N> {
             at: 0,
             inner: layouts.map(|l| l.strides().last().copied().unwrap_or(0)),
         };
-        rows.shape[..outer].copy_from_slice(&shape[..outer]);
-        for n in 0..N {
-            rows.strides[n][..outer].copy_from_slice(&layouts[n].strides()[..outer]);
+        if outer > 0 {
+            rows.shape[..outer].copy_from_slice(&shape[..outer]);
+            for n in 0..N {
+                rows.strides[n][..outer].copy_from_slice(&layouts[n].strides()[..outer]);
+            }
         }
         if range.start != 0 {
             rows.column = range.start % rows.width;

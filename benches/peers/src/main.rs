@@ -10,6 +10,7 @@ mod data;
 mod gemm_peer;
 mod minitorch;
 mod rows;
+mod sections;
 mod serve;
 mod table;
 
@@ -25,6 +26,9 @@ struct Args {
     /// Rows whose name holds this text only.
     #[arg(long, default_value = "")]
     rows: String,
+    /// No rows: only what stands below the table.
+    #[arg(long)]
+    sections: bool,
     /// How often all is measured; the table shows the median run and the spread.
     #[arg(long, default_value_t = 3)]
     runs: usize,
@@ -72,7 +76,7 @@ struct Peer {
 }
 
 impl Peer {
-    fn start(name: &str, args: &Args) -> Result<Self, Failure> {
+    fn start(name: &str, args: &Args, threads: usize) -> Result<Self, Failure> {
         let mut command = match name {
             "torch" => {
                 let mut command = Command::new(&args.python);
@@ -85,7 +89,7 @@ impl Peer {
                 command
             }
         };
-        let threads = args.threads.to_string();
+        let threads = threads.to_string();
         for variable in
             ["PEERS_THREADS", "MINITORCH_NUM_THREADS", "RAYON_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"]
         {
@@ -105,6 +109,14 @@ impl Peer {
             return Err(format!("{} ended at {command:?}: {:?}", self.name, self.child.wait()?).into());
         }
         Ok(answer.trim().to_string())
+    }
+
+    /// Closes its input and waits for its end.
+    fn end(self) -> Result<(), Failure> {
+        let Peer { mut child, to, from, .. } = self;
+        drop((to, from));
+        child.wait()?;
+        Ok(())
     }
 
     /// Nanoseconds of a call, over `n` of them.
@@ -127,29 +139,32 @@ pub enum Outcome {
 pub struct Measured {
     pub row: Row,
     pub outcomes: Vec<Outcome>,
-    pub memory: Vec<Option<u64>>,
 }
 
 fn compare(args: &Args) -> Result<(), Failure> {
     rayon::ThreadPoolBuilder::new().num_threads(args.threads).build_global()?;
+    if args.sections {
+        println!("{}", sections::sections(args)?);
+        return Ok(());
+    }
     let ceilings = ceilings::measure();
     eprintln!("{:.1} GFLOP/s, {:.1} GB/s", ceilings.flops / 1e9, ceilings.bandwidth / 1e9);
-    let mut peers = args.peers.iter().map(|name| Peer::start(name, args)).collect::<Result<Vec<_>, _>>()?;
+    let mut peers =
+        args.peers.iter().map(|name| Peer::start(name, args, args.threads)).collect::<Result<Vec<_>, _>>()?;
     let mut all = Vec::new();
     for row in rows::rows().into_iter().filter(|row| row.name.contains(&args.rows)) {
         let measured = measure(row, &mut peers, args)?;
         eprintln!("{}", table::line(&measured, &ceilings, &args.peers));
         all.push(measured);
     }
-    let text = table::table(&all, &ceilings, args);
+    peers.into_iter().try_for_each(Peer::end)?;
+    let mut text = table::table(&all, &ceilings, args);
+    if args.rows.is_empty() {
+        text.push_str(&sections::sections(args)?);
+    }
     match &args.write {
         Some(path) => table::write_between_markers(path, &text)?,
         None => println!("{text}"),
-    }
-    for peer in peers {
-        drop((peer.to, peer.from));
-        let mut child = peer.child;
-        child.wait()?;
     }
     Ok(())
 }
@@ -205,13 +220,10 @@ fn measure(row: Row, peers: &mut [Peer], args: &Args) -> Result<Measured, Failur
             }
         }
     }
-    let mut memory = Vec::new();
-    for (peer, outcome) in peers.iter_mut().zip(&outcomes) {
-        let measured = matches!(outcome, Outcome::Times(_));
-        memory.push(if measured { Some(peer.ask("memory")?.parse()?) } else { None });
+    for peer in peers.iter_mut() {
         peer.ask("drop")?;
     }
-    Ok(Measured { row, outcomes, memory })
+    Ok(Measured { row, outcomes })
 }
 
 /// Where a result differs from ours. Sums of random signs cancel, so that each number is held against the size of all of them.

@@ -35,7 +35,7 @@ fn medians(measured: &Measured) -> Vec<Option<f64>> {
     measured.outcomes.iter().map(of).collect()
 }
 
-fn duration(ns: f64) -> String {
+pub fn duration(ns: f64) -> String {
     match ns {
         ns if ns < 1e3 => format!("{ns:.0} ns"),
         ns if ns < 1e6 => format!("{:.3} us", Digits(ns / 1e3)),
@@ -72,11 +72,6 @@ pub fn line(measured: &Measured, ceilings: &Ceilings, peers: &[String]) -> Strin
     }
     if let Some(ours) = ours {
         let _ = write!(text, "  {:.0} % of the floor", 100.0 * floor(&measured.row, ceilings) / ours);
-    }
-    for (name, bytes) in peers.iter().zip(&measured.memory) {
-        if let Some(bytes) = bytes {
-            let _ = write!(text, " {name} {} MB", bytes / 1_000_000);
-        }
     }
     text
 }
