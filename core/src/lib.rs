@@ -13,6 +13,7 @@ mod create;
 mod display;
 mod dtype;
 mod error;
+mod given;
 mod gradcheck;
 mod gradients;
 mod index;

@@ -1,6 +1,7 @@
 //! Burn on its burn-flex backend, with the layers and the optimizers of burn-nn. Its backward pass takes no gradient, so that a
 //! gradient g of y is that of `sum(y g)`. A linear layer keeps its weight as `[inputs, outputs]`.
 
+mod epoch;
 mod nets;
 
 use crate::data::fill;
@@ -163,6 +164,7 @@ pub fn prepare(work: &Work) -> Option<Prepared> {
                 model.forward(x).reshape([batch, 10, 1, 1])
             })
         }
+        Work::Epoch => epoch::prepare(recording, device),
         Work::Train { net, batch } => train_net(net, batch, &mut Params::new(&recording)),
     }
 }

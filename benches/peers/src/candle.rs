@@ -1,6 +1,8 @@
 //! candle, with the layers and the optimizer of candle-nn. Its backward pass starts from a number, so that a gradient g of y is that
 //! of `sum(y g)`; its SGD has no momentum, which is written out here as its users do.
 
+mod epoch;
+
 use crate::data::{fill, parameter};
 use crate::rows::{Net, Work};
 use crate::serve::Prepared;
@@ -134,6 +136,7 @@ fn prepare_row(work: Work) -> Result<Option<Prepared>> {
             let x = make(&[batch, 1, 28, 28], 1);
             plain(move || Ok(vec![model.forward(&x)?]))
         }
+        Work::Epoch => epoch::prepare(),
         Work::Train { net, batch } => {
             let mut params = Params::default();
             match net {

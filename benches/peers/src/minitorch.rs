@@ -1,8 +1,10 @@
 //! minitorch.
 
 use crate::data::{fill, parameter};
+use crate::mnist::{BATCH, FOLDER, TEST_BATCH};
 use crate::rows::{Net, Work};
 use crate::serve::Prepared;
+use minitorch::nn::data::{Loader, Split, mnist};
 use minitorch::prelude::*;
 use std::hint::black_box;
 
@@ -147,6 +149,7 @@ pub fn prepare(work: &Work) -> Option<Prepared> {
             let infer = std::rc::Rc::new(infer);
             plain(move || infer())
         }
+        Work::Epoch => crate::mnist::prepared(move || epoch(&device).expect("data/mnist is there")),
         Work::Train { net, batch } => {
             let target = |classes| {
                 Tensor::from_vec((0..batch as i32).map(|i| i % classes).collect::<Vec<i32>>(), batch, &device)
@@ -197,6 +200,23 @@ pub fn prepare(work: &Work) -> Option<Prepared> {
     }
 }
 
+fn epoch(device: &Cpu) -> Result<usize> {
+    let (train, test) = (mnist(FOLDER, Split::Train)?, mnist(FOLDER, Split::Test)?);
+    let mut model = lenet::LeNet::new(device);
+    start(&mut model, device);
+    let mut adam = Adam::new(1e-3);
+    for (images, labels) in Loader::new(&train, BATCH).shuffle(1).prefetch(2).epoch(1, device) {
+        let loss = model.forward(&images).cross_entropy(&labels);
+        adam.step(&mut model, &loss.backward());
+    }
+    let mut right = 0.0;
+    for (images, labels) in Loader::new(&test, TEST_BATCH).prefetch(2).epoch(1, device) {
+        let logits = no_grad(|| model.forward(&images));
+        right += logits.argmax(-1).eq(&labels).cast(DType::F32).sum(..).item()?;
+    }
+    Ok(right as usize)
+}
+
 #[derive(Module)]
 struct Kim<B: Backend> {
     convs: [Conv1d<B>; 3],
@@ -219,7 +239,7 @@ fn start(model: &mut dyn Module<Cpu>, device: &Cpu) {
 }
 
 fn classify(
-    model: impl Layer<Cpu> + Module<Cpu> + 'static,
+    model: impl Layer<Cpu> + 'static,
     optimizer: impl Optimizer<Cpu> + 'static,
     x: T,
     target: T,
@@ -228,7 +248,7 @@ fn classify(
 }
 
 fn train(
-    mut model: impl Layer<Cpu> + Module<Cpu> + 'static,
+    mut model: impl Layer<Cpu> + 'static,
     mut optimizer: impl Optimizer<Cpu> + 'static,
     x: T,
     loss: impl Fn(&T) -> T + 'static,

@@ -39,7 +39,8 @@ pub fn duration(ns: f64) -> String {
     match ns {
         ns if ns < 1e3 => format!("{ns:.0} ns"),
         ns if ns < 1e6 => format!("{:.3} us", Digits(ns / 1e3)),
-        ns => format!("{:.3} ms", Digits(ns / 1e6)),
+        ns if ns < 1e9 => format!("{:.3} ms", Digits(ns / 1e6)),
+        ns => format!("{:.3} s", Digits(ns / 1e9)),
     }
 }
 

@@ -3,8 +3,9 @@
 use crate::autodiff::{parents, record};
 use crate::backend::{Backend, View};
 use crate::dtype::DType;
+use crate::given::Given;
 use crate::ops::unary::{UnaryOp, unary};
-use crate::tensor::{Given, Tensor};
+use crate::tensor::Tensor;
 use std::fmt;
 use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Not, Sub, SubAssign};
 

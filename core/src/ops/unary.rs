@@ -4,8 +4,9 @@
 use crate::autodiff::{Value, parents, record, record_with_output, recording};
 use crate::backend::Backend;
 use crate::dtype::DType;
+use crate::given::Given;
 use crate::layout::Layout;
-use crate::tensor::{Given, Tensor};
+use crate::tensor::Tensor;
 use std::fmt;
 
 /// A function of one element. Numbers ride inside the op: `x * 2.0` uploads nothing. A number takes the tensor's dtype; core
