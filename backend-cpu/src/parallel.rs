@@ -24,7 +24,7 @@ pub(crate) const PIECE: usize = 16 * 1024;
 #[inline]
 pub(crate) fn pieces<T: Send>(out: &mut [T], unit: usize, work: usize, body: impl Fn(usize, &mut [T]) + Sync) {
     if out.len() * work >= PARALLEL {
-        spread(out, piece_len(unit, work), &body);
+        spread(out, piece_len(out.len(), unit, work), &body);
     } else if !out.is_empty() {
         body(0, out);
     }
@@ -44,7 +44,7 @@ pub(crate) fn pieces2<T: Send>(
     if a.len() * work < PARALLEL {
         return body(0, a, b);
     }
-    let piece = piece_len(1, work);
+    let piece = piece_len(a.len(), 1, work);
     each_chunk2((a, piece), (b, piece), 1, |i, a, b| body(i * piece, a, b));
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn rows2<T: Send>(
     if out.len() * work < PARALLEL {
         return body(0, out, a, b);
     }
-    let piece = piece_len(width, work);
+    let piece = piece_len(out.len(), width, work);
     let rows = piece / width;
     let numbers = Chunks::new(b, rows);
     each_chunk2((out, piece), (a, rows), 1, |i, out, a| {
@@ -128,10 +128,14 @@ impl<'a, T> Chunks<'a, T> {
     }
 }
 
-/// The largest multiple of `unit` that is about one piece of work; at least one unit.
-fn piece_len(unit: usize, work: usize) -> usize {
+/// Pieces of much work: enough for many threads to end at about the same time, each long enough to read memory in a stream.
+const PIECES: usize = 128;
+
+/// The length of a piece of `len` elements: the largest multiple of `unit` that is about one piece of work; at least one
+/// unit.
+fn piece_len(len: usize, unit: usize, work: usize) -> usize {
     let unit = unit.max(1);
-    (PIECE / work.max(1) / unit).max(1) * unit
+    ((PIECE / work.max(1)).max(len / PIECES) / unit).max(1) * unit
 }
 
 /// Sizes rayon's global pool from `MINITORCH_NUM_THREADS`, once, before the first work.
