@@ -27,6 +27,7 @@ mod depthwise;
 mod dots;
 mod frame;
 mod grad_weight;
+mod joined;
 
 #[cfg(test)]
 mod tests;

@@ -8,8 +8,8 @@
 //! images. The image side is not packed at all: neighbouring pixels are neighbours in the frame, so a tile reads it in
 //! place. If lines are of whole vectors, a tile picks its columns line by line ([`Segments`]) and writes them where they
 //! belong. Otherwise it reads on through the margins ([`Windows`]), at the price of a column for every pixel of the
-//! frame's lines, `pitch` of them where `width` mean something, a share of `(kw - 1) dilation / pitch`; packing costs
-//! more than that below about 100 output channels, because a panel of pixels falls into pieces at every end of a line.
+//! frame's lines, `pitch` of them where `width` mean something, a share of `(kw - 1) dilation / pitch`. Under many output
+//! channels packing costs less than that, and `joined.rs` takes over.
 //!
 //! Images and groups are independent tasks; large ones are cut further into bands of lines.
 
@@ -86,6 +86,12 @@ impl Correlation {
         let is_depthwise = self.channels == [1, 1];
         let packed = if is_depthwise { None } else { Some(self.pack_weights(parallel, w)) };
         let group_weights = w.len() / self.groups;
+        if let Some(packed) = &packed
+            && segments[0].is_empty()
+            && let Some(set) = self.joins::<T>()
+        {
+            return self.run_joined(set, source, packed, bias, out);
+        }
         // The last panel of columns reads beyond its last pixel.
         let slack = tile.columns;
         let needed = inner * self.frame.len() + slack;
@@ -234,7 +240,7 @@ impl Correlation {
     }
 
     /// The part of the packed weights that belongs to one phase and group.
-    fn weights<'a, T: Float>(&self, packed: &'a [T], phase: usize, group: usize) -> Panels<'a, T> {
+    pub(super) fn weights<'a, T: Float>(&self, packed: &'a [T], phase: usize, group: usize) -> Panels<'a, T> {
         let before: usize = (0..phase).map(|phase| self.groups * self.packed_len::<T>(phase)).sum();
         let len = self.packed_len::<T>(phase);
         let packed = &packed[before + group * len..][..len];

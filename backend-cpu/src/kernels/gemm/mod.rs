@@ -24,6 +24,7 @@ use std::ops::Range;
 pub use operand::{Indexed, Operand, Panels, Strided};
 pub use output::Output;
 pub use right::{Segments, Windows, segment};
+pub(crate) use tile::depth_step;
 pub use tile::{Start, Tile, multiply};
 
 use super::{Float, PARALLEL_ELEMENTS, Scratch, for_each, for_each_chunk};

@@ -32,7 +32,7 @@ pub(super) const DEPTH: usize = 256;
 
 /// Depth of each block when `depth` is cut into blocks of nearly equal size: a short last one would cost as many reads
 /// and writes of the result as a whole one.
-pub(super) fn depth_step(depth: usize) -> usize {
+pub(crate) fn depth_step(depth: usize) -> usize {
     let blocks = ((depth + DEPTH / 2) / DEPTH).max(1);
     depth.div_ceil(blocks).max(1)
 }
