@@ -3,9 +3,15 @@
 use super::{Pool2d, Span};
 use crate::kernels::Float;
 use crate::parallel;
+use crate::simd::{Isa, Kernel, Level};
+use std::ops::Range;
 
 /// `y` = maxima, `indices` = their places in the plane, `row * w + column`; both `[planes, oh, ow]`, overwritten.
 pub fn max_pool2d<T: Float>(g: &Pool2d, x: &[T], y: &mut [T], indices: &mut [i32]) {
+    max_pool2d_at(Level::best(), g, x, y, indices);
+}
+
+pub(super) fn max_pool2d_at<T: Float>(level: Level, g: &Pool2d, x: &[T], y: &mut [T], indices: &mut [i32]) {
     g.check(x, y);
     g.check(x, indices);
     assert!(i32::try_from(g.h * g.w).is_ok(), "planes of {g:?} exceed i32 indices");
@@ -13,9 +19,14 @@ pub fn max_pool2d<T: Float>(g: &Pool2d, x: &[T], y: &mut [T], indices: &mut [i32
         return;
     }
     let (image, output) = (g.h * g.w, g.oh * g.ow);
-    let (rows, columns) = (g.spans(0), g.spans(1));
+    let (rows, columns, reached) = (g.spans(0), g.spans(1), reached(g));
     let plane = |((x, y), indices): ((&[T], &mut [T]), &mut [i32])| {
-        if g.is_halving() { halve(g, x, y, indices) } else { general(g, [&rows, &columns], x, y, indices) }
+        if g.is_halving() {
+            halve(g, x, y, indices);
+        } else {
+            let (rows, columns, reached) = (&rows[..], &columns[..], &reached[..]);
+            level.dispatch(General { g, rows, columns, reached, x, y, indices });
+        }
     };
     if g.is_parallel() {
         parallel::each_chunk2((y, output), (indices, output), g.grain(), |i, y, indices| {
@@ -32,21 +43,100 @@ fn wins<T: Float>(candidate: T, best: T) -> bool {
     (candidate > best) | (candidate.is_nan() & !best.is_nan())
 }
 
-fn general<T: Float>(g: &Pool2d, [rows, columns]: [&[Span]; 2], x: &[T], y: &mut [T], indices: &mut [i32]) {
-    let outputs = y.chunks_exact_mut(g.ow).zip(indices.chunks_exact_mut(g.ow));
-    for (rows, (y, indices)) in rows.iter().zip(outputs) {
-        for (columns, (y, index)) in columns.iter().zip(y.iter_mut().zip(indices)) {
-            assert!(rows.inside > 0 && columns.inside > 0, "a window of {g:?} touches no element");
-            let first = rows.first * g.w + columns.first;
-            let mut best = (x[first], first);
+/// Any windows of one plane, tap by tap: the windows that a tap of theirs reaches follow each other, and a loop over them
+/// is one select of value and place after the other, which vectorises.
+struct General<'a, T> {
+    g: &'a Pool2d,
+    rows: &'a [Span],
+    columns: &'a [Span],
+    /// For each tap of a line, the windows whose tap lies within the image.
+    reached: &'a [Range<usize>],
+    x: &'a [T],
+    y: &'a mut [T],
+    indices: &'a mut [i32],
+}
+
+impl<T: Float> Kernel for General<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _: I) {
+        let General { g, rows, columns, reached, x, y, indices } = self;
+        for (rows, (y, indices)) in rows.iter().zip(y.chunks_exact_mut(g.ow).zip(indices.chunks_exact_mut(g.ow))) {
+            for (columns, (y, index)) in columns.iter().zip(y.iter_mut().zip(&mut *indices)) {
+                assert!(rows.inside > 0 && columns.inside > 0, "a window of {g:?} touches no element");
+                // Any element takes its place, but for -inf at the place itself.
+                (*y, *index) = (T::NEG_INFINITY, (rows.first * g.w + columns.first) as i32);
+            }
             for row in rows.coordinates() {
-                for at in columns.coordinates().map(|column| row * g.w + column) {
-                    best = if wins(x[at], best.0) { (x[at], at) } else { best };
+                for (tap, windows) in reached.iter().enumerate().filter(|(_, windows)| !windows.is_empty()) {
+                    let stride = g.stride[1];
+                    let first = row * g.w + windows.start * stride + tap * g.dilation[1] - g.padding[1];
+                    let (y, indices) = (&mut y[windows.clone()], &mut indices[windows.clone()]);
+                    match stride {
+                        1 => improve::<1, T>(&x[first..], first, y, indices),
+                        2 => improve::<2, T>(&x[first..], first, y, indices),
+                        3 => improve::<3, T>(&x[first..], first, y, indices),
+                        _ => {
+                            for (j, (y, index)) in y.iter_mut().zip(indices).enumerate() {
+                                let at = first + j * stride;
+                                (*y, *index) = if wins(x[at], *y) { (x[at], at as i32) } else { (*y, *index) };
+                            }
+                        }
+                    }
                 }
             }
-            (*y, *index) = (best.0, best.1 as i32);
         }
     }
+}
+
+/// Holds `x[j * S]`, which is element `first + j * S` of its plane, against the best of window `j`.
+#[inline(always)]
+fn improve<const S: usize, T: Float>(x: &[T], first: usize, y: &mut [T], indices: &mut [i32]) {
+    let mut done = 0;
+    improve_vectors::<S, 8, T>(x, first, y, indices, &mut done);
+    improve_vectors::<S, 4, T>(x, first, y, indices, &mut done);
+    for j in done..y.len() {
+        let x = x[j * S];
+        if wins(x, y[j]) {
+            (y[j], indices[j]) = (x, (first + j * S) as i32);
+        }
+    }
+}
+
+/// [`improve`] of whole vectors from window `done` on, which moves behind them.
+#[inline(always)]
+fn improve_vectors<const S: usize, const LANES: usize, T: Float>(
+    x: &[T],
+    first: usize,
+    y: &mut [T],
+    indices: &mut [i32],
+    done: &mut usize,
+) {
+    let x = x[*done * S..].as_chunks::<S>().0.as_chunks::<LANES>().0;
+    let windows = y[*done..].as_chunks_mut::<LANES>().0.iter_mut().zip(indices[*done..].as_chunks_mut::<LANES>().0);
+    // Through arrays: where a store may or may not be made the compiler makes jumps, in place of selects.
+    for (x, (y, index)) in x.iter().zip(windows) {
+        let (mut best, mut places, at) = (*y, *index, first + *done * S);
+        for lane in 0..LANES {
+            let wins = wins(x[lane][0], best[lane]);
+            best[lane] = if wins { x[lane][0] } else { best[lane] };
+            places[lane] = if wins { (at + lane * S) as i32 } else { places[lane] };
+        }
+        (*y, *index) = (best, places);
+        *done += LANES;
+    }
+}
+
+/// For each tap of a line, the windows whose tap lies within the image.
+fn reached(g: &Pool2d) -> Vec<Range<usize>> {
+    let (stride, padding) = (g.stride[1], g.padding[1]);
+    let range = |tap: usize| {
+        let ahead = tap * g.dilation[1];
+        let start = padding.saturating_sub(ahead).div_ceil(stride).min(g.ow);
+        start..(g.w + padding).saturating_sub(ahead).div_ceil(stride).clamp(start, g.ow)
+    };
+    (0..g.kernel[1]).map(range).collect()
 }
 
 /// 2 x 2 windows side by side, branch-free: each of three comparisons is a select of value and place.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::kernels::testing::{check_close, numbers, on_threads};
+use crate::simd::Level;
 
 fn pool(planes: usize, [h, w]: [usize; 2], kernel: [usize; 2], stride: [usize; 2], padding: [usize; 2]) -> Pool2d {
     dilated(planes, [h, w], kernel, stride, padding, [1, 1])
@@ -29,6 +30,9 @@ fn cases() -> Vec<Pool2d> {
         pool(5, [1, 1], [1, 1], [1, 1], [0, 0]),
         pool(2, [13, 12], [2, 3], [4, 5], [0, 0]),
         pool(64, [28, 28], [3, 3], [2, 2], [1, 1]),
+        // Padding beyond what some taps reach, a stride of its own loop, lines longer than a vector.
+        pool(2, [6, 40], [5, 5], [1, 1], [2, 2]),
+        pool(2, [6, 41], [3, 4], [3, 4], [1, 2]),
         dilated(2, [12, 15], [3, 2], [2, 1], [1, 1], [2, 3]),
         // ceil mode: the last windows hang over the edge.
         Pool2d { oh: 3, ow: 4, ..pool(2, [5, 7], [2, 2], [2, 2], [0, 0]) },
@@ -67,6 +71,11 @@ fn equals_plain_loops() {
         let gy = numbers(2, g.planes * output);
         let (mut y, mut indices, mut gx) = (vec![7.0; gy.len()], vec![7; gy.len()], vec![7.0; x.len()]);
         max_pool2d(&g, &x, &mut y, &mut indices);
+        for level in Level::supported() {
+            let (mut other, mut places) = (vec![7.0; gy.len()], vec![7; gy.len()]);
+            max::max_pool2d_at(level, &g, &x, &mut other, &mut places);
+            assert!((&other, &places) == (&y, &indices), "{} differs in {g:?}", level.name());
+        }
         max_pool2d_grad(&g, &gy, &indices, &mut gx);
         let mut expected_gx = vec![0.0; x.len()];
         for at in 0..gy.len() {
