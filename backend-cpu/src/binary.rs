@@ -2,7 +2,7 @@
 
 use crate::Cpu;
 use crate::element::{Element, Real, Remainder as _, source, with_element};
-use crate::map::{Source, map1, map2};
+use crate::map::{Source, map2, update1};
 use crate::memory::{AnyBits, Storage};
 use crate::simd::Wide;
 use minitorch_core::Layout;
@@ -52,7 +52,7 @@ struct InPlace<'a, T> {
 impl<T: AnyBits + Wide> Sink for InPlace<'_, T> {
     type Elem = T;
     fn run(self, work: usize, f: impl Fn(T, T) -> T + Copy + Sync) {
-        map1(work, self.a, self.b, f);
+        update1(work, self.a, self.b, f);
     }
 }
 

@@ -46,11 +46,11 @@ fn scalar<T: Element, C: Element>(
     convert: impl Fn(T) -> C + Copy + Sync,
 ) {
     match op {
-        CompareOp::Eq => map1(1, out, a, move |_, a| (convert(a) == b) as u8),
-        CompareOp::Ne => map1(1, out, a, move |_, a| (convert(a) != b) as u8),
-        CompareOp::Lt => map1(1, out, a, move |_, a| (convert(a) < b) as u8),
-        CompareOp::Le => map1(1, out, a, move |_, a| (convert(a) <= b) as u8),
-        CompareOp::Gt => map1(1, out, a, move |_, a| (convert(a) > b) as u8),
-        CompareOp::Ge => map1(1, out, a, move |_, a| (convert(a) >= b) as u8),
+        CompareOp::Eq => map1(1, out, a, move |a| (convert(a) == b) as u8),
+        CompareOp::Ne => map1(1, out, a, move |a| (convert(a) != b) as u8),
+        CompareOp::Lt => map1(1, out, a, move |a| (convert(a) < b) as u8),
+        CompareOp::Le => map1(1, out, a, move |a| (convert(a) <= b) as u8),
+        CompareOp::Gt => map1(1, out, a, move |a| (convert(a) > b) as u8),
+        CompareOp::Ge => map1(1, out, a, move |a| (convert(a) >= b) as u8),
     }
 }

@@ -76,7 +76,7 @@ fn copy_into<T: Element>(out: &mut [T], x: Source<T>) {
     {
         return transpose(out, Source { layout, ..x }, [*rows, *columns], stride);
     }
-    map1(1, out, Source { layout, ..x }, |_, x| x);
+    map1(1, out, Source { layout, ..x }, |x| x);
 }
 
 /// Copies matrices whose columns are contiguous: element (row, column) lies at `row + column * stride`.
@@ -237,7 +237,7 @@ pub(crate) fn cast(device: &Cpu, x: View<'_, Storage>, to: DType) -> Storage {
         f: impl Fn(T) -> U + Copy + Sync,
     ) -> Storage {
         let mut out = device.alloc::<U>("cast", x.layout.numel());
-        map1(1, &mut out, source::<T>(x), move |_, x| f(x));
+        map1(1, &mut out, source::<T>(x), f);
         U::wrap(out)
     }
     use DType::{Bool, F16, F32, F64, I32};

@@ -15,6 +15,7 @@
 
 mod approx;
 mod binary;
+mod caches;
 mod compare;
 mod conv;
 mod copy;

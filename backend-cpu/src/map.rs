@@ -9,13 +9,20 @@
 //! and nothing here is special about either. Each piece of the output is one call of `simd::dispatch`; `f` is a closure of
 //! its own type per operation, so no loop contains a `match`.
 //!
-//! `f` also gets the element that `out` holds, for operations in place. One that ignores it costs no load.
+//! Large results take other roads through memory; see [`Road`].
 
+mod one;
+mod rows;
+mod two;
+
+use crate::caches::Caches;
 use crate::memory::AnyBits;
 use crate::parallel;
 use crate::simd::{Isa, Kernel, Wide};
-use minitorch_core::{Layout, MAX_RANK};
-use std::ops::Range;
+use minitorch_core::Layout;
+pub(crate) use one::{map1, update1};
+pub(crate) use rows::Rows;
+pub(crate) use two::map2;
 
 /// Elements seen through a layout.
 #[derive(Clone, Copy)]
@@ -24,89 +31,33 @@ pub(crate) struct Source<'a, T> {
     pub(crate) layout: Layout,
 }
 
-/// Rows of several layouts of one shape, in row-major order.
-pub(crate) struct Rows<const N: usize> {
-    shape: [usize; MAX_RANK],
-    strides: [[usize; MAX_RANK]; N],
-    /// Dimensions before the innermost.
-    outer: usize,
-    index: [usize; MAX_RANK],
-    /// Where each layout's row starts.
-    starts: [usize; N],
-    /// The next element of the row, and how many are left in all.
-    column: usize,
-    left: usize,
-    width: usize,
-    at: usize,
-    /// The strides within a row.
-    pub(crate) inner: [usize; N],
+/// How a result is written, by its size.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Road {
+    /// From the first element to the last.
+    Plain,
+    /// At four places at once: a result that takes half of the last cache or more waits for that cache, and four streams keep more of it
+    /// busy than one. Smaller ones lose by it.
+    Quarters,
+    /// Past the caches, which would not hold it. Its lines need not be read before they are written.
+    Past,
 }
 
-impl<const N: usize> Rows<N> {
-    /// Elements `range` of the layouts, counted in row-major order.
-    #[inline(never)] // no arithmetic on elements: once per N, not once per operation
-    pub(crate) fn new(layouts: [&Layout; N], range: Range<usize>) -> Self {
-        let shape = layouts[0].shape();
-        let outer = shape.len().saturating_sub(1);
-        let mut rows = Rows {
-            shape: [1; MAX_RANK],
-            strides: [[0; MAX_RANK]; N],
-            outer,
-            index: [0; MAX_RANK],
-            starts: layouts.map(Layout::offset),
-            column: 0,
-            left: range.len(),
-            width: shape.last().copied().unwrap_or(1),
-            at: 0,
-            inner: layouts.map(|l| l.strides().last().copied().unwrap_or(0)),
-        };
-        if outer > 0 {
-            rows.shape[..outer].copy_from_slice(&shape[..outer]);
-            for n in 0..N {
-                rows.strides[n][..outer].copy_from_slice(&layouts[n].strides()[..outer]);
-            }
+impl Road {
+    fn of<U>(out: &[U], work: usize) -> Road {
+        let (bytes, last) = (size_of_val(out), Caches::get().last);
+        match () {
+            // Arithmetic hides memory.
+            _ if work >= 8 || 2 * bytes < last => Road::Plain,
+            _ if bytes <= last => Road::Quarters,
+            _ => Road::Past,
         }
-        if range.start != 0 {
-            rows.column = range.start % rows.width;
-            let mut row = range.start / rows.width;
-            for d in (0..outer).rev() {
-                rows.index[d] = row % rows.shape[d];
-                row /= rows.shape[d];
-                for n in 0..N {
-                    rows.starts[n] += rows.index[d] * rows.strides[n][d];
-                }
-            }
-        }
-        rows
     }
 
-    /// The next row or part of one: its place in the range, and where each layout's elements start.
-    #[inline(never)]
-    pub(crate) fn next(&mut self) -> Option<(Range<usize>, [usize; N])> {
-        if self.left == 0 {
-            return None;
-        }
-        let len = (self.width - self.column).min(self.left);
-        let place = self.at..self.at + len;
-        let mut starts = self.starts;
-        for n in 0..N {
-            starts[n] += self.column * self.inner[n];
-        }
-        (self.at, self.left, self.column) = (place.end, self.left - len, 0);
-        for d in (0..self.outer).rev() {
-            self.index[d] += 1;
-            for n in 0..N {
-                self.starts[n] += self.strides[n][d];
-            }
-            if self.index[d] < self.shape[d] {
-                break;
-            }
-            for n in 0..N {
-                self.starts[n] -= self.strides[n][d] * self.shape[d];
-            }
-            self.index[d] = 0;
-        }
-        Some((place, starts))
+    /// Whether `out` is to be [streamed](Isa::stream), and can be.
+    #[inline(always)]
+    fn streams<U>(self, out: &[U]) -> bool {
+        self == Road::Past && out.as_ptr().addr().is_multiple_of(32)
     }
 }
 
@@ -154,119 +105,6 @@ pub(crate) fn map0<U: AnyBits + Wide>(work: usize, out: &mut [U], f: impl Fn(U) 
         }
     }
     parallel::pieces(out, 1, work, |_, out| U::dispatch(Map0(out, f)));
-}
-
-/// `out = f(out, x)`; `out` is row-major of x's shape.
-#[inline]
-pub(crate) fn map1<T: AnyBits + Wide, U: AnyBits>(
-    work: usize,
-    out: &mut [U],
-    x: Source<T>,
-    f: impl Fn(U, T) -> U + Copy + Sync,
-) {
-    parallel::pieces(out, 1, work, |at, out| T::dispatch(Map1 { at, out, x, f }));
-}
-
-struct Map1<'a, T, U, F> {
-    at: usize,
-    out: &'a mut [U],
-    x: Source<'a, T>,
-    f: F,
-}
-
-impl<T: AnyBits, U: AnyBits, F: Fn(U, T) -> U> Kernel for Map1<'_, T, U, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<I: Isa>(self, _: I) {
-        let Map1 { at, out, x: Source { data, layout }, f } = self;
-        let mut rows = Rows::new([&layout], at..at + out.len());
-        let [stride] = rows.inner;
-        while let Some((place, [start])) = rows.next() {
-            let out = &mut out[place];
-            match stride {
-                _ if out.len() == 1 => out[0] = f(out[0], data[start]),
-                1 => {
-                    let x = &data[start..][..out.len()];
-                    for i in 0..x.len() {
-                        out[i] = f(out[i], x[i]);
-                    }
-                }
-                0 => {
-                    let x = data[start];
-                    for out in out {
-                        *out = f(*out, x);
-                    }
-                }
-                stride => {
-                    for (i, out) in out.iter_mut().enumerate() {
-                        *out = f(*out, data[start + i * stride]);
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// `out = f(a, b)`; `out` is row-major of their shape.
-#[inline]
-pub(crate) fn map2<A: AnyBits + Wide, B: AnyBits, U: AnyBits>(
-    work: usize,
-    out: &mut [U],
-    a: Source<A>,
-    b: Source<B>,
-    f: impl Fn(A, B) -> U + Copy + Sync,
-) {
-    parallel::pieces(out, 1, work, |at, out| A::dispatch(Map2 { at, out, a, b, f }));
-}
-
-struct Map2<'a, A, B, U, F> {
-    at: usize,
-    out: &'a mut [U],
-    a: Source<'a, A>,
-    b: Source<'a, B>,
-    f: F,
-}
-
-impl<A: AnyBits, B: AnyBits, U: AnyBits, F: Fn(A, B) -> U> Kernel for Map2<'_, A, B, U, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<I: Isa>(self, _: I) {
-        let Map2 { at, out, a, b, f } = self;
-        let mut rows = Rows::new([&a.layout, &b.layout], at..at + out.len());
-        let (a, b, [sa, sb]) = (a.data, b.data, rows.inner);
-        while let Some((place, [pa, pb])) = rows.next() {
-            let out = &mut out[place];
-            let n = out.len();
-            match (sa, sb) {
-                _ if n == 1 => out[0] = f(a[pa], b[pb]),
-                (1, 1) => {
-                    let (a, b) = (&a[pa..][..n], &b[pb..][..n]);
-                    for i in 0..n {
-                        out[i] = f(a[i], b[i]);
-                    }
-                }
-                (1, 0) => {
-                    let (a, b) = (&a[pa..][..n], b[pb]);
-                    for i in 0..n {
-                        out[i] = f(a[i], b);
-                    }
-                }
-                (0, 1) => {
-                    let (a, b) = (a[pa], &b[pb..][..n]);
-                    for i in 0..n {
-                        out[i] = f(a, b[i]);
-                    }
-                }
-                _ => {
-                    for (i, out) in out.iter_mut().enumerate() {
-                        *out = f(a[pa + i * sa], b[pb + i * sb]);
-                    }
-                }
-            }
-        }
-    }
 }
 
 /// `out = f(c, a, b)`; `out` is row-major of their shape.
@@ -330,3 +168,6 @@ impl<C: AnyBits, A: AnyBits, U: AnyBits, F: Fn(C, A, A) -> U> Kernel for Map3<'_
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

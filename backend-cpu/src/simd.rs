@@ -12,6 +12,7 @@
 //!
 //! `MINITORCH_ISA=baseline|avx2|avx512` caps the level, for measurements and bug reports.
 
+use crate::memory::AnyBits;
 use std::sync::OnceLock;
 
 /// Compile-time facts about one instruction set.
@@ -29,7 +30,23 @@ pub trait Isa: Copy + Send + Sync + 'static {
             lanes[i] += x[i] as f64;
         }
     }
+
+    /// `to = from`, past the caches where the instruction set can: `to` is then not read before it is written.
+    ///
+    /// # Safety
+    /// `to` begins at a multiple of 32 bytes, and [`Isa::fence`] is called before another thread may read it.
+    #[inline(always)]
+    unsafe fn stream<T: AnyBits>(to: &mut [T; BLOCK], from: &[T; BLOCK]) {
+        *to = *from;
+    }
+
+    /// What was [streamed](Isa::stream) is visible to others before anything that follows.
+    #[inline(always)]
+    fn fence() {}
 }
+
+/// Elements that are streamed at once: whole cache lines of any type.
+pub const BLOCK: usize = 64;
 
 /// Lanes of a sum: what eight vectors of f64 hold, so that no addition waits for the one before.
 pub const LANES: usize = 32;
@@ -63,6 +80,19 @@ impl Isa for Avx2 {
         // SAFETY: an `Avx2` exists only if `Level::supported` found avx2.
         unsafe { x86::add_wide(lanes, x) }
     }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn stream<T: AnyBits>(to: &mut [T; BLOCK], from: &[T; BLOCK]) {
+        // SAFETY: an `Avx2` exists only if `Level::supported` found avx2; the rest is the caller's promise.
+        unsafe { x86::stream(to, from) }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn fence() {
+        x86::fence();
+    }
 }
 
 impl Isa for Avx512 {
@@ -75,6 +105,19 @@ impl Isa for Avx512 {
     fn add_wide(lanes: &mut [f64; LANES], x: &[f32; LANES]) {
         // SAFETY: an `Avx512` exists only if `Level::supported` found avx2 too.
         unsafe { x86::add_wide(lanes, x) }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn stream<T: AnyBits>(to: &mut [T; BLOCK], from: &[T; BLOCK]) {
+        // SAFETY: an `Avx512` exists only if `Level::supported` found avx2 too; the rest is the caller's promise.
+        unsafe { x86::stream(to, from) }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn fence() {
+        x86::fence();
     }
 }
 
@@ -203,11 +246,12 @@ pub fn transpose_f32(block: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
-        __m128, __m256d, _mm_movehl_ps, _mm_movelh_ps, _mm_unpackhi_ps, _mm_unpacklo_ps, _mm256_add_pd, _mm256_cvtps_pd,
+        __m128, __m256d, _mm_movehl_ps, _mm_movelh_ps, _mm_sfence, _mm_unpackhi_ps, _mm_unpacklo_ps, _mm256_add_pd,
+        _mm256_cvtps_pd, _mm256_loadu_si256, _mm256_stream_si256,
     };
     use std::mem::transmute;
 
-    use super::{Avx2, Avx512, Kernel, LANES};
+    use super::{AnyBits, Avx2, Avx512, BLOCK, Kernel, LANES};
 
     /// See [`Isa::add_wide`](super::Isa::add_wide).
     ///
@@ -226,6 +270,28 @@ mod x86 {
                 *lanes = transmute::<__m256d, [f64; 4]>(sum);
             }
         }
+    }
+
+    /// See [`Isa::stream`](super::Isa::stream).
+    ///
+    /// # Safety
+    /// The machine has AVX, `to` begins at a multiple of 32 bytes, and [`fence`] is called before another thread may read it.
+    #[inline(always)]
+    pub(super) unsafe fn stream<T: AnyBits>(to: &mut [T; BLOCK], from: &[T; BLOCK]) {
+        for at in (0..size_of::<[T; BLOCK]>()).step_by(32) {
+            // SAFETY: BLOCK elements are a multiple of 32 bytes, so both vectors lie within their array; `to` is aligned.
+            unsafe {
+                let vector = _mm256_loadu_si256(from.as_ptr().byte_add(at).cast());
+                _mm256_stream_si256(to.as_mut_ptr().byte_add(at).cast(), vector);
+            }
+        }
+    }
+
+    /// See [`Isa::fence`](super::Isa::fence).
+    #[inline(always)]
+    pub(super) fn fence() {
+        // SAFETY: the instruction belongs to SSE, which every x86-64 CPU has.
+        unsafe { _mm_sfence() }
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]

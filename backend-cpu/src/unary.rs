@@ -54,7 +54,7 @@ struct Fresh<'a, T> {
 impl<T: AnyBits + Wide> Sink for Fresh<'_, T> {
     type Elem = T;
     fn run(self, work: usize, f: impl Fn(T) -> T + Copy + Sync) {
-        map1(work, self.out, self.x, move |_, x| f(x));
+        map1(work, self.out, self.x, f);
     }
     fn slow(self, work: usize, f: impl Fn(T) -> T + Sync) {
         slow1(work, self.out, self.x, f);

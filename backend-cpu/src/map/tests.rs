@@ -1,0 +1,83 @@
+//! The roads of large results, on small ones: the same elements, to the bit.
+
+use super::one::Map1;
+use super::two::Map2;
+use super::{Road, Source};
+use crate::simd::Level;
+use minitorch_core::Layout;
+
+const ROADS: [Road; 3] = [Road::Plain, Road::Quarters, Road::Past];
+
+/// Elements `at..at + len` of `a - b` on every road; what lies around the result stays as it is.
+fn check2(a: Layout, b: Layout, at: usize, len: usize) {
+    let data: Vec<f32> = (0..6000).map(|i| i as f32 * 0.5 - 700.0).collect();
+    let element = |layout: &Layout, index: usize| {
+        let (mut left, mut place) = (index, layout.offset());
+        for (&size, &stride) in layout.shape().iter().zip(layout.strides()).rev() {
+            place += left % size * stride;
+            left /= size;
+        }
+        data[place]
+    };
+    let expected: Vec<f32> = (at..at + len).map(|i| element(&a, i) - element(&b, i)).collect();
+    let [a, b] = [a, b].map(|layout| Source { data: &data[..], layout });
+    for level in Level::supported() {
+        for (road, shift) in ROADS.into_iter().flat_map(|road| (0..9).map(move |shift| (road, shift))) {
+            let mut out = vec![f32::NAN; len + 20];
+            level.dispatch(Map2 { at, out: &mut out[shift..][..len], a, b, f: |a, b| a - b, road });
+            let what = format!("{} {road:?} {at} + {len}, shifted by {shift}", level.name());
+            assert_eq!(out[shift..][..len], expected, "{what}");
+            assert!(out[..shift].iter().chain(&out[shift + len..]).all(|x| x.is_nan()), "{what}: around it");
+        }
+    }
+}
+
+#[test]
+fn contiguous_on_all_roads() {
+    for len in [1, 3, 15, 63, 64, 65, 127, 200, 1000] {
+        check2(Layout::new([2000], &[1], 5), Layout::new([2000], &[1], 100), 7, len);
+    }
+}
+
+#[test]
+fn rows_on_all_roads() {
+    for width in [1, 5, 16, 70] {
+        let (a, b) = (Layout::new([40, width], &[width, 1], 3), Layout::new([40, width], &[0, 1], 11));
+        for (at, len) in [(0, 40 * width), (0, 9 * width + width / 2), (width, 16 * width), (width / 2, 20 * width)] {
+            check2(a, b, at, len);
+        }
+        // Rows that lie apart, columns that do, and one number for a row.
+        check2(Layout::new([40, width], &[90, 1], 0), b, 0, 40 * width);
+        check2(Layout::new([40, width], &[1, 40], 0), b, 2, 30 * width);
+        check2(a, Layout::new([40, width], &[1, 0], 0), 0, 33 * width);
+    }
+}
+
+#[test]
+fn one_operand_on_all_roads() {
+    let data: Vec<f32> = (0..3000).map(|i| i as f32).collect();
+    for stride in [1, 2] {
+        let x = Source { data: &data[..], layout: Layout::new([1000], &[stride], 9) };
+        for level in Level::supported() {
+            for (road, shift) in ROADS.into_iter().flat_map(|road| (0..9).map(move |shift| (road, shift))) {
+                let mut out = vec![f32::NAN; 1000];
+                level.dispatch(Map1 { at: 3, out: &mut out[shift..][..900], x, f: |x: f32| -x, road });
+                let expected = (0..900).map(|i| -((9 + (i + 3) * stride) as f32));
+                assert!(out[shift..][..900].iter().copied().eq(expected), "{} {road:?} {shift}", level.name());
+                assert!(out[..shift].iter().chain(&out[shift + 900..]).all(|x| x.is_nan()));
+            }
+        }
+    }
+}
+
+#[test]
+fn roads_by_size() {
+    let last = crate::caches::Caches::get().last;
+    // Never touched, so it takes no memory.
+    let out = vec![0_u8; last + 1];
+    let road = |bytes: usize, work| Road::of(&out[..bytes], work);
+    assert_eq!([road(0, 1), road(last / 2 - 1, 1)], [Road::Plain; 2]);
+    assert_eq!([road(last / 2, 1), road(last, 1)], [Road::Quarters; 2]);
+    assert_eq!(road(last + 1, 1), Road::Past);
+    assert_eq!(road(last + 1, 8), Road::Plain);
+}
