@@ -28,6 +28,7 @@ pub(crate) use tile::depth_step;
 pub use tile::{Start, Tile, multiply};
 
 use super::{Float, PARALLEL_ELEMENTS, Scratch, for_each, for_each_chunk};
+use crate::caches::Caches;
 use crate::simd::Level;
 
 /// Multiply-adds below which a product stays on the calling thread: about 10 us of work, the price of waking others.
@@ -39,8 +40,11 @@ pub(crate) const TASK_WORK: usize = 1 << 17;
 /// Elements of packed panels alive at once (32 MiB of f32): more only displaces the caches and holds memory.
 const SLAB_ELEMENTS: usize = 8 << 20;
 
-/// Columns of one block of the result, at most: its right panels (512 KiB of f32 per depth block) stay in L2 and L3.
-const COLUMNS: usize = 512;
+/// Columns of one block of the result, at most: its right panels for a depth block take a 64th of the last cache, which as many
+/// threads may share: 512 KiB of f32 in 32 MiB.
+fn columns_for(last: usize) -> usize {
+    (last / 64 / (tile::DEPTH * size_of::<f32>())).clamp(256, 1024) / 128 * 128
+}
 
 /// The sizes of a product: `m x k` times `k x n`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,7 +164,7 @@ fn blocked<T: Float>(
     let mut left = Scratch::new(m.next_multiple_of(tile.rows) * slab);
     let mut right = Scratch::new(n.next_multiple_of(tile.columns) * slab);
     let parallel = m * n * depth.len() >= PARALLEL_WORK;
-    let (rows, columns) = block_size(shape, tile);
+    let (rows, columns) = block_size::<T>(shape, tile);
     let (row_blocks, column_blocks) = (m.div_ceil(rows), n.div_ceil(columns));
     for first in depth.clone().step_by(slab.max(1)).chain(depth.is_empty().then_some(depth.start)) {
         let depths = first..depth.end.min(first + slab);
@@ -205,7 +209,7 @@ fn unpacked<T: Float>(
             direct::Columns::packed(&pack(parallel, b, n, depth, tile.columns, &mut packed))
         }
     };
-    let (rows, columns) = block_size(part, tile);
+    let (rows, columns) = block_size::<T>(part, tile);
     let (row_blocks, column_blocks) = (m.div_ceil(rows), n.div_ceil(columns));
     for_each(parallel, row_blocks * column_blocks, 1, |block| {
         let (row, column) = (block % row_blocks * rows, block / row_blocks * columns);
@@ -242,11 +246,11 @@ pub(crate) fn pack<'a, T: Float>(
 
 /// Rows and columns of one block of the result: halved from the cache sizes until there are enough tasks for many
 /// threads, or a task would not be worth waking a thread for.
-fn block_size(shape: Shape, tile: Tile) -> (usize, usize) {
+fn block_size<T>(shape: Shape, tile: Tile) -> (usize, usize) {
     const TASKS: usize = 64;
     let Shape { m, n, k } = shape;
-    let mut rows = m.min(tile::ROWS).next_multiple_of(tile.rows);
-    let mut columns = n.min(COLUMNS).next_multiple_of(tile.columns);
+    let mut rows = m.min(tile::block_rows::<T>()).next_multiple_of(tile.rows);
+    let mut columns = n.min(columns_for(Caches::get().last)).next_multiple_of(tile.columns);
     while m.div_ceil(rows) * n.div_ceil(columns) < TASKS && rows * columns * k >= 2 * TASK_WORK {
         if columns > rows && columns > tile.columns {
             columns = (columns / 2).next_multiple_of(tile.columns);

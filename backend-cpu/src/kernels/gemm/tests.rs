@@ -152,3 +152,31 @@ fn bits_do_not_depend_on_threads() {
         }
     }
 }
+
+#[test]
+fn bits_do_not_depend_on_caches() {
+    assert_eq!([512, 1024, 2048].map(|k| tile::rows_for::<f32>(k << 10)), [192, 384, 768]);
+    assert_eq!(tile::rows_for::<f64>(512 << 10), 96);
+    assert_eq!([0, 1 << 40].map(tile::rows_for::<f32>), [48, 768]);
+    assert_eq!([16, 32, 64, 1024].map(|m| columns_for(m << 20)), [256, 512, 1024, 1024]);
+    let Shape { m, n, k } = Shape { m: 500, n: 90, k: 700 };
+    let a: Vec<f32> = numbers(11, m * k).into_iter().map(|x| x as f32).collect();
+    let b: Vec<f32> = numbers(12, n * k).into_iter().map(|x| x as f32).collect();
+    for level in Level::supported() {
+        let tile = Tile::of::<f32>(level);
+        let (mut left, mut right) = (vec![0.0; (m + tile.rows) * k], vec![0.0; (n + tile.columns) * k]);
+        let a = Strided { data: &a, lane_stride: k, depth_stride: 1 };
+        let b = Strided { data: &b, lane_stride: 1, depth_stride: n };
+        let left = pack(false, &a, m, 0..k, tile.rows, &mut left);
+        let right = pack(false, &b, n, 0..k, tile.columns, &mut right);
+        let run = |rows| {
+            let mut out = vec![0.0; m * n];
+            tile::multiply_in_blocks(level, left, right, &mut Output::new(&mut out, m, n, n), Start::Zero, rows);
+            out
+        };
+        let one = run(768);
+        for rows in [48, 96, 192, 384] {
+            assert!(one == run(rows), "{} in blocks of {rows} rows", level.name());
+        }
+    }
+}

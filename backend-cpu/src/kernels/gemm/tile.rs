@@ -12,9 +12,10 @@
 //! | avx2     | 16 x 32 B | 6 x 16   | 6 x 8    | 12                | 8 / 12        |
 //! | baseline | 16 x 16 B | 4 x 8    | 4 x 4    | 8                 | 6 / 8         |
 //!
-//! Loops around it (the order of BLIS): depth in steps of [`DEPTH`], rows in steps of [`ROWS`], panels of columns,
+//! Loops around it (the order of BLIS): depth in steps of [`DEPTH`], rows in steps of [`block_rows`], panels of columns,
 //! panels of rows. One `right` panel (DEPTH x NR x 4 B = 16 KiB, half of L1) is reused by all row panels of the block;
-//! a block of `left` (ROWS x DEPTH x 4 B = 192 KiB, under half of a 512 KiB L2) by all column panels.
+//! a block of `left` (192 x DEPTH x 4 B = 192 KiB for an L2 of 512 KiB) by all column panels. The depth is the same on
+//! every machine, for it decides in which order a sum is added.
 //!
 //! Law: every element is the sum, in this order, over depth blocks of a chain of multiply-adds from zero. Which block
 //! or tile an element falls into changes nothing, so neither does the number of threads.
@@ -24,6 +25,7 @@ use std::ops::Range;
 use super::operand::Panels;
 use super::output::Output;
 use super::right::Right;
+use crate::caches::Caches;
 use crate::kernels::Float;
 use crate::simd::{Isa, Kernel, Level};
 
@@ -37,8 +39,16 @@ pub(crate) fn depth_step(depth: usize) -> usize {
     depth.div_ceil(blocks).max(1)
 }
 
-/// Rows of one block of the left side: a multiple of every MR.
-pub(super) const ROWS: usize = 192;
+/// Rows of one block of the left side, a multiple of every MR: of these and [`DEPTH`] it takes three eighths of the second cache.
+pub(super) fn block_rows<T>() -> usize {
+    rows_for::<T>(Caches::get().second)
+}
+
+/// [`block_rows`] for a second cache of so many bytes.
+pub(super) fn rows_for<T>(second: usize) -> usize {
+    const MULTIPLE: usize = 12;
+    (second / 8 * 3 / (DEPTH * size_of::<T>()) / MULTIPLE).clamp(4, 64) * MULTIPLE
+}
 
 /// What the result starts from.
 #[derive(Clone, Copy, Debug)]
@@ -97,11 +107,23 @@ pub(super) fn add_product<T: Float, I: Isa, const R: usize, const MR: usize, con
 
 /// `out = start + left right`, on this thread.
 pub fn multiply<T: Float>(level: Level, left: Panels<T>, right: impl Right<T>, out: &mut Output<T>, start: Start<T>) {
+    multiply_in_blocks(level, left, right, out, start, block_rows::<T>());
+}
+
+/// [`multiply`] in blocks of so many rows, a multiple of every MR.
+pub(super) fn multiply_in_blocks<T: Float>(
+    level: Level,
+    left: Panels<T>,
+    right: impl Right<T>,
+    out: &mut Output<T>,
+    start: Start<T>,
+    block_rows: usize,
+) {
     assert_eq!(left.depth(), right.depth(), "depth of the two sides");
     let tile = Tile::of::<T>(level);
     assert_eq!(left.parts().1, tile.rows, "width of the left panels");
     right.check(out.columns().next_multiple_of(tile.columns));
-    level.dispatch(Multiply { left, right, out, start });
+    level.dispatch(Multiply { left, right, out, start, block_rows });
 }
 
 struct Multiply<'a, 'b, T, R> {
@@ -109,6 +131,7 @@ struct Multiply<'a, 'b, T, R> {
     right: R,
     out: &'a mut Output<'b, T>,
     start: Start<'a, T>,
+    block_rows: usize,
 }
 
 impl<T: Float, R: Right<T>> Kernel for Multiply<'_, '_, T, R> {
@@ -131,7 +154,7 @@ impl<T: Float, R: Right<T>> Kernel for Multiply<'_, '_, T, R> {
 impl<T: Float, R: Right<T>> Multiply<'_, '_, T, R> {
     #[inline(always)]
     fn blocks<I: Isa, const MR: usize, const FEW: usize, const NR: usize>(self) {
-        let Multiply { left, right, out, start } = self;
+        let Multiply { left, right, out, start, block_rows } = self;
         let (rows, columns, depth) = (out.rows(), out.columns(), left.depth());
         let step = depth_step(depth);
         // One turn even if there is nothing to sum: the result is then what it starts from.
@@ -139,8 +162,8 @@ impl<T: Float, R: Right<T>> Multiply<'_, '_, T, R> {
             let depths = first_depth..depth.min(first_depth + step);
             let (left, right) = (left.depths(depths.clone()), right.depths(depths));
             let start = if first_depth == 0 { start } else { Start::Accumulate };
-            for first_row in (0..rows).step_by(ROWS) {
-                let last_row = rows.min(first_row + ROWS);
+            for first_row in (0..rows).step_by(block_rows) {
+                let last_row = rows.min(first_row + block_rows);
                 for column in (0..columns).step_by(NR) {
                     for row in (first_row..last_row).step_by(MR) {
                         let (left, _) = left.panel(row / MR).as_chunks::<MR>();
