@@ -176,7 +176,8 @@ const COMPOSED: &[(&str, &str)] = &[
     ("backend-cpu/src/norm.rs", "arrangements that core does not ask for"),
     ("backend-cuda/src/norm.rs", "arrangements that core does not ask for"),
     ("backend-wgpu/src/loss.rs", "no logits"),
-    ("backend-wgpu/src/matmul.rs", "a linear map that one binding does not reach: its parts are split"),
+    ("backend-cuda/src/matmul.rs", "a linear map's activation passes over the result in place"),
+    ("backend-wgpu/src/matmul.rs", "the same; and a linear map that one binding does not reach: its parts are split"),
     ("backend-wgpu/src/optim.rs", "F16: a step of F32 copies, which is its own kernel again"),
     ("backend-wgpu/src/norm.rs", "arrangements that core does not ask for"),
 ];

@@ -46,8 +46,8 @@ pub use device::Cpu;
 pub use memory::{Buffer, Storage};
 
 use minitorch_core::backend::{
-    ArgReduceOp, Backend, BinaryOp, CompareOp, MemoryStats, RandomOp, ReduceOp, ScatterOp, StepRule, StepSlot, UnaryOp,
-    ViewOf,
+    Activation, ArgReduceOp, Backend, BinaryOp, CompareOp, MemoryStats, RandomOp, ReduceOp, ScatterOp, StepRule,
+    StepSlot, UnaryOp, ViewOf,
 };
 use minitorch_core::ops::norm::NormOptions;
 use minitorch_core::random::{DeviceRng, Draw};
@@ -180,7 +180,11 @@ impl Backend for Cpu {
     }
 
     fn linear(&self, x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Tensor {
-        matmul::linear(x, w, bias)
+        matmul::linear(x, w, bias, None)
+    }
+
+    fn linear_activated(&self, x: &Tensor, w: &Tensor, bias: Option<&Tensor>, activation: Activation) -> Tensor {
+        matmul::linear(x, w, bias, Some(activation))
     }
 
     fn conv2d(&self, x: &Tensor, w: &Tensor, bias: Option<&Tensor>, options: &Conv2dOptions) -> Tensor {

@@ -6,11 +6,11 @@
 use crate::conv::elements;
 use crate::copy::start_of;
 use crate::element::{Element, Real, with_real};
-use crate::kernels::gemm::{Shape, Start, Strided, batched, gemm};
+use crate::kernels::gemm::{Shape, Start, Strided, batched, gemm, gemm_finished};
 use crate::memory::Storage;
-use crate::{Cpu, Tensor};
+use crate::{Cpu, Tensor, unary};
 use minitorch_core::Layout;
-use minitorch_core::backend::View;
+use minitorch_core::backend::{Activation, View};
 
 /// `[.., m, k] x [.., k, n]`
 pub(crate) fn matmul(device: &Cpu, a: View<'_, Storage>, b: View<'_, Storage>) -> Storage {
@@ -60,8 +60,8 @@ fn from<T>(data: &[T], start: usize) -> &[T] {
     data.get(start..).unwrap_or(&[])
 }
 
-/// `x wᵀ + b`; w is read as it lies, and the bias is what the sums start from.
-pub(crate) fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Tensor {
+/// `f(x wᵀ + b)`; w is read as it lies, the bias is what the sums start from, and the activation f, if any, is applied to each block.
+pub(crate) fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, activation: Option<Activation>) -> Tensor {
     let device = x.device();
     let rank = x.rank();
     let [n, k] = w.dims();
@@ -69,7 +69,7 @@ pub(crate) fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Tensor {
     let m = lead.numel();
     let [rows] = Layout::merge([lead]);
     if rows.shape().len() > 1 {
-        return linear(&x.contiguous(), w, bias);
+        return linear(&x.contiguous(), w, bias, activation);
     }
     let shape = x.shape().with(rank - 1, n);
     with_real!(x.dtype(), T => {
@@ -86,7 +86,15 @@ pub(crate) fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Tensor {
         };
         let [lane_stride, depth_stride] = [w.layout().strides()[0], w.layout().strides()[1]];
         let w = Strided { data: from(T::read(w.view().storage), w.layout().offset()), lane_stride, depth_stride };
-        gemm(Shape { m, n, k }, &x, &w, &mut out, n, start);
+        let shape_2d = Shape { m, n, k };
+        match activation {
+            None => gemm(shape_2d, &x, &w, &mut out, n, start),
+            Some(f) => gemm_finished(shape_2d, &x, &w, &mut out, start, &|block| {
+                for row in 0..block.rows() {
+                    unary::activate(f, block.row(row, 0..block.columns()));
+                }
+            }),
+        }
         Tensor::from_storage(device, T::wrap(out), T::DTYPE, shape)
     })
 }

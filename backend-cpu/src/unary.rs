@@ -10,7 +10,7 @@ use crate::map::{Source, map0, map1, map2, slow1, slow2};
 use crate::memory::{AnyBits, Storage};
 use crate::parallel;
 use crate::simd::Wide;
-use minitorch_core::backend::{UnaryOp, View};
+use minitorch_core::backend::{Activation, UnaryOp, View};
 use minitorch_core::{DType, Layout, Tensor};
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, LOG2_E};
 
@@ -36,6 +36,22 @@ pub(crate) fn unary_mut(device: &Cpu, op: UnaryOp, x: &mut Storage, layout: &Lay
         Storage::F32(x) => Apply::apply(op, InPlace(&mut x[..layout.numel()])),
         storage => *storage = unary(device, op, View { storage, layout, dtype }),
     }
+}
+
+/// `x = f(x)`, on this thread.
+pub(crate) fn activate<T: Real>(f: Activation, x: &mut [T]) {
+    // Work of 0 is never shared.
+    match f {
+        Activation::Relu => map0(0, x, relu),
+        Activation::Sigmoid => map0(0, x, |x| x.sigmoid()),
+        Activation::Tanh => map0(0, x, |x| x.tanh()),
+    }
+}
+
+/// `max` would turn NaN into 0.
+#[inline(always)]
+fn relu<T: Real>(x: T) -> T {
+    if x < T::ZERO { T::ZERO } else { x }
 }
 
 /// Where the results of a function go.
@@ -120,8 +136,7 @@ fn real<T: Real>(op: UnaryOp, to: impl Sink<Elem = T>) {
         Tanh => to.run(APPROX, |x| x.tanh()),
         Erf => to.run(2 * APPROX, |x| x.erf()),
         Sigmoid => to.run(APPROX, |x| x.sigmoid()),
-        // `max` would turn NaN into 0.
-        Relu => to.run(1, move |x| if x < zero { zero } else { x }),
+        Relu => to.run(1, relu),
         LeakyRelu(slope) => with(T::of(slope), |slope| to.run(1, move |x| if x > zero { x } else { slope * x })),
         Elu(alpha) => with(T::of(alpha), |alpha| {
             to.run(APPROX, move |x| if x > zero { x } else { alpha * x.exp_m1() });

@@ -43,8 +43,8 @@ pub use emulator::Order;
 pub use memory::Storage;
 
 use minitorch_core::backend::{
-    ArgReduceOp, Backend, BinaryOp, CompareOp, MemoryStats, RandomOp, ReduceOp, ScatterOp, StepRule, StepSlot, UnaryOp,
-    ViewOf,
+    Activation, ArgReduceOp, Backend, BinaryOp, CompareOp, MemoryStats, RandomOp, ReduceOp, ScatterOp, StepRule,
+    StepSlot, UnaryOp, ViewOf,
 };
 use minitorch_core::ops::norm::NormOptions;
 use minitorch_core::random::{DeviceRng, Draw};
@@ -174,6 +174,10 @@ impl Backend for Cuda {
 
     fn linear(&self, x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Tensor {
         matmul::linear(x, w, bias)
+    }
+
+    fn linear_activated(&self, x: &Tensor, w: &Tensor, bias: Option<&Tensor>, activation: Activation) -> Tensor {
+        matmul::linear_activated(x, w, bias, activation)
     }
 
     fn conv2d(&self, x: &Tensor, w: &Tensor, bias: Option<&Tensor>, options: &Conv2dOptions) -> Tensor {

@@ -5,7 +5,8 @@ use crate::device::{COUNTERS, Cuda, name, suffix};
 use crate::driver::Address;
 use crate::memory::Storage;
 use crate::params::{Operand, Walk, params};
-use minitorch_core::backend::View;
+use minitorch_core::backend::{Activation, View};
+use minitorch_core::ops::composed;
 use minitorch_core::{DType, Layout, MAX_RANK};
 
 params! {
@@ -121,6 +122,11 @@ pub(crate) fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Tensor {
     let bias = bias.map(Tensor::contiguous);
     product(device, dtype, [rows, n, k], a, b, bias.as_ref().map_or(0, data), &out);
     Tensor::from_storage(device, out, dtype, x.shape().with(rank - 1, n))
+}
+
+/// `f(x wᵀ + b)`; the activation passes over the result in place.
+pub(crate) fn linear_activated(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, activation: Activation) -> Tensor {
+    composed::linear_activated(x, w, bias, activation)
 }
 
 fn product(device: &Cuda, dtype: DType, [m, n, k]: [usize; 3], a: Matrix, b: Matrix, bias: Address, out: &Storage) {

@@ -8,7 +8,7 @@ use crate::shader::{Form, Shader};
 use crate::stream::Bind;
 use crate::{binary, copy, split};
 use bytemuck::{Pod, Zeroable};
-use minitorch_core::backend::{BinaryOp, View};
+use minitorch_core::backend::{Activation, BinaryOp, View};
 use minitorch_core::ops::composed;
 use minitorch_core::{DType, Layout};
 
@@ -134,6 +134,11 @@ pub(crate) fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Tensor {
     let bias = bias.map(Tensor::contiguous);
     let out = product(device, ("linear", dtype), [rows, n, k], left, right, bias.as_ref());
     Tensor::from_storage(device, out, dtype, x.shape().with(rank - 1, n))
+}
+
+/// `f(x wᵀ + b)`; the activation passes over the result in place.
+pub(crate) fn linear_activated(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, activation: Activation) -> Tensor {
+    composed::linear_activated(x, w, bias, activation)
 }
 
 fn product(

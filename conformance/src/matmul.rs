@@ -1,12 +1,12 @@
 //! Matrix products and the linear map.
 
-use crate::check::with_grads;
+use crate::check::{assert_same, with_grads};
 use crate::close::{Tolerance, assert_close, eps, read};
 use crate::on::Lay;
 use crate::{On, Suite};
-use minitorch_core::Tensor;
 use minitorch_core::backend::Backend;
 use minitorch_core::ops::composed;
+use minitorch_core::{Activation, Tensor};
 
 /// Per square root of the number of terms. The terms are of order 1, but a sum of k of both signs grows to sqrt(k)/3 and is
 /// rounded k times: in one chain of f32 additions that is 0.07 k epsilons in the mean, 50 at k = 784, and the worst of
@@ -56,6 +56,13 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         });
     });
     suite.floats("linear", 4000, linear);
+    suite.floats("linear_activated", 4000, activations);
+    check!(suite, "linear_sigmoid", 2, |d| of_linear(d), |[x, w, b]| x.linear_activated(
+        w,
+        Some(b),
+        Activation::Sigmoid
+    ));
+    check!(suite, "linear_tanh", 2, |d| of_linear(d), |[x, w, b]| x.linear_activated(w, Some(b), Activation::Tanh));
     suite.f32("linear_large", 300_000, |on| {
         for (rows, k, n) in [(64, 784, 128), (501, 67, 1), (1, 1000, 10), (70_000, 4, 3)] {
             agree!(
@@ -133,6 +140,56 @@ fn batches<B: Backend>(on: &On<B>) {
     ];
     for (a, b) in pairs {
         agree!(on, BOUND.terms(60), |d| product(d, a, b), "{a:?} x {b:?}");
+    }
+}
+
+fn of_linear<B: Backend>(d: &On<B>) -> [Tensor<B>; 3] {
+    [d.uniform(-1.0, 1.0, [3, 4]), d.uniform(-1.0, 1.0, [2, 4]), d.uniform(-1.0, 1.0, [2])]
+}
+
+const ACTIVATIONS: [Activation; 3] = [Activation::Relu, Activation::Sigmoid, Activation::Tanh];
+
+fn after<B: Backend>(f: Activation, y: &Tensor<B>) -> Tensor<B> {
+    match f {
+        Activation::Relu => y.relu(),
+        Activation::Sigmoid => y.sigmoid(),
+        Activation::Tanh => y.tanh(),
+    }
+}
+
+/// The linear map with an activation is the linear map and the activation after it, to the last bit; so are the gradients.
+fn activated<B: Backend>(on: &On<B>, shape: &[usize], n: usize, f: Activation) {
+    let k = shape[shape.len() - 1];
+    let results = |at_once: bool| {
+        let place = on.again();
+        let inputs = [place.mixed(shape), place.mixed([n, k]), place.mixed([n])];
+        with_grads(&place, inputs, |[x, w, b]| match at_once {
+            true => x.linear_activated(w, Some(b), f),
+            false => after(f, &x.linear(w, Some(b))),
+        })
+    };
+    for (one, two) in results(true).iter().zip(&results(false)) {
+        assert_same(&format!("linear of {shape:?} to {n} and {f:?}"), one, two);
+    }
+}
+
+fn activations<B: Backend>(on: &On<B>) {
+    // In blocks; a deep sum in parts; one row; one column; sums of nothing; nothing at all.
+    let sizes: [(&[usize], usize); 7] =
+        [(&[70, 300], 130), (&[4, 3000], 6), (&[50], 40), (&[40, 50], 1), (&[2, 3, 5], 7), (&[5, 0], 3), (&[0, 4], 3)];
+    for (shape, n) in sizes {
+        for f in ACTIVATIONS {
+            activated(on, shape, n, f);
+        }
+    }
+    // NaN and infinities go through; a weight is read as it lies.
+    let (nan, inf) = (f64::NAN, f64::INFINITY);
+    let x = on.list(&[nan, 1.0, inf, 1.0, -inf, 1.0], [3, 2]);
+    let w = on.list(&[1.0, 3.0, 0.5, 3.0], [2, 2]);
+    for f in ACTIVATIONS {
+        let y = x.linear_activated(&w.t(), None, f);
+        assert_same(&format!("{f:?}"), &y, &after(f, &x.linear(&w.t(), None)));
+        assert!(read(&y).data[0].is_nan(), "{f:?} of NaN");
     }
 }
 

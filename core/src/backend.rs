@@ -46,7 +46,7 @@ pub use crate::ops::index::ScatterOp;
 pub use crate::ops::optim::{AdagradConfig, AdamConfig, RmsPropConfig, SgdConfig, StepRule, StepSlot};
 pub use crate::ops::random::RandomOp;
 pub use crate::ops::reduce::{ArgReduceOp, ReduceOp};
-pub use crate::ops::unary::UnaryOp;
+pub use crate::ops::unary::{Activation, UnaryOp};
 
 /// Borrowed storage seen through a layout.
 pub struct View<'a, S> {
@@ -199,6 +199,17 @@ pub trait Backend: Clone + PartialEq + fmt::Debug + Send + Sync + 'static {
     /// `x wᵀ + b`: x `[.., k]`, w `[n, k]`, b `[n]`.
     fn linear(&self, x: &Tensor<Self>, w: &Tensor<Self>, bias: Option<&Tensor<Self>>) -> Tensor<Self> {
         composed::linear(x, w, bias)
+    }
+
+    /// `f(x wᵀ + b)`: [`linear`](Backend::linear) with the activation f.
+    fn linear_activated(
+        &self,
+        x: &Tensor<Self>,
+        w: &Tensor<Self>,
+        bias: Option<&Tensor<Self>>,
+        activation: Activation,
+    ) -> Tensor<Self> {
+        composed::linear_activated(x, w, bias, activation)
     }
 
     /// Cross-correlation: x `[n, ci, h, w]`, w `[co, ci / groups, kh, kw]`, b `[co]` -> `[n, co, oh, ow]`.

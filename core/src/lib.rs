@@ -39,6 +39,7 @@ pub use ops::conv::{Conv1dOptions, Conv2dOptions, ConvOptions, PerDim};
 pub use ops::copy::PadMode;
 pub use ops::loss::{CrossEntropyOptions, Reduction};
 pub use ops::pool::{Pool1dOptions, Pool2dOptions, PoolOptions};
+pub use ops::unary::Activation;
 pub use scalar::Scalar;
 pub use shape::{MAX_RANK, Shape};
 pub use tensor::{Placement, Tensor};

@@ -1,7 +1,7 @@
 //! One call of every operation. A probe takes its operands from a [`Place`], which knows the dtype that is asked about.
 
 use crate::traced::Traced;
-use minitorch_core::{CrossEntropyOptions, DType, Indexing, PadMode};
+use minitorch_core::{Activation, CrossEntropyOptions, DType, Indexing, PadMode};
 use std::cell::{Cell, RefCell};
 
 pub(crate) type Tensor = minitorch_core::Tensor<Traced>;
@@ -176,6 +176,7 @@ probes! {
     "topk" |p| p.matrix().topk(2, 0, true).0;
     "matmul" |p| p.matrix().matmul(&p.of(&[4, 2]));
     "linear" |p| p.matrix().linear(&p.of(&[2, 4]), Some(&p.of(&[2])));
+    "linear_activated" |p| p.matrix().linear_activated(&p.of(&[2, 4]), Some(&p.of(&[2])), Activation::Tanh);
     "dot" |p| p.vector().dot(&p.vector());
     "outer" |p| p.vector().outer(&p.vector());
     "mv" |p| p.matrix().mv(&p.vector());

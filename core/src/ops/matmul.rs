@@ -1,8 +1,9 @@
 //! Matrix products and the linear map.
 
-use crate::autodiff::{parents, record};
+use crate::autodiff::{parents, record, record_with_output};
 use crate::backend::{Backend, View};
 use crate::dtype::DType;
+use crate::ops::unary::{Activation, unary, unary_grad};
 use crate::tensor::Tensor;
 
 impl<B: Backend> Tensor<B> {
@@ -94,41 +95,76 @@ impl<B: Backend> Tensor<B> {
     /// If shapes, dtypes or devices do not fit.
     #[track_caller]
     pub fn linear(&self, weight: &Self, bias: Option<&Self>) -> Self {
-        self.check_same("linear", weight);
-        assert!(self.dtype().is_float(), "linear: wants a float dtype, not {}", self.dtype());
-        assert!(
-            self.rank() >= 1 && weight.rank() == 2 && self.shape()[self.rank() - 1] == weight.shape()[1],
-            "linear: an input {:?} and a weight {:?} do not fit: the last dimension of both must be equal",
-            self.shape(),
-            weight.shape()
-        );
-        if let Some(b) = bias {
-            self.check_same("linear", b);
-            assert!(
-                **b.shape() == [weight.shape()[0]],
-                "linear: a bias {:?} for a weight {:?}",
-                b.shape(),
-                weight.shape()
-            );
-        }
-        if self.is_half() {
-            return self.widened().linear(&weight.widened(), bias.map(Tensor::widened).as_ref()).cast(DType::F16);
-        }
-        let out = self.device().linear(&self.detach(), &weight.detach(), bias.map(Tensor::detach).as_ref());
-        // An absent bias stands in the rule as an input that is not on the tape.
-        let b = bias.map_or_else(|| self.detach(), Tensor::clone);
-        let Some(parents) = parents([self, weight, &b]) else { return out };
-        let keep_x = parents[1].is_some().then(|| self.clone());
-        let keep_w = parents[0].is_some().then(|| weight.clone());
-        let ([n, k], rows): ([usize; 2], usize) = (weight.dims(), leading(self));
-        record(out, parents, move |g, wants| {
-            let flat = || g.reshape([rows, n]);
-            [
-                keep_w.as_ref().map(|w| g.matmul(w)),
-                keep_x.as_ref().map(|x| flat().t().matmul(&x.reshape([rows, k]))),
-                wants[2].then(|| flat().sum(0)),
-            ]
-        })
+        linear(self, weight, bias, None)
+    }
+
+    /// `f(x wᵀ + b)`: [`linear`](Self::linear), its results given to the activation f while they are in the caches. The numbers and
+    /// gradients are those of `x.linear(..)` and the activation after it. PyTorch: `functional.linear` and the activation, which
+    /// `torch.compile` joins.
+    ///
+    /// ```
+    /// # use minitorch_conformance::doc::*;
+    /// use minitorch_core::Activation;
+    /// let x = Tensor::new([[1.0, -2.0]], &device());
+    /// let w = Tensor::new([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], &device());
+    /// assert_eq!(x.linear_activated(&w, None, Activation::Relu).to_vec::<f32>()?, [1.0, 0.0, 0.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If shapes, dtypes or devices do not fit.
+    #[track_caller]
+    pub fn linear_activated(&self, weight: &Self, bias: Option<&Self>, activation: Activation) -> Self {
+        linear(self, weight, bias, Some(activation))
+    }
+}
+
+#[track_caller]
+fn linear<B: Backend>(
+    x: &Tensor<B>,
+    weight: &Tensor<B>,
+    bias: Option<&Tensor<B>>,
+    activation: Option<Activation>,
+) -> Tensor<B> {
+    x.check_same("linear", weight);
+    assert!(x.dtype().is_float(), "linear: wants a float dtype, not {}", x.dtype());
+    assert!(
+        x.rank() >= 1 && weight.rank() == 2 && x.shape()[x.rank() - 1] == weight.shape()[1],
+        "linear: an input {:?} and a weight {:?} do not fit: the last dimension of both must be equal",
+        x.shape(),
+        weight.shape()
+    );
+    if let Some(b) = bias {
+        x.check_same("linear", b);
+        assert!(**b.shape() == [weight.shape()[0]], "linear: a bias {:?} for a weight {:?}", b.shape(), weight.shape());
+    }
+    if x.is_half() {
+        let bias = bias.map(Tensor::widened);
+        return linear(&x.widened(), &weight.widened(), bias.as_ref(), activation).cast(DType::F16);
+    }
+    let (device, bare) = (x.device(), [x, weight].map(Tensor::detach));
+    let bare_bias = bias.map(Tensor::detach);
+    let out = match activation {
+        None => device.linear(&bare[0], &bare[1], bare_bias.as_ref()),
+        Some(activation) => device.linear_activated(&bare[0], &bare[1], bare_bias.as_ref(), activation),
+    };
+    // An absent bias stands in the rule as an input that is not on the tape.
+    let b = bias.map_or_else(|| x.detach(), Tensor::clone);
+    let Some(parents) = parents([x, weight, &b]) else { return out };
+    let keep_x = parents[1].is_some().then(|| x.clone());
+    let keep_w = parents[0].is_some().then(|| weight.clone());
+    let ([n, k], rows): ([usize; 2], usize) = (weight.dims(), leading(x));
+    let rule = move |g: &Tensor<B>, wants: [bool; 3]| {
+        let flat = || g.reshape([rows, n]);
+        [
+            keep_w.as_ref().map(|w| g.matmul(w)),
+            keep_x.as_ref().map(|x| flat().t().matmul(&x.reshape([rows, k]))),
+            wants[2].then(|| flat().sum(0)),
+        ]
+    };
+    match activation {
+        None => record(out, parents, rule),
+        Some(f) => record_with_output(out, parents, move |g, y, wants| rule(&unary_grad(f.op(), y, g), wants)),
     }
 }
 
@@ -139,4 +175,14 @@ pub(crate) fn composed_linear<B: Backend>(x: &Tensor<B>, w: &Tensor<B>, bias: Op
         Some(b) => y + b,
         None => y,
     }
+}
+
+/// [`Backend::linear_activated`] as tensor operations; the activation is applied in place.
+pub(crate) fn composed_linear_activated<B: Backend>(
+    x: &Tensor<B>,
+    w: &Tensor<B>,
+    bias: Option<&Tensor<B>>,
+    activation: Activation,
+) -> Tensor<B> {
+    unary(activation.op(), &mut x.device().linear(x, w, bias))
 }

@@ -28,7 +28,7 @@ pub mod view;
 pub mod composed {
     use crate::backend::{Backend, StepRule, StepSlot, UnaryOp};
     use crate::ops::{conv, loss, matmul, norm, optim, pool, random, scan, softmax, sort, unary};
-    use crate::ops::{conv::Conv2dOptions, norm::NormOptions, pool::Pool2dOptions};
+    use crate::ops::{conv::Conv2dOptions, norm::NormOptions, pool::Pool2dOptions, unary::Activation};
     use crate::random::Draw;
     use crate::tensor::Tensor;
 
@@ -43,6 +43,8 @@ pub mod composed {
     forward! {
         unary_grad(op: UnaryOp, saved: &Tensor<B>, g: &Tensor<B>) -> Tensor<B> = unary::composed;
         linear(x: &Tensor<B>, w: &Tensor<B>, bias: Option<&Tensor<B>>) -> Tensor<B> = matmul::composed_linear;
+        linear_activated(x: &Tensor<B>, w: &Tensor<B>, bias: Option<&Tensor<B>>, activation: Activation) -> Tensor<B>
+            = matmul::composed_linear_activated;
         conv2d(x: &Tensor<B>, w: &Tensor<B>, bias: Option<&Tensor<B>>, options: &Conv2dOptions) -> Tensor<B>
             = conv::composed_conv2d;
         conv2d_grad_input(g: &Tensor<B>, w: &Tensor<B>, size: [usize; 2], options: &Conv2dOptions) -> Tensor<B>

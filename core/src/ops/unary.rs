@@ -100,6 +100,29 @@ impl UnaryOp {
     }
 }
 
+/// The functions that can follow a [product](Tensor::linear_activated) at once: their derivatives can be told from their values, so
+/// what they were applied to need not be kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Activation {
+    /// [`Tensor::relu`].
+    Relu,
+    /// [`Tensor::sigmoid`].
+    Sigmoid,
+    /// [`Tensor::tanh`].
+    Tanh,
+}
+
+impl Activation {
+    /// The function of one element.
+    pub fn op(self) -> UnaryOp {
+        match self {
+            Activation::Relu => UnaryOp::Relu,
+            Activation::Sigmoid => UnaryOp::Sigmoid,
+            Activation::Tanh => UnaryOp::Tanh,
+        }
+    }
+}
+
 impl fmt::Display for UnaryOp {
     /// The method's name.
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
@@ -167,7 +190,7 @@ pub(crate) fn check_whole(op: impl fmt::Display, c: f64) {
 }
 
 /// One kernel while nothing is recorded; the differentiable form under `create_graph`.
-fn unary_grad<B: Backend>(op: UnaryOp, saved: &Tensor<B>, g: &Tensor<B>) -> Tensor<B> {
+pub(crate) fn unary_grad<B: Backend>(op: UnaryOp, saved: &Tensor<B>, g: &Tensor<B>) -> Tensor<B> {
     if recording() { composed(op, saved, g) } else { g.device().unary_grad(op, &saved.detach(), &g.detach()) }
 }
 

@@ -4,7 +4,7 @@ use crate::Module;
 use crate::init;
 use crate::module::{Layer, Param};
 use crate::summary::observed;
-use minitorch_core::{Backend, Tensor};
+use minitorch_core::{Activation, Backend, Tensor};
 
 /// `y = x wᵀ + b`: x `[.., inputs]`, y `[.., outputs]`. PyTorch: `nn.Linear`.
 ///
@@ -45,7 +45,31 @@ impl<B: Backend> Linear<B> {
     /// If the last dimension of x is not `inputs`.
     #[track_caller]
     pub fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
-        let y = x.linear(&self.weight, self.bias.as_deref());
+        self.observed(x.linear(&self.weight, self.bias.as_deref()))
+    }
+
+    /// `f(x wᵀ + b)` in one pass: [`forward`](Self::forward) and an activation after it, with the same numbers. See
+    /// [`Tensor::linear_activated`].
+    ///
+    /// ```
+    /// # use minitorch_conformance::doc::*;
+    /// # use minitorch_core::Activation;
+    /// # use minitorch_nn::Linear;
+    /// let layer = Linear::new(3, 2, &device());
+    /// let x = Tensor::ones([5, 3], &device());
+    /// let y = layer.forward_activated(&x, Activation::Relu);
+    /// assert_eq!(y.to_vec::<f32>()?, layer.forward(&x).relu().to_vec::<f32>()?);
+    /// # Ok::<(), minitorch_core::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If the last dimension of x is not `inputs`.
+    #[track_caller]
+    pub fn forward_activated(&self, x: &Tensor<B>, activation: Activation) -> Tensor<B> {
+        self.observed(x.linear_activated(&self.weight, self.bias.as_deref(), activation))
+    }
+
+    fn observed(&self, y: Tensor<B>) -> Tensor<B> {
         let [outputs, inputs] = self.weight.dims();
         let rows = y.numel() / outputs.max(1);
         observed(self, "Linear", 2 * (rows * inputs * outputs) as u64, y)

@@ -61,6 +61,9 @@ impl Shape {
     }
 }
 
+/// What happens to each block of the result once it is complete, on the thread that wrote it and while it is in that thread's caches.
+pub type Finish<'a, T> = &'a (dyn Fn(&mut Output<T>) + Sync);
+
 /// `out = start + a b`; row `i` of the result is `out[i * stride..][..n]`. `a` has `m` lanes, `b` has `n`, both have
 /// depth `k`.
 pub fn gemm<T: Float>(
@@ -72,6 +75,18 @@ pub fn gemm<T: Float>(
     start: Start<T>,
 ) {
     gemm_at(Level::best(), shape, a, b, &mut Output::new(out, shape.m, shape.n, stride), start);
+}
+
+/// [`gemm`] of a contiguous result, each block of which is finished.
+pub fn gemm_finished<T: Float>(
+    shape: Shape,
+    a: &impl Operand<T>,
+    b: &impl Operand<T>,
+    out: &mut [T],
+    start: Start<T>,
+    finish: Finish<T>,
+) {
+    finished_at(Level::best(), shape, a, b, &mut Output::new(out, shape.m, shape.n, shape.n), start, finish);
 }
 
 /// `count` independent products of one shape, results one after the other in `out`; `operands(i)` gives the two sides
@@ -116,6 +131,18 @@ pub(crate) fn gemm_at<T: Float>(
     out: &mut Output<T>,
     start: Start<T>,
 ) {
+    finished_at(level, shape, a, b, out, start, &|_| ());
+}
+
+pub(crate) fn finished_at<T: Float>(
+    level: Level,
+    shape: Shape,
+    a: &impl Operand<T>,
+    b: &impl Operand<T>,
+    out: &mut Output<T>,
+    start: Start<T>,
+    finish: Finish<T>,
+) {
     let Shape { m, n, k } = shape;
     if let Some(bias) = match start {
         Start::RowBias(bias) => Some((bias.len(), m)),
@@ -130,18 +157,21 @@ pub(crate) fn gemm_at<T: Float>(
     if n == 1
         && let Some(matrix) = a.as_strided().filter(vector::is_supported)
     {
-        return matrix_vector(level, &matrix, [m, k], b, |lane| (lane, 0), out, start);
+        matrix_vector(level, &matrix, [m, k], b, |lane| (lane, 0), out, start);
+        return finish(out);
     }
     if m == 1
         && let Some(matrix) = b.as_strided().filter(vector::is_supported)
     {
-        return matrix_vector(level, &matrix, [n, k], a, |lane| (0, lane), out, start);
+        matrix_vector(level, &matrix, [n, k], a, |lane| (0, lane), out, start);
+        return finish(out);
     }
     let parts = depth_parts(shape);
     if parts > 1 {
-        split_depth(level, shape, parts, a, b, out, start)
+        split_depth(level, shape, parts, a, b, out, start);
+        finish(out);
     } else {
-        blocked(level, shape, 0..k, a, b, out, start)
+        blocked(level, shape, 0..k, a, b, out, (start, finish));
     }
 }
 
@@ -153,12 +183,12 @@ fn blocked<T: Float>(
     a: &impl Operand<T>,
     b: &impl Operand<T>,
     out: &mut Output<T>,
-    start: Start<T>,
+    (start, finish): (Start<T>, Finish<T>),
 ) {
     let Shape { m, n, .. } = shape;
     let tile = Tile::of::<T>(level);
     if let Some(a) = a.as_strided().filter(|_| direct::suits(shape)) {
-        return unpacked(level, shape, depth, &a, b, out, start);
+        return unpacked(level, shape, depth, &a, b, out, (start, finish));
     }
     let slab = depth.len().min((SLAB_ELEMENTS / (m + n)).next_multiple_of(tile::DEPTH));
     let mut left = Scratch::new(m.next_multiple_of(tile.rows) * slab);
@@ -169,6 +199,7 @@ fn blocked<T: Float>(
     for first in depth.clone().step_by(slab.max(1)).chain(depth.is_empty().then_some(depth.start)) {
         let depths = first..depth.end.min(first + slab);
         let start = if first == depth.start { start } else { Start::Accumulate };
+        let is_last = depths.end == depth.end;
         let left = pack(parallel, a, m, depths.clone(), tile.rows, &mut left);
         let right = pack(parallel, b, n, depths, tile.columns, &mut right);
         for_each(parallel, row_blocks * column_blocks, 1, |block| {
@@ -177,6 +208,9 @@ fn blocked<T: Float>(
             // SAFETY: different block numbers have different row or column ranges, and each is visited once.
             let mut out = unsafe { out.block(rows.clone(), columns.clone()) };
             multiply(level, left.skip_lanes(row), right.skip_lanes(column), &mut out, start.block(rows, columns));
+            if is_last {
+                finish(&mut out);
+            }
         });
     }
 }
@@ -189,7 +223,7 @@ fn unpacked<T: Float>(
     a: &Strided<T>,
     b: &impl Operand<T>,
     out: &mut Output<T>,
-    start: Start<T>,
+    (start, finish): (Start<T>, Finish<T>),
 ) {
     let Shape { m, n, .. } = shape;
     let (tile, k) = (Tile::of::<T>(level), depth.len());
@@ -218,6 +252,7 @@ fn unpacked<T: Float>(
         // SAFETY: different block numbers have different row or column ranges, and each is visited once.
         let mut out = unsafe { out.block(rows.clone(), columns.clone()) };
         direct::multiply(level, &left, right.skip(column, tile), k, &mut out, start.block(rows, columns));
+        finish(&mut out);
     });
 }
 
@@ -290,7 +325,7 @@ fn split_depth<T: Float>(
     let mut partials = Scratch::new(k.div_ceil(depth) * m * n);
     for_each_chunk(true, &mut partials, m * n, |part, partial| {
         let depth = part * depth..k.min((part + 1) * depth);
-        blocked(level, shape, depth, a, b, &mut Output::new(partial, m, n, n), Start::Zero);
+        blocked(level, shape, depth, a, b, &mut Output::new(partial, m, n, n), (Start::Zero, &|_| ()));
     });
     let (sum, rest) = partials.split_at_mut(m * n);
     add_in_order(sum, rest);
