@@ -16,7 +16,7 @@ pub(crate) mod testing;
 use std::ops::{Add, AddAssign, Mul};
 
 use crate::parallel;
-use crate::simd::{Isa, LANES, transpose_f32};
+use crate::simd::{Isa, LANES, Vector, transpose_f32};
 use scratch::Pooled;
 pub use scratch::Scratch;
 
@@ -29,6 +29,27 @@ pub trait Float:
 
     /// `self * factor + addend`, rounded once where the instruction set fuses it, twice elsewhere.
     fn multiply_add<I: Isa>(self, factor: Self, addend: Self) -> Self;
+
+    /// A register of the instruction set.
+    type Vector<I: Isa>: Vector<Self>;
+
+    /// `sums += factor * x`; see [`multiply_add`](Self::multiply_add).
+    #[inline(always)]
+    fn add_scaled<I: Isa, const N: usize>(sums: &mut [Self; N], factor: Self, x: &[Self; N]) {
+        let lanes = Self::Vector::<I>::LANES;
+        if !N.is_multiple_of(lanes) {
+            return sums.iter_mut().zip(x).for_each(|(sum, &x)| *sum = factor.multiply_add::<I>(x, *sum));
+        }
+        let factor = Self::Vector::<I>::splat(factor);
+        for at in (0..N).step_by(lanes) {
+            // SAFETY: `N` is a multiple of the lanes, so each register lies within its array.
+            unsafe {
+                let sum = Self::Vector::<I>::load(sums.as_ptr().add(at));
+                let x = Self::Vector::<I>::load(x.as_ptr().add(at));
+                factor.multiply_add(x, sum).store(sums.as_mut_ptr().add(at));
+            }
+        }
+    }
 
     /// `lanes += x`, each as f64.
     fn add_wide<I: Isa>(lanes: &mut [f64; LANES], x: &[Self; LANES]);
@@ -46,8 +67,9 @@ pub trait Float:
 }
 
 macro_rules! float {
-    ($type:ident, $transpose:path, $add_wide:expr) => {
+    ($type:ident, $vector:ident, $transpose:path, $add_wide:expr) => {
         impl Float for $type {
+            type Vector<I: Isa> = I::$vector;
             const ZERO: Self = 0.0;
             const NEG_INFINITY: Self = $type::NEG_INFINITY;
 
@@ -83,9 +105,9 @@ macro_rules! float {
     };
 }
 
-float!(f32, transpose_f32, I::add_wide);
+float!(f32, F32, transpose_f32, I::add_wide);
 // Scalar moves keep up with f64 arithmetic, which is half as fast.
-float!(f64, transpose_plain, |lanes, x| lanes.iter_mut().zip(x).for_each(|(lane, x)| *lane += x));
+float!(f64, F64, transpose_plain, |lanes, x| lanes.iter_mut().zip(x).for_each(|(lane, x)| *lane += x));
 
 #[inline(always)]
 fn transpose_plain<T: Copy>(block: [[T; 4]; 4]) -> [[T; 4]; 4] {

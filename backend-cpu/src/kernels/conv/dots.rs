@@ -5,14 +5,14 @@
 //! ```
 //! Both sides lie pixel after pixel, so a vector of either is read in place, where a product of panels would first turn
 //! both. A tile of `ROWS x TAPS` dot products keeps its sums in registers, a vector each, and reads one vector per row
-//! and per tap: 7 loads for 12 multiply-adds at AVX2. The lanes of a sum are added once, in pairs, after all segments.
+//! and per tap: 7 loads for 12 multiply-adds at AVX2, 10 for 24 at AVX-512. The lanes of a sum are added once, in pairs, after all segments.
 //!
 //! The taps of a tile are neighbours in one or two lines of one channel, and the rows of a tile stay in the first cache
 //! while all taps pass by.
 
 use crate::kernels::gemm::{PARALLEL_WORK, TASK_WORK, Tile};
 use crate::kernels::{Float, for_each_chunk};
-use crate::simd::{Isa, Kernel, Level};
+use crate::simd::{Isa, Kernel, Level, Vector};
 
 /// Elements of a segment at this level.
 pub(super) fn lanes<T>(level: Level) -> usize {
@@ -41,6 +41,9 @@ pub(super) struct Dots<'a, T> {
 
 /// Rows of a tile.
 const ROWS: usize = 4;
+
+/// Elements of the longest register.
+const MOST_LANES: usize = 16;
 
 impl<T: Float> Dots<'_, T> {
     /// `sum = dots` or `sum += dots`; `sum` is `[rows][taps]`.
@@ -72,26 +75,23 @@ impl<T: Float> Kernel for Run<'_, '_, T> {
 
     #[inline(always)]
     fn run<I: Isa>(self, _: I) {
-        match (I::VECTOR_BYTES, size_of::<T>()) {
-            (64, 4) => self.tiles::<I, 16, 3>(),
-            (64, _) => self.tiles::<I, 8, 3>(),
-            (32, 4) => self.tiles::<I, 8, 3>(),
-            (32, _) => self.tiles::<I, 4, 3>(),
-            (_, 4) => self.tiles::<I, 4, 2>(),
-            _ => self.tiles::<I, 2, 2>(),
+        match I::VECTOR_BYTES {
+            64 => self.tiles::<I, 6>(),
+            32 => self.tiles::<I, 3>(),
+            _ => self.tiles::<I, 2>(),
         }
     }
 }
 
 impl<T: Float> Run<'_, '_, T> {
     #[inline(always)]
-    fn tiles<I: Isa, const LANES: usize, const TAPS: usize>(self) {
+    fn tiles<I: Isa, const TAPS: usize>(self) {
         let Run { dots, sum, accumulate } = self;
         let width = dots.taps.len();
         for (rows, sum) in dots.rows.chunks(ROWS).zip(sum.chunks_mut(ROWS * width)) {
             for (taps, first) in dots.taps.chunks(TAPS).zip((0..).step_by(TAPS)) {
                 // SAFETY: `Dots::run` has checked all rows, taps and segments.
-                let tile = unsafe { dots.tile::<I, LANES, TAPS>(rows, taps) };
+                let tile = unsafe { dots.tile::<I, TAPS>(rows, taps) };
                 for (tile, sum) in tile.iter().zip(sum.chunks_exact_mut(width)) {
                     for (&dot, sum) in tile.iter().zip(&mut sum[first..][..taps.len()]) {
                         *sum = if accumulate { *sum + dot } else { dot };
@@ -106,36 +106,30 @@ impl<T: Float> Dots<'_, T> {
     /// The dot products of up to `ROWS` rows and up to `TAPS` taps; beyond them the last ones again.
     ///
     /// # Safety
-    /// Each of the rows plus each segment's `gy` plus `LANES` lies within `gy`; taps and the frame likewise.
+    /// Each of the rows plus each segment's `gy` plus [`lanes`] lies within `gy`; taps and the frame likewise.
     #[inline(always)]
-    unsafe fn tile<I: Isa, const LANES: usize, const TAPS: usize>(
-        &self,
-        rows: &[usize],
-        taps: &[usize],
-    ) -> [[T; TAPS]; ROWS] {
+    unsafe fn tile<I: Isa, const TAPS: usize>(&self, rows: &[usize], taps: &[usize]) -> [[T; TAPS]; ROWS] {
         let rows: [*const T; ROWS] =
             std::array::from_fn(|i| self.gy.as_ptr().wrapping_add(rows[i.min(rows.len() - 1)]));
         let taps: [*const T; TAPS] =
             std::array::from_fn(|i| self.frame.as_ptr().wrapping_add(taps[i.min(taps.len() - 1)]));
-        let mut sums = [[[T::ZERO; LANES]; TAPS]; ROWS];
+        let mut sums = [[T::Vector::<I>::splat(T::ZERO); TAPS]; ROWS];
         for segment in self.segments {
             // SAFETY: as the caller says.
-            let right: [&[T; LANES]; TAPS] =
-                std::array::from_fn(|i| unsafe { &*taps[i].add(segment.frame).cast::<[T; LANES]>() });
+            let right: [T::Vector<I>; TAPS] =
+                std::array::from_fn(|i| unsafe { T::Vector::<I>::load(taps[i].add(segment.frame)) });
             for i in 0..ROWS {
                 // SAFETY: as the caller says.
-                let left = unsafe { &*rows[i].add(segment.gy).cast::<[T; LANES]>() };
+                let left = unsafe { T::Vector::<I>::load(rows[i].add(segment.gy)) };
                 for j in 0..TAPS {
-                    for lane in 0..LANES {
-                        sums[i][j][lane] = left[lane].multiply_add::<I>(right[j][lane], sums[i][j][lane]);
-                    }
+                    sums[i][j] = left.multiply_add(right[j], sums[i][j]);
                 }
             }
         }
         let mut dots = [[T::ZERO; TAPS]; ROWS];
         for i in 0..ROWS {
             for j in 0..TAPS {
-                dots[i][j] = in_pairs(&sums[i][j]);
+                dots[i][j] = in_pairs::<T, I>(sums[i][j]);
             }
         }
         dots
@@ -144,9 +138,11 @@ impl<T: Float> Dots<'_, T> {
 
 /// The sum of the lanes, a power of two of them: halves are added until one lane is left.
 #[inline(always)]
-fn in_pairs<T: Float, const LANES: usize>(lanes: &[T; LANES]) -> T {
-    let mut lanes = *lanes;
-    let mut half = LANES / 2;
+fn in_pairs<T: Float, I: Isa>(sums: T::Vector<I>) -> T {
+    let mut lanes = [T::ZERO; MOST_LANES];
+    // SAFETY: no register is longer than the array.
+    unsafe { sums.store(lanes.as_mut_ptr()) };
+    let mut half = T::Vector::<I>::LANES / 2;
     while half > 0 {
         for i in 0..half {
             lanes[i] += lanes[i + half];

@@ -160,9 +160,7 @@ unsafe fn tile<T: Float, I: Isa, const R: usize, const NR: usize>(
         for i in 0..R {
             // SAFETY: as above.
             let left = unsafe { *left.add(offsets[i] + d * strides.depth_stride) };
-            for j in 0..NR {
-                tile[i][j] = left.multiply_add::<I>(right[j], tile[i][j]);
-            }
+            T::add_scaled::<I, NR>(&mut tile[i], left, right);
         }
     }
     tile

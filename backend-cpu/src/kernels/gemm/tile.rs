@@ -99,9 +99,7 @@ pub(super) fn add_product<T: Float, I: Isa, const R: usize, const MR: usize, con
     right: &[T; NR],
 ) {
     for i in 0..R {
-        for j in 0..NR {
-            tile[i][j] = left[i].multiply_add::<I>(right[j], tile[i][j]);
-        }
+        T::add_scaled::<I, NR>(&mut tile[i], left[i], right);
     }
 }
 
