@@ -14,6 +14,7 @@ use minitorch_core::DType;
 use minitorch_core::backend::MemoryStats;
 use std::alloc::{Layout, alloc, dealloc};
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -200,15 +201,20 @@ fn take(class: usize) -> Result<NonNull<u8>, OutOfMemory> {
     Ok(start)
 }
 
-/// Asks the system for large pages. It may decline, which costs nothing but time.
-fn advise_huge(start: NonNull<u8>, bytes: usize) {
+/// Asks the system for large pages where whole ones lie within `memory`. It may decline, which costs nothing but time.
+pub(crate) fn advise_huge<T>(memory: &mut [MaybeUninit<T>]) {
     #[cfg(target_os = "linux")]
-    // SAFETY: advice about memory that this process owns; it does not change what is in it.
-    unsafe {
-        libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE);
+    {
+        let whole = memory.as_ptr_range();
+        let start = whole.start.addr().next_multiple_of(HUGE);
+        let bytes = (whole.end.addr() & !(HUGE - 1)).saturating_sub(start);
+        if bytes > 0 {
+            // SAFETY: advice about whole pages of memory that this process owns; it does not change what is in it.
+            unsafe { libc::madvise(whole.start.with_addr(start).cast_mut().cast(), bytes, libc::MADV_HUGEPAGE) };
+        }
     }
     #[cfg(not(target_os = "linux"))]
-    let _ = (start, bytes);
+    let _ = memory;
 }
 
 /// A fresh allocation, zeroed.
@@ -219,7 +225,10 @@ fn make(class: usize) -> Result<NonNull<u8>, OutOfMemory> {
         // SAFETY: every class has at least 64 bytes.
         let start = NonNull::new(unsafe { alloc(layout) })?;
         if layout.align() == HUGE {
-            advise_huge(start, layout.size());
+            // SAFETY: the block was just allocated, of this size, and is nobody else's.
+            advise_huge(unsafe {
+                std::slice::from_raw_parts_mut(start.as_ptr().cast::<MaybeUninit<u8>>(), layout.size())
+            });
         }
         // SAFETY: the block was just allocated, of this size.
         unsafe { start.as_ptr().write_bytes(0, layout.size()) };

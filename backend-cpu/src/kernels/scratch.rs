@@ -5,6 +5,7 @@
 //! makes nested parallelism safe: a worker that waits inside one kernel may be handed another one, which then finds
 //! the buffer missing and takes the next.
 
+use crate::memory;
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 use std::thread::LocalKey;
@@ -53,6 +54,7 @@ impl<T: Pooled> Scratch<T> {
         });
         if buffer.len() < needed {
             buffer.reserve_exact(needed - buffer.len());
+            memory::advise_huge(buffer.spare_capacity_mut());
             buffer.resize(needed, T::default());
         }
         let start = buffer.as_ptr().align_offset(ALIGNMENT);
