@@ -9,15 +9,23 @@ use std::sync::OnceLock;
 pub(crate) struct Caches {
     /// One thread's share of the second level.
     pub(crate) second: usize,
-    /// The last level, which all share.
+    /// The last level, which all share, as far as it is ours: a virtual machine is told of the whole socket's and has the use of
+    /// its own cores' share.
     pub(crate) last: usize,
 }
+
+/// The most of the last level that is taken to be ours, for each hardware thread.
+const LAST_PER_THREAD: usize = 16 << 20;
 
 impl Caches {
     /// This machine's. Linux tells; elsewhere they are what a server of 2020 has.
     pub(crate) fn get() -> Caches {
         static CACHES: OnceLock<Caches> = OnceLock::new();
-        *CACHES.get_or_init(|| Caches::read(Path::new("/sys/devices/system/cpu/cpu0/cache")))
+        *CACHES.get_or_init(|| {
+            let threads = std::thread::available_parallelism().map_or(1, usize::from);
+            let Caches { second, last } = Caches::read(Path::new("/sys/devices/system/cpu/cpu0/cache"));
+            Caches { second, last: last.min(threads.saturating_mul(LAST_PER_THREAD)) }
+        })
     }
 
     /// The caches that the folders `index0`, `index1`... of `folder` describe.
