@@ -80,6 +80,32 @@ impl Isa for Baseline {
     type F64 = [f64; 2];
 }
 
+/// The methods that both levels of x86-64 have in instructions of AVX2.
+macro_rules! in_instructions_of_avx2 {
+    () => {
+        #[cfg(target_arch = "x86_64")]
+        #[inline(always)]
+        fn add_wide(lanes: &mut [f64; LANES], x: &[f32; LANES]) {
+            // SAFETY: either token exists only if `Level::supported` found avx2.
+            unsafe { x86::add_wide(lanes, x) }
+        }
+
+        // SAFETY: what the caller promises is what `x86::stream` asks for.
+        #[cfg(target_arch = "x86_64")]
+        #[inline(always)]
+        unsafe fn stream<T: AnyBits>(to: &mut [T; BLOCK], from: &[T; BLOCK]) {
+            // SAFETY: as above; the rest is the caller's promise.
+            unsafe { x86::stream(to, from) }
+        }
+
+        #[cfg(target_arch = "x86_64")]
+        #[inline(always)]
+        fn fence() {
+            x86::fence();
+        }
+    };
+}
+
 impl Isa for Avx2 {
     const NAME: &'static str = "avx2";
     const FMA: bool = true;
@@ -87,25 +113,7 @@ impl Isa for Avx2 {
     type F32 = vector::F32x8;
     type F64 = vector::F64x4;
 
-    #[cfg(target_arch = "x86_64")]
-    #[inline(always)]
-    fn add_wide(lanes: &mut [f64; LANES], x: &[f32; LANES]) {
-        // SAFETY: an `Avx2` exists only if `Level::supported` found avx2.
-        unsafe { x86::add_wide(lanes, x) }
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[inline(always)]
-    unsafe fn stream<T: AnyBits>(to: &mut [T; BLOCK], from: &[T; BLOCK]) {
-        // SAFETY: an `Avx2` exists only if `Level::supported` found avx2; the rest is the caller's promise.
-        unsafe { x86::stream(to, from) }
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[inline(always)]
-    fn fence() {
-        x86::fence();
-    }
+    in_instructions_of_avx2!();
 }
 
 impl Isa for Avx512 {
@@ -115,25 +123,7 @@ impl Isa for Avx512 {
     type F32 = vector::F32x16;
     type F64 = vector::F64x8;
 
-    #[cfg(target_arch = "x86_64")]
-    #[inline(always)]
-    fn add_wide(lanes: &mut [f64; LANES], x: &[f32; LANES]) {
-        // SAFETY: an `Avx512` exists only if `Level::supported` found avx2 too.
-        unsafe { x86::add_wide(lanes, x) }
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[inline(always)]
-    unsafe fn stream<T: AnyBits>(to: &mut [T; BLOCK], from: &[T; BLOCK]) {
-        // SAFETY: an `Avx512` exists only if `Level::supported` found avx2 too; the rest is the caller's promise.
-        unsafe { x86::stream(to, from) }
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[inline(always)]
-    fn fence() {
-        x86::fence();
-    }
+    in_instructions_of_avx2!();
 }
 
 /// A computation that can be compiled for any [`Isa`].

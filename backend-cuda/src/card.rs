@@ -151,6 +151,7 @@ impl Driver for Card {
         Ok(address)
     }
 
+    // SAFETY: the caller knows that the memory is allocated and no longer used.
     unsafe fn free(&self, address: Address, _bytes: usize) {
         // The driver does not promise to wait for a stream before it frees. Failures are of work queued before, which
         // the next synchronize tells as well, or of a context that is gone with its memory.
@@ -189,6 +190,7 @@ impl Driver for Card {
         Ok(())
     }
 
+    // SAFETY: the caller answers for the bytes at the address.
     unsafe fn set(&self, at: Address, value: u8, bytes: usize) -> Result<(), Failure> {
         if bytes == 0 {
             return Ok(());

@@ -191,6 +191,7 @@ impl Driver for Emulator {
         Ok(address)
     }
 
+    // SAFETY: the caller knows that the memory is allocated and no longer used.
     unsafe fn free(&self, address: Address, bytes: usize) {
         let held = self.allocations().remove(&address);
         assert_eq!(held, Some(bytes), "freed {bytes} bytes at {address:#x}, where this many bytes were allocated");
@@ -200,6 +201,7 @@ impl Driver for Emulator {
         }
     }
 
+    // SAFETY: the caller knows that the bytes have no owner.
     unsafe fn recycle(&self, address: Address, bytes: usize) {
         if let Err(failure) = self.check("recycling", address, bytes) {
             panic!("{failure:?}");
@@ -215,6 +217,7 @@ impl Driver for Emulator {
         Ok(())
     }
 
+    // SAFETY: the caller answers for the bytes at the address.
     unsafe fn download(&self, from: Address, data: &mut [u8]) -> Result<(), Failure> {
         self.check("a download", from, data.len())?;
         // SAFETY: as for `upload`.
@@ -222,6 +225,7 @@ impl Driver for Emulator {
         Ok(())
     }
 
+    // SAFETY: the caller answers for the bytes at the address.
     unsafe fn set(&self, at: Address, value: u8, bytes: usize) -> Result<(), Failure> {
         self.check("setting", at, bytes)?;
         // SAFETY: the bytes are allocated, as was just checked.
@@ -230,6 +234,7 @@ impl Driver for Emulator {
     }
 
     /// Runs the kernel to its end.
+    // SAFETY: the caller answers for what the parameters point to.
     unsafe fn launch(&self, launch: &Launch<'_>) -> Result<(), Failure> {
         let failed = |what: String| Failure::Other(format!("kernel `{}`: {what}", launch.kernel));
         let &(kernel, call) = KERNELS.get(launch.kernel).ok_or_else(|| failed("there is none of this name".into()))?;

@@ -85,12 +85,14 @@ mod registers {
                     unsafe { $splat(x) }
                 }
 
+                // SAFETY: the caller answers for what is read.
                 #[inline(always)]
                 unsafe fn load(from: *const $type) -> Self {
                     // SAFETY: as above, and as the caller says.
                     unsafe { $load(from) }
                 }
 
+                // SAFETY: the caller answers for what is written.
                 #[inline(always)]
                 unsafe fn store(self, to: *mut $type) {
                     // SAFETY: as above, and as the caller says.
