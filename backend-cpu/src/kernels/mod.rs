@@ -33,24 +33,6 @@ pub trait Float:
     /// A register of the instruction set.
     type Vector<I: Isa>: Vector<Self>;
 
-    /// `sums += factor * x`; see [`multiply_add`](Self::multiply_add).
-    #[inline(always)]
-    fn add_scaled<I: Isa, const N: usize>(sums: &mut [Self; N], factor: Self, x: &[Self; N]) {
-        let lanes = Self::Vector::<I>::LANES;
-        if !N.is_multiple_of(lanes) {
-            return sums.iter_mut().zip(x).for_each(|(sum, &x)| *sum = factor.multiply_add::<I>(x, *sum));
-        }
-        let factor = Self::Vector::<I>::splat(factor);
-        for at in (0..N).step_by(lanes) {
-            // SAFETY: `N` is a multiple of the lanes, so each register lies within its array.
-            unsafe {
-                let sum = Self::Vector::<I>::load(sums.as_ptr().add(at));
-                let x = Self::Vector::<I>::load(x.as_ptr().add(at));
-                factor.multiply_add(x, sum).store(sums.as_mut_ptr().add(at));
-            }
-        }
-    }
-
     /// `lanes += x`, each as f64.
     fn add_wide<I: Isa>(lanes: &mut [f64; LANES], x: &[Self; LANES]);
 

@@ -160,12 +160,11 @@ impl Correlation {
         let multiply = |first: usize, out: &mut Output<T>| {
             let offsets = &phase.taps;
             let firsts = segments.get(first * width / segment::<T>()..).unwrap_or_default();
-            match size_of::<T>() {
-                _ if firsts.is_empty() => {
-                    multiply(self.level, weights, Windows { data: &framed[first * pitch..], offsets }, out, start);
-                }
-                4 => multiply(self.level, weights, Segments::<T, 8> { data: framed, offsets, firsts }, out, start),
-                _ => multiply(self.level, weights, Segments::<T, 4> { data: framed, offsets, firsts }, out, start),
+            if firsts.is_empty() {
+                let right = Windows { data: &framed[first * pitch..], offsets };
+                multiply(self.level, weights, right, out, start);
+            } else {
+                multiply(self.level, weights, Segments { data: framed, offsets, firsts }, out, start);
             }
         };
         let band = (COLUMNS / line).clamp(1, height);

@@ -92,7 +92,7 @@ impl Correlation {
                     .collect();
                 let mut sums = Scratch::new(rows * whole);
                 let mut sums = Output::new(&mut sums, rows, whole, whole);
-                let step = depth_step(depth);
+                let step = depth_step::<T>(depth);
                 let mut panels = Scratch::new(whole * step + tile.columns);
                 for d in (0..depth).step_by(step) {
                     let taps = &phase.taps[d..depth.min(d + step)];

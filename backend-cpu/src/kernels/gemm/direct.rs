@@ -9,7 +9,8 @@
 //! The order of the sums is that of `tile.rs`, so that the bits are the same on both roads.
 
 use super::output::Output;
-use super::tile::{Start, Tile, depth_step, store};
+use super::right::pair;
+use super::tile::{Start, Sums, Tile, add_product, depth_step, store, width, zeros};
 use super::{Panels, Shape, Strided};
 use crate::kernels::Float;
 use crate::simd::{Isa, Kernel, Level};
@@ -92,29 +93,26 @@ impl<T: Float> Kernel for Direct<'_, '_, T> {
     #[inline(always)]
     fn run<I: Isa>(self, _: I) {
         // The table of `Tile::of`; the second number is a shorter tile, two of which are for the last rows.
-        match (I::VECTOR_BYTES, size_of::<T>()) {
-            (64, 4) => self.tiles::<I, 12, 8, 32>(),
-            (64, _) => self.tiles::<I, 12, 8, 16>(),
-            (32, 4) => self.tiles::<I, 6, 4, 16>(),
-            (32, _) => self.tiles::<I, 6, 4, 8>(),
-            (_, 4) => self.tiles::<I, 4, 3, 8>(),
-            _ => self.tiles::<I, 4, 3, 4>(),
+        match I::VECTOR_BYTES {
+            64 => self.tiles::<I, 12, 8>(),
+            32 => self.tiles::<I, 6, 4>(),
+            _ => self.tiles::<I, 4, 3>(),
         }
     }
 }
 
 impl<T: Float> Direct<'_, '_, T> {
     #[inline(always)]
-    fn tiles<I: Isa, const MR: usize, const FEW: usize, const NR: usize>(self) {
+    fn tiles<I: Isa, const MR: usize, const FEW: usize>(self) {
         let Direct { left, right, depth, out, start } = self;
         let (rows, columns) = (out.rows(), out.columns());
-        let step = depth_step(depth);
+        let (step, width) = (depth_step::<T>(depth), width::<T, I>());
         // One turn even if there is nothing to sum: the result is then what it starts from.
         for first in (0..depth.max(1)).step_by(step) {
             let depths = depth.min(first + step) - first;
             let start = if first == 0 { start } else { Start::Accumulate };
-            for column in (0..columns).step_by(NR) {
-                let right = &right.data[(column / NR * right.panel + first * right.stride).min(right.data.len())..];
+            for column in (0..columns).step_by(width) {
+                let right = &right.data[(column / width * right.panel + first * right.stride).min(right.data.len())..];
                 let right = (right.as_ptr(), self.right.stride);
                 let mut row = 0;
                 while row < rows {
@@ -124,12 +122,12 @@ impl<T: Float> Direct<'_, '_, T> {
                     // within its slice; rows beyond the last are read as the last.
                     row += unsafe {
                         if rest > 2 * FEW || (rest > FEW && rest <= MR) {
-                            let tile = tile::<T, I, MR, NR>(left.as_ptr(), &self.left, rest, right, depths);
-                            store(&tile, row, column, out, start);
+                            let tile = tile::<T, I, MR>(left.as_ptr(), &self.left, rest, right, depths);
+                            store::<T, I, _>(&tile, row, column, out, start);
                             MR
                         } else {
-                            let tile = tile::<T, I, FEW, NR>(left.as_ptr(), &self.left, rest, right, depths);
-                            store(&tile, row, column, out, start);
+                            let tile = tile::<T, I, FEW>(left.as_ptr(), &self.left, rest, right, depths);
+                            store::<T, I, _>(&tile, row, column, out, start);
                             FEW
                         }
                     };
@@ -139,29 +137,26 @@ impl<T: Float> Direct<'_, '_, T> {
     }
 }
 
-/// `R` rows and `NR` columns of the product.
+/// `R` rows of the product, as wide as a tile.
 ///
 /// # Safety
-/// `left` can be read at `i * lane_stride + d * depth_stride` for the first `rows` rows, `right.0` at `d * right.1 + j` for
-/// `j < NR`, both for `d < depth`.
+/// `left` can be read at `i * lane_stride + d * depth_stride` for the first `rows` rows, `right.0` at `d * right.1 + j` for each
+/// `j` of a tile's width, both for `d < depth`.
 #[inline(always)]
-unsafe fn tile<T: Float, I: Isa, const R: usize, const NR: usize>(
+unsafe fn tile<T: Float, I: Isa, const R: usize>(
     left: *const T,
     strides: &Strided<T>,
     rows: usize,
     (right, stride): (*const T, usize),
     depth: usize,
-) -> [[T; NR]; R] {
+) -> Sums<T, I, R> {
     let offsets: [usize; R] = std::array::from_fn(|i| i.min(rows - 1) * strides.lane_stride);
-    let mut tile = [[T::ZERO; NR]; R];
+    let mut tile = zeros::<T, I, R>();
     for d in 0..depth {
         // SAFETY: as the caller says.
-        let right = unsafe { &*right.add(d * stride).cast::<[T; NR]>() };
-        for i in 0..R {
-            // SAFETY: as above.
-            let left = unsafe { *left.add(offsets[i] + d * strides.depth_stride) };
-            T::add_scaled::<I, NR>(&mut tile[i], left, right);
-        }
+        let right = unsafe { pair::<T, I>(right.add(d * stride)) };
+        // SAFETY: as above.
+        add_product::<T, I, R>(&mut tile, |i| unsafe { *left.add(offsets[i] + d * strides.depth_stride) }, right);
     }
     tile
 }

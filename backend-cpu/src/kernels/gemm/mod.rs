@@ -40,10 +40,9 @@ pub(crate) const TASK_WORK: usize = 1 << 17;
 /// Elements of packed panels alive at once (32 MiB of f32): more only displaces the caches and holds memory.
 const SLAB_ELEMENTS: usize = 8 << 20;
 
-/// Columns of one block of the result, at most: its right panels for a depth block take a 64th of the last cache, which as many
-/// threads may share: 512 KiB of f32 in 32 MiB.
-fn columns_for(last: usize) -> usize {
-    (last / 64 / (tile::DEPTH * size_of::<f32>())).clamp(256, 1024) / 128 * 128
+/// Columns of one block of the result, at most: its right panels for a depth block take half of the second cache.
+fn columns_for<T>(second: usize) -> usize {
+    (second / 2 / (tile::depth_block::<T>() * size_of::<T>())).clamp(128, 1024) / 128 * 128
 }
 
 /// The sizes of a product: `m x k` times `k x n`.
@@ -190,7 +189,7 @@ fn blocked<T: Float>(
     if let Some(a) = a.as_strided().filter(|_| direct::suits(shape)) {
         return unpacked(level, shape, depth, &a, b, out, (start, finish));
     }
-    let slab = depth.len().min((SLAB_ELEMENTS / (m + n)).next_multiple_of(tile::DEPTH));
+    let slab = depth.len().min((SLAB_ELEMENTS / (m + n)).next_multiple_of(tile::depth_block::<T>()));
     let mut left = Scratch::new(m.next_multiple_of(tile.rows) * slab);
     let mut right = Scratch::new(n.next_multiple_of(tile.columns) * slab);
     let parallel = m * n * depth.len() >= PARALLEL_WORK;
@@ -200,8 +199,9 @@ fn blocked<T: Float>(
         let depths = first..depth.end.min(first + slab);
         let start = if first == depth.start { start } else { Start::Accumulate };
         let is_last = depths.end == depth.end;
-        let left = pack(parallel, a, m, depths.clone(), tile.rows, &mut left);
-        let right = pack(parallel, b, n, depths, tile.columns, &mut right);
+        let sides =
+            (Side { operand: a, lanes: m, width: tile.rows }, Side { operand: b, lanes: n, width: tile.columns });
+        let (left, right) = pack_both(parallel, sides, depths, &mut left, &mut right);
         for_each(parallel, row_blocks * column_blocks, 1, |block| {
             let (row, column) = (block % row_blocks * rows, block / row_blocks * columns);
             let (rows, columns) = (row..m.min(row + rows), column..n.min(column + columns));
@@ -256,7 +256,36 @@ fn unpacked<T: Float>(
     });
 }
 
-/// Packs all lanes of an operand; the panels of one task hold about as much as is worth waking a thread for.
+/// All lanes of an operand, and how wide the panels are that it is packed into.
+struct Side<'a, O> {
+    operand: &'a O,
+    lanes: usize,
+    width: usize,
+}
+
+impl<O> Side<'_, O> {
+    /// The panels of one task hold about as much as is worth waking a thread for.
+    fn task_panels(&self, depth: usize) -> usize {
+        PARALLEL_ELEMENTS.div_ceil((self.width * depth).max(1)).next_multiple_of(operand::TOGETHER)
+    }
+
+    /// Packs the panels of task `task` into what belongs to them.
+    fn pack<T: Float>(&self, task: usize, depth: Range<usize>, to: &mut [T])
+    where
+        O: Operand<T>,
+    {
+        let lanes = self.task_panels(depth.len()) * self.width;
+        self.operand.pack(task * lanes..self.lanes.min((task + 1) * lanes), depth, self.width, to);
+    }
+
+    /// The front of `to` that all panels fill, and the part of one task.
+    fn cut<'a, T>(&self, depth: usize, to: &'a mut [T]) -> (&'a mut [T], usize) {
+        let panel = self.width * depth;
+        (&mut to[..self.lanes.div_ceil(self.width) * panel], (self.task_panels(depth) * panel).max(1))
+    }
+}
+
+/// Packs all lanes of one operand.
 pub(crate) fn pack<'a, T: Float>(
     parallel: bool,
     operand: &impl Operand<T>,
@@ -265,18 +294,37 @@ pub(crate) fn pack<'a, T: Float>(
     width: usize,
     to: &'a mut [T],
 ) -> Panels<'a, T> {
-    let all = lanes.div_ceil(width);
-    let panel = width * depth.len();
-    let to = &mut to[..all * panel];
-    if panel > 0 && all > 0 {
-        let parallel = parallel && to.len() >= 2 * PARALLEL_ELEMENTS;
-        let panels = if parallel { PARALLEL_ELEMENTS.div_ceil(panel) } else { all };
-        for_each_chunk(parallel, to, panels * panel, |index, to| {
-            let first = index * panels * width;
-            operand.pack(first..lanes.min(first + panels * width), depth.clone(), width, to);
-        });
-    }
+    let side = Side { operand, lanes, width };
+    let (to, task) = side.cut(depth.len(), to);
+    let parallel = parallel && to.len() >= 2 * PARALLEL_ELEMENTS;
+    for_each_chunk(parallel, to, task, |index, to| side.pack(index, depth.clone(), to));
     Panels::new(to, width, depth.len())
+}
+
+/// Packs all lanes of both operands, all threads taking panels of either.
+fn pack_both<'a, T: Float, A: Operand<T>, B: Operand<T>>(
+    parallel: bool,
+    (a, b): (Side<A>, Side<B>),
+    depth: Range<usize>,
+    left: &'a mut [T],
+    right: &'a mut [T],
+) -> (Panels<'a, T>, Panels<'a, T>) {
+    let ((left, a_task), (right, b_task)) = (a.cut(depth.len(), left), b.cut(depth.len(), right));
+    let parallel = parallel && left.len() + right.len() >= 2 * PARALLEL_ELEMENTS;
+    let mut tasks: Vec<(bool, usize, &mut [T])> =
+        right.chunks_mut(b_task).enumerate().map(|(index, to)| (false, index, to)).collect();
+    tasks.extend(left.chunks_mut(a_task).enumerate().map(|(index, to)| (true, index, to)));
+    for_each_chunk(parallel, &mut tasks, 1, |_, task| {
+        for (is_left, index, to) in task {
+            if *is_left {
+                a.pack(*index, depth.clone(), to);
+            } else {
+                b.pack(*index, depth.clone(), to);
+            }
+        }
+    });
+    drop(tasks);
+    (Panels::new(left, a.width, depth.len()), Panels::new(right, b.width, depth.len()))
 }
 
 /// Rows and columns of one block of the result: halved from the cache sizes until there are enough tasks for many
@@ -285,7 +333,7 @@ fn block_size<T>(shape: Shape, tile: Tile) -> (usize, usize) {
     const TASKS: usize = 64;
     let Shape { m, n, k } = shape;
     let mut rows = m.min(tile::block_rows::<T>()).next_multiple_of(tile.rows);
-    let mut columns = n.min(columns_for(Caches::get().last)).next_multiple_of(tile.columns);
+    let mut columns = n.min(columns_for::<T>(Caches::get().second)).next_multiple_of(tile.columns);
     while m.div_ceil(rows) * n.div_ceil(columns) < TASKS && rows * columns * k >= 2 * TASK_WORK {
         if columns > rows && columns > tile.columns {
             columns = (columns / 2).next_multiple_of(tile.columns);
@@ -303,11 +351,12 @@ fn block_size<T>(shape: Shape, tile: Tile) -> (usize, usize) {
 fn depth_parts(shape: Shape) -> usize {
     const FEW_ELEMENTS: usize = 48 * 1024;
     const PARTS: usize = 32;
+    const DEPTH: usize = 256;
     let Shape { m, n, k } = shape;
-    if m * n > FEW_ELEMENTS || k < 8 * tile::DEPTH {
+    if m * n > FEW_ELEMENTS || k < 8 * DEPTH {
         return 1;
     }
-    (shape.work() / (4 * TASK_WORK)).min(k / (2 * tile::DEPTH)).clamp(1, PARTS)
+    (shape.work() / (4 * TASK_WORK)).min(k / (2 * DEPTH)).clamp(1, PARTS)
 }
 
 /// Cuts the depth into `parts`, multiplies each into a partial result, and adds those in order.
@@ -321,7 +370,7 @@ fn split_depth<T: Float>(
     start: Start<T>,
 ) {
     let Shape { m, n, k } = shape;
-    let depth = k.div_ceil(parts).next_multiple_of(tile::DEPTH);
+    let depth = k.div_ceil(parts).next_multiple_of(tile::depth_block::<T>());
     let mut partials = Scratch::new(k.div_ceil(depth) * m * n);
     for_each_chunk(true, &mut partials, m * n, |part, partial| {
         let depth = part * depth..k.min((part + 1) * depth);

@@ -114,28 +114,40 @@ impl<T: Float> Operand<T> for Indexed<'_, T> {
     }
 }
 
+/// Panels that are packed at a time, where neighbouring lanes are neighbours in memory.
+pub(super) const TOGETHER: usize = 4;
+
 fn pack_strided<const W: usize, T: Float>(matrix: &Strided<T>, lanes: Range<usize>, depth: Range<usize>, to: &mut [T]) {
-    for (first, to) in panels::<W, T>(&lanes, W * depth.len(), to) {
-        let count = W.min(lanes.end - first);
-        let rows = to.as_chunks_mut::<W>().0;
-        if matrix.lane_stride == 1 {
-            let from = depth.clone().map(|d| &matrix.data[first + d * matrix.depth_stride..]);
-            for (from, row) in from.zip(rows) {
-                match from.first_chunk::<W>() {
-                    Some(from) if count == W => *row = *from,
-                    _ => row[..count].copy_from_slice(&from[..count]),
+    let panel = W * depth.len();
+    if matrix.lane_stride == 1 {
+        // Neighbouring panels together: a run of lines is read from each depth, which lies a page or more from the next.
+        for (first, to) in lanes.clone().step_by(TOGETHER * W).zip(to.chunks_mut((TOGETHER * panel).max(1))) {
+            let lanes = first..lanes.end.min(first + TOGETHER * W);
+            for (row, d) in depth.clone().enumerate() {
+                let from = &matrix.data[first + d * matrix.depth_stride..][..lanes.len()];
+                let (whole, rest) = from.as_chunks::<W>();
+                for (number, from) in whole.iter().enumerate() {
+                    to[number * panel + row * W..][..W].copy_from_slice(from);
+                }
+                if !rest.is_empty() {
+                    let to = &mut to[whole.len() * panel + row * W..][..W];
+                    to[..rest.len()].copy_from_slice(rest);
+                    to[rest.len()..].fill(T::ZERO);
                 }
             }
+        }
+        return;
+    }
+    for (first, to) in panels::<W, T>(&lanes, panel, to) {
+        let count = W.min(lanes.end - first);
+        let rows = to.as_chunks_mut::<W>().0;
+        // Lanes beyond the last repeat the first; they are cleared below.
+        let offsets = std::array::from_fn(|lane| (first + if lane < count { lane } else { 0 }) * matrix.lane_stride);
+        if matrix.depth_stride == 1 {
+            transpose::<W, T>(matrix.data, &offsets, depth.start, rows);
         } else {
-            // Lanes beyond the last repeat the first; they are cleared below.
-            let offsets =
-                std::array::from_fn(|lane| (first + if lane < count { lane } else { 0 }) * matrix.lane_stride);
-            if matrix.depth_stride == 1 {
-                transpose::<W, T>(matrix.data, &offsets, depth.start, rows);
-            } else {
-                for (d, row) in depth.clone().zip(rows) {
-                    *row = offsets.map(|offset| matrix.data[offset + d * matrix.depth_stride]);
-                }
+            for (d, row) in depth.clone().zip(rows) {
+                *row = offsets.map(|offset| matrix.data[offset + d * matrix.depth_stride]);
             }
         }
         clear_lanes::<W, T>(count, to);

@@ -53,6 +53,15 @@ impl<'a, T> Output<'a, T> {
         }
     }
 
+    /// Where the part `rows x columns` begins, for writing all of it, and how far its rows lie apart.
+    #[inline(always)]
+    pub(super) fn part(&mut self, rows: Range<usize>, columns: Range<usize>) -> (*mut T, usize) {
+        assert!(rows.start < rows.end && rows.end <= self.rows);
+        assert!(columns.start < columns.end && columns.end <= self.columns);
+        // SAFETY: the part is not empty and lies within this view, hence so does its first element.
+        (unsafe { self.first.add(rows.start * self.stride + columns.start) }, self.stride)
+    }
+
     /// The part `rows x columns`, as a view of its own.
     ///
     /// # Safety

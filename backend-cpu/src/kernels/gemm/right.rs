@@ -4,34 +4,46 @@
 use std::ops::Range;
 
 use super::operand::Panels;
-use super::tile::add_product;
+use super::tile::{Sums, add_product, width, zeros};
 use crate::kernels::Float;
-use crate::simd::Isa;
+use crate::simd::{Isa, Vector};
 
-/// The right side of a product, read one panel of `NR` columns at a time.
-pub trait Right<T>: Copy {
+/// The right side of a product, read the columns of one tile at a time.
+pub trait Right<T: Float>: Copy {
+    /// Whether the panels pass by while one left panel stays in the first cache, or stay there while left panels pass by.
+    /// Panels of one's own are read front to back, which costs nothing; what lies elsewhere had better stay.
+    const PASSES_BY: bool;
+
     /// Terms of each sum.
     fn depth(&self) -> usize;
 
     /// The same columns, restricted to some depths.
     fn depths(self, depth: Range<usize>) -> Self;
 
-    /// Panics unless all depths of `columns` columns, a multiple of `NR`, can be read.
+    /// Panics unless all depths of `columns` columns, a multiple of a tile's, can be read.
     fn check(&self, columns: usize);
 
-    /// The micro-kernel: the first `R` rows of the tile that a left panel makes with columns `column .. column + NR`.
+    /// The micro-kernel: the first `R` rows of the tile that a left panel makes with the columns from `column` on.
     /// Implementations are `#[inline(always)]`.
     ///
     /// # Safety
-    /// [`Right::check`] has returned, on these data, for `column + NR` columns or more.
-    unsafe fn tile<I: Isa, const R: usize, const MR: usize, const NR: usize>(
-        &self,
-        left: &[[T; MR]],
-        column: usize,
-    ) -> [[T; NR]; R];
+    /// [`Right::check`] has returned, on these data, for all columns of that tile.
+    unsafe fn tile<I: Isa, const R: usize, const MR: usize>(&self, left: &[[T; MR]], column: usize) -> Sums<T, I, R>;
+}
+
+/// Two registers of neighbours.
+///
+/// # Safety
+/// `from` can be read for the elements of both.
+#[inline(always)]
+pub(super) unsafe fn pair<T: Float, I: Isa>(from: *const T) -> [T::Vector<I>; 2] {
+    // SAFETY: as the caller says.
+    unsafe { [T::Vector::<I>::load(from), T::Vector::<I>::load(from.add(<T::Vector<I> as Vector<T>>::LANES))] }
 }
 
 impl<T: Float> Right<T> for Panels<'_, T> {
+    const PASSES_BY: bool = true;
+
     fn depth(&self) -> usize {
         Panels::depth(self)
     }
@@ -48,31 +60,30 @@ impl<T: Float> Right<T> for Panels<'_, T> {
 
     // SAFETY: nothing is asked of the caller here, for every access is checked.
     #[inline(always)]
-    unsafe fn tile<I: Isa, const R: usize, const MR: usize, const NR: usize>(
-        &self,
-        left: &[[T; MR]],
-        column: usize,
-    ) -> [[T; NR]; R] {
-        let mut tile = [[T::ZERO; NR]; R];
-        let right = self.panel(column / NR).as_chunks::<NR>().0;
-        // One length for both, or the loop counts twice.
-        let left = &left[..right.len()];
+    unsafe fn tile<I: Isa, const R: usize, const MR: usize>(&self, left: &[[T; MR]], column: usize) -> Sums<T, I, R> {
+        let mut tile = zeros::<T, I, R>();
+        let width = width::<T, I>();
+        let right = self.panel(column / width);
+        assert_eq!(left.len() * width, right.len(), "depth of the two sides");
         // Four depths a turn: what counts the loop takes turns of the multipliers, 6 % of them at one depth a turn.
-        let ((left, left_rest), (right, right_rest)) = (left.as_chunks::<4>(), right.as_chunks::<4>());
-        for (left, right) in left.iter().zip(right) {
-            for (left, right) in left.iter().zip(right) {
-                add_product::<T, I, R, MR, NR>(&mut tile, left, right);
+        let (left, left_rest) = left.as_chunks::<4>();
+        let mut turns = right.chunks_exact(4 * width);
+        for (left, right) in left.iter().zip(&mut turns) {
+            for (left, right) in left.iter().zip(right.chunks_exact(width)) {
+                // SAFETY: `right` is the tile's columns at one depth.
+                add_product::<T, I, R>(&mut tile, |i| left[i], unsafe { pair::<T, I>(right.as_ptr()) });
             }
         }
-        for (left, right) in left_rest.iter().zip(right_rest) {
-            add_product::<T, I, R, MR, NR>(&mut tile, left, right);
+        for (left, right) in left_rest.iter().zip(turns.remainder().chunks_exact(width)) {
+            // SAFETY: as above.
+            add_product::<T, I, R>(&mut tile, |i| left[i], unsafe { pair::<T, I>(right.as_ptr()) });
         }
         tile
     }
 }
 
 /// Columns that need no packing, because depth `d` of column `j` is `data[offsets[d] + j]`. The last panel reads up to
-/// `NR - 1` elements beyond its last column.
+/// a tile's width less one beyond its last column.
 #[derive(Clone, Copy, Debug)]
 pub struct Windows<'a, T> {
     pub data: &'a [T],
@@ -80,6 +91,8 @@ pub struct Windows<'a, T> {
 }
 
 impl<T: Float> Right<T> for Windows<'_, T> {
+    const PASSES_BY: bool = false;
+
     fn depth(&self) -> usize {
         self.offsets.len()
     }
@@ -93,21 +106,17 @@ impl<T: Float> Right<T> for Windows<'_, T> {
         assert!(last <= self.data.len(), "{columns} columns end at {last}, the data at {}", self.data.len());
     }
 
-    // SAFETY: the caller has had `check` pass over every column up to `column + NR`, which is what the reads below rest on.
+    // SAFETY: the caller has had `check` pass over every column of the tile, which is what the reads below rest on.
     #[inline(always)]
-    unsafe fn tile<I: Isa, const R: usize, const MR: usize, const NR: usize>(
-        &self,
-        left: &[[T; MR]],
-        column: usize,
-    ) -> [[T; NR]; R] {
-        let mut tile = [[T::ZERO; NR]; R];
+    unsafe fn tile<I: Isa, const R: usize, const MR: usize>(&self, left: &[[T; MR]], column: usize) -> Sums<T, I, R> {
+        let mut tile = zeros::<T, I, R>();
         // One length for both, or the loop counts twice.
         let left = &left[..self.offsets.len()];
         for (left, &offset) in left.iter().zip(self.offsets) {
             // A way out of this loop would cost it half of its speed.
-            // SAFETY: `check` has seen that the data reach `column + NR` beyond every offset, as the caller says.
-            let right = unsafe { &*self.data.as_ptr().add(offset + column).cast::<[T; NR]>() };
-            add_product::<T, I, R, MR, NR>(&mut tile, left, right);
+            // SAFETY: `check` has seen that the data reach the tile's last column beyond every offset, as the caller says.
+            let right = unsafe { pair::<T, I>(self.data.as_ptr().add(offset + column)) };
+            add_product::<T, I, R>(&mut tile, |i| left[i], right);
         }
         tile
     }
@@ -124,17 +133,16 @@ pub const fn segment<T>() -> usize {
 /// Columns that need no packing, because they come in short runs: depth `d` of column `s * P + j`, with `j < P`, is
 /// `data[offsets[d] + firsts[s] + j]`. `P` is [`segment`] of `T`.
 #[derive(Clone, Copy, Debug)]
-pub struct Segments<'a, T, const P: usize> {
+pub struct Segments<'a, T> {
     pub data: &'a [T],
     pub offsets: &'a [usize],
     /// As many as fill the last panel.
     pub firsts: &'a [usize],
 }
 
-/// Segments of the widest row of a tile: 128 bytes.
-const MOST_SEGMENTS: usize = 4;
+impl<T: Float> Right<T> for Segments<'_, T> {
+    const PASSES_BY: bool = false;
 
-impl<T: Float, const P: usize> Right<T> for Segments<'_, T, P> {
     fn depth(&self) -> usize {
         self.offsets.len()
     }
@@ -144,35 +152,39 @@ impl<T: Float, const P: usize> Right<T> for Segments<'_, T, P> {
     }
 
     fn check(&self, columns: usize) {
-        let firsts = &self.firsts[..columns.div_ceil(P)];
+        let firsts = &self.firsts[..columns.div_ceil(segment::<T>())];
         let last = |places: &[usize]| places.iter().max().copied();
         if let (Some(offset), Some(first)) = (last(self.offsets), last(firsts)) {
-            let end = offset + first + P;
+            let end = offset + first + segment::<T>();
             assert!(end <= self.data.len(), "{columns} columns end at {end}, the data at {}", self.data.len());
         }
     }
 
-    // SAFETY: the caller has had `check` pass over every column up to `column + NR`, which is what the reads below rest on.
+    // SAFETY: the caller has had `check` pass over every column of the tile, which is what the reads below rest on.
     #[inline(always)]
-    unsafe fn tile<I: Isa, const R: usize, const MR: usize, const NR: usize>(
-        &self,
-        left: &[[T; MR]],
-        column: usize,
-    ) -> [[T; NR]; R] {
-        assert!(NR.is_multiple_of(P) && NR / P <= MOST_SEGMENTS, "a row of {NR} in segments of {P}");
-        let firsts = &self.firsts[column / P..][..NR / P];
-        let places: [*const T; MOST_SEGMENTS] = std::array::from_fn(|piece| {
-            let first = if piece < NR / P { firsts[piece] } else { firsts[0] };
-            self.data.as_ptr().wrapping_add(first)
-        });
-        let mut tile = [[T::ZERO; NR]; R];
+    unsafe fn tile<I: Isa, const R: usize, const MR: usize>(&self, left: &[[T; MR]], column: usize) -> Sums<T, I, R> {
+        let (segment, lanes) = (segment::<T>(), <T::Vector<I> as Vector<T>>::LANES);
+        let place = |column: usize| self.data.as_ptr().wrapping_add(self.firsts[column / segment] + column % segment);
+        // A register is a segment, or half of one, or two.
+        let halves = lanes > segment;
+        let low = [place(column), place(column + lanes)];
+        let high = if halves { [place(column + segment), place(column + lanes + segment)] } else { low };
+        let mut tile = zeros::<T, I, R>();
         // One length for both, or the loop counts twice.
         let left = &left[..self.offsets.len()];
         for (left, &offset) in left.iter().zip(self.offsets) {
-            // SAFETY: `check` has seen that the data reach `P` beyond every sum of an offset and a first.
-            let right: [&[T; P]; MOST_SEGMENTS] =
-                std::array::from_fn(|i| unsafe { &*places[i].add(offset).cast::<[T; P]>() });
-            add_product::<T, I, R, MR, NR>(&mut tile, left, &std::array::from_fn(|j| right[j / P][j % P]));
+            // SAFETY: `check` has seen that the data reach a segment beyond every sum of an offset and a first.
+            let right = unsafe {
+                if halves {
+                    [
+                        T::Vector::<I>::load_halves(low[0].add(offset), high[0].add(offset)),
+                        T::Vector::<I>::load_halves(low[1].add(offset), high[1].add(offset)),
+                    ]
+                } else {
+                    [T::Vector::<I>::load(low[0].add(offset)), T::Vector::<I>::load(low[1].add(offset))]
+                }
+            };
+            add_product::<T, I, R>(&mut tile, |i| left[i], right);
         }
         tile
     }

@@ -155,20 +155,21 @@ fn bits_do_not_depend_on_threads() {
 
 #[test]
 fn bits_do_not_depend_on_caches() {
-    assert_eq!([512, 1024, 2048].map(|k| tile::rows_for::<f32>(k << 10)), [192, 384, 768]);
-    assert_eq!(tile::rows_for::<f64>(512 << 10), 96);
+    assert_eq!([512, 1024, 2048].map(|k| tile::rows_for::<f32>(k << 10)), [120, 252, 504]);
+    assert_eq!(tile::rows_for::<f64>(512 << 10), 120);
     assert_eq!([0, 1 << 40].map(tile::rows_for::<f32>), [48, 768]);
-    assert_eq!([16, 32, 64, 1024].map(|m| columns_for(m << 20)), [256, 512, 1024, 1024]);
+    assert_eq!([0, 512, 1024, 2048, 1 << 20].map(|k| columns_for::<f32>(k << 10)), [128, 128, 256, 640, 1024]);
+    // Only a right side that is read where it lies is taken in blocks of rows: a padded matrix of `k` rows.
     let Shape { m, n, k } = Shape { m: 500, n: 90, k: 700 };
     let a: Vec<f32> = numbers(11, m * k).into_iter().map(|x| x as f32).collect();
-    let b: Vec<f32> = numbers(12, n * k).into_iter().map(|x| x as f32).collect();
+    let data: Vec<f32> = numbers(12, (n + 1) * k).into_iter().map(|x| x as f32).collect();
+    let offsets: Vec<usize> = (0..k).map(|d| d * n).collect();
     for level in Level::supported() {
         let tile = Tile::of::<f32>(level);
-        let (mut left, mut right) = (vec![0.0; (m + tile.rows) * k], vec![0.0; (n + tile.columns) * k]);
+        let mut left = vec![0.0; (m + tile.rows) * k];
         let a = Strided { data: &a, lane_stride: k, depth_stride: 1 };
-        let b = Strided { data: &b, lane_stride: 1, depth_stride: n };
         let left = pack(false, &a, m, 0..k, tile.rows, &mut left);
-        let right = pack(false, &b, n, 0..k, tile.columns, &mut right);
+        let right = Windows { data: &data, offsets: &offsets };
         let run = |rows| {
             let mut out = vec![0.0; m * n];
             tile::multiply_in_blocks(level, left, right, &mut Output::new(&mut out, m, n, n), Start::Zero, rows);

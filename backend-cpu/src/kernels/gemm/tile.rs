@@ -3,8 +3,7 @@
 //! ```text
 //! for d in 0..depth { for i in 0..MR { for j in 0..NR { tile[i][j] += left[d][i] * right[d][j] } } }
 //! ```
-//! A tile is a plain array; LLVM keeps it in registers and turns the inner loops into broadcast + FMA. Tiles fill the
-//! register file but leave room for one row of `right` and one broadcast:
+//! A tile is two registers wide. Tiles fill the register file but leave room for one row of `right` and one broadcast:
 //!
 //! | level    | registers | f32 tile | f64 tile | accumulators      | loads per FMA |
 //! |----------|-----------|----------|----------|-------------------|---------------|
@@ -12,10 +11,11 @@
 //! | avx2     | 16 x 32 B | 6 x 16   | 6 x 8    | 12                | 8 / 12        |
 //! | baseline | 16 x 16 B | 4 x 8    | 4 x 4    | 8                 | 6 / 8         |
 //!
-//! Loops around it (the order of BLIS): depth in steps of [`DEPTH`], rows in steps of [`block_rows`], panels of columns,
-//! panels of rows. One `right` panel (DEPTH x NR x 4 B = 16 KiB, half of L1) is reused by all row panels of the block;
-//! a block of `left` (192 x DEPTH x 4 B = 192 KiB for an L2 of 512 KiB) by all column panels. The depth is the same on
-//! every machine, for it decides in which order a sum is added.
+//! Loops around it: depth in steps of [`depth_block`], then, where both sides are packed, panels of rows and panels of columns: a
+//! `left` panel (384 x MR x 4 B = 18 KiB at most) stays in the first cache while the block's `right` panels pass by from the second.
+//! A right side that is read where it lies stays in the first cache in its turn ([`Right::PASSES_BY`]): rows in steps of
+//! [`block_rows`], panels of columns, panels of rows. The depth is the same on every machine, for it decides in which order a sum is
+//! added.
 //!
 //! Law: every element is the sum, in this order, over depth blocks of a chain of multiply-adds from zero. Which block
 //! or tile an element falls into changes nothing, so neither does the number of threads.
@@ -27,19 +27,22 @@ use super::output::Output;
 use super::right::Right;
 use crate::caches::Caches;
 use crate::kernels::Float;
-use crate::simd::{Isa, Kernel, Level};
+use crate::simd::{Isa, Kernel, Level, Vector};
 
 /// Depth of one block of panels, give or take a half.
-pub(super) const DEPTH: usize = 256;
+pub(super) const fn depth_block<T>() -> usize {
+    1536 / size_of::<T>()
+}
 
 /// Depth of each block when `depth` is cut into blocks of nearly equal size: a short last one would cost as many reads
 /// and writes of the result as a whole one.
-pub(crate) fn depth_step(depth: usize) -> usize {
-    let blocks = ((depth + DEPTH / 2) / DEPTH).max(1);
+pub(crate) fn depth_step<T>(depth: usize) -> usize {
+    let block = depth_block::<T>();
+    let blocks = ((depth + block / 2) / block).max(1);
     depth.div_ceil(blocks).max(1)
 }
 
-/// Rows of one block of the left side, a multiple of every MR: of these and [`DEPTH`] it takes three eighths of the second cache.
+/// Rows of one block of the left side, a multiple of every MR: of these and [`depth_block`] it takes three eighths of the second cache.
 pub(super) fn block_rows<T>() -> usize {
     rows_for::<T>(Caches::get().second)
 }
@@ -47,7 +50,7 @@ pub(super) fn block_rows<T>() -> usize {
 /// [`block_rows`] for a second cache of so many bytes.
 pub(super) fn rows_for<T>(second: usize) -> usize {
     const MULTIPLE: usize = 12;
-    (second / 8 * 3 / (DEPTH * size_of::<T>()) / MULTIPLE).clamp(4, 64) * MULTIPLE
+    (second / 8 * 3 / (depth_block::<T>() * size_of::<T>()) / MULTIPLE).clamp(4, 64) * MULTIPLE
 }
 
 /// What the result starts from.
@@ -91,15 +94,34 @@ impl Tile {
     }
 }
 
-/// `tile += left x right`, one depth.
+/// Columns of the widest tile.
+const WIDEST: usize = 32;
+
+/// A tile's rows, two registers each.
+pub(super) type Sums<T, I, const R: usize> = [[<T as Float>::Vector<I>; 2]; R];
+
+/// Columns of a tile.
 #[inline(always)]
-pub(super) fn add_product<T: Float, I: Isa, const R: usize, const MR: usize, const NR: usize>(
-    tile: &mut [[T; NR]; R],
-    left: &[T; MR],
-    right: &[T; NR],
+pub(super) const fn width<T: Float, I: Isa>() -> usize {
+    2 * <T::Vector<I> as Vector<T>>::LANES
+}
+
+/// A tile of zeros.
+#[inline(always)]
+pub(super) fn zeros<T: Float, I: Isa, const R: usize>() -> Sums<T, I, R> {
+    [[T::Vector::<I>::splat(T::ZERO); 2]; R]
+}
+
+/// `tile += left x right`, one depth. `left(i)` is row `i`'s element.
+#[inline(always)]
+pub(super) fn add_product<T: Float, I: Isa, const R: usize>(
+    tile: &mut Sums<T, I, R>,
+    left: impl Fn(usize) -> T,
+    right: [T::Vector<I>; 2],
 ) {
     for i in 0..R {
-        T::add_scaled::<I, NR>(&mut tile[i], left[i], right);
+        let left = T::Vector::<I>::splat(left(i));
+        tile[i] = [left.multiply_add(right[0], tile[i][0]), left.multiply_add(right[1], tile[i][1])];
     }
 }
 
@@ -138,42 +160,38 @@ impl<T: Float, R: Right<T>> Kernel for Multiply<'_, '_, T, R> {
     #[inline(always)]
     fn run<I: Isa>(self, _: I) {
         // The same table as `Tile::of`, as constants; the second number is a shorter tile for the last rows.
-        match (I::VECTOR_BYTES, size_of::<T>()) {
-            (64, 4) => self.blocks::<I, 12, 6, 32>(),
-            (64, _) => self.blocks::<I, 12, 6, 16>(),
-            (32, 4) => self.blocks::<I, 6, 4, 16>(),
-            (32, _) => self.blocks::<I, 6, 4, 8>(),
-            (_, 4) => self.blocks::<I, 4, 2, 8>(),
-            _ => self.blocks::<I, 4, 2, 4>(),
+        match I::VECTOR_BYTES {
+            64 => self.blocks::<I, 12, 6>(),
+            32 => self.blocks::<I, 6, 4>(),
+            _ => self.blocks::<I, 4, 2>(),
         }
     }
 }
 
 impl<T: Float, R: Right<T>> Multiply<'_, '_, T, R> {
     #[inline(always)]
-    fn blocks<I: Isa, const MR: usize, const FEW: usize, const NR: usize>(self) {
+    fn blocks<I: Isa, const MR: usize, const FEW: usize>(self) {
         let Multiply { left, right, out, start, block_rows } = self;
         let (rows, columns, depth) = (out.rows(), out.columns(), left.depth());
-        let step = depth_step(depth);
+        let step = depth_step::<T>(depth);
         // One turn even if there is nothing to sum: the result is then what it starts from.
         for first_depth in (0..depth.max(1)).step_by(step) {
             let depths = first_depth..depth.min(first_depth + step);
             let (left, right) = (left.depths(depths.clone()), right.depths(depths));
             let start = if first_depth == 0 { start } else { Start::Accumulate };
+            if R::PASSES_BY {
+                for row in (0..rows).step_by(MR) {
+                    for column in (0..columns).step_by(width::<T, I>()) {
+                        one::<T, I, R, MR, FEW>(left, right, out, start, [row, rows], column);
+                    }
+                }
+                continue;
+            }
             for first_row in (0..rows).step_by(block_rows) {
                 let last_row = rows.min(first_row + block_rows);
-                for column in (0..columns).step_by(NR) {
+                for column in (0..columns).step_by(width::<T, I>()) {
                     for row in (first_row..last_row).step_by(MR) {
-                        let (left, _) = left.panel(row / MR).as_chunks::<MR>();
-                        if last_row - row <= FEW {
-                            // SAFETY: `multiply` has checked all columns, the last panel's included.
-                            let tile = unsafe { right.tile::<I, FEW, MR, NR>(left, column) };
-                            store(&tile, row, column, out, start);
-                        } else {
-                            // SAFETY: as above.
-                            let tile = unsafe { right.tile::<I, MR, MR, NR>(left, column) };
-                            store(&tile, row, column, out, start);
-                        }
+                        one::<T, I, R, MR, FEW>(left, right, out, start, [row, last_row], column);
                     }
                 }
             }
@@ -181,47 +199,82 @@ impl<T: Float, R: Right<T>> Multiply<'_, '_, T, R> {
     }
 }
 
+/// One tile, of `FEW` rows if no more of them come before the last.
+#[inline(always)]
+fn one<T: Float, I: Isa, R: Right<T>, const MR: usize, const FEW: usize>(
+    left: Panels<T>,
+    right: R,
+    out: &mut Output<T>,
+    start: Start<T>,
+    [row, last_row]: [usize; 2],
+    column: usize,
+) {
+    let (left, _) = left.panel(row / MR).as_chunks::<MR>();
+    if last_row - row <= FEW {
+        // SAFETY: `multiply` has checked all columns, the last panel's included.
+        let tile = unsafe { right.tile::<I, FEW, MR>(left, column) };
+        store::<T, I, _>(&tile, row, column, out, start);
+    } else {
+        // SAFETY: as above.
+        let tile = unsafe { right.tile::<I, MR, MR>(left, column) };
+        store::<T, I, _>(&tile, row, column, out, start);
+    }
+}
+
 /// Writes the part of a tile that lies within the result.
 #[inline(always)]
-pub(super) fn store<T: Float, const R: usize, const NR: usize>(
-    tile: &[[T; NR]; R],
+pub(super) fn store<T: Float, I: Isa, const R: usize>(
+    tile: &Sums<T, I, R>,
     row: usize,
     column: usize,
     out: &mut Output<T>,
     start: Start<T>,
 ) {
-    let last_column = out.columns().min(column + NR);
-    let rows = out.rows().min(row + R) - row;
-    for (row, sums) in (row..).zip(&tile[..rows]) {
-        let to = out.row(row, column..last_column);
-        if let Some(to) = to.first_chunk_mut::<NR>() {
-            store_whole(sums, row, column, to, start);
-        } else {
-            store_row(&sums[..to.len()], row, column, to, start);
+    let (lanes, width) = (<T::Vector<I> as Vector<T>>::LANES, width::<T, I>());
+    if row + R <= out.rows() && column + width <= out.columns() {
+        // One check for all rows, and one jump: what stands between two tiles keeps the multipliers waiting.
+        let (to, stride) = out.part(row..row + R, column..column + width);
+        macro_rules! write_all {
+            (|$i:ident, $half:ident, $to:ident| $from:expr) => {
+                for $i in 0..R {
+                    for $half in 0..2 {
+                        // SAFETY: `part` has seen that the tile's rows and columns lie within the result; the bias is read from
+                        // slices of a register's length or more.
+                        unsafe {
+                            let $to = to.add($i * stride + $half * lanes);
+                            $from.store($to);
+                        }
+                    }
+                }
+            };
         }
+        match start {
+            Start::Zero => write_all!(|i, half, to| tile[i][half]),
+            Start::Accumulate => write_all!(|i, half, to| T::Vector::<I>::load(to).add(tile[i][half])),
+            Start::RowBias(bias) => {
+                let bias = &bias[row..][..R];
+                write_all!(|i, half, to| T::Vector::<I>::splat(bias[i]).add(tile[i][half]));
+            }
+            Start::ColumnBias(bias) => {
+                let bias = bias[column..][..width].as_ptr();
+                write_all!(|i, half, to| T::Vector::<I>::load(bias.add(half * lanes)).add(tile[i][half]));
+            }
+        }
+        return;
     }
-}
-
-/// [`store_row`] of a whole row of a tile. What is read is read before anything is written, in arrays: the compiler does not know
-/// that they lie apart, and would go from number to number.
-#[inline(always)]
-fn store_whole<T: Float, const NR: usize>(
-    sums: &[T; NR],
-    row: usize,
-    column: usize,
-    to: &mut [T; NR],
-    start: Start<T>,
-) {
-    let other: [T; NR] = match start {
-        Start::Zero => {
-            *to = *sums;
-            return;
+    let rows = out.rows().min(row + R) - row;
+    let columns = column..out.columns().min(column + width);
+    for i in 0..R {
+        if i == rows {
+            break;
         }
-        Start::Accumulate => *to,
-        Start::RowBias(bias) => [bias[row]; NR],
-        Start::ColumnBias(bias) => std::array::from_fn(|j| bias[column..][..NR][j]),
-    };
-    *to = std::array::from_fn(|j| sums[j] + other[j]);
+        let mut sums = [T::ZERO; WIDEST];
+        for (half, &sum) in tile[i].iter().enumerate() {
+            // SAFETY: two registers are no longer than the widest.
+            unsafe { sum.store(sums.as_mut_ptr().add(half * lanes)) };
+        }
+        store_row(&sums[..columns.len()], row + i, column, out.row(row + i, columns.clone()), start);
+    }
 }
 
 /// `to = start + sums` for one row of the result, or a piece of it that begins at `(row, column)`.
