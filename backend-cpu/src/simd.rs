@@ -269,6 +269,38 @@ mod tests {
         assert_eq!(transpose_f32(block), turned);
     }
 
+    /// Numbers counted from 0, interleaved with those from 100 and taken apart again.
+    struct Shuffles;
+
+    impl Kernel for Shuffles {
+        type Output = ();
+        #[inline(always)]
+        fn run<I: Isa>(self, _: I) {
+            fn check<T: Copy + From<u8> + PartialEq + std::fmt::Debug, V: Vector<T>>() {
+                let (low, high): (Vec<T>, Vec<T>) = (0..16).map(|i| (T::from(i), T::from(100 + i))).unzip();
+                let mut got = vec![T::from(0); 4 * V::LANES];
+                // SAFETY: no register has more than 16 lanes, and `got` has room for four.
+                unsafe {
+                    let mixed = V::load(low.as_ptr()).interleave(V::load(high.as_ptr()));
+                    let apart = mixed[0].deinterleave(mixed[1]);
+                    for (number, register) in mixed.into_iter().chain(apart).enumerate() {
+                        register.store(got.as_mut_ptr().add(number * V::LANES));
+                    }
+                }
+                let mixed: Vec<T> = low.iter().zip(&high).flat_map(|(&a, &b)| [a, b]).take(2 * V::LANES).collect();
+                assert_eq!(got[..2 * V::LANES], mixed);
+                assert_eq!(got[2 * V::LANES..], [&low[..V::LANES], &high[..V::LANES]].concat());
+            }
+            check::<f32, I::F32>();
+            check::<f64, I::F64>();
+        }
+    }
+
+    #[test]
+    fn registers_interleave() {
+        Level::supported().into_iter().for_each(|level| level.dispatch(Shuffles));
+    }
+
     #[test]
     fn every_level_runs_its_own_code() {
         for level in Level::supported() {

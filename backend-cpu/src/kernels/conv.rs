@@ -28,6 +28,7 @@ mod dots;
 mod frame;
 mod grad_weight;
 mod joined;
+mod winograd;
 
 #[cfg(test)]
 mod tests;

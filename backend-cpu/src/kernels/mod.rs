@@ -13,7 +13,7 @@ mod scratch;
 #[cfg(test)]
 pub(crate) mod testing;
 
-use std::ops::{Add, AddAssign, Mul};
+use std::ops::{Add, AddAssign, Mul, Sub};
 
 use crate::parallel;
 use crate::simd::{Isa, LANES, Vector, transpose_f32};
@@ -22,7 +22,7 @@ pub use scratch::Scratch;
 
 /// An element these kernels compute with: `f32` or `f64`.
 pub trait Float:
-    Pooled + PartialOrd + Add<Output = Self> + Mul<Output = Self> + AddAssign + Sync + std::fmt::Debug
+    Pooled + PartialOrd + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + AddAssign + Sync + std::fmt::Debug
 {
     const ZERO: Self;
     const NEG_INFINITY: Self;

@@ -30,8 +30,17 @@ pub trait Vector<T>: Copy {
     /// `self + other` per lane.
     fn add(self, other: Self) -> Self;
 
+    /// `self - other` per lane.
+    fn sub(self, other: Self) -> Self;
+
     /// `self * factor + addend` per lane, rounded once where [`Isa::FMA`](super::Isa::FMA) says so.
     fn multiply_add(self, factor: Self, addend: Self) -> Self;
+
+    /// Lane 0 of `self`, lane 0 of `other`, lane 1 of `self` and so on, two registers of them.
+    fn interleave(self, other: Self) -> [Self; 2];
+
+    /// What [`interleave`](Self::interleave) was given: the lanes of even number of the two registers, and the odd ones.
+    fn deinterleave(self, other: Self) -> [Self; 2];
 }
 
 /// The registers of a level below AVX2, as arrays: here the compiler does what it should.
@@ -73,6 +82,11 @@ macro_rules! array {
             }
 
             #[inline(always)]
+            fn sub(self, other: Self) -> Self {
+                std::array::from_fn(|i| self[i] - other[i])
+            }
+
+            #[inline(always)]
             fn multiply_add(self, factor: Self, addend: Self) -> Self {
                 std::array::from_fn(|i| {
                     if <super::Baseline as super::Isa>::FMA {
@@ -81,6 +95,18 @@ macro_rules! array {
                         self[i] * factor[i] + addend[i]
                     }
                 })
+            }
+
+            #[inline(always)]
+            fn interleave(self, other: Self) -> [Self; 2] {
+                let lane = |i: usize| if i.is_multiple_of(2) { self[i / 2] } else { other[i / 2] };
+                [std::array::from_fn(lane), std::array::from_fn(|i| lane($lanes + i))]
+            }
+
+            #[inline(always)]
+            fn deinterleave(self, other: Self) -> [Self; 2] {
+                let lane = |i: usize| if i < $lanes { self[i] } else { other[i - $lanes] };
+                [std::array::from_fn(|i| lane(2 * i)), std::array::from_fn(|i| lane(2 * i + 1))]
             }
         }
     };
@@ -95,7 +121,10 @@ mod registers {
     use std::arch::x86_64::*;
 
     macro_rules! register {
-        ($name:ident, $type:ty, $lanes:literal, $splat:ident, $load:ident, $halves:ident, $store:ident, $add:ident, $fma:ident) => {
+        (
+            $name:ident, $type:ty, $lanes:literal, $splat:ident, $load:ident, $halves:ident, $store:ident,
+            $add:ident, $sub:ident, $fma:ident, $interleave:ident, $deinterleave:ident
+        ) => {
             // SAFETY of all functions: the type is named by `Avx2` or `Avx512` alone, whose code runs only where
             // `Level::supported` has found the instructions.
             impl Vector<$type> for $name {
@@ -135,9 +164,27 @@ mod registers {
                 }
 
                 #[inline(always)]
+                fn sub(self, other: Self) -> Self {
+                    // SAFETY: as above.
+                    unsafe { $sub(self, other) }
+                }
+
+                #[inline(always)]
                 fn multiply_add(self, factor: Self, addend: Self) -> Self {
                     // SAFETY: as above.
                     unsafe { $fma(self, factor, addend) }
+                }
+
+                #[inline(always)]
+                fn interleave(self, other: Self) -> [Self; 2] {
+                    // SAFETY: as above.
+                    unsafe { $interleave(self, other) }
+                }
+
+                #[inline(always)]
+                fn deinterleave(self, other: Self) -> [Self; 2] {
+                    // SAFETY: as above.
+                    unsafe { $deinterleave(self, other) }
                 }
             }
         };
@@ -165,6 +212,83 @@ mod registers {
     halves!(halves_f64x8, f64, F64x8, |low, high| {
         _mm512_insertf64x4::<1>(_mm512_castpd256_pd512(_mm256_loadu_pd(low)), _mm256_loadu_pd(high))
     });
+    macro_rules! shuffles {
+        ($interleave:ident, $deinterleave:ident, $register:ty, |$a:ident, $b:ident| $to:expr, $fro:expr) => {
+            /// # Safety
+            /// The machine has the register.
+            #[inline(always)]
+            unsafe fn $interleave($a: $register, $b: $register) -> [$register; 2] {
+                // SAFETY: as the caller says.
+                unsafe { $to }
+            }
+
+            /// # Safety
+            /// The machine has the register.
+            #[inline(always)]
+            unsafe fn $deinterleave($a: $register, $b: $register) -> [$register; 2] {
+                // SAFETY: as the caller says.
+                unsafe { $fro }
+            }
+        };
+    }
+    shuffles!(
+        interleave_f32x8,
+        deinterleave_f32x8,
+        F32x8,
+        |a, b| {
+            let (low, high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+            [_mm256_permute2f128_ps::<0x20>(low, high), _mm256_permute2f128_ps::<0x31>(low, high)]
+        },
+        {
+            let (even, odd) = (_mm256_shuffle_ps::<0x88>(a, b), _mm256_shuffle_ps::<0xDD>(a, b));
+            let (even, odd) = (_mm256_castps_pd(even), _mm256_castps_pd(odd));
+            let (even, odd) = (_mm256_permute4x64_pd::<0xD8>(even), _mm256_permute4x64_pd::<0xD8>(odd));
+            [_mm256_castpd_ps(even), _mm256_castpd_ps(odd)]
+        }
+    );
+    shuffles!(
+        interleave_f64x4,
+        deinterleave_f64x4,
+        F64x4,
+        |a, b| {
+            let (low, high) = (_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b));
+            [_mm256_permute2f128_pd::<0x20>(low, high), _mm256_permute2f128_pd::<0x31>(low, high)]
+        },
+        {
+            let (even, odd) = (_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b));
+            [_mm256_permute4x64_pd::<0xD8>(even), _mm256_permute4x64_pd::<0xD8>(odd)]
+        }
+    );
+    shuffles!(
+        interleave_f32x16,
+        deinterleave_f32x16,
+        F32x16,
+        |a, b| {
+            let first = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+            let second = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+            [_mm512_permutex2var_ps(a, first, b), _mm512_permutex2var_ps(a, second, b)]
+        },
+        {
+            let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+            let odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+            [_mm512_permutex2var_ps(a, even, b), _mm512_permutex2var_ps(a, odd, b)]
+        }
+    );
+    shuffles!(
+        interleave_f64x8,
+        deinterleave_f64x8,
+        F64x8,
+        |a, b| {
+            let first = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11);
+            let second = _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15);
+            [_mm512_permutex2var_pd(a, first, b), _mm512_permutex2var_pd(a, second, b)]
+        },
+        {
+            let (even, odd) =
+                (_mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14), _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15));
+            [_mm512_permutex2var_pd(a, even, b), _mm512_permutex2var_pd(a, odd, b)]
+        }
+    );
     register!(
         F32x8,
         f32,
@@ -174,7 +298,10 @@ mod registers {
         halves_f32x8,
         _mm256_storeu_ps,
         _mm256_add_ps,
-        _mm256_fmadd_ps
+        _mm256_sub_ps,
+        _mm256_fmadd_ps,
+        interleave_f32x8,
+        deinterleave_f32x8
     );
     register!(
         F64x4,
@@ -185,7 +312,10 @@ mod registers {
         halves_f64x4,
         _mm256_storeu_pd,
         _mm256_add_pd,
-        _mm256_fmadd_pd
+        _mm256_sub_pd,
+        _mm256_fmadd_pd,
+        interleave_f64x4,
+        deinterleave_f64x4
     );
     register!(
         F32x16,
@@ -196,7 +326,10 @@ mod registers {
         halves_f32x16,
         _mm512_storeu_ps,
         _mm512_add_ps,
-        _mm512_fmadd_ps
+        _mm512_sub_ps,
+        _mm512_fmadd_ps,
+        interleave_f32x16,
+        deinterleave_f32x16
     );
     register!(
         F64x8,
@@ -207,7 +340,10 @@ mod registers {
         halves_f64x8,
         _mm512_storeu_pd,
         _mm512_add_pd,
-        _mm512_fmadd_pd
+        _mm512_sub_pd,
+        _mm512_fmadd_pd,
+        interleave_f64x8,
+        deinterleave_f64x8
     );
 }
 #[cfg(not(target_arch = "x86_64"))]

@@ -17,6 +17,7 @@ use std::ops::Range;
 
 use super::depthwise;
 use super::frame::Frame;
+use super::winograd::Winograd;
 use crate::kernels::gemm::{
     Indexed, Output, PARALLEL_WORK, Panels, Segments, Start, TASK_WORK, Tile, Windows, multiply, pack, segment,
 };
@@ -86,6 +87,12 @@ impl Correlation {
         let is_depthwise = self.channels == [1, 1];
         let packed = if is_depthwise { None } else { Some(self.pack_weights(parallel, w)) };
         let group_weights = w.len() / self.groups;
+        if let Some(packed) = &packed
+            && let Some(winograd) = Winograd::of(self)
+            && winograd.run(source, packed, bias, out)
+        {
+            return;
+        }
         if let Some(packed) = &packed
             && segments[0].is_empty()
             && let Some(set) = self.joins::<T>()

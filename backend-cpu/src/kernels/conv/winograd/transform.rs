@@ -1,0 +1,256 @@
+//! The three transforms of Winograd's convolution, a register of tiles (or of weights) at a time.
+//!
+//! ```text
+//!      | 1  0 -1  0 |        | 1    0    0  |
+//! Bᵀ = | 0  1  1  0 |    G = | 1/2  1/2  1/2|    Aᵀ = | 1  1  1  0 |
+//!      | 0 -1  1  0 |        | 1/2 -1/2  1/2|         | 0  1 -1 -1 |
+//!      | 0  1  0 -1 |        | 0    0    1  |
+//! ```
+//! Element `(r, s)` of a transformed 4 x 4 has number `4 r + s`.
+
+use std::ops::Range;
+
+use crate::kernels::Float;
+use crate::kernels::gemm::Output;
+use crate::simd::{Isa, Kernel, Vector};
+
+/// Lanes of the longest register.
+const MOST_LANES: usize = 16;
+
+/// Neighbouring tiles of a line, in the lanes of a register from `lane` on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    pub lane: usize,
+    pub len: usize,
+    /// Where the first tile's patch begins in the first channel's frame.
+    pub from: usize,
+    pub image: usize,
+    /// The first tile's place among those of the image.
+    pub line: usize,
+    pub column: usize,
+}
+
+/// `to[4 r + s][c][lane] = (G w Gᵀ)[r][s]` for one panel of weights `from[c][tap][lane]`.
+pub(super) struct Weights<'a, 'b, T> {
+    pub from: &'a [T],
+    /// Where among the taps of a channel each one of the 3 x 3 stands.
+    pub order: [usize; 9],
+    pub to: Output<'b, T>,
+}
+
+impl<T: Float> Kernel for Weights<'_, '_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _: I) {
+        // The rows of the micro-kernels, as constants.
+        match I::VECTOR_BYTES {
+            64 => self.panel::<12>(),
+            32 => self.panel::<6>(),
+            _ => self.panel::<4>(),
+        }
+    }
+}
+
+impl<T: Float> Weights<'_, '_, T> {
+    #[inline(always)]
+    fn panel<const LANES: usize>(self) {
+        let Weights { from, order, mut to } = self;
+        let half = T::from_count(2).reciprocal();
+        for (c, from) in from.as_chunks::<LANES>().0.as_chunks::<9>().0.iter().enumerate() {
+            let mut transformed = [[T::ZERO; LANES]; 16];
+            for lane in 0..LANES {
+                let w = |i: usize| from[order[i]][lane];
+                // G w: four rows of three.
+                let mut rows = [[T::ZERO; 3]; 4];
+                for s in 0..3 {
+                    let (top, middle, bottom) = (w(s), w(3 + s), w(6 + s));
+                    let outer = top + bottom;
+                    rows[0][s] = top;
+                    rows[1][s] = half * (outer + middle);
+                    rows[2][s] = half * (outer - middle);
+                    rows[3][s] = bottom;
+                }
+                for r in 0..4 {
+                    let [left, middle, right] = rows[r];
+                    let outer = left + right;
+                    transformed[4 * r][lane] = left;
+                    transformed[4 * r + 1][lane] = half * (outer + middle);
+                    transformed[4 * r + 2][lane] = half * (outer - middle);
+                    transformed[4 * r + 3][lane] = right;
+                }
+            }
+            for (number, transformed) in transformed.iter().enumerate() {
+                to.row(number, c * LANES..(c + 1) * LANES).copy_from_slice(transformed);
+            }
+        }
+    }
+}
+
+/// `to[4 r + s][panel][c][lane] = (Bᵀ patch B)[r][s]`, panels of two registers.
+pub(super) struct Patches<'a, 'b, T> {
+    /// Frames whose lines are `pitch` apart and whose channels are `channel` apart.
+    pub framed: &'a [T],
+    pub channel: usize,
+    pub channels: usize,
+    pub pitch: usize,
+    /// The tiles of each register.
+    pub runs: &'a [Vec<Run>],
+    pub to: &'b mut [T],
+    /// From one of the 16 to the next.
+    pub stride: usize,
+}
+
+impl<T: Float> Kernel for Patches<'_, '_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _: I) {
+        let Patches { framed, channel, channels, pitch, runs, to, stride } = self;
+        let lanes = T::Vector::<I>::LANES;
+        assert!(15 * stride + runs.len().div_ceil(2) * channels * 2 * lanes <= to.len());
+        for (number, runs) in runs.iter().enumerate() {
+            for run in runs {
+                let last = run.from + (channels - 1) * channel + 3 * pitch + 2 + 2 * lanes;
+                assert!(last <= framed.len() && run.lane < lanes, "{run:?}");
+            }
+            // For each line of the patches its columns 0 and 1, tile after tile, and its columns 2 and 3.
+            let mut gathered = [[[T::ZERO; 4 * MOST_LANES]; 2]; 4];
+            for c in 0..channels {
+                let frame = framed[c * channel..].as_ptr();
+                let (first, line, second) = if let [run] = runs[..] {
+                    // SAFETY: the frame holds the run, as checked above.
+                    (unsafe { frame.add(run.from) }, pitch, 2)
+                } else {
+                    for (line, gathered) in gathered.iter_mut().enumerate() {
+                        for (pair, gathered) in gathered.iter_mut().enumerate() {
+                            for run in runs {
+                                // What is written beyond the run, the next one overwrites.
+                                // SAFETY: reading, as checked above; writing, the lane is less than a register's, hence what
+                                // begins with it, two registers, ends within four.
+                                unsafe {
+                                    let from = frame.add(run.from + line * pitch + 2 * pair);
+                                    let to = gathered.as_mut_ptr().add(2 * run.lane);
+                                    T::Vector::<I>::load(from).store(to);
+                                    T::Vector::<I>::load(from.add(lanes)).store(to.add(lanes));
+                                }
+                            }
+                        }
+                    }
+                    (gathered.as_ptr().cast(), 2 * 4 * MOST_LANES, 4 * MOST_LANES)
+                };
+                let mut rows = [[T::Vector::<I>::splat(T::ZERO); 4]; 4];
+                for (r, row) in rows.iter_mut().enumerate() {
+                    // SAFETY: within the frame, as checked above, or within `gathered`.
+                    let [a, b, c, d] = unsafe {
+                        let (left, right) = (first.add(r * line), first.add(r * line + second));
+                        [
+                            T::Vector::<I>::load(left),
+                            T::Vector::<I>::load(left.add(lanes)),
+                            T::Vector::<I>::load(right),
+                            T::Vector::<I>::load(right.add(lanes)),
+                        ]
+                    };
+                    let ([zero, one], [two, three]) = (a.deinterleave(b), c.deinterleave(d));
+                    *row = patch_line::<T, I>([zero, one, two, three]);
+                }
+                let at = (number / 2 * channels + c) * 2 * lanes + number % 2 * lanes;
+                for s in 0..4 {
+                    let column = patch_line::<T, I>([rows[0][s], rows[1][s], rows[2][s], rows[3][s]]);
+                    for (r, element) in column.into_iter().enumerate() {
+                        // SAFETY: `at` plus a register is within the panels of each of the 16, as checked above.
+                        unsafe { element.store(to.as_mut_ptr().add((4 * r + s) * stride + at)) };
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `Bᵀ x`
+#[inline(always)]
+fn patch_line<T: Float, I: Isa>([a, b, c, d]: [T::Vector<I>; 4]) -> [T::Vector<I>; 4] {
+    [a.sub(c), b.add(c), c.sub(b), b.sub(d)]
+}
+
+/// `Aᵀ x`
+#[inline(always)]
+fn result_line<T: Float, I: Isa>([a, b, c, d]: [T::Vector<I>; 4]) -> [T::Vector<I>; 2] {
+    [a.add(b).add(c), b.sub(c).sub(d)]
+}
+
+/// The pixels of some rows, `bias + Aᵀ sums A`, to their places. Returns whether all are finite.
+pub(super) struct Results<'a, T, P> {
+    /// `[4 r + s][row][column]`, the 16 `stride` apart and rows `columns`.
+    pub sums: &'a [T],
+    pub stride: usize,
+    pub columns: usize,
+    pub rows: Range<usize>,
+    pub bias: Option<&'a [T]>,
+    /// The tiles of each register.
+    pub runs: &'a [Vec<Run>],
+    /// Height and width of an image.
+    pub size: [usize; 2],
+    /// Which line of `out` holds a row's channel of an image.
+    pub place: P,
+    pub out: &'a Output<'a, T>,
+}
+
+impl<T: Float, P: Fn(usize, usize) -> usize> Kernel for Results<'_, T, P> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _: I) -> bool {
+        let Results { sums, stride, columns, rows, bias, runs, size: [height, width], place, out } = self;
+        let lanes = T::Vector::<I>::LANES;
+        assert!(15 * stride + rows.len() * columns <= sums.len() && runs.len() * lanes <= columns);
+        let zero = T::Vector::<I>::splat(T::ZERO);
+        // Zero times what is finite.
+        let mut zeros = zero;
+        for (number, row) in rows.enumerate() {
+            let bias = T::Vector::<I>::splat(bias.map_or(T::ZERO, |bias| bias[row]));
+            for (register, runs) in runs.iter().enumerate() {
+                let mut lines = [[zero; 2]; 4];
+                for (r, line) in lines.iter_mut().enumerate() {
+                    let mut x = [zero; 4];
+                    for (s, x) in x.iter_mut().enumerate() {
+                        let at = (4 * r + s) * stride + number * columns + register * lanes;
+                        // SAFETY: within the sums, as checked above.
+                        *x = unsafe { T::Vector::<I>::load(sums.as_ptr().add(at)) };
+                    }
+                    *line = result_line::<T, I>(x);
+                }
+                let [top_left, bottom_left] = result_line::<T, I>([lines[0][0], lines[1][0], lines[2][0], lines[3][0]]);
+                let [top_right, bottom_right] =
+                    result_line::<T, I>([lines[0][1], lines[1][1], lines[2][1], lines[3][1]]);
+                let mut pixels = [[T::ZERO; 2 * MOST_LANES]; 2];
+                for (pixels, [left, right]) in
+                    pixels.iter_mut().zip([[top_left, top_right], [bottom_left, bottom_right]])
+                {
+                    let (left, right) = (left.add(bias), right.add(bias));
+                    zeros = right.multiply_add(zero, left.multiply_add(zero, zeros));
+                    let [first, second] = left.interleave(right);
+                    // SAFETY: two registers are no longer than two of the longest.
+                    unsafe {
+                        first.store(pixels.as_mut_ptr());
+                        second.store(pixels.as_mut_ptr().add(lanes));
+                    }
+                }
+                for run in runs {
+                    let line = place(run.image, row);
+                    let len = (2 * run.len).min(width - 2 * run.column);
+                    for (y, pixels) in (2 * run.line..height).zip(&pixels) {
+                        let at = y * width + 2 * run.column;
+                        // SAFETY: each tile has pixels of its own, and each is visited once per row.
+                        let mut to = unsafe { out.block(line..line + 1, at..at + len) };
+                        to.row(0, 0..len).copy_from_slice(&pixels[2 * run.lane..][..len]);
+                    }
+                }
+            }
+        }
+        let mut lanes = [T::ZERO; MOST_LANES];
+        // SAFETY: no register is longer than the array.
+        unsafe { zeros.store(lanes.as_mut_ptr()) };
+        !lanes.iter().any(|lane| lane.is_nan())
+    }
+}
