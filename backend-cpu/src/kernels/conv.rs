@@ -19,7 +19,8 @@
 //! reached by the same taps only, and for them it is an ordinary convolution of `gy` with those taps. `grad_weight`
 //! sums over images; the sets are fixed by the shape and their partial sums added in order. Where lines of the output
 //! are of whole vectors it needs no panels at all (`dots.rs`). A 1 x 1 convolution with nothing to pad or skip is a
-//! batch of products. Depthwise convolution (one channel per group) has no reuse for a product to find and runs as
+//! batch of products. Where 3 x 3 taps meet many channels, `forward` and `grad_input` compute tiles of pixels with fewer
+//! multiplications (`winograd.rs`). Depthwise convolution (one channel per group) has no reuse for a product to find and runs as
 //! plain loops over the same frames (`depthwise.rs`).
 
 mod correlation;

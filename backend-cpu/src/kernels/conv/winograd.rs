@@ -7,9 +7,10 @@
 //! M[o][t] = sum over c of U[o][c] V[c][t]     element by element of the 4 x 4: 16 products of matrices
 //! out[o][t] = bias[o] + Aᵀ M[o][t] A     2 x 2
 //! ```
-//! `U` stays packed for the whole call. A block of tiles is transformed into packed panels, multiplied for some output
-//! channels at a time, and transformed back, all within the second cache. The tiles of several images follow each other
-//! in the columns, so that small images fill whole panels; which block a tile falls into changes no bit.
+//! `U` stays packed for the whole call. A block of tiles takes the lines that it reads (`winograd/lines.rs`), transforms them into
+//! packed panels, multiplies those for some output channels at a time and transforms the sums back
+//! (`winograd/transform.rs`), all within the second cache. The tiles of several images follow each other in the
+//! columns, so that small images fill whole panels; which block a tile falls into changes no bit.
 //!
 //! Cost: `16 / 9 / 4` of the plain flops, and per channel and tile 32 additions on the way in and 24 on the way out.
 //! That pays from [`CHANNELS`] channels on either side.
@@ -18,17 +19,18 @@
 //! of numbers that are not finite, or that overflow, would spread them to all its pixels: if any result is not
 //! finite, [`Winograd::run`] says so, and the caller computes the plain sums instead.
 
+mod lines;
 mod transform;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::correlation::Correlation;
-use super::frame::Frame;
 use crate::caches::Caches;
 use crate::kernels::gemm::{Output, PARALLEL_WORK, Panels, Start, TASK_WORK, Tile, multiply};
-use crate::kernels::{Float, PARALLEL_ELEMENTS, Scratch, for_each, for_each_chunk};
-use transform::{Patches, Results, Run, Weights};
+use crate::kernels::{Float, Scratch, for_each};
+use lines::{Fill, Lines};
+use transform::{Patches, Results, Weights};
 
 /// Fewest channels on either side: below, the transforms cost more than the products save.
 const CHANNELS: usize = 32;
@@ -42,9 +44,6 @@ const BLOCK: usize = 256;
 /// Output channels multiplied at a time, about: a multiple of every micro-kernel's rows.
 const ROWS: usize = 72;
 
-/// Pixels of the frames alive at once (16 MiB of f32): more only displaces the caches and holds memory.
-const FRAMED: usize = 4 << 20;
-
 /// A [`Correlation`] of 3 x 3 taps, seen as tiles.
 #[derive(Debug)]
 pub(super) struct Winograd<'a> {
@@ -53,8 +52,6 @@ pub(super) struct Winograd<'a> {
     order: [usize; 9],
     /// Tiles of an image, down and across. The last ones may hang over the edge.
     tiles: [usize; 2],
-    /// Holds whole patches.
-    frame: Frame,
 }
 
 impl<'a> Winograd<'a> {
@@ -70,47 +67,30 @@ impl<'a> Winograd<'a> {
         for (at, order) in order.iter_mut().enumerate() {
             *order = phase.taps[..9].iter().position(|&tap| tap == at / 3 * pitch + at % 3)?;
         }
-        let Frame { image, margin, .. } = conv.frame;
-        let frame = Frame::new(image, margin, [1, 1], tiles.map(|tiles| 2 * tiles + 2));
-        Some(Winograd { conv, order, tiles, frame })
+        Some(Winograd { conv, order, tiles })
     }
 
     /// [`Correlation::run`], with the weights of each group packed. Returns whether all results are finite: if not, they are
     /// not those of the plain sums.
     #[must_use]
     pub fn run<T: Float>(&self, source: &[T], packed: &[T], bias: Option<&[T]>, out: &mut [T]) -> bool {
-        let Correlation { images, groups, channels: [inner, rows], .. } = *self.conv;
+        let Correlation { images, groups, channels: [_, rows], .. } = *self.conv;
         let transformed = self.transform_weights(packed);
-        let per_image = self.tiles[0] * self.tiles[1];
         let [height, width] = self.conv.output;
         let out = Output::new(out, images * groups * rows, height * width, height * width);
-        let channel = self.frame.image[0] * self.frame.image[1];
-        let image = groups * inner * self.frame.len();
-        let set = (FRAMED / image).clamp(1, images);
-        // The last patches are read in whole registers.
-        let slack = 2 * Tile::of::<T>(self.conv.level).columns;
-        let mut framed = Scratch::new(set * image + slack);
-        framed[set * image..].fill(T::ZERO);
         let is_finite = AtomicBool::new(true);
-        for first in (0..images).step_by(set) {
-            let images = set.min(images - first);
-            let task = PARALLEL_ELEMENTS.div_ceil(self.frame.len());
-            for_each_chunk(true, &mut framed[..images * image], task * self.frame.len(), |index, to| {
-                let from = (first * groups * inner + index * task) * channel;
-                self.frame.fill_channels(&source[from..], to);
-            });
-            let (tiles, block) = (images * per_image, self.block::<T>(images * per_image));
-            let blocks = tiles.div_ceil(block);
-            for_each(true, groups * blocks, 1, |index| {
-                let (group, at) = (index / blocks, index % blocks * block);
-                let bias = bias.map(|bias| &bias[group * rows..][..rows]);
-                let sets = transformed.len() / groups;
-                let weights = &transformed[group * sets..][..sets];
-                if !self.compute(first, group, at..tiles.min(at + block), &framed, weights, bias, &out) {
-                    is_finite.store(false, Ordering::Relaxed);
-                }
-            });
-        }
+        let tiles = images * self.tiles[0] * self.tiles[1];
+        let block = self.block::<T>(tiles);
+        let blocks = tiles.div_ceil(block);
+        for_each(true, groups * blocks, 1, |index| {
+            let (group, at) = (index / blocks, index % blocks * block);
+            let bias = bias.map(|bias| &bias[group * rows..][..rows]);
+            let sets = transformed.len() / groups;
+            let weights = &transformed[group * sets..][..sets];
+            if !self.compute(group, at..tiles.min(at + block), source, weights, bias, &out) {
+                is_finite.store(false, Ordering::Relaxed);
+            }
+        });
         is_finite.into_inner()
     }
 
@@ -139,14 +119,12 @@ impl<'a> Winograd<'a> {
         to
     }
 
-    /// One block of tiles of one group. `first` is the image that the frames begin with.
-    #[allow(clippy::too_many_arguments)] // what one task of `run` shares with the others
+    /// One block of tiles of one group. Returns whether all results are finite.
     fn compute<T: Float>(
         &self,
-        first: usize,
         group: usize,
         block: Range<usize>,
-        framed: &[T],
+        source: &[T],
         weights: &[T],
         bias: Option<&[T]>,
         out: &Output<T>,
@@ -154,16 +132,27 @@ impl<'a> Winograd<'a> {
         let Correlation { level, groups, channels: [inner, rows], .. } = *self.conv;
         let tile = Tile::of::<T>(level);
         let whole = block.len().next_multiple_of(tile.columns);
-        let runs = self.runs(group, block, whole, tile.columns / 2);
+        let lanes = tile.columns / 2;
+        let lines = Lines::new(self.tiles, block, whole / lanes, lanes);
+        let image = inner * self.conv.frame.image[0] * self.conv.frame.image[1];
+        // The last patches are read in whole registers.
+        let mut framed = Scratch::new(inner * lines.channel + 2 * tile.columns);
+        level.dispatch(Fill {
+            lines: &lines,
+            frame: &self.conv.frame,
+            source,
+            first: group * image,
+            image: groups * image,
+            channels: inner,
+            to: &mut framed,
+        });
         // Not a power of two apart, lest all 16 compete for one place in the caches.
         let (side, spare) = (whole * inner, 16);
         let mut patches = Scratch::new(16 * (side + spare));
         level.dispatch(Patches {
-            framed,
-            channel: self.frame.len(),
+            framed: &framed,
             channels: inner,
-            pitch: self.frame.size[1],
-            runs: &runs,
+            lines: &lines,
             to: &mut patches,
             stride: side + spare,
         });
@@ -186,31 +175,12 @@ impl<'a> Winograd<'a> {
                 columns: whole,
                 rows: row..row + count,
                 bias,
-                runs: &runs,
+                runs: &lines.runs,
                 size: self.conv.output,
-                place: |image, row| ((first + image) * groups + group) * rows + row,
+                place: |image, row| (image * groups + group) * rows + row,
                 out,
             });
         }
         is_finite
-    }
-
-    /// The runs of each register of a block of tiles.
-    fn runs(&self, group: usize, block: Range<usize>, whole: usize, lanes: usize) -> Vec<Vec<Run>> {
-        let [down, across] = self.tiles;
-        let per_image = down * across;
-        let image = self.conv.channels[0] * self.frame.len();
-        let register = |at: usize| {
-            let (mut runs, mut tile) = (Vec::new(), at);
-            while tile < block.end.min(at + lanes) {
-                let (image_number, line, column) = (tile / per_image, tile % per_image / across, tile % across);
-                let len = (across - column).min(block.end.min(at + lanes) - tile);
-                let from = (image_number * self.conv.groups + group) * image + self.frame.offset(2 * line, 2 * column);
-                runs.push(Run { lane: tile - at, len, from, image: image_number, line, column });
-                tile += len;
-            }
-            runs
-        };
-        (block.start..block.start + whole).step_by(lanes).map(register).collect()
     }
 }

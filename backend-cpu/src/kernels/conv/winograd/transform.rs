@@ -10,6 +10,7 @@
 
 use std::ops::Range;
 
+use super::lines::Lines;
 use crate::kernels::Float;
 use crate::kernels::gemm::Output;
 use crate::simd::{Isa, Kernel, Vector};
@@ -22,7 +23,7 @@ const MOST_LANES: usize = 16;
 pub(super) struct Run {
     pub lane: usize,
     pub len: usize,
-    /// Where the first tile's patch begins in the first channel's frame.
+    /// Where the first tile's patch begins in the first channel of the frame.
     pub from: usize,
     pub image: usize,
     /// The first tile's place among those of the image.
@@ -89,13 +90,10 @@ impl<T: Float> Weights<'_, '_, T> {
 
 /// `to[4 r + s][panel][c][lane] = (Bᵀ patch B)[r][s]`, panels of two registers.
 pub(super) struct Patches<'a, 'b, T> {
-    /// Frames whose lines are `pitch` apart and whose channels are `channel` apart.
+    /// The frame that `lines` describes.
     pub framed: &'a [T],
-    pub channel: usize,
     pub channels: usize,
-    pub pitch: usize,
-    /// The tiles of each register.
-    pub runs: &'a [Vec<Run>],
+    pub lines: &'a Lines,
     pub to: &'b mut [T],
     /// From one of the 16 to the next.
     pub stride: usize,
@@ -106,7 +104,7 @@ impl<T: Float> Kernel for Patches<'_, '_, T> {
 
     #[inline(always)]
     fn run<I: Isa>(self, _: I) {
-        let Patches { framed, channel, channels, pitch, runs, to, stride } = self;
+        let Patches { framed, channels, lines: &Lines { channel, pitch, ref runs, .. }, to, stride } = self;
         let lanes = T::Vector::<I>::LANES;
         assert!(15 * stride + runs.len().div_ceil(2) * channels * 2 * lanes <= to.len());
         for (number, runs) in runs.iter().enumerate() {
@@ -114,11 +112,13 @@ impl<T: Float> Kernel for Patches<'_, '_, T> {
                 let last = run.from + (channels - 1) * channel + 3 * pitch + 2 + 2 * lanes;
                 assert!(last <= framed.len() && run.lane < lanes, "{run:?}");
             }
+            // Lanes without a tile see zeros, whatever else memory holds there.
+            let taken: usize = runs.iter().map(|run| run.len).sum();
             // For each line of the patches its columns 0 and 1, tile after tile, and its columns 2 and 3.
             let mut gathered = [[[T::ZERO; 4 * MOST_LANES]; 2]; 4];
             for c in 0..channels {
                 let frame = framed[c * channel..].as_ptr();
-                let (first, line, second) = if let [run] = runs[..] {
+                let (first, line, second) = if let ([run], true) = (&runs[..], taken == lanes) {
                     // SAFETY: the frame holds the run, as checked above.
                     (unsafe { frame.add(run.from) }, pitch, 2)
                 } else {
@@ -135,6 +135,7 @@ impl<T: Float> Kernel for Patches<'_, '_, T> {
                                     T::Vector::<I>::load(from.add(lanes)).store(to.add(lanes));
                                 }
                             }
+                            gathered[2 * taken..][..2 * (lanes - taken)].fill(T::ZERO);
                         }
                     }
                     (gathered.as_ptr().cast(), 2 * 4 * MOST_LANES, 4 * MOST_LANES)
@@ -224,26 +225,41 @@ impl<T: Float, P: Fn(usize, usize) -> usize> Kernel for Results<'_, T, P> {
                 let [top_right, bottom_right] =
                     result_line::<T, I>([lines[0][1], lines[1][1], lines[2][1], lines[3][1]]);
                 let mut pixels = [[T::ZERO; 2 * MOST_LANES]; 2];
-                for (pixels, [left, right]) in
-                    pixels.iter_mut().zip([[top_left, top_right], [bottom_left, bottom_right]])
-                {
+                let mut registers = [[zero; 2]; 2];
+                for (y, [left, right]) in [[top_left, top_right], [bottom_left, bottom_right]].into_iter().enumerate() {
                     let (left, right) = (left.add(bias), right.add(bias));
                     zeros = right.multiply_add(zero, left.multiply_add(zero, zeros));
-                    let [first, second] = left.interleave(right);
-                    // SAFETY: two registers are no longer than two of the longest.
-                    unsafe {
-                        first.store(pixels.as_mut_ptr());
-                        second.store(pixels.as_mut_ptr().add(lanes));
+                    registers[y] = left.interleave(right);
+                }
+                let is_whole =
+                    matches!(runs[..], [Run { len, column, .. }] if len == lanes && 2 * (column + len) <= width);
+                if !is_whole {
+                    for (pixels, registers) in pixels.iter_mut().zip(registers) {
+                        // SAFETY: two registers are no longer than two of the longest.
+                        unsafe {
+                            registers[0].store(pixels.as_mut_ptr());
+                            registers[1].store(pixels.as_mut_ptr().add(lanes));
+                        }
                     }
                 }
                 for run in runs {
                     let line = place(run.image, row);
                     let len = (2 * run.len).min(width - 2 * run.column);
-                    for (y, pixels) in (2 * run.line..height).zip(&pixels) {
+                    for (y, (pixels, registers)) in (2 * run.line..height).zip(pixels.iter().zip(&registers)) {
                         let at = y * width + 2 * run.column;
                         // SAFETY: each tile has pixels of its own, and each is visited once per row.
                         let mut to = unsafe { out.block(line..line + 1, at..at + len) };
-                        to.row(0, 0..len).copy_from_slice(&pixels[2 * run.lane..][..len]);
+                        let to = to.row(0, 0..len);
+                        if is_whole {
+                            debug_assert_eq!(to.len(), 2 * lanes);
+                            // SAFETY: two registers long, as was just seen.
+                            unsafe {
+                                registers[0].store(to.as_mut_ptr());
+                                registers[1].store(to.as_mut_ptr().add(lanes));
+                            }
+                        } else {
+                            to.copy_from_slice(&pixels[2 * run.lane..][..len]);
+                        }
                     }
                 }
             }
