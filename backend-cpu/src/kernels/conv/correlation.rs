@@ -116,7 +116,7 @@ impl Correlation {
             let framed: &[T] = if in_place {
                 source
             } else {
-                self.frame.fill_channels(source, &mut copy[..inner * self.frame.len()]);
+                self.frame.fill_channels(self.level, inner, source, &mut copy);
                 copy[inner * self.frame.len()..].fill(T::ZERO);
                 &copy
             };

@@ -102,7 +102,7 @@ pub(super) fn grad_weight<T: Float>(level: Level, g: &Conv2d, x: &[T], gy: &[T],
         sums.fill(T::ZERO);
         for n in 0..g.n {
             let plane = n * g.c_in + channel;
-            frame.fill(&x[plane * image..][..image], &mut framed);
+            frame.fill_channels(level, 1, &x[plane * image..], &mut framed);
             let gy = &gy[plane * pixels..][..pixels];
             level.dispatch(TapSums {
                 columns: frame.size[1],

@@ -11,7 +11,10 @@
 //!
 //! Cost: one read of the image and one write of the frame, against `kh kw c_out / groups` uses of each pixel.
 
+use std::ops::Range;
+
 use crate::kernels::Float;
+use crate::simd::{Isa, Kernel, Level, Vector};
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Frame {
@@ -51,32 +54,50 @@ impl Frame {
     }
 
     /// Copies some channels, one after the other.
-    pub fn fill_channels<T: Float>(&self, from: &[T], to: &mut [T]) {
-        let image = self.image[0] * self.image[1];
-        for (channel, to) in to.chunks_exact_mut(self.len()).enumerate() {
-            self.fill(&from[channel * image..][..image], to);
+    pub fn fill_channels<T: Float>(&self, level: Level, channels: usize, from: &[T], to: &mut [T]) {
+        let (image, len) = (self.image[0] * self.image[1], self.len());
+        if self.stride == [1, 1] {
+            return level.dispatch(Fill { frame: self, channels, from, to });
+        }
+        for (channel, to) in to.chunks_exact_mut(len).take(channels).enumerate() {
+            self.fill_phases(&from[channel * image..][..image], to);
         }
     }
 
-    /// Copies one channel.
-    pub fn fill<T: Float>(&self, from: &[T], to: &mut [T]) {
+    /// Copies lines `lines` of a channel to lines `pitch` apart, if the stride is one. The channel begins with `from`.
+    /// What follows the last line in `to` may be overwritten.
+    #[inline(always)]
+    pub fn copy_lines<T: Float, I: Isa>(&self, lines: Range<usize>, pitch: usize, from: &[T], to: &mut [T]) {
+        let ([height, width], [top, left]) = (self.image, self.margin);
+        let lanes = T::Vector::<I>::LANES;
+        let left = left.min(pitch);
+        let count = width.min(pitch - left);
+        for (index, y) in lines.enumerate() {
+            let to = &mut to[index * pitch..];
+            let y = y.wrapping_sub(top);
+            if y >= height {
+                to[..pitch].fill(T::ZERO);
+                continue;
+            }
+            let from = &from[y * width..];
+            clear(&mut to[..left]);
+            if from.len() >= count + lanes && to.len() >= pitch + lanes {
+                // What is written beyond the line, the margin and the next line overwrite.
+                for x in (0..count).step_by(lanes) {
+                    // SAFETY: `x < count`, after which there is a register more on either side.
+                    unsafe { T::Vector::<I>::load(from.as_ptr().add(x)).store(to.as_mut_ptr().add(left + x)) };
+                }
+            } else {
+                to[left..][..count].copy_from_slice(&from[..count]);
+            }
+            clear(&mut to[left + count..pitch]);
+        }
+    }
+
+    /// Copies one channel, phase by phase.
+    fn fill_phases<T: Float>(&self, from: &[T], to: &mut [T]) {
         let ([sy, sx], [rows, columns]) = (self.stride, self.size);
         let [height, width] = self.image;
-        let [top, left] = self.margin;
-        if [sy, sx] == [1, 1] && top + height <= rows && left + width <= columns {
-            let to = &mut to[..rows * columns];
-            to.fill(T::ZERO);
-            let lines = to[top * columns..].chunks_exact_mut(columns);
-            return match width {
-                8 => copy_lines::<8, T>(from, lines, left),
-                16 => copy_lines::<16, T>(from, lines, left),
-                32 => copy_lines::<32, T>(from, lines, left),
-                _ => from
-                    .chunks_exact(width.max(1))
-                    .zip(lines)
-                    .for_each(|(from, to)| to[left..][..width].copy_from_slice(from)),
-            };
-        }
         for (phase, to) in to.chunks_exact_mut(rows * columns).take(sy * sx).enumerate() {
             let (phase_y, phase_x) = (phase / sx, phase % sx);
             // The columns `first .. last` of a row are pixels `column * sx + phase_x - margin` of the image.
@@ -100,10 +121,25 @@ impl Frame {
     }
 }
 
-/// Copies lines of `W` pixels, so few that calling a function for each would cost more than the copy.
-fn copy_lines<'a, const W: usize, T: Float>(from: &[T], to: impl Iterator<Item = &'a mut [T]>, left: usize) {
-    for (from, to) in from.as_chunks::<W>().0.iter().zip(to) {
-        *to[left..].first_chunk_mut::<W>().expect("the frame holds whole lines") = *from;
+/// [`Frame::fill_channels`] of a frame of one phase.
+struct Fill<'a, 'b, T> {
+    frame: &'a Frame,
+    channels: usize,
+    from: &'a [T],
+    to: &'b mut [T],
+}
+
+impl<T: Float> Kernel for Fill<'_, '_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _: I) {
+        let Fill { frame, channels, from, to } = self;
+        let (image, len) = (frame.image[0] * frame.image[1], frame.len());
+        let to = &mut to[..channels * len];
+        for c in 0..channels {
+            frame.copy_lines::<T, I>(0..frame.size[0], frame.size[1], &from[c * image..], &mut to[c * len..]);
+        }
     }
 }
 

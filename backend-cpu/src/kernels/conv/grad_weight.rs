@@ -76,7 +76,7 @@ pub(super) fn grad_weight_at<T: Float>(level: Level, g: &Conv2d, x: &[T], gy: &[
                     source
                 } else {
                     for (n, to) in framed.chunks_exact_mut(group_frame).take(images.len()).enumerate() {
-                        frame.fill_channels(&source[n * image..][..group_image], to);
+                        frame.fill_channels(level, g.group_in(), &source[n * image..], to);
                     }
                     &framed
                 };

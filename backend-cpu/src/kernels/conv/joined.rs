@@ -70,7 +70,8 @@ impl Correlation {
             let weights = self.weights(packed, 0, group);
             let mut framed = Scratch::new(images * framed_len + tile.columns);
             for (n, to) in framed.chunks_exact_mut(framed_len).take(images).enumerate() {
-                self.frame.fill_channels(&source[((first + n) * self.groups + group) * image..][..image], to);
+                let from = &source[((first + n) * self.groups + group) * image..];
+                self.frame.fill_channels(self.level, inner, from, to);
             }
             framed[images * framed_len..].fill(T::ZERO);
             let framed: &[T] = &framed;

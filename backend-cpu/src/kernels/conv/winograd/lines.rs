@@ -4,7 +4,7 @@
 use super::transform::Run;
 use crate::kernels::Float;
 use crate::kernels::conv::frame::Frame;
-use crate::simd::{Isa, Kernel, Vector};
+use crate::simd::{Isa, Kernel};
 
 /// Some lines of the padded image `image`.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +68,6 @@ pub(super) struct Fill<'a, 'b, T> {
     pub first: usize,
     pub image: usize,
     pub channels: usize,
-    /// Ends with a spare register after the channels.
     pub to: &'b mut [T],
 }
 
@@ -78,35 +77,12 @@ impl<T: Float> Kernel for Fill<'_, '_, T> {
     #[inline(always)]
     fn run<I: Isa>(self, _: I) {
         let Fill { lines, frame, source, first, image, channels, to } = self;
-        let ([height, width], [top, left], pitch) = (frame.image, frame.margin, lines.pitch);
-        let lanes = T::Vector::<I>::LANES;
-        let left = left.min(pitch);
-        let count = width.min(pitch - left);
         for c in 0..channels {
             let mut at = c * lines.channel;
-            for piece in &lines.pieces {
-                let channel = first + piece.image * image + c * height * width;
-                for y in piece.first..piece.first + piece.count {
-                    let to = &mut to[at..][..pitch + lanes];
-                    at += pitch;
-                    let y = y.wrapping_sub(top);
-                    if y >= height {
-                        to[..pitch].fill(T::ZERO);
-                        continue;
-                    }
-                    to[..left].fill(T::ZERO);
-                    let from = &source[channel + y * width..];
-                    if from.len() >= count + lanes {
-                        // What is written beyond the line, the margin and the next line overwrite.
-                        for x in (0..count).step_by(lanes) {
-                            // SAFETY: `x < count`, after which there is a register more on either side.
-                            unsafe { T::Vector::<I>::load(from.as_ptr().add(x)).store(to.as_mut_ptr().add(left + x)) };
-                        }
-                    } else {
-                        to[left..][..count].copy_from_slice(&from[..count]);
-                    }
-                    to[left + count..pitch].fill(T::ZERO);
-                }
+            for &Piece { image: number, first: line, count } in &lines.pieces {
+                let from = &source[first + number * image + c * frame.image[0] * frame.image[1]..];
+                frame.copy_lines::<T, I>(line..line + count, lines.pitch, from, &mut to[at..]);
+                at += count * lines.pitch;
             }
         }
     }
