@@ -68,15 +68,15 @@ pub(crate) fn contiguous<T: Element>(device: &Cpu, x: Source<T>) -> Buffer<T> {
 }
 
 fn copy_into<T: Element>(out: &mut [T], x: Source<T>) {
-    let [layout] = Layout::merge([x.layout]);
+    let [layout] = Layout::merge([*x.layout]);
     let (shape, strides) = (layout.shape(), layout.strides());
     if let ([.., rows, columns], &[.., 1, stride]) = (&shape[..], strides)
         && stride > 1
         && *columns >= 4
     {
-        return transpose(out, Source { layout, ..x }, [*rows, *columns], stride);
+        return transpose(out, Source { layout: &layout, ..x }, [*rows, *columns], stride);
     }
-    map1(1, out, Source { layout, ..x }, |x| x);
+    map1(1, out, Source { layout: &layout, ..x }, |x| x);
 }
 
 /// Copies matrices whose columns are contiguous: element (row, column) lies at `row + column * stride`.
@@ -193,7 +193,7 @@ pub(crate) fn write(to: &mut Storage, at: &Layout, x: View<'_, Storage>) {
             let range = first..first + at.numel();
             // The target's own layout begins anew in each part; the source is walked from `first` on.
             let mut targets = Rows::new([at], 0..range.len());
-            let mut sources = Rows::new([&layout], range);
+            let mut sources = Rows::new([layout], range);
             let ([to_stride], [stride]) = (targets.inner, sources.inner);
             while let (Some((place, [start])), Some((_, [from]))) = (targets.next(), sources.next()) {
                 let len = place.len();

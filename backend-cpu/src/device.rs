@@ -6,6 +6,7 @@ use crate::simd::Level;
 use minitorch_core::random::DeviceRng;
 use minitorch_core::{Error, Result};
 use std::fmt;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
@@ -22,7 +23,25 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 /// assert_eq!(format!("{:?}", Cpu::default()), "Cpu(0)");
 /// ```
 #[derive(Clone)]
-pub struct Cpu(Arc<Inner>);
+pub struct Cpu(Handle);
+
+/// Every tensor holds one, so the process-wide device, which most of them live on, is not counted.
+#[derive(Clone)]
+enum Handle {
+    Process(&'static Inner),
+    Own(Arc<Inner>),
+}
+
+impl Deref for Handle {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        match self {
+            Handle::Process(inner) => inner,
+            Handle::Own(inner) => inner,
+        }
+    }
+}
 
 struct Inner {
     id: usize,
@@ -32,17 +51,18 @@ struct Inner {
     failure: Mutex<Option<Error>>,
 }
 
+impl Inner {
+    fn new(id: usize) -> Self {
+        parallel::start();
+        Inner { id, random: DeviceRng::default(), failed: AtomicBool::new(false), failure: Mutex::new(None) }
+    }
+}
+
 impl Cpu {
     /// A device of its own: equal to its clones and to no other.
     pub fn new() -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(1);
-        Cpu::with_id(NEXT.fetch_add(1, Ordering::Relaxed))
-    }
-
-    fn with_id(id: usize) -> Self {
-        parallel::start();
-        let (random, failed, failure) = (DeviceRng::default(), AtomicBool::new(false), Mutex::new(None));
-        Cpu(Arc::new(Inner { id, random, failed, failure }))
+        Cpu(Handle::Own(Arc::new(Inner::new(NEXT.fetch_add(1, Ordering::Relaxed)))))
     }
 
     /// What is known of the device, in a line: threads, vector unit.
@@ -110,14 +130,14 @@ impl Cpu {
 impl Default for Cpu {
     /// The process-wide device.
     fn default() -> Self {
-        static DEVICE: OnceLock<Cpu> = OnceLock::new();
-        DEVICE.get_or_init(|| Cpu::with_id(0)).clone()
+        static DEVICE: OnceLock<Inner> = OnceLock::new();
+        Cpu(Handle::Process(DEVICE.get_or_init(|| Inner::new(0))))
     }
 }
 
 impl PartialEq for Cpu {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        self.0.id == other.0.id
     }
 }
 

@@ -84,7 +84,7 @@ fn wrong(wanted: DType, storage: &Storage) -> ! {
 
 /// The elements that a view looks at, and its layout.
 pub(crate) fn source<'a, T: Element>(view: View<'a, Storage>) -> crate::map::Source<'a, T> {
-    crate::map::Source { data: T::read(view.storage), layout: *view.layout }
+    crate::map::Source { data: T::read(view.storage), layout: view.layout }
 }
 
 /// Runs `$body` with `$T` standing for the element type of a dtype.

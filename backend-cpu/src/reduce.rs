@@ -124,7 +124,7 @@ impl<'a, T: Element> Folded<'a, T> {
         } else if last_stride(&self.kept) == Some(1) {
             self.columns(device, fold, &mut out);
         } else {
-            let whole = contiguous(device, Source { data: self.data, layout: self.joined() });
+            let whole = contiguous(device, Source { data: self.data, layout: &self.joined() });
             let (outer, inner) = (self.kept.numel(), self.reduced.numel());
             let kept = Layout::new([outer], &[inner], 0);
             Folded { data: &whole, kept, reduced: Layout::contiguous([inner]) }.rows(device, fold, &mut out);

@@ -256,8 +256,8 @@ pub(crate) fn unary_grad(op: UnaryOp, saved: &Tensor<Cpu>, g: &Tensor<Cpu>) -> T
     let [layout_s, layout_g] = Layout::merge([*saved.layout(), *g.layout()]);
     with_real!(g.dtype(), T => {
         let mut out = device.alloc::<T>("unary_grad", shape.numel());
-        let saved = Source { data: T::read(saved.view().storage), layout: layout_s };
-        let g = Source { data: T::read(g.view().storage), layout: layout_g };
+        let saved = Source { data: T::read(saved.view().storage), layout: &layout_s };
+        let g = Source { data: T::read(g.view().storage), layout: &layout_g };
         real_grad(op, Grad { out: &mut out, saved, g });
         Tensor::from_storage(device, T::wrap(out), T::DTYPE, shape)
     })

@@ -33,6 +33,11 @@ impl Layout {
         line
     }
 
+    /// [`Layout::line`], of no dimension for a single element: what merging makes of contiguous layouts.
+    fn lines(size: usize) -> Self {
+        if size == 1 { Layout::default() } else { Layout::line(size) }
+    }
+
     /// The same layout from another element on.
     fn starting_at(mut self, offset: usize) -> Self {
         self.offset = offset;
@@ -263,6 +268,16 @@ impl Layout {
         Positions { layout: self, index: [0; MAX_RANK], at: self.offset, left: self.numel() }
     }
 
+    /// Layouts that broadcast to a shape, expanded to it and [merged](Self::merge).
+    pub(crate) fn aligned<const N: usize>(layouts: [&Layout; N], shape: &Shape) -> [Layout; N] {
+        if layouts.iter().all(|l| l.shape == *shape && l.is_contiguous()) {
+            // As in `merge`, without copies of whole layouts.
+            let numel = shape.numel();
+            return layouts.map(|l| Layout::lines(numel).starting_at(l.offset));
+        }
+        Layout::merge(layouts.map(|l| l.expand(*shape)))
+    }
+
     /// Drops dimensions of size 1 and merges neighbours that lie behind one another in every layout, so that a backend
     /// sees the smallest rank: two contiguous operands become rank 1. All layouts have one shape.
     pub fn merge<const N: usize>(layouts: [Layout; N]) -> [Layout; N] {
@@ -270,10 +285,7 @@ impl Layout {
         debug_assert!(layouts.iter().all(|l| l.shape == shape));
         if layouts.iter().all(Layout::is_contiguous) {
             // The common case at a third of the price.
-            let line = match shape.numel() {
-                1 => Layout::default(),
-                n => Layout::line(n),
-            };
+            let line = Layout::lines(shape.numel());
             return layouts.map(|l| line.starting_at(l.offset));
         }
         let (mut dims, mut strides) = ([0; MAX_RANK], [[0; MAX_RANK]; N]);

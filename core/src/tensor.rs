@@ -198,7 +198,7 @@ impl<B: Backend> Tensor<B> {
         other: &Self,
         f: impl FnOnce(&B, &mut B::Storage, &Layout, ViewOf<'_, B>),
     ) -> Self {
-        let [layout, other_layout] = Layout::merge([self.layout, other.layout.expand(*self.shape())]);
+        let [layout, other_layout] = Layout::aligned([&self.layout, &other.layout], self.shape());
         let Some(Buffer { device, storage, .. }) = Arc::get_mut(&mut self.data) else {
             unreachable!("the caller asked is_unique")
         };

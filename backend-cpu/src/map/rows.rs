@@ -4,9 +4,8 @@ use minitorch_core::{Layout, MAX_RANK};
 use std::ops::Range;
 
 /// Rows of several layouts of one shape, in row-major order.
-pub(crate) struct Rows<const N: usize> {
-    shape: [usize; MAX_RANK],
-    strides: [[usize; MAX_RANK]; N],
+pub(crate) struct Rows<'a, const N: usize> {
+    layouts: [&'a Layout; N],
     /// Dimensions before the innermost.
     outer: usize,
     index: [usize; MAX_RANK],
@@ -21,38 +20,32 @@ pub(crate) struct Rows<const N: usize> {
     pub(crate) inner: [usize; N],
 }
 
-impl<const N: usize> Rows<N> {
+impl<'a, const N: usize> Rows<'a, N> {
     /// Elements `range` of the layouts, counted in row-major order.
     #[inline(never)] // no arithmetic on elements: once per N, not once per operation
-    pub(crate) fn new(layouts: [&Layout; N], range: Range<usize>) -> Self {
+    pub(crate) fn new(layouts: [&'a Layout; N], range: Range<usize>) -> Self {
         let shape = layouts[0].shape();
         let outer = shape.len().saturating_sub(1);
+        let width = shape.last().copied().unwrap_or(1);
         let mut rows = Rows {
-            shape: [1; MAX_RANK],
-            strides: [[0; MAX_RANK]; N],
+            layouts,
             outer,
             index: [0; MAX_RANK],
             starts: layouts.map(Layout::offset),
             column: 0,
             left: range.len(),
-            width: shape.last().copied().unwrap_or(1),
+            width,
             at: 0,
             inner: layouts.map(|l| l.strides().last().copied().unwrap_or(0)),
         };
-        if outer > 0 {
-            rows.shape[..outer].copy_from_slice(&shape[..outer]);
-            for n in 0..N {
-                rows.strides[n][..outer].copy_from_slice(&layouts[n].strides()[..outer]);
-            }
-        }
         if range.start != 0 {
-            rows.column = range.start % rows.width;
-            let mut row = range.start / rows.width;
+            rows.column = range.start % width;
+            let mut row = range.start / width;
             for d in (0..outer).rev() {
-                rows.index[d] = row % rows.shape[d];
-                row /= rows.shape[d];
+                rows.index[d] = row % shape[d];
+                row /= shape[d];
                 for n in 0..N {
-                    rows.starts[n] += rows.index[d] * rows.strides[n][d];
+                    rows.starts[n] += rows.index[d] * layouts[n].strides()[d];
                 }
             }
         }
@@ -75,13 +68,14 @@ impl<const N: usize> Rows<N> {
         for d in (0..self.outer).rev() {
             self.index[d] += 1;
             for n in 0..N {
-                self.starts[n] += self.strides[n][d];
+                self.starts[n] += self.layouts[n].strides()[d];
             }
-            if self.index[d] < self.shape[d] {
+            let size = self.layouts[0].shape()[d];
+            if self.index[d] < size {
                 break;
             }
             for n in 0..N {
-                self.starts[n] -= self.strides[n][d] * self.shape[d];
+                self.starts[n] -= self.layouts[n].strides()[d] * size;
             }
             self.index[d] = 0;
         }

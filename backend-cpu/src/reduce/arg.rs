@@ -52,7 +52,7 @@ pub(crate) fn arg_reduce(device: &Cpu, op: ArgReduceOp, x: View<'_, Storage>, di
         let (data, kept, row) = if last_stride(&x.reduced).is_none_or(|stride| stride == 1) {
             (x.data, x.kept, x.reduced)
         } else {
-            whole = contiguous(device, Source { data: x.data, layout: x.joined() });
+            whole = contiguous(device, Source { data: x.data, layout: &x.joined() });
             (&whole[..], Layout::new([count], &[len], 0), Layout::contiguous([len]))
         };
         parallel::pieces(&mut out, 1, len, |first, out| {

@@ -30,7 +30,7 @@ fn plain(f: impl Fn() -> Vec<T> + Clone + 'static) -> Option<Prepared> {
 }
 
 pub fn prepare(work: &Work) -> Option<Prepared> {
-    let device = Cpu::new();
+    let device = Cpu::default();
     let make = |shape: &[usize], seed| Tensor::from_vec(fill(shape.iter().product(), seed), shape, &device);
     match work.clone() {
         Work::Matmul { batch, m, k, n, transposed } => {

@@ -98,7 +98,7 @@ fn own_cost(args: &Args) -> String {
         }
         start.elapsed().as_nanos() as f64 / CALLS as f64
     }
-    let device = Cpu::new();
+    let device = Cpu::default();
     let [a, b] = [1, 2].map(|x| Tensor::<Cpu>::from_vec(vec![x as f32], [1], &device));
     let leaf = a.clone().requires_grad();
     let mut turns = [const { Vec::new() }; 3];

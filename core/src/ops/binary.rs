@@ -4,7 +4,9 @@ use crate::autodiff::{parents, record};
 use crate::backend::{Backend, View};
 use crate::dtype::DType;
 use crate::given::Given;
+use crate::layout::Layout;
 use crate::ops::unary::{UnaryOp, unary};
+use crate::shape::Shape;
 use crate::tensor::Tensor;
 use std::fmt;
 use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Not, Sub, SubAssign};
@@ -79,10 +81,10 @@ fn apply<B: Backend>(op: BinaryOp, mut a: Given<B>, mut b: Given<B>) -> Tensor<B
     let Some(shape) = sa.broadcast(&sb) else { panic!("{op}: the shapes {sa:?} and {sb:?} do not broadcast") };
     a.check_same(op, &b);
     assert!(op.accepts(dtype), "{op}: not defined for {dtype}; cast the tensors first");
-    let parents = parents([&*a, &*b]);
+    let Some(parents) = parents([&*a, &*b]) else { return forward(op, &mut a, &mut b, shape) };
     // What the rule needs is cloned before the storages are offered for reuse, so that "nobody else holds it" includes
     // the tape.
-    let wants = parents.as_ref().map_or([false; 2], |p| p.each_ref().map(Option::is_some));
+    let wants = parents.each_ref().map(Option::is_some);
     use BinaryOp::*;
     let [keep_a, keep_b] = match op {
         Add | Sub => [false; 2],
@@ -92,26 +94,30 @@ fn apply<B: Backend>(op: BinaryOp, mut a: Given<B>, mut b: Given<B>) -> Tensor<B
         Remainder => [wants[1]; 2],
     };
     let (saved_a, saved_b) = (keep_a.then(|| Tensor::clone(&a)), keep_b.then(|| Tensor::clone(&b)));
-    let out = if sa == shape
-        && let Some(a) = a.unique()
-    {
-        a.zip_storage(&b, |device, storage, layout, other| device.binary_mut(op, storage, layout, other))
-    } else if op.commutes()
-        && sb == shape
-        && let Some(b) = b.unique()
-    {
-        b.zip_storage(&a, |device, storage, layout, other| device.binary_mut(op, storage, layout, other))
-    } else {
-        let [la, lb] = crate::Layout::merge([a.layout().expand(shape), b.layout().expand(shape)]);
-        let (va, vb) = (a.view(), b.view());
-        let storage = a.device().binary(op, View { layout: &la, ..va }, View { layout: &lb, ..vb });
-        Tensor::from_storage(a.device(), storage, dtype, shape)
-    };
-    let Some(parents) = parents else { return out }; // before the closure is built: it is large
+    let out = forward(op, &mut a, &mut b, shape);
     record(out, parents, move |g, wants| {
         let [ga, gb] = grad(op, saved_a.as_ref(), saved_b.as_ref(), g, wants);
         [ga.map(|g| g.sum_to_shape(sa)), gb.map(|g| g.sum_to_shape(sb))]
     })
+}
+
+/// The op without a tape, in place where an operand may be overwritten. The shapes broadcast to `shape`.
+fn forward<B: Backend>(op: BinaryOp, a: &mut Given<B>, b: &mut Given<B>, shape: Shape) -> Tensor<B> {
+    if *a.shape() == shape
+        && let Some(a) = a.unique()
+    {
+        return a.zip_storage(b, |device, storage, layout, other| device.binary_mut(op, storage, layout, other));
+    }
+    if op.commutes()
+        && *b.shape() == shape
+        && let Some(b) = b.unique()
+    {
+        return b.zip_storage(a, |device, storage, layout, other| device.binary_mut(op, storage, layout, other));
+    }
+    let [la, lb] = Layout::aligned([a.layout(), b.layout()], &shape);
+    let (va, vb) = (a.view(), b.view());
+    let storage = a.device().binary(op, View { layout: &la, ..va }, View { layout: &lb, ..vb });
+    Tensor::from_storage(a.device(), storage, a.dtype(), shape)
 }
 
 /// The gradients in a and b, of the broadcast shape.
