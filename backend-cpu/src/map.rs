@@ -28,17 +28,17 @@ pub(crate) use two::map2;
 #[derive(Clone, Copy)]
 pub(crate) struct Source<'a, T> {
     pub(crate) data: &'a [T],
-    pub(crate) layout: Layout,
+    pub(crate) layout: &'a Layout,
 }
+
+/// Work per element from which on arithmetic hides memory.
+const ARITHMETIC: usize = 8;
 
 /// How a result is written, by its size.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Road {
     /// From the first element to the last.
     Plain,
-    /// At four places at once: a result that takes half of the last cache or more waits for that cache, and four streams keep more of it
-    /// busy than one. Smaller ones lose by it.
-    Quarters,
     /// Past the caches, which would not hold it. Its lines need not be read before they are written.
     Past,
 }
@@ -46,12 +46,7 @@ enum Road {
 impl Road {
     fn of<U>(out: &[U], work: usize) -> Road {
         let (bytes, last) = (size_of_val(out), Caches::get().last);
-        match () {
-            // Arithmetic hides memory.
-            _ if work >= 8 || 2 * bytes < last => Road::Plain,
-            _ if bytes <= last => Road::Quarters,
-            _ => Road::Past,
-        }
+        if work >= ARITHMETIC || bytes <= last { Road::Plain } else { Road::Past }
     }
 
     /// Whether `out` is to be [streamed](Isa::stream), and can be.
@@ -64,7 +59,7 @@ impl Road {
 /// `out = f(x)` for functions that call into the maths library: nothing to vectorise, so one plain loop.
 pub(crate) fn slow1<T: AnyBits, U: AnyBits>(work: usize, out: &mut [U], x: Source<T>, f: impl Fn(T) -> U + Sync) {
     parallel::pieces(out, 1, work, |at, out| {
-        let mut rows = Rows::new([&x.layout], at..at + out.len());
+        let mut rows = Rows::new([x.layout], at..at + out.len());
         let [stride] = rows.inner;
         while let Some((place, [start])) = rows.next() {
             for (i, out) in out[place].iter_mut().enumerate() {
@@ -83,7 +78,7 @@ pub(crate) fn slow2<A: AnyBits, B: AnyBits, U: AnyBits>(
     f: impl Fn(A, B) -> U + Sync,
 ) {
     parallel::pieces(out, 1, work, |at, out| {
-        let mut rows = Rows::new([&a.layout, &b.layout], at..at + out.len());
+        let mut rows = Rows::new([a.layout, b.layout], at..at + out.len());
         let [sa, sb] = rows.inner;
         while let Some((place, [pa, pb])) = rows.next() {
             for (i, out) in out[place].iter_mut().enumerate() {
@@ -134,7 +129,7 @@ impl<C: AnyBits, A: AnyBits, U: AnyBits, F: Fn(C, A, A) -> U> Kernel for Map3<'_
     #[inline(always)]
     fn run<I: Isa>(self, _: I) {
         let Map3 { at, out, c, a, b, f } = self;
-        let mut rows = Rows::new([&c.layout, &a.layout, &b.layout], at..at + out.len());
+        let mut rows = Rows::new([c.layout, a.layout, b.layout], at..at + out.len());
         let (c, a, b, [sc, sa, sb]) = (c.data, a.data, b.data, rows.inner);
         while let Some((place, [pc, pa, pb])) = rows.next() {
             let out = &mut out[place];

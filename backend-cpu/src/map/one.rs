@@ -1,12 +1,12 @@
 //! Functions of one tensor.
 
-use super::{Road, Rows, Source};
+use super::{ARITHMETIC, Road, Rows, Source};
 use crate::memory::AnyBits;
 use crate::parallel;
 use crate::simd::{BLOCK, Isa, Kernel, Wide};
 
 /// `out = f(x)`; `out` is row-major of x's shape.
-#[inline]
+#[inline(always)] // `work` is a constant, which decides what is compiled
 pub(crate) fn map1<T: AnyBits + Wide, U: AnyBits>(
     work: usize,
     out: &mut [U],
@@ -14,7 +14,10 @@ pub(crate) fn map1<T: AnyBits + Wide, U: AnyBits>(
     f: impl Fn(T) -> U + Copy + Sync,
 ) {
     let road = Road::of(out, work);
-    parallel::pieces(out, BLOCK, work, |at, out| T::dispatch(Map1 { at, out, x, f, road }));
+    parallel::pieces(out, BLOCK, work, |at, out| {
+        let kernel = Map1 { at, out, x, f, road };
+        if work < ARITHMETIC { T::dispatch(kernel) } else { T::compute(kernel) }
+    });
 }
 
 pub(super) struct Map1<'a, T, U, F> {
@@ -31,7 +34,7 @@ impl<T: AnyBits, U: AnyBits, F: Fn(T) -> U> Kernel for Map1<'_, T, U, F> {
     #[inline(always)]
     fn run<I: Isa>(self, _: I) {
         let Map1 { at, out, x: Source { data, layout }, f, road } = self;
-        let mut rows = Rows::new([&layout], at..at + out.len());
+        let mut rows = Rows::new([layout], at..at + out.len());
         let [stride] = rows.inner;
         while let Some((place, [start])) = rows.next() {
             let out = &mut out[place];
@@ -70,14 +73,17 @@ impl<T: AnyBits, U: AnyBits, F: Fn(T) -> U> Kernel for Map1<'_, T, U, F> {
 }
 
 /// `out = f(out, x)`; `out` is row-major of x's shape.
-#[inline]
+#[inline(always)] // `work` is a constant, which decides what is compiled
 pub(crate) fn update1<T: AnyBits + Wide, U: AnyBits>(
     work: usize,
     out: &mut [U],
     x: Source<T>,
     f: impl Fn(U, T) -> U + Copy + Sync,
 ) {
-    parallel::pieces(out, BLOCK, work, |at, out| T::dispatch(Update1 { at, out, x, f }));
+    parallel::pieces(out, BLOCK, work, |at, out| {
+        let kernel = Update1 { at, out, x, f };
+        if work < ARITHMETIC { T::dispatch(kernel) } else { T::compute(kernel) }
+    });
 }
 
 struct Update1<'a, T, U, F> {
@@ -93,7 +99,7 @@ impl<T: AnyBits, U: AnyBits, F: Fn(U, T) -> U> Kernel for Update1<'_, T, U, F> {
     #[inline(always)]
     fn run<I: Isa>(self, _: I) {
         let Update1 { at, out, x: Source { data, layout }, f } = self;
-        let mut rows = Rows::new([&layout], at..at + out.len());
+        let mut rows = Rows::new([layout], at..at + out.len());
         let [stride] = rows.inner;
         while let Some((place, [start])) = rows.next() {
             let out = &mut out[place];

@@ -3,15 +3,26 @@
 //! Waking a thread takes 10 to 50 us, as long as many a loop. Rayon's own loops run on its workers alone, so that a caller outside the
 //! pool sleeps until one has woken, run everything and woken it in turn. Here the caller takes pieces from the first moment; a
 //! worker that wakes takes what is left, and one that wakes too late finds the loop closed and touches nothing of it.
+//!
+//! The caller and its helpers take pieces from two ends: in one loop they begin at the ends and meet in the middle, in the
+//! next they begin in the middle. Loops often follow each other over the same data, one reading what another wrote, and so
+//! each thread begins with what its own cache still holds: adding 10^6 numbers again and again, six times more than a second
+//! cache, takes 0.8 of the time.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, Thread};
 
 /// In [`Team::inside`]: the caller has run out of pieces and lets nobody in.
 const CLOSED: usize = 1 << (usize::BITS - 1);
+
+/// In [`Team::taken`]: one index from the back.
+const BACK: u64 = 1 << 32;
+
+/// Whether the next loop begins in the middle; on one thread, at the end.
+static OUTWARD: AtomicBool = AtomicBool::new(false);
 
 /// Looks at a helper that still works on its last piece, before the caller goes to sleep.
 const SPINS: usize = 400;
@@ -20,7 +31,10 @@ struct Team {
     /// What each index is given to. Lives as long as [`run`], which a helper must be inside of to call it.
     body: &'static (dyn Fn(usize) + Sync),
     count: usize,
-    next: AtomicUsize,
+    /// Indices taken: from the front, and [`BACK`] times those from the back.
+    taken: AtomicU64,
+    /// Whether this loop begins in the middle.
+    outward: bool,
     /// Helpers that may call `body`, and whether more may come.
     inside: AtomicUsize,
     helpers: usize,
@@ -32,16 +46,20 @@ struct Team {
 /// Panics as the first `body` that did.
 pub(super) fn run(count: usize, body: &(dyn Fn(usize) + Sync)) {
     let helpers = (rayon::current_num_threads() - 1).min(count.saturating_sub(1));
+    let outward = count > 1 && OUTWARD.fetch_xor(true, Ordering::Relaxed);
     if helpers == 0 {
-        return (0..count).for_each(body);
+        return if outward { (0..count).rev().for_each(body) } else { (0..count).for_each(body) };
     }
+    // Every thread takes one too many before it stops.
+    assert!((count as u64) < BACK / 2, "a loop of {count} pieces");
     // SAFETY: only the lifetime changes. `body` is called by this thread below, and by helpers between `enter` and `leave`; `Closing`
     // does not let this function end, not even by a panic, before all of them have left and no other can enter.
     let body = unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static (dyn Fn(usize) + Sync)>(body) };
     let team = Arc::new(Team {
         body,
         count,
-        next: AtomicUsize::new(0),
+        taken: AtomicU64::new(0),
+        outward,
         inside: AtomicUsize::new(0),
         helpers,
         owner: thread::current(),
@@ -49,7 +67,7 @@ pub(super) fn run(count: usize, body: &(dyn Fn(usize) + Sync)) {
     });
     let closing = Closing(&team);
     team.call(1);
-    team.work();
+    team.work(1);
     drop(closing);
     let panic = team.panic.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
     if let Some(payload) = panic {
@@ -60,7 +78,7 @@ pub(super) fn run(count: usize, body: &(dyn Fn(usize) + Sync)) {
 impl Team {
     /// Wakes helper `id`, if there is one. Every helper wakes two more, so that many are awake soon.
     fn call(self: &Arc<Self>, id: usize) {
-        if id > self.helpers || self.next.load(Ordering::Relaxed) >= self.count {
+        if id > self.helpers || self.next_of(self.taken.load(Ordering::Relaxed), 1).is_none() {
             return;
         }
         let team = self.clone();
@@ -68,8 +86,8 @@ impl Team {
             if team.enter() {
                 team.call(2 * id);
                 team.call(2 * id + 1);
-                if let Err(payload) = catch_unwind(AssertUnwindSafe(|| team.work())) {
-                    team.next.store(team.count, Ordering::Relaxed);
+                if let Err(payload) = catch_unwind(AssertUnwindSafe(|| team.work(BACK))) {
+                    team.stop();
                     team.panic.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get_or_insert(payload);
                 }
             }
@@ -77,14 +95,27 @@ impl Team {
         });
     }
 
-    fn work(&self) {
-        loop {
-            let index = self.next.fetch_add(1, Ordering::Relaxed);
-            if index >= self.count {
-                return;
-            }
+    /// Calls the body as long as there are indices; `end` is 1 for those from the front, or [`BACK`].
+    fn work(&self, end: u64) {
+        while let Some(index) = self.next_of(self.taken.fetch_add(end, Ordering::Relaxed), end) {
             (self.body)(index);
         }
+    }
+
+    /// The index that comes next at one end after those that were taken.
+    fn next_of(&self, taken: u64, end: u64) -> Option<usize> {
+        let (front, back) = ((taken % BACK) as usize, (taken / BACK) as usize);
+        let left = front + back < self.count;
+        left.then(|| {
+            let place = if end == BACK { self.count - 1 - back } else { front };
+            // From the middle down to 0 and on from the last one, the other way round for helpers.
+            if self.outward { (self.count / 2 + self.count - 1 - place) % self.count } else { place }
+        })
+    }
+
+    /// Takes all indices.
+    fn stop(&self) {
+        self.taken.store(self.count as u64, Ordering::Relaxed);
     }
 
     /// Whether the caller waits for this thread's `leave`.
@@ -106,7 +137,7 @@ impl Drop for Closing<'_> {
     fn drop(&mut self) {
         let team = self.0;
         // After a panic of the caller's there is nothing left to do.
-        team.next.store(team.count, Ordering::Relaxed);
+        team.stop();
         team.inside.fetch_or(CLOSED, Ordering::AcqRel);
         let mut spins = 0;
         while team.inside.load(Ordering::Acquire) != CLOSED {
@@ -140,7 +171,8 @@ mod tests {
     fn every_index_is_visited_once() {
         for threads in [1, 2, 3, 8] {
             on_threads(threads, || {
-                for count in [0, 1, 2, 5, 100] {
+                // Twice, for either direction.
+                for count in [0, 1, 2, 2, 5, 5, 100, 100] {
                     assert_eq!(visits(count, |_| {}), vec![1; count]);
                 }
             });
