@@ -38,7 +38,7 @@ pub(crate) fn cross_entropy(logits: &Tensor, target: &Tensor) -> (Tensor, Tensor
         let mut logsumexp = device.alloc::<T>("cross_entropy", n);
         parallel::pieces(&mut logsumexp, 1, WORK * c.max(1), |first, out| {
             for (row, out) in (first..).zip(out) {
-                *out = T::dispatch(LogSumExp(&x[row * c..][..c]));
+                *out = T::compute(LogSumExp(&x[row * c..][..c]));
             }
         });
         // In order and in f64: the rows are few beside the logits.
@@ -74,7 +74,7 @@ pub(crate) fn cross_entropy_grad(g: &Tensor, logits: &Tensor, target: &Tensor, l
                     out.fill(0.0); // reported by the forward pass
                     continue;
                 };
-                T::dispatch(Row { x: &x[row * c..][..c], shift: logsumexp[row], scale, out });
+                T::compute(Row { x: &x[row * c..][..c], shift: logsumexp[row], scale, out });
                 // Before the scale, as the formula says: 1 - softmax must not lose digits to a product.
                 out[class] = ((x[row * c + class] - logsumexp[row]).exp() - T::of(1.0)) * scale;
             }

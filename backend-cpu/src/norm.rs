@@ -109,19 +109,24 @@ pub(crate) fn normalize(x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>, o: &
                         let (group, channel) = (p.group(run), run % p.channels);
                         let (mean, factor) = (mean[group], root(var[group], o.eps) * w[channel]);
                         let (x, b) = (&data[p.range(run)], b[channel]);
-                        T::dispatch(Map { out, a: x, b: x, c: x, f: move |x, _, _| (x - mean) * factor + b });
+                        T::compute(Map { out, a: x, b: x, c: x, f: move |x, _, _| (x - mean) * factor + b });
                     }
                 });
             }
             Plan::Rows { d, .. } => {
-                // A row is still in the nearest cache when it is read again.
+                // A row is still in the nearest cache when it is read again. The moments of the next one are asked for before
+                // this one is written: adding up lanes, a division and a root take as long as half a row.
                 parallel::rows2(&mut out, d, (&mut mean, &mut var), 4, |first, out, mean, var| {
+                    let x = |row: usize| &data[(first + row) * d..][..d];
+                    let moments = |row: usize| moments(d as f64, || std::iter::once(x(row)));
+                    let mut next = moments(0);
+                    let last = mean.len() - 1;
                     for (row, out) in out.chunks_exact_mut(d).enumerate() {
-                        let x = &data[(first + row) * d..][..d];
-                        let [center, variance] = moments(d as f64, || std::iter::once(x));
+                        let ([center, variance], x) = (next, x(row));
+                        next = if row < last { moments(row + 1) } else { next };
                         (mean[row], var[row]) = (center, variance);
                         let root = root(variance, o.eps);
-                        T::dispatch(Map { out, a: x, b: w, c: b, f: move |x, w, b| (x - center) * root * w + b });
+                        T::compute(Map { out, a: x, b: w, c: b, f: move |x, w, b| (x - center) * root * w + b });
                     }
                 });
             }
@@ -156,9 +161,9 @@ pub(crate) fn normalize_grad(
                         let (mean, root) = (mean[row], root(var[row], o.eps));
                         let (g, x) = (&g[row * d..(row + 1) * d], &x[row * d..(row + 1) * d]);
                         let f = move |g: T, x: T, w: T| [g * w, g * w * ((x - mean) * root)];
-                        let [shift, slope] = T::dispatch(Sum { a: g, b: x, c: w, f }).map(|s| T::of(s / d as f64));
+                        let [shift, slope] = T::compute(Sum { a: g, b: x, c: w, f }).map(|s| T::of(s / d as f64));
                         let f = move |g: T, x: T, w: T| (g * w - shift - (x - mean) * root * slope) * root;
-                        T::dispatch(Map { out, a: g, b: x, c: w, f });
+                        T::compute(Map { out, a: g, b: x, c: w, f });
                     }
                 });
                 if weight.is_some() {
@@ -186,7 +191,7 @@ fn planes_grad<T: Real>(
         for (run, (sum_g, sum_gh)) in (first..).zip(sum_g.iter_mut().zip(sum_gh)) {
             let (g, x, mean) = (&g[p.range(run)], &x[p.range(run)], mean[p.group(run)]);
             let f = move |g: T, x: T, _| [g, g * (x - mean)];
-            let [a, b] = T::dispatch(Sum { a: g, b: x, c: x, f });
+            let [a, b] = T::compute(Sum { a: g, b: x, c: x, f });
             (*sum_g, *sum_gh) = (a, b * root(var[p.group(run)], eps).to_f64());
         }
     });
@@ -209,7 +214,7 @@ fn planes_grad<T: Real>(
             // (g w - shift - (x - mean) root slope) root, with the constants multiplied out
             let (shift, slope) = (T::of(means[0][group]) * root, T::of(means[1][group]) * root * root);
             let factor = w[run % p.channels] * root;
-            T::dispatch(Map { out, a: g, b: x, c: x, f: move |g, x, _| g * factor - (x - mean) * slope - shift });
+            T::compute(Map { out, a: g, b: x, c: x, f: move |g, x, _| g * factor - (x - mean) * slope - shift });
         }
     });
 }
@@ -231,7 +236,7 @@ fn columns<T: Real>(
             for row in block * per_block..rows.min((block + 1) * per_block) {
                 let (mean, root) = (mean[row], root(var[row], eps));
                 let (g, x) = (&g[row * d..(row + 1) * d], &x[row * d..(row + 1) * d]);
-                T::dispatch(AddColumns { gh, sum_g, g, x, mean, root });
+                T::compute(AddColumns { gh, sum_g, g, x, mean, root });
             }
         }
     });
@@ -258,7 +263,7 @@ fn moments<'a, T: Real, S: Iterator<Item = &'a [T]>>(count: f64, sets: impl Fn()
         [d, d * d]
     };
     let [sum, squares] = sets().fold([0.0; 2], |[s, q], x| {
-        let [sum, squares] = T::dispatch(Sum { a: x, b: x, c: x, f });
+        let [sum, squares] = T::compute(Sum { a: x, b: x, c: x, f });
         [s + sum, q + squares]
     });
     let shift = sum / count;
@@ -316,7 +321,8 @@ impl<T: Real, F: Fn(T, T, T) -> T> Kernel for Map<'_, T, F> {
     }
 }
 
-/// Two sums over three operands at once, of terms of the elements' type in f64.
+/// Two sums over three operands at once, of terms of the elements' type in f64. Terms are added in pairs first, a rounding like those
+/// within the terms, for half the price of widening them.
 struct Sum<'a, T, F> {
     a: &'a [T],
     b: &'a [T],
@@ -330,13 +336,15 @@ impl<T: Real, F: Fn(T, T, T) -> [T; 2]> Kernel for Sum<'_, T, F> {
     #[inline(always)]
     fn run<I: Isa>(self, _: I) -> [f64; 2] {
         let Sum { a, b, c, f } = self;
+        const PAIR: usize = 2 * LANES;
         let ((a, a_rest), (b, b_rest), (c, c_rest)) =
-            (a.as_chunks::<LANES>(), b.as_chunks::<LANES>(), c.as_chunks::<LANES>());
+            (a.as_chunks::<PAIR>(), b.as_chunks::<PAIR>(), c.as_chunks::<PAIR>());
         let mut lanes = [[0.0; LANES]; 2];
         for ((a, b), c) in a.iter().zip(b).zip(c) {
             let mut terms = [[T::ZERO; LANES]; 2];
             for i in 0..LANES {
-                [terms[0][i], terms[1][i]] = f(a[i], b[i], c[i]);
+                let ([p, q], [r, s]) = (f(a[i], b[i], c[i]), f(a[LANES + i], b[LANES + i], c[LANES + i]));
+                [terms[0][i], terms[1][i]] = [p + r, q + s];
             }
             for (lanes, terms) in lanes.iter_mut().zip(&terms) {
                 T::add_wide::<I>(lanes, terms);
@@ -344,8 +352,8 @@ impl<T: Real, F: Fn(T, T, T) -> [T; 2]> Kernel for Sum<'_, T, F> {
         }
         for (i, ((&a, &b), &c)) in a_rest.iter().zip(b_rest).zip(c_rest).enumerate() {
             let [x, y] = f(a, b, c);
-            lanes[0][i] += x.to_f64();
-            lanes[1][i] += y.to_f64();
+            lanes[0][i % LANES] += x.to_f64();
+            lanes[1][i % LANES] += y.to_f64();
         }
         lanes.map(total)
     }

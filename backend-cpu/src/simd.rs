@@ -80,14 +80,14 @@ impl Isa for Baseline {
     type F64 = [f64; 2];
 }
 
-/// The methods that both levels of x86-64 have in instructions of AVX2.
-macro_rules! in_instructions_of_avx2 {
-    () => {
+/// The methods that both levels of x86-64 have in instructions.
+macro_rules! in_instructions_of_x86 {
+    ($add_wide:ident) => {
         #[cfg(target_arch = "x86_64")]
         #[inline(always)]
         fn add_wide(lanes: &mut [f64; LANES], x: &[f32; LANES]) {
-            // SAFETY: either token exists only if `Level::supported` found avx2.
-            unsafe { x86::add_wide(lanes, x) }
+            // SAFETY: the token exists only if `Level::supported` found the instructions of its level.
+            unsafe { x86::$add_wide(lanes, x) }
         }
 
         // SAFETY: what the caller promises is what `x86::stream` asks for.
@@ -113,7 +113,7 @@ impl Isa for Avx2 {
     type F32 = vector::F32x8;
     type F64 = vector::F64x4;
 
-    in_instructions_of_avx2!();
+    in_instructions_of_x86!(add_wide);
 }
 
 impl Isa for Avx512 {
@@ -123,7 +123,7 @@ impl Isa for Avx512 {
     type F32 = vector::F32x16;
     type F64 = vector::F64x8;
 
-    in_instructions_of_avx2!();
+    in_instructions_of_x86!(add_wider);
 }
 
 /// A computation that can be compiled for any [`Isa`].
@@ -206,7 +206,7 @@ impl Level {
     }
 }
 
-/// Runs `kernel` for this machine, with vectors of at most 32 bytes. Loops over elements are bound by memory, where wider
+/// Runs `kernel` for this machine, with vectors of at most 32 bytes. Most loops over elements are bound by memory, where wider
 /// vectors gain nothing; and each level is one more copy of every loop to compile.
 pub fn dispatch<K: Kernel>(kernel: K) -> K::Output {
     match Level::best() {
@@ -227,11 +227,20 @@ pub trait Wide: Copy {
     fn dispatch<K: Kernel>(kernel: K) -> K::Output {
         kernel.run(Baseline(()))
     }
+
+    /// Runs a loop over elements of this type that is bound by arithmetic, such as exponentials: with the widest vectors.
+    fn compute<K: Kernel>(kernel: K) -> K::Output {
+        Self::dispatch(kernel)
+    }
 }
 
 impl Wide for f32 {
     fn dispatch<K: Kernel>(kernel: K) -> K::Output {
         dispatch(kernel)
+    }
+
+    fn compute<K: Kernel>(kernel: K) -> K::Output {
+        Level::best().dispatch(kernel)
     }
 }
 impl Wide for f64 {}

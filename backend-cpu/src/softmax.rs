@@ -55,7 +55,7 @@ fn run(map: Map, x: &Tensor, g: Option<&Tensor>, dim: usize) -> Tensor {
         let g_data = g.as_ref().map_or(x_data, elements::<T>);
         parallel::pieces(&mut out, c * inner, WORK, |first, out| {
             let range = first..first + out.len();
-            T::dispatch(Planes { map, x: &x_data[range.clone()], g: &g_data[range], out, c, inner });
+            T::compute(Planes { map, x: &x_data[range.clone()], g: &g_data[range], out, c, inner });
         });
         Tensor::from_storage(device, T::wrap(out), T::DTYPE, shape)
     })

@@ -1,8 +1,8 @@
 //! What is written in instructions of x86-64.
 
 use std::arch::x86_64::{
-    __m128, __m256d, _mm_movehl_ps, _mm_movelh_ps, _mm_sfence, _mm_unpackhi_ps, _mm_unpacklo_ps, _mm256_add_pd,
-    _mm256_cvtps_pd, _mm256_loadu_si256, _mm256_stream_si256,
+    __m128, __m256, __m256d, __m512d, _mm_movehl_ps, _mm_movelh_ps, _mm_sfence, _mm_unpackhi_ps, _mm_unpacklo_ps,
+    _mm256_add_pd, _mm256_cvtps_pd, _mm256_loadu_si256, _mm256_stream_si256, _mm512_add_pd, _mm512_cvtps_pd,
 };
 use std::mem::transmute;
 
@@ -23,6 +23,25 @@ pub(super) unsafe fn add_wide(lanes: &mut [f64; LANES], x: &[f32; LANES]) {
                 _mm256_cvtps_pd(transmute::<[f32; 4], __m128>(*x)),
             );
             *lanes = transmute::<__m256d, [f64; 4]>(sum);
+        }
+    }
+}
+
+/// [`add_wide`] in registers twice as long.
+///
+/// # Safety
+/// The machine has AVX-512.
+#[inline(always)]
+pub(super) unsafe fn add_wider(lanes: &mut [f64; LANES], x: &[f32; LANES]) {
+    let (lanes, _) = lanes.as_chunks_mut::<8>();
+    for (lanes, x) in lanes.iter_mut().zip(x.as_chunks::<8>().0) {
+        // SAFETY: eight f32 are an __m256 and eight f64 an __m512d, of any bits; the caller answers for AVX-512.
+        unsafe {
+            let sum = _mm512_add_pd(
+                transmute::<[f64; 8], __m512d>(*lanes),
+                _mm512_cvtps_pd(transmute::<[f32; 8], __m256>(*x)),
+            );
+            *lanes = transmute::<__m512d, [f64; 8]>(sum);
         }
     }
 }
