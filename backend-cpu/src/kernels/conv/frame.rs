@@ -55,13 +55,7 @@ impl Frame {
 
     /// Copies some channels, one after the other.
     pub fn fill_channels<T: Float>(&self, level: Level, channels: usize, from: &[T], to: &mut [T]) {
-        let (image, len) = (self.image[0] * self.image[1], self.len());
-        if self.stride == [1, 1] {
-            return level.dispatch(Fill { frame: self, channels, from, to });
-        }
-        for (channel, to) in to.chunks_exact_mut(len).take(channels).enumerate() {
-            self.fill_phases(&from[channel * image..][..image], to);
-        }
+        level.dispatch(Fill { frame: self, channels, from, to });
     }
 
     /// Copies lines `lines` of a channel to lines `pitch` apart, if the stride is one. The channel begins with `from`.
@@ -94,34 +88,33 @@ impl Frame {
         }
     }
 
-    /// Copies one channel, phase by phase.
-    fn fill_phases<T: Float>(&self, from: &[T], to: &mut [T]) {
+    /// Copies the channel that `from` begins with, phase by phase. What follows it in `from` may be read.
+    #[inline(always)]
+    fn copy_phases<T: Float, I: Isa>(&self, from: &[T], to: &mut [T]) {
         let ([sy, sx], [rows, columns]) = (self.stride, self.size);
         let [height, width] = self.image;
-        for (phase, to) in to.chunks_exact_mut(rows * columns).take(sy * sx).enumerate() {
+        for (phase, plane) in to.chunks_exact_mut(rows * columns).take(sy * sx).enumerate() {
             let (phase_y, phase_x) = (phase / sx, phase % sx);
             // The columns `first .. last` of a row are pixels `column * sx + phase_x - margin` of the image.
             let first = self.margin[1].saturating_sub(phase_x).div_ceil(sx).min(columns);
             let last = (self.margin[1] + width).saturating_sub(phase_x).div_ceil(sx).clamp(first, columns);
-            for (row, to) in to.chunks_exact_mut(columns).enumerate() {
+            for row in 0..rows {
+                let to = &mut plane[row * columns..];
                 let y = (row * sy + phase_y).wrapping_sub(self.margin[0]);
-                if y >= height {
-                    to.fill(T::ZERO);
+                if y >= height || first == last {
+                    to[..columns].fill(T::ZERO);
                     continue;
                 }
-                let from = &from[y * width..][..width];
                 clear(&mut to[..first]);
-                clear(&mut to[last..]);
-                if first < last {
-                    let from = &from[first * sx + phase_x - self.margin[1]..];
-                    skim(&mut to[first..last], from, sx);
-                }
+                let from = &from[y * width + first * sx + phase_x - self.margin[1]..];
+                skim::<T, I>(&mut to[first..], last - first, from, sx);
+                clear(&mut to[last..columns]);
             }
         }
     }
 }
 
-/// [`Frame::fill_channels`] of a frame of one phase.
+/// [`Frame::fill_channels`]
 struct Fill<'a, 'b, T> {
     frame: &'a Frame,
     channels: usize,
@@ -138,7 +131,12 @@ impl<T: Float> Kernel for Fill<'_, '_, T> {
         let (image, len) = (frame.image[0] * frame.image[1], frame.len());
         let to = &mut to[..channels * len];
         for c in 0..channels {
-            frame.copy_lines::<T, I>(0..frame.size[0], frame.size[1], &from[c * image..], &mut to[c * len..]);
+            let (from, to) = (&from[c * image..], &mut to[c * len..]);
+            if frame.stride == [1, 1] {
+                frame.copy_lines::<T, I>(0..frame.size[0], frame.size[1], from, to);
+            } else {
+                frame.copy_phases::<T, I>(from, to);
+            }
         }
     }
 }
@@ -153,19 +151,21 @@ fn clear<T: Float>(to: &mut [T]) {
     }
 }
 
-/// `to[i] = from[i * step]`
+/// `to[i] = from[i * step]` for `i < count`. What follows in `to`, up to a register, may be overwritten.
 #[inline(always)]
-fn skim<T: Float>(to: &mut [T], from: &[T], step: usize) {
-    match step {
-        1 => to.copy_from_slice(&from[..to.len()]),
-        2 => {
-            // Whole pairs become shuffles of vectors.
-            let pairs = from.as_chunks::<2>().0;
-            let whole = to.len().min(pairs.len());
-            let (to, rest) = to.split_at_mut(whole);
-            to.iter_mut().zip(pairs).for_each(|(to, pair)| *to = pair[0]);
-            rest.iter_mut().zip(from[2 * whole..].iter().step_by(2)).for_each(|(to, &from)| *to = from);
+fn skim<T: Float, I: Isa>(to: &mut [T], count: usize, from: &[T], step: usize) {
+    let lanes = T::Vector::<I>::LANES;
+    let whole = count.next_multiple_of(lanes);
+    if step == 2 && whole <= to.len() && 2 * whole <= from.len() {
+        for at in (0..whole).step_by(lanes) {
+            // SAFETY: both hold what `whole` lanes read and write, as was just seen.
+            unsafe {
+                let pairs = from.as_ptr().add(2 * at);
+                let [even, _] = T::Vector::<I>::load(pairs).deinterleave(T::Vector::<I>::load(pairs.add(lanes)));
+                even.store(to.as_mut_ptr().add(at));
+            }
         }
-        _ => to.iter_mut().zip(from.iter().step_by(step)).for_each(|(to, &from)| *to = from),
+        return;
     }
+    to[..count].iter_mut().zip(from.iter().step_by(step)).for_each(|(to, &from)| *to = from);
 }

@@ -159,18 +159,18 @@ impl<T: Float, R: Right<T>> Kernel for Multiply<'_, '_, T, R> {
 
     #[inline(always)]
     fn run<I: Isa>(self, _: I) {
-        // The same table as `Tile::of`, as constants; the second number is a shorter tile for the last rows.
+        // The same table as `Tile::of`, as constants, and two shorter tiles for the last rows: what powers of two leave.
         match I::VECTOR_BYTES {
-            64 => self.blocks::<I, 12, 6>(),
-            32 => self.blocks::<I, 6, 4>(),
-            _ => self.blocks::<I, 4, 2>(),
+            64 => self.blocks::<I, 12, 8, 4>(),
+            32 => self.blocks::<I, 6, 4, 2>(),
+            _ => self.blocks::<I, 4, 2, 1>(),
         }
     }
 }
 
 impl<T: Float, R: Right<T>> Multiply<'_, '_, T, R> {
     #[inline(always)]
-    fn blocks<I: Isa, const MR: usize, const FEW: usize>(self) {
+    fn blocks<I: Isa, const MR: usize, const FEW: usize, const LEAST: usize>(self) {
         let Multiply { left, right, out, start, block_rows } = self;
         let (rows, columns, depth) = (out.rows(), out.columns(), left.depth());
         let step = depth_step::<T>(depth);
@@ -182,7 +182,7 @@ impl<T: Float, R: Right<T>> Multiply<'_, '_, T, R> {
             if R::PASSES_BY {
                 for row in (0..rows).step_by(MR) {
                     for column in (0..columns).step_by(width::<T, I>()) {
-                        one::<T, I, R, MR, FEW>(left, right, out, start, [row, rows], column);
+                        one::<T, I, R, MR, FEW, LEAST>(left, right, out, start, [row, rows], column);
                     }
                 }
                 continue;
@@ -191,7 +191,7 @@ impl<T: Float, R: Right<T>> Multiply<'_, '_, T, R> {
                 let last_row = rows.min(first_row + block_rows);
                 for column in (0..columns).step_by(width::<T, I>()) {
                     for row in (first_row..last_row).step_by(MR) {
-                        one::<T, I, R, MR, FEW>(left, right, out, start, [row, last_row], column);
+                        one::<T, I, R, MR, FEW, LEAST>(left, right, out, start, [row, last_row], column);
                     }
                 }
             }
@@ -199,9 +199,9 @@ impl<T: Float, R: Right<T>> Multiply<'_, '_, T, R> {
     }
 }
 
-/// One tile, of `FEW` rows if no more of them come before the last.
+/// One tile, of `FEW` or `LEAST` rows if no more of them come before the last.
 #[inline(always)]
-fn one<T: Float, I: Isa, R: Right<T>, const MR: usize, const FEW: usize>(
+fn one<T: Float, I: Isa, R: Right<T>, const MR: usize, const FEW: usize, const LEAST: usize>(
     left: Panels<T>,
     right: R,
     out: &mut Output<T>,
@@ -210,13 +210,18 @@ fn one<T: Float, I: Isa, R: Right<T>, const MR: usize, const FEW: usize>(
     column: usize,
 ) {
     let (left, _) = left.panel(row / MR).as_chunks::<MR>();
-    if last_row - row <= FEW {
+    let rows = last_row - row;
+    if rows > FEW {
         // SAFETY: `multiply` has checked all columns, the last panel's included.
+        let tile = unsafe { right.tile::<I, MR, MR>(left, column) };
+        store::<T, I, _>(&tile, row, column, out, start);
+    } else if rows > LEAST {
+        // SAFETY: as above.
         let tile = unsafe { right.tile::<I, FEW, MR>(left, column) };
         store::<T, I, _>(&tile, row, column, out, start);
     } else {
         // SAFETY: as above.
-        let tile = unsafe { right.tile::<I, MR, MR>(left, column) };
+        let tile = unsafe { right.tile::<I, LEAST, MR>(left, column) };
         store::<T, I, _>(&tile, row, column, out, start);
     }
 }
