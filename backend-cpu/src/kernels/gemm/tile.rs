@@ -13,9 +13,9 @@
 //!
 //! Loops around it: depth in steps of [`depth_block`], then, where both sides are packed, panels of rows and panels of columns: a
 //! `left` panel (384 x MR x 4 B = 18 KiB at most) stays in the first cache while the block's `right` panels pass by from the second.
-//! A right side that is read where it lies stays in the first cache in its turn ([`Right::PASSES_BY`]): rows in steps of
-//! [`block_rows`], panels of columns, panels of rows. The depth is the same on every machine, for it decides in which order a sum is
-//! added.
+//! A right side that is read where it lies stays in the first cache in its turn ([`Right::PASSES_BY`]), in steps of less than half the
+//! depth, for it has more cache lines than it has vectors: rows in steps of [`block_rows`], panels of columns, panels of rows. The
+//! depths are the same on every machine, for they decide in which order a sum is added.
 //!
 //! Law: every element is the sum, in this order, over depth blocks of a chain of multiply-adds from zero. Which block
 //! or tile an element falls into changes nothing, so neither does the number of threads.
@@ -37,7 +37,16 @@ pub(super) const fn depth_block<T>() -> usize {
 /// Depth of each block when `depth` is cut into blocks of nearly equal size: a short last one would cost as many reads
 /// and writes of the result as a whole one.
 pub(crate) fn depth_step<T>(depth: usize) -> usize {
-    let block = depth_block::<T>();
+    step(depth, depth_block::<T>())
+}
+
+/// [`depth_step`] of a right side that is read where it lies.
+fn short_step<T>(depth: usize) -> usize {
+    step(depth, 640 / size_of::<T>())
+}
+
+/// The size of each of nearly equal blocks.
+fn step(depth: usize, block: usize) -> usize {
     let blocks = ((depth + block / 2) / block).max(1);
     depth.div_ceil(blocks).max(1)
 }
@@ -173,7 +182,7 @@ impl<T: Float, R: Right<T>> Multiply<'_, '_, T, R> {
     fn blocks<I: Isa, const MR: usize, const FEW: usize, const LEAST: usize>(self) {
         let Multiply { left, right, out, start, block_rows } = self;
         let (rows, columns, depth) = (out.rows(), out.columns(), left.depth());
-        let step = depth_step::<T>(depth);
+        let step = if R::PASSES_BY { depth_step::<T>(depth) } else { short_step::<T>(depth) };
         // One turn even if there is nothing to sum: the result is then what it starts from.
         for first_depth in (0..depth.max(1)).step_by(step) {
             let depths = first_depth..depth.min(first_depth + step);
