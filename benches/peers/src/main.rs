@@ -173,6 +173,19 @@ fn compare(args: &Args) -> Result<(), Failure> {
 /// Nanoseconds of a turn at the least.
 const TURN: f64 = 2e7;
 
+/// How many calls take as long as a turn, once they are warm.
+fn calls_of_a_turn(peer: &mut Peer) -> Result<usize, Failure> {
+    let mut calls = 1;
+    for _ in 0..3 {
+        let once = peer.time(calls)?;
+        calls = ((TURN / once.max(1.0)).ceil() as usize).clamp(1, 100_000);
+        if calls == 1 {
+            break;
+        }
+    }
+    Ok(calls)
+}
+
 fn measure(row: Row, peers: &mut [Peer], args: &Args) -> Result<Measured, Failure> {
     let work = serde_json::to_string(&row.work)?;
     let mut outcomes = Vec::new();
@@ -195,23 +208,22 @@ fn measure(row: Row, peers: &mut [Peer], args: &Args) -> Result<Measured, Failur
             other => return Err(format!("{}: {other:?} for {}", peer.name, row.name).into()),
         });
     }
-    // Once to warm up, once to see how often a turn calls.
     let mut calls = Vec::new();
     for (peer, outcome) in peers.iter_mut().zip(&outcomes) {
-        calls.push(if row.is_long() {
-            matches!(outcome, Outcome::Times(_)) as usize
-        } else if let Outcome::Times(_) = outcome {
-            peer.time(1)?;
-            let once = peer.time(1)?;
-            ((TURN / once.max(1.0)).ceil() as usize).clamp(1, 100_000)
-        } else {
-            0
+        calls.push(match outcome {
+            Outcome::Times(_) if row.is_long() => 1,
+            Outcome::Times(_) => calls_of_a_turn(peer)?,
+            _ => 0,
         });
     }
     for _ in 0..args.runs {
         let mut turns: Vec<Vec<f64>> = vec![Vec::new(); peers.len()];
         for _ in 0..if row.is_long() { 1 } else { args.turns } {
             for ((peer, &calls), turns) in peers.iter_mut().zip(&calls).zip(&mut turns) {
+                if calls > 1 {
+                    // The caches are full of what the peer before used: it takes milliseconds until they are not.
+                    peer.time(calls)?;
+                }
                 if calls > 0 {
                     turns.push(peer.time(calls)?);
                 }

@@ -80,8 +80,8 @@ pub fn line(measured: &Measured, ceilings: &Ceilings, peers: &[String]) -> Strin
 pub fn table(all: &[Measured], ceilings: &Ceilings, args: &Args) -> String {
     let peers = &args.peers;
     let mut text = format!(
-        "{} on {} threads: {:.0} GFLOP/s of fused multiply-adds, {:.1} GB/s of copying. Median of {} runs of {} turns; in brackets how \
-         many times ours a peer takes, and the spread of our runs.\n",
+        "{} on {} threads: {:.0} GFLOP/s of fused multiply-adds, {:.1} GB/s of copying. Median of {} runs of {} turns, each after \
+         as many calls that warm the caches; in brackets how many times ours a peer takes, and the spread of our runs.\n",
         processor(),
         args.threads,
         ceilings.flops / 1e9,
