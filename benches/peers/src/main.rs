@@ -1,7 +1,9 @@
 //! Compares minitorch with PyTorch, Burn, candle and the `gemm` crate on the same rows, in one run.
 //!
-//! Every peer is a process of its own that sleeps while another is timed. Per row all of them prepare the same numbers, their results
-//! are compared with PyTorch's, and then they are timed in turn, many times; the table shows medians.
+//! Every peer is a process of its own, started as its users start it, and stopped (SIGSTOP) while another is timed, so that threads that
+//! spin while they wait disturb nobody. Per row all of them prepare the same numbers, their results are compared with PyTorch's, and then
+//! they are timed in turn, many times, each after untimed calls that warm it up; the table shows medians. PyTorch runs twice, with its
+//! default waiting policy and with passive waiting; the better one counts, row by row.
 
 mod burn;
 mod candle;
@@ -10,16 +12,16 @@ mod data;
 mod gemm_peer;
 mod minitorch;
 mod mnist;
+mod peer;
 mod rows;
 mod sections;
 mod serve;
 mod table;
 
 use clap::Parser;
+use peer::Peer;
 use rows::Row;
-use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 #[derive(Parser)]
 #[command(about = "Compares minitorch with other frameworks on the same work, in one run.")]
@@ -68,67 +70,9 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// A peer's process.
-struct Peer {
-    name: String,
-    child: Child,
-    to: ChildStdin,
-    from: BufReader<ChildStdout>,
-}
-
-impl Peer {
-    fn start(name: &str, args: &Args, threads: usize) -> Result<Self, Failure> {
-        let mut command = match name {
-            "torch" => {
-                let mut command = Command::new(&args.python);
-                command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/src/torch_peer.py"));
-                command
-            }
-            _ => {
-                let mut command = Command::new(std::env::current_exe()?);
-                command.args(["--serve", name]);
-                command
-            }
-        };
-        let threads = threads.to_string();
-        for variable in
-            ["PEERS_THREADS", "MINITORCH_NUM_THREADS", "RAYON_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"]
-        {
-            command.env(variable, &threads);
-        }
-        // A thread that spins while it waits would take the processor from the others.
-        command.env("KMP_BLOCKTIME", "0").env("OMP_WAIT_POLICY", "passive");
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let (Some(to), Some(from)) = (child.stdin.take(), child.stdout.take()) else { unreachable!("both are piped") };
-        Ok(Peer { name: name.to_string(), child, to, from: BufReader::new(from) })
-    }
-
-    fn ask(&mut self, command: &str) -> Result<String, Failure> {
-        writeln!(self.to, "{command}")?;
-        let mut answer = String::new();
-        if self.from.read_line(&mut answer)? == 0 {
-            return Err(format!("{} ended at {command:?}: {:?}", self.name, self.child.wait()?).into());
-        }
-        Ok(answer.trim().to_string())
-    }
-
-    /// Closes its input and waits for its end.
-    fn end(self) -> Result<(), Failure> {
-        let Peer { mut child, to, from, .. } = self;
-        drop((to, from));
-        child.wait()?;
-        Ok(())
-    }
-
-    /// Nanoseconds of a call, over `n` of them.
-    fn time(&mut self, n: usize) -> Result<f64, Failure> {
-        Ok(self.ask(&format!("time {n}"))?.parse::<f64>()? / n as f64)
-    }
-}
-
 /// What came of a peer at a row.
 pub enum Outcome {
-    /// Nanoseconds in each run.
+    /// Nanoseconds of a call in each run, of the process that was faster.
     Times(Vec<f64>),
     /// It lacks the operation.
     Missing,
@@ -139,6 +83,8 @@ pub enum Outcome {
 /// What was measured of a row, by peer.
 pub struct Measured {
     pub row: Row,
+    /// Seconds that the row's bytes take at the least.
+    pub memory: f64,
     pub outcomes: Vec<Outcome>,
 }
 
@@ -148,13 +94,15 @@ fn compare(args: &Args) -> Result<(), Failure> {
         println!("{}", sections::sections(args)?);
         return Ok(());
     }
-    let ceilings = ceilings::measure();
-    eprintln!("{:.1} GFLOP/s, {:.1} GB/s", ceilings.flops / 1e9, ceilings.bandwidth / 1e9);
+    let mut ceilings = ceilings::Ceilings::measure();
+    eprintln!("{:.1} GFLOP/s, {:.1} GB/s", ceilings.flops / 1e9, ceilings.copy / 1e9);
     let mut peers =
         args.peers.iter().map(|name| Peer::start(name, args, args.threads)).collect::<Result<Vec<_>, _>>()?;
     let mut all = Vec::new();
     for row in rows::rows().into_iter().filter(|row| row.name.contains(&args.rows)) {
-        let measured = measure(row, &mut peers, args)?;
+        // Every peer is stopped here, so that the machine is quiet.
+        let memory = ceilings.memory(row.bytes);
+        let measured = measure(row, memory, &mut peers, args)?;
         eprintln!("{}", table::line(&measured, &ceilings, &args.peers));
         all.push(measured);
     }
@@ -173,20 +121,7 @@ fn compare(args: &Args) -> Result<(), Failure> {
 /// Nanoseconds of a turn at the least.
 const TURN: f64 = 2e7;
 
-/// How many calls take as long as a turn, once they are warm.
-fn calls_of_a_turn(peer: &mut Peer) -> Result<usize, Failure> {
-    let mut calls = 1;
-    for _ in 0..3 {
-        let once = peer.time(calls)?;
-        calls = ((TURN / once.max(1.0)).ceil() as usize).clamp(1, 100_000);
-        if calls == 1 {
-            break;
-        }
-    }
-    Ok(calls)
-}
-
-fn measure(row: Row, peers: &mut [Peer], args: &Args) -> Result<Measured, Failure> {
+fn measure(row: Row, memory: f64, peers: &mut [Peer], args: &Args) -> Result<Measured, Failure> {
     let work = serde_json::to_string(&row.work)?;
     let mut outcomes = Vec::new();
     let mut ours: Option<Vec<f64>> = None;
@@ -208,37 +143,23 @@ fn measure(row: Row, peers: &mut [Peer], args: &Args) -> Result<Measured, Failur
             other => return Err(format!("{}: {other:?} for {}", peer.name, row.name).into()),
         });
     }
-    let mut calls = Vec::new();
     for (peer, outcome) in peers.iter_mut().zip(&outcomes) {
-        calls.push(match outcome {
-            Outcome::Times(_) if row.is_long() => 1,
-            Outcome::Times(_) => calls_of_a_turn(peer)?,
-            _ => 0,
-        });
+        let timed = matches!(outcome, Outcome::Times(_));
+        peer.plan_turns(timed, row.is_long())?;
     }
     for _ in 0..args.runs {
-        let mut turns: Vec<Vec<f64>> = vec![Vec::new(); peers.len()];
         for _ in 0..if row.is_long() { 1 } else { args.turns } {
-            for ((peer, &calls), turns) in peers.iter_mut().zip(&calls).zip(&mut turns) {
-                if calls > 1 {
-                    // The caches are full of what the peer before used: it takes milliseconds until they are not.
-                    peer.time(calls)?;
-                }
-                if calls > 0 {
-                    turns.push(peer.time(calls)?);
-                }
-            }
+            peers.iter_mut().try_for_each(Peer::turn)?;
         }
-        for (outcome, turns) in outcomes.iter_mut().zip(turns) {
-            if let Outcome::Times(times) = outcome {
-                times.push(table::median(&turns));
-            }
-        }
+        peers.iter_mut().for_each(Peer::end_run);
     }
-    for peer in peers.iter_mut() {
+    for (peer, outcome) in peers.iter_mut().zip(&mut outcomes) {
+        if let Outcome::Times(times) = outcome {
+            *times = peer.best_runs();
+        }
         peer.ask("drop")?;
     }
-    Ok(Measured { row, outcomes })
+    Ok(Measured { row, memory, outcomes })
 }
 
 /// Where a result differs from ours. Sums of random signs cancel, so that each number is held against the size of all of them.

@@ -97,18 +97,16 @@ pub struct Row {
     pub group: Group,
     pub name: String,
     pub work: Work,
-    /// Multiplications plus additions.
+    /// Multiplications plus additions at the least.
     pub flops: f64,
     /// Bytes read plus bytes written, each once.
     pub bytes: f64,
-    /// Whether arithmetic bounds it: products of 256 and more, convolutions of 64 channels and more.
-    pub compute_bound: bool,
 }
 
 pub fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
-    let mut add = |group, name: String, work, flops: f64, bytes: f64, compute_bound| {
-        rows.push(Row { group, name, work, flops, bytes, compute_bound });
+    let mut add = |group, name: String, work, flops: f64, bytes: f64| {
+        rows.push(Row { group, name, work, flops, bytes });
     };
     let matmul = |batch: usize, [m, k, n]: [usize; 3], transposed| {
         let b = batch.max(1) as f64;
@@ -118,32 +116,31 @@ pub fn rows() -> Vec<Row> {
     };
     for n in [32, 64, 256, 512, 1024, 2048] {
         let (work, flops, bytes) = matmul(0, [n; 3], false);
-        add(Group::Gemm, format!("{n} x {n} x {n}"), work, flops, bytes, n >= 256);
+        add(Group::Gemm, format!("{n} x {n} x {n}"), work, flops, bytes);
     }
     let (work, flops, bytes) = matmul(0, [64, 784, 128], false);
-    add(Group::Gemm, "64 x 784 x 128".into(), work, flops, bytes, false);
+    add(Group::Gemm, "64 x 784 x 128".into(), work, flops, bytes);
     let (work, flops, bytes) = matmul(0, [1024, 512, 768], true);
-    add(Group::Gemm, "1024 x 512 x 768, transposed".into(), work, flops, bytes, true);
+    add(Group::Gemm, "1024 x 512 x 768, transposed".into(), work, flops, bytes);
     let (work, flops, bytes) = matmul(16, [128, 64, 128], false);
-    add(Group::Gemm, "16 of 128 x 64 x 128".into(), work, flops, bytes, false);
+    add(Group::Gemm, "16 of 128 x 64 x 128".into(), work, flops, bytes);
     add(
         Group::Gemm,
         "matrix-vector 2048".into(),
         Work::MatVec { m: 2048, k: 2048 },
         2.0 * 2048f64.powi(2),
         4.0 * 2048f64.powi(2),
-        false,
     );
 
     for (n, name) in [(1usize, "1"), (10_000, "10^4"), (1_000_000, "10^6"), (10_000_000, "10^7")] {
-        add(Group::Elementwise, format!("add, {name}"), Work::Add { n }, n as f64, 12.0 * n as f64, false);
+        add(Group::Elementwise, format!("add, {name}"), Work::Add { n }, n as f64, 12.0 * n as f64);
     }
     let n = 10_000_000;
     for name in ["exp", "tanh", "relu"] {
         let work = Work::Unary { name: name.into(), n };
-        add(Group::Elementwise, format!("{name}, 10^7"), work, 0.0, 8.0 * n as f64, false);
+        add(Group::Elementwise, format!("{name}, 10^7"), work, 0.0, 8.0 * n as f64);
     }
-    add(Group::Elementwise, "relu(tanh(x y + 0.5)), 10^7".into(), Work::Chain { n }, 0.0, 12.0 * n as f64, false);
+    add(Group::Elementwise, "relu(tanh(x y + 0.5)), 10^7".into(), Work::Chain { n }, 0.0, 12.0 * n as f64);
     let (rows_, columns) = (4096, 1024);
     let numel = (rows_ * columns) as f64;
     add(
@@ -152,7 +149,6 @@ pub fn rows() -> Vec<Row> {
         Work::BiasAdd { rows: rows_, columns },
         numel,
         8.0 * numel,
-        false,
     );
 
     for (dim, name) in [(0, "over rows"), (1, "over columns"), (-1, "of all")] {
@@ -162,30 +158,24 @@ pub fn rows() -> Vec<Row> {
             Work::Sum { rows: rows_, columns, dim },
             numel,
             4.0 * numel,
-            false,
         );
     }
-    add(Group::Reduce, "max with index".into(), Work::MaxIndex { rows: rows_, columns }, 0.0, 4.0 * numel, false);
-    add(Group::Reduce, "softmax".into(), Work::Softmax { rows: rows_, columns, log: false }, 0.0, 8.0 * numel, false);
-    add(
-        Group::Reduce,
-        "log-softmax".into(),
-        Work::Softmax { rows: rows_, columns, log: true },
-        0.0,
-        8.0 * numel,
-        false,
-    );
-    add(Group::Reduce, "layer norm".into(), Work::LayerNorm { rows: rows_, columns }, 0.0, 8.0 * numel, false);
+    add(Group::Reduce, "max with index".into(), Work::MaxIndex { rows: rows_, columns }, 0.0, 4.0 * numel);
+    add(Group::Reduce, "softmax".into(), Work::Softmax { rows: rows_, columns, log: false }, 0.0, 8.0 * numel);
+    add(Group::Reduce, "log-softmax".into(), Work::Softmax { rows: rows_, columns, log: true }, 0.0, 8.0 * numel);
+    add(Group::Reduce, "layer norm".into(), Work::LayerNorm { rows: rows_, columns }, 0.0, 8.0 * numel);
     let shape = [64, 32, 28, 28];
     let pixels = shape.iter().product::<usize>() as f64;
-    // Forward reads x and writes y; backward reads g and x and writes a gradient.
-    add(Group::Reduce, "batch norm, training, both ways".into(), Work::BatchNorm { shape }, 0.0, 20.0 * pixels, false);
-    add(Group::Reduce, "transposing copy".into(), Work::Transpose { rows: rows_, columns }, 0.0, 8.0 * numel, false);
+    // x and g are read, y and a gradient written.
+    add(Group::Reduce, "batch norm, training, both ways".into(), Work::BatchNorm { shape }, 0.0, 16.0 * pixels);
+    add(Group::Reduce, "transposing copy".into(), Work::Transpose { rows: rows_, columns }, 0.0, 8.0 * numel);
 
     let conv = |x: [usize; 4], w: [usize; 4], stride: usize, padding: usize| {
         let out = |size: usize, kernel: usize| (size + 2 * padding - kernel) / stride + 1;
         let places = x[0] * w[0] * out(x[2], w[2]) * out(x[3], w[3]);
-        let flops = 2.0 * (places * w[1] * w[2] * w[3]) as f64;
+        let direct = 2.0 * (places * w[1] * w[2] * w[3]) as f64;
+        // Winograd's F(2 x 2, 3 x 3) needs 16 multiplications where a direct convolution needs 36, and any implementation may use it.
+        let flops = if w[2..] == [3, 3] && stride == 1 { direct * 16.0 / 36.0 } else { direct };
         let bytes = 4.0 * (x.iter().product::<usize>() + w.iter().product::<usize>() + places) as f64;
         (flops, bytes)
     };
@@ -200,8 +190,10 @@ pub fn rows() -> Vec<Row> {
         let (flops, bytes) = conv(x, w, stride, padding);
         for backward in [false, true] {
             let work = Work::Conv2d { x, w, stride, padding, backward };
-            let (name, times) = if backward { (format!("{name}, both ways"), 3.0) } else { (name.to_string(), 1.0) };
-            add(Group::Conv, name, work, times * flops, times * bytes, w[1] >= 64);
+            // Both ways every tensor moves once, and its gradient.
+            let (name, times, tensors) =
+                if backward { (format!("{name}, both ways"), 3.0, 2.0) } else { (name.to_string(), 1.0, 1.0) };
+            add(Group::Conv, name, work, times * flops, tensors * bytes);
         }
     }
     for backward in [false, true] {
@@ -209,34 +201,20 @@ pub fn rows() -> Vec<Row> {
         let times = if backward { 3.0 } else { 1.0 };
         let flops = 2.0 * times * (50 * 38 * 100 * 128 * 3) as f64;
         let name = if backward { "text 128 to 100, 3 words, both ways" } else { "text 128 to 100, 3 words" };
-        add(
-            Group::Conv,
-            name.into(),
-            Work::Conv1d { x, w, backward },
-            flops,
-            4.0 * times * (50 * 40 * 228) as f64,
-            true,
-        );
+        add(Group::Conv, name.into(), Work::Conv1d { x, w, backward }, flops, 4.0 * times * (50 * 40 * 228) as f64);
     }
     for backward in [false, true] {
         let name = if backward { "max pool 2 x 2, both ways" } else { "max pool 2 x 2" };
         let x = [64, 32, 28, 28];
         let bytes = if backward { 10.0 } else { 5.0 } * pixels;
-        add(Group::Conv, name.into(), Work::MaxPool { x, backward }, 0.0, bytes, false);
+        add(Group::Conv, name.into(), Work::MaxPool { x, backward }, 0.0, bytes);
     }
 
     // Multiplications and additions of a LeNet image forward; backward is twice that but for the first layer's input.
     let lenet = 2.0 * 416_520.0;
     for batch in [16, 64, 256] {
         let flops = batch as f64 * (3.0 * lenet - 2.0 * 117_600.0);
-        add(
-            Group::Train,
-            format!("LeNet-5, Adam, batch {batch}"),
-            Work::Train { net: Net::Lenet, batch },
-            flops,
-            0.0,
-            false,
-        );
+        add(Group::Train, format!("LeNet-5, Adam, batch {batch}"), Work::Train { net: Net::Lenet, batch }, flops, 0.0);
     }
     for (net, name, batch, flops) in [
         (Net::Mlp, "MLP 784-256-128-10, Adam", 64, 6.0 * 234_752.0 * 64.0),
@@ -244,20 +222,13 @@ pub fn rows() -> Vec<Row> {
         (Net::Resnet20, "ResNet-20, SGD", 32, 6.0 * 40.8e6 * 32.0),
         (Net::Xor, "XOR net of 50 points, SGD", 50, 6.0 * 50.0 * 130.0),
     ] {
-        add(Group::Train, format!("{name}, batch {batch}"), Work::Train { net, batch }, flops, 0.0, false);
+        add(Group::Train, format!("{name}, batch {batch}"), Work::Train { net, batch }, flops, 0.0);
     }
     for batch in [1, 1000] {
-        add(
-            Group::Inference,
-            format!("LeNet-5, batch {batch}"),
-            Work::Infer { batch },
-            lenet * batch as f64,
-            0.0,
-            false,
-        );
+        add(Group::Inference, format!("LeNet-5, batch {batch}"), Work::Infer { batch }, lenet * batch as f64, 0.0);
     }
     let flops = 60_000.0 * (3.0 * lenet - 2.0 * 117_600.0) + 10_000.0 * lenet;
-    add(Group::Inference, "MNIST: read, an epoch of LeNet-5, test".into(), Work::Epoch, flops, 0.0, false);
+    add(Group::Inference, "MNIST: read, an epoch of LeNet-5, test".into(), Work::Epoch, flops, 0.0);
     rows
 }
 

@@ -1,8 +1,9 @@
 //! What stands below the table: threads, memory, and what an operation costs beside its arithmetic.
 
+use crate::peer::Peer;
 use crate::rows::{Row, rows};
 use crate::table::{duration, median};
-use crate::{Args, Failure, Peer, TURN};
+use crate::{Args, Failure, TURN};
 use minitorch::{Cpu, Tensor};
 use std::fmt::Write;
 use std::hint::black_box;

@@ -5,6 +5,7 @@
 //! prepare {row}   ->  "ready", or "missing" if the peer has no such operation
 //! result          ->  the digest of the results as a JSON list
 //! time N          ->  nanoseconds of N calls
+//! warm N          ->  the same after N calls that are not timed
 //! memory          ->  bytes by which the process grew at most since "prepare"
 //! drop            ->  "dropped"
 //! ```
@@ -39,8 +40,11 @@ pub fn serve(prepare: impl Fn(&Work) -> Option<Prepared>) {
             ("result", Some(prepared)) => {
                 serde_json::to_string(&digest(&(prepared.result)())).expect("numbers are JSON")
             }
-            ("time", Some(prepared)) => {
+            ("time" | "warm", Some(prepared)) => {
                 let n: usize = rest.parse().expect("a number of calls");
+                if command == "warm" {
+                    (0..n).for_each(|_| (prepared.run)());
+                }
                 let start = Instant::now();
                 for _ in 0..n {
                     (prepared.run)();

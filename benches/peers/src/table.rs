@@ -1,7 +1,7 @@
 //! The table: medians, ratios to ours, the share of the floor, means by group.
 
 use crate::ceilings::Ceilings;
-use crate::rows::{Group, Row};
+use crate::rows::Group;
 use crate::{Args, Measured, Outcome};
 use std::fmt::Write;
 use std::path::Path;
@@ -18,12 +18,11 @@ fn geometric_mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| (logs / values.len() as f64).exp())
 }
 
-/// Nanoseconds that the machine needs at the least: arithmetic or memory, whichever takes longer. Memory counts where the data do not
-/// fit into a cache.
-fn floor(row: &Row, ceilings: &Ceilings) -> f64 {
-    const CACHE: f64 = 32e6;
-    let memory = if row.bytes > CACHE { row.bytes / ceilings.bandwidth } else { 0.0 };
-    1e9 * memory.max(row.flops / ceilings.flops)
+/// Nanoseconds that the machine needs at the least: arithmetic or memory, whichever takes longer. Where a row or a peer moved its bytes
+/// faster than the ceiling that was measured, that is the ceiling.
+fn floor(measured: &Measured, ceilings: &Ceilings) -> f64 {
+    let fastest = medians(measured).into_iter().flatten().fold(f64::INFINITY, f64::min);
+    (1e9 * measured.memory.max(measured.row.flops / ceilings.flops)).min(fastest)
 }
 
 /// The median of the runs, for each peer.
@@ -72,7 +71,7 @@ pub fn line(measured: &Measured, ceilings: &Ceilings, peers: &[String]) -> Strin
         }
     }
     if let Some(ours) = ours {
-        let _ = write!(text, "  {:.0} % of the floor", 100.0 * floor(&measured.row, ceilings) / ours);
+        let _ = write!(text, "  {:.0} % of the floor", 100.0 * floor(measured, ceilings) / ours);
     }
     text
 }
@@ -81,11 +80,13 @@ pub fn table(all: &[Measured], ceilings: &Ceilings, args: &Args) -> String {
     let peers = &args.peers;
     let mut text = format!(
         "{} on {} threads: {:.0} GFLOP/s of fused multiply-adds, {:.1} GB/s of copying. Median of {} runs of {} turns, each after \
-         as many calls that warm the caches; in brackets how many times ours a peer takes, and the spread of our runs.\n",
+         as many calls that are not timed; in brackets how many times ours a peer takes, and the spread of our runs. Every peer runs as \
+         its users start it; of PyTorch's default and passive waiting the faster counts. The floor is the larger of the arithmetic at the \
+         speed of fused multiply-adds and of the bytes that must move at least once, at the speed at which so many bytes move.\n",
         processor(),
         args.threads,
         ceilings.flops / 1e9,
-        ceilings.bandwidth / 1e9,
+        ceilings.copy / 1e9,
         args.runs,
         args.turns
     );
@@ -118,7 +119,7 @@ pub fn table(all: &[Measured], ceilings: &Ceilings, args: &Args) -> String {
                     _ => text.push_str(" | "),
                 }
             }
-            match floor(&measured.row, ceilings) {
+            match floor(measured, ceilings) {
                 0.0 => text.push_str(" | |"),
                 floor => {
                     let _ = write!(text, " | {:.0} % |", 100.0 * floor / ours);

@@ -287,8 +287,10 @@ def main():
             answer = "ready"
         elif command == "result":
             answer = json.dumps(digest(result()))
-        elif command == "time":
+        elif command in ("time", "warm"):
             n = int(rest)
+            for _ in range(n if command == "warm" else 0):
+                run()
             begin = time.perf_counter_ns()
             for _ in range(n):
                 run()
