@@ -32,8 +32,8 @@ fn apply_f32(a: f32, b: f32) -> f32 {
         case POW: { return power(a, b); }
         case REMAINDER: { return remainder(a, b); }
         // NaN if either is NaN.
-        case MAXIMUM: { return select(b, a, a > b || is_nan(a)); }
-        default: { return select(b, a, a < b || is_nan(a)); }
+        case MAXIMUM: { return or_nan(a, or_nan(b, select(b, a, a > b))); }
+        default: { return or_nan(a, or_nan(b, select(b, a, a < b))); }
     }
 }
 

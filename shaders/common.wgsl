@@ -2,7 +2,8 @@
 // this text before each file.
 //
 // Elements take 32 bits: f32, i32, or bool as a u32 of 0 or 1. WGSL lets an implementation assume that there is no NaN and no
-// infinity, so a test for them looks at the bits.
+// infinity, and drivers do: `select(x, 0.0, x < 0.0)` of NaN becomes `max(x, 0.0)`, which is 0, and `s <= 0.0` becomes
+// `!(s > 0.0)`. So a test for them looks at the bits, and no comparison decides about a NaN: see `or_nan`.
 
 // Invocations of a workgroup of an element-wise shader.
 const THREADS: u32 = 256u;
@@ -67,6 +68,13 @@ fn thread_count(groups: vec3<u32>) -> u32 {
 
 fn is_nan(x: f32) -> bool {
     return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
+}
+// y, which was computed from x by comparisons; NaN if x is.
+fn or_nan(x: f32, y: f32) -> f32 {
+    return select(y, x, is_nan(x));
+}
+fn is_zero(x: f32) -> bool {
+    return (bitcast<u32>(x) & 0x7fffffffu) == 0u;
 }
 fn is_infinite(x: f32) -> bool {
     return (bitcast<u32>(x) & 0x7fffffffu) == 0x7f800000u;

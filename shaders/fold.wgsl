@@ -69,5 +69,5 @@ fn join_max(x: f32, local: u32) -> f32 {
 
 // The larger one; NaN if either is.
 fn larger(a: f32, b: f32) -> f32 {
-    return select(select(b, a, a > b), a, is_nan(a));
+    return or_nan(a, or_nan(b, select(b, a, a > b)));
 }

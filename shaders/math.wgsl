@@ -46,7 +46,7 @@ fn exp_of(x: f32) -> f32 {
 }
 
 fn expm1_of(x: f32) -> f32 {
-    if (is_nan(x) || x == 0.0) {
+    if (is_nan(x) || is_zero(x)) {
         return x;
     }
     if (x > 88.75) {
@@ -88,10 +88,10 @@ fn has_log(x: f32) -> bool {
     return x > 0.0 && !is_infinite(x) && !is_nan(x);
 }
 fn log_edge(x: f32) -> f32 {
-    if (x == 0.0) {
+    if (is_zero(x)) {
         return -infinity();
     }
-    return select(nan(), x, is_infinite(x) && x > 0.0);
+    return select(nan(), x, bitcast<u32>(x) == 0x7f800000u);
 }
 
 fn log_of(x: f32) -> f32 {
@@ -297,7 +297,7 @@ fn atan_of(x: f32) -> f32 {
 
 // x^y, as C's pow defines it.
 fn power(x: f32, y: f32) -> f32 {
-    if (y == 0.0 || x == 1.0) {
+    if (is_zero(y) || bitcast<u32>(x) == 0x3f800000u) {
         return 1.0;
     }
     if (is_nan(x) || is_nan(y)) {
@@ -354,7 +354,7 @@ fn power_of(size: f32, y: f32) -> f32 {
 
 // What is left of a after whole steps of b, with the sign of b: exact, by long division.
 fn remainder(a: f32, b: f32) -> f32 {
-    if (is_nan(a) || is_nan(b) || is_infinite(a) || b == 0.0) {
+    if (is_nan(a) || is_nan(b) || is_infinite(a) || is_zero(b)) {
         return nan();
     }
     var rest = abs(a);

@@ -66,7 +66,7 @@ fn moments(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gro
             let left = sum.y / count;
             out[kept] = centre + left;
             let spread = sum.x / count - left * left;
-            second[kept] = select(spread, 0.0, spread < 0.0);
+            second[kept] = or_nan(spread, max(spread, 0.0));
         }
     }
 }

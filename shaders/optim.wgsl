@@ -121,7 +121,8 @@ fn variance(slot: u32, i: u32, g: f32) -> f32 {
     let v = mean_square(slot, i, g);
     let a = p.first.x * state(slot, 1u, i) + p.first.y * g;
     set_state(slot, 1u, i, a);
-    return max(v - a * a, 0.0); // rounding may take a variance below 0
+    let variance = v - a * a;
+    return or_nan(variance, max(variance, 0.0)); // rounding may take it below 0
 }
 fn normal_step(g: f32, square: f32) -> f32 {
     return g / (sqrt(square) + p.eps);

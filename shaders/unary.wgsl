@@ -21,16 +21,16 @@ const GELU_CUBIC: f32 = 0.044715;
 
 // NaN comes through, -0 becomes 0.
 fn sign_of(x: f32) -> f32 {
-    return select(select(x + 0.0, -1.0, x < 0.0), 1.0, x > 0.0);
+    return or_nan(x, select(select(0.0, -1.0, x < 0.0), 1.0, x > 0.0));
 }
 
 fn clamp_to(x: f32, low: f32, high: f32) -> f32 {
-    return select(select(x, high, x > high), low, x < low);
+    return or_nan(x, select(select(x, high, x > high), low, x < low));
 }
 
 // x gate, and the limit 0 where the gate is closed: -inf * 0 would be NaN.
 fn gated(x: f32, gate: f32) -> f32 {
-    return select(x * gate, 0.0, gate == 0.0);
+    return select(x * gate, 0.0, is_zero(gate));
 }
 
 // The distribution of the normal: half of erfc keeps its digits where it is small.
@@ -121,8 +121,8 @@ fn apply_f32(x: f32) -> f32 {
         case TANH: { return tanh_of(x); }
         case ERF: { return erf_of(x); }
         case SIGMOID: { return sigmoid_of(x); }
-        case RELU: { return select(x, 0.0, x < 0.0); }
-        case LEAKY_RELU: { return select(a * x, x, x > 0.0); }
+        case RELU: { return or_nan(x, select(x, 0.0, x < 0.0)); }
+        case LEAKY_RELU: { return or_nan(x, select(a * x, x, x > 0.0)); }
         case ELU: { return select(a * expm1_of(x), x, x > 0.0); }
         case GELU: { return gated(x, normal(x)); }
         case GELU_TANH: { return gated(x, 0.5 * (1.0 + tanh_of(gelu_inner(x)))); }
@@ -188,11 +188,11 @@ fn gradient(s: f32, g: f32) -> f32 {
             return g * gated(1.0 + gated(s, 1.0 - y), y);
         }
         case HARDSWISH: {
-            let slope = select(s * (1.0 / 3.0) + 0.5, 1.0, s >= 3.0);
-            return select(g * slope, 0.0, s <= -3.0);
+            let slope = or_nan(s, select(s * (1.0 / 3.0) + 0.5, 1.0, s >= 3.0));
+            return select(g * slope, 0.0, s <= -3.0 && !is_nan(s));
         }
         case SOFTPLUS: { return g * sigmoid_of(s); }
-        case CLAMP: { return select(0.0, g, s > a && s < b); }
+        case CLAMP: { return select(0.0, g, s > a && s < b && !is_nan(s)); }
         case SQRT: { return 0.5 * g / s; }
         case RSQRT: { return -0.5 * g * (s * s * s); }
         case EXP: { return g * s; }
@@ -200,7 +200,7 @@ fn gradient(s: f32, g: f32) -> f32 {
         case TAN: { return g * (s * s + 1.0); }
         case TANH: { return g * (1.0 - s * s); }
         case SIGMOID: { return g * (s * (1.0 - s)); }
-        default: { return select(g, 0.0, s <= 0.0); } // relu
+        default: { return select(g, 0.0, s <= 0.0 && !is_nan(s)); } // relu
     }
 }
 
