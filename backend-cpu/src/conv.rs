@@ -4,8 +4,8 @@
 use crate::element::{Element, with_real};
 use crate::kernels::conv::{self, Conv2d};
 use crate::{Cpu, Tensor};
-use minitorch_core::{Conv2dOptions, Shape};
 use minitorch_core::backend::View;
+use minitorch_core::{Conv2dOptions, Shape};
 
 /// The elements of a contiguous tensor.
 pub(crate) fn elements<T: Element>(x: &Tensor) -> &[T] {

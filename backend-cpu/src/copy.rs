@@ -69,6 +69,7 @@ pub(crate) fn contiguous<T: Element>(device: &Cpu, x: Source<T>) -> Buffer<T> {
 
 fn copy_into<T: Element>(out: &mut [T], x: Source<T>) {
     let [layout] = Layout::merge([*x.layout]);
+    assert!(out.len() == layout.numel(), "copy: {:?} into {} elements", x.layout, out.len());
     let (shape, strides) = (layout.shape(), layout.strides());
     if let ([.., rows, columns], &[.., 1, stride]) = (&shape[..], strides)
         && stride > 1

@@ -69,8 +69,8 @@ pub(crate) fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, activation: 
     let lead = x.layout().remove(rank - 1);
     let m = lead.numel();
     let [rows] = Layout::merge([lead]);
-    // Rows without elements may lie anywhere; a copy of them has no order either.
-    if rows.shape().len() > 1 && k > 0 {
+    // A view without elements stays as it is when it is copied, and none of them is read.
+    if rows.shape().len() > 1 && x.numel() > 0 {
         return linear(&x.contiguous(), w, bias, activation);
     }
     let shape = x.shape().with(rank - 1, n);

@@ -108,7 +108,8 @@ impl Conv2d {
         assert!(self.framed().is_some_and(|bytes| bytes <= isize::MAX as usize), "{self:?} is too large");
         let fits = |out: usize, kernel: usize, stride, dilation, size, padding| {
             let padded = size + 2 * padding;
-            out == 0 || kernel > 0 && stride <= padded && end_of([(out - 1, stride), (kernel - 1, dilation)], 1) <= padded
+            out == 0
+                || kernel > 0 && stride <= padded && end_of([(out - 1, stride), (kernel - 1, dilation)], 1) <= padded
         };
         assert!(fits(self.oh, self.kh, self.stride[0], self.dilation[0], self.h, self.padding[0]), "oh of {self:?}");
         assert!(fits(self.ow, self.kw, self.stride[1], self.dilation[1], self.w, self.padding[1]), "ow of {self:?}");
@@ -159,6 +160,11 @@ pub(crate) fn forward_at<T: Float>(level: Level, g: &Conv2d, x: &[T], w: &[T], b
     assert!(bias.is_none_or(|bias| bias.len() == g.c_out), "bias of {g:?}");
     if out.is_empty() {
         return;
+    }
+    if w.is_empty() {
+        // No channel comes in.
+        let biases = (0..g.c_out).map(|channel| bias.map_or(T::ZERO, |bias| bias[channel])).cycle();
+        return out.chunks_exact_mut(g.oh * g.ow).zip(biases).for_each(|(out, bias)| out.fill(bias));
     }
     if g.is_pointwise() {
         let pixels = g.h * g.w;

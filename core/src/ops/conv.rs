@@ -113,7 +113,10 @@ impl<const N: usize> ConvOptions<N> {
         };
         let mut shape = [x[0], c_out, 1, 1];
         shape[2..2 + N].copy_from_slice(&out);
-        assert!(Shape::try_new(&shape).is_some(), "{op}: {x:?} under a weight {w:?} has an output {out:?} of too many elements");
+        assert!(
+            Shape::try_new(&shape).is_some(),
+            "{op}: {x:?} under a weight {w:?} has an output {out:?} of too many elements"
+        );
         out
     }
 }
@@ -241,7 +244,11 @@ impl<B: Backend> Tensor<B> {
             whole.checked_sub(o.padding[d].checked_mul(2)?).filter(|&out| out > 0)
         };
         let (Some(oh), Some(ow)) = (reach(0, h, kh), reach(1, w, kw)) else {
-            panic!("{OP}: an input {:?} under a kernel {:?} leaves no output, or too large a one", self.shape(), [kh, kw])
+            panic!(
+                "{OP}: an input {:?} under a kernel {:?} leaves no output, or too large a one",
+                self.shape(),
+                [kh, kw]
+            )
         };
         assert!(
             Shape::try_new(&[n, c_out, oh, ow]).is_some(),

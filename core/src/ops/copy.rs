@@ -24,7 +24,8 @@ pub enum PadMode {
 /// The size of a padded dimension.
 #[track_caller]
 fn padded(op: &str, size: usize, (before, after): (usize, usize)) -> usize {
-    match size.checked_add(before).and_then(|sum| sum.checked_add(after)).filter(|&sum| sum <= isize::MAX as usize / 8) {
+    match size.checked_add(before).and_then(|sum| sum.checked_add(after)).filter(|&sum| sum <= isize::MAX as usize / 8)
+    {
         Some(sum) => sum,
         None => panic!("{op}: a padding of {before} and {after} makes a dimension of {size} too large"),
     }

@@ -50,7 +50,9 @@ impl<T: Float> Dots<'_, T> {
     pub fn run(&self, level: Level, sum: &mut [T], accumulate: bool) {
         assert_eq!(sum.len(), self.rows.len() * self.taps.len(), "sums of {self:?}");
         let most = |places: &[usize]| places.iter().max().copied().unwrap_or(0);
-        let end = |at: fn(&Segment) -> usize| self.segments.iter().map(at).max().map_or(0, |at| at.saturating_add(lanes::<T>(level)));
+        let end = |at: fn(&Segment) -> usize| {
+            self.segments.iter().map(at).max().map_or(0, |at| at.saturating_add(lanes::<T>(level)))
+        };
         let (gy, frame) = (end(|s| s.gy), end(|s| s.frame));
         let ends = |places, end| end_of([(most(places), 1)], end);
         assert!(gy == 0 || ends(self.rows, gy) <= self.gy.len(), "rows within {}", self.gy.len());

@@ -11,8 +11,8 @@
 use std::ops::Range;
 
 use super::lines::Lines;
-use crate::kernels::{Float, end_of};
 use crate::kernels::gemm::Output;
+use crate::kernels::{Float, end_of};
 use crate::simd::{Isa, Kernel, Vector};
 
 /// Lanes of the longest register.

@@ -1,10 +1,11 @@
 //! Every tensor operation with random operands and arguments. Longer than most because it is one line for each.
 
 use crate::source::Source;
-use minitorch::prelude::*;
 use minitorch_core::{
-    Activation, Conv1dOptions, CrossEntropyOptions, Indexing, PadMode, Pool1dOptions, Pool2dOptions, Reduction, Shape,
+    Activation, Conv1dOptions, ConvOptions, CrossEntropyOptions, DType, Error, Indexing, PadMode, Pool1dOptions,
+    Pool2dOptions, PoolOptions, Reduction, Shape, Tensor,
 };
+use minitorch_cpu::Cpu;
 
 type T = Tensor<Cpu>;
 
@@ -115,7 +116,12 @@ impl Source {
         };
         let dtype = if self.one_in(20) { self.dtype() } else { x.dtype() };
         let y = self.of(shape, dtype);
-        if self.one_in(12) && y.rank() > 0 { let d = self.below(y.rank()); self.wide(y, d) } else { y }
+        if self.one_in(12) && y.rank() > 0 {
+            let d = self.below(y.rank());
+            self.wide(y, d)
+        } else {
+            y
+        }
     }
 
     /// A tensor of these sizes as far as they are small; the others repeat one entry.
@@ -149,8 +155,8 @@ impl Source {
         (!self.one_in(3)).then_some(x)
     }
 
-    fn conv<const N: usize>(&mut self) -> minitorch_core::ConvOptions<N> {
-        let mut o = minitorch_core::ConvOptions::<N>::default();
+    fn conv<const N: usize>(&mut self) -> ConvOptions<N> {
+        let mut o = ConvOptions::<N>::default();
         for d in 0..N {
             o.stride[d] = if self.one_in(3) { self.size() } else { 1 };
             o.padding[d] = if self.one_in(2) { self.size() } else { 0 };
@@ -160,8 +166,8 @@ impl Source {
         o
     }
 
-    fn pool<const N: usize>(&mut self) -> minitorch_core::PoolOptions<N> {
-        let mut o = minitorch_core::PoolOptions::<N>::new(self.sizes::<N>().map(|k| if k == 0 { 2 } else { k }));
+    fn pool<const N: usize>(&mut self) -> PoolOptions<N> {
+        let mut o = PoolOptions::<N>::new(self.sizes::<N>().map(|k| if k == 0 { 2 } else { k }));
         for d in 0..N {
             o.stride[d] = if self.one_in(3) { self.size() } else { 1 };
             o.padding[d] = match self.below(4) {
@@ -180,7 +186,12 @@ impl Source {
         let mut side = |first: usize, second: usize| {
             let sizes: Vec<usize> = [first, second].into_iter().chain((2..rank).map(|_| self.small() + 1)).collect();
             let x = self.sized(&sizes, dtype);
-            if self.one_in(12) { let d = self.below(rank); self.wide(x, d) } else { x }
+            if self.one_in(12) {
+                let d = self.below(rank);
+                self.wide(x, d)
+            } else {
+                x
+            }
         };
         let n = 2;
         let (x, w) = (side(n, ci), if transposed { side(ci, co) } else { side(co, ci) });
@@ -490,9 +501,4 @@ const OPS: &[(&str, fn(&mut Source) -> Vec<T>)] = ops! { s:
         }]
     };
     cast => { let x = s.x(); vec![x.cast(s.dtype())] };
-    layers => {
-        let [n, m] = s.sizes();
-        let indices = s.any(DType::I32);
-        vec![Embedding::new(n, m, &device()).forward(&indices)]
-    };
 };

@@ -2,14 +2,15 @@
 //! short, options that core would refuse.
 
 use crate::source::Source;
-use minitorch::prelude::*;
 use minitorch_core::backend::{
-    Activation, AdagradConfig, AdamConfig, ArgReduceOp, BinaryOp, CompareOp, RandomOp, ReduceOp, RmsPropConfig, ScatterOp, SgdConfig,
-    StepRule, StepSlot, UnaryOp, View,
+    Activation, AdagradConfig, AdamConfig, ArgReduceOp, BinaryOp, CompareOp, RandomOp, ReduceOp, RmsPropConfig,
+    ScatterOp, SgdConfig, StepRule, StepSlot, UnaryOp, View,
 };
 use minitorch_core::ops::norm::NormOptions;
-use minitorch_core::{Conv2dOptions, DimSet, Dims, HostData, Layout, Pool2dOptions, Shape};
-use minitorch_cpu::Storage;
+use minitorch_core::{
+    Backend, Conv2dOptions, DType, DimSet, Dims, HostData, HostSlice, Layout, Pool2dOptions, Shape, Tensor,
+};
+use minitorch_cpu::{Cpu, Storage};
 
 type T = Tensor<Cpu>;
 
@@ -24,7 +25,7 @@ impl Source {
         let device = self.device();
         if dtype == DType::I32 {
             let numbers: Vec<i32> = (0..len).map(|_| self.pick(&[0, 0, 1, 2, 3, -1, i32::MAX])).collect();
-            return device.upload(minitorch_core::HostSlice::I32(&numbers)).expect("a small storage");
+            return device.upload(HostSlice::I32(&numbers)).expect("a small storage");
         }
         device.full(dtype, len, 1.0).expect("a small storage")
     }
@@ -298,18 +299,35 @@ fn fused(s: &mut Source, device: &Cpu, _: DType, shape: Shape) {
         _ => {
             let rule = match s.below(4) {
                 0 => StepRule::Sgd(SgdConfig { momentum: 0.9, dampening: 0.0, weight_decay: 0.1, nesterov: true }),
-                1 => StepRule::Adam(AdamConfig { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1, decoupled: true }),
-                2 => StepRule::RmsProp(RmsPropConfig { alpha: 0.9, eps: 1e-8, weight_decay: 0.0, momentum: 0.5, centered: true }),
+                1 => StepRule::Adam(AdamConfig {
+                    beta1: 0.9,
+                    beta2: 0.99,
+                    eps: 1e-8,
+                    weight_decay: 0.1,
+                    decoupled: true,
+                }),
+                2 => StepRule::RmsProp(RmsPropConfig {
+                    alpha: 0.9,
+                    eps: 1e-8,
+                    weight_decay: 0.0,
+                    momentum: 0.5,
+                    centered: true,
+                }),
                 _ => StepRule::Adagrad(AdagradConfig { lr_decay: 0.1, weight_decay: 0.0, initial: 0.0, eps: 1e-8 }),
             };
             let len = s.pick(&[0, 1, 7, 100, 40_000]);
             let numbers = if s.one_in(6) { 1 } else { 2 };
             let (mut param, mut scalars) = (s.storage(dtype, len), s.storage(dtype, numbers));
-            let mut states: Vec<Storage> =
-                (0..s.below(4)).map(|_| { let len = if s.one_in(6) { len / 2 } else { len }; s.storage(dtype, len) }).collect();
+            let mut states: Vec<Storage> = (0..s.below(4))
+                .map(|_| {
+                    let len = if s.one_in(6) { len / 2 } else { len };
+                    s.storage(dtype, len)
+                })
+                .collect();
             let (gs, gl) = s.operand(dtype, Shape::new(&[len; 1][..n.min(1)]));
             let grad = View { storage: &gs, layout: &gl, dtype };
-            let slot = StepSlot { param: &mut param, grad, state: states.iter_mut().collect(), fresh: s.one_in(2), missed: 0 };
+            let slot =
+                StepSlot { param: &mut param, grad, state: states.iter_mut().collect(), fresh: s.one_in(2), missed: 0 };
             device.optimizer_step(&rule, &mut [slot], &mut scalars);
             look(device, &param, len);
         }

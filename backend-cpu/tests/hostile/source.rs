@@ -1,7 +1,6 @@
 //! Where random arguments come from.
 
-use minitorch::prelude::*;
-use minitorch_core::Shape;
+use minitorch_core::{DType, Shape};
 
 /// Random numbers (SplitMix64: Steele et al., "Fast splittable pseudorandom number generators", 2014).
 pub(crate) struct Source(u64);
@@ -80,8 +79,20 @@ impl Source {
     }
 
     pub(crate) fn float(&mut self) -> f64 {
-        const ODD: [f64; 12] =
-            [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, 1e300, -1e300, 1e-300, 1e18, -1e18, f64::MAX, 5e-324, 2.5];
+        const ODD: [f64; 12] = [
+            f64::NAN,
+            f64::INFINITY,
+            f64::NEG_INFINITY,
+            -0.0,
+            1e300,
+            -1e300,
+            1e-300,
+            1e18,
+            -1e18,
+            f64::MAX,
+            5e-324,
+            2.5,
+        ];
         if self.one_in(4) { self.pick(&ODD) } else { self.pick(&[0.0, 1.0, -1.0, 0.5, 0.1, 2.0, 3.0, -2.0]) }
     }
 
