@@ -4,8 +4,8 @@
 use crate::element::{Element, with_real};
 use crate::kernels::conv::{self, Conv2d};
 use crate::{Cpu, Tensor};
-use minitorch_core::Conv2dOptions;
 use minitorch_core::backend::View;
+use minitorch_core::{Conv2dOptions, Shape};
 
 /// The elements of a contiguous tensor.
 pub(crate) fn elements<T: Element>(x: &Tensor) -> &[T] {
@@ -21,7 +21,9 @@ fn sizes(x: [usize; 4], w: [usize; 4], o: &Conv2dOptions) -> Conv2d {
     let Some([oh, ow]) = o.output_size([h, width], [kh, kw]) else {
         unreachable!("core checked that the kernel fits");
     };
-    let Conv2dOptions { stride, padding, dilation, groups } = *o;
+    let Conv2dOptions { stride: [sy, sx], padding, dilation, groups } = *o;
+    // The padded image is as large as `output_size` has counted.
+    let stride = [sy.min(h + 2 * padding[0]), sx.min(width + 2 * padding[1])];
     Conv2d { n, c_in, h, w: width, c_out, kh, kw, stride, padding, dilation, groups, oh, ow }
 }
 
@@ -29,9 +31,9 @@ pub(crate) fn conv2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, options: &Co
     let device: &Cpu = x.device();
     let g = sizes(x.dims(), w.dims(), options);
     let (x, w, bias) = (x.contiguous(), w.contiguous(), bias.map(Tensor::contiguous));
-    let shape = [g.n, g.c_out, g.oh, g.ow];
+    let shape = Shape::from([g.n, g.c_out, g.oh, g.ow]);
     with_real!(x.dtype(), T => {
-        let mut out = device.alloc::<T>("conv2d", shape.iter().product());
+        let mut out = device.alloc::<T>("conv2d", shape.numel());
         let bias = bias.as_ref().map(elements::<T>);
         conv::forward(&g, elements::<T>(&x), elements::<T>(&w), bias, &mut out);
         Tensor::from_storage(device, T::wrap(out), T::DTYPE, shape)
@@ -40,12 +42,12 @@ pub(crate) fn conv2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, options: &Co
 
 pub(crate) fn grad_input(g: &Tensor, w: &Tensor, size: [usize; 2], options: &Conv2dOptions) -> Tensor {
     let device = g.device();
-    let c_in = w.shape()[1] * options.groups;
-    let shape = [g.shape()[0], c_in, size[0], size[1]];
-    let sizes = sizes(shape, w.dims(), options);
+    let c_in = w.shape()[1].saturating_mul(options.groups);
+    let shape = Shape::from([g.shape()[0], c_in, size[0], size[1]]);
+    let sizes = sizes([shape[0], c_in, size[0], size[1]], w.dims(), options);
     let (g, w) = (g.contiguous(), w.contiguous());
     with_real!(g.dtype(), T => {
-        let mut out = device.alloc::<T>("conv2d_grad_input", shape.iter().product());
+        let mut out = device.alloc::<T>("conv2d_grad_input", shape.numel());
         conv::grad_input(&sizes, elements::<T>(&g), elements::<T>(&w), &mut out);
         Tensor::from_storage(device, T::wrap(out), T::DTYPE, shape)
     })
@@ -53,11 +55,11 @@ pub(crate) fn grad_input(g: &Tensor, w: &Tensor, size: [usize; 2], options: &Con
 
 pub(crate) fn grad_weight(x: &Tensor, g: &Tensor, kernel: [usize; 2], options: &Conv2dOptions) -> Tensor {
     let device = x.device();
-    let shape = [g.shape()[1], x.shape()[1] / options.groups, kernel[0], kernel[1]];
-    let sizes = sizes(x.dims(), shape, options);
+    let weight = [g.shape()[1], x.shape()[1] / options.groups, kernel[0], kernel[1]];
+    let (shape, sizes) = (Shape::from(weight), sizes(x.dims(), weight, options));
     let (x, g) = (x.contiguous(), g.contiguous());
     with_real!(x.dtype(), T => {
-        let mut out = device.alloc::<T>("conv2d_grad_weight", shape.iter().product());
+        let mut out = device.alloc::<T>("conv2d_grad_weight", shape.numel());
         conv::grad_weight(&sizes, elements::<T>(&x), elements::<T>(&g), &mut out);
         Tensor::from_storage(device, T::wrap(out), T::DTYPE, shape)
     })

@@ -6,7 +6,7 @@
 use crate::Cpu;
 use crate::element::{Element, source, with_element};
 use crate::map::{Rows, Source, map0, map1, map3};
-use crate::memory::{Buffer, Storage};
+use crate::memory::{self, Buffer, Storage};
 use crate::parallel;
 use crate::simd::{Isa, Kernel};
 use minitorch_core::backend::View;
@@ -40,20 +40,20 @@ pub(crate) fn upload(device: &Cpu, data: HostSlice<'_>) -> Result<Storage> {
     }
 }
 
-pub(crate) fn download(x: View<'_, Storage>) -> HostData {
-    fn to<T: Element + Default>(x: View<'_, Storage>) -> Vec<T> {
+pub(crate) fn download(device: &Cpu, x: View<'_, Storage>) -> Result<HostData> {
+    fn to<T: Element>(device: &Cpu, x: View<'_, Storage>) -> Result<Vec<T>> {
         let x = source::<T>(x);
-        let mut out = vec![T::default(); x.layout.numel()];
+        let mut out = memory::zeros(x.layout.numel()).map_err(|error| device.out_of_memory(error))?;
         copy_into(&mut out, x);
-        out
+        Ok(out)
     }
-    match x.dtype {
+    Ok(match x.dtype {
         DType::F16 => unreachable!("core asks `supports` first"),
-        DType::F32 => HostData::F32(to(x)),
-        DType::F64 => HostData::F64(to(x)),
-        DType::I32 => HostData::I32(to(x)),
-        DType::Bool => HostData::Bool(to::<u8>(x).into_iter().map(|x| x != 0).collect()),
-    }
+        DType::F32 => HostData::F32(to(device, x)?),
+        DType::F64 => HostData::F64(to(device, x)?),
+        DType::I32 => HostData::I32(to(device, x)?),
+        DType::Bool => HostData::Bool(to::<u8>(device, x)?.into_iter().map(|x| x != 0).collect()),
+    })
 }
 
 pub(crate) fn copy(device: &Cpu, x: View<'_, Storage>) -> Storage {
@@ -69,6 +69,7 @@ pub(crate) fn contiguous<T: Element>(device: &Cpu, x: Source<T>) -> Buffer<T> {
 
 fn copy_into<T: Element>(out: &mut [T], x: Source<T>) {
     let [layout] = Layout::merge([*x.layout]);
+    assert!(out.len() == layout.numel(), "copy: {:?} into {} elements", x.layout, out.len());
     let (shape, strides) = (layout.shape(), layout.strides());
     if let ([.., rows, columns], &[.., 1, stride]) = (&shape[..], strides)
         && stride > 1
@@ -179,12 +180,18 @@ fn parts<T: Element>(to: &mut [T], at: &Layout, body: impl Fn(usize, &mut [T], &
     body(0, to, at);
 }
 
+/// Panics unless what a layout shows, each element once, lies within `len` elements.
+fn check_target(op: &str, len: usize, at: &Layout) {
+    assert!(at.end() <= len && at.numel() <= len, "{op}: {at:?} does not fit {len} elements");
+}
+
 pub(crate) fn write(to: &mut Storage, at: &Layout, x: View<'_, Storage>) {
     with_element!(x.dtype, T => {
         let (to, Source { data, layout }) = (T::write(to), source::<T>(x));
         if at.numel() == 0 {
             return; // an empty part may lie anywhere
         }
+        check_target("write", to.len(), at);
         if at.is_contiguous() {
             let to = &mut to[at.offset()..][..at.numel()];
             return copy_into(to, Source { data, layout });
@@ -215,6 +222,7 @@ pub(crate) fn fill(to: &mut Storage, at: &Layout, dtype: DType, value: f64) {
         if at.numel() == 0 {
             return;
         }
+        check_target("fill", to.len(), at);
         if at.is_contiguous() {
             return map0(1, &mut to[at.offset()..][..at.numel()], move |_| value);
         }

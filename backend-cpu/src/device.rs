@@ -93,10 +93,12 @@ impl Cpu {
 
     /// A buffer with any contents.
     pub(crate) fn try_alloc<T: memory::AnyBits>(&self, len: usize) -> Result<Buffer<T>> {
-        Buffer::new(len).map_err(|error| {
-            let (stats, bytes) = (memory::stats(), error.bytes as u64);
-            Error::OutOfMemory { device: format!("{self:?}"), bytes, live: stats.live, reserved: stats.reserved }
-        })
+        Buffer::new(len).map_err(|error| self.out_of_memory(error))
+    }
+
+    pub(crate) fn out_of_memory(&self, error: memory::OutOfMemory) -> Error {
+        let (stats, bytes) = (memory::stats(), error.bytes as u64);
+        Error::OutOfMemory { device: format!("{self:?}"), bytes, live: stats.live, reserved: stats.reserved }
     }
 
     /// Keeps a failure for the next report, unless an earlier one waits.

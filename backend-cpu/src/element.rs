@@ -87,6 +87,17 @@ pub(crate) fn source<'a, T: Element>(view: View<'a, Storage>) -> crate::map::Sou
     crate::map::Source { data: T::read(view.storage), layout: view.layout }
 }
 
+/// The elements of a view's storage, within which lie all that the layout shows: what code rests on that does not check each
+/// access.
+///
+/// # Panics
+/// If the layout reaches beyond the storage.
+pub(crate) fn reached<'a, T: Element>(op: &str, view: View<'a, Storage>) -> &'a [T] {
+    let data = T::read(view.storage);
+    assert!(view.layout.end() <= data.len(), "{op}: {:?} reaches beyond {} elements", view.layout, data.len());
+    data
+}
+
 /// Runs `$body` with `$T` standing for the element type of a dtype.
 macro_rules! with_element {
     ($dtype:expr, $T:ident => $body:expr) => {

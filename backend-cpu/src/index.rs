@@ -9,7 +9,7 @@ use crate::map::Rows;
 use crate::memory::Storage;
 use crate::parallel;
 use minitorch_core::Layout;
-use minitorch_core::backend::View;
+use minitorch_core::backend::{MOST_WORK, View};
 
 /// The layout that shows the first entry of `dim` again and again, `size` times.
 fn repeated(layout: &Layout, dim: usize, size: usize) -> Layout {
@@ -87,6 +87,13 @@ pub(crate) fn scatter<const ADD: bool>(
     if x.layout.numel() == 0 {
         return;
     }
+    assert!(
+        x.layout.shape() == index.layout.shape() && x.layout.shape().with(dim, bound) == *shape,
+        "{name}: {:?} at {:?} of {shape:?}",
+        x.layout.shape(),
+        index.layout.shape()
+    );
+    assert!(x.layout.numel() <= MOST_WORK, "{name}: {:?} would never end", x.layout.shape());
     if layout.numel() == 0 {
         // No destination, but an index may still be out of range.
         if let Some(at) = index.layout.positions().next() {

@@ -93,7 +93,7 @@ impl Backend for Cpu {
 
     fn download(&self, x: ViewOf<'_, Self>) -> Result<HostData> {
         self.report()?;
-        Ok(copy::download(x))
+        copy::download(self, x)
     }
 
     fn copy(&self, x: ViewOf<'_, Self>) -> Storage {

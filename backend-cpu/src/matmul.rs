@@ -5,12 +5,12 @@
 
 use crate::conv::elements;
 use crate::copy::start_of;
-use crate::element::{Element, Real, with_real};
+use crate::element::{Element, Real, reached, with_real};
 use crate::kernels::gemm::{Shape, Start, Strided, batched, gemm, gemm_finished};
 use crate::memory::Storage;
 use crate::{Cpu, Tensor, unary};
 use minitorch_core::Layout;
-use minitorch_core::backend::{Activation, View};
+use minitorch_core::backend::{Activation, MOST_WORK, View};
 
 /// `[.., m, k] x [.., k, n]`
 pub(crate) fn matmul(device: &Cpu, a: View<'_, Storage>, b: View<'_, Storage>) -> Storage {
@@ -22,16 +22,17 @@ fn product<T: Real>(device: &Cpu, a: View<'_, Storage>, b: View<'_, Storage>) ->
     let [m, k] = [a.layout.shape()[rank - 2], a.layout.shape()[rank - 1]];
     let n = b.layout.shape()[rank - 1];
     let count = a.layout.shape()[..rank - 2].iter().product::<usize>();
-    let mut out = device.alloc::<T>("matmul", count * m * n);
+    let mut out = device.alloc::<T>("matmul", a.layout.shape().with(rank - 1, n).numel());
     if out.is_empty() {
         return out;
     }
     let shape = Shape { m, n, k };
+    assert!(count.saturating_mul(shape.work()) <= MOST_WORK, "matmul: {count} products of {shape:?} would never end");
     if k == 0 {
         out.fill(T::ZERO);
         return out;
     }
-    let (a_data, b_data) = (T::read(a.storage), T::read(b.storage));
+    let (a_data, b_data) = (reached::<T>("matmul", a), reached::<T>("matmul", b));
     let [a_row, a_depth] = [a.layout.strides()[rank - 2], a.layout.strides()[rank - 1]];
     let [b_depth, b_column] = [b.layout.strides()[rank - 2], b.layout.strides()[rank - 1]];
     let left = |at| Strided { data: &a_data[at..], lane_stride: a_row, depth_stride: a_depth };
@@ -68,7 +69,8 @@ pub(crate) fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, activation: 
     let lead = x.layout().remove(rank - 1);
     let m = lead.numel();
     let [rows] = Layout::merge([lead]);
-    if rows.shape().len() > 1 {
+    // A view without elements stays as it is when it is copied, and none of them is read.
+    if rows.shape().len() > 1 && x.numel() > 0 {
         return linear(&x.contiguous(), w, bias, activation);
     }
     let shape = x.shape().with(rank - 1, n);
@@ -80,12 +82,12 @@ pub(crate) fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, activation: 
             None => Start::Zero,
         };
         let x = Strided {
-            data: from(T::read(x.view().storage), x.layout().offset()),
+            data: from(reached("linear", x.view()), x.layout().offset()),
             lane_stride: rows.strides().first().copied().unwrap_or(0),
             depth_stride: x.layout().strides()[rank - 1],
         };
         let [lane_stride, depth_stride] = [w.layout().strides()[0], w.layout().strides()[1]];
-        let w = Strided { data: from(T::read(w.view().storage), w.layout().offset()), lane_stride, depth_stride };
+        let w = Strided { data: from(reached("linear", w.view()), w.layout().offset()), lane_stride, depth_stride };
         let shape_2d = Shape { m, n, k };
         match activation {
             None => gemm(shape_2d, &x, &w, &mut out, n, start),

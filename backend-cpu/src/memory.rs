@@ -12,7 +12,7 @@
 
 use minitorch_core::DType;
 use minitorch_core::backend::MemoryStats;
-use std::alloc::{Layout, alloc, dealloc};
+use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
@@ -103,6 +103,19 @@ impl<T: AnyBits> Buffer<T> {
         let start = take(class)?;
         Ok(Buffer { start, len, class, elements: PhantomData })
     }
+}
+
+/// `vec![0; len]`, with an error where that would end the process.
+pub(crate) fn zeros<T: AnyBits>(len: usize) -> Result<Vec<T>, OutOfMemory> {
+    let Ok(layout) = Layout::array::<T>(len) else { return Err(OutOfMemory { bytes: usize::MAX }) };
+    if layout.size() == 0 {
+        return Ok(Vec::new());
+    }
+    // SAFETY: the layout is not empty.
+    let start = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(OutOfMemory { bytes: layout.size() })?;
+    // SAFETY: the global allocator, which is a vector's own, just gave memory for `len` elements in the layout of an array of
+    // them; all of its bits are 0, and any bits are a `T`.
+    Ok(unsafe { Vec::from_raw_parts(start.as_ptr().cast(), len, len) })
 }
 
 #[repr(align(64))]

@@ -19,7 +19,7 @@ fn kernel(op: CompareOp) -> &'static str {
 pub(crate) fn compare(device: &Cuda, op: CompareOp, a: View<'_, Storage>, b: View<'_, Storage>) -> Storage {
     let whole = Layout::contiguous(*a.layout.shape());
     let out = device.alloc("compare", DType::Bool, whole.numel());
-    let at = (out.address(), DType::Bool, &whole);
+    let at = (&out, DType::Bool, &whole);
     device.map(name!("compare_{}_{}", kernel(op), suffix(a.dtype)), at, [a, b], [0.0; 2]);
     out
 }
@@ -28,7 +28,7 @@ pub(crate) fn compare(device: &Cuda, op: CompareOp, a: View<'_, Storage>, b: Vie
 pub(crate) fn compare_scalar(device: &Cuda, op: CompareOp, a: View<'_, Storage>, b: f64) -> Storage {
     let whole = Layout::contiguous(*a.layout.shape());
     let out = device.alloc("compare_scalar", DType::Bool, whole.numel());
-    let at = (out.address(), DType::Bool, &whole);
+    let at = (&out, DType::Bool, &whole);
     device.map(name!("compare_scalar_{}_{}", kernel(op), suffix(a.dtype)), at, [a], [b, 0.0]);
     out
 }

@@ -84,6 +84,15 @@ fn sizes(
     // The kernels' coordinates have 31 bits.
     let most = (n * oh * ow).max(n * h * w).max(group_in * taps).max(group_in * h * w).max(group_out * taps);
     assert!(most < 1 << 31, "conv2d: {most} positions are more than the 2^31 that the CUDA backend's kernels count");
+    let padded =
+        [h, w].into_iter().zip(o.padding).map(|(size, padding)| size.saturating_add(padding.saturating_mul(2)));
+    let padded = padded.max().unwrap_or_default();
+    assert!(
+        padded < 1 << 30,
+        "conv2d: {padded} rows or columns are more than the 2^30 that the CUDA backend's kernels count"
+    );
+    // Steps beyond the padded image lead from a lone window or tap to none.
+    let [stride, dilation] = [o.stride, o.dilation].map(|steps| steps.map(|step| step.min(1 << 30) as u32));
     let params = ConvParams {
         x: 0,
         weight: 0,
@@ -101,12 +110,12 @@ fn sizes(
         ow: ow as u32,
         group_in: group_in as u32,
         group_out: group_out as u32,
-        stride_h: o.stride[0] as u32,
-        stride_w: o.stride[1] as u32,
+        stride_h: stride[0],
+        stride_w: stride[1],
         pad_h: o.padding[0] as u32,
         pad_w: o.padding[1] as u32,
-        dil_h: o.dilation[0] as u32,
-        dil_w: o.dilation[1] as u32,
+        dil_h: dilation[0],
+        dil_w: dilation[1],
         splits: 1,
         w_mode: 0,
         unused: 0,
@@ -120,7 +129,7 @@ fn sizes(
 
 /// Where a contiguous tensor's first element lies.
 fn data(x: &Tensor) -> Address {
-    if x.numel() == 0 { 0 } else { Operand::new(x.view().storage.address(), x.dtype(), x.layout()).data }
+    if x.numel() == 0 { 0 } else { Operand::of(x.view().storage, x.dtype(), x.layout()).data }
 }
 
 fn spatial(x: &Tensor) -> [usize; 2] {
@@ -203,10 +212,12 @@ pub(crate) fn grad_input(g: &Tensor, w: &Tensor, size: [usize; 2], options: &Con
             let [sh, sw] = options.stride;
             let phase = n * size[0].div_ceil(sh) * size[1].div_ceil(sw);
             let k = sizes.group_out * sizes.taps;
-            let Tiling { size, .. } = Tiling::new(device, dtype, [sizes.group_in, phase, k], sizes.groups * sh * sw);
+            let phases = sizes.groups.saturating_mul(sh).saturating_mul(sw);
+            assert!(phases <= MOST, "conv2d: {phases} groups times phases of the stride are more than a grid's {MOST}");
+            let Tiling { size, .. } = Tiling::new(device, dtype, [sizes.group_in, phase, k], phases);
             let tiles = sizes.group_in.div_ceil(size) * phase.div_ceil(size);
             let kernel = name!("conv_grad_input_{size}_{}", suffix(dtype));
-            over_groups(device, kernel, tiles, sizes.groups * sh * sw, &sizes.params);
+            over_groups(device, kernel, tiles, phases, &sizes.params);
         }
     }
     Tensor::from_storage(device, out, dtype, shape)

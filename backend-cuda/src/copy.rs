@@ -23,7 +23,7 @@ fn fill_at(device: &Cuda, (to, dtype, at): (&Storage, DType, &Layout), value: f6
         DType::Bool => (value != 0.0) as u8 as f64,
         DType::F16 | DType::F32 | DType::F64 => value,
     };
-    device.map(name!("copy_fill_{}", suffix(dtype)), (to.address(), dtype, at), [], [value, 0.0]);
+    device.map(name!("copy_fill_{}", suffix(dtype)), (to, dtype, at), [], [value, 0.0]);
 }
 
 pub(crate) fn upload(device: &Cuda, data: HostSlice<'_>) -> Result<Storage> {
@@ -54,15 +54,18 @@ pub(crate) fn download(device: &Cuda, x: View<'_, Storage>) -> Result<HostData> 
     device.0.report()?;
     let len = x.layout.numel();
     if len == 0 || x.layout.is_contiguous() {
-        let at = x.storage.address() + if len == 0 { 0 } else { (x.layout.offset() * x.dtype.size()) as u64 };
-        return read(device, at, x.dtype, len);
+        return read(device, Operand::of(x.storage, x.dtype, x.layout).data, x.dtype, len);
     }
     let whole = copy(device, x);
     read(device, whole.address(), x.dtype, len)
 }
 
 fn read(device: &Cuda, at: u64, dtype: DType, len: usize) -> Result<HostData> {
-    let mut bytes = vec![0; len * dtype.size()];
+    let mut bytes = Vec::new();
+    if len.checked_mul(dtype.size()).is_none_or(|size| bytes.try_reserve_exact(size).is_err()) {
+        return Err(device.0.error(format!("download: the host has no memory for {len} elements of {dtype}")));
+    }
+    bytes.resize(len * dtype.size(), 0);
     if len > 0 {
         // SAFETY: the storage that the address belongs to has this many elements from there on, and outlives the call.
         let result = unsafe { device.0.driver.download(at, &mut bytes) };
@@ -83,7 +86,7 @@ pub(crate) fn copy(device: &Cuda, x: View<'_, Storage>) -> Storage {
     let out = device.alloc("copy", x.dtype, whole.numel());
     let x = View { layout: &layout, ..x };
     if !turn(device, x, &out) {
-        let at = (out.address(), x.dtype, &whole);
+        let at = (&out, x.dtype, &whole);
         device.map(name!("copy_{}", x.dtype.size()), at, [x], [0.0; 2]);
     }
     out
@@ -107,8 +110,8 @@ fn turn(device: &Cuda, x: View<'_, Storage>, out: &Storage) -> bool {
     let whole = Layout::contiguous([batch, rows, columns]);
     let params = MapParams {
         walk: Walk::new(whole.shape()),
-        out: Operand::new(out.address(), x.dtype, &whole),
-        r#in: [Operand::new(x.storage.address(), x.dtype, &layout), Operand::NONE, Operand::NONE],
+        out: Operand::of(&out, x.dtype, &whole),
+        r#in: [Operand::of(x.storage, x.dtype, &layout), Operand::NONE, Operand::NONE],
         a: 0.0,
         b: 0.0,
     };
@@ -119,7 +122,7 @@ fn turn(device: &Cuda, x: View<'_, Storage>, out: &Storage) -> bool {
 
 pub(crate) fn write(device: &Cuda, to: &mut Storage, at: &Layout, x: View<'_, Storage>) {
     let [at, layout] = Layout::merge([*at, *x.layout]);
-    let to = (to.address(), x.dtype, &at);
+    let to = (&*to, x.dtype, &at);
     device.map(name!("copy_{}", x.dtype.size()), to, [View { layout: &layout, ..x }], [0.0; 2]);
 }
 
@@ -129,7 +132,7 @@ pub(crate) fn cast(device: &Cuda, x: View<'_, Storage>, to: DType) -> Storage {
     }
     let whole = Layout::contiguous(*x.layout.shape());
     let out = device.alloc("cast", to, whole.numel());
-    let at = (out.address(), to, &whole);
+    let at = (&out, to, &whole);
     device.map(name!("copy_{}_{}", suffix(x.dtype), suffix(to)), at, [x], [0.0; 2]);
     out
 }
@@ -142,7 +145,7 @@ pub(crate) fn where_cond(
 ) -> Storage {
     let whole = Layout::contiguous(*a.layout.shape());
     let out = device.alloc("where", a.dtype, whole.numel());
-    let at = (out.address(), a.dtype, &whole);
+    let at = (&out, a.dtype, &whole);
     device.map(name!("copy_where_{}", a.dtype.size()), at, [condition, a, b], [0.0; 2]);
     out
 }

@@ -292,23 +292,27 @@ impl Cuda {
     }
 
     /// Calls an element-wise kernel over the shape of `out`; see map.cuh.
+    ///
+    /// # Panics
+    /// If an operand has another shape, or something lies beyond its storage.
     pub(crate) fn map<const N: usize>(
         &self,
         kernel: &str,
-        out: (Address, DType, &Layout),
+        out: (&Storage, DType, &Layout),
         operands: [View<'_, Storage>; N],
         [a, b]: [f64; 2],
     ) {
-        let (address, dtype, layout) = out;
+        let (storage, dtype, layout) = out;
         if layout.numel() == 0 {
             return;
         }
         let mut r#in = [Operand::NONE; 3];
         for (to, x) in r#in.iter_mut().zip(operands) {
-            *to = Operand::new(x.storage.address(), x.dtype, x.layout);
+            assert!(x.layout.shape() == layout.shape(), "{kernel}: {:?} and {:?}", x.layout.shape(), layout.shape());
+            *to = Operand::of(x.storage, x.dtype, x.layout);
         }
         let params =
-            MapParams { walk: Walk::new(layout.shape()), out: Operand::new(address, dtype, layout), r#in, a, b };
+            MapParams { walk: Walk::new(layout.shape()), out: Operand::of(storage, dtype, layout), r#in, a, b };
         let (grid, block) = self.walk_over(layout.numel().div_ceil(4));
         self.0.launch(kernel, grid, block, 0, &params);
     }

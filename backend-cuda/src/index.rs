@@ -50,7 +50,7 @@ struct Seen {
 
 impl Seen {
     fn new(storage: &Storage, dtype: DType, layout: Layout) -> Self {
-        Seen { data: storage.address() + (layout.offset() * dtype.size()) as u64, layout }
+        Seen { data: Operand::of(storage, dtype, &layout).data, layout }
     }
 
     /// With rows counted in units of this many elements; the index of a unit is that of each of its elements.
@@ -93,6 +93,13 @@ fn launch(device: &Cuda, kernel: &str, params: &IndexParams) {
 pub(crate) fn gather(device: &Cuda, x: View<'_, Storage>, dim: usize, index: View<'_, Storage>) -> Storage {
     let (bound, step) = (x.layout.shape()[dim], x.layout.strides()[dim]);
     let line = index.layout.shape()[dim];
+    assert!(
+        index.layout.shape().with(dim, bound) == *x.layout.shape(),
+        "gather: {:?} of {:?}",
+        index.layout.shape(),
+        x.layout.shape()
+    );
+    x.storage.check(x.dtype, x.layout);
     let out = device.alloc("gather", x.dtype, index.layout.numel());
     if index.layout.numel() == 0 {
         return out;
@@ -133,6 +140,14 @@ pub(crate) fn scatter(
     }
     let whole = Layout::contiguous(*layout.shape());
     let (bound, step) = (layout.shape()[dim], whole.strides()[dim]);
+    assert!(
+        x.layout.shape() == index.layout.shape() && x.layout.shape().with(dim, bound) == *layout.shape(),
+        "scatter: {:?} at {:?} of {:?}",
+        x.layout.shape(),
+        index.layout.shape(),
+        layout.shape()
+    );
+    to.check(x.dtype, &whole);
     let (line, line_step) = (index.layout.shape()[dim], index.layout.strides()[dim]);
     let number = with(&Layout::new(*index.layout.shape(), &[0; MAX_RANK][..layout.shape().len()], 0), dim, line, 1);
     let base = with(&whole, dim, line, 0);

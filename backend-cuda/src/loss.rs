@@ -38,7 +38,7 @@ const SHORT: usize = 1024;
 const WARP: usize = 32;
 
 fn operand(x: &Tensor) -> Operand {
-    Operand::new(x.view().storage.address(), x.dtype(), x.layout())
+    Operand::of(x.view().storage, x.dtype(), x.layout())
 }
 
 /// The mean loss and each row's `logsumexp`.
@@ -84,7 +84,7 @@ pub(crate) fn cross_entropy_grad(g: &Tensor, logits: &Tensor, target: &Tensor, l
         let params = LossGradParams {
             walk: Walk::new(&[n, c]),
             x: operand(&logits),
-            out: Operand::new(out.address(), dtype, &Layout::contiguous([n, c])),
+            out: Operand::of(&out, dtype, &Layout::contiguous([n, c])),
             target: operand(&target).data,
             logsumexp: operand(&logsumexp).data,
             g: operand(&g).data,

@@ -94,14 +94,23 @@ pub(crate) fn matmul(device: &Cuda, a: View<'_, Storage>, b: View<'_, Storage>) 
     let rank = a.layout.shape().len();
     let [m, k] = [a.layout.shape()[rank - 2], a.layout.shape()[rank - 1]];
     let n = b.layout.shape()[rank - 1];
+    assert!(
+        b.layout.shape().len() == rank
+            && b.layout.shape()[..rank - 2] == a.layout.shape()[..rank - 2]
+            && b.layout.shape()[rank - 2] == k,
+        "matmul: {:?} x {:?}",
+        a.layout.shape(),
+        b.layout.shape()
+    );
+    let out_shape = a.layout.shape().with(rank - 1, n);
     let matrix = |x: View<'_, Storage>, line: usize, k: usize| Matrix {
-        data: if x.layout.numel() == 0 { 0 } else { Operand::new(x.storage.address(), x.dtype, x.layout).data },
+        data: if x.layout.numel() == 0 { 0 } else { Operand::of(x.storage, x.dtype, x.layout).data },
         line_stride: x.layout.strides()[line],
         k_stride: x.layout.strides()[k],
         batch: x.layout.remove(rank - 1).remove(rank - 2),
     };
     let (a_matrix, b_matrix) = (matrix(a, rank - 2, rank - 1), matrix(b, rank - 1, rank - 2));
-    let out = device.alloc("matmul", a.dtype, a_matrix.batch.numel() * m * n);
+    let out = device.alloc("matmul", a.dtype, out_shape.numel());
     product(device, a.dtype, [m, n, k], a_matrix, b_matrix, 0, &out);
     out
 }
@@ -113,8 +122,7 @@ pub(crate) fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Tensor {
     let [n, k] = w.dims();
     let rows: usize = x.shape()[..rank - 1].iter().product();
     let out = device.alloc("linear", dtype, rows * n);
-    let data =
-        |x: &Tensor| if x.numel() == 0 { 0 } else { Operand::new(x.view().storage.address(), dtype, x.layout()).data };
+    let data = |x: &Tensor| if x.numel() == 0 { 0 } else { Operand::of(x.view().storage, dtype, x.layout()).data };
     let none = Layout::contiguous([]);
     let a = Matrix { data: data(&x), line_stride: k, k_stride: 1, batch: none };
     let [w_line, w_k] = [w.layout().strides()[0], w.layout().strides()[1]];

@@ -6,7 +6,7 @@
 use crate::device::Device;
 use crate::driver::{Address, Failure};
 use minitorch_core::backend::MemoryStats;
-use minitorch_core::{DType, Error, Result};
+use minitorch_core::{DType, Error, Layout, Result};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -28,6 +28,15 @@ impl Storage {
     /// Where the first element lies.
     pub(crate) fn address(&self) -> Address {
         self.address
+    }
+
+    /// Panics unless all elements of this type that a layout shows lie within the buffer: kernels check no access.
+    pub(crate) fn check(&self, dtype: DType, layout: &Layout) {
+        assert!(
+            layout.end().saturating_mul(dtype.size()) <= self.bytes,
+            "{layout:?} of {dtype} reaches beyond a storage of {} bytes",
+            self.bytes
+        );
     }
 
     /// A buffer with any contents.

@@ -89,7 +89,7 @@ impl<'a> Call<'a> {
     /// Tensors are whole and row-major.
     fn new(x: &'a Tensor, g: Option<&Tensor>, [w, b]: [Option<&Tensor>; 2], plan: Plan, eps: f64) -> Self {
         let [images, groups, together, size] = plan.dims;
-        let operand = |x: &Tensor| Operand::new(x.view().storage.address(), x.dtype(), x.layout());
+        let operand = |x: &Tensor| Operand::of(x.view().storage, x.dtype(), x.layout());
         let [x_at, g_at, w_at, b_at] = [Some(x), g, w, b].map(|x| x.map_or(Operand::NONE, operand));
         // Along a row weight and bias are read in packs too.
         let along = if plan.kind == Kind::Layer { 4 } else { 2 };
@@ -206,7 +206,7 @@ pub(crate) fn normalize_grad(
     let (g, x, weight, [mean, var]) =
         (g.contiguous(), x.contiguous(), w.map(Tensor::contiguous), statistics.map(Tensor::contiguous));
     let mut call = Call::new(&x, Some(&g), [weight.as_ref(), None], plan, o.eps);
-    let address = |x: &Tensor| Operand::new(x.view().storage.address(), x.dtype(), x.layout()).data;
+    let address = |x: &Tensor| Operand::of(x.view().storage, x.dtype(), x.layout()).data;
     let [n, groups, k, size] = plan.dims;
     let (channels, means) = (groups * k, n * groups);
     let out = call.alloc(x.numel());

@@ -4,7 +4,8 @@ use crate::copy;
 use crate::device::{Cuda, THREADS, name, suffix};
 use crate::driver::Address;
 use crate::memory::Storage;
-use crate::params::params;
+use crate::params::{Operand, params};
+use minitorch_core::Layout;
 use minitorch_core::backend::{StepRule, StepSlot};
 
 /// Slots of one launch; more take several.
@@ -136,7 +137,7 @@ pub(crate) fn optimizer_step(device: &Cuda, rule: &StepRule, slots: &mut [StepSl
     for slot in slots.iter().filter(|slot| slot.grad.layout.numel() > 0) {
         let layout = slot.grad.layout;
         let grad = if layout.is_contiguous() {
-            slot.grad.storage.address() + (layout.offset() * dtype.size()) as u64
+            Operand::of(slot.grad.storage, dtype, layout).data
         } else {
             let copy = copy::copy(device, slot.grad);
             let address = copy.address();
@@ -148,10 +149,11 @@ pub(crate) fn optimizer_step(device: &Cuda, rule: &StepRule, slots: &mut [StepSl
             (params.count, blocks) = (0, 0);
         }
         let mut state = [0; 3];
+        let whole = Layout::contiguous(*layout.shape());
         for (to, from) in state.iter_mut().zip(&slot.state) {
-            *to = from.address();
+            *to = Operand::of(from, dtype, &whole).data;
         }
-        let param = slot.param.address();
+        let param = Operand::of(slot.param, dtype, &whole).data;
         let aligned = state.iter().chain([&param, &grad]).all(|address| address.is_multiple_of(16));
         params.slots[params.count as usize] = SlotParams {
             param,

@@ -1,6 +1,7 @@
 //! What kernels take: structs that mirror those of `kernels/`, field by field. A test reads the kernels' text and compares.
 
 use crate::driver::Address;
+use crate::memory::Storage;
 use minitorch_core::{DType, Layout, MAX_RANK};
 
 /// A struct that a kernel takes by value.
@@ -111,9 +112,19 @@ impl Operand {
     /// No operand.
     pub(crate) const NONE: Operand = Operand { data: 0, strides: [0; MAX_RANK], order: 0, unused: 0 };
 
-    /// Elements of a buffer that starts at `address`, seen through a layout that is not empty.
+    /// A storage's elements, seen through a layout.
+    ///
+    /// # Panics
+    /// If the layout reaches beyond the storage.
+    pub(crate) fn of(storage: &Storage, dtype: DType, layout: &Layout) -> Self {
+        storage.check(dtype, layout);
+        Operand::new(storage.address(), dtype, layout)
+    }
+
+    /// Elements of a buffer that starts at `address`, seen through a layout that lies within it, or is empty.
     pub(crate) fn new(address: Address, dtype: DType, layout: &Layout) -> Self {
-        let data = address + (layout.offset() * dtype.size()) as u64;
+        // An empty view may begin anywhere, and is not read.
+        let data = if layout.numel() == 0 { address } else { address + (layout.offset() * dtype.size()) as u64 };
         let mut strides = [0; MAX_RANK];
         for (to, &stride) in strides.iter_mut().zip(layout.strides()) {
             *to = stride as u64;

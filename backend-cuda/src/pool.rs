@@ -4,7 +4,7 @@ use crate::Tensor;
 use crate::device::{THREADS, name, suffix};
 use crate::driver::Address;
 use crate::memory::Storage;
-use crate::params::{magic, params};
+use crate::params::{Operand, magic, params};
 use minitorch_core::{DType, Pool2dOptions};
 
 params! {
@@ -68,6 +68,11 @@ impl Pooling {
         let Some(out) = options.output_size(size) else {
             unreachable!("core checked that the window fits");
         };
+        // The kernels' coordinates have 31 bits.
+        assert!(
+            size.iter().chain(&options.kernel).chain(&options.padding).all(|&n| n < 1 << 29),
+            "pooling: {options:?} of {size:?} reaches beyond the 2^29 rows and columns that the CUDA backend's kernels count"
+        );
         let (mut size, mut options) = (size, *options);
         // A window that is the whole plane is one row of it.
         if options.kernel == size && options.padding == [0; 2] && options.dilation == [1; 2] {
@@ -137,7 +142,7 @@ impl Pooling {
 /// Where the first element of a contiguous tensor lies; of an empty one, anywhere.
 fn data(x: &Tensor) -> Address {
     let view = x.view();
-    view.storage.address() + (view.layout.offset() * view.dtype.size()) as u64
+    Operand::of(view.storage, view.dtype, view.layout).data
 }
 
 pub(crate) fn max_pool2d(x: &Tensor, options: &Pool2dOptions) -> (Tensor, Tensor) {

@@ -40,7 +40,7 @@ pub(crate) fn dropout(x: &Tensor, p: f64, draw: Draw) -> Tensor {
     let [layout] = Layout::merge([*x.layout()]);
     let whole = Layout::contiguous(*layout.shape());
     let out = device.alloc("dropout", dtype, whole.numel());
-    let operand = Operand::new(x.view().storage.address(), dtype, &layout);
+    let operand = Operand::of(x.view().storage, dtype, &layout);
     launch(device, name!("random_dropout_{}", suffix(dtype)), (&out, dtype, &whole), operand, p, draw);
     Tensor::from_storage(device, out, dtype, shape)
 }
@@ -58,7 +58,7 @@ fn launch(
     }
     let params = RandomParams {
         walk: Walk::new(whole.shape()),
-        out: Operand::new(out.address(), dtype, whole),
+        out: Operand::of(out, dtype, whole),
         x,
         seed: draw.seed,
         draw: draw.index,

@@ -85,11 +85,12 @@ fn part(layout: &Layout, dims: &[usize]) -> [Layout; 2] {
 fn run(device: &Cuda, kernel: &str, x: View<'_, Storage>, dims: &[usize], to: DType, mean: bool) -> Storage {
     let [kept, reduced] = part(x.layout, dims);
     let (outputs, len) = (kept.numel(), reduced.numel());
+    x.storage.check(x.dtype, x.layout);
     let out = device.alloc("reduce", to, outputs);
     if outputs == 0 {
         return out;
     }
-    let (kept_at, reduced_at) = (Operand::new(x.storage.address(), x.dtype, &kept), Operand::new(0, x.dtype, &reduced));
+    let (kept_at, reduced_at) = (Operand::of(x.storage, x.dtype, &kept), Operand::new(0, x.dtype, &reduced));
     let mut params = ReduceParams {
         kept: Walk::new(kept.shape()),
         reduced: Walk::new(reduced.shape()),

@@ -37,7 +37,7 @@ pub(crate) fn cumsum(x: &Tensor, dim: usize, reverse: bool) -> Tensor {
     }
     // What has gaps is copied first.
     let x = x.contiguous();
-    let at = Operand::new(x.view().storage.address(), dtype, x.layout());
+    let at = Operand::of(x.view().storage, dtype, x.layout());
     let (outer, n): (usize, usize) = (shape[..dim].iter().product(), shape[dim]);
     let inner: usize = shape[dim + 1..].iter().product();
     // A block has a row of its own, or 256 columns.

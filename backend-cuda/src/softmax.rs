@@ -52,7 +52,7 @@ fn run(map: &str, x: &Tensor, g: Option<&Tensor>, dim: usize) -> Tensor {
     }
     // What has gaps is copied first: rows are then read in packs, and the kernels have one index.
     let (x, g) = (x.contiguous(), g.map(Tensor::contiguous));
-    let operand = |x: &Tensor| Operand::new(x.view().storage.address(), dtype, x.layout());
+    let operand = |x: &Tensor| Operand::of(x.view().storage, dtype, x.layout());
     let (x, g) = (operand(&x), g.as_ref().map(operand));
     let (outer, n): (usize, usize) = (shape[..dim].iter().product(), shape[dim]);
     let inner: usize = shape[dim + 1..].iter().product();

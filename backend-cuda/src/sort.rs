@@ -43,11 +43,12 @@ pub(crate) fn argsort(x: &Tensor, dim: usize, descending: bool, k: usize) -> Ten
     if sorted.numel() == 0 {
         return Tensor::from_storage(device, out, DType::I32, sorted);
     }
+    view.storage.check(dtype, view.layout);
     let step = view.layout.strides()[dim];
     let mut params = SortParams {
         rows: Walk::new(x_rows.shape()),
-        x: Operand::new(view.storage.address(), dtype, &x_rows),
-        out: Operand::new(out.address(), DType::I32, &out_rows),
+        x: Operand::of(view.storage, dtype, &x_rows),
+        out: Operand::of(&out, DType::I32, &out_rows),
         step: step as u64,
         out_step: whole.strides()[dim] as u64,
         n: n as u64,

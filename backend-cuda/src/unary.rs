@@ -69,7 +69,7 @@ fn power(c: f64) -> (&'static str, [f64; 2]) {
 pub(crate) fn unary(device: &Cuda, op: UnaryOp, x: View<'_, Storage>) -> Storage {
     let ((kernel, numbers), whole) = (parts(op), Layout::contiguous(*x.layout.shape()));
     let out = device.alloc("unary", x.dtype, whole.numel());
-    let out_at = (out.address(), x.dtype, &whole);
+    let out_at = (&out, x.dtype, &whole);
     device.map(name!("unary_{kernel}_{}", suffix(x.dtype)), out_at, [x], numbers);
     out
 }
@@ -77,7 +77,7 @@ pub(crate) fn unary(device: &Cuda, op: UnaryOp, x: View<'_, Storage>) -> Storage
 /// `x = op(x)`.
 pub(crate) fn unary_mut(device: &Cuda, op: UnaryOp, x: &mut Storage, layout: &Layout, dtype: DType) {
     let (kernel, numbers) = parts(op);
-    let (out, x) = ((x.address(), dtype, layout), View { storage: &*x, layout, dtype });
+    let (out, x) = ((&*x, dtype, layout), View { storage: &*x, layout, dtype });
     device.map(name!("unary_{kernel}_{}", suffix(dtype)), out, [x], numbers);
 }
 
@@ -92,7 +92,7 @@ pub(crate) fn unary_grad(op: UnaryOp, saved: &Tensor<Cuda>, g: &Tensor<Cuda>) ->
     let whole = Layout::contiguous(*layout_g.shape());
     let out = device.alloc("unary_grad", dtype, whole.numel());
     let operands = [View { layout: &layout_s, ..saved.view() }, View { layout: &layout_g, ..g.view() }];
-    let at = (out.address(), dtype, &whole);
+    let at = (&out, dtype, &whole);
     device.map(name!("unary_grad_{kernel}_{}", suffix(dtype)), at, operands, numbers);
     Tensor::from_storage(device, out, dtype, shape)
 }

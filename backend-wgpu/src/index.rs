@@ -53,6 +53,7 @@ fn launch(device: &Wgpu, entry: &'static str, dtype: DType, params: &IndexParams
 pub(crate) fn gather(device: &Wgpu, x: View<'_, Storage>, dim: usize, index: View<'_, Storage>) -> Storage {
     let (bound, step) = (x.layout.shape()[dim], x.layout.strides()[dim]);
     let line = index.layout.shape()[dim];
+    [x, index].iter().for_each(|x| x.storage.check(x.layout));
     let out = device.alloc("gather", x.dtype, index.layout.numel());
     if index.layout.numel() == 0 {
         return out;
@@ -96,6 +97,7 @@ pub(crate) fn scatter(
         *to = cast(View { storage: &sums, layout: &whole, dtype: DType::F32 }, DType::F16);
         return;
     }
+    [x, index].iter().for_each(|x| x.storage.check(x.layout));
     let (bound, step) = (whole.shape()[dim], whole.strides()[dim]);
     let (line, line_step) = (index.layout.shape()[dim], index.layout.strides()[dim]);
     let number = with(&Layout::new(*index.layout.shape(), &[0; MAX_RANK][..layout.shape().len()], 0), dim, line, 1);

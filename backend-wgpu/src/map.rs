@@ -11,6 +11,9 @@ use minitorch_core::backend::View;
 
 impl Wgpu {
     /// `out[i] = f(operands[i] ..)` over the shape of `layout`, which says where out's elements lie.
+    ///
+    /// # Panics
+    /// If an operand has another shape, or something lies beyond its storage.
     pub(crate) fn map<const N: usize>(
         &self,
         shader: Shader,
@@ -21,6 +24,11 @@ impl Wgpu {
     ) {
         if layout.numel() == 0 {
             return;
+        }
+        out.check(layout);
+        for x in &operands {
+            assert!(x.layout.shape() == layout.shape(), "{:?} and {:?}", x.layout.shape(), layout.shape());
+            x.storage.check(x.layout);
         }
         let layouts = operands.map(|x| *x.layout);
         self.map_part(shader, [a, b], (out, layout), operands.map(|x| x.storage), layouts);

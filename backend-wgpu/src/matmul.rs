@@ -63,6 +63,7 @@ pub(crate) fn matmul(device: &Wgpu, a: View<'_, Storage>, b: View<'_, Storage>) 
     let [m, k] = [a.layout.shape()[rank - 2], a.layout.shape()[rank - 1]];
     let n = b.layout.shape()[rank - 1];
     let whole = Layout::contiguous(a.layout.shape().with(rank - 1, n));
+    [a, b].iter().for_each(|x| x.storage.check(x.layout));
     let along =
         |x: View<'_, Storage>, last| device.too_wide(x.storage, x.layout).map(|dim| Along::new(dim, rank, last));
     let too_long =

@@ -2,7 +2,7 @@
 
 use crate::device::Device;
 use minitorch_core::backend::MemoryStats;
-use minitorch_core::{DType, Error, Result};
+use minitorch_core::{DType, Error, Layout, Result};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -63,6 +63,17 @@ impl Storage {
     /// Bytes of the buffer.
     pub(crate) fn bytes(&self) -> u64 {
         self.buffer.as_ref().map_or(0, |buffer| buffer.raw.size())
+    }
+
+    /// Panics unless all elements that a layout shows lie within the buffer, if there was memory for it: sums of strides do not
+    /// overflow then.
+    pub(crate) fn check(&self, layout: &Layout) {
+        let end = (layout.end() as u64).saturating_mul(self.element);
+        assert!(
+            self.is_missing() || end <= self.bytes(),
+            "{layout:?} reaches beyond a storage of {} bytes",
+            self.bytes()
+        );
     }
 
     /// The buffer; asked for only where there are elements.

@@ -46,14 +46,24 @@ fn reversed(values: &[usize], fill: u32) -> [u32; MAX_RANK] {
 }
 
 impl Walk {
+    /// # Panics
+    /// If there are more elements than shaders count.
     pub(crate) fn new(shape: &[usize]) -> Self {
-        let numel = shape.iter().product::<usize>() as u32;
+        let Ok(numel) = u32::try_from(shape.iter().product::<usize>()) else {
+            panic!("wgpu: {shape:?} has more elements than the 2^32 that shaders count")
+        };
         Walk { sizes: reversed(shape, 1), numel, rank: shape.len() as u32 }
     }
 }
 
 impl Operand {
+    /// # Panics
+    /// If the layout reaches further than shaders count.
     pub(crate) fn new(layout: &Layout) -> Self {
+        assert!(
+            layout.end() <= u32::MAX as usize,
+            "wgpu: {layout:?} reaches beyond the 2^32 elements that shaders count"
+        );
         let (strides, offset) = (reversed(layout.strides(), 0), layout.offset() as u32);
         Operand { strides, offset, ordered: layout.is_contiguous() as u32 }
     }

@@ -190,3 +190,10 @@ fn vocabulary<B: Backend>(on: &On<B>) {
     panics!("conv_transpose2d", "bias", "[3]"; images.conv_transpose2d(&on.mixed([3, 2, 3, 3]), Some(&on.mixed([3])), o, 0));
     panics!("conv_transpose2d", "no output"; images.conv_transpose2d(&on.mixed([3, 2, 1, 1]), None, o.padding(5), 0));
 }
+
+#[track_caller]
+fn same<B: Backend>(a: &Tensor<B>, b: &Tensor<B>) {
+    assert!(a.shape() == b.shape(), "{:?} and {:?}", a.shape(), b.shape());
+    let apart = (a - b).abs().max(..).item();
+    assert!(apart.as_ref().is_ok_and(|&apart| apart < 1e-5), "{apart:?} apart");
+}

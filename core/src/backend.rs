@@ -15,6 +15,11 @@
 //!   windows, any offset (an empty view's may lie past the end). Operands of one element-wise call (copies, casts
 //!   and writes too) have one shape, merged to the smallest rank. Results are whole
 //!   and row-major in the order of the shape that the method states.
+//! * **Sizes.** A [`Shape`](crate::Shape) promises that no product of its sizes overflows, nor 8 bytes times it; a method's result
+//!   has a shape, which core has checked. What core passes lies within its storage: [`Layout::end`] is at most the number of
+//!   elements, so that no sum of strides overflows. No product takes more than [`MOST_WORK`] multiply-adds, and nothing reduces
+//!   or scatters more elements. A backend that reads or writes without a check of each access (by pointers, or on a device) makes
+//!   sure of it once at the entry of a method, for the trait is safe to call with any view.
 //! * **Aliasing.** A method writes only to what it takes by `&mut`, and nothing else can see that storage during the call.
 //!   The layout written through shows no element twice.
 //! * **F16** is a way to store: an operation computes as for F32 and rounds each result once, to nearest. Families take it;
@@ -68,6 +73,10 @@ impl<S> Copy for View<'_, S> {}
 
 /// A [`View`] of a backend's storage.
 pub type ViewOf<'a, B> = View<'a, <B as Backend>::Storage>;
+
+/// The most multiply-adds of a product, and elements of a reduction or of what is scattered: weeks of work for a processor. Only
+/// views that repeat elements have more, and what they ask for would never end.
+pub const MOST_WORK: usize = 1 << 56;
 
 /// Bytes that a device holds.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]

@@ -40,6 +40,20 @@ impl<L: Literal, const N: usize> Literal for [L; N] {
     }
 }
 
+/// `len` elements that the host works out for an operation; one more if there are more, which the caller refuses.
+///
+/// # Panics
+/// If the host has no memory for them, before the first one is worked out.
+#[track_caller]
+pub(crate) fn on_host<T>(op: &str, elements: impl IntoIterator<Item = T>, len: usize) -> Vec<T> {
+    let (mut out, most) = (Vec::new(), len.saturating_add(1));
+    if out.try_reserve_exact(most).is_err() {
+        panic!("{op}: the host has no memory for {len} elements of {} bytes", size_of::<T>());
+    }
+    out.extend(elements.into_iter().take(most));
+    out
+}
+
 impl<B: Backend> Tensor<B> {
     /// A tensor of literals.
     ///
@@ -130,10 +144,13 @@ impl<B: Backend> Tensor<B> {
     }
 
     /// The whole numbers of a range, I32. PyTorch: `arange`.
+    ///
+    /// # Panics
+    /// If the host or the device has no memory for them.
     #[track_caller]
     pub fn arange(range: Range<i32>, device: &B) -> Self {
-        let elements: Vec<i32> = range.collect();
-        Tensor::from_slice(&elements, elements.len(), device)
+        let len = (range.end as i64 - range.start as i64).max(0) as usize;
+        Tensor::from_vec(on_host("arange", range, len), len, device)
     }
 
     /// `start`, `start + step`, .. up to, not including, `end`: `ceil((end - start) / step)` of them, none if start is end.
@@ -148,8 +165,8 @@ impl<B: Backend> Tensor<B> {
     /// ```
     ///
     /// # Panics
-    /// If the step is 0 or leads away from `end`, a number is not finite, is not a whole I32 where that is asked for, or
-    /// the dtype is bool or unsupported.
+    /// If the step is 0 or leads away from `end`, a number is not finite, is not a whole I32 where that is asked for, the
+    /// dtype is bool or unsupported, or there is no memory for so many numbers.
     #[track_caller]
     pub fn arange_step(start: f64, end: f64, step: f64, place: impl Placement<B>) -> Self {
         let (device, dtype) = place.place("arange_step");
@@ -165,7 +182,7 @@ impl<B: Backend> Tensor<B> {
             "arange_step: int32 wants whole numbers, not {start}, {end}, {step}"
         );
         let len = ((end - start) / step).ceil() as usize;
-        Tensor::from_f64((0..len).map(|i| start + i as f64 * step), len, (&device, dtype))
+        numbers("arange_step", (0..len).map(|i| start + i as f64 * step), len, &device, dtype)
     }
 
     /// `steps` numbers from `start` to `end`, both included and exact, at equal distances; one step is `start`. Each is
@@ -179,7 +196,7 @@ impl<B: Backend> Tensor<B> {
     /// ```
     ///
     /// # Panics
-    /// If the dtype is not a float or unsupported.
+    /// If the dtype is not a float or unsupported, or there is no memory for so many numbers.
     #[track_caller]
     pub fn linspace(start: f64, end: f64, steps: usize, place: impl Placement<B>) -> Self {
         let (device, dtype) = place.place("linspace");
@@ -187,7 +204,7 @@ impl<B: Backend> Tensor<B> {
         let step = (end - start) / steps.saturating_sub(1).max(1) as f64;
         let at =
             |i: usize| if i <= (steps - 1) / 2 { start + i as f64 * step } else { end - (steps - 1 - i) as f64 * step };
-        Tensor::from_f64((0..steps).map(at), steps, (&device, dtype))
+        numbers("linspace", (0..steps).map(at), steps, &device, dtype)
     }
 
     /// Numbers of the host, each rounded once to the placement's dtype: `Tensor::from_f64([0.1, 0.2], 2, &device)`. For code
@@ -198,14 +215,7 @@ impl<B: Backend> Tensor<B> {
     #[track_caller]
     pub fn from_f64(values: impl IntoIterator<Item = f64>, shape: impl Into<Shape>, place: impl Placement<B>) -> Self {
         let (device, dtype) = place.place("from_f64");
-        let values = values.into_iter();
-        match dtype {
-            DType::F16 => Tensor::from_vec(values.map(f16::from_f64).collect(), shape, &device),
-            DType::F32 => Tensor::from_vec(values.map(|x| x as f32).collect(), shape, &device),
-            DType::F64 => Tensor::from_vec(values.collect::<Vec<f64>>(), shape, &device),
-            DType::I32 => Tensor::from_vec(values.map(|x| x as i32).collect(), shape, &device),
-            DType::Bool => panic!("from_f64: wants numbers, not bool"),
-        }
+        numbers("from_f64", values, shape, &device, dtype)
     }
 
     /// 1 on the main diagonal of a matrix, 0 elsewhere: `Tensor::eye(3, &device)`, `Tensor::eye([2, 3], &device)`.
@@ -250,11 +260,16 @@ impl<B: Backend> Tensor<B> {
     }
 
     /// A random permutation of `0..n` as I32, drawn from the device's random state. PyTorch: `randperm`.
+    ///
+    /// # Panics
+    /// If I32 does not hold the numbers, or the host or the device has no memory for them.
+    #[track_caller]
     pub fn randperm(n: usize, device: &B) -> Self {
         use rand::seq::SliceRandom;
-        let mut order: Vec<i32> = (0..n as i32).collect();
+        assert!(n <= i32::MAX as usize, "randperm: I32 does not hold the numbers up to {n}");
+        let mut order = on_host("randperm", 0..n as i32, n);
         order.shuffle(&mut device.rng().draw().generator());
-        Tensor::from_slice(&order, n, device)
+        Tensor::from_vec(order, n, device)
     }
 
     /// This tensor converted to another dtype; itself when it already has it. Between float dtypes the gradient is
@@ -282,5 +297,25 @@ impl<B: Backend> Tensor<B> {
     /// F16 as F32, on the tape, for what does not take F16; other dtypes as they are.
     pub(crate) fn widened(&self) -> Self {
         if self.is_half() { self.cast(DType::F32) } else { self.clone() }
+    }
+}
+
+/// Numbers of the host as elements of this dtype, each rounded once.
+#[track_caller]
+fn numbers<B: Backend>(
+    op: &str,
+    values: impl IntoIterator<Item = f64>,
+    shape: impl Into<Shape>,
+    device: &B,
+    dtype: DType,
+) -> Tensor<B> {
+    let (values, shape) = (values.into_iter(), shape.into());
+    let len = shape.numel();
+    match dtype {
+        DType::F16 => Tensor::from_vec(on_host(op, values.map(f16::from_f64), len), shape, device),
+        DType::F32 => Tensor::from_vec(on_host(op, values.map(|x| x as f32), len), shape, device),
+        DType::F64 => Tensor::from_vec(on_host(op, values, len), shape, device),
+        DType::I32 => Tensor::from_vec(on_host(op, values.map(|x| x as i32), len), shape, device),
+        DType::Bool => panic!("{op}: wants numbers, not bool"),
     }
 }

@@ -88,9 +88,9 @@ impl<I: Int> AxisIndex for RangeTo<I> {
     }
 }
 
-/// One past an inclusive end; -1 is the last entry.
+/// One past an inclusive end; -1 is the last entry, and `isize::MAX` is outside of every dimension.
 fn after(end: isize) -> Option<isize> {
-    (end != -1).then_some(end + 1)
+    (end != -1).then_some(end.saturating_add(1))
 }
 
 /// What [`Tensor::slice`](crate::Tensor::slice) takes: one [`AxisIndex`], a tuple or an array of them.

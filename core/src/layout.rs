@@ -7,6 +7,9 @@ use crate::shape::{MAX_RANK, Shape};
 ///
 /// Element `[i0, i1, ..]` lies at `offset + i0 * strides[0] + i1 * strides[1] + ..`. Strides are never negative; a
 /// stride of 0 repeats an element (broadcasting).
+///
+/// A shape keeps its products in bounds, strides and offset may be anything: [`end`](Self::end) says how far a layout reaches.
+/// What lies within a storage, `end() <= len`, has no sum or product of its parts that overflows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Layout {
     shape: Shape,
@@ -95,12 +98,15 @@ impl Layout {
         true
     }
 
-    /// One past the largest storage position that the layout reaches; 0 if it has no elements.
+    /// One past the largest storage position that the layout reaches; 0 if it has no elements, and `usize::MAX`, which is no
+    /// storage's length, if that position overflows.
+    #[inline]
     pub fn end(&self) -> usize {
         if self.numel() == 0 {
             return 0;
         }
-        self.offset + 1 + self.shape.iter().zip(self.strides()).map(|(&n, &s)| (n - 1) * s).sum::<usize>()
+        let reach = |end: usize, (&n, &s): (&usize, &usize)| end.saturating_add((n - 1).saturating_mul(s));
+        self.shape.iter().zip(self.strides()).fold(self.offset.saturating_add(1), reach)
     }
 
     /// Exchanges two dimensions.
@@ -111,13 +117,13 @@ impl Layout {
     }
 
     /// Dimension `d` of the result is dimension `order[d]` of this layout. The caller has checked the order.
+    #[track_caller]
     pub fn permute(&self, order: &[usize]) -> Self {
-        let mut out = *self;
+        let (mut dims, mut strides) = ([0; MAX_RANK], [0; MAX_RANK]);
         for (d, &from) in order.iter().enumerate() {
-            out.shape = out.shape.with(d, self.shape[from]);
-            out.strides[d] = self.strides[from];
+            (dims[d], strides[d]) = (self.shape[from], self.strides[from]);
         }
-        out
+        Layout { shape: Shape::new(&dims[..order.len()]), strides, offset: self.offset }
     }
 
     /// Stride 0 where `to` repeats this layout; the caller has checked that it broadcasts.
@@ -143,6 +149,7 @@ impl Layout {
     }
 
     /// Removes dimension `dim`, keeping its first entry.
+    #[track_caller]
     pub fn remove(&self, dim: usize) -> Self {
         let mut out = Layout { shape: self.shape.remove(dim), ..*self };
         out.strides.copy_within(dim + 1..MAX_RANK, dim);
@@ -167,7 +174,7 @@ impl Layout {
             let size = self.shape[d] as isize;
             let wrap = |i: isize| if i < 0 { i + size } else { i };
             let (start, end) = match *axis {
-                Axis::Index(i) => (wrap(i), wrap(i) + 1),
+                Axis::Index(i) => (wrap(i), wrap(i).saturating_add(1)), // `isize::MAX` is outside of every dimension
                 Axis::Range(a, b) => (wrap(a), b.map_or(size, wrap)),
             };
             if !(0 <= start && start <= end && end <= size) {
@@ -182,7 +189,8 @@ impl Layout {
         Ok(out)
     }
 
-    /// The same elements under another shape without moving them; `None` when that needs a copy.
+    /// The same elements under another shape without moving them; `None` when that needs a copy. The caller has checked that
+    /// the shapes have one number of elements.
     pub fn reshape(&self, to: Shape) -> Option<Layout> {
         debug_assert_eq!(self.numel(), to.numel());
         if self.is_contiguous() {
@@ -201,6 +209,8 @@ impl Layout {
                 } else if j < to.len() {
                     want *= to[j];
                     j += 1;
+                } else {
+                    return None; // another number of elements
                 }
                 if have == want {
                     break;
@@ -233,8 +243,8 @@ impl Layout {
         dims[lead..lead + 4].copy_from_slice(&[out[0], out[1], kernel[0], kernel[1]]);
         let mut layout = Layout { shape: Shape::new(&dims[..lead + 4]), ..*self };
         for d in 0..2 {
-            layout.strides[lead + d] = self.strides[lead + d] * stride[d];
-            layout.strides[lead + 2 + d] = self.strides[lead + d] * dilation[d];
+            layout.strides[lead + d] = spaced(self.strides[lead + d], stride[d], out[d]);
+            layout.strides[lead + 2 + d] = spaced(self.strides[lead + d], dilation[d], kernel[d]);
         }
         layout
     }
@@ -244,9 +254,9 @@ impl Layout {
     #[track_caller]
     pub fn unfold(&self, dim: usize, count: usize, size: usize, step: usize) -> Self {
         let last = self.shape.len();
-        let mut out = Layout { shape: self.shape.insert(last, size).with(dim, count), ..*self };
+        let mut out = Layout { shape: self.shape.with(dim, count).insert(last, size), ..*self };
         out.strides[last] = self.strides[dim];
-        out.strides[dim] = self.strides[dim].saturating_mul(step);
+        out.strides[dim] = spaced(self.strides[dim], step, count);
         out
     }
 
@@ -311,6 +321,12 @@ impl Layout {
         }
         merged
     }
+}
+
+/// The stride of every `step`-th entry of a dimension, `count` in all. A lone one is at no distance from another, so that its
+/// step may be as large as it likes.
+fn spaced(stride: usize, step: usize, count: usize) -> usize {
+    if count > 1 { stride.saturating_mul(step) } else { 0 }
 }
 
 /// Iterator over the storage positions of a [`Layout`].

@@ -5,7 +5,13 @@ use std::{fmt, ops::Deref};
 /// The largest rank of a tensor. Six holds every window view of an image batch: `[n, c, oh, ow, kh, kw]`.
 pub const MAX_RANK: usize = 6;
 
+/// The most elements of a shape: of as many bytes as `isize` counts, 8 each.
+const MOST_ELEMENTS: usize = isize::MAX as usize / 8;
+
 /// The sizes of a tensor's dimensions. Dereferences to `[usize]`.
+///
+/// Invariant: the sizes other than 0 multiply to at most `isize::MAX / 8`. So the product of any of a shape's sizes, the number
+/// of elements among them, neither overflows nor does 8 bytes times it; every function that makes a shape keeps to this.
 ///
 /// ```
 /// # use minitorch_core::Shape;
@@ -45,11 +51,23 @@ impl Shape {
             "shape {dims:?} has {} dimensions; at most {MAX_RANK} are supported",
             dims.len()
         );
-        let product = dims.iter().filter(|&&d| d != 0).try_fold(1usize, |n, &d| n.checked_mul(d));
-        assert!(product.is_some_and(|n| n <= isize::MAX as usize / 8), "shape {dims:?} has too many elements");
+        match Shape::try_new(dims) {
+            Some(shape) => shape,
+            None => panic!("shape {dims:?} has too many elements"),
+        }
+    }
+
+    /// A shape of at most [`MAX_RANK`] sizes; `None` if their product overflows.
+    pub(crate) fn try_new(dims: &[usize]) -> Option<Self> {
         let mut shape = Shape { rank: dims.len() as u8, ..Shape::default() };
         shape.dims[..dims.len()].copy_from_slice(dims);
-        shape
+        shape.checked()
+    }
+
+    /// The shape if it keeps the invariant.
+    fn checked(self) -> Option<Self> {
+        let product = self.iter().try_fold(1usize, |n, &d| n.checked_mul(d.max(1)));
+        product.is_some_and(|n| n <= MOST_ELEMENTS).then_some(self)
     }
 
     /// A shape of one dimension, of a size that a shape has already had.
@@ -65,7 +83,8 @@ impl Shape {
         self.iter().product()
     }
 
-    /// The shape that both broadcast to by NumPy's rules, aligned at the last dimension; `None` when they do not fit.
+    /// The shape that both broadcast to by NumPy's rules, aligned at the last dimension; `None` when they do not fit, or when
+    /// that shape has too many elements.
     ///
     /// ```
     /// # use minitorch_core::Shape;
@@ -86,17 +105,49 @@ impl Shape {
                 _ => return None,
             }
         }
-        Some(out)
+        out.checked()
+    }
+
+    /// Why [`broadcast`](Self::broadcast) gave `None`, to stand behind the two shapes in a message.
+    #[cold]
+    pub(crate) fn misfit(&self, other: &Shape) -> &'static str {
+        let fits = |(&a, &b): (&usize, &usize)| a == b || a == 1 || b == 1;
+        match self.iter().rev().zip(other.iter().rev()).all(fits) {
+            true => "broadcast to too many elements",
+            false => "do not broadcast",
+        }
     }
 
     /// The same shape with dimension `dim` of another size.
-    pub fn with(mut self, dim: usize, size: usize) -> Self {
+    ///
+    /// # Panics
+    /// If the dimension is outside the rank or the result has too many elements.
+    #[track_caller]
+    pub fn with(self, dim: usize, size: usize) -> Self {
         assert!(dim < self.len(), "dimension {dim} is outside {self:?}");
-        self.dims[dim] = size;
-        self
+        match self.try_with(dim, size) {
+            Some(shape) => shape,
+            None => panic!("shape {self:?} with a dimension {dim} of {size} has too many elements"),
+        }
+    }
+
+    /// [`with`](Self::with) of a dimension that is there; `None` if the result has too many elements.
+    pub(crate) fn try_with(mut self, dim: usize, size: usize) -> Option<Self> {
+        let before = std::mem::replace(&mut self.dims[dim], size);
+        // A product that does not grow needs no look.
+        if size <= before { Some(self) } else { self.checked() }
+    }
+
+    /// Whether the shapes are equal, or differ in the size of dimension `dim` alone.
+    pub(crate) fn equals_but_for(&self, dim: usize, other: &Shape) -> bool {
+        let differs = |(d, (a, b)): (usize, (&usize, &usize))| d != dim && a != b;
+        self.rank == other.rank && !self.iter().zip(other.iter()).enumerate().any(differs)
     }
 
     /// The same shape with a dimension inserted before `dim`.
+    ///
+    /// # Panics
+    /// If `dim` is beyond the rank, the rank would exceed [`MAX_RANK`], or the result has too many elements.
     #[track_caller]
     pub fn insert(&self, dim: usize, size: usize) -> Self {
         let mut dims = [0; MAX_RANK + 1];
@@ -107,6 +158,10 @@ impl Shape {
     }
 
     /// The same shape without dimension `dim`.
+    ///
+    /// # Panics
+    /// If the dimension is outside the rank.
+    #[track_caller]
     pub fn remove(&self, dim: usize) -> Self {
         assert!(dim < self.len(), "dimension {dim} is outside {self:?}");
         let mut out = Shape { rank: self.rank - 1, ..Shape::default() };

@@ -34,8 +34,8 @@ mod winograd;
 #[cfg(test)]
 mod tests;
 
-use super::Float;
 use super::gemm::{Shape, Start, Strided, batched_at};
+use super::{Float, end_of};
 use crate::simd::Level;
 use correlation::{Correlation, Phase};
 use frame::Frame;
@@ -50,6 +50,7 @@ pub struct Conv2d {
     pub c_out: usize,
     pub kh: usize,
     pub kw: usize,
+    /// At most the size of the padded image: a lone window has no neighbour that would lie a stride away.
     pub stride: [usize; 2],
     pub padding: [usize; 2],
     pub dilation: [usize; 2],
@@ -85,7 +86,16 @@ impl Conv2d {
 
     /// Multiply-adds of any of the three kernels (an upper bound where padding is not skipped).
     fn work(&self) -> usize {
-        self.n * self.c_out * self.oh * self.ow * self.group_in() * self.taps()
+        (self.n * self.c_out * self.oh * self.ow).saturating_mul(self.group_in() * self.taps())
+    }
+
+    /// The elements of more than every frame and table of this convolution (`frame.rs`), if they can be counted: then no product
+    /// of sizes, steps and channels in these files overflows.
+    fn framed(&self) -> Option<usize> {
+        let side = |size: usize, padding: usize| 4_usize.checked_mul(padding.checked_mul(2)?.checked_add(size)? + 1);
+        let image = side(self.h, self.padding[0])?.checked_mul(side(self.w, self.padding[1])?)?;
+        let channels = self.c_in.checked_add(self.c_out)?.max(1);
+        image.checked_mul(channels)?.checked_mul(self.n.max(1))?.checked_mul(size_of::<f64>())
     }
 
     /// Panics unless the sizes are possible and the slices hold what they say.
@@ -95,8 +105,11 @@ impl Conv2d {
             "groups of {self:?}"
         );
         assert!(self.stride[0] > 0 && self.stride[1] > 0 && self.dilation[0] > 0 && self.dilation[1] > 0, "{self:?}");
-        let fits = |out, kernel, stride, dilation, size, padding| {
-            out == 0 || kernel > 0 && (out - 1) * stride + (kernel - 1) * dilation < size + 2 * padding
+        assert!(self.framed().is_some_and(|bytes| bytes <= isize::MAX as usize), "{self:?} is too large");
+        let fits = |out: usize, kernel: usize, stride, dilation, size, padding| {
+            let padded = size + 2 * padding;
+            out == 0
+                || kernel > 0 && stride <= padded && end_of([(out - 1, stride), (kernel - 1, dilation)], 1) <= padded
         };
         assert!(fits(self.oh, self.kh, self.stride[0], self.dilation[0], self.h, self.padding[0]), "oh of {self:?}");
         assert!(fits(self.ow, self.kw, self.stride[1], self.dilation[1], self.w, self.padding[1]), "ow of {self:?}");
@@ -147,6 +160,11 @@ pub(crate) fn forward_at<T: Float>(level: Level, g: &Conv2d, x: &[T], w: &[T], b
     assert!(bias.is_none_or(|bias| bias.len() == g.c_out), "bias of {g:?}");
     if out.is_empty() {
         return;
+    }
+    if w.is_empty() {
+        // No channel comes in.
+        let biases = (0..g.c_out).map(|channel| bias.map_or(T::ZERO, |bias| bias[channel])).cycle();
+        return out.chunks_exact_mut(g.oh * g.ow).zip(biases).for_each(|(out, bias)| out.fill(bias));
     }
     if g.is_pointwise() {
         let pixels = g.h * g.w;

@@ -15,6 +15,12 @@ pub(crate) mod testing;
 
 use std::ops::{Add, AddAssign, Mul, Sub};
 
+/// The sum of `count * stride` over the terms and `more`, `usize::MAX` if it overflows: where reads or writes end that nothing
+/// checks one by one. No slice is that long, so whoever compares the end with a length has also excluded the overflow.
+pub(crate) fn end_of<const N: usize>(terms: [(usize, usize); N], more: usize) -> usize {
+    terms.iter().fold(more, |end, &(count, stride)| end.saturating_add(count.saturating_mul(stride)))
+}
+
 use crate::parallel;
 use crate::simd::{Isa, LANES, Vector, transpose_f32};
 use scratch::Pooled;

@@ -38,6 +38,7 @@ pub struct Pool2d {
 impl Pool2d {
     fn check<T, U>(&self, x: &[T], y: &[U]) {
         assert!(self.kernel.iter().chain(&self.stride).chain(&self.dilation).all(|&size| size > 0), "{self:?}");
+        assert!(self.kernel.iter().zip(self.padding).all(|(kernel, padding)| padding <= kernel / 2), "{self:?}");
         assert_eq!(x.len(), self.planes * self.h * self.w, "input of {self:?}");
         assert_eq!(y.len(), self.planes * self.oh * self.ow, "output of {self:?}");
     }

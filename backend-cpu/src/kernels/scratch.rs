@@ -41,8 +41,10 @@ pub struct Scratch<T: Pooled> {
 }
 
 impl<T: Pooled> Scratch<T> {
+    /// # Panics
+    /// If the system has no memory left for `len` elements, or they cannot be counted.
     pub fn new(len: usize) -> Self {
-        let needed = len + ALIGNMENT / size_of::<T>();
+        let needed = len.saturating_add(ALIGNMENT / size_of::<T>());
         let mut buffer = T::pool().with_borrow_mut(|pool| {
             // The smallest that is large enough; otherwise the largest, which then grows.
             let rank = |buffer: &Vec<T>| match buffer.len() {
@@ -53,7 +55,9 @@ impl<T: Pooled> Scratch<T> {
             best.map_or_else(Vec::new, |index| pool.swap_remove(index))
         });
         if buffer.len() < needed {
-            buffer.reserve_exact(needed - buffer.len());
+            if buffer.try_reserve_exact(needed - buffer.len()).is_err() {
+                panic!("out of memory: scratch for {len} elements of {} bytes was asked for", size_of::<T>());
+            }
             memory::advise_huge(buffer.spare_capacity_mut());
             buffer.resize(needed, T::default());
         }

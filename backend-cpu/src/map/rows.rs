@@ -22,11 +22,15 @@ pub(crate) struct Rows<'a, const N: usize> {
 
 impl<'a, const N: usize> Rows<'a, N> {
     /// Elements `range` of the layouts, counted in row-major order.
+    ///
+    /// # Panics
+    /// If rows without elements are to give some: the layouts are of several shapes.
     #[inline(never)] // no arithmetic on elements: once per N, not once per operation
     pub(crate) fn new(layouts: [&'a Layout; N], range: Range<usize>) -> Self {
         let shape = layouts[0].shape();
         let outer = shape.len().saturating_sub(1);
         let width = shape.last().copied().unwrap_or(1);
+        assert!(width > 0 || range.is_empty(), "elements {range:?} of the shape {shape:?}");
         let mut rows = Rows {
             layouts,
             outer,

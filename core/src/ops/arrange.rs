@@ -3,6 +3,7 @@
 
 use crate::autodiff::parents;
 use crate::backend::Backend;
+use crate::create::on_host;
 use crate::error::must;
 use crate::index::{DimSet, Dims, wrap_dim};
 use crate::layout::Layout;
@@ -32,7 +33,7 @@ impl<B: Backend> Tensor<B> {
     /// ```
     ///
     /// # Panics
-    /// If the dimension is outside the rank, or `size` is 0 and the dimension's is not.
+    /// If the dimension is outside the rank, `size` is 0 and the dimension's is not, or there is no memory for so many pieces.
     #[track_caller]
     pub fn split(&self, size: usize, dim: isize) -> Vec<Self> {
         let d = must(wrap_dim("split", dim, self.rank()));
@@ -41,7 +42,8 @@ impl<B: Backend> Tensor<B> {
         if whole == 0 {
             return vec![self.clone()];
         }
-        (0..whole).step_by(size).map(|start| self.narrow(dim, start, size.min(whole - start))).collect()
+        let pieces = (0..whole).step_by(size).map(|start| self.narrow(dim, start, size.min(whole - start)));
+        on_host("split", pieces, whole.div_ceil(size))
     }
 
     /// Pieces of these sizes along one dimension; views. PyTorch: `split(sizes)`, `split_with_sizes`.
@@ -70,13 +72,13 @@ impl<B: Backend> Tensor<B> {
     /// dimension: 5 entries in 4 chunks are 2 + 2 + 1. A dimension of size 0 gives n empty ones. PyTorch: `chunk`.
     ///
     /// # Panics
-    /// If `n` is 0 or the dimension is outside the rank.
+    /// If `n` is 0, the dimension is outside the rank, or there is no memory for so many chunks.
     #[track_caller]
     pub fn chunk(&self, n: usize, dim: isize) -> Vec<Self> {
         let d = must(wrap_dim("chunk", dim, self.rank()));
         assert!(n > 0, "chunk: wants at least one chunk, not 0");
         match self.shape()[d] {
-            0 => vec![self.clone(); n],
+            0 => on_host("chunk", std::iter::repeat_n(self, n).cloned(), n),
             size => self.split(size.div_ceil(n), dim),
         }
     }
@@ -84,11 +86,12 @@ impl<B: Backend> Tensor<B> {
     /// The entries of one dimension, each without it; views. PyTorch: `unbind`.
     ///
     /// # Panics
-    /// If the dimension is outside the rank.
+    /// If the dimension is outside the rank, or there is no memory for so many entries.
     #[track_caller]
     pub fn unbind(&self, dim: isize) -> Vec<Self> {
         let d = must(wrap_dim("unbind", dim, self.rank()));
-        (0..self.shape()[d]).map(|i| self.narrow(dim, i, 1).squeeze(dim)).collect()
+        let size = self.shape()[d];
+        on_host("unbind", (0..size).map(|i| self.narrow(dim, i, 1).squeeze(dim)), size)
     }
 
     /// The tensors expanded to the shape that all of them broadcast to; views. PyTorch: `broadcast_tensors`.
@@ -100,7 +103,8 @@ impl<B: Backend> Tensor<B> {
         let mut shape = Shape::default();
         for x in tensors {
             let Some(joint) = shape.broadcast(x.shape()) else {
-                panic!("broadcast_tensors: {:?} does not broadcast with {shape:?} of those before it", x.shape())
+                let why = shape.misfit(x.shape());
+                panic!("broadcast_tensors: {:?} and {shape:?} of those before it {why}", x.shape())
             };
             shape = joint;
         }
@@ -120,7 +124,8 @@ impl<B: Backend> Tensor<B> {
     /// ```
     ///
     /// # Panics
-    /// If there are no tensors or more than [`MAX_RANK`], one has a rank above 1, or dtypes or devices differ.
+    /// If there are no tensors or more than [`MAX_RANK`], one has a rank above 1, dtypes or devices differ, or the grid has too
+    /// many elements.
     #[track_caller]
     pub fn meshgrid(tensors: &[Self], indexing: Indexing) -> Vec<Self> {
         let n = tensors.len();
@@ -130,7 +135,11 @@ impl<B: Backend> Tensor<B> {
             assert!(x.rank() <= 1, "meshgrid: wants vectors, not {:?}", x.shape());
         }
         let ones = Shape::new(&[1; MAX_RANK][..n]);
-        let shape = tensors.iter().enumerate().fold(ones, |shape, (d, x)| shape.with(d, x.numel()));
+        let grow = |shape: Shape, (d, x): (usize, &Self)| shape.try_with(d, x.numel());
+        let Some(shape) = tensors.iter().enumerate().try_fold(ones, grow) else {
+            let sizes: Vec<usize> = tensors.iter().map(Tensor::numel).collect();
+            panic!("meshgrid: vectors of {sizes:?} elements make a grid of too many")
+        };
         let grid = |(d, x): (usize, &Self)| {
             let along = x.reshape(ones.with(d, x.numel())).expand(shape);
             if indexing == Indexing::Xy && n > 1 { along.transpose(0, 1) } else { along }
@@ -166,8 +175,8 @@ impl<B: Backend> Tensor<B> {
     fn flip_dims(&self, dims: DimSet) -> Self {
         let mut out = self.detach();
         for &d in dims.iter().filter(|&&d| self.shape()[d] > 1) {
-            let backwards: Vec<i32> = (0..self.shape()[d] as i32).rev().collect();
-            out = out.index_select(d as isize, &Tensor::from_slice(&backwards, backwards.len(), self.device()));
+            let size = self.shape()[d];
+            out = out.taken("flip", d, (0..size).rev(), size);
         }
         out.recorded(parents([self]), move |g| g.flip_dims(dims))
     }
@@ -225,7 +234,9 @@ impl<B: Backend> Tensor<B> {
         let Some(sizes) = sizes.collect::<Option<Vec<usize>>>() else {
             panic!("repeat: {:?} repeated {repeats:?} times has too many elements", self.shape())
         };
-        let to = Shape::new(&sizes);
+        let Some(to) = Shape::try_new(&sizes) else {
+            panic!("repeat: {:?} repeated {repeats:?} times has too many elements", self.shape())
+        };
         // The fewest first, so that copies grow late, and none does before a 0. Dimensions of size 1 need no copy.
         let mut order: Vec<usize> = (0..N).filter(|&d| x.shape()[d] != 1).collect();
         order.sort_by_key(|&d| repeats[d]);
@@ -276,7 +287,9 @@ impl<B: Backend> Tensor<B> {
         let Some(size) = shape[d].checked_mul(times) else {
             panic!("{op}: dimension {d} of {shape:?} has too many elements {times} times")
         };
-        let to = Shape::new(&shape.with(d, size)); // checks the number of elements
+        let Some(to) = shape.try_with(d, size) else {
+            panic!("{op}: {shape:?} with dimension {d} {times} times has too many elements")
+        };
         let [outside, inside] = [&shape[..inner], &shape[inner..]].map(|sizes| sizes.iter().product::<usize>());
         self.reshape([outside, 1, inside]).expand([outside, times, inside]).reshape(to)
     }
@@ -370,7 +383,13 @@ impl<B: Backend> Tensor<B> {
     #[track_caller]
     fn triangle(&self, op: &str, k: isize) -> Self {
         assert!(self.rank() >= 2, "{op}: wants matrices, not {:?}", self.shape());
-        let [rows, columns] = [self.rank() - 2, self.rank() - 1].map(|d| self.shape()[d] as i32);
+        let [rows, columns] = [self.rank() - 2, self.rank() - 1].map(|d| self.shape()[d]);
+        // The sum of both numbers the diagonals.
+        assert!(
+            rows.max(columns) <= i32::MAX as usize / 2,
+            "{op}: matrices of {rows} x {columns} are larger than I32 numbers their diagonals"
+        );
+        let [rows, columns] = [rows, columns].map(|size| size as i32);
         // Beyond the corners all diagonals are alike.
         let k = k.clamp(-rows as isize, columns as isize) as i32;
         let last = Tensor::arange(k..k + rows, self.device()).unsqueeze(1);

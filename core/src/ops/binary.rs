@@ -78,7 +78,7 @@ fn operate<B: Backend>(op: BinaryOp, scalar: impl FnOnce(f64) -> UnaryOp, a: Giv
 #[track_caller]
 fn apply<B: Backend>(op: BinaryOp, mut a: Given<B>, mut b: Given<B>) -> Tensor<B> {
     let (sa, sb, dtype) = (*a.shape(), *b.shape(), a.dtype());
-    let Some(shape) = sa.broadcast(&sb) else { panic!("{op}: the shapes {sa:?} and {sb:?} do not broadcast") };
+    let Some(shape) = sa.broadcast(&sb) else { panic!("{op}: the shapes {sa:?} and {sb:?} {}", sa.misfit(&sb)) };
     a.check_same(op, &b);
     assert!(op.accepts(dtype), "{op}: not defined for {dtype}; cast the tensors first");
     let Some(parents) = parents([&*a, &*b]) else { return forward(op, &mut a, &mut b, shape) };

@@ -48,7 +48,7 @@ fn compare<B: Backend>(op: CompareOp, a: &Tensor<B>, b: impl Operand<B>) -> Tens
         }
     };
     let Some(shape) = a.shape().broadcast(b.shape()) else {
-        panic!("{op}: the shapes {:?} and {:?} do not broadcast", a.shape(), b.shape())
+        panic!("{op}: the shapes {:?} and {:?} {}", a.shape(), b.shape(), a.shape().misfit(b.shape()))
     };
     a.check_same(op, b);
     let [la, lb] = Layout::merge([a.layout().expand(shape), b.layout().expand(shape)]);
@@ -124,7 +124,13 @@ impl<B: Backend> Tensor<B> {
         assert!(condition.dtype() == DType::Bool, "where: the condition is {}, not bool", condition.dtype());
         let shape = a.shape().broadcast(b.shape()).and_then(|s| s.broadcast(condition.shape()));
         let Some(shape) = shape else {
-            panic!("where: the shapes {:?}, {:?} and {:?} do not broadcast", condition.shape(), a.shape(), b.shape())
+            let shapes = [condition, a, b].map(Tensor::shape);
+            let why = if shapes.iter().all(|x| shapes.iter().all(|y| x.broadcast(y).is_some())) {
+                "broadcast to too many elements"
+            } else {
+                a.shape().misfit(b.shape())
+            };
+            panic!("where: the shapes {:?}, {:?} and {:?} {why}", shapes[0], shapes[1], shapes[2])
         };
         a.check_same("where", b);
         a.check_device("where", condition);

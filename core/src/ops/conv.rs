@@ -89,10 +89,9 @@ impl<const N: usize> ConvOptions<N> {
         assert!(self.groups > 0, "{op}: groups must not be 0");
         let (c_in, [c_out, c_group]) = (x[1], [w[0], w[1]]);
         assert!(
-            c_in == c_group * self.groups,
-            "{op}: a weight {w:?} in {} groups wants {} input channels, the input has {c_in}: {x:?}",
-            self.groups,
-            c_group * self.groups
+            c_group.checked_mul(self.groups) == Some(c_in),
+            "{op}: a weight {w:?} in {} groups wants {c_group} input channels for each, the input has {c_in}: {x:?}",
+            self.groups
         );
         assert!(
             c_out.is_multiple_of(self.groups),
@@ -112,6 +111,12 @@ impl<const N: usize> ConvOptions<N> {
                 self.dilation, self.padding
             )
         };
+        let mut shape = [x[0], c_out, 1, 1];
+        shape[2..2 + N].copy_from_slice(&out);
+        assert!(
+            Shape::try_new(&shape).is_some(),
+            "{op}: {x:?} under a weight {w:?} has an output {out:?} of too many elements"
+        );
         out
     }
 }
@@ -212,7 +217,7 @@ impl<B: Backend> Tensor<B> {
             self.shape(),
             weight.shape()
         );
-        let ([_, c_in, h, w], [rows, group, kh, kw]) = (self.dims::<4>(), weight.dims::<4>());
+        let ([n, c_in, h, w], [rows, group, kh, kw]) = (self.dims::<4>(), weight.dims::<4>());
         assert!(
             rows == c_in && o.groups > 0 && c_in.is_multiple_of(o.groups) && o.dilation.iter().all(|&d| d > 0),
             "{OP}: {c_in} input channels and a weight {:?} do not fit in {} groups of dilation {:?}",
@@ -220,13 +225,11 @@ impl<B: Backend> Tensor<B> {
             o.groups,
             o.dilation
         );
+        let Some(c_out) = group.checked_mul(o.groups) else {
+            panic!("{OP}: {} groups of a weight {:?} have too many channels", o.groups, weight.shape())
+        };
         if let Some(b) = bias {
-            assert!(
-                **b.shape() == [group * o.groups],
-                "{OP}: a bias {:?} for {} channels",
-                b.shape(),
-                group * o.groups
-            );
+            assert!(**b.shape() == [c_out], "{OP}: a bias {:?} for {c_out} channels", b.shape());
         }
         self.check_conv(OP, weight, bias);
         assert!(
@@ -235,12 +238,22 @@ impl<B: Backend> Tensor<B> {
             o.stride
         );
         let reach = |d: usize, size: usize, kernel: usize| {
-            let whole = (size.checked_sub(1)? * o.stride[d]) + o.dilation[d] * kernel.checked_sub(1)? + extra[d] + 1;
-            whole.checked_sub(2 * o.padding[d]).filter(|&out| out > 0)
+            let (steps, taps) = (size.checked_sub(1)?, kernel.checked_sub(1)?);
+            let (steps, taps) = (steps.checked_mul(o.stride[d])?, taps.checked_mul(o.dilation[d])?);
+            let whole = steps.checked_add(taps)?.checked_add(extra[d])?.checked_add(1)?;
+            whole.checked_sub(o.padding[d].checked_mul(2)?).filter(|&out| out > 0)
         };
         let (Some(oh), Some(ow)) = (reach(0, h, kh), reach(1, w, kw)) else {
-            panic!("{OP}: an input {:?} under a kernel {:?} leaves no output", self.shape(), [kh, kw])
+            panic!(
+                "{OP}: an input {:?} under a kernel {:?} leaves no output, or too large a one",
+                self.shape(),
+                [kh, kw]
+            )
         };
+        assert!(
+            Shape::try_new(&[n, c_out, oh, ow]).is_some(),
+            "{OP}: an output [{n}, {c_out}, {oh}, {ow}] has too many elements"
+        );
         let size = [oh, ow];
         let y = grad_input(self, weight, size, o);
         match bias {

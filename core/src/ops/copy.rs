@@ -6,7 +6,6 @@ use crate::dtype::DType;
 use crate::error::must;
 use crate::index::wrap_dim;
 use crate::layout::Layout;
-use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 /// What [`Tensor::pad_with`] lays around a tensor.
@@ -22,10 +21,11 @@ pub enum PadMode {
     Circular,
 }
 
-/// The size of a padded dimension. Entries are counted in I32 where an index is made of them.
+/// The size of a padded dimension.
 #[track_caller]
 fn padded(op: &str, size: usize, (before, after): (usize, usize)) -> usize {
-    match size.checked_add(before).and_then(|sum| sum.checked_add(after)).filter(|&sum| sum <= isize::MAX as usize) {
+    match size.checked_add(before).and_then(|sum| sum.checked_add(after)).filter(|&sum| sum <= isize::MAX as usize / 8)
+    {
         Some(sum) => sum,
         None => panic!("{op}: a padding of {before} and {after} makes a dimension of {size} too large"),
     }
@@ -35,7 +35,7 @@ impl<B: Backend> Tensor<B> {
     /// Joins tensors along an existing dimension. PyTorch: `cat`.
     ///
     /// # Panics
-    /// If there are none, or shapes (but for `dim`), dtypes or devices differ.
+    /// If there are none, shapes (but for `dim`), dtypes or devices differ, or the result has too many elements.
     #[track_caller]
     pub fn cat(tensors: &[Self], dim: isize) -> Self {
         let Some(first) = tensors.first() else { panic!("cat: no tensors were given") };
@@ -43,7 +43,7 @@ impl<B: Backend> Tensor<B> {
         for x in tensors {
             first.check_same("cat", x);
             assert!(
-                x.rank() == first.rank() && x.shape().with(d, first.shape()[d]) == *first.shape(),
+                x.shape().equals_but_for(d, first.shape()),
                 "cat: {:?} and {:?} differ in more than dimension {d}",
                 first.shape(),
                 x.shape()
@@ -52,8 +52,11 @@ impl<B: Backend> Tensor<B> {
         if tensors.len() == 1 {
             return first.clone();
         }
-        let size = tensors.iter().map(|x| x.shape()[d]).sum();
-        let mut out = first.zeros_of(first.shape().with(d, size));
+        let size = tensors.iter().try_fold(0usize, |sum, x| sum.checked_add(x.shape()[d]));
+        let Some(shape) = size.and_then(|size| first.shape().try_with(d, size)) else {
+            panic!("cat: {} tensors like {:?} along dimension {d} have too many elements", tensors.len(), first.shape())
+        };
+        let mut out = first.zeros_of(shape);
         let mut start = 0;
         for x in tensors {
             let at = out.layout().narrow(d, start, x.shape()[d]);
@@ -104,9 +107,12 @@ impl<B: Backend> Tensor<B> {
         let first = self.rank() - N;
         let mut shape = *self.shape();
         for (i, pair) in around.into_iter().enumerate() {
-            shape = shape.with(first + i, padded("pad", self.shape()[first + i], pair));
+            let size = padded("pad", self.shape()[first + i], pair);
+            let Some(larger) = shape.try_with(first + i, size) else {
+                panic!("pad: {:?} padded by {around:?} has too many elements", self.shape())
+            };
+            shape = larger;
         }
-        let shape = Shape::new(&shape); // checks the number of elements
         let mut at = Layout::contiguous(shape);
         for (i, (before, _)) in around.into_iter().enumerate() {
             at = at.narrow(first + i, before, self.shape()[first + i]);
@@ -161,15 +167,14 @@ impl<B: Backend> Tensor<B> {
                 (before, after),
                 self.shape()
             );
-            let _fits = padded("pad_with", size, (before, after));
-            let (size, before, after) = (size as isize, before as isize, after as isize);
+            let len = padded("pad_with", size, (before, after));
+            let (size, before) = (size as isize, before as isize);
             let source = |at: isize| match mode {
                 PadMode::Reflect => (size - 1) - ((size - 1) - at.abs()).abs(),
                 PadMode::Circular => at.rem_euclid(size),
                 _ => at.clamp(0, size - 1),
             };
-            let index: Vec<i32> = (-before..size + after).map(|at| source(at) as i32).collect();
-            x = x.index_select(d as isize, &Tensor::from_slice(&index, index.len(), self.device()));
+            x = x.taken("pad_with", d, (0..len).map(|at| source(at as isize - before) as usize), len);
         }
         x
     }

@@ -1,7 +1,8 @@
 //! Reading and adding at indices held by another tensor.
 
 use crate::autodiff::{parents, record};
-use crate::backend::Backend;
+use crate::backend::{Backend, MOST_WORK};
+use crate::create::on_host;
 use crate::dtype::DType;
 use crate::error::must;
 use crate::index::wrap_dim;
@@ -80,6 +81,7 @@ impl<B: Backend> Tensor<B> {
             self.dtype() != DType::Bool || op == ScatterOp::Set,
             "{name}: bool cannot be added; cast the tensors first"
         );
+        assert!(x.numel() <= MOST_WORK, "{name}: {:?} has more than 2^56 elements", x.shape());
         scatter(op, self.clone(), d, index, x)
     }
 
@@ -92,10 +94,30 @@ impl<B: Backend> Tensor<B> {
     pub fn index_select(&self, dim: isize, index: &Self) -> Self {
         assert!(index.rank() == 1, "index_select: wants a vector of indices, not {:?}", index.shape());
         let d = must(wrap_dim("index_select", dim, self.rank()));
-        let shape = self.shape().with(d, index.numel());
+        let Some(shape) = self.shape().try_with(d, index.numel()) else {
+            panic!("index_select: {} entries of dimension {d} of {:?} are too many", index.numel(), self.shape())
+        };
         let mut column = crate::Shape::new(&[1; crate::MAX_RANK][..self.rank()]);
         column = column.with(d, index.numel());
         self.gather(dim, &index.reshape(column).expand(shape))
+    }
+
+    /// [`index_select`](Self::index_select) of `len` entries in an order that the host works out. The sizes are judged before
+    /// the order is.
+    #[track_caller]
+    pub(crate) fn taken(&self, op: &str, d: usize, order: impl Iterator<Item = usize>, len: usize) -> Self {
+        assert!(
+            self.shape()[d] <= i32::MAX as usize,
+            "{op}: dimension {d} of {:?} is larger than an I32 index reaches",
+            self.shape()
+        );
+        assert!(
+            self.shape().try_with(d, len).is_some(),
+            "{op}: {:?} with a dimension {d} of {len} has too many elements",
+            self.shape()
+        );
+        let order = on_host(op, order.map(|i| i as i32), len);
+        self.index_select(d as isize, &Tensor::from_vec(order, len, self.device()))
     }
 
     #[track_caller]
@@ -104,7 +126,7 @@ impl<B: Backend> Tensor<B> {
         assert!(index.dtype() == DType::I32, "{op}: wants I32 indices, not {}", index.dtype());
         self.check_device(op, index);
         assert!(
-            index.rank() == self.rank() && index.shape().with(d, self.shape()[d]) == *self.shape(),
+            index.shape().equals_but_for(d, self.shape()),
             "{op}: the tensor {:?} and the index {:?} differ in more than dimension {d}",
             self.shape(),
             index.shape()
@@ -131,7 +153,9 @@ fn scatter<B: Backend>(op: ScatterOp, base: Tensor<B>, d: usize, index: &Tensor<
         ScatterOp::Set => [
             wants[0].then(|| g.scatter(dim, &index, &g.scalar_like(0.0).expand(*index.shape()))),
             wants[1].then(|| {
-                let numbers = Tensor::arange(0..index.numel() as i32, index.device()).reshape(*index.shape());
+                let count = index.numel();
+                assert!(count <= i32::MAX as usize, "scatter: I32 does not number the {count} elements of the index");
+                let numbers = Tensor::arange(0..count as i32, index.device()).reshape(*index.shape());
                 let stayed = index.scalar_like(-1.0).expand(shape).scatter(dim, &index, &numbers);
                 g.gather(dim, &index).masked_fill(&stayed.gather(dim, &index).ne(&numbers), 0.0)
             }),

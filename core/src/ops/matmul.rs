@@ -1,7 +1,7 @@
 //! Matrix products and the linear map.
 
 use crate::autodiff::{parents, record, record_with_output};
-use crate::backend::{Backend, View};
+use crate::backend::{Backend, MOST_WORK, View};
 use crate::dtype::DType;
 use crate::ops::unary::{Activation, unary, unary_grad};
 use crate::tensor::Tensor;
@@ -46,16 +46,39 @@ impl<B: Backend> Tensor<B> {
         }
         let batch = {
             let (sa, sb) = (&a.shape()[..a.rank() - 2], &b.shape()[..b.rank() - 2]);
-            let Some(batch) = crate::Shape::new(sa).broadcast(&crate::Shape::new(sb)) else {
-                panic!(
-                    "matmul: {:?} x {:?}: the batch dimensions {sa:?} and {sb:?} do not broadcast",
-                    a.shape(),
-                    b.shape()
-                )
+            let (sa, sb) = (crate::Shape::new(sa), crate::Shape::new(sb));
+            let Some(batch) = sa.broadcast(&sb) else {
+                let why = sa.misfit(&sb);
+                panic!("matmul: {:?} x {:?}: the batch dimensions {sa:?} and {sb:?} {why}", a.shape(), b.shape())
             };
             batch
         };
+        check_work("matmul", a, b, [batch.numel(), a.shape()[a.rank() - 2], b.shape()[b.rank() - 1]], k);
         product(a, b, batch)
+    }
+}
+
+/// Panics if a product of the result's `sizes` has too many elements, or would never end.
+#[track_caller]
+fn check_work<B: Backend>(op: &str, a: &Tensor<B>, b: &Tensor<B>, sizes: [usize; 3], k: usize) {
+    let fits = |limit: usize, sizes: &[usize]| {
+        sizes.iter().try_fold(1usize, |n, &size| n.checked_mul(size.max(1))).is_some_and(|n| n <= limit)
+    };
+    let [batch, m, n] = sizes;
+    // A few comparisons settle what is of any ordinary size.
+    if batch.max(m).max(n).max(k) > 1 << 14 {
+        assert!(
+            fits(isize::MAX as usize / 8, &sizes),
+            "{op}: {:?} x {:?} has a result of too many elements",
+            a.shape(),
+            b.shape()
+        );
+        assert!(
+            fits(MOST_WORK, &[batch, m, n, k]),
+            "{op}: {:?} x {:?} takes more than 2^56 multiply-adds",
+            a.shape(),
+            b.shape()
+        );
     }
 }
 
@@ -138,6 +161,7 @@ fn linear<B: Backend>(
         x.check_same("linear", b);
         assert!(**b.shape() == [weight.shape()[0]], "linear: a bias {:?} for a weight {:?}", b.shape(), weight.shape());
     }
+    check_work("linear", x, weight, [1, leading(x), weight.shape()[0]], weight.shape()[1]);
     if x.is_half() {
         let bias = bias.map(Tensor::widened);
         return linear(&x.widened(), &weight.widened(), bias.as_ref(), activation).cast(DType::F16);

@@ -4,6 +4,7 @@ use crate::autodiff::{parents, record, recording};
 use crate::backend::Backend;
 use crate::dtype::DType;
 use crate::ops::conv::{PerDim, output_size};
+use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 /// How a pooling window moves over N spatial dimensions. `2` or `[2, 1]` stand for windows side by side.
@@ -81,8 +82,9 @@ impl<const N: usize> PoolOptions<N> {
             self.dilation,
             self.padding
         );
-        // A dilated window that starts in the padding may step over a small input. Its first tap inside decides.
-        for d in 0..N {
+        // A dilated window that starts in the padding may step over a small input. Its first tap inside decides. Where the
+        // dilation does not pass the input a tap meets it; where it does, a window that fits has two taps and a padding of 1.
+        for d in (0..N).filter(|&d| self.dilation[d] > size[d]) {
             for before in (1..=self.padding[d]).filter(|p| (self.padding[d] - p).is_multiple_of(self.stride[d])) {
                 let tap = before.div_ceil(self.dilation[d]);
                 assert!(
@@ -204,6 +206,13 @@ impl<B: Backend> Tensor<B> {
         assert!(self.dtype().is_float(), "{op}: wants a float dtype, not {}", self.dtype());
         let size = [self.shape()[2], self.shape()[3]];
         options.check(op, size);
+        let [oh, ow] = options.output(size);
+        assert!(
+            Shape::try_new(&[self.shape()[0], self.shape()[1], oh, ow]).is_some(),
+            "{op}: {:?} under a window {:?} has too many results",
+            self.shape(),
+            options.kernel
+        );
         size
     }
 }

@@ -1,7 +1,7 @@
 //! Reductions over any set of dimensions, and the index of an extreme.
 
 use crate::autodiff::{parents, record, record_with_output, recording};
-use crate::backend::Backend;
+use crate::backend::{Backend, MOST_WORK};
 use crate::dtype::DType;
 use crate::error::must;
 use crate::index::{DimSet, Dims, wrap_dim};
@@ -74,6 +74,7 @@ fn dropped_shape(shape: &Shape, dims: &[usize]) -> Shape {
 pub(crate) fn reduce<B: Backend>(op: ReduceOp, x: &Tensor<B>, dims: DimSet, keepdim: bool) -> Tensor<B> {
     assert!(op.accepts(x.dtype()), "{op}: not defined for {}; cast the tensor first", x.dtype());
     let (from, kept) = (*x.shape(), kept_shape(x.shape(), &dims));
+    assert!(x.numel() <= MOST_WORK, "{op}: {from:?} has more than 2^56 elements");
     if matches!(op, ReduceOp::Max | ReduceOp::Min) {
         let empty = dims.iter().any(|&d| from[d] == 0) && kept.numel() != 0;
         assert!(!empty, "{op}: no element to choose from in {from:?} over dimensions {:?}", &*dims);
@@ -177,6 +178,7 @@ impl<B: Backend> Tensor<B> {
         let dim = must(wrap_dim(&op.to_string(), dim, self.rank()));
         assert!(self.dtype() != DType::Bool, "{op}: not defined for bool; cast the tensor first");
         let kept = kept_shape(self.shape(), &[dim]);
+        assert!(self.numel() <= MOST_WORK, "{op}: {:?} has more than 2^56 elements", self.shape());
         assert!(self.shape()[dim] != 0 || kept.numel() == 0, "{op}: no element to choose from in {:?}", self.shape());
         let storage = self.device().arg_reduce(op, self.view(), dim);
         Tensor::from_storage(self.device(), storage, DType::I32, self.shape().remove(dim))

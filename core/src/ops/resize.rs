@@ -4,8 +4,10 @@
 //! pixels never leave the device. All maps are separable, so each works on one dimension at a time.
 
 use crate::backend::Backend;
+use crate::create::on_host;
 use crate::ops::conv::PerDim;
 use crate::ops::pool::Pool2dOptions;
+use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 impl<B: Backend> Tensor<B> {
@@ -35,6 +37,7 @@ impl<B: Backend> Tensor<B> {
         (2..4).zip(out).fold(self.clone(), |x, (d, size)| x.nearest(d, size))
     }
 
+    #[track_caller]
     fn nearest(&self, d: isize, size: usize) -> Self {
         let from = self.shape()[d as usize];
         if from == size {
@@ -44,14 +47,8 @@ impl<B: Backend> Tensor<B> {
         } else if from.is_multiple_of(size) {
             self.unfold(d, 1, from / size).squeeze(-1) // every so many-th, a view
         } else {
-            self.taken(d, (0..size).map(|i| i * from / size))
+            self.taken("interpolate_nearest", d as usize, (0..size).map(|i| i * from / size), size)
         }
-    }
-
-    /// Entries of dimension `d` in this order.
-    fn taken(&self, d: isize, order: impl Iterator<Item = usize>) -> Self {
-        let order: Vec<i32> = order.map(|i| i as i32).collect();
-        self.index_select(d, &Tensor::from_slice(&order, order.len(), self.device()))
     }
 
     /// `[n, c, h, w]` in another size: each pixel mixes the four around the place it is taken from. Row i is taken from
@@ -80,7 +77,9 @@ impl<B: Backend> Tensor<B> {
         order.into_iter().fold(self.clone(), |x, d| x.linear_along(d, out[d - 2], align_corners))
     }
 
+    #[track_caller]
     fn linear_along(&self, d: usize, size: usize, align_corners: bool) -> Self {
+        const OP: &str = "interpolate_bilinear";
         let from = self.shape()[d];
         if from == size {
             return self.clone(); // both rules take each row from its own place
@@ -91,13 +90,13 @@ impl<B: Backend> Tensor<B> {
             true => (i * (from - 1), size - 1),
             false => (((2 * i + 1) * from).saturating_sub(size), 2 * size),
         };
-        let places: Vec<(usize, f64)> =
-            (0..size).map(place).map(|(top, bottom)| (top / bottom, (top % bottom) as f64 / bottom as f64)).collect();
-        let shares: Vec<f64> = places.iter().map(|&(_, share)| share).collect();
+        let at = |i: usize| place(i).0 / place(i).1;
+        let share = |i: usize| (place(i).0 % place(i).1) as f64 / place(i).1 as f64;
+        let low = self.taken(OP, d, (0..size).map(at), size);
+        let high = self.taken(OP, d, (0..size).map(|i| (at(i) + 1).min(from - 1)), size);
+        let shares = on_host(OP, (0..size).map(share), size);
         let share = Tensor::from_f64(shares.iter().copied(), size, (self.device(), self.dtype()));
         let share = if d == 2 { share.unsqueeze(1) } else { share };
-        let low = self.taken(d as isize, places.iter().map(|&(at, _)| at));
-        let high = self.taken(d as isize, places.iter().map(|&(at, _)| (at + 1).min(from - 1)));
         let mixed = &low * (1.0 - &share) + high * &share;
         // A share of 0 of an infinity is NaN: such a row is taken as it is.
         if shares.contains(&0.0) { Tensor::where_cond(&share.eq(0.0), &low, &mixed) } else { mixed }
@@ -157,9 +156,11 @@ impl<B: Backend> Tensor<B> {
         self.unsqueeze(2).adaptive_max_pool2d([1, size]).squeeze(2)
     }
 
+    #[track_caller]
     fn region_means(&self, d: usize, size: usize) -> Self {
-        let regions = Regions::new(self.shape()[d], size);
-        let cells = self.in_regions(d, &regions);
+        const OP: &str = "adaptive_avg_pool2d";
+        let regions = Regions::new(OP, self.shape(), d, size);
+        let cells = self.in_regions(OP, d, &regions);
         if regions.lens.iter().all(|&len| len as usize == regions.longest) {
             return cells.mean(d as isize + 1);
         }
@@ -174,9 +175,11 @@ impl<B: Backend> Tensor<B> {
         Tensor::where_cond(&inside, &cells, &self.scalar_like(0.0)).sum(d as isize + 1) / lens
     }
 
+    #[track_caller]
     fn region_maxima(&self, d: usize, size: usize) -> Self {
-        let regions = Regions::new(self.shape()[d], size);
-        let within = self.detach().in_regions(d, &regions).argmax(d as isize + 1);
+        const OP: &str = "adaptive_max_pool2d";
+        let regions = Regions::new(OP, self.shape(), d, size);
+        let within = self.detach().in_regions(OP, d, &regions).argmax(d as isize + 1);
         let starts = Tensor::from_slice(&regions.starts, [size], self.device());
         let at = within + if d == 2 { starts.unsqueeze(-1) } else { starts };
         self.gather(d as isize, &at)
@@ -184,14 +187,16 @@ impl<B: Backend> Tensor<B> {
 
     /// Dimension `d` becomes two: regions, and the entries of each. Short regions end with their last entry again, which
     /// is never the first largest.
-    fn in_regions(&self, d: usize, regions: &Regions) -> Self {
+    #[track_caller]
+    fn in_regions(&self, op: &str, d: usize, regions: &Regions) -> Self {
         let entries = regions
             .starts
             .iter()
             .zip(&regions.lens)
             .flat_map(|(&start, &len)| (0..regions.longest as i32).map(move |j| (start + j.min(len - 1)) as usize));
-        let cells = self.taken(d as isize, entries);
-        cells.reshape(self.shape().with(d, regions.starts.len()).insert(d + 1, regions.longest))
+        let count = regions.starts.len();
+        let cells = self.taken(op, d, entries, count * regions.longest);
+        cells.reshape(self.shape().with(d, count).insert(d + 1, regions.longest))
     }
 
     #[track_caller]
@@ -199,6 +204,18 @@ impl<B: Backend> Tensor<B> {
         assert!(self.rank() == 4, "{op}: wants a tensor of rank 4, not {:?}", self.shape());
         let from = [self.shape()[2], self.shape()[3]];
         assert!(!from.contains(&0) && !out.contains(&0), "{op}: an image of size 0: {:?} to {out:?}", self.shape());
+        // Products of two sizes, and twice those, then fit a usize.
+        assert!(
+            from.iter().chain(&out).all(|&size| size <= i32::MAX as usize),
+            "{op}: {:?} to {out:?}: an image is larger than an I32 index reaches",
+            self.shape()
+        );
+        let [n, c] = [self.shape()[0], self.shape()[1]];
+        assert!(
+            Shape::try_new(&[n, c, out[0], out[1]]).is_some(),
+            "{op}: {:?} to {out:?} has too many elements",
+            self.shape()
+        );
         from
     }
 
@@ -223,13 +240,13 @@ struct Regions {
 }
 
 impl Regions {
-    fn new(from: usize, size: usize) -> Self {
+    /// The regions of dimension `d` that `size` results look at.
+    #[track_caller]
+    fn new(op: &str, shape: &Shape, d: usize, size: usize) -> Self {
+        let from = shape[d];
         let (start, end) = (|i: usize| i * from / size, |i: usize| ((i + 1) * from).div_ceil(size));
-        let lens: Vec<usize> = (0..size).map(|i| end(i) - start(i)).collect();
-        Regions {
-            starts: (0..size).map(|i| start(i) as i32).collect(),
-            longest: lens.iter().copied().max().unwrap_or(1),
-            lens: lens.into_iter().map(|len| len as i32).collect(),
-        }
+        let lens = on_host(op, (0..size).map(|i| (end(i) - start(i)) as i32), size);
+        let starts = on_host(op, (0..size).map(|i| start(i) as i32), size);
+        Regions { starts, longest: lens.iter().copied().max().unwrap_or(1) as usize, lens }
     }
 }

@@ -82,8 +82,9 @@ impl Correlation {
         let image = inner * self.frame.image[0] * self.frame.image[1];
         let tile = Tile::of::<T>(self.level);
         let segments: Vec<_> = self.phases.iter().map(|phase| phase.segments::<T>(self.frame.size[1], tile)).collect();
-        let work = self.phases.iter().map(|phase| rows * phase.pixels() * phase.taps.len()).sum::<usize>();
-        let parallel = self.images * self.groups * work >= PARALLEL_WORK;
+        let work = self.phases.iter().map(|phase| (rows * phase.pixels()).saturating_mul(phase.taps.len()));
+        let work = work.fold(0, usize::saturating_add);
+        let parallel = (self.images * self.groups).saturating_mul(work) >= PARALLEL_WORK;
         let is_depthwise = self.channels == [1, 1];
         let packed = if is_depthwise { None } else { Some(self.pack_weights(parallel, w)) };
         let group_weights = w.len() / self.groups;

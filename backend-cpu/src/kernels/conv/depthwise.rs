@@ -10,7 +10,7 @@ use super::Conv2d;
 use super::correlation::Phase;
 use super::frame::Frame;
 use crate::kernels::gemm::PARALLEL_WORK;
-use crate::kernels::{Float, Scratch, for_each_chunk};
+use crate::kernels::{Float, Scratch, end_of, for_each_chunk};
 use crate::simd::{Isa, Kernel, Level};
 
 /// Pixels of a strip: four AVX2 vectors of f32, enough to hide the latency of the FMA.
@@ -29,7 +29,8 @@ pub(super) fn plane<T: Float>(
     start: T,
     out: &mut [T],
 ) {
-    let last = phase.taps.iter().max().map_or(0, |tap| tap + (phase.size[0] - 1) * frame.size[1] + phase.size[1]);
+    let row = end_of([(phase.size[0] - 1, frame.size[1])], phase.size[1]);
+    let last = phase.taps.iter().max().map_or(0, |tap| tap.saturating_add(row));
     assert!(last <= framed.len(), "taps end at {last}, the frame at {}", framed.len());
     let mut weights = Scratch::new(phase.taps.len());
     for (weight, &at) in weights.iter_mut().zip(&phase.weights) {

@@ -11,7 +11,7 @@
 //! while all taps pass by.
 
 use crate::kernels::gemm::{PARALLEL_WORK, TASK_WORK, Tile};
-use crate::kernels::{Float, for_each_chunk};
+use crate::kernels::{Float, end_of, for_each_chunk};
 use crate::simd::{Isa, Kernel, Level, Vector};
 
 /// Elements of a segment at this level.
@@ -50,10 +50,13 @@ impl<T: Float> Dots<'_, T> {
     pub fn run(&self, level: Level, sum: &mut [T], accumulate: bool) {
         assert_eq!(sum.len(), self.rows.len() * self.taps.len(), "sums of {self:?}");
         let most = |places: &[usize]| places.iter().max().copied().unwrap_or(0);
-        let end = |at: fn(&Segment) -> usize| self.segments.iter().map(at).max().map_or(0, |at| at + lanes::<T>(level));
+        let end = |at: fn(&Segment) -> usize| {
+            self.segments.iter().map(at).max().map_or(0, |at| at.saturating_add(lanes::<T>(level)))
+        };
         let (gy, frame) = (end(|s| s.gy), end(|s| s.frame));
-        assert!(gy == 0 || most(self.rows) + gy <= self.gy.len(), "rows within {}", self.gy.len());
-        assert!(frame == 0 || most(self.taps) + frame <= self.frame.len(), "taps within {}", self.frame.len());
+        let ends = |places, end| end_of([(most(places), 1)], end);
+        assert!(gy == 0 || ends(self.rows, gy) <= self.gy.len(), "rows within {}", self.gy.len());
+        assert!(frame == 0 || ends(self.taps, frame) <= self.frame.len(), "taps within {}", self.frame.len());
         let row = self.taps.len() * self.segments.len() * lanes::<T>(level);
         let rows = ROWS * (TASK_WORK / (ROWS * row).max(1) + 1);
         for_each_chunk(self.rows.len() * row >= PARALLEL_WORK, sum, rows * self.taps.len(), |index, sum| {

@@ -75,7 +75,8 @@ impl Frame {
             }
             let from = &from[y * width..];
             clear(&mut to[..left]);
-            if from.len() >= count + lanes && to.len() >= pitch + lanes {
+            let [read, written] = [count, pitch].map(|len| len.saturating_add(lanes));
+            if from.len() >= read && to.len() >= written {
                 // What is written beyond the line, the margin and the next line overwrite.
                 for x in (0..count).step_by(lanes) {
                     // SAFETY: `x < count`, after which there is a register more on either side.
@@ -156,7 +157,7 @@ fn clear<T: Float>(to: &mut [T]) {
 fn skim<T: Float, I: Isa>(to: &mut [T], count: usize, from: &[T], step: usize) {
     let lanes = T::Vector::<I>::LANES;
     let whole = count.next_multiple_of(lanes);
-    if step == 2 && whole <= to.len() && 2 * whole <= from.len() {
+    if step == 2 && whole <= to.len() && whole <= from.len() / 2 {
         for at in (0..whole).step_by(lanes) {
             // SAFETY: both hold what `whole` lanes read and write, as was just seen.
             unsafe {

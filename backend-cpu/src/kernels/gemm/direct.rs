@@ -12,7 +12,7 @@ use super::output::Output;
 use super::right::pair;
 use super::tile::{Start, Sums, Tile, add_product, depth_step, store, width, zeros};
 use super::{Panels, Shape, Strided};
-use crate::kernels::Float;
+use crate::kernels::{Float, end_of};
 use crate::simd::{Isa, Kernel, Level};
 
 /// Whether a product is small enough: each panel of the right side is read by few tiles.
@@ -33,7 +33,7 @@ impl<'a, T: Float> Columns<'a, T> {
     pub(super) fn of(matrix: &Strided<'a, T>, shape: Shape, tile: Tile) -> Option<Self> {
         let columns = Columns { data: matrix.data, panel: tile.columns, stride: matrix.depth_stride };
         // Rows a large power of two apart would compete for few places of the first cache.
-        let near = matrix.depth_stride * size_of::<T>() < 1024;
+        let near = matrix.depth_stride < 1024 / size_of::<T>();
         (matrix.lane_stride == 1 && near && columns.holds(shape.n, shape.k, tile)).then_some(columns)
     }
 
@@ -52,7 +52,7 @@ impl<'a, T: Float> Columns<'a, T> {
         let panels = columns.div_ceil(tile.columns);
         panels == 0
             || depth == 0
-            || (panels - 1) * self.panel + (depth - 1) * self.stride + tile.columns <= self.data.len()
+            || end_of([(panels - 1, self.panel), (depth - 1, self.stride)], tile.columns) <= self.data.len()
     }
 }
 
@@ -69,8 +69,8 @@ pub(super) fn multiply<T: Float>(
     if rows == 0 || columns == 0 {
         return;
     }
-    let last = (rows - 1) * left.lane_stride + depth.saturating_sub(1) * left.depth_stride;
-    assert!(depth == 0 || last < left.data.len(), "{rows} x {depth} elements within {}", left.data.len());
+    let end = end_of([(rows - 1, left.lane_stride), (depth.saturating_sub(1), left.depth_stride)], 1);
+    assert!(depth == 0 || end <= left.data.len(), "{rows} x {depth} elements within {}", left.data.len());
     assert!(
         right.holds(columns, depth, Tile::of::<T>(level)),
         "{columns} columns of {depth} within {}",

@@ -30,7 +30,7 @@ pub(crate) use tile::depth_step;
 pub use tile::{Start, Tile, multiply};
 
 use self::pack::{Side, pack_both};
-use super::{Float, PARALLEL_ELEMENTS, Scratch, for_each, for_each_chunk};
+use super::{Float, PARALLEL_ELEMENTS, Scratch, end_of, for_each, for_each_chunk};
 use crate::caches::Caches;
 use crate::simd::Level;
 
@@ -57,9 +57,9 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// Multiply-adds.
+    /// Multiply-adds; `usize::MAX` where that many cannot be counted.
     pub fn work(&self) -> usize {
-        self.m * self.n * self.k
+        self.m.saturating_mul(self.n).saturating_mul(self.k)
     }
 }
 
@@ -115,7 +115,7 @@ pub(crate) fn batched_at<T: Float, A: Operand<T>, B: Operand<T>>(
     let out = Output::new(out, count, m * n, m * n);
     // A product that is large enough splits itself further inside `gemm_at`.
     let grain = TASK_WORK / shape.work().max(1) + 1;
-    for_each(count * shape.work() >= PARALLEL_WORK, count, grain, |index| {
+    for_each(count.saturating_mul(shape.work()) >= PARALLEL_WORK, count, grain, |index| {
         // SAFETY: each index owns one row of this view, and each is visited once.
         let mut result = unsafe { out.block(index..index + 1, 0..m * n) };
         let mut result = Output::new(result.row(0, 0..m * n), m, n, n);
@@ -195,7 +195,7 @@ fn blocked<T: Float>(
     let slab = depth.len().min((SLAB_ELEMENTS / (m + n)).next_multiple_of(tile::depth_block::<T>()));
     let mut left = Scratch::new(m.next_multiple_of(tile.rows) * slab);
     let mut right = Scratch::new(n.next_multiple_of(tile.columns) * slab);
-    let parallel = m * n * depth.len() >= PARALLEL_WORK;
+    let parallel = Shape { k: depth.len(), ..shape }.work() >= PARALLEL_WORK;
     let (rows, columns) = block_size::<T>(shape, tile);
     let (row_blocks, column_blocks) = (m.div_ceil(rows), n.div_ceil(columns));
     for first in depth.clone().step_by(slab.max(1)).chain(depth.is_empty().then_some(depth.start)) {
@@ -230,10 +230,10 @@ fn unpacked<T: Float>(
 ) {
     let Shape { m, n, .. } = shape;
     let (tile, k) = (Tile::of::<T>(level), depth.len());
-    let parallel = m * n * k >= PARALLEL_WORK;
-    let skip = |matrix: &Strided<'_, T>, depth| matrix.data.len().min(depth * matrix.depth_stride);
-    let a = Strided { data: &a.data[skip(a, depth.start)..], ..*a };
     let part = Shape { k, ..shape };
+    let parallel = part.work() >= PARALLEL_WORK;
+    let skip = |matrix: &Strided<'_, T>, depth| matrix.data.len().min(end_of([(depth, matrix.depth_stride)], 0));
+    let a = Strided { data: &a.data[skip(a, depth.start)..], ..*a };
     let there = b.as_strided().and_then(|b| {
         let first = skip(&b, depth.start);
         direct::Columns::of(&Strided { data: &b.data[first..], ..b }, part, tile)
@@ -242,7 +242,7 @@ fn unpacked<T: Float>(
     let right = match there {
         Some(right) => right,
         None => {
-            packed = Scratch::new(n.next_multiple_of(tile.columns) * k);
+            packed = Scratch::new(n.next_multiple_of(tile.columns).saturating_mul(k));
             direct::Columns::packed(&pack(parallel, b, n, depth, tile.columns, &mut packed))
         }
     };
@@ -251,7 +251,7 @@ fn unpacked<T: Float>(
     for_each(parallel, row_blocks * column_blocks, 1, |block| {
         let (row, column) = (block % row_blocks * rows, block / row_blocks * columns);
         let (rows, columns) = (row..m.min(row + rows), column..n.min(column + columns));
-        let left = Strided { data: &a.data[a.data.len().min(row * a.lane_stride)..], ..a };
+        let left = Strided { data: &a.data[a.data.len().min(end_of([(row, a.lane_stride)], 0))..], ..a };
         // SAFETY: different block numbers have different row or column ranges, and each is visited once.
         let mut out = unsafe { out.block(rows.clone(), columns.clone()) };
         direct::multiply(level, &left, right.skip(column, tile), k, &mut out, start.block(rows, columns));

@@ -6,6 +6,8 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use crate::kernels::end_of;
+
 /// An exclusive view of a row-major matrix, `rows x columns` with `stride` elements from one row to the next.
 #[derive(Debug)]
 pub struct Output<'a, T> {
@@ -26,7 +28,7 @@ impl<'a, T> Output<'a, T> {
     /// Views the front of `data` as a matrix.
     pub fn new(data: &'a mut [T], rows: usize, columns: usize, stride: usize) -> Self {
         assert!(columns <= stride || rows <= 1, "rows of {columns} elements, {stride} apart, overlap");
-        let needed = if rows == 0 || columns == 0 { 0 } else { (rows - 1) * stride + columns };
+        let needed = if rows == 0 || columns == 0 { 0 } else { end_of([(rows - 1, stride)], columns) };
         assert!(needed <= data.len(), "{rows} rows of {columns}, {stride} apart, exceed {} elements", data.len());
         Output { first: data.as_mut_ptr(), rows, columns, stride, owner: PhantomData }
     }

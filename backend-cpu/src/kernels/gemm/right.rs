@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::operand::Panels;
 use super::tile::{Sums, add_product, width, zeros};
-use crate::kernels::Float;
+use crate::kernels::{Float, end_of};
 use crate::simd::{Isa, Vector};
 
 /// The right side of a product, read the columns of one tile at a time.
@@ -55,7 +55,7 @@ impl<T: Float> Right<T> for Panels<'_, T> {
     fn check(&self, columns: usize) {
         let (data, width, depth) = self.parts();
         assert_eq!(columns % width, 0, "panels of {width} columns");
-        assert!(columns * depth <= data.len(), "{columns} columns of {depth} depths");
+        assert!(end_of([(columns, depth)], 0) <= data.len(), "{columns} columns of {depth} depths");
     }
 
     // SAFETY: nothing is asked of the caller here, for every access is checked.
@@ -102,7 +102,7 @@ impl<T: Float> Right<T> for Windows<'_, T> {
     }
 
     fn check(&self, columns: usize) {
-        let last = self.offsets.iter().max().map_or(0, |offset| offset + columns);
+        let last = self.offsets.iter().max().map_or(0, |offset| offset.saturating_add(columns));
         assert!(last <= self.data.len(), "{columns} columns end at {last}, the data at {}", self.data.len());
     }
 
@@ -155,7 +155,7 @@ impl<T: Float> Right<T> for Segments<'_, T> {
         let firsts = &self.firsts[..columns.div_ceil(segment::<T>())];
         let last = |places: &[usize]| places.iter().max().copied();
         if let (Some(offset), Some(first)) = (last(self.offsets), last(firsts)) {
-            let end = offset + first + segment::<T>();
+            let end = offset.saturating_add(first).saturating_add(segment::<T>());
             assert!(end <= self.data.len(), "{columns} columns end at {end}, the data at {}", self.data.len());
         }
     }

@@ -66,6 +66,8 @@ pub fn avg_pool2d_grad<T: Float>(g: &Pool2d, count_include_pad: bool, gy: &[T], 
 /// One over the number of elements that a window is divided by. A window that hangs over the end of the padded image
 /// (`ceil_mode`) is not counted beyond it.
 fn share<T: Float>(count_include_pad: bool, rows: &Span, columns: &Span) -> T {
-    let count = if count_include_pad { rows.padded * columns.padded } else { rows.inside * columns.inside };
-    T::from_count(count).reciprocal()
+    let [rows, columns] = if count_include_pad { [rows.padded, columns.padded] } else { [rows.inside, columns.inside] };
+    // Padding alone may make a window of more positions than can be counted.
+    let count = rows.checked_mul(columns).map(T::from_count);
+    count.unwrap_or_else(|| T::from_count(rows) * T::from_count(columns)).reciprocal()
 }

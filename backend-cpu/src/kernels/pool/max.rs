@@ -49,8 +49,8 @@ struct General<'a, T> {
     g: &'a Pool2d,
     rows: &'a [Span],
     columns: &'a [Span],
-    /// For each tap of a line, the windows whose tap lies within the image.
-    reached: &'a [Range<usize>],
+    /// Taps of a line, and for each the windows whose tap lies within the image.
+    reached: &'a [(usize, Range<usize>)],
     x: &'a [T],
     y: &'a mut [T],
     indices: &'a mut [i32],
@@ -69,9 +69,9 @@ impl<T: Float> Kernel for General<'_, T> {
                 (*y, *index) = (T::NEG_INFINITY, (rows.first * g.w + columns.first) as i32);
             }
             for row in rows.coordinates() {
-                for (tap, windows) in reached.iter().enumerate().filter(|(_, windows)| !windows.is_empty()) {
+                for (tap, windows) in reached.iter().filter(|(_, windows)| !windows.is_empty()) {
                     let stride = g.stride[1];
-                    let first = row * g.w + windows.start * stride + tap * g.dilation[1] - g.padding[1];
+                    let first = row * g.w + windows.start * stride + *tap * g.dilation[1] - g.padding[1];
                     let (y, indices) = (&mut y[windows.clone()], &mut indices[windows.clone()]);
                     match stride {
                         1 => improve::<1, T>(&x[first..], first, y, indices),
@@ -128,15 +128,18 @@ fn improve_vectors<const S: usize, const LANES: usize, T: Float>(
     }
 }
 
-/// For each tap of a line, the windows whose tap lies within the image.
-fn reached(g: &Pool2d) -> Vec<Range<usize>> {
+/// The windows whose tap lies within the image, for the taps of a line from the first that has any to the last. The others, in
+/// the padding of all windows, may be more than memory holds.
+fn reached(g: &Pool2d) -> Vec<(usize, Range<usize>)> {
     let (stride, padding) = (g.stride[1], g.padding[1]);
     let range = |tap: usize| {
         let ahead = tap * g.dilation[1];
         let start = padding.saturating_sub(ahead).div_ceil(stride).min(g.ow);
         start..(g.w + padding).saturating_sub(ahead).div_ceil(stride).clamp(start, g.ow)
     };
-    (0..g.kernel[1]).map(range).collect()
+    let first = padding.saturating_sub((g.ow - 1) * stride).div_ceil(g.dilation[1]);
+    let last = (g.w + padding).div_ceil(g.dilation[1]).min(g.kernel[1]);
+    (first..last).map(|tap| (tap, range(tap))).collect()
 }
 
 /// 2 x 2 windows side by side, branch-free: each of three comparisons is a select of value and place.

@@ -11,8 +11,8 @@
 use std::ops::Range;
 
 use super::lines::Lines;
-use crate::kernels::Float;
 use crate::kernels::gemm::Output;
+use crate::kernels::{Float, end_of};
 use crate::simd::{Isa, Kernel, Vector};
 
 /// Lanes of the longest register.
@@ -106,11 +106,12 @@ impl<T: Float> Kernel for Patches<'_, '_, T> {
     fn run<I: Isa>(self, _: I) {
         let Patches { framed, channels, lines: &Lines { channel, pitch, ref runs, .. }, to, stride } = self;
         let lanes = T::Vector::<I>::LANES;
-        assert!(15 * stride + runs.len().div_ceil(2) * channels * 2 * lanes <= to.len());
+        let panels = end_of([(runs.len().div_ceil(2), 2 * lanes)], 0);
+        assert!(end_of([(15, stride), (channels, panels)], 0) <= to.len());
         for (number, runs) in runs.iter().enumerate() {
             for run in runs {
-                let last = run.from + (channels - 1) * channel + 3 * pitch + 2 + 2 * lanes;
-                assert!(last <= framed.len() && run.lane < lanes, "{run:?}");
+                let end = end_of([(1, run.from), (channels - 1, channel), (3, pitch)], 2 + 2 * lanes);
+                assert!(end <= framed.len() && run.lane < lanes, "{run:?}");
             }
             // Lanes without a tile see zeros, whatever else memory holds there.
             let taken: usize = runs.iter().map(|run| run.len).sum();
@@ -204,7 +205,8 @@ impl<T: Float, P: Fn(usize, usize) -> usize> Kernel for Results<'_, T, P> {
     fn run<I: Isa>(self, _: I) -> bool {
         let Results { sums, stride, columns, rows, bias, runs, size: [height, width], place, out } = self;
         let lanes = T::Vector::<I>::LANES;
-        assert!(15 * stride + rows.len() * columns <= sums.len() && runs.len() * lanes <= columns);
+        assert!(end_of([(15, stride), (rows.len(), columns)], 0) <= sums.len());
+        assert!(end_of([(runs.len(), lanes)], 0) <= columns);
         let zero = T::Vector::<I>::splat(T::ZERO);
         // Zero times what is finite.
         let mut zeros = zero;
