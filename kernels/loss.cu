@@ -1,9 +1,9 @@
 // Cross-entropy of logits and class indices, and its gradient.
 //
-//   loss_rows_TYPE   logsumexp[i] = log(sum of exp(x[i])), mean = 1/n times the sum of logsumexp[i] - x[i][target[i]]
-//                    2^team_log threads of a warp per row
+//   loss_rows_TYPE   statistics[i] = max[i] and rest[i] (softmax.cuh), mean = 1/n times the sum of
+//                    log1p(rest[i]) + (max[i] - x[i][target[i]]); 2^team_log threads of a warp per row
 //   loss_long_TYPE   the same with a block of 256 threads per row
-//   loss_grad_TYPE   out[i][j] = (exp(x[i][j] - logsumexp[i]) - [j == target[i]]) g / n
+//   loss_grad_TYPE   out[i][j] = (exp(x[i][j] - max[i]) / (1 + rest[i]) - [j == target[i]]) g / n
 //
 // A target outside 0..c is recorded as a bad index by the first two, and its row counts as 0. The losses of a block are added
 // in f64 and left in `partial`; the last block adds those in order, so that the mean is made by the same launch. Cost: one
@@ -16,7 +16,7 @@
 struct LossParams {
   const void* x;        // [n][c]
   const i32* target;    // [n]
-  void* logsumexp;      // [n]
+  void* statistics;     // [n][2]: max, rest
   void* mean;           // [1]
   double* partial;      // [blocks]
   u32* counter;
@@ -33,18 +33,19 @@ struct LossGradParams {
   Operand x;                // [n][c]
   Operand out;              // [n][c]
   const i32* target;        // [n]
-  const void* logsumexp;    // [n]
+  const void* statistics;   // [n][2]
   const void* g;            // [1]
 };
 
-// The logarithm of a row's sum is written, and its loss is given.
+// A row's statistics are written, and its loss is given.
 template <typename T>
 __device__ __forceinline__ double row_loss(const LossParams& p, u64 row, Online<T> a) {
-  const T logsumexp = log_of(a.sum) + shift_of(a.max);
-  static_cast<T*>(p.logsumexp)[row] = logsumexp;
+  a.rest = rest_of(a);
+  static_cast<Online<T>*>(p.statistics)[row] = a;
   const i32 target = p.target[row];
   if (!check_index(p.bad_index, p.op, target, p.c)) return 0;
-  return double(logsumexp) - double(static_cast<const T*>(p.x)[row * p.c + u32(target)]);
+  const T x = static_cast<const T*>(p.x)[row * p.c + u32(target)];
+  return double(log1p_of(a.rest)) + (double(a.max) - double(x));
 }
 
 // The mean over all rows, from what each thread of the grid has.
@@ -83,25 +84,28 @@ template <typename T>
 __device__ __forceinline__ void grad(const LossGradParams& p) {
   const u64 c = p.walk.sizes[1];
   const T scale = *static_cast<const T*>(p.g) / T(p.walk.sizes[0]);
-  const T* logsumexp = static_cast<const T*>(p.logsumexp);
+  const Online<T>* statistics = static_cast<const Online<T>*>(p.statistics);
   each_four(p.walk.numel, [&](u64 i, int count) {
     T x[4] = {};
     load<T>(p.walk, p.x, i, count, x);
     u64 row = p.walk.wide ? i / c : (__umulhi(u32(i), p.walk.magics[1]) + u32(i)) >> p.walk.shifts[1];
     u64 column = i - row * c;
     i32 target = p.target[row];
-    T shift = logsumexp[row];
+    Online<T> a = statistics[row];
+    T share = T(1) / (T(1) + a.rest);
     T r[4];
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
       if (k < count && column == c) {
         column = 0;
         target = p.target[++row];
-        shift = logsumexp[row];
+        a = statistics[row];
+        share = T(1) / (T(1) + a.rest);
       }
-      // 1 is taken before the scale: 1 - softmax must not lose digits to a product.
-      const T one = target >= 0 && u64(target) == column ? T(1) : T(0);
-      r[k] = target >= 0 && u64(target) < c ? (exp_of(x[k] - shift) - one) * scale : T(0);
+      // softmax - 1 would cancel where the class is the likely one, and lose digits to a product with the scale.
+      T s = exp_of(x[k] - a.max) * share;
+      if (target >= 0 && u64(target) == column) s = x[k] == a.max ? -a.rest * share : s - T(1);
+      r[k] = target >= 0 && u64(target) < c ? s * scale : T(0);
       ++column;
     }
     store<T>(p.walk, p.out, i, count, r);

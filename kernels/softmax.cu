@@ -3,7 +3,7 @@
 //   softmax_MAP_KIND_TYPE
 //
 //   forward   out[i] = exp(x[i] - max) / sum, the sum of exp(x - max)
-//   log       out[i] = x[i] - max - log(sum)
+//   log       out[i] = x[i] - max - log1p(rest), the sum of exp(x - max) without one of the largest
 //   grad      out[i] = y[i] (g[i] - sum(g y))           y is in x
 //   loggrad   out[i] = g[i] - exp(y[i]) sum(g)          y is in x
 //
@@ -36,16 +36,19 @@ struct SoftmaxParams {
 
 enum Map { FORWARD, LOG, GRAD, LOGGRAD };
 
-// What all elements of a row share: maximum and sum, or in `sum` alone that of a gradient.
+// What all elements of a row share: its maximum, and a number of its exponentials; or a gradient's sum alone.
+template <typename T>
+struct Shared {
+  T max;
+  T sum;
+};
+
+// 1 / sum or log(sum) of exp(x - max), from the rest.
 template <Map MAP, typename T>
-__device__ __forceinline__ Online<T> finish(Online<T> a) {
-  if (MAP == GRAD || MAP == LOGGRAD) return a;
-  if (fabs_of(a.max) == T(INFINITY)) a.sum = T(NAN);
-  return {a.max, MAP == FORWARD ? T(1) / a.sum : log_of(a.sum)};
-}
+__device__ __forceinline__ T finish(T rest) { return MAP == FORWARD ? T(1) / (T(1) + rest) : log1p_of(rest); }
 
 template <Map MAP, typename T>
-__device__ __forceinline__ T apply(T x, T g, Online<T> a) {
+__device__ __forceinline__ T apply(T x, T g, Shared<T> a) {
   if (MAP == FORWARD) return exp_of(x - a.max) * a.sum;
   if (MAP == LOG) return x - a.max - a.sum;
   if (MAP == GRAD) return x * (g - a.sum);
@@ -61,7 +64,7 @@ __device__ __forceinline__ void in_registers(const SoftmaxParams& p) {
   const u64 row = thread_index() >> p.team_log, at = row * p.n;
   const bool exists = row < p.outer;
   T x[ITEMS];
-  Online<T> a = {T(0), T(0)};
+  Shared<T> a = {T(0), T(0)};
   const T nothing = MAP == FORWARD || MAP == LOG ? T(-INFINITY) : T(0);
   load_part<T, ITEMS>(static_cast<const T*>(p.x) + at, exists ? u32(p.n) : 0, p.packed, lane, team, nothing, x);
   if (MAP == FORWARD || MAP == LOG) {
@@ -69,11 +72,20 @@ __device__ __forceinline__ void in_registers(const SoftmaxParams& p) {
 #pragma unroll
     for (int i = 1; i < ITEMS; ++i) max = maximum(max, x[i]);
     a.max = team_max(max, team);
-    T e[ITEMS];
+    // exp(inf - inf) is NaN, and so is the sum of a row with an infinite maximum.
+    T e[ITEMS], ties = T(0);
 #pragma unroll
-    for (int i = 0; i < ITEMS; ++i) a.sum += e[i] = exp_of(x[i] - a.max);
+    for (int i = 0; i < ITEMS; ++i) {
+      const bool tie = MAP == LOG && x[i] == a.max;
+      e[i] = exp_of(x[i] - a.max);
+      a.sum += tie ? T(0) : e[i];
+      ties += tie ? T(1) : T(0);
+    }
     a.sum = team_sum(a.sum, team);
-    a = finish<MAP, T>(a);
+    if (MAP == FORWARD)
+      a.sum = T(1) / a.sum;
+    else
+      a.sum = finish<MAP, T>(rest_of(Online<T>{a.max, a.sum + (team_sum(ties, team) - T(1))}));
 #pragma unroll
     for (int i = 0; i < ITEMS; ++i) x[i] = MAP == FORWARD ? e[i] * a.sum : apply<MAP, T>(x[i], T(0), a);
   } else {
@@ -95,9 +107,10 @@ __device__ __forceinline__ void long_row(const SoftmaxParams& p) {
   const T* g = static_cast<const T*>(p.g) + at;
   T* out = static_cast<T*>(p.out) + at;
   const u64 packs = p.packed ? p.n / 4 : 0;
-  Online<T> a = {T(0), T(0)};
+  Shared<T> a = {T(0), T(0)};
   if (MAP == FORWARD || MAP == LOG) {
-    a = online_block<LONG>(online_row(x, p.n, threadIdx.x, LONG));
+    const Online<T> row = online_block<LONG>(online_row(x, p.n, threadIdx.x, LONG));
+    a = {row.max, finish<MAP, T>(rest_of(row))};
   } else {
     T sum[4] = {};
 #pragma unroll 2
@@ -110,7 +123,6 @@ __device__ __forceinline__ void long_row(const SoftmaxParams& p) {
     for (u64 i = 4 * packs + threadIdx.x; i < p.n; i += LONG) sum[0] += term<MAP, T>(x[i], g[i]);
     a.sum = block_reduce<LONG>((sum[0] + sum[1]) + (sum[2] + sum[3]), T(0), Sum());
   }
-  a = finish<MAP, T>(a);
 #pragma unroll 1
   for (u64 i = threadIdx.x; i < packs; i += LONG) {
     Pack<T> px = reinterpret_cast<const Pack<T>*>(x)[i], pg = {};
@@ -136,7 +148,7 @@ __device__ __forceinline__ void columns(const SoftmaxParams& p) {
   const T* g = static_cast<const T*>(p.g) + at;
   T* out = static_cast<T*>(p.out) + at;
   constexpr bool FROM_X = MAP == FORWARD || MAP == LOG;
-  Online<T> a = {FROM_X ? T(-INFINITY) : T(0), T(0)};
+  Online<T> a = {FROM_X ? T(-INFINITY) : T(0), T(0)};  // of a gradient the sum, in rest
   for (u64 i = row; i < n; i += 4 * rows) {
     T v[4];
 #pragma unroll
@@ -148,31 +160,27 @@ __device__ __forceinline__ void columns(const SoftmaxParams& p) {
     if (FROM_X)
       a = online_add(a, v);
     else
-      a.sum += (v[0] + v[1]) + (v[2] + v[3]);
+      a.rest += (v[0] + v[1]) + (v[2] + v[3]);
   }
   maxima[threadIdx.x] = a.max;
-  sums[threadIdx.x] = a.sum;
+  sums[threadIdx.x] = a.rest;
   __syncthreads();
 #pragma unroll 1
   for (u32 half = THREADS / 2; half >= width; half /= 2) {
     if (threadIdx.x < half) {
       const Online<T> b = {maxima[threadIdx.x + half], sums[threadIdx.x + half]};
-      a = FROM_X ? online_join(a, b) : Online<T>{T(0), a.sum + b.sum};
+      a = FROM_X ? online_join(a, b) : Online<T>{T(0), a.rest + b.rest};
       maxima[threadIdx.x] = a.max;
-      sums[threadIdx.x] = a.sum;
+      sums[threadIdx.x] = a.rest;
     }
     __syncthreads();
   }
-  if (row == 0) {
-    a = finish<MAP, T>(a);
-    maxima[threadIdx.x] = a.max;
-    sums[threadIdx.x] = a.sum;
-  }
+  if (FROM_X && row == 0) sums[threadIdx.x] = finish<MAP, T>(rest_of(a));
   __syncthreads();
-  a = {maxima[threadIdx.x & (width - 1)], sums[threadIdx.x & (width - 1)]};
+  const Shared<T> all = {maxima[threadIdx.x & (width - 1)], sums[threadIdx.x & (width - 1)]};
 #pragma unroll 2
   for (u64 i = row; i < n; i += rows)
-    out[i * p.inner] = apply<MAP, T>(x[i * p.inner], FROM_X ? T(0) : g[i * p.inner], a);
+    out[i * p.inner] = apply<MAP, T>(x[i * p.inner], FROM_X ? T(0) : g[i * p.inner], all);
 }
 
 #define KERNEL(map, kind, suffix, bounds, ...)                                          \

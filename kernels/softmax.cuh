@@ -1,43 +1,45 @@
-// The sum of exponentials in one pass, safe from overflow: the largest so far, and the sum of exp(x - shift) by it, scaled anew
-// whenever a larger comes. Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018.
+// The sum of exponentials in one pass, safe from overflow: the largest so far, and the sum of exp(x - max) over all elements but
+// one of the largest, scaled anew whenever a larger comes. Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018.
+//
+// The element left out contributes exactly 1, so the whole sum is 1 + rest and its logarithm log1p(rest), which keeps its digits
+// where the rest is small; and joining two parts takes one exponential.
 #pragma once
 #include "common.cuh"
 
 template <typename T>
 struct Online {
   T max;
-  T sum;
+  T rest;
 };
 
-// What exponents are shifted by. An infinite maximum is not subtracted: inf - inf would be NaN.
-template <typename T>
-__device__ __forceinline__ T shift_of(T max) { return fabs_of(max) == T(INFINITY) ? T(0) : max; }
-
+// Of no elements.
 template <typename T>
 __device__ __forceinline__ Online<T> online_start() { return {T(-INFINITY), T(0)}; }
 
+// A NaN of either side is one of the rest.
 template <typename T>
 __device__ __forceinline__ Online<T> online_join(Online<T> a, Online<T> b) {
-  const T max = maximum(a.max, b.max), shift = shift_of(max);
-  return {max, a.sum * exp_of(a.max - shift) + b.sum * exp_of(b.max - shift)};
+  const bool first = a.max >= b.max;
+  const Online<T> more = first ? a : b, less = first ? b : a;
+  // -inf is not subtracted: of two parts that hold nothing else the difference would be NaN.
+  const T shift = more.max == T(-INFINITY) ? T(0) : more.max;
+  return {more.max, more.rest + (T(1) + less.rest) * exp_of(less.max - shift)};
 }
 
 // With one element more. -inf adds nothing.
 template <typename T>
-__device__ __forceinline__ Online<T> online_add(Online<T> a, T x) {
-  const T max = maximum(a.max, x), shift = shift_of(max);
-  return {max, a.sum * exp_of(a.max - shift) + exp_of(x - shift)};
-}
+__device__ __forceinline__ Online<T> online_add(Online<T> a, T x) { return online_join(a, Online<T>{x, T(0)}); }
 
-// With four: five exponentials.
+// With four: four exponentials.
 template <typename T>
 __device__ __forceinline__ Online<T> online_add(Online<T> a, const T (&x)[4]) {
-  const T max = maximum(a.max, maximum(maximum(x[0], x[1]), maximum(x[2], x[3]))), shift = shift_of(max);
-  T sum = a.sum * exp_of(a.max - shift);
-#pragma unroll
-  for (int k = 0; k < 4; ++k) sum += exp_of(x[k] - shift);
-  return {max, sum};
+  const Online<T> b = online_add(Online<T>{x[0], T(0)}, x[1]), c = online_add(Online<T>{x[2], T(0)}, x[3]);
+  return online_join(a, online_join(b, c));
 }
+
+// The rest of a whole row: NaN if its maximum is infinite.
+template <typename T>
+__device__ __forceinline__ T rest_of(Online<T> a) { return fabs_of(a.max) == T(INFINITY) ? T(NAN) : a.rest; }
 
 // Over the elements of x that this thread, `lane` of `step`, takes: packs, and single ones before and behind.
 template <typename T>
@@ -63,7 +65,7 @@ template <typename T>
 __device__ __forceinline__ Online<T> online_team(Online<T> a, u32 count) {
 #pragma unroll 1
   for (u32 d = count / 2; d > 0; d /= 2)
-    a = online_join(a, {__shfl_xor_sync(FULL_WARP, a.max, d), __shfl_xor_sync(FULL_WARP, a.sum, d)});
+    a = online_join(a, {__shfl_xor_sync(FULL_WARP, a.max, d), __shfl_xor_sync(FULL_WARP, a.rest, d)});
   return a;
 }
 
@@ -71,16 +73,16 @@ __device__ __forceinline__ Online<T> online_team(Online<T> a, u32 count) {
 template <int COUNT, typename T>
 __device__ __forceinline__ Online<T> online_block(Online<T> a) {
   __shared__ T maxima[COUNT / WARP];
-  __shared__ T sums[COUNT / WARP];
+  __shared__ T rests[COUNT / WARP];
   a = online_team(a, WARP);
   const u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
   if (lane == 0) {
     maxima[warp] = a.max;
-    sums[warp] = a.sum;
+    rests[warp] = a.rest;
   }
   __syncthreads();
   a = online_start<T>();
-  if (lane < COUNT / WARP) a = {maxima[lane], sums[lane]};
+  if (lane < COUNT / WARP) a = {maxima[lane], rests[lane]};
   a = online_team(a, WARP);
   __syncthreads();  // before a second call writes them again
   return a;

@@ -71,3 +71,13 @@ fn join_max(x: f32, local: u32) -> f32 {
 fn larger(a: f32, b: f32) -> f32 {
     return or_nan(a, or_nan(b, select(b, a, a > b)));
 }
+
+// What an element adds to the sum of exp(x - largest) below the largest, and to the number of the largest ones.
+fn below_and_tie(x: f32, largest: f32) -> vec2<f32> {
+    return select(vec2<f32>(exp_of(x - largest), 0.0), vec2<f32>(0.0, 1.0), x == largest);
+}
+
+// The sum of exp(x - largest) over all elements but one of the largest, from what they added; NaN if the largest is NaN or infinite.
+fn rest_of(sum: vec2<f32>, largest: f32) -> f32 {
+    return select(sum.x + (sum.y - 1.0), nan(), is_nan(largest) || is_infinite(largest));
+}

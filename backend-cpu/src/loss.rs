@@ -3,22 +3,52 @@
 
 use crate::conv::elements;
 use crate::element::{Element, Real, with_real};
-use crate::simd::{Isa, Kernel, Wide};
-use crate::softmax::log_sum_exp;
+use crate::simd::{Isa, Kernel, LANES, Wide};
+use crate::softmax::max_and_rest;
 use crate::{Tensor, parallel};
 
 /// Work of one logit: an exponential and some arithmetic.
 const WORK: usize = 12;
 
-/// `log(sum(exp(x)))`
-struct LogSumExp<'a, T>(&'a [T]);
+/// [`max_and_rest`] of a row.
+struct Statistics<'a, T>(&'a [T]);
 
-impl<T: Real> Kernel for LogSumExp<'_, T> {
-    type Output = T;
+impl<T: Real> Kernel for Statistics<'_, T> {
+    type Output = (T, T);
 
     #[inline(always)]
-    fn run<I: Isa>(self, _: I) -> T {
-        log_sum_exp::<I, T>(self.0)
+    fn run<I: Isa>(self, _: I) -> (T, T) {
+        max_and_rest::<I, T>(self.0)
+    }
+}
+
+/// The sum of the rows' losses `log1p(rest) + (max - x[target])`, in order and in f64.
+struct Losses<'a, T> {
+    /// `[n, 2]`
+    statistics: &'a [T],
+    /// For each row the logit of its class, or `None` for no class.
+    of_class: &'a dyn Fn(usize) -> Option<T>,
+}
+
+impl<T: Real> Kernel for Losses<'_, T> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _: I) -> f64 {
+        let mut total = 0.0;
+        for (i, rows) in self.statistics.chunks(2 * LANES).enumerate() {
+            // All logarithms of a chunk first: they vectorise.
+            let mut logs = [T::ZERO; LANES];
+            for (log, row) in logs.iter_mut().zip(rows.chunks_exact(2)) {
+                *log = row[1].ln_1p();
+            }
+            for (k, (log, row)) in logs.iter().zip(rows.chunks_exact(2)).enumerate() {
+                if let Some(x) = (self.of_class)(i * LANES + k) {
+                    total += log.to_f64() + (row[0].to_f64() - x.to_f64());
+                }
+            }
+        }
+        total
     }
 }
 
@@ -27,7 +57,7 @@ fn class(target: i32, classes: usize) -> Option<usize> {
     usize::try_from(target).ok().filter(|&t| t < classes)
 }
 
-/// The mean loss and each row's `logsumexp`.
+/// The mean loss, and each row's maximum and rest, `[n, 2]`.
 pub(crate) fn cross_entropy(logits: &Tensor, target: &Tensor) -> (Tensor, Tensor) {
     let device = logits.device();
     let [n, c] = logits.dims();
@@ -35,37 +65,38 @@ pub(crate) fn cross_entropy(logits: &Tensor, target: &Tensor) -> (Tensor, Tensor
     let targets = elements::<i32>(&target);
     with_real!(logits.dtype(), T => {
         let x = elements::<T>(&logits);
-        let mut logsumexp = device.alloc::<T>("cross_entropy", n);
-        parallel::pieces(&mut logsumexp, 1, WORK * c.max(1), |first, out| {
-            for (row, out) in (first..).zip(out) {
-                *out = T::compute(LogSumExp(&x[row * c..][..c]));
+        let mut statistics = device.alloc::<T>("cross_entropy", 2 * n);
+        parallel::pieces(&mut statistics, 2, (WORK * c / 2).max(1), |first, out| {
+            for (row, out) in (first / 2..).zip(out.chunks_exact_mut(2)) {
+                let (max, rest) = T::compute(Statistics(&x[row * c..][..c]));
+                out.copy_from_slice(&[max, rest]);
             }
         });
-        // In order and in f64: the rows are few beside the logits.
-        let mut total = 0.0;
-        for ((row, &target), &logsumexp) in targets.iter().enumerate().zip(&logsumexp[..]) {
-            match class(target, c) {
-                Some(class) => total += logsumexp.to_f64() - x[row * c + class].to_f64(),
-                None => device.bad_index("cross_entropy", target, c),
+        let of_class = |row: usize| {
+            let class = class(targets[row], c);
+            if class.is_none() {
+                device.bad_index("cross_entropy", targets[row], c);
             }
-        }
+            class.map(|class| x[row * c + class])
+        };
+        let total = T::compute(Losses { statistics: &statistics[..], of_class: &of_class });
         let mut mean = device.alloc::<T>("cross_entropy", 1);
         mean[0] = T::from_f64(total / n as f64);
         (
             Tensor::from_storage(device, T::wrap(mean), T::DTYPE, []),
-            Tensor::from_storage(device, T::wrap(logsumexp), T::DTYPE, [n]),
+            Tensor::from_storage(device, T::wrap(statistics), T::DTYPE, [n, 2]),
         )
     })
 }
 
 /// `(softmax(x) - onehot(target)) g / n`
-pub(crate) fn cross_entropy_grad(g: &Tensor, logits: &Tensor, target: &Tensor, logsumexp: &Tensor) -> Tensor {
+pub(crate) fn cross_entropy_grad(g: &Tensor, logits: &Tensor, target: &Tensor, statistics: &Tensor) -> Tensor {
     let device = logits.device();
     let [n, c] = logits.dims();
-    let [g, logits, target, logsumexp] = [g, logits, target, logsumexp].map(Tensor::contiguous);
+    let [g, logits, target, statistics] = [g, logits, target, statistics].map(Tensor::contiguous);
     let targets = elements::<i32>(&target);
     with_real!(logits.dtype(), T => {
-        let (x, logsumexp) = (elements::<T>(&logits), elements::<T>(&logsumexp));
+        let (x, statistics) = (elements::<T>(&logits), elements::<T>(&statistics));
         let scale = elements::<T>(&g)[0] / T::from_f64(n as f64);
         let mut out = device.alloc::<T>("cross_entropy_grad", n * c);
         parallel::pieces(&mut out, c, WORK, |first, out| {
@@ -74,18 +105,23 @@ pub(crate) fn cross_entropy_grad(g: &Tensor, logits: &Tensor, target: &Tensor, l
                     out.fill(0.0); // reported by the forward pass
                     continue;
                 };
-                T::compute(Row { x: &x[row * c..][..c], shift: logsumexp[row], scale, out });
-                // Before the scale, as the formula says: 1 - softmax must not lose digits to a product.
-                out[class] = ((x[row * c + class] - logsumexp[row]).exp() - T::of(1.0)) * scale;
+                let (x, max, rest) = (&x[row * c..][..c], statistics[2 * row], statistics[2 * row + 1]);
+                let share = T::of(1.0) / (T::of(1.0) + rest);
+                T::compute(Row { x, max, scale: share * scale, out });
+                // softmax - 1, which would cancel where the class is the likely one; before the scale, which would round it.
+                let less_one =
+                    if x[class] == max { -rest * share } else { (x[class] - max).exp() * share - T::of(1.0) };
+                out[class] = less_one * scale;
             }
         });
         Tensor::from_storage(device, T::wrap(out), T::DTYPE, [n, c])
     })
 }
 
+/// `exp(x - max) scale`
 struct Row<'a, T> {
     x: &'a [T],
-    shift: T,
+    max: T,
     scale: T,
     out: &'a mut [T],
 }
@@ -95,10 +131,9 @@ impl<T: Real> Kernel for Row<'_, T> {
 
     #[inline(always)]
     fn run<I: Isa>(self, _: I) {
-        let Row { x, shift, scale, out } = self;
-        // The shift is no less than any x, so their differences lie below 0.
+        let Row { x, max, scale, out } = self;
         for (out, &x) in out.iter_mut().zip(x) {
-            *out = (x - shift).exp_below::<I>() * scale;
+            *out = (x - max).exp_below::<I>() * scale;
         }
     }
 }

@@ -20,7 +20,7 @@ const WORK: usize = 12;
 enum Map {
     /// `exp(x - max) / sum`
     Softmax,
-    /// `x - max - log(sum)`
+    /// `x - max - log1p(rest)`, see [`max_and_rest`]
     LogSoftmax,
     /// `y (g - sum(g y))`
     SoftmaxGrad,
@@ -117,37 +117,63 @@ fn exponentials<I: Isa, T: Real>(x: &[T], max: T, out: &mut [T]) -> T {
     let mut lanes = [0.0; LANES];
     // Not for_each: a closure that is not inlined would lose the vector unit.
     for (x, out) in x.chunks(PARTIAL).zip(out.chunks_mut(PARTIAL)) {
-        partial::<I, T>(x, max, out, &mut lanes);
-    }
-    T::of(total(lanes))
-}
-
-/// The sum of `exp(x - max)`, where `max` is the largest x.
-#[inline(always)]
-fn sum_exp<I: Isa, T: Real>(x: &[T], max: T) -> T {
-    let (mut lanes, mut unused) = ([0.0; LANES], [T::ZERO; PARTIAL]);
-    for x in x.chunks(PARTIAL) {
-        partial::<I, T>(x, max, &mut unused[..x.len()], &mut lanes);
-    }
-    T::of(total(lanes))
-}
-
-/// Writes `exp(x - max)` of up to `PARTIAL` elements and adds them to the lanes.
-#[inline(always)]
-fn partial<I: Isa, T: Real>(x: &[T], max: T, out: &mut [T], lanes: &mut [f64; LANES]) {
-    let mut sums = [T::ZERO; LANES];
-    let ((x, x_rest), (out, out_rest)) = (x.as_chunks::<LANES>(), out.as_chunks_mut::<LANES>());
-    for (x, out) in x.iter().zip(out) {
-        for i in 0..LANES {
-            out[i] = (x[i] - max).exp_below::<I>();
-            sums[i] += out[i];
+        let mut sums = [T::ZERO; LANES];
+        let ((x, x_rest), (out, out_rest)) = (x.as_chunks::<LANES>(), out.as_chunks_mut::<LANES>());
+        for (x, out) in x.iter().zip(out) {
+            for i in 0..LANES {
+                out[i] = (x[i] - max).exp_below::<I>();
+                sums[i] += out[i];
+            }
         }
+        for ((sum, &x), out) in sums.iter_mut().zip(x_rest).zip(out_rest) {
+            *out = (x - max).exp_below::<I>();
+            *sum += *out;
+        }
+        T::add_wide::<I>(&mut lanes, &sums);
     }
-    for ((sum, &x), out) in sums.iter_mut().zip(x_rest).zip(out_rest) {
-        *out = (x - max).exp_below::<I>();
-        *sum += *out;
+    T::of(total(lanes))
+}
+
+/// The maximum, and the sum of `exp(x - max)` over all elements but one that is the maximum.
+///
+/// The element left out contributes exactly 1, so the whole sum is `1 + rest` and its logarithm `log1p(rest)`, which keeps its
+/// digits where the rest is small. An infinite maximum makes the rest NaN.
+#[inline(always)]
+pub(crate) fn max_and_rest<I: Isa, T: Real>(x: &[T]) -> (T, T) {
+    let max = largest(x);
+    let (mut lanes, mut ties) = ([0.0; LANES], [T::ZERO; LANES]);
+    for x in x.chunks(PARTIAL) {
+        let mut sums = [T::ZERO; LANES];
+        let (x, x_rest) = x.as_chunks::<LANES>();
+        for x in x {
+            for i in 0..LANES {
+                let (below, tie) = below_and_tie::<I, T>(x[i], max);
+                sums[i] += below;
+                ties[i] += tie;
+            }
+        }
+        for ((sum, ties), &x) in sums.iter_mut().zip(&mut ties).zip(x_rest) {
+            let (below, tie) = below_and_tie::<I, T>(x, max);
+            *sum += below;
+            *ties += tie;
+        }
+        T::add_wide::<I>(&mut lanes, &sums);
     }
-    T::add_wide::<I>(lanes, &sums);
+    let ties: f64 = ties.iter().map(|ties| ties.to_f64()).sum();
+    (max, rest(T::of(total(lanes) + (ties - 1.0)), max))
+}
+
+/// What an element adds to the sum of exponentials below the maximum, and to the number of elements that are the maximum.
+#[inline(always)]
+fn below_and_tie<I: Isa, T: Real>(x: T, max: T) -> (T, T) {
+    let e = (x - max).exp_below::<I>();
+    if x == max { (T::ZERO, T::of(1.0)) } else { (e, T::ZERO) }
+}
+
+/// The rest that was summed, or NaN if the maximum is infinite.
+#[inline(always)]
+fn rest<T: Real>(sum: T, max: T) -> T {
+    sum + (max - max)
 }
 
 /// The sum of the lanes, halves with halves.
@@ -182,17 +208,6 @@ fn largest<T: Real>(x: &[T]) -> T {
     lanes.iter().chain(rest).fold(T::NEG_INFINITY, |a, &b| larger(a, b))
 }
 
-/// `log(sum(exp(x)))`. An infinite maximum is not subtracted: `inf - inf` would be NaN.
-#[inline(always)]
-pub(crate) fn log_sum_exp<I: Isa, T: Real>(x: &[T]) -> T {
-    let max = largest(x);
-    if max.abs() == -T::NEG_INFINITY {
-        sum::<I, T>(x, x, |x, _| x.exp()).ln()
-    } else {
-        sum_exp::<I, T>(x, max).ln() + max
-    }
-}
-
 #[inline(always)]
 fn row<I: Isa, T: Real>(map: Map, x: &[T], g: &[T], out: &mut [T]) {
     let n = out.len();
@@ -204,8 +219,8 @@ fn row<I: Isa, T: Real>(map: Map, x: &[T], g: &[T], out: &mut [T]) {
             out.iter_mut().for_each(|out| *out = *out * scale);
         }
         Map::LogSoftmax => {
-            let max = largest(x);
-            let log_sum = sum_exp::<I, T>(x, max).ln();
+            let (max, rest) = max_and_rest::<I, T>(x);
+            let log_sum = rest.ln_1p();
             out.iter_mut().zip(x).for_each(|(out, &x)| *out = x - max - log_sum);
         }
         Map::SoftmaxGrad => {
@@ -238,7 +253,7 @@ fn strip<I: Isa, T: Real>(map: Map, x: &[T], g: &[T], out: &mut [T], inner: usiz
             }
         }
     }
-    if let Map::Softmax | Map::LogSoftmax = map {
+    if let Map::Softmax = map {
         for at in rows() {
             let (x, out) = (&x[at..][..n], &mut out[at..][..n]);
             for i in 0..n {
@@ -246,8 +261,20 @@ fn strip<I: Isa, T: Real>(map: Map, x: &[T], g: &[T], out: &mut [T], inner: usiz
                 total[i] += out[i];
             }
         }
-        for total in &mut *total {
-            *total = if let Map::Softmax = map { T::of(1.0) / *total } else { total.ln() };
+        total.iter_mut().for_each(|total| *total = T::of(1.0) / *total);
+    }
+    if let Map::LogSoftmax = map {
+        let mut ties = [T::of(-1.0); STRIP];
+        for at in rows() {
+            let x = &x[at..][..n];
+            for i in 0..n {
+                let (below, tie) = below_and_tie::<I, T>(x[i], top[i]);
+                total[i] += below;
+                ties[i] += tie;
+            }
+        }
+        for i in 0..n {
+            total[i] = rest(total[i] + ties[i], top[i]).ln_1p();
         }
     }
     for at in rows() {

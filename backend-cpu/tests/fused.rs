@@ -162,17 +162,17 @@ fn cross_entropies() {
                 let target: Vec<f64> = (0..n).map(|i| if i == 2 { -1.0 } else { (i * 7 % c) as f64 }).collect();
                 let target = tensor(&target, [n], DType::I32, &device);
                 let what = format!("{dtype} {n} {c} {}", x.name);
-                let (loss, lse) = device.cross_entropy(&x.x, &target);
+                let (loss, statistics) = device.cross_entropy(&x.x, &target);
                 let bad = device.synchronize().is_err();
                 assert_eq!(bad, n > 2, "{what}");
-                let (want_loss, want_lse) = composed::cross_entropy(&x.x, &target);
+                let (want_loss, want) = composed::cross_entropy(&x.x, &target);
                 let _ = device.synchronize();
                 same(&loss, &want_loss, 1e-6, &what);
-                same(&lse, &want_lse, 1e-6, &what);
+                same(&statistics, &want, 1e-6, &what);
                 let g = tensor(&[3.0], [], dtype, &device);
-                let got = device.cross_entropy_grad(&g, &x.x, &target, &lse);
+                let got = device.cross_entropy_grad(&g, &x.x, &target, &statistics);
                 assert!(device.synchronize().is_ok(), "{what}: reported twice");
-                same(&got, &composed::cross_entropy_grad(&g, &x.x, &target, &lse), 1e-6, &what);
+                same(&got, &composed::cross_entropy_grad(&g, &x.x, &target, &statistics), 1e-6, &what);
             }
         }
     }

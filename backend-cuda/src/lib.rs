@@ -251,8 +251,8 @@ impl Backend for Cuda {
         loss::cross_entropy(logits, target)
     }
 
-    fn cross_entropy_grad(&self, g: &Tensor, logits: &Tensor, target: &Tensor, logsumexp: &Tensor) -> Tensor {
-        loss::cross_entropy_grad(g, logits, target, logsumexp)
+    fn cross_entropy_grad(&self, g: &Tensor, logits: &Tensor, target: &Tensor, statistics: &Tensor) -> Tensor {
+        loss::cross_entropy_grad(g, logits, target, statistics)
     }
 
     fn dropout(&self, x: &Tensor, p: f64, draw: Draw) -> Tensor {

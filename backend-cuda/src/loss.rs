@@ -10,7 +10,7 @@ params! {
     LossParams in "loss.cu" {
         x: Address,
         target: Address,
-        logsumexp: Address,
+        statistics: Address,
         mean: Address,
         partial: Address,
         counter: Address,
@@ -28,7 +28,7 @@ params! {
         x: Operand,
         out: Operand,
         target: Address,
-        logsumexp: Address,
+        statistics: Address,
         g: Address,
     }
 }
@@ -41,13 +41,13 @@ fn operand(x: &Tensor) -> Operand {
     Operand::of(x.view().storage, x.dtype(), x.layout())
 }
 
-/// The mean loss and each row's `logsumexp`.
+/// The mean loss, and each row's maximum and rest, `[n, 2]`.
 pub(crate) fn cross_entropy(logits: &Tensor, target: &Tensor) -> (Tensor, Tensor) {
     let (device, dtype) = (logits.device(), logits.dtype());
     let [n, c] = logits.dims();
     let (logits, target) = (logits.contiguous(), target.contiguous());
     let mean = device.alloc("cross_entropy", dtype, 1);
-    let logsumexp = device.alloc("cross_entropy", dtype, n);
+    let statistics = device.alloc("cross_entropy", dtype, 2 * n);
     let (kind, team, blocks) = if c <= SHORT {
         let team = c.div_ceil(4).next_power_of_two().min(WARP);
         ("rows", team, (n * team).div_ceil(THREADS).max(1)) // of no rows the mean is NaN, which a block says
@@ -60,7 +60,7 @@ pub(crate) fn cross_entropy(logits: &Tensor, target: &Tensor) -> (Tensor, Tensor
     let params = LossParams {
         x: operand(&logits).data,
         target: operand(&target).data,
-        logsumexp: logsumexp.address(),
+        statistics: statistics.address(),
         mean: mean.address(),
         partial: partial.address(),
         counter: device.0.counters(),
@@ -71,22 +71,22 @@ pub(crate) fn cross_entropy(logits: &Tensor, target: &Tensor) -> (Tensor, Tensor
         team_log: team.trailing_zeros(),
     };
     device.0.launch(name!("loss_{kind}_{}", suffix(dtype)), [blocks, 1, 1], [THREADS, 1, 1], 0, &params);
-    (Tensor::from_storage(device, mean, dtype, []), Tensor::from_storage(device, logsumexp, dtype, [n]))
+    (Tensor::from_storage(device, mean, dtype, []), Tensor::from_storage(device, statistics, dtype, [n, 2]))
 }
 
 /// `(softmax(x) - onehot(target)) g / n`
-pub(crate) fn cross_entropy_grad(g: &Tensor, logits: &Tensor, target: &Tensor, logsumexp: &Tensor) -> Tensor {
+pub(crate) fn cross_entropy_grad(g: &Tensor, logits: &Tensor, target: &Tensor, statistics: &Tensor) -> Tensor {
     let (device, dtype) = (logits.device(), logits.dtype());
     let [n, c] = logits.dims();
     let out = device.alloc("cross_entropy_grad", dtype, n * c);
     if n * c > 0 {
-        let [g, logits, target, logsumexp] = [g, logits, target, logsumexp].map(Tensor::contiguous);
+        let [g, logits, target, statistics] = [g, logits, target, statistics].map(Tensor::contiguous);
         let params = LossGradParams {
             walk: Walk::new(&[n, c]),
             x: operand(&logits),
             out: Operand::of(&out, dtype, &Layout::contiguous([n, c])),
             target: operand(&target).data,
-            logsumexp: operand(&logsumexp).data,
+            statistics: operand(&statistics).data,
             g: operand(&g).data,
         };
         let (grid, block) = device.walk_over((n * c).div_ceil(4));

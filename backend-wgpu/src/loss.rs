@@ -16,7 +16,7 @@ struct LossParams {
     c: u32,
     x: u32,
     target: u32,
-    logsumexp: u32,
+    statistics: u32,
     g: u32,
     op: u32,
 }
@@ -44,16 +44,16 @@ pub(crate) fn cross_entropy(logits: &Tensor, target: &Tensor) -> (Tensor, Tensor
         c: c as u32,
         x: x.layout().offset() as u32,
         target: target.layout().offset() as u32,
-        logsumexp: 0,
+        statistics: 0,
         g: 0,
         op: IndexedOp::CrossEntropy as u32,
     };
-    let logsumexp = device.alloc("cross_entropy", DType::F32, n);
+    let statistics = device.alloc("cross_entropy", DType::F32, 2 * n);
     let (short, few) = (c <= SHORT, c <= SHORT && n * c <= FEW);
     let losses = device.alloc("cross_entropy", DType::F32, if few { 1 } else { n });
     let binds = [
         Bind::Write(&losses),
-        Bind::Write(&logsumexp),
+        Bind::Write(&statistics),
         Bind::BadIndex,
         Bind::Read(x.view().storage),
         Bind::Read(target.view().storage),
@@ -67,13 +67,13 @@ pub(crate) fn cross_entropy(logits: &Tensor, target: &Tensor) -> (Tensor, Tensor
         let line = Layout::contiguous([n]);
         device.reduce(ReduceOp::Mean, View { storage: &losses, layout: &line, dtype: DType::F32 }, &[0])
     };
-    (Tensor::from_storage(device, mean, DType::F32, []), Tensor::from_storage(device, logsumexp, DType::F32, [n]))
+    (Tensor::from_storage(device, mean, DType::F32, []), Tensor::from_storage(device, statistics, DType::F32, [n, 2]))
 }
 
-pub(crate) fn cross_entropy_grad(g: &Tensor, logits: &Tensor, target: &Tensor, logsumexp: &Tensor) -> Tensor {
+pub(crate) fn cross_entropy_grad(g: &Tensor, logits: &Tensor, target: &Tensor, statistics: &Tensor) -> Tensor {
     let device = logits.device();
     let [n, c] = logits.dims();
-    let [g, x, target, logsumexp] = [g, logits, target, logsumexp].map(Tensor::contiguous);
+    let [g, x, target, statistics] = [g, logits, target, statistics].map(Tensor::contiguous);
     let out = device.alloc("cross_entropy_grad", DType::F32, n * c);
     if n * c > 0 {
         let offset = |x: &Tensor| x.layout().offset() as u32;
@@ -82,11 +82,11 @@ pub(crate) fn cross_entropy_grad(g: &Tensor, logits: &Tensor, target: &Tensor, l
             c: c as u32,
             x: offset(&x),
             target: offset(&target),
-            logsumexp: offset(&logsumexp),
+            statistics: offset(&statistics),
             g: offset(&g),
             op: 0,
         };
-        let operands = [&x, &target, &logsumexp, &g].map(|x| Bind::Read(x.view().storage));
+        let operands = [&x, &target, &statistics, &g].map(|x| Bind::Read(x.view().storage));
         let [a, b, c_, d] = operands;
         device.dispatch(shader("grad"), device.walk_over(n * c), &params, &[Bind::Write(&out), a, b, c_, d]);
     }

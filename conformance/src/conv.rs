@@ -1,7 +1,7 @@
 //! Convolution and its two gradients over a grid of options.
 
-use crate::check::with_grads;
-use crate::close::{Values, assert_close, eps, read};
+use crate::check::{assert_values, with_grads};
+use crate::close::{EXACT, Values, assert_close, eps, read};
 use crate::on::Lay;
 use crate::{On, Suite};
 use minitorch_core::backend::Backend;
@@ -152,6 +152,31 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
                 "conv_transpose2d of {o:?}, output padding {extra:?}"
             );
         }
+        // An output padding below the dilation, by PyTorch: no input reaches the last rows. In the last setup the output begins
+        // behind what would fit without it.
+        let (x, w) = (on.list(&[1.0, 2.0, 3.0, 4.0], [1, 1, 2, 2]), on.list(&[1.0, -1.0, 2.0, 0.5], [1, 1, 2, 2]));
+        let (x, w, b) = (x.requires_grad(), w.requires_grad(), on.list(&[0.5], [1]));
+        let o = Conv2dOptions::default().dilation(3).padding(1);
+        let y = x.conv_transpose2d(&w, Some(&b), o, 2);
+        let mut want = [0.5; 25];
+        for (at, value) in
+            [(0, 4.5), (2, -2.5), (3, -3.5), (10, 4.5), (12, 1.0), (13, 1.5), (15, 8.5), (17, 2.0), (18, 2.5)]
+        {
+            want[at] = value;
+        }
+        assert_values(&y, &want, EXACT);
+        let weights: Vec<f64> = (1..=25).map(f64::from).collect();
+        let grads = y.backward_with(&on.list(&weights, [1, 1, 5, 5]));
+        assert_values(&grads[&x], &[6.5, 29.0, 6.0, 38.5], EXACT);
+        assert_values(&grads[&w], &[4.0, 25.0, 86.0, 171.0], EXACT);
+        let o = Conv2dOptions::default().stride([1, 2]).dilation([3, 1]).padding([2, 0]);
+        let y = x.conv_transpose2d(&w, Some(&b), o, [2, 1]);
+        let want = [0.5, 0.5, 0.5, 0.5, 0.5, 2.5, 1.0, 4.5, 1.5, 0.5, 6.5, 2.0, 8.5, 2.5, 0.5];
+        assert_values(&y, &want, EXACT);
+        assert!(y.shape()[..] == [1, 1, 3, 5]);
+        let o = Conv2dOptions::default().dilation([3, 1]).padding([2, 0]);
+        let (x, w) = (on.list(&[1.0, 2.0, 3.0], [1, 1, 3, 1]), on.list(&[10.0], [1, 1, 1, 1]));
+        assert_values(&x.conv_transpose2d(&w, None, o, [2, 0]), &[30.0], EXACT);
         // It is the adjoint of the convolution: <conv(x), g> = <x, transposed(g)>.
         let o = Conv2dOptions::default().stride(2).padding(1);
         let (x, w) = (on.uniform(-1.0, 1.0, [1, 2, 6, 6]), on.uniform(-1.0, 1.0, [3, 2, 3, 3]));

@@ -7,7 +7,7 @@ use minitorch_core::backend::{
     AdamConfig, Backend, BinaryOp, CompareOp, ReduceOp, SgdConfig, StepRule, StepSlot, UnaryOp, View,
 };
 use minitorch_core::ops::unary::Saves;
-use minitorch_core::{Conv2dOptions, DType, HostSlice, Layout, Pool2dOptions, Tensor, f16};
+use minitorch_core::{Conv2dOptions, CrossEntropyOptions, DType, HostSlice, Layout, Pool2dOptions, Tensor, f16};
 
 /// The distance of two F16 that are neighbours. Where both sides compute in F32 they are equal; Plain rounds from F64 at once,
 /// which may be the other neighbour.
@@ -290,11 +290,26 @@ fn fused<B: Backend>(on: &On<B>) {
         vec![sorted, places, top, at, x.argsort(0, false)]
     });
     let target = on.ints(0, 21, [6]);
-    rounds_both_ways("cross_entropy", [x], |[x]| vec![x.cross_entropy(&target)]);
+    rounds_both_ways("cross_entropy", [x.clone()], |[x]| vec![x.cross_entropy(&target)]);
+    rounds_both_ways("cross_entropy_with", [x.clone(), on.uniform(0.5, 2.0, [21])], |[x, w]| {
+        vec![x.cross_entropy_with(&target, &CrossEntropyOptions::default().weight(w).label_smoothing(0.1))]
+    });
+    rounds_both_ways("logsumexp", [x.clone()], |[x]| vec![x.logsumexp(1), x.logsumexp(..)]);
+    // Squares beyond F16, whose mean is not.
+    rounds_both_ways("losses", [on.uniform(-300.0, 300.0, [6, 21]), on.uniform(0.0, 1.0, [6, 21])], |[x, t]| {
+        vec![x.mse_loss(t), x.l1_loss(t), x.huber_loss(t, 0.5), x.bce_with_logits_loss(t)]
+    });
+    rounds_both_ways("losses of probabilities", [on.uniform(0.1, 0.9, [6, 21]), on.uniform(0.0, 1.0, [6, 21])], |[p, t]| {
+        vec![p.bce_loss(t), p.kl_div_loss(t)]
+    });
     let (x, w, b) = (on.mixed([2, 4, 9, 8]), on.mixed([6, 2, 3, 3]), on.mixed([6]));
     let options = Conv2dOptions::default().padding(1).stride(2).groups(2);
     rounds_both_ways("conv2d", [x.clone(), w, b], |[x, w, b]| {
         vec![x.conv2d(w, Some(b), options), x.conv2d(w, None, options)]
+    });
+    let (w, b) = (on.mixed([4, 2, 3, 3]), on.mixed([4]));
+    rounds_both_ways("conv_transpose2d", [x.clone(), w, b], |[x, w, b]| {
+        vec![x.conv_transpose2d(w, Some(b), options, 1)]
     });
     rounds_both_ways("pools", [x], |[x]| {
         let (max, places) = x.max_pool2d_with_indices(Pool2dOptions::new(3).stride(2).padding(1));

@@ -1,12 +1,16 @@
 //! Losses: cross-entropy with its fused gradient and its bad targets, and the composed losses.
 
 use crate::check::{assert_values, reports_index_error, with_grads};
-use crate::close::{EXACT, assert_close, eps, read};
+use crate::close::{EXACT, Tolerance, assert_close, eps, read};
 use crate::on::Lay;
 use crate::{On, Suite};
 use minitorch_core::backend::Backend;
 use minitorch_core::ops::composed;
+use minitorch_core::random::Draw;
 use minitorch_core::{CrossEntropyOptions, Reduction, Tensor};
+
+/// Only the relative error counts: what is small keeps its digits.
+const DIGITS: Tolerance = Tolerance { atol: 0.0, rtol: 16.0 };
 
 pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     suite.floats("cross_entropy", 3000, |on| {
@@ -46,6 +50,11 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     suite.floats("cross_entropy_fused_against_composed", 600, fused);
     suite.floats("cross_entropy_far_out", 16, far_out);
     suite.floats("cross_entropy_bad_target", 20, bad_target);
+    suite.floats("cross_entropy_at_both_ends", 3000, cross_entropy_at_both_ends);
+    suite.floats("bce_at_both_ends", 1, bce_at_both_ends);
+    suite.floats("distances_at_both_ends", 1, distances_at_both_ends);
+    suite.floats("zero_times_infinity", 12, zero_times_infinity);
+    suite.floats("order_of_dimensions", 200, order_of_dimensions);
     suite.floats("cross_entropy_of_no_rows_is_nan", 0, |on| {
         let x = on.mixed([0, 5]).requires_grad();
         let loss = x.cross_entropy(&Tensor::from_slice::<i32>(&[], [0], &on.device));
@@ -142,14 +151,15 @@ fn fused<B: Backend>(on: &On<B>) {
     let x = on.uniform(-9.0, 9.0, [33, 17]);
     let target = on.ints(0, 17, [33]);
     let g = on.uniform(-1.0, 1.0, []);
-    let ((loss, lse), (loss2, lse2)) = (on.device.cross_entropy(&x, &target), composed::cross_entropy(&x, &target));
+    let (loss, statistics) = on.device.cross_entropy(&x, &target);
+    let (loss2, statistics2) = composed::cross_entropy(&x, &target);
     assert_close("the loss", &read(&loss), &read(&loss2), eps(16.0));
-    assert_close("logsumexp", &read(&lse), &read(&lse2), eps(16.0));
-    let fused = on.device.cross_entropy_grad(&g, &x, &target, &lse);
+    assert_close("maximum and rest", &read(&statistics), &read(&statistics2), eps(16.0));
+    let fused = on.device.cross_entropy_grad(&g, &x, &target, &statistics);
     assert_close(
         "the gradient",
         &read(&fused),
-        &read(&composed::cross_entropy_grad(&g, &x, &target, &lse2)),
+        &read(&composed::cross_entropy_grad(&g, &x, &target, &statistics2)),
         eps(16.0),
     );
 }
@@ -166,6 +176,186 @@ fn far_out<B: Backend>(on: &On<B>) {
     let loss = x.cross_entropy(&Tensor::from_slice(&[0, 1], [2], &on.device));
     assert_values(&loss, &[std::f64::consts::LN_2 / 2.0], eps(4.0));
     assert_values(&loss.backward()[&x], &[-0.25, 0.0, 0.25, 0.0, 0.0, 0.0], eps(4.0));
+    // A row that has no distribution is NaN, and its gradient; its neighbour is not touched.
+    for bad in [[f64::NAN, 0.0], [inf, 0.0], [inf, inf], [-inf, -inf]] {
+        let x = on.list(&[0.0, 0.0, bad[0], bad[1]], [2, 2]).requires_grad();
+        let loss = x.cross_entropy(&Tensor::from_slice(&[0, 1], [2], &on.device));
+        assert_values(&loss, &[f64::NAN], EXACT);
+        assert_values(&loss.backward()[&x], &[-0.25, 0.25, f64::NAN, f64::NAN], eps(4.0));
+    }
+}
+
+/// `log(1 + e^x)` and its derivative, where x may be far out.
+fn softplus(x: f64) -> f64 {
+    x.max(0.0) + (-x.abs()).exp().ln_1p()
+}
+fn sigmoid(x: f64) -> f64 {
+    let e = (-x.abs()).exp();
+    if x > 0.0 { 1.0 / (1.0 + e) } else { e / (1.0 + e) }
+}
+
+/// `f` of one element and its target: the value and the gradient, of references in f64.
+#[track_caller]
+fn at_point<B: Backend>(
+    on: &On<B>,
+    [x, t]: [f64; 2],
+    [value, slope]: [f64; 2],
+    f: impl Fn(&Tensor<B>, &Tensor<B>) -> Tensor<B>,
+) {
+    let (x, t) = (on.list(&[x], [1]).requires_grad(), on.list(&[t], [1]));
+    let loss = f(&x, &t);
+    assert_values(&loss, &[value], DIGITS);
+    assert_values(&loss.backward()[&x], &[slope], DIGITS);
+}
+
+/// Sure and right, sure and wrong, and beside large logits: neither value nor gradient is a difference of two large numbers.
+fn cross_entropy_at_both_ends<B: Backend>(on: &On<B>) {
+    for base in [0.0, 100.0, 1e4, 1e5, -1e5] {
+        for far in [0.0, 1.0, 5.0, 20.0, 40.0, 80.0] {
+            for (class, d, sign) in [(1, -far, -1.0), (0, far, 1.0)] {
+                let x = on.list(&[base, base + far], [1, 2]).requires_grad();
+                let target = Tensor::from_slice(&[class], [1], &on.device);
+                let loss = x.cross_entropy(&target);
+                assert_values(&loss, &[softplus(d)], DIGITS);
+                assert_values(&loss.backward()[&x], &[-sign * sigmoid(d), sign * sigmoid(d)], DIGITS);
+                assert_values(&x.log_softmax(1).nll_loss(&target), &[softplus(d)], DIGITS);
+                assert_values(&x.cross_entropy_with(&target, &CrossEntropyOptions::default()), &[softplus(d)], DIGITS);
+            }
+        }
+    }
+    // One class far above many that are equal, in every kernel's lengths of rows.
+    for c in [3, 17, 70, 300, 1500] {
+        let top = c / 2;
+        let row: Vec<f64> = (0..c).map(|i| if i == top { 1020.0 } else { 1000.0 }).collect();
+        let (e, rest) = ((-20f64).exp(), (c - 1) as f64 * (-20f64).exp());
+        let x = on.list(&row, [1, c]).requires_grad();
+        let loss = x.cross_entropy(&Tensor::from_slice(&[top as i32], [1], &on.device));
+        let relative = DIGITS.terms(c);
+        assert_values(&loss, &[rest.ln_1p()], relative);
+        let want: Vec<f64> = (0..c).map(|i| if i == top { -rest } else { e } / (1.0 + rest)).collect();
+        assert_values(&loss.backward()[&x], &want, relative);
+    }
+}
+
+fn bce_at_both_ends<B: Backend>(on: &On<B>) {
+    for x in [0.0, 0.5, 3.0, 10.0, 15.0, 17.0, 20.0, 40.0, 80.0, 1e4].into_iter().flat_map(|x| [x, -x]) {
+        // The sure targets, and one between.
+        at_point(on, [x, 1.0], [softplus(-x), -sigmoid(-x)], |x, t| x.bce_with_logits_loss(t));
+        at_point(on, [x, 0.0], [softplus(x), sigmoid(x)], |x, t| x.bce_with_logits_loss(t));
+        let between = [softplus(-x.abs()) + x.abs() * if x > 0.0 { 0.75 } else { 0.25 }, sigmoid(x) - 0.25];
+        at_point(on, [x, 0.25], between, |x, t| x.bce_with_logits_loss(t));
+        at_point(on, [x, 0.0], [softplus(x), sigmoid(x)], |x, _| x.softplus().sum(..));
+    }
+    // Probabilities that both dtypes hold exactly. The gradient's divisor p (1 - p) is held at 1e-12.
+    for p in [0.5f64, 2f64.powi(-10), 2f64.powi(-30), 2f64.powi(-100), 1.0 - 2f64.powi(-10), 1.0 - 2f64.powi(-24)] {
+        let divisor = (p * (1.0 - p)).max(1e-12);
+        at_point(on, [p, 0.0], [-(-p).ln_1p(), p / divisor], |x, t| x.bce_loss(t));
+        at_point(on, [p, 1.0], [-p.ln(), (p - 1.0) / divisor], |x, t| x.bce_loss(t));
+        let (x, t) = (on.list(&[p], [1]), on.list(&[0.25], [1]).requires_grad());
+        assert_values(&x.bce_loss(&t).backward()[&t], &[(-p).ln_1p() - p.ln()], DIGITS);
+    }
+}
+
+fn distances_at_both_ends<B: Backend>(on: &On<B>) {
+    for d in [2f64.powi(-60), 2f64.powi(-20), 0.75, 1.0, 1.5, 1e3, 1e18].into_iter().flat_map(|d| [d, -d]) {
+        at_point(on, [d, 0.0], [d * d, 2.0 * d], |x, t| x.mse_loss(t));
+        at_point(on, [d, 0.0], [d.abs(), d.signum()], |x, t| x.l1_loss(t));
+        for delta in [2f64.powi(-10), 1.0, 1024.0] {
+            let value = if d.abs() <= delta { d * d / 2.0 } else { delta * (d.abs() - delta / 2.0) };
+            at_point(on, [d, 0.0], [value, d.clamp(-delta, delta)], |x, t| x.huber_loss(t, delta));
+        }
+    }
+    for t in [2f64.powi(-100), 2f64.powi(-10), 0.25, 1.0] {
+        for x in [-200.0, -20.0, -2f64.powi(-20)] {
+            at_point(on, [x, t], [t * (t.ln() - x), -t], |x, t| x.kl_div_loss(t));
+        }
+    }
+}
+
+/// What has no share adds nothing, even where it is impossible.
+fn zero_times_infinity<B: Backend>(on: &On<B>) {
+    let inf = f64::INFINITY;
+    let (x, t) = (on.list(&[-inf, -2.0, -inf], [1, 3]), on.list(&[0.0, 0.5, 0.0], [1, 3]));
+    let (x, t) = (x.requires_grad(), t.requires_grad());
+    let loss = x.kl_div_loss(&t);
+    assert_values(&loss, &[0.5 * (0.5f64.ln() + 2.0)], eps(4.0));
+    let grads = loss.backward();
+    assert_values(&grads[&x], &[0.0, -0.5, 0.0], EXACT);
+    assert_values(&grads[&t].slice((0, 1)), &[0.5f64.ln() + 3.0], eps(4.0));
+    // Sure targets on masked logits, as probabilities and as indices.
+    let x = on.list(&[1.5, -inf, 0.5, -inf, 2.0, -1.0, 3.0, 0.25, -inf], [3, 3]).requires_grad();
+    let index = Tensor::from_slice(&[2, 1, 1], [3], &on.device);
+    let plain = CrossEntropyOptions::default;
+    let want = (1f64.exp().ln_1p() + (-3f64).exp().ln_1p() + 2.75f64.exp().ln_1p()) / 3.0;
+    let grads = x.cross_entropy(&index).backward();
+    for target in [index.clone(), index.one_hot(3, on.dtype)] {
+        let loss = x.cross_entropy_with(&target, &plain());
+        assert_values(&loss, &[want], eps(4.0));
+        assert_close("the gradient", &read(&loss.backward()[&x]), &read(&grads[&x]), eps(4.0));
+    }
+    // A class without weight, whose logit is masked: as a target, and beside others.
+    let w = on.list(&[1.0, 0.0, 2.0], [3]);
+    let masked = x.slice(..1);
+    let (of_two, target) = (1f64.exp().ln_1p(), Tensor::from_slice(&[1], [1], &on.device));
+    let sum = plain().weight(&w).reduction(Reduction::Sum);
+    let loss = masked.cross_entropy_with(&target, &sum);
+    assert_values(&loss, &[0.0], EXACT);
+    assert_values(&loss.backward()[&x].slice(0), &[0.0; 3], EXACT);
+    let even = on.list(&[0.25, 0.5, 0.25], [1, 3]);
+    assert_values(&masked.cross_entropy_with(&even, &sum), &[0.25 * (of_two - 1.0) + 0.5 * of_two], eps(8.0));
+    let smooth = sum.label_smoothing(0.3);
+    assert_values(&masked.cross_entropy_with(&target, &smooth), &[0.1 * (of_two - 1.0 + 2.0 * of_two)], eps(8.0));
+    // An infinite logit that agrees with its target, and ones that do not.
+    for (x, t, value, slope) in
+        [(inf, 1.0, 0.0, 0.0), (-inf, 0.0, 0.0, 0.0), (-inf, 1.0, inf, -1.0), (inf, 0.0, inf, 1.0), (inf, 0.5, inf, 0.5)]
+    {
+        at_point(on, [x, t], [value, slope], |x, t| x.bce_with_logits_loss(t));
+    }
+}
+
+/// Classes and channels stand in dimension 1 before any number of others, whose places keep their order.
+fn order_of_dimensions<B: Backend>(on: &On<B>) {
+    let shapes: [&[usize]; 5] = [&[2, 3], &[2, 4, 3], &[2, 4, 3, 2], &[1, 2, 2, 3, 4], &[2, 4, 1, 2, 3, 2]];
+    for shape in shapes {
+        let (c, rank) = (shape[1], shape.len() as isize);
+        let x = on.uniform(-3.0, 3.0, shape);
+        // [n, c, ..] as [n * .., c].
+        let rows = |x: &Tensor<B>| x.movedim(1, -1).reshape((-1, c));
+        let places = x.shape().remove(1);
+        let (index, soft) = (on.ints(-1, c as i32, places), on.uniform(0.0, 1.0, shape));
+        let w = on.uniform(0.5, 2.0, [c]);
+        for reduction in [Reduction::None, Reduction::Mean, Reduction::Sum] {
+            let about = format!("{reduction:?} of {shape:?}");
+            let options = CrossEntropyOptions::default().weight(&w).label_smoothing(0.2).reduction(reduction);
+            let got = x.cross_entropy_with(&soft, &options);
+            let want = rows(&x).cross_entropy_with(&rows(&soft), &options).reshape(*got.shape());
+            assert!(reduction != Reduction::None || *got.shape() == places, "{about}");
+            assert_close(&about, &read(&got), &read(&want), eps(16.0));
+            let options = options.ignore_index(-1);
+            let got = x.cross_entropy_with(&index, &options);
+            let want = rows(&x).cross_entropy_with(&index.flatten(..), &options).reshape(*got.shape());
+            assert!(reduction != Reduction::None || *got.shape() == places, "{about}");
+            assert_close(&about, &read(&got), &read(&want), eps(16.0));
+        }
+        if rank == 2 {
+            continue;
+        }
+        // Others that know dimension 1, over the places one by one and flattened.
+        let (mean, var) = (on.mixed([c]), on.uniform(0.5, 2.0, [c]));
+        let dropped = |x: &Tensor<B>| {
+            x.device().rng().restore(Draw { seed: 3, index: 5 });
+            x.dropout2d(0.5)
+        };
+        let all = |x: &Tensor<B>| {
+            let [y, ..] = x.batch_norm(Some(&w), Some(&mean), 1e-5);
+            let fixed = x.batch_norm_with([&mean, &var], Some(&w), Some(&mean), 1e-5);
+            let group = x.group_norm(c / 2, Some(&w), Some(&mean), 1e-5);
+            [y, fixed, group, dropped(x), x.softmax(1), x.log_softmax(1), x.cumsum(1)]
+        };
+        for (i, (got, want)) in all(&x).iter().zip(&all(&x.flatten(2..))).enumerate() {
+            assert_close(&format!("{i} of {shape:?}"), &read(got), &read(&want.reshape(*got.shape())), eps(16.0));
+        }
+    }
 }
 
 /// A bad target's row counts as 0 in the loss and in the gradient, and is reported once.

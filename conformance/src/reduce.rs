@@ -175,6 +175,11 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         // A row of -inf, as a mask makes it, has a gradient of 0; no row at all is a sum of nothing.
         let x = on.list(&[-inf, -inf, -inf, 0.0], [2, 2]).requires_grad();
         assert_values(&x.logsumexp(1).backward_with(&on.list(&[1.0, 1.0], [2]))[&x], &[0.0, 0.0, 0.0, 1.0], EXACT);
+        let x = on.list(&[inf, 100.0, inf, inf], [2, 2]).requires_grad();
+        let y = x.logsumexp(1);
+        assert_values(&y, &[inf, inf], EXACT);
+        let nan = f64::NAN;
+        assert_values(&y.backward_with(&on.list(&[1.0, 1.0], [2]))[&x], &[nan, 0.0, nan, nan], EXACT);
         assert_values(&on.list(&[], [2, 0]).logsumexp(1), &[-inf; 2], EXACT);
         assert!(on.list(&[], [2, 0]).logsumexp(0).numel() == 0);
         // A correction beyond the count divides by 0 and not by less.

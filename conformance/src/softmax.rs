@@ -4,6 +4,7 @@ use crate::check::{assert_values, with_grads};
 use crate::close::{EXACT, Tolerance, assert_close, eps, read};
 use crate::on::Lay;
 use crate::{On, Suite};
+use minitorch_core::Tensor;
 use minitorch_core::backend::Backend;
 use minitorch_core::ops::composed;
 
@@ -33,6 +34,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         }
     });
     suite.floats("far_out", 100, far_out);
+    suite.floats("keeps_digits", 3000, keeps_digits);
     suite.floats("nothing_and_one", 4, |on| {
         agree!(on, EXACT, |d| {
             let x = d.mixed([4, 1]);
@@ -115,14 +117,52 @@ fn far_out<B: Backend>(on: &On<B>) {
             all
         });
     }
-    // A row with NaN, or of -inf only, is NaN; its neighbours are not touched.
-    for bad in [[nan, 1.0, 2.0], [-inf, -inf, -inf]] {
+    // A row with NaN or +inf, or of -inf only, is NaN; its neighbours are not touched.
+    for bad in [[nan, 1.0, 2.0], [-inf, -inf, -inf], [0.0, inf, 1.0], [inf, inf, 0.0]] {
         let x = on.list(&[0.0, 0.0, 0.0, bad[0], bad[1], bad[2], 0.0, 0.0, 0.0], [3, 3]);
         for (y, fine) in
-            [(x.softmax(1), 1.0 / 3.0), (x.log_softmax(1), -(3f64.ln())), (x.t().softmax(0).t(), 1.0 / 3.0)]
+            [
+                (x.softmax(1), 1.0 / 3.0),
+                (x.log_softmax(1), -(3f64.ln())),
+                (x.t().softmax(0).t(), 1.0 / 3.0),
+                (x.t().log_softmax(0).t(), -(3f64.ln())),
+            ]
         {
             let want: Vec<f64> = (0..9).map(|i| if (3..6).contains(&i) { nan } else { fine }).collect();
             assert_values(&y, &want, eps(8.0));
         }
     }
+}
+
+/// One element far above many that are equal, and all of them large: results and gradients to the last digits, however small.
+fn keeps_digits<B: Backend>(on: &On<B>) {
+    for c in [2, 17, 70, 300, 1500] {
+        for base in [0.0, 1e5] {
+            let top = c / 2;
+            let lines = |at_top: f64, beside: f64| -> Vec<f64> {
+                (0..2 * c).map(|i| if i % c == top { at_top } else { beside }).collect()
+            };
+            let (e, rest) = ((-20f64).exp(), (c - 1) as f64 * (-20f64).exp());
+            let log_sum = rest.ln_1p();
+            let relative = Tolerance { atol: 0.0, rtol: 16.0 }.terms(c);
+            let x = on.list(&lines(base + 20.0, base), [2, c]);
+            // Rows, columns, and columns that are neighbours in memory.
+            for (x, dim) in [(x.clone(), 1), (x.t(), 0), (x.t().contiguous(), 0)] {
+                let back = |y: Tensor<B>| if dim == 0 { y.t() } else { y };
+                assert_values(&back(x.softmax(dim)), &lines(1.0 / (1.0 + rest), e / (1.0 + rest)), relative);
+                assert_values(&back(x.log_softmax(dim)), &lines(-log_sum, -20.0 - log_sum), relative);
+                let leaf = x.detach().requires_grad();
+                let grads = leaf.logsumexp(dim).sum(..).backward();
+                assert_values(&back(grads[&leaf].clone()), &lines(1.0 / (1.0 + rest), e / (1.0 + rest)), relative);
+            }
+        }
+    }
+    // Gradients beside large numbers are those beside small ones.
+    let g = on.list(&[0.5, -2.0, 1.0], [1, 3]);
+    let gradients = |base: f64| {
+        let x = on.list(&[base, base + 1.0, base + 3.0], [1, 3]).requires_grad();
+        let all = [x.softmax(1), x.log_softmax(1), x.logsumexp(1).unsqueeze(1) * &g];
+        Tensor::cat(&all.map(|y| y.backward_with(&g)[&x].clone()), 0)
+    };
+    assert_close("beside 1e5", &read(&gradients(1e5)), &read(&gradients(0.0)), Tolerance { atol: 0.0, rtol: 16.0 });
 }

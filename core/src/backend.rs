@@ -291,7 +291,8 @@ pub trait Backend: Clone + PartialEq + fmt::Debug + Send + Sync + 'static {
         composed::softmax_grad(y, g, dim)
     }
 
-    /// `x - log(sum(exp(x)))` along `dim`, safe from overflow.
+    /// `(x - max) - log(sum(exp(x - max)))` along `dim`. The logarithm is `log1p` of the sum without one largest element, whose
+    /// exponential is 1: it keeps its digits where the others are small.
     fn log_softmax(&self, x: &Tensor<Self>, dim: usize) -> Tensor<Self> {
         composed::log_softmax(x, dim)
     }
@@ -339,23 +340,25 @@ pub trait Backend: Clone + PartialEq + fmt::Debug + Send + Sync + 'static {
         composed::argsort(x, dim, descending, k)
     }
 
-    /// The mean over n rows of `logsumexp(logits) - logits[target]`, and the `logsumexp` of each row (`[n]`), which the
-    /// gradient needs. Logits `[n, c]`, target `[n]` of I32. A target outside `0..c` is an index error, and its row
-    /// counts as 0.
+    /// The mean over n rows of `log1p(rest) + (max - logits[target])`, and the statistics `[n, 2]` that the gradient needs:
+    /// each row's maximum and its rest, the sum of `exp(logits - max)` over all classes but one of the largest. (A
+    /// logsumexp would round the maximum and the logarithm into one number.) The rest of a row with an infinite maximum is NaN.
+    /// Logits `[n, c]`, target `[n]` of I32. A target outside `0..c` is an index error, and its row counts as 0.
     fn cross_entropy(&self, logits: &Tensor<Self>, target: &Tensor<Self>) -> (Tensor<Self>, Tensor<Self>) {
         composed::cross_entropy(logits, target)
     }
 
     /// The gradient of [`cross_entropy`](Backend::cross_entropy): `(softmax(logits) - onehot(target)) g / n`, and 0 in the
-    /// row of a target outside `0..c`.
+    /// row of a target outside `0..c`. Softmax is `exp(logits - max) / (1 + rest)`, and less 1 at the maximum
+    /// `-rest / (1 + rest)`.
     fn cross_entropy_grad(
         &self,
         g: &Tensor<Self>,
         logits: &Tensor<Self>,
         target: &Tensor<Self>,
-        logsumexp: &Tensor<Self>,
+        statistics: &Tensor<Self>,
     ) -> Tensor<Self> {
-        composed::cross_entropy_grad(g, logits, target, logsumexp)
+        composed::cross_entropy_grad(g, logits, target, statistics)
     }
 
     /// `x / (1 - p)` where the draw's 32 bits are at least `p 2^32`, else 0; the same call on a gradient is its gradient.

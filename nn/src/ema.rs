@@ -7,6 +7,10 @@ use minitorch_core::{Backend, Tensor};
 /// copied, not averaged. Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992. PyTorch:
 /// `swa_utils.AveragedModel` with `get_ema_multi_avg_fn(decay)`.
 ///
+/// The average starts at the values that the model has when it is made, and every update averages, the first one too, so that
+/// an average that was loaded is continued. PyTorch's first update copies the parameters instead: for its numbers, make the
+/// `Ema` where that update would be.
+///
 /// ```
 /// use minitorch_nn::{Ema, Linear, Sgd};
 /// # use minitorch_conformance::doc::*;

@@ -163,7 +163,7 @@ impl Backend for Traced {
         log_softmax(x: &Tensor, dim: usize) -> Tensor;
         log_softmax_grad(y: &Tensor, g: &Tensor, dim: usize) -> Tensor;
         cross_entropy(logits: &Tensor, target: &Tensor) -> (Tensor, Tensor);
-        cross_entropy_grad(g: &Tensor, logits: &Tensor, target: &Tensor, logsumexp: &Tensor) -> Tensor;
+        cross_entropy_grad(g: &Tensor, logits: &Tensor, target: &Tensor, statistics: &Tensor) -> Tensor;
         normalize(x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>, options: &NormOptions) -> [Tensor; 3];
         cumsum(x: &Tensor, dim: usize, reverse: bool) -> Tensor;
         argsort(x: &Tensor, dim: usize, descending: bool, k: usize) -> Tensor;

@@ -197,10 +197,11 @@ impl<B: Backend> Tensor<B> {
     /// by a kernel and added where that convolution would have read. Self `[n, c_in, h, w]`, weight
     /// `[c_in, c_out / groups, kh, kw]`, bias `[c_out]`; the result is `[n, c_out, oh, ow]` with
     /// `oh = (h - 1) stride - 2 padding + dilation (kh - 1) + output_padding + 1`. A stride leaves the size open, which
-    /// `output_padding` decides. PyTorch: `conv_transpose2d`.
+    /// `output_padding` decides; what no input reaches is the bias. PyTorch: `conv_transpose2d`.
     ///
     /// # Panics
-    /// If shapes, dtypes or devices do not fit, the output would be empty, or the output padding reaches the stride.
+    /// If shapes, dtypes or devices do not fit, the stride is 0, the output would be empty, or the output padding reaches both
+    /// the stride and the dilation.
     #[track_caller]
     pub fn conv_transpose2d(
         &self,
@@ -219,10 +220,14 @@ impl<B: Backend> Tensor<B> {
         );
         let ([n, c_in, h, w], [rows, group, kh, kw]) = (self.dims::<4>(), weight.dims::<4>());
         assert!(
-            rows == c_in && o.groups > 0 && c_in.is_multiple_of(o.groups) && o.dilation.iter().all(|&d| d > 0),
-            "{OP}: {c_in} input channels and a weight {:?} do not fit in {} groups of dilation {:?}",
+            rows == c_in
+                && o.groups > 0
+                && c_in.is_multiple_of(o.groups)
+                && o.stride.iter().chain(&o.dilation).all(|&s| s > 0),
+            "{OP}: {c_in} input channels and a weight {:?} do not fit in {} groups of stride {:?} and dilation {:?}",
             weight.shape(),
             o.groups,
+            o.stride,
             o.dilation
         );
         let Some(c_out) = group.checked_mul(o.groups) else {
@@ -233,10 +238,15 @@ impl<B: Backend> Tensor<B> {
         }
         self.check_conv(OP, weight, bias);
         assert!(
-            extra.iter().zip(&o.stride).all(|(extra, stride)| extra < stride),
-            "{OP}: the output padding {extra:?} must be below the stride {:?}",
-            o.stride
+            (0..2).all(|d| extra[d] < o.stride[d].max(o.dilation[d])),
+            "{OP}: the output padding {extra:?} must be below the stride {:?} or the dilation {:?}",
+            o.stride,
+            o.dilation
         );
+        if self.is_half() {
+            let (x, w, b) = (self.widened(), weight.widened(), bias.map(Tensor::widened));
+            return x.conv_transpose2d(&w, b.as_ref(), options, extra).cast(DType::F16);
+        }
         let reach = |d: usize, size: usize, kernel: usize| {
             let (steps, taps) = (size.checked_sub(1)?, kernel.checked_sub(1)?);
             let (steps, taps) = (steps.checked_mul(o.stride[d])?, taps.checked_mul(o.dilation[d])?);
@@ -255,7 +265,18 @@ impl<B: Backend> Tensor<B> {
             "{OP}: an output [{n}, {c_out}, {oh}, {ow}] has too many elements"
         );
         let size = [oh, ow];
-        let y = grad_input(self, weight, size, o);
+        let y = if (0..2).all(|d| extra[d] < o.stride[d]) {
+            grad_input(self, weight, size, o)
+        } else {
+            // A convolution of this padding over an output of this size would have more windows than self has elements. So all
+            // that self reaches is computed, and the output cut from it and filled up with zeros.
+            let full = [0, 1].map(|d| size[d] + 2 * o.padding[d] - extra[d]);
+            let y = grad_input(self, weight, full, Conv2dOptions { padding: [0, 0], ..o });
+            let start = [0, 1].map(|d| o.padding[d].min(full[d]));
+            let len = [0, 1].map(|d| size[d].min(full[d] - start[d]));
+            let y = y.narrow(2, start[0], len[0]).narrow(3, start[1], len[1]);
+            y.pad([0, 1].map(|d| (0, size[d] - len[d])), 0.0)
+        };
         match bias {
             Some(b) => y + b.reshape([b.numel(), 1, 1]),
             None => y,

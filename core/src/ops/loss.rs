@@ -3,6 +3,8 @@
 use crate::autodiff::{self, parents, record, recording};
 use crate::backend::Backend;
 use crate::dtype::DType;
+use crate::ops::softmax::max_and_rest;
+use crate::shape::{MAX_RANK, Shape};
 use crate::tensor::Tensor;
 
 /// What becomes of the losses of the rows.
@@ -23,7 +25,7 @@ pub enum Reduction {
 pub struct CrossEntropyOptions<B: Backend> {
     /// A factor per class, `[c]`.
     pub weight: Option<Tensor<B>>,
-    /// A target whose rows do not count.
+    /// A target whose rows do not count; no target unless set (PyTorch: -100).
     pub ignore_index: Option<i32>,
     /// The share of the target that is spread evenly over all classes, in [0, 1]. Szegedy et al., "Rethinking the Inception
     /// architecture", 2015.
@@ -63,7 +65,9 @@ impl<B: Backend> CrossEntropyOptions<B> {
 impl<B: Backend> Tensor<B> {
     /// The mean over rows of `-log_softmax(self)[target]`: self are logits `[n, c]`, target class indices `[n]` (I32).
     /// One pass forward and one backward. An index outside `0..c` counts as 0 and is an error at the next read.
-    /// The mean of no rows is NaN. PyTorch: `cross_entropy`.
+    /// The mean of no rows is NaN, and so is the loss of a row that holds NaN or +inf, or only -inf. Value and gradient keep
+    /// their digits however large the logits and however sure the rows are: of `[20, 0]` and class 0 they are 2.06e-9 and
+    /// -2.06e-9, where PyTorch says 0. PyTorch: `cross_entropy`.
     ///
     /// # Panics
     /// If shapes, dtypes or devices do not fit.
@@ -73,7 +77,7 @@ impl<B: Backend> Tensor<B> {
         if self.is_half() {
             return self.widened().cross_entropy(target).cast(DType::F16);
         }
-        let (loss, logsumexp) = self.device().cross_entropy(&self.detach(), &target.detach());
+        let (loss, statistics) = self.device().cross_entropy(&self.detach(), &target.detach());
         let Some(parents) = parents([self]) else { return loss };
         let (logits, target) = (self.clone(), target.detach());
         record(loss, parents, move |g, _| {
@@ -83,13 +87,13 @@ impl<B: Backend> Tensor<B> {
                 let [gradient] = loss.grad_with(g, [&logits]);
                 gradient
             } else {
-                g.device().cross_entropy_grad(&g.detach(), &logits.detach(), &target, &logsumexp)
+                g.device().cross_entropy_grad(&g.detach(), &logits.detach(), &target, &statistics)
             })]
         })
     }
 
-    /// The mean over rows of `-self[target]`: self are log-probabilities `[n, c]`, target class indices `[n]` (I32).
-    /// PyTorch: `nll_loss`.
+    /// The mean over rows of `-self[target]`: self are log-probabilities `[n, c]`, target class indices `[n]` (I32). An index
+    /// outside `0..c` counts as 0 and is an error at the next read. PyTorch: `nll_loss`.
     ///
     /// # Panics
     /// If shapes, dtypes or devices do not fit.
@@ -101,11 +105,15 @@ impl<B: Backend> Tensor<B> {
 
     /// [`cross_entropy`](Self::cross_entropy) with class weights w, rows to ignore, label smoothing e, soft targets and a
     /// choice of reduction. Self are logits `[n, c]` or `[n, c, ..]`, every place a row of its own. With
-    /// `l = log_softmax(self)`, the loss of a row is
+    /// `l = log_softmax(self, 1)`, the loss of a row is
     /// * for a class index t (I32; `[n]` or `[n, ..]`): `-(1 - e) w[t] l[t] - e / c sum(w l)`; the mean divides by the sum of
     ///   `w[t]` over the rows that count, and is NaN if none does;
     /// * for probabilities p (float, of the logits' shape): `-sum(w ((1 - e) p + e / c) l)`; the mean divides by the number
     ///   of rows.
+    ///
+    /// [`Reduction::None`] gives the losses in the shape of the places, `[n]` or `[n, ..]`. A class whose weight or probability
+    /// is 0 adds nothing even where its logit is -inf (PyTorch: NaN). No index is ignored unless
+    /// [`ignore_index`](CrossEntropyOptions::ignore_index) says so (PyTorch: -100).
     ///
     /// PyTorch: `cross_entropy(weight=, ignore_index=, reduction=, label_smoothing=)`.
     ///
@@ -117,20 +125,13 @@ impl<B: Backend> Tensor<B> {
         let e = options.label_smoothing;
         assert!((0.0..=1.0).contains(&e), "{OP}: the label smoothing {e} is not in [0, 1]");
         assert!(self.rank() >= 2, "{OP}: wants logits [n, c, ..], not {:?}", self.shape());
-        let c = self.shape()[1];
+        let (c, places) = (self.shape()[1], self.shape().remove(1));
         if let Some(w) = &options.weight {
             assert!(**w.shape() == [c], "{OP}: the weight is {:?} for {c} classes", w.shape());
             self.check_same(OP, w);
         }
-        // Classes last, and every place a row.
-        let rows = |x: &Self| x.transpose(1, -1).reshape([x.numel() / c.max(1), c]);
-        let losses = rows(self).log_softmax(1);
-        let weighted = options.weight.as_ref().map_or_else(|| losses.clone(), |w| &losses * w);
-        let places = self.shape().remove(1);
-        // The transposed places: [n, last, .., first of the others].
-        let transposed = self.shape().swap(1, self.rank() - 1);
-        let transposed = transposed.remove(self.rank() - 1);
-        if target.dtype() != DType::I32 {
+        let soft = target.dtype() != DType::I32;
+        if soft {
             assert!(
                 target.shape() == self.shape(),
                 "{OP}: soft targets are {:?} for logits {:?}",
@@ -139,41 +140,62 @@ impl<B: Backend> Tensor<B> {
             );
             self.check_same(OP, target);
             assert!(options.ignore_index.is_none(), "{OP}: rows of soft targets have no index to ignore");
-            let soft = rows(target) * (1.0 - e) + e / c as f64;
-            let losses = -(weighted * soft).sum(1);
+        } else {
+            assert!(*target.shape() == places, "{OP}: targets {:?} for logits {:?}", target.shape(), self.shape());
+            self.check_device(OP, target);
+        }
+        if self.is_half() {
+            let options =
+                CrossEntropyOptions { weight: options.weight.as_ref().map(Tensor::widened), ..options.clone() };
+            return self.widened().cross_entropy_with(&target.widened(), &options).cast(DType::F16);
+        }
+        let log_p = self.log_softmax(1);
+        // One weight per class, beside all places.
+        let mut beside = Shape::new(&[1; MAX_RANK][..self.rank()]);
+        beside = beside.with(1, c);
+        let weight = options.weight.as_ref().map(|w| w.reshape(beside));
+        if soft {
+            let mut share = if e > 0.0 { target * (1.0 - e) + e / c as f64 } else { target.clone() };
+            if let Some(w) = &weight {
+                share *= w;
+            }
+            let losses = -(&share * possible(&share, &log_p)).sum(1);
             return match options.reduction {
                 Reduction::Mean => losses.mean(..),
                 Reduction::Sum => losses.sum(..),
-                Reduction::None => back(&losses, transposed),
+                Reduction::None => losses,
             };
         }
-        assert!(*target.shape() == places, "{OP}: targets {:?} for logits {:?}", target.shape(), self.shape());
-        self.check_device(OP, target);
-        let target = if target.rank() > 1 { target.transpose(1, -1) } else { target.clone() };
-        let target = target.reshape([losses.shape()[0]]);
         let ignored = options.ignore_index.map(|index| target.eq(index));
         let counts = |x: Self| match &ignored {
             Some(ignored) => x.masked_fill(ignored, 0.0),
             None => x,
         };
         // An ignored target may be no class at all.
-        let column = match &ignored {
-            Some(ignored) => Tensor::where_cond(ignored, &target.scalar_like(0.0), &target),
-            None => target,
+        let class = match &ignored {
+            Some(ignored) => Tensor::where_cond(ignored, &target.scalar_like(0.0), target),
+            None => target.clone(),
         };
-        let weights = match &options.weight {
-            Some(w) => w.index_select(0, &column),
-            None => losses.scalar_like(1.0).expand(*column.shape()),
+        let of_class = log_p.gather(1, &class.unsqueeze(1)).squeeze(1);
+        let (mut losses, weights) = match &options.weight {
+            Some(w) => {
+                let w = w.index_select(0, &class.flatten(..)).reshape(places);
+                (-(&w * possible(&w, &of_class)), w)
+            }
+            None => (-of_class, log_p.scalar_like(1.0).expand(places)),
         };
-        let mut losses = -weighted.gather(1, &column.unsqueeze(1)).squeeze(1);
         if e > 0.0 {
-            losses = losses * (1.0 - e) - weighted.sum(1) * (e / c as f64);
+            let all = match &weight {
+                Some(w) => (w * possible(w, &log_p)).sum(1),
+                None => log_p.sum(1),
+            };
+            losses = losses * (1.0 - e) - all * (e / c as f64);
         }
         let losses = counts(losses);
         match options.reduction {
             Reduction::Mean => losses.sum(..) / counts(weights).sum(..),
             Reduction::Sum => losses.sum(..),
-            Reduction::None => back(&losses, transposed),
+            Reduction::None => losses,
         }
     }
 
@@ -196,8 +218,7 @@ impl<B: Backend> Tensor<B> {
     /// If shapes, dtypes or devices differ.
     #[track_caller]
     pub fn mse_loss(&self, target: &Self) -> Self {
-        self.check_targets("mse_loss", target);
-        (self - target).square().mean(..)
+        self.loss("mse_loss", target, |x, t| (x - t).square().mean(..))
     }
 
     /// The mean of `|self - target|`; its derivative is 0 where they are equal. PyTorch: `l1_loss`.
@@ -206,8 +227,7 @@ impl<B: Backend> Tensor<B> {
     /// If shapes, dtypes or devices differ.
     #[track_caller]
     pub fn l1_loss(&self, target: &Self) -> Self {
-        self.check_targets("l1_loss", target);
-        (self - target).abs().mean(..)
+        self.loss("l1_loss", target, |x, t| (x - t).abs().mean(..))
     }
 
     /// The mean of `d² / 2` where `d = |self - target|` is at most `delta`, else of `delta (d - delta / 2)`. Huber, "Robust
@@ -217,63 +237,100 @@ impl<B: Backend> Tensor<B> {
     /// If shapes, dtypes or devices differ, or delta is not above 0.
     #[track_caller]
     pub fn huber_loss(&self, target: &Self, delta: f64) -> Self {
-        self.check_targets("huber_loss", target);
         assert!(delta > 0.0, "huber_loss: delta must be above 0, not {delta}");
         // With m the part of self - target within delta both cases are m (self - target - m / 2), on either side. No absolute
         // value: its second derivative at 0 is not the loss's.
-        let d = self - target;
-        let near = d.clamp(-delta, delta);
-        (&near * (d - &near * 0.5)).mean(..)
+        self.loss("huber_loss", target, |x, t| {
+            let d = x - t;
+            let near = d.clamp(-delta, delta);
+            (&near * (d - &near * 0.5)).mean(..)
+        })
     }
 
     /// The Kullback-Leibler divergence of probabilities t from log-probabilities self: the sum of `t (log t - self)` divided
-    /// by the first dimension. 0 log 0 is 0. PyTorch: `kl_div(reduction="batchmean")`.
+    /// by the first dimension. 0 log 0 is 0, and so is 0 times a self of -inf (PyTorch: NaN). Where a target is 0 its own
+    /// gradient leaves the infinite `log 0` out (PyTorch: NaN). PyTorch: `kl_div(reduction="batchmean")`.
     ///
     /// # Panics
     /// If shapes, dtypes or devices differ, or the rank is 0.
     #[track_caller]
     pub fn kl_div_loss(&self, target: &Self) -> Self {
-        self.check_targets("kl_div_loss", target);
         assert!(self.rank() > 0, "kl_div_loss: wants a batch, not a tensor of rank 0");
-        let zero = target.eq(0.0);
-        let entropy = target * target.masked_fill(&zero, 1.0).log();
-        (entropy - target * self).sum(..) / self.shape()[0] as f64
+        self.loss("kl_div_loss", target, |x, t| {
+            let log_t = t.masked_fill(&t.eq(0.0), 1.0).log();
+            (t * (log_t - possible(t, x))).sum(..) / x.shape()[0] as f64
+        })
     }
 
     /// The mean of `-t log p - (1 - t) log(1 - p)` of probabilities p and targets t in [0, 1]. Logarithms are held at
     /// -100 or above, and the divisor `p (1 - p)` of the gradient at 1e-12 or above, so that p = 0 and p = 1 stay finite,
-    /// as PyTorch does. PyTorch: `binary_cross_entropy`.
+    /// as PyTorch does. A p outside [0, 1] gives NaN (PyTorch: an error). PyTorch: `binary_cross_entropy`.
     ///
     /// # Panics
     /// If shapes, dtypes or devices differ.
     #[track_caller]
     pub fn bce_loss(&self, target: &Self) -> Self {
-        self.check_targets("bce_loss", target);
-        let log = |x: &Self| x.log().clamp(-100.0, f64::INFINITY);
-        let loss = autodiff::no_grad(|| -(target * log(self) + (1.0 - target) * log(&(1.0 - self))).mean(..));
-        let Some(parents) = parents([self, target]) else { return loss };
-        let (p, t, n) = (self.clone(), target.clone(), self.numel() as f64);
-        record(loss, parents, move |g, wants| {
-            let share = g / n;
-            // (p - t) / (p (1 - p)), whose divisor is held above 0: a saturated p has a large gradient and not NaN.
-            let slope = || (&p - &t) / (&p * (1.0 - &p)).clamp(1e-12, f64::INFINITY);
-            [wants[0].then(|| slope() * &share), wants[1].then(|| (log(&(1.0 - &p)) - log(&p)) * &share)]
+        self.loss("bce_loss", target, |p, t| {
+            let held = |log: Self| log.clamp(-100.0, f64::INFINITY);
+            // Not log(1 - p): the difference rounds a small p away.
+            let logs = move |p: &Self| [held(p.log()), held((-p).log1p())];
+            let loss = autodiff::no_grad(|| {
+                let [log_p, log_rest] = logs(p);
+                -(t * log_p + (1.0 - t) * log_rest).mean(..)
+            });
+            let Some(parents) = parents([p, t]) else { return loss };
+            let (p, t, n) = (p.clone(), t.clone(), p.numel() as f64);
+            record(loss, parents, move |g, wants| {
+                let share = g / n;
+                // (p - t) / (p (1 - p)), whose divisor is held above 0: a saturated p has a large gradient and not NaN.
+                let slope = || (&p - &t) / (&p * (1.0 - &p)).clamp(1e-12, f64::INFINITY);
+                let in_target = || {
+                    let [log_p, log_rest] = logs(&p);
+                    (log_rest - log_p) * &share
+                };
+                [wants[0].then(|| slope() * &share), wants[1].then(in_target)]
+            })
         })
     }
 
-    /// [`bce_loss`](Self::bce_loss) of `sigmoid(self)`, safe from overflow: the mean of `softplus(x) - t x`.
+    /// [`bce_loss`](Self::bce_loss) of `sigmoid(self)`, safe from overflow: the mean of `softplus(x) - t x`. Value and gradient
+    /// keep their digits at both ends: at x = 20 and t = 1 they are 2.06e-9 and -2.06e-9. 0 times an infinite x is 0 (PyTorch:
+    /// NaN), so that an infinite x that agrees with its target costs nothing.
     /// PyTorch: `binary_cross_entropy_with_logits`.
     ///
     /// # Panics
     /// If shapes, dtypes or devices differ.
     #[track_caller]
     pub fn bce_with_logits_loss(&self, target: &Self) -> Self {
-        self.check_targets("bce_with_logits_loss", target);
-        (self.softplus() - target * self).mean(..)
+        self.loss("bce_with_logits_loss", target, |x, t| {
+            // The loss of (x, t) is that of (-x, 1 - t). Of the two the one with x <= 0 is taken: neither term of
+            // softplus(x) - t x is then below 0, and nothing cancels.
+            let mirrored = |x: &Self, t: &Self| {
+                let above = x.gt(0.0);
+                [Tensor::where_cond(&above, &-x, x), Tensor::where_cond(&above, &(1.0 - t), t), above]
+            };
+            let loss = autodiff::no_grad(|| {
+                let [x, t, _] = mirrored(x, t);
+                (x.softplus() - (&t * &x).masked_fill(&t.eq(0.0), 0.0)).mean(..)
+            });
+            let Some(parents) = parents([x, t]) else { return loss };
+            let (x, t, n) = (x.clone(), t.clone(), x.numel() as f64);
+            record(loss, parents, move |g, wants| {
+                let share = g / n;
+                // sigmoid(x) - t, with the other sign of what was mirrored.
+                let slope = || {
+                    let [x, t, above] = mirrored(&x, &t);
+                    let slope = x.sigmoid() - t;
+                    Tensor::where_cond(&above, &-&slope, &slope)
+                };
+                [wants[0].then(|| slope() * &share), wants[1].then(|| -&x * &share)]
+            })
+        })
     }
 
+    /// `f` of self and a target of one shape, dtype and device. F16 is computed in F32, and the loss rounded once.
     #[track_caller]
-    fn check_targets(&self, op: &str, target: &Self) {
+    fn loss(&self, op: &str, target: &Self, f: impl FnOnce(&Self, &Self) -> Self) -> Self {
         assert!(
             self.shape() == target.shape(),
             "{op}: the input is {:?}, the target {:?}",
@@ -281,22 +338,24 @@ impl<B: Backend> Tensor<B> {
             target.shape()
         );
         self.check_same(op, target);
+        if self.is_half() { f(&self.widened(), &target.widened()).cast(DType::F16) } else { f(self, target) }
     }
 }
 
-/// One loss per place, whose dimensions 1 and last were exchanged for the rows.
-fn back<B: Backend>(losses: &Tensor<B>, transposed: crate::Shape) -> Tensor<B> {
-    let losses = losses.reshape(transposed);
-    if transposed.len() > 1 { losses.transpose(1, -1) } else { losses }
+/// Log-probabilities to multiply with shares. What has no share may be impossible: its -inf becomes 0, since 0 times infinity
+/// would be NaN. Other numbers stay, and with them the gradient in the share.
+fn possible<B: Backend>(share: &Tensor<B>, log_p: &Tensor<B>) -> Tensor<B> {
+    log_p.masked_fill(&share.eq(0.0).logical_and(&log_p.eq(f64::NEG_INFINITY)), 0.0)
 }
 
 /// [`Backend::cross_entropy`] as tensor operations.
 pub(crate) fn composed_cross_entropy<B: Backend>(logits: &Tensor<B>, target: &Tensor<B>) -> (Tensor<B>, Tensor<B>) {
-    let logsumexp = logits.logsumexp(1);
+    let [max, rest] = max_and_rest(logits, 1);
     let column = target.unsqueeze(1);
-    let rows = logsumexp.unsqueeze(1) - logits.gather(1, &column);
+    // Neither term is below 0.
+    let rows = rest.log1p() + (&max - logits.gather(1, &column));
     let bad = column.lt(0.0).logical_or(&column.ge(logits.shape()[1] as f64));
-    (rows.masked_fill(&bad, 0.0).mean(..), logsumexp)
+    (rows.masked_fill(&bad, 0.0).mean(..), Tensor::cat(&[max, rest], 1))
 }
 
 /// [`Backend::cross_entropy_grad`] as tensor operations.
@@ -304,14 +363,21 @@ pub(crate) fn composed_cross_entropy_grad<B: Backend>(
     g: &Tensor<B>,
     logits: &Tensor<B>,
     target: &Tensor<B>,
-    logsumexp: &Tensor<B>,
+    statistics: &Tensor<B>,
 ) -> Tensor<B> {
     let [n, c] = logits.dims();
+    if c == 0 {
+        return logits.clone();
+    }
+    let (max, rest) = (statistics.narrow(1, 0, 1), statistics.narrow(1, 1, 1));
     let column = target.unsqueeze(1);
     let bad = column.lt(0.0).logical_or(&column.ge(c as f64));
-    // A bad target was reported by the forward pass; its row is 0 and must not be reported again.
-    let safe = Tensor::where_cond(&bad, &column.scalar_like(0.0), &column).squeeze(1);
-    let softmax = (logits - logsumexp.unsqueeze(1)).exp();
-    let rows = if c == 0 { softmax } else { softmax - safe.one_hot(c, logits.dtype()) };
-    (rows * (g / n as f64)).masked_fill(&bad, 0.0)
+    let of_class = column.eq(Tensor::arange(0..c as i32, logits.device()));
+    let sum = &rest + 1.0;
+    let softmax = (logits - &max).exp() / &sum;
+    // softmax - 1, which would cancel where the class is the likely one.
+    let at_top = of_class.logical_and(&logits.eq(&max));
+    let less_one = Tensor::where_cond(&at_top, &-(rest / sum), &(&softmax - 1.0));
+    // The row of a bad target, which the forward pass reported, is 0.
+    (Tensor::where_cond(&of_class, &less_one, &softmax) * (g / n as f64)).masked_fill(&bad, 0.0)
 }

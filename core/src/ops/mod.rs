@@ -69,7 +69,7 @@ pub mod composed {
         cumsum(x: &Tensor<B>, dim: usize, reverse: bool) -> Tensor<B> = scan::composed_cumsum;
         argsort(x: &Tensor<B>, dim: usize, descending: bool, k: usize) -> Tensor<B> = sort::composed_argsort;
         cross_entropy(logits: &Tensor<B>, target: &Tensor<B>) -> (Tensor<B>, Tensor<B>) = loss::composed_cross_entropy;
-        cross_entropy_grad(g: &Tensor<B>, logits: &Tensor<B>, target: &Tensor<B>, logsumexp: &Tensor<B>) -> Tensor<B>
+        cross_entropy_grad(g: &Tensor<B>, logits: &Tensor<B>, target: &Tensor<B>, statistics: &Tensor<B>) -> Tensor<B>
             = loss::composed_cross_entropy_grad;
         dropout(x: &Tensor<B>, p: f64, draw: Draw) -> Tensor<B> = random::composed_dropout;
         optimizer_step(device: &B, rule: &StepRule, slots: &mut [StepSlot<'_, B>], scalars: &mut B::Storage)

@@ -328,21 +328,30 @@ impl<B: Backend> Tensor<B> {
     }
 
     /// `log(sum(exp(x)))` over `dims`, safe from overflow; -inf over nothing, and of nothing but -inf, where the gradient
-    /// is 0. PyTorch: `logsumexp`.
+    /// is 0 (PyTorch: NaN). With a +inf it is +inf, and the gradient NaN there and 0 at finite elements, as PyTorch's.
+    /// PyTorch: `logsumexp`.
     #[track_caller]
     pub fn logsumexp(&self, dims: impl Dims) -> Self {
         let dims = must(dims.resolve("logsumexp", self.rank()));
-        let shift = if dims.iter().any(|&d| self.shape()[d] == 0) {
-            self.scalar_like(0.0)
-        } else {
-            // An infinite maximum would give inf - inf; shifting by 0 then gives the right infinity.
-            let max = reduce(ReduceOp::Max, &self.detach(), dims, true);
-            max.masked_fill(&max.abs().eq(f64::INFINITY), 0.0)
-        };
-        let sum = reduce(ReduceOp::Sum, &(self - &shift).exp(), dims, true);
-        // The logarithm's derivative at 0 would turn the gradient of rows of -inf into NaN.
-        let nothing = sum.eq(0.0);
-        let out = (sum.masked_fill(&nothing, 1.0).log() + shift).masked_fill(&nothing, f64::NEG_INFINITY);
-        out.reshape(dropped_shape(self.shape(), &dims))
+        logsumexp(self, dims).reshape(dropped_shape(self.shape(), &dims))
     }
+}
+
+/// [`Tensor::logsumexp`] that keeps its dimensions. What the tape keeps is exp(x - max) and its sum, so the gradient is as exact
+/// beside large x as beside small ones.
+fn logsumexp<B: Backend>(x: &Tensor<B>, dims: DimSet) -> Tensor<B> {
+    if x.is_half() {
+        return logsumexp(&x.widened(), dims).cast(DType::F16);
+    }
+    let shift = if dims.iter().any(|&d| x.shape()[d] == 0) {
+        x.scalar_like(0.0)
+    } else {
+        // An infinite maximum would give inf - inf; shifted by the largest number, finite elements beside +inf vanish.
+        let largest = if x.dtype() == DType::F64 { f64::MAX } else { f32::MAX as f64 };
+        reduce(ReduceOp::Max, &x.detach(), dims, true).clamp(-largest, largest)
+    };
+    let sum = reduce(ReduceOp::Sum, &(x - &shift).exp(), dims, true);
+    // The logarithm's derivative at 0 would turn the gradient of rows of -inf into NaN.
+    let nothing = sum.eq(0.0);
+    (sum.masked_fill(&nothing, 1.0).log() + shift).masked_fill(&nothing, f64::NEG_INFINITY)
 }

@@ -8,8 +8,8 @@ use crate::index::wrap_dim;
 use crate::tensor::Tensor;
 
 impl<B: Backend> Tensor<B> {
-    /// `exp(x) / sum(exp(x))` along `dim`, computed from `x - max(x)` and so safe from overflow. A row that holds NaN, or
-    /// only -inf, is NaN. PyTorch: `softmax`.
+    /// `exp(x) / sum(exp(x))` along `dim`, computed from `x - max(x)` and so safe from overflow. A row that holds NaN or
+    /// +inf, or only -inf, is NaN. PyTorch: `softmax`.
     ///
     /// # Panics
     /// If the dimension is outside the rank or the dtype is not a float.
@@ -30,8 +30,10 @@ impl<B: Backend> Tensor<B> {
         })
     }
 
-    /// `log(softmax(x)) = x - logsumexp(x)` along `dim`, safe from overflow and from the logarithm of 0.
-    /// PyTorch: `log_softmax`.
+    /// `log(softmax(x))` along `dim`, computed as `(x - max(x)) - log(sum(exp(x - max(x))))`: safe from overflow, from the
+    /// logarithm of 0, and as exact beside large x as beside small ones. Where one x is far above the others its result
+    /// keeps its digits too: of `[20, 0]` it is -2.06e-9, where PyTorch says 0. A row that holds NaN or +inf, or only
+    /// -inf, is NaN. PyTorch: `log_softmax`.
     ///
     /// # Panics
     /// If the dimension is outside the rank or the dtype is not a float.
@@ -76,11 +78,28 @@ pub(crate) fn composed_softmax_grad<B: Backend>(y: &Tensor<B>, g: &Tensor<B>, di
     y * (g - (g * y).sum_keepdim(dim))
 }
 
+/// The maximum along `dim`, and the sum of `exp(x - max)` over all elements but one that is the maximum; both keep the
+/// dimension as size 1.
+///
+/// The element left out contributes exactly 1, so the whole sum is `1 + rest` and its logarithm `log1p(rest)`, which keeps its
+/// digits where the rest is small. An infinite maximum makes the rest NaN. Zeros of no elements.
+pub(crate) fn max_and_rest<B: Backend>(x: &Tensor<B>, dim: usize) -> [Tensor<B>; 2] {
+    if x.shape()[dim] == 0 {
+        let zeros = x.zeros_of(x.shape().with(dim, 1));
+        return [zeros.clone(), zeros];
+    }
+    let max = x.max_keepdim(dim);
+    let top = x.eq(&max);
+    let below = (x - &max).exp().masked_fill(&top, 0.0).sum_keepdim(dim);
+    let ties = top.cast(x.dtype()).sum_keepdim(dim) - 1.0;
+    let rest = below + ties + (&max - &max);
+    [max, rest]
+}
+
 /// [`Backend::log_softmax`] as tensor operations.
 pub(crate) fn composed_log_softmax<B: Backend>(x: &Tensor<B>, dim: usize) -> Tensor<B> {
-    let x = shifted(x, dim);
-    let log_sum = x.exp().sum_keepdim(dim).log();
-    x - log_sum
+    let [max, rest] = max_and_rest(x, dim);
+    x - max - rest.log1p()
 }
 
 /// [`Backend::log_softmax_grad`] as tensor operations; differentiable, since y is the recorded output.

@@ -151,7 +151,7 @@ pub struct ConvTranspose2d<B: Backend> {
     pub bias: Option<Param<B>>,
     /// Stride, padding, dilation and groups.
     pub options: Conv2dOptions,
-    /// Rows and columns added at the end; below the stride.
+    /// Rows and columns added at the end; below the stride or the dilation.
     pub output_padding: [usize; 2],
 }
 
