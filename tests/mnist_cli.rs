@@ -39,7 +39,11 @@ fn tiny() -> TempDir {
 
 /// Trains on a tiny set one of whose files was replaced.
 fn with_file(name: &str, bytes: &[u8], reasons: &[&str]) {
-    let (data, out) = (tiny(), tempdir().expect("a temporary folder"));
+    with_file_in(tiny(), name, bytes, reasons);
+}
+
+fn with_file_in(data: TempDir, name: &str, bytes: &[u8], reasons: &[&str]) {
+    let out = tempdir().expect("a temporary folder");
     let _ = fs::remove_file(data.path().join(name.trim_end_matches(".gz")));
     put(&data, name, bytes);
     let output = run("--epochs 1 --data", &[data.path(), Path::new("--out"), &out.path().join("run")]);
@@ -99,11 +103,17 @@ fn bad_data_is_exit_code_1() {
 
     let whole =
         fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("data/mnist/t10k-labels-idx1-ubyte.gz")).expect("MNIST");
-    with_file("t10k-labels-idx1-ubyte.gz", &whole[..whole.len() / 2], &["cut short"]);
+    // As many images as labels: headers are compared before the data are read.
+    let many = || {
+        let data = tiny();
+        put(&data, "t10k-images-idx3-ubyte", &idx(&[10_000, 28, 28], &vec![0; 10_000 * 784]));
+        data
+    };
+    with_file_in(many(), "t10k-labels-idx1-ubyte.gz", &whole[..whole.len() / 2], &["cut short"]);
     let mut damaged = whole;
     let checksum = damaged.len() - 8;
     damaged[checksum] ^= 1;
-    with_file("t10k-labels-idx1-ubyte.gz", &damaged, &["gzip"]);
+    with_file_in(many(), "t10k-labels-idx1-ubyte.gz", &damaged, &["gzip"]);
 }
 
 #[test]
