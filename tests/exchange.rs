@@ -99,3 +99,12 @@ fn our_file_is_pytorchs() -> Result<()> {
     }
     Ok(())
 }
+
+/// A file may hold what the device does not compute with; that is the file's doing and no misuse.
+#[test]
+fn halves_on_a_device_without_them_are_an_error() {
+    use minitorch::nn::state::HostTensor;
+    let halves = HostTensor::new([1], minitorch::HostData::F16(vec![Default::default()]));
+    let error = halves.to_tensor(&Cpu::new()).map(|_| ()).map_err(|error| error.to_string());
+    assert!(error.as_ref().is_err_and(|why| why.contains("does not support float16")), "{error:?}");
+}

@@ -39,7 +39,11 @@ fn tiny() -> TempDir {
 
 /// Trains on a tiny set one of whose files was replaced.
 fn with_file(name: &str, bytes: &[u8], reasons: &[&str]) {
-    let (data, out) = (tiny(), tempdir().expect("a temporary folder"));
+    with_file_in(tiny(), name, bytes, reasons);
+}
+
+fn with_file_in(data: TempDir, name: &str, bytes: &[u8], reasons: &[&str]) {
+    let out = tempdir().expect("a temporary folder");
     let _ = fs::remove_file(data.path().join(name.trim_end_matches(".gz")));
     put(&data, name, bytes);
     let output = run("--epochs 1 --data", &[data.path(), Path::new("--out"), &out.path().join("run")]);
@@ -99,11 +103,17 @@ fn bad_data_is_exit_code_1() {
 
     let whole =
         fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("data/mnist/t10k-labels-idx1-ubyte.gz")).expect("MNIST");
-    with_file("t10k-labels-idx1-ubyte.gz", &whole[..whole.len() / 2], &["cut short"]);
+    // As many images as labels: headers are compared before the data are read.
+    let many = || {
+        let data = tiny();
+        put(&data, "t10k-images-idx3-ubyte", &idx(&[10_000, 28, 28], &vec![0; 10_000 * 784]));
+        data
+    };
+    with_file_in(many(), "t10k-labels-idx1-ubyte.gz", &whole[..whole.len() / 2], &["cut short"]);
     let mut damaged = whole;
     let checksum = damaged.len() - 8;
     damaged[checksum] ^= 1;
-    with_file("t10k-labels-idx1-ubyte.gz", &damaged, &["gzip"]);
+    with_file_in(many(), "t10k-labels-idx1-ubyte.gz", &damaged, &["gzip"]);
 }
 
 #[test]
@@ -177,6 +187,113 @@ fn a_loss_that_is_no_number_stops_and_saves_nothing() {
     fails(1, &output, &["no longer a finite number", "--lr"]);
     assert_eq!(fs::read_to_string(out.path().join("last.safetensors")).expect("still there"), "of an earlier run");
     assert_eq!(names(out.path()), ["last.safetensors"]);
+}
+
+#[test]
+fn runs_at_once_into_one_folder_do_not_disturb_each_other() -> Result<()> {
+    let (data, out) = (tiny(), tempdir().expect("a temporary folder"));
+    let out = out.path().join("run");
+    let start = || {
+        on_cpu("mnist", "--epochs 2 --batch-size 10 --data")
+            .args([data.path(), Path::new("--out"), &out])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the example starts")
+    };
+    let runs: Vec<_> = (0..6).map(|_| start()).collect();
+    for run in runs {
+        last_line(&run.wait_with_output().expect("it ends"));
+    }
+    assert_eq!(names(&out), ["curves.png", "last.safetensors", "metrics.csv", "mistakes.png", "model.safetensors"]);
+    assert_eq!(read_tensors(out.join("model.safetensors"))?.tensors.len(), 10);
+    Ok(())
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_refused_at_the_start() {
+    let (data, out) = (tiny(), tempdir().expect("a temporary folder"));
+    let fifo = |path: &Path| assert!(Command::new("mkfifo").arg(path).status().is_ok_and(|status| status.success()));
+    let weights = data.path().join("weights");
+    fifo(&weights);
+    let output = run("--data", &[data.path(), Path::new("--eval"), &weights]);
+    fails(1, &output, &["weights: not a regular file"]);
+
+    for (name, make) in [
+        ("last.safetensors", &fifo as &dyn Fn(&Path)),
+        ("metrics.csv", &|path| std::os::unix::fs::symlink("/dev/null", path).expect("a link")),
+        ("model.safetensors", &|path| fs::create_dir(path).expect("a folder")),
+        ("curves.png", &|path| std::os::unix::fs::symlink("nowhere", path).expect("a link")),
+    ] {
+        let folder = out.path().join(name);
+        fs::create_dir(&folder).expect("a folder");
+        make(&folder.join(name));
+        let output = run("--epochs 1 --data", &[data.path(), Path::new("--out"), &folder]);
+        fails(1, &output, &[name]);
+        assert!(!String::from_utf8_lossy(&output.stderr).contains("LeNet-5"), "{name}: noticed before training");
+        assert_eq!(names(&folder), [name], "nothing was replaced");
+    }
+
+    let images = data.path().join("train-images-idx3-ubyte");
+    fs::remove_file(&images).expect("a file");
+    fifo(&images);
+    fails(1, &run("--data", &[data.path()]), &["train-images-idx3-ubyte: not a regular file"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_of_the_last_evaluation_is_not_swallowed() -> Result<()> {
+    let (data, out) = (tiny(), tempdir().expect("a temporary folder"));
+    // Few images to train on, many to be judged by.
+    put(&data, "t10k-images-idx3-ubyte", &idx(&[40_000, 28, 28], &vec![0; 40_000 * 784]));
+    put(&data, "t10k-labels-idx1-ubyte", &idx(&[40_000], &[1; 40_000]));
+    let mut child = on_cpu("mnist", "--epochs 1 --data")
+        .args([data.path(), Path::new("--out"), out.path()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the example starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines().map_while(std::io::Result::ok);
+    assert!(lines.by_ref().any(|line| line.starts_with("100 %")), "the last step was taken");
+    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(kill.is_ok_and(|status| status.success()));
+    let rest: Vec<String> = lines.collect();
+    let output = child.wait_with_output().expect("it ended");
+    assert_eq!(output.status.code(), Some(130), "{rest:?}");
+    assert!(rest.iter().any(|line| line.starts_with("interrupted after step")), "{rest:?}");
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("test accuracy"));
+    assert_eq!(names(out.path()), ["last.safetensors", "metrics.csv"]);
+    assert_eq!(read_tensors(out.path().join("last.safetensors"))?.tensors.len(), 10);
+    Ok(())
+}
+
+#[test]
+fn settings_that_are_no_number_are_told_once_and_ignored() {
+    let data = tiny();
+    let with = |threads: &str| {
+        let out = tempdir().expect("a temporary folder");
+        let mut command = on_cpu("mnist", "--epochs 1 --data");
+        command.args([data.path(), Path::new("--out"), out.path()]).env("MINITORCH_NUM_THREADS", threads);
+        let output = command.output().expect("the example starts");
+        last_line(&output);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        text.lines().filter(|line| line.contains("MINITORCH_NUM_THREADS")).map(str::to_string).collect::<Vec<_>>()
+    };
+    for fine in ["", "0", "1", " 2 "] {
+        assert_eq!(with(fine), [""; 0], "{fine:?}");
+    }
+    for (threads, reason) in [
+        ("abc", "\"abc\" is not a number"),
+        ("-1", "\"-1\" is not a number"),
+        ("1.5", "\"1.5\" is not a number"),
+        ("\x1b[31m", "\"\\u{1b}[31m\" is not a number"),
+        ("3000", "3000 threads are too many"),
+        ("99999999999999999999999", "is not a number"),
+    ] {
+        let told = with(threads);
+        assert!(told.len() == 1 && told[0].starts_with("minitorch: ") && told[0].contains(reason), "{told:?}");
+    }
 }
 
 #[cfg(unix)]

@@ -11,7 +11,8 @@
 //!
 //! Bits depend on the machine's vector unit (fused multiply-add or not), never on the number of threads.
 //! `MINITORCH_NUM_THREADS` sizes rayon's global pool, which the backend uses unless it is called inside
-//! `rayon::ThreadPool::install`; `MINITORCH_ISA` caps the vector unit.
+//! `rayon::ThreadPool::install`; empty or 0 means rayon's own number, and more than 64 threads, or 4 for each core if that is
+//! more, are cut to that. `MINITORCH_ISA` caps the vector unit. What makes no sense is told once on stderr and ignored.
 
 mod approx;
 mod binary;
@@ -36,6 +37,7 @@ mod pool;
 mod random;
 mod reduce;
 mod scan;
+mod settings;
 #[allow(unreachable_pub, missing_docs, reason = "as `kernels`")]
 mod simd;
 mod softmax;

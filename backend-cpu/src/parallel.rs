@@ -144,12 +144,5 @@ fn piece_len(len: usize, unit: usize, work: usize) -> usize {
 /// `ThreadPool::install`. So a program that has its own pool keeps it, and one variable bounds everything.
 pub(crate) fn start() {
     static START: Once = Once::new();
-    START.call_once(|| {
-        let Ok(text) = std::env::var("MINITORCH_NUM_THREADS") else { return };
-        match text.trim().parse() {
-            // An error means that the program built the global pool itself; its choice stands.
-            Ok(threads) => drop(rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()),
-            Err(_) => panic!("MINITORCH_NUM_THREADS={text}: expected a number"),
-        }
-    });
+    START.call_once(crate::settings::size_pool);
 }

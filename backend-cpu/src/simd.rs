@@ -17,6 +17,7 @@ mod vector;
 mod x86;
 
 use crate::memory::AnyBits;
+use crate::settings;
 use std::sync::OnceLock;
 pub use vector::Vector;
 
@@ -167,12 +168,15 @@ impl Level {
         *BEST.get_or_init(|| {
             const NAMES: [&str; 3] = [Baseline::NAME, Avx2::NAME, Avx512::NAME];
             let rank = |name: &str| NAMES.iter().position(|known| *known == name);
-            let cap = match std::env::var("MINITORCH_ISA") {
-                Ok(name) if !name.is_empty() => {
-                    rank(&name).unwrap_or_else(|| panic!("MINITORCH_ISA={name}: expected one of {NAMES:?}"))
+            let cap = settings::variable("MINITORCH_ISA").and_then(|name| {
+                let known = rank(&name);
+                if known.is_none() {
+                    let name = settings::shown(&name);
+                    settings::warn(&format!("MINITORCH_ISA: {name} is none of {NAMES:?}; it is ignored"));
                 }
-                _ => NAMES.len(),
-            };
+                known
+            });
+            let cap = cap.unwrap_or(NAMES.len());
             let mut levels = Level::supported();
             levels.retain(|level| rank(level.name()) <= Some(cap));
             levels[levels.len() - 1]

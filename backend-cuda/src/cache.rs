@@ -3,12 +3,22 @@
 //! A file is `reduce-sm_90-0123456789abcdef.cubin`: a head of [`HEAD`] bytes, then the CUBIN. The head repeats the whole
 //! key and carries a checksum, and a file that does not agree with it in every byte is built again and replaced. The
 //! cache is a convenience: where it cannot be read or written, kernels are compiled each time and nothing is reported.
+//!
+//! What is in the cache runs on the device with all of the process's data, so the folder is made for its owner alone (0700), and
+//! one that belongs to somebody else or that others can write to is not used, which one line on stderr says.
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tempfile::Builder;
+
+/// The name of a temporary file: this, random letters and digits, [`SUFFIX`].
+const PREFIX: &str = ".minitorch-";
+const SUFFIX: &str = ".tmp";
+/// A temporary file of that age is of a process that was killed: writing one takes a moment.
+const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// First in every file. Another layout of the head gets another number.
 const MAGIC: &[u8; 16] = b"minitorch cubin1";
@@ -41,7 +51,15 @@ impl Key {
 impl Cache {
     /// The user's cache: `MINITORCH_CACHE_DIR`, or the platform's folder for caches.
     pub(crate) fn open() -> Self {
-        Cache { folder: folder(&|name| std::env::var_os(name)) }
+        let cache = Cache { folder: folder(&|name| std::env::var_os(name)) };
+        match cache.folder.as_deref().map(|folder| (folder, foreign(folder))) {
+            Some((folder, Ok(Some(why)))) => {
+                // Nobody may be there to read it.
+                let _ = writeln!(io::stderr(), "minitorch: compiled kernels are not kept in {folder:?}: {why}");
+                Cache { folder: None }
+            }
+            _ => cache,
+        }
     }
 
     /// A cache in a folder of one's choice.
@@ -58,7 +76,9 @@ impl Cache {
         key: Key,
         build: impl FnOnce() -> Result<Vec<u8>, E>,
     ) -> Result<Vec<u8>, E> {
-        let Some(folder) = &self.folder else { return build() };
+        let Some(folder) = self.folder.as_deref().filter(|folder| !matches!(foreign(folder), Ok(Some(_)))) else {
+            return build();
+        };
         // The name holds half of the key, which is enough to tell versions apart; the head holds all of it.
         let path = folder.join(format!("{stem}-sm_{sm}-{:016x}.cubin", (key.0 >> 64) as u64));
         if let Some(content) = fs::read(&path).ok().and_then(|file| unpack(file, key)) {
@@ -89,18 +109,69 @@ fn folder(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     caches.map(|caches| caches.join("minitorch"))
 }
 
-/// Written under a name of its own and then renamed: a reader sees the whole file or none, whoever else writes.
-fn store(folder: &Path, path: &Path, file: &[u8]) -> std::io::Result<()> {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    fs::create_dir_all(folder)?;
-    let unique = COUNTER.fetch_add(1, Ordering::Relaxed);
-    let temporary = folder.join(format!(".{}-{unique}.tmp", std::process::id()));
-    let written = fs::File::create(&temporary).and_then(|mut out| out.write_all(file));
-    let done = written.and_then(|()| fs::rename(&temporary, path));
-    if done.is_err() {
-        let _ = fs::remove_file(&temporary);
+/// Why a folder that exists must not be used.
+#[cfg(unix)]
+fn foreign(folder: &Path) -> io::Result<Option<String>> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = fs::metadata(folder)?;
+    // SAFETY: the call has no preconditions and cannot fail.
+    let user = unsafe { libc::geteuid() };
+    let (owner, mode) = (metadata.uid(), metadata.mode());
+    // An administrator may provide it.
+    Ok(if owner != user && owner != 0 {
+        Some(format!("it belongs to user {owner}, and this is user {user}"))
+    } else if mode & 0o022 != 0 {
+        Some(format!("others can write to it (mode {:o}); chmod go-w", mode & 0o7777))
+    } else {
+        None
+    })
+}
+
+/// Folders of the user's profile are the user's.
+#[cfg(not(unix))]
+fn foreign(_: &Path) -> io::Result<Option<String>> {
+    Ok(None)
+}
+
+/// Makes the folder, for its owner alone.
+fn make(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
     }
-    done
+    folder.parent().map_or(Ok(()), fs::create_dir_all)?;
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    match builder.create(folder) {
+        // Another process was first.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    }
+}
+
+/// Written under a name that cannot be foreseen and then renamed: a reader sees the whole file or none, whoever else writes.
+fn store(folder: &Path, path: &Path, file: &[u8]) -> io::Result<()> {
+    make(folder)?;
+    if let Some(why) = foreign(folder)? {
+        return Err(io::Error::other(why));
+    }
+    remove_abandoned(folder)?;
+    let mut temporary = Builder::new().prefix(PREFIX).suffix(SUFFIX).rand_bytes(16).tempfile_in(folder)?;
+    temporary.write_all(file)?;
+    temporary.persist(path)?;
+    Ok(())
+}
+
+/// Removes the temporary files of processes that did not live to do it.
+fn remove_abandoned(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)?.flatten() {
+        let name = entry.file_name();
+        let ours = name.to_str().is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX));
+        if ours && entry.metadata()?.modified()?.elapsed().is_ok_and(|age| age >= ABANDONED) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn pack(content: &[u8], key: Key) -> Vec<u8> {
@@ -121,7 +192,7 @@ fn unpack(mut file: Vec<u8>, key: Key) -> Option<Vec<u8>> {
 
 // FNV-1a with 128 bits, as both the key and the checksum. Against accidents it suffices: a step is a bijection of the
 // state, so two texts that differ in one place never agree, and others do so by a chance of 2^-128. It is no defence
-// against malice, and need not be one: who can write into the user's cache can write into the user's programs.
+// against malice, and need not be one: the folder is the user's alone.
 
 const OFFSET: u128 = 0x6c62272e07bb014262b821756295c58d;
 const PRIME: u128 = 0x0000000001000000000000000000013b;
@@ -242,6 +313,60 @@ mod tests {
             }
         });
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 50, "temporary files are left");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn the_folder_is_its_owners_alone() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("a/b");
+        let cache = Cache::at(&folder);
+        get(&cache, Key(1));
+        assert_eq!((mode(&folder), mode(&only_file(&folder))), (0o700, 0o600));
+        for (permissions, used) in [(0o720, false), (0o702, false), (0o777, false), (0o1777, false), (0o755, true)] {
+            fs::set_permissions(&folder, fs::Permissions::from_mode(permissions)).unwrap();
+            assert_eq!(get(&cache, Key(1)).1, !used, "{permissions:o}: what is there is not read");
+            get(&cache, Key(2 << 64));
+            assert_eq!(
+                fs::read_dir(&folder).unwrap().count(),
+                1 + used as usize,
+                "{permissions:o}: nothing is written"
+            );
+        }
+        // A link to a folder is judged by the folder.
+        let link = root.path().join("link");
+        symlink(&folder, &link).unwrap();
+        assert!(!get(&Cache::at(&link), Key(1)).1);
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o733)).unwrap();
+        assert!(get(&Cache::at(&link), Key(1)).1);
+    }
+
+    /// Only an administrator can make a folder of somebody else's; the tests of a container often run as one.
+    #[test]
+    #[cfg(unix)]
+    fn a_folder_of_somebody_elses_is_not_used() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("theirs");
+        get(&Cache::at(&folder), Key(1));
+        if std::os::unix::fs::chown(&folder, Some(12345), None).is_ok() {
+            let cache = Cache::at(&folder);
+            assert!(get(&cache, Key(1)).1 && get(&cache, Key(2 << 64)).1);
+            only_file(&folder);
+        }
+    }
+
+    #[test]
+    fn planted_and_forgotten_temporary_files_are_harmless() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        let (dead, young) = (folder.path().join(".minitorch-dead.tmp"), folder.path().join(".minitorch-young.tmp"));
+        fs::write(&young, "").unwrap();
+        let file = fs::File::create(&dead).unwrap();
+        file.set_modified(std::time::SystemTime::now() - 2 * ABANDONED).unwrap();
+        get(&cache, Key(1));
+        assert!(!dead.exists() && young.exists());
     }
 
     #[test]

@@ -175,7 +175,8 @@ impl Driver for Card {
             let result =
                 unsafe { sys::cuMemcpyDtoHAsync_v2(data.as_mut_ptr().cast(), from, data.len(), self.stream.0) };
             let copied = check("cuMemcpyDtoHAsync", result);
-            return self.stream.synchronize().and(copied);
+            let waited = self.stream.synchronize();
+            return copied.and(waited);
         }
         if data.is_empty() {
             return Ok(());

@@ -41,7 +41,7 @@ pub(crate) fn upload(device: &Cuda, data: HostSlice<'_>) -> Result<Storage> {
     // SAFETY: the buffer was made for this many elements of this type.
     match unsafe { device.0.driver.upload(out.address(), bytes) } {
         Ok(()) => Ok(out),
-        Err(failure) => Err(device.0.error(format!("upload: {failure:?}"))),
+        Err(failure) => Err(device.0.first("upload", bytes.len(), failure)),
     }
 }
 
@@ -69,7 +69,7 @@ fn read(device: &Cuda, at: u64, dtype: DType, len: usize) -> Result<HostData> {
     if len > 0 {
         // SAFETY: the storage that the address belongs to has this many elements from there on, and outlives the call.
         let result = unsafe { device.0.driver.download(at, &mut bytes) };
-        result.map_err(|failure| device.0.error(format!("download: {failure:?}")))?;
+        result.map_err(|failure| device.0.first("download", bytes.len(), failure))?;
     }
     Ok(match dtype {
         DType::F16 => unreachable!("core asks `supports` first"),

@@ -114,12 +114,22 @@ impl Device {
         self.pending().get_or_insert(failure);
     }
 
-    fn keep_if(&self, result: std::result::Result<(), Failure>, at: &str) {
-        match result {
-            Ok(()) => {}
-            Err(Failure::OutOfMemory) => self.keep(self.error(format!("{at}: out of memory"))),
-            Err(Failure::Other(reason)) => self.keep(self.error(format!("{at}: {reason}"))),
+    pub(crate) fn keep_if(&self, result: std::result::Result<(), Failure>, at: &str) {
+        result.unwrap_or_else(|failure| self.keep(self.failed(at, 0, failure)));
+    }
+
+    /// The driver's failure of a call that wanted so many bytes, 0 if it says nothing of them.
+    fn failed(&self, at: &str, bytes: usize, failure: Failure) -> Error {
+        match failure {
+            Failure::OutOfMemory => self.out_of_memory(bytes as u64),
+            Failure::Other(reason) => self.error(format!("{at}: {reason}")),
         }
+    }
+
+    /// What a call that fails returns: the failure that waits to be reported, which may have caused this one, or else this one.
+    pub(crate) fn first(&self, at: &str, bytes: usize, failure: Failure) -> Error {
+        let own = self.failed(at, bytes, failure);
+        self.pending().take().unwrap_or(own)
     }
 
     fn pending(&self) -> MutexGuard<'_, Option<Error>> {
@@ -158,9 +168,9 @@ impl Device {
         self.counters
     }
 
-    /// Streaming multiprocessors: grids of kernels that walk are cut to a multiple of it.
+    /// Streaming multiprocessors, at least 1: grids of kernels that walk are cut to a multiple of it.
     pub(crate) fn multiprocessors(&self) -> usize {
-        self.driver.info().multiprocessors as usize
+        self.driver.info().multiprocessors.max(1) as usize
     }
 
     pub(crate) fn launches(&self) -> u64 {
@@ -317,11 +327,9 @@ impl Cuda {
         self.0.launch(kernel, grid, block, 0, &params);
     }
 
-    /// Grid and block of a kernel whose threads walk over `items`.
+    /// Grid and block of a kernel whose threads walk over `items`: eight blocks of 256 threads fill a multiprocessor.
     pub(crate) fn walk_over(&self, items: usize) -> ([usize; 3], [usize; 3]) {
-        // Eight blocks of 256 threads fill a multiprocessor.
-        let blocks = items.div_ceil(THREADS).clamp(1, 8 * self.0.multiprocessors());
-        ([blocks, 1, 1], [THREADS, 1, 1])
+        ([items.div_ceil(THREADS).clamp(1, 8 * self.0.multiprocessors()), 1, 1], [THREADS, 1, 1])
     }
 }
 
@@ -390,3 +398,7 @@ pub(crate) fn suffix(dtype: DType) -> &'static str {
         DType::Bool => "bool",
     }
 }
+
+#[cfg(test)]
+#[path = "device_tests.rs"]
+mod tests;

@@ -88,11 +88,12 @@ impl Device {
             None => {
                 let made = self.driver.allocate(bytes).or_else(|failure| {
                     // What is free in other sizes may do, once nothing that is under way uses it.
-                    if failure == Failure::OutOfMemory && self.driver.synchronize().is_ok() {
-                        self.release_from(&mut pool);
-                        return self.driver.allocate(bytes);
+                    if failure != Failure::OutOfMemory {
+                        return Err(failure);
                     }
-                    Err(failure)
+                    self.driver.synchronize()?;
+                    self.release_from(&mut pool);
+                    self.driver.allocate(bytes)
                 });
                 match made {
                     Ok(address) => {
@@ -105,7 +106,7 @@ impl Device {
                         let device = format!("{self:?}");
                         return Err(Error::OutOfMemory { device, bytes: bytes as u64, live, reserved });
                     }
-                    Err(Failure::Other(reason)) => return Err(self.error(reason)),
+                    Err(failure) => return Err(self.first("allocation", bytes, failure)),
                 }
             }
         };

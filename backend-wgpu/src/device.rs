@@ -221,7 +221,10 @@ impl Wgpu {
     /// is missing: what would touch it is not dispatched, and reading it is an error.
     pub(crate) fn alloc(&self, op: &str, dtype: DType, len: usize) -> Storage {
         self.try_alloc(dtype, len).unwrap_or_else(|error| {
-            self.0.keep(self.0.error(format!("{op}: {error}")));
+            self.0.keep(match error {
+                Error::Device { device, reason } => Error::Device { device, reason: format!("{op}: {reason}") },
+                other => other,
+            });
             Storage::missing(&self.0)
         })
     }
@@ -333,14 +336,23 @@ impl Device {
         if let Err(error) = self.device.poll(wgpu::PollType::wait_indefinitely()) {
             self.keep(self.error(format!("waiting: {error}")));
         }
-        if self.indexed.swap(false, Ordering::AcqRel)
-            && let Ok(record) = self.take_bad_index()
-            && record[0] != 0
-        {
-            let (op, index) = (IndexedOp::name(record[0]), record[1] as i32 as i64);
-            self.keep(Error::IndexOutOfRange { op, index, bound: record[2] as u64 });
+        if self.indexed.swap(false, Ordering::AcqRel) {
+            match self.take_bad_index() {
+                Ok(record) if record[0] != 0 => {
+                    let (op, index) = (IndexedOp::name(record[0]), record[1] as i32 as i64);
+                    self.keep(Error::IndexOutOfRange { op, index, bound: record[2] as u64 });
+                }
+                Ok(_) => {}
+                Err(error) => self.keep(error),
+            }
         }
         lock(&self.failure).take().map_or(Ok(()), Err)
+    }
+
+    /// What a call returns that fails: the failure that waits to be reported, of which this one may be a consequence, or else
+    /// this one.
+    pub(crate) fn first(&self, own: Error) -> Error {
+        lock(&self.failure).take().unwrap_or(own)
     }
 
     /// Says that a shader which checks indices is about to run.

@@ -251,12 +251,13 @@ impl Device {
         staging.map_async(wgpu::MapMode::Read, .., move |result| drop(sender.send(result)));
         self.device
             .poll(wgpu::PollType::wait_indefinitely())
-            .map_err(|error| self.error(format!("waiting for a read: {error}")))?;
+            .map_err(|error| self.first(self.error(format!("waiting for a read: {error}"))))?;
         match receiver.recv() {
             Ok(Ok(())) => {}
-            _ => return Err(self.error("the device gave no data back")),
+            Ok(Err(error)) => return Err(self.first(self.error(format!("the device gave no data back: {error}")))),
+            Err(_) => return Err(self.first(self.error("the device gave no data back"))),
         }
-        let view = staging.get_mapped_range(..).map_err(|error| self.error(format!("reading: {error}")))?;
+        let view = staging.get_mapped_range(..).map_err(|error| self.first(self.error(format!("reading: {error}"))))?;
         Ok(bytemuck::pod_collect_to_vec(&view))
     }
 

@@ -10,6 +10,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     suite.f32("views", 100, views);
     suite.f32("layers", 100, layers);
     suite.f32("vocabulary", 100, vocabulary);
+    suite.f32("options", 100, options);
     suite.f32("numbers", 100, |on| {
         let x = on.mixed([3]);
         panics!("clamp", "2", "1"; x.clamp(2.0, 1.0));
@@ -144,6 +145,40 @@ fn layers<B: Backend>(on: &On<B>) {
     panics!("avg_pool2d", "dilation"; x.avg_pool2d(Pool2dOptions::new(2).dilation(2)));
     panics!("avg_pool2d", "rank 4"; x.slice(0).avg_pool2d(2));
     panics!("max_pool1d", "rank 3"; x.max_pool1d(2));
+}
+
+/// Options that are no numbers, or infinite where that means nothing.
+fn options<B: Backend>(on: &On<B>) {
+    let (x, w) = (on.mixed([2, 3]), on.mixed([3]));
+    for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let shown = bad.to_string();
+        panics!("elu: alpha".to_string(), shown.clone(); x.elu(bad));
+        panics!("leaky_relu: the slope".to_string(), shown.clone(); x.leaky_relu(bad));
+        panics!("var: the correction".to_string(), shown.clone(); x.var(1, bad));
+        panics!("std: the correction".to_string(), shown.clone(); x.std(.., bad));
+        panics!("layer_norm: eps".to_string(), shown.clone(); x.layer_norm(3, None, None, bad));
+        panics!("group_norm: eps".to_string(), shown.clone(); x.group_norm(3, None, None, bad));
+        panics!("batch_norm: eps".to_string(), shown.clone(); x.batch_norm(None, None, bad));
+        panics!("batch_norm: eps".to_string(), shown.clone(); x.batch_norm_with([&w, &w], None, None, bad));
+        panics!("dropout".to_string(), shown.clone(); x.dropout(bad));
+        panics!("dropout2d".to_string(), shown.clone(); x.dropout2d(bad));
+        panics!("rand_bool".to_string(), shown.clone(); Tensor::rand_bool([3], bad, &on.device));
+        panics!("cross_entropy".to_string(), shown.clone(); {
+            let options = CrossEntropyOptions::default().label_smoothing(bad);
+            x.cross_entropy_with(&on.ints(0, 3, [2]), &options)
+        });
+        panics!("arange_step".to_string(), shown; Tensor::arange_step(0.0, 1.0, bad, &on.device));
+    }
+    panics!("layer_norm: eps", "-1"; x.layer_norm(3, None, None, -1.0));
+    panics!("huber_loss", "NaN"; x.huber_loss(&x, f64::NAN));
+    panics!("clamp", "NaN"; x.clamp(f64::NAN, 1.0));
+    panics!("clamp", "NaN"; x.clamp(0.0, f64::NAN));
+    let gradients = || x.clone().requires_grad().square().sum(..).backward();
+    panics!("clip_norm", "NaN"; gradients().clip_norm(f64::NAN));
+    panics!("clip_value", "NaN"; gradients().clip_value(f64::NAN));
+    // What is a bound or a distance may be infinite, and what is an operand may be anything.
+    let _ =
+        (x.clamp(f64::NEG_INFINITY, f64::INFINITY), x.huber_loss(&x, f64::INFINITY), x.powf(f64::NAN), &x + f64::NAN);
 }
 
 fn vocabulary<B: Backend>(on: &On<B>) {

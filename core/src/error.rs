@@ -1,4 +1,5 @@
-//! What can go wrong in the world. A programmer's error (shapes, dtypes, devices that do not fit) panics instead, with
+//! What can go wrong in the world. What an error quotes from files and paths is escaped where it is printed, so that a terminal
+//! only shows it and a message stays one line. A programmer's error (shapes, dtypes, devices that do not fit) panics instead, with
 //! a message that names the operation, what it got and what it expected.
 
 use std::{fmt, path::PathBuf};
@@ -20,11 +21,11 @@ pub enum Error {
     },
 
     /// An allocation failed even after the device's cached memory was released.
-    #[error("out of memory on {device}: {bytes} bytes were asked for ({live} live, {reserved} reserved)")]
+    #[error("out of memory on {device}: {} bytes were asked for ({live} live, {reserved} reserved)", Asked(*bytes))]
     OutOfMemory {
         /// The device as its `Debug` prints it.
         device: String,
-        /// Bytes asked for.
+        /// Bytes asked for; 0 if that is not known, as when a kernel found no memory to run in.
         bytes: u64,
         /// Bytes held by tensors.
         live: u64,
@@ -44,7 +45,7 @@ pub enum Error {
     },
 
     /// A file could not be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}", OneLine(path.display()), OneLine(source))]
     Io {
         /// The file.
         path: PathBuf,
@@ -53,7 +54,7 @@ pub enum Error {
     },
 
     /// A file's content is not what it should be.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {}", OneLine(path.display()), OneLine(reason))]
     Format {
         /// The file.
         path: PathBuf,
@@ -85,6 +86,54 @@ impl Error {
     }
 }
 
+/// A number of bytes, where 0 means that it is not known.
+struct Asked(u64);
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self.0 {
+            0 => f.write_str("more"),
+            bytes => bytes.fmt(f),
+        }
+    }
+}
+
+/// A text whose control characters, and those that change the direction of the text around them or show nothing, are escaped.
+struct OneLine<T>(T);
+
+impl<T: fmt::Display> fmt::Display for OneLine<T> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        fmt::write(&mut Escaping(f), format_args!("{}", self.0))
+    }
+}
+
+struct Escaping<'a, 'f>(&'a mut fmt::Formatter<'f>);
+
+impl fmt::Write for Escaping<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let hidden =
+            |c| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+        text.chars().try_for_each(|c| match c.is_control() || hidden(c) {
+            true => self.0.write_fmt(format_args!("{}", c.escape_debug())),
+            false => fmt::Write::write_char(self.0, c),
+        })
+    }
+}
+
+/// An option that must be a finite number, which NaN is not: a result of nothing but NaN would say so much later.
+#[track_caller]
+pub(crate) fn finite(what: &str, value: f64) -> f64 {
+    assert!(value.is_finite(), "{what} must be a finite number, not {value}");
+    value
+}
+
+/// An option that must be a finite number of at least 0.
+#[track_caller]
+pub(crate) fn finite_from_0(what: &str, value: f64) -> f64 {
+    assert!(value.is_finite() && value >= 0.0, "{what} must be a finite number of at least 0, not {value}");
+    value
+}
+
 /// Misuse that pure code (layouts, arguments) found comes back as a message and panics here, in a `#[track_caller]`
 /// method, so that the panic names the user's line.
 #[track_caller]
@@ -92,5 +141,21 @@ pub(crate) fn must<T, E: fmt::Display>(result: std::result::Result<T, E>) -> T {
     match result {
         Ok(value) => value,
         Err(why) => panic!("{why}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_one_line_of_what_a_terminal_only_shows() {
+        let evil = "a\u{1b}[2J\r\n\u{202e}\u{9b}b é \"\\";
+        let shown = "a\\u{1b}[2J\\r\\n\\u{202e}\\u{9b}b é \"\\";
+        let source = std::io::Error::other(evil);
+        for error in [Error::format(evil, evil), Error::io(evil, source)] {
+            assert_eq!(error.to_string(), format!("{shown}: {shown}"));
+            assert_eq!(format!("{error:?}"), error.to_string());
+        }
     }
 }

@@ -8,8 +8,7 @@ use minitorch::prelude::*;
 use plotters_backend::text_anchor::{HPos, VPos};
 use plotters_backend::{BackendColor, BackendCoord, BackendTextStyle, DrawingBackend, DrawingErrorKind};
 use std::convert::Infallible;
-use std::fs::File;
-use std::io::{self, BufWriter};
+use std::io::BufWriter;
 use std::path::Path;
 
 /// The side of a letter at scale 1.
@@ -66,14 +65,13 @@ impl Canvas {
     /// # Errors
     /// If the file system fails.
     pub(crate) fn save(&self, path: &Path) -> Result<()> {
-        let encode = |path: &Path| -> io::Result<()> {
-            let mut encoder = png::Encoder::new(BufWriter::new(File::create(path)?), self.width, self.height);
+        replace_file(path, |file| {
+            let mut encoder = png::Encoder::new(BufWriter::new(file), self.width, self.height);
             encoder.set_color(png::ColorType::Rgb);
             let mut writer = encoder.write_header()?;
             writer.write_image_data(&self.rgb)?;
             Ok(writer.finish()?)
-        };
-        replace_file(path, |path| encode(path).map_err(|e| Error::io(path, e)))
+        })
     }
 }
 

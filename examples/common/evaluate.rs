@@ -52,7 +52,7 @@ impl Score {
     }
 }
 
-/// Runs the model over the whole set; leaves it evaluating.
+/// Runs the model over the whole set, or until it is told to stop, and then there is no score; leaves it evaluating.
 ///
 /// # Errors
 /// If the device fails.
@@ -60,12 +60,17 @@ pub(crate) fn score<B: Backend>(
     model: &mut impl Layer<B>,
     test: &ImageDataset,
     classes: Classes,
+    stop: impl Fn() -> bool,
     device: &B,
-) -> Result<Score> {
+) -> Result<Option<Score>> {
     model.eval();
     let count = classes.names.len();
     let mut score = Score { loss: 0.0, classes: vec![(0, 0); count], mistakes: Vec::new() };
-    for (batch, (images, _)) in test.batches(BATCH, device).enumerate() {
+    for (batch, uploaded) in test.batches(BATCH, device).enumerate() {
+        if stop() {
+            return Ok(None);
+        }
+        let (images, _) = uploaded?;
         let log_probabilities: Vec<f32> = no_grad(|| model.forward(&images).log_softmax(-1)).to_vec()?;
         for (i, row) in log_probabilities.chunks_exact(count).enumerate() {
             let image = batch * BATCH + i;
@@ -84,5 +89,6 @@ pub(crate) fn score<B: Backend>(
     }
     score.loss /= test.len() as f64;
     score.mistakes.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
-    Ok(score)
+    // A stop during the last batch counts as well.
+    Ok((!stop()).then_some(score))
 }

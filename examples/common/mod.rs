@@ -121,8 +121,8 @@ fn work<B: Backend>(example: &impl Example, options: &Options, device: &B) -> Re
     let test = example.images(Split::Test)?.take(limit);
     if let Some(weights) = &options.eval {
         task.model.load(weights)?;
-        let score = evaluate::score(&mut task.model, &test, task.classes, device)?;
-        return Ok(Outcome::Finished(score, task.classes));
+        let score = evaluate::score(&mut task.model, &test, task.classes, || false, device)?;
+        return Ok(score.map_or(Outcome::Interrupted, |score| Outcome::Finished(score, task.classes)));
     }
     let train = example.images(Split::Train)?.take(limit);
     let output = output::Output::create(&options.out)?;

@@ -3,8 +3,9 @@
 use minitorch::nn::state::replace_file;
 use minitorch::prelude::*;
 use std::fmt::Write;
+use std::fs;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 /// One line of `metrics.csv`: the last few steps, or a whole epoch.
 pub(crate) struct Row {
@@ -34,12 +35,17 @@ impl Output {
     pub(crate) fn create(folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
         let output = Output { folder: folder.into(), rows: Vec::new() };
-        let probe = output.path(".probe");
-        replace_file(&probe, |path| fs::write(path, "probe").map_err(|e| Error::io(path, e)))
-            .and_then(|()| fs::remove_file(&probe).map_err(|e| Error::io(&probe, e)))?;
+        // A file without a name: other runs that write to the same folder at the same time do not meet it.
+        tempfile::tempfile_in(folder).map_err(|e| Error::io(folder, io::Error::from(e.kind())))?;
         for name in ["model.safetensors", "last.safetensors", "metrics.csv", "curves.png", "mistakes.png"] {
-            if output.path(name).is_dir() {
-                return Err(Error::io(output.path(name), io::ErrorKind::IsADirectory.into()));
+            let path = output.path(name);
+            // Of a link, the file that it leads to; one that leads to nothing cannot be replaced either.
+            let there = fs::symlink_metadata(&path).is_ok();
+            let is_file = there.then(|| fs::metadata(&path).map(|metadata| metadata.is_file()));
+            match is_file {
+                None | Some(Ok(true)) => {}
+                Some(Ok(false)) => return Err(Error::io(path, io::Error::other("there, and not a regular file"))),
+                Some(Err(error)) => return Err(Error::io(path, error)),
             }
         }
         Ok(output)
@@ -72,6 +78,6 @@ impl Output {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{epoch},{step},{lr:.6e},{loss:.6},{accuracy:.6},{test},{seconds:.3}");
         }
-        replace_file(self.path("metrics.csv"), |path| fs::write(path, &text).map_err(|e| Error::io(path, e)))
+        replace_file(self.path("metrics.csv"), |file| file.write_all(text.as_bytes()))
     }
 }

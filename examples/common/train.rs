@@ -46,7 +46,8 @@ pub(super) fn train<B: Backend>(
         let mut recent = Tally::new(device);
         let mut whole = Means::default();
         let batches = loader.len();
-        for (i, (images, labels)) in loader.epoch(epoch as u64, device).enumerate() {
+        for (i, batch) in loader.epoch(epoch as u64, device).enumerate() {
+            let (images, labels) = batch?;
             optimizer.set_lr(schedule.lr(step));
             let logits = model.forward(&images);
             let loss = logits.cross_entropy(&labels);
@@ -55,7 +56,7 @@ pub(super) fn train<B: Backend>(
             step += 1;
             progress.advance(labels.numel());
 
-            let stop = interrupted.load(Ordering::Relaxed);
+            let stop = interrupted();
             if stop || step % READ_EVERY == 0 || i + 1 == batches {
                 let means = recent.read()?;
                 if !means.loss().is_finite() {
@@ -79,12 +80,15 @@ pub(super) fn train<B: Backend>(
                 progress.finish();
                 save(&output, "last.safetensors", &model, step, options.lr)?;
                 output.write_metrics()?;
-                let kept = output.path("last.safetensors");
-                progress.line(&format!("interrupted after step {step}; the weights are in {}", kept.display()));
-                return Ok(Outcome::Interrupted);
+                return Ok(stopped(&progress, &output, step));
             }
         }
-        let judged = evaluate::score(&mut model, test, classes, device)?;
+        let Some(judged) = evaluate::score(&mut model, test, classes, interrupted, device)? else {
+            progress.finish();
+            save(&output, "last.safetensors", &model, step, options.lr)?;
+            output.write_metrics()?;
+            return Ok(stopped(&progress, &output, step));
+        };
         output.record(Row {
             epoch,
             step,
@@ -104,7 +108,15 @@ pub(super) fn train<B: Backend>(
     save(&output, "model.safetensors", &model, step, options.lr)?;
     charts::curves(output.rows(), options.epochs).save(&output.path("curves.png"))?;
     charts::mistakes(&score, test, classes).save(&output.path("mistakes.png"))?;
-    Ok(Outcome::Finished(score, classes))
+    // Whoever interrupts a run is told that it was, even where nothing is lost.
+    Ok(if interrupted() { stopped(&progress, &output, step) } else { Outcome::Finished(score, classes) })
+}
+
+/// How an interrupted run ends, whose weights were saved.
+fn stopped(progress: &Progress, output: &Output, step: usize) -> Outcome {
+    let kept = output.path("last.safetensors");
+    progress.line(&format!("interrupted after step {step}; the weights are in {}", kept.display()));
+    Outcome::Interrupted
 }
 
 /// Sums over some steps, on the device.
@@ -176,8 +188,8 @@ fn diverged(step: usize, lr: f64) -> Error {
     ))
 }
 
-/// A flag that Ctrl-C sets; a second Ctrl-C ends the program at once.
-fn watch_for_interrupt() -> Result<&'static AtomicBool> {
+/// Whether Ctrl-C was pressed since; a second Ctrl-C ends the program at once.
+fn watch_for_interrupt() -> Result<fn() -> bool> {
     static INTERRUPTED: AtomicBool = AtomicBool::new(false);
     let handler = || {
         if INTERRUPTED.swap(true, Ordering::Relaxed) {
@@ -185,5 +197,5 @@ fn watch_for_interrupt() -> Result<&'static AtomicBool> {
         }
     };
     ctrlc::set_handler(handler).map_err(|error| Error::Invalid(format!("cannot watch for Ctrl-C: {error}")))?;
-    Ok(&INTERRUPTED)
+    Ok(|| INTERRUPTED.load(Ordering::Relaxed))
 }

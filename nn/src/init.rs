@@ -42,15 +42,25 @@ pub fn fans(shape: &Shape) -> (usize, usize) {
 }
 
 /// Uniform numbers in [low, high).
+///
+/// # Panics
+/// If the bounds are not finite or not in order.
 #[track_caller]
 pub fn uniform<B: Backend>(shape: impl Into<Shape>, low: f64, high: f64, place: impl Placement<B>) -> Tensor<B> {
+    let bounds = low.is_finite() && high.is_finite() && low <= high;
+    assert!(bounds, "init: the bounds {low} and {high} are not finite, or not in order");
     let unit = |generator: &mut Philox| (generator.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
     filled(shape.into(), place, |generator| low + (high - low) * unit(generator))
 }
 
 /// Normal numbers.
+///
+/// # Panics
+/// If the mean is not finite, or the deviation is not finite and at least 0.
 #[track_caller]
 pub fn normal<B: Backend>(shape: impl Into<Shape>, mean: f64, std: f64, place: impl Placement<B>) -> Tensor<B> {
+    let finite = mean.is_finite() && std.is_finite() && std >= 0.0;
+    assert!(finite, "init: the mean {mean} or the deviation {std} is not finite, or that is below 0");
     Tensor::randn(shape, place) * std + mean
 }
 

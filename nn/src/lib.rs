@@ -9,6 +9,7 @@ pub use minitorch_core::Backend;
 
 pub mod data;
 mod ema;
+mod files;
 pub mod init;
 mod layers;
 pub mod module;
@@ -16,6 +17,7 @@ mod optim;
 mod schedule;
 pub mod state;
 mod summary;
+mod text;
 
 pub use ema::Ema;
 pub use layers::*;

@@ -4,17 +4,21 @@
 //! Names are the dotted names of the walk, layouts are PyTorch's, so PyTorch loads what [`save`] writes
 //! (`safetensors.torch.load_file`) and [`load`] reads what PyTorch writes (`save_file(model.state_dict(), ..)`).
 //!
-//! Files appear whole or not at all: they are written under another name in the same folder, synchronised and renamed.
+//! Files appear whole or not at all: see [`replace_file`]. What is read is not trusted: nothing that a file claims costs more
+//! memory than the file justifies, and what it says is quoted and shortened in an error.
 
 mod file;
 mod npy;
 mod npz;
 
-pub use file::{HostTensor, Tensors, read_tensors, replace_file, write_tensors};
+pub use crate::files::replace_file;
+pub use file::{HostTensor, Tensors, read_tensors, write_tensors};
 pub use npy::{read_npy, write_npy};
-pub use npz::{read_npz, write_npz};
+pub(crate) use npz::INFLATED;
+pub use npz::{read_npz, read_npz_array, write_npz};
 
 use crate::module::{Entry, EntryMut, Module, Path};
+use crate::text::{list, shown};
 use minitorch_core::{Backend, DType, Error, Result, Shape, Tensor};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path as FilePath;
@@ -33,7 +37,7 @@ pub enum Strict {
 pub struct Mismatch {
     /// In the model, not in the file.
     pub missing: Vec<String>,
-    /// In the file, not in the model; control characters are escaped.
+    /// In the file, not in the model; names that are long or hold unusual characters are quoted, escaped and shortened.
     pub unexpected: Vec<String>,
 }
 
@@ -71,7 +75,7 @@ pub fn load<B: Backend>(module: &mut (impl Module<B> + ?Sized), path: impl AsRef
 ///
 /// # Errors
 /// [`Error::Io`] if the file cannot be read, [`Error::Format`] if it is not safetensors, holds a dtype that minitorch
-/// does not have, or does not fit: one line then lists every missing, unexpected and mis-shaped name. [`Error::Device`] or
+/// does not have, or does not fit: one line then lists missing, unexpected and mis-shaped names, at most 40 of each. [`Error::Device`] or
 /// [`Error::OutOfMemory`] if the device cannot take the values. On any error the module is unchanged.
 pub fn load_with<B: Backend>(
     module: &mut (impl Module<B> + ?Sized),
@@ -97,13 +101,14 @@ pub fn load_with<B: Backend>(
             None => mismatch.missing.push(name.to_string()),
             Some(new) if new.fits(&old) => match new.to_tensor(old.device()) {
                 Ok(tensor) => drop(values.insert(name.to_string(), tensor)),
-                Err(error) => outcome = Err(error),
+                Err(error) if outcome.is_ok() => outcome = Err(error),
+                Err(_) => {}
             },
             Some(new) => misshaped.push(format!("{name} ({new} in the file, {})", describe(old.shape(), old.dtype()))),
         }
     });
     mismatch.missing.sort();
-    mismatch.unexpected = file.into_keys().map(|name| name.escape_debug().to_string()).collect();
+    mismatch.unexpected = file.into_keys().map(|name| shown(&name)).collect();
     let (missing, unexpected) = match strict {
         Strict::Yes => (mismatch.missing.clone(), mismatch.unexpected.clone()),
         Strict::No => Default::default(),
@@ -121,12 +126,12 @@ pub fn load_with<B: Backend>(
     Ok(mismatch)
 }
 
-/// One line of all names that do not fit; `None` if there are none.
+/// One line of the names that do not fit, which are fit to be shown; `None` if there are none.
 pub(crate) fn complaints(missing: Vec<String>, unexpected: Vec<String>, misshaped: Vec<String>) -> Option<String> {
     let lists = [("missing", missing), ("unexpected", unexpected), ("mis-shaped", misshaped)];
     let told = lists.map(|(what, mut names)| {
         names.sort();
-        (!names.is_empty()).then(|| format!("{what}: {}", names.join(", ")))
+        (!names.is_empty()).then(|| format!("{what}: {}", list(&names)))
     });
     let told: Vec<String> = told.into_iter().flatten().collect();
     (!told.is_empty()).then(|| told.join("; "))

@@ -3,7 +3,7 @@
 use crate::autodiff::{parents, record, recording};
 use crate::backend::Backend;
 use crate::dtype::DType;
-use crate::error::must;
+use crate::error::{finite_from_0, must};
 use crate::index::DimSet;
 use crate::ops::reduce::{ReduceOp, reduce};
 use crate::shape::Shape;
@@ -25,10 +25,12 @@ impl<B: Backend> Tensor<B> {
     /// PyTorch: `batch_norm(training=True)`.
     ///
     /// # Panics
-    /// If the rank is below 2, a channel has no element, or shapes, dtypes or devices do not fit.
+    /// If the rank is below 2, a channel has no element, eps is not finite and at least 0, or shapes, dtypes or devices do not
+    /// fit.
     #[track_caller]
     pub fn batch_norm(&self, weight: Option<&Self>, bias: Option<&Self>, eps: f64) -> [Self; 3] {
         let c = self.check_channels("batch_norm", weight, bias);
+        finite_from_0("batch_norm: eps", eps);
         let per_channel = self.numel() / c.max(1);
         assert!(per_channel > 0 || c == 0, "batch_norm: {:?} has no element to take a mean of", self.shape());
         let x = self.reshape([self.shape()[0], c, self.shape()[2..].iter().product()]);
@@ -41,7 +43,7 @@ impl<B: Backend> Tensor<B> {
     /// PyTorch: `batch_norm(training=False)`.
     ///
     /// # Panics
-    /// If the rank is below 2, or shapes, dtypes or devices do not fit.
+    /// If the rank is below 2, eps is not finite and at least 0, or shapes, dtypes or devices do not fit.
     #[track_caller]
     pub fn batch_norm_with(
         &self,
@@ -51,6 +53,7 @@ impl<B: Backend> Tensor<B> {
         eps: f64,
     ) -> Self {
         let c = self.check_channels("batch_norm", weight, bias);
+        finite_from_0("batch_norm: eps", eps);
         for of in [mean, var] {
             assert!(**of.shape() == [c], "batch_norm: statistics {:?} for {c} channels", of.shape());
             self.check_same("batch_norm", of);
@@ -69,7 +72,8 @@ impl<B: Backend> Tensor<B> {
     /// shape. Ba et al., "Layer normalization", 2016. PyTorch: `layer_norm`.
     ///
     /// # Panics
-    /// If the tensor does not end in `shape`, that has no element, or shapes, dtypes or devices do not fit.
+    /// If the tensor does not end in `shape`, that has no element, eps is not finite and at least 0, or shapes, dtypes or devices
+    /// do not fit.
     #[track_caller]
     pub fn layer_norm(&self, shape: impl Into<Shape>, weight: Option<&Self>, bias: Option<&Self>, eps: f64) -> Self {
         let shape = shape.into();
@@ -79,6 +83,7 @@ impl<B: Backend> Tensor<B> {
             self.shape()
         );
         self.check_affine("layer_norm", weight, bias, &shape);
+        finite_from_0("layer_norm: eps", eps);
         let d = shape.numel();
         let x = self.reshape([self.numel() / d, d]);
         let affine = [weight, bias].map(|w| w.map(|w| w.reshape([1, d])));
@@ -91,11 +96,12 @@ impl<B: Backend> Tensor<B> {
     /// PyTorch: `group_norm`.
     ///
     /// # Panics
-    /// If the rank is below 2, the groups do not divide the channels, a group has no element, or shapes, dtypes or devices
-    /// do not fit.
+    /// If the rank is below 2, the groups do not divide the channels, a group has no element, eps is not finite and at least 0,
+    /// or shapes, dtypes or devices do not fit.
     #[track_caller]
     pub fn group_norm(&self, groups: usize, weight: Option<&Self>, bias: Option<&Self>, eps: f64) -> Self {
         let c = self.check_channels("group_norm", weight, bias);
+        finite_from_0("group_norm: eps", eps);
         assert!(
             groups > 0 && c.is_multiple_of(groups),
             "group_norm: {c} channels do not fall into {groups} equal groups"

@@ -3,7 +3,7 @@
 use crate::autodiff::{parents, record, record_with_output, recording};
 use crate::backend::{Backend, MOST_WORK};
 use crate::dtype::DType;
-use crate::error::must;
+use crate::error::{finite, must};
 use crate::index::{DimSet, Dims, wrap_dim};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -274,8 +274,12 @@ impl<B: Backend> Tensor<B> {
 
     /// The variance over `dims`, divided by `n - correction`: 1 for a sample's (PyTorch's default), 0 for a population's.
     /// PyTorch: `var`.
+    ///
+    /// # Panics
+    /// If the correction is not finite.
     #[track_caller]
     pub fn var(&self, dims: impl Dims, correction: f64) -> Self {
+        finite("var: the correction", correction);
         let dims = must(dims.resolve("var", self.rank()));
         let n: usize = dims.iter().map(|&d| self.shape()[d]).product();
         let centred = self - reduce(ReduceOp::Mean, self, dims, true);
@@ -283,8 +287,12 @@ impl<B: Backend> Tensor<B> {
     }
 
     /// The square root of [`var`](Self::var). Where it is 0 its gradient is 0. PyTorch: `std`.
+    ///
+    /// # Panics
+    /// If the correction is not finite.
     #[track_caller]
     pub fn std(&self, dims: impl Dims, correction: f64) -> Self {
+        finite("std: the correction", correction);
         let var = self.var(dims, correction);
         let zero = var.eq(0.0);
         var.masked_fill(&zero, 1.0).sqrt().masked_fill(&zero, 0.0)

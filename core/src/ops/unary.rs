@@ -413,17 +413,17 @@ impl<B: Backend> Tensor<B> {
         unary(UnaryOp::Relu, self)
     }
 
-    /// `x` above 0, else `slope x`; the derivative at 0 is `slope`. PyTorch: `leaky_relu`.
+    /// `x` above 0, else `slope x`; the derivative at 0 is `slope`. Panics unless that is finite. PyTorch: `leaky_relu`.
     #[track_caller]
     pub fn leaky_relu(&self, slope: f64) -> Self {
-        unary(UnaryOp::LeakyRelu(slope), self)
+        unary(UnaryOp::LeakyRelu(crate::error::finite("leaky_relu: the slope", slope)), self)
     }
 
     /// `x` above 0, else `alpha (e^x - 1)`; the derivative at 0 is `alpha`. Clevert et al., "Fast and accurate deep
-    /// network learning by exponential linear units", 2015. PyTorch: `elu`.
+    /// network learning by exponential linear units", 2015. Panics unless alpha is finite. PyTorch: `elu`.
     #[track_caller]
     pub fn elu(&self, alpha: f64) -> Self {
-        unary(UnaryOp::Elu(alpha), self)
+        unary(UnaryOp::Elu(crate::error::finite("elu: alpha", alpha)), self)
     }
 
     /// `x Phi(x) = x/2 (1 + erf(x / sqrt 2))`. PyTorch: `gelu`.

@@ -1,13 +1,16 @@
 //! CIFAR-10's binary files: records of a label byte and 3072 pixel bytes, the red, the green and the blue plane of 32 x 32.
 
 use super::{ImageDataset, Split};
+use crate::files::open;
 use minitorch_core::{Error, Result};
-use std::io::ErrorKind;
+use std::io::{BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 /// `[channels, height, width]`.
 const SHAPE: [usize; 3] = [3, 32, 32];
 const PIXELS: usize = SHAPE[0] * SHAPE[1] * SHAPE[2];
+/// A label and pixels.
+const RECORD: usize = 1 + PIXELS;
 /// The folder inside the archive that the authors publish.
 const INSIDE: &str = "cifar-10-batches-bin";
 /// Of the training set: per channel, over all its pixels.
@@ -40,21 +43,23 @@ pub fn cifar10(folder: impl AsRef<Path>, split: Split) -> Result<ImageDataset> {
     };
     let (mut pixels, mut labels) = (Vec::new(), Vec::new());
     for path in find(folder, &names)? {
-        let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
-        let (records, rest) = bytes.as_chunks::<{ 1 + PIXELS }>();
-        if records.is_empty() || !rest.is_empty() {
-            let (len, record) = (bytes.len(), 1 + PIXELS);
+        let io = |e| Error::io(&path, e);
+        let (file, length) = open(&path).map_err(io)?;
+        if length == 0 || !length.is_multiple_of(RECORD as u64) {
             let reason =
-                format!("{len} bytes are not one or more records of {record}, as CIFAR-10's binary files have");
+                format!("{length} bytes are not one or more records of {RECORD}, as CIFAR-10's binary files have");
             return Err(Error::format(path, reason));
         }
-        pixels.reserve_exact(records.len() * PIXELS);
-        for (i, [label, image @ ..]) in records.iter().enumerate() {
-            if *label > 9 {
+        let (mut file, mut record) = (BufReader::with_capacity(16 * RECORD, file), [0; RECORD]);
+        for i in 0..length / RECORD as u64 {
+            file.read_exact(&mut record).map_err(io)?;
+            let [label, ref image @ ..] = record;
+            if label > 9 {
                 let reason = format!("label {label} of image {i}; CIFAR-10's labels are 0 to 9");
                 return Err(Error::format(path, reason));
             }
-            labels.push(*label);
+            pixels.try_reserve(PIXELS).map_err(|e| io(e.into()))?;
+            labels.push(label);
             pixels.extend_from_slice(image);
         }
     }
@@ -119,7 +124,7 @@ mod tests {
         assert_eq!((test.labels(), test.image(0)[1023], test.image(0)[1024]), (&[3][..], 255, 0));
         let mut host = Default::default();
         test.collate(&[0], &mut host);
-        let (images, _) = test.upload(&host, &minitorch_conformance::doc::device());
+        let (images, _) = test.upload(&host, &minitorch_conformance::doc::device()).unwrap();
         let pixels = images.to_vec::<f32>().unwrap();
         let expected = [(1.0 - 0.4914) / 0.2470, -0.4822 / 0.2435, -0.4465 / 0.2616];
         for (channel, want) in expected.into_iter().enumerate() {

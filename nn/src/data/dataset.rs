@@ -1,8 +1,8 @@
 //! What can be split into batches.
 
 use super::{Epoch, Loader};
-use minitorch_core::Backend;
 use minitorch_core::random::Draw;
+use minitorch_core::{Backend, Result};
 use rand::seq::SliceRandom;
 
 /// Keeps the draws that split a set apart from those of shuffles and of devices with the same seed.
@@ -11,8 +11,8 @@ const SPLIT_STREAM: u64 = 0x73_706C_6974;
 /// Examples in memory that can be gathered into batches.
 ///
 /// Making a batch has two halves. [`collate`](Dataset::collate) works on the host, on any thread, into buffers that are
-/// used again; [`upload`](Dataset::upload) makes tensors of them on the thread that trains. Neither can fail: what can
-/// has failed when the data were read. A dataset is a handle: cloning shares the examples.
+/// used again, and cannot fail: what can has failed when the data were read. [`upload`](Dataset::upload) makes tensors of them
+/// on the thread that trains, and fails as the device does. A dataset is a handle: cloning shares the examples.
 pub trait Dataset: Clone + Send + Sync + 'static {
     /// Host memory for one batch, used again for later ones.
     type Host: Default + Send + 'static;
@@ -47,7 +47,10 @@ pub trait Dataset: Clone + Send + Sync + 'static {
     }
 
     /// The batch that `host` holds, on a device.
-    fn upload<B: Backend>(&self, host: &Self::Host, device: &B) -> Self::Batch<B>;
+    ///
+    /// # Errors
+    /// If the device fails or has no memory for it.
+    fn upload<B: Backend>(&self, host: &Self::Host, device: &B) -> Result<Self::Batch<B>>;
 
     /// A set of these examples in this order; repeats are welcome.
     ///
@@ -77,8 +80,8 @@ pub trait Dataset: Clone + Send + Sync + 'static {
         (self.select(first), self.select(rest))
     }
 
-    /// Batches of `size` in order, the last one smaller if need be: `for (x, y) in train.batches(64, &device)`. A
-    /// [`Loader`] shuffles and works ahead.
+    /// Batches of `size` in order, the last one smaller if need be: `for batch in train.batches(64, &device)` with
+    /// `let (x, y) = batch?`. A [`Loader`] shuffles and works ahead.
     ///
     /// # Panics
     /// If the size is 0.

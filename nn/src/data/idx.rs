@@ -1,12 +1,15 @@
 //! IDX, the format of MNIST: two zero bytes, a type, the number of dimensions, the sizes as big-endian u32, the data.
 //! Files may be compressed with gzip; the first two bytes tell, not the name.
 //!
-//! Nothing in a file is trusted: a header that claims 2^31 images costs no more memory than the bytes that follow it.
+//! Nothing in a file is trusted: the header comes first, and what it claims is compared with what is expected and with the
+//! length of the file before any data are read or inflated.
 
 use super::ImageDataset;
+use crate::files::{open, read_up_to};
+use crate::state::INFLATED;
+use crate::text::{said, shown_shape};
 use flate2::bufread::MultiGzDecoder;
 use minitorch_core::{Error, Result};
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
@@ -26,25 +29,35 @@ impl Idx {
     /// Reads a file, plain or compressed with gzip.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be read; [`Error::Format`] if it is not IDX of unsigned bytes, is shorter or longer than
-    /// its header says, or is damaged gzip.
+    /// [`Error::Io`] if it cannot be read or is none (a FIFO, a device); [`Error::Format`] if it is not IDX of unsigned bytes,
+    /// is shorter or longer than its header says, or is damaged gzip.
     pub fn read(path: impl AsRef<Path>) -> Result<Idx> {
-        let path = path.as_ref();
-        let mut reader = BufReader::new(File::open(path).map_err(|e| Error::io(path, e))?);
-        let head = reader.fill_buf().map_err(|e| Error::io(path, e))?;
-        let parsed = if head.starts_with(&[0x1f, 0x8b]) {
-            Idx::parse(&mut MultiGzDecoder::new(reader))
-        } else {
-            Idx::parse(&mut reader)
-        };
-        parsed.map_err(|wrong| match wrong {
-            Wrong::Io(source) => Error::io(path, source),
-            Wrong::Format(reason) => Error::format(path, reason),
-        })
+        let file = Opened::new(path.as_ref())?;
+        Ok(Idx { dims: file.dims.clone(), data: file.data()? })
+    }
+}
+
+/// A file whose header was read, and nothing else.
+struct Opened {
+    path: PathBuf,
+    dims: Vec<usize>,
+    /// The number of bytes that the sizes make.
+    claimed: usize,
+    reader: Box<dyn Read>,
+}
+
+impl Opened {
+    fn new(path: &Path) -> Result<Opened> {
+        Opened::parse(path).map_err(|wrong| wrong.of(path))
     }
 
-    fn parse(reader: &mut impl Read) -> std::result::Result<Idx, Wrong> {
-        let magic: [u8; 4] = array(reader)?;
+    /// The header, and whether the file can hold what it claims.
+    fn parse(path: &Path) -> std::result::Result<Opened, Wrong> {
+        let (file, length) = open(path).map_err(Wrong::Io)?;
+        let mut file = BufReader::new(file);
+        let zipped = file.fill_buf().map_err(Wrong::Io)?.starts_with(&[0x1f, 0x8b]);
+        let mut reader: Box<dyn Read> = if zipped { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
+        let magic: [u8; 4] = array(&mut reader)?;
         let [0, 0, kind, rank] = magic else {
             let reason = format!("not an IDX file: it begins with {magic:02x?} and not with two zero bytes");
             return Err(Wrong::Format(reason));
@@ -55,24 +68,51 @@ impl Idx {
         }
         let mut dims = Vec::with_capacity(rank as usize);
         for _ in 0..rank {
-            dims.push(u32::from_be_bytes(array(reader)?) as usize);
+            dims.push(u32::from_be_bytes(array(&mut reader)?) as usize);
         }
         let claimed = dims.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
         let Some(claimed) = claimed else {
-            return Err(Wrong::Format(format!("the header claims {dims:?} bytes, more than memory has addresses")));
+            let dims = shown_shape(&dims);
+            return Err(Wrong::Format(format!("the header claims {dims} bytes, more than memory has addresses")));
         };
-        // One byte more than claimed, to notice what should not be there. The vector grows with what arrives.
-        let mut data = Vec::new();
-        reader.take((claimed as u64).saturating_add(1)).read_to_end(&mut data)?;
-        if data.len() < claimed {
-            let reason = format!("cut short: the header claims {dims:?} = {claimed} bytes, {} follow it", data.len());
+        let opened = Opened { path: path.into(), dims, claimed, reader };
+        let follow = length.saturating_sub(4 + 4 * rank as u64);
+        if zipped && claimed as u64 > length.saturating_mul(INFLATED) {
+            let dims = shown_shape(&opened.dims);
+            let reason =
+                format!("cut short: the header claims {dims} = {claimed} bytes, which {length} of gzip cannot hold");
             return Err(Wrong::Format(reason));
         }
-        if data.len() > claimed {
-            return Err(Wrong::Format(format!("bytes follow the {dims:?} = {claimed} that the header claims")));
+        match zipped {
+            false if follow < claimed as u64 => Err(opened.short(follow)),
+            false if follow > claimed as u64 => Err(opened.long()),
+            _ => Ok(opened),
         }
-        data.shrink_to_fit();
-        Ok(Idx { dims, data })
+    }
+
+    /// The bytes that the header claims, and nothing behind them.
+    fn data(mut self) -> Result<Vec<u8>> {
+        let mut read = || -> std::result::Result<Vec<u8>, Wrong> {
+            let data = read_up_to(&mut self.reader, self.claimed)?;
+            if data.len() < self.claimed {
+                return Err(self.short(data.len() as u64));
+            }
+            if !read_up_to(&mut self.reader, 1)?.is_empty() {
+                return Err(self.long());
+            }
+            Ok(data)
+        };
+        read().map_err(|wrong| wrong.of(&self.path))
+    }
+
+    fn short(&self, follow: u64) -> Wrong {
+        let (dims, claimed) = (shown_shape(&self.dims), self.claimed);
+        Wrong::Format(format!("cut short: the header claims {dims} = {claimed} bytes, {follow} follow it"))
+    }
+
+    fn long(&self) -> Wrong {
+        let (dims, claimed) = (shown_shape(&self.dims), self.claimed);
+        Wrong::Format(format!("bytes follow the {dims} = {claimed} that the header claims"))
     }
 }
 
@@ -81,12 +121,21 @@ enum Wrong {
     Format(String),
 }
 
+impl Wrong {
+    fn of(self, path: &Path) -> Error {
+        match self {
+            Wrong::Io(source) => Error::io(path, source),
+            Wrong::Format(reason) => Error::format(path, reason),
+        }
+    }
+}
+
 impl From<io::Error> for Wrong {
     /// What the decoder finds wrong inside a file is the file's fault, not the system's.
     fn from(error: io::Error) -> Self {
         match error.kind() {
             ErrorKind::UnexpectedEof => Wrong::Format("cut short: the gzip stream does not end".into()),
-            ErrorKind::InvalidInput | ErrorKind::InvalidData => Wrong::Format(format!("damaged gzip: {error}")),
+            ErrorKind::InvalidInput | ErrorKind::InvalidData => Wrong::Format(format!("damaged gzip: {}", said(error))),
             _ => Wrong::Io(error),
         }
     }
@@ -94,8 +143,7 @@ impl From<io::Error> for Wrong {
 
 /// The next bytes of the header.
 fn array<const N: usize>(reader: &mut impl Read) -> std::result::Result<[u8; N], Wrong> {
-    let mut bytes = Vec::with_capacity(N);
-    reader.take(N as u64).read_to_end(&mut bytes)?;
+    let bytes = read_up_to(reader, N)?;
     bytes.try_into().map_err(|_| Wrong::Format("cut short: the file ends inside the IDX header".into()))
 }
 
@@ -148,16 +196,16 @@ fn read_pair(folder: &Path, split: Split) -> Result<ImageDataset> {
     };
     let images_path = find(folder, &format!("{name}-images-idx3-ubyte"))?;
     let labels_path = find(folder, &format!("{name}-labels-idx1-ubyte"))?;
-    let images = Idx::read(&images_path)?;
+    // Both headers, before the data of either.
+    let images = Opened::new(&images_path)?;
     let [count, 28, 28] = images.dims[..] else {
-        return Err(Error::format(
-            images_path,
-            format!("dimensions {:?}; MNIST's images are [n, 28, 28]", images.dims),
-        ));
+        let reason = format!("dimensions {}; MNIST's images are [n, 28, 28]", shown_shape(&images.dims));
+        return Err(Error::format(images_path, reason));
     };
-    let labels = Idx::read(&labels_path)?;
+    let labels = Opened::new(&labels_path)?;
     let [labels_count] = labels.dims[..] else {
-        return Err(Error::format(labels_path, format!("dimensions {:?}; MNIST's labels are [n]", labels.dims)));
+        let reason = format!("dimensions {}; MNIST's labels are [n]", shown_shape(&labels.dims));
+        return Err(Error::format(labels_path, reason));
     };
     if labels_count != count {
         let reason = format!("{labels_count} labels for the {count} images of {}", images_path.display());
@@ -166,11 +214,12 @@ fn read_pair(folder: &Path, split: Split) -> Result<ImageDataset> {
     if count == 0 {
         return Err(Error::format(images_path, "no images"));
     }
-    if let Some(at) = labels.data.iter().position(|&label| label > 9) {
-        let reason = format!("label {} of image {at}; MNIST's labels are the digits 0 to 9", labels.data[at]);
+    let labels = labels.data()?;
+    if let Some(at) = labels.iter().position(|&label| label > 9) {
+        let reason = format!("label {} of image {at}; MNIST's labels are the digits 0 to 9", labels[at]);
         return Err(Error::format(labels_path, reason));
     }
-    Ok(ImageDataset::new(images.data, labels.data, [1, 28, 28]))
+    Ok(ImageDataset::new(images.data()?, labels, [1, 28, 28]))
 }
 
 /// The file of this name, or of this name and `.gz`.
@@ -241,13 +290,15 @@ mod tests {
         let mut flipped = zipped.clone();
         let at = flipped.len() - 6;
         flipped[at] ^= 0xff; // inside the checksum
-        let cases: [(&str, Vec<u8>, &str); 12] = [
+        let cases: [(&str, Vec<u8>, &str); 14] = [
             ("empty", vec![], "inside the IDX header"),
             ("magic", vec![1, 2, 8, 1, 0, 0, 0, 0], "not an IDX file"),
             ("kind", idx(0x0d, &[1], &[0]), "type 0x0d"),
             ("header", good[..7].to_vec(), "inside the IDX header"),
             ("short", good[..15].to_vec(), "cut short"),
             ("long", [good.clone(), vec![0]].concat(), "bytes follow"),
+            ("gz-forged", gzip(&idx(8, &[1 << 31, 28, 28], &[0; 100])), "of gzip cannot hold"),
+            ("gz-bomb", gzip(&[&idx(8, &[3], &[0; 3])[..], &[0; 1 << 24]].concat()), "bytes follow"),
             ("forged", idx(8, &[1 << 31, 28, 28], &[0; 100]), "100 follow it"),
             ("overflow", idx(8, &[u32::MAX, u32::MAX, u32::MAX], &[0; 8]), "addresses"),
             ("gz-header", zipped[..5].to_vec(), "cut short"),
@@ -278,6 +329,8 @@ mod tests {
             (images(2), idx(8, &[3], &[3, 9, 1]), "3 labels for the 2 images"),
             (images(2), idx(8, &[2], &[3, 10]), "label 10 of image 1"),
             (images(0), idx(8, &[0], &[]), "no images"),
+            // Headers are compared before the data are read: these are cut short as well.
+            (images(2), idx(8, &[3], &[]), "3 labels for the 2 images"),
             (idx(8, &[1, 2, 2], &[0; 4]), idx(8, &[1], &[1]), "[1, 2, 2]"),
             (images(1), idx(8, &[1, 1], &[1]), "MNIST's labels are [n]"),
         ] {

@@ -2,7 +2,7 @@
 
 use super::Dataset;
 use minitorch_core::random::Draw;
-use minitorch_core::{Backend, Tensor};
+use minitorch_core::{Backend, Result, Tensor};
 use std::sync::Arc;
 
 /// Images of bytes, each with the number of its class. Batches are images `[n, channels, height, width]` as F32, scaled to
@@ -12,7 +12,8 @@ use std::sync::Arc;
 /// # use minitorch_conformance::doc::*;
 /// use minitorch_nn::data::{Dataset, ImageDataset};
 /// let set = ImageDataset::new(vec![0, 255, 51, 102], vec![7, 3], [1, 1, 2]).normalize(0.5, 0.5);
-/// for (images, labels) in set.batches(64, &device()) {
+/// for batch in set.batches(64, &device()) {
+///     let (images, labels) = batch?;
 ///     assert_eq!(images.dims(), [2, 1, 1, 2]);
 ///     assert_eq!(labels.to_vec::<i32>()?, [7, 3]);
 /// }
@@ -68,7 +69,7 @@ impl ImageDataset {
     /// With pixels normalised as `(x / 255 - mean) / std`, all channels alike.
     ///
     /// # Panics
-    /// If `std` is not above 0.
+    /// If `mean` is not finite, or `std` is not finite and above 0.
     #[track_caller]
     pub fn normalize(self, mean: f32, std: f32) -> Self {
         let channels = self.shape[0];
@@ -79,7 +80,7 @@ impl ImageDataset {
     /// `torchvision.transforms.Normalize`.
     ///
     /// # Panics
-    /// If there is not one of each for every channel, or a deviation is not above 0.
+    /// If there is not one of each for every channel, a mean is not finite, or a deviation is not finite and above 0.
     #[track_caller]
     pub fn normalize_channels(mut self, mean: &[f32], std: &[f32]) -> Self {
         let channels = self.shape[0];
@@ -89,8 +90,12 @@ impl ImageDataset {
             mean.len(),
             std.len()
         );
-        for std in std {
-            assert!(*std > 0.0, "ImageDataset: a standard deviation of {std} is not above 0");
+        for (mean, std) in mean.iter().zip(std) {
+            assert!(mean.is_finite(), "ImageDataset: a mean of {mean} is not finite");
+            assert!(
+                *std > 0.0 && std.is_finite(),
+                "ImageDataset: a standard deviation of {std} is not finite and above 0"
+            );
         }
         (self.mean, self.std) = (mean.to_vec(), std.to_vec());
         self
@@ -189,11 +194,11 @@ impl Dataset for ImageDataset {
         });
     }
 
-    fn upload<B: Backend>(&self, host: &ImageBatch, device: &B) -> (Tensor<B>, Tensor<B>) {
+    fn upload<B: Backend>(&self, host: &ImageBatch, device: &B) -> Result<(Tensor<B>, Tensor<B>)> {
         let n = host.labels.len();
         let [channels, height, width] = self.shape;
-        let images = Tensor::from_slice(&host.pixels, [n, channels, height, width], device);
-        (images, Tensor::from_slice(&host.labels, [n], device))
+        let images = Tensor::try_from_slice(&host.pixels, [n, channels, height, width], device)?;
+        Ok((images, Tensor::try_from_slice(&host.labels, [n], device)?))
     }
 
     fn select(&self, indices: &[usize]) -> Self {

@@ -8,8 +8,8 @@
 //! `prefetch - 1` in the channel, one in the worker's hand, one being uploaded.
 
 use super::Dataset;
-use minitorch_core::Backend;
 use minitorch_core::random::Draw;
+use minitorch_core::{Backend, Result};
 use rand::seq::SliceRandom;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -29,10 +29,12 @@ const AUGMENT_STREAM: u64 = 0x61_7567_6D65_6E74;
 /// let set = ImageDataset::new((0..10).collect(), (0..10).collect(), [1, 1, 1]);
 /// let loader = Loader::new(&set, 4).shuffle(42).prefetch(2);
 /// for epoch in 0..2 {
-///     for (images, labels) in loader.epoch(epoch, &device()) {
+///     for batch in loader.epoch(epoch, &device()) {
+///         let (images, labels) = batch?;
 ///         assert_eq!(images.shape()[0], labels.numel());
 ///     }
 /// }
+/// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone)]
 pub struct Loader<D: Dataset> {
@@ -196,7 +198,8 @@ impl<D: Dataset> Drop for Source<D> {
     }
 }
 
-/// The batches of one epoch: an iterator of what [`Dataset::upload`] makes. Dropping it early stops the worker thread.
+/// The batches of one epoch: an iterator of what [`Dataset::upload`] makes, which ends after the first error. Dropping it early
+/// stops the worker thread.
 pub struct Epoch<D: Dataset, B: Backend> {
     dataset: D,
     device: B,
@@ -206,13 +209,16 @@ pub struct Epoch<D: Dataset, B: Backend> {
 }
 
 impl<D: Dataset, B: Backend> Iterator for Epoch<D, B> {
-    type Item = D::Batch<B>;
+    type Item = Result<D::Batch<B>>;
 
-    fn next(&mut self) -> Option<D::Batch<B>> {
+    fn next(&mut self) -> Option<Result<D::Batch<B>>> {
         self.left = self.left.checked_sub(1)?;
         let host = self.source.next()?;
         let batch = self.dataset.upload(&host, &self.device);
         lock(&self.pool).hosts.push(host);
+        if batch.is_err() {
+            self.left = 0;
+        }
         Some(batch)
     }
 
@@ -233,7 +239,7 @@ mod tests {
     use super::super::ImageDataset;
     use super::*;
     use minitorch_conformance::doc::{Plain, device};
-    use minitorch_core::Tensor;
+    use minitorch_core::{Error, Tensor};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn numbered(n: u8) -> ImageDataset {
@@ -241,7 +247,7 @@ mod tests {
     }
 
     fn labels(epoch: Epoch<ImageDataset, Plain>) -> Vec<Vec<i32>> {
-        epoch.map(|(_, y)| y.to_vec().unwrap()).collect()
+        epoch.map(|batch| batch.unwrap().1.to_vec().unwrap()).collect()
     }
 
     #[test]
@@ -271,7 +277,7 @@ mod tests {
         let device = device();
         let set = ImageDataset::new((0..200).collect(), (0..8).collect(), [1, 5, 5]).shift(2).flip();
         let pixels = |loader: &Loader<ImageDataset>, epoch| -> Vec<f32> {
-            loader.epoch(epoch, &device).flat_map(|(x, _)| x.to_vec::<f32>().unwrap()).collect()
+            loader.epoch(epoch, &device).flat_map(|batch| batch.unwrap().0.to_vec::<f32>().unwrap()).collect()
         };
         let plain: Vec<f32> = (0..200u8).map(|byte| byte as f32 / 255.0).collect();
         assert_eq!(pixels(&Loader::new(&set, 3), 1), plain, "without a seed the images are as they are");
@@ -298,11 +304,12 @@ mod tests {
         }
     }
 
-    /// Counts buffers that are made and batches that are collated; panics when asked to.
+    /// Counts buffers that are made and batches that are collated; panics and fails when asked to.
     #[derive(Clone, Default)]
     struct Probe {
         collated: Arc<AtomicUsize>,
         bad: Option<usize>,
+        no_room_for: Option<usize>,
     }
     static BUFFERS: AtomicUsize = AtomicUsize::new(0);
     struct Host(Vec<usize>);
@@ -324,8 +331,11 @@ mod tests {
             host.0.clear();
             host.0.extend(indices);
         }
-        fn upload<B: Backend>(&self, host: &Host, device: &B) -> Tensor<B> {
-            Tensor::full([], host.0[0] as f64, device)
+        fn upload<B: Backend>(&self, host: &Host, device: &B) -> Result<Tensor<B>> {
+            match self.no_room_for {
+                Some(example) if host.0.contains(&example) => Err(Error::Invalid(format!("no room for {example}"))),
+                _ => Tensor::try_full([], host.0[0] as f64, device),
+            }
         }
         fn select(&self, _: &[usize]) -> Self {
             self.clone()
@@ -348,6 +358,13 @@ mod tests {
         let done = probe.collated.load(Ordering::SeqCst);
         assert!(done <= 5, "{done} batches were made for one that was wanted");
         assert_eq!(Arc::strong_count(&probe.collated), 2, "the worker is gone: only probe and loader are left");
+
+        for ahead in [0, 3] {
+            let full = Probe { no_room_for: Some(3), ..probe.clone() };
+            let batches: Vec<_> = Loader::new(&full, 1).prefetch(ahead).epoch(0, &device).collect();
+            let failed: Vec<bool> = batches.iter().map(|batch| batch.is_err()).collect();
+            assert_eq!(failed, [false, false, false, true], "the first error is the last item");
+        }
 
         let loader = Loader::new(&Probe { bad: Some(7), ..probe }, 1).prefetch(3);
         let mut seen = 0;

@@ -67,7 +67,7 @@ macro_rules! batch_norms {
             ///
             /// # Panics
             /// If the rank or the channels do not fit, or a channel has a single element in training: its variance is 0
-            /// whatever it is.
+            /// whatever it is, or the momentum is not in [0, 1] then.
             #[track_caller]
             pub fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
                 assert!(
@@ -134,6 +134,7 @@ impl<B: Backend> BatchStatistics<'_, B> {
         if !training {
             return x.batch_norm_with([&mean, &var], weight, bias, eps);
         }
+        assert!((0.0..=1.0).contains(&self.momentum), "{layer}: a momentum of {} is not in [0, 1]", self.momentum);
         assert!(n > 1, "{layer}: training wants more than one element per channel, not {:?}", x.shape());
         let [y, batch_mean, batch_var] = x.batch_norm(weight, bias, eps);
         no_grad(|| {

@@ -44,8 +44,8 @@ pub trait Optimizer<B: Backend> {
     /// settings and groups are as this optimizer was built. Training goes on bit for bit as if it had not been interrupted.
     ///
     /// # Errors
-    /// If the file cannot be read, is not safetensors or does not fit: one line then lists every missing, unexpected and
-    /// mis-shaped name. Nothing is changed then.
+    /// If the file cannot be read, is not safetensors or does not fit: one line then lists missing, unexpected and mis-shaped
+    /// names, at most 40 of each. Nothing is changed then.
     fn load(&mut self, model: &dyn Module<B>, path: &Path) -> Result<()>;
 }
 

@@ -3,6 +3,7 @@
 use super::memory::{Memory, Slot};
 use crate::module::{Entry, Module, Path};
 use crate::state::{HostTensor, complaints, read_tensors, write_tensors};
+use crate::text::shown;
 use minitorch_core::backend::StepRule;
 use minitorch_core::{Backend, DType, Error, HostData, Result, Shape, Tensor};
 use std::collections::BTreeMap;
@@ -20,7 +21,8 @@ impl<B: Backend> Memory<B> {
             let entries = self.by_param.get(&param.id()).map_or_else(|| Ok(vec![steps(0)?]), |slot| slot.entries(rule));
             match entries {
                 Ok(entries) => tensors.extend(entries.into_iter().map(|(key, t)| (format!("{param_name}/{key}"), t))),
-                Err(error) => outcome = Err(error),
+                Err(error) if outcome.is_ok() => outcome = Err(error),
+                Err(_) => {}
             }
         });
         outcome?;
@@ -34,11 +36,11 @@ impl<B: Backend> Memory<B> {
         let unfit = |why: String| Error::format(path, format!("does not fit the optimizer: {why}"));
         let of = |key: &str| file.metadata.get(key).map_or("nothing", String::as_str);
         if of("optimizer") != name {
-            return Err(unfit(format!("it holds the state of {}, not of {name}", of("optimizer").escape_debug())));
+            return Err(unfit(format!("it holds the state of {}, not of {name}", shown(of("optimizer")))));
         }
         let lr = match of("lr").parse::<f64>() {
             Ok(lr) if lr.is_finite() && lr >= 0.0 => lr,
-            _ => return Err(unfit(format!("its learning rate is {}", of("lr").escape_debug()))),
+            _ => return Err(unfit(format!("its learning rate is {}", shown(of("lr"))))),
         };
 
         // First everything that can go wrong.
@@ -53,7 +55,7 @@ impl<B: Backend> Memory<B> {
             slots.push((param.id(), (taken > 0).then_some(slot)));
         });
         let Reader { file, missing, misshaped, outcome } = reader;
-        let unexpected = file.into_keys().map(|name| name.escape_debug().to_string()).collect();
+        let unexpected = file.into_keys().map(|name| shown(&name)).collect();
         if let Some(why) = complaints(missing, unexpected, misshaped) {
             return Err(unfit(why));
         }
@@ -125,7 +127,8 @@ impl Reader {
             None => self.missing.push(name),
             Some(tensor) if tensor.fits(param) => match tensor.to_tensor(param.device()) {
                 Ok(tensor) => return Some(tensor),
-                Err(error) => self.outcome = Err(error),
+                Err(error) if self.outcome.is_ok() => self.outcome = Err(error),
+                Err(_) => {}
             },
             Some(tensor) => self.misshaped.push(wanted(&name, &tensor, param.shape(), param.dtype())),
         }

@@ -1,13 +1,14 @@
 //! Files of named tensors: safetensors read into and written from host memory.
 
+use crate::files::{open, read_up_to, replace_file};
+use crate::text::{said, shown, shown_shape};
 use minitorch_core::{Backend, DType, Error, HostData, MAX_RANK, Result, Tensor, f16};
-use safetensors::{Dtype, SafeTensors, View};
-use std::borrow::Cow;
+use safetensors::tensor::{Metadata, TensorInfo};
+use safetensors::{Dtype, SafeTensors};
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::io::{BufWriter, Write};
+use std::path::Path;
 
 /// A tensor in host memory, row-major.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,13 +43,17 @@ impl HostTensor {
     /// A copy on a device.
     ///
     /// # Errors
-    /// If the device fails or has no memory for it.
-    ///
-    /// # Panics
-    /// If the device does not support the dtype, or the elements are not as many as the shape says.
-    #[track_caller]
+    /// If the device fails or has no memory for it. [`Error::Invalid`] if it does not support the dtype, the elements are not
+    /// as many as the shape says, or there are more than [`MAX_RANK`] dimensions: a file may say so.
     pub fn to_tensor<B: Backend>(&self, device: &B) -> Result<Tensor<B>> {
-        let shape = self.shape.as_slice();
+        self.check_whole("to_tensor: the tensor")?;
+        let (shape, dtype) = (self.shape.as_slice(), self.dtype());
+        if shape.len() > MAX_RANK {
+            return Err(Error::Invalid(format!("to_tensor: {} is beyond {MAX_RANK} dimensions", shown_shape(shape))));
+        }
+        if !device.supports(dtype) {
+            return Err(Error::Invalid(format!("to_tensor: {device:?} does not support {dtype}")));
+        }
         match &self.data {
             HostData::F16(v) => Tensor::try_from_slice(v, shape, device),
             HostData::F32(v) => Tensor::try_from_slice(v, shape, device),
@@ -109,28 +114,6 @@ impl fmt::Display for HostTensor {
     }
 }
 
-/// How safetensors sees it while it writes: one tensor's bytes at a time.
-impl View for &HostTensor {
-    fn dtype(&self) -> Dtype {
-        match HostTensor::dtype(self) {
-            DType::F16 => Dtype::F16,
-            DType::F32 => Dtype::F32,
-            DType::F64 => Dtype::F64,
-            DType::I32 => Dtype::I32,
-            DType::Bool => Dtype::BOOL,
-        }
-    }
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Owned(self.bytes())
-    }
-    fn data_len(&self) -> usize {
-        self.bytes_len()
-    }
-}
-
 /// What a safetensors file holds.
 #[derive(Clone, PartialEq, Default, Debug)]
 pub struct Tensors {
@@ -152,74 +135,126 @@ pub fn write_tensors(
 ) -> Result<()> {
     let mut names = HashSet::new();
     for (name, tensor) in tensors {
-        tensor.check_whole(&format!("write_tensors: {name}"))?;
+        tensor.check_whole(&format!("write_tensors: {}", shown(name)))?;
         if name == "__metadata__" || !names.insert(name) {
+            let name = shown(name);
             return Err(Error::Invalid(format!(
                 "a safetensors file cannot hold a tensor called {name}, or two of them"
             )));
         }
     }
-    let metadata = (!metadata.is_empty()).then(|| metadata.clone().into_iter().collect());
-    replace_file(path, |temporary| {
-        let views = tensors.iter().map(|(name, tensor)| (name, tensor));
-        // The crate makes files that only their owner can read; ours are as readable as any other of the user's.
-        let io = |source| Error::io(temporary, source);
-        let usual = File::create(temporary).and_then(|file| file.metadata()).map_err(io)?.permissions();
-        safetensors::serialize_to_file(views, metadata, temporary).map_err(|error| match error {
-            safetensors::SafeTensorError::IoError(source) => io(source),
-            other => Error::format(temporary, other),
-        })?;
-        fs::set_permissions(temporary, usual).map_err(io)
+    // The order of the safetensors crate: wide elements first, so that all are aligned, then by name.
+    let mut ordered: Vec<&(String, HostTensor)> = tensors.iter().collect();
+    ordered.sort_by(|(a, x), (b, y)| dtype_of(y).cmp(&dtype_of(x)).then(a.cmp(b)));
+    let header = header(&ordered, metadata).map_err(|error| Error::Invalid(format!("write_tensors: {error}")))?;
+    replace_file(path, |file| {
+        let mut file = BufWriter::with_capacity(1 << 20, file);
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(header.as_bytes())?;
+        for (_, tensor) in ordered {
+            file.write_all(&tensor.bytes())?;
+        }
+        file.flush()
     })
+}
+
+/// The header of a file that holds these tensors one after the other, filled up with blanks to a multiple of 8 bytes.
+fn header(
+    tensors: &[&(String, HostTensor)],
+    metadata: &BTreeMap<String, String>,
+) -> std::result::Result<String, String> {
+    let mut end = 0;
+    let info = |(name, tensor): &&(String, HostTensor)| {
+        let data_offsets = (end, end + tensor.bytes_len());
+        end = data_offsets.1;
+        (name.clone(), TensorInfo { dtype: dtype_of(tensor), shape: tensor.shape.clone(), data_offsets })
+    };
+    let infos = tensors.iter().map(info).collect();
+    let metadata = (!metadata.is_empty()).then(|| metadata.clone().into_iter().collect());
+    let header = Metadata::new(metadata, infos).map_err(said)?;
+    let mut text = serde_json::to_string(&header).map_err(said)?;
+    if text.len() > LONGEST_HEADER {
+        return Err(format!("names and texts of {} bytes are more than a safetensors file can hold", text.len()));
+    }
+    text.extend(std::iter::repeat_n(' ', text.len().next_multiple_of(8) - text.len()));
+    Ok(text)
+}
+
+/// The longest header that the safetensors crate reads.
+const LONGEST_HEADER: usize = 100_000_000;
+
+fn dtype_of(tensor: &HostTensor) -> Dtype {
+    match tensor.dtype() {
+        DType::F16 => Dtype::F16,
+        DType::F32 => Dtype::F32,
+        DType::F64 => Dtype::F64,
+        DType::I32 => Dtype::I32,
+        DType::Bool => Dtype::BOOL,
+    }
 }
 
 /// Reads a safetensors file. I64, what PyTorch counts in, becomes I32.
 ///
 /// # Errors
-/// [`Error::Io`] if the file cannot be read. [`Error::Format`] if it is not whole and valid safetensors, a tensor has a
-/// dtype that minitorch lacks (BF16 among them) or more than [`MAX_RANK`] dimensions, or an I64 is beyond I32.
+/// [`Error::Io`] if the file cannot be read or is none (a FIFO, a device). [`Error::Format`] if it is not whole and valid
+/// safetensors, a name occurs twice, a tensor has a dtype that minitorch lacks (BF16 among them) or more than [`MAX_RANK`] dimensions, or an I64 is beyond I32.
 pub fn read_tensors(path: impl AsRef<Path>) -> Result<Tensors> {
     let path = path.as_ref();
-    let bytes = fs::read(path).map_err(|e| Error::io(path, e))?;
+    let read = || {
+        let (mut file, length) = open(path)?;
+        read_up_to(&mut file, usize::try_from(length).unwrap_or(usize::MAX))
+    };
+    let bytes = read().map_err(|e| Error::io(path, e))?;
     parse(&bytes).map_err(|reason| Error::format(path, reason))
 }
 
 fn parse(bytes: &[u8]) -> std::result::Result<Tensors, String> {
-    check_numbers(bytes)?;
-    let invalid = |error| format!("not a valid safetensors file: {error}").replace('\n', " ");
+    let names = check_header(bytes)?;
+    let invalid = |error| format!("not a valid safetensors file: {}", said(error));
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(invalid)?;
     let file = SafeTensors::deserialize(bytes).map_err(invalid)?;
+    if names != file.len() + header.metadata().is_some() as usize {
+        return Err("not a valid safetensors file: a name in its header occurs twice or has no value".into());
+    }
     let mut tensors = BTreeMap::new();
     for (name, view) in file.iter() {
-        let shape = View::shape(&view).to_vec();
+        let shape = view.shape().to_vec();
         // A size of 0 hides any other from the check against the number of bytes.
         let elements = shape.iter().filter(|&&size| size != 0).try_fold(1usize, |n, &size| n.checked_mul(size));
         if shape.len() > MAX_RANK || elements.is_none_or(|n| n > isize::MAX as usize / 8) {
-            let name = name.escape_debug();
-            return Err(format!("{name}: the shape {shape:?} is beyond {MAX_RANK} dimensions or the address space"));
+            let (name, shape) = (shown(name), shown_shape(&shape));
+            return Err(format!("{name}: the shape {shape} is beyond {MAX_RANK} dimensions or the address space"));
         }
-        let data = decode(view.dtype(), view.data()).map_err(|reason| format!("{}: {reason}", name.escape_debug()))?;
+        let data = decode(view.dtype(), view.data()).map_err(|reason| format!("{}: {reason}", shown(name)))?;
         tensors.insert(name.to_string(), HostTensor { shape, data });
     }
     let metadata = header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
     Ok(Tensors { tensors, metadata })
 }
 
-/// Refuses numbers in the header that no real file needs. The safetensors crate checks shapes and offsets well, but adds
-/// the last offset to the header's length unchecked, and offsets near 2^64 overflow there.
-fn check_numbers(bytes: &[u8]) -> std::result::Result<(), String> {
+/// Refuses numbers in the header that no real file needs, and counts the names at its top. The safetensors crate checks
+/// shapes and offsets well, but adds the last offset to the header's length unchecked, and offsets near 2^64 overflow there; and
+/// of two tensors of one name it takes one.
+fn check_header(bytes: &[u8]) -> std::result::Result<usize, String> {
     let length = bytes.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
     let header = bytes.iter().skip(8).take(usize::try_from(length).unwrap_or(usize::MAX));
-    let (mut in_text, mut escaped, mut digits) = (false, false, 0);
+    let (mut in_text, mut escaped, mut digits, mut depth, mut names) = (false, false, 0, 0usize, 0);
     for &byte in header {
         digits = if byte.is_ascii_digit() && !in_text { digits + 1 } else { 0 };
         if digits > 15 {
             return Err("not a valid safetensors file: a size or offset of 10^15 or more".into());
         }
+        match byte {
+            _ if in_text => {}
+            b'{' => depth += 1,
+            b'}' => depth = depth.saturating_sub(1),
+            b':' if depth == 1 => names += 1,
+            _ => {}
+        }
         in_text ^= byte == b'"' && !escaped;
         escaped = in_text && byte == b'\\' && !escaped;
     }
-    Ok(())
+    Ok(names)
 }
 
 fn decode(dtype: Dtype, bytes: &[u8]) -> std::result::Result<HostData, String> {
@@ -240,46 +275,6 @@ fn decode(dtype: Dtype, bytes: &[u8]) -> std::result::Result<HostData, String> {
         Dtype::BOOL => HostData::Bool(bytes.iter().map(|&byte| byte != 0).collect()),
         other => return Err(format!("the dtype {other:?} is not supported; F16, F32, F64, I32, I64 and BOOL are")),
     })
-}
-
-/// Writes a file by `write`, which gets another path in the same folder; then synchronises that file and renames it to
-/// `path`. Whoever looks at `path`, even after a crash, sees the whole old file or the whole new one.
-///
-/// # Errors
-/// What `write` returns, or [`Error::Io`]; `path` is then as it was, and the other file is gone.
-pub fn replace_file(path: impl AsRef<Path>, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    static NUMBER: AtomicUsize = AtomicUsize::new(0);
-    let path = path.as_ref();
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    // Unlike any other writer's, in this process or another.
-    name.push(format!(".{}-{}.tmp", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed)));
-    let temporary = Temporary(path.with_file_name(name));
-    let synced = |path: &Path| File::options().read(true).write(true).open(path)?.sync_all();
-    // The message should name the file that the user knows.
-    let named = |error| match error {
-        Error::Io { path: at, source } if at == temporary.0 => Error::io(path, source),
-        Error::Format { path: at, reason } if at == temporary.0 => Error::format(path, reason),
-        other => other,
-    };
-    write(&temporary.0).map_err(named)?;
-    synced(&temporary.0).and_then(|()| fs::rename(&temporary.0, path)).map_err(|e| Error::io(path, e))?;
-    // The rename itself reaches the disk with the folder; where folders cannot be opened, that is up to the system.
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty())
-        && let Ok(folder) = File::open(folder)
-    {
-        let _ = folder.sync_all();
-    }
-    Ok(())
-}
-
-/// Removes the file, unless it was renamed and is no longer there.
-struct Temporary(PathBuf);
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Safetensors files, good, damaged and forged.
 
 use super::*;
+use std::fs;
+use std::path::PathBuf;
 
 fn file(header: &str, data: &[u8]) -> Vec<u8> {
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
@@ -67,6 +69,7 @@ fn bad_files_are_errors_of_one_line() {
         .collect::<Vec<_>>()
         .join(",");
     let whole = file(&f32s("[2]", "[0,8]"), &[0; 8]);
+    let empty = f32s("[0]", "[0,0]");
     for (what, bytes, reason) in [
         ("empty", vec![], "not a valid"),
         ("short", vec![1, 2, 3], "not a valid"),
@@ -82,11 +85,22 @@ fn bad_files_are_errors_of_one_line() {
         ("wrapping offsets", file(&format!("{{{wrapping}}}"), &[0; 8]), "10^15"),
         ("2^64 - 1", file(&f32s("[18446744073709551615]", "[0,8]"), &[0; 8]), "10^15"),
         ("hidden by zero", file(&f32s("[0,999999999999,999999999999]", "[0,0]"), &[]), "the shape"),
+        ("one name twice", file(&format!("{}, {}", &empty[..empty.len() - 1], &empty[1..]), &[]), "occurs twice"),
+        ("an escape in a name", file(&f32s("[2]", "[0,4]").replace('w', r"\u001b[2J\r"), &[0; 4]), "not a valid"),
+        ("an escape in a type", file(&f32s("[1]", "[0,4]").replace("F32", r"\u001b[2J"), &[0; 4]), r"\u{1b}[2J"),
+        ("a long name", file(&f32s("[2]", "[0,4]").replace("w", &"w".repeat(9000)), &[0; 4]), "not a valid"),
+        (
+            "a long name of a good shape",
+            file(&f32s("[2]", "[0,4]").replace("w", &"w".repeat(9000)).replace("F32", "BF16"), &[0; 4]),
+            "\".. (9000 bytes): the dtype",
+        ),
+        ("9000 sizes", file(&f32s(&format!("[1{}]", ",1".repeat(8999)), "[0,4]"), &[0; 4]), "of 9000 dimensions"),
         ("rank 7", file(&f32s("[1,1,1,1,1,1,1]", "[0,4]"), &[0; 4]), "the shape"),
         ("brain", file(&f32s("[2]", "[0,4]").replace("F32", "BF16"), &[0; 4]), "w: the dtype BF16 is not supported"),
     ] {
         let error = parse(&bytes).expect_err(what);
-        assert!(error.contains(reason) && !error.contains('\n'), "{what}: {error}");
+        assert!(error.contains(reason) && !error.contains(char::is_control), "{what}: {error}");
+        assert!(error.len() < 600, "{what}: {error}");
     }
 }
 
@@ -105,22 +119,42 @@ fn no_damaged_byte_panics() {
     }
 }
 
+/// What another program may have written: a good file with another element type, or other names.
 #[test]
-fn failures_leave_no_file_and_name_the_right_one() {
-    let folder = std::env::temp_dir().join(format!("minitorch-replace-{}", std::process::id()));
-    fs::create_dir_all(&folder).unwrap();
-    let path = folder.join("out");
-    fs::write(&path, "old").unwrap();
-    let failed = replace_file(&path, |temporary| {
-        fs::write(temporary, "half").unwrap();
-        Err(Error::format(temporary, "no"))
-    });
-    assert_eq!(failed.unwrap_err().to_string(), format!("{}: no", path.display()));
-    assert_eq!(fs::read_to_string(&path).unwrap(), "old");
-    replace_file(&path, |temporary| fs::write(temporary, "new").map_err(|e| Error::io(temporary, e))).unwrap();
-    assert_eq!(fs::read_to_string(&path).unwrap(), "new");
-    assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
-    fs::remove_dir_all(&folder).unwrap();
-    let gone = write_tensors(&path, &[], &BTreeMap::new()).unwrap_err().to_string();
-    assert!(gone.starts_with(&format!("{}: ", path.display())), "{gone}");
+fn other_types_and_names_are_errors_that_say_so() -> Result<()> {
+    use crate::Linear;
+    use minitorch_conformance::doc::{Plain, device};
+    let (path, mut linear) = (path("other"), Linear::<Plain>::new(3, 2, &device()));
+    let before = crate::state::tensors(&linear)?;
+    let weights = |dtype: &str, size: usize, prefix: &str| {
+        let (bias, all) = (2 * size, 8 * size);
+        let header = format!(
+            r#"{{"{prefix}bias":{{"dtype":"{dtype}","shape":[2],"data_offsets":[0,{bias}]}},"{prefix}weight":{{"dtype":"{dtype}","shape":[2,3],"data_offsets":[{bias},{all}]}}}}"#
+        );
+        file(&header, &vec![0; all])
+    };
+    for (bytes, reasons) in [
+        (weights("F16", 2, ""), ["weight ([2, 3] float16 in the file", "bias ([2] float16 in the file"]),
+        (weights("BF16", 2, ""), ["the dtype BF16 is not supported", ""]),
+        (weights("F32", 4, "module."), ["missing: bias, weight", "unexpected: module.bias, module.weight"]),
+        (weights("F32", 4, r"\u001b]0;x\u0007"), ["missing: bias, weight", r#"unexpected: "\u{1b}]0;x\u{7}bias""#]),
+    ] {
+        fs::write(&path, bytes).map_err(|e| Error::io(&path, e))?;
+        let error = crate::state::load(&mut linear, &path).unwrap_err().to_string();
+        assert!(reasons.iter().all(|reason| error.contains(reason)) && !error.contains(char::is_control), "{error}");
+    }
+    assert_eq!(crate::state::tensors(&linear)?, before);
+    fs::remove_file(&path).map_err(|e| Error::io(&path, e))
+}
+
+#[test]
+fn a_tensor_that_no_device_can_hold_is_an_error() {
+    use minitorch_conformance::doc::device;
+    for (tensor, reason) in [
+        (HostTensor { shape: vec![3], data: HostData::F32(vec![0.0]) }, "1 elements for the shape [3]"),
+        (HostTensor { shape: vec![1; 9], data: HostData::F32(vec![0.0]) }, "beyond 6 dimensions"),
+    ] {
+        let error = tensor.to_tensor(&device()).unwrap_err().to_string();
+        assert!(error.contains(reason), "{error}");
+    }
 }

@@ -1,11 +1,12 @@
 //! NumPy's `.npy`: one array. A magic string, a version, the length of a header, the header (a Python dict that names
 //! element type, order and shape), the data. Archives of them are in `npz.rs`.
 //!
-//! Nothing in a file is trusted: a header that claims 2^40 elements costs no more memory than the bytes that follow it.
+//! Nothing in a file is trusted: what a header claims is compared with the length of the file before any of it is read.
 
 use super::{HostTensor, replace_file};
+use crate::files::{open, read_up_to};
+use crate::text::{said, shown, shown_shape};
 use minitorch_core::{Error, HostData, MAX_RANK, Result, f16};
-use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
@@ -35,15 +36,12 @@ const LONGEST_HEADER: usize = 1 << 16;
 /// ```
 ///
 /// # Errors
-/// [`Error::Io`] if the file cannot be read. [`Error::Format`] if it is no `.npy`, is shorter or longer than its header
+/// [`Error::Io`] if the file cannot be read or is none (a FIFO, a device). [`Error::Format`] if it is no `.npy`, is shorter or longer than its header
 /// says, has another element type or more than [`MAX_RANK`] dimensions, or holds an integer beyond I32.
 pub fn read_npy(path: impl AsRef<Path>) -> Result<HostTensor> {
     let path = path.as_ref();
-    let file = File::open(path).map_err(|e| Error::io(path, e))?;
-    parse(&mut BufReader::new(file)).map_err(|wrong| match wrong {
-        Wrong::Io(source) => Error::io(path, source),
-        Wrong::Format(reason) => Error::format(path, reason),
-    })
+    let (file, length) = open(path).map_err(|e| Error::io(path, e))?;
+    parse(&mut BufReader::new(file), length).map_err(|wrong| wrong.of(path))
 }
 
 /// Writes an array that NumPy's `load` reads: format version 1.0, little-endian, row-major; F32 as `float32`, F64 as
@@ -54,28 +52,37 @@ pub fn read_npy(path: impl AsRef<Path>) -> Result<HostTensor> {
 /// not as many as the shape says.
 pub fn write_npy(path: impl AsRef<Path>, tensor: &HostTensor) -> Result<()> {
     tensor.check_whole("write_npy: the tensor")?;
-    replace_file(path, |temporary| {
-        let write = || -> io::Result<()> {
-            let mut writer = BufWriter::new(File::create(temporary)?);
-            write_array(&mut writer, tensor)?;
-            writer.flush()
-        };
-        write().map_err(|e| Error::io(temporary, e))
+    replace_file(path, |file| {
+        let mut writer = BufWriter::new(file);
+        write_array(&mut writer, tensor)?;
+        writer.flush()
     })
 }
 
-/// What can be wrong while reading: the world, or the file.
+/// What can be wrong while reading: the system, or the file.
 pub(super) enum Wrong {
     Io(io::Error),
     Format(String),
+    /// It does not begin as a `.npy` file does.
+    NotNpy(String),
+}
+
+impl Wrong {
+    /// The error that names the file.
+    pub(super) fn of(self, path: &Path) -> Error {
+        match self {
+            Wrong::Io(source) => Error::io(path, source),
+            Wrong::Format(reason) | Wrong::NotNpy(reason) => Error::format(path, reason),
+        }
+    }
 }
 
 impl From<io::Error> for Wrong {
     /// What a decoder finds wrong inside a file is the file's fault, not the system's, whose errors have numbers.
     fn from(error: io::Error) -> Self {
         match error.raw_os_error() {
-            None => Wrong::Format(format!("damaged: {error}")),
-            Some(_) => Wrong::Io(error),
+            None if error.kind() != io::ErrorKind::OutOfMemory => Wrong::Format(format!("damaged: {}", said(error))),
+            _ => Wrong::Io(error),
         }
     }
 }
@@ -86,28 +93,30 @@ impl From<String> for Wrong {
     }
 }
 
-/// The array that a reader holds, and nothing behind it.
-pub(super) fn parse(reader: &mut impl Read) -> std::result::Result<HostTensor, Wrong> {
-    let [magic @ .., major, minor] = array::<8>(reader)?;
+/// The array that a reader of so many bytes holds, and nothing behind it.
+pub(super) fn parse(reader: &mut impl Read, length: u64) -> std::result::Result<HostTensor, Wrong> {
+    let start = read_up_to(reader, 8)?;
+    let Some(&[magic @ .., major, minor]) = start.first_chunk::<8>() else {
+        return Err(Wrong::NotNpy("cut short: the file ends before the .npy header".into()));
+    };
     if &magic != MAGIC {
-        return Err(format!("not a .npy file: it begins with {magic:02x?}").into());
+        return Err(Wrong::NotNpy(format!("not a .npy file: it begins with {magic:02x?}")));
     }
-    let length = match (major, minor) {
-        (1, 0) => u16::from_le_bytes(array(reader)?) as usize,
-        (2 | 3, 0) => u32::from_le_bytes(array(reader)?) as usize,
+    let (head, before) = match (major, minor) {
+        (1, 0) => (u16::from_le_bytes(array(reader)?) as usize, 10),
+        (2 | 3, 0) => (u32::from_le_bytes(array(reader)?) as usize, 12),
         _ => return Err(format!(".npy of version {major}.{minor}; 1.0, 2.0 and 3.0 are supported").into()),
     };
-    if length > LONGEST_HEADER {
-        return Err(format!("a header of {length} bytes; no array of numbers needs over {LONGEST_HEADER}").into());
+    if head > LONGEST_HEADER {
+        return Err(format!("a header of {head} bytes; no array of numbers needs over {LONGEST_HEADER}").into());
     }
-    let mut header = Vec::new();
-    reader.take(length as u64).read_to_end(&mut header)?;
-    if header.len() < length {
+    let header = read_up_to(reader, head)?;
+    if header.len() < head {
         return Err("cut short: the file ends inside the header".to_string().into());
     }
     let text = String::from_utf8_lossy(&header);
     let Some(Header { descr, fortran_order, shape }) = Header::parse(&text) else {
-        return Err(format!("not a header of one plain array: {}", text.trim_end().escape_debug()).into());
+        return Err(format!("not a header of one plain array: {}", shown(text.trim_end())).into());
     };
     let kind = Kind::parse(&descr)?;
     // A size of 0 hides any other from the check against the number of bytes.
@@ -120,16 +129,26 @@ pub(super) fn parse(reader: &mut impl Read) -> std::result::Result<HostTensor, W
                 bytes
             }
         }
-        _ => return Err(format!("the shape {shape:?} is beyond {MAX_RANK} dimensions or the address space").into()),
+        _ => {
+            let shape = shown_shape(&shape);
+            return Err(format!("the shape {shape} is beyond {MAX_RANK} dimensions or the address space").into());
+        }
     };
-    // One byte more than claimed, to notice what should not be there. The vector grows with what arrives.
-    let mut data = Vec::new();
-    reader.take(claimed as u64 + 1).read_to_end(&mut data)?;
-    if data.len() < claimed {
-        let reason = format!("cut short: {shape:?} of {descr} is {claimed} bytes, {} follow the header", data.len());
-        return Err(reason.into());
+    let cut_short =
+        |follow: u64| format!("cut short: {shape:?} of {descr} is {claimed} bytes, {follow} follow the header");
+    let follow = length.saturating_sub(before + head as u64);
+    if follow < claimed as u64 {
+        return Err(cut_short(follow).into());
     }
-    if data.len() > claimed {
+    if follow > claimed as u64 {
+        return Err(format!("bytes follow the {claimed} that {shape:?} of {descr} is").into());
+    }
+    let mut data = read_up_to(reader, claimed)?;
+    if data.len() < claimed {
+        return Err(cut_short(data.len() as u64).into());
+    }
+    // A decoder compares checksums at its end.
+    if !read_up_to(reader, 1)?.is_empty() {
         return Err(format!("bytes follow the {claimed} that {shape:?} of {descr} is").into());
     }
     if fortran_order {
@@ -140,8 +159,7 @@ pub(super) fn parse(reader: &mut impl Read) -> std::result::Result<HostTensor, W
 
 /// The next bytes.
 fn array<const N: usize>(reader: &mut impl Read) -> std::result::Result<[u8; N], Wrong> {
-    let mut bytes = Vec::with_capacity(N);
-    reader.take(N as u64).read_to_end(&mut bytes)?;
+    let bytes = read_up_to(reader, N)?;
     bytes.try_into().map_err(|_| "cut short: the file ends before the .npy header".to_string().into())
 }
 
@@ -233,7 +251,7 @@ impl Kind {
                 return Ok(Kind { big_endian, letter, size });
             }
         }
-        let descr = descr.escape_debug();
+        let descr = shown(descr);
         Err(format!("the element type {descr} is not supported; floats (f2, f4, f8), integers and b1 are"))
     }
 

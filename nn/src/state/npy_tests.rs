@@ -13,8 +13,8 @@ fn file(descr: &str, fortran: bool, shape: &str, data: &[u8]) -> Vec<u8> {
 }
 
 fn read(bytes: &[u8]) -> std::result::Result<HostTensor, String> {
-    parse(&mut &bytes[..]).map_err(|wrong| match wrong {
-        Wrong::Format(reason) => reason,
+    parse(&mut &bytes[..], bytes.len() as u64).map_err(|wrong| match wrong {
+        Wrong::Format(reason) | Wrong::NotNpy(reason) => reason,
         Wrong::Io(error) => panic!("memory has no errors of its own: {error}"),
     })
 }
@@ -152,9 +152,14 @@ fn bad_files_are_errors_of_one_line() {
         ("i3", file("<i3", false, "(1,)", &[0; 3]), "<i3"),
         ("no byte order", file("|f4", false, "(2,)", &[0; 8]), "|f4"),
         ("not ASCII", file("<é", false, "(2,)", &[0; 8]), "<é"),
+        ("64 KiB of rubbish", [&MAGIC[..], &[2, 0], &65_000u32.to_le_bytes(), &[b'x'; 65_000]].concat(), "65000 bytes"),
+        ("an escape", header("\x1b[2J"), r#"not a header of one plain array: "\u{1b}[2J""#),
+        ("an escape in a type", file("\x1b]0;x\x07", false, "(2,)", &[0; 8]), r#""\u{1b}]0;x\u{7}""#),
+        ("20,000 sizes", f4(&format!("({})", "1,".repeat(20_000))), "of 20000 dimensions"),
     ] {
         let error = read(&bytes).expect_err(what);
-        assert!(error.contains(reason) && !error.contains('\n'), "{what}: {error}");
+        assert!(error.contains(reason) && !error.contains(char::is_control), "{what}: {error}");
+        assert!(error.len() < 500, "{what}: {error}");
     }
 }
 

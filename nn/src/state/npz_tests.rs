@@ -11,7 +11,7 @@ fn fixture(name: &str) -> PathBuf {
 
 fn read(bytes: &[u8]) -> std::result::Result<BTreeMap<String, HostTensor>, String> {
     parse_archive(Cursor::new(bytes)).map_err(|wrong| match wrong {
-        Wrong::Format(reason) => reason,
+        Wrong::Format(reason) | Wrong::NotNpy(reason) => reason,
         Wrong::Io(error) => panic!("memory has no errors of its own: {error}"),
     })
 }
@@ -111,15 +111,110 @@ fn bad_archives_are_errors_of_one_line() {
         ("empty", vec![], "not a .npz file"),
         ("an array", npy.clone(), "not a .npz file"),
         ("cut short", good[..good.len() - 9].to_vec(), "not a .npz file"),
-        ("a text", archive(&[("notes.txt", b"hello there")], stored), "notes.txt: not a .npy file"),
-        ("a short text", archive(&[("notes.txt", b"hi")], stored), "notes.txt: cut short"),
+        ("a text", archive(&[("notes.npy", b"hello there")], stored), "notes.npy: not a .npy file"),
+        ("a short text", archive(&[("notes.npy", b"hi")], stored), "notes.npy: cut short"),
+        ("no array but for its name", archive(&[("a", &npy[..npy.len() - 1])], stored), "a: cut short"),
         ("twice", archive(&[("a.npy", &npy), ("a", &npy)], stored), "a is there twice"),
         ("a cut member", archive(&[("a.npy", &npy[..npy.len() - 1])], stored), "a.npy: cut short"),
+        ("an escape in a name", renamed(&damaged, "a.npy", "\x1b[31m"), "\"\\u{1b}[31m\": damaged"),
         ("a flipped bit", damaged, "a.npy: damaged"),
+        ("one name twice", renamed(&good, "b.npy", "a.npy"), "two members have one name"),
+        ("many names for one array", overlapping(400), "its members overlap"),
     ] {
         let error = read(&bytes).expect_err(what);
         assert!(error.contains(reason) && !error.contains('\n'), "{what}: {error}");
     }
+}
+
+/// An archive whose members' name is another of the same length.
+fn renamed(archive: &[u8], from: &str, to: &str) -> Vec<u8> {
+    let mut bytes = archive.to_vec();
+    for at in 0..bytes.len() - from.len() {
+        if bytes[at..].starts_with(from.as_bytes()) {
+            bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+        }
+    }
+    bytes
+}
+
+/// One deflated array of 8 MiB of zeros, to which so many names lead.
+fn overlapping(names: u16) -> Vec<u8> {
+    let mut npy = Vec::new();
+    write_array(&mut npy, &HostTensor::new([1 << 21], HostData::F32(vec![0.0; 1 << 21]))).unwrap();
+    let whole = archive(&[("a0000.npy", &npy)], CompressionMethod::Deflated);
+    let end = whole.len() - 22; // the end record
+    let start = u32::from_le_bytes(whole[end + 16..end + 20].try_into().unwrap()) as usize;
+    let mut bytes = whole[..start].to_vec();
+    for i in 0..names {
+        bytes.extend(renamed(&[&whole[start..end], &[0; 9]].concat(), "a0000.npy", &format!("a{i:04}.npy")));
+        bytes.truncate(bytes.len() - 9);
+    }
+    let directory = (bytes.len() - start) as u32;
+    bytes.extend(&whole[end..end + 8]);
+    bytes.extend([names.to_le_bytes(), names.to_le_bytes()].concat());
+    bytes.extend(directory.to_le_bytes());
+    bytes.extend(&whole[end + 16..]);
+    bytes
+}
+
+#[test]
+fn the_overlapping_archive_is_one_that_others_would_inflate() {
+    assert!(read(&overlapping(1)).is_ok_and(|tensors| tensors["a0000"].shape == [1 << 21]));
+    let archive = ZipArchive::new(Cursor::new(overlapping(3))).unwrap();
+    let names: Vec<&[u8]> = archive.file_names_raw().collect();
+    assert_eq!(names, [b"a0000.npy", b"a0001.npy", b"a0002.npy"]);
+}
+
+#[test]
+fn what_an_archive_claims_is_compared_before_it_is_inflated() {
+    let mut npy = Vec::new();
+    write_array(&mut npy, &HostTensor::new([64], HostData::F32(vec![0.0; 64]))).unwrap();
+    let size = npy.len() as u32;
+    let good = archive(&[("a.npy", &npy)], CompressionMethod::Deflated);
+    assert!(read(&good).is_ok());
+    for (claim, reason) in [(size + 4, "bytes follow the 256"), (size - 4, "cut short"), (u32::MAX - 1, "cannot hold")]
+    {
+        let forged: Vec<u8> = {
+            let (mut bytes, from, to) = (good.clone(), size.to_le_bytes(), claim.to_le_bytes());
+            (0..bytes.len() - 4).for_each(|at| {
+                if bytes[at..].starts_with(&from) {
+                    bytes[at..at + 4].copy_from_slice(&to);
+                }
+            });
+            bytes
+        };
+        let error = read(&forged).unwrap_err();
+        assert!(error.contains(reason), "{claim}: {error}");
+    }
+}
+
+#[test]
+fn members_that_are_no_arrays_are_left_out() -> Result<()> {
+    let (mut npy, text) = (Vec::new(), b"hello there");
+    write_array(&mut npy, &HostTensor::new([1], HostData::F32(vec![2.5]))).unwrap();
+    let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+    writer.add_directory("enc", SimpleFileOptions::default()).unwrap();
+    for (name, content) in [("enc/w.npy", &npy[..]), ("notes.txt", text), ("empty", b""), ("bare", &npy)] {
+        writer.start_file(name, SimpleFileOptions::default()).unwrap();
+        writer.write_all(content).unwrap();
+    }
+    let bytes = writer.finish().unwrap().into_inner();
+    let tensors = read(&bytes).unwrap();
+    assert_eq!(tensors.keys().collect::<Vec<_>>(), ["bare", "enc/w"]);
+
+    // Of an array that cannot be read, read_npz says which it is; the others can be had one by one.
+    let texts = [&npy[..]].concat().iter().map(|&b| if b == b'f' { b'U' } else { b }).collect::<Vec<u8>>();
+    let file = tempfile::NamedTempFile::new().map_err(|e| Error::io("a temporary file", e))?;
+    let mixed = archive(&[("names.npy", &texts), ("w.npy", &npy)], CompressionMethod::Stored);
+    std::fs::write(file.path(), mixed).map_err(|e| Error::io(file.path(), e))?;
+    let error = read_npz(file.path()).unwrap_err().to_string();
+    assert!(error.contains("names.npy: "), "{error}");
+    assert_eq!(read_npz_array(file.path(), "w")?, HostTensor::new([1], HostData::F32(vec![2.5])));
+    for (name, reason) in [("names", "names.npy: "), ("v\x1b", "there is no array called \"v\\u{1b}\"")] {
+        let error = read_npz_array(file.path(), name).unwrap_err().to_string();
+        assert!(error.contains(reason), "{error}");
+    }
+    Ok(())
 }
 
 #[test]

@@ -1,0 +1,378 @@
+//! Every parser under random damage: no panic, no message that is long or moves the cursor, and no memory beyond 64 times the
+//! file and 1 MiB. A process of its own, because the allocator is counted.
+//!
+//! A few thousand mutations by default. More, and others:
+//! `MINITORCH_MUTATIONS=2000000 MINITORCH_SEED=7 cargo test --release --test mutations -- --nocapture`
+
+use minitorch::HostData;
+use minitorch::nn::data::{Idx, Split, cifar10, mnist};
+use minitorch::nn::state::{
+    HostTensor, read_npy, read_npz, read_npz_array, read_tensors, write_npy, write_npz, write_tensors,
+};
+use minitorch::prelude::*;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+thread_local! {
+    /// Bytes that this thread holds, and the most it has held.
+    static HELD: Cell<(isize, isize)> = const { Cell::new((0, 0)) };
+}
+
+struct Counting;
+
+// SAFETY: every call is forwarded unchanged to the system allocator; counting touches only a thread-local cell without
+// destructor.
+unsafe impl GlobalAlloc for Counting {
+    // SAFETY: the caller keeps `alloc`'s contract, which is the system allocator's.
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as isize);
+        // SAFETY: forwarded with the caller's layout.
+        unsafe { System.alloc(layout) }
+    }
+    // SAFETY: the caller keeps `alloc_zeroed`'s contract, which is the system allocator's.
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as isize);
+        // SAFETY: forwarded with the caller's layout.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+    // SAFETY: the caller keeps `dealloc`'s contract, which is the system allocator's.
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(-(layout.size() as isize));
+        // SAFETY: the pointer came from the system allocator with this layout.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+fn count(bytes: isize) {
+    let (held, most) = HELD.get();
+    HELD.set((held + bytes, most.max(held + bytes)));
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e3779b97f4a7c15);
+        let x = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58476d1ce4e5b9);
+        let x = (x ^ x >> 27).wrapping_mul(0x94d049bb133111eb);
+        x ^ x >> 31
+    }
+    fn below(&mut self, n: usize) -> usize {
+        (self.next() % n.max(1) as u64) as usize
+    }
+}
+
+/// What the formats are made of.
+const WORDS: &[&str] = &[
+    "\"",
+    "'",
+    "{",
+    "}",
+    "[",
+    "]",
+    "(",
+    ")",
+    ":",
+    ",",
+    "\\",
+    "-1",
+    "0",
+    "1",
+    "64",
+    "4294967296",
+    "1000000000000000",
+    "18446744073709551615",
+    "99999999999999999999",
+    "F16",
+    "F32",
+    "F64",
+    "I64",
+    "BF16",
+    "BOOL",
+    "U8",
+    "<f8",
+    ">i8",
+    "|b1",
+    "|O",
+    "True",
+    "False",
+    "null",
+    "\"__metadata__\"",
+    "\"weight\"",
+    "\"a\":{}",
+    "\\u001b[31m",
+    "\x1b]0;x\x07",
+    "1,1,1,1,1,1,1",
+    "PK\x03\x04",
+    "PK\x01\x02",
+    "PK\x05\x06",
+    "\x1f\u{8b}\x08",
+    ".npy",
+    "\0\0\x08\x03",
+    "\n",
+];
+
+fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
+    for _ in 0..1 + random.below(3) {
+        let (len, at) = (bytes.len(), random.below(bytes.len() + 1));
+        // A stretch from `at` on, most often a short one.
+        let short = random.below(12);
+        let stretch = random.below(1 << short).min(len - at);
+        match random.below(9) {
+            0 if at < len => bytes[at] ^= 1 << random.below(8),
+            1 if at < len => bytes[at] = random.next() as u8,
+            2 => {
+                let number =
+                    [0, 1, 0x7fff_ffff, 1 << 31, u32::MAX as u64, 1 << 40, u64::MAX, len as u64, len as u64 + 1];
+                let number = number[random.below(number.len())];
+                let width = [1, 2, 4, 8][random.below(4)].min(len - at);
+                let (little, big) = (number.to_le_bytes(), number.to_be_bytes());
+                let from = if random.below(2) == 0 { &little[..width] } else { &big[8 - width..] };
+                bytes[at..at + width].copy_from_slice(from);
+            }
+            3 => bytes.truncate(at),
+            4 => drop(bytes.drain(at..at + stretch)),
+            5 => {
+                let copy = bytes[at..at + stretch].to_vec();
+                let to = random.below(len + 1);
+                bytes.splice(to..to, copy);
+            }
+            6 => {
+                // A number becomes another one.
+                let is_digit = |at: &usize| bytes[*at].is_ascii_digit();
+                let Some(start) = (at..len).find(is_digit) else { continue };
+                let end = (start..len).find(|at| !is_digit(at)).unwrap_or(len);
+                bytes.splice(start..end, WORDS[random.below(WORDS.len())].bytes());
+            }
+            7 => bytes.extend(vec![random.below(2) as u8 * 0xff; random.below(100)]),
+            _ => drop(bytes.splice(at..at, WORDS[random.below(WORDS.len())].bytes())),
+        }
+    }
+}
+
+/// A kind of file: good ones, in parts that are damaged one by one or as a whole, and what reads it.
+struct Format {
+    name: &'static str,
+    /// The file's name in the folder.
+    file: &'static str,
+    seeds: Vec<Vec<Vec<u8>>>,
+    /// Lengths and checksums are right again after this.
+    assemble: fn(&[Vec<u8>]) -> Vec<u8>,
+    read: fn(&Path, &Linear<Cpu>) -> Result<()>,
+}
+
+impl Format {
+    fn new(
+        name: &'static str,
+        file: &'static str,
+        seeds: Vec<Vec<Vec<u8>>>,
+        assemble: fn(&[Vec<u8>]) -> Vec<u8>,
+        read: fn(&Path, &Linear<Cpu>) -> Result<()>,
+    ) -> Self {
+        Format { name, file, seeds, assemble, read }
+    }
+}
+
+const IMAGES: &str = "t10k-images-idx3-ubyte";
+const LABELS: &str = "t10k-labels-idx1-ubyte";
+
+fn crc(bytes: &[u8]) -> [u8; 4] {
+    let step = |crc: u32, byte: &u8| (0..8).fold(crc ^ *byte as u32, |c, _| c >> 1 ^ (c & 1) * 0xedb8_8320);
+    (!bytes.iter().fold(!0, step)).to_le_bytes()
+}
+
+/// Deflate without compression.
+fn deflated(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for chunk in bytes.chunks(0xffff) {
+        let length = chunk.len() as u16;
+        out.extend([&[0][..], &length.to_le_bytes(), &(!length).to_le_bytes(), chunk].concat());
+    }
+    out.extend([1, 0, 0, 0xff, 0xff]);
+    out
+}
+
+fn gzip(parts: &[Vec<u8>]) -> Vec<u8> {
+    let bytes = parts.concat();
+    let head = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
+    [&head[..], &deflated(&bytes), &crc(&bytes), &(bytes.len() as u32).to_le_bytes()].concat()
+}
+
+/// The header behind its length, and the data.
+fn safetensors(parts: &[Vec<u8>]) -> Vec<u8> {
+    [&(parts[0].len() as u64).to_le_bytes(), &parts[0][..], &parts[1]].concat()
+}
+
+fn npy(parts: &[Vec<u8>]) -> Vec<u8> {
+    [b"\x93NUMPY\x02\0", &(parts[0].len() as u32).to_le_bytes()[..], &parts[0], &parts[1]].concat()
+}
+
+/// An archive of one deflated array.
+fn npz(parts: &[Vec<u8>]) -> Vec<u8> {
+    let (content, name) = (npy(parts), b"weight.npy");
+    let packed = deflated(&content);
+    let sizes = [packed.len(), content.len()].map(|n| (n as u32).to_le_bytes()).concat();
+    // Version, flags, method, time, date, checksum, sizes, length of the name, of the extra field.
+    let common = [&[20, 0, 0, 0, 8, 0, 0, 0, 0, 0][..], &crc(&content), &sizes, &[name.len() as u8, 0, 0, 0]].concat();
+    let local = [b"PK\x03\x04", &common[..], name, &packed].concat();
+    let central = [b"PK\x01\x02\x14\0", &common[..], &[0; 14], name].concat();
+    let [size, start] = [central.len(), local.len()].map(|n| (n as u32).to_le_bytes());
+    [&local[..], &central, b"PK\x05\x06\0\0\0\0\x01\0\x01\0", &size, &start, &[0, 0]].concat()
+}
+
+fn idx(dims: &[u32], byte: u8) -> Vec<Vec<u8>> {
+    let head =
+        [&[0, 0, 8, dims.len() as u8][..], &dims.iter().flat_map(|n| n.to_be_bytes()).collect::<Vec<u8>>()].concat();
+    vec![head, vec![byte; dims.iter().product::<u32>() as usize]]
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
+}
+
+fn formats(folder: &Path, linear: &Linear<Cpu>) -> Result<Vec<Format>> {
+    let path = folder.join("seed");
+    let bytes = || fs::read(&path).map_err(|e| Error::io(&path, e));
+    let tensors = [
+        ("weight".to_string(), HostTensor::new([2, 3], HostData::F32(vec![0.5; 6]))),
+        ("bias".to_string(), HostTensor::new([2], HostData::F32(vec![0.5; 2]))),
+        ("n".to_string(), HostTensor::new([], HostData::I32(vec![7]))),
+        ("mask".to_string(), HostTensor::new([2, 2], HostData::Bool(vec![true; 4]))),
+        ("half".to_string(), HostTensor::new([0, 2], HostData::F16(vec![]))),
+    ];
+    let cut = |bytes: Vec<u8>, lengths: usize| {
+        let head = bytes[..lengths].iter().rev().fold(0, |n, &byte| n << 8 | byte as usize);
+        vec![bytes[lengths..lengths + head].to_vec(), bytes[lengths + head..].to_vec()]
+    };
+    let (mut models, mut arrays, mut archives) = (Vec::new(), Vec::new(), Vec::new());
+    for some in [&tensors[..], &tensors[..2], &[]] {
+        write_tensors(&path, some, &[("format".to_string(), "pt".to_string())].into())?;
+        models.push(cut(bytes()?, 8));
+        write_npz(&path, some)?;
+        archives.push(vec![bytes()?]);
+    }
+    for (_, tensor) in &tensors {
+        write_npy(&path, tensor)?;
+        arrays.push(cut(bytes()?[8..].to_vec(), 2));
+    }
+    let mut adam = Adam::new(0.1);
+    adam.step(&mut linear.clone(), &linear.forward(&Tensor::ones([1, 3], &Cpu::default())).sum(..).backward());
+    adam.save(linear, &path)?;
+    let states = vec![cut(bytes()?, 8)];
+    for name in ["stored.npz", "deflated.npz"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("nn/testdata").join(name);
+        archives.push(vec![fs::read(&path).map_err(|e| Error::io(&path, e))?]);
+    }
+    let (images, labels) = (idx(&[3, 28, 28], 9), idx(&[3], 1));
+    for (name, parts) in [(IMAGES, &images), (LABELS, &labels)] {
+        fs::write(folder.join(name), parts.concat()).map_err(|e| Error::io(folder.join(name), e))?;
+    }
+    let record = |label: u8| [vec![label], vec![7; 3072]].concat();
+    let whole = |parts: &[Vec<u8>]| parts.concat();
+    let many = vec![idx(&[2, 3], 5), idx(&[], 5), idx(&[40, 28, 28], 3), idx(&[0, 4], 0)];
+    let cifar = vec![vec![record(3), record(9)]];
+    Ok(vec![
+        Format::new("safetensors", "a", models.clone(), safetensors, |path, _| read_tensors(path).map(drop)),
+        Format::new("a model", "a", models, safetensors, |path, linear| linear.clone().load(path)),
+        Format::new("an optimizer", "a", states, safetensors, |path, linear| Adam::new(0.1).load(linear, path)),
+        Format::new("npy", "a", arrays.clone(), npy, |path, _| read_npy(path).map(drop)),
+        Format::new("npz, parts", "a", arrays, npz, |path, _| read_npz(path).map(drop)),
+        Format::new("npz", "a", archives.clone(), whole, |path, _| read_npz(path).map(drop)),
+        Format::new("npz, one", "a", archives, whole, |path, _| read_npz_array(path, "weight").map(drop)),
+        Format::new("idx", "a", many.clone(), whole, |path, _| Idx::read(path).map(drop)),
+        Format::new("idx.gz", "a", many, gzip, |path, _| Idx::read(path).map(drop)),
+        Format::new("mnist, images", IMAGES, vec![images], gzip, |path, _| {
+            mnist(folder_of(path), Split::Test).map(drop)
+        }),
+        Format::new("mnist, labels", LABELS, vec![labels], whole, |path, _| {
+            mnist(folder_of(path), Split::Test).map(drop)
+        }),
+        Format::new("cifar", "test_batch.bin", cifar, whole, |path, _| cifar10(folder_of(path), Split::Test).map(drop)),
+    ])
+}
+
+/// What a format's mutations came to.
+#[derive(Clone, Default)]
+struct Tally {
+    files: usize,
+    read: usize,
+    /// The largest share of the memory that is allowed.
+    share: f64,
+}
+
+fn setting(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+#[test]
+fn damaged_files_are_errors_and_no_more() -> Result<()> {
+    let (mutations, seed) = (setting("MINITORCH_MUTATIONS", 6_000), setting("MINITORCH_SEED", 1));
+    // In memory where that is a folder: a file is written for every mutation.
+    let shm = Path::new("/dev/shm");
+    let folder = if shm.is_dir() { tempfile::tempdir_in(shm) } else { tempfile::tempdir() };
+    let folder = folder.map_err(|e| Error::io("a temporary folder", e))?;
+    let linear = Linear::<Cpu>::new(3, 2, &Cpu::default());
+    let formats = formats(folder.path(), &linear)?;
+    let mut tallies = vec![Tally::default(); formats.len()];
+    for i in 0..mutations {
+        let (format, tally) = (&formats[i as usize % formats.len()], &mut tallies[i as usize % formats.len()]);
+        // Each has numbers of its own, so that one can be made again.
+        let mut random = Random(seed.wrapping_mul(0x2545f4914f6cdd1d) ^ i);
+        let mut parts = format.seeds[random.below(format.seeds.len())].clone();
+        let bytes = if random.below(2) == 0 {
+            let part = random.below(parts.len());
+            mutate(&mut parts[part], &mut random);
+            (format.assemble)(&parts)
+        } else {
+            let mut bytes = (format.assemble)(&parts);
+            mutate(&mut bytes, &mut random);
+            bytes
+        };
+        let path = folder.path().join(format.file);
+        fs::write(&path, &bytes).map_err(|e| Error::io(&path, e))?;
+        let before = HELD.get().0;
+        HELD.set((before, before));
+        let result = catch_unwind(AssertUnwindSafe(|| (format.read)(&path, &linear)));
+        let (taken, allowed) = (HELD.get().1 - before, 64 * bytes.len() + (1 << 20));
+        tally.files += 1;
+        tally.share = tally.share.max(taken as f64 / allowed as f64);
+        let wrong = match &result {
+            Err(_) => Some("a panic".to_string()),
+            _ if taken > allowed as isize => Some(format!("{taken} bytes of memory for {} of file", bytes.len())),
+            Ok(Ok(())) => {
+                tally.read += 1;
+                None
+            }
+            Ok(Err(error)) => {
+                let text = error.to_string();
+                let bad = text.len() > 4000 || text.contains(char::is_control);
+                bad.then(|| format!("a message of {} bytes: {text:.500?}", text.len()))
+            }
+        };
+        if let Some(wrong) = wrong {
+            let kept = std::env::temp_dir().join(format!("minitorch-mutation-{seed}-{i}"));
+            fs::write(&kept, &bytes).map_err(|e| Error::io(&kept, e))?;
+            panic!("{}, mutation {i} of seed {seed}: {wrong}; the file is {}", format.name, kept.display());
+        }
+        // The other formats of the folder find a good file.
+        if format.file != "a" {
+            fs::write(&path, (format.assemble)(&format.seeds[0])).map_err(|e| Error::io(&path, e))?;
+        }
+    }
+    for (format, Tally { files, read, share }) in formats.iter().zip(&tallies) {
+        println!(
+            "{:14} {files} files, {read} could be read; at most {:.1} % of the memory",
+            format.name,
+            100.0 * share
+        );
+        assert!(*files < 200 || (*read > 0 && read < files), "{}: {read} of {files} could be read", format.name);
+    }
+    Ok(())
+}
