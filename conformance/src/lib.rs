@@ -28,6 +28,7 @@ mod gradient;
 mod half;
 mod index;
 mod loss;
+mod magnitude;
 mod matmul;
 mod norm;
 mod optim;
@@ -90,7 +91,10 @@ pub fn cases<B: Backend>(make: impl Fn() -> B + Send + Sync + 'static) -> Vec<Ca
         ("arrange", arrange::cases),
         ("einsum", einsum::cases),
         ("resize", resize::cases),
-        ("gradient", gradient::cases),
+        ("gradient", |suite| {
+            gradient::cases(suite);
+            magnitude::cases(suite);
+        }),
         ("tape", |suite| {
             tape::cases(suite);
             reuse::cases(suite);
