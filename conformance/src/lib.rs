@@ -37,6 +37,7 @@ mod pool;
 mod property;
 mod random;
 mod reduce;
+mod reduce_edges;
 mod resize;
 mod reuse;
 mod scan;
@@ -74,7 +75,10 @@ pub fn cases<B: Backend>(make: impl Fn() -> B + Send + Sync + 'static) -> Vec<Ca
         ("unary", unary::cases),
         ("binary", binary::cases),
         ("compare", compare::cases),
-        ("reduce", reduce::cases),
+        ("reduce", |suite| {
+            reduce::cases(suite);
+            reduce_edges::cases(suite);
+        }),
         ("matmul", matmul::cases),
         ("conv", conv::cases),
         ("pool", pool::cases),
