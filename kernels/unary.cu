@@ -135,9 +135,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) unary_not_bool(const __gri
 // Of the input.
 GRAD(abs, return g * sign(s);)
 GRAD(square, return (s + s) * g;)
-GRAD(cube, return T(3) * (s * s) * g;)
-GRAD(pow, return g * pow_of(s, a - T(1)) * a;)
-GRAD(rdiv, return g * -a / (s * s);)
+GRAD(cube, return T(3) * s * s * g;)
+GRAD(pow, return g * (pow_of(s, a - T(1)) * a);)
+GRAD(rdiv, const T r = T(1) / s; return g * (-a * r * r);)  // s² might overflow or vanish
 GRAD(log, return g / s;)
 GRAD(log1p, return g / (s + T(1));)
 GRAD(log2, return g * T(LOG2_E) / s;)
@@ -161,7 +161,7 @@ GRAD(softplus, return g * sigmoid(s);)
 GRAD(clamp, return s > a && s < b ? g : T(0);)
 // Of the output.
 GRAD(sqrt, return T(0.5) * g / s;)
-GRAD(rsqrt, return T(-0.5) * g * (s * s * s);)
+GRAD(rsqrt, return g * (T(-0.5) * s * s * s);)
 GRAD(exp, return g * s;)
 GRAD(expm1, return g * (s + T(1));)
 GRAD(tan, return g * (s * s + T(1));)

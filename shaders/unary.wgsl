@@ -161,9 +161,13 @@ fn gradient(s: f32, g: f32) -> f32 {
     switch (OP) {
         case ABS: { return g * sign_of(s); }
         case SQUARE: { return (s + s) * g; }
-        case CUBE: { return 3.0 * (s * s) * g; }
-        case POW: { return g * power(s, a - 1.0) * a; }
-        case RDIV: { return g * -a / (s * s); }
+        case CUBE: { return 3.0 * s * s * g; }
+        case POW: { return g * (power(s, a - 1.0) * a); }
+        // s² might overflow or vanish.
+        case RDIV: {
+            let r = 1.0 / s;
+            return g * (-a * r * r);
+        }
         case LOG: { return g / s; }
         case LOG1P: { return g / (s + 1.0); }
         case LOG2: { return g * LOG2_E / s; }
@@ -194,7 +198,7 @@ fn gradient(s: f32, g: f32) -> f32 {
         case SOFTPLUS: { return g * sigmoid_of(s); }
         case CLAMP: { return select(0.0, g, s > a && s < b && !is_nan(s)); }
         case SQRT: { return 0.5 * g / s; }
-        case RSQRT: { return -0.5 * g * (s * s * s); }
+        case RSQRT: { return g * (-0.5 * s * s * s); }
         case EXP: { return g * s; }
         case EXPM1: { return g * (s + 1.0); }
         case TAN: { return g * (s * s + 1.0); }

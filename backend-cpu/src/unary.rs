@@ -289,7 +289,13 @@ fn real_grad<T: Real>(op: UnaryOp, to: Grad<T>) {
         Abs => to.run(1, |s, g| g * sign(s)),
         Square => to.run(1, |s, g| (s + s) * g),
         Pow(c) => pow_grad(c, to),
-        Rdiv(c) => with(T::of(-c), |c| to.run(2, move |s, g| g * c / (s * s))),
+        // s² might overflow or vanish.
+        Rdiv(c) => with(T::of(-c), |c| {
+            to.run(2, move |s, g| {
+                let r = one / s;
+                g * (c * r * r)
+            });
+        }),
         Log => to.run(2, |s, g| g / s),
         Log1p => to.run(2, move |s, g| g / (s + one)),
         Log2 => to.run(2, |s, g| g * T::of(LOG2_E) / s),
@@ -331,7 +337,7 @@ fn real_grad<T: Real>(op: UnaryOp, to: Grad<T>) {
         }
         // Of the output.
         Sqrt => to.run(2, move |s, g| half * g / s),
-        Rsqrt => to.run(1, move |s, g| -half * g * (s * s * s)),
+        Rsqrt => to.run(1, move |s, g| g * (-half * s * s * s)),
         Exp => to.run(1, |s, g| g * s),
         Expm1 => to.run(1, move |s, g| g * (s + one)),
         Tan => to.run(1, move |s, g| g * (s * s + one)),
@@ -345,16 +351,13 @@ fn real_grad<T: Real>(op: UnaryOp, to: Grad<T>) {
 }
 
 fn pow_grad<T: Real>(c: f64, to: Grad<T>) {
-    if c == 0.0 {
-        to.run(1, |_, _| T::ZERO);
-    } else if c == 1.0 {
-        to.run(1, |_, g| g);
-    } else if c == 2.0 {
+    // Core writes those of 0 and 1 without a kernel.
+    if c == 2.0 {
         to.run(1, |s, g| (s + s) * g);
     } else if c == 3.0 {
-        to.run(1, |s, g| T::of(3.0) * (s * s) * g);
+        to.run(1, |s, g| T::of(3.0) * s * s * g);
     } else {
         let (c, less) = (T::of(c), T::of(c - 1.0));
-        to.slow(2 * LIBRARY, move |s, g| g * s.powf(less) * c);
+        to.slow(2 * LIBRARY, move |s, g| g * (s.powf(less) * c));
     }
 }

@@ -100,7 +100,7 @@ pub(crate) fn unary_mut(device: &Wgpu, op: UnaryOp, x: &mut Storage, layout: &La
 pub(crate) fn unary_grad(op: UnaryOp, saved: &Tensor<Wgpu>, g: &Tensor<Wgpu>) -> Tensor<Wgpu> {
     let (device, dtype, shape) = (g.device(), g.dtype(), *g.shape());
     let (op, numbers) = match op {
-        UnaryOp::Pow(c) if c == 0.0 || c == 1.0 || c == -1.0 => (POW, [c, 0.0]),
+        UnaryOp::Pow(-1.0) => (POW, [-1.0, 0.0]),
         op => code(op),
     };
     let [layout_s, layout_g] = Layout::merge([*saved.layout(), *g.layout()]);

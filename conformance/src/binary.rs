@@ -7,13 +7,13 @@ use crate::{On, Suite};
 use minitorch_core::backend::{Backend, BinaryOp, View};
 use minitorch_core::{DType, Layout, Tensor};
 
-const ALL: [BinaryOp; 8] = {
+pub(crate) const ALL: [BinaryOp; 8] = {
     use BinaryOp::*;
     [Add, Sub, Mul, Div, Pow, Remainder, Maximum, Minimum]
 };
 
 /// By the methods a user calls. Without a wildcard: a new op must be named here.
-fn apply<B: Backend>(op: BinaryOp, a: &Tensor<B>, b: &Tensor<B>) -> Tensor<B> {
+pub(crate) fn apply<B: Backend>(op: BinaryOp, a: &Tensor<B>, b: &Tensor<B>) -> Tensor<B> {
     match op {
         BinaryOp::Add => a + b,
         BinaryOp::Sub => a - b,
@@ -54,6 +54,16 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         let grads = a.maximum(&b).sum(..).backward();
         assert_values(&grads[&a], &[0.0, 0.5, 1.0], EXACT);
         assert_values(&grads[&b], &[1.0, 0.5, 0.0], EXACT);
+        // Beside a NaN both have it, and where one takes all, an infinite gradient leaves the other at 0.
+        let (nan, inf) = (f64::NAN, f64::INFINITY);
+        for op in [BinaryOp::Maximum, BinaryOp::Minimum] {
+            let [a, b] =
+                [[nan, 1.0, nan, 1.0, 2.0], [1.0, nan, nan, 2.0, 1.0]].map(|v| on.list(&v, [5]).requires_grad());
+            let grads = apply(op, &a, &b).backward_with(&on.list(&[2.0, 2.0, 2.0, inf, inf], [5]));
+            let (low, high) = if op == BinaryOp::Maximum { (0.0, inf) } else { (inf, 0.0) };
+            assert_values(&grads[&a], &[2.0, 2.0, 2.0, low, high], EXACT);
+            assert_values(&grads[&b], &[2.0, 2.0, 2.0, high, low], EXACT);
+        }
     });
     suite.floats("nan_and_infinities", 50, special);
     suite.f32("integers_wrap", 200, integers);
@@ -73,6 +83,16 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         let grads = a.remainder(&b).sum(..).backward();
         assert_values(&grads[&a], &[1.0, 1.0], EXACT);
         assert_values(&grads[&b], &[-3.0, 4.0], EXACT);
+        // By an infinity, by 0 and of an infinity; a quotient that rounding lifts to a whole number, and a large one.
+        let a = on.list(&[5.0, -5.0, 5.0, -5.0, 0.0, 5.0, -5.0, inf, nan, 0.0], [10]).requires_grad();
+        let b = on.list(&[inf, inf, -inf, -inf, inf, 0.0, 0.0, 2.0, 1.0, 0.0], [10]).requires_grad();
+        let grads = a.remainder(&b).sum(..).backward();
+        assert_values(&grads[&a], &[1.0; 10], EXACT);
+        assert_values(&grads[&b], &[0.0, 1.0, 1.0, 0.0, 0.0, -inf, inf, -inf, nan, nan], EXACT);
+        let below_3 = if on.dtype == DType::F64 { 3.0 - 4.0 * f64::EPSILON } else { 3.0 - 4.0 * f32::EPSILON as f64 };
+        let [a, b] = [on.list(&[below_3 * 0.5, 1e30], [2]), on.list(&[0.5, 3.0], [2])].map(|x| x.requires_grad());
+        let grads = a.remainder(&b).sum(..).backward();
+        assert_values(&grads[&b], &[-2.0, -1e30 / 3.0], eps(2.0));
         // Far apart: the quotient does not fit a float, the rest is exact all the same.
         let far = 2f64.powi(100);
         agree!(on, EXACT, |d| d.list(&[far, -far, 1e7], [3]).remainder(d.list(&[7.0, 7.0, 0.375], [3])));
@@ -89,6 +109,27 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         // b a^(b-1), and 0 where b is 0; a^b log a, and 0 where a is 0: as PyTorch has it.
         assert_values(&grads[&a], &[0.0, 0.0, 0.0, 1.0], eps(2.0));
         assert_values(&grads[&b], &[0.0, 0.0, std::f64::consts::LN_2, 0.0], eps(2.0));
+        let (nan, inf) = (f64::NAN, f64::INFINITY);
+        let a = on.list(&[0.0, 0.0, 0.0, 0.0, 2.0, nan, inf, 0.0], [8]).requires_grad();
+        let b = on.list(&[-1.0, -0.5, 0.0, 1.0, 0.0, 0.0, 0.0, 2.0], [8]).requires_grad();
+        let grads = a.pow(&b).sum(..).backward();
+        let ln2 = std::f64::consts::LN_2;
+        let (in_a, in_b) = ([-inf, -inf, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0], [-inf, -inf, 0.0, 0.0, ln2, nan, inf, 0.0]);
+        assert_values(&grads[&a], &in_a, eps(2.0));
+        assert_values(&grads[&b], &in_b, eps(2.0));
+        let [ga, gb] = a.pow(&b).sum(..).grad([&a, &b]);
+        assert_values(&ga, &in_a, eps(2.0));
+        assert_values(&gb, &in_b, eps(2.0));
+        // x^0 is constant in x, and 0^x in x above 0; at 2^0 the mixed derivative is 1 / 2, in either order.
+        let [aa, ab] = ga.sum(..).grad([&a, &b]);
+        let [ba, bb] = gb.sum(..).grad([&a, &b]);
+        let at = |x: &Tensor<B>, from: usize, len: usize| crate::close::read(&x.narrow(0, from, len)).data;
+        assert_eq!(at(&aa, 2, 3), [0.0; 3]);
+        assert_eq!(at(&aa, 7, 1), [2.0]);
+        assert_eq!([at(&ab, 2, 1), at(&ba, 2, 1), at(&bb, 2, 1)].concat(), [0.0; 3]);
+        assert_values(&ab.narrow(0, 4, 1), &[0.5], eps(4.0));
+        assert_values(&ba.narrow(0, 4, 1), &[0.5], eps(4.0));
+        assert_values(&bb.narrow(0, 3, 2), &[0.0, ln2 * ln2], eps(4.0));
     });
 }
 
@@ -243,4 +284,11 @@ fn integers<B: Backend>(on: &On<B>) {
             "{op} of every pair of {edges:?}"
         );
     }
+    // The smallest number has no negative; what is subtracted need not have one.
+    let (x, smallest) = (Tensor::from_slice(&[i32::MIN, -1, 0, 5], [4], &on.device), i32::MIN as f64);
+    assert_values(&(&x - i32::MIN), &[0.0, i32::MAX as f64, smallest, smallest + 5.0], EXACT);
+    assert_values(&(x.clone() - i32::MIN), &[0.0, i32::MAX as f64, smallest, smallest + 5.0], EXACT);
+    panics!("sub", "int32", "0.5"; &x - 0.5);
+    panics!("sub", "int32", "2147483648"; &x - 2147483648.0);
+    panics!("add", "int32", "2147483648"; &x + 2147483648.0);
 }

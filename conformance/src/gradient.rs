@@ -208,6 +208,15 @@ fn layers<B: Backend>(suite: &mut Suite<B>) {
 fn movement<B: Backend>(suite: &mut Suite<B>) {
     check!(suite, "slice", 2, |d| [d.uniform(-1.0, 1.0, [3, 4])], |[x]| x.slice((1.., ..-1)).square()
         * x.slice((0, 1..)));
+    check!(suite, "parts", 2, |d| [d.uniform(-1.0, 1.0, [4, 4])], |[x]| {
+        let (rows, pieces) = (x.unbind(0), x.split(3, 1));
+        let overlapping = (0..3).map(|i| x.narrow(0, i, 2).square().sum(0)).collect::<Vec<_>>();
+        Tensor::stack(&rows, 1) * x
+            + Tensor::cat(&pieces, 1).exp()
+            + rows[1].square() * &rows[2] * x.diagonal(0, 0, 1)
+            + Tensor::stack(&overlapping, 0).sum(0)
+            + pieces[1].tanh() * x.slice((1, 2))
+    });
     check!(suite, "permute", 2, |d| [d.uniform(-1.0, 1.0, [2, 3, 4])], |[x]| x
         .permute([2, 0, 1])
         .square()

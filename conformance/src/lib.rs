@@ -28,6 +28,7 @@ mod gradient;
 mod half;
 mod index;
 mod loss;
+mod magnitude;
 mod matmul;
 mod norm;
 mod optim;
@@ -36,6 +37,7 @@ mod pool;
 mod property;
 mod random;
 mod reduce;
+mod reduce_edges;
 mod resize;
 mod reuse;
 mod scan;
@@ -73,7 +75,10 @@ pub fn cases<B: Backend>(make: impl Fn() -> B + Send + Sync + 'static) -> Vec<Ca
         ("unary", unary::cases),
         ("binary", binary::cases),
         ("compare", compare::cases),
-        ("reduce", reduce::cases),
+        ("reduce", |suite| {
+            reduce::cases(suite);
+            reduce_edges::cases(suite);
+        }),
         ("matmul", matmul::cases),
         ("conv", conv::cases),
         ("pool", pool::cases),
@@ -90,7 +95,10 @@ pub fn cases<B: Backend>(make: impl Fn() -> B + Send + Sync + 'static) -> Vec<Ca
         ("arrange", arrange::cases),
         ("einsum", einsum::cases),
         ("resize", resize::cases),
-        ("gradient", gradient::cases),
+        ("gradient", |suite| {
+            gradient::cases(suite);
+            magnitude::cases(suite);
+        }),
         ("tape", |suite| {
             tape::cases(suite);
             reuse::cases(suite);

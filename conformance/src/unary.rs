@@ -147,12 +147,24 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             let [composed] = by_method(op, &x).sum(..).grad([&x]);
             assert_values(&composed, want, EXACT);
         }
+        // A constant is one at 0 too, and beside a large gradient.
+        let x = on.list(&[0.0, 1e-30, nan], [3]).requires_grad();
+        assert_values(&x.powf(0.0).backward_with(&on.list(&[1e20; 3], [3]))[&x], &[0.0; 3], EXACT);
         // The second derivative where the exponential of the other branch is infinite, and far outside of a gate.
-        for (op, at) in [(Elu(0.5), 1e4), (Elu(0.5), inf), (Gelu, 1e4), (GeluTanh, 1e20), (Silu, -1e4)] {
+        let far = [(Elu(0.5), 1e4), (Elu(0.5), inf), (Gelu, 1e4), (GeluTanh, 1e20), (Silu, -1e4), (Erf, -inf)];
+        for (op, at) in far.into_iter().chain([(Atan, inf), (Hardswish, inf), (Hardswish, -inf)]) {
             let x = on.list(&[at], [1]).requires_grad();
             let [first] = by_method(op, &x).sum(..).grad([&x]);
             let [second] = first.sum(..).grad([&x]);
             assert_values(&second, &[0.0], EXACT);
+        }
+        // NaN stays NaN in the second derivative of what is smooth or has a line of its own slope.
+        for op in [Gelu, GeluTanh, Silu, Hardswish, Elu(0.5), Softplus, Erf, Tanh, Sigmoid, Atan, Rdiv(2.0)] {
+            let x = on.list(&[nan, 0.5], [2]).requires_grad();
+            let [first] = by_method(op, &x).sum(..).grad([&x]);
+            let [second] = first.sum(..).grad([&x]);
+            let second = crate::close::read(&second).data;
+            assert!(second[0].is_nan() && second[1].is_finite(), "{op:?}: {second:?}");
         }
     });
 }
@@ -208,7 +220,8 @@ fn gradient_kernel<B: Backend>(on: &On<B>, op: UnaryOp, low: f64, high: f64) {
     }
 }
 
-fn by_method<B: Backend>(op: UnaryOp, x: &Tensor<B>) -> Tensor<B> {
+/// By the methods a user calls. Without a wildcard: a new op must be named here.
+pub(crate) fn by_method<B: Backend>(op: UnaryOp, x: &Tensor<B>) -> Tensor<B> {
     use UnaryOp::*;
     match op {
         Add(c) => x + c,

@@ -56,6 +56,26 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         let grads = joined.backward_with(&g);
         assert_values(&grads[&v], &read(&g).data[16..], EXACT);
     });
+    suite.floats("gradients_of_parts_are_added_in_place_unseen", 100, |on| {
+        // A sum gives both of its operands one gradient, which is still read when parts are added to what it has become.
+        let (x, w) = (on.mixed([2, 3]).requires_grad(), on.mixed([2, 3]).requires_grad());
+        let loss = || (&x + &w).sum(..) + x.slice(0).sum(..) * 2.0 + x.slice((1, 1..)).sum(..) * 4.0;
+        for _ in 0..2 {
+            let [gx, gw] = loss().grad([&x, &w]);
+            assert_values(&gx, &[3.0, 3.0, 3.0, 1.0, 5.0, 5.0], EXACT);
+            assert_values(&gw, &[1.0; 6], EXACT);
+        }
+        let grads = loss().backward();
+        assert_values(&grads[&x], &[3.0, 3.0, 3.0, 1.0, 5.0, 5.0], EXACT);
+        assert_values(&grads[&w], &[1.0; 6], EXACT);
+        // The gradient that was given is the caller's.
+        let (whole, g) = (&x * 1.0, on.list(&[1.0; 6], [2, 3]));
+        let both = Tensor::cat(&[whole.clone(), whole.narrow(0, 1, 1)], 0);
+        let seed = Tensor::cat(&[g.clone(), g.narrow(0, 0, 1)], 0);
+        assert_values(&both.backward_with(&seed)[&x], &[1.0, 1.0, 1.0, 2.0, 2.0, 2.0], EXACT);
+        assert_values(&seed, &[1.0; 9], EXACT);
+        assert_values(&g, &[1.0; 6], EXACT);
+    });
     suite.floats("views_of_views", 500, |on| {
         agree!(on, EXACT, |d| {
             let x = d.mixed([4, 6, 5]);

@@ -67,11 +67,36 @@ struct Operation<V: Value, F, const N: usize> {
     rule: F,
 }
 
-/// The object-safe face of [`Operation`], whatever its N and F.
+/// An operation whose output is a part of its one input, see [`record_part`].
+struct PartOf<V: Value, F> {
+    parent: Arc<Node<V>>,
+    rule: F,
+}
+
+/// What a rule adds to the gradient of one of its inputs.
+enum Addend<'a, V> {
+    /// A gradient of the input's shape.
+    Whole(V),
+    /// The sum with the gradient of a part added, from the sum so far (`None` before the first).
+    Part(&'a dyn Fn(Option<V>) -> V),
+}
+
+impl<V: Value> Addend<'_, V> {
+    /// The first gradient is stored, not added to zeros.
+    fn added_to(self, sum: Option<V>) -> V {
+        match (self, sum) {
+            (Addend::Whole(grad), Some(sum)) => sum.accumulate(grad),
+            (Addend::Whole(grad), None) => grad,
+            (Addend::Part(add), sum) => add(sum),
+        }
+    }
+}
+
+/// The object-safe face of [`Operation`], whatever its N and F, and of [`PartOf`].
 trait Rule<V: Value>: Send + Sync {
     /// Computes the inputs' gradients and hands each to `put`.
     #[allow(clippy::type_complexity)]
-    fn run(&self, grad: &V, node: &Arc<Node<V>>, put: &mut dyn FnMut(&Arc<Node<V>>, V));
+    fn run(&self, grad: &V, node: &Arc<Node<V>>, put: &mut dyn FnMut(&Arc<Node<V>>, Addend<'_, V>));
     /// Frees the closure, then hands over those parents that nobody else holds.
     fn release(self: Arc<Self>, orphans: &mut Vec<Node<V>>);
 }
@@ -80,11 +105,11 @@ impl<V: Value, F, const N: usize> Rule<V> for Operation<V, F, N>
 where
     F: Fn(&V, &Arc<Node<V>>, [bool; N]) -> [Option<V>; N] + Send + Sync,
 {
-    fn run(&self, grad: &V, node: &Arc<Node<V>>, put: &mut dyn FnMut(&Arc<Node<V>>, V)) {
+    fn run(&self, grad: &V, node: &Arc<Node<V>>, put: &mut dyn FnMut(&Arc<Node<V>>, Addend<'_, V>)) {
         let wants = self.parents.each_ref().map(Option::is_some);
         for (parent, grad) in self.parents.iter().zip((self.rule)(grad, node, wants)) {
             if let (Some(parent), Some(grad)) = (parent, grad) {
-                put(parent, grad);
+                put(parent, Addend::Whole(grad));
             }
         }
     }
@@ -95,6 +120,19 @@ where
             // another recorded value would drop that value's tape from in here, one call deeper.)
             drop(rule);
             orphans.extend(parents.into_iter().flatten().filter_map(Arc::into_inner));
+        }
+    }
+}
+
+impl<V: Value, F: Fn(&V, Option<V>) -> V + Send + Sync> Rule<V> for PartOf<V, F> {
+    fn run(&self, grad: &V, _: &Arc<Node<V>>, put: &mut dyn FnMut(&Arc<Node<V>>, Addend<'_, V>)) {
+        put(&self.parent, Addend::Part(&|sum| (self.rule)(grad, sum)));
+    }
+
+    fn release(self: Arc<Self>, orphans: &mut Vec<Node<V>>) {
+        if let Some(PartOf { parent, rule }) = Arc::into_inner(self) {
+            drop(rule);
+            orphans.extend(Arc::into_inner(parent));
         }
     }
 }
@@ -141,6 +179,17 @@ pub fn record_with_output<V: Value, const N: usize>(
     let output = out.with_node(None);
     let rule = move |grad: &V, node: &Arc<Node<V>>, wants| rule(grad, &output.with_node(Some(node.clone())), wants);
     out.with_node(Some(Node::new(false, Some(Arc::new(Operation { parents, rule })))))
+}
+
+/// Puts `out`, a part of its one input, on the tape. `rule(grad, sum)` returns the sum of the input's gradients (`None` before the
+/// first) with `grad` added at the part. So the gradients of many parts of one value share one buffer, where each by itself
+/// would be a value of the whole's size.
+pub fn record_part<V: Value>(
+    out: V,
+    parent: Arc<Node<V>>,
+    rule: impl Fn(&V, Option<V>) -> V + Send + Sync + 'static,
+) -> V {
+    out.with_node(Some(Node::new(false, Some(Arc::new(PartOf { parent, rule })))))
 }
 
 /// Gradients by variable: `&grads[&w]`, or `grads.get(&w)` when there may be none.
@@ -230,21 +279,18 @@ fn walk<V: Value>(
             );
         };
         rule.run(&grad, &node, &mut |parent, more| {
-            // The first gradient is stored, not added to zeros. Leaves go straight to the result.
+            // Leaves go straight to the result. A sum is taken out while it grows, so that its memory may be reused.
             if parent.leaf {
                 if asked(parent) {
-                    let sum = match found.remove(&parent.id) {
-                        Some(sum) => V::accumulate(sum, more),
-                        None => more,
-                    };
+                    let sum = more.added_to(found.remove(&parent.id));
                     found.insert(parent.id, sum);
                 }
             } else {
                 let (node, sum) = match pending.remove(&parent.id) {
-                    Some((node, sum)) => (node, V::accumulate(sum, more)),
-                    None => (parent.clone(), more),
+                    Some((node, sum)) => (node, Some(sum)),
+                    None => (parent.clone(), None),
                 };
-                pending.insert(parent.id, (node, sum));
+                pending.insert(parent.id, (node, more.added_to(sum)));
             }
         });
     }

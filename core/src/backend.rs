@@ -48,10 +48,11 @@ use std::fmt;
 pub use crate::ops::binary::BinaryOp;
 pub use crate::ops::compare::CompareOp;
 pub use crate::ops::index::ScatterOp;
+pub use crate::ops::matmul::Activation;
 pub use crate::ops::optim::{AdagradConfig, AdamConfig, RmsPropConfig, SgdConfig, StepRule, StepSlot};
 pub use crate::ops::random::RandomOp;
 pub use crate::ops::reduce::{ArgReduceOp, ReduceOp};
-pub use crate::ops::unary::{Activation, UnaryOp};
+pub use crate::ops::unary::UnaryOp;
 
 /// Borrowed storage seen through a layout.
 pub struct View<'a, S> {

@@ -198,7 +198,8 @@ impl DimSet {
     pub(crate) fn new(op: &str, dims: &[isize], rank: usize) -> Result<Self, String> {
         let mut chosen = [false; MAX_RANK];
         for &d in dims {
-            let at = wrap_dim(op, d, rank)?;
+            // A tensor of rank 0 counts as one entry of the dimension 0, which is not there to be reduced.
+            let at = if rank == 0 && matches!(d, 0 | -1) { 0 } else { wrap_dim(op, d, rank)? };
             if std::mem::replace(&mut chosen[at], true) {
                 return Err(format!("{op}: dimension {d} is named twice"));
             }
@@ -226,7 +227,7 @@ impl std::ops::Deref for DimSet {
 }
 
 /// The dimensions that a reduction runs over: one integer, an array of them, or `..` for all. Negative ones count from
-/// the end.
+/// the end. A tensor of rank 0 takes 0 and -1, as PyTorch's does.
 pub trait Dims {
     /// The dimensions of a tensor of this rank, checked.
     fn resolve(self, op: &str, rank: usize) -> Result<DimSet, String>;

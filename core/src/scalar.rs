@@ -110,9 +110,11 @@ impl Scalar {
         unary(self, y, |_, y| y * (1.0 - y))
     }
 
-    /// `max(x, 0)`; the derivative at 0 is 0.
+    /// `max(x, 0)`; NaN stays NaN. The derivative at 0 is 0, at NaN 1.
     pub fn relu(&self) -> Scalar {
-        unary(self, self.value.max(0.0), |x, _| Scalar::from((x.value > 0.0) as u8 as f64))
+        // `f64::max` would drop a NaN.
+        let y = if self.value <= 0.0 { 0.0 } else { self.value };
+        unary(self, y, |x, _| Scalar::from(if x.value <= 0.0 { 0.0 } else { 1.0 }))
     }
 
     /// The hyperbolic tangent.
@@ -168,7 +170,16 @@ fn mul(a: Scalar, b: Scalar) -> Scalar {
 fn div(a: Scalar, b: Scalar) -> Scalar {
     let out = Scalar::from(a.value / b.value);
     match parents([&a, &b]) {
-        Some(parents) => record(out, parents, move |g, _| [Some(g / &b), Some(-(g * &a / (&b * &b)))]),
+        // -a / b² as -(a / b) / b: b² might overflow or vanish.
+        Some(parents) => record_with_output(out, parents, move |g, y, _| [Some(g / &b), Some(-(g * (y / &b)))]),
+        None => out,
+    }
+}
+
+fn neg(a: &Scalar) -> Scalar {
+    let out = Scalar::from(-a.value);
+    match parents([a]) {
+        Some(parents) => record(out, parents, |g, _| [Some(-g)]),
         None => out,
     }
 }
@@ -206,13 +217,13 @@ operator! { Add add; Sub sub; Mul mul; Div div; }
 impl Neg for Scalar {
     type Output = Scalar;
     fn neg(self) -> Scalar {
-        0.0 - self
+        neg(&self)
     }
 }
 impl Neg for &Scalar {
     type Output = Scalar;
     fn neg(self) -> Scalar {
-        0.0 - self
+        neg(self)
     }
 }
 

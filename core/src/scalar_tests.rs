@@ -44,6 +44,34 @@ fn first_and_second_derivatives_match_differences() {
 }
 
 #[test]
+fn derivatives_far_from_1_are_right() {
+    let close = |got: f64, want: f64| assert!((got - want).abs() <= 1e-12 * want.abs(), "{got:e}, not {want:e}");
+    for far in [1e200, 1e-200] {
+        let (a, b) = (Scalar::variable(far), Scalar::variable(far));
+        let [ga, gb] = (&a / &b).grad([&a, &b]);
+        close(ga.value(), 1.0 / far);
+        close(gb.value(), -1.0 / far);
+        let x = Scalar::variable(far.sqrt());
+        for (y, want) in [(1.0 / &x, 2.0 / x.value() / far), (x.log(), -1.0 / far)] {
+            let [first] = y.grad([&x]);
+            let [second] = first.grad([&x]);
+            close(second.value(), want);
+        }
+    }
+}
+
+#[test]
+fn nan_and_the_sign_of_zero_stay() {
+    let nan = Scalar::variable(f64::NAN);
+    assert!(nan.relu().value().is_nan() && nan.sigmoid().value().is_nan() && nan.tanh().value().is_nan());
+    let [slope] = nan.relu().grad([&nan]);
+    assert_eq!(slope.value(), 1.0); // as the tensors' relu has it
+    let zero = Scalar::from(0.0);
+    assert!((-&zero).value().is_sign_negative() && (-(-zero)).value().is_sign_positive());
+    assert_eq!(Scalar::from(-1.0).relu().value(), 0.0);
+}
+
+#[test]
 fn a_diamond_sums_its_branches() {
     let x = Scalar::variable(3.0);
     let y = &x * 2.0;

@@ -217,3 +217,38 @@ fn the_table_of_operations_is_right() {
         "{path} is out of date: MINITORCH_WRITE=1 cargo test --test operations writes it. First difference: {wrong:?}"
     );
 }
+
+/// The gradients of many parts of one tensor are added to one buffer, and so are those of their gradients: nothing of the
+/// whole's size is made or copied once per part.
+#[test]
+fn gradients_of_parts_share_one_buffer() {
+    const PARTS: usize = 50;
+    let device = Traced::new();
+    let x = probes::Tensor::ones([PARTS, 3], &device).requires_grad();
+    let joins: [fn(&probes::Tensor) -> probes::Tensor; 4] = [
+        |x| probes::Tensor::stack(&x.unbind(0), 0),
+        |x| probes::Tensor::cat(&x.split(1, 0), 0),
+        |x| probes::Tensor::cat(&(0..PARTS).map(|i| x.narrow(0, i, 1)).collect::<Vec<_>>(), 0),
+        |x| (0..PARTS).map(|i| x.slice(i)).reduce(|a, b| a + b).unwrap_or_else(|| x.clone()),
+    ];
+    let whole = |what: &str| {
+        for method in ["full", "copy"] {
+            assert!(device.count(method) <= 4, "{what}: {} calls of {method} for {PARTS} parts", device.count(method));
+        }
+        device.take();
+    };
+    for join in joins {
+        let y = join(&x).square().sum(..);
+        device.take();
+        let [first] = y.grad([&x]);
+        whole("the gradient under create_graph");
+        let second = first.sum(..);
+        device.take();
+        drop(second.backward());
+        whole("the second derivative");
+        let y = join(&x).square().sum(..);
+        device.take();
+        drop(y.backward());
+        whole("the gradient");
+    }
+}

@@ -48,6 +48,11 @@ impl Traced {
         once
     }
 
+    /// How often a method was asked for since the last [`take`](Self::take).
+    pub(crate) fn count(&self, name: &str) -> usize {
+        self.log().names.iter().filter(|asked| **asked == name).count()
+    }
+
     /// Runs `f` without writing anything down.
     pub(crate) fn quietly<T>(&self, f: impl FnOnce() -> T) -> T {
         self.log().depth += 1;

@@ -354,7 +354,7 @@ impl<B: Backend> Tensor<B> {
     pub fn diagonal(&self, offset: isize, dim1: isize, dim2: isize) -> Self {
         let (a, b) = (must(wrap_dim("diagonal", dim1, self.rank())), must(wrap_dim("diagonal", dim2, self.rank())));
         assert!(a != b, "diagonal: wants two dimensions of {:?}, not {a} twice", self.shape());
-        self.part(self.layout().diagonal(offset, a, b), Layout::contiguous(*self.shape()).diagonal(offset, a, b))
+        self.part(move |layout| layout.diagonal(offset, a, b))
     }
 
     /// The last two dimensions' elements on and below the `k`-th diagonal (0 is the main one, positive ones lie above it),

@@ -1,11 +1,11 @@
 //! Element-wise functions of two tensors, their gradients, and Rust's operators.
 
-use crate::autodiff::{parents, record};
+use crate::autodiff::{parents, record, record_with_output, recording};
 use crate::backend::{Backend, View};
 use crate::dtype::DType;
 use crate::given::Given;
 use crate::layout::Layout;
-use crate::ops::unary::{UnaryOp, unary};
+use crate::ops::unary::{UnaryOp, check_whole, unary};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 use std::fmt;
@@ -71,6 +71,12 @@ fn operate<B: Backend>(op: BinaryOp, scalar: impl FnOnce(f64) -> UnaryOp, a: Giv
     match b {
         Rhs::Tensor(mut b) => apply(op, a, Given::Away(&mut b)),
         Rhs::Shared(b) => apply(op, a, Given::Lent(b)),
+        Rhs::Scalar(c) if a.dtype() == DType::I32 => {
+            check_whole(op, c);
+            // The smallest I32 has no negative: subtracting it is adding it, as both wrap.
+            let smallest = op == BinaryOp::Sub && c == i32::MIN as f64;
+            unary(if smallest { UnaryOp::Add(c) } else { scalar(c) }, a)
+        }
         Rhs::Scalar(c) => unary(scalar(c), a),
     }
 }
@@ -89,16 +95,20 @@ fn apply<B: Backend>(op: BinaryOp, mut a: Given<B>, mut b: Given<B>) -> Tensor<B
     let [keep_a, keep_b] = match op {
         Add | Sub => [false; 2],
         Mul => [wants[1], wants[0]],
-        Div => [wants[1], wants[0] || wants[1]],
+        Div => [false, wants[0] || wants[1]],
         Pow | Maximum | Minimum => [wants[0] || wants[1]; 2],
         Remainder => [wants[1]; 2],
     };
     let (saved_a, saved_b) = (keep_a.then(|| Tensor::clone(&a)), keep_b.then(|| Tensor::clone(&b)));
     let out = forward(op, &mut a, &mut b, shape);
-    record(out, parents, move |g, wants| {
-        let [ga, gb] = grad(op, saved_a.as_ref(), saved_b.as_ref(), g, wants);
+    let rule = move |a: Option<&Tensor<B>>, g: &Tensor<B>, wants| {
+        let [ga, gb] = grad(op, a, saved_b.as_ref(), g, wants);
         [ga.map(|g| g.sum_to_shape(sa)), gb.map(|g| g.sum_to_shape(sb))]
-    })
+    };
+    if op == Div && wants[1] {
+        return record_with_output(out, parents, move |g, y, wants| rule(Some(y), g, wants));
+    }
+    record(out, parents, move |g, wants| rule(saved_a.as_ref(), g, wants))
 }
 
 /// The op without a tape, in place where an operand may be overwritten. The shapes broadcast to `shape`.
@@ -120,7 +130,7 @@ fn forward<B: Backend>(op: BinaryOp, a: &mut Given<B>, b: &mut Given<B>, shape: 
     Tensor::from_storage(a.device(), storage, a.dtype(), shape)
 }
 
-/// The gradients in a and b, of the broadcast shape.
+/// The gradients in a and b, of the broadcast shape. Of a quotient `a` is the quotient itself.
 fn grad<B: Backend>(
     op: BinaryOp,
     a: Option<&Tensor<B>>,
@@ -133,54 +143,82 @@ fn grad<B: Backend>(
         (Add, ..) => [wants[0].then(|| g.clone()), wants[1].then(|| g.clone())],
         (Sub, ..) => [wants[0].then(|| g.clone()), wants[1].then(|| -g)],
         (Mul, a, b) => [b.filter(|_| wants[0]).map(|b| g * b), a.filter(|_| wants[1]).map(|a| g * a)],
-        (Div, a, Some(b)) => [wants[0].then(|| g / b), a.filter(|_| wants[1]).map(|a| -(g * a / b.square()))],
-        // b a^(b-1), and a^b log a, which is 0 where a is 0 and b is not negative.
+        // -a / b² as -(a / b) / b: every step lies between a and the result, where b² might overflow or vanish.
+        (Div, y, Some(b)) => [wants[0].then(|| g / b), y.filter(|_| wants[1]).map(|y| -(g * (y / b)))],
         (Pow, Some(a), Some(b)) => [
-            wants[0].then(|| (g * (b * a.pow(&(b - 1.0)))).masked_fill(&b.eq(0.0), 0.0)),
+            wants[0].then(|| pow_grad_base(a, b, g)),
             wants[1].then(|| {
+                // a^b log a, which is 0 where a is 0 and b is not negative. There a is a constant, so that nothing infinite
+                // meets the 0 in the second derivative either.
                 let zero = a.eq(0.0).logical_and(&b.ge(0.0));
-                (g * (a.pow(b) * a.masked_fill(&a.eq(0.0), 1.0).log())).masked_fill(&zero, 0.0)
+                let a = a.masked_fill(&zero, 1.0);
+                (g * (a.pow(b) * a.log())).masked_fill(&zero, 0.0)
             }),
         ],
         // floor(a / b) is a step function: 1, and minus it.
         (Remainder, a, b) => [
             wants[0].then(|| g.clone()),
-            a.zip(b).filter(|_| wants[1]).map(|(a, b)| -(g * ((a - a.remainder(b)) / b).round())),
+            a.zip(b).filter(|_| wants[1]).map(|(a, b)| {
+                let (a, b) = (a.detach(), b.detach());
+                // Rounding may have lifted a / b to the next whole number: half a step less where the rest says that it lies in
+                // the upper half of one. By an infinity that is the step below 0 that a negative a takes.
+                let upper = a.remainder(&b).abs().ge(b.abs() * 0.5).cast(g.dtype());
+                -(g * (a / b - upper * 0.5).floor())
+            }),
         ],
-        // The winner takes the gradient; a tie is shared, so that both halves sum to g.
+        // The winner takes the gradient; a tie is shared, so that both halves sum to g. Beside a NaN nobody loses.
         (Maximum | Minimum, Some(a), Some(b)) => {
-            let wins = if op == Maximum { a.gt(b) } else { a.lt(b) };
-            let share = wins.cast(g.dtype()) + a.eq(b).cast(g.dtype()) * 0.5;
-            [wants[0].then(|| g * &share), wants[1].then(|| g * (1.0 - &share))]
+            let share = Tensor::where_cond(&a.eq(b), &(g * 0.5), g);
+            let loses = |x: &Tensor<B>, other| if op == Maximum { x.lt(other) } else { x.gt(other) };
+            [
+                wants[0].then(|| share.masked_fill(&loses(a, b), 0.0)),
+                wants[1].then(|| share.masked_fill(&loses(b, a), 0.0)),
+            ]
         }
         _ => unreachable!("{op}: the rule saved what its gradient needs"),
     }
 }
 
+/// The gradient of `a^b` in a, `b a^(b-1)`; 0 where b is 0, whatever a is.
+fn pow_grad_base<B: Backend>(a: &Tensor<B>, b: &Tensor<B>, g: &Tensor<B>) -> Tensor<B> {
+    let (less, zero) = (b - 1.0, b.eq(0.0));
+    if !recording() {
+        return (g * (b * a.pow(&less))).masked_fill(&zero, 0.0);
+    }
+    // `b a^-1` is constant in a where b is 0. Where a^-2 is out of range its gradient would be 0 times infinity: there 1 / a
+    // takes the power's place, or 0 where that is no number either.
+    let inverse = a.detach().recip();
+    let steep = zero.logical_and(&!inverse.square().isfinite());
+    let inverse = inverse.masked_fill(&!inverse.isfinite(), 0.0);
+    g * (b * Tensor::where_cond(&steep, &inverse, &a.pow(&less.masked_fill(&steep, 0.0))))
+}
+
 impl<B: Backend> Tensor<B> {
-    /// `self^exponent`, element by element with broadcasting, as C's `pow` defines it. PyTorch: `pow`.
+    /// `self^exponent`, element by element with broadcasting, as C's `pow` defines it. `0^0` is 1, and its derivatives are 0, as
+    /// that in the exponent is of `0^b` for b above 0; for b below 0 it is -inf. PyTorch: `pow`.
     #[track_caller]
     pub fn pow(&self, exponent: &Self) -> Self {
         binary(BinaryOp::Pow, self, exponent)
     }
 
-    /// The larger of each pair, with broadcasting; NaN if either is NaN. On ties the gradient is halved.
-    /// PyTorch: `maximum`.
+    /// The larger of each pair, with broadcasting; NaN if either is NaN. On ties the gradient is halved; of a pair with a NaN
+    /// both have all of it. PyTorch: `maximum`.
     #[track_caller]
     pub fn maximum(&self, other: &Self) -> Self {
         binary(BinaryOp::Maximum, self, other)
     }
 
-    /// The smaller of each pair, with broadcasting; NaN if either is NaN. On ties the gradient is halved.
-    /// PyTorch: `minimum`.
+    /// The smaller of each pair, with broadcasting; NaN if either is NaN. On ties the gradient is halved; of a pair with a NaN
+    /// both have all of it. PyTorch: `minimum`.
     #[track_caller]
     pub fn minimum(&self, other: &Self) -> Self {
         binary(BinaryOp::Minimum, self, other)
     }
 
     /// `a - b floor(a / b)`, by a tensor (broadcasting) or a number: what is left of a after whole steps of b, with the sign
-    /// of b. NaN by 0 or of an infinity; for I32 it is 0 by 0. The derivative in b is `-floor(a / b)`. (Rust's `%` has
-    /// the sign of a instead, so it is not this operator.) PyTorch: `remainder`.
+    /// of b. NaN by 0 or of an infinity; for I32 it is 0 by 0. The derivative in a is 1, in b `-floor(a / b)`: infinite by 0; by
+    /// an infinity 0, or 1 if a has the other sign. (Rust's `%` has the sign of a instead, so it is not this operator.)
+    /// PyTorch: `remainder`.
     #[track_caller]
     pub fn remainder(&self, divisor: impl Operand<B>) -> Self {
         operate(BinaryOp::Remainder, UnaryOp::Remainder, self.into(), divisor.operand())

@@ -3,8 +3,31 @@
 use crate::autodiff::{parents, record, record_with_output};
 use crate::backend::{Backend, MOST_WORK, View};
 use crate::dtype::DType;
-use crate::ops::unary::{Activation, unary, unary_grad};
+use crate::ops::unary::{UnaryOp, unary, unary_grad};
 use crate::tensor::Tensor;
+
+/// The functions that can follow a [product](Tensor::linear_activated) at once: their derivatives can be told from their values, so
+/// what they were applied to need not be kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Activation {
+    /// [`Tensor::relu`].
+    Relu,
+    /// [`Tensor::sigmoid`].
+    Sigmoid,
+    /// [`Tensor::tanh`].
+    Tanh,
+}
+
+impl Activation {
+    /// The function of one element.
+    pub fn op(self) -> UnaryOp {
+        match self {
+            Activation::Relu => UnaryOp::Relu,
+            Activation::Sigmoid => UnaryOp::Sigmoid,
+            Activation::Tanh => UnaryOp::Tanh,
+        }
+    }
+}
 
 impl<B: Backend> Tensor<B> {
     /// The matrix product `[.., m, k] x [.., k, n] -> [.., m, n]`; leading (batch) dimensions broadcast. A vector on the

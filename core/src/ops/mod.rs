@@ -28,7 +28,7 @@ pub mod view;
 pub mod composed {
     use crate::backend::{Backend, StepRule, StepSlot, UnaryOp};
     use crate::ops::{conv, loss, matmul, norm, optim, pool, random, scan, softmax, sort, unary};
-    use crate::ops::{conv::Conv2dOptions, norm::NormOptions, pool::Pool2dOptions, unary::Activation};
+    use crate::ops::{conv::Conv2dOptions, matmul::Activation, norm::NormOptions, pool::Pool2dOptions};
     use crate::random::Draw;
     use crate::tensor::Tensor;
 

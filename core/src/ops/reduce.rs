@@ -1,6 +1,7 @@
-//! Reductions over any set of dimensions, and the index of an extreme.
+//! Reductions over any set of dimensions, and the index of an extreme. What runs along dimensions takes 0 and -1 for a tensor
+//! of rank 0 too, which counts as one entry, as in PyTorch.
 
-use crate::autodiff::{parents, record, record_with_output, recording};
+use crate::autodiff::{parents, record, record_with_output};
 use crate::backend::{Backend, MOST_WORK};
 use crate::dtype::DType;
 use crate::error::{finite, must};
@@ -98,39 +99,49 @@ pub(crate) fn reduce<B: Backend>(op: ReduceOp, x: &Tensor<B>, dims: DimSet, keep
         }
         ReduceOp::Prod => {
             let x = x.clone();
-            record(out, parents, move |g, _| [Some(prod_grad(&x, &g.reshape(kept), dims))])
+            record_with_output(out, parents, move |g, y, _| {
+                [Some(prod_grad(&x, &y.detach().reshape(kept), &g.reshape(kept), dims))]
+            })
         }
     }
 }
 
-/// The product of all others is y / x where no element is 0. With one zero its own derivative is the product of the
-/// others and the rest are 0; with two all are 0. The zeros are replaced by 1 first, so that nothing divides by them.
-/// A product of others has derivatives of its own, also where the zeros are: under `create_graph` each is formed.
-fn prod_grad<B: Backend>(x: &Tensor<B>, g: &Tensor<B>, dims: DimSet) -> Tensor<B> {
-    if recording() {
-        return g * others_product(x, dims);
+/// g times the product of all others. Where the product y of all is a normal number that is y / x: backends multiply without
+/// overflow on the way, which a product of some of the others may meet. Its gradient is that of the [products of
+/// others](others) everywhere, which are right beside zeros, infinities and NaN too.
+fn prod_grad<B: Backend>(x: &Tensor<B>, y: &Tensor<B>, g: &Tensor<B>, dims: DimSet) -> Tensor<B> {
+    if x.is_half() {
+        return prod_grad(&x.widened(), &y.widened(), &g.widened(), dims).cast(DType::F16);
     }
-    let zero = x.eq(0.0);
-    let zeros = reduce(ReduceOp::Sum, &zero.cast(x.dtype()), dims, true);
-    let filled = x.masked_fill(&zero, 1.0);
-    let product = reduce(ReduceOp::Prod, &filled, dims, true);
-    // An element's others hold `zeros` zeros, one fewer if it is one itself.
-    let others_zero = (zeros - zero.cast(x.dtype())).gt(0.5);
-    (g * (product / filled)).masked_fill(&others_zero, 0.0)
+    let kept = (0..x.rank()).filter(|d| !dims.contains(d));
+    let order: DimSet = dims.iter().copied().chain(kept).collect();
+    let inverse: DimSet = (0..x.rank()).filter_map(|d| order.iter().position(|&from| from == d)).collect();
+    let first = x.permute_dims(&order);
+    let n: usize = dims.iter().map(|&d| x.shape()[d]).product();
+    let products = others(&first.reshape([n, x.numel() / n.max(1)])).reshape(*first.shape()).permute_dims(&inverse);
+
+    let smallest = if x.dtype() == DType::F64 { f64::MIN_POSITIVE } else { f32::MIN_POSITIVE as f64 };
+    let normal = y.abs().ge(smallest).logical_and(&y.isfinite());
+    let value = Tensor::where_cond(&normal, &(y / x.detach()), &products.detach());
+    g * value.recorded(parents([&products]), |g| g.clone())
 }
 
-/// For each element the product of the others, n² of them for n reduced ones; differentiable to any order.
-fn others_product<B: Backend>(x: &Tensor<B>, dims: DimSet) -> Tensor<B> {
-    let kept = (0..x.rank()).filter(|d| !dims.contains(d));
-    let order: DimSet = kept.chain(dims.iter().copied()).collect();
-    let inverse: DimSet = (0..x.rank()).filter_map(|d| order.iter().position(|&from| from == d)).collect();
-    let last = x.permute_dims(&order);
-    let n: usize = dims.iter().map(|&d| x.shape()[d]).product();
-    let rows = x.numel() / n.max(1);
-    let own = Tensor::arange(0..n as i32, x.device());
-    let own = own.unsqueeze(1).eq(&own);
-    let table = last.reshape([rows, 1, n]).expand([rows, n, n]).masked_fill(&own, 1.0);
-    table.prod(2).reshape(*last.shape()).permute_dims(&inverse)
+/// For each of the rows of `[n, columns]` the product of all other rows, without a division: a tree. Rows are multiplied in
+/// pairs; what a row's others multiply to is what its pair's others do, times its neighbour. Work and memory are linear in n,
+/// and so are those of every derivative.
+fn others<B: Backend>(x: &Tensor<B>) -> Tensor<B> {
+    let n = x.shape()[0];
+    if n < 2 {
+        return x.full_like(1.0);
+    }
+    // The rows i and half + i are a pair; of an odd number the middle one has none.
+    let (pairs, half) = (n / 2, n.div_ceil(2));
+    let part = |x: &Tensor<B>, start, len| x.narrow(0, start, len);
+    let (left, right) = (part(x, 0, pairs), part(x, half, pairs));
+    let products = &left * &right;
+    let of_pairs = others(&if pairs == half { products } else { Tensor::cat(&[products, part(x, pairs, 1)], 0) });
+    let (paired, alone) = (part(&of_pairs, 0, pairs), part(&of_pairs, pairs, half - pairs));
+    Tensor::cat(&[&paired * right, alone, paired * left], 0)
 }
 
 macro_rules! reductions {
@@ -158,7 +169,8 @@ reductions! {
     Sum sum sum_keepdim;
     /// The mean over `dims`; NaN over nothing. PyTorch: `mean`.
     Mean mean mean_keepdim;
-    /// The product over `dims`; 1 over nothing. Its gradient is right with zeros among the elements. PyTorch: `prod`.
+    /// The product over `dims`; 1 over nothing. The gradient of an element is the product of the others, also beside zeros,
+    /// infinities and NaN, to any order of differentiation. PyTorch: `prod`.
     Prod prod prod_keepdim;
     /// The largest element over `dims`; NaN if any is. Equal ones share the gradient. PyTorch: `amax`.
     ///
@@ -175,6 +187,9 @@ reductions! {
 impl<B: Backend> Tensor<B> {
     #[track_caller]
     fn arg_reduce(&self, op: ArgReduceOp, dim: isize) -> Self {
+        if let Some(line) = self.as_line(dim) {
+            return line.arg_reduce(op, dim);
+        }
         let dim = must(wrap_dim(&op.to_string(), dim, self.rank()));
         assert!(self.dtype() != DType::Bool, "{op}: not defined for bool; cast the tensor first");
         let kept = kept_shape(self.shape(), &[dim]);
@@ -235,24 +250,36 @@ impl<B: Backend> Tensor<B> {
 
     #[track_caller]
     fn with_index(&self, dim: isize, index: Self) -> (Self, Self) {
+        if let Some(line) = self.as_line(dim) {
+            return line.with_index(dim, index);
+        }
         // A dimension that `wrap_dim` has seen, as an index of the kept shape too.
         let dim = if dim < 0 { dim + self.rank() as isize } else { dim };
         let value = self.gather(dim, &index.unsqueeze(dim)).squeeze(dim);
         (value, index)
     }
 
-    /// True if any element over `dims` is true. Bool only. PyTorch: `any`.
+    /// True if any element over `dims` is true; false over nothing. Bool only. PyTorch: `any`.
     #[track_caller]
     pub fn any(&self, dims: impl Dims) -> Self {
-        assert!(self.dtype() == DType::Bool, "any: wants bool, not {}", self.dtype());
-        self.max(dims)
+        self.truth("any", ReduceOp::Max, dims)
     }
 
-    /// True if every element over `dims` is true. Bool only. PyTorch: `all`.
+    /// True if every element over `dims` is true, and over nothing. Bool only. PyTorch: `all`.
     #[track_caller]
     pub fn all(&self, dims: impl Dims) -> Self {
-        assert!(self.dtype() == DType::Bool, "all: wants bool, not {}", self.dtype());
-        self.min(dims)
+        self.truth("all", ReduceOp::Min, dims)
+    }
+
+    #[track_caller]
+    fn truth(&self, name: &str, op: ReduceOp, dims: impl Dims) -> Self {
+        assert!(self.dtype() == DType::Bool, "{name}: wants bool, not {}", self.dtype());
+        let dims = must(dims.resolve(name, self.rank()));
+        if dims.iter().any(|&d| self.shape()[d] == 0) {
+            let of_nothing = (op == ReduceOp::Min) as u8 as f64;
+            return Tensor::full(dropped_shape(self.shape(), &dims), of_nothing, (self.device(), DType::Bool));
+        }
+        reduce(op, self, dims, false)
     }
 
     /// Undoes broadcasting: sums over the dimensions that `shape` lacks or has as 1. The tensor itself when the shapes

@@ -21,6 +21,9 @@ impl<B: Backend> Tensor<B> {
     /// If the dimension is outside the rank, or the tensor is bool.
     #[track_caller]
     pub fn cumsum(&self, dim: isize) -> Self {
+        if let Some(line) = self.as_line(dim) {
+            return line.cumsum(dim).squeeze(0);
+        }
         let d = must(wrap_dim("cumsum", dim, self.rank()));
         assert!(self.dtype() != DType::Bool, "cumsum: not defined for bool; cast the tensor first");
         cumsum(self, d, false)

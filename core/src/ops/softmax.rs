@@ -15,6 +15,9 @@ impl<B: Backend> Tensor<B> {
     /// If the dimension is outside the rank or the dtype is not a float.
     #[track_caller]
     pub fn softmax(&self, dim: isize) -> Self {
+        if let Some(line) = self.as_line(dim) {
+            return line.softmax(dim).squeeze(0);
+        }
         let d = self.check_softmax("softmax", dim);
         if self.is_half() {
             return self.widened().softmax(dim).cast(DType::F16);
@@ -39,6 +42,9 @@ impl<B: Backend> Tensor<B> {
     /// If the dimension is outside the rank or the dtype is not a float.
     #[track_caller]
     pub fn log_softmax(&self, dim: isize) -> Self {
+        if let Some(line) = self.as_line(dim) {
+            return line.log_softmax(dim).squeeze(0);
+        }
         let d = self.check_softmax("log_softmax", dim);
         if self.is_half() {
             return self.widened().log_softmax(dim).cast(DType::F16);

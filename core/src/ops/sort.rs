@@ -23,6 +23,10 @@ impl<B: Backend> Tensor<B> {
     /// If the dimension is outside the rank, or the tensor is bool.
     #[track_caller]
     pub fn sort(&self, dim: isize, descending: bool) -> (Self, Self) {
+        if let Some(line) = self.as_line(dim) {
+            let (values, indices) = line.sort(dim, descending);
+            return (values.squeeze(0), indices.squeeze(0));
+        }
         let d = must(wrap_dim("sort", dim, self.rank()));
         self.ordered("sort", d, descending, self.shape()[d])
     }
@@ -33,6 +37,9 @@ impl<B: Backend> Tensor<B> {
     /// As [`sort`](Self::sort).
     #[track_caller]
     pub fn argsort(&self, dim: isize, descending: bool) -> Self {
+        if let Some(line) = self.as_line(dim) {
+            return line.argsort(dim, descending).squeeze(0);
+        }
         let d = must(wrap_dim("argsort", dim, self.rank()));
         self.order("argsort", d, descending, self.shape()[d])
     }
@@ -44,6 +51,12 @@ impl<B: Backend> Tensor<B> {
     /// If there are fewer than k, the dimension is outside the rank, or the tensor is bool.
     #[track_caller]
     pub fn topk(&self, k: usize, dim: isize, largest: bool) -> (Self, Self) {
+        if k == 1
+            && let Some(line) = self.as_line(dim)
+        {
+            let (values, indices) = line.topk(k, dim, largest);
+            return (values.squeeze(0), indices.squeeze(0));
+        }
         let d = must(wrap_dim("topk", dim, self.rank()));
         assert!(k <= self.shape()[d], "topk: {k} were asked for, dimension {d} of {:?} has fewer", self.shape());
         self.ordered("topk", d, largest, k)

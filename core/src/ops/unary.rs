@@ -83,6 +83,7 @@ impl UnaryOp {
             Add(_) | Mul(_) | Rsub(_) | Neg | Div(_) | Remainder(_) | Sign | Floor | Ceil | Round | Trunc | Not => {
                 Saves::Nothing
             }
+            Pow(c) if c == 0.0 || c == 1.0 => Saves::Nothing,
             Sqrt | Rsqrt | Exp | Expm1 | Tan | Tanh | Sigmoid | Relu => Saves::Output,
             Abs | Rdiv(_) | Square | Pow(_) | Log | Log1p | Log2 | Sin | Cos | Atan | Sinh | Cosh | Erf
             | LeakyRelu(_) | Elu(_) | Gelu | GeluTanh | Silu | Hardswish | Softplus | Clamp(..) => Saves::Input,
@@ -96,29 +97,6 @@ impl UnaryOp {
             DType::F16 | DType::F32 | DType::F64 => self != Not,
             DType::I32 => matches!(self, Add(_) | Mul(_) | Rsub(_) | Neg | Abs | Sign | Remainder(_) | Clamp(..)),
             DType::Bool => self == Not,
-        }
-    }
-}
-
-/// The functions that can follow a [product](Tensor::linear_activated) at once: their derivatives can be told from their values, so
-/// what they were applied to need not be kept.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Activation {
-    /// [`Tensor::relu`].
-    Relu,
-    /// [`Tensor::sigmoid`].
-    Sigmoid,
-    /// [`Tensor::tanh`].
-    Tanh,
-}
-
-impl Activation {
-    /// The function of one element.
-    pub fn op(self) -> UnaryOp {
-        match self {
-            Activation::Relu => UnaryOp::Relu,
-            Activation::Sigmoid => UnaryOp::Sigmoid,
-            Activation::Tanh => UnaryOp::Tanh,
         }
     }
 }
@@ -173,11 +151,11 @@ fn apply<B: Backend>(op: UnaryOp, mut x: Given<B>) -> Tensor<B> {
         (_, Some(x)) => record(out, parents, move |g, _| [Some(unary_grad(op, &x, g))]),
         _ => record(out, parents, move |g, _| {
             [Some(match op {
-                UnaryOp::Add(_) | UnaryOp::Remainder(_) => g.clone(),
+                UnaryOp::Add(_) | UnaryOp::Remainder(_) | UnaryOp::Pow(1.0) => g.clone(),
                 UnaryOp::Mul(c) => g * c,
                 UnaryOp::Div(c) => g / c,
                 UnaryOp::Neg | UnaryOp::Rsub(_) => -g,
-                _ => g.zeros_like(), // steps: the derivative is 0 wherever it exists
+                _ => g.zeros_like(), // a constant; and steps: the derivative is 0 wherever it exists
             })]
         }),
     }
@@ -204,25 +182,29 @@ pub(crate) fn composed<B: Backend>(op: UnaryOp, s: &Tensor<B>, g: &Tensor<B>) ->
     match op {
         Abs => g * s.sign(),
         Square => g * s * 2.0,
-        Pow(0.0) => g.zeros_like(),
-        Pow(1.0) => g.clone(),
-        Pow(c) => g * s.powf(c - 1.0) * c,
-        Rdiv(c) => g / s.square() * -c,
-        Sqrt => g / s * 0.5,
-        Rsqrt => g * s.powf(3.0) * -0.5,
+        Pow(c) => g * (s.powf(c - 1.0) * c),
+        Rdiv(c) => g * (-c / s / s),
+        Sqrt => g * 0.5 / s,
+        Rsqrt => g * (s * -0.5 * s.square()),
         Exp => g * s,
         Expm1 => g * (s + 1.0),
         Log => g / s,
         Log1p => g / (s + 1.0),
-        Log2 => g / s * std::f64::consts::LOG2_E,
+        Log2 => g * std::f64::consts::LOG2_E / s,
         Sin => g * s.cos(),
         Cos => g * -s.sin(),
         Tan => g * (s.square() + 1.0),
-        Atan => g / (s.square() + 1.0),
+        // 1 / (1 + s²); of a large s, by t = 1 / s, t² / (1 + t²), as s² may overflow and its square does in the second derivative.
+        Atan => {
+            let large = s.abs().gt(1.0);
+            let t = Tensor::where_cond(&large, &s.masked_fill(&!&large, 1.0).recip(), s);
+            let small = g / (t.square() + 1.0);
+            Tensor::where_cond(&large, &(&small * &t * &t), &small)
+        }
         Sinh => g * s.cosh(),
         Cosh => g * s.sinh(),
         Tanh => g * (1.0 - s.square()),
-        Erf => g * (-s.square()).exp() * FRAC_2_SQRT_PI,
+        Erf => g * (-within(s, 40.0).square()).exp() * FRAC_2_SQRT_PI,
         Sigmoid => g * (s * (1.0 - s)),
         Relu => g.masked_fill(&s.le(0.0), 0.0), // y <= 0 is y == 0; a NaN lets the gradient through, as PyTorch does
         LeakyRelu(slope) => Tensor::where_cond(&s.gt(0.0), g, &(g * slope)),
@@ -251,9 +233,10 @@ pub(crate) fn composed<B: Backend>(op: UnaryOp, s: &Tensor<B>, g: &Tensor<B>) ->
             let y = s.sigmoid();
             g * (&y * (s * (1.0 - &y) + 1.0))
         }
-        // 0, x/3 + 1/2, 1.
+        // 0, x/3 + 1/2, 1. The line's slope is NaN at NaN, so that the second derivative is.
         Hardswish => {
-            let middle = g * (s * (1.0 / 3.0) + 0.5);
+            let third = Tensor::where_cond(&s.isnan(), &s.detach(), &s.scalar_like(1.0 / 3.0));
+            let middle = g * (s * third + 0.5);
             Tensor::where_cond(&s.ge(3.0), g, &middle.masked_fill(&s.le(-3.0), 0.0))
         }
         Softplus => g * s.sigmoid(),
@@ -265,9 +248,9 @@ pub(crate) fn composed<B: Backend>(op: UnaryOp, s: &Tensor<B>, g: &Tensor<B>) ->
 }
 
 /// x held within a bound beyond which the function of a gate is x or 0 to the last digit: its derivative there is that at
-/// the bound, and no infinity meets the gate's 0.
+/// the bound, and no infinity meets the gate's 0. NaN passes, with its gradient, which that of `clamp` would stop.
 fn within<B: Backend>(x: &Tensor<B>, bound: f64) -> Tensor<B> {
-    x.clamp(-bound, bound)
+    x.masked_fill(&x.gt(bound), bound).masked_fill(&x.lt(-bound), -bound)
 }
 
 impl<B: Backend> Tensor<B> {

@@ -1,12 +1,12 @@
-//! Views: the same elements through another layout. Each view's gradient is a view or a write, so slicing costs what it
-//! shows and not what it was cut from.
+//! Views: the same elements through another layout. Each view's gradient is a view or a write into the sum of its input's
+//! gradients, so slicing costs what it shows and not what it was cut from.
 
-use crate::autodiff::parents;
+use crate::autodiff::{parents, record, record_part};
 use crate::backend::Backend;
 use crate::error::must;
-use crate::index::{DimSet, Int, ReshapeArg, SliceArg, dim_range, resolve_reshape, wrap_dim};
+use crate::index::{Axis, DimSet, Int, ReshapeArg, SliceArg, dim_range, resolve_reshape, wrap_dim};
 use crate::layout::Layout;
-use crate::shape::Shape;
+use crate::shape::{MAX_RANK, Shape};
 use crate::tensor::Tensor;
 use std::ops::RangeBounds;
 
@@ -137,9 +137,14 @@ impl<B: Backend> Tensor<B> {
     /// If an index or a range is outside its dimension, or there are more than dimensions.
     #[track_caller]
     pub fn slice(&self, at: impl SliceArg) -> Self {
-        let whole = Layout::contiguous(*self.shape());
-        let (view, at) = must(at.with(|axes| Ok::<_, String>((self.layout().slice(axes)?, whole.slice(axes)?))));
-        self.part(view, at)
+        // One axis per dimension, all of it where none is given.
+        let (mut axes, rank) = ([Axis::Range(0, None); MAX_RANK], self.rank());
+        must(at.with(|given| {
+            self.layout().slice(given)?;
+            axes[..given.len()].copy_from_slice(given);
+            Ok::<_, String>(())
+        }));
+        self.part(move |layout| must(layout.slice(&axes[..rank])))
     }
 
     /// Entries `start..start + len` of one dimension; a view. PyTorch: `narrow`.
@@ -157,25 +162,48 @@ impl<B: Backend> Tensor<B> {
         if len == self.shape()[d] {
             return self.clone();
         }
-        self.part(self.layout().narrow(d, start, len), Layout::contiguous(*self.shape()).narrow(d, start, len))
+        self.part(move |layout| layout.narrow(d, start, len))
     }
 
-    /// The part that `view` shows; `at` is the same part of a row-major tensor of this shape.
-    pub(crate) fn part(&self, view: Layout, at: Layout) -> Self {
-        let shape = *self.shape();
-        self.with_layout(view).recorded(parents([self]), move |g| g.embed(shape, at))
+    /// A tensor of rank 0 as a line of one entry, if `dim` is one of its names, 0 and -1: what runs along a dimension takes it
+    /// so, as PyTorch does.
+    pub(crate) fn as_line(&self, dim: isize) -> Option<Self> {
+        (self.rank() == 0 && matches!(dim, 0 | -1)).then(|| self.reshape([1]))
     }
 
-    /// Zeros of `shape` with this tensor written at `at`. Slice and embed are each other's gradient.
-    pub(crate) fn embed(&self, shape: Shape, at: Layout) -> Self {
+    /// The part that `select` takes from a layout of this shape; each element once.
+    pub(crate) fn part(&self, select: impl Fn(&Layout) -> Layout + Copy + Send + Sync + 'static) -> Self {
+        let (out, shape) = (self.with_layout(select(self.layout())), *self.shape());
+        match parents([self]) {
+            Some([Some(parent)]) => record_part(out, parent, move |g, sum| match sum {
+                Some(sum) => sum.add_part(g, select),
+                None => g.embed(shape, select),
+            }),
+            _ => out,
+        }
+    }
+
+    /// Zeros of `shape` with this tensor written at the part that `select` takes. Part and embed are each other's gradient.
+    fn embed(&self, shape: Shape, select: impl Fn(&Layout) -> Layout + Copy + Send + Sync + 'static) -> Self {
         let mut out = self.zeros_of(shape);
-        out.write_at(at, self);
-        out.recorded(parents([self]), move |g| {
-            let g = g.contiguous().reshape(shape);
-            // `at` counts from a whole tensor's start; a contiguous gradient may itself be a part of another.
-            let shifted = Layout::new(*at.shape(), at.strides(), at.offset() + g.layout().offset());
-            g.part(shifted, at)
-        })
+        out.write_at(select(&Layout::contiguous(shape)), self);
+        out.recorded(parents([self]), move |g| g.part(select))
+    }
+
+    /// This tensor with x added at the part that `select` takes; in place if nobody else holds its storage. The rule keeps no
+    /// value, so that this is right under `create_graph` too.
+    fn add_part(mut self, x: &Self, select: impl Fn(&Layout) -> Layout + Copy + Send + Sync + 'static) -> Self {
+        let parents = parents([&self, x]);
+        self.storage_mut(); // whole and row-major
+        let at = select(self.layout());
+        let sum = self.with_layout(at) + x.detach();
+        self.write_at(at, &sum);
+        match parents {
+            Some(parents) => {
+                record(self, parents, move |g, wants| [wants[0].then(|| g.clone()), wants[1].then(|| g.part(select))])
+            }
+            None => self,
+        }
     }
 
     /// Inserts a dimension of size 1 before `dim`; -1 appends. A view. PyTorch: `unsqueeze`.

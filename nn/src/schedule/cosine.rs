@@ -4,7 +4,7 @@ use super::{Schedule, checked};
 use std::f64::consts::PI;
 
 /// One cycle: the rate rises from `peak / 25` to `peak` along half a cosine over the first 30 % of the steps, then falls
-/// along another to `peak / 250,000`. Smith and Topin, "Super-convergence", 2017. PyTorch: `OneCycleLR` (which also
+/// along another to `peak / 250,000`. Cycles of up to 3 steps fall from the start. Smith and Topin, "Super-convergence", 2017. PyTorch: `OneCycleLR` (which also
 /// cycles the momentum unless told not to).
 ///
 /// ```
@@ -34,11 +34,12 @@ impl OneCycle {
     /// The rate of step `step`, counted from 0; after the last step, the last rate.
     pub fn lr(&self, step: usize) -> f64 {
         let (start, end) = (self.peak / 25.0, self.peak / 25.0 / 1e4);
-        let rise = (0.3 * self.steps as f64 - 1.0).max(0.0);
-        let fall = (self.steps as f64 - 1.0 - rise).max(1.0);
+        // The step of the peak; before the first one in a cycle of up to 3 steps.
+        let rise = 0.3 * self.steps as f64 - 1.0;
+        let fall = self.steps as f64 - 1.0 - rise;
         let step = step as f64;
         if step <= rise {
-            cosine(start, self.peak, if rise > 0.0 { step / rise } else { 1.0 })
+            cosine(start, self.peak, step / rise)
         } else {
             cosine(self.peak, end, ((step - rise) / fall).min(1.0))
         }

@@ -66,6 +66,15 @@ fn rates_along_a_cosine() {
 }
 
 #[test]
+fn one_cycle_of_a_few_steps() {
+    // s = OneCycleLR(o, max_lr=0.3, total_steps=n, cycle_momentum=False) for n = 1, 2, 3, 4
+    follows(OneCycle::new(0.3, 1), &[1.2e-6, 1.2e-6]);
+    follows(OneCycle::new(0.3, 2), &[0.24352369618492892, 1.2e-6]);
+    follows(OneCycle::new(0.3, 3), &[0.29832463063527354, 0.13879113080009253, 1.2e-6]);
+    follows(OneCycle::new(0.3, 4), &[0.012, 0.24352369618492892, 0.08491829946260977, 1.2e-6]);
+}
+
+#[test]
 fn a_warm_up_before_another() {
     // s = SequentialLR(o, [LinearLR(o, start_factor=0.25, total_iters=4), StepLR(o, 2, gamma=0.5)], milestones=[4])
     let pytorch = [0.025, 0.04375, 0.0625, 0.08125, 0.1, 0.1, 0.05, 0.05, 0.025, 0.025];
