@@ -56,7 +56,7 @@ pub(crate) fn download(device: &Cuda, x: View<'_, Storage>) -> Result<HostData> 
     if len == 0 || x.layout.is_contiguous() {
         return read(device, Operand::of(x.storage, x.dtype, x.layout).data, x.dtype, len);
     }
-    let whole = copy(device, x);
+    let whole = try_copy(device, x)?;
     read(device, whole.address(), x.dtype, len)
 }
 
@@ -81,15 +81,22 @@ fn read(device: &Cuda, at: u64, dtype: DType, len: usize) -> Result<HostData> {
 }
 
 pub(crate) fn copy(device: &Cuda, x: View<'_, Storage>) -> Storage {
+    match try_copy(device, x) {
+        Ok(storage) => storage,
+        Err(error) => panic!("copy: {error}"),
+    }
+}
+
+fn try_copy(device: &Cuda, x: View<'_, Storage>) -> Result<Storage> {
     let [layout] = Layout::merge([*x.layout]);
     let whole = Layout::contiguous(*layout.shape());
-    let out = device.alloc("copy", x.dtype, whole.numel());
+    let out = device.try_alloc(x.dtype, whole.numel())?;
     let x = View { layout: &layout, ..x };
     if !turn(device, x, &out) {
         let at = (&out, x.dtype, &whole);
         device.map(name!("copy_{}", x.dtype.size()), at, [x], [0.0; 2]);
     }
-    out
+    Ok(out)
 }
 
 /// Copies matrices whose columns are contiguous by tiles; false for any other layout.

@@ -86,7 +86,14 @@ fn read<T: bytemuck::Pod>(device: &Wgpu, x: View<'_, Storage>) -> Result<Vec<T>>
     let (first, bytes) = (x.layout.offset() as u64 * element, (len * element).next_multiple_of(4));
     match x.layout.is_contiguous() && first.is_multiple_of(4) {
         true => device.0.read(x.storage.buffer(), first, bytes),
-        false => device.0.read(copy(device, x).buffer(), 0, bytes),
+        false => {
+            let whole = copy(device, x);
+            if whole.is_missing() {
+                let error = device.0.error(format!("download: there is no memory for {len} elements"));
+                return Err(device.0.report().err().unwrap_or(error));
+            }
+            device.0.read(whole.buffer(), 0, bytes)
+        }
     }
 }
 

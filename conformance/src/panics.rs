@@ -2,7 +2,7 @@
 
 use crate::{On, Suite};
 use minitorch_core::backend::Backend;
-use minitorch_core::{Conv2dOptions, CrossEntropyOptions, DType, PadMode, Pool2dOptions, Tensor};
+use minitorch_core::{Conv2dOptions, CrossEntropyOptions, DType, Indexing, PadMode, Pool2dOptions, Tensor};
 
 pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     suite.f32("shapes", 100, shapes);
@@ -11,6 +11,8 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     suite.f32("layers", 100, layers);
     suite.f32("vocabulary", 100, vocabulary);
     suite.f32("options", 100, options);
+    suite.f32("sizes", 100, sizes);
+    suite.f32("steps", 100, steps);
     suite.f32("numbers", 100, |on| {
         let x = on.mixed([3]);
         panics!("clamp", "2", "1"; x.clamp(2.0, 1.0));
@@ -224,6 +226,84 @@ fn vocabulary<B: Backend>(on: &On<B>) {
     panics!("conv_transpose2d", "output padding", "stride"; images.conv_transpose2d(&on.mixed([3, 2, 3, 3]), None, o, 2));
     panics!("conv_transpose2d", "bias", "[3]"; images.conv_transpose2d(&on.mixed([3, 2, 3, 3]), Some(&on.mixed([3])), o, 0));
     panics!("conv_transpose2d", "no output"; images.conv_transpose2d(&on.mixed([3, 2, 1, 1]), None, o.padding(5), 0));
+}
+
+/// Sizes whose product overflows, or that no memory holds, are refused before anything of that size is made.
+fn sizes<B: Backend>(on: &On<B>) {
+    let one = on.mixed([1]);
+    // 2^66 elements, which wrap to 0, and 2^64 + 1, which wrap to 1.
+    for [m, n] in [[1 << 33, 1 << 33], [274_177, 67_280_421_310_721]] {
+        let (a, b) = (one.expand([m, 1]), one.expand([1, n]));
+        panics!("add", "too many elements"; &a + &b);
+        panics!("lt", "too many elements"; a.lt(&b));
+        panics!("where", "too many elements"; Tensor::where_cond(&on.mask([1]).expand([m, 1]), &a, &b));
+        panics!("matmul", "too many elements"; a.matmul(&b));
+        panics!("matmul", "too many elements"; a.reshape([m]).outer(&b.reshape([n])));
+        panics!("linear", "too many elements"; a.linear(&b.t(), None));
+        panics!("shape", "too many elements"; one.expand([m, n]));
+        panics!("broadcast_tensors", "too many elements"; Tensor::broadcast_tensors(&[a.clone(), b.clone()]));
+        panics!("meshgrid", "too many"; Tensor::meshgrid(&[a.reshape([m]), b.reshape([n])], Indexing::Ij));
+    }
+    let long = one.expand([1 << 59]);
+    panics!("cat", "too many elements"; Tensor::cat(&[long.clone(), long.clone()], 0));
+    panics!("stack", "too many elements"; Tensor::stack(&[long.clone(), long.clone()], 0));
+    panics!("pad", "too many elements"; long.pad([(1 << 59, 0)], 0.0));
+    panics!("repeat_interleave", "too many elements"; long.repeat_interleave(2, 0));
+    panics!("one_hot", "too many elements"; on.ints(0, 1, [8]).one_hot(1 << 60, DType::F32));
+    panics!("matmul", "2^56"; one.expand([2, 1 << 59]).matmul(&one.expand([1 << 59, 2])));
+    panics!("sum", "2^56"; long.sum(..));
+    panics!("flip", "I32"; long.flip(0));
+    panics!("tril", "I32"; one.expand([1 << 40, 2]).tril(0));
+    panics!("split", "no memory"; long.split(1, 0));
+    panics!("unbind", "no memory"; long.unbind(0));
+    panics!("pad_with", "no memory"; on.mixed([3]).pad_with([(1 << 45, 0)], PadMode::Replicate));
+    panics!("arange_step", "no memory"; Tensor::arange_step(0.0, 1e18, 1.0, &on.device));
+    panics!("linspace", "no memory"; Tensor::linspace(0.0, 1.0, 1 << 58, &on.device));
+    panics!("randperm", "I32"; Tensor::randperm(1 << 58, &on.device));
+    panics!("from_f64", "no memory"; Tensor::randn([1 << 58], &on.device));
+    let image = on.mixed([1, 1, 3, 3]);
+    panics!("interpolate_nearest", "I32"; image.interpolate_nearest([1 << 40, 2]));
+    panics!("interpolate_bilinear", "I32"; image.interpolate_bilinear([1 << 40, 2], false));
+    panics!("adaptive_avg_pool2d", "I32"; image.adaptive_avg_pool2d([1 << 40, 2]));
+    panics!("adaptive_max_pool2d", "I32"; image.adaptive_max_pool2d([1 << 40, 2]));
+    let tap = on.mixed([1, 1, 1, 1]);
+    panics!("conv2d", "too many elements"; image.conv2d(&tap, None, Conv2dOptions::default().padding(1 << 40)));
+    panics!("conv2d", "groups"; image.conv2d(&tap, None, Conv2dOptions::default().groups(usize::MAX)));
+    let far = Conv2dOptions::default().stride(usize::MAX);
+    panics!("conv_transpose2d", "too large"; image.conv_transpose2d(&tap, None, far, 0));
+    let wide = Conv2dOptions::default().stride(1 << 40);
+    panics!("conv_transpose2d", "too many elements"; image.conv_transpose2d(&tap, None, wide, 0));
+    panics!("slice", "9223372036854775807"; one.slice(isize::MAX));
+    panics!("slice", "9223372036854775807"; one.slice(..=isize::MAX));
+    // Where a `Result` comes back, so does this.
+    assert!(one.expand([1 << 58]).to_vec::<f32>().is_err(), "2^58 elements were read");
+    assert!(Tensor::try_full([1 << 58], 0.0, &on.device).is_err(), "2^58 elements were made");
+    assert!(on.device.synchronize().is_ok(), "a failure is reported once");
+}
+
+/// A lone window, tap or entry has no neighbour, however far away it would lie; nor do elements that are not there.
+fn steps<B: Backend>(on: &On<B>) {
+    let x = on.mixed([1, 2, 4, 4]);
+    let w = on.mixed([3, 2, 4, 4]);
+    for far in [1 << 40, isize::MAX as usize, usize::MAX] {
+        let o = Conv2dOptions::default();
+        same(&x.conv2d(&w, None, o.stride(far)), &x.conv2d(&w, None, o));
+        let w = w.narrow(2, 0, 1).narrow(3, 0, 1);
+        same(&x.conv2d(&w, None, o.stride(4).dilation(far)), &x.conv2d(&w, None, o.stride(4)));
+        let pool = Pool2dOptions::new(4);
+        same(&x.max_pool2d(pool.stride(far)), &x.max_pool2d(pool));
+        same(&x.avg_pool2d(pool.stride(far)), &x.avg_pool2d(pool));
+        same(&x.unfold(3, 4, far), &x.unsqueeze(3));
+    }
+    // A copy of a view without elements is the view.
+    let empty = on.mixed([2, 3, 4]).transpose(0, 1).narrow(2, 0, 0);
+    same(&empty.linear(&on.mixed([5, 0]), None), &empty.sum_keepdim(2).expand([3, 2, 5]));
+    let bias = on.mixed([5]);
+    same(&empty.linear(&on.mixed([5, 0]), Some(&bias)), &bias.expand([3, 2, 5]));
+    same(
+        &on.mixed([2, 0, 3, 3]).conv2d(&on.mixed([5, 0, 2, 2]), Some(&bias), Conv2dOptions::default()),
+        &bias.reshape([5, 1, 1]).expand([2, 5, 2, 2]),
+    );
 }
 
 #[track_caller]

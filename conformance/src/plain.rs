@@ -60,13 +60,29 @@ impl Plain {
 
     /// A buffer of a dtype from f64 values, each converted as [`Backend::cast`] says.
     fn make(&self, dtype: DType, values: impl Iterator<Item = f64>) -> Buffer {
-        self.buffer(match dtype {
-            DType::F16 => HostData::F16(values.map(f16::from_f64).collect()),
-            DType::F32 => HostData::F32(values.map(|v| v as f32).collect()), // rounds to nearest
-            DType::F64 => HostData::F64(values.collect()),
-            DType::I32 => HostData::I32(values.map(|v| v as i32).collect()), // truncates, saturates, NaN is 0
-            DType::Bool => HostData::Bool(values.map(|v| v != 0.0).collect()), // NaN is true
-        })
+        self.try_make(dtype, values).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// [`make`](Self::make), with an error where there is no memory for so many values.
+    fn try_make(&self, dtype: DType, values: impl Iterator<Item = f64>) -> Result<Buffer> {
+        let mut room = |len: usize| {
+            let bytes = len.saturating_mul(dtype.size()) as u64;
+            let live = self.0.live.load(Ordering::Relaxed);
+            Error::OutOfMemory { device: format!("{self:?}"), bytes, live, reserved: live }
+        };
+        fn collected<T>(values: impl Iterator<Item = T>, full: &mut impl FnMut(usize) -> Error) -> Result<Vec<T>> {
+            let (mut out, (len, _)) = (Vec::new(), values.size_hint());
+            out.try_reserve_exact(len).map_err(|_| full(len))?;
+            out.extend(values);
+            Ok(out)
+        }
+        Ok(self.buffer(match dtype {
+            DType::F16 => HostData::F16(collected(values.map(f16::from_f64), &mut room)?),
+            DType::F32 => HostData::F32(collected(values.map(|v| v as f32), &mut room)?), // rounds to nearest
+            DType::F64 => HostData::F64(collected(values, &mut room)?),
+            DType::I32 => HostData::I32(collected(values.map(|v| v as i32), &mut room)?), // truncates, saturates, NaN is 0
+            DType::Bool => HostData::Bool(collected(values.map(|v| v != 0.0), &mut room)?), // NaN is true
+        }))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Error>> {
@@ -193,7 +209,7 @@ impl Backend for Plain {
     // ---- making and moving data ----
 
     fn full(&self, dtype: DType, len: usize, value: f64) -> Result<Buffer> {
-        Ok(self.make(dtype, std::iter::repeat_n(value, len)))
+        self.try_make(dtype, std::iter::repeat_n(value, len))
     }
 
     fn upload(&self, data: HostSlice<'_>) -> Result<Buffer> {
@@ -208,7 +224,7 @@ impl Backend for Plain {
 
     fn download(&self, x: ViewOf<'_, Self>) -> Result<HostData> {
         self.synchronize()?;
-        let mut copy = self.copy(x);
+        let mut copy = self.try_make(x.dtype, read(x))?;
         Ok(std::mem::replace(&mut copy.data, HostData::Bool(Vec::new()))) // out of a type with a Drop
     }
 

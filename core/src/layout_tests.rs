@@ -136,3 +136,44 @@ fn output_sizes_never_wrap() {
     assert_eq!(one.stride(0).output_size([5], [3]), None);
     assert_eq!(PoolOptions::<1>::new(2).stride(0).output_size([5]), None);
 }
+
+/// 2^60 - 1 elements are the most.
+#[test]
+fn shapes_keep_their_products_in_bounds() {
+    let most = isize::MAX as usize / 8;
+    assert_eq!(Shape::new(&[most, 0, 1]).numel(), 0);
+    let refused = |f: &dyn Fn() -> Shape| std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).is_err();
+    assert!(refused(&|| Shape::new(&[most + 1])) && refused(&|| Shape::new(&[0, 1 << 30, 1 << 30])));
+    let (wide, tall) = (Shape::from([1, 1 << 33]), Shape::from([1 << 33, 1]));
+    assert_eq!((wide.broadcast(&tall), wide.misfit(&tall)), (None, "broadcast to too many elements"));
+    assert_eq!(wide.misfit(&Shape::from([3])), "do not broadcast");
+    assert!(refused(&|| wide.with(0, 1 << 33)) && refused(&|| wide.insert(1, 1 << 33)));
+    // A size that falls needs no look, also to 0; one that rises from 0 does.
+    assert_eq!(wide.with(1, 0).with(1, 5).numel(), 5);
+    assert!(refused(&|| Shape::from([0, 1 << 33]).with(0, 1 << 33)));
+    assert!(wide.equals_but_for(0, &Shape::from([9, 1 << 33])) && !wide.equals_but_for(1, &tall));
+    // On the way to a permutation no product is larger than in the end.
+    let layout = Layout::contiguous([2, 1 << 29, 1 << 29]).permute(&[1, 2, 0]);
+    assert_eq!((layout.shape(), layout.strides()), (&Shape::from([1 << 29, 1 << 29, 2]), &[1 << 29, 1, 1 << 58][..]));
+}
+
+#[test]
+fn the_end_of_a_wild_layout_is_no_length() {
+    for layout in [
+        Layout::new([3], &[0xAAAA_AAAA_AAAA_AAAB], 0),
+        Layout::new([2, 2], &[usize::MAX, 1], 1),
+        Layout::new([1], &[1], usize::MAX),
+    ] {
+        assert_eq!(layout.end(), usize::MAX, "{layout:?}");
+    }
+    assert_eq!(Layout::new([1, 0], &[usize::MAX; 2], usize::MAX).end(), 0);
+    assert_eq!(Layout::new([1, 2], &[usize::MAX, 3], 4).end(), 8);
+}
+
+#[test]
+fn steps_of_a_lone_entry_do_not_count() {
+    let image = Layout::contiguous([4, 4]);
+    assert_eq!(image.windows([1, 1], [4, 1], [usize::MAX; 2], [1, usize::MAX]).end(), 13);
+    assert_eq!(image.unfold(1, 1, 4, usize::MAX).end(), 16);
+    assert!(image.slice(&[Axis::Index(isize::MAX)]).is_err() && image.slice(&[Axis::Index(isize::MIN)]).is_err());
+}

@@ -1,16 +1,17 @@
-//! Every tensor operation with random operands and arguments. Longer than most because it is one line for each.
+//! Every tensor operation with random operands and arguments.
 
+use crate::operands::device;
 use crate::source::Source;
 use minitorch_core::{
-    Activation, Conv1dOptions, ConvOptions, CrossEntropyOptions, DType, Error, Indexing, PadMode, Pool1dOptions,
-    Pool2dOptions, PoolOptions, Reduction, Shape, Tensor,
+    Activation, Conv1dOptions, CrossEntropyOptions, DType, Error, Indexing, PadMode, Pool1dOptions, Pool2dOptions,
+    Reduction, Tensor,
 };
 use minitorch_cpu::Cpu;
 
-type T = Tensor<Cpu>;
+pub(crate) type T = Tensor<Cpu>;
 
 /// Elements that are read back; what has more is shown, and reading it is refused.
-const READ: usize = 1 << 22;
+pub(crate) const READ: usize = 1 << 22;
 
 /// One random call, and what users do with results.
 pub(crate) fn call(s: &mut Source, named: &mut dyn FnMut(&str)) {
@@ -40,166 +41,6 @@ fn read(x: &T) {
         // A bad index is reported once, whatever is read; anything else says that there is no memory for a result.
         Err(Error::IndexOutOfRange { .. }) => {}
         Err(error) => assert!(x.numel() > READ, "{:?} is not read: {error}", x.shape()),
-    }
-}
-
-fn device() -> Cpu {
-    Cpu::default()
-}
-
-impl Source {
-    /// A tensor of this shape: laid out in any way, with odd numbers, on the tape or not.
-    fn of(&mut self, shape: Shape, dtype: DType) -> T {
-        let rank = shape.len();
-        let fresh = |shape: Shape| {
-            let x = Tensor::rand(shape, &device()) * 5.0 - 2.0;
-            if dtype == DType::Bool { x.gt(0.0) } else { x.cast(dtype) }
-        };
-        let (a, b) = (self.below(rank.max(1)), self.below(rank.max(1)));
-        let mut x = match self.below(8) {
-            0 if rank > 0 => fresh(shape.swap(a, b)).transpose(a as isize, b as isize),
-            1 if rank > 0 && shape.numel() < 2048 => fresh(shape.with(a, shape[a] + 2)).narrow(a as isize, 1, shape[a]),
-            2 if rank > 0 && shape[a] > 0 => fresh(shape.with(a, 1)).expand(shape),
-            3 if rank < 6 => fresh(shape.insert(rank, 2)).narrow(-1, 1, 1).squeeze(-1),
-            _ => fresh(shape),
-        };
-        if dtype.is_float() && self.one_in(8) {
-            x = x.masked_fill(&x.gt(1.0), self.float());
-        }
-        if dtype.is_float() && self.one_in(3) { x.requires_grad() } else { x }
-    }
-
-    /// A tensor of any rank; one in eight with sizes that no memory holds, a view of few elements.
-    fn any(&mut self, dtype: DType) -> T {
-        let rank = self.below(7);
-        self.ranked(rank, dtype)
-    }
-
-    fn ranked(&mut self, rank: usize, dtype: DType) -> T {
-        let shape = self.shape(rank);
-        let x = self.of(shape, dtype);
-        if rank == 0 || !self.one_in(8) {
-            return x;
-        }
-        let d = self.below(rank);
-        self.wide(x, d)
-    }
-
-    /// The tensor with one entry of a dimension repeated, so often that no memory would hold a copy.
-    fn wide(&mut self, x: T, d: usize) -> T {
-        let (size, shape) = (self.huge(), *x.shape());
-        if shape[d] == 0 { x } else { x.narrow(d as isize, 0, 1).expand(shape.with(d, 1).with(d, size)) }
-    }
-
-    fn f(&mut self, rank: usize) -> T {
-        let dtype = self.pick(&[DType::F32, DType::F32, DType::F64]);
-        self.ranked(rank, dtype)
-    }
-
-    fn x(&mut self) -> T {
-        let dtype = self.dtype();
-        self.any(dtype)
-    }
-
-    fn float_x(&mut self) -> T {
-        let rank = self.below(7);
-        self.f(rank)
-    }
-
-    /// Another operand: of a shape that may broadcast.
-    fn with(&mut self, x: &T) -> T {
-        let shape = if x.numel() > READ || self.one_in(12) {
-            let rank = self.below(4);
-            self.shape(rank)
-        } else {
-            self.beside(x.shape())
-        };
-        let dtype = if self.one_in(20) { self.dtype() } else { x.dtype() };
-        let y = self.of(shape, dtype);
-        if self.one_in(12) && y.rank() > 0 {
-            let d = self.below(y.rank());
-            self.wide(y, d)
-        } else {
-            y
-        }
-    }
-
-    /// A tensor of these sizes as far as they are small; the others repeat one entry.
-    fn sized(&mut self, sizes: &[usize], dtype: DType) -> T {
-        let small: Vec<usize> = sizes.iter().map(|&n| if n > 64 { 1 } else { n }).collect();
-        self.of(Shape::new(&small), dtype).expand(sizes)
-    }
-
-    fn ints(&mut self, shape: Shape, bound: usize) -> T {
-        let odd = self.one_in(12);
-        let numbers: Vec<i32> = (0..shape.numel())
-            .map(|_| if odd { self.pick(&[i32::MIN, -1, i32::MAX]) } else { self.below(bound.clamp(1, 64)) as i32 })
-            .collect();
-        Tensor::from_vec(numbers, shape, &device())
-    }
-
-    /// An index for a tensor and a dimension, in most cases.
-    fn index(&mut self, x: &T, d: isize) -> T {
-        let d = d.rem_euclid(x.rank().max(1) as isize) as usize;
-        if x.rank() == 0 || x.numel() > READ {
-            let shape = self.shape(x.rank());
-            return self.ints(shape, 3);
-        }
-        let size = self.small();
-        let shape = if self.one_in(8) { self.shape(x.rank()) } else { x.shape().with(d, size) };
-        let index = self.ints(shape, x.shape()[d]);
-        if self.one_in(12) { self.wide(index, d) } else { index }
-    }
-
-    fn optional(&mut self, x: T) -> Option<T> {
-        (!self.one_in(3)).then_some(x)
-    }
-
-    fn conv<const N: usize>(&mut self) -> ConvOptions<N> {
-        let mut o = ConvOptions::<N>::default();
-        for d in 0..N {
-            o.stride[d] = if self.one_in(3) { self.size() } else { 1 };
-            o.padding[d] = if self.one_in(2) { self.size() } else { 0 };
-            o.dilation[d] = if self.one_in(3) { self.size() } else { 1 };
-        }
-        o.groups = if self.one_in(4) { self.size() } else { 1 };
-        o
-    }
-
-    fn pool<const N: usize>(&mut self) -> PoolOptions<N> {
-        let mut o = PoolOptions::<N>::new(self.sizes::<N>().map(|k| if k == 0 { 2 } else { k }));
-        for d in 0..N {
-            o.stride[d] = if self.one_in(3) { self.size() } else { 1 };
-            o.padding[d] = match self.below(4) {
-                0 => o.kernel[d] / 2,
-                1 => self.size(),
-                _ => 0,
-            };
-            o.dilation[d] = if self.one_in(4) { self.size() } else { 1 };
-        }
-        o.count_include_pad(self.one_in(2))
-    }
-
-    /// Operands of a convolution that fit, but for what is odd about them: image, weight and bias.
-    fn images(&mut self, rank: usize, transposed: bool) -> [T; 3] {
-        let (dtype, [ci, co]) = (self.pick(&[DType::F32, DType::F32, DType::F64]), [self.small(), self.small()]);
-        let mut side = |first: usize, second: usize| {
-            let sizes: Vec<usize> = [first, second].into_iter().chain((2..rank).map(|_| self.small() + 1)).collect();
-            let x = self.sized(&sizes, dtype);
-            if self.one_in(12) {
-                let d = self.below(rank);
-                self.wide(x, d)
-            } else {
-                x
-            }
-        };
-        let n = 2;
-        let (x, w) = (side(n, ci), if transposed { side(ci, co) } else { side(co, ci) });
-        [x, w, self.sized(&[co], dtype)]
-    }
-
-    fn pairs<const N: usize>(&mut self) -> [(usize, usize); N] {
-        std::array::from_fn(|_| (self.size(), self.size()))
     }
 }
 
@@ -261,7 +102,7 @@ const OPS: &[(&str, fn(&mut Source) -> Vec<T>)] = ops! { s:
             0 => &a + &b,
             1 => a.matmul(&b),
             2 => a.linear(&b.t(), None),
-            3 => Tensor::where_cond(&a.gt(0.0), &a, &b),
+            3 => Tensor::where_cond(&s.sized(&[n, 1], DType::Bool), &a, &b),
             4 => a.reshape([n]).outer(&b.reshape([m])),
             5 => a.lt(&b),
             _ => b.expand([n, m]),

@@ -6,6 +6,7 @@
 //! the n-th alone, and `MINITORCH_HOSTILE_TRACE=1` names each before it runs: the last one named is the one that ended the process.
 
 mod calls;
+mod operands;
 mod source;
 mod wild;
 
@@ -44,7 +45,7 @@ fn run(what: &str, call: impl Fn(&mut Source, &mut dyn FnMut(&str)), judge: impl
     if only.is_none() {
         std::panic::set_hook(Box::new(|_| {}));
     }
-    let (mut panics, mut longest, mut unclear) = (0, Duration::ZERO, Vec::new());
+    let (mut panics, mut longest, mut unclear) = (0, (Duration::ZERO, 0), Vec::new());
     std::thread::scope(|scope| {
         let watch = scope.spawn(|| {
             while current.load(Ordering::Relaxed) != usize::MAX - 1 {
@@ -74,13 +75,18 @@ fn run(what: &str, call: impl Fn(&mut Source, &mut dyn FnMut(&str)), judge: impl
                     unclear.push(format!("call {at}, {}: {why}: {}", last.lock().unwrap(), message(&*payload)));
                 }
             }
-            longest = longest.max(start.elapsed());
+            longest = longest.max((start.elapsed(), at));
         }
         current.store(usize::MAX - 1, Ordering::Relaxed);
         watch.thread().unpark();
     });
     std::panic::set_hook(hook);
-    println!("{what}: {} calls of seed {seed}, {panics} of them refused, the longest took {longest:?}", range.len());
+    println!(
+        "{what}: {} calls of seed {seed}, {panics} of them refused, the longest, {}, took {:?}",
+        range.len(),
+        longest.1,
+        longest.0
+    );
     let count = unclear.len();
     unclear.truncate(30);
     assert!(count == 0, "{what}: {count} panics that do not say what is wrong:\n  {}", unclear.join("\n  "));

@@ -47,7 +47,7 @@ impl<B: Backend> Conv2d<B> {
         device: &B,
     ) -> Self {
         let ([kh, kw], group) = (kernel.per_dim(), inputs_per_group("Conv2d", inputs, outputs, options.groups));
-        let fan_in = group * kh * kw;
+        let fan_in = group.saturating_mul(kh).saturating_mul(kw);
         Conv2d {
             weight: Param::new(init::layer_default([outputs, group, kh, kw], fan_in, device)),
             bias: Some(Param::new(init::layer_default([outputs], fan_in, device))),
@@ -104,8 +104,8 @@ impl<B: Backend> Conv1d<B> {
     pub fn with_options(inputs: usize, outputs: usize, kernel: usize, options: Conv1dOptions, device: &B) -> Self {
         let group = inputs_per_group("Conv1d", inputs, outputs, options.groups);
         Conv1d {
-            weight: Param::new(init::layer_default([outputs, group, kernel], group * kernel, device)),
-            bias: Some(Param::new(init::layer_default([outputs], group * kernel, device))),
+            weight: Param::new(init::layer_default([outputs, group, kernel], group.saturating_mul(kernel), device)),
+            bias: Some(Param::new(init::layer_default([outputs], group.saturating_mul(kernel), device))),
             options,
         }
     }
@@ -175,7 +175,7 @@ impl<B: Backend> ConvTranspose2d<B> {
     ) -> Self {
         let group = inputs_per_group("ConvTranspose2d", outputs, inputs, options.groups);
         let [kh, kw] = kernel.per_dim();
-        let fan_in = group * kh * kw;
+        let fan_in = group.saturating_mul(kh).saturating_mul(kw);
         ConvTranspose2d {
             weight: Param::new(init::layer_default([inputs, group, kh, kw], fan_in, device)),
             bias: Some(Param::new(init::layer_default([outputs], fan_in, device))),
@@ -213,7 +213,7 @@ impl<B: Backend> Layer<B> for ConvTranspose2d<B> {
 
 /// Every one of `pixels` (outputs, or inputs of a transposed convolution) meets one filter of the weight.
 fn flops<B: Backend>(weight: &Tensor<B>, pixels: usize) -> u64 {
-    2 * (weight.shape()[1..].iter().product::<usize>() * pixels) as u64
+    (2 * weight.shape()[1..].iter().product::<usize>()).saturating_mul(pixels) as u64
 }
 
 #[track_caller]

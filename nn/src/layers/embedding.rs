@@ -45,3 +45,15 @@ impl<B: Backend> Layer<B> for Embedding<B> {
         self.forward(x)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use minitorch_conformance::Plain;
+
+    #[test]
+    #[should_panic(expected = "no memory for 281474976710656 elements")]
+    fn a_table_that_no_memory_holds_is_refused() {
+        drop(Embedding::new(1 << 45, 8, &Plain::new()));
+    }
+}

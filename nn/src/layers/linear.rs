@@ -72,7 +72,7 @@ impl<B: Backend> Linear<B> {
     fn observed(&self, y: Tensor<B>) -> Tensor<B> {
         let [outputs, inputs] = self.weight.dims();
         let rows = y.numel() / outputs.max(1);
-        observed(self, "Linear", 2 * (rows * inputs * outputs) as u64, y)
+        observed(self, "Linear", (2 * rows * outputs).saturating_mul(inputs) as u64, y)
     }
 }
 

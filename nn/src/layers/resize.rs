@@ -68,7 +68,7 @@ impl<B: Backend> Layer<B> for Upsample {
             UpsampleSize::Size(size) => size,
             UpsampleSize::Scale([down, right]) => {
                 let [_, _, h, w] = x.dims();
-                [h * down, w * right]
+                [h.saturating_mul(down), w.saturating_mul(right)]
             }
         };
         let y = match self.mode {
