@@ -12,7 +12,7 @@ impl<B: Backend> Tensor<B> {
     /// +inf, or only -inf, is NaN. PyTorch: `softmax`.
     ///
     /// # Panics
-    /// If the dimension is outside the rank or the dtype is not a float.
+    /// If the dimension is outside the rank (of rank 0 every one is; PyTorch takes 0 and -1) or the dtype is not a float.
     #[track_caller]
     pub fn softmax(&self, dim: isize) -> Self {
         let d = self.check_softmax("softmax", dim);
@@ -36,7 +36,7 @@ impl<B: Backend> Tensor<B> {
     /// -inf, is NaN. PyTorch: `log_softmax`.
     ///
     /// # Panics
-    /// If the dimension is outside the rank or the dtype is not a float.
+    /// If the dimension is outside the rank (of rank 0 every one is; PyTorch takes 0 and -1) or the dtype is not a float.
     #[track_caller]
     pub fn log_softmax(&self, dim: isize) -> Self {
         let d = self.check_softmax("log_softmax", dim);
