@@ -299,9 +299,11 @@ fn fused<B: Backend>(on: &On<B>) {
     rounds_both_ways("losses", [on.uniform(-300.0, 300.0, [6, 21]), on.uniform(0.0, 1.0, [6, 21])], |[x, t]| {
         vec![x.mse_loss(t), x.l1_loss(t), x.huber_loss(t, 0.5), x.bce_with_logits_loss(t)]
     });
-    rounds_both_ways("losses of probabilities", [on.uniform(0.1, 0.9, [6, 21]), on.uniform(0.0, 1.0, [6, 21])], |[p, t]| {
-        vec![p.bce_loss(t), p.kl_div_loss(t)]
-    });
+    rounds_both_ways(
+        "losses of probabilities",
+        [on.uniform(0.1, 0.9, [6, 21]), on.uniform(0.0, 1.0, [6, 21])],
+        |[p, t]| vec![p.bce_loss(t), p.kl_div_loss(t)],
+    );
     let (x, w, b) = (on.mixed([2, 4, 9, 8]), on.mixed([6, 2, 3, 3]), on.mixed([6]));
     let options = Conv2dOptions::default().padding(1).stride(2).groups(2);
     rounds_both_ways("conv2d", [x.clone(), w, b], |[x, w, b]| {

@@ -306,9 +306,13 @@ fn zero_times_infinity<B: Backend>(on: &On<B>) {
     let smooth = sum.label_smoothing(0.3);
     assert_values(&masked.cross_entropy_with(&target, &smooth), &[0.1 * (of_two - 1.0 + 2.0 * of_two)], eps(8.0));
     // An infinite logit that agrees with its target, and ones that do not.
-    for (x, t, value, slope) in
-        [(inf, 1.0, 0.0, 0.0), (-inf, 0.0, 0.0, 0.0), (-inf, 1.0, inf, -1.0), (inf, 0.0, inf, 1.0), (inf, 0.5, inf, 0.5)]
-    {
+    for (x, t, value, slope) in [
+        (inf, 1.0, 0.0, 0.0),
+        (-inf, 0.0, 0.0, 0.0),
+        (-inf, 1.0, inf, -1.0),
+        (inf, 0.0, inf, 1.0),
+        (inf, 0.5, inf, 0.5),
+    ] {
         at_point(on, [x, t], [value, slope], |x, t| x.bce_with_logits_loss(t));
     }
 }

@@ -120,14 +120,12 @@ fn far_out<B: Backend>(on: &On<B>) {
     // A row with NaN or +inf, or of -inf only, is NaN; its neighbours are not touched.
     for bad in [[nan, 1.0, 2.0], [-inf, -inf, -inf], [0.0, inf, 1.0], [inf, inf, 0.0]] {
         let x = on.list(&[0.0, 0.0, 0.0, bad[0], bad[1], bad[2], 0.0, 0.0, 0.0], [3, 3]);
-        for (y, fine) in
-            [
-                (x.softmax(1), 1.0 / 3.0),
-                (x.log_softmax(1), -(3f64.ln())),
-                (x.t().softmax(0).t(), 1.0 / 3.0),
-                (x.t().log_softmax(0).t(), -(3f64.ln())),
-            ]
-        {
+        for (y, fine) in [
+            (x.softmax(1), 1.0 / 3.0),
+            (x.log_softmax(1), -(3f64.ln())),
+            (x.t().softmax(0).t(), 1.0 / 3.0),
+            (x.t().log_softmax(0).t(), -(3f64.ln())),
+        ] {
             let want: Vec<f64> = (0..9).map(|i| if (3..6).contains(&i) { nan } else { fine }).collect();
             assert_values(&y, &want, eps(8.0));
         }

@@ -6,7 +6,6 @@
 use crate::autodiff::{parents, record};
 use crate::backend::Backend;
 use crate::dtype::DType;
-use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 /// A number for all spatial dimensions, or one each: `2` or `[2, 1]`.
@@ -224,11 +223,8 @@ impl<B: Backend> Tensor<B> {
                 && o.groups > 0
                 && c_in.is_multiple_of(o.groups)
                 && o.stride.iter().chain(&o.dilation).all(|&s| s > 0),
-            "{OP}: {c_in} input channels and a weight {:?} do not fit in {} groups of stride {:?} and dilation {:?}",
-            weight.shape(),
-            o.groups,
-            o.stride,
-            o.dilation
+            "{OP}: {c_in} input channels and a weight {:?} do not fit {o:?}",
+            weight.shape()
         );
         let Some(c_out) = group.checked_mul(o.groups) else {
             panic!("{OP}: {} groups of a weight {:?} have too many channels", o.groups, weight.shape())
@@ -268,14 +264,12 @@ impl<B: Backend> Tensor<B> {
         let y = if (0..2).all(|d| extra[d] < o.stride[d]) {
             grad_input(self, weight, size, o)
         } else {
-            // A convolution of this padding over an output of this size would have more windows than self has elements. So all
-            // that self reaches is computed, and the output cut from it and filled up with zeros.
+            // A convolution over an output of this size has more windows than self elements. So all that self reaches is
+            // computed, and the output cut from it, with zeros behind.
             let full = [0, 1].map(|d| size[d] + 2 * o.padding[d] - extra[d]);
             let y = grad_input(self, weight, full, Conv2dOptions { padding: [0, 0], ..o });
-            let start = [0, 1].map(|d| o.padding[d].min(full[d]));
-            let len = [0, 1].map(|d| size[d].min(full[d] - start[d]));
-            let y = y.narrow(2, start[0], len[0]).narrow(3, start[1], len[1]);
-            y.pad([0, 1].map(|d| (0, size[d] - len[d])), 0.0)
+            let y = y.pad(extra.map(|extra| (0, extra)), 0.0);
+            y.narrow(2, o.padding[0], size[0]).narrow(3, o.padding[1], size[1])
         };
         match bias {
             Some(b) => y + b.reshape([b.numel(), 1, 1]),
@@ -392,24 +386,4 @@ pub(crate) fn composed_grad_weight<B: Backend>(
         })
         .collect();
     Tensor::cat(&parts, 0)
-}
-
-impl<B: Backend> Tensor<B> {
-    /// Adds columns `[n, c, kh, kw, oh, ow]` back into the planes `[n, c, h, w]` that their windows were cut from.
-    pub(crate) fn fold(&self, size: [usize; 2], stride: [usize; 2], padding: [usize; 2], dilation: [usize; 2]) -> Self {
-        let [n, c, kh, kw, oh, ow] = self.dims();
-        let padded = [0, 1].map(|d| size[d] + 2 * padding[d]);
-        let shape = Shape::new(&[n, c, padded[0], padded[1]]);
-        let mut planes = self.zeros_of(shape);
-        let windows = planes.layout().windows([oh, ow], [kh, kw], stride, dilation);
-        for i in 0..kh {
-            for j in 0..kw {
-                // One tap of every window: distinct pixels, so they can be written at once.
-                let at = windows.narrow(4, i, 1).narrow(5, j, 1).remove(5).remove(4);
-                let sum = planes.with_layout(at) + self.narrow(2, i, 1).narrow(3, j, 1).reshape([n, c, oh, ow]);
-                planes.write_at(at, &sum);
-            }
-        }
-        planes.narrow(2, padding[0], size[0]).narrow(3, padding[1], size[1]).contiguous()
-    }
 }

@@ -25,7 +25,7 @@ pub enum Reduction {
 pub struct CrossEntropyOptions<B: Backend> {
     /// A factor per class, `[c]`.
     pub weight: Option<Tensor<B>>,
-    /// A target whose rows do not count; no target unless set (PyTorch: -100).
+    /// A target whose rows do not count; no target unless set, where PyTorch has -100.
     pub ignore_index: Option<i32>,
     /// The share of the target that is spread evenly over all classes, in [0, 1]. Szegedy et al., "Rethinking the Inception
     /// architecture", 2015.
@@ -112,8 +112,8 @@ impl<B: Backend> Tensor<B> {
     ///   of rows.
     ///
     /// [`Reduction::None`] gives the losses in the shape of the places, `[n]` or `[n, ..]`. A class whose weight or probability
-    /// is 0 adds nothing even where its logit is -inf (PyTorch: NaN). No index is ignored unless
-    /// [`ignore_index`](CrossEntropyOptions::ignore_index) says so (PyTorch: -100).
+    /// is 0 adds nothing even where its logit is -inf and PyTorch gives NaN. No index is ignored unless
+    /// [`ignore_index`](CrossEntropyOptions::ignore_index) says so; PyTorch ignores -100.
     ///
     /// PyTorch: `cross_entropy(weight=, ignore_index=, reduction=, label_smoothing=)`.
     ///
@@ -248,8 +248,8 @@ impl<B: Backend> Tensor<B> {
     }
 
     /// The Kullback-Leibler divergence of probabilities t from log-probabilities self: the sum of `t (log t - self)` divided
-    /// by the first dimension. 0 log 0 is 0, and so is 0 times a self of -inf (PyTorch: NaN). Where a target is 0 its own
-    /// gradient leaves the infinite `log 0` out (PyTorch: NaN). PyTorch: `kl_div(reduction="batchmean")`.
+    /// by the first dimension. 0 log 0 is 0, and so is 0 times a self of -inf, where PyTorch gives NaN. Where a target is 0 its
+    /// own gradient leaves the infinite `log 0` out, where PyTorch's is NaN. PyTorch: `kl_div(reduction="batchmean")`.
     ///
     /// # Panics
     /// If shapes, dtypes or devices differ, or the rank is 0.
@@ -264,7 +264,7 @@ impl<B: Backend> Tensor<B> {
 
     /// The mean of `-t log p - (1 - t) log(1 - p)` of probabilities p and targets t in [0, 1]. Logarithms are held at
     /// -100 or above, and the divisor `p (1 - p)` of the gradient at 1e-12 or above, so that p = 0 and p = 1 stay finite,
-    /// as PyTorch does. A p outside [0, 1] gives NaN (PyTorch: an error). PyTorch: `binary_cross_entropy`.
+    /// as PyTorch does. A p outside [0, 1] gives NaN, and no error as in PyTorch. PyTorch: `binary_cross_entropy`.
     ///
     /// # Panics
     /// If shapes, dtypes or devices differ.
@@ -294,8 +294,8 @@ impl<B: Backend> Tensor<B> {
     }
 
     /// [`bce_loss`](Self::bce_loss) of `sigmoid(self)`, safe from overflow: the mean of `softplus(x) - t x`. Value and gradient
-    /// keep their digits at both ends: at x = 20 and t = 1 they are 2.06e-9 and -2.06e-9. 0 times an infinite x is 0 (PyTorch:
-    /// NaN), so that an infinite x that agrees with its target costs nothing.
+    /// keep their digits at both ends: at x = 20 and t = 1 they are 2.06e-9 and -2.06e-9. 0 times an infinite x is 0 and not
+    /// NaN as in PyTorch, so that an infinite x that agrees with its target costs nothing.
     /// PyTorch: `binary_cross_entropy_with_logits`.
     ///
     /// # Panics

@@ -94,7 +94,7 @@ impl<B: Backend> Tensor<B> {
         Self::random(RandomOp::Keep(1.0 - p), DType::Bool, shape.into(), device)
     }
 
-    /// Sets each element to 0 with probability `p`, a NaN or infinite one too (PyTorch: NaN), and divides the others by `1 - p`,
+    /// Sets each element to 0 with probability `p`, a NaN or infinite one too where PyTorch gives NaN, and divides the others by `1 - p`,
     /// so that the mean stays. The mask is one draw of the device, drawn again in the backward pass and not stored. `p = 1`
     /// gives zeros.
     /// PyTorch: `dropout(training=True)`.

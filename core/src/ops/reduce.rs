@@ -363,7 +363,7 @@ impl<B: Backend> Tensor<B> {
     }
 
     /// `log(sum(exp(x)))` over `dims`, safe from overflow; -inf over nothing, and of nothing but -inf, where the gradient
-    /// is 0 (PyTorch: NaN). With a +inf it is +inf, and the gradient NaN there and 0 at finite elements, as PyTorch's.
+    /// is 0 and PyTorch's NaN. With a +inf it is +inf, and the gradient NaN there and 0 at finite elements, as PyTorch's.
     /// PyTorch: `logsumexp`.
     #[track_caller]
     pub fn logsumexp(&self, dims: impl Dims) -> Self {

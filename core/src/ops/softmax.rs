@@ -12,7 +12,7 @@ impl<B: Backend> Tensor<B> {
     /// +inf, or only -inf, is NaN. PyTorch: `softmax`.
     ///
     /// # Panics
-    /// If the dimension is outside the rank or the dtype is not a float.
+    /// If the dimension is outside the rank (of rank 0 every one is; PyTorch takes 0 and -1) or the dtype is not a float.
     #[track_caller]
     pub fn softmax(&self, dim: isize) -> Self {
         if let Some(line) = self.as_line(dim) {
@@ -39,7 +39,7 @@ impl<B: Backend> Tensor<B> {
     /// -inf, is NaN. PyTorch: `log_softmax`.
     ///
     /// # Panics
-    /// If the dimension is outside the rank or the dtype is not a float.
+    /// If the dimension is outside the rank (of rank 0 every one is; PyTorch takes 0 and -1) or the dtype is not a float.
     #[track_caller]
     pub fn log_softmax(&self, dim: isize) -> Self {
         if let Some(line) = self.as_line(dim) {

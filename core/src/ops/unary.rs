@@ -434,7 +434,7 @@ impl<B: Backend> Tensor<B> {
         unary(UnaryOp::Hardswish, self)
     }
 
-    /// `log(1 + e^x)`, without overflow for any x. PyTorch: `softplus`.
+    /// `log(1 + e^x)`, without overflow for any x. PyTorch: `softplus` (x itself above 20).
     #[track_caller]
     pub fn softplus(&self) -> Self {
         unary(UnaryOp::Softplus, self)

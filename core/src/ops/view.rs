@@ -239,4 +239,22 @@ impl<B: Backend> Tensor<B> {
     ) -> Self {
         self.with_layout(self.layout().windows(out, kernel, stride, dilation))
     }
+
+    /// Adds columns `[n, c, kh, kw, oh, ow]` back into the planes `[n, c, h, w]` that their windows were cut from.
+    pub(crate) fn fold(&self, size: [usize; 2], stride: [usize; 2], padding: [usize; 2], dilation: [usize; 2]) -> Self {
+        let [n, c, kh, kw, oh, ow] = self.dims();
+        let padded = [0, 1].map(|d| size[d] + 2 * padding[d]);
+        let shape = Shape::new(&[n, c, padded[0], padded[1]]);
+        let mut planes = self.zeros_of(shape);
+        let windows = planes.layout().windows([oh, ow], [kh, kw], stride, dilation);
+        for i in 0..kh {
+            for j in 0..kw {
+                // One tap of every window: distinct pixels, so they can be written at once.
+                let at = windows.narrow(4, i, 1).narrow(5, j, 1).remove(5).remove(4);
+                let sum = planes.with_layout(at) + self.narrow(2, i, 1).narrow(3, j, 1).reshape([n, c, oh, ow]);
+                planes.write_at(at, &sum);
+            }
+        }
+        planes.narrow(2, padding[0], size[0]).narrow(3, padding[1], size[1]).contiguous()
+    }
 }
