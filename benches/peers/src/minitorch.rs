@@ -205,12 +205,14 @@ fn epoch(device: &Cpu) -> Result<usize> {
     let mut model = lenet::LeNet::new(device);
     start(&mut model, device);
     let mut adam = Adam::new(1e-3);
-    for (images, labels) in Loader::new(&train, BATCH).shuffle(1).prefetch(2).epoch(1, device) {
+    for batch in Loader::new(&train, BATCH).shuffle(1).prefetch(2).epoch(1, device) {
+        let (images, labels) = batch?;
         let loss = model.forward(&images).cross_entropy(&labels);
         adam.step(&mut model, &loss.backward());
     }
     let mut right = 0.0;
-    for (images, labels) in Loader::new(&test, TEST_BATCH).prefetch(2).epoch(1, device) {
+    for batch in Loader::new(&test, TEST_BATCH).prefetch(2).epoch(1, device) {
+        let (images, labels) = batch?;
         let logits = no_grad(|| model.forward(&images));
         right += logits.argmax(-1).eq(&labels).cast(DType::F32).sum(..).item()?;
     }
