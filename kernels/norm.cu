@@ -90,7 +90,7 @@ __device__ __forceinline__ Moments join_block(Moments a) {
 
 template <typename T>
 __device__ __forceinline__ Statistics<T> statistics_of(const NormParams& p, T first, Moments a) {
-  return statistics_of<T>(double(first) + a.mean, a.squares / a.count, p.eps);
+  return statistics_of<T>(first, a.mean, a.squares / a.count, p.eps);
 }
 
 template <typename T, int ITEMS>
@@ -101,17 +101,23 @@ __device__ __forceinline__ void row(const NormParams& p) {
   const u32 n = exists ? d : 0;
   T x[ITEMS];
   load_part<T, ITEMS>(static_cast<const T*>(p.x) + row * d, n, p.packed, lane, team, T(0), x);
-  double sum = 0, squares = 0;
+  double sum = 0, left = 0, squares = 0;
 #pragma unroll
   for (int i = 0; i < ITEMS; ++i) sum += x[i];
-  const double mean = team_sum(sum, team) / d;
-  const T rounded = T(mean), rest = T(mean - double(rounded));
+  const T mean = T(team_sum(sum, team) / d);
 #pragma unroll
   for (int i = 0; i < ITEMS; ++i) {
-    x[i] = (x[i] - rounded) - rest;
+    x[i] -= mean;
+    if (part_index<ITEMS>(i, p.packed, lane, team) < n) left += x[i];
+  }
+  // What rounding left of the mean.
+  left = team_sum(left, team) / d;
+#pragma unroll
+  for (int i = 0; i < ITEMS; ++i) {
+    x[i] -= T(left);
     if (part_index<ITEMS>(i, p.packed, lane, team) < n) squares += double(x[i]) * double(x[i]);
   }
-  const Statistics<T> of = statistics_of<T>(mean, team_sum(squares, team) / d, p.eps);
+  const Statistics<T> of = statistics_of<T>(mean, left, team_sum(squares, team) / d, p.eps);
   if (exists && lane == 0) write_statistics(p, row, of);
 #pragma unroll
   for (int i = 0; i < ITEMS; ++i) x[i] *= of.root;

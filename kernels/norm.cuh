@@ -64,10 +64,11 @@ struct Statistics {
 
   __device__ __forceinline__ T normalized(T x) const { return ((x - mean) - rest) * root; }
 };
+// The mean is origin + shift.
 template <typename T>
-__device__ __forceinline__ Statistics<T> statistics_of(double mean, double var, double eps) {
-  const T rounded = T(mean);
-  return {rounded, T(mean - double(rounded)), T(var), T(1.0 / sqrt(var + eps))};
+__device__ __forceinline__ Statistics<T> statistics_of(double origin, double shift, double var, double eps) {
+  const T mean = T(origin + shift);
+  return {mean, T((origin - double(mean)) + shift), T(var), T(1.0 / sqrt(var + eps))};
 }
 template <typename T>
 __device__ __forceinline__ Statistics<T> read_statistics(const NormParams& p, u64 at) {

@@ -7,6 +7,7 @@
 //   max_pool        only cells of the plane take part; the first of equals wins, and the first NaN over everything
 //   max_pool_grad   gx[row][column] = sum of g over the windows whose index it is
 //   avg_pool        count is kh kw, or the window's cells within the plane
+//   avg_pool_wide   the same for large windows: a workgroup per window; grid x and y = windows, which walk
 //   avg_pool_grad   gx[row][column] = sum of g / count over the windows that cover it; no dilation, as core admits none
 //
 // A gradient gathers: each cell asks the windows that may cover it, rows first, so that sums have one order and nothing is set
@@ -126,6 +127,26 @@ fn avg_pool(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gr
             }
         }
         out[i] = value_of(sum) / f32(area(select(span.count, p.kernel, p.include_pad != 0u)));
+    }
+}
+
+@compute @workgroup_size(256)
+fn avg_pool_wide(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32) {
+    for (var i = group.y * groups.x + group.x; i < p.items; i += groups.x * groups.y) {
+        let window = cell_of(i, p.out_size);
+        let span = span_of(window.at);
+        let first = p.offset + window.plane * area(p.size) + u32(span.first.x * p.size.y + span.first.y);
+        let columns = u32(span.count.y);
+        var sum = LongSum();
+        for (var tap = local; tap < area(span.count); tap += 256u) {
+            let row = tap / columns;
+            sum = added(sum, x[first + row * u32(p.size.y) + (tap - row * columns)]);
+        }
+        let whole = join_sum(value_of(sum), local);
+        if (local == 0u) {
+            out[i] = whole / f32(area(select(span.count, p.kernel, p.include_pad != 0u)));
+        }
     }
 }
 

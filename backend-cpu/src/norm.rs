@@ -23,9 +23,9 @@ use crate::element::{Element, Real, with_real};
 use crate::memory::Buffer;
 use crate::simd::Wide;
 use crate::{Cpu, Tensor, parallel};
+use loops::{AddColumns, Map, MapColumns, MapRow, Sum};
 use minitorch_core::ops::composed;
 use minitorch_core::ops::norm::NormOptions;
-use loops::{AddColumns, Map, MapColumns, MapRow, Sum};
 use moments::{FIELDS, Statistics, column_moments, moments};
 
 /// Rows whose contribution to the gradients of weight and bias is summed by one thread, in elements.
@@ -290,12 +290,7 @@ fn planes_grad<T: Real>(
 }
 
 /// The sums over rows of g h and of g, in blocks of rows that are joined in order.
-fn columns<T: Real>(
-    device: &Cpu,
-    [rows, d]: [usize; 2],
-    [g, x, statistics]: [&[T]; 3],
-    affine: &mut [Buffer<T>; 2],
-) {
+fn columns<T: Real>(device: &Cpu, [rows, d]: [usize; 2], [g, x, statistics]: [&[T]; 3], affine: &mut [Buffer<T>; 2]) {
     let per_block = (BLOCK / d).max(1);
     let mut sums = device.alloc::<f64>("normalize_grad", rows.div_ceil(per_block) * 2 * d);
     parallel::pieces(&mut sums, 2 * d, per_block, |first, sums| {

@@ -235,8 +235,7 @@ pub(crate) fn normalize_grad(
     o: &NormOptions,
 ) -> (Tensor, Option<[Tensor; 2]>) {
     let Some(plan) = plan(x, w, o) else { return composed::normalize_grad(g, x, w, statistics, o) };
-    let (g, x, weight, statistics) =
-        (g.contiguous(), x.contiguous(), w.map(Tensor::contiguous), whole(statistics));
+    let (g, x, weight, statistics) = (g.contiguous(), x.contiguous(), w.map(Tensor::contiguous), whole(statistics));
     let mut call = Call::new(&x, Some(&g), [weight.as_ref(), None], plan, o.eps);
     let [n, groups, k, size] = plan.dims;
     let (channels, means) = (groups * k, n * groups);

@@ -212,7 +212,8 @@ pub trait Backend: Clone + PartialEq + fmt::Debug + Send + Sync + 'static {
         composed::linear_activated(x, w, bias, activation)
     }
 
-    /// Cross-correlation: x `[n, ci, h, w]`, w `[co, ci / groups, kh, kw]`, b `[co]` -> `[n, co, oh, ow]`.
+    /// Cross-correlation: x `[n, ci, h, w]`, w `[co, ci / groups, kh, kw]`, b `[co]` -> `[n, co, oh, ow]`. Here and in the gradient in
+    /// w padding is multiplied like other zeros: by NaN or infinity it gives NaN.
     fn conv2d(
         &self,
         x: &Tensor<Self>,
@@ -223,7 +224,8 @@ pub trait Backend: Clone + PartialEq + fmt::Debug + Send + Sync + 'static {
         composed::conv2d(x, w, bias, options)
     }
 
-    /// The gradient of [`conv2d`](Backend::conv2d) in x, whose height and width are `size`.
+    /// The gradient of [`conv2d`](Backend::conv2d) in x, whose height and width are `size`. Of a w with NaN or infinity it may be
+    /// NaN also where no window reads.
     fn conv2d_grad_input(
         &self,
         g: &Tensor<Self>,

@@ -37,9 +37,9 @@ impl<T: Real> Statistics<T> {
         let shift = sum / count;
         // A maximum drops NaN, a product with 0 brings it back.
         let var = (squares / count - shift * shift).max(0.0) + 0.0 * shift;
-        let exact = origin + shift;
-        let mean = T::of(exact);
-        Statistics { mean, rest: T::of(exact - mean.to_f64()), var: T::of(var), root: T::of(1.0 / (var + eps).sqrt()) }
+        let mean = T::of(origin + shift);
+        let rest = T::of((origin - mean.to_f64()) + shift);
+        Statistics { mean, rest, var: T::of(var), root: T::of(1.0 / (var + eps).sqrt()) }
     }
 
     pub(super) fn write(self, to: &mut [T]) {

@@ -14,7 +14,8 @@ pub(super) fn cases<B: Backend>(suite: &mut Suite<B>) {
             around.iter().map(|d| d - mean).collect()
         };
         let fine: Vec<f64> = (0..1000).map(|i| 10_000.0 + 0.001 * (i % 10) as f64).collect();
-        let outlier: Vec<f64> = (0..10_000).map(|i| if i == 0 { 1e6 } else { ((i * 7919) % 1000) as f64 / 1000.0 }).collect();
+        let outlier: Vec<f64> =
+            (0..10_000).map(|i| if i == 0 { 1e6 } else { ((i * 7919) % 1000) as f64 / 1000.0 }).collect();
         for values in [&[16_777_216.0, 16_777_218.0][..], &fine, &outlier] {
             let x = on.list(values, [values.len()]).requires_grad();
             let (differences, n) = (centred(&read(&x).data), values.len() as f64);
