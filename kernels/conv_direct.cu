@@ -121,9 +121,9 @@ __device__ __forceinline__ void grad_weight(const ConvParams& p) {
     u32 image, i, j;
     split_pixel(p.out_plane, p.out_width, u32(pixel), image, i, j);
     const u32 row = i * p.stride_h + y * p.dil_h - p.pad_h, column = j * p.stride_w + x * p.dil_w - p.pad_w;
-    if (row < p.h && column < p.w)
-      sum = fma_of(g[u64(image) * p.co * p.out_plane.size + (pixel - u64(image) * p.out_plane.size)],
-                   planes[u64(image) * p.ci * p.h * p.w + u64(row) * p.w + column], sum);
+    // Padding is multiplied too: 0 times infinity is NaN, as in the other kernels.
+    const T v = row < p.h && column < p.w ? planes[u64(image) * p.ci * p.h * p.w + u64(row) * p.w + column] : T(0);
+    sum = fma_of(g[u64(image) * p.co * p.out_plane.size + (pixel - u64(image) * p.out_plane.size)], v, sum);
   }
   sum = block_reduce<THREADS>(sum, T(0), Sum());
   if (threadIdx.x == 0) static_cast<T*>(p.out)[blockIdx.x] = sum;

@@ -3,65 +3,63 @@
 //   norm_small_TYPE    layer: 2^team_log threads of a warp per row, 4 elements each in registers; all of it
 //   norm_row_TYPE      layer: a warp per row, 128 bytes of it in each thread's registers; all of it
 //   norm_long_TYPE     layer: a block of 512 threads per row, read twice, the second time from the cache; all of it
-//   norm_moments_TYPE  batch and group: mean and variance, a block of 256 threads per mean and piece: grid [means, pieces]
+//   norm_moments_TYPE  batch and group: the statistics, a block of 256 threads per mean and piece: grid [means, pieces]
 //   norm_columns_TYPE  batch of size 1: the same, for 2^width_log neighbouring channels per block
-//   norm_map_TYPE      batch and group: y, from mean and variance; a walk over all elements
+//   norm_map_TYPE      batch and group: y, from the statistics; a walk over all elements
 //
-// Moments are exact to rounding for any mean. Rows in registers take the mean first and then the squares around it. Else each
-// thread sums around the first element that it meets, and its (count, mean, sum of squares around the mean) are joined by the
-// formula of Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
+// Moments are taken in double, so that they are exact to rounding for f32 of any mean, and no square overflows or vanishes. Rows in
+// registers take the mean first and then the squares around it. Else each thread sums around the first element that it meets, and
+// its (count, mean, sum of squares around the mean) are joined by the formula of Chan, Golub and LeVeque, "Updating formulae and a
+// pairwise algorithm for computing sample variances", 1979.
 // Pieces are joined by the last block. Cost: layer one read and one write, else two reads and one write. Overwrites its outputs.
 // Budget: 128 registers, 6400 bytes of shared memory.
 #include "norm.cuh"
 
 #define LONG 512
 
-template <typename T>
 struct Moments {
-  T count;
-  T mean;     // minus the first element of all, so that a far mean does not round the differences of means
-  T squares;  // around the mean
+  double count;
+  double mean;     // minus the first element of all, so that a far mean does not round the differences of means
+  double squares;  // around the mean
 };
 
-template <typename T>
-__device__ __forceinline__ Moments<T> join(Moments<T> a, Moments<T> b) {
-  if (a.count == T(0)) return b;
-  if (b.count == T(0)) return a;
-  const T count = a.count + b.count, share = b.count / count, d = b.mean - a.mean;
+__device__ __forceinline__ Moments join(Moments a, Moments b) {
+  if (a.count == 0) return b;
+  if (b.count == 0) return a;
+  const double count = a.count + b.count, share = b.count / count, d = b.mean - a.mean;
   return {count, a.mean + d * share, a.squares + b.squares + d * d * (a.count * share)};
 }
 
 // Sums of one thread, around the first element.
-template <typename T>
 struct Shifted {
-  T origin;
-  T sum;
-  T squares;
+  double origin;
+  double sum;
+  double squares;
   u32 count;
 
-  __device__ __forceinline__ void add(T x) {
+  __device__ __forceinline__ void add(double x) {
     if (count == 0) origin = x;
-    const T d = x - origin;
+    const double d = x - origin;
     sum += d;
     squares += d * d;
     ++count;
   }
+  template <typename T>
   __device__ __forceinline__ void add(const T (&x)[4]) {
     if (count == 0) origin = x[0];
-    const T a = x[0] - origin, b = x[1] - origin, c = x[2] - origin, d = x[3] - origin;
+    const double a = x[0] - origin, b = x[1] - origin, c = x[2] - origin, d = x[3] - origin;
     sum += (a + b) + (c + d);
     squares += (a * a + b * b) + (c * c + d * d);
     count += 4;
   }
-  __device__ __forceinline__ Moments<T> moments(T first) const {
-    if (count == 0) return {T(0), T(0), T(0)};
-    const T shift = sum / T(count), around = squares - sum * shift;
-    return {T(count), (origin - first) + shift, around < T(0) ? T(0) : around};  // NaN comes through
+  __device__ __forceinline__ Moments moments(double first) const {
+    if (count == 0) return {0, 0, 0};
+    const double shift = sum / count, around = squares - sum * shift;
+    return {double(count), (origin - first) + shift, around < 0 ? 0 : around};  // NaN comes through
   }
 };
 
-template <typename T>
-__device__ __forceinline__ Moments<T> join_lanes(Moments<T> a, u32 lanes) {
+__device__ __forceinline__ Moments join_lanes(Moments a, u32 lanes) {
 #pragma unroll 1
   for (u32 d = lanes / 2; d > 0; d /= 2)
     a = join(a, {__shfl_xor_sync(FULL_WARP, a.count, d), __shfl_xor_sync(FULL_WARP, a.mean, d),
@@ -70,11 +68,11 @@ __device__ __forceinline__ Moments<T> join_lanes(Moments<T> a, u32 lanes) {
 }
 
 // Over a block of COUNT threads, in every thread.
-template <int COUNT, typename T>
-__device__ __forceinline__ Moments<T> join_block(Moments<T> a) {
-  __shared__ T counts[COUNT / WARP];
-  __shared__ T means[COUNT / WARP];
-  __shared__ T squares[COUNT / WARP];
+template <int COUNT>
+__device__ __forceinline__ Moments join_block(Moments a) {
+  __shared__ double counts[COUNT / WARP];
+  __shared__ double means[COUNT / WARP];
+  __shared__ double squares[COUNT / WARP];
   const u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
   a = join_lanes(a, WARP);
   if (lane == 0) {
@@ -83,7 +81,7 @@ __device__ __forceinline__ Moments<T> join_block(Moments<T> a) {
     squares[warp] = a.squares;
   }
   __syncthreads();
-  a = {T(0), T(0), T(0)};
+  a = {0, 0, 0};
   if (lane < COUNT / WARP) a = {counts[lane], means[lane], squares[lane]};
   a = join_lanes(a, WARP);
   __syncthreads();  // before a second call writes them again
@@ -91,9 +89,8 @@ __device__ __forceinline__ Moments<T> join_block(Moments<T> a) {
 }
 
 template <typename T>
-__device__ __forceinline__ void write_moments(const NormParams& p, u64 at, T first, Moments<T> a) {
-  static_cast<T*>(p.mean)[at] = first + a.mean;
-  static_cast<T*>(p.var)[at] = a.squares / a.count;
+__device__ __forceinline__ Statistics<T> statistics_of(const NormParams& p, T first, Moments a) {
+  return statistics_of<T>(first, a.mean, a.squares / a.count, p.eps);
 }
 
 template <typename T, int ITEMS>
@@ -104,22 +101,26 @@ __device__ __forceinline__ void row(const NormParams& p) {
   const u32 n = exists ? d : 0;
   T x[ITEMS];
   load_part<T, ITEMS>(static_cast<const T*>(p.x) + row * d, n, p.packed, lane, team, T(0), x);
-  T sum = T(0), squares = T(0);
+  double sum = 0, left = 0, squares = 0;
 #pragma unroll
   for (int i = 0; i < ITEMS; ++i) sum += x[i];
-  const T mean = team_sum(sum, team) / T(d);
+  const T mean = T(team_sum(sum, team) / d);
 #pragma unroll
   for (int i = 0; i < ITEMS; ++i) {
     x[i] -= mean;
-    if (part_index<ITEMS>(i, p.packed, lane, team) < n) squares += x[i] * x[i];
+    if (part_index<ITEMS>(i, p.packed, lane, team) < n) left += x[i];
   }
-  const T var = team_sum(squares, team) / T(d), root = root_of(var, p.eps);
-  if (exists && lane == 0) {
-    static_cast<T*>(p.mean)[row] = mean;
-    static_cast<T*>(p.var)[row] = var;
-  }
+  // What rounding left of the mean.
+  left = team_sum(left, team) / d;
 #pragma unroll
-  for (int i = 0; i < ITEMS; ++i) x[i] *= root;
+  for (int i = 0; i < ITEMS; ++i) {
+    x[i] -= T(left);
+    if (part_index<ITEMS>(i, p.packed, lane, team) < n) squares += double(x[i]) * double(x[i]);
+  }
+  const Statistics<T> of = statistics_of<T>(mean, left, team_sum(squares, team) / d, p.eps);
+  if (exists && lane == 0) write_statistics(p, row, of);
+#pragma unroll
+  for (int i = 0; i < ITEMS; ++i) x[i] *= of.root;
   if (p.w) {
     T w[ITEMS];
     load_part<T, ITEMS>(static_cast<const T*>(p.w), n, p.packed, lane, team, T(0), w);
@@ -140,16 +141,14 @@ __device__ __forceinline__ void long_row(const NormParams& p) {
   const u64 row = blockIdx.x, d = p.walk.sizes[3], packs = p.packed ? d / 4 : 0;
   const T* x = static_cast<const T*>(p.x) + row * d;
   T* out = static_cast<T*>(p.out) + row * d;
-  Shifted<T> sums = {};
+  Shifted sums = {};
 #pragma unroll 2
   for (u64 i = threadIdx.x; i < packs; i += LONG) sums.add(reinterpret_cast<const Pack<T>*>(x)[i].v);
 #pragma unroll 1
   for (u64 i = 4 * packs + threadIdx.x; i < d; i += LONG) sums.add(x[i]);
   const T origin = x[0];
-  const Moments<T> a = join_block<LONG>(sums.moments(origin));
-  if (threadIdx.x == 0) write_moments(p, row, origin, a);
-  const T mean = origin + a.mean;
-  const T root = root_of(a.squares / a.count, p.eps);
+  const Statistics<T> of = statistics_of(p, origin, join_block<LONG>(sums.moments(origin)));
+  if (threadIdx.x == 0) write_statistics(p, row, of);
 #pragma unroll 1
   for (u64 i = threadIdx.x; i < packs; i += LONG) {
     Pack<T> y = reinterpret_cast<const Pack<T>*>(x)[i];
@@ -157,28 +156,25 @@ __device__ __forceinline__ void long_row(const NormParams& p) {
     if (p.w) w = static_cast<const Pack<T>*>(p.w)[i];
     if (p.b) b = static_cast<const Pack<T>*>(p.b)[i];
 #pragma unroll
-    for (int k = 0; k < 4; ++k) y.v[k] = (y.v[k] - mean) * root * w.v[k] + b.v[k];
+    for (int k = 0; k < 4; ++k) y.v[k] = of.normalized(y.v[k]) * w.v[k] + b.v[k];
     reinterpret_cast<Pack<T>*>(out)[i] = y;
   }
 #pragma unroll 1
   for (u64 i = 4 * packs + threadIdx.x; i < d; i += LONG)
-    out[i] = (x[i] - mean) * root * at_or(p.w, i, T(1)) + at_or(p.b, i, T(0));
+    out[i] = of.normalized(x[i]) * at_or(p.w, i, T(1)) + at_or(p.b, i, T(0));
 }
 
-template <typename T>
-__device__ __forceinline__ T* partial_of(const NormParams& p, u64 set, u32 piece) {
-  return static_cast<T*>(p.partial) + (set * gridDim.y + piece) * 3;
+__device__ __forceinline__ double* partial_of(const NormParams& p, u64 set, u32 piece) {
+  return static_cast<double*>(p.partial) + (set * gridDim.y + piece) * 3;
 }
-template <typename T>
-__device__ __forceinline__ void write_partial(const NormParams& p, u64 set, Moments<T> a) {
-  T* to = partial_of<T>(p, set, blockIdx.y);
+__device__ __forceinline__ void write_partial(const NormParams& p, u64 set, Moments a) {
+  double* to = partial_of(p, set, blockIdx.y);
   to[0] = a.count;
   to[1] = a.mean;
   to[2] = a.squares;
 }
-template <typename T>
-__device__ __forceinline__ Moments<T> read_partial(const NormParams& p, u64 set, u32 piece) {
-  const T* from = partial_of<T>(p, set, piece);
+__device__ __forceinline__ Moments read_partial(const NormParams& p, u64 set, u32 piece) {
+  const double* from = partial_of(p, set, piece);
   return {from[0], from[1], from[2]};
 }
 
@@ -186,7 +182,7 @@ template <typename T>
 __device__ __forceinline__ void moments(const NormParams& p) {
   const u64 set = blockIdx.x;
   const T* x = static_cast<const T*>(p.x);
-  Shifted<T> sums = {};
+  Shifted sums = {};
   each_of_set(p, set, [&](u64 i, u64) {
     if (p.packed)
       sums.add(reinterpret_cast<const Pack<T>*>(x + i)->v);
@@ -194,23 +190,22 @@ __device__ __forceinline__ void moments(const NormParams& p) {
       sums.add(x[i]);
   });
   const T origin = x[set * (p.across ? p.walk.sizes[3] : p.set)];
-  Moments<T> a = join_block<THREADS>(sums.moments(origin));
+  Moments a = join_block<THREADS>(sums.moments(origin));
   if (gridDim.y > 1) {
     if (threadIdx.x == 0) write_partial(p, set, a);
     if (!last_block(p.counters + blockIdx.x, gridDim.y)) return;
-    a = {T(0), T(0), T(0)};
-    for (u32 piece = threadIdx.x; piece < gridDim.y; piece += THREADS) a = join(a, read_partial<T>(p, set, piece));
+    a = {0, 0, 0};
+    for (u32 piece = threadIdx.x; piece < gridDim.y; piece += THREADS) a = join(a, read_partial(p, set, piece));
     a = join_block<THREADS>(a);
   }
-  if (threadIdx.x == 0) write_moments(p, set, origin, a);
+  if (threadIdx.x == 0) write_statistics(p, set, statistics_of(p, origin, a));
 }
 
 // Over the threads of a column, in those of the first row.
-template <typename T>
-__device__ __forceinline__ Moments<T> join_column(Moments<T> a, u32 width) {
-  __shared__ T counts[THREADS];
-  __shared__ T means[THREADS];
-  __shared__ T squares[THREADS];
+__device__ __forceinline__ Moments join_column(Moments a, u32 width) {
+  __shared__ double counts[THREADS];
+  __shared__ double means[THREADS];
+  __shared__ double squares[THREADS];
   const u32 t = threadIdx.x;
 #pragma unroll 1
   for (u32 half = THREADS / 2; half >= width; half /= 2) {
@@ -230,23 +225,23 @@ __device__ __forceinline__ void columns(const NormParams& p) {
   const u64 column = u64(blockIdx.x) * width + (threadIdx.x & (width - 1)), channels = p.walk.sizes[1];
   const u64 first = blockIdx.y * p.chunk, end = p.set - first < p.chunk ? p.set : first + p.chunk;
   const bool exists = column < channels;
-  Shifted<T> sums = {};
+  Shifted sums = {};
   const T* x = static_cast<const T*>(p.x) + column;
   if (exists) {
 #pragma unroll 4
     for (u64 i = first + row; i < end; i += rows) sums.add(x[i * channels]);
   }
   const T origin = exists ? x[0] : T(0);
-  Moments<T> a = join_column(sums.moments(origin), width);
+  Moments a = join_column(sums.moments(origin), width);
   if (gridDim.y > 1) {
     if (row == 0 && exists) write_partial(p, column, a);
     if (!last_block(p.counters + blockIdx.x, gridDim.y)) return;
-    a = {T(0), T(0), T(0)};
+    a = {0, 0, 0};
     if (exists)
-      for (u32 piece = row; piece < gridDim.y; piece += rows) a = join(a, read_partial<T>(p, column, piece));
+      for (u32 piece = row; piece < gridDim.y; piece += rows) a = join(a, read_partial(p, column, piece));
     a = join_column(a, width);
   }
-  if (row == 0 && exists) write_moments(p, column, origin, a);
+  if (row == 0 && exists) write_statistics(p, column, statistics_of(p, origin, a));
 }
 
 template <typename T>
@@ -257,16 +252,15 @@ __device__ __forceinline__ void map(const NormParams& p) {
 #pragma unroll 1
   for (u64 i = thread_index() * step; i < p.walk.numel; i += thread_count() * step) {
     const Run run = run_of(p, divide(p.walk, 3, i));
-    const T mean = static_cast<const T*>(p.mean)[run.mean];
-    const T factor = root_of(static_cast<const T*>(p.var)[run.mean], p.eps) * at_or(p.w, run.channel, T(1));
-    const T term = at_or(p.b, run.channel, T(0));
+    const Statistics<T> of = read_statistics<T>(p, run.mean);
+    const T factor = of.root * at_or(p.w, run.channel, T(1)), term = at_or(p.b, run.channel, T(0));
     if (p.packed) {
       Pack<T> y = *reinterpret_cast<const Pack<T>*>(x + i);
 #pragma unroll
-      for (int k = 0; k < 4; ++k) y.v[k] = (y.v[k] - mean) * factor + term;
+      for (int k = 0; k < 4; ++k) y.v[k] = ((y.v[k] - of.mean) - of.rest) * factor + term;
       *reinterpret_cast<Pack<T>*>(out + i) = y;
     } else {
-      out[i] = (x[i] - mean) * factor + term;
+      out[i] = ((x[i] - of.mean) - of.rest) * factor + term;
     }
   }
 }

@@ -15,11 +15,10 @@ struct NormParams {
   const void* w;       // [channels], [size] of a layer, or nothing
   const void* b;       // [channels], [size] of a layer, or nothing
   void* out;           // [images][groups][together][size]
-  void* mean;          // [means]
-  void* var;           // [means]
+  void* statistics;    // [means][4]: see Statistics
   void* first;         // [sets]: sums of g
   void* second;        // [sets]: sums of g h
-  void* partial;       // [sets][pieces][3]
+  void* partial;       // [sets][pieces][3], of double for moments
   u32* counters;       // one per block of the grid's x
   double eps;
   double count;        // elements of a mean
@@ -54,8 +53,32 @@ __device__ __forceinline__ T at_or(const void* data, u64 i, T otherwise) {
   return data ? static_cast<const T*>(data)[i] : otherwise;
 }
 
+// What is kept of a mean, as `Backend::normalize` says. The mean is a sum of two numbers, as around a large one its last digit may
+// be as large as the differences.
 template <typename T>
-__device__ __forceinline__ T root_of(T var, double eps) { return T(1) / sqrt_of(var + T(eps)); }
+struct Statistics {
+  T mean;
+  T rest;
+  T var;
+  T root;  // 1 / sqrt(var + eps)
+
+  __device__ __forceinline__ T normalized(T x) const { return ((x - mean) - rest) * root; }
+};
+// The mean is origin + shift.
+template <typename T>
+__device__ __forceinline__ Statistics<T> statistics_of(double origin, double shift, double var, double eps) {
+  const T mean = T(origin + shift);
+  return {mean, T((origin - double(mean)) + shift), T(var), T(1.0 / sqrt(var + eps))};
+}
+template <typename T>
+__device__ __forceinline__ Statistics<T> read_statistics(const NormParams& p, u64 at) {
+  const Pack<T> pack = static_cast<const Pack<T>*>(p.statistics)[at];
+  return {pack.v[0], pack.v[1], pack.v[2], pack.v[3]};
+}
+template <typename T>
+__device__ __forceinline__ void write_statistics(const NormParams& p, u64 at, Statistics<T> of) {
+  static_cast<Pack<T>*>(p.statistics)[at] = {{of.mean, of.rest, of.var, of.root}};
+}
 
 // body(i, run) for the elements of this piece of a set that this thread takes; i counts in the whole tensor. If runs are
 // packed it is called for the first of each pack only.

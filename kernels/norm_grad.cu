@@ -31,24 +31,21 @@ __device__ __forceinline__ void row(const NormParams& p) {
 #pragma unroll
     for (int i = 0; i < ITEMS; ++i) g[i] *= w[i];
   }
-  T mean = T(0), root = T(0);
-  if (n > 0) {
-    mean = static_cast<const T*>(p.mean)[row];
-    root = root_of(static_cast<const T*>(p.var)[row], p.eps);
-  }
+  Statistics<T> of = {};
+  if (n > 0) of = read_statistics<T>(p, row);
   T h[ITEMS];
-  load_part<T, ITEMS>(static_cast<const T*>(p.x) + row * d, n, p.packed, lane, team, mean, h);
+  load_part<T, ITEMS>(static_cast<const T*>(p.x) + row * d, n, p.packed, lane, team, of.mean, h);
   T shift = T(0), slope = T(0);
 #pragma unroll
   for (int i = 0; i < ITEMS; ++i) {
-    h[i] = (h[i] - mean) * root;
+    h[i] = of.normalized(h[i]);
     shift += g[i];
     slope += g[i] * h[i];
   }
   shift = team_sum(shift, team) / T(d);
   slope = team_sum(slope, team) / T(d);
 #pragma unroll
-  for (int i = 0; i < ITEMS; ++i) g[i] = (g[i] - shift - h[i] * slope) * root;
+  for (int i = 0; i < ITEMS; ++i) g[i] = (g[i] - shift - h[i] * slope) * of.root;
   store_part<T, ITEMS>(static_cast<T*>(p.out) + row * d, n, p.packed, lane, team, g);
 }
 
@@ -58,20 +55,20 @@ __device__ __forceinline__ void long_row(const NormParams& p) {
   const T* x = static_cast<const T*>(p.x) + row * d;
   const T* g = static_cast<const T*>(p.g) + row * d;
   T* out = static_cast<T*>(p.out) + row * d;
-  const T mean = static_cast<const T*>(p.mean)[row], root = root_of(static_cast<const T*>(p.var)[row], p.eps);
+  const Statistics<T> of = read_statistics<T>(p, row);
   T shift = T(0), slope = T(0);
 #pragma unroll 4
   for (u64 i = threadIdx.x; i < d; i += LONG) {
     const T gw = g[i] * at_or(p.w, i, T(1));
     shift += gw;
-    slope += gw * (x[i] - mean);
+    slope += gw * of.normalized(x[i]);
   }
   sum_both<LONG>(shift, slope);
   shift /= T(d);
-  slope *= root / T(d);
+  slope /= T(d);
 #pragma unroll 4
   for (u64 i = threadIdx.x; i < d; i += LONG)
-    out[i] = (g[i] * at_or(p.w, i, T(1)) - shift - (x[i] - mean) * root * slope) * root;
+    out[i] = (g[i] * at_or(p.w, i, T(1)) - shift - of.normalized(x[i]) * slope) * of.root;
 }
 
 template <typename T>
@@ -92,17 +89,16 @@ __device__ __forceinline__ void sums(const NormParams& p) {
   T sum = T(0), slope = T(0);
   each_of_set(p, set, [&](u64 i, u64 number) {
     const Run run = run_of(p, number);
-    const T mean = static_cast<const T*>(p.mean)[run.mean];
+    const Statistics<T> of = read_statistics<T>(p, run.mean);
     const T factor = p.weighted ? at_or(p.w, run.channel, T(1)) : T(1);
-    const T root = root_of(static_cast<const T*>(p.var)[run.mean], p.eps);
     if (p.packed) {
       const Pack<T> px = *reinterpret_cast<const Pack<T>*>(x + i), pg = *reinterpret_cast<const Pack<T>*>(g + i);
       sum += factor * ((pg.v[0] + pg.v[1]) + (pg.v[2] + pg.v[3]));
-      slope += factor * root * ((pg.v[0] * (px.v[0] - mean) + pg.v[1] * (px.v[1] - mean)) +
-                                (pg.v[2] * (px.v[2] - mean) + pg.v[3] * (px.v[3] - mean)));
+      slope += factor * ((pg.v[0] * of.normalized(px.v[0]) + pg.v[1] * of.normalized(px.v[1])) +
+                         (pg.v[2] * of.normalized(px.v[2]) + pg.v[3] * of.normalized(px.v[3])));
     } else {
       sum += factor * g[i];
-      slope += factor * root * (g[i] * (x[i] - mean));
+      slope += factor * (g[i] * of.normalized(x[i]));
     }
   });
   sum_both<THREADS>(sum, slope);
@@ -155,10 +151,8 @@ __device__ __forceinline__ void columns(const NormParams& p) {
   if (exists) {
 #pragma unroll 4
     for (u64 i = first + row; i < end; i += rows) {
-      const u64 at = p.per_channel ? column : i;
-      const T mean = static_cast<const T*>(p.mean)[at], root = root_of(static_cast<const T*>(p.var)[at], p.eps);
       sum += g[i * columns];
-      slope += g[i * columns] * ((x[i * columns] - mean) * root);
+      slope += g[i * columns] * read_statistics<T>(p, p.per_channel ? column : i).normalized(x[i * columns]);
     }
   }
   sum_column(sum, slope, width);
@@ -189,20 +183,20 @@ __device__ __forceinline__ void map(const NormParams& p) {
 #pragma unroll 1
   for (u64 i = thread_index() * step; i < p.walk.numel; i += thread_count() * step) {
     const Run run = run_of(p, divide(p.walk, 3, i));
-    const T mean = static_cast<const T*>(p.mean)[run.mean];
-    const T root = root_of(static_cast<const T*>(p.var)[run.mean], p.eps), w = at_or(p.w, run.channel, T(1));
+    const Statistics<T> of = read_statistics<T>(p, run.mean);
+    const T w = at_or(p.w, run.channel, T(1));
     // A group's sums have the weights in them; a batch's mean has one weight.
     const T share = (p.weighted ? T(1) : w) / T(p.count);
     const T shift = static_cast<const T*>(p.first)[run.mean] * share;
-    const T slope = static_cast<const T*>(p.second)[run.mean] * share * root;
+    const T slope = static_cast<const T*>(p.second)[run.mean] * share;
     if (p.packed) {
       const Pack<T> px = *reinterpret_cast<const Pack<T>*>(x + i);
       Pack<T> pg = *reinterpret_cast<const Pack<T>*>(g + i);
 #pragma unroll
-      for (int k = 0; k < 4; ++k) pg.v[k] = (pg.v[k] * w - shift - (px.v[k] - mean) * slope) * root;
+      for (int k = 0; k < 4; ++k) pg.v[k] = (pg.v[k] * w - shift - of.normalized(px.v[k]) * slope) * of.root;
       *reinterpret_cast<Pack<T>*>(out + i) = pg;
     } else {
-      out[i] = (g[i] * w - shift - (x[i] - mean) * slope) * root;
+      out[i] = (g[i] * w - shift - of.normalized(x[i]) * slope) * of.root;
     }
   }
 }

@@ -11,7 +11,7 @@
 //   pool_KIND_wide_TYPE max and avg for large windows: a warp per window
 //
 // A gradient gathers: each cell asks the windows that may cover it, rows first, so that sums have one order and nothing is set
-// to 0 before. Launch: blocks of 256 threads, a thread per output and turn (halve: per window, wide: a warp per window). Cost: one
+// to 0 before. A mean's sums are taken of some terms at a time, and those sums in double. Launch: blocks of 256 threads, a thread per output and turn (halve: per window, wide: a warp per window). Cost: one
 // read and one write per element; overlapping windows find their cells in the cache. Overwrites.
 // Budget: 64 registers, 0 bytes of shared memory.
 #include "common.cuh"
@@ -115,22 +115,39 @@ __device__ __forceinline__ Best<T> best_of(const PoolParams& p, const Cell& wind
   return best;
 }
 
+// The sum of many terms: some at a time, and those sums in double.
+template <typename T>
+struct LongSum {
+  T part;
+  double whole;
+  u32 count;
+
+  __device__ __forceinline__ void add(T x) {
+    part += x;
+    if (++count % 32 == 0) {
+      whole += part;
+      part = T(0);
+    }
+  }
+  __device__ __forceinline__ double value() const { return whole + part; }
+};
+
 // The sum of a window's elements.
 template <typename T>
-__device__ __forceinline__ T sum_of_taps(const PoolParams& p, u64 plane, Span rows, Span columns, int lane, int lanes) {
+__device__ __forceinline__ double sum_of_taps(const PoolParams& p, u64 plane, Span rows, Span columns, int lane, int lanes) {
   const T* x = input_plane<T>(p, plane);
-  T sum = T(0);
+  LongSum<T> sum = {};
 #pragma unroll 1
   for (i32 a = 0; a < rows.count; ++a) {
     const T* line = x + (rows.first + a * rows.step) * p.w + columns.first;
-    for (i32 b = lane; b < columns.count; b += lanes) sum += line[b * columns.step];
+    for (i32 b = lane; b < columns.count; b += lanes) sum.add(line[b * columns.step]);
   }
-  return sum;
+  return sum.value();
 }
 
 template <typename T>
-__device__ __forceinline__ T mean_of(const PoolParams& p, T sum, i32 cells) {
-  return sum / T(p.include_pad ? p.kernel[0] * p.kernel[1] : cells);
+__device__ __forceinline__ T mean_of(const PoolParams& p, double sum, i32 cells) {
+  return T(sum / (p.include_pad ? double(p.kernel[0]) * p.kernel[1] : cells));
 }
 
 template <typename T>
@@ -147,8 +164,8 @@ __device__ __forceinline__ void avg_forward(const PoolParams& p) {
   for (u64 i = thread_index(); i < p.items; i += thread_count()) {
     const Cell window = cell_of(p, i);
     const Span rows = span_of(p, 0, window.row, p.h), columns = span_of(p, 1, window.column, p.w);
-    const T sum = sum_of_taps<T>(p, window.plane, rows, columns, 0, 1);
-    static_cast<T*>(p.out)[i] = mean_of(p, sum, rows.count * columns.count);
+    const double sum = sum_of_taps<T>(p, window.plane, rows, columns, 0, 1);
+    static_cast<T*>(p.out)[i] = mean_of<T>(p, sum, rows.count * columns.count);
   }
 }
 
@@ -179,8 +196,8 @@ __device__ __forceinline__ void avg_wide(const PoolParams& p) {
   for (u64 i = thread_index() / WARP; i < p.items; i += thread_count() / WARP) {
     const Cell window = cell_of(p, i);
     const Span rows = span_of(p, 0, window.row, p.h), columns = span_of(p, 1, window.column, p.w);
-    const T sum = warp_reduce(sum_of_taps<T>(p, window.plane, rows, columns, lane, WARP), Sum());
-    if (lane == 0) static_cast<T*>(p.out)[i] = mean_of(p, sum, rows.count * columns.count);
+    const double sum = warp_reduce(sum_of_taps<T>(p, window.plane, rows, columns, lane, WARP), Sum());
+    if (lane == 0) static_cast<T*>(p.out)[i] = mean_of<T>(p, sum, rows.count * columns.count);
   }
 }
 
@@ -219,15 +236,15 @@ __device__ __forceinline__ void avg_grad(const PoolParams& p) {
     i32 top, bottom, left, right;
     covering(p, 0, cell.row, p.oh, top, bottom);
     covering(p, 1, cell.column, p.ow, left, right);
-    T sum = T(0);
+    LongSum<T> sum = {};
     for (i32 row = top; row < bottom; ++row) {
       const i32 rows = p.include_pad ? 1 : span_of(p, 0, row, p.h).count;
       for (i32 column = left; column < right; ++column) {
         const T share = g[row * p.ow + column];
-        sum += p.include_pad ? share : share / T(rows * span_of(p, 1, column, p.w).count);
+        sum.add(p.include_pad ? share : share / T(rows * span_of(p, 1, column, p.w).count));
       }
     }
-    static_cast<T*>(p.out)[i] = p.include_pad ? sum / T(p.kernel[0] * p.kernel[1]) : sum;
+    static_cast<T*>(p.out)[i] = p.include_pad ? T(sum.value() / (double(p.kernel[0]) * p.kernel[1])) : T(sum.value());
   }
 }
 

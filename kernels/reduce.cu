@@ -8,8 +8,8 @@
 //                           grid [groups of outputs, pieces]
 //
 // OP is sum (which divides: a mean), prod, max, min, argmax or argmin; the last two give the index (I32) of the first extreme,
-// and the first NaN wins. f32 are summed in f32 by threads, warps and blocks: a tree; products of f32 are kept in f64, which
-// neither overflows nor vanishes on the way. If there are pieces, each block leaves its result in `partial` and the last one of
+// and the first NaN wins. Sums and products of f32 are kept in f64: the result is the exact sum rounded once, and neither
+// overflows nor vanishes on the way. If there are pieces, each block leaves its result in `partial` and the last one of
 // an output joins them in order: always one launch. Cost: one read per element, 16 bytes at a time where rows lie so.
 // Overwrites out.
 // Budget: 64 registers, 4112 bytes of shared memory.
@@ -43,7 +43,7 @@ struct SumFold {
   static __device__ __forceinline__ A start() { return A(0); }
   static __device__ __forceinline__ A add(A a, T x, u32) { return sum_of(a, A(x)); }
   static __device__ __forceinline__ A join(A a, A b) { return sum_of(a, b); }
-  static __device__ __forceinline__ T finish(A a, double divisor) { return a / A(divisor); }
+  static __device__ __forceinline__ T finish(A a, double divisor) { return T(a / A(divisor)); }
 };
 template <>
 __device__ __forceinline__ i32 SumFold<i32, i32>::finish(i32 a, double) { return a; }
@@ -295,7 +295,7 @@ __device__ __forceinline__ void columns(const ReduceParams& p) {
   KERNEL(long, long_row, op, suffix, __VA_ARGS__)    \
   KERNEL(columns, columns, op, suffix, __VA_ARGS__)
 
-REDUCE(sum, f32, SumFold<float, float>)
+REDUCE(sum, f32, SumFold<float, double>)
 REDUCE(sum, f64, SumFold<double, double>)
 REDUCE(sum, i32, SumFold<i32, i32>)
 REDUCE(prod, f32, ProdFold<float, double>)

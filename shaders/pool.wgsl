@@ -7,6 +7,7 @@
 //   max_pool        only cells of the plane take part; the first of equals wins, and the first NaN over everything
 //   max_pool_grad   gx[row][column] = sum of g over the windows whose index it is
 //   avg_pool        count is kh kw, or the window's cells within the plane
+//   avg_pool_wide   the same for large windows: a workgroup per window; grid x and y = windows, which walk
 //   avg_pool_grad   gx[row][column] = sum of g / count over the windows that cover it; no dilation, as core admits none
 //
 // A gradient gathers: each cell asks the windows that may cover it, rows first, so that sums have one order and nothing is set
@@ -35,6 +36,28 @@ struct PoolParams {
 @group(0) @binding(2) var<storage, read> x: array<f32>;
 @group(0) @binding(3) var<storage, read_write> index_out: array<i32>;
 @group(0) @binding(3) var<storage, read> index: array<i32>;
+
+// The sum of many terms: some at a time, and of those sums what rounding loses is kept (Neumaier, 1974).
+struct LongSum {
+    part: f32,
+    whole: f32,
+    lost: f32,
+    count: u32,
+}
+fn added(sum: LongSum, term: f32) -> LongSum {
+    let part = sum.part + term;
+    if ((sum.count + 1u) % 32u != 0u) {
+        return LongSum(part, sum.whole, sum.lost, sum.count + 1u);
+    }
+    let whole = sum.whole + part;
+    let lost = select((part - whole) + sum.whole, (sum.whole - whole) + part, abs(sum.whole) >= abs(part));
+    return LongSum(0.0, whole, sum.lost + lost, sum.count + 1u);
+}
+fn value_of(sum: LongSum) -> f32 {
+    let whole = sum.whole + sum.part;
+    // Of an infinite sum what was lost is no number.
+    return select(whole + sum.lost, whole, (bitcast<u32>(whole) & 0x7fffffffu) >= 0x7f800000u);
+}
 
 // Where item i lies among planes of this size: the plane, the row and the column.
 struct Cell {
@@ -96,14 +119,34 @@ fn avg_pool(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gr
         let window = cell_of(i, p.out_size);
         let span = span_of(window.at);
         let plane = p.offset + window.plane * area(p.size);
-        var sum = 0.0;
+        var sum = LongSum();
         for (var a = 0; a < span.count.x; a++) {
             let line = plane + u32((span.first.x + a) * p.size.y + span.first.y);
             for (var b = 0; b < span.count.y; b++) {
-                sum += x[line + u32(b)];
+                sum = added(sum, x[line + u32(b)]);
             }
         }
-        out[i] = sum / f32(area(select(span.count, p.kernel, p.include_pad != 0u)));
+        out[i] = value_of(sum) / f32(area(select(span.count, p.kernel, p.include_pad != 0u)));
+    }
+}
+
+@compute @workgroup_size(256)
+fn avg_pool_wide(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32) {
+    for (var i = group.y * groups.x + group.x; i < p.items; i += groups.x * groups.y) {
+        let window = cell_of(i, p.out_size);
+        let span = span_of(window.at);
+        let first = p.offset + window.plane * area(p.size) + u32(span.first.x * p.size.y + span.first.y);
+        let columns = u32(span.count.y);
+        var sum = LongSum();
+        for (var tap = local; tap < area(span.count); tap += 256u) {
+            let row = tap / columns;
+            sum = added(sum, x[first + row * u32(p.size.y) + (tap - row * columns)]);
+        }
+        let whole = join_sum(value_of(sum), local);
+        if (local == 0u) {
+            out[i] = whole / f32(area(select(span.count, p.kernel, p.include_pad != 0u)));
+        }
     }
 }
 
@@ -146,17 +189,17 @@ fn avg_pool_grad(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroup
         let cell = cell_of(i, p.size);
         let plane = p.offset + cell.plane * area(p.out_size);
         let windows = covering(cell.at);
-        var sum = 0.0;
+        var sum = LongSum();
         for (var row = windows.first.x; row < windows.last.x; row++) {
             for (var column = windows.first.y; column < windows.last.y; column++) {
                 let share = x[plane + u32(row * p.out_size.y + column)];
                 if (p.include_pad != 0u) {
-                    sum += share;
+                    sum = added(sum, share);
                 } else {
-                    sum += share / f32(area(span_of(vec2(row, column)).count));
+                    sum = added(sum, share / f32(area(span_of(vec2(row, column)).count)));
                 }
             }
         }
-        out[i] = select(sum, sum / f32(area(p.kernel)), p.include_pad != 0u);
+        out[i] = value_of(sum) / select(1.0, f32(area(p.kernel)), p.include_pad != 0u);
     }
 }

@@ -233,8 +233,19 @@ impl Backend for Cpu {
         softmax::log_softmax_grad(y, g, dim)
     }
 
-    fn normalize(&self, x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>, options: &NormOptions) -> [Tensor; 3] {
+    fn normalize(&self, x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>, options: &NormOptions) -> [Tensor; 2] {
         norm::normalize(x, w, b, options)
+    }
+
+    fn normalize_by(
+        &self,
+        x: &Tensor,
+        w: Option<&Tensor>,
+        b: Option<&Tensor>,
+        statistics: &Tensor,
+        options: &NormOptions,
+    ) -> Tensor {
+        norm::normalize_by(x, w, b, statistics, options)
     }
 
     fn normalize_grad(
@@ -242,7 +253,7 @@ impl Backend for Cpu {
         g: &Tensor,
         x: &Tensor,
         w: Option<&Tensor>,
-        statistics: [&Tensor; 2],
+        statistics: &Tensor,
         options: &NormOptions,
     ) -> (Tensor, Option<[Tensor; 2]>) {
         norm::normalize_grad(g, x, w, statistics, options)

@@ -48,25 +48,20 @@ pub(crate) fn pieces2<T: Send>(
     each_chunk2((a, piece), (b, piece), 1, |i, a, b| body(i * piece, a, b));
 }
 
-/// [`pieces`] of rows of `width` elements, with two numbers for each row. `work` is the work per element.
-pub(crate) fn rows2<T: Send>(
+/// [`pieces`] of rows of `width` elements, with a record of `fields` numbers for each row. `work` is the work per element.
+pub(crate) fn rows<T: Send>(
     out: &mut [T],
     width: usize,
-    (a, b): (&mut [T], &mut [T]),
+    (records, fields): (&mut [T], usize),
     work: usize,
-    body: impl Fn(usize, &mut [T], &mut [T], &mut [T]) + Sync,
+    body: impl Fn(usize, &mut [T], &mut [T]) + Sync,
 ) {
     if out.len() * work < PARALLEL {
-        return body(0, out, a, b);
+        return body(0, out, records);
     }
     let piece = piece_len(out.len(), width, work);
     let rows = piece / width;
-    let numbers = Chunks::new(b, rows);
-    each_chunk2((out, piece), (a, rows), 1, |i, out, a| {
-        // SAFETY: each index is visited once.
-        let b = unsafe { numbers.get(i) };
-        body(i * rows, out, a, b);
-    });
+    each_chunk2((out, piece), (records, rows * fields), 1, |i, out, records| body(i * rows, out, records));
 }
 
 /// Calls `body(0)` ... `body(count - 1)`, each once, on all threads, in runs of `grain`.

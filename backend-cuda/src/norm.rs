@@ -25,8 +25,7 @@ params! {
         w: Address,
         b: Address,
         out: Address,
-        mean: Address,
-        var: Address,
+        statistics: Address,
         first: Address,
         second: Address,
         partial: Address,
@@ -106,8 +105,7 @@ impl<'a> Call<'a> {
             w: w_at.data,
             b: b_at.data,
             out: 0,
-            mean: 0,
-            var: 0,
+            statistics: 0,
             first: 0,
             second: 0,
             partial: 0,
@@ -145,10 +143,16 @@ impl<'a> Call<'a> {
         self.launch(name!("{family}_{kind}"), [(rows * team).div_ceil(THREADS), 1, 1], THREADS);
     }
 
+    /// Partial results of blocks, if there are any to join: moments are kept in double.
+    fn partial(&self, kernel: &str, sets: usize, pieces: usize) -> Storage {
+        let dtype = if kernel.starts_with("norm_grad") { self.dtype } else { DType::F64 };
+        self.device.alloc("normalize", dtype, if pieces > 1 { 3 * sets * pieces } else { 0 })
+    }
+
     /// A kernel of a block per set of `len` elements and piece.
     fn sets(&mut self, kernel: &str, sets: usize, len: usize) {
         let (chunk, pieces) = pieces(self.device, sets, len, THREADS);
-        let partial = self.alloc(if pieces > 1 { 3 * sets * pieces } else { 0 });
+        let partial = self.partial(kernel, sets, pieces);
         (self.params.set, self.params.chunk, self.params.partial) = (len as u64, chunk as u64, partial.address());
         self.launch(kernel, [sets, pieces, 1], THREADS);
     }
@@ -158,7 +162,7 @@ impl<'a> Call<'a> {
         let width = column_width(self.device, columns, len);
         let blocks = columns.div_ceil(width);
         let (chunk, pieces) = pieces(self.device, blocks, len, THREADS / width);
-        let partial = self.alloc(if pieces > 1 { 3 * columns * pieces } else { 0 });
+        let partial = self.partial(kernel, columns, pieces);
         (self.params.set, self.params.chunk, self.params.partial) = (len as u64, chunk as u64, partial.address());
         self.params.width_log = width.trailing_zeros();
         self.launch(kernel, [blocks, pieces, 1], THREADS);
@@ -172,15 +176,21 @@ impl<'a> Call<'a> {
     }
 }
 
-pub(crate) fn normalize(x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>, o: &NormOptions) -> [Tensor; 3] {
-    // The bias has the weight's shape, or the composed form broadcasts it.
-    let plan = plan(x, w, o).filter(|_| b.is_none_or(|b| w.is_some_and(|w| w.shape() == b.shape())));
-    let Some(plan) = plan else { return composed::normalize(x, w, b, o) };
+/// Numbers that are kept of a mean: see `Backend::normalize`.
+const FIELDS: usize = 4;
+
+/// [`plan`] with a bias, which has the weight's shape, or the composed form broadcasts it.
+fn forward_plan(x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>, o: &NormOptions) -> Option<Plan> {
+    plan(x, w, o).filter(|_| b.is_none_or(|b| w.is_some_and(|w| w.shape() == b.shape())))
+}
+
+pub(crate) fn normalize(x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>, o: &NormOptions) -> [Tensor; 2] {
+    let Some(plan) = forward_plan(x, w, b, o) else { return composed::normalize(x, w, b, o) };
     let (x, affine) = (x.contiguous(), [w, b].map(|w| w.map(Tensor::contiguous)));
-    let kept = o.dims.iter().fold(*x.shape(), |shape, &d| shape.with(d, 1));
+    let means = o.dims.iter().fold(*x.shape(), |shape, &d| shape.with(d, 1)).numel();
     let mut call = Call::new(&x, None, affine.each_ref().map(Option::as_ref), plan, o.eps);
-    let (out, mean, var) = (call.alloc(x.numel()), call.alloc(kept.numel()), call.alloc(kept.numel()));
-    (call.params.out, call.params.mean, call.params.var) = (out.address(), mean.address(), var.address());
+    let (out, statistics) = (call.alloc(x.numel()), call.alloc(FIELDS * means));
+    (call.params.out, call.params.statistics) = (out.address(), statistics.address());
     let [n, g, k, size] = plan.dims;
     match plan.kind {
         Kind::Layer => call.rows("norm"),
@@ -192,28 +202,48 @@ pub(crate) fn normalize(x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>, o: &
         call.map("norm_map");
     }
     let tensor = |storage, shape| Tensor::from_storage(x.device(), storage, x.dtype(), shape);
-    [tensor(out, *x.shape()), tensor(mean, kept), tensor(var, kept)]
+    [tensor(out, *x.shape()), tensor(statistics, [means, FIELDS].into())]
+}
+
+pub(crate) fn normalize_by(
+    x: &Tensor,
+    w: Option<&Tensor>,
+    b: Option<&Tensor>,
+    statistics: &Tensor,
+    o: &NormOptions,
+) -> Tensor {
+    let plan = forward_plan(x, w, b, o).filter(|plan| plan.kind != Kind::Layer);
+    let Some(plan) = plan else { return composed::normalize_by(x, w, b, statistics, o) };
+    let (x, affine, statistics) = (x.contiguous(), [w, b].map(|w| w.map(Tensor::contiguous)), whole(statistics));
+    let mut call = Call::new(&x, None, affine.each_ref().map(Option::as_ref), plan, o.eps);
+    let out = call.alloc(x.numel());
+    (call.params.out, call.params.statistics) = (out.address(), statistics.view().storage.address());
+    call.map("norm_map");
+    Tensor::from_storage(x.device(), out, x.dtype(), *x.shape())
+}
+
+/// The tensor, contiguous from the start of its buffer: the kernels read aligned packs of statistics.
+fn whole(x: &Tensor) -> Tensor {
+    if x.layout().offset() == 0 { x.contiguous() } else { x + 0.0 }
 }
 
 pub(crate) fn normalize_grad(
     g: &Tensor,
     x: &Tensor,
     w: Option<&Tensor>,
-    statistics: [&Tensor; 2],
+    statistics: &Tensor,
     o: &NormOptions,
 ) -> (Tensor, Option<[Tensor; 2]>) {
     let Some(plan) = plan(x, w, o) else { return composed::normalize_grad(g, x, w, statistics, o) };
-    let (g, x, weight, [mean, var]) =
-        (g.contiguous(), x.contiguous(), w.map(Tensor::contiguous), statistics.map(Tensor::contiguous));
+    let (g, x, weight, statistics) = (g.contiguous(), x.contiguous(), w.map(Tensor::contiguous), whole(statistics));
     let mut call = Call::new(&x, Some(&g), [weight.as_ref(), None], plan, o.eps);
-    let address = |x: &Tensor| Operand::of(x.view().storage, x.dtype(), x.layout()).data;
     let [n, groups, k, size] = plan.dims;
     let (channels, means) = (groups * k, n * groups);
     let out = call.alloc(x.numel());
     // The gradients in w and b; a batch's are also the sums of the gradient in x.
     let len = if plan.kind == Kind::Layer { size } else { channels };
     let [gw, gb] = [0, 1].map(|_| call.alloc(if weight.is_some() || plan.kind == Kind::Batch { len } else { 0 }));
-    (call.params.out, call.params.mean, call.params.var) = (out.address(), address(&mean), address(&var));
+    (call.params.out, call.params.statistics) = (out.address(), statistics.view().storage.address());
     (call.params.first, call.params.second) = (gb.address(), gw.address());
     match plan.kind {
         Kind::Layer => {

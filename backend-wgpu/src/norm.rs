@@ -43,8 +43,7 @@ fn without_offset(layout: &Layout) -> Operand {
 /// The buffers that shaders bind; what an entry does not read is bound to x.
 struct Buffers<'a> {
     x: &'a Tensor,
-    mean: &'a Storage,
-    var: &'a Storage,
+    statistics: &'a Storage,
     w: &'a Storage,
     b: &'a Storage,
     g: &'a Storage,
@@ -58,13 +57,11 @@ impl Buffers<'_> {
         groups: [u32; 3],
         params: &NormParams,
         out: &Storage,
-        second: &Storage,
+        second: Option<&Storage>,
     ) {
         let mut binds = vec![Bind::Write(out)];
-        binds.extend([self.x.view().storage, self.mean, self.var, self.w, self.b, self.g].map(Bind::Read));
-        binds.push(Bind::Write(second));
-        // `apply` has no second result.
-        binds.truncate(if entry == "apply" { 7 } else { 8 });
+        binds.extend([self.x.view().storage, self.statistics, self.w, self.b, self.g].map(Bind::Read));
+        binds.extend(second.map(Bind::Write));
         device.dispatch(Shader::new("norm", entry), groups, params, &binds);
     }
 }
@@ -78,29 +75,54 @@ fn kept_shape(x: &Tensor, o: &NormOptions) -> Shape {
     o.dims.iter().fold(*x.shape(), |shape, &d| shape.with(d, 1))
 }
 
-pub(crate) fn normalize(x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>, o: &NormOptions) -> [Tensor; 3] {
+/// Numbers that are kept of a mean: see `Backend::normalize`.
+const FIELDS: usize = 4;
+
+pub(crate) fn normalize(x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>, o: &NormOptions) -> [Tensor; 2] {
     if !serves(x, w, b) {
         return composed::normalize(x, w, b, o);
     }
-    let (device, shape, x) = (x.device(), *x.shape(), x.contiguous());
-    let (w, b) = (w.map(Tensor::contiguous), b.map(Tensor::contiguous));
-    let statistics = kept_shape(&x, o);
-    let [mean, var] = [0, 1].map(|_| device.alloc("normalize", DType::F32, statistics.numel()));
-    let out = device.alloc("normalize", DType::F32, shape.numel());
-    let mut params = params(&x, o);
+    let (device, x) = (x.device(), x.contiguous());
+    let means = kept_shape(&x, o).numel();
+    let statistics = device.alloc("normalize", DType::F32, FIELDS * means);
     let nothing = x.view().storage;
-    let first = Buffers { x: &x, mean: nothing, var: nothing, w: nothing, b: nothing, g: nothing };
-    first.run(device, "moments", device.folded(statistics.numel()), &params, &mean, &var);
+    let moments = Buffers { x: &x, statistics: nothing, w: nothing, b: nothing, g: nothing };
+    moments.run(device, "moments", device.folded(means), &params(&x, o), &statistics, None);
+    let y = apply(&x, w, b, &statistics, o);
+    [y, Tensor::from_storage(device, statistics, DType::F32, [means, FIELDS])]
+}
 
-    element_wise(&mut params, &x, w.as_ref(), &statistics);
+pub(crate) fn normalize_by(
+    x: &Tensor,
+    w: Option<&Tensor>,
+    b: Option<&Tensor>,
+    statistics: &Tensor,
+    o: &NormOptions,
+) -> Tensor {
+    if !serves(x, w, b) {
+        return composed::normalize_by(x, w, b, statistics, o);
+    }
+    apply(&x.contiguous(), w, b, whole(statistics).view().storage, o)
+}
+
+/// The tensor, contiguous from the start of its buffer, as the shaders expect of statistics.
+fn whole(x: &Tensor) -> Tensor {
+    if x.layout().offset() == 0 { x.contiguous() } else { x + 0.0 }
+}
+
+fn apply(x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>, statistics: &Storage, o: &NormOptions) -> Tensor {
+    let (device, shape) = (x.device(), *x.shape());
+    let (w, b) = (w.map(Tensor::contiguous), b.map(Tensor::contiguous));
+    let out = device.alloc("normalize", DType::F32, shape.numel());
+    let mut params = params(x, o);
+    element_wise(&mut params, x, w.as_ref(), &kept_shape(x, o));
     params.has_weight = w.is_some() as u32 + b.is_some() as u32;
     params.b_offset = b.as_ref().map_or(0, |b| b.layout().offset()) as u32;
-    let w_storage = w.as_ref().map_or(nothing, |w| w.view().storage);
-    let b_storage = b.as_ref().map_or(nothing, |b| b.view().storage);
-    let second = Buffers { x: &x, mean: &mean, var: &var, w: w_storage, b: b_storage, g: nothing };
-    second.run(device, "apply", device.walk_over(shape.numel()), &params, &out, &out);
-    let [mean, var] = [mean, var].map(|s| Tensor::from_storage(device, s, DType::F32, statistics));
-    [Tensor::from_storage(device, out, DType::F32, shape), mean, var]
+    let nothing = x.view().storage;
+    let [w, b] = [&w, &b].map(|w| w.as_ref().map_or(nothing, |w| w.view().storage));
+    let buffers = Buffers { x, statistics, w, b, g: nothing };
+    buffers.run(device, "apply", device.walk_over(shape.numel()), &params, &out, None);
+    Tensor::from_storage(device, out, DType::F32, shape)
 }
 
 /// What moments and sums take: a mean's places, and what each is a mean of.
@@ -138,7 +160,7 @@ pub(crate) fn normalize_grad(
     g: &Tensor,
     x: &Tensor,
     weight: Option<&Tensor>,
-    statistics: [&Tensor; 2],
+    statistics: &Tensor,
     o: &NormOptions,
 ) -> (Tensor, Option<[Tensor; 2]>) {
     if !serves(x, weight, None) {
@@ -146,9 +168,7 @@ pub(crate) fn normalize_grad(
     }
     let (device, shape) = (x.device(), *x.shape());
     let (g, x, weight) = (g.contiguous(), x.contiguous(), weight.map(Tensor::contiguous));
-    // Copies begin at 0, as the shaders expect of statistics.
-    let statistics = statistics.map(|s| if s.layout().offset() == 0 { s.contiguous() } else { s + 0.0 });
-    let [mean, var] = [0, 1].map(|i| statistics[i].view().storage);
+    let statistics = whole(statistics);
     let kept = kept_shape(&x, o);
     let [shift, slope] = [0, 1].map(|_| device.alloc("normalize_grad", DType::F32, kept.numel()));
     let out = device.alloc("normalize_grad", DType::F32, shape.numel());
@@ -168,12 +188,13 @@ pub(crate) fn normalize_grad(
         (params.x_kept, params.x_reduced) = (Operand::new(&x_kept), without_offset(&x_reduced));
         (params.w_kept, params.w_reduced) = (Operand::new(&w_kept), without_offset(&w_reduced));
     }
-    let buffers = Buffers { x: &x, mean, var, w, b: nothing, g: g.view().storage };
-    buffers.run(device, "sums", device.folded(kept.numel()), &params, &shift, &slope);
+    let statistics = statistics.view().storage;
+    let buffers = Buffers { x: &x, statistics, w, b: nothing, g: g.view().storage };
+    buffers.run(device, "sums", device.folded(kept.numel()), &params, &shift, Some(&slope));
 
     element_wise(&mut params, &x, weight.as_ref(), &kept);
     let buffers = Buffers { b: &shift, ..buffers };
-    buffers.run(device, "grad", device.walk_over(shape.numel()), &params, &out, &slope);
+    buffers.run(device, "grad", device.walk_over(shape.numel()), &params, &out, Some(&slope));
     let affine = weight.as_ref().map(|weight| {
         let results = [0, 1].map(|_| device.alloc("normalize_grad", DType::F32, weight.numel()));
         let m = Layout::contiguous(kept).expand(shape);
@@ -184,7 +205,7 @@ pub(crate) fn normalize_grad(
         params.reduced = Walk::new(x_reduced.shape());
         (params.x_kept, params.x_reduced) = (Operand::new(&x_kept), without_offset(&x_reduced));
         (params.m_kept, params.w_reduced) = (Operand::new(&m_kept), without_offset(&m_reduced));
-        buffers.run(device, "affine", device.folded(weight.numel()), &params, &results[0], &results[1]);
+        buffers.run(device, "affine", device.folded(weight.numel()), &params, &results[0], Some(&results[1]));
         results.map(|s| Tensor::from_storage(device, s, DType::F32, *weight.shape()))
     });
     (Tensor::from_storage(device, out, DType::F32, shape), affine)

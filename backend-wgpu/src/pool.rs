@@ -23,6 +23,9 @@ struct PoolParams {
     include_pad: u32,
 }
 
+/// Elements of a window from which a mean is a workgroup's work.
+const WIDE: usize = 512;
+
 /// The sizes of a pooling of `[n, c, h, w]`.
 struct Pooling {
     planes: usize,
@@ -39,7 +42,7 @@ impl Pooling {
         Pooling { planes, size, out_size, options: *options }
     }
 
-    /// One invocation per element of `out`; `indices` are bound after what is read, and begin at `index_offset`.
+    /// One invocation per element of `out`, or a workgroup; `indices` are bound after what is read, and begin at `index_offset`.
     fn launch(
         &self,
         entry: &'static str,
@@ -70,7 +73,12 @@ impl Pooling {
         };
         let binds: Vec<_> = [Bind::Write(out), Bind::Read(from.view().storage)].into_iter().chain(indices).collect();
         let device = from.device();
-        device.dispatch(Shader::new("pool", entry), device.walk_over(items), &params, &binds);
+        let reach = o.kernel[0].min(size[0]).saturating_mul(o.kernel[1].min(size[1]));
+        let (entry, grid) = match entry {
+            "avg_pool" if reach >= WIDE => ("avg_pool_wide", device.folded(items)),
+            entry => (entry, device.walk_over(items)),
+        };
+        device.dispatch(Shader::new("pool", entry), grid, &params, &binds);
     }
 }
 

@@ -101,7 +101,7 @@ fn converts(file: &str) -> bool {
 
 /// Whether a file joins the values of a workgroup.
 fn joins(file: &str) -> bool {
-    matches!(file, "loss" | "norm" | "reduce" | "softmax")
+    matches!(file, "loss" | "norm" | "pool" | "reduce" | "softmax")
 }
 
 shaders!("binary" "compare" "conv" "copy" "index" "loss" "matmul" "norm" "optim" "pool" "product" "random" "reduce" "scan" "softmax" "sort" "unary");

@@ -6,7 +6,7 @@ use crate::on::Lay;
 use crate::{On, Suite};
 use minitorch_core::backend::Backend;
 use minitorch_core::ops::composed;
-use minitorch_core::{Conv1dOptions, Conv2dOptions, DType};
+use minitorch_core::{Conv1dOptions, Conv2dOptions, DType, Tensor};
 
 /// One convolution: batch, channels in, channels out, size, kernel, options.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +62,34 @@ fn grid() -> Vec<Setup> {
 }
 
 pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
+    suite.floats("padding_is_multiplied", 20_000, |on| {
+        // A NaN in a corner, beside padding: of the weight it reaches every output, of the gradient every tap of its channel.
+        for (c, groups, size, kernel) in [(1, 1, 6, 3), (8, 1, 8, 3), (16, 1, 12, 3), (4, 4, 8, 3), (2, 1, 9, 5)] {
+            for stride in [1, 2] {
+                let o = Conv2dOptions::default().padding(kernel / 2).stride(stride).groups(groups);
+                let corner = |shape: [usize; 4]| {
+                    let mut values = vec![1.0; shape.iter().product()];
+                    values[0] = f64::NAN;
+                    on.list(&values, shape)
+                };
+                let x = on.uniform(0.5, 1.5, [2, c, size, size]);
+                let shape = [c, c / groups, kernel, kernel];
+                let y = x.conv2d(&corner(shape), None, o);
+                let of_channel = |t: &Tensor<B>, channel: usize| read(&t.isnan().narrow(1, channel, 1)).data;
+                assert!(of_channel(&y, 0).iter().all(|&nan| nan == 1.0), "{o:?} of {c}: an output without the NaN");
+                assert!(
+                    c == 1 || of_channel(&y, 1).iter().all(|&nan| nan == 0.0),
+                    "{o:?} of {c}: NaN in a strange channel"
+                );
+                let w = on.uniform(0.5, 1.5, shape).requires_grad();
+                let y = x.conv2d(&w, None, o);
+                let gw = y.backward_with(&corner([2, c, y.shape()[2], y.shape()[3]]))[&w].isnan().cast(on.dtype);
+                let want = (c / groups * kernel * kernel) as f64;
+                assert!(read(&gw.narrow(0, 0, 1).sum(..)).data == [want], "{o:?} of {c}: a tap without the NaN");
+                assert!(read(&gw.sum(..)).data == [want], "{o:?} of {c}: NaN in a strange channel");
+            }
+        }
+    });
     for (part, name) in ["grid_1x1", "grid_3x3", "grid_3x2", "grid_5x5", "grid_1x3"].into_iter().enumerate() {
         let kernel = [[1, 1], [3, 3], [3, 2], [5, 5], [1, 3]][part];
         suite.f32(format!("{name}_against_the_definition"), 1000, move |on| {

@@ -1,7 +1,7 @@
 //! Batch, layer and group norm: values, statistics and gradients, fused against composed, and at the edges.
 
 use crate::check::{assert_values, with_grads};
-use crate::close::{Tolerance, eps, read};
+use crate::close::{Tolerance, Values, eps, read};
 use crate::on::Lay;
 use crate::{On, Suite};
 use minitorch_core::backend::Backend;
@@ -54,6 +54,40 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         }
         // x - mean is 0.5 at most, with an error of 1000 epsilons of either.
         assert_values(&y.square().mean(..), &[1.0], eps(16_000.0));
+    });
+    suite.floats("exact_far_from_0_and_1", 60_000, |on| {
+        let noise = |i: usize| ((i * 7919) % 1000) as f64 / 1000.0;
+        let sets: [(&str, usize, f64, &dyn Fn(usize) -> f64); 8] = [
+            ("neighbours of 10000", 4, 1e-5, &|i| 10_000.0 + 0.01 * i as f64),
+            ("a mean that f32 does not have", 6, 0.0, &|i| [16_777_216.0, 16_777_218.0][i % 2]),
+            ("squares beyond f32", 4, 1e-5, &|i| [2e19, -2e19, 4e19, 0.0][i]),
+            ("squares far beyond f32", 100, 1e-5, &|i| 1e30 * noise(i)),
+            ("squares below f32", 100, 0.0, &|i| 1e-25 * noise(i)),
+            ("a variance far below eps", 100, 1e-5, &|i| 1e-20 * noise(i)),
+            ("the first far from the others", 3000, 1e-5, &|i| if i == 0 { 1e6 } else { noise(i) }),
+            ("many near 1000", 5000, 1e-5, &|i| 1000.0 + noise(i)),
+        ];
+        for (about, n, eps, value) in sets {
+            let rows: Vec<f64> =
+                (0..3).flat_map(|row| (0..n).map(move |i| value(if row == 1 { n - 1 - i } else { i }))).collect();
+            exact(on, about, &on.list(&rows, [3, n]), eps);
+        }
+    });
+    suite.floats("evaluation_far_from_0", 600, |on| {
+        let one = |value: f64| on.list(&[value], [1]);
+        // 1 / sqrt(1.1e-4) of the distance; folded into one factor and one term it would be 0.75 in f32.
+        let x = on.list(&[10_000.0078125, 10_000.0, 9999.9921875], [3, 1]);
+        let y = x.batch_norm_with([&one(1e4), &one(1e-4)], Some(&one(2.0)), Some(&one(0.5)), 1e-5);
+        let h = 0.0078125 / 1.1e-4f64.sqrt();
+        assert_values(&y, &[2.0 * h + 0.5, 0.5, 0.5 - 2.0 * h], eps(4.0));
+        // By its own statistics it is what training computes, where the mean is a number of the dtype.
+        let far: Vec<f64> = (0..128).map(|i| 1.7e6 + (i % 64) as f64 + (i / 64) as f64).collect();
+        for shape in [&[128, 1][..], &[2, 1, 64], &[8, 1, 4, 4]] {
+            let x = on.list(&far, shape);
+            let [y, mean, var] = x.batch_norm(None, None, EPS);
+            let again = x.batch_norm_with([&mean, &var], None, None, EPS);
+            crate::close::assert_close("far away, by its own statistics", &read(&again), &read(&y), BOUND);
+        }
     });
     suite.floats("constant_input_gives_the_bias", 100, |on| {
         let x = Tensor::full([2, 3, 4], 7.0, (&on.device, on.dtype)).requires_grad();
@@ -212,19 +246,80 @@ fn fused<B: Backend>(on: &On<B>) {
         let (w, b) = (on.uniform(0.5, 1.5, affine), on.uniform(-1.0, 1.0, affine));
         let fused = on.device.normalize(&x, Some(&w), Some(&b), &options);
         let made = composed::normalize(&x, Some(&w), Some(&b), &options);
-        let (gx, affine) = on.device.normalize_grad(&g, &x, Some(&w), [&made[1], &made[2]], &options);
-        let (want, want_affine) = composed::normalize_grad(&g, &x, Some(&w), [&made[1], &made[2]], &options);
+        let (gx, affine) = on.device.normalize_grad(&g, &x, Some(&w), &made[1], &options);
+        let (want, want_affine) = composed::normalize_grad(&g, &x, Some(&w), &made[1], &options);
         let (Some([gw, gb]), Some([want_gw, want_gb])) = (affine, want_affine) else {
             panic!("a weight was given, and no gradient of it came back")
         };
-        let [y, mean, var] = fused;
-        let [want_y, want_mean, want_var] = made;
-        let pairs = [(y, want_y), (mean, want_mean), (var, want_var), (gx, want), (gw, want_gw), (gb, want_gb)];
+        let by = on.device.normalize_by(&x, Some(&w), Some(&b), &made[1], &options);
+        let [y, of] = fused;
+        let [want_y, want_of] = made;
+        // The mean, whichever way its parts are rounded, the variance and the root.
+        let parts = |of: &Tensor<B>| [of.narrow(1, 0, 2).sum(1), of.narrow(1, 2, 1), of.narrow(1, 3, 1)];
+        let ([mean, var, root], [want_mean, want_var, want_root]) = (parts(&of), parts(&want_of));
+        let pairs = [
+            (by, want_y.clone()),
+            (y, want_y),
+            (mean, want_mean),
+            (var, want_var),
+            (root, want_root),
+            (gx, want),
+            (gw, want_gw),
+            (gb, want_gb),
+        ];
         for (i, (got, want)) in pairs.iter().enumerate() {
             let about = format!("normalize of {shape:?} over {:?}, result {i}", &*dims);
             crate::close::assert_close(&about, &read(got), &read(want), BOUND);
         }
-        let [_, mean, var] = on.device.normalize(&x, None, None, &options);
-        assert!(on.device.normalize_grad(&g, &x, None, [&mean, &var], &options).1.is_none(), "no weight, no gradient");
+        let [_, of] = on.device.normalize(&x, None, None, &options);
+        assert!(on.device.normalize_grad(&g, &x, None, &of, &options).1.is_none(), "no weight, no gradient");
+    }
+}
+
+/// Values and gradients of every norm, each with the rows of `x` as its sets of one mean, against the formula in f64.
+fn exact<B: Backend>(on: &On<B>, about: &str, x: &Tensor<B>, eps: f64) {
+    let (n, g) = (x.shape()[1], on.uniform(-1.0, 1.0, *x.shape()));
+    let (of_x, of_g) = (read(x).data, read(&g).data);
+    let mut want = [vec![], vec![]];
+    let mut deviations = vec![];
+    for (x, g) in of_x.chunks(n).zip(of_g.chunks(n)) {
+        let mean = |f: &dyn Fn(usize) -> f64| (0..n).map(f).sum::<f64>() / n as f64;
+        // Around the middle element f64 loses no digit.
+        let around = |i: usize| x[i] - x[n / 2];
+        let middle = mean(&around);
+        let centred = |i: usize| around(i) - middle;
+        let root = 1.0 / (mean(&|i| centred(i) * centred(i)) + eps).sqrt();
+        let h = |i: usize| centred(i) * root;
+        let (shift, slope) = (mean(&|i| g[i]), mean(&|i| g[i] * h(i)));
+        want[0].extend((0..n).map(h));
+        // Times the deviation: of order 1.
+        want[1].extend((0..n).map(|i| g[i] - shift - h(i) * slope));
+        deviations.push(1.0 / root);
+    }
+    type Form<'a, B> = (&'a str, &'a dyn Fn(&Tensor<B>) -> Tensor<B>);
+    let by_batch = |x: &Tensor<B>| {
+        let [y, ..] = x.batch_norm(None, None, eps);
+        y
+    };
+    let forms: [Form<B>; 5] = [
+        ("layer", &|x| x.layer_norm(n, None, None, eps)),
+        ("group", &|x| x.reshape([3, 2, n / 2]).group_norm(1, None, None, eps).reshape([3, n])),
+        ("vectors", &|x| by_batch(&x.t()).t()),
+        ("image", &|x| by_batch(&x.reshape([1, 3, n])).reshape([3, n])),
+        ("images", &|x| by_batch(&x.reshape([3, 2, n / 2]).transpose(0, 1)).transpose(0, 1).reshape([3, n])),
+    ];
+    for (form, f) in forms {
+        let leaf = x.requires_grad();
+        let y = f(&leaf);
+        let [composed] = y.grad_with(&g, [&leaf]);
+        let fused = y.backward_with(&g)[&leaf].clone();
+        for (which, got, want) in [("y", y, &want[0]), ("fused", fused, &want[1]), ("composed", composed, &want[1])] {
+            let mut got = read(&got);
+            if which != "y" {
+                got.data.iter_mut().enumerate().for_each(|(i, g)| *g *= deviations[i / n]);
+            }
+            let want = Values::new(got.shape, got.dtype, want.clone());
+            crate::close::assert_close(&format!("{about}, {form}, {which}"), &got, &want, BOUND.terms(4));
+        }
     }
 }

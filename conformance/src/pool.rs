@@ -63,6 +63,38 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             });
         }
     });
+    suite.f32("many_terms", 120_000, |on| {
+        // Of numbers near 1, so that sums of one by one would lose digits; against sums in f64.
+        for (size, kernel) in [([300, 400], [300, 400]), ([20_000, 2], [20_000, 2]), ([1, 50_000], [1, 25_000])] {
+            let x = on.uniform(0.5, 1.5, [1, 1, size[0], size[1]]);
+            let values = read(&x).data;
+            let want: Vec<f64> =
+                values.chunks(kernel[0] * kernel[1]).map(|w| w.iter().sum::<f64>() / w.len() as f64).collect();
+            assert_values(&x.avg_pool2d(kernel), &want, eps(2.0));
+            let [oh, ow] = [size[0] / kernel[0], size[1] / kernel[1]];
+            assert_values(&x.adaptive_avg_pool2d([oh, ow]), &want, eps(2.0));
+        }
+        // Each element in the middle lies in 2500 windows.
+        let (n, k) = (120, 50);
+        for include in [true, false] {
+            let o = Pool2dOptions::new(k).stride(1).padding(1).count_include_pad(include);
+            let x = on.uniform(0.5, 1.5, [1, 1, n, n]).requires_grad();
+            let y = x.avg_pool2d(o);
+            let m = y.shape()[3];
+            let g = on.uniform(0.5, 1.5, [1, 1, m, m]);
+            let of_g = read(&g).data;
+            let mut want = vec![0.0; n * n];
+            let inside = |i: usize| i.saturating_sub(1)..(i + k - 1).min(n);
+            for (at, g) in of_g.iter().enumerate() {
+                let (rows, columns) = (inside(at / m), inside(at % m));
+                let count = if include { k * k } else { rows.len() * columns.len() };
+                for row in rows {
+                    columns.clone().for_each(|column| want[row * n + column] += g / count as f64);
+                }
+            }
+            assert_values(&y.backward_with(&g)[&x], &want, eps(4.0));
+        }
+    });
     suite.floats("pool1d", 200, |on| {
         let o = Pool1dOptions::new(3).stride(2).padding(1);
         agree!(on, eps(8.0), |d| with_grads(d, [d.mixed([2, 3, 17])], |[x]| x.max_pool1d(o) + x.avg_pool1d(o)));

@@ -1,5 +1,7 @@
 //! Reductions over any set of dimensions, and the index of an extreme.
 
+mod ranges;
+
 use crate::check::{assert_values, with_grads};
 use crate::close::{EXACT, Tolerance, eps};
 use crate::on::Lay;
@@ -161,6 +163,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         assert_values(&on.list(&[3.0, -4.0, 0.0], [3]).norm(0.0, ..), &[2.0], EXACT);
         assert_values(&on.list(&[], [0]).norm(2.0, ..), &[0.0], EXACT);
     });
+    ranges::cases(suite);
     suite.floats("statistics", 2000, |on| {
         agree!(on, eps(32.0), |d| {
             let x = d.uniform(-2.0, 3.0, [5, 67]);

@@ -222,7 +222,8 @@ pub trait Backend: Clone + PartialEq + fmt::Debug + Send + Sync + 'static {
         composed::linear_activated(x, w, bias, activation)
     }
 
-    /// Cross-correlation: x `[n, ci, h, w]`, w `[co, ci / groups, kh, kw]`, b `[co]` -> `[n, co, oh, ow]`.
+    /// Cross-correlation: x `[n, ci, h, w]`, w `[co, ci / groups, kh, kw]`, b `[co]` -> `[n, co, oh, ow]`. Here and in the gradient in
+    /// w padding is multiplied like other zeros: by NaN or infinity it gives NaN.
     fn conv2d(
         &self,
         x: &Tensor<Self>,
@@ -233,7 +234,8 @@ pub trait Backend: Clone + PartialEq + fmt::Debug + Send + Sync + 'static {
         composed::conv2d(x, w, bias, options)
     }
 
-    /// The gradient of [`conv2d`](Backend::conv2d) in x, whose height and width are `size`.
+    /// The gradient of [`conv2d`](Backend::conv2d) in x, whose height and width are `size`. Of a w with NaN or infinity it may be
+    /// NaN also where no window reads.
     fn conv2d_grad_input(
         &self,
         g: &Tensor<Self>,
@@ -303,28 +305,47 @@ pub trait Backend: Clone + PartialEq + fmt::Debug + Send + Sync + 'static {
         composed::log_softmax_grad(y, g, dim)
     }
 
-    /// `(x - mean) / sqrt(var + eps)`, times w plus b, with mean and (biased) variance over `options.dims`. Returns y, and
-    /// mean and variance with those dims as 1. w and b have x's rank, with x's sizes or 1; no b without a w. Core asks
-    /// for `[n, c, size]` over 0 and 2 with w `[1, c, 1]` (batch norm), `[rows, d]` over 1 with w `[1, d]` (layer norm)
-    /// and `[n, g, c / g, size]` over 2 and 3 with w `[1, g, c / g, 1]` (group norm).
+    /// `(x - mean) / sqrt(var + eps)`, times w plus b, with mean and (biased) variance over `options.dims`. Returns y and the
+    /// statistics, `[m, 4]` for the m means in the order of the other dimensions:
+    ///
+    /// * the mean as a sum of two numbers, the second of the order of the first one's rounding: around a mean far from 0 its last
+    ///   digit may be as large as the differences from it;
+    /// * the variance, and `1 / sqrt(var + eps)`, which is right where the variance is too large or too small for the dtype.
+    ///
+    /// w and b have x's rank, with x's sizes or 1; no b without a w. Core asks for `[n, c, size]` over 0 and 2 with w `[1, c, 1]`
+    /// (batch norm), `[rows, d]` over 1 with w `[1, d]` (layer norm) and `[n, g, c / g, size]` over 2 and 3 with w
+    /// `[1, g, c / g, 1]` (group norm).
     fn normalize(
         &self,
         x: &Tensor<Self>,
         w: Option<&Tensor<Self>>,
         b: Option<&Tensor<Self>>,
         options: &NormOptions,
-    ) -> [Tensor<Self>; 3] {
+    ) -> [Tensor<Self>; 2] {
         composed::normalize(x, w, b, options)
     }
 
-    /// The gradients of [`normalize`](Backend::normalize)'s y in x and, if there is a w, in w and b. `statistics` are the
-    /// mean and the variance that it returned.
+    /// [`normalize`](Backend::normalize)'s y by these statistics, whose variance is not read. Core asks for `[n, c, size]` over 0
+    /// and 2 with w `[1, c, 1]` (batch norm in evaluation).
+    fn normalize_by(
+        &self,
+        x: &Tensor<Self>,
+        w: Option<&Tensor<Self>>,
+        b: Option<&Tensor<Self>>,
+        statistics: &Tensor<Self>,
+        options: &NormOptions,
+    ) -> Tensor<Self> {
+        composed::normalize_by(x, w, b, statistics, options)
+    }
+
+    /// The gradients of [`normalize`](Backend::normalize)'s y in x and, if there is a w, in w and b; `statistics` are those that it
+    /// returned.
     fn normalize_grad(
         &self,
         g: &Tensor<Self>,
         x: &Tensor<Self>,
         w: Option<&Tensor<Self>>,
-        statistics: [&Tensor<Self>; 2],
+        statistics: &Tensor<Self>,
         options: &NormOptions,
     ) -> (Tensor<Self>, Option<[Tensor<Self>; 2]>) {
         composed::normalize_grad(g, x, w, statistics, options)

@@ -169,7 +169,8 @@ impl Backend for Traced {
         log_softmax_grad(y: &Tensor, g: &Tensor, dim: usize) -> Tensor;
         cross_entropy(logits: &Tensor, target: &Tensor) -> (Tensor, Tensor);
         cross_entropy_grad(g: &Tensor, logits: &Tensor, target: &Tensor, statistics: &Tensor) -> Tensor;
-        normalize(x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>, options: &NormOptions) -> [Tensor; 3];
+        normalize(x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>, options: &NormOptions) -> [Tensor; 2];
+        normalize_by(x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>, statistics: &Tensor, options: &NormOptions) -> Tensor;
         cumsum(x: &Tensor, dim: usize, reverse: bool) -> Tensor;
         argsort(x: &Tensor, dim: usize, descending: bool, k: usize) -> Tensor;
         dropout(x: &Tensor, p: f64, draw: Draw) -> Tensor;
@@ -182,7 +183,7 @@ impl Backend for Traced {
         g: &Tensor,
         x: &Tensor,
         w: Option<&Tensor>,
-        statistics: [&Tensor; 2],
+        statistics: &Tensor,
         options: &NormOptions,
     ) -> (Tensor, Option<[Tensor; 2]>) {
         self.note("normalize_grad", || composed::normalize_grad(g, x, w, statistics, options))

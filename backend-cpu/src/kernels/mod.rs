@@ -48,6 +48,12 @@ pub trait Float:
     /// The nearest value to `count`.
     fn from_count(count: usize) -> Self;
 
+    /// Exact.
+    fn widened(self) -> f64;
+
+    /// The nearest value to `x`.
+    fn rounded(x: f64) -> Self;
+
     /// `1 / self`.
     fn reciprocal(self) -> Self;
 
@@ -79,6 +85,16 @@ macro_rules! float {
 
             fn from_count(count: usize) -> Self {
                 count as Self
+            }
+
+            #[inline(always)]
+            fn widened(self) -> f64 {
+                self as f64
+            }
+
+            #[inline(always)]
+            fn rounded(x: f64) -> Self {
+                x as Self
             }
 
             fn reciprocal(self) -> Self {

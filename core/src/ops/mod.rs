@@ -62,9 +62,12 @@ pub mod composed {
         log_softmax(x: &Tensor<B>, dim: usize) -> Tensor<B> = softmax::composed_log_softmax;
         log_softmax_grad(y: &Tensor<B>, g: &Tensor<B>, dim: usize) -> Tensor<B> = softmax::composed_log_softmax_grad;
         normalize(x: &Tensor<B>, weight: Option<&Tensor<B>>, bias: Option<&Tensor<B>>, options: &NormOptions)
-            -> [Tensor<B>; 3] = norm::composed_normalize;
+            -> [Tensor<B>; 2] = norm::composed_normalize;
+        normalize_by(
+            x: &Tensor<B>, weight: Option<&Tensor<B>>, bias: Option<&Tensor<B>>, statistics: &Tensor<B>, options: &NormOptions
+        ) -> Tensor<B> = norm::composed_normalize_by;
         normalize_grad(
-            g: &Tensor<B>, x: &Tensor<B>, weight: Option<&Tensor<B>>, statistics: [&Tensor<B>; 2], options: &NormOptions
+            g: &Tensor<B>, x: &Tensor<B>, weight: Option<&Tensor<B>>, statistics: &Tensor<B>, options: &NormOptions
         ) -> (Tensor<B>, Option<[Tensor<B>; 2]>) = norm::composed_normalize_grad;
         cumsum(x: &Tensor<B>, dim: usize, reverse: bool) -> Tensor<B> = scan::composed_cumsum;
         argsort(x: &Tensor<B>, dim: usize, descending: bool, k: usize) -> Tensor<B> = sort::composed_argsort;

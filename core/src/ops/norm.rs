@@ -5,7 +5,7 @@ use crate::backend::Backend;
 use crate::dtype::DType;
 use crate::error::{finite_from_0, must};
 use crate::index::DimSet;
-use crate::ops::reduce::{ReduceOp, reduce};
+use crate::ops::reduce::{ReduceOp, kept_shape, reduce};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -35,8 +35,9 @@ impl<B: Backend> Tensor<B> {
         assert!(per_channel > 0 || c == 0, "batch_norm: {:?} has no element to take a mean of", self.shape());
         let x = self.reshape([self.shape()[0], c, self.shape()[2..].iter().product()]);
         let affine = [weight, bias].map(|w| w.map(|w| w.reshape([1, c, 1])));
-        let [y, mean, var] = normalize(&x, affine, NormOptions { dims: dims(&[0, 2], 3), eps });
-        [y.reshape(*self.shape()), mean.reshape([c]), var.reshape([c])]
+        let [y, statistics] = normalize(&x, affine, NormOptions { dims: dims(&[0, 2], 3), eps });
+        let [mean, rest, var] = [0, 1, 2].map(|column| statistics.narrow(1, column, 1).reshape([c]));
+        [y.reshape(*self.shape()), mean + rest, var]
     }
 
     /// [`batch_norm`](Self::batch_norm) by a given mean and variance (`[c]`, constants): what evaluation does.
@@ -58,14 +59,18 @@ impl<B: Backend> Tensor<B> {
             assert!(**of.shape() == [c], "batch_norm: statistics {:?} for {c} channels", of.shape());
             self.check_same("batch_norm", of);
         }
-        // One factor and one term per channel: y = x factor + term.
-        let factor = (var.detach() + eps).rsqrt();
-        let factor = weight.map_or_else(|| factor.clone(), |w| &factor * w);
-        let term = -mean.detach() * &factor;
-        let term = bias.map_or_else(|| term.clone(), |b| &term + b);
-        let mut channel = Shape::new(&[1; crate::MAX_RANK][..self.rank() - 1]);
-        channel = channel.with(0, c);
-        self * factor.reshape(channel) + term.reshape(channel)
+        if self.is_half() {
+            let [mean, var] = [mean, var].map(Self::widened);
+            let [weight, bias] = [weight, bias].map(|w| w.map(Self::widened));
+            let y = self.widened().batch_norm_with([&mean, &var], weight.as_ref(), bias.as_ref(), eps);
+            return y.cast(DType::F16);
+        }
+        let (mean, var) = (mean.detach(), var.detach());
+        let root = (&var + eps).rsqrt();
+        let statistics = Tensor::stack(&[mean.clone(), mean.zeros_like(), var, root], 1);
+        let x = self.reshape([self.shape()[0], c, self.shape()[2..].iter().product()]);
+        let affine = [weight, bias].map(|w| w.map(|w| w.reshape([1, c, 1])));
+        normalize_by(&x, affine, statistics, NormOptions { dims: dims(&[0, 2], 3), eps }).reshape(*self.shape())
     }
 
     /// Normalises over the last dimensions, of sizes `shape`, each place apart; then times `weight` plus `bias`, of that
@@ -142,19 +147,19 @@ fn dims(dims: &[isize], rank: usize) -> DimSet {
     must(DimSet::new("normalize", dims, rank))
 }
 
-/// The checked operation; weight and bias have x's rank. The statistics are constants.
-fn normalize<B: Backend>(x: &Tensor<B>, affine: [Option<Tensor<B>>; 2], o: NormOptions) -> [Tensor<B>; 3] {
+/// The checked operation; weight and bias have x's rank. Returns y and the statistics of [`Backend::normalize`], constants.
+fn normalize<B: Backend>(x: &Tensor<B>, affine: [Option<Tensor<B>>; 2], o: NormOptions) -> [Tensor<B>; 2] {
     if x.is_half() {
         let affine = affine.map(|w| w.map(|w| w.widened()));
         return normalize(&x.widened(), affine, o).map(|out| out.cast(DType::F16));
     }
     let [weight, bias] = &affine;
     let bare = affine.each_ref().map(|w| w.as_ref().map(Tensor::detach));
-    let [y, mean, var] = x.device().normalize(&x.detach(), bare[0].as_ref(), bare[1].as_ref(), &o);
+    let [y, statistics] = x.device().normalize(&x.detach(), bare[0].as_ref(), bare[1].as_ref(), &o);
     // An absent weight or bias stands in the rule as an input that is not on the tape.
-    let or_constant = |w: &Option<Tensor<B>>| w.as_ref().map_or_else(|| mean.clone(), Tensor::clone);
-    let Some(parents) = parents([x, &or_constant(weight), &or_constant(bias)]) else { return [y, mean, var] };
-    let (x, statistics) = (x.clone(), [mean.clone(), var.clone()]);
+    let or_constant = |w: &Option<Tensor<B>>| w.as_ref().unwrap_or(&statistics).clone();
+    let Some(parents) = parents([x, &or_constant(weight), &or_constant(bias)]) else { return [y, statistics] };
+    let (x, kept) = (x.clone(), statistics.clone());
     let has_bias = bias.is_some();
     let y = record(y, parents, move |g, wants| {
         let [weight, bias] = &affine;
@@ -173,13 +178,67 @@ fn normalize<B: Backend>(x: &Tensor<B>, affine: [Option<Tensor<B>>; 2], o: NormO
                 }
             };
         }
-        let [mean, var] = &statistics;
         let bare = weight.as_ref().map(Tensor::detach);
-        let (gx, affine) = g.device().normalize_grad(&g.detach(), &x.detach(), bare.as_ref(), [mean, var], &o);
+        let (gx, affine) = g.device().normalize_grad(&g.detach(), &x.detach(), bare.as_ref(), &kept, &o);
         let [gw, gb] = affine.map_or([None, None], |pair| pair.map(Some));
         [Some(gx), gw, gb.filter(|_| wants[2] && has_bias)]
     });
-    [y, mean, var]
+    [y, statistics]
+}
+
+/// [`normalize`] by given statistics, which are constants.
+fn normalize_by<B: Backend>(
+    x: &Tensor<B>,
+    affine: [Option<Tensor<B>>; 2],
+    statistics: Tensor<B>,
+    o: NormOptions,
+) -> Tensor<B> {
+    let [weight, bias] = &affine;
+    let bare = affine.each_ref().map(|w| w.as_ref().map(Tensor::detach));
+    let y = x.device().normalize_by(&x.detach(), bare[0].as_ref(), bare[1].as_ref(), &statistics, &o);
+    let or_constant = |w: &Option<Tensor<B>>| w.as_ref().unwrap_or(&statistics).clone();
+    let Some(parents) = parents([x, &or_constant(weight), &or_constant(bias)]) else { return y };
+    let x = x.clone();
+    record(y, parents, move |g, wants| {
+        let [weight, bias] = &affine;
+        let [_, _, root] = columns(&statistics, x.shape(), &o);
+        let factor = weight.as_ref().map_or_else(|| root.clone(), |w| w * &root);
+        let gw = weight.as_ref().filter(|_| wants[1]).map(|w| {
+            let h = normalize_by(&x, [None, None], statistics.clone(), o);
+            (g * h).sum_to_shape(*w.shape())
+        });
+        let gb = bias.as_ref().filter(|_| wants[2]).map(|b| g.sum_to_shape(*b.shape()));
+        [wants[0].then(|| g * factor), gw, gb]
+    })
+}
+
+/// Of [`Backend::normalize`]'s statistics the two parts of the mean and the reciprocal root, as x's shape with the dimensions that
+/// share one as 1.
+fn columns<B: Backend>(statistics: &Tensor<B>, x: &Shape, o: &NormOptions) -> [Tensor<B>; 3] {
+    [0, 1, 3].map(|column| statistics.narrow(1, column, 1).reshape(kept_shape(x, &o.dims)))
+}
+
+/// x less its mean over `dims`, and what was subtracted: the mean, and what its rounding left. Differentiable, the second part
+/// being a constant.
+///
+/// Around a large mean the last digit of the mean is as large as the differences. Those are exact there, so their own mean is
+/// what the mean lost.
+pub(crate) fn centred<B: Backend>(x: &Tensor<B>, dims: DimSet) -> [Tensor<B>; 3] {
+    let mean = reduce(ReduceOp::Mean, x, dims, true);
+    let around = x - &mean;
+    let rest = reduce(ReduceOp::Mean, &around.detach(), dims, true);
+    [around - &rest, mean, rest]
+}
+
+/// The largest or smallest magnitude over `dims`, which are kept as 1: what values are divided by before they are raised to a power,
+/// so that no power overflows or vanishes. A constant; 1 where it would be 0 or infinite, and over nothing.
+pub(crate) fn magnitude<B: Backend>(op: ReduceOp, x: &Tensor<B>, dims: DimSet) -> Tensor<B> {
+    if x.numel() == 0 {
+        return x.scalar_like(1.0);
+    }
+    let extreme = reduce(op, &x.detach().abs(), dims, true);
+    let useless = extreme.eq(0.0).logical_or(&extreme.eq(f64::INFINITY));
+    extreme.masked_fill(&useless, 1.0)
 }
 
 /// [`Backend::normalize`] as tensor operations; differentiable.
@@ -188,18 +247,42 @@ pub(crate) fn composed_normalize<B: Backend>(
     weight: Option<&Tensor<B>>,
     bias: Option<&Tensor<B>>,
     o: &NormOptions,
-) -> [Tensor<B>; 3] {
-    let mean = reduce(ReduceOp::Mean, x, o.dims, true);
-    let centred = x - &mean;
-    let var = reduce(ReduceOp::Mean, &centred.square(), o.dims, true);
-    let mut y = centred * (&var + o.eps).rsqrt();
+) -> [Tensor<B>; 2] {
+    let [centred, mean, rest] = centred(x, o.dims);
+    // Squares are taken of numbers up to 1, and eps divided by the same square is at most 1.
+    let scale = magnitude(ReduceOp::Max, &centred, o.dims).clamp(o.eps.max(0.0).sqrt(), f64::INFINITY);
+    let h = centred / &scale;
+    let spread = reduce(ReduceOp::Mean, &h.square(), o.dims, true);
+    let root = (&spread + o.eps / &scale / &scale).rsqrt();
+    let mut y = h * &root;
     if let Some(weight) = weight {
         y *= weight;
     }
     if let Some(bias) = bias {
         y += bias;
     }
-    [y, mean, var]
+    let [mean, spread, root] = [mean, spread, root].map(|s| s.detach());
+    let statistics = [mean, rest, spread * &scale * &scale, root / scale].map(|s| s.reshape([s.numel()]));
+    [y, Tensor::stack(&statistics, 1)]
+}
+
+/// [`Backend::normalize_by`] as tensor operations.
+pub(crate) fn composed_normalize_by<B: Backend>(
+    x: &Tensor<B>,
+    weight: Option<&Tensor<B>>,
+    bias: Option<&Tensor<B>>,
+    statistics: &Tensor<B>,
+    o: &NormOptions,
+) -> Tensor<B> {
+    let [mean, rest, root] = columns(statistics, x.shape(), o);
+    let mut y = (x - mean - rest) * root;
+    if let Some(weight) = weight {
+        y *= weight;
+    }
+    if let Some(bias) = bias {
+        y += bias;
+    }
+    y
 }
 
 /// [`Backend::normalize_grad`] as tensor operations. With h the normalised x and m elements per mean:
@@ -208,11 +291,11 @@ pub(crate) fn composed_normalize_grad<B: Backend>(
     g: &Tensor<B>,
     x: &Tensor<B>,
     weight: Option<&Tensor<B>>,
-    [mean, var]: [&Tensor<B>; 2],
+    statistics: &Tensor<B>,
     o: &NormOptions,
 ) -> (Tensor<B>, Option<[Tensor<B>; 2]>) {
-    let root = (var + o.eps).rsqrt();
-    let h = (x - mean) * &root;
+    let [mean, rest, root] = columns(statistics, x.shape(), o);
+    let h = (x - mean - rest) * &root;
     let affine = weight.map(|w| [(g * &h).sum_to_shape(*w.shape()), g.sum_to_shape(*w.shape())]);
     let gw = weight.map_or_else(|| g.clone(), |w| g * w);
     let shift = reduce(ReduceOp::Mean, &gw, o.dims, true);

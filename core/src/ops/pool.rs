@@ -282,6 +282,9 @@ pub(crate) fn composed_avg_pool2d<B: Backend>(x: &Tensor<B>, o: &Pool2dOptions) 
 pub(crate) fn composed_avg_pool2d_grad<B: Backend>(g: &Tensor<B>, size: [usize; 2], o: &Pool2dOptions) -> Tensor<B> {
     let [n, c, oh, ow] = g.dims();
     let shares = g / counts(g, size, o);
-    let [kh, kw] = o.kernel;
-    shares.reshape([n, c, 1, 1, oh, ow]).expand([n, c, kh, kw, oh, ow]).fold(size, o.stride, o.padding, [1, 1])
+    // Along the rows first and then down the columns: a sum of kw and one of kh terms.
+    let ([kh, kw], [h, w], [sh, sw], [ph, pw]) = (o.kernel, size, o.stride, o.padding);
+    let along =
+        shares.reshape([n, c, 1, 1, oh, ow]).expand([n, c, 1, kw, oh, ow]).fold([oh, w], [1, sw], [0, pw], [1, 1]);
+    along.reshape([n, c, 1, 1, oh, w]).expand([n, c, kh, 1, oh, w]).fold([h, w], [sh, 1], [ph, 0], [1, 1])
 }

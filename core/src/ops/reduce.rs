@@ -6,6 +6,7 @@ use crate::backend::{Backend, MOST_WORK};
 use crate::dtype::DType;
 use crate::error::{finite, must};
 use crate::index::{DimSet, Dims, wrap_dim};
+use crate::ops::norm::{centred, magnitude};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 use std::fmt;
@@ -142,6 +143,12 @@ fn others<B: Backend>(x: &Tensor<B>) -> Tensor<B> {
     let of_pairs = others(&if pairs == half { products } else { Tensor::cat(&[products, part(x, pairs, 1)], 0) });
     let (paired, alone) = (part(&of_pairs, 0, pairs), part(&of_pairs, pairs, half - pairs));
     Tensor::cat(&[&paired * right, alone, paired * left], 0)
+}
+
+/// f of x and 0 of 0, where the derivative of f does not exist and is 0.
+fn but_at_zero<B: Backend>(x: &Tensor<B>, f: &dyn Fn(Tensor<B>) -> Tensor<B>) -> Tensor<B> {
+    let zero = x.eq(0.0);
+    f(x.masked_fill(&zero, 1.0)).masked_fill(&zero, 0.0)
 }
 
 macro_rules! reductions {
@@ -308,26 +315,34 @@ impl<B: Backend> Tensor<B> {
     pub fn var(&self, dims: impl Dims, correction: f64) -> Self {
         finite("var: the correction", correction);
         let dims = must(dims.resolve("var", self.rank()));
-        let n: usize = dims.iter().map(|&d| self.shape()[d]).product();
-        let centred = self - reduce(ReduceOp::Mean, self, dims, true);
-        reduce(ReduceOp::Sum, &centred.square(), dims, false) / (n as f64 - correction).max(0.0)
+        let [centred, ..] = centred(self, dims);
+        reduce(ReduceOp::Mean, &centred.square(), dims, false) * self.sample(&dims, correction)
     }
 
-    /// The square root of [`var`](Self::var). Where it is 0 its gradient is 0. PyTorch: `std`.
+    /// The square root of [`var`](Self::var), right also where that overflows or vanishes. Where it is 0 its gradient is 0.
+    /// PyTorch: `std`.
     ///
     /// # Panics
     /// If the correction is not finite.
     #[track_caller]
     pub fn std(&self, dims: impl Dims, correction: f64) -> Self {
         finite("std: the correction", correction);
-        let var = self.var(dims, correction);
-        let zero = var.eq(0.0);
-        var.masked_fill(&zero, 1.0).sqrt().masked_fill(&zero, 0.0)
+        let dims = must(dims.resolve("std", self.rank()));
+        let [centred, ..] = centred(self, dims);
+        let scale = magnitude(ReduceOp::Max, &centred, dims);
+        let var = reduce(ReduceOp::Mean, &(centred / &scale).square(), dims, true) * self.sample(&dims, correction);
+        (but_at_zero(&var, &|var| var.sqrt()) * scale).reshape(dropped_shape(self.shape(), &dims))
     }
 
-    /// The p-norm over `dims`: `(sum |x|^p)^(1/p)`; for p = infinity the largest magnitude, for -infinity the smallest, for
-    /// 0 the number of elements that are not 0. Where the derivative does not exist (at 0) it is 0.
-    /// PyTorch: `linalg.vector_norm`.
+    /// What makes the mean of squares a sample's variance: `n / (n - correction)`, infinite if there are not as many.
+    fn sample(&self, dims: &[usize], correction: f64) -> f64 {
+        let n = dims.iter().map(|&d| self.shape()[d]).product::<usize>() as f64;
+        n / (n - correction).max(0.0)
+    }
+
+    /// The p-norm over `dims`: `(sum |x|^p)^(1/p)`, right also where the sum overflows or vanishes; for p = infinity the largest
+    /// magnitude, for -infinity the smallest, for 0 the number of elements that are not 0. Where the derivative does not exist
+    /// (at 0) it is 0. PyTorch: `linalg.vector_norm`.
     ///
     /// # Panics
     /// If p is NaN, or an infinite p finds nothing to choose from.
@@ -336,11 +351,7 @@ impl<B: Backend> Tensor<B> {
         assert!(!p.is_nan(), "norm: p is NaN");
         let dims = must(dims.resolve("norm", self.rank()));
         let over = |op, x: &Self| reduce(op, x, dims, false);
-        // f of x and 0 of 0, whose derivative at 0 is not asked for.
-        let but_at_zero = |x: &Self, f: &dyn Fn(Self) -> Self| {
-            let zero = x.eq(0.0);
-            f(x.masked_fill(&zero, 1.0)).masked_fill(&zero, 0.0)
-        };
+        let scaled = |root: Self, scale: Self| (root * scale).reshape(dropped_shape(self.shape(), &dims));
         if p == f64::INFINITY {
             over(ReduceOp::Max, &self.abs())
         } else if p == f64::NEG_INFINITY {
@@ -350,15 +361,21 @@ impl<B: Backend> Tensor<B> {
         } else if p == 1.0 {
             over(ReduceOp::Sum, &self.abs())
         } else if p == 2.0 {
-            but_at_zero(&over(ReduceOp::Sum, &self.square()), &|sum| sum.sqrt())
+            let scale = magnitude(ReduceOp::Max, self, dims);
+            let sum = reduce(ReduceOp::Sum, &(self / &scale).square(), dims, true);
+            scaled(but_at_zero(&sum, &|sum| sum.sqrt()), scale)
         } else if p > 0.0 {
-            let powers = but_at_zero(&self.abs(), &|x| x.powf(p));
-            but_at_zero(&over(ReduceOp::Sum, &powers), &|sum| sum.powf(1.0 / p))
+            let scale = magnitude(ReduceOp::Max, self, dims);
+            let powers = but_at_zero(&(self / &scale).abs(), &|x| x.powf(p));
+            let sum = reduce(ReduceOp::Sum, &powers, dims, true);
+            scaled(but_at_zero(&sum, &|sum| sum.powf(1.0 / p)), scale)
         } else {
             // One zero makes the norm 0: its power is infinite.
             let zero = self.eq(0.0);
-            let powers = self.masked_fill(&zero, 1.0).abs().powf(p).masked_fill(&zero, f64::INFINITY);
-            over(ReduceOp::Sum, &powers).powf(1.0 / p)
+            let x = self.masked_fill(&zero, 1.0).abs();
+            let scale = magnitude(ReduceOp::Min, &x, dims);
+            let powers = (x / &scale).powf(p).masked_fill(&zero, f64::INFINITY);
+            scaled(reduce(ReduceOp::Sum, &powers, dims, true).powf(1.0 / p), scale)
         }
     }
 

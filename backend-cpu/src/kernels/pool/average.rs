@@ -1,8 +1,11 @@
-//! Average pooling and its gradient.
+//! Average pooling and its gradient. Windows of more than [`SHORT`] elements are summed in f64.
 
 use super::{Pool2d, Span};
 use crate::kernels::Float;
 use crate::parallel;
+
+/// Terms whose sum f32 holds well enough: a conversion of each would cost more than the sum.
+const SHORT: usize = 32;
 
 /// `y` = means of the windows, `[planes, oh, ow]`, overwritten. With `count_include_pad` a window is divided by the
 /// positions it has within the padded image, otherwise by those within the image.
@@ -16,6 +19,11 @@ pub fn avg_pool2d<T: Float>(g: &Pool2d, count_include_pad: bool, x: &[T], y: &mu
     let plane = |(x, y): (&[T], &mut [T])| {
         for (rows, y) in rows.iter().zip(y.chunks_exact_mut(g.ow)) {
             for (columns, y) in columns.iter().zip(y) {
+                if g.is_long() {
+                    let lines = rows.coordinates().map(|row| &x[row * g.w + columns.first..][..columns.inside]);
+                    *y = T::rounded(lines.map(sum).sum::<f64>() / count(count_include_pad, rows, columns));
+                    continue;
+                }
                 let mut sum = T::ZERO;
                 for row in rows.coordinates() {
                     columns.coordinates().for_each(|column| sum += x[row * g.w + column]);
@@ -43,6 +51,9 @@ pub fn avg_pool2d_grad<T: Float>(g: &Pool2d, count_include_pad: bool, gy: &[T], 
     let (image, output) = (g.h * g.w, g.oh * g.ow);
     let (rows, columns) = (g.spans(0), g.spans(1));
     let plane = |(gx, gy): (&mut [T], &[T])| {
+        if g.is_long() {
+            return long_grad(g, count_include_pad, [&rows, &columns], gy, gx);
+        }
         gx.fill(T::ZERO);
         for (rows, gy) in rows.iter().zip(gy.chunks_exact(g.ow)) {
             for (columns, &gy) in columns.iter().zip(gy) {
@@ -63,11 +74,49 @@ pub fn avg_pool2d_grad<T: Float>(g: &Pool2d, count_include_pad: bool, gy: &[T], 
     }
 }
 
-/// One over the number of elements that a window is divided by. A window that hangs over the end of the padded image
-/// (`ceil_mode`) is not counted beyond it.
-fn share<T: Float>(count_include_pad: bool, rows: &Span, columns: &Span) -> T {
+/// [`avg_pool2d_grad`] of a plane: along the rows first and then down the columns, both in f64, as an element may lie in as many
+/// windows as a window has elements.
+fn long_grad<T: Float>(g: &Pool2d, count_include_pad: bool, [rows, columns]: [&[Span]; 2], gy: &[T], gx: &mut [T]) {
+    let (mut line, mut sums) = (vec![0.0; g.w], vec![0.0; g.h * g.w]);
+    for (rows, gy) in rows.iter().zip(gy.chunks_exact(g.ow)) {
+        line.fill(0.0);
+        for (columns, gy) in columns.iter().zip(gy) {
+            let part = gy.widened() / count(count_include_pad, rows, columns);
+            line[columns.first..][..columns.inside].iter_mut().for_each(|sum| *sum += part);
+        }
+        for row in rows.coordinates() {
+            sums[row * g.w..][..g.w].iter_mut().zip(&line).for_each(|(sum, part)| *sum += part);
+        }
+    }
+    gx.iter_mut().zip(sums).for_each(|(gx, sum)| *gx = T::rounded(sum));
+}
+
+/// The sum of a line, in lanes that do not wait for one another.
+fn sum<T: Float>(line: &[T]) -> f64 {
+    let (chunks, rest) = line.as_chunks::<8>();
+    let mut lanes = [0.0; 8];
+    for chunk in chunks {
+        lanes.iter_mut().zip(chunk).for_each(|(lane, x)| *lane += x.widened());
+    }
+    lanes.iter_mut().zip(rest).for_each(|(lane, x)| *lane += x.widened());
+    lanes.iter().sum()
+}
+
+/// The number of elements that a window is divided by. A window that hangs over the end of the padded image (`ceil_mode`) is not
+/// counted beyond it.
+fn count(count_include_pad: bool, rows: &Span, columns: &Span) -> f64 {
     let [rows, columns] = if count_include_pad { [rows.padded, columns.padded] } else { [rows.inside, columns.inside] };
-    // Padding alone may make a window of more positions than can be counted.
-    let count = rows.checked_mul(columns).map(T::from_count);
-    count.unwrap_or_else(|| T::from_count(rows) * T::from_count(columns)).reciprocal()
+    // A product of usize could overflow: padding alone may make a window of more positions than can be counted.
+    rows as f64 * columns as f64
+}
+
+/// One over [`count`].
+fn share<T: Float>(count_include_pad: bool, rows: &Span, columns: &Span) -> T {
+    T::rounded(count(count_include_pad, rows, columns)).reciprocal()
+}
+
+impl Pool2d {
+    fn is_long(&self) -> bool {
+        self.kernel[0].saturating_mul(self.kernel[1]) > SHORT
+    }
 }
