@@ -21,6 +21,7 @@ use clap::Parser;
 use minitorch::nn::state::replace_file;
 use minitorch::prelude::*;
 use serde_json::{Value, json};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -151,9 +152,7 @@ impl Report<'_> {
         let Some(path) = self.path else { return Ok(()) };
         let text = serde_json::to_string_pretty(&json!({ "framework": "minitorch", "backends": self.backends }))
             .map_err(|error| Error::Invalid(error.to_string()))?;
-        replace_file(path, |temporary| {
-            std::fs::write(temporary, text + "\n").map_err(|source| Error::io(temporary, source))
-        })
+        replace_file(path, |file| writeln!(file, "{text}"))
     }
 }
 

@@ -6,6 +6,7 @@
 use crate::autodiff::{parents, record};
 use crate::backend::Backend;
 use crate::dtype::DType;
+use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 /// A number for all spatial dimensions, or one each: `2` or `[2, 1]`.
