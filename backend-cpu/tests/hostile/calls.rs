@@ -1,5 +1,6 @@
 //! Every tensor operation with random operands and arguments.
 
+use crate::WRONG;
 use crate::operands::device;
 use crate::source::Source;
 use minitorch_core::{
@@ -37,10 +38,10 @@ fn read(x: &T) {
         _ => x.to_vec::<f32>().map(|v| v.len()),
     };
     match result {
-        Ok(len) => assert!(len == x.numel() && len <= READ, "{len} elements were read of {:?}", x.shape()),
+        Ok(len) => assert!(len == x.numel(), "{WRONG}{len} elements were read of {:?}", x.shape()),
         // A bad index is reported once, whatever is read; anything else says that there is no memory for a result.
         Err(Error::IndexOutOfRange { .. }) => {}
-        Err(error) => assert!(x.numel() > READ, "{:?} is not read: {error}", x.shape()),
+        Err(error) => assert!(x.numel() > READ, "{WRONG}{:?} is not read: {error}", x.shape()),
     }
 }
 

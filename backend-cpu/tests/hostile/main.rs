@@ -93,8 +93,12 @@ fn run(what: &str, call: impl Fn(&mut Source, &mut dyn FnMut(&str)), judge: impl
     assert!(only.is_some() || panics < range.len() * 9 / 10, "{what}: nearly nothing is computed");
 }
 
+/// How the message of a test that fails begins, as opposed to that of a call which is refused.
+pub(crate) const WRONG: &str = "WRONG: ";
+
 /// What the language says when code of ours did not look first.
-const UNCLEAR: [&str; 14] = [
+const UNCLEAR: [&str; 15] = [
+    WRONG,
     "attempt to ",
     "index out of bounds",
     "out of range for slice",

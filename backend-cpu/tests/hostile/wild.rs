@@ -222,6 +222,8 @@ fn products(s: &mut Source, device: &Cpu, _: DType, _: Shape) {
         let out = device.matmul(View { storage: &xs, layout: &xl, dtype }, View { storage: &ys, layout: &yl, dtype });
         return look(device, &out, m * n);
     }
+    // Transposed operands make a result of k x k.
+    let k = k.min(128);
     let (x, w, bias) = (s.tensor(dtype, &[p, m, k]), s.tensor(dtype, &[n, k]), s.tensor(dtype, &[n]));
     let bias = if s.one_in(2) { Some(&bias) } else { None };
     see(&match s.below(2) {

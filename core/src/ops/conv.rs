@@ -90,8 +90,9 @@ impl<const N: usize> ConvOptions<N> {
         let (c_in, [c_out, c_group]) = (x[1], [w[0], w[1]]);
         assert!(
             c_group.checked_mul(self.groups) == Some(c_in),
-            "{op}: a weight {w:?} in {} groups wants {c_group} input channels for each, the input has {c_in}: {x:?}",
-            self.groups
+            "{op}: a weight {w:?} in {} groups wants {} input channels, the input has {c_in}: {x:?}",
+            self.groups,
+            c_group.saturating_mul(self.groups)
         );
         assert!(
             c_out.is_multiple_of(self.groups),
