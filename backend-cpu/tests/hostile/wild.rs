@@ -294,9 +294,10 @@ fn fused(s: &mut Source, device: &Cpu, _: DType, shape: Shape) {
             let dims: DimSet = if s.one_in(3) { s.dims() } else { [0, 2].resolve("wild", 3).expect("two of three") };
             let o = NormOptions { dims, eps: s.float() };
             let (x, w) = (s.tensor(dtype, &[a, c, size]), s.tensor(dtype, &[1, c, 1]));
-            let [y, mean, var] = device.normalize(&x, Some(&w), None, &o);
-            let var = if s.one_in(4) { s.tensor(dtype, &[1, c, 1]) } else { var };
-            see(&device.normalize_grad(&y, &x, Some(&w), [&mean, &var], &o).0);
+            let [y, statistics] = device.normalize(&x, Some(&w), None, &o);
+            let statistics = if s.one_in(4) { s.tensor(dtype, &[c, 4]) } else { statistics };
+            see(&device.normalize_by(&x, Some(&w), None, &statistics, &o));
+            see(&device.normalize_grad(&y, &x, Some(&w), &statistics, &o).0);
         }
         _ => {
             let rule = match s.below(4) {

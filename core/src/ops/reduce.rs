@@ -1,5 +1,7 @@
 //! Reductions over any set of dimensions, and the index of an extreme. What runs along dimensions takes 0 and -1 for a tensor
 //! of rank 0 too, which counts as one entry, as in PyTorch.
+//!
+//! The file is longer than most because the gradient of a product and the means of squares stand beside the reductions.
 
 use crate::autodiff::{parents, record, record_with_output};
 use crate::backend::{Backend, MOST_WORK};
