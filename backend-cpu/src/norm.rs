@@ -6,7 +6,7 @@
 //! planes   batch and group norm: runs of `size` contiguous elements, one channel each; every number of a run (mean,
 //!          factor, term) is one scalar
 //! rows     layer norm: rows of d elements with one mean each; weight and bias run along the row
-//! columns  batch norm of vectors: rows of one element per channel; its gradient takes the composed form
+//! columns  batch norm of F32 vectors: rows of one element per channel; its gradient takes the composed form
 //! ```
 //! How the moments keep their digits is at [`moments`]. Every sum is computed by one thread in one order. Any other arrangement
 //! takes the composed form.
@@ -24,6 +24,7 @@ use crate::memory::Buffer;
 use crate::simd::Wide;
 use crate::{Cpu, Tensor, parallel};
 use loops::{AddColumns, Map, MapColumns, MapRow, Sum};
+use minitorch_core::DType;
 use minitorch_core::ops::composed;
 use minitorch_core::ops::norm::NormOptions;
 use moments::{FIELDS, Statistics, column_moments, moments};
@@ -85,7 +86,9 @@ impl Planes {
 fn plan(x: &Tensor, w: Option<&Tensor>, o: &NormOptions) -> Option<Plan> {
     let w = w.map(|w| &**w.shape());
     let plan = match (&**x.shape(), &*o.dims) {
-        (&[_, channels, 1], [0, 2]) if w.is_none_or(|w| *w == [1, channels, 1]) => Plan::Columns { channels },
+        (&[_, channels, 1], [0, 2]) if x.dtype() == DType::F32 && w.is_none_or(|w| *w == [1, channels, 1]) => {
+            Plan::Columns { channels }
+        }
         (&[n, c, size], [0, 2]) if w.is_none_or(|w| *w == [1, c, 1]) => {
             Plan::Planes(Planes { runs: n * c, size, channels: c, groups: c, together: None })
         }

@@ -57,7 +57,8 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     });
     suite.floats("exact_far_from_0_and_1", 60_000, |on| {
         let noise = |i: usize| ((i * 7919) % 1000) as f64 / 1000.0;
-        let sets: [(&str, usize, f64, &dyn Fn(usize) -> f64); 8] = [
+        type Set<'a> = (&'a str, usize, f64, &'a dyn Fn(usize) -> f64);
+        let sets: [Set; 8] = [
             ("neighbours of 10000", 4, 1e-5, &|i| 10_000.0 + 0.01 * i as f64),
             ("a mean that f32 does not have", 6, 0.0, &|i| [16_777_216.0, 16_777_218.0][i % 2]),
             ("squares beyond f32", 4, 1e-5, &|i| [2e19, -2e19, 4e19, 0.0][i]),
