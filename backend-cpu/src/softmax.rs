@@ -188,7 +188,7 @@ fn below_and_tie<I: Isa, T: Real>(x: T, max: T) -> (T, T) {
 /// The rest that was summed, or NaN if the maximum is infinite.
 #[inline(always)]
 fn rest<T: Real>(sum: T, max: T) -> T {
-    sum + (max - max)
+    sum + max * T::ZERO
 }
 
 /// The sum of the lanes, halves with halves.
