@@ -134,6 +134,22 @@ fn exponentials<I: Isa, T: Real>(x: &[T], max: T, out: &mut [T]) -> T {
     T::of(total(lanes))
 }
 
+/// The sums over lanes of `f(exp(x - max), x)` of up to `PARTIAL` elements.
+#[inline(always)]
+fn partial<I: Isa, T: Real>(x: &[T], max: T, f: impl Fn(T, T) -> T) -> [T; LANES] {
+    let mut sums = [T::ZERO; LANES];
+    let (x, x_rest) = x.as_chunks::<LANES>();
+    for x in x {
+        for i in 0..LANES {
+            sums[i] += f((x[i] - max).exp_below::<I>(), x[i]);
+        }
+    }
+    for (sum, &x) in sums.iter_mut().zip(x_rest) {
+        *sum += f((x - max).exp_below::<I>(), x);
+    }
+    sums
+}
+
 /// The maximum, and the sum of `exp(x - max)` over all elements but one that is the maximum.
 ///
 /// The element left out contributes exactly 1, so the whole sum is `1 + rest` and its logarithm `log1p(rest)`, which keeps its
@@ -141,26 +157,25 @@ fn exponentials<I: Isa, T: Real>(x: &[T], max: T, out: &mut [T]) -> T {
 #[inline(always)]
 pub(crate) fn max_and_rest<I: Isa, T: Real>(x: &[T]) -> (T, T) {
     let max = largest(x);
-    let (mut lanes, mut ties) = ([0.0; LANES], [T::ZERO; LANES]);
+    // The 1 of the maximum rounds what is small beside it. So partial sums that reach 1 are added apart. If the rest is small,
+    // one chunk has such sums, that of the one maximum, and it is summed again without it.
+    let (mut low, mut high, mut top) = ([0.0; LANES], [0.0; LANES], &x[..0]);
     for x in x.chunks(PARTIAL) {
-        let mut sums = [T::ZERO; LANES];
-        let (x, x_rest) = x.as_chunks::<LANES>();
-        for x in x {
-            for i in 0..LANES {
-                let (below, tie) = below_and_tie::<I, T>(x[i], max);
-                sums[i] += below;
-                ties[i] += tie;
-            }
+        let sums = partial::<I, T>(x, max, |e, _| e);
+        if sums.iter().fold(false, |any, &sum| any | (sum >= T::of(1.0))) {
+            T::add_wide::<I>(&mut high, &sums);
+            top = x;
+        } else {
+            T::add_wide::<I>(&mut low, &sums);
         }
-        for ((sum, ties), &x) in sums.iter_mut().zip(&mut ties).zip(x_rest) {
-            let (below, tie) = below_and_tie::<I, T>(x, max);
-            *sum += below;
-            *ties += tie;
-        }
-        T::add_wide::<I>(&mut lanes, &sums);
     }
-    let ties: f64 = ties.iter().map(|ties| ties.to_f64()).sum();
-    (max, rest(T::of(total(lanes) + (ties - 1.0)), max))
+    let low = total(low);
+    let mut sum = low + (total(high) - 1.0);
+    if sum < 0.5 {
+        let below = partial::<I, T>(top, max, |e, x| if x == max { T::ZERO } else { e });
+        sum = low + total(below.map(T::to_f64));
+    }
+    (max, rest(T::of(sum), max))
 }
 
 /// What an element adds to the sum of exponentials below the maximum, and to the number of elements that are the maximum.
@@ -173,7 +188,7 @@ fn below_and_tie<I: Isa, T: Real>(x: T, max: T) -> (T, T) {
 /// The rest that was summed, or NaN if the maximum is infinite.
 #[inline(always)]
 fn rest<T: Real>(sum: T, max: T) -> T {
-    sum + (max - max)
+    sum + max * T::ZERO
 }
 
 /// The sum of the lanes, halves with halves.

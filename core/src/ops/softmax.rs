@@ -98,7 +98,7 @@ pub(crate) fn max_and_rest<B: Backend>(x: &Tensor<B>, dim: usize) -> [Tensor<B>;
     let top = x.eq(&max);
     let below = (x - &max).exp().masked_fill(&top, 0.0).sum_keepdim(dim);
     let ties = top.cast(x.dtype()).sum_keepdim(dim) - 1.0;
-    let rest = below + ties + (&max - &max);
+    let rest = below + ties + &max * 0.0;
     [max, rest]
 }
 
