@@ -60,9 +60,9 @@ struct Random(u64);
 impl Random {
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e3779b97f4a7c15);
-        let x = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58476d1ce4e5b9);
-        let x = (x ^ x >> 27).wrapping_mul(0x94d049bb133111eb);
-        x ^ x >> 31
+        let x = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58476d1ce4e5b9);
+        let x = (x ^ (x >> 27)).wrapping_mul(0x94d049bb133111eb);
+        x ^ (x >> 31)
     }
     fn below(&mut self, n: usize) -> usize {
         (self.next() % n.max(1) as u64) as usize
@@ -184,7 +184,7 @@ const IMAGES: &str = "t10k-images-idx3-ubyte";
 const LABELS: &str = "t10k-labels-idx1-ubyte";
 
 fn crc(bytes: &[u8]) -> [u8; 4] {
-    let step = |crc: u32, byte: &u8| (0..8).fold(crc ^ *byte as u32, |c, _| c >> 1 ^ (c & 1) * 0xedb8_8320);
+    let step = |crc: u32, byte: &u8| (0..8).fold(crc ^ *byte as u32, |c, _| (c >> 1) ^ ((c & 1) * 0xedb8_8320));
     (!bytes.iter().fold(!0, step)).to_le_bytes()
 }
 

@@ -7,8 +7,11 @@ use minitorch_nn::init::{self, Gain};
 use minitorch_nn::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+/// What is given an option, and its name.
+type Case<'a> = (&'a str, Box<dyn Fn(f64) + 'a>);
+
 /// That each of these panics, with NaN in the message.
-fn refused(cases: Vec<(&str, Box<dyn Fn(f64) + '_>)>) {
+fn refused(cases: Vec<Case<'_>>) {
     for (what, case) in cases {
         let payload = catch_unwind(AssertUnwindSafe(|| case(f64::NAN))).expect_err(what);
         let message = payload.downcast_ref::<String>().map(String::as_str).unwrap_or_default();
