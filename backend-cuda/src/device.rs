@@ -253,10 +253,8 @@ impl Cuda {
     pub fn emulated(order: Order) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let name = format!("Cuda(emulated {})", NEXT.fetch_add(1, Ordering::Relaxed));
-        match Device::new(name, Box::new(Emulator::new(order))) {
-            Ok(device) => Cuda(Arc::new(device)),
-            Err(error) => panic!("{error}"),
-        }
+        let device = Device::new(name, Box::new(Emulator::new(order)));
+        device.map_or_else(|error| panic!("{error}"), |device| Cuda(Arc::new(device)))
     }
 
     /// Gives the memory that is cached and not in use back to the driver.
@@ -301,18 +299,15 @@ impl Cuda {
         Storage::new(&self.0, dtype, len)
     }
 
-    /// Calls an element-wise kernel over the shape of `out`; see map.cuh.
-    ///
-    /// # Panics
-    /// If an operand has another shape, or something lies beyond its storage.
+    /// Calls an element-wise kernel over the shape of `out`, see map.cuh. Panics if an operand has another shape, or something
+    /// lies beyond its storage.
     pub(crate) fn map<const N: usize>(
         &self,
         kernel: &str,
-        out: (&Storage, DType, &Layout),
+        (storage, dtype, layout): (&Storage, DType, &Layout),
         operands: [View<'_, Storage>; N],
         [a, b]: [f64; 2],
     ) {
-        let (storage, dtype, layout) = out;
         if layout.numel() == 0 {
             return;
         }
@@ -327,7 +322,7 @@ impl Cuda {
         self.0.launch(kernel, grid, block, 0, &params);
     }
 
-    /// Grid and block of a kernel whose threads walk over `items`: eight blocks of 256 threads fill a multiprocessor.
+    /// Grid and block of a kernel that walks over `items`: eight blocks of 256 threads fill a multiprocessor.
     pub(crate) fn walk_over(&self, items: usize) -> ([usize; 3], [usize; 3]) {
         ([items.div_ceil(THREADS).clamp(1, 8 * self.0.multiprocessors()), 1, 1], [THREADS, 1, 1])
     }

@@ -88,7 +88,10 @@ impl<B: Backend> Tensor<B> {
         for x in tensors {
             assert!(x.shape() == first.shape(), "stack: the shapes {:?} and {:?} differ", first.shape(), x.shape());
         }
-        must(wrap_dim("stack", dim, first.rank() + 1));
+        let (at, count) = (must(wrap_dim("stack", dim, first.rank() + 1)), tensors.len());
+        if first.shape().insert(at, 1).try_with(at, count).is_none() {
+            panic!("stack: {count} tensors like {:?} have too many elements", first.shape());
+        }
         let rows: Vec<_> = tensors.iter().map(|x| x.unsqueeze(dim)).collect();
         Tensor::cat(&rows, dim)
     }
