@@ -79,10 +79,10 @@ __device__ __forceinline__ void forward(const ConvParams& p) {
   const u64 row = blockIdx.x % tiles_m * B, column = blockIdx.x / tiles_m * B;
   const u64 k = u64(p.group_in) * p.taps.size;
   const T* w = static_cast<const T*>(p.weight) + (u64(group) * p.group_out + row) * k;
-  MatrixLoader<T, B, BK> load_w(w, k, 1, p.group_out - row, p.w_mode);
+  MatrixLoader<T, B, BK> load_w(w, k, 1, p.group_out - row, 0, p.w_mode);
   TapLoader<T, B, BK, Window<T>> load_x(Window<T>(p, group, column + threadIdx.x % B));
   T sum[PER][PER];
-  gemm<T, B, B, BK, PER, PER>(load_w, load_x, 0, k, sum);
+  gemm<T, B, B, BK, PER, PER, PER == 2 ? 4 : 1>(load_w, load_x, 0, k, sum);
 #pragma unroll
   for (int j = 0; j < PER; ++j) {
     const u64 pixel = column + gemm_line<B, PER>(gemm_column(), j);
@@ -167,7 +167,7 @@ __device__ __forceinline__ void grad_input(const ConvParams& p) {
   TurnedWeights<T, B, BK> load_w(p, phase, group, row);
   TapLoader<T, B, BK, Reach<T>> load_g(Reach<T>(p, phase, group, column + threadIdx.x % B));
   T sum[PER][PER];
-  gemm<T, B, B, BK, PER, PER>(load_w, load_g, 0, u64(p.group_out) * phase.rows * phase.columns, sum);
+  gemm<T, B, B, BK, PER, PER, PER == 2 ? 4 : 1>(load_w, load_g, 0, u64(p.group_out) * phase.rows * phase.columns, sum);
 #pragma unroll
   for (int j = 0; j < PER; ++j) {
     const u64 pixel = column + gemm_line<B, PER>(gemm_column(), j);
@@ -261,7 +261,7 @@ __device__ __forceinline__ void grad_weight(const ConvParams& p) {
   const u64 steps = (p.pixels + BK - 1) / BK;
   const u64 first = steps * split / p.splits * BK, end = steps * (split + 1) / p.splits * BK;
   T sum[PER][PER];
-  gemm<T, B, B, BK, PER, PER>(load_g, load_x, first, end < p.pixels ? end : p.pixels, sum);
+  gemm<T, B, B, BK, PER, PER, PER == 2 ? 4 : 1>(load_g, load_x, first, end < p.pixels ? end : p.pixels, sum);
   const u64 at = u64(group) * tiles_m * tiles_n + tile;
   if (!gemm_join(static_cast<T*>(p.parts), p.counters, at, split, p.splits, sum)) return;
 #pragma unroll

@@ -47,8 +47,9 @@ struct __align__(sizeof(T) * N > 16 ? 16 : sizeof(T) * N) Chunk {
   T v[N];
 };
 
-// The thread's TM x TN sums over k in first .. last.
-template <typename T, int BM, int BN, int BK, int TM, int TN, typename LoadA, typename LoadB>
+// The thread's TM x TN sums over k in first .. last, UNROLL steps of k at a time: more of them need more registers, of which two
+// blocks of the largest tile per multiprocessor leave 128 to a thread.
+template <typename T, int BM, int BN, int BK, int TM, int TN, int UNROLL, typename LoadA, typename LoadB>
 __device__ __forceinline__ void gemm(LoadA& a, LoadB& b, u64 first, u64 last, T (&sum)[TM][TN]) {
   static_assert(BM / TM == 16 && BN / TN == 16, "a block has 16 x 16 threads");
   constexpr int CM = TM < 4 ? TM : 4, CN = TN < 4 ? TN : 4;
@@ -74,8 +75,7 @@ __device__ __forceinline__ void gemm(LoadA& a, LoadB& b, u64 first, u64 last, T 
       a.fetch(k + BK, last, next_a);
       b.fetch(k + BK, last, next_b);
     }
-// Unrolled, the larger tiles would need more registers than two blocks per multiprocessor leave them.
-#pragma unroll(TM < 4 ? 4 : 1)
+#pragma unroll(UNROLL)
     for (int kk = 0; kk < BK; ++kk) {
       T from_a[TM], from_b[TN];
 #pragma unroll 4
@@ -137,14 +137,14 @@ __device__ __forceinline__ bool gemm_join(T* parts, u32* counters, u64 tile, u32
 #define PACKS 2
 
 // A matrix operand with any strides: element (line, k) at data[line * line_stride + k * k_stride]. In every mode a thread's
-// numbers (or packs) lie a fixed step apart, along the lines or along k.
+// numbers (or packs) lie a fixed step apart, along the lines or along k. Slabs are fetched in order, from k = first on.
 template <typename T, int B, int BK>
 struct MatrixLoader {
   static constexpr int COUNT = B * BK / GEMM_THREADS;
 
-  // The thread's first number of the slab at k = 0.
+  // The thread's first number of the next slab, and from a slab to the next.
   const T* own;
-  u64 k_stride;
+  u64 k_slab;
   // From one of its numbers to the next: in memory, and in the slab.
   u64 step;
   int place, place_step;
@@ -153,23 +153,24 @@ struct MatrixLoader {
   u32 mode;
 
   // `lines` counts from the tile's first line, which is where `data` points.
-  __device__ __forceinline__ MatrixLoader(const T* data, u64 line_stride, u64 k_stride, u64 lines, u32 mode)
-      : k_stride(k_stride), mode(mode) {
+  __device__ __forceinline__ MatrixLoader(const T* data, u64 line_stride, u64 k_stride, u64 lines, u64 first, u32 mode)
+      : k_slab(BK * k_stride), mode(mode) {
     const int width = mode & PACKS ? 4 : 1, thread = threadIdx.x;
     const int across = (mode & ALONG_K ? BK : B) / width;
     const int near = thread % across * width, far = thread / across;
     const int line = mode & ALONG_K ? far : near;
     k = mode & ALONG_K ? near : far;
     far_step = GEMM_THREADS / across;
-    own = data + line * line_stride + k * k_stride;
+    own = data + line * line_stride + (first + k) * k_stride;
     step = far_step * (mode & ALONG_K ? line_stride : k_stride);
     place = k * (B + GEMM_PAD) + line;
     place_step = far_step * (mode & ALONG_K ? 1 : B + GEMM_PAD);
     this->lines = int(lines < B ? lines : B) - line;
   }
 
-  __device__ __forceinline__ void fetch(u64 first, u64 last, T (&v)[COUNT]) const {
-    const T* from = own + first * k_stride;
+  __device__ __forceinline__ void fetch(u64 first, u64 last, T (&v)[COUNT]) {
+    const T* from = own;
+    own += k_slab;
     // Numbers from the thread's first on, in the dimension of neighbours and in the other.
     const int left = int(last - first < BK ? last - first : BK) - k;
     const int near = mode & ALONG_K ? left : lines, far = mode & ALONG_K ? lines : left;

@@ -54,13 +54,13 @@ __device__ __forceinline__ void tile(const MatmulParams& p) {
   if (batch >= p.batch.numel) return;  // all of the block
   const T* a = static_cast<const T*>(p.a) + place(p.batch, p.a_batch, batch);
   const T* b = static_cast<const T*>(p.b) + place(p.batch, p.b_batch, batch);
-  MatrixLoader<T, B, BK> load_a(a + row * p.a_row, p.a_row, p.a_k, p.m - row, p.a_mode);
-  MatrixLoader<T, B, BK> load_b(b + column * p.b_column, p.b_column, p.b_k, p.n - column, p.b_mode);
   // Splits are whole steps of k.
   const u64 steps = (p.k + BK - 1) / BK;
   const u64 first = steps * split / p.splits * BK, end = steps * (split + 1) / p.splits * BK;
+  MatrixLoader<T, B, BK> load_a(a + row * p.a_row, p.a_row, p.a_k, p.m - row, first, p.a_mode);
+  MatrixLoader<T, B, BK> load_b(b + column * p.b_column, p.b_column, p.b_k, p.n - column, first, p.b_mode);
   T sum[PER][PER];
-  gemm<T, B, B, BK, PER, PER>(load_a, load_b, first, end < p.k ? end : p.k, sum);
+  gemm<T, B, B, BK, PER, PER, PER == 2 ? 4 : PER == 4 ? 1 : 2>(load_a, load_b, first, end < p.k ? end : p.k, sum);
   if (!gemm_join(static_cast<T*>(p.parts), p.counters, at, split, p.splits, sum)) return;
   T* out = static_cast<T*>(p.out) + batch * p.m * p.n;
 #pragma unroll

@@ -27,6 +27,23 @@ fn power_of_two(n: i32) -> f32 {
     return bitcast<f32>(u32(n + 127) << 23u);
 }
 
+// y 2^n, by y's exponent: 2^n need not be a number where the result is, and of two factors a compiler may multiply the powers first.
+fn shifted(y: f32, n: i32) -> f32 {
+    let tiny = (bitcast<u32>(y) & 0x7f800000u) == 0u; // 0 or subnormal
+    let bits = bitcast<u32>(select(y, y * 16777216.0, tiny));
+    let exponent = i32((bits >> 23u) & 255u);
+    if (exponent == 0 || exponent == 255) {
+        return y;
+    }
+    let to = n + exponent - select(0, 24, tiny);
+    if (to > 254) {
+        return with_sign(infinity(), y);
+    }
+    // Below the normal numbers one product from 2^-126 on.
+    let least = bitcast<f32>((bits & 0x807fffffu) | 0x00800000u) * power_of_two(clamp(to - 1, -126, 0));
+    return select(least, bitcast<f32>((bits & 0x807fffffu) | (u32(max(to, 1)) << 23u)), to >= 1);
+}
+
 // y 2^n, in two factors: 2^n alone need not be a number where the product is.
 fn scaled(y: f32, n: i32) -> f32 {
     let half = n >> 1u;

@@ -97,8 +97,12 @@ fn moments(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gro
             let left = sum.y / count;
             let around = sum.x / count - left * left;
             let spread = or_nan(around, max(around, 0.0));
-            let root = scale.x / sqrt(spread + p.eps * scale.x * scale.x);
-            statistics_out[kept] = vec4(centre, left * scale.y, spread * scale.y * scale.y, root);
+            // Squares of the scale need not be numbers.
+            let twice = 2 * (i32(bitcast<u32>(scale.y) >> 23u) - 127);
+            let root = scale.x / sqrt(spread + shifted(p.eps, -twice));
+            let rest = left * scale.y;
+            let whole = centre + rest;
+            statistics_out[kept] = vec4(whole, (centre - whole) + rest, shifted(spread, twice), root);
         }
     }
 }

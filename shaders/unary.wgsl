@@ -163,10 +163,16 @@ fn gradient(s: f32, g: f32) -> f32 {
         case SQUARE: { return (s + s) * g; }
         case CUBE: { return 3.0 * s * s * g; }
         case POW: { return g * (power(s, a - 1.0) * a); }
-        // s² might overflow or vanish.
+        // s² might overflow or vanish, so its exponent is handled apart.
         case RDIV: {
-            let r = 1.0 / s;
-            return g * (-a * r * r);
+            let bits = bitcast<u32>(s);
+            let exponent = i32((bits >> 23u) & 255u);
+            if (exponent == 0 || exponent == 255) {
+                let r = 1.0 / s;
+                return g * (-a * r * r);
+            }
+            let mantissa = bitcast<f32>((bits & 0x7fffffu) | 0x3f800000u);
+            return g * shifted(-a / (mantissa * mantissa), 2 * (127 - exponent));
         }
         case LOG: { return g / s; }
         case LOG1P: { return g / (s + 1.0); }

@@ -90,7 +90,7 @@ fn run(device: &Cuda, kernel: &str, x: View<'_, Storage>, dims: &[usize], to: DT
     if outputs == 0 {
         return out;
     }
-    let (kept_at, reduced_at) = (Operand::of(x.storage, x.dtype, &kept), Operand::new(0, x.dtype, &reduced));
+    let (kept_at, reduced_at) = (Operand::new(x.storage.address(), x.dtype, &kept), Operand::new(0, x.dtype, &reduced));
     let mut params = ReduceParams {
         kept: Walk::new(kept.shape()),
         reduced: Walk::new(reduced.shape()),

@@ -111,8 +111,11 @@ pub(crate) fn conv2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, options: &Co
         unreachable!("core checked that the kernel fits");
     };
     let (image, weight) = (x.dims(), w.dims());
-    let (x, w, bias) = (x.contiguous(), w.contiguous(), bias.map(Tensor::contiguous));
     let shape = [image[0], weight[0], result[0], result[1]];
+    if let (0, Some(bias)) = (image[1], bias) {
+        return bias.reshape([weight[0], 1, 1]).expand(shape).contiguous();
+    }
+    let (x, w, bias) = (x.contiguous(), w.contiguous(), bias.map(Tensor::contiguous));
     Conv { map: Map::Forward, image, weight, result, options, a: &w, b: &x, bias: bias.as_ref() }.run(
         x.device(),
         "conv2d",

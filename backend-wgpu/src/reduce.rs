@@ -76,6 +76,11 @@ pub(crate) fn reduce(device: &Wgpu, op: ReduceOp, x: View<'_, Storage>, dims: &[
     if results == 0 {
         return out;
     }
+    if x.storage.is_missing() {
+        // There was no memory for it, which may be because it has more elements than a walk counts.
+        out.miss();
+        return out;
+    }
     if count == 0 {
         // Over nothing; core refuses extremes of nothing.
         let value = match op {

@@ -40,10 +40,32 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     });
 }
 
-/// Two numbers of every power of ten that a normal f32 can have, of both signs.
-fn points(step: usize) -> Vec<f64> {
-    let sizes = (-37..=38).step_by(step).flat_map(|power| [1.0, 2.7].map(|x| (x * 10f64.powi(power)) as f32 as f64));
-    sizes.flat_map(|x| [x, -x]).collect()
+/// What a device's arithmetic spares of the ends of the range.
+struct Ends {
+    /// The largest and smallest magnitude that an operand may have.
+    operands: [f64; 2],
+    /// How far a result stays from the ends.
+    margin: f64,
+}
+
+impl Ends {
+    /// A GPU may take subnormal numbers for 0, among them the steps of a rule that are a small factor below its result; and WGSL
+    /// leaves open what a division by more than 2^126 gives, whose reciprocal is subnormal.
+    fn of<B: Backend>(on: &On<B>) -> Self {
+        let subnormal = on.list(&[1e-20], [1]) * 1e-19;
+        match read(&subnormal).data[0] {
+            0.0 => Ends { operands: [2f64.powi(126), 16.0 * f32::MIN_POSITIVE as f64], margin: 16.0 },
+            _ => Ends { operands: [f64::INFINITY, 0.0], margin: 1.0 },
+        }
+    }
+
+    /// Two numbers of every power of ten that a normal f32 can have, of both signs.
+    fn points(&self, step: usize) -> Vec<f64> {
+        let [largest, smallest] = self.operands;
+        let sizes =
+            (-37..=38).step_by(step).flat_map(|power| [1.0, 2.7].map(|x| (x * 10f64.powi(power)) as f32 as f64));
+        sizes.filter(|&x| (smallest..=largest).contains(&x)).flat_map(|x| [x, -x]).collect()
+    }
 }
 
 /// How far off a derivative of an op may be at x.
@@ -75,9 +97,10 @@ fn derivatives<B: Backend>(d: &On<B>, op: UnaryOp, points: &[f64], scale: f64) -
 fn of_one<B: Backend>(on: &On<B>, op: UnaryOp) {
     // A device's reduction of large angles is not what this is about.
     let angle = matches!(op, UnaryOp::Sin | UnaryOp::Cos | UnaryOp::Tan);
-    let points: Vec<f64> = points(1).into_iter().filter(|x| !angle || x.abs() < 1e3).collect();
+    let ends = Ends::of(on);
+    let points: Vec<f64> = ends.points(1).into_iter().filter(|x| !angle || x.abs() < 1e3).collect();
     // A power's constant factor stands beside a power that must be a number itself.
-    let margin = if matches!(op, UnaryOp::Pow(_)) { 8.0 } else { 1.0 };
+    let margin = if matches!(op, UnaryOp::Pow(_)) { 8.0 } else { 1.0 } * ends.margin;
     let own = derivatives(&on.oracle(), op, &points, 1.0);
     for scale in [1.0, 1e-15, 1e15] {
         let got = derivatives(on, op, &points, scale);
@@ -112,13 +135,15 @@ fn all_derivatives<B: Backend>(d: &On<B>, op: BinaryOp, a: &[f64], b: &[f64]) ->
 fn of_two<B: Backend>(on: &On<B>, op: BinaryOp) {
     // Exponents are small numbers; b a^(b-1) and a^b log a have a factor of up to 1e4 beside the power. Below 0 there is no
     // derivative in the exponent.
+    let ends = Ends::of(on);
     let (firsts, seconds, margin): (Vec<f64>, Vec<f64>, f64) = match op {
         BinaryOp::Pow => {
             let exponents = vec![-3.0, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0];
-            (points(1).into_iter().filter(|&a| a > 0.0).collect(), exponents, 1e4)
+            (ends.points(1).into_iter().filter(|&a| a > 0.0).collect(), exponents, 1e4)
         }
-        _ => (points(3), points(5), 1.0),
+        _ => (ends.points(3), ends.points(5), 1.0),
     };
+    let margin = margin * ends.margin;
     let pairs: Vec<(f64, f64)> = firsts.iter().flat_map(|&a| seconds.iter().map(move |&b| (a, b))).collect();
     let (a, b): (Vec<f64>, Vec<f64>) = pairs.iter().copied().unzip();
     let (got, want) = (all_derivatives(on, op, &a, &b), all_derivatives(&on.oracle(), op, &a, &b));

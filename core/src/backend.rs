@@ -308,8 +308,8 @@ pub trait Backend: Clone + PartialEq + fmt::Debug + Send + Sync + 'static {
     /// `(x - mean) / sqrt(var + eps)`, times w plus b, with mean and (biased) variance over `options.dims`. Returns y and the
     /// statistics, `[m, 4]` for the m means in the order of the other dimensions:
     ///
-    /// * the mean as a sum of two numbers, the second of the order of the first one's rounding: around a mean far from 0 its last
-    ///   digit may be as large as the differences from it;
+    /// * the mean as a sum of two numbers, the mean in the dtype and what its rounding left: around a mean far from 0 its last digit
+    ///   may be as large as the differences from it;
     /// * the variance, and `1 / sqrt(var + eps)`, which is right where the variance is too large or too small for the dtype.
     ///
     /// w and b have x's rank, with x's sizes or 1; no b without a w. Core asks for `[n, c, size]` over 0 and 2 with w `[1, c, 1]`

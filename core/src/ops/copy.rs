@@ -195,7 +195,10 @@ impl<B: Backend> Tensor<B> {
     #[track_caller]
     pub fn one_hot(&self, classes: usize, dtype: DType) -> Self {
         assert!(self.dtype() == DType::I32, "one_hot: wants I32 indices, not {}", self.dtype());
-        let zeros = Tensor::full(self.shape().insert(self.rank(), classes), 0.0, (self.device(), dtype));
+        let Some(shape) = self.shape().insert(self.rank(), 1).try_with(self.rank(), classes) else {
+            panic!("one_hot: {classes} classes for {:?} are too many elements", self.shape())
+        };
+        let zeros = Tensor::full(shape, 0.0, (self.device(), dtype));
         let ones = Tensor::full([], 1.0, (self.device(), dtype));
         let index = self.unsqueeze(-1);
         zeros.scatter_add(self.rank() as isize, &index, &ones.expand(*index.shape()))

@@ -36,8 +36,8 @@ impl<B: Backend> Tensor<B> {
         let x = self.reshape([self.shape()[0], c, self.shape()[2..].iter().product()]);
         let affine = [weight, bias].map(|w| w.map(|w| w.reshape([1, c, 1])));
         let [y, statistics] = normalize(&x, affine, NormOptions { dims: dims(&[0, 2], 3), eps });
-        let [mean, rest, var] = [0, 1, 2].map(|column| statistics.narrow(1, column, 1).reshape([c]));
-        [y.reshape(*self.shape()), mean + rest, var]
+        let [mean, var] = [0, 2].map(|column| statistics.narrow(1, column, 1).reshape([c]));
+        [y.reshape(*self.shape()), mean, var]
     }
 
     /// [`batch_norm`](Self::batch_norm) by a given mean and variance (`[c]`, constants): what evaluation does.
@@ -262,7 +262,9 @@ pub(crate) fn composed_normalize<B: Backend>(
         y += bias;
     }
     let [mean, spread, root] = [mean, spread, root].map(|s| s.detach());
-    let statistics = [mean, rest, spread * &scale * &scale, root / scale].map(|s| s.reshape([s.numel()]));
+    let whole = &mean + &rest;
+    let rest = (mean - &whole) + rest;
+    let statistics = [whole, rest, spread * &scale * &scale, root / scale].map(|s| s.reshape([s.numel()]));
     [y, Tensor::stack(&statistics, 1)]
 }
 
