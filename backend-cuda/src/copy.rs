@@ -117,7 +117,7 @@ fn turn(device: &Cuda, x: View<'_, Storage>, out: &Storage) -> bool {
     let whole = Layout::contiguous([batch, rows, columns]);
     let params = MapParams {
         walk: Walk::new(whole.shape()),
-        out: Operand::of(&out, x.dtype, &whole),
+        out: Operand::of(out, x.dtype, &whole),
         r#in: [Operand::of(x.storage, x.dtype, &layout), Operand::NONE, Operand::NONE],
         a: 0.0,
         b: 0.0,

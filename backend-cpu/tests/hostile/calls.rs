@@ -53,8 +53,11 @@ macro_rules! ops {
     ($s:ident: $($name:ident => $body:expr;)*) => { &[$((stringify!($name), |$s: &mut Source| $body)),*] };
 }
 
+/// An operation on random arguments.
+type Call = fn(&mut Source) -> Vec<T>;
+
 /// One call of each operation. Functions of one and of two tensors stand in lists.
-const OPS: &[(&str, fn(&mut Source) -> Vec<T>)] = ops! { s:
+const OPS: &[(&str, Call)] = ops! { s:
     unary => {
         let f: fn(&T) -> T = s.pick(&[
             T::abs, T::sign, T::square, T::recip, T::sqrt, T::rsqrt, T::exp, T::expm1, T::log, T::log1p, T::log2, T::sin, T::cos,

@@ -155,7 +155,8 @@ pub(crate) fn call(s: &mut Source, named: &mut dyn FnMut(&str)) {
     let device = s.device();
     let (dtype, rank) = (s.dtype(), s.below(7));
     let shape = s.sizes_of(rank);
-    let methods: [(&str, fn(&mut Source, &Cpu, DType, Shape)); 5] =
+    type Method = fn(&mut Source, &Cpu, DType, Shape);
+    let methods: [(&str, Method); 5] =
         [("families", families), ("families", families), ("products", products), ("images", images), ("fused", fused)];
     let (name, method) = s.pick(&methods);
     named(name);
