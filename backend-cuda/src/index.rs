@@ -49,8 +49,9 @@ struct Seen {
 }
 
 impl Seen {
+    /// The layout lies within the storage, or the storage is empty and no index leads into it.
     fn new(storage: &Storage, dtype: DType, layout: Layout) -> Self {
-        Seen { data: Operand::of(storage, dtype, &layout).data, layout }
+        Seen { data: Operand::new(storage.address(), dtype, &layout).data, layout }
     }
 
     /// With rows counted in units of this many elements; the index of a unit is that of each of its elements.
@@ -100,6 +101,7 @@ pub(crate) fn gather(device: &Cuda, x: View<'_, Storage>, dim: usize, index: Vie
         x.layout.shape()
     );
     x.storage.check(x.dtype, x.layout);
+    index.storage.check(index.dtype, index.layout);
     let out = device.alloc("gather", x.dtype, index.layout.numel());
     if index.layout.numel() == 0 {
         return out;
@@ -148,6 +150,8 @@ pub(crate) fn scatter(
         layout.shape()
     );
     to.check(x.dtype, &whole);
+    x.storage.check(x.dtype, x.layout);
+    index.storage.check(index.dtype, index.layout);
     let (line, line_step) = (index.layout.shape()[dim], index.layout.strides()[dim]);
     let number = with(&Layout::new(*index.layout.shape(), &[0; MAX_RANK][..layout.shape().len()], 0), dim, line, 1);
     let base = with(&whole, dim, line, 0);

@@ -172,6 +172,7 @@ impl<B: Backend> Tensor<B> {
         self.flip_dims(must(dims.resolve("flip", self.rank())))
     }
 
+    #[track_caller]
     fn flip_dims(&self, dims: DimSet) -> Self {
         let mut out = self.detach();
         for &d in dims.iter().filter(|&&d| self.shape()[d] > 1) {
