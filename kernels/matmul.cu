@@ -11,7 +11,7 @@
 // Sums run in one order, whatever the card. Numbers are full f32 or f64: no tensor cores, no rounding to fewer bits.
 // Budget: 128 registers, 18436 bytes of shared memory.
 // Budget of matmul_tile_64: 112 registers, 34820 bytes of shared memory.
-// Budget of matmul_tile_32: 96 registers, 36868 bytes of shared memory.
+// Budget of matmul_tile_32: 120 registers, 36868 bytes of shared memory.
 #include "gemm.cuh"
 
 struct MatmulParams {
