@@ -1,4 +1,4 @@
-//! The house rules that a machine can check: the mirror rule, file sizes, unsafe code, the width of the trait, and what
+//! The conventions that a test can check: the mirror rule, file sizes, unsafe code, the width of the trait, and what
 //! each crate may know.
 
 use std::fs;

@@ -1,5 +1,5 @@
 //! Derivatives at points from 1e-37 to 1e38: where a derivative is a normal number of f32, no step of its rule may leave the
-//! range on the way. Against the oracle, whose f64 has room for every step.
+//! range on the way. Compared with the oracle, which computes in f64 and overflows in no step.
 
 use crate::check::assert_values;
 use crate::close::{Tolerance, Values, read};

@@ -65,23 +65,23 @@ impl Plain {
 
     /// [`make`](Self::make), with an error where there is no memory for so many values.
     fn try_make(&self, dtype: DType, values: impl Iterator<Item = f64>) -> Result<Buffer> {
-        let mut room = |len: usize| {
+        let out_of_memory = |len: usize| {
             let bytes = len.saturating_mul(dtype.size()) as u64;
             let live = self.0.live.load(Ordering::Relaxed);
             Error::OutOfMemory { device: format!("{self:?}"), bytes, live, reserved: live }
         };
-        fn collected<T>(values: impl Iterator<Item = T>, full: &mut impl FnMut(usize) -> Error) -> Result<Vec<T>> {
+        fn collected<T>(values: impl Iterator<Item = T>, failure: &impl Fn(usize) -> Error) -> Result<Vec<T>> {
             let (mut out, (len, _)) = (Vec::new(), values.size_hint());
-            out.try_reserve_exact(len).map_err(|_| full(len))?;
+            out.try_reserve_exact(len).map_err(|_| failure(len))?;
             out.extend(values);
             Ok(out)
         }
         Ok(self.buffer(match dtype {
-            DType::F16 => HostData::F16(collected(values.map(f16::from_f64), &mut room)?),
-            DType::F32 => HostData::F32(collected(values.map(|v| v as f32), &mut room)?), // rounds to nearest
-            DType::F64 => HostData::F64(collected(values, &mut room)?),
-            DType::I32 => HostData::I32(collected(values.map(|v| v as i32), &mut room)?), // truncates, saturates, NaN is 0
-            DType::Bool => HostData::Bool(collected(values.map(|v| v != 0.0), &mut room)?), // NaN is true
+            DType::F16 => HostData::F16(collected(values.map(f16::from_f64), &out_of_memory)?),
+            DType::F32 => HostData::F32(collected(values.map(|v| v as f32), &out_of_memory)?), // rounds to nearest
+            DType::F64 => HostData::F64(collected(values, &out_of_memory)?),
+            DType::I32 => HostData::I32(collected(values.map(|v| v as i32), &out_of_memory)?), // truncates, saturates, NaN is 0
+            DType::Bool => HostData::Bool(collected(values.map(|v| v != 0.0), &out_of_memory)?), // NaN is true
         }))
     }
 

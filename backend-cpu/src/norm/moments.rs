@@ -124,7 +124,7 @@ impl<T: Real> Kernel for Around<'_, T> {
     }
 }
 
-/// The statistics of the columns of `x`, of F32, in one pass by blocks of rows that are added in order.
+/// The statistics of the columns of `x`, of F32, in a single pass. Blocks of rows are reduced separately and added in order.
 pub(super) fn column_moments<T: Real>(device: &Cpu, x: &[T], channels: usize, eps: f64, statistics: &mut [T]) {
     let rows = x.len() / channels;
     let per_block = (BLOCK / channels).max(1);

@@ -333,7 +333,9 @@ mod tests {
         }
         fn upload<B: Backend>(&self, host: &Host, device: &B) -> Result<Tensor<B>> {
             match self.no_room_for {
-                Some(example) if host.0.contains(&example) => Err(Error::Invalid(format!("no room for {example}"))),
+                Some(example) if host.0.contains(&example) => {
+                    Err(Error::Invalid(format!("example {example} does not fit")))
+                }
                 _ => Tensor::try_full([], host.0[0] as f64, device),
             }
         }
