@@ -241,6 +241,29 @@ fn what_is_no_file_is_refused_at_the_start() {
     fails(1, &run("--data", &[data.path()]), &["train-images-idx3-ubyte: not a regular file"]);
 }
 
+/// Interrupts the example as soon as a line on stderr starts with `at`. It exits with 130, says so, and leaves the weights. Returns
+/// what it wrote on stdout.
+#[cfg(unix)]
+fn interrupted(arguments: &str, data: &Path, out: &Path, at: &str) -> Result<String> {
+    let mut child = on_cpu("mnist", arguments)
+        .args([data, Path::new("--out"), out])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the example starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines().map_while(std::io::Result::ok);
+    assert!(lines.by_ref().any(|line| line.starts_with(at)), "no line starts with {at:?}");
+    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(kill.is_ok_and(|status| status.success()));
+    let rest: Vec<String> = lines.collect(); // until the example ends
+    let output = child.wait_with_output().expect("it ended");
+    assert_eq!(output.status.code(), Some(130), "{rest:?}");
+    assert!(rest.iter().any(|line| line.starts_with("interrupted after step")), "{rest:?}");
+    assert_eq!(names(out), ["last.safetensors", "metrics.csv"]);
+    assert_eq!(read_tensors(out.join("last.safetensors"))?.tensors.len(), 10);
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupt_of_the_last_evaluation_is_not_swallowed() -> Result<()> {
@@ -248,23 +271,8 @@ fn an_interrupt_of_the_last_evaluation_is_not_swallowed() -> Result<()> {
     // Few images to train on, many to be judged by.
     put(&data, "t10k-images-idx3-ubyte", &idx(&[40_000, 28, 28], &vec![0; 40_000 * 784]));
     put(&data, "t10k-labels-idx1-ubyte", &idx(&[40_000], &[1; 40_000]));
-    let mut child = on_cpu("mnist", "--epochs 1 --data")
-        .args([data.path(), Path::new("--out"), out.path()])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the example starts");
-    let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines().map_while(std::io::Result::ok);
-    assert!(lines.by_ref().any(|line| line.starts_with("100 %")), "the last step was taken");
-    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
-    assert!(kill.is_ok_and(|status| status.success()));
-    let rest: Vec<String> = lines.collect();
-    let output = child.wait_with_output().expect("it ended");
-    assert_eq!(output.status.code(), Some(130), "{rest:?}");
-    assert!(rest.iter().any(|line| line.starts_with("interrupted after step")), "{rest:?}");
-    assert!(!String::from_utf8_lossy(&output.stdout).contains("test accuracy"));
-    assert_eq!(names(out.path()), ["last.safetensors", "metrics.csv"]);
-    assert_eq!(read_tensors(out.path().join("last.safetensors"))?.tensors.len(), 10);
+    let stdout = interrupted("--epochs 1 --data", data.path(), out.path(), "100 %")?;
+    assert!(!stdout.contains("test accuracy"));
     Ok(())
 }
 
@@ -300,20 +308,6 @@ fn settings_that_are_no_number_are_told_once_and_ignored() {
 #[test]
 fn an_interrupt_keeps_the_weights() -> Result<()> {
     let (data, out) = (tiny(), tempdir().expect("a temporary folder"));
-    let mut child = on_cpu("mnist", "--epochs 1000000 --batch-size 5 --data")
-        .args([data.path(), Path::new("--out"), out.path()])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the example starts");
-    let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines().map_while(std::io::Result::ok);
-    assert!(lines.by_ref().any(|line| line.starts_with("epoch 2/")), "training is under way");
-    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
-    assert!(kill.is_ok_and(|status| status.success()));
-    let rest: Vec<String> = lines.collect(); // until the example ends
-    assert_eq!(child.wait().expect("it ended").code(), Some(130), "{rest:?}");
-    assert!(rest.iter().any(|line| line.starts_with("interrupted after step")), "{rest:?}");
-    assert_eq!(names(out.path()), ["last.safetensors", "metrics.csv"]);
-    assert_eq!(read_tensors(out.path().join("last.safetensors"))?.tensors.len(), 10);
+    interrupted("--epochs 1000000 --batch-size 5 --data", data.path(), out.path(), "epoch 2/")?;
     Ok(())
 }
