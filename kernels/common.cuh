@@ -72,6 +72,14 @@ template <typename T>
 __device__ __forceinline__ T product_of(T a, T b) { return a * b; }
 __device__ __forceinline__ i32 product_of(i32 a, i32 b) { return i32(u32(a) * u32(b)); }
 
+// relu, and its gradient from the result y; a NaN x comes through, and a NaN y lets the gradient through. RELU is the activation
+// of a kernel's epilogue, 0 none.
+#define RELU 1
+template <typename T>
+__device__ __forceinline__ T relu_of(T x) { return x < T(0) ? T(0) : x; }
+template <typename T>
+__device__ __forceinline__ T relu_grad(T g, T y) { return y <= T(0) ? T(0) : g; }
+
 template <typename T>
 __device__ __forceinline__ T smaller_of(T a, T b) { return a < b ? a : b; }
 

@@ -12,14 +12,15 @@
 // walks). A strided convolution's grad_input falls apart into s s phases, the pixels with equal remainders: only some taps reach
 // them, and for those it is a convolution of stride 1, so nothing is multiplied by 0. grad_weight's k is the whole batch: it is
 // split over blocks, and the last block of a tile adds the parts in order. Cost: 2 n co ci / groups kh kw oh ow flops each.
-// All overwrite their output. Layouts: x [n, ci, h, w], w [co, ci / groups, kh, kw], y and g [n, co, oh, ow], all in order.
+// In forward's epilogue are bias and relu; the gradients read g as it is before a relu if they are given its result; and grad_weight
+// writes the sums of g, the gradient of a bias, beside its own. All overwrite their output. Layouts: x [n, ci, h, w], w [co, ci / groups, kh, kw], y and g [n, co, oh, ow], all in order.
 // Budget: 128 registers, 18436 bytes of shared memory.
 // Budget of conv_forward_32: 128 registers, 36868 bytes of shared memory.
 // Budget of conv_grad_input_32: 128 registers, 36868 bytes of shared memory.
-// Budget of conv_grad_weight_32: 128 registers, 36868 bytes of shared memory.
+// Budget of conv_grad_weight_32: 128 registers, 38916 bytes of shared memory.
 // Budget of conv_forward_64: 128 registers, 34820 bytes of shared memory.
 // Budget of conv_grad_input_64: 128 registers, 34820 bytes of shared memory.
-// Budget of conv_grad_weight_64: 128 registers, 34820 bytes of shared memory.
+// Budget of conv_grad_weight_64: 128 registers, 36868 bytes of shared memory.
 #include "conv.cuh"
 #include "gemm.cuh"
 
@@ -82,7 +83,8 @@ __device__ __forceinline__ void forward(const ConvParams& p) {
   MatrixLoader<T, B, BK> load_w(w, k, 1, p.group_out - row, 0, p.w_mode);
   TapLoader<T, B, BK, Window<T>> load_x(Window<T>(p, group, column + threadIdx.x % B));
   T sum[PER][PER];
-  gemm<T, B, B, BK, PER, PER, PER == 2 ? 4 : 1>(load_w, load_x, 0, k, sum);
+  NoSums none;
+  gemm<T, B, B, BK, PER, PER, gemm_unroll<T, PER, 1>()>(load_w, load_x, 0, k, sum, none);
 #pragma unroll
   for (int j = 0; j < PER; ++j) {
     const u64 pixel = column + gemm_line<B, PER>(gemm_column(), j);
@@ -94,18 +96,19 @@ __device__ __forceinline__ void forward(const ConvParams& p) {
       const u64 line = row + gemm_line<B, PER>(gemm_row(), i);
       if (line >= p.group_out) continue;
       const u64 o = u64(group) * p.group_out + line;
-      const T bias = p.bias ? static_cast<const T*>(p.bias)[o] : T(0);
-      static_cast<T*>(p.out)[(image * u64(p.co) + o) * p.out_plane.size + at] = sum[i][j] + bias;
+      static_cast<T*>(p.out)[(image * u64(p.co) + o) * p.out_plane.size + at] = finish(p, sum[i][j], o);
     }
   }
 }
 
-// The taps that reach an input pixel of a phase, and the output pixels where they do.
-template <typename T>
+// The taps that reach an input pixel of a phase, and the output pixels where they do. The largest tile has no registers left for a
+// mask, here and in Pixels, nor for sums: it is given gradients that need no mask, and writes no sums.
+template <typename T, bool MASKED>
 struct Reach {
   const ConvParams& p;
   const Phase& phase;
-  const T* planes;
+  // Of the group's first plane of the pixel's image
+  u64 planes;
   int i, j;
   bool inside;
 
@@ -114,7 +117,7 @@ struct Reach {
     const u32 at = inside ? u32(pixel) : 0, plane = phase.height * phase.width;
     const u32 image = plane ? at / plane : 0, rest = at - image * plane;
     const u32 a = phase.width ? rest / phase.width : 0;
-    planes = static_cast<const T*>(p.x) + (u64(image) * p.co + u64(group) * p.group_out) * p.out_plane.size;
+    planes = (u64(image) * p.co + u64(group) * p.group_out) * p.out_plane.size;
     i = int(a) + phase.top;
     j = int(rest - a * phase.width) + phase.left;
   }
@@ -123,7 +126,7 @@ struct Reach {
     const u32 y = tap / phase.columns, x = tap - y * phase.columns;
     const int row = i - int(y * phase.row_step), column = j - int(x * phase.column_step);
     const bool hit = inside && u32(row) < p.oh && u32(column) < p.ow;
-    return hit ? planes[u64(channel) * p.out_plane.size + u64(row) * p.ow + column] : T(0);
+    return hit ? gradient<T>(p.x, MASKED ? p.mask : nullptr, planes + u64(channel) * p.out_plane.size + u64(row) * p.ow + column) : T(0);
   }
 };
 
@@ -165,9 +168,10 @@ __device__ __forceinline__ void grad_input(const ConvParams& p) {
   const u64 row = blockIdx.x % tiles_m * B, column = blockIdx.x / tiles_m * B;
   if (column >= phase.pixels) return;  // all of the block
   TurnedWeights<T, B, BK> load_w(p, phase, group, row);
-  TapLoader<T, B, BK, Reach<T>> load_g(Reach<T>(p, phase, group, column + threadIdx.x % B));
+  TapLoader<T, B, BK, Reach<T, PER != 8>> load_g(Reach<T, PER != 8>(p, phase, group, column + threadIdx.x % B));
   T sum[PER][PER];
-  gemm<T, B, B, BK, PER, PER, PER == 2 ? 4 : 1>(load_w, load_g, 0, u64(p.group_out) * phase.rows * phase.columns, sum);
+  NoSums none;
+  gemm<T, B, B, BK, PER, PER, gemm_unroll<T, PER, 1>()>(load_w, load_g, 0, u64(p.group_out) * phase.rows * phase.columns, sum, none);
 #pragma unroll
   for (int j = 0; j < PER; ++j) {
     const u64 pixel = column + gemm_line<B, PER>(gemm_column(), j);
@@ -182,26 +186,29 @@ __device__ __forceinline__ void grad_input(const ConvParams& p) {
 }
 
 // g as grad_weight reads it: line = output channel, k = output pixel of the batch.
-template <typename T, int B, int BK>
+template <typename T, int B, int BK, bool MASKED>
 struct Pixels {
   static constexpr int COUNT = B * BK / GEMM_THREADS;
   const ConvParams& p;
-  const T* planes;
+  // Of the thread's first channel of the first image
+  u64 planes;
   int lines, k, line;
 
   __device__ __forceinline__ Pixels(const ConvParams& p, u32 group, u64 row)
       : p(p), k(int(threadIdx.x) % BK), line(int(threadIdx.x) / BK) {
-    planes = static_cast<const T*>(p.weight) + (u64(group) * p.group_out + row + line) * p.out_plane.size;
+    planes = (u64(group) * p.group_out + row + line) * p.out_plane.size;
     const u64 left = p.group_out - row;
     lines = int(left < B ? left : B) - line;
   }
   __device__ __forceinline__ void fetch(u64 first, u64 last, T (&v)[COUNT]) const {
     const u64 at = first + k;
     const u32 image = divide(p.out_plane, u32(at));
-    const T* from = planes + u64(image) * (p.co - 1) * p.out_plane.size + at;
+    const u64 from = planes + u64(image) * (p.co - 1) * p.out_plane.size + at;
 #pragma unroll
     for (int i = 0; i < COUNT; ++i)
-      v[i] = at < last && lines > i * (GEMM_THREADS / BK) ? from[u64(i) * (GEMM_THREADS / BK) * p.out_plane.size] : T(0);
+      v[i] = at < last && lines > i * (GEMM_THREADS / BK)
+                 ? gradient<T>(p.weight, MASKED ? p.mask : nullptr, from + u64(i) * (GEMM_THREADS / BK) * p.out_plane.size)
+                 : T(0);
   }
   __device__ __forceinline__ void lay(T (&slab)[BK][B + GEMM_PAD], const T (&v)[COUNT]) const {
 #pragma unroll
@@ -256,14 +263,23 @@ __device__ __forceinline__ void grad_weight(const ConvParams& p) {
   const u32 group = blockIdx.y, split = blockIdx.x % p.splits;
   const u64 n = u64(p.group_in) * p.taps.size, tiles_m = (p.group_out + B - 1) / B, tiles_n = (n + B - 1) / B;
   const u64 tile = blockIdx.x / p.splits, row = tile % tiles_m * B, column = tile / tiles_m * B;
-  Pixels<T, B, BK> load_g(p, group, row);
+  Pixels<T, B, BK, PER != 8> load_g(p, group, row);
   TurnedWindows<T, B, BK> load_x(p, group, column);
   const u64 steps = (p.pixels + BK - 1) / BK;
   const u64 first = steps * split / p.splits * BK, end = steps * (split + 1) / p.splits * BK;
   T sum[PER][PER];
-  gemm<T, B, B, BK, PER, PER, PER == 2 ? 4 : 1>(load_g, load_x, first, end < p.pixels ? end : p.pixels, sum);
-  const u64 at = u64(group) * tiles_m * tiles_n + tile;
-  if (!gemm_join(static_cast<T*>(p.parts), p.counters, at, split, p.splits, sum)) return;
+  const u64 last = end < p.pixels ? end : p.pixels, at = u64(group) * tiles_m * tiles_n + tile;
+  constexpr int UNROLL = gemm_unroll<T, PER, 1>();
+  if constexpr (PER == 8) {
+    NoSums none;
+    gemm<T, B, B, BK, PER, PER, UNROLL>(load_g, load_x, first, last, sum, none);
+    if (!gemm_join(static_cast<T*>(p.parts), p.counters, at, split, p.splits, sum)) return;
+  } else {
+    RowSums<T, B, BK> rows(p.sums && column == 0);
+    gemm<T, B, B, BK, PER, PER, UNROLL>(load_g, load_x, first, last, sum, rows);
+    if (!gemm_join(static_cast<T*>(p.parts), p.counters, at, split, p.splits, sum, &rows.sum)) return;
+    rows.store(static_cast<T*>(p.sums) + u64(group) * p.group_out + row, p.group_out - row);
+  }
 #pragma unroll
   for (int i = 0; i < PER; ++i) {
     const u64 o = row + gemm_line<B, PER>(gemm_row(), i);

@@ -22,9 +22,13 @@ struct ConvParams {
   const void* bias;
   // y [n, co, oh, ow], gx [n, ci, h, w] or gw [co, ci / groups, kh, kw]
   void* out;
-  // [tiles of all groups, splits, tile], if k is split
+  // The result of a relu of which g is the gradient, lying as g does; or null
+  const void* mask;
+  // [co]: the sums of g beside gw, or null
+  void* sums;
+  // [tiles of all groups, splits, tile + 256], if k is split
   void* parts;
-  // [tiles of all groups], all 0
+  // [tiles of all groups, 1 + groups of splits], all 0; see gemm_join
   u32* counters;
   // n oh ow
   u64 pixels;
@@ -46,13 +50,28 @@ struct ConvParams {
   u32 splits;
   // How the weights are read; see MatrixLoader.
   u32 w_mode;
-  u32 unused;
+  // Of the forward map: 0 or RELU
+  u32 activation;
   // oh ow, ow, kh kw, kw
   Divide out_plane;
   Divide out_width;
   Divide taps;
   Divide tap_width;
 };
+
+// Element i of a gradient, before the relu if there is a mask.
+template <typename T>
+__device__ __forceinline__ T gradient(const void* g, const void* mask, u64 i) {
+  const T v = static_cast<const T*>(g)[i];
+  return mask ? relu_grad(v, static_cast<const T*>(mask)[i]) : v;
+}
+
+// What the forward map writes for channel o.
+template <typename T>
+__device__ __forceinline__ T finish(const ConvParams& p, T sum, u64 o) {
+  const T v = sum + (p.bias ? static_cast<const T*>(p.bias)[o] : T(0));
+  return p.activation == RELU ? relu_of(v) : v;
+}
 
 // A flat index over [far, plane] as far, row and column.
 __device__ __forceinline__ void split_pixel(const Divide& plane, const Divide& width, u32 at, u32& far, u32& row, u32& column) {

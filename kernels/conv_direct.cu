@@ -1,28 +1,33 @@
 // Convolution where a tile of a product would be mostly empty: few output channels per group (depthwise, LeNet's first layers).
 //
-//   conv_direct_forward_C_TYPE      y as in conv.cu: a thread makes one output pixel of C channels. Grid: x = pixels / 256,
+//   conv_direct_forward_C_TYPE      y as in conv.cu: a thread makes one output pixel of C channels. Grid: x = pixels / (256 / splits),
 //                                   y = groups, times channels / C
 //   conv_direct_grad_input_C_TYPE   gx as in conv.cu: a thread makes one input pixel of C channels. Grid: the same
 //   conv_direct_grad_weight_TYPE    gw as in conv.cu: a block makes one weight. Grid: x = weights
 //
 // The weights of C channels are kept in shared memory, some input channels at a time; an element of the image is read once per
-// tap and C channels, by neighbouring threads from neighbouring places. Cost: 2 n co ci / groups kh kw oh ow flops each. All
-// overwrite their output. Blocks of 256 threads. At most 128 taps.
+// tap and C channels, by neighbouring threads from neighbouring places. Where pixels are few, `splits` threads share one: each takes
+// its part of the channels that are summed over, so that no thread has a long chain of loads, and shared memory adds the parts. Cost:
+// 2 n co ci / groups kh kw oh ow flops each. All overwrite their output. Blocks of 256 threads. At most 256 taps.
 // A second bound of 1 keeps ptxas from spilling two registers for an occupancy that is there anyway.
-// Budget: 64 registers, 8192 bytes of shared memory.
-// Budget of conv_direct_grad_input_8_f64: 72 registers, 8192 bytes of shared memory.
+// Budget: 96 registers, 8192 bytes of shared memory.
+// Budget of conv_direct_forward_8_f64: 120 registers, 16384 bytes of shared memory.
+// Budget of conv_direct_grad_input_8_f64: 120 registers, 16384 bytes of shared memory.
 #include "conv.cuh"
 
-// Weights of a channel that are kept at a time.
-#define KEPT 128
+// Weights of a channel that are kept at a time; as many as threads, whose sums take the same place at the end.
+#define KEPT THREADS
 
-// sum[c] over `channels` planes and all taps of weight times image. `at(y, x, row, column)` says where a tap reads, or that it
-// reads nothing; `weight(channel, tap, c)` is the weight's place, for the c that exist.
+// sum[c] over `channels` planes from element `planes` on and all taps of weight times image, for the pixel that the threads
+// t, t + 256 / shares, .. of a block have in common. `at(y, x, row, column)` says where a tap reads, or that it reads nothing;
+// `weight(channel, tap, c)` is the weight's place, for the c that exist. Of a gradient: `mask` is the result of the relu behind it, or
+// null. Three taps of a row are read at a time, so that their loads overlap.
 template <typename T, int C, typename At, typename Weight>
-__device__ __forceinline__ void direct(const T* planes, u32 height, u32 width, u32 channels, u32 kh, u32 kw, u32 count,
-                                       const T* weights, At at, Weight weight, T (&sum)[C]) {
-  __shared__ __align__(16) T kept[KEPT * C];
-  const u32 taps = kh * kw, step = KEPT / taps;
+__device__ __forceinline__ void direct(const void* image, const void* mask, u64 planes, u32 height, u32 width, u32 channels,
+                                       u32 kh, u32 kw, u32 count, u32 shares, const T* weights, At at, Weight weight,
+                                       T (&kept)[KEPT * C], T (&sum)[C]) {
+  const u32 taps = kh * kw, step = KEPT / taps, share = threadIdx.x / (THREADS / shares);
+  const u64 plane_size = u64(height) * width;
 #pragma unroll
   for (int c = 0; c < C; ++c) sum[c] = T(0);
 #pragma unroll 1
@@ -34,74 +39,104 @@ __device__ __forceinline__ void direct(const T* planes, u32 height, u32 width, u
       kept[i] = c < count ? weights[weight(first + k / taps, k % taps, c)] : T(0);
     }
     __syncthreads();
-    const T* w = kept;
-    const T* plane = planes + u64(first) * height * width;
+    u64 plane = planes + (first + share) * plane_size;
 #pragma unroll 1
-    for (u32 channel = 0; channel < some; ++channel, plane += u64(height) * width)
+    for (u32 channel = share; channel < some; channel += shares, plane += shares * plane_size) {
+      const T* w = kept + channel * taps * C;
 #pragma unroll 1
       for (u32 y = 0; y < kh; ++y)
-#pragma unroll 1
+#pragma unroll 3
         for (u32 x = 0; x < kw; ++x, w += C) {
           u32 row, column;
-          const T v = at(y, x, row, column) ? plane[u64(row) * width + column] : T(0);
+          const T v = at(y, x, row, column) ? gradient<T>(image, mask, plane + row * width + column) : T(0);
 #pragma unroll
           for (int c = 0; c < C; ++c) sum[c] = fma_of(w[c], v, sum[c]);
         }
+    }
   }
+  if (shares == 1) return;
+  __syncthreads();  // before the last weights are overwritten
+#pragma unroll
+  for (int c = 0; c < C; ++c) kept[c * THREADS + threadIdx.x] = sum[c];
+  __syncthreads();
+  if (share != 0) return;
+#pragma unroll 1
+  for (u32 from = THREADS / shares + threadIdx.x; from < THREADS; from += THREADS / shares)
+#pragma unroll
+    for (int c = 0; c < C; ++c) sum[c] += kept[c * THREADS + from];
+}
+
+// The pixel of this thread, and whether it is the one of those that share it that writes.
+__device__ __forceinline__ u64 pixel_of(const ConvParams& p, bool& writes) {
+  const u32 width = THREADS / p.splits;
+  writes = threadIdx.x < width;
+  return u64(blockIdx.x) * width + threadIdx.x % width;
 }
 
 template <typename T, int C>
 __device__ __forceinline__ void forward(const ConvParams& p) {
   const u32 blocks = (p.group_out + C - 1) / C, group = blockIdx.y / blocks, first = blockIdx.y % blocks * C;
-  const u64 pixel = u64(blockIdx.x) * blockDim.x + threadIdx.x;
+  bool writes;
+  const u64 pixel = pixel_of(p, writes);
   const bool inside = pixel < p.pixels;
   u32 image, i, j;
   split_pixel(p.out_plane, p.out_width, inside ? u32(pixel) : 0, image, i, j);
   const int top = int(i * p.stride_h) - int(p.pad_h), left = int(j * p.stride_w) - int(p.pad_w);
-  const T* planes = static_cast<const T*>(p.x) + (u64(image) * p.ci + u64(group) * p.group_in) * p.h * p.w;
+  const u64 planes = (u64(image) * p.ci + u64(group) * p.group_in) * p.h * p.w;
   const u64 o = u64(group) * p.group_out + first;
   const u32 count = smaller_of(u32(C), p.group_out - first), taps = p.taps.size;
+  __shared__ __align__(16) T kept[KEPT * C];
   T sum[C];
   direct<T, C>(
-      planes, p.h, p.w, p.group_in, taps / p.tap_width.size, p.tap_width.size, count,
+      p.x, nullptr, planes, p.h, p.w, p.group_in, taps / p.tap_width.size, p.tap_width.size, count, p.splits,
       static_cast<const T*>(p.weight) + o * p.group_in * taps,
       [&](u32 y, u32 x, u32& row, u32& column) {
         row = u32(top + int(y * p.dil_h));
         column = u32(left + int(x * p.dil_w));
         return inside && row < p.h && column < p.w;  // what is negative is large
       },
-      [&](u32 channel, u32 tap, u32 c) { return (u64(c) * p.group_in + channel) * taps + tap; }, sum);
-  if (!inside) return;
+      [&](u32 channel, u32 tap, u32 c) { return (u64(c) * p.group_in + channel) * taps + tap; }, kept, sum);
+  if (!inside || !writes) return;
   const u64 at = (u64(image) * p.co + o) * p.out_plane.size + (pixel - u64(image) * p.out_plane.size);
 #pragma unroll
   for (int c = 0; c < C; ++c)
     if (c < count)
-      static_cast<T*>(p.out)[at + u64(c) * p.out_plane.size] =
-          sum[c] + (p.bias ? static_cast<const T*>(p.bias)[o + c] : T(0));
+      static_cast<T*>(p.out)[at + u64(c) * p.out_plane.size] = finish(p, sum[c], o + c);
 }
 
 template <typename T, int C>
 __device__ __forceinline__ void grad_input(const ConvParams& p) {
   const u32 blocks = (p.group_in + C - 1) / C, group = blockIdx.y / blocks, first = blockIdx.y % blocks * C;
-  const u64 pixel = u64(blockIdx.x) * blockDim.x + threadIdx.x, plane = u64(p.h) * p.w;
+  bool writes;
+  const u64 pixel = pixel_of(p, writes), plane = u64(p.h) * p.w;
   const bool inside = pixel < p.n * plane;
   const u32 image = inside ? u32(pixel / plane) : 0, at = inside ? u32(pixel - image * plane) : 0;
   const u32 i = at / p.w + p.pad_h, j = at % p.w + p.pad_w;
-  const T* planes = static_cast<const T*>(p.x) + (u64(image) * p.co + u64(group) * p.group_out) * p.out_plane.size;
+  const u64 planes = (u64(image) * p.co + u64(group) * p.group_out) * p.out_plane.size;
   const u32 count = smaller_of(u32(C), p.group_in - first), taps = p.taps.size;
+  __shared__ __align__(16) T kept[KEPT * C];
   T sum[C];
-  direct<T, C>(
-      planes, p.oh, p.ow, p.group_out, taps / p.tap_width.size, p.tap_width.size, count,
-      static_cast<const T*>(p.weight) + (u64(group) * p.group_out * p.group_in + first) * taps,
-      [&](u32 y, u32 x, u32& row, u32& column) {
-        const u32 down = i - y * p.dil_h, right = j - x * p.dil_w;  // below 0 is large
-        if (!inside || y * p.dil_h > i || x * p.dil_w > j) return false;
-        row = down / p.stride_h;
-        column = right / p.stride_w;
-        return row * p.stride_h == down && column * p.stride_w == right && row < p.oh && column < p.ow;
-      },
-      [&](u32 channel, u32 tap, u32 c) { return (u64(channel) * p.group_in + c) * taps + tap; }, sum);
-  if (!inside) return;
+  const u32 kh = taps / p.tap_width.size, kw = p.tap_width.size;
+  const T* weights = static_cast<const T*>(p.weight) + (u64(group) * p.group_out * p.group_in + first) * taps;
+  const auto weight = [&](u32 channel, u32 tap, u32 c) { return (u64(channel) * p.group_in + c) * taps + tap; };
+  if (p.stride_h == 1 && p.stride_w == 1) {
+    const auto at = [&](u32 y, u32 x, u32& row, u32& column) {
+      row = i - y * p.dil_h;  // what is below 0 is large
+      column = j - x * p.dil_w;
+      return inside && row < p.oh && column < p.ow;
+    };
+    direct<T, C>(p.x, p.mask, planes, p.oh, p.ow, p.group_out, kh, kw, count, p.splits, weights, at, weight, kept, sum);
+  } else {
+    const auto at = [&](u32 y, u32 x, u32& row, u32& column) {
+      const u32 down = i - y * p.dil_h, right = j - x * p.dil_w;
+      if (!inside || y * p.dil_h > i || x * p.dil_w > j) return false;
+      row = down / p.stride_h;
+      column = right / p.stride_w;
+      return row * p.stride_h == down && column * p.stride_w == right && row < p.oh && column < p.ow;
+    };
+    direct<T, C>(p.x, p.mask, planes, p.oh, p.ow, p.group_out, kh, kw, count, p.splits, weights, at, weight, kept, sum);
+  }
+  if (!inside || !writes) return;
   T* out = static_cast<T*>(p.out) + (u64(image) * p.ci + u64(group) * p.group_in + first) * plane + at;
 #pragma unroll
   for (int c = 0; c < C; ++c)
@@ -113,7 +148,7 @@ __device__ __forceinline__ void grad_weight(const ConvParams& p) {
   u32 pair, y, x;
   split_pixel(p.taps, p.tap_width, blockIdx.x, pair, y, x);
   const u32 o = pair / p.group_in, channel = o / p.group_out * p.group_in + pair % p.group_in;
-  const T* g = static_cast<const T*>(p.weight) + u64(o) * p.out_plane.size;
+  const u64 g = u64(o) * p.out_plane.size;
   const T* planes = static_cast<const T*>(p.x) + u64(channel) * p.h * p.w;
   T sum = T(0);
 #pragma unroll 1
@@ -123,7 +158,8 @@ __device__ __forceinline__ void grad_weight(const ConvParams& p) {
     const u32 row = i * p.stride_h + y * p.dil_h - p.pad_h, column = j * p.stride_w + x * p.dil_w - p.pad_w;
     // Padding is multiplied too: 0 times infinity is NaN, as in the other kernels.
     const T v = row < p.h && column < p.w ? planes[u64(image) * p.ci * p.h * p.w + u64(row) * p.w + column] : T(0);
-    sum = fma_of(g[u64(image) * p.co * p.out_plane.size + (pixel - u64(image) * p.out_plane.size)], v, sum);
+    const u64 at = g + u64(image) * p.co * p.out_plane.size + (pixel - u64(image) * p.out_plane.size);
+    sum = fma_of(gradient<T>(p.weight, p.mask, at), v, sum);
   }
   sum = block_reduce<THREADS>(sum, T(0), Sum());
   if (threadIdx.x == 0) static_cast<T*>(p.out)[blockIdx.x] = sum;

@@ -28,9 +28,6 @@
 // Columns by which a slab's rows are longer than a tile, so that the writes of a column fall into different banks.
 #define GEMM_PAD 4
 
-template <typename T, int B, int BK>
-using Slab = T[BK][B + GEMM_PAD];
-
 // The place of a thread among 16 x 16.
 __device__ __forceinline__ int gemm_row() { return int(threadIdx.x) / 64 * 4 + int(threadIdx.x) % 32 / 8; }
 __device__ __forceinline__ int gemm_column() { return int(threadIdx.x) / 32 % 2 * 8 + int(threadIdx.x) % 8; }
@@ -47,10 +44,49 @@ struct __align__(sizeof(T) * N > 16 ? 16 : sizeof(T) * N) Chunk {
   T v[N];
 };
 
+// The sums of A's rows beside a product: a bias's gradient is that of the rows of which the weight's gradient is a product. They
+// are taken from the slabs in shared memory, by all threads, in the blocks that are told to.
+template <typename T, int B, int BK>
+struct RowSums {
+  static constexpr int PARTS = GEMM_THREADS / B, EACH = BK / PARTS;
+  // Of row threadIdx.x % B, over this thread's share of k.
+  T sum;
+  bool wanted;
+
+  __device__ __forceinline__ explicit RowSums(bool wanted) : sum(T(0)), wanted(wanted) {}
+
+  __device__ __forceinline__ void add(const T (&slab)[BK][B + GEMM_PAD]) {
+    if (!wanted) return;
+#pragma unroll
+    for (int i = 0; i < EACH; ++i) sum += slab[int(threadIdx.x) / B * EACH + i][int(threadIdx.x) % B];
+  }
+  // Writes the first `rows` of the tile's sums. All threads of the block call it.
+  __device__ __forceinline__ void store(T* out, u64 rows) const {
+    __shared__ T shares[GEMM_THREADS];
+    if (!wanted) return;
+    shares[threadIdx.x] = sum;
+    __syncthreads();
+    if (threadIdx.x >= B || threadIdx.x >= rows) return;
+    T total = shares[threadIdx.x];
+#pragma unroll
+    for (int part = 1; part < PARTS; ++part) total += shares[part * B + threadIdx.x];
+    out[threadIdx.x] = total;
+  }
+};
+
+struct NoSums {
+  template <typename Rows>
+  __device__ __forceinline__ void add(const Rows&) const {}
+};
+
+// Steps of k that are unrolled, as registers allow: LARGEST for the largest tile, whose loaders decide.
+template <typename T, int PER, int LARGEST>
+constexpr int gemm_unroll() { return PER == 8 ? LARGEST : PER == 4 && sizeof(T) == 8 ? 1 : 4; }
+
 // The thread's TM x TN sums over k in first .. last, UNROLL steps of k at a time: more of them need more registers, of which two
 // blocks of the largest tile per multiprocessor leave 128 to a thread.
-template <typename T, int BM, int BN, int BK, int TM, int TN, int UNROLL, typename LoadA, typename LoadB>
-__device__ __forceinline__ void gemm(LoadA& a, LoadB& b, u64 first, u64 last, T (&sum)[TM][TN]) {
+template <typename T, int BM, int BN, int BK, int TM, int TN, int UNROLL, typename LoadA, typename LoadB, typename Sums>
+__device__ __forceinline__ void gemm(LoadA& a, LoadB& b, u64 first, u64 last, T (&sum)[TM][TN], Sums& rows) {
   static_assert(BM / TM == 16 && BN / TN == 16, "a block has 16 x 16 threads");
   constexpr int CM = TM < 4 ? TM : 4, CN = TN < 4 ? TN : 4;
   __shared__ __align__(16) T slab_a[2][BK][BM + GEMM_PAD];
@@ -95,6 +131,7 @@ __device__ __forceinline__ void gemm(LoadA& a, LoadB& b, u64 first, u64 last, T 
 #pragma unroll
         for (int j = 0; j < TN; ++j) sum[i][j] = fma_of(from_a[i], from_b[j], sum[i][j]);
     }
+    rows.add(slab_a[now]);
     now ^= 1;
     if (more) {
       // The other slabs were read before the last barrier.
@@ -105,29 +142,56 @@ __device__ __forceinline__ void gemm(LoadA& a, LoadB& b, u64 first, u64 last, T 
   }
 }
 
-// A product whose k is long and whose tiles are few is split along k over `splits` blocks per tile. Each lays its sums into
-// `parts` [tiles, splits, TM TN, 256]; the block that comes last adds them in order and is the only one to return true.
+// Parts of a split product that one block adds.
+#define GEMM_GROUP 16
+
+// A thread's results, and one number beside them if `extra` is not null, as a part or added up from parts `step` apart, in order.
 template <typename T, int TM, int TN>
-__device__ __forceinline__ bool gemm_join(T* parts, u32* counters, u64 tile, u32 split, u32 splits, T (&sum)[TM][TN]) {
-  if (splits == 1) return true;
-  constexpr u64 PART = u64(TM) * TN * GEMM_THREADS;
-  T* own = parts + (tile * splits + split) * PART + threadIdx.x;
+__device__ __forceinline__ void gemm_put(T* part, const T (&sum)[TM][TN], const T* extra) {
 #pragma unroll
   for (int i = 0; i < TM; ++i)
 #pragma unroll
-    for (int j = 0; j < TN; ++j) own[(i * TN + j) * GEMM_THREADS] = sum[i][j];
-  if (!last_block(counters + tile, splits)) return false;
-  const T* all = parts + tile * splits * PART + threadIdx.x;
+    for (int j = 0; j < TN; ++j) part[(i * TN + j) * GEMM_THREADS] = sum[i][j];
+  if (extra) part[TM * TN * GEMM_THREADS] = *extra;
+}
+template <typename T, int TM, int TN>
+__device__ __forceinline__ void gemm_add(const T* parts, u64 step, u32 count, T (&sum)[TM][TN], T* extra) {
 #pragma unroll
   for (int i = 0; i < TM; ++i)
 #pragma unroll
-    for (int j = 0; j < TN; ++j) sum[i][j] = all[(i * TN + j) * GEMM_THREADS];
-#pragma unroll 1
-  for (u32 s = 1; s < splits; ++s)
+    for (int j = 0; j < TN; ++j) sum[i][j] = T(0);
+  if (extra) *extra = T(0);
+  // As many loads under way as registers allow: each waits for the L2 cache.
+#pragma unroll(TM * TN * sizeof(T) <= 32 ? 8 : TM * TN * sizeof(T) <= 64 ? 4 : 1)
+  for (u32 s = 0; s < count; ++s, parts += step) {
 #pragma unroll
     for (int i = 0; i < TM; ++i)
 #pragma unroll
-      for (int j = 0; j < TN; ++j) sum[i][j] += all[s * PART + (i * TN + j) * GEMM_THREADS];
+      for (int j = 0; j < TN; ++j) sum[i][j] += parts[(i * TN + j) * GEMM_THREADS];
+    if (extra) *extra += parts[TM * TN * GEMM_THREADS];
+  }
+}
+
+// A product whose k is long and whose tiles are few is split along k over `splits` blocks per tile. Each puts its sums into
+// `parts` [tiles, splits, TM TN (+ 1), 256]. Of every GEMM_GROUP neighbours the block that comes last adds them up, and of those
+// blocks the last adds the groups, so that no block reads more than a few dozen parts one after another; it is the only one to return
+// true. `counters` [tiles, 1 + groups] are 0 before and after.
+template <typename T, int TM, int TN>
+__device__ __forceinline__ bool gemm_join(T* parts, u32* counters, u64 tile, u32 split, u32 splits, T (&sum)[TM][TN],
+                                          T* extra = nullptr) {
+  if (splits == 1) return true;
+  const u64 size = (u64(TM) * TN + (extra ? 1 : 0)) * GEMM_THREADS;
+  const u32 groups = (splits + GEMM_GROUP - 1) / GEMM_GROUP, group = split / GEMM_GROUP, first = group * GEMM_GROUP;
+  const u32 members = smaller_of(u32(GEMM_GROUP), splits - first);
+  T* all = parts + tile * splits * size + threadIdx.x;
+  counters += tile * (1 + groups);
+  gemm_put(all + split * size, sum, extra);
+  if (!last_block(counters + 1 + group, members)) return false;
+  gemm_add(all + first * size, size, members, sum, extra);
+  if (groups == 1) return true;
+  gemm_put(all + first * size, sum, extra);
+  if (!last_block(counters, groups)) return false;
+  gemm_add(all, GEMM_GROUP * size, groups, sum, extra);
   return true;
 }
 
@@ -138,12 +202,15 @@ __device__ __forceinline__ bool gemm_join(T* parts, u32* counters, u64 tile, u32
 
 // A matrix operand with any strides: element (line, k) at data[line * line_stride + k * k_stride]. In every mode a thread's
 // numbers (or packs) lie a fixed step apart, along the lines or along k. Slabs are fetched in order, from k = first on.
-template <typename T, int B, int BK>
+//
+// A gradient is read as it is before a relu if its loader is MASKED and given the relu's result, which lies as the gradient does.
+template <typename T, int B, int BK, bool MASKED = false>
 struct MatrixLoader {
   static constexpr int COUNT = B * BK / GEMM_THREADS;
 
   // The thread's first number of the next slab, and from a slab to the next.
   const T* own;
+  const T* mask;
   u64 k_slab;
   // From one of its numbers to the next: in memory, and in the slab.
   u64 step;
@@ -153,7 +220,8 @@ struct MatrixLoader {
   u32 mode;
 
   // `lines` counts from the tile's first line, which is where `data` points.
-  __device__ __forceinline__ MatrixLoader(const T* data, u64 line_stride, u64 k_stride, u64 lines, u64 first, u32 mode)
+  __device__ __forceinline__ MatrixLoader(const T* data, u64 line_stride, u64 k_stride, u64 lines, u64 first, u32 mode,
+                                          const T* relu = nullptr)
       : k_slab(BK * k_stride), mode(mode) {
     const int width = mode & PACKS ? 4 : 1, thread = threadIdx.x;
     const int across = (mode & ALONG_K ? BK : B) / width;
@@ -162,6 +230,7 @@ struct MatrixLoader {
     k = mode & ALONG_K ? near : far;
     far_step = GEMM_THREADS / across;
     own = data + line * line_stride + (first + k) * k_stride;
+    mask = MASKED && relu ? relu + line * line_stride + (first + k) * k_stride : nullptr;
     step = far_step * (mode & ALONG_K ? line_stride : k_stride);
     place = k * (B + GEMM_PAD) + line;
     place_step = far_step * (mode & ALONG_K ? 1 : B + GEMM_PAD);
@@ -170,7 +239,9 @@ struct MatrixLoader {
 
   __device__ __forceinline__ void fetch(u64 first, u64 last, T (&v)[COUNT]) {
     const T* from = own;
+    const T* relu = mask;
     own += k_slab;
+    if (MASKED && mask) mask += k_slab;
     // Numbers from the thread's first on, in the dimension of neighbours and in the other.
     const int left = int(last - first < BK ? last - first : BK) - k;
     const int near = mode & ALONG_K ? left : lines, far = mode & ALONG_K ? lines : left;
@@ -181,15 +252,28 @@ struct MatrixLoader {
           const Pack<T> pack = *reinterpret_cast<const Pack<T>*>(from);
 #pragma unroll
           for (int c = 0; c < 4; ++c) v[4 * i + c] = pack.v[c];
+          if (MASKED && relu) {
+            const Pack<T> of = *reinterpret_cast<const Pack<T>*>(relu + i * step);
+#pragma unroll
+            for (int c = 0; c < 4; ++c) v[4 * i + c] = relu_grad(v[4 * i + c], of.v[c]);
+          }
         } else {
 #pragma unroll
-          for (int c = 0; c < 4; ++c) v[4 * i + c] = near > c && far > i * far_step ? from[c] : T(0);
+          for (int c = 0; c < 4; ++c) {
+            const bool there = near > c && far > i * far_step;
+            v[4 * i + c] = there ? from[c] : T(0);
+            if (MASKED && relu && there) v[4 * i + c] = relu_grad(v[4 * i + c], relu[i * step + c]);
+          }
         }
       }
       return;
     }
 #pragma unroll
-    for (int i = 0; i < COUNT; ++i, from += step) v[i] = near > 0 && far > i * far_step ? *from : T(0);
+    for (int i = 0; i < COUNT; ++i, from += step) {
+      const bool there = near > 0 && far > i * far_step;
+      v[i] = there ? *from : T(0);
+      if (MASKED && relu && there) v[i] = relu_grad(v[i], relu[i * step]);
+    }
   }
 
   __device__ __forceinline__ void lay(T (&slab)[BK][B + GEMM_PAD], const T (&v)[COUNT]) const {

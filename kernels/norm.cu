@@ -6,6 +6,7 @@
 //   norm_moments_TYPE  batch and group: the statistics, a block of 256 threads per mean and piece: grid [means, pieces]
 //   norm_columns_TYPE  batch of size 1: the same, for 2^width_log neighbouring channels per block
 //   norm_map_TYPE      batch and group: y, from the statistics; a walk over all elements
+//   norm_running_TYPE  batch: the running mean and variance, moved towards the statistics'; a thread per channel
 //
 // Moments are taken in double, so that they are exact to rounding for f32 of any mean, and no square overflows or vanishes. Rows in
 // registers take the mean first and then the squares around it. Else each thread sums around the first element that it meets, and
@@ -265,6 +266,28 @@ __device__ __forceinline__ void map(const NormParams& p) {
   }
 }
 
+// Mirrors `RunningParams` in norm.rs.
+struct RunningParams {
+  const void* mean;        // [channels]
+  const void* var;         // [channels]
+  const void* statistics;  // [channels][4]: see Statistics
+  void* new_mean;          // [channels]
+  void* new_var;           // [channels]
+  u64 channels;
+  double momentum;
+  double unbiased;         // m / (m - 1) for m elements per channel
+};
+
+template <typename T>
+__device__ __forceinline__ void running(const RunningParams& p) {
+  const u64 c = thread_index();
+  if (c >= p.channels) return;
+  const Pack<T> batch = static_cast<const Pack<T>*>(p.statistics)[c];
+  const T keep = T(1.0 - p.momentum), share = T(p.momentum), spread = T(p.momentum * p.unbiased);
+  static_cast<T*>(p.new_mean)[c] = static_cast<const T*>(p.mean)[c] * keep + batch.v[0] * share;
+  static_cast<T*>(p.new_var)[c] = static_cast<const T*>(p.var)[c] * keep + batch.v[2] * spread;
+}
+
 #define KERNEL(kind, suffix, bounds, ...)                                                                           \
   extern "C" __global__ void __launch_bounds__ bounds norm_##kind##_##suffix(const __grid_constant__ NormParams p) { \
     __VA_ARGS__(p);                                                                                                 \
@@ -275,6 +298,8 @@ __device__ __forceinline__ void map(const NormParams& p) {
   KERNEL(long, suffix, (LONG, 1), long_row<T>)                 \
   KERNEL(moments, suffix, (THREADS), moments<T>)               \
   KERNEL(columns, suffix, (THREADS), columns<T>)               \
-  KERNEL(map, suffix, (THREADS), map<T>)
+  KERNEL(map, suffix, (THREADS), map<T>)                       \
+  extern "C" __global__ void __launch_bounds__(THREADS)        \
+      norm_running_##suffix(const __grid_constant__ RunningParams p) { running<T>(p); }
 NORM(f32, float)
 NORM(f64, double)

@@ -51,6 +51,7 @@ use minitorch_core::backend::{
     Activation, ArgReduceOp, Backend, BinaryOp, CompareOp, MemoryStats, RandomOp, ReduceOp, ScatterOp, StepRule,
     StepSlot, UnaryOp, ViewOf,
 };
+use minitorch_core::ops::composed;
 use minitorch_core::ops::norm::NormOptions;
 use minitorch_core::random::{DeviceRng, Draw};
 use minitorch_core::{Conv2dOptions, DType, Error, HostData, HostSlice, Layout, Pool2dOptions, Result};
@@ -181,16 +182,22 @@ impl Backend for Cpu {
         unary::unary_grad(op, saved, g)
     }
 
-    fn linear(&self, x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Tensor {
-        matmul::linear(x, w, bias, None)
+    fn linear(&self, x: &Tensor, w: &Tensor, bias: Option<&Tensor>, activation: Option<Activation>) -> Tensor {
+        matmul::linear(x, w, bias, activation)
     }
 
-    fn linear_activated(&self, x: &Tensor, w: &Tensor, bias: Option<&Tensor>, activation: Activation) -> Tensor {
-        matmul::linear(x, w, bias, Some(activation))
-    }
-
-    fn conv2d(&self, x: &Tensor, w: &Tensor, bias: Option<&Tensor>, options: &Conv2dOptions) -> Tensor {
-        conv::conv2d(x, w, bias, options)
+    fn conv2d(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        bias: Option<&Tensor>,
+        options: &Conv2dOptions,
+        activation: Option<Activation>,
+    ) -> Tensor {
+        match activation {
+            None => conv::conv2d(x, w, bias, options),
+            Some(_) => composed::conv2d(x, w, bias, options, activation),
+        }
     }
 
     fn conv2d_grad_input(&self, g: &Tensor, w: &Tensor, size: [usize; 2], options: &Conv2dOptions) -> Tensor {

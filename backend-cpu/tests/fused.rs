@@ -220,10 +220,10 @@ fn convolutions() {
                     let what = format!("{dtype} {x_shape:?} {w_shape:?} {options:?}");
                     let b = tensor(&numbers(w_shape[0], 3), [w_shape[0]], dtype, &device);
                     for bias in [None, Some(&b)] {
-                        let want = composed::conv2d(&x, &w, bias, &options);
-                        same(&device.conv2d(&x, &w, bias, &options), &want, 1e-5, &what);
+                        let want = composed::conv2d(&x, &w, bias, &options, None);
+                        same(&device.conv2d(&x, &w, bias, &options, None), &want, 1e-5, &what);
                     }
-                    let out = *device.conv2d(&x, &w, None, &options).shape();
+                    let out = *device.conv2d(&x, &w, None, &options, None).shape();
                     let g = tensor(&numbers(out.numel(), 4), out, dtype, &device);
                     let (size, kernel) = ([x_shape[2], x_shape[3]], [w_shape[2], w_shape[3]]);
                     let got = device.conv2d_grad_input(&g, &w, size, &options);

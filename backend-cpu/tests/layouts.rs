@@ -253,7 +253,7 @@ fn linear() {
             for w in samples(&[n, k], DType::F32, 42, &device) {
                 for b in samples(&[n], DType::F32, 43, &device) {
                     for bias in [None, Some(&b)] {
-                        let got = device.linear(&x.x, &w.x, bias.map(|b| &b.x));
+                        let got = device.linear(&x.x, &w.x, bias.map(|b| &b.x), None);
                         let rows: usize = lead.iter().product();
                         let mut want = vec![0.0; rows * n];
                         for (at, want) in want.iter_mut().enumerate() {

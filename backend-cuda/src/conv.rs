@@ -2,11 +2,15 @@
 //! `kernels/conv_direct.cu`. Operands are made contiguous first.
 
 use crate::Tensor;
-use crate::device::{COUNTERS, Cuda, name, suffix};
+use crate::device::{Cuda, THREADS, name, suffix};
 use crate::driver::Address;
-use crate::matmul::{GEMM_THREADS, Tiling, mode};
+use crate::matmul::{GEMM_THREADS, code, mode, unmasked};
 use crate::memory::Storage;
 use crate::params::{Operand, magic, params};
+use crate::tiling::Tiling;
+use crate::unary::unary_grad;
+use minitorch_core::backend::{Activation, Conv2dGrad, UnaryOp};
+use minitorch_core::ops::composed;
 use minitorch_core::{Conv2dOptions, DType};
 
 params! {
@@ -26,6 +30,8 @@ params! {
         weight: Address,
         bias: Address,
         out: Address,
+        mask: Address,
+        sums: Address,
         parts: Address,
         counters: Address,
         pixels: u64,
@@ -46,7 +52,7 @@ params! {
         dil_w: u32,
         splits: u32,
         w_mode: u32,
-        unused: u32,
+        activation: u32,
         out_plane: Divide,
         out_width: Divide,
         taps: Divide,
@@ -62,7 +68,10 @@ impl Divide {
 }
 
 /// Taps that the direct kernels keep at most.
-const KEPT: usize = 128;
+const KEPT: usize = 256;
+
+/// Channels on the side of the result up to which the direct kernels are faster than tiles, which would be half empty.
+const FEW: usize = 16;
 
 /// The sizes of one convolution.
 struct Sizes {
@@ -98,6 +107,8 @@ fn sizes(
         weight: 0,
         bias: 0,
         out: 0,
+        mask: 0,
+        sums: 0,
         parts: 0,
         counters: 0,
         pixels: (n * oh * ow) as u64,
@@ -118,7 +129,7 @@ fn sizes(
         dil_w: dilation[1],
         splits: 1,
         w_mode: 0,
-        unused: 0,
+        activation: 0,
         out_plane: Divide::by(oh * ow),
         out_width: Divide::by(ow),
         taps: Divide::by(taps),
@@ -145,14 +156,36 @@ fn channels(of: usize) -> usize {
     }
 }
 
-/// Launches a direct kernel: `pixels` by all channels.
-fn direct(device: &Cuda, kernel: &str, dtype: DType, sizes: &Sizes, channels_out: usize, pixels: usize) {
+/// Launches a direct kernel: `pixels` by all channels, each a sum over `channels_in`. Threads share a pixel where there are too few to
+/// keep the multiprocessors busy.
+fn direct(
+    device: &Cuda,
+    kernel: &str,
+    dtype: DType,
+    sizes: &mut Sizes,
+    [channels_in, channels_out]: [usize; 2],
+    pixels: usize,
+) {
     let count = channels(channels_out);
-    let grid = [pixels.div_ceil(256), sizes.groups * channels_out.div_ceil(count), 1];
-    device.0.launch(name!("conv_direct_{kernel}_{count}_{}", suffix(dtype)), grid, [256, 1, 1], 0, &sizes.params);
+    let rows = sizes.groups * channels_out.div_ceil(count);
+    let blocks = |shares: usize| pixels.div_ceil(THREADS / shares) * rows;
+    let mut shares = 1;
+    while shares < 8 && 2 * shares <= channels_in && blocks(shares) < 2 * device.0.multiprocessors() {
+        shares *= 2;
+    }
+    sizes.params.splits = shares as u32;
+    let grid = [pixels.div_ceil(THREADS / shares), rows, 1];
+    device.0.launch(name!("conv_direct_{kernel}_{count}_{}", suffix(dtype)), grid, [THREADS, 1, 1], 0, &sizes.params);
 }
 
-pub(crate) fn conv2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, options: &Conv2dOptions) -> Tensor {
+pub(crate) fn conv2d(
+    x: &Tensor,
+    w: &Tensor,
+    bias: Option<&Tensor>,
+    options: &Conv2dOptions,
+    activation: Option<Activation>,
+) -> Tensor {
+    let Some(code) = code(activation) else { return composed::conv2d(x, w, bias, options, activation) };
     let (device, dtype) = (x.device(), x.dtype());
     let Some(out_size) = options.output_size(spatial(x), spatial(w)) else {
         unreachable!("core checked that the kernel fits");
@@ -166,22 +199,31 @@ pub(crate) fn conv2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, options: &Co
     sizes.params.weight = data(&w);
     sizes.params.bias = bias.as_ref().map_or(0, data);
     sizes.params.out = out.address();
+    sizes.params.activation = code;
     let (k, pixels) = (sizes.group_in * sizes.taps, n * out_size[0] * out_size[1]);
     if pixels * co > 0 {
-        let few = sizes.group_out <= 8 || k <= 32;
+        let few = sizes.group_out <= FEW || k <= 32;
         let blocks = sizes.groups * sizes.group_out.div_ceil(channels(sizes.group_out));
         if few && sizes.taps <= KEPT && blocks <= MOST {
-            direct(device, "forward", dtype, &sizes, sizes.group_out, pixels);
+            let channels = [sizes.group_in, sizes.group_out];
+            direct(device, "forward", dtype, &mut sizes, channels, pixels);
         } else {
-            let Tiling { size, .. } = Tiling::new(device, dtype, [sizes.group_out, pixels, k], sizes.groups);
+            let Tiling { size, .. } = Tiling::whole(device, dtype, [sizes.group_out, pixels, k], sizes.groups);
             let packed = mode(dtype, sizes.params.weight, k, 1, &[]);
             // Every group's weights begin at a multiple of their rows' length.
             sizes.params.w_mode = packed;
             let tiles = sizes.group_out.div_ceil(size) * pixels.div_ceil(size);
-            over_groups(device, name!("conv_forward_{size}_{}", suffix(dtype)), tiles, sizes.groups, &sizes.params);
+            let kernel = name!("conv_{}forward_{size}_{}", by_tap(size, sizes.group_in), suffix(dtype));
+            over_groups(device, kernel, tiles, sizes.groups, &sizes.params);
         }
     }
     Tensor::from_storage(device, out, dtype, shape)
+}
+
+/// The part of a kernel's name for channels that come in whole slabs of a tile; see conv_tap.cu.
+fn by_tap(size: usize, channels: usize) -> &'static str {
+    let slab = 1024 / size;
+    if channels > 0 && channels.is_multiple_of(slab) { "tap_" } else { "" }
 }
 
 /// Blocks that a grid has at most in y.
@@ -193,64 +235,120 @@ fn over_groups(device: &Cuda, kernel: &str, tiles: usize, groups: usize, params:
     device.0.launch(kernel, [tiles, groups, 1], [GEMM_THREADS, 1, 1], 0, params);
 }
 
-pub(crate) fn grad_input(g: &Tensor, w: &Tensor, size: [usize; 2], options: &Conv2dOptions) -> Tensor {
+/// The gradients that are wanted. A relu before them is a mask in their kernels, and a bias's gradient comes with the weight's.
+pub(crate) fn conv2d_grad(of: &Conv2dGrad<'_, Cuda>) -> [Option<Tensor>; 3] {
+    let (g, mask) = unmasked(of.g, of.activated);
+    let gx = of.w.map(|w| grad_input(&g, mask.as_ref(), w, of.size, &of.options));
+    let (gw, mut gb) = match of.x {
+        Some(x) => {
+            let (gw, gb) = grad_weight(x, &g, mask.as_ref(), of.kernel, &of.options, of.bias);
+            (Some(gw), gb)
+        }
+        None => (None, None),
+    };
+    if of.bias && gb.is_none() {
+        gb = Some(of.before_activation().sum([0, 2, 3]));
+    }
+    [gx, gw, gb]
+}
+
+/// Products that a block of grad_weight adds one after another: the sum of a whole batch, so added, would lose digits.
+const LONGEST: usize = 512;
+
+/// The tile that has no registers left for a mask or for sums.
+const LARGEST: usize = 128;
+
+/// The gradient before the relu whose result is given.
+fn unmask(g: &Tensor, mask: Option<&Tensor>) -> Option<Tensor> {
+    mask.map(|y| unary_grad(UnaryOp::Relu, y, g))
+}
+
+/// g and the mask are contiguous.
+pub(crate) fn grad_input(
+    g: &Tensor,
+    mask: Option<&Tensor>,
+    w: &Tensor,
+    size: [usize; 2],
+    options: &Conv2dOptions,
+) -> Tensor {
     let (device, dtype, n) = (g.device(), g.dtype(), g.shape()[0]);
     let ci = w.shape()[1] * options.groups;
     let shape = [n, ci, size[0], size[1]];
     let mut sizes = sizes(shape, w.dims(), spatial(g), options);
-    let (g, w) = (g.contiguous(), w.contiguous());
+    let w = w.contiguous();
     let out = device.alloc("conv2d_grad_input", dtype, shape.iter().product());
-    sizes.params.x = data(&g);
+    sizes.params.x = data(g);
+    sizes.params.mask = mask.map_or(0, data);
     sizes.params.weight = data(&w);
     sizes.params.out = out.address();
     let pixels = n * size[0] * size[1];
     if pixels * ci > 0 {
         let blocks = sizes.groups * sizes.group_in.div_ceil(channels(sizes.group_in));
-        if sizes.group_in <= 8 && sizes.taps <= KEPT && blocks <= MOST {
-            direct(device, "grad_input", dtype, &sizes, sizes.group_in, pixels);
+        // A stride makes most taps of the direct kernel miss.
+        let few = if options.stride == [1, 1] { FEW } else { 2 };
+        if sizes.group_in <= few && sizes.taps <= KEPT && blocks <= MOST {
+            let channels = [sizes.group_out, sizes.group_in];
+            direct(device, "grad_input", dtype, &mut sizes, channels, pixels);
         } else {
             let [sh, sw] = options.stride;
             let phase = n * size[0].div_ceil(sh) * size[1].div_ceil(sw);
             let k = sizes.group_out * sizes.taps;
             let phases = sizes.groups.saturating_mul(sh).saturating_mul(sw);
             assert!(phases <= MOST, "conv2d: {phases} groups times phases of the stride are more than a grid's {MOST}");
-            let Tiling { size, .. } = Tiling::new(device, dtype, [sizes.group_in, phase, k], phases);
+            let Tiling { size, .. } = Tiling::whole(device, dtype, [sizes.group_in, phase, k], phases);
             let tiles = sizes.group_in.div_ceil(size) * phase.div_ceil(size);
-            let kernel = name!("conv_grad_input_{size}_{}", suffix(dtype));
+            let premasked = if size == LARGEST { unmask(g, mask) } else { None };
+            if let Some(g) = &premasked {
+                (sizes.params.x, sizes.params.mask) = (data(g), 0);
+            }
+            let kernel = name!("conv_{}grad_input_{size}_{}", by_tap(size, sizes.group_out), suffix(dtype));
             over_groups(device, kernel, tiles, phases, &sizes.params);
         }
     }
     Tensor::from_storage(device, out, dtype, shape)
 }
 
-pub(crate) fn grad_weight(x: &Tensor, g: &Tensor, kernel: [usize; 2], options: &Conv2dOptions) -> Tensor {
+/// The gradient in the weight and, if `bias` says so and a tile is where it is computed, in the bias. g and the mask are contiguous.
+pub(crate) fn grad_weight(
+    x: &Tensor,
+    g: &Tensor,
+    mask: Option<&Tensor>,
+    kernel: [usize; 2],
+    options: &Conv2dOptions,
+    bias: bool,
+) -> (Tensor, Option<Tensor>) {
     let (device, dtype) = (x.device(), x.dtype());
     let [n, ci, ..] = x.dims::<4>();
     let (co, [oh, ow]) = (g.shape()[1], spatial(g));
     let shape = [co, ci / options.groups, kernel[0], kernel[1]];
     let mut sizes = sizes(x.dims(), shape, [oh, ow], options);
-    let (x, g) = (x.contiguous(), g.contiguous());
+    let x = x.contiguous();
     let weights: usize = shape.iter().product();
     let out = device.alloc("conv2d_grad_weight", dtype, weights);
     sizes.params.x = data(&x);
-    sizes.params.weight = data(&g);
+    sizes.params.weight = data(g);
+    sizes.params.mask = mask.map_or(0, data);
     sizes.params.out = out.address();
+    let mut sums = None;
     if weights > 0 {
         if sizes.group_in == 1 && sizes.group_out <= 4 && sizes.groups > 1 {
             let kernel = name!("conv_direct_grad_weight_{}", suffix(dtype));
             device.0.launch(kernel, [weights, 1, 1], [256, 1, 1], 0, &sizes.params);
         } else {
             let (columns, pixels) = (sizes.group_in * sizes.taps, n * oh * ow);
-            let Tiling { size, .. } = Tiling::new(device, dtype, [sizes.group_out, columns, pixels], sizes.groups);
+            let product = [sizes.group_out, columns, pixels];
+            let Tiling { size, splits } = Tiling::new(device, dtype, product, sizes.groups, LONGEST);
             let tiles = sizes.group_out.div_ceil(size) * columns.div_ceil(size);
             let all = tiles * sizes.groups;
-            // Enough blocks for the card, of at least 256 products each; and at most some 512, as the sum of a whole batch, one
-            // product after another, would lose digits.
-            let busy = (2 * device.0.multiprocessors()).div_ceil(all).min(pixels / 256);
-            let wanted = busy.max(pixels / 512).max(1);
-            let splits = if all <= COUNTERS { wanted } else { 1 };
+            let part = size * size + if size == LARGEST { 0 } else { GEMM_THREADS };
             let parts: Option<Storage> =
-                (splits > 1).then(|| device.alloc("conv2d_grad_weight", dtype, all * splits * size * size));
+                (splits > 1).then(|| device.alloc("conv2d_grad_weight", dtype, all * splits * part));
+            let premasked = if size == LARGEST { unmask(g, mask) } else { None };
+            if let Some(g) = &premasked {
+                (sizes.params.weight, sizes.params.mask) = (data(g), 0);
+            }
+            sums = (bias && size != LARGEST).then(|| device.alloc("conv2d_grad_weight", dtype, co));
+            sizes.params.sums = sums.as_ref().map_or(0, Storage::address);
             sizes.params.parts = parts.as_ref().map_or(0, Storage::address);
             sizes.params.counters = device.0.counters();
             sizes.params.splits = splits as u32;
@@ -258,5 +356,6 @@ pub(crate) fn grad_weight(x: &Tensor, g: &Tensor, kernel: [usize; 2], options: &
             over_groups(device, kernel, tiles * splits, sizes.groups, &sizes.params);
         }
     }
-    Tensor::from_storage(device, out, dtype, shape)
+    let sums = sums.map(|sums| Tensor::from_storage(device, sums, dtype, co));
+    (Tensor::from_storage(device, out, dtype, shape), sums)
 }

@@ -35,6 +35,7 @@ mod scan;
 mod softmax;
 mod sort;
 mod sources;
+mod tiling;
 mod unary;
 
 pub use device::Cuda;
@@ -43,8 +44,8 @@ pub use emulator::Order;
 pub use memory::Storage;
 
 use minitorch_core::backend::{
-    Activation, ArgReduceOp, Backend, BinaryOp, CompareOp, MemoryStats, RandomOp, ReduceOp, ScatterOp, StepRule,
-    StepSlot, UnaryOp, ViewOf,
+    Activation, ArgReduceOp, Backend, BinaryOp, CompareOp, Conv2dGrad, LinearGrad, MemoryStats, RandomOp, ReduceOp,
+    ScatterOp, StepRule, StepSlot, UnaryOp, ViewOf,
 };
 use minitorch_core::ops::norm::NormOptions;
 use minitorch_core::random::{DeviceRng, Draw};
@@ -172,24 +173,35 @@ impl Backend for Cuda {
         unary::unary_grad(op, saved, g)
     }
 
-    fn linear(&self, x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Tensor {
-        matmul::linear(x, w, bias)
+    fn linear(&self, x: &Tensor, w: &Tensor, bias: Option<&Tensor>, activation: Option<Activation>) -> Tensor {
+        matmul::linear(x, w, bias, activation)
     }
 
-    fn linear_activated(&self, x: &Tensor, w: &Tensor, bias: Option<&Tensor>, activation: Activation) -> Tensor {
-        matmul::linear_activated(x, w, bias, activation)
+    fn linear_grad(&self, g: &LinearGrad<'_, Self>) -> [Option<Tensor>; 3] {
+        matmul::linear_grad(g)
     }
 
-    fn conv2d(&self, x: &Tensor, w: &Tensor, bias: Option<&Tensor>, options: &Conv2dOptions) -> Tensor {
-        conv::conv2d(x, w, bias, options)
+    fn conv2d(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        bias: Option<&Tensor>,
+        options: &Conv2dOptions,
+        activation: Option<Activation>,
+    ) -> Tensor {
+        conv::conv2d(x, w, bias, options, activation)
+    }
+
+    fn conv2d_grad(&self, g: &Conv2dGrad<'_, Self>) -> [Option<Tensor>; 3] {
+        conv::conv2d_grad(g)
     }
 
     fn conv2d_grad_input(&self, g: &Tensor, w: &Tensor, size: [usize; 2], options: &Conv2dOptions) -> Tensor {
-        conv::grad_input(g, w, size, options)
+        conv::grad_input(&g.contiguous(), None, w, size, options)
     }
 
     fn conv2d_grad_weight(&self, x: &Tensor, g: &Tensor, kernel: [usize; 2], options: &Conv2dOptions) -> Tensor {
-        conv::grad_weight(x, g, kernel, options)
+        conv::grad_weight(x, &g.contiguous(), None, kernel, options, false).0
     }
 
     fn max_pool2d(&self, x: &Tensor, options: &Pool2dOptions) -> (Tensor, Tensor) {
@@ -248,6 +260,16 @@ impl Backend for Cuda {
         options: &NormOptions,
     ) -> (Tensor, Option<[Tensor; 2]>) {
         norm::normalize_grad(g, x, w, statistics, options)
+    }
+
+    fn running_statistics(
+        &self,
+        running: [&Tensor; 2],
+        statistics: &Tensor,
+        momentum: f64,
+        unbiased: f64,
+    ) -> [Tensor; 2] {
+        norm::running_statistics(running, statistics, momentum, unbiased)
     }
 
     fn cumsum(&self, x: &Tensor, dim: usize, reverse: bool) -> Tensor {

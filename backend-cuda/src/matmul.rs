@@ -1,13 +1,15 @@
 //! Matrix products: tiles, splits and reading modes for `kernels/matmul.cu`.
 
 use crate::Tensor;
-use crate::device::{COUNTERS, Cuda, name, suffix};
+use crate::device::{Cuda, name, suffix};
 use crate::driver::Address;
 use crate::memory::Storage;
 use crate::params::{Operand, Walk, params};
-use minitorch_core::backend::{Activation, View};
+use crate::tiling::Tiling;
+use crate::unary::unary_grad;
+use minitorch_core::backend::{Activation, LinearGrad, View};
 use minitorch_core::ops::composed;
-use minitorch_core::{DType, Layout, MAX_RANK};
+use minitorch_core::{DType, Layout, MAX_RANK, Shape};
 
 params! {
     /// What the tiles of a product take.
@@ -16,6 +18,8 @@ params! {
         b: Address,
         bias: Address,
         out: Address,
+        sums: Address,
+        mask: Address,
         parts: Address,
         counters: Address,
         m: u64,
@@ -31,7 +35,7 @@ params! {
         a_mode: u32,
         b_mode: u32,
         splits: u32,
-        unused: u32,
+        activation: u32,
     }
 }
 
@@ -47,6 +51,8 @@ params! {
         line_stride: u64,
         k_stride: u64,
         v_stride: u64,
+        activation: u32,
+        unused: u32,
     }
 }
 
@@ -61,6 +67,13 @@ struct Matrix {
     k_stride: usize,
     /// The batch dimensions.
     batch: Layout,
+}
+
+impl Matrix {
+    /// A matrix of no batch.
+    fn of(x: &Tensor, line_stride: usize, k_stride: usize) -> Self {
+        Matrix { data: data(x), line_stride, k_stride, batch: Layout::contiguous([]) }
+    }
 }
 
 /// As in gemm.cuh.
@@ -111,119 +124,211 @@ pub(crate) fn matmul(device: &Cuda, a: View<'_, Storage>, b: View<'_, Storage>) 
     };
     let (a_matrix, b_matrix) = (matrix(a, rank - 2, rank - 1), matrix(b, rank - 1, rank - 2));
     let out = device.alloc("matmul", a.dtype, out_shape.numel());
-    product(device, a.dtype, [m, n, k], a_matrix, b_matrix, 0, &out);
+    Product { device, dtype: a.dtype, sizes: [m, n, k], a: a_matrix, b: b_matrix, epilogue: Epilogue::default() }
+        .run(&out);
     out
 }
 
-/// `x wᵀ + b`
-pub(crate) fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Tensor {
+/// Where the first element of a matrix of whole rows lies.
+fn data(x: &Tensor) -> Address {
+    if x.numel() == 0 { 0 } else { Operand::of(x.view().storage, x.dtype(), x.layout()).data }
+}
+
+/// As in common.cuh.
+pub(crate) const RELU: u32 = 1;
+
+/// The activation that the kernels have in their epilogue.
+pub(crate) fn code(activation: Option<Activation>) -> Option<u32> {
+    match activation {
+        None => Some(0),
+        Some(Activation::Relu) => Some(RELU),
+        Some(Activation::Sigmoid | Activation::Tanh) => None,
+    }
+}
+
+/// `f(x wᵀ + b)`; relu is a part of the product, another activation is applied to its result in place.
+pub(crate) fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, activation: Option<Activation>) -> Tensor {
+    let Some(activation) = code(activation) else { return composed::linear(x, w, bias, activation) };
     let (device, dtype, x) = (x.device(), x.dtype(), x.contiguous());
     let rank = x.rank();
     let [n, k] = w.dims();
     let rows: usize = x.shape()[..rank - 1].iter().product();
     let out = device.alloc("linear", dtype, rows * n);
-    let data = |x: &Tensor| if x.numel() == 0 { 0 } else { Operand::of(x.view().storage, dtype, x.layout()).data };
-    let none = Layout::contiguous([]);
-    let a = Matrix { data: data(&x), line_stride: k, k_stride: 1, batch: none };
-    let [w_line, w_k] = [w.layout().strides()[0], w.layout().strides()[1]];
-    let b = Matrix { data: data(w), line_stride: w_line, k_stride: w_k, batch: none };
     let bias = bias.map(Tensor::contiguous);
-    product(device, dtype, [rows, n, k], a, b, bias.as_ref().map_or(0, data), &out);
+    Product {
+        device,
+        dtype,
+        sizes: [rows, n, k],
+        a: Matrix::of(&x, k, 1),
+        b: Matrix::of(w, w.layout().strides()[0], w.layout().strides()[1]),
+        epilogue: Epilogue { bias: bias.as_ref().map_or(0, data), activation, ..Epilogue::default() },
+    }
+    .run(&out);
     Tensor::from_storage(device, out, dtype, x.shape().with(rank - 1, n))
 }
 
-/// `f(x wᵀ + b)`; the activation passes over the result in place.
-pub(crate) fn linear_activated(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, activation: Activation) -> Tensor {
-    composed::linear_activated(x, w, bias, activation)
+/// A gradient and the mask that stands for a relu before it; the gradient of another activation is computed here.
+pub(crate) fn unmasked(g: &Tensor, activated: Option<(Activation, &Tensor)>) -> (Tensor, Option<Tensor>) {
+    match activated {
+        None => (g.contiguous(), None),
+        Some((Activation::Relu, y)) => (g.contiguous(), Some(y.contiguous())),
+        Some((f, y)) => (unary_grad(f.op(), y, g).contiguous(), None),
+    }
 }
 
-fn product(device: &Cuda, dtype: DType, [m, n, k]: [usize; 3], a: Matrix, b: Matrix, bias: Address, out: &Storage) {
-    let [a_batch, b_batch] = Layout::merge([a.batch, b.batch]);
-    let batch = a_batch.numel();
-    if batch * m * n == 0 {
-        return;
+/// Two launches: `g w`, and `gᵀ x` with the sums of its rows.
+pub(crate) fn linear_grad(of: &LinearGrad<'_, Cuda>) -> [Option<Tensor>; 3] {
+    if of.g.numel() == 0 || of.x.is_some_and(|x| x.numel() == 0) {
+        return composed::linear_grad(of);
     }
-    if batch == 1 && n == 1 && bias == 0 {
-        return vector(device, dtype, [m, k], &a, &b, 0, out);
-    }
-    if batch == 1 && m == 1 {
-        return vector(device, dtype, [n, k], &b, &a, bias, out);
-    }
-    let Tiling { size, splits } = Tiling::new(device, dtype, [m, n, k], batch);
-    let tiles = m.div_ceil(size) * n.div_ceil(size);
-    let parts = (splits > 1).then(|| device.alloc("matmul", dtype, tiles * splits * size * size));
-    let strides = |layout: &Layout| {
-        let mut strides = [0; MAX_RANK];
-        strides.iter_mut().zip(layout.strides()).for_each(|(to, &stride)| *to = stride as u64);
-        strides
+    let (device, dtype, rank) = (of.g.device(), of.g.dtype(), of.g.rank());
+    let n = of.g.shape()[rank - 1];
+    let rows = of.g.numel() / n;
+    let (g, mask) = unmasked(of.g, of.activated);
+    let mask = mask.as_ref().map_or(0, data);
+    let gx = of.w.map(|w| {
+        let k = w.shape()[1];
+        let out = device.alloc("linear", dtype, rows * k);
+        Product {
+            device,
+            dtype,
+            sizes: [rows, k, n],
+            a: Matrix::of(&g, n, 1),
+            b: Matrix::of(w, w.layout().strides()[1], w.layout().strides()[0]),
+            epilogue: Epilogue { mask, ..Epilogue::default() },
+        }
+        .run(&out);
+        Tensor::from_storage(device, out, dtype, of.g.shape().with(rank - 1, k))
+    });
+    let Some(x) = of.x else {
+        return [gx, None, of.bias.then(|| of.before_activation().reshape([rows, n]).sum(0))];
     };
-    let params = MatmulParams {
-        a: a.data,
-        b: b.data,
-        bias,
-        out: out.address(),
-        parts: parts.as_ref().map_or(0, Storage::address),
-        counters: device.0.counters(),
-        m: m as u64,
-        n: n as u64,
-        k: k as u64,
-        a_row: a.line_stride as u64,
-        a_k: a.k_stride as u64,
-        b_k: b.k_stride as u64,
-        b_column: b.line_stride as u64,
-        batch: Walk::new(a_batch.shape()),
-        a_batch: strides(&a_batch),
-        b_batch: strides(&b_batch),
-        a_mode: mode(dtype, a.data, a.line_stride, a.k_stride, a_batch.strides()),
-        b_mode: mode(dtype, b.data, b.line_stride, b.k_stride, b_batch.strides()),
-        splits: splits as u32,
-        unused: 0,
-    };
-    // Batches beyond what a grid has in y go to z.
-    let rows = batch.min(65_535);
-    let grid = [tiles * splits, rows, batch.div_ceil(rows)];
-    device.0.launch(name!("matmul_tile_{size}_{}", suffix(dtype)), grid, [GEMM_THREADS, 1, 1], 0, &params);
-}
-
-/// `out[line] = sum over k of x[line, k] v[k]`; v is the first line of the other operand.
-fn vector(device: &Cuda, dtype: DType, [lines, k]: [usize; 2], x: &Matrix, v: &Matrix, bias: Address, out: &Storage) {
-    let params = VectorParams {
-        x: x.data,
-        v: v.data,
-        bias,
-        out: out.address(),
-        lines: lines as u64,
-        k: k as u64,
-        line_stride: x.line_stride as u64,
-        k_stride: x.k_stride as u64,
-        v_stride: v.k_stride as u64,
-    };
-    if x.line_stride < x.k_stride {
-        let grid = [lines.div_ceil(32), 1, 1];
-        device.0.launch(name!("matmul_columns_{}", suffix(dtype)), grid, [32, 8, 1], 0, &params);
-    } else {
-        let grid = [lines.div_ceil(8), 1, 1];
-        device.0.launch(name!("matmul_vector_{}", suffix(dtype)), grid, [256, 1, 1], 0, &params);
+    let (x, k) = (x.contiguous(), x.numel() / rows);
+    let out = device.alloc("linear", dtype, n * k);
+    let sums = of.bias.then(|| device.alloc("linear", dtype, n));
+    Product {
+        device,
+        dtype,
+        sizes: [n, k, rows],
+        a: Matrix::of(&g, 1, n),
+        b: Matrix::of(&x, 1, k),
+        epilogue: Epilogue { mask, sums: sums.as_ref().map_or(0, Storage::address), ..Epilogue::default() },
     }
+    .run(&out);
+    let tensor = |storage, shape: Shape| Tensor::from_storage(device, storage, dtype, shape);
+    [gx, Some(tensor(out, [n, k].into())), sums.map(|sums| tensor(sums, n.into()))]
 }
 
-/// The size of the tiles of a product, and over how many blocks each is split along k.
-pub(crate) struct Tiling {
-    pub(crate) size: usize,
-    pub(crate) splits: usize,
+/// What a product does beside multiplying; addresses of 0 for what it does not do.
+#[derive(Clone, Copy, Default)]
+struct Epilogue {
+    /// `[n]`, added to every row.
+    bias: Address,
+    /// 0 or [`RELU`].
+    activation: u32,
+    /// The result of a relu of which operand a is the gradient, lying as a does.
+    mask: Address,
+    /// `[m]`: where the sums of a's rows go.
+    sums: Address,
 }
 
-impl Tiling {
-    /// The largest tile of which there are enough for all multiprocessors; and if there are too few of the smallest, splits.
-    pub(crate) fn new(device: &Cuda, dtype: DType, [m, n, k]: [usize; 3], batch: usize) -> Self {
-        let sizes: &[usize] = if dtype == DType::F32 { &[128, 64, 32] } else { &[64, 32] };
-        let multiprocessors = device.0.multiprocessors();
-        let tiles = |size: usize| m.div_ceil(size) * n.div_ceil(size) * batch;
-        let fits = |&&size: &&usize| tiles(size) >= multiprocessors && m.min(n) > size / 2;
-        let size = *sizes.iter().find(fits).unwrap_or(&32);
-        // A split should have some hundred steps of k to be worth its part of the join.
-        let wanted = (2 * multiprocessors).div_ceil(tiles(size)).min(k / 256).max(1);
-        let splits = if batch == 1 && tiles(size) <= COUNTERS { wanted } else { 1 };
-        Tiling { size, splits }
+/// `a b`, `[m, k] x [k, n]`, in a batch.
+struct Product<'a> {
+    device: &'a Cuda,
+    dtype: DType,
+    /// m, n, k
+    sizes: [usize; 3],
+    a: Matrix,
+    b: Matrix,
+    epilogue: Epilogue,
+}
+
+impl Product<'_> {
+    fn run(&self, out: &Storage) {
+        let Product { device, dtype, sizes: [m, n, k], a, b, epilogue } = self;
+        let (&dtype, &[m, n, k]) = (dtype, &[*m, *n, *k]);
+        let [a_batch, b_batch] = Layout::merge([a.batch, b.batch]);
+        let batch = a_batch.numel();
+        if batch * m * n == 0 {
+            return;
+        }
+        let grad = epilogue.mask != 0 || epilogue.sums != 0;
+        if batch == 1 && !grad {
+            if n == 1 && epilogue.bias == 0 {
+                return self.vector([m, k], a, b, out);
+            }
+            if m == 1 {
+                return self.vector([n, k], b, a, out);
+            }
+        }
+        let Tiling { size, splits } = match batch {
+            1 => Tiling::new(device, dtype, [m, n, k], 1, usize::MAX),
+            _ => Tiling::whole(device, dtype, [m, n, k], batch),
+        };
+        let tiles = m.div_ceil(size) * n.div_ceil(size);
+        let part = size * size + if grad { GEMM_THREADS } else { 0 };
+        let parts = (splits > 1).then(|| device.alloc("matmul", dtype, tiles * splits * part));
+        let strides = |layout: &Layout| {
+            let mut strides = [0; MAX_RANK];
+            strides.iter_mut().zip(layout.strides()).for_each(|(to, &stride)| *to = stride as u64);
+            strides
+        };
+        let mut a_mode = mode(dtype, a.data, a.line_stride, a.k_stride, a_batch.strides());
+        if epilogue.mask != 0 {
+            // The mask is read in packs with a.
+            a_mode &= mode(dtype, epilogue.mask, a.line_stride, a.k_stride, a_batch.strides());
+        }
+        let params = MatmulParams {
+            a: a.data,
+            b: b.data,
+            bias: epilogue.bias,
+            out: out.address(),
+            sums: epilogue.sums,
+            mask: epilogue.mask,
+            parts: parts.as_ref().map_or(0, Storage::address),
+            counters: device.0.counters(),
+            m: m as u64,
+            n: n as u64,
+            k: k as u64,
+            a_row: a.line_stride as u64,
+            a_k: a.k_stride as u64,
+            b_k: b.k_stride as u64,
+            b_column: b.line_stride as u64,
+            batch: Walk::new(a_batch.shape()),
+            a_batch: strides(&a_batch),
+            b_batch: strides(&b_batch),
+            a_mode,
+            b_mode: mode(dtype, b.data, b.line_stride, b.k_stride, b_batch.strides()),
+            splits: splits as u32,
+            activation: epilogue.activation,
+        };
+        // Batches beyond what a grid has in y go to z.
+        let rows = batch.min(65_535);
+        let grid = [tiles * splits, rows, batch.div_ceil(rows)];
+        let kind = if grad { "grad" } else { "tile" };
+        device.0.launch(name!("matmul_{kind}_{size}_{}", suffix(dtype)), grid, [GEMM_THREADS, 1, 1], 0, &params);
+    }
+
+    /// `out[line] = sum over k of x[line, k] v[k]`; v is the first line of the other operand.
+    fn vector(&self, [lines, k]: [usize; 2], x: &Matrix, v: &Matrix, out: &Storage) {
+        let params = VectorParams {
+            x: x.data,
+            v: v.data,
+            bias: self.epilogue.bias,
+            out: out.address(),
+            lines: lines as u64,
+            k: k as u64,
+            line_stride: x.line_stride as u64,
+            k_stride: x.k_stride as u64,
+            v_stride: v.k_stride as u64,
+            activation: self.epilogue.activation,
+            unused: 0,
+        };
+        let (device, dtype) = (self.device, suffix(self.dtype));
+        if x.line_stride < x.k_stride {
+            device.0.launch(name!("matmul_columns_{dtype}"), [lines.div_ceil(32), 1, 1], [32, 8, 1], 0, &params);
+        } else {
+            device.0.launch(name!("matmul_vector_{dtype}"), [lines.div_ceil(8), 1, 1], [256, 1, 1], 0, &params);
+        }
     }
 }

@@ -5,6 +5,8 @@
 //! layer    rows                    rows, and columns if there is a weight       1, 1 or 2
 //! batch    moments, map            sums, map                                    2, 2
 //! group    moments, map            sums, map, and sums if there is a weight     2, 2 or 3
+//!
+//! running statistics of a batch: 1
 //! ```
 
 use crate::Tensor;
@@ -40,6 +42,19 @@ params! {
         packed: u32,
         team_log: u32,
         width_log: u32,
+    }
+}
+
+params! {
+    RunningParams in "norm.cu" {
+        mean: Address,
+        var: Address,
+        statistics: Address,
+        new_mean: Address,
+        new_var: Address,
+        channels: u64,
+        momentum: f64,
+        unbiased: f64,
     }
 }
 
@@ -225,6 +240,34 @@ pub(crate) fn normalize_by(
 /// The tensor, contiguous from the start of its buffer: the kernels read aligned packs of statistics.
 fn whole(x: &Tensor) -> Tensor {
     if x.layout().offset() == 0 { x.contiguous() } else { x + 0.0 }
+}
+
+/// In one launch.
+pub(crate) fn running_statistics(
+    [mean, var]: [&Tensor; 2],
+    statistics: &Tensor,
+    momentum: f64,
+    unbiased: f64,
+) -> [Tensor; 2] {
+    let (device, dtype, channels) = (mean.device(), mean.dtype(), mean.numel());
+    let (mean, var, statistics) = (mean.contiguous(), var.contiguous(), whole(statistics));
+    let out = [0, 1].map(|_| device.alloc("running_statistics", dtype, channels));
+    if channels > 0 {
+        let data = |x: &Tensor| Operand::of(x.view().storage, dtype, x.layout()).data;
+        let params = RunningParams {
+            mean: data(&mean),
+            var: data(&var),
+            statistics: data(&statistics),
+            new_mean: out[0].address(),
+            new_var: out[1].address(),
+            channels: channels as u64,
+            momentum,
+            unbiased,
+        };
+        let grid = [channels.div_ceil(THREADS), 1, 1];
+        device.0.launch(name!("norm_running_{}", suffix(dtype)), grid, [THREADS, 1, 1], 0, &params);
+    }
+    out.map(|storage| Tensor::from_storage(device, storage, dtype, channels))
 }
 
 pub(crate) fn normalize_grad(

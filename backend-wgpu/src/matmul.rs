@@ -8,7 +8,7 @@ use crate::shader::{Form, Shader};
 use crate::stream::Bind;
 use crate::{binary, copy, split};
 use bytemuck::{Pod, Zeroable};
-use minitorch_core::backend::{Activation, BinaryOp, View};
+use minitorch_core::backend::{BinaryOp, View};
 use minitorch_core::ops::composed;
 use minitorch_core::{DType, Layout};
 
@@ -126,7 +126,7 @@ pub(crate) fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Tensor {
         .iter()
         .any(|&bytes| bytes > device.0.largest_binding())
     {
-        return composed::linear(&x, w, bias);
+        return composed::linear(&x, w, bias, None);
     }
     let one = |x: &Tensor| Layout::new([], &[], x.layout().offset());
     let left = Matrix { bind: Bind::Read(x.view().storage), line: k, k: 1, batch: one(&x) };
@@ -135,11 +135,6 @@ pub(crate) fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Tensor {
     let bias = bias.map(Tensor::contiguous);
     let out = product(device, ("linear", dtype), [rows, n, k], left, right, bias.as_ref());
     Tensor::from_storage(device, out, dtype, x.shape().with(rank - 1, n))
-}
-
-/// `f(x wᵀ + b)`; the activation passes over the result in place.
-pub(crate) fn linear_activated(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, activation: Activation) -> Tensor {
-    composed::linear_activated(x, w, bias, activation)
 }
 
 fn product(

@@ -1,12 +1,12 @@
 //! Convolution and its two gradients over a grid of options.
 
-use crate::check::{assert_values, with_grads};
+use crate::check::{assert_same, assert_values, with_grads};
 use crate::close::{EXACT, Values, assert_close, eps, read};
 use crate::on::Lay;
 use crate::{On, Suite};
 use minitorch_core::backend::Backend;
 use minitorch_core::ops::composed;
-use minitorch_core::{Conv1dOptions, Conv2dOptions, DType, Tensor};
+use minitorch_core::{Activation, Conv1dOptions, Conv2dOptions, DType, Tensor};
 
 /// One convolution: batch, channels in, channels out, size, kernel, options.
 #[derive(Clone, Copy, Debug)]
@@ -118,12 +118,48 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             Setup { n: 0, ci: 2, co: 3, size: [5, 5], kernel: [3, 3], o },
             Setup { n: 700, ci: 1, co: 1, size: [10, 10], kernel: [3, 3], o },
             Setup { n: 17, ci: 6, co: 16, size: [14, 14], kernel: [5, 5], o },
+            // Channels in whole slabs of a tile, in groups, with phases of a stride.
+            Setup { n: 2, ci: 32, co: 33, size: [9, 11], kernel: [3, 3], o: o.padding(1) },
+            Setup { n: 3, ci: 16, co: 40, size: [13, 12], kernel: [3, 2], o: o.padding([0, 1]) },
+            Setup { n: 5, ci: 8, co: 72, size: [12, 11], kernel: [2, 3], o },
+            Setup {
+                n: 2,
+                ci: 64,
+                co: 64,
+                size: [9, 10],
+                kernel: [3, 4],
+                o: o.padding(3).stride(2).dilation(2).groups(2),
+            },
         ];
         for s in &setups {
             against_definition(on, s);
             gradients(on, s);
         }
     });
+    suite.floats("conv2d_activated", 20_000, |on| {
+        let o = Conv2dOptions::default();
+        for f in ACTIVATIONS {
+            activated(on, &Setup { n: 2, ci: 1, co: 6, size: [9, 8], kernel: [5, 5], o: o.padding(2) }, f);
+            activated(on, &Setup { n: 3, ci: 6, co: 16, size: [8, 7], kernel: [3, 3], o: o.stride([2, 1]) }, f);
+            activated(on, &Setup { n: 40, ci: 9, co: 10, size: [8, 8], kernel: [3, 3], o: o.padding(1) }, f);
+            activated(on, &Setup { n: 2, ci: 32, co: 34, size: [8, 9], kernel: [3, 3], o: o.padding(1).groups(2) }, f);
+            activated(on, &Setup { n: 3, ci: 5, co: 10, size: [7, 7], kernel: [3, 3], o: o.groups(5) }, f);
+            activated(on, &Setup { n: 0, ci: 2, co: 3, size: [5, 5], kernel: [3, 3], o }, f);
+            activated(on, &Setup { n: 2, ci: 3, co: 0, size: [5, 5], kernel: [3, 3], o }, f);
+        }
+        // NaN comes through in both directions.
+        let x = on.list(&[f64::NAN, -1.0, 2.0, -f64::INFINITY], [1, 1, 2, 2]).requires_grad();
+        let y = x.conv2d_activated(&on.list(&[1.0], [1, 1, 1, 1]), None, o, Activation::Relu);
+        let got = read(&y).data;
+        assert!(got[0].is_nan() && got[1..] == [0.0, 2.0, 0.0], "relu of a convolution: {got:?}");
+        assert_values(&y.sum(..).backward()[&x], &[1.0, 0.0, 1.0, 0.0], eps(0.0));
+    });
+    check!(suite, "conv2d_tanh", 2, |d| of_conv(d), |[x, w, b]| x.conv2d_activated(
+        w,
+        Some(b),
+        Conv2dOptions::default().padding(1).stride([1, 2]),
+        Activation::Tanh
+    ));
     // Strides, holes between taps and channels enough for a matrix product: a backend may take each phase of a stride by itself,
     // and there are phases that no tap reaches.
     suite.f32("strided_channels", 10_000, |on| {
@@ -267,6 +303,46 @@ fn definition(x: &[f64], w: &[f64], b: &[f64], s: &Setup) -> Vec<f64> {
     out
 }
 
+const ACTIVATIONS: [Activation; 3] = [Activation::Relu, Activation::Sigmoid, Activation::Tanh];
+
+fn of_conv<B: Backend>(d: &On<B>) -> [Tensor<B>; 3] {
+    [d.mixed([2, 2, 3, 4]), d.mixed([3, 2, 2, 3]), d.mixed([3])]
+}
+
+/// A convolution with an activation is the convolution and the activation after it, to the last bit; the gradients are the same but
+/// for the order of sums.
+fn activated<B: Backend>(on: &On<B>, s: &Setup, f: Activation) {
+    let results = |fused: bool| {
+        let place = on.again();
+        let inputs = [place.mixed(s.x()), place.mixed(s.w()), place.mixed([s.co])];
+        with_grads(&place, inputs, |[x, w, b]| match (fused, f) {
+            (true, _) => x.conv2d_activated(w, Some(b), s.o, f),
+            (false, Activation::Relu) => x.conv2d(w, Some(b), s.o).relu(),
+            (false, Activation::Sigmoid) => x.conv2d(w, Some(b), s.o).sigmoid(),
+            (false, Activation::Tanh) => x.conv2d(w, Some(b), s.o).tanh(),
+        })
+    };
+    let (fused, apart) = (results(true), results(false));
+    let about = format!("conv2d of {s:?} and {f:?}");
+    assert_same(&about, &fused[0], &apart[0]);
+    let [oh, ow] = s.out();
+    let terms = (s.n * oh * ow).max(s.co * s.kernel[0] * s.kernel[1]).max(1);
+    for (fused, apart) in fused.iter().zip(&apart).skip(1) {
+        assert_close(&format!("a gradient of the {about}"), &read(fused), &read(apart), eps(4.0).terms(terms));
+    }
+    // Each gradient by itself.
+    for only in 0..3 {
+        let place = on.again();
+        let mut inputs = [place.mixed(s.x()), place.mixed(s.w()), place.mixed([s.co])];
+        inputs[only] = inputs[only].requires_grad();
+        let [x, w, b] = &inputs;
+        let y = x.conv2d_activated(w, Some(b), s.o, f);
+        let grads = y.backward_with(&place.uniform(-1.0, 1.0, *y.shape()));
+        let about = format!("gradient {only} alone of the {about}");
+        assert_close(&about, &read(&grads[&inputs[only]]), &read(&fused[1 + only]), eps(4.0).terms(terms));
+    }
+}
+
 fn against_definition<B: Backend>(on: &On<B>, s: &Setup) {
     let (x, w, b) = (on.uniform(-1.0, 1.0, s.x()), on.uniform(-1.0, 1.0, s.w()), on.uniform(-1.0, 1.0, [s.co]));
     let terms = s.w()[1..].iter().product();
@@ -297,7 +373,7 @@ fn gradients<B: Backend>(on: &On<B>, s: &Setup) {
     let g = place.uniform(-1.0, 1.0, [s.n, s.co, oh, ow]);
     let d = &on.device;
     let pairs = [
-        (d.conv2d(&x, &w, None, &s.o), composed::conv2d(&x, &w, None, &s.o)),
+        (d.conv2d(&x, &w, None, &s.o, None), composed::conv2d(&x, &w, None, &s.o, None)),
         (d.conv2d_grad_input(&g, &w, s.size, &s.o), composed::conv2d_grad_input(&g, &w, s.size, &s.o)),
         (d.conv2d_grad_weight(&x, &g, s.kernel, &s.o), composed::conv2d_grad_weight(&x, &g, s.kernel, &s.o)),
     ];
@@ -321,7 +397,7 @@ fn layouts<B: Backend>(on: &On<B>) {
                 let g = d.laid(lay, -1.0, 1.0, [2, 6, 4, 6]);
                 let device = &d.device;
                 [
-                    device.conv2d(&x, &w, Some(&b), &o),
+                    device.conv2d(&x, &w, Some(&b), &o, None),
                     device.conv2d_grad_input(&g, &w, [7, 6], &o),
                     device.conv2d_grad_weight(&x, &g, [3, 3], &o),
                 ]

@@ -222,8 +222,13 @@ fn linear<B: Backend>(on: &On<B>) {
             );
             let place = on.again();
             let (x, w, b) = (place.mixed(shape), place.mixed([n, 17]), place.mixed([n]));
-            let fused = read(&x.device().linear(&x, &w, Some(&b)));
-            assert_close("linear and its composition", &fused, &read(&composed::linear(&x, &w, Some(&b))), eps(16.0));
+            let fused = read(&x.device().linear(&x, &w, Some(&b), None));
+            assert_close(
+                "linear and its composition",
+                &fused,
+                &read(&composed::linear(&x, &w, Some(&b), None)),
+                eps(16.0),
+            );
         }
     }
     for lay in Lay::all(2) {

@@ -1,6 +1,6 @@
 //! Batch, layer and group norm: values, statistics and gradients, fused against composed, and at the edges.
 
-use crate::check::{assert_values, with_grads};
+use crate::check::{assert_same, assert_values, with_grads};
 use crate::close::{Tolerance, Values, eps, read};
 use crate::on::Lay;
 use crate::{On, Suite};
@@ -35,6 +35,32 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
                 x.layer_norm(100, Some(w), Some(b), EPS)
             })
         });
+    });
+    suite.floats("batch_norm_tracked", 4000, |on| {
+        for (shape, momentum) in
+            [(vec![4, 3, 5, 2], 0.1), (vec![2, 300], 1.0), (vec![3, 1, 7], 0.0), (vec![2, 0, 3], 0.5)]
+        {
+            let c = shape[1];
+            let m = (shape.iter().product::<usize>() / c.max(1)) as f64;
+            agree!(on, BOUND, |d| {
+                let x = d.uniform(-2.0, 2.0, shape.as_slice());
+                let running = [d.uniform(-1.0, 1.0, [c]), d.uniform(0.5, 1.5, [c])];
+                x.batch_norm_tracked(None, None, EPS, running.each_ref(), momentum)
+            });
+            // And by the definition, from the batch's own.
+            let x = on.uniform(-2.0, 2.0, shape.as_slice());
+            let old = [on.uniform(-1.0, 1.0, [c]), on.uniform(0.5, 1.5, [c])];
+            let [y, mean, var] = x.batch_norm(None, None, EPS);
+            let [tracked, new_mean, new_var] = x.batch_norm_tracked(None, None, EPS, old.each_ref(), momentum);
+            assert_same("the normalised tensor", &tracked, &y);
+            for (old, batch, new, factor) in [(&old[0], mean, new_mean, 1.0), (&old[1], var, new_var, m / (m - 1.0))] {
+                let want: Vec<f64> = (read(old).data.iter().zip(&read(&batch).data))
+                    .map(|(old, batch)| old * (1.0 - momentum) + batch * factor * momentum)
+                    .collect();
+                assert_values(&new, &want, BOUND);
+            }
+            on.advance();
+        }
     });
     suite.floats("a_far_mean_costs_the_variance_no_digits", 4000, |on| {
         // 1000 + noise of variance 1/12: E[x²] - E[x]² in the input's own precision would keep two digits of it.

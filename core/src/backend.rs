@@ -1,4 +1,4 @@
-//! The contract between tensors and a backend.
+//! The contract between tensors and a backend. This file is longer than most because a trait cannot be split over files.
 //!
 //! A backend's value *is* a device: a cheap handle that a tensor keeps. The trait has two floors:
 //!
@@ -47,8 +47,9 @@ use std::fmt;
 
 pub use crate::ops::binary::BinaryOp;
 pub use crate::ops::compare::CompareOp;
+pub use crate::ops::conv::Conv2dGrad;
 pub use crate::ops::index::ScatterOp;
-pub use crate::ops::matmul::Activation;
+pub use crate::ops::matmul::{Activation, LinearGrad};
 pub use crate::ops::optim::{AdagradConfig, AdamConfig, RmsPropConfig, SgdConfig, StepRule, StepSlot};
 pub use crate::ops::random::RandomOp;
 pub use crate::ops::reduce::{ArgReduceOp, ReduceOp};
@@ -206,32 +207,38 @@ pub trait Backend: Clone + PartialEq + fmt::Debug + Send + Sync + 'static {
         composed::unary_grad(op, saved, g)
     }
 
-    /// `x wᵀ + b`: x `[.., k]`, w `[n, k]`, b `[n]`.
-    fn linear(&self, x: &Tensor<Self>, w: &Tensor<Self>, bias: Option<&Tensor<Self>>) -> Tensor<Self> {
-        composed::linear(x, w, bias)
-    }
-
-    /// `f(x wᵀ + b)`: [`linear`](Backend::linear) with the activation f.
-    fn linear_activated(
+    /// `f(x wᵀ + b)`: x `[.., k]`, w `[n, k]`, b `[n]`; without an activation f, `x wᵀ + b`.
+    fn linear(
         &self,
         x: &Tensor<Self>,
         w: &Tensor<Self>,
         bias: Option<&Tensor<Self>>,
-        activation: Activation,
+        activation: Option<Activation>,
     ) -> Tensor<Self> {
-        composed::linear_activated(x, w, bias, activation)
+        composed::linear(x, w, bias, activation)
     }
 
-    /// Cross-correlation: x `[n, ci, h, w]`, w `[co, ci / groups, kh, kw]`, b `[co]` -> `[n, co, oh, ow]`. Here and in the gradient in
-    /// w padding is multiplied like other zeros: by NaN or infinity it gives NaN.
+    /// The gradients of [`linear`](Backend::linear) in x, w and b, those that are wanted.
+    fn linear_grad(&self, g: &LinearGrad<'_, Self>) -> [Option<Tensor<Self>>; 3] {
+        composed::linear_grad(g)
+    }
+
+    /// Cross-correlation, and an activation if there is one: x `[n, ci, h, w]`, w `[co, ci / groups, kh, kw]`, b `[co]` ->
+    /// `[n, co, oh, ow]`. Here and in the gradient in w padding is multiplied like other zeros: by NaN or infinity it gives NaN.
     fn conv2d(
         &self,
         x: &Tensor<Self>,
         w: &Tensor<Self>,
         bias: Option<&Tensor<Self>>,
         options: &Conv2dOptions,
+        activation: Option<Activation>,
     ) -> Tensor<Self> {
-        composed::conv2d(x, w, bias, options)
+        composed::conv2d(x, w, bias, options, activation)
+    }
+
+    /// The gradients of [`conv2d`](Backend::conv2d) in x, w and b, those that are wanted.
+    fn conv2d_grad(&self, g: &Conv2dGrad<'_, Self>) -> [Option<Tensor<Self>>; 3] {
+        composed::conv2d_grad(g)
     }
 
     /// The gradient of [`conv2d`](Backend::conv2d) in x, whose height and width are `size`. Of a w with NaN or infinity it may be
@@ -349,6 +356,19 @@ pub trait Backend: Clone + PartialEq + fmt::Debug + Send + Sync + 'static {
         options: &NormOptions,
     ) -> (Tensor<Self>, Option<[Tensor<Self>; 2]>) {
         composed::normalize_grad(g, x, w, statistics, options)
+    }
+
+    /// The running mean and variance (`[c]` each) of batch norm, moved towards the batch's by `momentum`:
+    /// `old (1 - momentum) + batch momentum`. The batch's are columns 0 and 2 of [`normalize`](Backend::normalize)'s statistics
+    /// `[c, 4]`, the variance times `unbiased`.
+    fn running_statistics(
+        &self,
+        running: [&Tensor<Self>; 2],
+        statistics: &Tensor<Self>,
+        momentum: f64,
+        unbiased: f64,
+    ) -> [Tensor<Self>; 2] {
+        composed::running_statistics(running, statistics, momentum, unbiased)
     }
 
     /// The sums of the elements up to each along `dim`, or from each to the end. Floats and I32, which wraps.

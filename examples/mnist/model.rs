@@ -29,10 +29,11 @@ impl<B: Backend> LeNet<B> {
 impl<B: Backend> Layer<B> for LeNet<B> {
     /// Images `[n, 1, 28, 28]` to logits `[n, 10]`.
     fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
-        let x = self.conv1.forward(x).relu().max_pool2d(2); // [n, 6, 14, 14]
-        let x = self.conv2.forward(&x).relu().max_pool2d(2).flatten(1..); // [n, 16 * 5 * 5]
-        let x = self.fc1.forward(&x).relu();
-        let x = self.fc2.forward(&x).relu();
+        let relu = Activation::Relu; // computed with the layer before it: one pass less over its output
+        let x = self.conv1.forward_activated(x, relu).max_pool2d(2); // [n, 6, 14, 14]
+        let x = self.conv2.forward_activated(&x, relu).max_pool2d(2).flatten(1..); // [n, 16 * 5 * 5]
+        let x = self.fc1.forward_activated(&x, relu);
+        let x = self.fc2.forward_activated(&x, relu);
         self.fc3.forward(&x)
     }
 }

@@ -25,10 +25,11 @@ impl<B: Backend> LeNet<B> {
     }
 
     pub(crate) fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
-        let x = self.conv1.forward(x).relu().max_pool2d(2);
-        let x = self.conv2.forward(&x).relu().max_pool2d(2).flatten(1..);
-        let x = self.dropout.forward(&self.fc1.forward(&x).relu());
-        let x = self.dropout.forward(&self.fc2.forward(&x).relu());
+        let relu = Activation::Relu;
+        let x = self.conv1.forward_activated(x, relu).max_pool2d(2);
+        let x = self.conv2.forward_activated(&x, relu).max_pool2d(2).flatten(1..);
+        let x = self.dropout.forward(&self.fc1.forward_activated(&x, relu));
+        let x = self.dropout.forward(&self.fc2.forward_activated(&x, relu));
         self.fc3.forward(&x)
     }
 }

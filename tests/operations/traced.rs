@@ -155,9 +155,11 @@ impl Backend for Traced {
     }
     fused! {
         unary_grad(op: UnaryOp, saved: &Tensor, g: &Tensor) -> Tensor;
-        linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Tensor;
-        linear_activated(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, activation: Activation) -> Tensor;
-        conv2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, options: &Conv2dOptions) -> Tensor;
+        linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, activation: Option<Activation>) -> Tensor;
+        conv2d(
+            x: &Tensor, w: &Tensor, bias: Option<&Tensor>, options: &Conv2dOptions, activation: Option<Activation>
+        ) -> Tensor;
+        running_statistics(running: [&Tensor; 2], statistics: &Tensor, momentum: f64, unbiased: f64) -> [Tensor; 2];
         conv2d_grad_input(g: &Tensor, w: &Tensor, size: [usize; 2], options: &Conv2dOptions) -> Tensor;
         conv2d_grad_weight(x: &Tensor, g: &Tensor, kernel: [usize; 2], options: &Conv2dOptions) -> Tensor;
         max_pool2d(x: &Tensor, options: &Pool2dOptions) -> (Tensor, Tensor);

@@ -228,8 +228,8 @@ fn products(s: &mut Source, device: &Cpu, _: DType, _: Shape) {
     let (x, w, bias) = (s.tensor(dtype, &[p, m, k]), s.tensor(dtype, &[n, k]), s.tensor(dtype, &[n]));
     let bias = if s.one_in(2) { Some(&bias) } else { None };
     see(&match s.below(2) {
-        0 => device.linear(&x, &w, bias),
-        _ => device.linear_activated(&x, &w, bias, Activation::Sigmoid),
+        0 => device.linear(&x, &w, bias, None),
+        _ => device.linear(&x, &w, bias, Some(Activation::Sigmoid)),
     });
 }
 
@@ -248,7 +248,7 @@ fn images(s: &mut Source, device: &Cpu, _: DType, _: Shape) {
     match s.below(7) {
         0 | 1 => {
             let (w, b) = (s.tensor(dtype, &[co, ci, kh, kw]), s.tensor(dtype, &[co]));
-            see(&device.conv2d(&x, &w, if s.one_in(2) { Some(&b) } else { None }, &o));
+            see(&device.conv2d(&x, &w, if s.one_in(2) { Some(&b) } else { None }, &o, None));
         }
         2 => {
             let (g, w) = (s.tensor(dtype, &[n, co, oh, ow]), s.tensor(dtype, &[co, ci, kh, kw]));

@@ -3,140 +3,44 @@
 //! The forward map and its two gradients are three bilinear maps that are closed under differentiation: the derivative
 //! of each in either argument is one of the three. So second and higher derivatives need no further kernel.
 
-use crate::autodiff::{parents, record};
+mod options;
+
+use crate::autodiff::{parents, record, record_with_output, recording};
 use crate::backend::Backend;
 use crate::dtype::DType;
+use crate::ops::matmul::{Activation, before_activation};
+use crate::ops::unary::unary;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// A number for all spatial dimensions, or one each: `2` or `[2, 1]`.
-pub trait PerDim<const N: usize> {
-    /// One number per dimension.
-    fn per_dim(self) -> [usize; N];
-}
-impl<const N: usize> PerDim<N> for usize {
-    fn per_dim(self) -> [usize; N] {
-        [self; N]
-    }
-}
-impl<const N: usize> PerDim<N> for [usize; N] {
-    fn per_dim(self) -> [usize; N] {
-        self
-    }
-}
+pub(crate) use options::output_size;
+pub use options::{Conv1dOptions, Conv2dOptions, ConvOptions, PerDim};
 
-/// How a kernel of N spatial dimensions moves over its input.
-///
-/// ```
-/// # use minitorch_core::ConvOptions;
-/// let options = ConvOptions::<2>::default().stride(2).padding([1, 0]);
-/// assert_eq!(options.output_size([28, 28], [3, 3]), Some([14, 13]));
-/// ```
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ConvOptions<const N: usize> {
-    /// Steps between neighbouring windows; at least 1.
-    pub stride: [usize; N],
-    /// Zeros laid around the input, on both sides.
-    pub padding: [usize; N],
-    /// Distance of neighbouring kernel taps; at least 1.
-    pub dilation: [usize; N],
-    /// Independent groups of channels; at least 1.
-    pub groups: usize,
+/// What [`Backend::conv2d_grad`] computes gradients from.
+pub struct Conv2dGrad<'a, B: Backend> {
+    /// The gradient of the result, `[n, co, oh, ow]`.
+    pub g: &'a Tensor<B>,
+    /// The input `[n, ci, h, w]`, if the weight's gradient is wanted.
+    pub x: Option<&'a Tensor<B>>,
+    /// The weight `[co, ci / groups, kh, kw]`, if the input's gradient is wanted.
+    pub w: Option<&'a Tensor<B>>,
+    /// Whether the bias's gradient `[co]` is wanted.
+    pub bias: bool,
+    /// `[h, w]`.
+    pub size: [usize; 2],
+    /// `[kh, kw]`.
+    pub kernel: [usize; 2],
+    /// Stride, padding, dilation and groups.
+    pub options: Conv2dOptions,
+    /// The activation, and the result that it led to: `g` is the gradient of that.
+    pub activated: Option<(Activation, &'a Tensor<B>)>,
 }
 
-/// [`ConvOptions`] of `conv1d`.
-pub type Conv1dOptions = ConvOptions<1>;
-/// [`ConvOptions`] of `conv2d`.
-pub type Conv2dOptions = ConvOptions<2>;
-
-impl<const N: usize> Default for ConvOptions<N> {
-    /// Stride 1, no padding, dilation 1, one group.
-    fn default() -> Self {
-        ConvOptions { stride: [1; N], padding: [0; N], dilation: [1; N], groups: 1 }
+impl<B: Backend> Conv2dGrad<'_, B> {
+    /// The gradient before the activation.
+    pub fn before_activation(&self) -> Tensor<B> {
+        before_activation(self.g, self.activated)
     }
-}
-
-impl<const N: usize> ConvOptions<N> {
-    /// With this stride.
-    pub fn stride(self, stride: impl PerDim<N>) -> Self {
-        ConvOptions { stride: stride.per_dim(), ..self }
-    }
-
-    /// With this padding.
-    pub fn padding(self, padding: impl PerDim<N>) -> Self {
-        ConvOptions { padding: padding.per_dim(), ..self }
-    }
-
-    /// With this dilation.
-    pub fn dilation(self, dilation: impl PerDim<N>) -> Self {
-        ConvOptions { dilation: dilation.per_dim(), ..self }
-    }
-
-    /// With this many groups.
-    pub fn groups(self, groups: usize) -> Self {
-        ConvOptions { groups, ..self }
-    }
-
-    /// `(size + 2 padding - dilation (kernel - 1) - 1) / stride + 1`; `None` when the kernel does not fit, is empty, or the
-    /// stride is 0.
-    pub fn output_size(&self, size: [usize; N], kernel: [usize; N]) -> Option<[usize; N]> {
-        output_size(size, kernel, self.stride, self.padding, self.dilation)
-    }
-
-    #[track_caller]
-    fn check(&self, op: &str, x: &[usize], w: &[usize], bias: Option<&[usize]>) -> [usize; N] {
-        assert!(self.stride.iter().chain(&self.dilation).all(|&s| s > 0), "{op}: stride and dilation must not be 0");
-        assert!(self.groups > 0, "{op}: groups must not be 0");
-        let (c_in, [c_out, c_group]) = (x[1], [w[0], w[1]]);
-        assert!(
-            c_group.checked_mul(self.groups) == Some(c_in),
-            "{op}: a weight {w:?} in {} groups wants {} input channels, the input has {c_in}: {x:?}",
-            self.groups,
-            c_group.saturating_mul(self.groups)
-        );
-        assert!(
-            c_out.is_multiple_of(self.groups),
-            "{op}: {} groups do not divide the {c_out} output channels of a weight {w:?}",
-            self.groups
-        );
-        if let Some(b) = bias {
-            assert!(b == [c_out], "{op}: a bias {b:?} for {c_out} output channels");
-        }
-        let (size, kernel): (&[usize], &[usize]) = (&x[2..], &w[2..]);
-        let (Ok(size), Ok(kernel)) = (size.try_into(), kernel.try_into()) else {
-            panic!("{op}: wants an input and a weight of rank {}, not {x:?} and {w:?}", N + 2)
-        };
-        let Some(out) = self.output_size(size, kernel) else {
-            panic!(
-                "{op}: a kernel {kernel:?} (dilation {:?}) does not fit an input {size:?} padded by {:?}",
-                self.dilation, self.padding
-            )
-        };
-        let mut shape = [x[0], c_out, 1, 1];
-        shape[2..2 + N].copy_from_slice(&out);
-        assert!(
-            Shape::try_new(&shape).is_some(),
-            "{op}: {x:?} under a weight {w:?} has an output {out:?} of too many elements"
-        );
-        out
-    }
-}
-
-/// See [`ConvOptions::output_size`]; pooling shares it.
-pub(crate) fn output_size<const N: usize>(
-    size: [usize; N],
-    kernel: [usize; N],
-    stride: [usize; N],
-    padding: [usize; N],
-    dilation: [usize; N],
-) -> Option<[usize; N]> {
-    let mut out = [0; N];
-    for d in 0..N {
-        let reach = dilation[d].checked_mul(kernel[d].checked_sub(1)?)?.checked_add(1)?;
-        let padded = padding[d].checked_mul(2)?.checked_add(size[d])?;
-        out[d] = padded.checked_sub(reach)?.checked_div(stride[d])?.checked_add(1)?;
-    }
-    Some(out)
 }
 
 impl<B: Backend> Tensor<B> {
@@ -156,7 +60,42 @@ impl<B: Backend> Tensor<B> {
         );
         options.check("conv2d", self.shape(), weight.shape(), bias.map(|b| &**b.shape()));
         self.check_conv("conv2d", weight, bias);
-        conv2d(self, weight, bias, options)
+        conv2d(self, weight, bias, options, None)
+    }
+
+    /// `f(conv2d(self, w) + b)`: [`conv2d`](Self::conv2d) with the activation f in its epilogue. The numbers and gradients are those
+    /// of `x.conv2d(..)` and the activation after it. PyTorch: `conv2d` and the activation, which `torch.compile` fuses.
+    ///
+    /// ```
+    /// # use minitorch_conformance::doc::*;
+    /// use minitorch_core::{Activation, Conv2dOptions};
+    /// let x = Tensor::new([[[[1.0, -2.0]]]], &device());
+    /// let w = Tensor::new([[[[3.0]]]], &device());
+    /// let y = x.conv2d_activated(&w, None, Conv2dOptions::default(), Activation::Relu);
+    /// assert_eq!(y.to_vec::<f32>()?, [3.0, 0.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// As [`conv2d`](Self::conv2d).
+    #[track_caller]
+    pub fn conv2d_activated(
+        &self,
+        weight: &Self,
+        bias: Option<&Self>,
+        options: Conv2dOptions,
+        activation: Activation,
+    ) -> Self {
+        const OP: &str = "conv2d_activated";
+        assert!(
+            self.rank() == 4 && weight.rank() == 4,
+            "{OP}: wants an input and a weight of rank 4, not {:?} and {:?}",
+            self.shape(),
+            weight.shape()
+        );
+        options.check(OP, self.shape(), weight.shape(), bias.map(|b| &**b.shape()));
+        self.check_conv(OP, weight, bias);
+        conv2d(self, weight, bias, options, Some(activation))
     }
 
     #[track_caller]
@@ -284,23 +223,44 @@ fn spatial<B: Backend>(x: &Tensor<B>) -> [usize; 2] {
     [x.shape()[2], x.shape()[3]]
 }
 
-fn conv2d<B: Backend>(x: &Tensor<B>, w: &Tensor<B>, bias: Option<&Tensor<B>>, o: Conv2dOptions) -> Tensor<B> {
+fn conv2d<B: Backend>(
+    x: &Tensor<B>,
+    w: &Tensor<B>,
+    bias: Option<&Tensor<B>>,
+    o: Conv2dOptions,
+    activation: Option<Activation>,
+) -> Tensor<B> {
     if x.is_half() {
-        return conv2d(&x.widened(), &w.widened(), bias.map(Tensor::widened).as_ref(), o).cast(DType::F16);
+        let bias = bias.map(Tensor::widened);
+        return conv2d(&x.widened(), &w.widened(), bias.as_ref(), o, activation).cast(DType::F16);
     }
-    let out = x.device().conv2d(&x.detach(), &w.detach(), bias.map(Tensor::detach).as_ref(), &o);
+    let (device, bare, bare_bias) = (x.device(), [x, w].map(Tensor::detach), bias.map(Tensor::detach));
+    let out = device.conv2d(&bare[0], &bare[1], bare_bias.as_ref(), &o, activation);
     // An absent bias stands in the rule as an input that is not on the tape.
     let b = bias.map_or_else(|| x.detach(), Tensor::clone);
     let Some(parents) = parents([x, w, &b]) else { return out };
     let (size, kernel) = (spatial(x), spatial(w));
     let (keep_x, keep_w) = (parents[1].is_some().then(|| x.clone()), parents[0].is_some().then(|| w.clone()));
-    record(out, parents, move |g, wants| {
-        [
-            keep_w.as_ref().map(|w| grad_input(g, w, size, o)),
-            keep_x.as_ref().map(|x| grad_weight(x, g, kernel, o)),
-            wants[2].then(|| g.sum([0, 2, 3])),
-        ]
-    })
+    let rule = move |g: &Tensor<B>, activated: Option<(Activation, &Tensor<B>)>, bias: bool| {
+        let (x, w, options) = (keep_x.as_ref(), keep_w.as_ref(), o);
+        if recording() {
+            let g = before_activation(g, activated);
+            return [
+                w.map(|w| grad_input(&g, w, size, o)),
+                x.map(|x| grad_weight(x, &g, kernel, o)),
+                bias.then(|| g.sum([0, 2, 3])),
+            ];
+        }
+        let (bare_x, bare_w) = (x.map(Tensor::detach), w.map(Tensor::detach));
+        let y = activated.map(|(f, y)| (f, y.detach()));
+        let activated = y.as_ref().map(|(f, y)| (*f, y));
+        let (x, w) = (bare_x.as_ref(), bare_w.as_ref());
+        g.device().conv2d_grad(&Conv2dGrad { g, x, w, bias, size, kernel, options, activated })
+    };
+    match activation {
+        None => record(out, parents, move |g, wants| rule(g, None, wants[2])),
+        Some(f) => record_with_output(out, parents, move |g, y, wants| rule(g, Some((f, y)), wants[2])),
+    }
 }
 
 fn grad_input<B: Backend>(g: &Tensor<B>, w: &Tensor<B>, size: [usize; 2], o: Conv2dOptions) -> Tensor<B> {
@@ -308,7 +268,7 @@ fn grad_input<B: Backend>(g: &Tensor<B>, w: &Tensor<B>, size: [usize; 2], o: Con
     let Some(parents) = parents([g, w]) else { return out };
     let (g, w) = (g.clone(), w.clone());
     record(out, parents, move |gx, wants| {
-        [wants[0].then(|| conv2d(gx, &w, None, o)), wants[1].then(|| grad_weight(gx, &g, spatial(&w), o))]
+        [wants[0].then(|| conv2d(gx, &w, None, o, None)), wants[1].then(|| grad_weight(gx, &g, spatial(&w), o))]
     })
 }
 
@@ -317,17 +277,22 @@ fn grad_weight<B: Backend>(x: &Tensor<B>, g: &Tensor<B>, kernel: [usize; 2], o: 
     let Some(parents) = parents([x, g]) else { return out };
     let (x, g) = (x.clone(), g.clone());
     record(out, parents, move |gw, wants| {
-        [wants[0].then(|| grad_input(&g, gw, spatial(&x), o)), wants[1].then(|| conv2d(&x, gw, None, o))]
+        [wants[0].then(|| grad_input(&g, gw, spatial(&x), o)), wants[1].then(|| conv2d(&x, gw, None, o, None))]
     })
 }
 
-/// [`Backend::conv2d`] as tensor operations: every window becomes a column (im2col), one product per group.
+/// [`Backend::conv2d`] as tensor operations: every window becomes a column (im2col), one product per group. The activation is
+/// applied in place.
 pub(crate) fn composed_conv2d<B: Backend>(
     x: &Tensor<B>,
     w: &Tensor<B>,
     bias: Option<&Tensor<B>>,
     o: &Conv2dOptions,
+    activation: Option<Activation>,
 ) -> Tensor<B> {
+    if let Some(f) = activation {
+        return unary(f.op(), &mut x.device().conv2d(x, w, bias, o, None));
+    }
     let ([n, ..], [c_out, c_group, kh, kw]) = (x.dims::<4>(), w.dims());
     let (columns, [oh, ow]) = columns(x, [kh, kw], o);
     let per_group = c_out / o.groups;
@@ -342,6 +307,16 @@ pub(crate) fn composed_conv2d<B: Backend>(
         Some(b) => out + b.reshape([c_out, 1, 1]),
         None => out,
     }
+}
+
+/// [`Backend::conv2d_grad`] by the methods of each gradient.
+pub(crate) fn composed_conv2d_grad<B: Backend>(of: &Conv2dGrad<'_, B>) -> [Option<Tensor<B>>; 3] {
+    let (g, device) = (of.before_activation(), of.g.device());
+    [
+        of.w.map(|w| device.conv2d_grad_input(&g, w, of.size, &of.options)),
+        of.x.map(|x| device.conv2d_grad_weight(x, &g, of.kernel, &of.options)),
+        of.bias.then(|| g.sum([0, 2, 3])),
+    ]
 }
 
 /// `[n, c, kh, kw, oh, ow]`, a view of the padded input; and `[oh, ow]`.

@@ -1,6 +1,6 @@
 //! Matrix products and the linear map.
 
-use crate::autodiff::{parents, record, record_with_output};
+use crate::autodiff::{parents, record, record_with_output, recording};
 use crate::backend::{Backend, MOST_WORK, View};
 use crate::dtype::DType;
 use crate::ops::unary::{UnaryOp, unary, unary_grad};
@@ -26,6 +26,35 @@ impl Activation {
             Activation::Sigmoid => UnaryOp::Sigmoid,
             Activation::Tanh => UnaryOp::Tanh,
         }
+    }
+}
+
+/// What [`Backend::linear_grad`] computes gradients from.
+pub struct LinearGrad<'a, B: Backend> {
+    /// The gradient of the result, `[.., n]`.
+    pub g: &'a Tensor<B>,
+    /// The input `[.., k]`, if the weight's gradient `[n, k]` is wanted.
+    pub x: Option<&'a Tensor<B>>,
+    /// The weight `[n, k]`, if the input's gradient `[.., k]` is wanted.
+    pub w: Option<&'a Tensor<B>>,
+    /// Whether the bias's gradient `[n]` is wanted.
+    pub bias: bool,
+    /// The activation, and the result that it led to: `g` is the gradient of that.
+    pub activated: Option<(Activation, &'a Tensor<B>)>,
+}
+
+impl<B: Backend> LinearGrad<'_, B> {
+    /// The gradient before the activation.
+    pub fn before_activation(&self) -> Tensor<B> {
+        before_activation(self.g, self.activated)
+    }
+}
+
+/// The gradient in an activation's argument, from that in its value y.
+pub(crate) fn before_activation<B: Backend>(g: &Tensor<B>, activated: Option<(Activation, &Tensor<B>)>) -> Tensor<B> {
+    match activated {
+        None => g.clone(),
+        Some((f, y)) => unary_grad(f.op(), y, g),
     }
 }
 
@@ -191,45 +220,53 @@ fn linear<B: Backend>(
     }
     let (device, bare) = (x.device(), [x, weight].map(Tensor::detach));
     let bare_bias = bias.map(Tensor::detach);
-    let out = match activation {
-        None => device.linear(&bare[0], &bare[1], bare_bias.as_ref()),
-        Some(activation) => device.linear_activated(&bare[0], &bare[1], bare_bias.as_ref(), activation),
-    };
+    let out = device.linear(&bare[0], &bare[1], bare_bias.as_ref(), activation);
     // An absent bias stands in the rule as an input that is not on the tape.
     let b = bias.map_or_else(|| x.detach(), Tensor::clone);
     let Some(parents) = parents([x, weight, &b]) else { return out };
     let keep_x = parents[1].is_some().then(|| x.clone());
     let keep_w = parents[0].is_some().then(|| weight.clone());
-    let ([n, k], rows): ([usize; 2], usize) = (weight.dims(), leading(x));
-    let rule = move |g: &Tensor<B>, wants: [bool; 3]| {
-        let flat = || g.reshape([rows, n]);
-        [
-            keep_w.as_ref().map(|w| g.matmul(w)),
-            keep_x.as_ref().map(|x| flat().t().matmul(&x.reshape([rows, k]))),
-            wants[2].then(|| flat().sum(0)),
-        ]
+    let rule = move |g: &Tensor<B>, activated: Option<(Activation, &Tensor<B>)>, bias: bool| {
+        let (x, w) = (keep_x.as_ref(), keep_w.as_ref());
+        if recording() {
+            return composed_linear_grad(&LinearGrad { g, x, w, bias, activated });
+        }
+        let (bare_x, bare_w) = (x.map(Tensor::detach), w.map(Tensor::detach));
+        let y = activated.map(|(f, y)| (f, y.detach()));
+        let activated = y.as_ref().map(|(f, y)| (*f, y));
+        g.device().linear_grad(&LinearGrad { g, x: bare_x.as_ref(), w: bare_w.as_ref(), bias, activated })
     };
     match activation {
-        None => record(out, parents, rule),
-        Some(f) => record_with_output(out, parents, move |g, y, wants| rule(&unary_grad(f.op(), y, g), wants)),
+        None => record(out, parents, move |g, wants| rule(g, None, wants[2])),
+        Some(f) => record_with_output(out, parents, move |g, y, wants| rule(g, Some((f, y)), wants[2])),
     }
 }
 
-/// [`Backend::linear`] as tensor operations.
-pub(crate) fn composed_linear<B: Backend>(x: &Tensor<B>, w: &Tensor<B>, bias: Option<&Tensor<B>>) -> Tensor<B> {
+/// [`Backend::linear_grad`] as tensor operations; differentiable.
+pub(crate) fn composed_linear_grad<B: Backend>(of: &LinearGrad<'_, B>) -> [Option<Tensor<B>>; 3] {
+    let g = of.before_activation();
+    let (rows, n) = (leading(&g), g.shape()[g.rank() - 1]);
+    let flat = || g.reshape([rows, n]);
+    [
+        of.w.map(|w| g.matmul(w)),
+        of.x.map(|x| flat().t().matmul(&x.reshape([rows, x.shape()[x.rank() - 1]]))),
+        of.bias.then(|| flat().sum(0)),
+    ]
+}
+
+/// [`Backend::linear`] as tensor operations; the activation is applied in place.
+pub(crate) fn composed_linear<B: Backend>(
+    x: &Tensor<B>,
+    w: &Tensor<B>,
+    bias: Option<&Tensor<B>>,
+    activation: Option<Activation>,
+) -> Tensor<B> {
+    if let Some(f) = activation {
+        return unary(f.op(), &mut x.device().linear(x, w, bias, None));
+    }
     let y = x.matmul(&w.t());
     match bias {
         Some(b) => y + b,
         None => y,
     }
-}
-
-/// [`Backend::linear_activated`] as tensor operations; the activation is applied in place.
-pub(crate) fn composed_linear_activated<B: Backend>(
-    x: &Tensor<B>,
-    w: &Tensor<B>,
-    bias: Option<&Tensor<B>>,
-    activation: Activation,
-) -> Tensor<B> {
-    unary(activation.op(), &mut x.device().linear(x, w, bias))
 }

@@ -27,8 +27,10 @@ pub mod view;
 /// it does not cover.
 pub mod composed {
     use crate::backend::{Backend, StepRule, StepSlot, UnaryOp};
+    use crate::ops::conv::{Conv2dGrad, Conv2dOptions};
+    use crate::ops::matmul::{Activation, LinearGrad};
     use crate::ops::{conv, loss, matmul, norm, optim, pool, random, scan, softmax, sort, unary};
-    use crate::ops::{conv::Conv2dOptions, matmul::Activation, norm::NormOptions, pool::Pool2dOptions};
+    use crate::ops::{norm::NormOptions, pool::Pool2dOptions};
     use crate::random::Draw;
     use crate::tensor::Tensor;
 
@@ -42,11 +44,13 @@ pub mod composed {
     }
     forward! {
         unary_grad(op: UnaryOp, saved: &Tensor<B>, g: &Tensor<B>) -> Tensor<B> = unary::composed;
-        linear(x: &Tensor<B>, w: &Tensor<B>, bias: Option<&Tensor<B>>) -> Tensor<B> = matmul::composed_linear;
-        linear_activated(x: &Tensor<B>, w: &Tensor<B>, bias: Option<&Tensor<B>>, activation: Activation) -> Tensor<B>
-            = matmul::composed_linear_activated;
-        conv2d(x: &Tensor<B>, w: &Tensor<B>, bias: Option<&Tensor<B>>, options: &Conv2dOptions) -> Tensor<B>
-            = conv::composed_conv2d;
+        linear(x: &Tensor<B>, w: &Tensor<B>, bias: Option<&Tensor<B>>, activation: Option<Activation>) -> Tensor<B>
+            = matmul::composed_linear;
+        linear_grad(g: &LinearGrad<'_, B>) -> [Option<Tensor<B>>; 3] = matmul::composed_linear_grad;
+        conv2d(
+            x: &Tensor<B>, w: &Tensor<B>, bias: Option<&Tensor<B>>, options: &Conv2dOptions, activation: Option<Activation>
+        ) -> Tensor<B> = conv::composed_conv2d;
+        conv2d_grad(g: &Conv2dGrad<'_, B>) -> [Option<Tensor<B>>; 3] = conv::composed_conv2d_grad;
         conv2d_grad_input(g: &Tensor<B>, w: &Tensor<B>, size: [usize; 2], options: &Conv2dOptions) -> Tensor<B>
             = conv::composed_grad_input;
         conv2d_grad_weight(x: &Tensor<B>, g: &Tensor<B>, kernel: [usize; 2], options: &Conv2dOptions) -> Tensor<B>
@@ -69,6 +73,8 @@ pub mod composed {
         normalize_grad(
             g: &Tensor<B>, x: &Tensor<B>, weight: Option<&Tensor<B>>, statistics: &Tensor<B>, options: &NormOptions
         ) -> (Tensor<B>, Option<[Tensor<B>; 2]>) = norm::composed_normalize_grad;
+        running_statistics(running: [&Tensor<B>; 2], statistics: &Tensor<B>, momentum: f64, unbiased: f64) -> [Tensor<B>; 2]
+            = norm::composed_running_statistics;
         cumsum(x: &Tensor<B>, dim: usize, reverse: bool) -> Tensor<B> = scan::composed_cumsum;
         argsort(x: &Tensor<B>, dim: usize, descending: bool, k: usize) -> Tensor<B> = sort::composed_argsort;
         cross_entropy(logits: &Tensor<B>, target: &Tensor<B>) -> (Tensor<B>, Tensor<B>) = loss::composed_cross_entropy;

@@ -29,15 +29,59 @@ impl<B: Backend> Tensor<B> {
     /// fit.
     #[track_caller]
     pub fn batch_norm(&self, weight: Option<&Self>, bias: Option<&Self>, eps: f64) -> [Self; 3] {
-        let c = self.check_channels("batch_norm", weight, bias);
+        let [y, statistics] = self.by_channel("batch_norm", weight, bias, eps);
+        let [mean, var] = mean_and_variance(&statistics);
+        [y, mean, var]
+    }
+
+    /// [`batch_norm`](Self::batch_norm) that moves running statistics on: returns the normalised tensor, and the running mean and
+    /// variance (`[c]` each, off the tape) as `old (1 - momentum) + batch momentum`, where the batch's variance is the unbiased one,
+    /// `var m / (m - 1)` for m elements per channel. PyTorch: `batch_norm(training=True)` with `running_mean` and `running_var`.
+    ///
+    /// # Panics
+    /// As [`batch_norm`](Self::batch_norm), and if a channel has a single element, whose unbiased variance is undefined, if the
+    /// momentum is not in [0, 1], or the running statistics are not `[c]` of self's dtype and device.
+    #[track_caller]
+    pub fn batch_norm_tracked(
+        &self,
+        weight: Option<&Self>,
+        bias: Option<&Self>,
+        eps: f64,
+        running: [&Self; 2],
+        momentum: f64,
+    ) -> [Self; 3] {
+        const OP: &str = "batch_norm_tracked";
+        let c = self.check_channels(OP, weight, bias);
+        for of in running {
+            assert!(**of.shape() == [c], "{OP}: running statistics {:?} for {c} channels", of.shape());
+            self.check_same(OP, of);
+        }
+        assert!((0.0..=1.0).contains(&momentum), "{OP}: a momentum of {momentum} is not in [0, 1]");
+        let per_channel = self.numel() / c.max(1);
+        assert!(per_channel > 1 || c == 0, "{OP}: wants more than one element per channel, not {:?}", self.shape());
+        let [y, statistics] = self.by_channel(OP, weight, bias, eps);
+        let unbiased = per_channel as f64 / (per_channel as f64 - 1.0);
+        let running = running.map(Self::detach);
+        let running = running.each_ref();
+        let [mean, var] = if self.is_half() {
+            composed_running_statistics(running, &statistics, momentum, unbiased)
+        } else {
+            self.device().running_statistics(running, &statistics, momentum, unbiased)
+        };
+        [y, mean, var]
+    }
+
+    /// Normalised over all dimensions but the channels', and the statistics `[c, 4]`.
+    #[track_caller]
+    fn by_channel(&self, op: &str, weight: Option<&Self>, bias: Option<&Self>, eps: f64) -> [Self; 2] {
+        let c = self.check_channels(op, weight, bias);
         finite_from_0("batch_norm: eps", eps);
         let per_channel = self.numel() / c.max(1);
-        assert!(per_channel > 0 || c == 0, "batch_norm: {:?} has no element to take a mean of", self.shape());
+        assert!(per_channel > 0 || c == 0, "{op}: {:?} has no element to take a mean of", self.shape());
         let x = self.reshape([self.shape()[0], c, self.shape()[2..].iter().product()]);
         let affine = [weight, bias].map(|w| w.map(|w| w.reshape([1, c, 1])));
         let [y, statistics] = normalize(&x, affine, NormOptions { dims: dims(&[0, 2], 3), eps });
-        let [mean, var] = [0, 2].map(|column| statistics.narrow(1, column, 1).reshape([c]));
-        [y.reshape(*self.shape()), mean, var]
+        [y.reshape(*self.shape()), statistics]
     }
 
     /// [`batch_norm`](Self::batch_norm) by a given mean and variance (`[c]`, constants): what evaluation does.
@@ -145,6 +189,23 @@ impl<B: Backend> Tensor<B> {
 #[track_caller]
 fn dims(dims: &[isize], rank: usize) -> DimSet {
     must(DimSet::new("normalize", dims, rank))
+}
+
+/// The mean and the biased variance, `[m]` each, of [`Backend::normalize`]'s statistics.
+fn mean_and_variance<B: Backend>(statistics: &Tensor<B>) -> [Tensor<B>; 2] {
+    [0, 2].map(|column| statistics.narrow(1, column, 1).squeeze(1))
+}
+
+/// [`Backend::running_statistics`] as tensor operations.
+pub(crate) fn composed_running_statistics<B: Backend>(
+    [mean, var]: [&Tensor<B>; 2],
+    statistics: &Tensor<B>,
+    momentum: f64,
+    unbiased: f64,
+) -> [Tensor<B>; 2] {
+    let [batch_mean, batch_var] = mean_and_variance(statistics);
+    let moved = |old: &Tensor<B>, new: Tensor<B>, share: f64| old * (1.0 - momentum) + new * share;
+    [moved(mean, batch_mean, momentum), moved(var, batch_var, momentum * unbiased)]
 }
 
 /// The checked operation; weight and bias have x's rank. Returns y and the statistics of [`Backend::normalize`], constants.

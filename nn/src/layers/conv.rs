@@ -4,7 +4,7 @@ use crate::Module;
 use crate::init;
 use crate::module::{Layer, Param};
 use crate::summary::observed;
-use minitorch_core::{Backend, Conv1dOptions, Conv2dOptions, PerDim, Tensor};
+use minitorch_core::{Activation, Backend, Conv1dOptions, Conv2dOptions, PerDim, Tensor};
 
 /// Slides kernels over images: x `[n, inputs, h, w]`, y `[n, outputs, oh, ow]`; see [`Tensor::conv2d`]. PyTorch:
 /// `nn.Conv2d`.
@@ -67,6 +67,27 @@ impl<B: Backend> Conv2d<B> {
     #[track_caller]
     pub fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
         let y = x.conv2d(&self.weight, self.bias.as_deref(), self.options);
+        observed(self, "Conv2d", flops(&self.weight, y.numel()), y)
+    }
+
+    /// [`forward`](Self::forward) and an activation in its epilogue, with the same numbers. See [`Tensor::conv2d_activated`].
+    ///
+    /// ```
+    /// # use minitorch_conformance::doc::*;
+    /// # use minitorch_core::Activation;
+    /// # use minitorch_nn::Conv2d;
+    /// let layer = Conv2d::new(1, 2, 3, &device());
+    /// let x = Tensor::ones([1, 1, 4, 4], &device());
+    /// let y = layer.forward_activated(&x, Activation::Relu);
+    /// assert_eq!(y.to_vec::<f32>()?, layer.forward(&x).relu().to_vec::<f32>()?);
+    /// # Ok::<(), minitorch_core::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// As [`Tensor::conv2d`].
+    #[track_caller]
+    pub fn forward_activated(&self, x: &Tensor<B>, activation: Activation) -> Tensor<B> {
+        let y = x.conv2d_activated(&self.weight, self.bias.as_deref(), self.options, activation);
         observed(self, "Conv2d", flops(&self.weight, y.numel()), y)
     }
 }

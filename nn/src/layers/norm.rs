@@ -3,7 +3,7 @@
 use crate::Module;
 use crate::module::{Buffer, Layer, Param, Training};
 use crate::summary::observed;
-use minitorch_core::{Backend, DType, Shape, Tensor, no_grad};
+use minitorch_core::{Backend, DType, Shape, Tensor};
 
 /// PyTorch's number beside the variance.
 const EPS: f64 = 1e-5;
@@ -136,14 +136,10 @@ impl<B: Backend> BatchStatistics<'_, B> {
         }
         assert!((0.0..=1.0).contains(&self.momentum), "{layer}: a momentum of {} is not in [0, 1]", self.momentum);
         assert!(n > 1, "{layer}: training wants more than one element per channel, not {:?}", x.shape());
-        let [y, batch_mean, batch_var] = x.batch_norm(weight, bias, eps);
-        no_grad(|| {
-            let moved = |old: Tensor<B>, new: Tensor<B>, share: f64| old * (1.0 - self.momentum) + new * share;
-            self.running[0].set(moved(mean, batch_mean, self.momentum));
-            let unbiased = n as f64 / (n as f64 - 1.0);
-            self.running[1].set(moved(var, batch_var, self.momentum * unbiased));
-            self.seen.set(self.seen.get() + 1.0);
-        });
+        let [y, mean, var] = x.batch_norm_tracked(weight, bias, eps, [&mean, &var], self.momentum);
+        self.running[0].set(mean);
+        self.running[1].set(var);
+        self.seen.set(self.seen.get() + 1.0);
         y
     }
 }
