@@ -84,7 +84,7 @@ __device__ __forceinline__ void forward(const ConvParams& p) {
   TapLoader<T, B, BK, Window<T>> load_x(Window<T>(p, group, column + threadIdx.x % B));
   T sum[PER][PER];
   NoSums none;
-  gemm<T, B, B, BK, PER, PER, gemm_unroll<T, PER, 1>()>(load_w, load_x, 0, k, sum, none);
+  gemm<T, B, B, BK, PER, PER, GEMM_UNROLL<T, PER, 1>>(load_w, load_x, 0, k, sum, none);
 #pragma unroll
   for (int j = 0; j < PER; ++j) {
     const u64 pixel = column + gemm_line<B, PER>(gemm_column(), j);
@@ -171,7 +171,7 @@ __device__ __forceinline__ void grad_input(const ConvParams& p) {
   TapLoader<T, B, BK, Reach<T, PER != 8>> load_g(Reach<T, PER != 8>(p, phase, group, column + threadIdx.x % B));
   T sum[PER][PER];
   NoSums none;
-  gemm<T, B, B, BK, PER, PER, gemm_unroll<T, PER, 1>()>(load_w, load_g, 0, u64(p.group_out) * phase.rows * phase.columns, sum, none);
+  gemm<T, B, B, BK, PER, PER, GEMM_UNROLL<T, PER, 1>>(load_w, load_g, 0, u64(p.group_out) * phase.rows * phase.columns, sum, none);
 #pragma unroll
   for (int j = 0; j < PER; ++j) {
     const u64 pixel = column + gemm_line<B, PER>(gemm_column(), j);
@@ -269,7 +269,7 @@ __device__ __forceinline__ void grad_weight(const ConvParams& p) {
   const u64 first = steps * split / p.splits * BK, end = steps * (split + 1) / p.splits * BK;
   T sum[PER][PER];
   const u64 last = end < p.pixels ? end : p.pixels, at = u64(group) * tiles_m * tiles_n + tile;
-  constexpr int UNROLL = gemm_unroll<T, PER, 1>();
+  constexpr int UNROLL = GEMM_UNROLL<T, PER, 1>;
   if constexpr (PER == 8) {
     NoSums none;
     gemm<T, B, B, BK, PER, PER, UNROLL>(load_g, load_x, first, last, sum, none);

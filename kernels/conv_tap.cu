@@ -133,7 +133,7 @@ __device__ __forceinline__ void forward(const ConvParams& p) {
                                    inside);
   T sum[PER][PER];
   NoSums none;
-  gemm<T, B, B, BK, PER, PER, 2 * gemm_unroll<T, PER, 1>()>(load_w, load_x, 0, k, sum, none);
+  gemm<T, B, B, BK, PER, PER, 2 * GEMM_UNROLL<T, PER, 1>>(load_w, load_x, 0, k, sum, none);
 #pragma unroll
   for (int j = 0; j < PER; ++j) {
     const u64 pixel = column + gemm_line<B, PER>(gemm_column(), j);
@@ -172,7 +172,7 @@ __device__ __forceinline__ void grad_input(const ConvParams& p) {
   T sum[PER][PER];
   NoSums none;
   const u64 k = u64(p.group_out) * phase.rows * phase.columns;
-  gemm<T, B, B, BK, PER, PER, gemm_unroll<T, PER, 1>()>(load_w, load_g, 0, k, sum, none);
+  gemm<T, B, B, BK, PER, PER, GEMM_UNROLL<T, PER, 1>>(load_w, load_g, 0, k, sum, none);
 #pragma unroll
   for (int j = 0; j < PER; ++j) {
     const u64 pixel = column + gemm_line<B, PER>(gemm_column(), j);

@@ -81,7 +81,7 @@ struct NoSums {
 
 // Steps of k that are unrolled, as registers allow: LARGEST for the largest tile, whose loaders decide.
 template <typename T, int PER, int LARGEST>
-constexpr int gemm_unroll() { return PER == 8 ? LARGEST : PER == 4 && sizeof(T) == 8 ? 1 : 4; }
+constexpr int GEMM_UNROLL = PER == 8 ? LARGEST : PER == 4 && sizeof(T) == 8 ? 1 : 4;
 
 // The thread's TM x TN sums over k in first .. last, UNROLL steps of k at a time: more of them need more registers, of which two
 // blocks of the largest tile per multiprocessor leave 128 to a thread.

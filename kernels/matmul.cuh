@@ -56,7 +56,7 @@ __device__ __forceinline__ void tile(const MatmulParams& p) {
   const T* mask = GRAD && p.mask ? static_cast<const T*>(p.mask) + a_at : nullptr;
   MatrixLoader<T, B, BK, GRAD> load_a(static_cast<const T*>(p.a) + a_at, p.a_row, p.a_k, p.m - row, first, p.a_mode, mask);
   MatrixLoader<T, B, BK> load_b(b + column * p.b_column, p.b_column, p.b_k, p.n - column, first, p.b_mode);
-  constexpr int UNROLL = gemm_unroll<T, PER, 2>();
+  constexpr int UNROLL = GEMM_UNROLL<T, PER, 2>;
   T sum[PER][PER];
   if constexpr (GRAD) {
     RowSums<T, B, BK> rows(p.sums && column == 0);
