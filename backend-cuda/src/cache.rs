@@ -7,6 +7,7 @@
 //! What is in the cache runs on the device with all of the process's data, so the folder is made for its owner alone (0700), and
 //! one that belongs to somebody else or that others can write to is not used, which one line on stderr says.
 
+use crate::nvrtc::Architecture;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
@@ -72,15 +73,14 @@ impl Cache {
     pub(crate) fn get<E>(
         &self,
         stem: &str,
-        sm: u32,
+        architecture: Architecture,
         key: Key,
         build: impl FnOnce() -> Result<Vec<u8>, E>,
     ) -> Result<Vec<u8>, E> {
         let Some(folder) = self.folder.as_deref().filter(|folder| !matches!(foreign(folder), Ok(Some(_)))) else {
             return build();
         };
-        // The name holds half of the key, which is enough to tell versions apart; the head holds all of it.
-        let path = folder.join(format!("{stem}-sm_{sm}-{:016x}.cubin", (key.0 >> 64) as u64));
+        let path = folder.join(name(stem, architecture, key));
         if let Some(content) = fs::read(&path).ok().and_then(|file| unpack(file, key)) {
             return Ok(content);
         }
@@ -89,6 +89,11 @@ impl Cache {
         let _ = store(folder, &path, &pack(&content, key));
         Ok(content)
     }
+}
+
+/// A file's name. It holds half of the key, which is enough to tell versions apart; the head holds all of it.
+fn name(stem: &str, architecture: Architecture, key: Key) -> String {
+    format!("{stem}-{architecture}-{:016x}.cubin", (key.0 >> 64) as u64)
 }
 
 /// Where the user's caches are. Variables come as a parameter, so that a test can invent them.
@@ -206,12 +211,13 @@ mod tests {
     use super::*;
     use std::sync::Barrier;
 
+    const SM_90: Architecture = Architecture::new(90);
     const CUBIN: &[u8] = b"\x7fELF and then the code";
 
     /// What the cache gives, and whether it had to build.
     fn get(cache: &Cache, key: Key) -> (Vec<u8>, bool) {
         let mut built = false;
-        let content = cache.get("reduce", 90, key, || -> Result<_, ()> {
+        let content = cache.get("reduce", SM_90, key, || -> Result<_, ()> {
             built = true;
             Ok(CUBIN.to_vec())
         });
@@ -292,7 +298,7 @@ mod tests {
     fn a_failure_to_build_is_passed_on_and_not_kept() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(folder.path());
-        assert_eq!(cache.get("reduce", 90, Key(1), || Err("no")), Err("no"));
+        assert_eq!(cache.get("reduce", SM_90, Key(1), || Err("no")), Err("no"));
         assert!(get(&cache, Key(1)).1);
     }
 

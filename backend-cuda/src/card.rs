@@ -67,9 +67,9 @@ impl Card {
                 OLDEST.0, OLDEST.1
             ));
         }
-        let nvrtc = Nvrtc::find(Some(driver))?;
-        let sm = nvrtc.architecture(info.capability)?;
-        let images = modules::images(&nvrtc, &Cache::open(), sm, SOURCES, HEADERS)?;
+        let nvrtc = Nvrtc::find(Some(driver), Some(info.capability))?;
+        let architecture = nvrtc.architecture(info.capability)?;
+        let images = modules::images(&nvrtc, &Cache::open(), architecture, SOURCES, HEADERS)?;
         // From here on everything undoes itself in reverse order, should a later step fail.
         let context = Context::retain(device).map_err(reason)?;
         context.bind().map_err(reason)?;

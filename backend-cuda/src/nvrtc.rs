@@ -1,16 +1,20 @@
-//! NVRTC, NVIDIA's compiler as a library: found, loaded and called. Needs no card and no driver.
+//! NVRTC, NVIDIA's compiler as a library: found, loaded and called. Needs no GPU and no driver.
 
+mod architecture;
+mod choose;
+mod python;
 mod search;
 
+pub use architecture::Architecture;
+
 use libloading::Library;
-use search::{Environment, Search, entries};
+use search::{entries, unusable};
+use std::error::Error;
+#[cfg(unix)]
+use std::ffi::OsStr;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
 use std::ptr;
-use std::sync::{Mutex, PoisonError};
-
-/// The oldest major version that is asked to compile: the one that the oldest driver we take came with.
-const OLDEST: u32 = 12;
 
 /// A compiler that is loaded. It stays so until the process ends, as it has threads and tables of its own.
 #[derive(Debug)]
@@ -36,71 +40,23 @@ pub fn first_error(log: &str) -> &str {
 }
 
 impl Nvrtc {
-    /// The compiler that suits a driver best: of the same major version, or else of an older one. A newer one writes
-    /// code that the driver does not read. Without a driver any will do.
-    pub fn find(driver: Option<(u32, u32)>) -> Result<Self, String> {
-        let variable = |name: &str| std::env::var_os(name);
-        Self::search(Search::new(&Environment { variable: &variable, local: Path::new("/usr/local") }), driver)
-    }
-
-    fn search(search: Search, driver: Option<(u32, u32)>) -> Result<Self, String> {
-        // One at a time: what another search has half loaded answers to its bare name, and does not compile yet.
-        static TURN: Mutex<()> = Mutex::new(());
-        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut best: Option<Nvrtc> = None;
-        let mut unfit = Vec::new();
-        for path in &search.candidates {
-            let nvrtc = match Nvrtc::load(path) {
-                Ok(nvrtc) => nvrtc,
-                // A name that leads nowhere is the rule; a file that is there and does not load is worth a word.
-                Err(why) => {
-                    unfit.extend(path.exists().then(|| format!("{}: {why}", path.display())));
-                    continue;
-                }
-            };
-            match nvrtc.suits(driver, search.chosen) {
-                Ok(()) => {
-                    let perfect = search.chosen || driver.is_none_or(|(major, _)| major == nvrtc.version.0);
-                    if best.as_ref().is_none_or(|best| best.version < nvrtc.version) {
-                        best = Some(nvrtc);
-                    }
-                    if perfect {
-                        break;
-                    }
-                }
-                Err(why) => unfit.push(format!("{nvrtc}, which {why}")),
-            }
-        }
-        best.ok_or_else(|| missing(&search.places, &unfit, driver))
-    }
-
-    /// Whether the driver reads what it writes, and whether it compiles at all.
-    fn suits(&self, driver: Option<(u32, u32)>, chosen: bool) -> Result<(), String> {
-        let major = self.version.0;
-        match driver {
-            _ if chosen => {}
-            _ if major < OLDEST => return Err(format!("is older than {OLDEST}.0")),
-            Some((ours, minor)) if major > ours => {
-                return Err(format!("is newer than the driver's CUDA {ours}.{minor}"));
-            }
-            _ => {}
-        }
-        self.load_builtins();
-        // Nothing, compiled: a library that lacks its second one says so here, when another may still be taken.
-        let oldest = self.architectures()?.into_iter().min().unwrap_or(80);
-        let compiled = self.compile("nothing.cu", "", &[], &self.options(oldest));
-        compiled.map(|_| ()).map_err(|log| format!("does not work: {}", first_error(&log)))
-    }
-
     fn load(path: &Path) -> Result<Self, String> {
+        if let Some(why) = unusable(path) {
+            return Err(why.to_owned());
+        }
         // SAFETY: NVRTC's initialisers only set up its own tables.
-        let library = unsafe { Library::new(path) }.map_err(|why| one_line(&why.to_string()))?;
+        let library = unsafe { Library::new(path) }.map_err(|why| words(path, &why))?;
         // The pointers taken from it are used until the process ends.
         let api = Api::new(Box::leak(Box::new(library)))?;
+        // Of a bare name the system knows where it found it.
+        let path = if path.is_absolute() { path.to_owned() } else { file_of(api.version).unwrap_or(path.to_owned()) };
+        if let Some(why) = unusable(&path) {
+            return Err(format!("{} {why}", path.display()));
+        }
         let (mut major, mut minor) = (0, 0);
         // SAFETY: both pointers are to integers that live through the call.
         match unsafe { (api.version)(&mut major, &mut minor) } {
-            0 => Ok(Nvrtc { version: (major as u32, minor as u32), path: path.to_owned(), api }),
+            0 => Ok(Nvrtc { version: (major as u32, minor as u32), path, api }),
             status => Err(format!("nvrtcVersion: status {status}")),
         }
     }
@@ -127,10 +83,10 @@ impl Nvrtc {
         }
     }
 
-    /// The options of every kernel, for an architecture as in `sm_90`. No fast math: a kernel that wants an approximation
-    /// names it.
-    pub fn options(&self, sm: u32) -> Vec<String> {
-        let mut options = vec![format!("--gpu-architecture=sm_{sm}"), "--std=c++17".into(), "--fmad=true".into()];
+    /// The options of every kernel. No fast math: a kernel that wants an approximation names it.
+    pub fn options(&self, architecture: Architecture) -> Vec<String> {
+        let mut options =
+            vec![format!("--gpu-architecture={architecture}"), "--std=c++17".into(), "--fmad=true".into()];
         // The optimizer and the assembler on all cores. NVRTC 12 learnt it somewhere on its way, 13.0 has it.
         if self.version >= (13, 0) {
             options.push("--split-compile=0".into());
@@ -143,28 +99,9 @@ impl Nvrtc {
         self.version
     }
 
-    /// The file or, where the system found it, its name.
+    /// The file or, where the system found it and does not say where, its name.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// The architecture to compile for: the card's own, or else the nearest older one of the same generation, whose
-    /// code the card runs as well.
-    pub fn architecture(&self, (major, minor): (u32, u32)) -> Result<u32, String> {
-        let fits = |sm: &u32| sm / 10 == major && sm % 10 <= minor;
-        let none = || format!("{self} cannot compile for compute capability {major}.{minor}; another version may");
-        self.architectures()?.into_iter().filter(fits).max().ok_or_else(none)
-    }
-
-    /// All architectures that it knows.
-    fn architectures(&self) -> Result<Vec<u32>, String> {
-        let mut count = 0;
-        // SAFETY: the pointer is to an integer that lives through the call.
-        self.check("nvrtcGetNumSupportedArchs", unsafe { (self.api.num_supported_archs)(&mut count) })?;
-        let mut known = vec![0; usize::try_from(count).unwrap_or(0)];
-        // SAFETY: the call writes as many integers as the one before has said.
-        self.check("nvrtcGetSupportedArchs", unsafe { (self.api.supported_archs)(known.as_mut_ptr()) })?;
-        Ok(known.into_iter().map(|sm| sm as u32).collect())
     }
 
     /// Compiles a file that includes headers by name. An error is the whole log.
@@ -239,22 +176,29 @@ impl std::fmt::Display for Nvrtc {
     }
 }
 
-/// The sentence for a machine without a compiler that fits.
-fn missing(places: &[String], unfit: &[String], driver: Option<(u32, u32)>) -> String {
-    let package = match driver {
-        Some((12, _)) => "nvidia-cuda-nvrtc-cu12",
-        _ => "nvidia-cuda-nvrtc",
-    };
-    let found = if unfit.is_empty() { "nothing".to_owned() } else { unfit.join("; ") };
-    format!(
-        "no NVRTC library that fits (`pip install {package}`, or set MINITORCH_NVRTC to the file or its folder); \
-         looked at: {}; found: {found}",
-        places.join(", ")
-    )
+/// The file that holds a function.
+#[cfg(unix)]
+fn file_of(function: VersionFn) -> Option<PathBuf> {
+    // SAFETY: any bytes are a value of the struct, which consists of pointers.
+    let mut found: libc::Dl_info = unsafe { std::mem::zeroed() };
+    // SAFETY: the call takes any address and fills the struct, with strings that live as long as the library.
+    let known = unsafe { libc::dladdr(function as *const c_void, &mut found) != 0 && !found.dli_fname.is_null() };
+    // SAFETY: the call has set the pointer.
+    let name = known.then(|| unsafe { CStr::from_ptr(found.dli_fname) })?;
+    Path::new(<OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(name.to_bytes())).canonicalize().ok()
 }
 
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+/// The file that holds a function.
+#[cfg(not(unix))]
+fn file_of(_: VersionFn) -> Option<PathBuf> {
+    None
+}
+
+/// The system's own words for why a library does not load, in a line and without the file's name, which is said before.
+fn words(path: &Path, why: &libloading::Error) -> String {
+    let text = why.source().map_or_else(|| why.to_string(), |source| source.to_string());
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    line.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&line).to_owned()
 }
 
 /// `nvrtcProgram`.
@@ -338,7 +282,7 @@ pub(crate) fn check(snippet: &str) -> Result<(), String> {
     // NVRTC has no stddef.h. This is its front end's own way to a constant address.
     let offsetof = "#define offsetof(type, member) __INTADDR__(&((type *)0)->member)";
     let source = format!("{offsetof}\n#line 1\n{snippet}");
-    nvrtc.compile("check.cu", &source, crate::sources::HEADERS, &nvrtc.options(80)).map(|_| ())
+    nvrtc.compile("check.cu", &source, crate::sources::HEADERS, &nvrtc.options(Architecture::new(80))).map(|_| ())
 }
 
 #[cfg(test)]

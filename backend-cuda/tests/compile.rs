@@ -5,12 +5,12 @@
 //! why; `MINITORCH_REQUIRE=nvrtc` turns that into a failure.
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use minitorch_cuda::nvrtc::{Nvrtc, first_error};
+use minitorch_cuda::nvrtc::{Architecture, Nvrtc, first_error};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 /// A100 and H100: two generations, two assemblers' habits.
-const ARCHITECTURES: [u32; 2] = [80, 90];
+const ARCHITECTURES: [Architecture; 2] = [Architecture::new(80), Architecture::new(90)];
 
 /// What the assembler says of one kernel.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -42,7 +42,7 @@ fn main() {
         Trial::test("report::numbers_are_read", || report_is_read().map_err(Failed::from)),
         Trial::test("budget::lines_are_read", || budgets_are_read().map_err(Failed::from)),
     ];
-    match Nvrtc::find(None) {
+    match Nvrtc::find(None, None) {
         Ok(nvrtc) => trials.extend(kernels(nvrtc, arguments.nocapture)),
         Err(why) => {
             let short = why.split(';').next().unwrap_or_default();
@@ -86,14 +86,14 @@ fn kernels(nvrtc: Nvrtc, verbose: bool) -> Vec<Trial> {
     for (name, source) in sources {
         let source = Arc::new(source);
         let mut reports: Vec<Arc<OnceLock<Report>>> = Vec::new();
-        for sm in ARCHITECTURES {
+        for architecture in ARCHITECTURES {
             let report = Arc::new(OnceLock::new());
             reports.push(report.clone());
             let (nvrtc, headers, name, source) = (nvrtc.clone(), headers.clone(), name.clone(), source.clone());
-            trials.push(Trial::test(format!("compile::{}::sm_{sm}", stem(&name)), move || {
-                let usages = report.get_or_init(|| compile(&nvrtc, &name, &source, &headers, sm)).clone()?;
+            trials.push(Trial::test(format!("compile::{}::{architecture}", stem(&name)), move || {
+                let usages = report.get_or_init(|| compile(&nvrtc, &name, &source, &headers, architecture)).clone()?;
                 if verbose {
-                    print!("{}", table(&name, sm, &usages));
+                    print!("{}", table(&name, architecture, &usages));
                 }
                 Ok(judge(&name, &source, &usages)?)
             }));
@@ -117,10 +117,10 @@ fn compile(
     name: &str,
     source: &str,
     headers: &[(String, String)],
-    sm: u32,
+    architecture: Architecture,
 ) -> Result<Vec<Usage>, String> {
     let headers: Vec<(&str, &str)> = headers.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-    let mut options = nvrtc.options(sm);
+    let mut options = nvrtc.options(architecture);
     options.push("--ptxas-options=-v".to_owned());
     match nvrtc.compile(name, source, &headers, &options) {
         Ok(compiled) => report(&compiled.log),
@@ -228,10 +228,10 @@ fn names(stem: &str, stems: &[String], usages: &[Usage]) -> Result<(), String> {
     Ok(())
 }
 
-fn table(name: &str, sm: u32, usages: &[Usage]) -> String {
+fn table(name: &str, architecture: Architecture, usages: &[Usage]) -> String {
     let mut usages = usages.to_vec();
     usages.sort_by(|a, b| b.registers.cmp(&a.registers).then(a.kernel.cmp(&b.kernel)));
-    let mut text = format!("\n{name}, sm_{sm}: registers, shared, stack, spilled\n");
+    let mut text = format!("\n{name}, {architecture}: registers, shared, stack, spilled\n");
     for Usage { kernel, registers, shared, stack, spilled } in usages {
         text += &format!("  {registers:>4} {shared:>6} {stack:>5} {spilled:>5}  {kernel}\n");
     }
@@ -313,7 +313,7 @@ extern \"C\" __global__ void try_shared(float *x) {
   __syncthreads();
   x[threadIdx.x] = s[255 - threadIdx.x];
 }";
-    let usages = compile(nvrtc, "try.cu", source, &[], 90)?;
+    let usages = compile(nvrtc, "try.cu", source, &[], Architecture::new(90))?;
     let of = |name: &str| usages.iter().find(|usage| usage.kernel == name).ok_or(format!("{name}: {usages:?}"));
     expect(of("try_spill")?.spilled > 0, true)?;
     expect((of("try_shared")?.shared, of("try_shared")?.spilled), (1024, 0))

@@ -3,7 +3,7 @@
 use super::calls::{check, reason};
 use crate::cache::{Cache, Key};
 use crate::driver::Failure;
-use crate::nvrtc::{Nvrtc, first_error};
+use crate::nvrtc::{Architecture, Nvrtc, first_error};
 use cudarc::driver::sys::{self, CUfunction, CUfunction_attribute, CUmodule};
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -25,14 +25,14 @@ const SHARED_MEMORY: u32 = 48 << 10;
 pub(super) fn images(
     nvrtc: &Nvrtc,
     cache: &Cache,
-    sm: u32,
+    architecture: Architecture,
     sources: &[Source<'_>],
     headers: &[Source<'_>],
 ) -> Result<Vec<Image>, String> {
     let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || {
         while let Some(source) = sources.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let image = image(nvrtc, cache, sm, *source, headers);
+            let image = image(nvrtc, cache, architecture, *source, headers);
             done.lock().unwrap_or_else(PoisonError::into_inner).push(image);
         }
     };
@@ -52,21 +52,23 @@ pub(super) fn images(
 fn image(
     nvrtc: &Nvrtc,
     cache: &Cache,
-    sm: u32,
+    architecture: Architecture,
     (name, source): Source<'_>,
     headers: &[Source<'_>],
 ) -> Result<Image, String> {
     let stem = Path::new(name).file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let options = nvrtc.options(sm);
+    let options = nvrtc.options(architecture);
     let version = format!("{}.{}", nvrtc.version().0, nvrtc.version().1);
     let own = [env!("CARGO_PKG_VERSION"), &version, name, source].into_iter();
     let included = headers.iter().flat_map(|(name, text)| [*name, *text]);
     let key = Key::of(own.chain(included).chain(options.iter().map(String::as_str)));
     let compile = || match nvrtc.compile(name, source, headers, &options) {
         Ok(compiled) => Ok(compiled.cubin),
-        Err(log) => Err(format!("kernels/{name} does not compile for sm_{sm} with {nvrtc}: {}", first_error(&log))),
+        Err(log) => {
+            Err(format!("kernels/{name} does not compile for {architecture} with {nvrtc}: {}", first_error(&log)))
+        }
     };
-    Ok((stem.clone(), cache.get(&stem, sm, key, compile)?))
+    Ok((stem.clone(), cache.get(&stem, architecture, key, compile)?))
 }
 
 /// A loaded kernel file.
@@ -214,7 +216,7 @@ mod tests {
         };
         let (one, two) = (good("one"), good("two"));
         let cache = Cache::at(folder.path());
-        let images = |sources: &[Source<'_>]| images(&nvrtc, &cache, 80, sources, HEADERS);
+        let images = |sources: &[Source<'_>]| images(&nvrtc, &cache, Architecture::new(80), sources, HEADERS);
         let ok = images(&[("one.cu", &one), ("two.cu", &two)]).unwrap();
         assert_eq!(ok.iter().map(|(stem, _)| stem.as_str()).collect::<Vec<_>>(), ["one", "two"]);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "kept on disk");

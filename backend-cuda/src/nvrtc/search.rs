@@ -1,8 +1,10 @@
 //! Where an NVRTC library may lie: in NVIDIA's toolkit, in a distribution's package or in a Python wheel.
 
+use super::python;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Names for the system's own search. A folder is listed instead, so that it may hold a version not known here.
 const NAMES: &[&str] = if cfg!(windows) {
@@ -23,6 +25,9 @@ const TOOLKIT: &[&str] = if cfg!(windows) {
 /// Where a wheel keeps its libraries, below its own folder.
 const WHEEL: &[&str] = if cfg!(windows) { &["bin", "bin/x86_64"] } else { &["lib"] };
 
+/// How long the Python on PATH may take to answer. A cold one on a network's file system takes seconds.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// What the search depends on, so that a test can invent it.
 pub(super) struct Environment<'a> {
     pub(super) variable: &'a dyn Fn(&str) -> Option<OsString>,
@@ -39,6 +44,8 @@ pub(super) struct Search {
     pub(super) places: Vec<String>,
     /// The user said which one, so no other will do and its version is not questioned.
     pub(super) chosen: bool,
+    /// The Python on PATH, which is asked if no candidate serves: starting it takes longer than looking into folders.
+    pub(super) interpreter: Option<PathBuf>,
 }
 
 impl Search {
@@ -50,6 +57,10 @@ impl Search {
             search.places.push(format!("MINITORCH_NVRTC={}", chosen.display()));
             match chosen.is_dir() {
                 true => search.folder(&chosen),
+                // A name without a folder is for the system's search.
+                false if chosen.components().count() > 1 => {
+                    search.candidates.push(chosen.canonicalize().unwrap_or(chosen));
+                }
                 false => search.candidates.push(chosen),
             }
             return search;
@@ -79,16 +90,32 @@ impl Search {
             search.places.push(format!("{}/lib/python3*", root.display()));
             search.python(root);
         }
+        search.interpreter = path("PATH").and_then(|path| python::on_path(path.as_os_str()));
         search
     }
 
-    /// The wheels of a Python installation: `nvidia/cu13`, and `nvidia/cuda_nvrtc` before CUDA 13.
+    /// Asks the Python on PATH where its packages lie, and adds what is there and is no candidate yet. Without an answer,
+    /// which the places say, nothing is added.
+    pub(super) fn ask(&mut self) {
+        let Some(interpreter) = self.interpreter.take() else { return };
+        let answer = python::packages(&interpreter, PATIENCE);
+        let note = answer.as_ref().err().map(|why| format!(" ({why})")).unwrap_or_default();
+        self.places.push(format!("the packages of {}{note}", interpreter.display()));
+        answer.unwrap_or_default().iter().for_each(|packages| self.wheels(packages));
+    }
+
+    /// The wheels of a Python installation.
     fn python(&mut self, root: &Path) {
         let mut packages = vec![root.join("Lib/site-packages")];
         for python in entries(&root.join("lib"), "python3") {
             packages.extend(["site-packages", "dist-packages"].map(|name| python.join(name)));
         }
-        for wheel in packages.iter().flat_map(|packages| entries(&packages.join("nvidia"), "cu")) {
+        packages.iter().for_each(|packages| self.wheels(packages));
+    }
+
+    /// The wheels in a folder of packages: `nvidia/cu13`, and `nvidia/cuda_nvrtc` before CUDA 13.
+    fn wheels(&mut self, packages: &Path) {
+        for wheel in entries(&packages.join("nvidia"), "cu") {
             self.folders(&wheel, WHEEL);
         }
     }
@@ -101,13 +128,22 @@ impl Search {
     fn folder(&mut self, folder: &Path) {
         for path in entries(folder, if cfg!(windows) { "nvrtc64_" } else { "libnvrtc.so" }) {
             let real = path.canonicalize().unwrap_or(path);
-            // On Windows the compiler's parts share its prefix.
-            let part = real.file_name().is_some_and(|name| name.to_string_lossy().contains(".alt."));
-            if !part && !self.candidates.contains(&real) {
+            if unusable(&real).is_none() && !self.candidates.contains(&real) {
                 self.candidates.push(real);
             }
         }
     }
+}
+
+/// Why a file is never to be loaded, whatever is in it.
+pub(super) fn unusable(file: &Path) -> Option<&'static str> {
+    let is = |name: &str| name.eq_ignore_ascii_case("stubs");
+    if file.parent().and_then(Path::file_name).is_some_and(|folder| is(&folder.to_string_lossy())) {
+        return Some("is a stub, which is there for linkers and does not compile");
+    }
+    let name = file.file_name()?.to_string_lossy();
+    name.contains(".alt.")
+        .then_some("is the alternative build of the library beside it, which is meant for other programs")
 }
 
 /// The entries of a folder whose names begin so, backwards by name; none if there is no such folder.
@@ -191,6 +227,59 @@ mod tests {
         }
         let (found, search) = search(&files, &[("MINITORCH_NVRTC", "")]);
         assert!(!search.chosen && found.len() == 4, "an empty variable is an absent one: {found:?}");
+    }
+
+    #[test]
+    fn stubs_and_alternative_builds_are_left_out() {
+        let files = [
+            "kit/lib/stubs/libnvrtc.so.13",
+            "kit/lib64/libnvrtc.alt.so.13",
+            "mine/stubs/libnvrtc.so",
+            "usr/local/cuda/lib64/libnvrtc.so.12",
+        ];
+        let (found, _) = search(&files, &[("CUDA_HOME", "kit")]);
+        assert_eq!(found[3..], files[3..]);
+        assert!(search(&files, &[("MINITORCH_NVRTC", "mine/stubs")]).0.is_empty());
+        // A link to a stub is one.
+        let root = tempfile::tempdir().unwrap();
+        let stubs = root.path().join("stubs");
+        fs::create_dir(&stubs).unwrap();
+        fs::write(stubs.join("libnvrtc.so"), "").unwrap();
+        std::os::unix::fs::symlink("stubs/libnvrtc.so", root.path().join("libnvrtc.so")).unwrap();
+        let mut search = Search::default();
+        search.folder(root.path());
+        assert!(search.candidates.is_empty(), "{:?}", search.candidates);
+    }
+
+    #[test]
+    fn the_python_on_the_path_is_asked_for_its_packages() {
+        let venv = tempfile::tempdir().unwrap();
+        let base = venv.path().canonicalize().unwrap();
+        let (packages, library) = (base.join("site-packages"), "site-packages/nvidia/cu13/lib/libnvrtc.so.13");
+        let library = base.join(library);
+        fs::create_dir_all(library.parent().unwrap()).unwrap();
+        fs::write(&library, "").unwrap();
+        let (bin, python) = crate::nvrtc::python::tests::python(&format!("echo '{}'", packages.display()));
+        let variable = |name: &str| (name == "PATH").then(|| bin.path().as_os_str().to_owned());
+        let mut search = Search::new(&Environment { variable: &variable, local: Path::new("/no such folder") });
+        assert!(!search.candidates.contains(&library), "not before it is asked");
+        search.ask();
+        assert_eq!(search.candidates[3..], [&*library]);
+        assert!(search.places.contains(&format!("the packages of {}", python.display())), "{:?}", search.places);
+        // Once is enough, and its answer may be known.
+        search.ask();
+        search.interpreter = Some(python);
+        search.ask();
+        assert_eq!(search.candidates[3..], [library]);
+    }
+
+    #[test]
+    fn a_python_that_fails_is_a_note() {
+        let (_bin, python) = crate::nvrtc::python::tests::python("echo /somewhere; exit 1");
+        let mut search = Search { interpreter: Some(python), ..Search::default() };
+        search.ask();
+        assert!(search.candidates.is_empty());
+        assert!(search.places[0].ends_with("(failed (exit status: 1))"), "{:?}", search.places);
     }
 
     #[test]

@@ -5,15 +5,20 @@ use crate::sources::HEADERS;
 
 /// The compiler, or none with a note; `MINITORCH_REQUIRE=nvrtc` makes its absence a failure.
 pub(crate) fn nvrtc() -> Option<Nvrtc> {
-    match Nvrtc::find(None) {
+    match Nvrtc::find(None, None) {
         Ok(nvrtc) => Some(nvrtc),
         Err(why) => {
-            let required = std::env::var("MINITORCH_REQUIRE").unwrap_or_default();
-            assert!(!required.split(',').any(|name| name.trim() == "nvrtc"), "MINITORCH_REQUIRE: {why}");
+            assert!(!required(), "MINITORCH_REQUIRE: {why}");
             eprintln!("not checked: {why}");
             None
         }
     }
+}
+
+/// Whether `MINITORCH_REQUIRE` holds `nvrtc`.
+pub(crate) fn required() -> bool {
+    let required = std::env::var("MINITORCH_REQUIRE").unwrap_or_default();
+    required.split(',').any(|name| name.trim() == "nvrtc")
 }
 
 #[test]
@@ -46,43 +51,8 @@ fn a_kernel_becomes_machine_code() {
 }
 
 #[test]
-fn an_unknown_card_of_a_known_generation_gets_the_nearest_code() {
-    let Some(nvrtc) = nvrtc() else { return };
-    assert_eq!(nvrtc.architecture((8, 0)), Ok(80));
-    assert_eq!(nvrtc.architecture((9, 9)), Ok(90));
-    let why = nvrtc.architecture((5, 0)).unwrap_err();
-    assert!(why.contains("compute capability 5.0") && why.lines().count() == 1, "{why}");
-}
-
-#[test]
 fn the_first_error_is_found_in_a_log() {
     let log = "a.cu(1): warning #177-D: unused\n\na.cu(2): error: identifier \"y\" is undefined\n1 error detected";
     assert_eq!(first_error(log), "a.cu(2): error: identifier \"y\" is undefined");
     assert_eq!(first_error(""), "no log");
-}
-
-#[test]
-fn a_missing_library_says_where_it_was_sought_and_how_to_get_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("libnvrtc.so.13");
-    std::fs::write(&file, "not a library").unwrap();
-    let search = || Search { candidates: vec![file.clone(), "no-such-nvrtc".into()], ..Search::default() };
-    let why = Nvrtc::search(Search { places: vec!["CUDA_PATH".into()], ..search() }, Some((13, 0))).unwrap_err();
-    assert!(why.contains("looked at: CUDA_PATH; found: "), "{why}");
-    assert!(why.contains(&file.display().to_string()) && why.lines().count() == 1, "{why}");
-    assert!(why.contains("`pip install nvidia-cuda-nvrtc`"), "{why}");
-    let why = Nvrtc::search(search(), Some((12, 4))).unwrap_err();
-    assert!(why.contains("`pip install nvidia-cuda-nvrtc-cu12`"), "{why}");
-}
-
-#[test]
-fn a_compiler_newer_than_the_driver_is_refused_unless_it_was_chosen() {
-    let Some(found) = nvrtc() else { return };
-    let search = |chosen| Search { candidates: vec![found.path().to_owned()], chosen, ..Search::default() };
-    let (major, minor) = found.version();
-    assert!(Nvrtc::search(search(false), Some((major, minor))).is_ok());
-    assert!(Nvrtc::search(search(false), Some((major + 1, 0))).is_ok());
-    let why = Nvrtc::search(search(false), Some((major - 1, 9))).unwrap_err();
-    assert!(why.contains("is newer than the driver's CUDA"), "{why}");
-    assert!(Nvrtc::search(search(true), Some((major - 1, 9))).is_ok());
 }
