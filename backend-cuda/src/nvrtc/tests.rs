@@ -56,3 +56,14 @@ fn the_first_error_is_found_in_a_log() {
     assert_eq!(first_error(log), "a.cu(2): error: identifier \"y\" is undefined");
     assert_eq!(first_error(""), "no log");
 }
+
+/// The script compiles kernels without the crate: what it counts is what a GPU runs.
+#[test]
+fn the_script_that_counts_instructions_has_the_same_options() {
+    let Some(nvrtc) = nvrtc() else { return };
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/sass");
+    let script = std::fs::read_to_string(&path).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
+    let list = script.split_once("\nOPTIONS = [").unwrap().1.split_once(']').unwrap().0;
+    let options: Vec<String> = list.split(", ").map(|o| o.trim_matches('"').replace("{arch}", "sm_90")).collect();
+    assert_eq!(options, nvrtc.options(Architecture::new(90)));
+}
