@@ -69,31 +69,48 @@ impl Cache {
         Cache { folder: Some(folder.into()) }
     }
 
-    /// What is kept for this file, architecture and key, or else what `build` makes, which is then kept.
-    pub(crate) fn get<E>(
-        &self,
-        stem: &str,
-        architecture: Architecture,
-        key: Key,
-        build: impl FnOnce() -> Result<Vec<u8>, E>,
-    ) -> Result<Vec<u8>, E> {
-        let Some(folder) = self.folder.as_deref().filter(|folder| !matches!(foreign(folder), Ok(Some(_)))) else {
-            return build();
-        };
-        let path = folder.join(name(stem, architecture, key));
-        if let Some(content) = fs::read(&path).ok().and_then(|file| unpack(file, key)) {
-            return Ok(content);
+    /// Where files are kept, if they are.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
+    }
+
+    /// What is kept. A file that is damaged, or of another key, is not.
+    pub(crate) fn read(&self, entry: &Entry) -> Option<Vec<u8>> {
+        let folder = self.trusted()?;
+        fs::read(folder.join(&entry.name)).ok().and_then(|file| unpack(file, entry.key))
+    }
+
+    /// Keeps machine code, in the place of what was kept before.
+    pub(crate) fn write(&self, entry: &Entry, content: &[u8]) -> io::Result<()> {
+        let folder =
+            self.folder.as_deref().ok_or_else(|| io::Error::other("there is no folder for compiled kernels"))?;
+        store(folder, &folder.join(&entry.name), &pack(content, entry.key))
+    }
+
+    /// Removes what is kept, if anything is and can be.
+    pub(crate) fn discard(&self, entry: &Entry) {
+        if let Some(folder) = self.trusted() {
+            let _ = fs::remove_file(folder.join(&entry.name));
         }
-        let content = build()?;
-        // A cache that cannot be written is slow and not wrong, so the failure has no reader.
-        let _ = store(folder, &path, &pack(&content, key));
-        Ok(content)
+    }
+
+    fn trusted(&self) -> Option<&Path> {
+        self.folder.as_deref().filter(|folder| !matches!(foreign(folder), Ok(Some(_))))
     }
 }
 
-/// A file's name. It holds half of the key, which is enough to tell versions apart; the head holds all of it.
-fn name(stem: &str, architecture: Architecture, key: Key) -> String {
-    format!("{stem}-{architecture}-{:016x}.cubin", (key.0 >> 64) as u64)
+/// What is asked of a cache: the machine code of a file for an architecture, of exactly this key.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// It holds half of the key, which is enough to tell versions apart; the head of the file holds all of it.
+    name: String,
+    key: Key,
+}
+
+impl Entry {
+    pub(crate) fn new(stem: &str, architecture: Architecture, key: Key) -> Self {
+        Entry { name: format!("{stem}-{architecture}-{:016x}.cubin", (key.0 >> 64) as u64), key }
+    }
 }
 
 /// Where the user's caches are. Variables come as a parameter, so that a test can invent them.
@@ -211,17 +228,21 @@ mod tests {
     use super::*;
     use std::sync::Barrier;
 
-    const SM_90: Architecture = Architecture::new(90);
     const CUBIN: &[u8] = b"\x7fELF and then the code";
 
-    /// What the cache gives, and whether it had to build.
+    fn entry(key: Key) -> Entry {
+        Entry::new("reduce", Architecture::new(90), key)
+    }
+
+    /// What the cache gives, and whether it had to be built.
     fn get(cache: &Cache, key: Key) -> (Vec<u8>, bool) {
-        let mut built = false;
-        let content = cache.get("reduce", SM_90, key, || -> Result<_, ()> {
-            built = true;
-            Ok(CUBIN.to_vec())
-        });
-        (content.unwrap(), built)
+        cache.read(&entry(key)).map_or_else(
+            || {
+                let _ = cache.write(&entry(key), CUBIN);
+                (CUBIN.to_vec(), true)
+            },
+            |content| (content, false),
+        )
     }
 
     fn only_file(folder: &Path) -> PathBuf {
@@ -295,11 +316,15 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_to_build_is_passed_on_and_not_kept() {
+    fn what_is_discarded_is_gone() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(folder.path());
-        assert_eq!(cache.get("reduce", SM_90, Key(1), || Err("no")), Err("no"));
-        assert!(get(&cache, Key(1)).1);
+        get(&cache, Key(1));
+        get(&cache, Key(2 << 64));
+        cache.discard(&entry(Key(1)));
+        assert_eq!((cache.read(&entry(Key(1))), cache.read(&entry(Key(2 << 64)))), (None, Some(CUBIN.to_vec())));
+        cache.discard(&entry(Key(1))); // nothing there is no error
+        Cache { folder: None }.discard(&entry(Key(1)));
     }
 
     #[test]

@@ -3,8 +3,10 @@
 mod calls;
 mod modules;
 mod staging;
+mod table;
 
 use crate::cache::Cache;
+use crate::compiler::Compiler;
 use crate::driver::{Address, Driver, Failure, Info, Launch};
 use crate::nvrtc::Nvrtc;
 use crate::sources::{HEADERS, SOURCES};
@@ -13,9 +15,11 @@ use cudarc::driver::sys::{self, CUcontext, CUdevice, CUdevice_attribute, CUresul
 use minitorch_core::Error;
 use modules::Modules;
 use staging::{Pinned, Ring};
+use std::cell::Cell;
 use std::ffi::CStr;
 use std::fmt;
 use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// The oldest compute capability: Volta's. Warps before it do not keep their threads' places in a program apart, which
@@ -28,7 +32,7 @@ const LANDING: usize = 64 << 10;
 /// The smallest size class of memory.
 const SMALLEST: usize = 512;
 
-/// A card of the machine, its kernels loaded.
+/// A card of the machine, its kernels loaded when they are first launched.
 pub(crate) struct Card {
     ordinal: usize,
     info: Info,
@@ -41,7 +45,7 @@ pub(crate) struct Card {
 }
 
 impl Card {
-    /// A card by its number, with every kernel compiled for it.
+    /// A card by its number, and a compiler that knows it.
     pub(crate) fn new(ordinal: usize) -> minitorch_core::Result<Self> {
         Self::open(ordinal).map_err(|reason| Error::Device { device: format!("Cuda({ordinal})"), reason })
     }
@@ -69,14 +73,14 @@ impl Card {
         }
         let nvrtc = Nvrtc::find(Some(driver), Some(info.capability))?;
         let architecture = nvrtc.architecture(info.capability)?;
-        let images = modules::images(&nvrtc, &Cache::open(), architecture, SOURCES, HEADERS)?;
+        let compiler = Compiler::new(nvrtc, Cache::open(), architecture, SOURCES, HEADERS);
         // From here on everything undoes itself in reverse order, should a later step fail.
         let context = Context::retain(device).map_err(reason)?;
         context.bind().map_err(reason)?;
         let stream = Stream::new().map_err(reason)?;
         let landing = Mutex::new(Pinned::new(LANDING).map_err(reason)?);
         let ring = Mutex::new(Ring::new().map_err(reason)?);
-        let modules = Modules::load(&images, info.shared_memory)?;
+        let modules = Modules::new(modules::Cuda, compiler, info.shared_memory);
         Ok(Card { ordinal, info, modules, ring, landing, stream, context })
     }
 }
@@ -202,16 +206,32 @@ impl Driver for Card {
     }
 
     unsafe fn launch(&self, launch: &Launch<'_>) -> Result<(), Failure> {
-        self.context.bind()?;
-        let function = self.modules.function(launch.kernel, launch.shared)?;
+        let function = match self.modules.known(launch.kernel, launch.shared) {
+            Some(function) => {
+                self.context.expect_bound()?;
+                function
+            }
+            None => {
+                self.context.bind()?;
+                self.modules.prepare(launch.kernel, launch.shared)?
+            }
+        };
         let ([gx, gy, gz], [bx, by, bz]) = (launch.grid, launch.block);
         let mut params = [launch.params.cast_mut()];
-        // SAFETY: the kernel takes one struct, which the caller's pointer leads to; the driver copies it before it
-        // returns and writes nothing through it. The function is of a loaded module.
-        let result = unsafe {
-            let (shared, params) = (launch.shared, params.as_mut_ptr());
-            sys::cuLaunchKernel(function, gx, gy, gz, bx, by, bz, shared, self.stream.0, params, ptr::null_mut())
+        let mut call = || {
+            // SAFETY: the kernel takes one struct, which the caller's pointer leads to; the driver copies it before it
+            // returns and writes nothing through it. The function is of a loaded module.
+            unsafe {
+                let (shared, params) = (launch.shared, params.as_mut_ptr());
+                sys::cuLaunchKernel(function, gx, gy, gz, bx, by, bz, shared, self.stream.0, params, ptr::null_mut())
+            }
         };
+        let mut result = call();
+        if result == CUresult::CUDA_ERROR_INVALID_CONTEXT || result == CUresult::CUDA_ERROR_INVALID_HANDLE {
+            // Another library has made its own context current in this thread. Nothing was launched.
+            self.context.bind()?;
+            result = call();
+        }
         if result == CUresult::CUDA_SUCCESS {
             return Ok(());
         }
@@ -243,6 +263,13 @@ impl fmt::Debug for Card {
 struct Context {
     device: CUdevice,
     raw: CUcontext,
+    /// No two contexts of a process have the same, unlike their addresses.
+    id: u64,
+}
+
+thread_local! {
+    /// The context that this thread has made current last, 0 for none.
+    static BOUND: Cell<u64> = const { Cell::new(0) };
 }
 
 // SAFETY: a context is a handle that the driver takes from any thread.
@@ -255,14 +282,22 @@ impl Context {
         let mut raw = ptr::null_mut();
         // SAFETY: the device came from cuDeviceGet, and the call sets the handle.
         check("cuDevicePrimaryCtxRetain", unsafe { sys::cuDevicePrimaryCtxRetain(&mut raw, device) })?;
-        Ok(Context { device, raw })
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Ok(Context { device, raw, id: NEXT.fetch_add(1, Ordering::Relaxed) })
     }
 
-    /// Makes it the calling thread's. The driver keeps that in a thread-local: tens of nanoseconds, less than it would
-    /// cost to be sure that nobody else has changed it.
+    /// Makes it the calling thread's.
     fn bind(&self) -> Result<(), Failure> {
         // SAFETY: the context is retained.
-        check("cuCtxSetCurrent", unsafe { sys::cuCtxSetCurrent(self.raw) })
+        check("cuCtxSetCurrent", unsafe { sys::cuCtxSetCurrent(self.raw) })?;
+        BOUND.set(self.id);
+        Ok(())
+    }
+
+    /// As [`bind`](Self::bind), but asks the driver only where this thread has bound no or another context last. Somebody else
+    /// may have bound one since: enough for a call that fails then, and not for one that allocates or loads.
+    fn expect_bound(&self) -> Result<(), Failure> {
+        if BOUND.get() == self.id { Ok(()) } else { self.bind() }
     }
 }
 

@@ -219,11 +219,11 @@ impl fmt::Debug for Device {
 }
 
 impl Cuda {
-    /// The process-wide handle of a card. The first call compiles the kernels for it, or finds them compiled on disk.
+    /// The process-wide handle of a card. A kernel's file is compiled when one of its kernels is first launched, or found
+    /// compiled on disk; one that does not compile or load is a failure of the next read, as others of a launch are.
     ///
     /// # Errors
-    /// If there is no driver, no such card, no NVRTC, or a kernel does not compile: [`Error::Device`] says which, where it was
-    /// looked for and what helps.
+    /// If there is no driver, no such card or no NVRTC: [`Error::Device`] says which, where it was looked for and what helps.
     pub fn new(ordinal: usize) -> Result<Self> {
         static CARDS: Mutex<BTreeMap<usize, Cuda>> = Mutex::new(BTreeMap::new());
         let mut cards = CARDS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());

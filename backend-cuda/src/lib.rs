@@ -5,7 +5,7 @@
 //! device.rs     Cuda, the device: failures, launches       memory.rs   Storage, and the list of freed buffers
 //! driver.rs     what is asked of the machine below         params.rs   the structs that kernels take
 //! card.rs       a card, through CUDA's driver              emulator.rs the same kernels on the CPU, for tests
-//! nvrtc.rs cache.rs sources.rs                             the kernels' text, their compiler, the compiled files on disk
+//! sources.rs compiler.rs nvrtc.rs cache.rs                 the kernels' text, machine code of it, the compiler, compiled files on disk
 //! unary.rs binary.rs reduce.rs matmul.rs ...               one file per family: geometry and names; the maths is in kernels/
 //! ```
 
@@ -13,6 +13,7 @@ mod binary;
 mod cache;
 mod card;
 mod compare;
+mod compiler;
 mod conv;
 mod copy;
 mod device;
@@ -38,6 +39,7 @@ mod sources;
 mod tiling;
 mod unary;
 
+pub use compiler::KernelFile;
 pub use device::Cuda;
 #[cfg(feature = "emulator")]
 pub use emulator::Order;

@@ -19,7 +19,7 @@ use std::ptr;
 /// A compiler that is loaded. It stays so until the process ends, as it has threads and tables of its own.
 #[derive(Debug)]
 pub struct Nvrtc {
-    version: (u32, u32),
+    pub(crate) version: (u32, u32),
     path: PathBuf,
     api: Api,
 }

@@ -1,184 +1,270 @@
-//! The kernels of a card: compiled, or read from the cache, and found by their names.
+//! The kernels of a GPU: a file's machine code is loaded when one of its kernels is first launched, and kernels are found by
+//! their names.
 
-use super::calls::{check, reason};
-use crate::cache::{Cache, Key};
+use super::calls::check;
+use super::table::Table;
+use crate::compiler::{Compiler, Image};
 use crate::driver::Failure;
-use crate::nvrtc::{Architecture, Nvrtc, first_error};
-use cudarc::driver::sys::{self, CUfunction, CUfunction_attribute, CUmodule};
-use std::collections::HashMap;
-use std::ffi::CString;
-use std::path::Path;
+use cudarc::driver::sys::{self, CUfunction, CUfunction_attribute, CUmodule, CUresult};
+use std::ffi::{CStr, CString};
+use std::fmt::Debug;
 use std::ptr;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError, RwLock};
-
-/// A kernel file's stem and its machine code.
-pub(super) type Image = (String, Vec<u8>);
-
-/// A file's name and text.
-type Source<'a> = (&'a str, &'a str);
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// Shared memory that a kernel may have without being asked, static and dynamic together.
 const SHARED_MEMORY: u32 = 48 << 10;
 
-/// Compiles every file for an architecture, several at once, or takes it from the cache.
-pub(super) fn images(
-    nvrtc: &Nvrtc,
-    cache: &Cache,
-    architecture: Architecture,
-    sources: &[Source<'_>],
-    headers: &[Source<'_>],
-) -> Result<Vec<Image>, String> {
-    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    let work = || {
-        while let Some(source) = sources.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let image = image(nvrtc, cache, architecture, *source, headers);
-            done.lock().unwrap_or_else(PoisonError::into_inner).push(image);
-        }
-    };
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(sources.len());
-    std::thread::scope(|scope| {
-        // A thread that cannot be had is one helper less.
-        let helper = |_| std::thread::Builder::new().name("nvrtc".to_owned()).spawn_scoped(scope, work).ok();
-        let _helpers: Vec<_> = (1..threads).map(helper).collect();
-        work();
-    });
-    let mut images = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    // Of several errors always the same one is reported.
-    images.sort();
-    images.into_iter().collect()
+/// The driver's calls about modules, of the context that is current; a test has its own.
+pub(super) trait Calls: Debug + Send + Sync {
+    /// Loads machine code, which is a whole CUBIN.
+    fn load(&self, cubin: &[u8]) -> Result<CUmodule, Refusal>;
+
+    /// Unloads a module that was loaded here, once. Nothing runs in it.
+    fn unload(&self, module: CUmodule);
+
+    /// A kernel of a module that is loaded.
+    fn function(&self, module: CUmodule, name: &CStr) -> Result<CUfunction, Refusal>;
+
+    /// Bytes of static shared memory of a kernel.
+    fn static_shared(&self, function: CUfunction) -> Result<u32, Failure>;
+
+    /// Lets a kernel be launched with so many bytes of dynamic shared memory.
+    fn allow_shared(&self, function: CUfunction, bytes: u32) -> Result<(), Failure>;
 }
 
-fn image(
-    nvrtc: &Nvrtc,
-    cache: &Cache,
-    architecture: Architecture,
-    (name, source): Source<'_>,
-    headers: &[Source<'_>],
-) -> Result<Image, String> {
-    let stem = Path::new(name).file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let options = nvrtc.options(architecture);
-    let version = format!("{}.{}", nvrtc.version().0, nvrtc.version().1);
-    let own = [env!("CARGO_PKG_VERSION"), &version, name, source].into_iter();
-    let included = headers.iter().flat_map(|(name, text)| [*name, *text]);
-    let key = Key::of(own.chain(included).chain(options.iter().map(String::as_str)));
-    let compile = || match nvrtc.compile(name, source, headers, &options) {
-        Ok(compiled) => Ok(compiled.cubin),
-        Err(log) => {
-            Err(format!("kernels/{name} does not compile for {architecture} with {nvrtc}: {}", first_error(&log)))
-        }
-    };
-    Ok((stem.clone(), cache.get(&stem, architecture, key, compile)?))
-}
-
-/// A loaded kernel file.
+/// Why the driver did not take machine code, or did not find a kernel in it.
 #[derive(Debug)]
-struct Module {
-    stem: String,
-    raw: CUmodule,
+pub(super) struct Refusal {
+    failure: Failure,
+    /// Whether the code is at fault, and not the device or its memory: other code may do.
+    code: bool,
 }
 
-impl Drop for Module {
-    fn drop(&mut self) {
-        // SAFETY: it was loaded, is unloaded once, and nothing runs in it: the card has waited. A failure means that
-        // the context is broken, and its modules go with it.
-        let _ = unsafe { sys::cuModuleUnload(self.raw) };
+/// CUDA's driver.
+#[derive(Debug)]
+pub(super) struct Cuda;
+
+impl Refusal {
+    fn check(call: &str, result: CUresult) -> Result<(), Refusal> {
+        // Invalid value, invalid image, no binary for the GPU, invalid PTX, unsupported PTX version, invalid source, not found.
+        let code = matches!(result as u32, 1 | 200 | 209 | 218 | 222 | 300 | 500);
+        check(call, result).map_err(|failure| Refusal { failure, code })
     }
 }
 
-/// A kernel that was called before.
-#[derive(Clone, Copy, Debug)]
+impl Calls for Cuda {
+    fn load(&self, cubin: &[u8]) -> Result<CUmodule, Refusal> {
+        let mut module = ptr::null_mut();
+        // SAFETY: a CUBIN says its own length, and the bytes live through the call, which sets the handle.
+        Refusal::check("cuModuleLoadData", unsafe { sys::cuModuleLoadData(&mut module, cubin.as_ptr().cast()) })?;
+        Ok(module)
+    }
+
+    fn unload(&self, module: CUmodule) {
+        // SAFETY: it was loaded and is unloaded once, and nothing runs in it. A failure means that the context is broken,
+        // and its modules go with it.
+        let _ = unsafe { sys::cuModuleUnload(module) };
+    }
+
+    fn function(&self, module: CUmodule, name: &CStr) -> Result<CUfunction, Refusal> {
+        let mut function = ptr::null_mut();
+        // SAFETY: the module is loaded, the name ends in zero, and the call sets the handle.
+        let result = unsafe { sys::cuModuleGetFunction(&mut function, module, name.as_ptr()) };
+        Refusal::check("cuModuleGetFunction", result)?;
+        Ok(function)
+    }
+
+    fn static_shared(&self, function: CUfunction) -> Result<u32, Failure> {
+        let mut bytes = 0;
+        let attribute = CUfunction_attribute::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES;
+        // SAFETY: the pointer is to an integer that lives through the call, and the function is of a loaded module.
+        check("cuFuncGetAttribute", unsafe { sys::cuFuncGetAttribute(&mut bytes, attribute, function) })?;
+        Ok(bytes as u32)
+    }
+
+    fn allow_shared(&self, function: CUfunction, bytes: u32) -> Result<(), Failure> {
+        let attribute = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+        // SAFETY: the function is of a loaded module.
+        check("cuFuncSetAttribute", unsafe { sys::cuFuncSetAttribute(function, attribute, bytes as i32) })
+    }
+}
+
+/// A kernel that was launched before.
+#[derive(Debug)]
 struct Function {
     raw: CUfunction,
     /// Bytes of static shared memory.
     fixed: u32,
     /// Bytes of dynamic shared memory that it may be launched with.
-    allowed: u32,
+    allowed: AtomicU32,
 }
 
-/// All kernels of a card.
+/// What is loaded of a kernel file.
+#[derive(Debug, Default)]
+struct File {
+    /// The newest last. Kernels of the others may have been launched, so they stay.
+    modules: Vec<CUmodule>,
+    /// Whether the newest came from the cache, so that the compiler may do better.
+    kept: bool,
+    /// Why it does not compile, which the compiler is not asked twice.
+    broken: Option<String>,
+}
+
+/// All kernels of a GPU.
 #[derive(Debug)]
-pub(super) struct Modules {
-    modules: Vec<Module>,
-    functions: RwLock<HashMap<String, Function>>,
-    /// Bytes of shared memory that a block of this card may have.
+pub(super) struct Modules<C: Calls = Cuda> {
+    calls: C,
+    compiler: Compiler<'static>,
+    /// In the order of the compiler's. While one is compiled or loaded, who needs a kernel of it waits.
+    files: Vec<Mutex<File>>,
+    functions: Table<Function>,
+    /// Bytes of shared memory that a block may have.
     shared_memory: u32,
 }
 
-// SAFETY: modules and functions are handles that the driver takes from any thread with the context bound.
-unsafe impl Send for Modules {}
-// SAFETY: as above; the map of functions has a lock.
-unsafe impl Sync for Modules {}
+// SAFETY: modules and functions are handles that the driver takes from any thread with the context current.
+unsafe impl<C: Calls> Send for Modules<C> {}
+// SAFETY: as above; what changes has a lock, or is atomic.
+unsafe impl<C: Calls> Sync for Modules<C> {}
 
-impl Modules {
-    /// Loads the machine code into the bound context.
-    pub(super) fn load(images: &[Image], shared_memory: u32) -> Result<Self, String> {
-        let mut modules = Vec::new();
-        for (stem, cubin) in images {
-            let mut raw = ptr::null_mut();
-            // SAFETY: the image is a whole CUBIN, which says its own length, and lives through the call.
-            let result = unsafe { sys::cuModuleLoadData(&mut raw, cubin.as_ptr().cast()) };
-            check(&format!("cuModuleLoadData of kernels/{stem}.cu"), result).map_err(reason)?;
-            modules.push(Module { stem: stem.clone(), raw });
-        }
-        Ok(Modules { modules, functions: RwLock::default(), shared_memory })
+impl<C: Calls> Modules<C> {
+    pub(super) fn new(calls: C, compiler: Compiler<'static>, shared_memory: u32) -> Self {
+        let files = compiler.stems().map(|_| Mutex::default()).collect();
+        Modules { calls, compiler, files, functions: Table::default(), shared_memory }
     }
 
-    /// A kernel, ready to be launched with this much dynamic shared memory.
-    pub(super) fn function(&self, name: &str, shared: u32) -> Result<CUfunction, Failure> {
-        let known = self.functions.read().unwrap_or_else(PoisonError::into_inner).get(name).copied();
-        match known {
-            Some(function) if shared <= function.allowed => Ok(function.raw),
-            known => self.prepare(name, shared, known),
-        }
+    /// A kernel that was launched before and may have this much dynamic shared memory: a look into a table, without a lock or
+    /// a call of the driver.
+    pub(super) fn known(&self, name: &str, shared: u32) -> Option<CUfunction> {
+        let function = self.functions.get(name)?;
+        (shared <= function.allowed.load(Ordering::Acquire)).then_some(function.raw)
     }
 
     /// What is done at a kernel's first launch, and at its first one with more shared memory than any kernel may have
-    /// unasked.
+    /// unasked. The context is current.
     #[cold]
-    fn prepare(&self, name: &str, shared: u32, known: Option<Function>) -> Result<CUfunction, Failure> {
-        let mut function = match known {
+    pub(super) fn prepare(&self, name: &str, shared: u32) -> Result<CUfunction, Failure> {
+        let homeless;
+        let function = match self.functions.get(name) {
             Some(function) => function,
-            None => self.find(name)?,
+            None => match self.functions.insert(name, self.find(name)?) {
+                Ok(function) => function,
+                // The table is full. Then this is slow, and right.
+                Err(function) => {
+                    homeless = function;
+                    &homeless
+                }
+            },
         };
-        if shared > function.allowed {
-            let most = self.shared_memory.saturating_sub(function.fixed);
+        if shared > function.allowed.load(Ordering::Acquire) {
+            let (fixed, most) = (function.fixed, self.shared_memory.saturating_sub(function.fixed));
             if shared > most {
-                let fixed = function.fixed;
-                let why = format!(
-                    "{name}: {shared} bytes of dynamic shared memory and {fixed} static ones; a block has {}",
+                return Err(Failure::Other(format!(
+                    "{shared} bytes of dynamic shared memory and {fixed} static ones; a block has {}",
                     self.shared_memory
-                );
-                return Err(Failure::Other(why));
+                )));
             }
-            let attribute = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-            // SAFETY: the function is of a loaded module.
-            let result = unsafe { sys::cuFuncSetAttribute(function.raw, attribute, most as i32) };
-            check(&format!("cuFuncSetAttribute of {name}"), result)?;
-            function.allowed = most;
+            // Two threads may do this at once, and do the same.
+            self.calls.allow_shared(function.raw, most)?;
+            function.allowed.store(most, Ordering::Release);
         }
-        // Two threads may do this at once, and do the same.
-        self.functions.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), function);
         Ok(function.raw)
     }
 
     fn find(&self, name: &str) -> Result<Function, Failure> {
-        let stems = self.modules.iter().map(|module| module.stem.as_str());
-        let Some(index) = owner(stems, name) else {
+        let Some(index) = owner(self.compiler.stems(), name) else {
             return Err(Failure::Other(format!("no kernel file has a name that {name} begins with")));
         };
-        let module = &self.modules[index];
         let c_name = CString::new(name).map_err(|_| Failure::Other(format!("{name:?} is no kernel's name")))?;
-        let mut raw = ptr::null_mut();
-        // SAFETY: the module is loaded, the name ends in zero, and the call sets the handle.
-        let result = unsafe { sys::cuModuleGetFunction(&mut raw, module.raw, c_name.as_ptr()) };
-        check(&format!("kernel {name} of kernels/{}.cu", module.stem), result)?;
-        let mut fixed = 0;
-        let attribute = CUfunction_attribute::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES;
-        // SAFETY: the pointer is to an integer that lives through the call, and the function is of a loaded module.
-        check("cuFuncGetAttribute", unsafe { sys::cuFuncGetAttribute(&mut fixed, attribute, raw) })?;
-        let fixed = fixed as u32;
-        Ok(Function { raw, fixed, allowed: SHARED_MEMORY.saturating_sub(fixed) })
+        let mut file = self.files[index].lock().unwrap_or_else(PoisonError::into_inner);
+        let module = match file.modules.last() {
+            Some(&module) => module,
+            None => self.load(index, &mut file)?,
+        };
+        let raw = match self.calls.function(module, &c_name) {
+            Err(refusal) if refusal.code && file.kept => {
+                let module = self.load_anew(index, &mut file)?;
+                self.calls.function(module, &c_name)
+            }
+            found => found,
+        };
+        // The caller says which kernel.
+        let raw = raw.map_err(|refusal| at(&self.title(index), refusal.failure))?;
+        let fixed = self.calls.static_shared(raw)?;
+        Ok(Function { raw, fixed, allowed: SHARED_MEMORY.saturating_sub(fixed).into() })
+    }
+
+    /// Loads a file's machine code, compiled where the cache does not hold it.
+    fn load(&self, index: usize, file: &mut File) -> Result<CUmodule, Failure> {
+        let image = self.image(index, file, Compiler::image)?;
+        match self.calls.load(&image.cubin) {
+            Ok(module) => Ok(file.add(module, image.kept)),
+            Err(refusal) if refusal.code && image.kept => self.load_anew(index, file),
+            Err(refusal) => Err(self.refused(index, refusal)),
+        }
+    }
+
+    /// Loads a file whose kept machine code the driver does not take, compiled again.
+    fn load_anew(&self, index: usize, file: &mut File) -> Result<CUmodule, Failure> {
+        self.compiler.discard(index);
+        let image = self.image(index, file, Compiler::anew)?;
+        match self.calls.load(&image.cubin) {
+            Ok(module) => Ok(file.add(module, image.kept)),
+            Err(refusal) => Err(self.refused(index, refusal)),
+        }
+    }
+
+    fn image(
+        &self,
+        index: usize,
+        file: &mut File,
+        make: impl Fn(&Compiler<'static>, usize) -> Result<Image, String>,
+    ) -> Result<Image, Failure> {
+        if let Some(why) = &file.broken {
+            return Err(Failure::Other(why.clone()));
+        }
+        make(&self.compiler, index).map_err(|why| Failure::Other(file.broken.insert(why).clone()))
+    }
+
+    /// The failure for machine code fresh from the compiler, which is not worth keeping if it is at fault.
+    fn refused(&self, index: usize, refusal: Refusal) -> Failure {
+        if refusal.code {
+            self.compiler.discard(index);
+        }
+        at(&self.title(index), refusal.failure)
+    }
+
+    /// "kernels/conv.cu, compiled for sm_90 by NVRTC 13.0 (libnvrtc.so.13)".
+    fn title(&self, index: usize) -> String {
+        let stem = self.compiler.stems().nth(index).unwrap_or_default();
+        format!("kernels/{stem}.cu, compiled for {}", self.compiler.describe())
+    }
+}
+
+impl<C: Calls> Drop for Modules<C> {
+    /// The stream has been waited for, and the context is current.
+    fn drop(&mut self) {
+        for file in &mut self.files {
+            let file = file.get_mut().unwrap_or_else(PoisonError::into_inner);
+            file.modules.iter().for_each(|module| self.calls.unload(*module));
+        }
+    }
+}
+
+impl File {
+    fn add(&mut self, module: CUmodule, kept: bool) -> CUmodule {
+        self.modules.push(module);
+        self.kept = kept;
+        module
+    }
+}
+
+/// A failure with what it is about; running out of memory stays what it is.
+fn at(what: &str, failure: Failure) -> Failure {
+    match failure {
+        Failure::Other(why) => Failure::Other(format!("{what}: {why}")),
+        Failure::OutOfMemory => failure,
     }
 }
 
@@ -191,38 +277,5 @@ fn owner<'a>(stems: impl Iterator<Item = &'a str>, name: &str) -> Option<usize> 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::nvrtc::tests::nvrtc;
-    use crate::sources::HEADERS;
-
-    #[test]
-    fn a_kernel_belongs_to_the_longest_stem() {
-        let stems = ["conv", "conv_grad", "convert"];
-        let of = |name| owner(stems.into_iter(), name).map(|index| stems[index]);
-        assert_eq!(of("conv_forward"), Some("conv"));
-        assert_eq!(of("conv_grad_input"), Some("conv_grad"));
-        assert_eq!(of("convert_f32"), Some("convert"));
-        assert_eq!(of("conv"), None);
-        assert_eq!(of("reduce_sum"), None);
-    }
-
-    #[test]
-    fn of_several_files_the_broken_one_is_named_in_one_line() {
-        let Some(nvrtc) = nvrtc() else { return };
-        let folder = tempfile::tempdir().unwrap();
-        let good = |stem: &str| {
-            format!("#include \"common.cuh\"\nextern \"C\" __global__ void {stem}_k(u32 *x) {{ *x = 1; }}")
-        };
-        let (one, two) = (good("one"), good("two"));
-        let cache = Cache::at(folder.path());
-        let images = |sources: &[Source<'_>]| images(&nvrtc, &cache, Architecture::new(80), sources, HEADERS);
-        let ok = images(&[("one.cu", &one), ("two.cu", &two)]).unwrap();
-        assert_eq!(ok.iter().map(|(stem, _)| stem.as_str()).collect::<Vec<_>>(), ["one", "two"]);
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "kept on disk");
-        assert_eq!(images(&[("one.cu", &one), ("two.cu", &two)]).unwrap(), ok, "and read from there");
-        let why = images(&[("one.cu", &one), ("bad.cu", "\nint f() { return x; }"), ("two.cu", &two)]).unwrap_err();
-        assert!(why.starts_with("kernels/bad.cu does not compile for sm_80 with NVRTC"), "{why}");
-        assert!(why.contains("bad.cu(2): error: ") && why.lines().count() == 1, "{why}");
-    }
-}
+#[path = "modules_tests.rs"]
+mod tests;

@@ -1,0 +1,201 @@
+//! Which machine code is loaded, and what is done when the driver does not take it. The compiler is the real one.
+
+use super::*;
+use crate::cache::Cache;
+use crate::nvrtc::Architecture;
+use crate::nvrtc::tests::nvrtc;
+use crate::sources::HEADERS;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// A driver that writes down what is asked of it, and answers as it is told.
+#[derive(Debug, Default)]
+struct Script {
+    /// What is done with the next calls of `load` and `function`; then they succeed.
+    loads: VecDeque<Answer>,
+    functions: VecDeque<Answer>,
+    /// "load 1", "function one_k of 1", ...
+    log: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Answer {
+    Right,
+    Refused,
+    Lost,
+    NoMemory,
+}
+
+impl Answer {
+    fn result(answer: Option<Answer>) -> Result<(), Refusal> {
+        let other = |why: &str| Failure::Other(why.to_owned());
+        match answer {
+            None | Some(Answer::Right) => Ok(()),
+            Some(Answer::Refused) => Err(Refusal { failure: other("image is invalid"), code: true }),
+            Some(Answer::Lost) => Err(Refusal { failure: other("the device is lost"), code: false }),
+            Some(Answer::NoMemory) => Err(Refusal { failure: Failure::OutOfMemory, code: false }),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Fake(Arc<Mutex<Script>>);
+
+impl Calls for Fake {
+    fn load(&self, cubin: &[u8]) -> Result<CUmodule, Refusal> {
+        assert!(cubin.starts_with(b"\x7fELF"));
+        let mut script = self.0.lock().unwrap();
+        let number = 1 + script.log.iter().filter(|line| line.starts_with("load")).count();
+        script.log.push(format!("load {number}"));
+        Answer::result(script.loads.pop_front()).map(|()| number as CUmodule)
+    }
+
+    fn unload(&self, module: CUmodule) {
+        self.0.lock().unwrap().log.push(format!("unload {}", module as usize));
+    }
+
+    fn function(&self, module: CUmodule, name: &CStr) -> Result<CUfunction, Refusal> {
+        let mut script = self.0.lock().unwrap();
+        script.log.push(format!("{} of {}", name.to_str().unwrap(), module as usize));
+        Answer::result(script.functions.pop_front()).map(|()| (100 + module as usize) as CUfunction)
+    }
+
+    fn static_shared(&self, _: CUfunction) -> Result<u32, Failure> {
+        Ok(1 << 10)
+    }
+
+    fn allow_shared(&self, _: CUfunction, bytes: u32) -> Result<(), Failure> {
+        self.0.lock().unwrap().log.push(format!("allow {bytes}"));
+        Ok(())
+    }
+}
+
+/// Two files, `one.cu` and `bad.cu`, which does not compile.
+const SOURCES: &[(&str, &str)] =
+    &[("one.cu", "extern \"C\" __global__ void one_k(unsigned *x) { *x = 1; }"), ("bad.cu", "int f() { return x; }")];
+
+/// Modules over a fresh driver with these answers, and with the cache in a folder; none without a compiler.
+fn modules(folder: &std::path::Path, loads: &[Answer], functions: &[Answer]) -> Option<(Modules<Fake>, Fake)> {
+    let compiler = Compiler::new(nvrtc()?, Cache::at(folder), Architecture::new(90), SOURCES, HEADERS);
+    let fake = Fake::default();
+    fake.0.lock().unwrap().loads.extend(loads);
+    fake.0.lock().unwrap().functions.extend(functions);
+    Some((Modules::new(fake.clone(), compiler, 99 << 10), fake))
+}
+
+impl Fake {
+    fn log(&self) -> Vec<String> {
+        self.0.lock().unwrap().log.clone()
+    }
+}
+
+/// How many files the cache holds.
+fn kept(folder: &std::path::Path) -> usize {
+    std::fs::read_dir(folder).map_or(0, |entries| entries.count())
+}
+
+fn why(failure: Failure) -> String {
+    let Failure::Other(why) = failure else { panic!("out of memory") };
+    assert_eq!(why.lines().count(), 1, "{why}");
+    why
+}
+
+#[test]
+fn a_kernel_belongs_to_the_longest_stem() {
+    let stems = ["conv", "conv_grad", "convert"];
+    let of = |name| owner(stems.into_iter(), name).map(|index| stems[index]);
+    assert_eq!(of("conv_forward"), Some("conv"));
+    assert_eq!(of("conv_grad_input"), Some("conv_grad"));
+    assert_eq!(of("convert_f32"), Some("convert"));
+    assert_eq!(of("conv"), None);
+    assert_eq!(of("reduce_sum"), None);
+}
+
+#[test]
+fn a_file_is_loaded_at_the_first_launch_and_a_known_kernel_asks_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some((modules, fake)) = modules(folder.path(), &[], &[]) else { return };
+    assert_eq!((fake.log().len(), kept(folder.path())), (0, 0));
+    assert_eq!(modules.known("one_k", 0), None);
+    let function = modules.prepare("one_k", 0).unwrap();
+    assert_eq!(fake.log(), ["load 1", "one_k of 1"]);
+    assert_eq!((modules.known("one_k", 0), modules.known("one_k", 47 << 10)), (Some(function), Some(function)));
+    // 48 KiB unasked, 1 KiB of them static; what a block has, on demand and once; and no more.
+    assert_eq!(modules.known("one_k", (47 << 10) + 1), None);
+    assert_eq!(modules.prepare("one_k", (47 << 10) + 1), Ok(function));
+    assert_eq!(modules.known("one_k", 98 << 10), Some(function));
+    let failure = why(modules.prepare("one_k", (98 << 10) + 1).unwrap_err());
+    assert_eq!(failure, "100353 bytes of dynamic shared memory and 1024 static ones; a block has 101376");
+    drop(modules);
+    assert_eq!(fake.log(), ["load 1", "one_k of 1", "allow 100352", "unload 1"]);
+}
+
+#[test]
+fn kept_code_that_the_driver_refuses_is_compiled_again_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let fresh = |loads: &[Answer]| modules(folder.path(), loads, &[]);
+    let Some((first, _)) = fresh(&[]) else { return };
+    first.prepare("one_k", 0).unwrap();
+    let (modules, fake) = fresh(&[Answer::Refused]).unwrap();
+    assert_eq!(modules.prepare("one_k", 0).unwrap() as usize, 102);
+    assert_eq!((fake.log(), kept(folder.path())), (vec!["load 1".into(), "load 2".into(), "one_k of 2".into()], 1));
+    // The second refusal is final, and what was compiled is not kept.
+    let (modules, fake) = fresh(&[Answer::Refused, Answer::Refused]).unwrap();
+    let failure = why(modules.prepare("one_k", 0).unwrap_err());
+    assert!(failure.starts_with("kernels/one.cu, compiled for sm_90 by NVRTC "), "{failure}");
+    assert!(failure.ends_with(": image is invalid"), "{failure}");
+    assert_eq!((fake.log().len(), kept(folder.path())), (2, 0));
+    // Fresh code is not compiled again.
+    let (modules, fake) = fresh(&[Answer::Refused]).unwrap();
+    assert!(why(modules.prepare("one_k", 0).unwrap_err()).ends_with(": image is invalid"));
+    assert_eq!((fake.log().len(), kept(folder.path())), (1, 0));
+}
+
+#[test]
+fn a_kernel_that_kept_code_lacks_is_looked_for_in_fresh_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let fresh = |functions: &[Answer]| modules(folder.path(), &[], functions);
+    let Some((first, _)) = fresh(&[]) else { return };
+    first.prepare("one_k", 0).unwrap();
+    let (modules, fake) = fresh(&[Answer::Right, Answer::Refused]).unwrap();
+    let known = modules.prepare("one_k", 0).unwrap();
+    assert_eq!(modules.prepare("one_j", 0).unwrap() as usize, 102);
+    assert_eq!(modules.known("one_k", 0), Some(known), "its module stays");
+    // The code is fresh by now.
+    fake.0.lock().unwrap().functions.push_back(Answer::Refused);
+    let failure = why(modules.prepare("one_i", 0).unwrap_err());
+    assert!(failure.starts_with("kernels/one.cu, compiled for sm_90 by NVRTC "), "{failure}");
+    assert!(failure.ends_with(": image is invalid"), "{failure}");
+    drop(modules);
+    let log = ["load 1", "one_k of 1", "one_j of 1", "load 2", "one_j of 2", "one_i of 2", "unload 1", "unload 2"];
+    assert_eq!(fake.log(), log);
+}
+
+#[test]
+fn a_lost_device_and_missing_memory_cost_the_cache_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let fresh = |loads: &[Answer], functions: &[Answer]| modules(folder.path(), loads, functions);
+    let Some((first, _)) = fresh(&[], &[]) else { return };
+    first.prepare("one_k", 0).unwrap();
+    let (modules, fake) = fresh(&[Answer::Lost, Answer::NoMemory], &[Answer::Lost]).unwrap();
+    assert!(why(modules.prepare("one_k", 0).unwrap_err()).ends_with(": the device is lost"));
+    assert_eq!(modules.prepare("one_k", 0), Err(Failure::OutOfMemory));
+    assert!(why(modules.prepare("one_k", 0).unwrap_err()).ends_with(": the device is lost"));
+    // Memory may be free later.
+    assert!(modules.prepare("one_k", 0).is_ok());
+    assert_eq!((fake.log().len(), kept(folder.path())), (5, 1));
+}
+
+#[test]
+fn what_does_not_compile_says_so_at_every_launch_and_is_compiled_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some((modules, fake)) = modules(folder.path(), &[], &[]) else { return };
+    let failure = why(modules.prepare("bad_k", 0).unwrap_err());
+    assert!(failure.starts_with("kernels/bad.cu does not compile for sm_90 by NVRTC "), "{failure}");
+    assert_eq!(modules.files[1].lock().unwrap().broken.as_ref(), Some(&failure));
+    assert_eq!(why(modules.prepare("bad_k", 0).unwrap_err()), failure);
+    let failure = why(modules.prepare("none_k", 0).unwrap_err());
+    assert_eq!(failure, "no kernel file has a name that none_k begins with");
+    assert!(fake.log().is_empty());
+    assert!(modules.prepare("one_k", 0).is_ok(), "the others serve");
+}
