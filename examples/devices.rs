@@ -1,8 +1,26 @@
-//! Lists the devices of every backend in this build, what each can hold, and why one cannot be used.
+//! Lists the devices of every backend in this build, what each can hold, and why one cannot be used; or compiles the CUDA kernels
+//! for a GPU that is not here.
 //!
-//! `cargo run --example devices --features cuda,wgpu`
+//! ```text
+//! cargo run --example devices --features cuda,wgpu
+//! cargo run --release --example devices --features cuda -- --compile sm_90
+//! ```
+//!
+//! What `--compile` leaves in the folder `MINITORCH_CACHE_DIR`, or else in the user's cache, may be copied to the same place on a
+//! machine with such a GPU. A start there with the same version of minitorch and of NVRTC compiles nothing.
 
+use clap::Parser;
 use minitorch::prelude::*;
+use std::process::ExitCode;
+
+/// Lists devices.
+#[derive(Parser)]
+struct Args {
+    /// Compile all CUDA kernels for an architecture, such as sm_90, in place of listing
+    #[cfg(feature = "cuda")]
+    #[arg(long, value_name = "ARCHITECTURE")]
+    compile: Option<String>,
+}
 
 /// A line for a device, and one for the element types that it supports.
 fn show<B: Backend>(name: &str, device: &B, description: &str) {
@@ -26,6 +44,17 @@ fn cuda() {
     }
 }
 
+/// Compiles every kernel file, a line each.
+#[cfg(feature = "cuda")]
+fn compile(architecture: &str) -> Result<()> {
+    let summary = Cuda::compile_kernels(architecture, |file| {
+        let note = if file.kept { ", was there" } else { "" };
+        println!("{:<16} {:>7.2} s {:>9} bytes{note}", file.name, file.elapsed.as_secs_f64(), file.bytes);
+    })?;
+    println!("{summary}");
+    Ok(())
+}
+
 /// Every adapter of this machine.
 #[cfg(feature = "wgpu")]
 fn wgpu() {
@@ -44,7 +73,25 @@ fn wgpu() {
     }
 }
 
-fn main() {
+fn main() -> ExitCode {
+    let args = Args::parse();
+    #[cfg(feature = "cuda")]
+    if let Some(architecture) = args.compile {
+        return match compile(&architecture) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    #[cfg(not(feature = "cuda"))]
+    let Args {} = args;
+    list();
+    ExitCode::SUCCESS
+}
+
+fn list() {
     let cpu = Cpu::default();
     show("cpu", &cpu, &cpu.describe());
     #[cfg(feature = "cuda")]

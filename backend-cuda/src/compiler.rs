@@ -19,6 +19,8 @@ pub(crate) struct Compiler<'a> {
     nvrtc: Nvrtc,
     cache: Cache,
     architecture: Architecture,
+    /// Those of the compiler, with the architecture among them.
+    options: Vec<String>,
     sources: &'a [Source<'a>],
     headers: &'a [Source<'a>],
 }
@@ -39,7 +41,8 @@ impl<'a> Compiler<'a> {
         sources: &'a [Source<'a>],
         headers: &'a [Source<'a>],
     ) -> Self {
-        Compiler { nvrtc, cache, architecture, sources, headers }
+        let options = nvrtc.options(architecture);
+        Compiler { nvrtc, cache, architecture, options, sources, headers }
     }
 
     /// The stem of each file, in the order of their numbers.
@@ -70,8 +73,7 @@ impl<'a> Compiler<'a> {
 
     fn compile(&self, file: usize) -> std::result::Result<Vec<u8>, String> {
         let (name, source) = self.sources[file];
-        let options = self.nvrtc.options(self.architecture);
-        match self.nvrtc.compile(name, source, self.headers, &options) {
+        match self.nvrtc.compile(name, source, self.headers, &self.options) {
             Ok(compiled) => Ok(compiled.cubin),
             Err(log) => Err(format!("kernels/{name} does not compile for {}: {}", self.describe(), first_error(&log))),
         }
@@ -85,7 +87,8 @@ impl<'a> Compiler<'a> {
             Some(cubin) => (true, cubin),
             None => {
                 let cubin = self.compile(file)?;
-                let error = |why| format!("kernels/{name} is compiled and cannot be kept: {why}");
+                let folder = self.cache.folder().unwrap_or(Path::new("no folder")).display();
+                let error = |why| format!("kernels/{name} is compiled and cannot be kept in {folder}: {why}");
                 self.cache.write(&entry, &cubin).map_err(error)?;
                 (false, cubin)
             }
@@ -99,14 +102,13 @@ impl<'a> Compiler<'a> {
     }
 
     /// A file's place in the cache. The key is of all that the machine code depends on: the version of the compiler, its
-    /// options with the architecture among them, the file, and every header.
+    /// options, the file, and every header.
     fn entry(&self, file: usize) -> Entry {
         let (name, source) = self.sources[file];
         let version = format!("{}.{}", self.nvrtc.version().0, self.nvrtc.version().1);
-        let options = self.nvrtc.options(self.architecture);
         let own = [env!("CARGO_PKG_VERSION"), &version, name, source].into_iter();
         let included = self.headers.iter().flat_map(|(name, text)| [*name, *text]);
-        let key = Key::of(own.chain(included).chain(options.iter().map(String::as_str)));
+        let key = Key::of(own.chain(included).chain(self.options.iter().map(String::as_str)));
         Entry::new(stem(name), self.architecture, key)
     }
 
@@ -188,10 +190,11 @@ fn compile_kernels(
     if nearest != plain {
         return Err(format!("{nvrtc} does not know {plain}; such a GPU is given code for {nearest}"));
     }
+    let none = "there is no folder to keep compiled kernels in; MINITORCH_CACHE_DIR names one";
+    let folder = cache.folder().ok_or(none)?.to_owned();
     let compiler = Compiler::new(nvrtc, cache, plain, SOURCES, HEADERS);
     compiler.keep_all(done)?;
-    let folder = compiler.cache.folder().unwrap_or(Path::new("no folder")).display();
-    Ok(format!("{} files for {}, in {folder}", SOURCES.len(), compiler.describe()))
+    Ok(format!("{} files for {}, in {}", SOURCES.len(), compiler.describe(), folder.display()))
 }
 
 #[cfg(test)]

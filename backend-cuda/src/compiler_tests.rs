@@ -76,7 +76,7 @@ fn the_key_holds_all_that_the_code_depends_on() {
         assert!(with(source, architecture, header));
     }
     assert!(with(&one, 80, ""));
-    // Options and version are in the key by name: both differ between versions of the compiler.
+    // The compiler's version and its options.
     let nvrtc = nvrtc().unwrap();
     let (sources, version) = ([("one.cu", &*one)], nvrtc.version);
     let mut compiler = Compiler::new(nvrtc, Cache::at(folder.path()), Architecture::new(80), &sources, HEADERS);
@@ -86,6 +86,8 @@ fn the_key_holds_all_that_the_code_depends_on() {
     assert_ne!(entry(&compiler), ours);
     compiler.nvrtc.version = version;
     assert_eq!(entry(&compiler), ours);
+    compiler.options.push("--use_fast_math".to_owned());
+    assert_ne!(entry(&compiler), ours);
 }
 
 #[test]
@@ -98,7 +100,7 @@ fn a_folder_that_cannot_be_written_is_an_error_of_the_command() {
     let compiler = Compiler::new(nvrtc, cache, Architecture::new(80), &sources, HEADERS);
     assert!(compiler.image(0).is_ok(), "and none of a start");
     let why = compiler.keep_all(|_| ()).unwrap_err();
-    assert!(why.starts_with("kernels/one.cu is compiled and cannot be kept: ") && why.lines().count() == 1, "{why}");
+    assert!(why.starts_with("kernels/one.cu is compiled and cannot be kept in ") && why.lines().count() == 1, "{why}");
 }
 
 #[test]
