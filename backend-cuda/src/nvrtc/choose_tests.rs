@@ -79,6 +79,10 @@ fn a_library_that_does_not_know_the_gpu_is_passed_over() {
     assert_eq!(found(None, (9, 0)).path(), old);
     assert_eq!(found(None, (12, 0)).path(), new);
     assert_eq!(found(Some((13, 0)), (8, 6)).path(), old, "an older version than the driver's serves");
+    // Of two that are older than the driver it is the newer one, whichever is found first.
+    for order in [[&*old, &*new], [&*new, &*old]] {
+        assert_eq!(Nvrtc::search(of(&order), wanted(Some((14, 0)), (9, 0))).unwrap().path(), new);
+    }
     assert_eq!(found(None, (12, 1)).architecture((12, 1)), Ok(Architecture::new(120)));
     assert_eq!(found(Some((12, 8)), (8, 9)).architecture((8, 9)), Ok(Architecture::new(86)));
     // Neither: each is listed with its own reason.
