@@ -1,25 +1,27 @@
 //! What the CUDA backend promises beyond the conformance suite: how many kernels a training step launches, that a warm step
-//! asks the driver for nothing, that it draws the CPU's masks and follows its losses. On the emulator, and on card 0 if there
-//! is one.
-#![cfg(feature = "cuda")]
+//! asks the driver for nothing, that it draws the CPU's masks and follows its losses. On the emulator, and on GPU 0 if there
+//! is one; `MINITORCH_REQUIRE=cuda` fails where there is none.
 
 mod common;
+#[path = "common/cuda.rs"]
+mod cuda;
 
 use common::LeNet;
+use cuda::Held;
 use minitorch::prelude::*;
 
-/// Every CUDA device that there is here.
-fn devices() -> Vec<Cuda> {
-    let mut devices = Vec::new();
-    #[cfg(feature = "cuda-emu")]
-    devices.push(Cuda::emulated(minitorch_cuda::Order::Forward));
-    devices.extend(Cuda::new(0));
-    devices
+/// Every CUDA device that there is here, each for this test alone.
+fn devices() -> impl Iterator<Item = Held> {
+    cuda::devices(vec![
+        #[cfg(feature = "cuda-emu")]
+        Cuda::emulated(minitorch_cuda::Order::Forward),
+    ])
 }
 
 #[test]
 fn twenty_steps_with_dropout_follow_the_cpu() -> Result<()> {
-    common::follows_the_cpu(devices())
+    let held: Vec<Held> = devices().collect();
+    common::follows_the_cpu(held.iter().map(|device| Cuda::clone(device)).collect())
 }
 
 /// Kernels launched by `f`.
@@ -31,11 +33,12 @@ fn launches<T>(device: &Cuda, f: impl FnOnce() -> T) -> u64 {
 
 #[test]
 fn a_step_launches_few_kernels_and_takes_no_memory() -> Result<()> {
-    for device in devices() {
-        let mut model = LeNet::new(0.5, &device);
+    for held in devices() {
+        let device = &*held;
+        let mut model = LeNet::new(0.5, device);
         let mut optimizer = Adam::new(1e-3);
-        let x = Tensor::randn([8, 1, 28, 28], &device);
-        let target = Tensor::new([3, 1, 4, 1, 5, 9, 2, 6], &device);
+        let x = Tensor::randn([8, 1, 28, 28], device);
+        let target = Tensor::new([3, 1, 4, 1, 5, 9, 2, 6], device);
         let mut step = || {
             let loss = model.forward(&x).cross_entropy(&target);
             optimizer.step(&mut model, &loss.backward());
@@ -43,7 +46,7 @@ fn a_step_launches_few_kernels_and_takes_no_memory() -> Result<()> {
         step();
         step();
         let allocations = device.allocations();
-        let kernels = launches(&device, &mut step);
+        let kernels = launches(device, &mut step);
         device.synchronize()?;
         println!("{device:?}: {kernels} kernels in a LeNet step with dropout and Adam");
         assert!(kernels <= 45, "{device:?}: a LeNet step launches {kernels} kernels");
@@ -54,21 +57,22 @@ fn a_step_launches_few_kernels_and_takes_no_memory() -> Result<()> {
 
 #[test]
 fn fused_operations_are_few_kernels() {
-    for device in devices() {
-        let x = Tensor::randn([4, 3, 12, 12], &device).requires_grad();
-        let w = Tensor::randn([8, 3, 3, 3], &device).requires_grad();
-        let b = Tensor::randn([8], &device).requires_grad();
+    for held in devices() {
+        let device = &*held;
+        let x = Tensor::randn([4, 3, 12, 12], device).requires_grad();
+        let w = Tensor::randn([8, 3, 3, 3], device).requires_grad();
+        let b = Tensor::randn([8], device).requires_grad();
         let y = x.conv2d(&w, Some(&b), Conv2dOptions::default().padding(1));
-        let g = Tensor::randn(*y.shape(), &device);
-        let forward = launches(&device, || x.conv2d(&w, Some(&b), Conv2dOptions::default().padding(1)));
-        let backward = launches(&device, || y.grad_with(&g, [&x, &w, &b]));
+        let g = Tensor::randn(*y.shape(), device);
+        let forward = launches(device, || x.conv2d(&w, Some(&b), Conv2dOptions::default().padding(1)));
+        let backward = launches(device, || y.grad_with(&g, [&x, &w, &b]));
         assert!(forward <= 1 && backward <= 3, "{device:?}: conv2d takes {forward} kernels and {backward} backward");
 
-        let logits = Tensor::randn([64, 10], &device).requires_grad();
-        let target = Tensor::arange(0..64, &device).remainder(10);
+        let logits = Tensor::randn([64, 10], device).requires_grad();
+        let target = Tensor::arange(0..64, device).remainder(10);
         // One each, and one for the gradient 1 that backward starts from.
-        let start = launches(&device, || Tensor::full([], 1.0, &device));
-        let kernels = launches(&device, || logits.cross_entropy(&target).backward()) - start;
+        let start = launches(device, || Tensor::full([], 1.0, device));
+        let kernels = launches(device, || logits.cross_entropy(&target).backward()) - start;
         assert!(kernels <= 2, "{device:?}: cross-entropy with its gradient takes {kernels} kernels");
     }
 }

@@ -1,17 +1,21 @@
 //! Reductions, softmax, losses, norms and running sums of the CUDA backend in shapes that reach every kernel and every way of
 //! cutting work into pieces, against the CPU in f64; and how many kernels each launches.
-#![cfg(feature = "cuda")]
 
+#[path = "common/cuda.rs"]
+mod cuda;
+
+use cuda::Held;
 use minitorch::Shape;
 use minitorch::prelude::*;
 
-fn devices() -> Vec<Cuda> {
-    let mut devices = Vec::new();
-    #[cfg(feature = "cuda-emu")]
-    devices
-        .extend([Cuda::emulated(minitorch_cuda::Order::Forward), Cuda::emulated(minitorch_cuda::Order::Shuffled(5))]);
-    devices.extend(Cuda::new(0));
-    devices
+/// Every CUDA device that there is here, each for this test alone.
+fn devices() -> impl Iterator<Item = Held> {
+    cuda::devices(vec![
+        #[cfg(feature = "cuda-emu")]
+        Cuda::emulated(minitorch_cuda::Order::Forward),
+        #[cfg(feature = "cuda-emu")]
+        Cuda::emulated(minitorch_cuda::Order::Shuffled(5)),
+    ])
 }
 
 /// Numbers in -1..1 around `shift`, the same on every device.
@@ -219,10 +223,11 @@ macro_rules! against_the_cpu {
         #[test]
         fn $family() {
             let want = all(&Cpu::new(), DType::F64, super::$family);
-            for (i, device) in super::devices().into_iter().enumerate() {
-                compare(&want, &all(&device, DType::F32, super::$family), 1e-4, &device);
+            for (i, held) in super::devices().enumerate() {
+                let device = &*held;
+                compare(&want, &all(device, DType::F32, super::$family), 1e-4, device);
                 if i == 0 {
-                    compare(&want, &all(&device, DType::F64, super::$family), 1e-11, &device);
+                    compare(&want, &all(device, DType::F64, super::$family), 1e-11, device);
                 }
             }
         }
@@ -235,8 +240,9 @@ mod against_the_cpu {
 
 #[test]
 fn launches() {
-    for device in devices() {
-        let on = (&device, DType::F32);
+    for held in devices() {
+        let device = &*held;
+        let on = (device, DType::F32);
         let count = |about: &str, want: u64, f: &dyn Fn() -> Tensor<Cuda>| {
             let before = device.launches();
             let _out = f();
@@ -250,7 +256,7 @@ fn launches() {
         count("argmax", 1, &|| rows.argmax(1));
         count("softmax", 1, &|| rows.softmax(1));
         count("log_softmax of columns", 1, &|| x.log_softmax(1));
-        let target = Tensor::from_slice(&[1, 2, 3, 4, 5], [5], &device);
+        let target = Tensor::from_slice(&[1, 2, 3, 4, 5], [5], device);
         count("cross_entropy", 1, &|| rows.cross_entropy(&target));
         count("layer_norm", 1, &|| rows.layer_norm([3000], None, None, 1e-5));
         count("group_norm", 2, &|| x.group_norm(3, None, None, 1e-5));

@@ -7,6 +7,9 @@
 //! A backend that cannot run here is one ignored trial that says why. `MINITORCH_REQUIRE=wgpu,cuda-emu` turns the absence
 //! of a backend into a failure, so that a CI job cannot pass by testing nothing.
 
+#[path = "common/require.rs"]
+mod require;
+
 use libtest_mimic::{Arguments, Failed, Trial};
 use minitorch_conformance::{Plain, cases};
 use minitorch_core::Backend;
@@ -43,7 +46,7 @@ fn main() {
     emulated(&mut list);
     #[cfg(feature = "wgpu")]
     wgpu(&mut list);
-    list.check_required(std::env::var("MINITORCH_REQUIRE").ok());
+    list.check_required();
     libtest_mimic::run(&arguments, list.trials).exit();
 }
 
@@ -171,17 +174,16 @@ impl List {
     }
 
     /// A trial that fails for every required backend that is not here, and for every name that is none.
-    fn check_required(&mut self, required: Option<String>) {
-        for name in required.iter().flat_map(|list| list.split(',')).map(str::trim).filter(|name| !name.is_empty()) {
+    fn check_required(&mut self) {
+        for name in require::names() {
             if name == "nvrtc" {
                 continue; // the compile test asks for it: backend-cuda/tests/compile.rs
             }
-            let problem = match (KNOWN.contains(&name), self.present.contains(name)) {
+            let message = match (KNOWN.contains(&&*name), self.present.contains(&*name)) {
                 (true, true) => continue,
-                (true, false) => "is required and did not run: not compiled in, or no device",
-                (false, _) => "is no backend's name",
+                (true, false) => require::absent(&name, "not compiled in, or no device"),
+                (false, _) => format!("MINITORCH_REQUIRE: {name} is no backend's name; the names are {KNOWN:?}"),
             };
-            let message = format!("MINITORCH_REQUIRE: {name} {problem}; the names are {KNOWN:?}");
             self.trials.push(Trial::test(format!("required::{name}"), move || Err(Failed::from(message))));
         }
     }
