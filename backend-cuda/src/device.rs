@@ -37,6 +37,8 @@ pub(crate) struct Device {
     launches: AtomicU64,
     /// `MINITORCH_SYNC=1`: wait after every kernel, so that a failure names the one that caused it.
     wait: bool,
+    /// `MINITORCH_EXACT=1`: buffers of exactly the bytes asked for, freed where they are dropped; see memory.rs.
+    pub(crate) exact: bool,
 }
 
 params! {
@@ -69,6 +71,10 @@ impl IndexedOp {
     }
 }
 
+fn is_set(variable: &str) -> bool {
+    std::env::var(variable).is_ok_and(|value| value == "1")
+}
+
 impl Device {
     pub(crate) fn new(name: String, driver: Box<dyn Driver>) -> Result<Self> {
         let error = |failure| match failure {
@@ -91,7 +97,8 @@ impl Device {
             failure: Mutex::new(None),
             indexed: AtomicBool::new(false),
             launches: AtomicU64::new(0),
-            wait: std::env::var("MINITORCH_SYNC").is_ok_and(|value| value == "1"),
+            wait: is_set("MINITORCH_SYNC"),
+            exact: is_set("MINITORCH_EXACT"),
             driver,
             name,
         })
@@ -282,21 +289,6 @@ impl Cuda {
             "{name}: compute capability {major}.{minor}, {gib:.1} GiB, {multiprocessors} multiprocessors, {kib} KiB of shared \
              memory per block{driver}"
         )
-    }
-
-    /// A buffer with any contents.
-    ///
-    /// # Panics
-    /// If there is no memory left.
-    pub(crate) fn alloc(&self, op: &str, dtype: DType, len: usize) -> Storage {
-        match self.try_alloc(dtype, len) {
-            Ok(storage) => storage,
-            Err(error) => panic!("{op}: {error}"),
-        }
-    }
-
-    pub(crate) fn try_alloc(&self, dtype: DType, len: usize) -> Result<Storage> {
-        Storage::new(&self.0, dtype, len)
     }
 
     /// Calls an element-wise kernel over the shape of `out`, see map.cuh. Panics if an operand has another shape, or something

@@ -2,8 +2,11 @@
 //!
 //! A warm allocation takes a buffer of the same size from its list and a drop puts it back. All work goes to one stream, so
 //! what is queued on a buffer's old contents is done before what is queued on the new: nothing waits.
+//!
+//! With `MINITORCH_EXACT=1` there is no list: a buffer has the size that was asked for, and a drop waits for the stream and gives
+//! it back to the driver, so that `compute-sanitizer` sees an access behind the last byte or after the drop. Slow.
 
-use crate::device::Device;
+use crate::device::{Cuda, Device};
 use crate::driver::{Address, Failure};
 use minitorch_core::backend::MemoryStats;
 use minitorch_core::{DType, Error, Layout, Result};
@@ -52,7 +55,7 @@ impl Storage {
         if bytes == 0 {
             return Ok(Storage { device: device.clone(), address: 0, bytes: 0 });
         }
-        let bytes = device.driver.round_up(bytes);
+        let bytes = if device.exact { bytes } else { device.driver.round_up(bytes) };
         let address = device.take(bytes)?;
         Ok(Storage { device: device.clone(), address, bytes })
     }
@@ -63,6 +66,23 @@ impl Drop for Storage {
         if self.bytes > 0 {
             self.device.give(self.address, self.bytes);
         }
+    }
+}
+
+impl Cuda {
+    /// A buffer with any contents.
+    ///
+    /// # Panics
+    /// If there is no memory left.
+    pub(crate) fn alloc(&self, op: &str, dtype: DType, len: usize) -> Storage {
+        match self.try_alloc(dtype, len) {
+            Ok(storage) => storage,
+            Err(error) => panic!("{op}: {error}"),
+        }
+    }
+
+    pub(crate) fn try_alloc(&self, dtype: DType, len: usize) -> Result<Storage> {
+        Storage::new(&self.0, dtype, len)
     }
 }
 
@@ -118,7 +138,13 @@ impl Device {
     fn give(&self, address: Address, bytes: usize) {
         let mut pool = self.pool();
         pool.stats.live -= bytes as u64;
-        pool.free.entry(bytes).or_default().push(address);
+        if !self.exact {
+            return pool.free.entry(bytes).or_default().push(address);
+        }
+        pool.stats.reserved -= bytes as u64;
+        drop(pool);
+        // SAFETY: the storage that is dropped had it from `allocate` with this size, and nobody else has it.
+        unsafe { self.driver.free(address, bytes) };
     }
 
     pub(crate) fn out_of_memory(&self, bytes: u64) -> Error {
@@ -155,3 +181,7 @@ impl Device {
         }
     }
 }
+
+#[cfg(all(test, feature = "emulator"))]
+#[path = "memory_tests.rs"]
+mod tests;
