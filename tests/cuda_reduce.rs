@@ -1,5 +1,6 @@
 //! Reductions, softmax, losses, norms and running sums of the CUDA backend in shapes that reach every kernel and every way of
-//! cutting work into pieces, against the CPU in f64; and how many kernels each launches.
+//! splitting work over blocks, against the CPU in f64; the same and products with the hundreds of parts that a GPU of 132
+//! multiprocessors gets; and how many kernels each launches.
 
 #[path = "common/cuda.rs"]
 mod cuda;
@@ -15,6 +16,18 @@ fn devices() -> impl Iterator<Item = Held> {
         Cuda::emulated(minitorch_cuda::Order::Forward),
         #[cfg(feature = "cuda-emu")]
         Cuda::emulated(minitorch_cuda::Order::Shuffled(5)),
+    ])
+}
+
+/// As an H100 is, whose launches have more blocks and more parts; and GPU 0.
+fn wide_devices() -> impl Iterator<Item = Held> {
+    cuda::devices(vec![
+        #[cfg(feature = "cuda-emu")]
+        Cuda::emulated(minitorch_cuda::EmulatorOptions {
+            order: minitorch_cuda::Order::Shuffled(9),
+            multiprocessors: 132,
+            shared_memory: 227 << 10,
+        }),
     ])
 }
 
@@ -199,6 +212,47 @@ fn running_sums<B: Backend>(cases: &mut Cases<'_, B>) {
     }
 }
 
+/// Long sums of every family that splits them: each has 100 to 1,056 parts on 132 multiprocessors.
+fn split_sums<B: Backend>(cases: &mut Cases<'_, B>) {
+    for shape in [&[1_100_003][..], &[2, 520_000], &[300_000, 3], &[290_001, 1]] {
+        let x = numbers(shape, 0.0, cases.on);
+        let dim = if shape[0] < 3 { 1 } else { 0 };
+        cases.push(format!("sum of {shape:?} along {dim}"), &x.sum(dim));
+        cases.push(format!("argmax of {shape:?} along {dim}"), &(&x * 1024.0).floor().argmax(dim));
+        cases.push(format!("cumsum of {shape:?} along {dim}"), &x.cumsum(dim));
+    }
+    for shape in [&[1, 1, 700, 800][..], &[280_000, 2]] {
+        let x = numbers(shape, 3.0, cases.on);
+        let w = numbers(&[shape[1]], 0.5, cases.on).requires_grad();
+        let [y, ..] = x.batch_norm(Some(&w), Some(&w), 1e-5);
+        cases.push(format!("batch_norm {shape:?}"), &y);
+        cases.push(format!("batch_norm {shape:?}, weight and bias"), &y.square().sum(..).backward()[&w]);
+    }
+    for [n, c] in [[9000, 10], [300, 1028]] {
+        let target: Vec<i32> = (0..n).map(|i| (i * 7919 % c) as i32).collect();
+        let target = Tensor::from_slice(&target, [n], cases.on.0);
+        let x = numbers(&[n, c], 0.0, cases.on) * 5.0;
+        cases.with_grad(format!("cross_entropy of [{n}, {c}]"), &x, |x| x.cross_entropy(&target));
+    }
+}
+
+/// Products of a long k, and a convolution's gradient over many pixels, in 100 to 264 parts.
+fn split_products<B: Backend>(cases: &mut Cases<'_, B>) {
+    for [m, k, n] in [[3, 70_000, 5], [33, 30_001, 2], [2, 67_585, 40]] {
+        let (a, b) = (numbers(&[m, k], 0.1, cases.on), numbers(&[k, n], 0.1, cases.on));
+        cases.push(format!("[{m}, {k}] x [{k}, {n}]"), &a.matmul(&b));
+        let (a, b) = (numbers(&[k, m], 0.1, cases.on), numbers(&[n, k], 0.1, cases.on));
+        cases.push(format!("the transposed [{m}, {k}] x [{k}, {n}]"), &a.t().matmul(&b.t()));
+    }
+    for (x, w) in [([2, 2, 185, 186], [3, 2, 3, 3]), ([1, 3, 170, 170], [40, 3, 1, 1])] {
+        let (x, w) = (numbers(&x, 0.1, cases.on), numbers(&w, 0.0, cases.on).requires_grad());
+        let y = x.conv2d(&w, None, Conv2dOptions::default());
+        let g = (numbers(y.shape(), 0.1, cases.on) * 7.0).sin();
+        let [grad] = y.grad_with(&g, [&w]);
+        cases.push(format!("gradient of {:?} with {:?}", x.shape(), w.shape()), &grad);
+    }
+}
+
 fn all<B: Backend>(device: &B, dtype: DType, family: fn(&mut Cases<'_, B>)) -> Vec<Case> {
     let mut cases = Cases { on: (device, dtype), out: Vec::new() };
     family(&mut cases);
@@ -219,11 +273,11 @@ fn compare(want: &[Case], got: &[Case], bound: f64, device: &Cuda) {
 }
 
 macro_rules! against_the_cpu {
-    ($($family:ident)*) => { $(
+    ($devices:ident: $($family:ident)*) => { $(
         #[test]
         fn $family() {
             let want = all(&Cpu::new(), DType::F64, super::$family);
-            for (i, held) in super::devices().enumerate() {
+            for (i, held) in super::$devices().enumerate() {
                 let device = &*held;
                 compare(&want, &all(device, DType::F32, super::$family), 1e-4, device);
                 if i == 0 {
@@ -235,7 +289,8 @@ macro_rules! against_the_cpu {
 }
 mod against_the_cpu {
     use super::*;
-    against_the_cpu! { reductions softmaxes norms running_sums }
+    against_the_cpu! { devices: reductions softmaxes norms running_sums }
+    against_the_cpu! { wide_devices: split_sums split_products }
 }
 
 #[test]

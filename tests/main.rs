@@ -1,7 +1,8 @@
 //! Every conformance case on every backend, in one process: `cargo test --test main cpu::conv`.
 //!
 //! `--features cuda` adds card 0, `--features cuda-emu` the same kernels on the CPU, with threads in order and, for the families
-//! whose kernels have barriers or shuffles, in reverse and shuffled. `--features wgpu` adds the best adapter, as it is and
+//! whose kernels have barriers or shuffles, in reverse and shuffled, and for those whose launches depend on the number of
+//! multiprocessors, with an H100's 132. `--features wgpu` adds the best adapter, as it is and
 //! without subgroups, and with limits that small tensors exceed for the families that have to split large ones.
 //!
 //! A backend that cannot run here is one ignored trial that says why. `MINITORCH_REQUIRE=wgpu,cuda-emu` turns the absence
@@ -17,7 +18,7 @@ use minitorch_cpu::Cpu;
 #[cfg(feature = "cuda")]
 use minitorch_cuda::Cuda;
 #[cfg(feature = "cuda-emu")]
-use minitorch_cuda::Order;
+use minitorch_cuda::{EmulatorOptions, Order};
 #[cfg(feature = "wgpu")]
 use minitorch_wgpu::{Options, Wgpu};
 use std::collections::BTreeSet;
@@ -70,12 +71,22 @@ const WITH_BARRIERS: [&str; 11] = [
     "index::",
 ];
 
+/// Families whose tiles, grids and parts of long sums depend on the number of multiprocessors.
+#[cfg(feature = "cuda-emu")]
+const BY_MULTIPROCESSORS: [&str; 8] =
+    ["matmul::", "conv::", "reduce::", "norm::", "softmax::", "scan::", "index::", "loss::"];
+
 #[cfg(feature = "cuda-emu")]
 fn emulated(list: &mut List) {
     list.backend("cuda-emu", EMULATED, || Ok(Cuda::emulated(Order::Forward)));
     list.families = Some(&WITH_BARRIERS);
     list.backend("cuda-emu-reversed", EMULATED, || Ok(Cuda::emulated(Order::Reversed)));
     list.backend("cuda-emu-shuffled", EMULATED, || Ok(Cuda::emulated(Order::Shuffled(1))));
+    list.families = Some(&BY_MULTIPROCESSORS);
+    list.backend("cuda-emu-132", EMULATED, || {
+        let order = Order::Shuffled(132);
+        Ok(Cuda::emulated(EmulatorOptions { order, multiprocessors: 132, shared_memory: 227 << 10 }))
+    });
     list.families = None;
 }
 

@@ -3,7 +3,7 @@
 use crate::card::Card;
 use crate::driver::{Address, Driver, Failure, Info, Launch};
 #[cfg(feature = "emulator")]
-use crate::emulator::{Emulator, Order};
+use crate::emulator::{Emulator, EmulatorOptions};
 use crate::memory::{Pool, Storage};
 use crate::params::{MapParams, Operand, Params, Walk, params};
 use minitorch_core::backend::View;
@@ -252,15 +252,16 @@ impl Cuda {
     }
 
     /// A device of its own that runs the same kernels on the CPU, thread by thread, and finds what a card would forgive:
-    /// accesses outside of a buffer, unwritten memory, barriers that not all threads reach. Slow; for tests.
+    /// accesses outside of a buffer, unwritten memory, barriers that not all threads reach. Slow; for tests. Takes the `Order` in
+    /// which threads run, or [`EmulatorOptions`].
     ///
     /// # Panics
-    /// If the machine has no memory left.
+    /// If the machine has no memory left, or the options ask for more shared memory than the emulator has.
     #[cfg(feature = "emulator")]
-    pub fn emulated(order: Order) -> Self {
+    pub fn emulated(options: impl Into<EmulatorOptions>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let name = format!("Cuda(emulated {})", NEXT.fetch_add(1, Ordering::Relaxed));
-        let device = Device::new(name, Box::new(Emulator::new(order)));
+        let device = Device::new(name, Box::new(Emulator::new(options)));
         device.map_or_else(|error| panic!("{error}"), |device| Cuda(Arc::new(device)))
     }
 

@@ -25,6 +25,9 @@ const MAX_THREADS: u64 = 1024;
 const MAX_BLOCK: [u32; 3] = [1024, 1024, 64];
 const MAX_GRID: [u32; 3] = [i32::MAX as u32, 65535, 65535];
 
+/// Shared memory of a block that fits into `kArena` of machine.h, with the gaps between arrays.
+const MOST_SHARED: u32 = 256 << 10;
+
 /// The order of blocks, of a block's warps and of a warp's threads, as far as they do not wait for each other. A kernel that
 /// depends on it lacks a barrier or an atomic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +38,32 @@ pub enum Order {
     Reversed,
     /// At random, from this seed; every launch alike.
     Shuffled(u64),
+}
+
+/// What an emulated device is like: `Cuda::emulated(Order::Forward)`, or
+/// `Cuda::emulated(EmulatorOptions { multiprocessors: 132, ..EmulatorOptions::default() })`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EmulatorOptions {
+    /// In which order threads run.
+    pub order: Order,
+    /// Streaming multiprocessors, 4 unless said otherwise: grids, tiles and the number of parts that long sums are split into
+    /// follow it. An H100 has 132.
+    pub multiprocessors: u32,
+    /// Bytes of shared memory that a block may have, static and dynamic together, at most 256 KiB: 99 KiB unless said
+    /// otherwise, as GPUs for desktops have; an H100 has 227 KiB.
+    pub shared_memory: u32,
+}
+
+impl Default for EmulatorOptions {
+    fn default() -> Self {
+        EmulatorOptions { order: Order::Forward, multiprocessors: 4, shared_memory: 99 << 10 }
+    }
+}
+
+impl From<Order> for EmulatorOptions {
+    fn from(order: Order) -> Self {
+        EmulatorOptions { order, ..EmulatorOptions::default() }
+    }
 }
 
 /// A device that is not there.
@@ -103,13 +132,17 @@ static KERNELS: LazyLock<HashMap<&'static str, (&'static CStr, Call)>> = LazyLoc
 });
 
 impl Emulator {
-    pub(crate) fn new(order: Order) -> Self {
+    /// # Panics
+    /// If a block shall have more shared memory than the emulator has room for.
+    pub(crate) fn new(options: impl Into<EmulatorOptions>) -> Self {
+        let EmulatorOptions { order, multiprocessors, shared_memory } = options.into();
+        assert!(shared_memory <= MOST_SHARED, "{shared_memory} bytes of shared memory; the emulator has {MOST_SHARED}");
         let info = Info {
             name: "emulated".into(),
             capability: (9, 0),
             memory: 16 << 30,
-            multiprocessors: 4,
-            shared_memory: 99 << 10,
+            multiprocessors,
+            shared_memory,
             driver: None,
         };
         Self { info, order, allocations: Mutex::new(BTreeMap::new()) }

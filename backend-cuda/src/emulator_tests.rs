@@ -243,6 +243,26 @@ fn limits() {
 }
 
 #[test]
+fn a_device_with_the_limits_of_an_h100() {
+    let options = EmulatorOptions { multiprocessors: 132, shared_memory: 227 << 10, ..Order::Reversed.into() };
+    let emulator = Emulator::new(options);
+    let Info { multiprocessors, shared_memory, .. } = emulator.info();
+    assert_eq!((*multiprocessors, *shared_memory), (132, 227 << 10));
+    let total = |shared| Case { shared, ..Case::new("test_shared_total", 1, 1) }.try_on(&emulator);
+    total(179 << 10).expect("48 KiB of static memory and 179 KiB of dynamic");
+    let message = total((179 << 10) + 4).expect_err("4 bytes too many");
+    assert!(message.contains("a block has 232448"), "{message}");
+    let all = Case { shared: 227 << 10, outputs: 9, ..Case::new("test_uninitialised", 3, 1) }.try_on(&emulator);
+    assert!(all.expect_err("static memory beside it").contains("shared memory"));
+}
+
+#[test]
+#[should_panic(expected = "the emulator has 262144")]
+fn more_shared_memory_than_the_emulator_has() {
+    Emulator::new(EmulatorOptions { shared_memory: (256 << 10) + 1, ..EmulatorOptions::default() });
+}
+
+#[test]
 #[cfg_attr(sanitized, ignore = "the sanitizer ends the process")]
 fn writes_beyond_a_shared_array() {
     let case = |mode| Case { mode, ..Case::new("test_shared_overrun", 1, 32) };

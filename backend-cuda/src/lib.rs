@@ -42,7 +42,7 @@ mod unary;
 pub use compiler::KernelFile;
 pub use device::Cuda;
 #[cfg(feature = "emulator")]
-pub use emulator::Order;
+pub use emulator::{EmulatorOptions, Order};
 pub use memory::Storage;
 
 use minitorch_core::backend::{
