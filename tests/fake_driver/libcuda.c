@@ -6,7 +6,7 @@
 //                               their like) is returned by every later call too, as the driver does.
 //   FAKE_CUDA_MEMORY=BYTES      of the device, 8 GiB unless set: what would exceed it is out of memory.
 //   FAKE_CUDA_STUB=1            every call returns CUDA_ERROR_STUB_LIBRARY, as the library in a toolkit's folder `stubs` does.
-//   FAKE_CUDA_LOG=FILE          `alloc BYTES` and `free BYTES` as they come, and `calls NAME COUNT` of every call at the end.
+//   FAKE_CUDA_LOG=FILE          `alloc BYTES`, `free BYTES` and `sync 0` as they come, and `calls NAME COUNT` of every call at the end.
 //
 // What no program may do ends the process with a line: a copy or memset outside of an allocation, memory freed twice, a call
 // without a current context that needs one. Memory that is still allocated at the end is not reported: a process-wide device
@@ -312,6 +312,7 @@ CUresult cuStreamDestroy_v2(void* stream) {
 CUresult cuStreamSynchronize(void* stream) {
   (void)stream;
   IN_CONTEXT(cuStreamSynchronize)
+  note("sync", 0);
   return SUCCESS;
 }
 CUresult cuEventCreate(void** event, unsigned flags) {
