@@ -7,6 +7,10 @@ use minitorch_core::backend::View;
 use minitorch_core::{DType, HostData, HostSlice, Layout, Result};
 
 pub(crate) fn full(device: &Cuda, dtype: DType, len: usize, value: f64) -> Result<Storage> {
+    if device.0.is_halted() {
+        // Part of work whose failure waits for the next read, as the gradient 1 that `backward` begins with.
+        return Ok(device.alloc("full", dtype, len));
+    }
     let out = device.try_alloc(dtype, len)?;
     fill_at(device, (&out, dtype, &Layout::contiguous([len])), value);
     Ok(out)
@@ -27,6 +31,14 @@ fn fill_at(device: &Cuda, (to, dtype, at): (&Storage, DType, &Layout), value: f6
 }
 
 pub(crate) fn upload(device: &Cuda, data: HostSlice<'_>) -> Result<Storage> {
+    match try_upload(device, data) {
+        // Part of work whose failure waits for the next read, as in `full`.
+        Err(_) if device.0.is_halted() && device.0.is_failing() => Ok(device.alloc("upload", data.dtype(), data.len())),
+        uploaded => uploaded,
+    }
+}
+
+fn try_upload(device: &Cuda, data: HostSlice<'_>) -> Result<Storage> {
     let out = device.try_alloc(data.dtype(), data.len())?;
     if data.is_empty() {
         return Ok(out);
@@ -53,10 +65,16 @@ fn bytes_of<T: minitorch_core::Element>(data: &[T]) -> &[u8] {
 pub(crate) fn download(device: &Cuda, x: View<'_, Storage>) -> Result<HostData> {
     device.0.report()?;
     let len = x.layout.numel();
+    if len > 0 && x.storage.is_missing() {
+        return Err(device.0.error("what is read was never computed: there was no memory for it"));
+    }
     if len == 0 || x.layout.is_contiguous() {
         return read(device, Operand::of(x.storage, x.dtype, x.layout).data, x.dtype, len);
     }
-    let whole = try_copy(device, x)?;
+    let whole = device.try_alloc(x.dtype, len)?;
+    copy_to(device, x, &whole);
+    // A copy that was not launched has written nothing.
+    device.0.kept()?;
     read(device, whole.address(), x.dtype, len)
 }
 
@@ -81,22 +99,20 @@ fn read(device: &Cuda, at: u64, dtype: DType, len: usize) -> Result<HostData> {
 }
 
 pub(crate) fn copy(device: &Cuda, x: View<'_, Storage>) -> Storage {
-    match try_copy(device, x) {
-        Ok(storage) => storage,
-        Err(error) => panic!("copy: {error}"),
-    }
+    let out = device.alloc("copy", x.dtype, x.layout.numel());
+    copy_to(device, x, &out);
+    out
 }
 
-fn try_copy(device: &Cuda, x: View<'_, Storage>) -> Result<Storage> {
+/// Copies to a buffer of as many elements, in their order.
+fn copy_to(device: &Cuda, x: View<'_, Storage>, out: &Storage) {
     let [layout] = Layout::merge([*x.layout]);
     let whole = Layout::contiguous(*layout.shape());
-    let out = device.try_alloc(x.dtype, whole.numel())?;
     let x = View { layout: &layout, ..x };
-    if !turn(device, x, &out) {
-        let at = (&out, x.dtype, &whole);
+    if !turn(device, x, out) {
+        let at = (out, x.dtype, &whole);
         device.map(name!("copy_{}", x.dtype.size()), at, [x], [0.0; 2]);
     }
-    Ok(out)
 }
 
 /// Copies matrices whose columns are contiguous by tiles; false for any other layout.

@@ -1,9 +1,10 @@
-//! `Cuda`, the device: its handle, its random state, the failure it has not reported yet, and how a kernel is called.
+//! `Cuda`, the device: its handle, its random state, its report of what failed, and how a kernel is called.
 
 use crate::card::Card;
 use crate::driver::{Address, Driver, Failure, Info, Launch};
 #[cfg(feature = "emulator")]
 use crate::emulator::{Emulator, EmulatorOptions};
+use crate::failure::Failures;
 use crate::memory::{Pool, Storage};
 use crate::params::{MapParams, Operand, Params, Walk, params};
 use minitorch_core::backend::View;
@@ -23,11 +24,11 @@ pub struct Cuda(pub(crate) Arc<Device>);
 pub(crate) const COUNTERS: usize = 1 << 14;
 
 pub(crate) struct Device {
-    name: String,
+    pub(crate) name: String,
     pub(crate) driver: Box<dyn Driver>,
     pool: Mutex<Pool>,
     random: DeviceRng,
-    failure: Mutex<Option<Error>>,
+    pub(crate) failures: Failures,
     /// Whether a kernel that checks indices ran since the last report.
     indexed: AtomicBool,
     /// A [`BadIndex`] on the device.
@@ -81,7 +82,7 @@ impl Device {
             Failure::OutOfMemory => {
                 Error::Device { device: name.clone(), reason: "there is no memory left for the backend itself".into() }
             }
-            Failure::Other(reason) => Error::Device { device: name.clone(), reason },
+            Failure::Other(reason) | Failure::Lost(reason) => Error::Device { device: name.clone(), reason },
         };
         let zeroed = |bytes| {
             let address = driver.allocate(bytes).map_err(error)?;
@@ -94,7 +95,7 @@ impl Device {
             counters: zeroed(COUNTERS * size_of::<u32>())?,
             pool: Mutex::default(),
             random: DeviceRng::default(),
-            failure: Mutex::new(None),
+            failures: Failures::default(),
             indexed: AtomicBool::new(false),
             launches: AtomicU64::new(0),
             wait: is_set("MINITORCH_SYNC"),
@@ -112,44 +113,18 @@ impl Device {
         self.pool.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    pub(crate) fn error(&self, reason: impl Into<String>) -> Error {
-        Error::Device { device: self.name.clone(), reason: reason.into() }
-    }
-
-    /// Keeps a failure for the next report, unless an earlier one waits.
-    pub(crate) fn keep(&self, failure: Error) {
-        self.pending().get_or_insert(failure);
-    }
-
-    pub(crate) fn keep_if(&self, result: std::result::Result<(), Failure>, at: &str) {
-        result.unwrap_or_else(|failure| self.keep(self.failed(at, 0, failure)));
-    }
-
-    /// The driver's failure of a call that wanted so many bytes, 0 if it says nothing of them.
-    fn failed(&self, at: &str, bytes: usize, failure: Failure) -> Error {
-        match failure {
-            Failure::OutOfMemory => self.out_of_memory(bytes as u64),
-            Failure::Other(reason) => self.error(format!("{at}: {reason}")),
-        }
-    }
-
-    /// What a call that fails returns: the failure that waits to be reported, which may have caused this one, or else this one.
-    pub(crate) fn first(&self, at: &str, bytes: usize, failure: Failure) -> Error {
-        let own = self.failed(at, bytes, failure);
-        self.pending().take().unwrap_or(own)
-    }
-
-    fn pending(&self) -> MutexGuard<'_, Option<Error>> {
-        self.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
     /// Waits for all work, then gives the first failure since the last report.
     pub(crate) fn report(&self) -> Result<()> {
         self.keep_if(self.driver.synchronize(), "synchronize");
-        if self.indexed.swap(false, Ordering::AcqRel) {
+        if let Some(lost) = self.lost() {
+            self.keep(lost);
+        } else if self.indexed.swap(false, Ordering::AcqRel) {
             let mut record = [0; size_of::<BadIndex>()];
             // SAFETY: the record has this many bytes, and lives as long as the device.
             let read = unsafe { self.driver.download(self.bad_index, &mut record) };
+            if read.is_err() {
+                self.indexed.store(true, Ordering::Release); // the next report reads it
+            }
             self.keep_if(read, "reading the record of bad indices");
             let part = |at: usize| u32::from_ne_bytes([record[at], record[at + 1], record[at + 2], record[at + 3]]);
             if part(0) != 0 {
@@ -161,7 +136,7 @@ impl Device {
                 self.keep(Error::IndexOutOfRange { op, index, bound });
             }
         }
-        self.pending().take().map_or(Ok(()), Err)
+        self.kept()
     }
 
     /// Where a kernel that checks indices records a bad one.
@@ -193,6 +168,9 @@ impl Device {
         shared: usize,
         params: &P,
     ) {
+        if self.is_halted() {
+            return self.keep(self.halt(kernel));
+        }
         self.launches.fetch_add(1, Ordering::Relaxed);
         let [grid, block] = [grid, block].map(|sizes| sizes.map(|size| size as u32));
         let launch = Launch { kernel, grid, block, shared: shared as u32, params: (&raw const *params).cast() };

@@ -13,6 +13,7 @@ struct Broken {
     at: &'static str,
     failure: Failure,
     synchronized: AtomicUsize,
+    launched: Arc<AtomicUsize>,
 }
 
 impl Broken {
@@ -32,7 +33,10 @@ impl Driver for Broken {
 
     fn allocate(&self, bytes: usize) -> std::result::Result<Address, Failure> {
         // The device's own memory is there.
-        self.result(if bytes == 4 * 1000 { "allocate" } else { "" })?;
+        if bytes == 4 * 1000 {
+            self.result("allocate")?;
+            self.result("memory")?;
+        }
         Ok(self.next.fetch_add(1 << 20, Ordering::Relaxed))
     }
 
@@ -57,6 +61,7 @@ impl Driver for Broken {
 
     // SAFETY: nothing is touched.
     unsafe fn launch(&self, _: &Launch<'_>) -> std::result::Result<(), Failure> {
+        self.launched.fetch_add(1, Ordering::Relaxed);
         self.result("launch")
     }
 
@@ -67,6 +72,11 @@ impl Driver for Broken {
 }
 
 fn broken(at: &'static str, failure: Failure) -> Cuda {
+    counting(at, failure, &Arc::default())
+}
+
+/// The same, where launches count.
+fn counting(at: &'static str, failure: Failure, launched: &Arc<AtomicUsize>) -> Cuda {
     let info = Info {
         name: "broken".into(),
         capability: (9, 0),
@@ -75,7 +85,8 @@ fn broken(at: &'static str, failure: Failure) -> Cuda {
         shared_memory: 48 << 10,
         driver: None,
     };
-    let driver = Broken { info, next: AtomicU64::new(1 << 20), at, failure, synchronized: AtomicUsize::new(0) };
+    let (next, synchronized, launched) = (AtomicU64::new(1 << 20), AtomicUsize::new(0), launched.clone());
+    let driver = Broken { info, next, at, failure, synchronized, launched };
     Cuda(Arc::new(Device::new("Cuda(broken)".into(), Box::new(driver)).expect("a device")))
 }
 
@@ -120,6 +131,64 @@ fn a_launch_without_memory_is_out_of_memory() {
     let error = device.synchronize().unwrap_err();
     assert!(matches!(error, Error::OutOfMemory { bytes: 0, .. }), "{error}");
     assert!(error.to_string().contains("more bytes were asked for"), "{error}");
+}
+
+#[test]
+fn a_result_without_memory_is_an_error_where_it_is_read() {
+    let launched = Arc::default();
+    let device = counting("memory", Failure::OutOfMemory, &launched);
+    let x = Tensor::<Cuda>::ones([10], &device);
+    let missing = x.expand([100, 10]).contiguous();
+    let before = launched.load(Ordering::Relaxed);
+    // Neither this nor what is made of nothing but x is computed as long as the missing one is held.
+    let (more, other) = (missing.sum(0), &x + 1.0);
+    let filled = Tensor::<Cuda>::zeros([3], &device);
+    assert_eq!(launched.load(Ordering::Relaxed), before, "a kernel was launched without its memory");
+    let error = more.to_vec::<f32>().unwrap_err();
+    assert!(matches!(error, Error::OutOfMemory { bytes: 4000, .. }), "{error}");
+    for tensor in [&missing, &more, &other, &filled, &missing.t().reshape([1000])] {
+        let error = tensor.to_vec::<f32>().unwrap_err().to_string();
+        assert!(error.contains("there was no memory for"), "{error}");
+    }
+    assert!(x.to_vec::<f32>().is_ok(), "x was computed before");
+    assert!(x.expand([2, 10]).to_vec::<f32>().is_err(), "a read that needs a kernel");
+    drop((missing, more, other, filled));
+    let _ = device.synchronize();
+    assert!((&x + 1.0).to_vec::<f32>().is_ok() && x.expand([2, 10]).to_vec::<f32>().is_ok());
+    assert!(launched.load(Ordering::Relaxed) > before);
+    assert!(matches!(Tensor::<Cuda>::try_full([1000], 1.0, &device), Err(Error::OutOfMemory { bytes: 4000, .. })));
+}
+
+#[test]
+fn a_lost_device_says_so_at_every_read() {
+    let launched = Arc::default();
+    let device = counting("launch", Failure::Lost("the words of 719".into()), &launched);
+    let uploaded = Tensor::try_from_slice(&[1.0f32; 3], [3], &device).expect("an upload");
+    let x = &uploaded + 1.0;
+    // The driver of this test does not repeat its failure.
+    for _ in 0..2 {
+        let reads = [device.synchronize(), x.to_vec::<f32>().map(drop), uploaded.to_vec::<f32>().map(drop)];
+        let uploads =
+            [Tensor::try_from_slice(&[1.0f32; 9], [9], &device).map(drop), (&x + &x).sum(..).item().map(drop)];
+        for result in reads.into_iter().chain(uploads) {
+            let error = result.expect_err("the device is lost").to_string();
+            assert!(error.contains(": the words of 719") && error.starts_with("Cuda(broken): "), "{error}");
+        }
+    }
+    // A training step on it goes on to its next read.
+    let loss = uploaded.requires_grad().square().sum(..);
+    let _ = (loss.backward(), Tensor::<Cuda>::zeros([77], &device), Tensor::from_slice(&[1.0f32; 77], [77], &device));
+    assert!(loss.item().is_err());
+    assert_eq!(launched.load(Ordering::Relaxed), 1, "nothing is launched on a lost device");
+}
+
+#[test]
+fn a_failed_copy_is_an_error_of_the_read_that_needs_it() {
+    let device = broken("launch", Failure::Other("refused".into()));
+    let x = Tensor::try_from_slice(&[1.0f32; 6], [2, 3], &device).expect("an upload");
+    assert!(x.to_vec::<f32>().is_ok());
+    let error = x.t().to_vec::<f32>().unwrap_err().to_string();
+    assert!(error.contains("refused"), "{error}");
 }
 
 /// Grids are made from the number of multiprocessors, in clamps and divisions.

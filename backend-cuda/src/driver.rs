@@ -13,6 +13,8 @@ pub(crate) type Address = u64;
 pub(crate) enum Failure {
     /// There is no memory of that size.
     OutOfMemory,
+    /// The device is of no more use to this process: a kernel failed, and every later call fails too.
+    Lost(String),
     /// Anything else.
     Other(String),
 }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! lib.rs        impl Backend, each method one line into its room
-//! device.rs     Cuda, the device: failures, launches       memory.rs   Storage, and the list of freed buffers
+//! device.rs     Cuda, the device: reports, launches        memory.rs   Storage, and the list of freed buffers
+//! failure.rs    what failed, and was not reported yet
 //! driver.rs     what is asked of the machine below         params.rs   the structs that kernels take
 //! card.rs       a card, through CUDA's driver              emulator.rs the same kernels on the CPU, for tests
 //! sources.rs compiler.rs nvrtc.rs cache.rs                 the kernels' text, machine code of it, the compiler, compiled files on disk
@@ -20,6 +21,7 @@ mod device;
 mod driver;
 #[cfg(feature = "emulator")]
 mod emulator;
+mod failure;
 mod index;
 mod loss;
 mod matmul;

@@ -5,6 +5,10 @@
 //!
 //! With `MINITORCH_EXACT=1` there is no list: a buffer has the size that was asked for, and a drop waits for the stream and gives
 //! it back to the driver, so that `compute-sanitizer` sees an access behind the last byte or after the drop. Slow.
+//!
+//! A result that there is no memory for is a storage without a buffer, and the failure waits for the next read. Until it is
+//! dropped no kernel is launched and every other result is such a storage too, so that nothing reads or writes where no
+//! buffer is and nothing that was not computed is ever read. A lost device does the same until the end.
 
 use crate::device::{Cuda, Device};
 use crate::driver::{Address, Failure};
@@ -20,6 +24,9 @@ pub struct Storage {
     /// Of the buffer, which may be longer than the elements; 0 if there are none.
     bytes: usize,
 }
+
+/// The address of a storage without a buffer.
+const NOWHERE: Address = 0;
 
 impl std::fmt::Debug for Storage {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
@@ -53,34 +60,57 @@ impl Storage {
     /// A buffer with any contents.
     pub(crate) fn of_bytes(device: &Arc<Device>, bytes: usize) -> Result<Self> {
         if bytes == 0 {
-            return Ok(Storage { device: device.clone(), address: 0, bytes: 0 });
+            return Ok(Storage { device: device.clone(), address: NOWHERE, bytes: 0 });
         }
         let bytes = if device.exact { bytes } else { device.driver.round_up(bytes) };
         let address = device.take(bytes)?;
         Ok(Storage { device: device.clone(), address, bytes })
     }
+
+    /// What stands for `bytes` that there is no buffer for.
+    fn missing(device: &Arc<Device>, bytes: usize) -> Self {
+        if bytes > 0 {
+            device.failures.halt();
+        }
+        Storage { device: device.clone(), address: NOWHERE, bytes }
+    }
+
+    /// Whether it has elements and no buffer.
+    pub(crate) fn is_missing(&self) -> bool {
+        self.bytes > 0 && self.address == NOWHERE
+    }
 }
 
 impl Drop for Storage {
     fn drop(&mut self) {
-        if self.bytes > 0 {
+        if self.is_missing() {
+            self.device.failures.resume();
+        } else if self.bytes > 0 {
             self.device.give(self.address, self.bytes);
         }
     }
 }
 
 impl Cuda {
-    /// A buffer with any contents.
-    ///
-    /// # Panics
-    /// If there is no memory left.
+    /// A buffer with any contents for a result that a kernel will write. Where there is no memory, that is kept for the next
+    /// report, and the storage is missing.
     pub(crate) fn alloc(&self, op: &str, dtype: DType, len: usize) -> Storage {
-        match self.try_alloc(dtype, len) {
-            Ok(storage) => storage,
-            Err(error) => panic!("{op}: {error}"),
+        if self.0.is_halted() {
+            return Storage::missing(&self.0, len.saturating_mul(dtype.size()));
         }
+        self.try_alloc(dtype, len).unwrap_or_else(|error| {
+            self.0.keep(match error {
+                Error::Device { device, reason } => Error::Device { device, reason: format!("{op}: {reason}") },
+                other => other,
+            });
+            Storage::missing(&self.0, len.saturating_mul(dtype.size()))
+        })
     }
 
+    /// A buffer with any contents.
+    ///
+    /// # Errors
+    /// If there is no memory for it, or the device has failed.
     pub(crate) fn try_alloc(&self, dtype: DType, len: usize) -> Result<Storage> {
         Storage::new(&self.0, dtype, len)
     }
@@ -97,6 +127,9 @@ pub(crate) struct Pool {
 
 impl Device {
     fn take(&self, bytes: usize) -> Result<Address> {
+        if let Some(lost) = self.lost() {
+            return Err(lost);
+        }
         let mut pool = self.pool();
         let cached = pool.free.get_mut(&bytes).and_then(Vec::pop);
         let address = match cached {
@@ -145,11 +178,6 @@ impl Device {
         drop(pool);
         // SAFETY: the storage that is dropped had it from `allocate` with this size, and nobody else has it.
         unsafe { self.driver.free(address, bytes) };
-    }
-
-    pub(crate) fn out_of_memory(&self, bytes: u64) -> Error {
-        let MemoryStats { live, reserved, .. } = self.memory();
-        Error::OutOfMemory { device: format!("{self:?}"), bytes, live, reserved }
     }
 
     pub(crate) fn memory(&self) -> MemoryStats {

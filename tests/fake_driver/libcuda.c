@@ -20,7 +20,7 @@
 typedef unsigned CUresult;
 typedef uint64_t CUdeviceptr;
 
-// What is wanted of the backend: tests/driver_failures.rs compares this list with that of backend-cuda/src/card/calls.rs.
+// The list of backend-cuda/src/card/calls.rs; the backend refuses a library that lacks one.
 #define CALLS(X)                                                                                                          \
   X(cuCtxSetCurrent) X(cuDeviceGet) X(cuDeviceGetAttribute) X(cuDeviceGetCount) X(cuDeviceGetName)                        \
   X(cuDevicePrimaryCtxRelease_v2) X(cuDevicePrimaryCtxRetain) X(cuDeviceTotalMem_v2) X(cuDriverGetVersion)                \

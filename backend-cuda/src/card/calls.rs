@@ -63,7 +63,11 @@ pub(super) fn start() -> Result<(u32, u32), String> {
     }
     let mut version = 0;
     // SAFETY: the pointer is to an integer that lives through the call, which needs no cuInit.
-    check("cuDriverGetVersion", unsafe { sys::cuDriverGetVersion(&mut version) }).map_err(reason)?;
+    let status = unsafe { sys::cuDriverGetVersion(&mut version) };
+    if status == CUresult::CUDA_ERROR_STUB_LIBRARY {
+        return Err(stub(library));
+    }
+    check("cuDriverGetVersion", status).map_err(reason)?;
     let version = version as u32;
     let (major, minor) = (version / 1000, version % 1000 / 10);
     if major < 12 {
@@ -76,6 +80,37 @@ pub(super) fn start() -> Result<(u32, u32), String> {
     }
     check("cuInit", status).map_err(reason)?;
     Ok((major, minor))
+}
+
+/// The sentence for a library that toolkits bring along to link with, and that answers every call with an error.
+fn stub(library: &libloading::Library) -> String {
+    let path = path_of(library).map_or("libcuda that was found".to_owned(), |path| path.display().to_string());
+    format!(
+        "the library {path} is the stub of a CUDA toolkit, made for linking, and no driver (CUDA_ERROR_STUB_LIBRARY); \
+         take its folder out of LD_LIBRARY_PATH"
+    )
+}
+
+/// The file that a library was loaded from.
+#[cfg(unix)]
+fn path_of(library: &libloading::Library) -> Option<std::path::PathBuf> {
+    use std::os::unix::ffi::OsStrExt;
+    // SAFETY: the pointer is not called.
+    let symbol = unsafe { library.get::<*const std::ffi::c_void>(b"cuInit") }.ok()?;
+    let mut info = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
+    // SAFETY: the call takes any address and fills in the struct, of which zeros are a value.
+    let (found, info) = unsafe { (libc::dladdr(*symbol, info.as_mut_ptr()), info.assume_init()) };
+    if found == 0 || info.dli_fname.is_null() {
+        return None;
+    }
+    // SAFETY: the loader's name of the file ends in zero and lives as long as the library, which stays loaded.
+    let name = unsafe { CStr::from_ptr(info.dli_fname) };
+    Some(std::ffi::OsStr::from_bytes(name.to_bytes()).into())
+}
+
+#[cfg(not(unix))]
+fn path_of(_: &libloading::Library) -> Option<std::path::PathBuf> {
+    None
 }
 
 /// The sentence for a driver without a device, which a variable often is to blame for.
@@ -95,7 +130,13 @@ pub(super) fn check(call: &str, result: CUresult) -> Result<(), Failure> {
     if result == CUresult::CUDA_ERROR_OUT_OF_MEMORY {
         return Err(Failure::OutOfMemory);
     }
-    Err(Failure::Other(format!("{call}: {}", describe(result))))
+    let words = format!("{call}: {}", describe(result));
+    Err(if is_fatal(result) { Failure::Lost(words) } else { Failure::Other(words) })
+}
+
+/// Whether a kernel failed. The driver tells it at any later call, and answers every call so from then on.
+fn is_fatal(result: CUresult) -> bool {
+    matches!(result as u32, 700 | 702 | 710 | 714..=719)
 }
 
 /// "an illegal memory access was encountered (CUDA_ERROR_ILLEGAL_ADDRESS)".
@@ -113,9 +154,11 @@ pub(super) fn describe(result: CUresult) -> String {
     let code = result as u32;
     let name = text(sys::cuGetErrorName).unwrap_or_else(|| format!("code {code}"));
     let words = text(sys::cuGetErrorString).unwrap_or_else(|| "unknown error".to_owned());
-    // These say that a kernel failed. The driver tells it at any later call, and answers every call so from then on.
-    let kernel = matches!(code, 700 | 702 | 710 | 714..=719);
-    let note = if kernel { "; a kernel queued before failed, and the process can use the device no more" } else { "" };
+    let note = if is_fatal(result) {
+        "; a kernel queued before failed, and the process can use the device no more"
+    } else {
+        ""
+    };
     format!("{words} ({name}){note}")
 }
 
@@ -123,6 +166,6 @@ pub(super) fn describe(result: CUresult) -> String {
 pub(super) fn reason(failure: Failure) -> String {
     match failure {
         Failure::OutOfMemory => "out of memory (CUDA_ERROR_OUT_OF_MEMORY)".to_owned(),
-        Failure::Other(why) => why,
+        Failure::Other(why) | Failure::Lost(why) => why,
     }
 }
