@@ -104,6 +104,24 @@ Exchange Machine::exchange(const Site& site, unsigned mask, unsigned long long v
   return fiber.result;
 }
 
+// A fence orders what its own thread wrote, so all threads need one, and a barrier after it.
+void Machine::arrive() {
+  const auto unfenced = [](const Fiber& f) { return !f.fenced; };
+  if (std::any_of(fibers_.begin(), fibers_.begin() + threads_, unfenced)) {
+    abandon("thread " + place(current_->thread) + " counts its block in before " + crowd(unfenced) +
+            " has called __threadfence: other blocks may not see what it wrote");
+  }
+  for (unsigned i = 0; i < threads_; ++i) fibers_[i].fenced = false;
+  arrived_ = true;
+}
+
+void Machine::end_arrival() {
+  const auto unfenced = [](const Fiber& f) { return !f.fenced; };
+  if (arrived_ && std::any_of(fibers_.begin(), fibers_.begin() + threads_, unfenced)) {
+    fail("no __threadfence of " + crowd(unfenced) + " after the block counted itself in: it may not see what others wrote");
+  }
+}
+
 void* Machine::shared(const void* key, const char* name, size_t bytes, size_t alignment) {
   for (const Array& array : arrays_) {
     if (array.key == key) return arena_ + array.offset;
@@ -177,7 +195,8 @@ std::string Machine::crowd(Holds holds) const {
 
 void Machine::run_block() {
   begin_arena();
-  for (unsigned i = 0; i < threads_; ++i) fibers_[i].state = State::kFresh;
+  arrived_ = false;
+  for (unsigned i = 0; i < threads_; ++i) fibers_[i].state = State::kFresh, fibers_[i].fenced = false;
   const unsigned count = (threads_ + kWarp - 1) / kWarp;
   do {
     order(warps_, count);
@@ -186,6 +205,7 @@ void Machine::run_block() {
       if (failed_) return;
     }
   } while (release_barrier());
+  if (!failed_) end_arrival();
   end_arena();
 }
 
@@ -317,6 +337,8 @@ bool Machine::launch(const Request& request) {
   static_bytes_ = 0;
   context.block_dim = {block[0], block[1], block[2]};
   context.grid_dim = {grid[0], grid[1], grid[2]};
+  context.counters = request.counters;
+  context.counters_end = request.counters_end;
   active = this;
 
   // Blocks in a shuffled order are i -> (step * i + start) modulo their number: every one once, and no list of them.
@@ -356,6 +378,10 @@ unsigned barrier(const Site& site, bool predicate) { return active->barrier(site
 Exchange exchange(const Site& site, unsigned mask, unsigned long long value, unsigned source) {
   return active->exchange(site, mask, value, source);
 }
+
+void fence() { active->fence(); }
+
+void arrive() { active->arrive(); }
 
 void* shared(const void* key, const char* name, size_t bytes, size_t alignment) {
   return active->shared(key, name, bytes, alignment);

@@ -51,10 +51,10 @@ inline float3 make_float3(float x, float y, float z) { return {x, y, z}; }
 #define __syncthreads_or(p) ((int)(emulator::barrier(EMULATED_SITE(__syncthreads_or), (p) != 0) != 0))
 #define __syncthreads_and(p) ((int)(emulator::barrier(EMULATED_SITE(__syncthreads_and), (p) == 0) == 0))
 
-// Threads run one at a time until they wait, so memory is always up to date.
-inline void __threadfence() {}
+// Threads run one at a time until they wait, so memory is always up to date; see emulator::arrive.
+inline void __threadfence() { emulator::fence(); }
 inline void __threadfence_block() {}
-inline void __threadfence_system() {}
+inline void __threadfence_system() { emulator::fence(); }
 
 // Warps.
 
@@ -129,7 +129,6 @@ T shuffle_xor(const Site& site, unsigned mask, T value, int lanes, int width = 3
     return old;                                          \
   }
 #define EMULATED_ATOMICS(T)                                      \
-  EMULATED_ATOMIC(atomicAdd, T, old + value)                     \
   EMULATED_ATOMIC(atomicMin, T, value < old ? value : old)       \
   EMULATED_ATOMIC(atomicMax, T, value > old ? value : old)       \
   EMULATED_ATOMIC(atomicExch, T, value)                          \
@@ -141,6 +140,7 @@ T shuffle_xor(const Site& site, unsigned mask, T value, int lanes, int width = 3
 // Signed 64-bit addition is missing on purpose: CUDA has only the unsigned one.
 EMULATED_ATOMICS(unsigned)
 EMULATED_ATOMICS(unsigned long long)
+EMULATED_ATOMIC(atomicAdd, unsigned long long, old + value)
 EMULATED_ATOMIC(atomicAdd, int, (int)((unsigned)old + (unsigned)value))
 EMULATED_ATOMIC(atomicSub, int, (int)((unsigned)old - (unsigned)value))
 EMULATED_ATOMIC(atomicMin, int, value < old ? value : old)
@@ -161,6 +161,13 @@ EMULATED_ATOMIC(atomicAdd, double, old + value)
 #undef EMULATED_ATOMICS
 #undef EMULATED_ATOMIC_CAS
 #undef EMULATED_ATOMIC
+
+inline unsigned atomicAdd(unsigned* address, unsigned value) {
+  if (address >= emulator::context.counters && address < emulator::context.counters_end) emulator::arrive();
+  const unsigned old = *address;
+  *address = old + value;
+  return old;
+}
 
 template <class T>
 T __ldg(const T* address) {

@@ -24,6 +24,7 @@ struct Request {
   uint64_t seed;
   unsigned grid[3], block[3];
   unsigned shared, shared_limit;
+  const unsigned *counters, *counters_end;
   enum Order : unsigned { kForward, kReversed, kShuffled } order;
 };
 
@@ -40,6 +41,8 @@ struct Fiber {
   // At a barrier `value` is the predicate, and the number of true ones when it goes on.
   unsigned long long value = 0;
   unsigned mask = 0, source = 0;
+  // Whether it fenced since the block began, or since it counted itself in.
+  bool fenced = false;
   Exchange result = {};
 };
 
@@ -58,6 +61,8 @@ class Machine {
   // Called by fibers.
   unsigned barrier(const Site& site, bool predicate);
   Exchange exchange(const Site& site, unsigned mask, unsigned long long value, unsigned source);
+  void fence() { current_->fenced = true; }
+  void arrive();
   void* shared(const void* key, const char* name, size_t bytes, size_t alignment);
   void* dynamic_shared() { return arena_; }
 
@@ -74,6 +79,7 @@ class Machine {
   bool release_group(const Fiber& one, unsigned first, unsigned lanes);
   void report_lane(unsigned first, unsigned lanes);
   bool release_barrier();
+  void end_arrival();
 
   void begin_arena();
   void end_arena();
@@ -92,6 +98,7 @@ class Machine {
   size_t host_bytes_ = 0;
   void* host_fake_ = nullptr;
   bool failed_ = false;
+  bool arrived_ = false;  // whether the block has counted itself in
   std::string message_;
   std::vector<Array> arrays_;  // the first is the dynamic one
   size_t arena_end_ = kArena;  // beyond it nobody has written

@@ -19,6 +19,8 @@ struct Context {
   uint3 thread, block;
   dim3 block_dim, grid_dim;
   unsigned index;
+  // Where blocks count themselves in; see arrive.
+  const unsigned *counters, *counters_end;
 };
 extern constinit thread_local Context context;
 
@@ -42,6 +44,13 @@ struct Exchange {
   unsigned lanes, nonzero;
 };
 Exchange exchange(const Site& site, unsigned mask, unsigned long long value, unsigned source);
+
+// What a thread wrote before is visible to other blocks, and what they made visible to it.
+void fence();
+
+// A block counts itself in, to find out whether it is the last: what its threads wrote has to be visible, and each has to fence
+// again before it reads what other blocks wrote. Threads run one at a time, so without this check a missing fence would not show.
+void arrive();
 
 // The block's memory for the declaration that `key` stands for, the same for all its threads.
 void* shared(const void* key, const char* name, size_t bytes, size_t alignment);

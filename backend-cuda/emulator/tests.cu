@@ -143,6 +143,22 @@ extern "C" __global__ void test_masks(TestParams p) {
   }
 }
 
+// Blocks leave a number each, and the last adds them up. p.n blocks count themselves in at out[0]; out[1] is the sum.
+extern "C" __global__ void test_arrivals(TestParams p) {
+  if (p.mode == 0) {
+    p.out[2 + blockIdx.x * 64 + threadIdx.x] = 1.0f;
+    if (last_block((u32*)p.out, p.n) && threadIdx.x == 0) p.out[1] = p.out[2] + p.out[2 + 64 * p.n - 1];
+    return;
+  }
+  // What last_block does: 1 without its first fence, 2 with that of some threads, 3 without the barrier after it, 4 without the
+  // fence after the count.
+  if (p.mode >= 3 || (p.mode == 2 && threadIdx.x < 60)) __threadfence();
+  if (p.mode != 3) __syncthreads();
+  if (threadIdx.x == 0) atomicAdd((u32*)p.out, 1u);
+  __syncthreads();
+  if (p.mode != 4) __threadfence();
+}
+
 extern "C" __global__ void test_shared_static(TestParams p) {
   __shared__ float large[12289];
   large[threadIdx.x] = 0.0f;

@@ -90,9 +90,11 @@ impl Device {
             unsafe { driver.set(address, 0, bytes) }.map_err(error)?;
             Ok(address)
         };
+        let (bad_index, counters) = (zeroed(size_of::<BadIndex>())?, zeroed(COUNTERS * size_of::<u32>())?);
+        driver.counters(counters, COUNTERS * size_of::<u32>());
         Ok(Device {
-            bad_index: zeroed(size_of::<BadIndex>())?,
-            counters: zeroed(COUNTERS * size_of::<u32>())?,
+            bad_index,
+            counters,
             pool: Mutex::default(),
             random: DeviceRng::default(),
             failures: Failures::default(),

@@ -75,6 +75,12 @@ pub(crate) trait Driver: Debug + Send + Sync {
         let _ = (address, bytes);
     }
 
+    /// Told where blocks of kernels count themselves in, to find out who is last: an emulator checks that what they wrote is
+    /// visible to the last.
+    fn counters(&self, address: Address, bytes: usize) {
+        let _ = (address, bytes);
+    }
+
     /// Copies to the device. The data may be changed as soon as the call returns.
     ///
     /// # Safety

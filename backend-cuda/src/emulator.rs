@@ -7,7 +7,7 @@ use std::alloc::{Layout, alloc, dealloc};
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr;
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::driver::{Address, Driver, Failure, Info, Launch};
 
@@ -73,6 +73,8 @@ pub(crate) struct Emulator {
     order: Order,
     /// Where memory is allocated, and how many bytes.
     allocations: Mutex<BTreeMap<Address, usize>>,
+    /// Where blocks count themselves in, from and to.
+    counters: OnceLock<[Address; 2]>,
 }
 
 /// A kernel, as runtime.h declares it.
@@ -99,6 +101,8 @@ struct Request {
     block: [u32; 3],
     shared: u32,
     shared_limit: u32,
+    counters: *const u32,
+    counters_end: *const u32,
     order: u32,
 }
 
@@ -145,7 +149,7 @@ impl Emulator {
             shared_memory,
             driver: None,
         };
-        Self { info, order, allocations: Mutex::new(BTreeMap::new()) }
+        Self { info, order, allocations: Mutex::new(BTreeMap::new()), counters: OnceLock::new() }
     }
 
     fn allocations(&self) -> MutexGuard<'_, BTreeMap<Address, usize>> {
@@ -243,6 +247,11 @@ impl Driver for Emulator {
         unsafe { pointer(address).write_bytes(UNSET, bytes) };
     }
 
+    fn counters(&self, address: Address, bytes: usize) {
+        // A device has one place for them.
+        let _ = self.counters.set([address, address + bytes as u64]);
+    }
+
     unsafe fn upload(&self, to: Address, data: &[u8]) -> Result<(), Failure> {
         self.check("an upload", to, data.len())?;
         // SAFETY: the bytes are allocated, as was just checked, and device memory is no part of a slice of the host's.
@@ -277,6 +286,7 @@ impl Driver for Emulator {
             Order::Reversed => (1, 0),
             Order::Shuffled(seed) => (2, seed),
         };
+        let [counters, counters_end] = self.counters.get().unwrap_or(&[0; 2]).map(|at| pointer(at).cast_const().cast());
         let request = Request {
             kernel: kernel.as_ptr(),
             call,
@@ -286,6 +296,8 @@ impl Driver for Emulator {
             block: launch.block,
             shared: launch.shared,
             shared_limit: self.info.shared_memory,
+            counters,
+            counters_end,
             order,
         };
         let mut message = [0_u8; 1024];

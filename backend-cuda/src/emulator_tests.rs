@@ -227,6 +227,43 @@ fn masks_of_warps() {
 }
 
 #[test]
+fn blocks_that_count_themselves_in_without_fences() {
+    for order in ORDERS {
+        let on = |mode: u32| {
+            let (emulator, bytes) = (Emulator::new(order), 4 * (2 + 3 * 64));
+            let out = emulator.allocate(bytes).expect("memory");
+            emulator.counters(out, 4);
+            let params = Params { input: 0, out, n: 3, mode };
+            let params = (&raw const params).cast();
+            let launch = Launch { kernel: "test_arrivals", grid: [3, 1, 1], block: [64, 1, 1], shared: 0, params };
+            let mut sum = [0; 4];
+            // SAFETY: the memory was just allocated with room for all that the kernel writes, and `Params` is what it takes.
+            let launched = unsafe {
+                emulator.set(out, 0, bytes).expect("setting memory");
+                let launched = emulator.launch(&launch);
+                emulator.download(out + 4, &mut sum).expect("a download");
+                emulator.free(out, bytes);
+                launched
+            };
+            launched.map(|()| f32::from_ne_bytes(sum)).map_err(|failure| format!("{failure:?}"))
+        };
+        assert_eq!(on(0), Ok(2.0), "{order:?}");
+        let fails = |mode, part: &str| {
+            let message = on(mode).expect_err("a fence is missing");
+            assert!(message.contains(part) && message.contains("__threadfence"), "{order:?}, mode {mode}: {message}");
+        };
+        fails(1, "counts its block in before 64 threads");
+        fails(2, "counts its block in before 4 threads (first (60, 0, 0))");
+        fails(4, "no __threadfence of 64 threads");
+        // Whoever comes after the one that counts has not fenced yet: in reverse nobody does.
+        match order {
+            Order::Reversed => assert!(on(3).is_ok()),
+            _ => fails(3, "counts its block in before"),
+        }
+    }
+}
+
+#[test]
 fn limits() {
     let case = |grid, block| Case { grid, block, ..Case::new("test_sum", 1, 1) };
     case([1, 1, 1], [32, 33, 1]).fails(&["1024 together"]);
