@@ -110,6 +110,7 @@ fn structs_are_those_of_the_kernels() {
     check::<crate::optim::OptimParams>();
     check::<crate::random::RandomParams>();
     check::<crate::index::IndexParams>();
+    check::<crate::index::SortedParams>();
 }
 
 #[test]

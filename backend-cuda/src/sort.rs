@@ -1,9 +1,11 @@
 //! Sorting along one dimension: geometry and names for `kernels/sort.cu`.
 
 use crate::Tensor;
-use crate::device::{THREADS, name, suffix};
+use crate::device::{Cuda, THREADS, name, suffix};
 use crate::driver::Address;
+use crate::memory::Storage;
 use crate::params::{Operand, Walk, params};
+use minitorch_core::backend::View;
 use minitorch_core::{DType, Layout};
 
 params! {
@@ -30,18 +32,23 @@ params! {
 /// Elements that a block sorts in shared memory.
 const TILE: usize = 2048;
 
-/// One launch for rows of up to [`TILE`] elements; for longer ones, one and another for each doubling.
 pub(crate) fn argsort(x: &Tensor, dim: usize, descending: bool, k: usize) -> Tensor {
-    let (device, dtype, shape) = (x.device(), x.dtype(), *x.shape());
-    let n = shape[dim];
-    let sorted = shape.with(dim, k);
+    let order = order(x.device(), x.view(), dim, descending, k);
+    Tensor::from_storage(x.device(), order, DType::I32, x.shape().with(dim, k))
+}
+
+/// The first k indices of the order along `dim`, as I32 of the view's shape with k for `dim`. One launch for rows of up to
+/// [`TILE`] elements; for longer ones, one and another for each doubling.
+pub(crate) fn order(device: &Cuda, view: View<'_, Storage>, dim: usize, descending: bool, k: usize) -> Storage {
+    let (dtype, n) = (view.dtype, view.layout.shape()[dim]);
+    let sorted = view.layout.shape().with(dim, k);
     let out = device.alloc("argsort", DType::I32, sorted.numel());
-    let (whole, view) = (Layout::contiguous(sorted), x.view());
-    // The first element of each row, in x and in the result.
+    let whole = Layout::contiguous(sorted);
+    // The first element of each row, in the view and in the result.
     let [x_rows, out_rows] = Layout::merge([view.layout.remove(dim), whole.remove(dim)]);
     let rows = x_rows.numel();
     if sorted.numel() == 0 {
-        return Tensor::from_storage(device, out, DType::I32, sorted);
+        return out;
     }
     view.storage.check(dtype, view.layout);
     let step = view.layout.strides()[dim];
@@ -69,7 +76,7 @@ pub(crate) fn argsort(x: &Tensor, dim: usize, descending: bool, k: usize) -> Ten
         let together = share.min(TILE >> params.log_places);
         params.log_rows = together.trailing_zeros();
         device.0.launch(name!("sort_rows_{}", suffix(dtype)), [rows.div_ceil(together), 1, 1], block, 0, &params);
-        return Tensor::from_storage(device, out, DType::I32, sorted);
+        return out;
     }
     let bytes = if dtype == DType::F64 { 16 } else { 8 };
     let [mut from, mut to] = [(); 2].map(|_| device.alloc("argsort", DType::F64, rows * n * bytes / 8));
@@ -84,5 +91,5 @@ pub(crate) fn argsort(x: &Tensor, dim: usize, descending: bool, k: usize) -> Ten
         std::mem::swap(&mut from, &mut to);
         run *= 2;
     }
-    Tensor::from_storage(device, out, DType::I32, sorted)
+    out
 }

@@ -91,6 +91,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             }
         }
     });
+    suite.floats("exact_sums", 5000, exact_sums);
     suite.f32("integers_and_bool", 200, |on| {
         agree!(on, EXACT, |d| {
             let index = d.ints(0, 6, [4, 9]);
@@ -172,6 +173,22 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             let y = on.list(&[10.0, 20.0, 30.0], [3]).scatter_add(0, &index, &on.list(&[1.0, 2.0, 4.0, 8.0], [4]));
             reports_index_error(&on.device, &[bad as i64], 3);
             assert_values(&y, &[19.0, 20.0, 34.0], EXACT);
+        }
+    });
+    suite.floats("bad_index_among_rows", 5000, |on| {
+        // Every fifth row is added to nothing.
+        for (lines, width) in [(30, 3), (60, 1), (60, 5), (60, 64)] {
+            for bad in [-1, 4, i32::MAX, i32::MIN] {
+                let indices: Vec<i32> = (0..lines).map(|i| if i % 5 == 0 { bad } else { i % 4 }).collect();
+                let index =
+                    Tensor::from_slice(&indices, [lines as usize, 1], &on.device).expand([lines as usize, width]);
+                let x = Tensor::ones([lines as usize, width], (&on.device, on.dtype));
+                let sums = x.zeros_like().narrow(0, 0, 4).contiguous().scatter_add(0, &index, &x);
+                reports_index_error(&on.device, &[bad as i64], 4);
+                let count = |row: i32| (0..lines).filter(|i| i % 5 != 0 && i % 4 == row).count() as f64;
+                let want: Vec<f64> = (0..4).flat_map(|row| std::iter::repeat_n(count(row), width)).collect();
+                assert_values(&sums, &want, EXACT);
+            }
         }
     });
     suite.floats("bad_index_scatter", 20, |on| {
@@ -274,6 +291,41 @@ fn scatter_add<B: Backend>(on: &On<B>) {
     let (to, index) = (on.list(&[1.0, 2.0], [2]), Tensor::from_slice(&[1, 1], [2], &on.device));
     let sum = to.scatter_add(0, &index, &on.list(&[10.0, 20.0], [2]));
     assert!(read(&sum).data == [1.0, 32.0] && read(&to).data == [1.0, 2.0]);
+}
+
+/// Sums of whole numbers are exact in any order, so that every term that is lost or added twice shows: lines of a few and of many
+/// entries, of indices that differ and that are shared along some dimensions.
+fn exact_sums<B: Backend>(on: &On<B>) {
+    for dim in 0..3usize {
+        for line in [20, 40, 150] {
+            for lay in Lay::all(3) {
+                agree!(
+                    on,
+                    EXACT,
+                    |d| {
+                        let shape = minitorch_core::Shape::from([4, 5, 3]);
+                        let from = shape.with(dim, line);
+                        let index = lay.view(from, |s| d.ints(0, shape[dim] as i32, s));
+                        let (to, x) = (d.whole(-9, 9, shape), lay.view(from, |s| d.whole(-9, 9, s)));
+                        let plain = d.whole(-9, 9, from);
+                        [&x, &plain].map(|x| to.scatter_add(dim as isize, &index, x)).to_vec()
+                    },
+                    "{line} entries along {dim} of {lay:?}"
+                );
+            }
+        }
+        agree!(
+            on,
+            EXACT,
+            |d| {
+                let x = d.mixed([4, 5, 3]).requires_grad();
+                let index = d.ints(0, x.shape()[dim] as i32, [1000]);
+                let y = x.index_select(dim as isize, &index);
+                y.backward_with(&d.whole(-9, 9, *y.shape()))[&x].clone()
+            },
+            "the gradient of index_select along {dim}"
+        );
+    }
 }
 
 /// Repeats: the last stays, whatever the size, and takes the gradient alone.
