@@ -310,7 +310,7 @@ fn atan_of(x: f32) -> f32 {
     return with_sign(base + y, x);
 }
 
-// ---- powers and remainders ----
+// ---- powers ----
 
 // x^y, as C's pow defines it.
 fn power(x: f32, y: f32) -> f32 {
@@ -367,34 +367,4 @@ fn power_of(size: f32, y: f32) -> f32 {
     let n = round(t + rest);
     let r = ((t - n) + rest) * LN2;
     return scaled(expm1_reduced(r) + 1.0, i32(n));
-}
-
-// What is left of a after whole steps of b, with the sign of b: exact, by long division.
-fn remainder(a: f32, b: f32) -> f32 {
-    if (is_nan(a) || is_nan(b) || is_infinite(a) || is_zero(b)) {
-        return nan();
-    }
-    var rest = abs(a);
-    let step = abs(b);
-    if (!is_infinite(b)) {
-        while (rest >= step) {
-            // The largest step 2^k that does not pass the rest; their difference is exact.
-            let k = i32(bitcast<u32>(rest) >> 23u) - i32(bitcast<u32>(step) >> 23u);
-            var by = scaled(step, k);
-            if (by > rest) {
-                by = scaled(step, k - 1);
-            }
-            rest -= by;
-        }
-    }
-    rest = with_sign(rest, a);
-    return select(rest, rest + b, rest != 0.0 && (rest < 0.0) != (b < 0.0));
-}
-
-fn remainder_i32(a: i32, b: i32) -> i32 {
-    if (b == 0 || b == -1) {
-        return 0; // -1 divides everything, and the smallest number by it overflows
-    }
-    let rest = a % b;
-    return select(rest, rest + b, rest != 0 && (rest < 0) != (b < 0));
 }

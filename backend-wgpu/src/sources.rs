@@ -32,6 +32,9 @@ macro_rules! shaders {
             if matches!(file, "binary" | "compare" | "copy" | "unary") {
                 text += include_str!("../shaders/map.wgsl");
             }
+            if matches!(file, "binary" | "unary") {
+                text += include_str!("../shaders/remainder.wgsl");
+            }
             if matches!(file, "conv" | "matmul") {
                 text += include_str!("../shaders/gemm.wgsl");
             }
@@ -145,7 +148,7 @@ mod tests {
     #[test]
     fn every_file_is_listed() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../shaders");
-        let begin = ["common", "fold", "gemm", "join", "join_subgroups", "map", "math"];
+        let begin = ["common", "fold", "gemm", "join", "join_subgroups", "map", "math", "remainder"];
         let begin = [&begin[..], &["read_halves", "read_words", "write_halves", "write_words"]].concat();
         let mut found: Vec<String> = std::fs::read_dir(folder)
             .expect("the folder")
