@@ -1,7 +1,8 @@
 // The fold of a workgroup's 256 values, in every invocation: of each subgroup by its own instruction, then of the subgroups'
 // results. join.wgsl is the same without subgroups. All invocations call it together.
 //
-// Nothing is assumed of a subgroup's size, nor of which invocations it holds: both differ from card to card.
+// Nothing is assumed of a subgroup's size, nor of which invocations it holds: both differ from GPU to GPU. Nor that invocations
+// which left a loop at different turns have met again: a barrier stands between every loop and the subgroup operation after it.
 var<workgroup> tree: array<u32, 256>;
 
 fn join_subgroup(op: u32, x: u32) -> u32 {
@@ -14,6 +15,7 @@ fn join_subgroup(op: u32, x: u32) -> u32 {
 }
 
 fn join(op: u32, x: u32, local: u32) -> u32 {
+    workgroupBarrier(); // callers come from loops of unequal lengths
     let lane = subgroupExclusiveAdd(1u);
     let size = subgroupAdd(1u);
     // The first of each subgroup lays down its result, the others what changes nothing.
@@ -24,6 +26,6 @@ fn join(op: u32, x: u32, local: u32) -> u32 {
     for (var i = lane; i < 256u; i += size) {
         folded = fold(op, folded, tree[i]);
     }
-    workgroupBarrier(); // before the next call overwrites
+    workgroupBarrier(); // invocations of a small subgroup take more turns
     return join_subgroup(op, folded);
 }
