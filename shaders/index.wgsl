@@ -30,7 +30,7 @@ struct IndexParams {
     // Entries of a line: of the index along the dimension; and elements between them in the index.
     line: u32,
     line_step: u32,
-    // `IndexedOp` in device.rs.
+    // `IndexedOp` in index.rs.
     op: u32,
     // For add_f32: over how many copies of the target the entries are spread, and elements between them.
     copies: u32,

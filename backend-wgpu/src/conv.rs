@@ -4,21 +4,21 @@ use crate::Tensor;
 use crate::copy;
 use crate::device::Wgpu;
 use crate::memory::Storage;
+use crate::params::params;
 use crate::shader::Shader;
 use crate::stream::Bind;
-use bytemuck::{Pod, Zeroable};
 use minitorch_core::{Conv2dOptions, DType, Layout};
 
-/// Mirrors `ConvParams` in conv.wgsl.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-struct ConvParams {
-    image: [u32; 4],
-    result: [u32; 4],
-    kernel: [u32; 4],
-    step: [u32; 4],
-    spread: [u32; 4],
-    place: [u32; 4],
+params! {
+    /// Mirrors `ConvParams` in conv.wgsl.
+    ConvParams in "conv" {
+        image: [u32; 4],
+        result: [u32; 4],
+        kernel: [u32; 4],
+        step: [u32; 4],
+        spread: [u32; 4],
+        place: [u32; 4],
+    }
 }
 
 /// The three maps, as conv.wgsl numbers them.
@@ -94,7 +94,9 @@ impl Conv<'_> {
         let groups = [x, y, (o.groups * phases).min(device.largest_grid()) as u32];
         let operands = [Bind::Read(a), Bind::Read(b), Bind::Read(bias.map_or(a, |bias| bias.0))];
         let [a, b, bias] = operands;
-        device.dispatch(shader(entry), groups, &params, &[Bind::Write(parts.as_ref().unwrap_or(out)), a, b, bias]);
+        let binds = [Bind::Write(parts.as_ref().unwrap_or(out)), a, b, bias];
+        let operations = 2 * (o.groups * phases * m * columns) as u64 * k as u64;
+        device.dispatch_heavy(shader(entry), groups, &params, &binds, operations);
         if let Some(parts) = &parts {
             let binds = [Bind::Write(out), Bind::Read(parts), Bind::Read(parts), Bind::Read(parts)];
             device.dispatch(shader("join"), device.walk_over(elements), &params, &binds);

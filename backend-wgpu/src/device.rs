@@ -1,5 +1,6 @@
 //! `Wgpu`, the device: how an adapter is chosen, the failure that was not reported yet, random state, grids.
 
+use crate::index::IndexedOp;
 use crate::memory::{Pool, Storage};
 use crate::optim::MOST_BUFFERS;
 use crate::stream::Stream;
@@ -44,6 +45,10 @@ pub struct Options {
     pub halves: bool,
     /// Whether an optimizer's step binds more than the 8 buffers that every adapter has.
     pub many_buffers: bool,
+    /// Whether shaders are compiled without the checks that make any shader safe to run: a bound of every loop and of every
+    /// access to workgroup memory, and of divisors. These shaders keep within all of them, and are faster on some drivers
+    /// without; a fault of theirs would be undefined behaviour. [`Wgpu::new`] takes it from `MINITORCH_WGPU_UNCHECKED=1`.
+    pub unchecked: bool,
 }
 
 impl Default for Options {
@@ -56,6 +61,7 @@ impl Default for Options {
             immediates: true,
             halves: true,
             many_buffers: true,
+            unchecked: false,
         }
     }
 }
@@ -75,27 +81,6 @@ pub(crate) struct Device {
     /// Whether a shader that checks indices ran since the last report.
     indexed: AtomicBool,
     pub(crate) dispatches: AtomicU64,
-}
-
-/// Who may find a bad index; 0 is nobody.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u32)]
-pub(crate) enum IndexedOp {
-    Gather = 1,
-    ScatterAdd = 2,
-    Scatter = 3,
-    CrossEntropy = 4,
-}
-
-impl IndexedOp {
-    fn name(op: u32) -> &'static str {
-        match op {
-            op if op == IndexedOp::Gather as u32 => "gather",
-            op if op == IndexedOp::ScatterAdd as u32 => "scatter_add",
-            op if op == IndexedOp::Scatter as u32 => "scatter",
-            _ => "cross_entropy",
-        }
-    }
 }
 
 /// The adapters of this machine, as wgpu's environment variables (`WGPU_BACKEND`, ..) narrow them.
@@ -118,7 +103,7 @@ fn adapters() -> Vec<wgpu::Adapter> {
 
 impl Wgpu {
     /// The process-wide handle of the best adapter: the one that `WGPU_ADAPTER_NAME` names, else a discrete card before an
-    /// integrated one before software.
+    /// integrated one before software. `MINITORCH_WGPU_UNCHECKED=1` is [`Options::unchecked`].
     ///
     /// # Errors
     /// If there is no adapter, or it does not give a device.
@@ -126,7 +111,8 @@ impl Wgpu {
         static BEST: OnceLock<std::result::Result<Wgpu, String>> = OnceLock::new();
         let best = BEST.get_or_init(|| {
             let adapter = std::env::var("WGPU_ADAPTER_NAME").map_or(Adapter::Best, Adapter::Named);
-            Wgpu::open(&Options { adapter, ..Options::default() }).map_err(|error| match error {
+            let unchecked = std::env::var("MINITORCH_WGPU_UNCHECKED").is_ok_and(|value| value == "1");
+            Wgpu::open(&Options { adapter, unchecked, ..Options::default() }).map_err(|error| match error {
                 Error::Device { reason, .. } => reason,
                 other => other.to_string(),
             })
@@ -207,6 +193,12 @@ impl Wgpu {
         self.0.dispatches.load(Ordering::Relaxed)
     }
 
+    /// How many times recorded shaders were handed to the driver since the start: when something is read, and before what is
+    /// recorded may keep a GPU for long.
+    pub fn submissions(&self) -> u64 {
+        self.0.stream().submits
+    }
+
     /// How many buffers were made since the start; a warm training step makes none.
     pub fn allocations(&self) -> u64 {
         self.0.allocations()
@@ -249,7 +241,8 @@ impl Device {
         // The default limits are WebGPU's least.
         let mut limits = adapter.limits();
         let binding = &mut limits.max_storage_buffer_binding_size;
-        *binding = options.largest_binding.unwrap_or(*binding).min(*binding) & !3;
+        // Whole vectors of four elements, as shaders may see a buffer as an array of such.
+        *binding = options.largest_binding.unwrap_or(*binding).min(*binding) & !15;
         let grid = &mut limits.max_compute_workgroups_per_dimension;
         *grid = options.largest_grid.unwrap_or(*grid).min(*grid);
         // WebGPU guarantees 8, which is enough for all shaders; optimizer steps take more parameters at once with more.
@@ -292,7 +285,8 @@ impl Device {
                 keep_first(&keep, &who, format!("the device was lost: {message}"));
             }
         });
-        let stream = Mutex::new(Stream::new(&device, &limits));
+        let discrete = info.device_type == wgpu::DeviceType::DiscreteGpu;
+        let stream = Mutex::new(Stream::new(&device, &limits, discrete, options.unchecked));
         Ok(Device {
             name,
             info,

@@ -1,32 +1,53 @@
 //! Reading and writing at indices: geometry and entries for `shaders/index.wgsl`.
 
-use crate::device::{IndexedOp, Wgpu};
+use crate::device::Wgpu;
 use crate::memory::Storage;
-use crate::params::{Operand, Walk};
+use crate::params::{Operand, Walk, params};
 use crate::shader::{Form, Shader};
 use crate::stream::Bind;
 use crate::{binary, copy, reduce};
-use bytemuck::{Pod, Zeroable};
+use bytemuck::Zeroable;
 use minitorch_core::backend::{BinaryOp, ReduceOp, ScatterOp, View};
 use minitorch_core::{DType, Layout, MAX_RANK};
 
-/// What index.wgsl takes.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-struct IndexParams {
-    walk: Walk,
-    base: Operand,
-    index: Operand,
-    x: Operand,
-    number: Operand,
-    step: u32,
-    bound: u32,
-    line: u32,
-    line_step: u32,
-    op: u32,
-    copies: u32,
-    copy_step: u32,
-    unused: u32,
+/// Who may find a bad index; 0 is nobody.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub(crate) enum IndexedOp {
+    Gather = 1,
+    ScatterAdd = 2,
+    Scatter = 3,
+    CrossEntropy = 4,
+}
+
+impl IndexedOp {
+    pub(crate) fn name(op: u32) -> &'static str {
+        match op {
+            op if op == IndexedOp::Gather as u32 => "gather",
+            op if op == IndexedOp::ScatterAdd as u32 => "scatter_add",
+            op if op == IndexedOp::Scatter as u32 => "scatter",
+            _ => "cross_entropy",
+        }
+    }
+}
+
+params! {
+    /// What index.wgsl takes.
+    IndexParams in "index" {
+        walk: Walk,
+        base: Operand,
+        index: Operand,
+        x: Operand,
+        number: Operand,
+        step: u32,
+        bound: u32,
+        line: u32,
+        line_step: u32,
+        op: u32,
+        copies: u32,
+        copy_step: u32,
+        unused: u32,
+    }
 }
 
 /// The largest line of an index in which each element looks at all behind it, in one dispatch; longer ones take three.

@@ -4,6 +4,7 @@
 //! lib.rs        impl Backend, each method one line into its room
 //! device.rs     Wgpu, the device: adapters, failures       memory.rs   Storage, and the list of freed buffers
 //! stream.rs     dispatches: pipelines, bind groups, the ring of parameters, submits
+//! work.rs       how much is submitted at once
 //! split.rs      tensors that are larger than one binding
 //! shader.rs     which shader is run                        sources.rs  the shaders' text
 //! params.rs     the structs that shaders take
@@ -36,6 +37,7 @@ mod sources;
 mod split;
 mod stream;
 mod unary;
+mod work;
 
 pub use device::{Adapter, Options, Wgpu};
 pub use memory::Storage;

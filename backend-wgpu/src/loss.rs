@@ -1,24 +1,24 @@
 //! Cross-entropy and its gradient: geometry for `shaders/loss.wgsl`. Operands are made contiguous first.
 
 use crate::Tensor;
-use crate::device::IndexedOp;
+use crate::index::IndexedOp;
+use crate::params::params;
 use crate::shader::Shader;
 use crate::stream::Bind;
-use bytemuck::{Pod, Zeroable};
 use minitorch_core::backend::{Backend, ReduceOp};
 use minitorch_core::{DType, Layout, backend::View};
 
-/// Mirrors `LossParams` in loss.wgsl.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-struct LossParams {
-    n: u32,
-    c: u32,
-    x: u32,
-    target: u32,
-    statistics: u32,
-    g: u32,
-    op: u32,
+params! {
+    /// Mirrors `LossParams` in loss.wgsl.
+    LossParams in "loss" {
+        n: u32,
+        c: u32,
+        x: u32,
+        target_: u32,
+        statistics: u32,
+        g: u32,
+        op: u32,
+    }
 }
 
 /// Logits up to which one workgroup makes rows and mean at once.
@@ -43,7 +43,7 @@ pub(crate) fn cross_entropy(logits: &Tensor, target: &Tensor) -> (Tensor, Tensor
         n: n as u32,
         c: c as u32,
         x: x.layout().offset() as u32,
-        target: target.layout().offset() as u32,
+        target_: target.layout().offset() as u32,
         statistics: 0,
         g: 0,
         op: IndexedOp::CrossEntropy as u32,
@@ -81,7 +81,7 @@ pub(crate) fn cross_entropy_grad(g: &Tensor, logits: &Tensor, target: &Tensor, s
             n: n as u32,
             c: c as u32,
             x: offset(&x),
-            target: offset(&target),
+            target_: offset(&target),
             statistics: offset(&statistics),
             g: offset(&g),
             op: 0,

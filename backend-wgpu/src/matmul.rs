@@ -3,34 +3,33 @@
 use crate::Tensor;
 use crate::device::Wgpu;
 use crate::memory::Storage;
-use crate::params::{Operand, Walk};
+use crate::params::{Operand, Walk, params};
 use crate::shader::{Form, Shader};
 use crate::stream::Bind;
 use crate::{binary, copy, split};
-use bytemuck::{Pod, Zeroable};
 use minitorch_core::backend::{BinaryOp, View};
 use minitorch_core::ops::composed;
 use minitorch_core::{DType, Layout};
 
-/// Mirrors `MatmulParams` in matmul.wgsl.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-struct MatmulParams {
-    batch: Walk,
-    a: Operand,
-    b: Operand,
-    m: u32,
-    n: u32,
-    k: u32,
-    splits: u32,
-    a_line: u32,
-    a_k: u32,
-    b_line: u32,
-    b_k: u32,
-    unused: u32,
-    has_bias: u32,
-    bias_offset: u32,
-    part: u32,
+params! {
+    /// Mirrors `MatmulParams` in matmul.wgsl.
+    MatmulParams in "matmul" {
+        batch: Walk,
+        a: Operand,
+        b: Operand,
+        m: u32,
+        n: u32,
+        k: u32,
+        splits: u32,
+        a_line: u32,
+        a_k: u32,
+        b_line: u32,
+        b_k: u32,
+        unused: u32,
+        has_bias: u32,
+        bias_offset: u32,
+        part: u32,
+    }
 }
 
 /// One operand of a product: lines (m or n) of k elements, in a batch.
@@ -215,7 +214,8 @@ fn product(
     let operands = [a.bind, b.bind, bias];
     let run = |entry, [read, write]: [DType; 2], to: &Storage, [a, b, bias]: [Bind<'_>; 3], groups| {
         let shader = Shader::new("matmul", entry).form(Form::of(read, write));
-        device.dispatch(shader, groups, &params, &[Bind::Write(to), a, b, bias]);
+        let operations = if entry == "join" { 0 } else { 2 * (batch * m * n) as u64 * k as u64 };
+        device.dispatch_heavy(shader, groups, &params, &[Bind::Write(to), a, b, bias], operations);
     };
     if splits == 1 {
         run(entry, [dtype; 2], &out, operands, groups);

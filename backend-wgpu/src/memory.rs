@@ -121,7 +121,7 @@ impl Device {
         let limit = self.limits.max_buffer_size;
         // What one binding reaches is not rounded up to more than that.
         let whole = self.largest_binding();
-        let class = size_class(bytes).min(if bytes <= whole { whole } else { limit } & !3);
+        let class = size_class(bytes).min(if bytes <= whole { whole } else { limit } & !15);
         if bytes > class {
             return Err(
                 self.error(format!("a tensor of {bytes} bytes is over the adapter's limit of {limit} per buffer"))

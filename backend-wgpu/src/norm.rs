@@ -3,29 +3,29 @@
 use crate::Tensor;
 use crate::device::Wgpu;
 use crate::memory::Storage;
-use crate::params::{Operand, Walk};
+use crate::params::{Operand, Walk, params};
 use crate::shader::Shader;
 use crate::stream::Bind;
-use bytemuck::{Pod, Zeroable};
+use bytemuck::Zeroable;
 use minitorch_core::ops::composed;
 use minitorch_core::ops::norm::NormOptions;
 use minitorch_core::{DType, Layout, Shape};
 
-/// Mirrors `NormParams` in norm.wgsl.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-struct NormParams {
-    kept: Walk,
-    reduced: Walk,
-    x_kept: Operand,
-    x_reduced: Operand,
-    w_kept: Operand,
-    w_reduced: Operand,
-    m_kept: Operand,
-    eps: f32,
-    g_offset: u32,
-    has_weight: u32,
-    b_offset: u32,
+params! {
+    /// Mirrors `NormParams` in norm.wgsl.
+    NormParams in "norm" {
+        kept: Walk,
+        reduced: Walk,
+        x_kept: Operand,
+        x_reduced: Operand,
+        w_kept: Operand,
+        w_reduced: Operand,
+        m_kept: Operand,
+        eps: f32,
+        g_offset: u32,
+        has_weight: u32,
+        b_offset: u32,
+    }
 }
 
 /// The dimensions for which `keep` holds, of several layouts of one shape, merged.

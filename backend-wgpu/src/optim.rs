@@ -4,39 +4,40 @@
 use crate::copy;
 use crate::device::Wgpu;
 use crate::memory::Storage;
+use crate::params::params;
 use crate::shader::{Form, Shader};
 use crate::stream::Bind;
-use bytemuck::{Pod, Zeroable};
+use bytemuck::Zeroable;
 use minitorch_core::DType;
 use minitorch_core::backend::{StepRule, StepSlot};
 use minitorch_core::ops::composed;
 
-/// What optim.wgsl takes.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-struct OptimParams {
-    slots: [Slot; SLOTS],
-    first: [f32; 2],
-    second: [f32; 2],
-    logs: [f32; 2],
-    decay: f32,
-    decoupled: f32,
-    eps: f32,
-    momentum: f32,
-    lr_decay: f32,
-    start: f32,
-    nesterov: u32,
-    unused: u32,
+params! {
+    /// What optim.wgsl takes.
+    OptimParams in "optim" {
+        slots: [Slot; SLOTS],
+        first: [f32; 2],
+        second: [f32; 2],
+        logs: [f32; 2],
+        decay: f32,
+        decoupled: f32,
+        eps: f32,
+        momentum: f32,
+        lr_decay: f32,
+        start: f32,
+        nesterov: u32,
+        unused: u32,
+    }
 }
 
-/// A parameter in a dispatch.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-struct Slot {
-    numel: u32,
-    offset: u32,
-    missed: f32,
-    fresh: u32,
+params! {
+    /// A parameter in a dispatch.
+    Slot in "optim" {
+        numel: u32,
+        offset: u32,
+        missed: f32,
+        fresh: u32,
+    }
 }
 
 /// Parameters of a dispatch, at most.

@@ -1,48 +1,92 @@
 //! What shaders take: structs that mirror those of `shaders/`, in WGSL's layout for uniforms.
 
-use bytemuck::{Pod, Zeroable};
+use bytemuck::Pod;
 use minitorch_core::{Layout, MAX_RANK};
 
-/// A shape, innermost dimension first; sizes beyond the rank are 1.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-pub(crate) struct Walk {
-    pub(crate) sizes: [u32; MAX_RANK],
-    pub(crate) numel: u32,
-    pub(crate) rank: u32,
+/// A struct that shaders take, with the same members in the same order.
+pub(crate) trait Params: Pod {
+    /// Its name, in Rust and in WGSL.
+    #[cfg(test)]
+    const NAME: &'static str;
+    /// The files of `shaders/` that take it or hold it.
+    #[cfg(test)]
+    const FILES: &'static [&'static str];
+    /// Name, type, offset and size of each member.
+    #[cfg(test)]
+    fn members() -> Vec<(&'static str, &'static str, usize, usize)>;
 }
 
-/// Where a tensor's elements lie along a [`Walk`].
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-pub(crate) struct Operand {
-    pub(crate) strides: [u32; MAX_RANK],
-    pub(crate) offset: u32,
-    pub(crate) ordered: u32,
+/// Declares a [`Params`] and says which files of `shaders/` mirror it; `params_tests.rs` compares them.
+macro_rules! params {
+    ($(#[$meta:meta])* $name:ident in $($file:literal)* { $($(#[$note:meta])* $member:ident: $type:ty),* $(,)? }) => {
+        $(#[$meta])*
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+        pub(crate) struct $name {
+            $($(#[$note])* pub(crate) $member: $type,)*
+        }
+
+        impl $crate::params::Params for $name {
+            #[cfg(test)]
+            const NAME: &'static str = stringify!($name);
+            #[cfg(test)]
+            const FILES: &'static [&'static str] = &[$($file),*];
+            #[cfg(test)]
+            fn members() -> Vec<(&'static str, &'static str, usize, usize)> {
+                vec![$((
+                    stringify!($member),
+                    stringify!($type),
+                    std::mem::offset_of!($name, $member),
+                    size_of::<$type>(),
+                ),)*]
+            }
+        }
+    };
+}
+pub(crate) use params;
+
+params! {
+    /// A shape, innermost dimension first: the sizes of the last four dimensions and of the two before. Sizes beyond the rank are 1.
+    Walk in "unary" "reduce" {
+        near: [u32; 4],
+        far: [u32; 2],
+        numel: u32,
+        rank: u32,
+    }
 }
 
-/// What element-wise shaders take.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-pub(crate) struct MapParams {
-    pub(crate) walk: Walk,
-    pub(crate) out: Operand,
-    pub(crate) x: Operand,
-    pub(crate) y: Operand,
-    pub(crate) z: Operand,
-    /// Numbers of the function, as bits of the element type.
-    pub(crate) a: u32,
-    pub(crate) b: u32,
-    pub(crate) unused: [u32; 2],
+params! {
+    /// Where a tensor's elements lie along a [`Walk`]: strides as the walk has sizes.
+    Operand in "unary" "reduce" {
+        near: [u32; 4],
+        far: [u32; 2],
+        offset: u32,
+        ordered: u32,
+    }
 }
 
-/// Innermost first.
-fn reversed(values: &[usize], fill: u32) -> [u32; MAX_RANK] {
+params! {
+    /// What element-wise shaders take; a and b are numbers of the function, as bits of the element type.
+    MapParams in "binary" "compare" "copy" "unary" {
+        walk: Walk,
+        out: Operand,
+        x: Operand,
+        y: Operand,
+        z: Operand,
+        a: u32,
+        b: u32,
+        unused: [u32; 2],
+    }
+}
+
+/// The last four of `MAX_RANK` values and the two before, innermost first.
+fn reversed(values: &[usize], fill: u32) -> ([u32; 4], [u32; 2]) {
     let mut out = [fill; MAX_RANK];
     for (to, &value) in out.iter_mut().zip(values.iter().rev()) {
         *to = value as u32;
     }
-    out
+    let [a, b, c, d, e, f] = out;
+    ([a, b, c, d], [e, f])
 }
 
 impl Walk {
@@ -52,7 +96,8 @@ impl Walk {
         let Ok(numel) = u32::try_from(shape.iter().product::<usize>()) else {
             panic!("wgpu: {shape:?} has more elements than the 2^32 that shaders count")
         };
-        Walk { sizes: reversed(shape, 1), numel, rank: shape.len() as u32 }
+        let (near, far) = reversed(shape, 1);
+        Walk { near, far, numel, rank: shape.len() as u32 }
     }
 }
 
@@ -64,7 +109,11 @@ impl Operand {
             layout.end() <= u32::MAX as usize,
             "wgpu: {layout:?} reaches beyond the 2^32 elements that shaders count"
         );
-        let (strides, offset) = (reversed(layout.strides(), 0), layout.offset() as u32);
-        Operand { strides, offset, ordered: layout.is_contiguous() as u32 }
+        let ((near, far), offset) = (reversed(layout.strides(), 0), layout.offset() as u32);
+        Operand { near, far, offset, ordered: layout.is_contiguous() as u32 }
     }
 }
+
+#[cfg(test)]
+#[path = "params_tests.rs"]
+mod tests;

@@ -2,25 +2,25 @@
 
 use crate::Tensor;
 use crate::memory::Storage;
+use crate::params::params;
 use crate::shader::Shader;
 use crate::stream::Bind;
-use bytemuck::{Pod, Zeroable};
 use minitorch_core::{DType, Pool2dOptions};
 
-/// What pool.wgsl takes.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-struct PoolParams {
-    kernel: [i32; 2],
-    padding: [i32; 2],
-    dilation: [i32; 2],
-    stride: [i32; 2],
-    size: [i32; 2],
-    out_size: [i32; 2],
-    items: u32,
-    offset: u32,
-    index_offset: u32,
-    include_pad: u32,
+params! {
+    /// What pool.wgsl takes.
+    PoolParams in "pool" {
+        kernel: [i32; 2],
+        padding: [i32; 2],
+        dilation: [i32; 2],
+        stride: [i32; 2],
+        size: [i32; 2],
+        out_size: [i32; 2],
+        items: u32,
+        offset: u32,
+        index_offset: u32,
+        include_pad: u32,
+    }
 }
 
 /// Elements of a window from which a mean is a workgroup's work.
@@ -78,7 +78,9 @@ impl Pooling {
             "avg_pool" if reach >= WIDE => ("avg_pool_wide", device.folded(items)),
             entry => (entry, device.walk_over(items)),
         };
-        device.dispatch(Shader::new("pool", entry), grid, &params, &binds);
+        // A cell of a window takes some operations, and a gradient asks as many windows at most.
+        let operations = 8 * items as u64 * reach as u64;
+        device.dispatch_heavy(Shader::new("pool", entry), grid, &params, &binds, operations);
     }
 }
 

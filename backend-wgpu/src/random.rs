@@ -3,27 +3,27 @@
 use crate::Tensor;
 use crate::device::Wgpu;
 use crate::memory::Storage;
-use crate::params::{Operand, Walk};
+use crate::params::{Operand, Walk, params};
 use crate::shader::Shader;
 use crate::stream::Bind;
-use bytemuck::{Pod, Zeroable};
+use bytemuck::Zeroable;
 use minitorch_core::backend::{RandomOp, View};
 use minitorch_core::ops::random::threshold;
 use minitorch_core::random::Draw;
 use minitorch_core::{DType, Layout};
 
-/// What random.wgsl takes.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-struct RandomParams {
-    walk: Walk,
-    x: Operand,
-    seed: [u32; 2],
-    draw: [u32; 2],
-    threshold: u32,
-    none: u32,
-    scale: f32,
-    unused: u32,
+params! {
+    /// What random.wgsl takes.
+    RandomParams in "random" {
+        walk: Walk,
+        x: Operand,
+        seed: [u32; 2],
+        draw: [u32; 2],
+        threshold: u32,
+        none: u32,
+        scale: f32,
+        unused: u32,
+    }
 }
 
 /// Elements of one Philox block, which one invocation makes.

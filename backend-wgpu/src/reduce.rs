@@ -2,36 +2,35 @@
 
 use crate::device::Wgpu;
 use crate::memory::Storage;
-use crate::params::{Operand, Walk};
+use crate::params::{Operand, Walk, params};
 use crate::shader::{Form, Shader};
 use crate::stream::Bind;
 use crate::{binary, compare, copy, split, unary};
-use bytemuck::{Pod, Zeroable};
 use minitorch_core::backend::{ArgReduceOp, BinaryOp, CompareOp, ReduceOp, UnaryOp, View};
 use minitorch_core::{DType, Layout};
 
-/// Mirrors `ReduceParams` in reduce.wgsl.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-struct ReduceParams {
-    kept: Walk,
-    reduced: Walk,
-    x_kept: Operand,
-    x_reduced: Operand,
-    pieces: u32,
-    piece: u32,
-    divisor: f32,
-    unused: u32,
+params! {
+    /// Mirrors `ReduceParams` in reduce.wgsl.
+    ReduceParams in "reduce" {
+        kept: Walk,
+        reduced: Walk,
+        x_kept: Operand,
+        x_reduced: Operand,
+        pieces: u32,
+        piece: u32,
+        divisor: f32,
+        unused: u32,
+    }
 }
 
-/// Mirrors `ProductParams` in product.wgsl.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-struct ProductParams {
-    kept: Walk,
-    reduced: Walk,
-    x_kept: Operand,
-    x_reduced: Operand,
+params! {
+    /// Mirrors `ProductParams` in product.wgsl.
+    ProductParams in "product" {
+        kept: Walk,
+        reduced: Walk,
+        x_kept: Operand,
+        x_reduced: Operand,
+    }
 }
 
 /// Lines from this length on are reduced by a workgroup each; shorter ones by an invocation.

@@ -1,20 +1,20 @@
 //! Running sums: geometry for `shaders/scan.wgsl`.
 
 use crate::Tensor;
+use crate::params::params;
 use crate::shader::Shader;
 use crate::stream::Bind;
-use bytemuck::{Pod, Zeroable};
 use minitorch_core::DType;
 
-/// Mirrors `ScanParams` in scan.wgsl.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-struct ScanParams {
-    lines: u32,
-    n: u32,
-    inner: u32,
-    x: u32,
-    reverse: u32,
+params! {
+    /// Mirrors `ScanParams` in scan.wgsl.
+    ScanParams in "scan" {
+        lines: u32,
+        n: u32,
+        inner: u32,
+        x: u32,
+        reverse: u32,
+    }
 }
 
 /// Lines from this length on are worth a workgroup each.

@@ -1,20 +1,20 @@
 //! Softmax, its logarithm, and their gradients: geometry for `shaders/softmax.wgsl`. Operands are made contiguous first.
 
 use crate::Tensor;
+use crate::params::params;
 use crate::shader::Shader;
 use crate::stream::Bind;
-use bytemuck::{Pod, Zeroable};
 use minitorch_core::DType;
 
-/// Mirrors `SoftmaxParams` in softmax.wgsl.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-struct SoftmaxParams {
-    lines: u32,
-    n: u32,
-    inner: u32,
-    x: u32,
-    g: u32,
+params! {
+    /// Mirrors `SoftmaxParams` in softmax.wgsl.
+    SoftmaxParams in "softmax" {
+        lines: u32,
+        n: u32,
+        inner: u32,
+        x: u32,
+        g: u32,
+    }
 }
 
 /// Lines from this length on are worth a workgroup each.

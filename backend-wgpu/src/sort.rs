@@ -1,26 +1,26 @@
 //! Sorting: geometry and entries for `shaders/sort.wgsl`.
 
 use crate::Tensor;
+use crate::params::params;
 use crate::shader::Shader;
-use crate::stream::{Bind, THREADS};
-use bytemuck::{Pod, Zeroable};
+use crate::stream::Bind;
+use crate::work::THREADS;
 use minitorch_core::DType;
 
-/// What sort.wgsl takes.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-struct SortParams {
-    rows: u32,
-    n: u32,
-    inner: u32,
-    k: u32,
-    offset: u32,
-    descending: u32,
-    segment: u32,
-    segments: u32,
-    row_segments: u32,
-    run: u32,
-    unused: [u32; 2],
+params! {
+    /// What sort.wgsl takes.
+    SortParams in "sort" {
+        rows: u32,
+        n: u32,
+        inner: u32,
+        k: u32,
+        offset: u32,
+        descending: u32,
+        segment: u32,
+        segments: u32,
+        row_segments: u32,
+        run: u32,
+    }
 }
 
 /// Elements that fit into a workgroup's memory: CAPACITY in sort.wgsl.
@@ -55,21 +55,23 @@ pub(crate) fn argsort(x: &Tensor, dim: usize, descending: bool, k: usize) -> Ten
         segments: segments as u32,
         row_segments: row_segments as u32,
         run: 0,
-        unused: [0; 2],
     };
     let shader = |entry| Shader::new("sort", entry);
     let groups = device.walk_over((rows * row_segments).div_ceil(segments) * THREADS);
     let source = Bind::Read(x.view().storage);
     let float = x.dtype() == DType::F32;
+    // Steps of the sort in workgroup memory, of some operations per element.
+    let steps = (segment.ilog2() * (segment.ilog2() + 1) / 2) as u64;
+    let operations = 16 * (rows * row_segments * segment) as u64 * steps;
     if n <= CAPACITY {
         let entry = if float { "sort_rows_f32" } else { "sort_rows_i32" };
-        device.dispatch(shader(entry), groups, &params, &[Bind::Write(&out), source]);
+        device.dispatch_heavy(shader(entry), groups, &params, &[Bind::Write(&out), source], operations);
         return Tensor::from_storage(device, out, DType::I32, out_shape);
     }
     // Keys and numbers, of two words.
     let [mut sorted, mut merged] = [(); 2].map(|_| device.alloc("argsort", DType::F32, 2 * rows * n));
     let entry = if float { "sort_runs_f32" } else { "sort_runs_i32" };
-    device.dispatch(shader(entry), groups, &params, &[Bind::Write(&sorted), source]);
+    device.dispatch_heavy(shader(entry), groups, &params, &[Bind::Write(&sorted), source], operations);
     let (groups, mut run) = (device.walk_over(rows * n), CAPACITY);
     while run < n {
         params.run = run as u32;

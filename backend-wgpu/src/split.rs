@@ -53,7 +53,8 @@ impl Device {
 
     /// Elements by which a binding may have to begin before a tensor does.
     fn alignment(&self, storage: &Storage) -> usize {
-        self.limits.min_storage_buffer_offset_alignment as usize / storage.element() as usize
+        // At least whole vectors of four elements.
+        self.limits.min_storage_buffer_offset_alignment.max(16) as usize / storage.element() as usize
     }
 }
 

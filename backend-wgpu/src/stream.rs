@@ -6,15 +6,14 @@
 
 use crate::device::{Device, Wgpu, lock};
 use crate::memory::{Buffer, Storage};
+use crate::params::Params;
 use crate::shader::{Form, Shader};
 use crate::sources;
+use crate::work::{self, DISPATCHES, Recorded, THREADS};
 use minitorch_core::Result;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-/// Dispatches after which a submit happens at the latest.
-const DISPATCHES: usize = 1024;
 
 /// Bind groups that are remembered; more than any training step has.
 const BIND_GROUPS: usize = 8192;
@@ -66,8 +65,9 @@ pub(crate) struct Stream {
     layouts: HashMap<Signature, Arc<wgpu::BindGroupLayout>>,
     pipelines: HashMap<(Shader, Signature), Arc<Pipeline>>,
     bind_groups: HashMap<GroupKey, wgpu::BindGroup>,
-    /// Dispatches that were not submitted yet.
-    recorded: usize,
+    recorded: Recorded,
+    /// Whether shader modules are made without naga's checks.
+    unchecked: bool,
     /// Bytes of parameters that a dispatch may take as immediates.
     immediates: usize,
     /// The parameters of the dispatches that were not submitted yet and take theirs from the ring.
@@ -78,10 +78,12 @@ pub(crate) struct Stream {
     bad_index: Buffer,
     /// Pipelines and bind groups made since the start.
     pub(crate) made: u64,
+    /// Submissions since the start.
+    pub(crate) submits: u64,
 }
 
 impl Stream {
-    pub(crate) fn new(device: &wgpu::Device, limits: &wgpu::Limits) -> Self {
+    pub(crate) fn new(device: &wgpu::Device, limits: &wgpu::Limits, discrete: bool, unchecked: bool) -> Self {
         let buffer = |label, size, usage| {
             device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some(label),
@@ -98,7 +100,8 @@ impl Stream {
             layouts: HashMap::new(),
             pipelines: HashMap::new(),
             bind_groups: HashMap::new(),
-            recorded: 0,
+            recorded: Recorded::new(discrete),
+            unchecked,
             immediates: limits.max_immediate_size as usize,
             params: Vec::with_capacity(ring),
             ring: buffer("parameters", ring as u64, wgpu::BufferUsages::UNIFORM),
@@ -106,6 +109,7 @@ impl Stream {
             // Zeroed, as all of wgpu's buffers are at first.
             bad_index: Buffer { id: u64::MAX, raw: buffer("bad index", 16, wgpu::BufferUsages::STORAGE) },
             made: 0,
+            submits: 0,
         }
     }
 
@@ -146,7 +150,15 @@ impl Stream {
             // All entries of a file take one struct, so that its size decides for the file.
             let text = sources::text(shader.file, shader.form, subgroups, !signature.ring);
             let source = wgpu::ShaderSource::Wgsl(text.into());
-            device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(shader.file), source })
+            let descriptor = wgpu::ShaderModuleDescriptor { label: Some(shader.file), source };
+            if !self.unchecked {
+                return device.create_shader_module(descriptor);
+            }
+            // SAFETY: The text is the crate's own. Every index into a buffer is below a size that the backend has compared with the
+            // buffer's (`Storage::check`, contiguous operands) or with a bound in the shader, and every one into workgroup memory
+            // below a constant; every loop counts towards a number, those that try an atomic again end as soon as one invocation has
+            // succeeded; sizes by which is divided are not 0, as nothing is dispatched where they are.
+            unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
         });
         let constants: Vec<(&str, f64)> = shader.op.map(|op| ("OP", op as f64)).into_iter().collect();
         let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
@@ -219,7 +231,8 @@ impl Device {
             self.queue.write_buffer(&stream.ring, 0, &stream.params);
             stream.params.clear();
         }
-        stream.recorded = 0;
+        stream.recorded.clear();
+        stream.submits += 1;
         self.queue.submit([encoder.finish()]);
     }
 
@@ -280,8 +293,21 @@ impl Device {
 }
 
 impl Wgpu {
-    /// Records one dispatch. The parameters are at most a slot of the ring; buffers are bound from 1 on.
-    pub(crate) fn dispatch<P: bytemuck::Pod>(&self, shader: Shader, groups: [u32; 3], params: &P, binds: &[Bind<'_>]) {
+    /// Records one dispatch of a shader that takes few operations for each byte. The parameters are at most a slot of the ring;
+    /// buffers are bound from 1 on.
+    pub(crate) fn dispatch<P: Params>(&self, shader: Shader, groups: [u32; 3], params: &P, binds: &[Bind<'_>]) {
+        self.dispatch_heavy(shader, groups, params, binds, 0);
+    }
+
+    /// Records one dispatch that takes about so many operations.
+    pub(crate) fn dispatch_heavy<P: Params>(
+        &self,
+        shader: Shader,
+        groups: [u32; 3],
+        params: &P,
+        binds: &[Bind<'_>],
+        operations: u64,
+    ) {
         let device = &*self.0;
         if binds.iter().any(Bind::is_missing) {
             // The failure is kept; whatever is made of what is missing is missing too.
@@ -321,12 +347,15 @@ impl Wgpu {
                 )));
             }
         }
+        let bytes = buffers.iter().map(|&(buffer, first)| (buffer.raw.size() - first).min(limit)).sum();
         let params = bytemuck::bytes_of(params);
         assert!(params.len() <= stream.slot, "{}: {} bytes of parameters", shader.entry, params.len());
-        if stream.recorded == DISPATCHES {
+        let invocations = groups.iter().map(|&n| n as u64).product::<u64>() * THREADS as u64;
+        let nanoseconds = work::estimate(bytes, invocations, operations);
+        if !stream.recorded.holds(nanoseconds) {
             device.submit(stream);
         }
-        stream.recorded += 1;
+        stream.recorded.add(nanoseconds);
         let ring = params.len() > stream.immediates;
         let at = stream.params.len();
         if ring {
@@ -356,26 +385,4 @@ impl Wgpu {
         let [x, y, z] = groups;
         pass.dispatch_workgroups(x, y, z);
     }
-
-    /// The grid of an element-wise shader of one element per invocation and turn.
-    pub(crate) fn walk_over(&self, items: usize) -> [u32; 3] {
-        self.folded(items.div_ceil(THREADS))
-    }
-
-    /// Workgroups along one dimension of a grid.
-    pub(crate) fn largest_grid(&self) -> usize {
-        self.0.limits.max_compute_workgroups_per_dimension as usize
-    }
-
-    /// So many workgroups or a few more, folded into two dimensions if one does not hold them; fewer if two do not, for shaders
-    /// that walk.
-    pub(crate) fn folded(&self, groups: usize) -> [u32; 3] {
-        let most = self.largest_grid();
-        let groups = groups.max(1);
-        let rows = groups.div_ceil(most).min(most);
-        [groups.div_ceil(rows).min(most) as u32, rows as u32, 1]
-    }
 }
-
-/// Invocations of a workgroup of an element-wise shader.
-pub(crate) const THREADS: usize = 256;
