@@ -2,8 +2,9 @@
 //!
 //! `--features cuda` adds card 0, `--features cuda-emu` the same kernels on the CPU, with threads in order and, for the families
 //! whose kernels have barriers or shuffles, in reverse and shuffled, and for those whose launches depend on the number of
-//! multiprocessors, with an H100's 132. `--features wgpu` adds the best adapter, as it is and
-//! without subgroups, and with limits that small tensors exceed for the families that have to split large ones.
+//! multiprocessors, with an H100's 132. `--features wgpu` adds the best adapter, as it is and without subgroups, with limits that
+//! small tensors exceed for the families that have to split large ones, and with unchecked shaders for those with loops and
+//! workgroup memory.
 //!
 //! A backend that cannot run here is one ignored trial that says why. `MINITORCH_REQUIRE=wgpu,cuda-emu` turns the absence
 //! of a backend into a failure, so that a CI job cannot pass by testing nothing.
@@ -98,6 +99,11 @@ const SOFTWARE: usize = 300_000;
 #[cfg(feature = "wgpu")]
 const SPLIT: [&str; 7] = ["unary::", "binary::", "compare::", "copy::", "reduce::", "matmul::", "half::"];
 
+/// Families whose shaders have loops that are not walks, or workgroup memory.
+#[cfg(feature = "wgpu")]
+const LOOPS: [&str; 9] =
+    ["reduce::", "matmul::", "conv::", "softmax::", "norm::", "scan::", "sort::", "loss::", "pool::"];
+
 #[cfg(feature = "wgpu")]
 fn wgpu(list: &mut List) {
     /// One device serves all cases, so that every shader is compiled once.
@@ -120,6 +126,12 @@ fn wgpu(list: &mut List) {
         static DEVICE: OnceLock<Result<Wgpu, String>> = OnceLock::new();
         let options = Options { largest_binding: Some(1 << 16), largest_grid: Some(64), ..Options::default() };
         shared(&DEVICE, &options)
+    });
+    // Without the checks that naga adds to shaders.
+    list.families = Some(&LOOPS);
+    list.backend("wgpu-unchecked", cap, || {
+        static DEVICE: OnceLock<Result<Wgpu, String>> = OnceLock::new();
+        shared(&DEVICE, &Options { unchecked: true, ..Options::default() })
     });
     list.families = None;
 }
