@@ -4,6 +4,8 @@
 //
 // rows:    a workgroup of 256 invocations makes one result: each folds every 256th element, a join makes one of them. For long
 //          lines whose elements are neighbours. Grid x and y = results times pieces, which walk.
+// rows_4:  the same, four neighbours at a time: the innermost reduced dimension has stride 1, and its size, the other strides, the
+//          offset and the pieces are multiples of 4.
 // tiles:   a workgroup makes 32 neighbouring results: 8 invocations each fold every 8th element. For long lines of which those of
 //          neighbouring results lie side by side in memory. Grid x and y = results / 32, rounded up, times pieces.
 // columns: an invocation makes one result. For short lines. Grid x and y = results times pieces / 256.
@@ -29,12 +31,22 @@ struct ReduceParams {
 @group(0) @binding(1) var<storage, read_write> out: array<WordOut>;
 // [kept, reduced], strided
 @group(0) @binding(2) var<storage, read> x: array<WordIn>;
+@group(0) @binding(2) var<storage, read> quads: array<vec4<WordIn>>;
 
 // One of fold.wgsl's. Bool is reduced as i32: its maximum is any, its minimum all.
 override OP: u32 = 0u;
 
 fn element(corner: u32, i: u32) -> u32 {
     return enter(OP, word_in(x[corner + place(p.reduced, p.x_reduced, i)]));
+}
+
+// What was folded and four elements that are `step` apart, in order: their loads do not wait for one another.
+fn fold_4(folded: u32, corner: u32, i: u32, step: u32) -> u32 {
+    let one = element(corner, i);
+    let two = element(corner, i + step);
+    let three = element(corner, i + 2u * step);
+    let four = element(corner, i + 3u * step);
+    return fold(OP, fold(OP, fold(OP, fold(OP, folded, one), two), three), four);
 }
 
 fn finish(folded: u32) -> u32 {
@@ -53,8 +65,34 @@ fn rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let first = result / p.kept.numel * p.piece;
         let last = min(first + p.piece, p.reduced.numel);
         var folded = start(OP);
-        for (var i = first + local; i < last; i += 256u) {
+        var i = first + local;
+        for (; i + 768u < last; i += 1024u) {
+            folded = fold_4(folded, corner, i, 256u);
+        }
+        for (; i < last; i += 256u) {
             folded = fold(OP, folded, element(corner, i));
+        }
+        folded = join(OP, folded, local);
+        if (local == 0u) {
+            out[result] = word_out(finish(folded));
+        }
+    }
+}
+
+@compute @workgroup_size(256)
+fn rows_4(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32) {
+    let results = p.kept.numel * p.pieces;
+    for (var result = group.y * groups.x + group.x; result < results; result += groups.x * groups.y) {
+        let corner = place(p.kept, p.x_kept, result % p.kept.numel);
+        let first = result / p.kept.numel * p.piece;
+        let last = min(first + p.piece, p.reduced.numel);
+        var folded = start(OP);
+        for (var i = first + 4u * local; i < last; i += 1024u) {
+            let four = quads[(corner + place(p.reduced, p.x_reduced, i)) / 4u];
+            let one = fold(OP, enter(OP, word_in(four.x)), enter(OP, word_in(four.y)));
+            let two = fold(OP, enter(OP, word_in(four.z)), enter(OP, word_in(four.w)));
+            folded = fold(OP, folded, fold(OP, one, two));
         }
         folded = join(OP, folded, local);
         if (local == 0u) {
@@ -74,7 +112,11 @@ fn tiles(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) group
         var folded = start(OP);
         if (kept < p.kept.numel) {
             let corner = place(p.kept, p.x_kept, kept);
-            for (var i = piece * p.piece + local / 32u; i < last; i += 8u) {
+            var i = piece * p.piece + local / 32u;
+            for (; i + 24u < last; i += 32u) {
+                folded = fold_4(folded, corner, i, 8u);
+            }
+            for (; i < last; i += 8u) {
                 folded = fold(OP, folded, element(corner, i));
             }
         }

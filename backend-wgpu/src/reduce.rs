@@ -36,11 +36,12 @@ params! {
 /// Lines from this length on are reduced by a workgroup each; shorter ones by an invocation.
 const SHORT: usize = 32;
 
-/// Elements of a piece at the least, per workgroup.
+/// Elements of a piece at the least, per workgroup of `rows`; and those of each of its lines for `tiles`.
 const PIECE: usize = 4096;
+const TALL: usize = 256;
 
-/// Workgroups that are enough to keep a card busy.
-const BUSY: usize = 256;
+/// Workgroups that keep a large GPU busy: eight of 256 invocations for each of 128 multiprocessors.
+pub(crate) const BUSY: usize = 1024;
 
 /// Neighbouring results of a workgroup of `tiles`.
 const TILE: usize = 32;
@@ -109,10 +110,10 @@ pub(crate) fn reduce(device: &Wgpu, op: ReduceOp, x: View<'_, Storage>, dims: &[
     }
     // Long lines, when they are too few for a card, are cut into pieces; a second reduction joins those.
     let (groups, least) = match tiled(&kept, &reduced) {
-        true => (results.div_ceil(TILE), PIECE / TILE),
+        true => (results.div_ceil(TILE), TALL),
         false => (results, PIECE),
     };
-    let pieces = (BUSY / groups).min(count.div_ceil(least)).max(1);
+    let [pieces, piece] = pieces(groups, count, least);
     let divisor = if op == ReduceOp::Mean { count as f32 } else { 1.0 };
     if pieces == 1 {
         fold(device, op, [dtype; 2], window.read(), &out, [&kept, &reduced], [1, count], divisor);
@@ -121,10 +122,18 @@ pub(crate) fn reduce(device: &Wgpu, op: ReduceOp, x: View<'_, Storage>, dims: &[
     // Parts of F16 are F32.
     let part = if dtype == DType::F16 { DType::F32 } else { dtype };
     let parts = device.alloc("reduce", part, pieces * results);
-    fold(device, op, [dtype, part], window.read(), &parts, [&kept, &reduced], [pieces, count.div_ceil(pieces)], 1.0);
+    fold(device, op, [dtype, part], window.read(), &parts, [&kept, &reduced], [pieces, piece], 1.0);
     let (line, across) = (Layout::contiguous([results]), Layout::new([pieces], &[results], 0));
     fold(device, op, [part, dtype], Bind::Read(&parts), &out, [&line, &across], [1, pieces], divisor);
     out
+}
+
+/// Into how many pieces lines of so many elements are cut, if workgroups take so many lines each by itself, and elements of a piece:
+/// `least` or more, and whole turns of a workgroup.
+pub(crate) fn pieces(groups: usize, count: usize, least: usize) -> [usize; 2] {
+    let pieces = (BUSY / groups.max(1)).min(count / least).max(1);
+    let piece = if pieces == 1 { count } else { count.div_ceil(pieces).next_multiple_of(least.min(1024)) };
+    [count.div_ceil(piece), piece]
 }
 
 /// Both halves of a tensor that one binding does not reach: side by side, or one folded with the other.
@@ -182,6 +191,18 @@ fn tiled(kept: &Layout, reduced: &Layout) -> bool {
     inner(kept) < inner(reduced) && kept.numel() >= TILE / 2
 }
 
+/// Whether elements can be read as whole vectors of four neighbours: the innermost reduced dimension is contiguous, and all else
+/// moves by multiples of four.
+pub(crate) fn by_fours(kept: &Layout, reduced: &Layout) -> bool {
+    let four = |n: &usize| n.is_multiple_of(4);
+    match (reduced.shape().last(), reduced.strides().split_last()) {
+        (Some(size), Some((1, outer))) => {
+            four(size) && outer.iter().chain(kept.strides()).all(four) && four(&kept.offset())
+        }
+        _ => false,
+    }
+}
+
 /// One dispatch: `out[piece, kept] = fold(x[kept, piece of reduced]) / divisor`.
 #[allow(clippy::too_many_arguments, reason = "one call's geometry")]
 fn fold(
@@ -209,6 +230,7 @@ fn fold(
     let (entry, groups) = match tiled(kept, reduced) {
         _ if piece < SHORT => ("columns", device.walk_over(results)),
         true => ("tiles", device.folded(kept.numel().div_ceil(TILE) * pieces)),
+        false if piece.is_multiple_of(4) && by_fours(kept, reduced) => ("rows_4", device.folded(results)),
         false => ("rows", device.folded(results)),
     };
     let shader = Shader::new("reduce", entry).op(code(op, read)).form(Form::of(read, write));
