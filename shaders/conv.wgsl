@@ -11,7 +11,7 @@
 // tile_64 and tile_32 make square tiles, tile_8 makes tiles of 8 x 128 for few channels; not for grad_weight.
 // Grid: x and y = tiles (grad_weight: times splits of k); z = groups (grad_input: times phases), which walks. A phase is the set of
 // input pixels with equal remainders by the stride: only some taps reach them. If grad_weight's k is split, out is parts
-// [splits, weights], and `join` adds them in order. Cost: 2 n co ci / groups kh kw oh ow flops. All overwrite. Layouts: x [n, ci, h, w],
+// [splits, weights], which a reduction adds. Cost: 2 n co ci / groups kh kw oh ow flops. All overwrite. Layouts: x [n, ci, h, w],
 // w [co, ci / groups, kh, kw], y and g [n, co, oh, ow], in order.
 struct ConvParams {
     // x, or for OP 1 gx: n, ci, h, w.
@@ -105,6 +105,48 @@ const NOWHERE: u32 = 0x80000000u;
 // m and n of the product.
 var<private> lines: vec2<u32>;
 
+// The numbers that k is made of: the channel (grad_weight: the image), the row and the column of a tap (an output pixel); how many
+// rows and columns there are, at least 1.
+var<private> radix: vec2<u32>;
+// Those of an invocation's k at A and at B, and of the step to its next.
+var<private> a_digits: vec3<u32>;
+var<private> a_step: vec3<u32>;
+var<private> a_k: u32;
+var<private> a_jump: u32;
+var<private> b_digits: vec3<u32>;
+var<private> b_step: vec3<u32>;
+
+fn digits_of(k: u32) -> vec3<u32> {
+    let row = k / radix.y;
+    let high = row / radix.x;
+    return vec3(high, row - high * radix.x, k - row * radix.y);
+}
+
+// The digits of a sum, by carries instead of divisions.
+fn sum_of(x: vec3<u32>, y: vec3<u32>) -> vec3<u32> {
+    var sum = x + y;
+    if (sum.z >= radix.y) {
+        sum -= vec3(0u, 0u, radix.y);
+        sum.y += 1u;
+    }
+    if (sum.y >= radix.x) {
+        sum -= vec3(0u, radix.x, 0u);
+        sum.x += 1u;
+    }
+    return sum;
+}
+
+fn seek_a(k: u32, step: u32) {
+    a_k = k;
+    a_jump = step;
+    a_digits = digits_of(k);
+    a_step = digits_of(step);
+}
+fn seek_b(k: u32, step: u32) {
+    b_digits = digits_of(k);
+    b_step = digits_of(step);
+}
+
 fn lines_a(line: u32) {
     let four = line + vec4(0u, 1u, 2u, 3u);
     a_has = four < vec4(lines.x);
@@ -147,20 +189,16 @@ fn lines_b(line: u32) {
     b_row = select(vec4(NOWHERE), b_row, has);
 }
 
-fn fetch_a(k: u32) -> vec4<f32> {
-    var at = a_at + k;
+fn fetch_a() -> vec4<f32> {
+    var at = a_at + a_k;
     if (OP == GRAD_INPUT) {
-        let reach = down.taps * right.taps;
-        let channel = k / reach;
-        let tap = k - channel * reach;
-        let y = tap / right.taps;
-        let x = right.tap + (tap - y * right.taps) * right.tap_step;
-        at = a_at + channel * group_in() * taps() + (down.tap + y * down.tap_step) * p.kernel.y + x;
+        let tap = vec2(down.tap + a_digits.y * down.tap_step, right.tap + a_digits.z * right.tap_step);
+        at = a_at + a_digits.x * group_in() * taps() + tap.x * p.kernel.y + tap.y;
     } else if (OP > GRAD_INPUT) {
-        let plane = p.result.y * p.result.z;
-        let image = k / plane;
-        at = a_at + image * (p.result.x - 1u) * plane + k;
+        at = a_at + a_digits.x * (p.result.x - 1u) * p.result.y * p.result.z + a_k;
     }
+    a_k += a_jump;
+    a_digits = sum_of(a_digits, a_step);
     var four = vec4(0.0);
     if (a_has.x) {
         four.x = a[at.x];
@@ -177,37 +215,23 @@ fn fetch_a(k: u32) -> vec4<f32> {
     return four;
 }
 
-fn fetch_b(k: u32) -> vec4<f32> {
-    // How far k moves the rows and the columns that are read, and where the planes begin; the size of a plane.
-    var row: u32;
-    var column: u32;
-    var start: u32;
+fn fetch_b() -> vec4<f32> {
+    // How far k moves the rows and the columns that are read; where the planes begin; the size of a plane.
     var size = p.image.zw;
-    if (OP == FORWARD) {
-        let channel = k / taps();
-        let tap = k - channel * taps();
-        let y = tap / p.kernel.y;
-        row = y * p.spread.x;
-        column = (tap - y * p.kernel.y) * p.spread.y;
-        start = channel * size.x * size.y;
-    } else if (OP == GRAD_INPUT) {
-        let reach = down.taps * right.taps;
-        let channel = k / reach;
-        let tap = k - channel * reach;
-        let y = tap / right.taps;
-        row = 0u - y * down.out_step;
-        column = 0u - (tap - y * right.taps) * right.out_step;
+    var row = b_digits.y * p.spread.x;
+    var column = b_digits.z * p.spread.y;
+    var start = b_digits.x * size.x * size.y;
+    if (OP == GRAD_INPUT) {
         size = p.result.yz;
-        start = channel * size.x * size.y;
-    } else {
-        let plane = p.result.y * p.result.z;
-        let image = k / plane;
-        let at = k - image * plane;
-        let y = at / p.result.z;
-        row = y * p.step.x;
-        column = (at - y * p.result.z) * p.step.y;
-        start = image * p.image.y * size.x * size.y;
+        row = 0u - b_digits.y * down.out_step;
+        column = 0u - b_digits.z * right.out_step;
+        start = b_digits.x * size.x * size.y;
+    } else if (OP > GRAD_INPUT) {
+        row = b_digits.y * p.step.x;
+        column = b_digits.z * p.step.y;
+        start *= p.image.y;
     }
+    b_digits = sum_of(b_digits, b_step);
     let rows = b_row + row;
     let columns = b_column + column;
     let inside = (rows < vec4(size.x)) & (columns < vec4(size.y)); // what is below 0 is large
@@ -279,15 +303,18 @@ fn conv(group: vec3<u32>, groups: vec3<u32>, local: u32, quads_m: u32, quads_n: 
         var m = group_out();
         var n = p.image.x * p.result.y * p.result.z;
         var k = group_in() * taps();
+        radix = p.kernel.xy;
         if (OP == GRAD_INPUT) {
             down = phase_of(p.image.z, p.kernel.x, p.step.x, p.step.z, p.spread.x, z % phases / p.step.y);
             right = phase_of(p.image.w, p.kernel.y, p.step.y, p.step.w, p.spread.y, z % phases % p.step.y);
             m = group_in();
             n = p.image.x * down.count * right.count;
             k = group_out() * down.taps * right.taps;
+            radix = max(vec2(down.taps, right.taps), vec2(1u));
         } else if (OP > GRAD_INPUT) {
             k = n;
             n = group_in() * taps();
+            radix = p.result.yz;
         }
         let tiles_m = (m + 4u * quads_m - 1u) / (4u * quads_m);
         let row = at % tiles_m * 4u * quads_m;
@@ -319,18 +346,5 @@ fn conv(group: vec3<u32>, groups: vec3<u32>, local: u32, quads_m: u32, quads_n: 
                 }
             }
         }
-    }
-}
-
-// a = parts.
-@compute @workgroup_size(256)
-fn join(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32) {
-    for (var i = thread_index(group, groups, local); i < p.place.z; i += thread_count(groups)) {
-        var result = a[i];
-        for (var split = 1u; split < p.kernel.w; split++) {
-            result += a[split * p.place.z + i];
-        }
-        out[i] = result;
     }
 }

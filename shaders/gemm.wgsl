@@ -7,8 +7,9 @@
 // on its way meanwhile. kernels/gemm.cuh has a picture.
 //
 // Where A and B lie is the business of the file that this text precedes. It has `lines_a(line)` and `lines_b(line)`, which take note
-// of an invocation's four lines once per tile, and `fetch_a(k)` and `fetch_b(k)`, which read them at one k inside of the matrix: 0
-// where there is no such line.
+// of an invocation's four lines once per tile, `seek_a(k, step)` and `seek_b(k, step)`, which take note of its first k and of how far
+// it is to the next, and `fetch_a()` and `fetch_b()`, which read the lines at that k, 0 where there is no such line, and move on:
+// no k is divided into its parts more than once. They are called for each k inside of the matrix.
 
 // Rows of a slab are one longer than a tile, so that the writes of a column fall into different banks.
 var<workgroup> slab_a: array<vec4<f32>, 272>;
@@ -26,6 +27,8 @@ fn gemm(local: u32, quads: u32, row: u32, column: u32, first: u32, last: u32, a_
     let pitch = quads + 1u;
     lines_a(row + 4u * a.y);
     lines_b(column + 4u * b.y);
+    seek_a(first + a.x, quads);
+    seek_b(first + b.x, quads);
     sum[0] = vec4(0.0);
     sum[1] = vec4(0.0);
     sum[2] = vec4(0.0);
@@ -33,10 +36,10 @@ fn gemm(local: u32, quads: u32, row: u32, column: u32, first: u32, last: u32, a_
     var next_a = vec4(0.0);
     var next_b = vec4(0.0);
     if (first + a.x < last) {
-        next_a = fetch_a(first + a.x);
+        next_a = fetch_a();
     }
     if (first + b.x < last) {
-        next_b = fetch_b(first + b.x);
+        next_b = fetch_b();
     }
     for (var k = first; k < last; k += quads) {
         slab_a[a.x * pitch + a.y] = next_a;
@@ -45,10 +48,10 @@ fn gemm(local: u32, quads: u32, row: u32, column: u32, first: u32, last: u32, a_
         next_a = vec4(0.0);
         next_b = vec4(0.0);
         if (k + quads + a.x < last) {
-            next_a = fetch_a(k + quads + a.x);
+            next_a = fetch_a();
         }
         if (k + quads + b.x < last) {
-            next_b = fetch_b(k + quads + b.x);
+            next_b = fetch_b();
         }
         for (var kk = 0u; kk < quads; kk++) {
             let from_a = slab_a[kk * pitch + y];
@@ -71,6 +74,8 @@ fn gemm_wide(local: u32, row: u32, column: u32, first: u32, last: u32) {
     let a = vec2(local % 8u, local / 8u);
     lines_a(row + 4u * min(a.y, 1u));
     lines_b(column + 4u * x);
+    seek_a(first + a.x, 8u);
+    seek_b(first + y, 2u);
     sum[0] = vec4(0.0);
     sum[1] = vec4(0.0);
     sum[2] = vec4(0.0);
@@ -79,14 +84,14 @@ fn gemm_wide(local: u32, row: u32, column: u32, first: u32, last: u32) {
         if (local < 16u) {
             var four = vec4(0.0);
             if (k + a.x < last) {
-                four = fetch_a(k + a.x);
+                four = fetch_a();
             }
             slab_a[a.x * 2u + a.y] = four;
         }
         for (var kk = y; kk < 8u; kk += 2u) {
             var four = vec4(0.0);
             if (k + kk < last) {
-                four = fetch_b(k + kk);
+                four = fetch_b();
             }
             slab_b[kk * 33u + x] = four;
         }

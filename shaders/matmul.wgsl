@@ -33,10 +33,12 @@ struct MatmulParams {
 var<private> a_start: u32;
 var<private> b_start: u32;
 
-// The places of an invocation's four lines at k = 0, and which of them there are.
+// The places of an invocation's four lines at its k, how far they are from those at the next, and which of them there are.
 var<private> a_at: vec4<u32>;
+var<private> a_jump: u32;
 var<private> a_has: vec4<bool>;
 var<private> b_at: vec4<u32>;
+var<private> b_jump: u32;
 var<private> b_has: vec4<bool>;
 
 fn lines_a(line: u32) {
@@ -50,8 +52,18 @@ fn lines_b(line: u32) {
     b_at = b_start + lines * p.b_line;
 }
 
-fn fetch_a(k: u32) -> vec4<f32> {
-    let at = a_at + k * p.a_k;
+fn seek_a(k: u32, step: u32) {
+    a_at += k * p.a_k;
+    a_jump = step * p.a_k;
+}
+fn seek_b(k: u32, step: u32) {
+    b_at += k * p.b_k;
+    b_jump = step * p.b_k;
+}
+
+fn fetch_a() -> vec4<f32> {
+    let at = a_at;
+    a_at += a_jump;
     var four = vec4(0.0);
     if (a_has.x) {
         four.x = float_in(a[at.x]);
@@ -67,8 +79,9 @@ fn fetch_a(k: u32) -> vec4<f32> {
     }
     return four;
 }
-fn fetch_b(k: u32) -> vec4<f32> {
-    let at = b_at + k * p.b_k;
+fn fetch_b() -> vec4<f32> {
+    let at = b_at;
+    b_at += b_jump;
     var four = vec4(0.0);
     if (b_has.x) {
         four.x = float_in(b[at.x]);
@@ -144,8 +157,15 @@ fn store(to: u32, y: u32, x: u32, results: vec4<f32>) {
 fn join(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
     for (var i = thread_index(group, groups, local); i < p.part; i += thread_count(groups)) {
-        var result = float_in(a[i]);
-        for (var split = 1u; split < p.splits; split++) {
+        var result = 0.0;
+        var split = 0u;
+        // Loads that do not wait for one another.
+        for (; split + 4u <= p.splits; split += 4u) {
+            let at = split * p.part + i;
+            result += (float_in(a[at]) + float_in(a[at + p.part]))
+                + (float_in(a[at + 2u * p.part]) + float_in(a[at + 3u * p.part]));
+        }
+        for (; split < p.splits; split++) {
             result += float_in(a[split * p.part + i]);
         }
         if (p.has_bias != 0u) {

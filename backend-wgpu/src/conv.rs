@@ -5,8 +5,10 @@ use crate::copy;
 use crate::device::Wgpu;
 use crate::memory::Storage;
 use crate::params::params;
+use crate::reduce::{self, BUSY};
 use crate::shader::Shader;
 use crate::stream::Bind;
+use minitorch_core::backend::{ReduceOp, View};
 use minitorch_core::{Conv2dOptions, DType, Layout};
 
 params! {
@@ -29,8 +31,10 @@ enum Map {
     GradWeight = 2,
 }
 
-/// Pixels from which a weight's gradient is split over workgroups, and joined by a second dispatch.
-const LONG: usize = 8192;
+/// Pixels from which a weight's gradient is split over workgroups, and joined by a second dispatch; and pixels of a split at
+/// least.
+const LONG: usize = 1024;
+const LEAST: usize = 128;
 
 /// One convolution: its map, the shapes of x, w and y, and the operands.
 struct Conv<'a> {
@@ -46,20 +50,18 @@ struct Conv<'a> {
 
 impl Conv<'_> {
     fn run(self, device: &Wgpu, op: &str, shape: [usize; 4]) -> Tensor {
-        let out = device.alloc(op, DType::F32, shape.iter().product());
-        self.into_storage(device, op, &out, shape.iter().product());
+        let out = self.storage(device, op, shape.iter().product());
         Tensor::from_storage(device, out, DType::F32, shape)
     }
 
-    fn into_storage(self, device: &Wgpu, op: &str, out: &Storage, elements: usize) {
-        if elements == 0 {
-            return;
+    fn storage(self, device: &Wgpu, op: &str, elements: usize) -> Storage {
+        if elements == 0 || self.a.numel() == 0 || self.b.numel() == 0 {
+            // Nothing, or a sum over nothing but for the bias: core has no such forward map but with no channels.
+            let out = device.alloc(op, DType::F32, elements);
+            copy::fill_part(device, &out, &Layout::contiguous([elements]), DType::F32, 0.0);
+            return out;
         }
         let Conv { map, image: [n, ci, h, w], weight: [co, group_in, kh, kw], result: [oh, ow], options: o, .. } = self;
-        if self.a.numel() == 0 || self.b.numel() == 0 {
-            // A sum over nothing, but for the bias: core has no such forward map but with no channels.
-            return copy::fill_part(device, out, &Layout::contiguous([elements]), DType::F32, 0.0);
-        }
         let (group_out, [sh, sw]) = (co / o.groups, o.stride);
         let phases = if map == Map::GradInput { sh * sw } else { 1 };
         let (m, columns, k) = match map {
@@ -68,15 +70,18 @@ impl Conv<'_> {
             Map::GradWeight => (group_out, group_in * kh * kw, n * oh * ow),
         };
         let tiles = |[lines, across]: [usize; 2]| m.div_ceil(lines) * columns.div_ceil(across);
+        let most_splits = if map == Map::GradWeight && k >= LONG { k / LEAST } else { 1 };
         let (entry, tile) = match map {
             Map::Forward | Map::GradInput if m <= 16 => ("tile_8", [8, 128]),
-            _ if m.min(columns) > 32 && tiles([64, 64]) * o.groups * phases >= 16 => ("tile_64", [64, 64]),
+            _ if m.min(columns) > 32 && tiles([64, 64]) * o.groups * phases * most_splits >= 16 => {
+                ("tile_64", [64, 64])
+            }
             _ => ("tile_32", [32, 32]),
         };
-        let splits = match map {
-            Map::GradWeight if k >= LONG => (64 / (tiles(tile) * o.groups)).min(k / 512).max(1),
-            _ => 1,
-        };
+        // A workgroup of the large tile is as much as two of the small one.
+        let enough = if entry == "tile_64" { BUSY / 2 } else { BUSY };
+        let splits = (enough / (tiles(tile) * o.groups)).clamp(1, most_splits);
+        let splits = if device.0.binds_whole(splits * elements) { splits } else { 1 };
         let bias = self.bias.map(|bias| (bias.view().storage, bias.layout().offset()));
         let words = |values: [usize; 4]| values.map(|value| value as u32);
         let params = ConvParams {
@@ -87,20 +92,20 @@ impl Conv<'_> {
             spread: words([o.dilation[0], o.dilation[1], bias.is_some() as usize, bias.map_or(0, |bias| bias.1)]),
             place: words([self.a.layout().offset(), self.b.layout().offset(), elements, 0]),
         };
-        let parts = (splits > 1).then(|| device.alloc(op, DType::F32, splits * elements));
+        let out = device.alloc(op, DType::F32, splits * elements);
         let shader = |entry| Shader::new("conv", entry).op(map as u32);
         let (a, b) = (self.a.view().storage, self.b.view().storage);
         let [x, y, _] = device.folded(tiles(tile) * splits);
         let groups = [x, y, (o.groups * phases).min(device.largest_grid()) as u32];
         let operands = [Bind::Read(a), Bind::Read(b), Bind::Read(bias.map_or(a, |bias| bias.0))];
         let [a, b, bias] = operands;
-        let binds = [Bind::Write(parts.as_ref().unwrap_or(out)), a, b, bias];
         let operations = 2 * (o.groups * phases * m * columns) as u64 * k as u64;
-        device.dispatch_heavy(shader(entry), groups, &params, &binds, operations);
-        if let Some(parts) = &parts {
-            let binds = [Bind::Write(out), Bind::Read(parts), Bind::Read(parts), Bind::Read(parts)];
-            device.dispatch(shader("join"), device.walk_over(elements), &params, &binds);
+        device.dispatch_heavy(shader(entry), groups, &params, &[Bind::Write(&out), a, b, bias], operations);
+        if splits == 1 {
+            return out;
         }
+        let layout = Layout::contiguous([splits, elements]);
+        reduce::reduce(device, ReduceOp::Sum, View { storage: &out, layout: &layout, dtype: DType::F32 }, &[0])
     }
 }
 

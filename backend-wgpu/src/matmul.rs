@@ -32,6 +32,12 @@ params! {
     }
 }
 
+/// The k from which on a product of few tiles is split, so that it makes up for the dispatch that joins; the least k of a split;
+/// and workgroups from which on nothing is.
+const LONG: usize = 512;
+const LEAST: usize = 64;
+const ENOUGH: usize = 256;
+
 /// One operand of a product: lines (m or n) of k elements, in a batch.
 struct Matrix<'a> {
     bind: Bind<'a>,
@@ -205,7 +211,7 @@ fn product(
     let tiles = |size: usize| m.div_ceil(size) * n.div_ceil(size);
     let tile = if m.min(n) > 32 && tiles(64) * batch >= 16 { 64 } else { 32 };
     // A long k over few tiles is split, so that more than a few workgroups have something to do.
-    let splits = if batch == 1 { (64 / tiles(tile)).min(k / 512).max(1) } else { 1 };
+    let splits = if batch == 1 && k >= LONG { (ENOUGH / tiles(tile)).min(k / LEAST).max(1) } else { 1 };
     let splits = if device.0.binds_whole(splits * m * n) { splits } else { 1 };
     let entry = if tile == 64 { "tile_64" } else { "tile_32" };
     params.splits = splits as u32;
