@@ -1,16 +1,7 @@
 // Functions of two elements: out[i] = f(a[i], b[i]).
 //
 // binary_TYPE writes a new buffer, x = a and y = b. binary_mut_TYPE overwrites a, which is out and is bound once, as WGSL demands
-// of what is written; x = b. One element per invocation and turn. Cost: two reads and one write per element.
-@group(0) @binding(1) var<storage, read_write> out_f32: array<FloatOut>;
-@group(0) @binding(1) var<storage, read_write> out_i32: array<i32>;
-@group(0) @binding(1) var<storage, read_write> out_bool: array<u32>;
-@group(0) @binding(2) var<storage, read> x_f32: array<FloatIn>;
-@group(0) @binding(2) var<storage, read> x_i32: array<i32>;
-@group(0) @binding(2) var<storage, read> x_bool: array<u32>;
-@group(0) @binding(3) var<storage, read> y_f32: array<FloatIn>;
-@group(0) @binding(3) var<storage, read> y_i32: array<i32>;
-@group(0) @binding(3) var<storage, read> y_bool: array<u32>;
+// of what is written; x = b. Four elements per invocation and turn. Cost: two reads and one write per element.
 
 // Which function; BinaryOp in binary.rs.
 override OP: u32 = 0u;
@@ -49,58 +40,102 @@ fn apply_i32(a: i32, b: i32) -> i32 {
 }
 
 // Or, and.
-fn apply_bool(a: u32, b: u32) -> u32 {
+fn apply_bool(a: vec4<u32>, b: vec4<u32>) -> vec4<u32> {
     return select(a & b, a | b, OP == MAXIMUM);
+}
+
+fn all_f32(a: vec4<f32>, b: vec4<f32>) -> vec4<f32> {
+    return vec4(apply_f32(a.x, b.x), apply_f32(a.y, b.y), apply_f32(a.z, b.z), apply_f32(a.w, b.w));
+}
+fn all_i32(a_bits: vec4<u32>, b_bits: vec4<u32>) -> vec4<u32> {
+    let a = bitcast<vec4<i32>>(a_bits);
+    let b = bitcast<vec4<i32>>(b_bits);
+    return bitcast<vec4<u32>>(vec4(apply_i32(a.x, b.x), apply_i32(a.y, b.y), apply_i32(a.z, b.z), apply_i32(a.w, b.w)));
 }
 
 @compute @workgroup_size(256)
 fn binary_f32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
-    for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        let result = apply_f32(float_in(x_f32[place(p.walk, p.x, i)]), float_in(y_f32[place(p.walk, p.y, i)]));
-        out_f32[place(p.walk, p.out, i)] = float_out(result);
+    for (var block = group.y * groups.x + group.x; block < blocks(p.walk.numel); block += groups.x * groups.y) {
+        let i = block * BLOCK + first_of(local);
+        if (i < p.walk.numel) {
+            let at = items(i, p.walk.numel);
+            let a = x_f32(places(p.walk, p.x, at));
+            let b = y_f32(places(p.walk, p.y, at));
+            put_f32(places(p.walk, p.out, at), valid(i, p.walk.numel), all_f32(a, b));
+        }
     }
 }
 
 @compute @workgroup_size(256)
 fn binary_mut_f32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
-    for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        let at = place(p.walk, p.out, i);
-        out_f32[at] = float_out(apply_f32(float_back(out_f32[at]), float_in(x_f32[place(p.walk, p.x, i)])));
+    for (var block = group.y * groups.x + group.x; block < blocks(p.walk.numel); block += groups.x * groups.y) {
+        let i = block * BLOCK + first_of(local);
+        if (i < p.walk.numel) {
+            let at = items(i, p.walk.numel);
+            let source = places(p.walk, p.out, at);
+            let a = out_f32(source);
+            let b = x_f32(places(p.walk, p.x, at));
+            put_f32(source, valid(i, p.walk.numel), all_f32(a, b));
+        }
     }
 }
 
 @compute @workgroup_size(256)
 fn binary_i32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
-    for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        out_i32[place(p.walk, p.out, i)] = apply_i32(x_i32[place(p.walk, p.x, i)], y_i32[place(p.walk, p.y, i)]);
+    for (var block = group.y * groups.x + group.x; block < blocks(p.walk.numel); block += groups.x * groups.y) {
+        let i = block * BLOCK + first_of(local);
+        if (i < p.walk.numel) {
+            let at = items(i, p.walk.numel);
+            let a = x_bits(places(p.walk, p.x, at));
+            let b = y_bits(places(p.walk, p.y, at));
+            put_bits(places(p.walk, p.out, at), valid(i, p.walk.numel), all_i32(a, b));
+        }
     }
 }
 
 @compute @workgroup_size(256)
 fn binary_mut_i32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
-    for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        let at = place(p.walk, p.out, i);
-        out_i32[at] = apply_i32(out_i32[at], x_i32[place(p.walk, p.x, i)]);
+    for (var block = group.y * groups.x + group.x; block < blocks(p.walk.numel); block += groups.x * groups.y) {
+        let i = block * BLOCK + first_of(local);
+        if (i < p.walk.numel) {
+            let at = items(i, p.walk.numel);
+            let source = places(p.walk, p.out, at);
+            let a = out_bits(source);
+            let b = x_bits(places(p.walk, p.x, at));
+            put_whole(source, valid(i, p.walk.numel), all_i32(a, b));
+        }
     }
 }
 
 @compute @workgroup_size(256)
 fn binary_bool(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
-    for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        out_bool[place(p.walk, p.out, i)] = apply_bool(x_bool[place(p.walk, p.x, i)], y_bool[place(p.walk, p.y, i)]);
+    for (var block = group.y * groups.x + group.x; block < blocks(p.walk.numel); block += groups.x * groups.y) {
+        let i = block * BLOCK + first_of(local);
+        if (i < p.walk.numel) {
+            let at = items(i, p.walk.numel);
+            let a = x_bits(places(p.walk, p.x, at));
+            let b = y_bits(places(p.walk, p.y, at));
+            put_bits(places(p.walk, p.out, at), valid(i, p.walk.numel), apply_bool(a, b));
+        }
     }
 }
 
 @compute @workgroup_size(256)
 fn binary_mut_bool(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
-    for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        let at = place(p.walk, p.out, i);
-        out_bool[at] = apply_bool(out_bool[at], x_bool[place(p.walk, p.x, i)]);
+    for (var block = group.y * groups.x + group.x; block < blocks(p.walk.numel); block += groups.x * groups.y) {
+        let i = block * BLOCK + first_of(local);
+        if (i < p.walk.numel) {
+            let at = items(i, p.walk.numel);
+            let source = places(p.walk, p.out, at);
+            let a = out_bits(source);
+            let b = x_bits(places(p.walk, p.x, at));
+            put_whole(source, valid(i, p.walk.numel), apply_bool(a, b));
+        }
     }
 }

@@ -2,12 +2,7 @@
 // between them converts.
 //
 // copy: out[i] = x[i], either of them strided. fill: out[i] = a. choose: out[i] = c[i] ? a[i] : b[i] (condition = c, y = a, z = b).
-// cast_FROM_TO: out[i] = convert(x[i]). One element per invocation and turn. Cost: bytes read plus bytes written.
-@group(0) @binding(1) var<storage, read_write> out: array<WordOut>;
-@group(0) @binding(2) var<storage, read> x: array<WordIn>;
-@group(0) @binding(2) var<storage, read> condition: array<u32>;
-@group(0) @binding(3) var<storage, read> y: array<WordIn>;
-@group(0) @binding(4) var<storage, read> z: array<WordIn>;
+// cast_FROM_TO: out[i] = convert(x[i]). Four elements per invocation and turn. Cost: bytes read plus bytes written.
 
 // Truncates and saturates; NaN becomes 0.
 fn f32_i32(bits: u32) -> u32 {
@@ -44,72 +39,120 @@ fn bool_i32(bits: u32) -> u32 {
 @compute @workgroup_size(256)
 fn copy(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
-    for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        out[place(p.walk, p.out, i)] = word_out(word_in(x[place(p.walk, p.x, i)]));
+    for (var block = group.y * groups.x + group.x; block < blocks(p.walk.numel); block += groups.x * groups.y) {
+        let i = block * BLOCK + first_of(local);
+        if (i < p.walk.numel) {
+            let at = items(i, p.walk.numel);
+            put_bits(places(p.walk, p.out, at), valid(i, p.walk.numel), x_bits(places(p.walk, p.x, at)));
+        }
     }
 }
 
 @compute @workgroup_size(256)
 fn fill(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
-    for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        out[place(p.walk, p.out, i)] = word_out(p.a);
+    for (var block = group.y * groups.x + group.x; block < blocks(p.walk.numel); block += groups.x * groups.y) {
+        let i = block * BLOCK + first_of(local);
+        if (i < p.walk.numel) {
+            let at = items(i, p.walk.numel);
+            put_bits(places(p.walk, p.out, at), valid(i, p.walk.numel), vec4(p.a));
+        }
     }
 }
 
 @compute @workgroup_size(256)
 fn choose(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
-    for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        let either = vec2(word_in(y[place(p.walk, p.y, i)]), word_in(z[place(p.walk, p.z, i)]));
-        out[place(p.walk, p.out, i)] = word_out(select(either.y, either.x, condition[place(p.walk, p.x, i)] != 0u));
+    for (var block = group.y * groups.x + group.x; block < blocks(p.walk.numel); block += groups.x * groups.y) {
+        let i = block * BLOCK + first_of(local);
+        if (i < p.walk.numel) {
+            let at = items(i, p.walk.numel);
+            let either = select(z_bits(places(p.walk, p.z, at)), y_bits(places(p.walk, p.y, at)), x_bool(places(p.walk, p.x, at)));
+            put_bits(places(p.walk, p.out, at), valid(i, p.walk.numel), either);
+        }
     }
 }
 
 @compute @workgroup_size(256)
 fn cast_f32_i32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
-    for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        out[place(p.walk, p.out, i)] = word_out(f32_i32(word_in(x[place(p.walk, p.x, i)])));
+    for (var block = group.y * groups.x + group.x; block < blocks(p.walk.numel); block += groups.x * groups.y) {
+        let i = block * BLOCK + first_of(local);
+        if (i < p.walk.numel) {
+            let at = items(i, p.walk.numel);
+            let x = x_bits(places(p.walk, p.x, at));
+            let converted = vec4(f32_i32(x.x), f32_i32(x.y), f32_i32(x.z), f32_i32(x.w));
+            put_bits(places(p.walk, p.out, at), valid(i, p.walk.numel), converted);
+        }
     }
 }
 
 @compute @workgroup_size(256)
 fn cast_f32_bool(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
-    for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        out[place(p.walk, p.out, i)] = word_out(f32_bool(word_in(x[place(p.walk, p.x, i)])));
+    for (var block = group.y * groups.x + group.x; block < blocks(p.walk.numel); block += groups.x * groups.y) {
+        let i = block * BLOCK + first_of(local);
+        if (i < p.walk.numel) {
+            let at = items(i, p.walk.numel);
+            let x = x_bits(places(p.walk, p.x, at));
+            let converted = vec4(f32_bool(x.x), f32_bool(x.y), f32_bool(x.z), f32_bool(x.w));
+            put_bits(places(p.walk, p.out, at), valid(i, p.walk.numel), converted);
+        }
     }
 }
 
 @compute @workgroup_size(256)
 fn cast_i32_f32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
-    for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        out[place(p.walk, p.out, i)] = word_out(i32_f32(word_in(x[place(p.walk, p.x, i)])));
+    for (var block = group.y * groups.x + group.x; block < blocks(p.walk.numel); block += groups.x * groups.y) {
+        let i = block * BLOCK + first_of(local);
+        if (i < p.walk.numel) {
+            let at = items(i, p.walk.numel);
+            let x = x_bits(places(p.walk, p.x, at));
+            let converted = vec4(i32_f32(x.x), i32_f32(x.y), i32_f32(x.z), i32_f32(x.w));
+            put_bits(places(p.walk, p.out, at), valid(i, p.walk.numel), converted);
+        }
     }
 }
 
 @compute @workgroup_size(256)
 fn cast_i32_bool(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
-    for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        out[place(p.walk, p.out, i)] = word_out(i32_bool(word_in(x[place(p.walk, p.x, i)])));
+    for (var block = group.y * groups.x + group.x; block < blocks(p.walk.numel); block += groups.x * groups.y) {
+        let i = block * BLOCK + first_of(local);
+        if (i < p.walk.numel) {
+            let at = items(i, p.walk.numel);
+            let x = x_bits(places(p.walk, p.x, at));
+            let converted = vec4(i32_bool(x.x), i32_bool(x.y), i32_bool(x.z), i32_bool(x.w));
+            put_bits(places(p.walk, p.out, at), valid(i, p.walk.numel), converted);
+        }
     }
 }
 
 @compute @workgroup_size(256)
 fn cast_bool_f32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
-    for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        out[place(p.walk, p.out, i)] = word_out(bool_f32(word_in(x[place(p.walk, p.x, i)])));
+    for (var block = group.y * groups.x + group.x; block < blocks(p.walk.numel); block += groups.x * groups.y) {
+        let i = block * BLOCK + first_of(local);
+        if (i < p.walk.numel) {
+            let at = items(i, p.walk.numel);
+            let x = x_bits(places(p.walk, p.x, at));
+            let converted = vec4(bool_f32(x.x), bool_f32(x.y), bool_f32(x.z), bool_f32(x.w));
+            put_bits(places(p.walk, p.out, at), valid(i, p.walk.numel), converted);
+        }
     }
 }
 
 @compute @workgroup_size(256)
 fn cast_bool_i32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
-    for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        out[place(p.walk, p.out, i)] = word_out(bool_i32(word_in(x[place(p.walk, p.x, i)])));
+    for (var block = group.y * groups.x + group.x; block < blocks(p.walk.numel); block += groups.x * groups.y) {
+        let i = block * BLOCK + first_of(local);
+        if (i < p.walk.numel) {
+            let at = items(i, p.walk.numel);
+            let x = x_bits(places(p.walk, p.x, at));
+            let converted = vec4(bool_i32(x.x), bool_i32(x.y), bool_i32(x.z), bool_i32(x.w));
+            put_bits(places(p.walk, p.out, at), valid(i, p.walk.numel), converted);
+        }
     }
 }

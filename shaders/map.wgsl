@@ -1,4 +1,4 @@
-// What element-wise shaders take. Mirrors `MapParams` in params.rs.
+// What element-wise shaders take. Mirrors `MapParams` in params.rs. The operands are bound as quads.wgsl says.
 struct MapParams {
     // The shape of all operands, and where the elements of each lie along it.
     walk: Walk,

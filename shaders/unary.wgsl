@@ -2,13 +2,8 @@
 //
 // unary_TYPE: out[i] = f(x[i]); unary_mut_TYPE: out[i] = f(out[i]), in place, as what is written is bound once; unary_grad:
 // out[i] = g[i] f'(s[i]) with x = s, the input or the output (`UnaryOp::saves`), and y = g. a and b are the op's numbers. The
-// formulas and their edges are stated at the methods of `Tensor`. One element per invocation and turn. Cost: one read and one
+// formulas and their edges are stated at the methods of `Tensor`. Four elements per invocation and turn. Cost: one read and one
 // write per element, two reads for a gradient.
-@group(0) @binding(1) var<storage, read_write> out_f32: array<FloatOut>;
-@group(0) @binding(1) var<storage, read_write> out_i32: array<i32>;
-@group(0) @binding(2) var<storage, read> x_f32: array<FloatIn>;
-@group(0) @binding(2) var<storage, read> x_i32: array<i32>;
-@group(0) @binding(3) var<storage, read> y_f32: array<FloatIn>;
 
 // Which function; `code` in unary.rs counts in this order.
 override OP: u32 = 0u;
@@ -214,45 +209,79 @@ fn gradient(s: f32, g: f32) -> f32 {
     }
 }
 
+fn all_f32(x: vec4<f32>) -> vec4<f32> {
+    return vec4(apply_f32(x.x), apply_f32(x.y), apply_f32(x.z), apply_f32(x.w));
+}
+fn all_i32(bits: vec4<u32>) -> vec4<u32> {
+    let x = bitcast<vec4<i32>>(bits);
+    return bitcast<vec4<u32>>(vec4(apply_i32(x.x), apply_i32(x.y), apply_i32(x.z), apply_i32(x.w)));
+}
+
 @compute @workgroup_size(256)
 fn unary_f32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
-    for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        out_f32[place(p.walk, p.out, i)] = float_out(apply_f32(float_in(x_f32[place(p.walk, p.x, i)])));
+    for (var block = group.y * groups.x + group.x; block < blocks(p.walk.numel); block += groups.x * groups.y) {
+        let i = block * BLOCK + first_of(local);
+        if (i < p.walk.numel) {
+            let at = items(i, p.walk.numel);
+            let x = x_f32(places(p.walk, p.x, at));
+            put_f32(places(p.walk, p.out, at), valid(i, p.walk.numel), all_f32(x));
+        }
     }
 }
 
 @compute @workgroup_size(256)
 fn unary_mut_f32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
-    for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        let at = place(p.walk, p.out, i);
-        out_f32[at] = float_out(apply_f32(float_back(out_f32[at])));
+    for (var block = group.y * groups.x + group.x; block < blocks(p.walk.numel); block += groups.x * groups.y) {
+        let i = block * BLOCK + first_of(local);
+        if (i < p.walk.numel) {
+            let at = items(i, p.walk.numel);
+            let source = places(p.walk, p.out, at);
+            let x = out_f32(source);
+            put_f32(source, valid(i, p.walk.numel), all_f32(x));
+        }
     }
 }
 
 @compute @workgroup_size(256)
 fn unary_i32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
-    for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        out_i32[place(p.walk, p.out, i)] = apply_i32(x_i32[place(p.walk, p.x, i)]);
+    for (var block = group.y * groups.x + group.x; block < blocks(p.walk.numel); block += groups.x * groups.y) {
+        let i = block * BLOCK + first_of(local);
+        if (i < p.walk.numel) {
+            let at = items(i, p.walk.numel);
+            let x = x_bits(places(p.walk, p.x, at));
+            put_bits(places(p.walk, p.out, at), valid(i, p.walk.numel), all_i32(x));
+        }
     }
 }
 
 @compute @workgroup_size(256)
 fn unary_mut_i32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
-    for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        let at = place(p.walk, p.out, i);
-        out_i32[at] = apply_i32(out_i32[at]);
+    for (var block = group.y * groups.x + group.x; block < blocks(p.walk.numel); block += groups.x * groups.y) {
+        let i = block * BLOCK + first_of(local);
+        if (i < p.walk.numel) {
+            let at = items(i, p.walk.numel);
+            let source = places(p.walk, p.out, at);
+            let x = out_bits(source);
+            put_whole(source, valid(i, p.walk.numel), all_i32(x));
+        }
     }
 }
 
 @compute @workgroup_size(256)
 fn unary_grad(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
-    for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        let saved = float_in(x_f32[place(p.walk, p.x, i)]);
-        out_f32[place(p.walk, p.out, i)] = float_out(gradient(saved, float_in(y_f32[place(p.walk, p.y, i)])));
+    for (var block = group.y * groups.x + group.x; block < blocks(p.walk.numel); block += groups.x * groups.y) {
+        let i = block * BLOCK + first_of(local);
+        if (i < p.walk.numel) {
+            let at = items(i, p.walk.numel);
+            let s = x_f32(places(p.walk, p.x, at));
+            let g = y_f32(places(p.walk, p.y, at));
+            let gx = vec4(gradient(s.x, g.x), gradient(s.y, g.y), gradient(s.z, g.z), gradient(s.w, g.w));
+            put_f32(places(p.walk, p.out, at), valid(i, p.walk.numel), gx);
+        }
     }
 }

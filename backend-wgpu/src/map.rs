@@ -3,7 +3,7 @@
 use crate::device::Wgpu;
 use crate::memory::Storage;
 use crate::params::{MapParams, Operand, Walk};
-use crate::shader::Shader;
+use crate::shader::{Form, Shader};
 use crate::split;
 use bytemuck::Zeroable;
 use minitorch_core::Layout;
@@ -57,17 +57,39 @@ impl Wgpu {
             }
             return;
         }
+        // Merged with the shape of out, of which a copy stands in for the operands that there are not.
+        let mut all = [*to; 4];
+        all[1..=N].copy_from_slice(&layouts);
+        let [to, merged @ ..] = Layout::merge(all);
+        let to = &to;
+        let layouts = &merged[..N];
         let window = self.window(out, to);
+        let mut quads = by_fours(&window.within(to), false);
         let mut places = [Operand::zeroed(); 3];
         let mut binds = vec![window.write()];
-        for (place, (storage, layout)) in places.iter_mut().zip(storages.into_iter().zip(&layouts)) {
+        for (place, (storage, layout)) in places.iter_mut().zip(storages.into_iter().zip(layouts)) {
             let window = self.window(storage, layout);
-            *place = Operand::new(&window.within(layout));
+            let within = window.within(layout);
+            quads = quads && by_fours(&within, true);
+            *place = Operand::new(&within);
             binds.push(window.read());
         }
         let [x, y, z] = places;
         let (walk, out) = (Walk::new(to.shape()), Operand::new(&window.within(to)));
         let params = MapParams { walk, out, x, y, z, a, b, unused: [0; 2] };
-        self.dispatch(shader, self.walk_over(to.numel()), &params, &binds);
+        let form = Form { quads, ..shader.form };
+        self.dispatch(shader.form(form), self.walk_over(to.numel().div_ceil(4)), &params, &binds);
     }
+}
+
+/// Whether the elements of a merged layout can be taken by fours, as quads.wgsl demands; those of an operand that is read may repeat.
+fn by_fours(layout: &Layout, reads: bool) -> bool {
+    let four = |n: &usize| n.is_multiple_of(4);
+    let Some((innermost, outer)) = layout.strides().split_last() else { return false };
+    layout.shape().last().is_some_and(four)
+        && match innermost {
+            0 => reads,
+            1 => outer.iter().all(four) && four(&layout.offset()),
+            _ => false,
+        }
 }

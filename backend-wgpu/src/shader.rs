@@ -8,6 +8,8 @@ pub(crate) struct Form {
     /// Whether elements that are read, and those that are written, are f16.
     pub(crate) read_halves: bool,
     pub(crate) write_halves: bool,
+    /// Whether elements are read and written by fours; of the files that say how (quads.wgsl, singles.wgsl).
+    pub(crate) quads: bool,
     /// Of optim.wgsl: the state tensors of a parameter, and how many parameters a dispatch takes.
     pub(crate) slots: Option<(usize, usize)>,
 }

@@ -19,7 +19,7 @@ macro_rules! shaders {
                 text += "enable f16;\n";
             }
             text += concat!(include_str!("../shaders/common.wgsl"), include_str!("../shaders/math.wgsl"));
-            if converts(file) {
+            if converts(file) || by_fours(file) {
                 text += match form.read_halves {
                     true => include_str!("../shaders/read_halves.wgsl"),
                     false => include_str!("../shaders/read_words.wgsl"),
@@ -29,7 +29,13 @@ macro_rules! shaders {
                     false => include_str!("../shaders/write_words.wgsl"),
                 };
             }
-            if matches!(file, "binary" | "compare" | "copy" | "unary") {
+            if by_fours(file) {
+                text += match form.quads {
+                    true => include_str!("../shaders/quads.wgsl"),
+                    false => include_str!("../shaders/singles.wgsl"),
+                };
+            }
+            if is_map(file) {
                 text += include_str!("../shaders/map.wgsl");
             }
             if matches!(file, "binary" | "unary") {
@@ -102,6 +108,16 @@ fn converts(file: &str) -> bool {
     matches!(file, "binary" | "compare" | "copy" | "index" | "matmul" | "product" | "reduce" | "unary")
 }
 
+/// Whether a file is of element-wise functions.
+fn is_map(file: &str) -> bool {
+    matches!(file, "binary" | "compare" | "copy" | "unary")
+}
+
+/// Whether a file takes elements by fours, neighbours or not.
+fn by_fours(file: &str) -> bool {
+    is_map(file) || file == "norm"
+}
+
 /// Whether a file joins the values of a workgroup.
 fn joins(file: &str) -> bool {
     matches!(file, "loss" | "norm" | "pool" | "reduce" | "softmax")
@@ -125,7 +141,11 @@ mod tests {
             [(true, true), (true, false), (false, true)]
                 .map(|(read_halves, write_halves)| (*file, Form { read_halves, write_halves, ..Form::default() }))
         });
-        let forms = plain.chain(optim).chain(halves).flat_map(|(file, form)| [(file, form, false), (file, form, true)]);
+        let forms: Vec<_> = plain.chain(optim).chain(halves).collect();
+        let quads =
+            forms.iter().filter(|(file, _)| by_fours(file)).map(|&(file, form)| (file, Form { quads: true, ..form }));
+        let forms =
+            forms.iter().copied().chain(quads).flat_map(|(file, form)| [(file, form, false), (file, form, true)]);
         for (file, form, both) in forms {
             let (subgroups, immediates) = (both, both);
             let text = text(file, form, subgroups, immediates);
@@ -148,7 +168,8 @@ mod tests {
     #[test]
     fn every_file_is_listed() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../shaders");
-        let begin = ["common", "fold", "gemm", "join", "join_subgroups", "map", "math", "remainder"];
+        let begin =
+            ["common", "fold", "gemm", "join", "join_subgroups", "map", "math", "quads", "remainder", "singles"];
         let begin = [&begin[..], &["read_halves", "read_words", "write_halves", "write_words"]].concat();
         let mut found: Vec<String> = std::fs::read_dir(folder)
             .expect("the folder")
