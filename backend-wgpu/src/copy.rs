@@ -1,8 +1,10 @@
-//! Making, moving and converting elements: entries of `shaders/copy.wgsl`.
+//! Making, moving and converting elements: entries of `shaders/copy.wgsl` and `shaders/transpose.wgsl`.
 
 use crate::device::Wgpu;
 use crate::memory::Storage;
+use crate::params::{MapParams, Operand, Walk};
 use crate::shader::{Form, Shader};
+use bytemuck::Zeroable;
 use minitorch_core::backend::View;
 use minitorch_core::{DType, HostData, HostSlice, Layout, Result, f16};
 
@@ -101,13 +103,58 @@ pub(crate) fn copy(device: &Wgpu, x: View<'_, Storage>) -> Storage {
     let [layout] = Layout::merge([*x.layout]);
     let whole = Layout::contiguous(*layout.shape());
     let out = device.alloc("copy", x.dtype, whole.numel());
-    device.map(shader("copy", x.dtype, x.dtype), &out, &whole, [View { layout: &layout, ..x }], [0; 2]);
+    between(device, &out, &whole, View { layout: &layout, ..x });
     out
+}
+
+/// Copies between merged layouts of one shape.
+fn between(device: &Wgpu, out: &Storage, at: &Layout, x: View<'_, Storage>) {
+    if !transpose(device, out, at, x) {
+        device.map(shader("copy", x.dtype, x.dtype), out, at, [x], [0; 2]);
+    }
+}
+
+/// Sizes of a matrix from which on tiles are worth it.
+const TILED: usize = 16;
+
+/// The copy by transpose.wgsl, if neighbours of the two lie along different dimensions and each is bound in one piece.
+fn transpose(device: &Wgpu, out: &Storage, at: &Layout, x: View<'_, Storage>) -> bool {
+    let rank = at.shape().len();
+    let long = |d: usize| at.shape()[d] >= TILED;
+    let next = (0..rank).rev().find(|&d| x.layout.strides()[d] == 1 && long(d));
+    let Some(next) = next.filter(|&d| d + 1 < rank && long(rank - 1) && at.strides()[rank - 1] == 1) else {
+        return false;
+    };
+    if at.numel() == 0
+        || out.is_missing()
+        || device.too_wide(out, at).is_some()
+        || device.too_wide(x.storage, x.layout).is_some()
+    {
+        return false;
+    }
+    out.check(at);
+    x.storage.check(x.layout);
+    // The dimension along which x has its neighbours becomes the last but one.
+    let order: Vec<usize> = (0..rank - 1).filter(|&d| d != next).chain([next, rank - 1]).collect();
+    let (to, from) = (device.window(out, at), device.window(x.storage, x.layout));
+    let [at, layout] = [to.within(at), from.within(x.layout)].map(|layout| layout.permute(&order));
+    let tiles = |d: usize| at.shape()[d].div_ceil(32);
+    let planes: usize = at.shape()[..rank - 2].iter().product();
+    let params = MapParams {
+        walk: Walk::new(at.shape()),
+        out: Operand::new(&at),
+        x: Operand::new(&layout),
+        ..MapParams::zeroed()
+    };
+    let shader = Shader::new("transpose", "transpose").form(Form::of(x.dtype, x.dtype));
+    let groups = device.folded(planes * tiles(rank - 1) * tiles(rank - 2));
+    device.dispatch(shader, groups, &params, &[to.write(), from.read()]);
+    true
 }
 
 pub(crate) fn write(device: &Wgpu, to: &mut Storage, at: &Layout, x: View<'_, Storage>) {
     let [at, layout] = Layout::merge([*at, *x.layout]);
-    device.map(shader("copy", x.dtype, x.dtype), to, &at, [View { layout: &layout, ..x }], [0; 2]);
+    between(device, to, &at, View { layout: &layout, ..x });
 }
 
 pub(crate) fn cast(device: &Wgpu, x: View<'_, Storage>, to: DType) -> Storage {

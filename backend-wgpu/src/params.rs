@@ -67,7 +67,7 @@ params! {
 
 params! {
     /// What element-wise shaders take; a and b are numbers of the function, as bits of the element type.
-    MapParams in "binary" "compare" "copy" "unary" {
+    MapParams in "binary" "compare" "copy" "transpose" "unary" {
         walk: Walk,
         out: Operand,
         x: Operand,

@@ -35,7 +35,7 @@ macro_rules! shaders {
                     false => include_str!("../shaders/singles.wgsl"),
                 };
             }
-            if is_map(file) {
+            if is_map(file) || file == "transpose" {
                 text += include_str!("../shaders/map.wgsl");
             }
             if matches!(file, "binary" | "unary") {
@@ -105,7 +105,7 @@ fn slot_functions(states: usize, slots: usize) -> String {
 
 /// Whether a file's elements may be f16.
 fn converts(file: &str) -> bool {
-    matches!(file, "binary" | "compare" | "copy" | "index" | "matmul" | "product" | "reduce" | "unary")
+    matches!(file, "binary" | "compare" | "copy" | "index" | "matmul" | "product" | "reduce" | "transpose" | "unary")
 }
 
 /// Whether a file is of element-wise functions.
@@ -123,7 +123,7 @@ fn joins(file: &str) -> bool {
     matches!(file, "loss" | "norm" | "pool" | "reduce" | "softmax")
 }
 
-shaders!("binary" "compare" "conv" "copy" "index" "loss" "matmul" "norm" "optim" "pool" "product" "random" "reduce" "scan" "softmax" "sort" "unary");
+shaders!("binary" "compare" "conv" "copy" "index" "loss" "matmul" "norm" "optim" "pool" "product" "random" "reduce" "scan" "softmax" "sort" "transpose" "unary");
 
 #[cfg(test)]
 mod tests {
