@@ -154,6 +154,8 @@ fn products_of_many_rows_are_right() -> Result<()> {
         (vec![500, 1024], vec![1024, 256]),
         (vec![1000, 17], vec![17, 65]),
         (vec![2049, 32], vec![32, 3]),
+        // A long k in ten parts.
+        (vec![20, 700], vec![700, 30]),
         (vec![1, 8, 512, 512], vec![1, 8, 512, 32]),
     ] {
         let (a, b) = (Tensor::randn(left.as_slice(), &cpu), Tensor::randn(right.as_slice(), &cpu));
@@ -191,6 +193,66 @@ fn small_images_go_back_through_a_convolution() -> Result<()> {
     Ok(())
 }
 
+/// Long reductions are cut into pieces, which a second dispatch joins: lines that are read by fours, and odd ones.
+#[test]
+fn pieces_of_long_reductions_are_joined() -> Result<()> {
+    /// Batch norm of x around 1000 with its mean, variance and three gradients; sums over all, rows and columns.
+    fn results<B: Backend>(values: &[Tensor<Cpu>; 4], device: &B) -> Result<Vec<Tensor<B>>> {
+        let moved = |x: &Tensor<Cpu>| Ok(Tensor::from_vec(x.to_vec::<f32>()?, *x.shape(), device));
+        let [x, w, b, g] = [moved(&values[0])?, moved(&values[1])?, moved(&values[2])?, moved(&values[3])?];
+        let flat = x.reshape([x.shape()[..3].iter().product(), x.shape()[3]]) - 1000.0;
+        let sums = [flat.square().sum(..), flat.sum(0), flat.sum(1), flat.reshape([2, -1]).sum(1)];
+        let [x, w, b] = [x, w, b].map(|x| x.requires_grad());
+        let [y, mean, var] = x.batch_norm(Some(&w), Some(&b), 1e-5);
+        let gradients = y.grad_with(&g, [&x, &w, &b]);
+        Ok([y.detach(), mean.detach(), var.detach()].into_iter().chain(gradients).chain(sums).collect())
+    }
+    let Some(device) = device() else { return Ok(()) };
+    let cpu = Cpu::new();
+    for size in [[8, 3, 64, 64], [6, 2, 75, 75], [2, 40, 90, 32]] {
+        let channels = [size[1]];
+        let x = Tensor::randn(size, &cpu) + 1000.0;
+        let [w, b] = [0, 1].map(|_| Tensor::randn(channels, &cpu));
+        let values = [x, w, b, Tensor::randn(size, &cpu)];
+        for (i, (ours, cpu)) in results(&values, &device)?.iter().zip(&results(&values, &cpu)?).enumerate() {
+            let off = difference(ours, cpu)?;
+            assert!(off < 1e-5, "result {i} of {size:?} is off by {off}");
+        }
+    }
+    Ok(())
+}
+
+/// Copies between all arrangements, in tiles, by fours and one by one, and functions of what repeats: the CPU's bits.
+#[test]
+fn arrangements_do_not_change_a_bit() -> Result<()> {
+    fn results<B: Backend>(shape: [usize; 3], device: &B) -> Result<Vec<Vec<f32>>> {
+        let numel = shape.iter().product::<usize>();
+        let x = Tensor::from_vec((0..numel).map(|i| i as f32).collect::<Vec<_>>(), shape, device);
+        let mut all = Vec::new();
+        for dims in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+            let turned = x.permute(dims);
+            all.push(turned.contiguous());
+            for dim in 0..3 {
+                let one = turned.narrow(dim, turned.shape()[dim as usize] - 1, 1);
+                all.push(&turned * &one);
+                all.push(&one.expand(*turned.shape()).contiguous() - &turned);
+                let half = turned.narrow(dim, turned.shape()[dim as usize] / 2, turned.shape()[dim as usize] / 2);
+                all.push(&half + 0.5);
+                all.push(half.contiguous());
+            }
+        }
+        all.iter().map(Tensor::to_vec::<f32>).collect()
+    }
+    let Some(device) = device() else { return Ok(()) };
+    for shape in [[4, 40, 36], [3, 33, 70], [64, 2, 17], [20, 16, 8], [1, 2, 3]] {
+        let (ours, cpu) = (results(shape, &device)?, results(shape, &Cpu::new())?);
+        for (i, (ours, cpu)) in ours.iter().zip(&cpu).enumerate() {
+            assert!(ours == cpu, "arrangement {i} of {shape:?}");
+        }
+    }
+    Ok(())
+}
+
 /// Tensors that one binding does not reach, through a limit that is small: 32 x 32 numbers. The conformance suite meets it in
 /// element-wise functions and reductions; here are products that are halved in every way.
 #[test]
@@ -217,6 +279,68 @@ fn products_of_large_tensors_are_split() -> Result<()> {
     let y = moved(&x, &small)?.linear(&moved(&w, &small)?, Some(&moved(&bias, &small)?));
     let off = difference(&y, &x.linear(&w, Some(&bias)))?;
     assert!(off < 1e-5, "linear is off by {off}");
+    Ok(())
+}
+
+/// What would keep a GPU for long is submitted in parts, what is small all at once.
+#[test]
+fn long_work_is_submitted_in_parts() -> Result<()> {
+    let Some(device) = device() else { return Ok(()) };
+    // A discrete GPU is trusted with eight times the work of the others.
+    for (numel, times, parts) in [(1 << 20, 400, 1..=20), (1 << 20, 3200, 1..=160), (1 << 10, 1000, 0..=0)] {
+        if numel > 1 << 10 && (times > 400) == device.is_software() {
+            continue;
+        }
+        let mut x = Tensor::<Wgpu>::zeros([numel], &device);
+        device.synchronize()?;
+        let before = device.submissions();
+        for _ in 0..times {
+            x = x + 1.0;
+        }
+        let submitted = device.submissions() - before;
+        assert!(parts.contains(&submitted), "{times} times {numel} elements are {submitted} submissions");
+        assert_eq!(x.narrow(0, numel - 1, 1).to_vec::<f32>()?, [times as f32]);
+    }
+    Ok(())
+}
+
+/// The remainder of floats is exact, whatever the sizes of the two, subnormal numbers among them, and every invocation ends.
+#[test]
+fn remainders_are_exact() -> Result<()> {
+    let Some(device) = device() else { return Ok(()) };
+    let (mut a, mut b, mut state) = (Vec::new(), Vec::new(), 1u32);
+    for i in 0..4096u32 {
+        let mut random = || {
+            state = state.wrapping_mul(1664525).wrapping_add(1013904223);
+            state >> 8
+        };
+        let sign = random() << 31;
+        // Any size, subnormal ones in every fourth.
+        let divisor = sign | (random() % if i % 4 == 0 { 1 << 20 } else { 1 << 24 }) * 127 + 1;
+        a.push(f32::from_bits(random() << 31 | random() * 127));
+        b.push(f32::from_bits(divisor));
+    }
+    let extremes = [f32::MAX, 1.0, f32::MIN_POSITIVE, f32::from_bits(1), f32::from_bits(0x007f_ffff)];
+    for x in extremes {
+        for y in extremes {
+            a.extend([x, -x, x]);
+            b.extend([y, y, -y]);
+        }
+    }
+    let [x, y] = [&a, &b].map(|values| Tensor::from_vec(values.clone(), [values.len()], &device));
+    let results = x.remainder(&y).to_vec::<f32>()?;
+    // A device may take subnormal numbers for 0 in the sum that gives the result the divisor's sign.
+    let keeps_subnormal =
+        (Tensor::new([f32::from_bits(1)], &device) + f32::from_bits(1) as f64).to_vec::<f32>()?[0] != 0.0;
+    for ((a, b), result) in a.iter().zip(&b).zip(results) {
+        let rest = a % b;
+        let adds = rest != 0.0 && (rest < 0.0) != (*b < 0.0);
+        if adds && !keeps_subnormal && (rest.is_subnormal() || b.is_subnormal() || (rest + b).is_subnormal()) {
+            continue;
+        }
+        let expected = if adds { rest + b } else { rest };
+        assert!(result == expected, "{a:e} by {b:e} leaves {expected:e}, not {result:e}");
+    }
     Ok(())
 }
 
