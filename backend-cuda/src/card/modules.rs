@@ -145,15 +145,15 @@ impl<C: Calls> Modules<C> {
     /// unasked. The context is current.
     #[cold]
     pub(super) fn prepare(&self, name: &str, shared: u32) -> Result<CUfunction, Failure> {
-        let homeless;
+        let unlisted;
         let function = match self.functions.get(name) {
             Some(function) => function,
             None => match self.functions.insert(name, self.find(name)?) {
                 Ok(function) => function,
                 // The table is full. Then this is slow, and right.
                 Err(function) => {
-                    homeless = function;
-                    &homeless
+                    unlisted = function;
+                    &unlisted
                 }
             },
         };

@@ -98,8 +98,11 @@ pub(super) mod tests {
     pub(in crate::nvrtc) fn python(script: &str) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("python3");
-        fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        // Written by another process: a program that this one has open, or a child that a parallel test has just forked from it,
+        // does not start.
+        let mut writer = Command::new("sh");
+        writer.args(["-c", "printf '#!/bin/sh\\n%s\\n' \"$1\" >\"$2\" && chmod 755 \"$2\"", "sh", script]).arg(&file);
+        assert!(writer.status().unwrap().success());
         (folder, file)
     }
 
