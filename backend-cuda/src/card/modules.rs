@@ -264,6 +264,7 @@ impl File {
 fn at(what: &str, failure: Failure) -> Failure {
     match failure {
         Failure::Other(why) => Failure::Other(format!("{what}: {why}")),
+        Failure::Lost(why) => Failure::Lost(format!("{what}: {why}")),
         Failure::OutOfMemory => failure,
     }
 }
