@@ -12,8 +12,8 @@
 // no k is divided into its parts more than once. They are called for each k inside of the matrix.
 
 // Rows of a slab are one longer than a tile, so that the writes of a column fall into different banks.
-var<workgroup> slab_a: array<vec4<f32>, 272>;
-var<workgroup> slab_b: array<vec4<f32>, 272>;
+var<workgroup> slab_a: array<vec4<f32>, 288>;
+var<workgroup> slab_b: array<vec4<f32>, 288>;
 // The invocation's results: row i of its four.
 var<private> sum: array<vec4<f32>, 4>;
 
@@ -62,6 +62,73 @@ fn gemm(local: u32, quads: u32, row: u32, column: u32, first: u32, last: u32, a_
             sum[3] += from_a.w * from_b;
         }
         workgroupBarrier(); // before the slabs are overwritten
+    }
+}
+
+// The same for a tile of 32 x 32 by 256 invocations, for products of few tiles: four slices of 64 take every fourth eight of k, so that
+// there are a quarter as many steps. The first slice has the sums in the end.
+fn gemm_sliced(local: u32, row: u32, column: u32, first: u32, last: u32, a_along_k: bool, b_along_k: bool) {
+    let slice = local / 64u;
+    let own = local % 64u;
+    let y = own / 8u;
+    let x = own % 8u;
+    let a = select(vec2(y, x), vec2(x, y), a_along_k); // k and quad
+    let b = select(vec2(y, x), vec2(x, y), b_along_k);
+    let start = slice * 72u;
+    let begin = first + slice * 8u;
+    lines_a(row + 4u * a.y);
+    lines_b(column + 4u * b.y);
+    seek_a(begin + a.x, 32u);
+    seek_b(begin + b.x, 32u);
+    sum[0] = vec4(0.0);
+    sum[1] = vec4(0.0);
+    sum[2] = vec4(0.0);
+    sum[3] = vec4(0.0);
+    var next_a = vec4(0.0);
+    var next_b = vec4(0.0);
+    if (begin + a.x < last) {
+        next_a = fetch_a();
+    }
+    if (begin + b.x < last) {
+        next_b = fetch_b();
+    }
+    for (var k = 0u; first + k < last; k += 32u) {
+        slab_a[start + a.x * 9u + a.y] = next_a;
+        slab_b[start + b.x * 9u + b.y] = next_b;
+        workgroupBarrier();
+        next_a = vec4(0.0);
+        next_b = vec4(0.0);
+        if (begin + k + 32u + a.x < last) {
+            next_a = fetch_a();
+        }
+        if (begin + k + 32u + b.x < last) {
+            next_b = fetch_b();
+        }
+        for (var kk = 0u; kk < 8u; kk++) {
+            let from_a = slab_a[start + kk * 9u + y];
+            let from_b = slab_b[start + kk * 9u + x];
+            sum[0] += from_a.x * from_b;
+            sum[1] += from_a.y * from_b;
+            sum[2] += from_a.z * from_b;
+            sum[3] += from_a.w * from_b;
+        }
+        workgroupBarrier(); // before the slabs are overwritten
+    }
+    for (var other = 1u; other < 4u; other++) {
+        if (slice == other) {
+            slab_a[own] = sum[0];
+            slab_a[own + 64u] = sum[1];
+            slab_a[own + 128u] = sum[2];
+            slab_a[own + 192u] = sum[3];
+        }
+        workgroupBarrier();
+        if (slice == 0u) {
+            sum[0] += slab_a[own];
+            sum[1] += slab_a[own + 64u];
+            sum[2] += slab_a[own + 128u];
+            sum[3] += slab_a[own + 192u];
+        }
+        workgroupBarrier(); // before the next slice lays down its sums
     }
 }
 

@@ -1,6 +1,6 @@
 // Matrix products: out[b, i, j] = sum over k of a[b, i, k] b[b, k, j] (+ bias[j]). a [.., m, k], b [.., k, n]: any strides.
 //
-// tile_SIZE: a tile of out per workgroup (gemm.wgsl). Grid: x and y = tiles, times splits of k; z = batch, which walks. If k is split,
+// tile_SIZE, tile_32_sliced: a tile of out per workgroup (gemm.wgsl). Grid: x and y = tiles, times splits of k; z = batch, which walks. If k is split,
 // `out` is parts [splits, batch, m, n], and `join` adds them in order: out[i] = sum over s of parts[s, i] (+ bias[i mod n]).
 // vector: for m = 1 or n = 1: out[line] = sum over k of a[line, k] b[k], a workgroup per line, which walks.
 // Cost: 2 m n k flops. All overwrite.
@@ -101,16 +101,22 @@ fn fetch_b() -> vec4<f32> {
 @compute @workgroup_size(256)
 fn tile_64(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
-    tile(group, groups, local, 16u);
+    tile(group, groups, local, 16u, false);
 }
 
 @compute @workgroup_size(64)
 fn tile_32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
-    tile(group, groups, local, 8u);
+    tile(group, groups, local, 8u, false);
 }
 
-fn tile(group: vec3<u32>, groups: vec3<u32>, local: u32, quads: u32) {
+@compute @workgroup_size(256)
+fn tile_32_sliced(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32) {
+    tile(group, groups, local, 8u, true);
+}
+
+fn tile(group: vec3<u32>, groups: vec3<u32>, local: u32, quads: u32, sliced: bool) {
     let size = 4u * quads;
     let tiles_m = (p.m + size - 1u) / size;
     let tiles_n = (p.n + size - 1u) / size;
@@ -128,14 +134,21 @@ fn tile(group: vec3<u32>, groups: vec3<u32>, local: u32, quads: u32) {
     for (var entry = group.z; entry < p.batch.numel; entry += groups.z) {
         a_start = place(p.batch, p.a, entry);
         b_start = place(p.batch, p.b, entry);
-        gemm(local, quads, row, column, first, last, p.a_k < p.a_line, p.b_k < p.b_line);
-        let y = row + local / quads * 4u;
-        let x = column + local % quads * 4u;
-        let to = split * p.part + entry * p.m * p.n;
-        store(to, y, x, sum[0]);
-        store(to, y + 1u, x, sum[1]);
-        store(to, y + 2u, x, sum[2]);
-        store(to, y + 3u, x, sum[3]);
+        if (sliced) {
+            gemm_sliced(local, row, column, first, last, p.a_k < p.a_line, p.b_k < p.b_line);
+        } else {
+            gemm(local, quads, row, column, first, last, p.a_k < p.a_line, p.b_k < p.b_line);
+        }
+        // Not the slices whose sums were added.
+        if (local < quads * quads) {
+            let y = row + local / quads * 4u;
+            let x = column + local % quads * 4u;
+            let to = split * p.part + entry * p.m * p.n;
+            store(to, y, x, sum[0]);
+            store(to, y + 1u, x, sum[1]);
+            store(to, y + 2u, x, sum[2]);
+            store(to, y + 3u, x, sum[3]);
+        }
     }
 }
 

@@ -35,8 +35,11 @@ params! {
 /// The k from which on a product of few tiles is split, so that it makes up for the dispatch that joins; the least k of a split;
 /// and workgroups from which on nothing is.
 const LONG: usize = 512;
-const LEAST: usize = 64;
+const LEAST: usize = 128;
 const ENOUGH: usize = 256;
+
+/// Workgroups of the small tile up to which they take four times as many invocations.
+const FEW: usize = 256;
 
 /// One operand of a product: lines (m or n) of k elements, in a batch.
 struct Matrix<'a> {
@@ -213,7 +216,12 @@ fn product(
     // A long k over few tiles is split, so that more than a few workgroups have something to do.
     let splits = if batch == 1 && k >= LONG { (ENOUGH / tiles(tile)).min(k / LEAST).max(1) } else { 1 };
     let splits = if device.0.binds_whole(splits * m * n) { splits } else { 1 };
-    let entry = if tile == 64 { "tile_64" } else { "tile_32" };
+    let entry = match tile {
+        64 => "tile_64",
+        // Few tiles leave room for invocations that share the steps of k.
+        _ if tiles(tile) * splits * batch <= FEW && k > 32 => "tile_32_sliced",
+        _ => "tile_32",
+    };
     params.splits = splits as u32;
     let [x, y, _] = device.folded(tiles(tile) * splits);
     let groups = [x, y, batch.min(device.largest_grid()) as u32];
