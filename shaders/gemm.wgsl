@@ -132,6 +132,27 @@ fn gemm_sliced(local: u32, row: u32, column: u32, first: u32, last: u32, a_along
     }
 }
 
+// What an invocation of gemm_wide needs for the next eight k: B at four of them, and A.
+var<private> next_wide: array<vec4<f32>, 5>;
+fn fetch_wide(local: u32, a: u32, b: u32, k: u32, last: u32) {
+    next_wide = array<vec4<f32>, 5>();
+    if (k + b < last) {
+        next_wide[0] = fetch_b();
+    }
+    if (k + b + 2u < last) {
+        next_wide[1] = fetch_b();
+    }
+    if (k + b + 4u < last) {
+        next_wide[2] = fetch_b();
+    }
+    if (k + b + 6u < last) {
+        next_wide[3] = fetch_b();
+    }
+    if (local < 16u && k + a < last) {
+        next_wide[4] = fetch_a();
+    }
+}
+
 // The same for a tile of 8 x 128 by 64 invocations, for products of few lines, most of which a square tile would waste: B along
 // its lines.
 fn gemm_wide(local: u32, row: u32, column: u32, first: u32, last: u32) {
@@ -147,22 +168,17 @@ fn gemm_wide(local: u32, row: u32, column: u32, first: u32, last: u32) {
     sum[1] = vec4(0.0);
     sum[2] = vec4(0.0);
     sum[3] = vec4(0.0);
+    fetch_wide(local, a.x, y, first, last);
     for (var k = first; k < last; k += 8u) {
         if (local < 16u) {
-            var four = vec4(0.0);
-            if (k + a.x < last) {
-                four = fetch_a();
-            }
-            slab_a[a.x * 2u + a.y] = four;
+            slab_a[a.x * 2u + a.y] = next_wide[4];
         }
-        for (var kk = y; kk < 8u; kk += 2u) {
-            var four = vec4(0.0);
-            if (k + kk < last) {
-                four = fetch_b();
-            }
-            slab_b[kk * 33u + x] = four;
-        }
+        slab_b[y * 33u + x] = next_wide[0];
+        slab_b[(y + 2u) * 33u + x] = next_wide[1];
+        slab_b[(y + 4u) * 33u + x] = next_wide[2];
+        slab_b[(y + 6u) * 33u + x] = next_wide[3];
         workgroupBarrier();
+        fetch_wide(local, a.x, y, k + 8u, last);
         for (var kk = 0u; kk < 8u; kk++) {
             let from_a = slab_a[kk * 2u + y];
             let from_b = slab_b[kk * 33u + x];
