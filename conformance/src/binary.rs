@@ -46,6 +46,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         suite.floats(format!("broadcast_{op}"), 70_000, move |on| broadcast(on, op));
         suite.floats(format!("in_place_{op}"), 2000, move |on| in_place(on, op));
     }
+    suite.floats("rows_of_a_wider_tensor", 300, rows);
     suite.floats("ties_share_the_gradient", 50, |on| {
         agree!(on, eps(2.0), |d| {
             with_grads(d, [d.whole(-2, 2, [5, 7]), d.whole(-2, 2, [5, 7])], |[a, b]| a.maximum(b) - a.minimum(b) * 0.5)
@@ -185,6 +186,33 @@ fn broadcast<B: Backend>(on: &On<B>, op: BinaryOp) {
 }
 
 /// Owned operands may be overwritten, and nobody sees it.
+/// Rows that are and are not a multiple of four long, and begin at places that are and are not: what is moved four elements at a
+/// time, row by row. A row, a column and a number are repeated. Sums of two such numbers are rounded once.
+fn rows<B: Backend>(on: &On<B>) {
+    for width in [1, 2, 3, 4, 5, 8, 13, 32] {
+        for (before, after) in [(0, 4), (4, 0), (1, 3), (3, 4), (0, 1)] {
+            agree!(
+                on,
+                EXACT,
+                |d| {
+                    let part = || d.mixed([7, before + width + after]).narrow(1, before, width);
+                    let (a, b, column, number) = (part(), part(), d.mixed([7, 1]), d.mixed([1, 1]));
+                    let row = d.mixed([before + width]).narrow(0, before, width);
+                    let whole = d.mixed([7, width]);
+                    let chosen = Tensor::where_cond(&a.gt(&row), &a, &column);
+                    let counted = a.le(&column).cast(d.dtype);
+                    let sums = [&a + &b, &a + &row, &row + &column, &column + &a, &whole + &row, &whole + &a];
+                    let joined = Tensor::cat(&[column.clone(), a.clone(), number.expand([7, 3]), b], 1);
+                    let mut all = vec![&number + &a, chosen, counted, -&a, a.contiguous(), joined, a.cast(DType::I32)];
+                    all.extend(sums);
+                    all
+                },
+                "7 rows of {width}, {before} before and {after} behind them"
+            );
+        }
+    }
+}
+
 fn in_place<B: Backend>(on: &On<B>, op: BinaryOp) {
     let (low, high) = range(op);
     let shapes: [(&[usize], &[usize]); 7] = [
