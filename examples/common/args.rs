@@ -1,7 +1,8 @@
 //! The part of the command line that all training examples have. Whatever is wrong with it is one line on stderr and exit
 //! code 2.
 
-use super::{BACKENDS, complain};
+use super::backends::backend;
+use super::complain;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
 use std::path::{Path, PathBuf};
@@ -67,17 +68,6 @@ pub(crate) fn from_command_line<A: CommandFactory + FromArgMatches>(
 pub(crate) fn of_the_source_tree(folder: &str) -> PathBuf {
     let here = Path::new(folder);
     if here.is_dir() { here.into() } else { Path::new(env!("CARGO_MANIFEST_DIR")).join(here) }
-}
-
-fn backend(name: &str) -> Result<String, String> {
-    let known = ["cpu", "cuda", "cuda-emu", "wgpu"];
-    if !known.contains(&name) {
-        return Err(format!("no such backend; there are {}", known.join(", ")));
-    }
-    if !BACKENDS.contains(&name) {
-        return Err(format!("not in this build, which has {}", BACKENDS.join(", ")));
-    }
-    Ok(name.to_string())
 }
 
 fn positive(text: &str) -> Result<usize, String> {

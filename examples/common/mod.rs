@@ -5,6 +5,7 @@
 //! `progress.rs`, `charts.rs` and `canvas.rs` show what happened.
 
 pub(crate) mod args;
+mod backends;
 mod canvas;
 mod charts;
 mod evaluate;
@@ -13,22 +14,12 @@ mod progress;
 mod train;
 
 use args::Options;
+use backends::BACKENDS;
 use evaluate::Score;
 use minitorch::nn::data::{ImageDataset, Split};
 use minitorch::prelude::*;
 use std::io::Write;
 use std::process::ExitCode;
-
-/// The backends of this build, the preferred one first. A further backend is a line here and an arm in [`run`].
-const BACKENDS: &[&str] = &[
-    #[cfg(feature = "cuda")]
-    "cuda",
-    #[cfg(feature = "wgpu")]
-    "wgpu",
-    "cpu",
-    #[cfg(feature = "cuda-emu")]
-    "cuda-emu",
-];
 
 /// One example: what it trains, on any backend.
 pub(crate) trait Example {

@@ -11,12 +11,15 @@
 //! Inputs rotate through more memory than an L2 cache holds where a row says that memory bounds it. `scripts/torch_gpu.py`
 //! times the same rows in PyTorch by the same method; `scripts/gpu_table.py` lays both side by side.
 
+#[path = "../common/backends.rs"]
+mod backends;
 #[path = "../mnist/model.rs"]
 mod lenet;
 #[path = "../resnet/model.rs"]
 mod resnet;
 mod rows;
 
+use backends::{BACKENDS, backend};
 use clap::Parser;
 use minitorch::nn::state::replace_file;
 use minitorch::prelude::*;
@@ -35,7 +38,7 @@ const TURNS: usize = 7;
 #[derive(Parser)]
 struct Args {
     /// The backends; by default the GPUs of this build
-    #[arg(long, value_name = "NAME", value_parser = known, value_delimiter = ',')]
+    #[arg(long, value_name = "NAME", value_parser = backend, value_delimiter = ',')]
     backend: Vec<String>,
 
     /// Only rows whose name holds this text
@@ -53,23 +56,6 @@ struct Args {
     /// Call each row once after one call that warms it up, and time nothing
     #[arg(long)]
     once: bool,
-}
-
-const BACKENDS: &[&str] = &[
-    #[cfg(feature = "cuda")]
-    "cuda",
-    #[cfg(feature = "wgpu")]
-    "wgpu",
-    "cpu",
-    #[cfg(feature = "cuda-emu")]
-    "cuda-emu",
-];
-
-fn known(name: &str) -> std::result::Result<String, String> {
-    match BACKENDS.contains(&name) {
-        true => Ok(name.to_owned()),
-        false => Err(format!("not in this build, which has {}", BACKENDS.join(", "))),
-    }
 }
 
 fn main() -> ExitCode {
