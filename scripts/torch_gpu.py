@@ -127,6 +127,23 @@ def rows(device, toy):
 
     yield "cross-entropy both ways, 4096 x 1000", cross_entropy
 
+    def indices(count, bound):
+        return torch.tensor([i * 2_654_435_761 % bound for i in range(count)], device=device)
+
+    def scatter():
+        count, bins = size(1 << 20, 300), size(1000, 10)
+        zeros, x, index = torch.zeros(bins, device=device), rand(count), indices(count, bins)
+        return lambda i: zeros.scatter_add(0, index, x)
+
+    yield "scatter_add 2^20 to 1000", scatter
+
+    def embedding():
+        tokens, words, width = size(2000, 60), size(400_000, 200), size(100, 5)
+        table, index, g = rand(words, width).requires_grad_(), indices(tokens, words), rand(tokens, width)
+        return lambda i: torch.autograd.grad(F.embedding(index, table), table, g)
+
+    yield "embedding both ways, 2000 of 400,000 x 100", embedding
+
     def product(a_shape, b_shape, transposed=False):
         def prepare():
             a, b = rand(*a_shape), rand(*b_shape)

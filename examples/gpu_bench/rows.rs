@@ -13,6 +13,7 @@ const fn f32s(count: usize) -> usize {
 pub(crate) fn all<B: Backend>(bench: &mut Bench<'_, '_, B>) -> Result<()> {
     elementwise(bench)?;
     reductions(bench)?;
+    indexing(bench)?;
     products(bench)?;
     convolutions(bench)?;
     steps(bench)
@@ -95,6 +96,25 @@ fn reductions<B: Backend>(bench: &mut Bench<'_, '_, B>) -> Result<()> {
         let logits = bench.rotating(f32s(rows * classes), || bench.rand([rows, classes]).requires_grad());
         let target = Tensor::from_vec((0..rows as i32).map(|i| i % classes as i32).collect(), rows, &bench.device);
         move |i| drop(logits[i % logits.len()].cross_entropy(&target).backward())
+    })
+}
+
+fn indexing<B: Backend>(bench: &mut Bench<'_, '_, B>) -> Result<()> {
+    let (n, bins) = (bench.size(1 << 20, 300), bench.size(1000, 10));
+    // Odd multiples wander over all bins.
+    let indices = |n: usize, bound: usize| (0..n).map(|i| (i * 2_654_435_761 % bound) as i32).collect::<Vec<_>>();
+    bench.row("scatter_add 2^20 to 1000", Work { bytes: f32s(2 * n), flops: n }, |bench| {
+        let (zeros, x) = (Tensor::zeros([bins], &bench.device), bench.rand([n]));
+        let index = Tensor::from_vec(indices(n, bins), n, &bench.device);
+        move |_| drop(zeros.scatter_add(0, &index, &x))
+    })?;
+    let [tokens, words, width] = [(2000, 60), (400_000, 200), (100, 5)].map(|(full, toy)| bench.size(full, toy));
+    let work = Work { bytes: f32s(words * width + tokens * width), flops: tokens * width };
+    bench.row("embedding both ways, 2000 of 400,000 x 100", work, |bench| {
+        let table = bench.rand([words, width]).requires_grad();
+        let index = Tensor::from_vec(indices(tokens, words), tokens, &bench.device);
+        let g = bench.rand([tokens, width]);
+        move |_| drop(table.index_select(0, &index).backward_with(&g))
     })
 }
 
