@@ -221,7 +221,7 @@ fn split_sums<B: Backend>(cases: &mut Cases<'_, B>) {
         cases.push(format!("argmax of {shape:?} along {dim}"), &(&x * 1024.0).floor().argmax(dim));
         cases.push(format!("cumsum of {shape:?} along {dim}"), &x.cumsum(dim));
     }
-    for shape in [&[1, 1, 700, 800][..], &[280_000, 2]] {
+    for shape in [&[1, 1, 1040, 1020][..], &[540_000, 2]] {
         let x = numbers(shape, 3.0, cases.on);
         let w = numbers(&[shape[1]], 0.5, cases.on).requires_grad();
         let [y, ..] = x.batch_norm(Some(&w), Some(&w), 1e-5);

@@ -252,6 +252,7 @@ impl Driver for Emulator {
         let _ = self.counters.set([address, address + bytes as u64]);
     }
 
+    // SAFETY: the caller answers for the bytes at the address.
     unsafe fn upload(&self, to: Address, data: &[u8]) -> Result<(), Failure> {
         self.check("an upload", to, data.len())?;
         // SAFETY: the bytes are allocated, as was just checked, and device memory is no part of a slice of the host's.

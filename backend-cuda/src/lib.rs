@@ -9,6 +9,15 @@
 //! sources.rs compiler.rs nvrtc.rs cache.rs                 the kernels' text, machine code of it, the compiler, compiled files on disk
 //! unary.rs binary.rs reduce.rs matmul.rs ...               one file per family: geometry and names; the maths is in kernels/
 //! ```
+//!
+//! Environment variables, read when a device is opened:
+//!
+//! | variable | effect |
+//! |---|---|
+//! | `MINITORCH_NVRTC` | the file of NVRTC, or its folder |
+//! | `MINITORCH_CACHE_DIR` | the folder of compiled kernels |
+//! | `MINITORCH_SYNC=1` | waits after every kernel, so that a failure names the one that caused it |
+//! | `MINITORCH_EXACT=1` | buffers of exactly the bytes asked for, freed where they are dropped: for `compute-sanitizer` |
 
 mod binary;
 mod cache;
