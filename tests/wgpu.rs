@@ -295,7 +295,7 @@ fn long_work_is_submitted_in_parts() -> Result<()> {
         device.synchronize()?;
         let before = device.submissions();
         for _ in 0..times {
-            x = x + 1.0;
+            x += 1.0;
         }
         let submitted = device.submissions() - before;
         assert!(parts.contains(&submitted), "{times} times {numel} elements are {submitted} submissions");
@@ -316,8 +316,9 @@ fn remainders_are_exact() -> Result<()> {
         };
         let sign = random() << 31;
         // Any size, subnormal ones in every fourth.
-        let divisor = sign | (random() % if i % 4 == 0 { 1 << 20 } else { 1 << 24 }) * 127 + 1;
-        a.push(f32::from_bits(random() << 31 | random() * 127));
+        let range = if i % 4 == 0 { 1 << 16 } else { 1 << 24 };
+        let divisor = sign | (random() % range * 127 + 1);
+        a.push(f32::from_bits((random() << 31) | (random() * 127)));
         b.push(f32::from_bits(divisor));
     }
     let extremes = [f32::MAX, 1.0, f32::MIN_POSITIVE, f32::from_bits(1), f32::from_bits(0x007f_ffff)];
