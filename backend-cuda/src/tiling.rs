@@ -91,7 +91,7 @@ impl Question {
             let part = size * size * dtype.size();
             let most = most_splits(tiles).min(k / SHORTEST).min(PARTS / (tiles * part).max(1)).max(1);
             let most = if split { most } else { 1 };
-            let least = k.div_ceil(longest).min(most);
+            let least = k.div_ceil(longest).clamp(1, most);
             let splits = SPLITS.iter().copied().filter(|splits| (least..=most).contains(splits));
             for splits in splits.chain([least]) {
                 let blocks = (tiles * splits).div_ceil(multiprocessors);
@@ -144,7 +144,7 @@ mod tests {
     fn parts_are_counted_bounded_and_short() {
         for m in [1, 6, 33, 64, 130, 1000, 5000] {
             for n in [1, 25, 128, 2304, 100_000] {
-                for k in [1, 47, 511, 513, 50_176, 3_000_000] {
+                for k in [0, 1, 47, 511, 513, 50_176, 3_000_000] {
                     let Tiling { size, splits } = ask([m, n, k], 512);
                     let tiles = m.div_ceil(size) * n.div_ceil(size);
                     assert!(splits == 1 || tiles * (1 + splits.div_ceil(GEMM_GROUP)) <= COUNTERS, "{m} {n} {k}");
