@@ -4,14 +4,25 @@
 #![cfg(feature = "wgpu")]
 
 mod common;
+#[path = "common/require.rs"]
+mod require;
 
 use common::LeNet;
 use minitorch::prelude::*;
 use minitorch_wgpu::{Adapter, Options};
 
 /// A device of its own, so that no other test counts on it; none where there is no adapter.
+///
+/// # Panics
+/// If `MINITORCH_REQUIRE` holds `wgpu` and there is no adapter.
 fn device() -> Option<Wgpu> {
-    Wgpu::new().ok().map(|_| Wgpu::open(&Options::default()).expect("the adapter was here a moment ago"))
+    match Wgpu::new() {
+        Ok(_) => Some(Wgpu::open(&Options::default()).expect("the adapter was here a moment ago")),
+        Err(error) if require::names().iter().any(|name| name == "wgpu") => {
+            panic!("{}", require::absent("wgpu", &error.to_string()))
+        }
+        Err(_) => None,
+    }
 }
 
 #[test]

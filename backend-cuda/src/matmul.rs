@@ -13,7 +13,7 @@ use minitorch_core::{DType, Layout, MAX_RANK, Shape};
 
 params! {
     /// What the tiles of a product take.
-    MatmulParams in "matmul.cu" {
+    MatmulParams in "matmul.cuh" {
         a: Address,
         b: Address,
         bias: Address,

@@ -101,6 +101,7 @@ fn structs_are_those_of_the_kernels() {
     check::<crate::reduce::ReduceParams>();
     check::<crate::scan::ScanParams>();
     check::<crate::norm::NormParams>();
+    check::<crate::norm::RunningParams>();
     check::<crate::loss::LossParams>();
     check::<crate::loss::LossGradParams>();
     check::<crate::softmax::SoftmaxParams>();
