@@ -65,14 +65,14 @@ fn fused_operations_are_few_kernels() {
         let y = x.conv2d(&w, Some(&b), Conv2dOptions::default().padding(1));
         let g = Tensor::randn(*y.shape(), device);
         let forward = launches(device, || x.conv2d(&w, Some(&b), Conv2dOptions::default().padding(1)));
-        let backward = launches(device, || y.grad_with(&g, [&x, &w, &b]));
+        let backward = launches(device, || y.backward_with(&g));
         assert!(forward <= 1 && backward <= 2, "{device:?}: conv2d takes {forward} kernels and {backward} backward");
 
         let relu = Activation::Relu;
         let y = x.conv2d_activated(&w, Some(&b), Conv2dOptions::default().padding(1), relu);
         let options = Conv2dOptions::default().padding(1);
         let forward = launches(device, || x.conv2d_activated(&w, Some(&b), options, relu));
-        let backward = launches(device, || y.grad_with(&g, [&x, &w, &b]));
+        let backward = launches(device, || y.backward_with(&g));
         assert!(forward <= 1 && backward <= 2, "{device:?}: with relu {forward} kernels and {backward} backward");
 
         let leaves = [[9, 12], [7, 12]].map(|shape| Tensor::randn(shape, device).requires_grad());
@@ -81,7 +81,7 @@ fn fused_operations_are_few_kernels() {
         let forward = launches(device, || rows.linear_activated(weight, Some(&bias), relu));
         let y = rows.linear_activated(weight, Some(&bias), relu);
         let g = Tensor::randn([9, 7], device);
-        let backward = launches(device, || y.grad_with(&g, [rows, weight, &bias]));
+        let backward = launches(device, || y.backward_with(&g));
         assert!(forward <= 1 && backward <= 2, "{device:?}: linear takes {forward} kernels and {backward} backward");
 
         // The statistics, y, the running statistics, and the number of batches.

@@ -184,6 +184,7 @@ probes! {
     "bmm" |p| p.of(&[2, 3, 4]).bmm(&p.of(&[2, 4, 5]));
     "einsum" |p| Tensor::einsum("bij,bjk->bik", &[&p.of(&[2, 3, 4]), &p.of(&[2, 4, 5])]);
     "conv2d" |p| p.images().conv2d(&p.of(&[3, 4, 3, 3]), Some(&p.of(&[3])), Default::default());
+    "conv2d_activated" |p| p.images().conv2d_activated(&p.of(&[3, 4, 3, 3]), Some(&p.of(&[3])), Default::default(), Activation::Tanh);
     "conv1d" |p| p.of(&[2, 4, 6]).conv1d(&p.of(&[3, 4, 3]), None, Default::default());
     "conv_transpose2d" |p| p.images().conv_transpose2d(&p.of(&[4, 3, 3, 3]), None, Default::default(), 0);
     "max_pool2d" |p| p.images().max_pool2d(2);
@@ -197,6 +198,10 @@ probes! {
     "adaptive_max_pool1d" |p| p.of(&[2, 4, 6]).adaptive_max_pool1d(2);
     "interpolate_nearest" |p| p.images().interpolate_nearest(9);
     "interpolate_bilinear" |p| p.images().interpolate_bilinear(9, false);
+    "batch_norm_tracked" |p| {
+        let [y, ..] = p.images().batch_norm_tracked(None, None, 1e-5, [&p.vector(), &p.vector()], 0.1);
+        y
+    };
     "batch_norm" |p| p.images().batch_norm(Some(&p.vector()), Some(&p.vector()), 1e-5)[0].clone();
     "batch_norm_with" |p| p.images().batch_norm_with([&p.vector(), &p.vector()], None, None, 1e-5);
     "layer_norm" |p| p.matrix().layer_norm(4, Some(&p.vector()), Some(&p.vector()), 1e-5);
