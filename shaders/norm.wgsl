@@ -52,6 +52,12 @@ const WITHIN: u32 = 1u;
 const BIAS: u32 = 2u;
 const FACTOR: u32 = 3u;
 
+// Compilers of drivers reorder sums as if numbers were exact, which loses what rounding left of a mean. This is the sum as it was
+// rounded: there are less than 2^31 means, but no compiler knows that.
+fn rounded(sum: vec4<f32>) -> vec4<f32> {
+    return bitcast<vec4<f32>>(bitcast<vec4<u32>>(sum) ^ vec4(p.means >> 31u));
+}
+
 fn sum_of(four: vec4<f32>) -> f32 {
     return (four.x + four.y) + (four.z + four.w);
 }
@@ -129,7 +135,7 @@ fn statistics_of(x: Part, count: f32) -> vec4<f32> {
     let twice = 2 * (i32(bitcast<u32>(scale.y) >> 23u) - 127);
     let root = scale.x / sqrt(spread + shifted(p.eps, -twice));
     let rest = left * scale.y;
-    let whole = x.centre + rest;
+    let whole = rounded(vec4(x.centre + rest)).x;
     return vec4(whole, (x.centre - whole) + rest, shifted(spread, twice), root);
 }
 
@@ -216,7 +222,7 @@ fn means_of(m: vec4<u32>) -> Means {
 }
 // The normalised x by these statistics.
 fn normalized(value: vec4<f32>, by: Means) -> vec4<f32> {
-    return ((value - by.mean) - by.left) * by.root;
+    return (rounded(value - by.mean) - by.left) * by.root;
 }
 fn four_w(at: vec4<u32>) -> vec4<f32> {
     let one = w[at.x];

@@ -11,18 +11,11 @@ use common::LeNet;
 use minitorch::prelude::*;
 use minitorch_wgpu::{Adapter, Options};
 
-/// A device of its own, so that no other test counts on it; none where there is no adapter.
-///
-/// # Panics
-/// If `MINITORCH_REQUIRE` holds `wgpu` and there is no adapter.
+/// A device of its own, so that no other test counts on it; none where there is no adapter and none is required.
 fn device() -> Option<Wgpu> {
-    match Wgpu::new() {
-        Ok(_) => Some(Wgpu::open(&Options::default()).expect("the adapter was here a moment ago")),
-        Err(error) if require::names().iter().any(|name| name == "wgpu") => {
-            panic!("{}", require::absent("wgpu", &error.to_string()))
-        }
-        Err(_) => None,
-    }
+    let required = || require::names().iter().any(|name| name == "wgpu");
+    let best = Wgpu::new().map_err(|error| assert!(!required(), "{}", require::absent("wgpu", &error.to_string())));
+    best.ok().map(|_| Wgpu::open(&Options::default()).expect("the adapter was here a moment ago"))
 }
 
 #[test]

@@ -4,7 +4,8 @@
 use crate::element::{Element, with_real};
 use crate::kernels::conv::{self, Conv2d};
 use crate::{Cpu, Tensor};
-use minitorch_core::backend::View;
+use minitorch_core::backend::{Activation, View};
+use minitorch_core::ops::composed;
 use minitorch_core::{Conv2dOptions, Shape};
 
 /// The elements of a contiguous tensor.
@@ -27,7 +28,16 @@ fn sizes(x: [usize; 4], w: [usize; 4], o: &Conv2dOptions) -> Conv2d {
     Conv2d { n, c_in, h, w: width, c_out, kh, kw, stride, padding, dilation, groups, oh, ow }
 }
 
-pub(crate) fn conv2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, options: &Conv2dOptions) -> Tensor {
+pub(crate) fn conv2d(
+    x: &Tensor,
+    w: &Tensor,
+    bias: Option<&Tensor>,
+    options: &Conv2dOptions,
+    activation: Option<Activation>,
+) -> Tensor {
+    if activation.is_some() {
+        return composed::conv2d(x, w, bias, options, activation);
+    }
     let device: &Cpu = x.device();
     let g = sizes(x.dims(), w.dims(), options);
     let (x, w, bias) = (x.contiguous(), w.contiguous(), bias.map(Tensor::contiguous));

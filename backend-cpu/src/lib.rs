@@ -51,7 +51,6 @@ use minitorch_core::backend::{
     Activation, ArgReduceOp, Backend, BinaryOp, CompareOp, MemoryStats, RandomOp, ReduceOp, ScatterOp, StepRule,
     StepSlot, UnaryOp, ViewOf,
 };
-use minitorch_core::ops::composed;
 use minitorch_core::ops::norm::NormOptions;
 use minitorch_core::random::{DeviceRng, Draw};
 use minitorch_core::{Conv2dOptions, DType, Error, HostData, HostSlice, Layout, Pool2dOptions, Result};
@@ -194,10 +193,7 @@ impl Backend for Cpu {
         options: &Conv2dOptions,
         activation: Option<Activation>,
     ) -> Tensor {
-        match activation {
-            None => conv::conv2d(x, w, bias, options),
-            Some(_) => composed::conv2d(x, w, bias, options, activation),
-        }
+        conv::conv2d(x, w, bias, options, activation)
     }
 
     fn conv2d_grad_input(&self, g: &Tensor, w: &Tensor, size: [usize; 2], options: &Conv2dOptions) -> Tensor {

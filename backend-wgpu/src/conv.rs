@@ -8,7 +8,8 @@ use crate::params::params;
 use crate::reduce::{self, BUSY};
 use crate::shader::Shader;
 use crate::stream::Bind;
-use minitorch_core::backend::{ReduceOp, View};
+use minitorch_core::backend::{Activation, ReduceOp, View};
+use minitorch_core::ops::composed;
 use minitorch_core::{Conv2dOptions, DType, Layout};
 
 params! {
@@ -113,7 +114,16 @@ fn spatial(x: &Tensor) -> [usize; 2] {
     [x.shape()[2], x.shape()[3]]
 }
 
-pub(crate) fn conv2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, options: &Conv2dOptions) -> Tensor {
+pub(crate) fn conv2d(
+    x: &Tensor,
+    w: &Tensor,
+    bias: Option<&Tensor>,
+    options: &Conv2dOptions,
+    activation: Option<Activation>,
+) -> Tensor {
+    if activation.is_some() {
+        return composed::conv2d(x, w, bias, options, activation);
+    }
     let Some(result) = options.output_size(spatial(x), spatial(w)) else {
         unreachable!("core checked that the kernel fits");
     };

@@ -46,7 +46,6 @@ use minitorch_core::backend::{
     Activation, ArgReduceOp, Backend, BinaryOp, CompareOp, MemoryStats, RandomOp, ReduceOp, ScatterOp, StepRule,
     StepSlot, UnaryOp, ViewOf,
 };
-use minitorch_core::ops::composed;
 use minitorch_core::ops::norm::NormOptions;
 use minitorch_core::random::{DeviceRng, Draw};
 use minitorch_core::{Conv2dOptions, DType, Error, HostData, HostSlice, Layout, Pool2dOptions, Result};
@@ -178,10 +177,7 @@ impl Backend for Wgpu {
     }
 
     fn linear(&self, x: &Tensor, w: &Tensor, bias: Option<&Tensor>, activation: Option<Activation>) -> Tensor {
-        match activation {
-            None => matmul::linear(x, w, bias),
-            Some(_) => composed::linear(x, w, bias, activation),
-        }
+        matmul::linear(x, w, bias, activation)
     }
 
     fn conv2d(
@@ -192,10 +188,7 @@ impl Backend for Wgpu {
         options: &Conv2dOptions,
         activation: Option<Activation>,
     ) -> Tensor {
-        match activation {
-            None => conv::conv2d(x, w, bias, options),
-            Some(_) => composed::conv2d(x, w, bias, options, activation),
-        }
+        conv::conv2d(x, w, bias, options, activation)
     }
 
     fn conv2d_grad_input(&self, g: &Tensor, w: &Tensor, size: [usize; 2], options: &Conv2dOptions) -> Tensor {

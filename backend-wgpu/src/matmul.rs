@@ -7,7 +7,7 @@ use crate::params::{Operand, Walk, params};
 use crate::shader::{Form, Shader};
 use crate::stream::Bind;
 use crate::{binary, copy, split};
-use minitorch_core::backend::{BinaryOp, View};
+use minitorch_core::backend::{Activation, BinaryOp, View};
 use minitorch_core::ops::composed;
 use minitorch_core::{DType, Layout};
 
@@ -125,7 +125,10 @@ fn halved(device: &Wgpu, a: View<'_, Storage>, b: View<'_, Storage>, along: Alon
 }
 
 /// `x wᵀ + b`
-pub(crate) fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Tensor {
+pub(crate) fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, activation: Option<Activation>) -> Tensor {
+    if activation.is_some() {
+        return composed::linear(x, w, bias, activation);
+    }
     let (device, dtype, x) = (x.device(), x.dtype(), x.contiguous());
     let rank = x.rank();
     let [n, k] = w.dims();

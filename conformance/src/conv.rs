@@ -1,34 +1,34 @@
 //! Convolution and its two gradients over a grid of options.
 
-use crate::check::{assert_same, assert_values, with_grads};
+use crate::check::{assert_values, with_grads};
 use crate::close::{EXACT, Values, assert_close, eps, read};
 use crate::on::Lay;
 use crate::{On, Suite};
 use minitorch_core::backend::Backend;
 use minitorch_core::ops::composed;
-use minitorch_core::{Activation, Conv1dOptions, Conv2dOptions, DType, Tensor};
+use minitorch_core::{Conv1dOptions, Conv2dOptions, DType, Tensor};
 
 /// One convolution: batch, channels in, channels out, size, kernel, options.
 #[derive(Clone, Copy, Debug)]
-struct Setup {
-    n: usize,
-    ci: usize,
-    co: usize,
-    size: [usize; 2],
-    kernel: [usize; 2],
-    o: Conv2dOptions,
+pub(crate) struct Setup {
+    pub(crate) n: usize,
+    pub(crate) ci: usize,
+    pub(crate) co: usize,
+    pub(crate) size: [usize; 2],
+    pub(crate) kernel: [usize; 2],
+    pub(crate) o: Conv2dOptions,
 }
 
 impl Setup {
-    fn x(&self) -> [usize; 4] {
+    pub(crate) fn x(&self) -> [usize; 4] {
         [self.n, self.ci, self.size[0], self.size[1]]
     }
 
-    fn w(&self) -> [usize; 4] {
+    pub(crate) fn w(&self) -> [usize; 4] {
         [self.co, self.ci / self.o.groups, self.kernel[0], self.kernel[1]]
     }
 
-    fn out(&self) -> [usize; 2] {
+    pub(crate) fn out(&self) -> [usize; 2] {
         match self.o.output_size(self.size, self.kernel) {
             Some(out) => out,
             None => panic!("the grid holds only kernels that fit: {self:?}"),
@@ -136,30 +136,6 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             gradients(on, s);
         }
     });
-    suite.floats("conv2d_activated", 20_000, |on| {
-        let o = Conv2dOptions::default();
-        for f in ACTIVATIONS {
-            activated(on, &Setup { n: 2, ci: 1, co: 6, size: [9, 8], kernel: [5, 5], o: o.padding(2) }, f);
-            activated(on, &Setup { n: 3, ci: 6, co: 16, size: [8, 7], kernel: [3, 3], o: o.stride([2, 1]) }, f);
-            activated(on, &Setup { n: 40, ci: 9, co: 10, size: [8, 8], kernel: [3, 3], o: o.padding(1) }, f);
-            activated(on, &Setup { n: 2, ci: 32, co: 34, size: [8, 9], kernel: [3, 3], o: o.padding(1).groups(2) }, f);
-            activated(on, &Setup { n: 3, ci: 5, co: 10, size: [7, 7], kernel: [3, 3], o: o.groups(5) }, f);
-            activated(on, &Setup { n: 0, ci: 2, co: 3, size: [5, 5], kernel: [3, 3], o }, f);
-            activated(on, &Setup { n: 2, ci: 3, co: 0, size: [5, 5], kernel: [3, 3], o }, f);
-        }
-        // NaN comes through in both directions.
-        let x = on.list(&[f64::NAN, -1.0, 2.0, -f64::INFINITY], [1, 1, 2, 2]).requires_grad();
-        let y = x.conv2d_activated(&on.list(&[1.0], [1, 1, 1, 1]), None, o, Activation::Relu);
-        let got = read(&y).data;
-        assert!(got[0].is_nan() && got[1..] == [0.0, 2.0, 0.0], "relu of a convolution: {got:?}");
-        assert_values(&y.sum(..).backward()[&x], &[1.0, 0.0, 1.0, 0.0], eps(0.0));
-    });
-    check!(suite, "conv2d_tanh", 2, |d| of_conv(d), |[x, w, b]| x.conv2d_activated(
-        w,
-        Some(b),
-        Conv2dOptions::default().padding(1).stride([1, 2]),
-        Activation::Tanh
-    ));
     // Strides, holes between taps and channels enough for a matrix product: a backend may take each phase of a stride by itself,
     // and there are phases that no tap reaches.
     suite.f32("strided_channels", 10_000, |on| {
@@ -301,46 +277,6 @@ fn definition(x: &[f64], w: &[f64], b: &[f64], s: &Setup) -> Vec<f64> {
         }
     }
     out
-}
-
-const ACTIVATIONS: [Activation; 3] = [Activation::Relu, Activation::Sigmoid, Activation::Tanh];
-
-fn of_conv<B: Backend>(d: &On<B>) -> [Tensor<B>; 3] {
-    [d.mixed([2, 2, 3, 4]), d.mixed([3, 2, 2, 3]), d.mixed([3])]
-}
-
-/// A convolution with an activation is the convolution and the activation after it, to the last bit; the gradients are the same but
-/// for the order of sums.
-fn activated<B: Backend>(on: &On<B>, s: &Setup, f: Activation) {
-    let results = |fused: bool| {
-        let place = on.again();
-        let inputs = [place.mixed(s.x()), place.mixed(s.w()), place.mixed([s.co])];
-        with_grads(&place, inputs, |[x, w, b]| match (fused, f) {
-            (true, _) => x.conv2d_activated(w, Some(b), s.o, f),
-            (false, Activation::Relu) => x.conv2d(w, Some(b), s.o).relu(),
-            (false, Activation::Sigmoid) => x.conv2d(w, Some(b), s.o).sigmoid(),
-            (false, Activation::Tanh) => x.conv2d(w, Some(b), s.o).tanh(),
-        })
-    };
-    let (fused, apart) = (results(true), results(false));
-    let about = format!("conv2d of {s:?} and {f:?}");
-    assert_same(&about, &fused[0], &apart[0]);
-    let [oh, ow] = s.out();
-    let terms = (s.n * oh * ow).max(s.co * s.kernel[0] * s.kernel[1]).max(1);
-    for (fused, apart) in fused.iter().zip(&apart).skip(1) {
-        assert_close(&format!("a gradient of the {about}"), &read(fused), &read(apart), eps(4.0).terms(terms));
-    }
-    // Each gradient by itself.
-    for only in 0..3 {
-        let place = on.again();
-        let mut inputs = [place.mixed(s.x()), place.mixed(s.w()), place.mixed([s.co])];
-        inputs[only] = inputs[only].requires_grad();
-        let [x, w, b] = &inputs;
-        let y = x.conv2d_activated(w, Some(b), s.o, f);
-        let grads = y.backward_with(&place.uniform(-1.0, 1.0, *y.shape()));
-        let about = format!("gradient {only} alone of the {about}");
-        assert_close(&about, &read(&grads[&inputs[only]]), &read(&fused[1 + only]), eps(4.0).terms(terms));
-    }
 }
 
 fn against_definition<B: Backend>(on: &On<B>, s: &Setup) {

@@ -19,6 +19,7 @@ mod arrange;
 mod binary;
 mod compare;
 mod conv;
+mod conv_activated;
 mod copy;
 mod einsum;
 mod golden;
@@ -80,7 +81,10 @@ pub fn cases<B: Backend>(make: impl Fn() -> B + Send + Sync + 'static) -> Vec<Ca
             reduce_edges::cases(suite);
         }),
         ("matmul", matmul::cases),
-        ("conv", conv::cases),
+        ("conv", |suite| {
+            conv::cases(suite);
+            conv_activated::cases(suite);
+        }),
         ("pool", pool::cases),
         ("softmax", softmax::cases),
         ("norm", norm::cases),

@@ -147,9 +147,9 @@ fn of_linear<B: Backend>(d: &On<B>) -> [Tensor<B>; 3] {
     [d.uniform(-1.0, 1.0, [3, 4]), d.uniform(-1.0, 1.0, [2, 4]), d.uniform(-1.0, 1.0, [2])]
 }
 
-const ACTIVATIONS: [Activation; 3] = [Activation::Relu, Activation::Sigmoid, Activation::Tanh];
+pub(crate) const ACTIVATIONS: [Activation; 3] = [Activation::Relu, Activation::Sigmoid, Activation::Tanh];
 
-fn after<B: Backend>(f: Activation, y: &Tensor<B>) -> Tensor<B> {
+pub(crate) fn after<B: Backend>(f: Activation, y: &Tensor<B>) -> Tensor<B> {
     match f {
         Activation::Relu => y.relu(),
         Activation::Sigmoid => y.sigmoid(),

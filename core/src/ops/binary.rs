@@ -160,10 +160,11 @@ fn grad<B: Backend>(
             wants[0].then(|| g.clone()),
             a.zip(b).filter(|_| wants[1]).map(|(a, b)| {
                 let (a, b) = (a.detach(), b.detach());
-                // Rounding may have lifted a / b to the next whole number: half a step less where the rest says that it lies in
-                // the upper half of one. By an infinity that is the step below 0 that a negative a takes.
+                // Rounding may have moved a / b across a whole number, and a device may divide with an error of some bits: a
+                // quarter of a step towards the middle of the half in which the rest says that it lies. By an infinity the
+                // upper half is the step below 0 that a negative a takes.
                 let upper = a.remainder(&b).abs().ge(b.abs() * 0.5).cast(g.dtype());
-                -(g * (a / b - upper * 0.5).floor())
+                -(g * (a / b + (0.25 - upper * 0.5)).floor())
             }),
         ],
         // The winner takes the gradient; a tie is shared, so that both halves sum to g. Beside a NaN nobody loses.
