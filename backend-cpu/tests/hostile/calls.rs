@@ -170,7 +170,10 @@ const OPS: &[(&str, Call)] = ops! { s:
     conv => {
         let [x, w, b] = s.images(4, false);
         let (b, o) = (s.optional(b), s.conv());
-        vec![x.conv2d(&w, b.as_ref(), o)]
+        vec![match s.pick(&[None, Some(Activation::Relu), Some(Activation::Sigmoid)]) {
+            None => x.conv2d(&w, b.as_ref(), o),
+            Some(f) => x.conv2d_activated(&w, b.as_ref(), o, f),
+        }]
     };
     conv1d => {
         let [x, w, b] = s.images(3, false);
@@ -214,8 +217,13 @@ const OPS: &[(&str, Call)] = ops! { s:
         let (w, b) = (s.optional(w), s.optional(b));
         let skip = s.below(x.rank() + 1);
         let [w, b] = [w.as_ref(), b.as_ref()];
-        match s.below(4) {
+        match s.below(5) {
             0 => all(x.batch_norm(w, b, eps)),
+            4 => {
+                let [mean, var] = [0, 1].map(|_| s.sized(&[c], x.dtype()));
+                let momentum = if s.one_in(4) { s.float() } else { 0.1 };
+                all(x.batch_norm_tracked(w, b, eps, [&mean, &var], momentum))
+            }
             1 => { let of = s.sized(&[c], x.dtype()); vec![x.batch_norm_with([&of, &of.square()], w, b, eps)] }
             2 => vec![x.layer_norm(&x.shape()[skip..], None, None, eps)],
             _ => { let groups = s.size(); vec![x.group_norm(groups, w, b, eps)] }
