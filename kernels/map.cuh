@@ -2,7 +2,7 @@
 //
 // Four neighbours per thread and turn. Their place is computed once for all operands, unless they cross from a row of the innermost
 // dimension into the next: then once for each part. An operand's four are one access of up to 16 bytes where they are contiguous
-// and aligned, and one access each elsewhere. The grid is cut to the card and walks on. One copy of f serves all layouts.
+// and aligned, and one access each elsewhere. The grid is cut to the GPU and walks on. One copy of f serves all layouts.
 #pragma once
 #include "common.cuh"
 

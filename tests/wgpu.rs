@@ -234,13 +234,13 @@ fn arrangements_do_not_change_a_bit() -> Result<()> {
         let x = Tensor::from_vec((0..numel).map(|i| i as f32).collect::<Vec<_>>(), shape, device);
         let mut all = Vec::new();
         for dims in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
-            let turned = x.permute(dims);
-            all.push(turned.contiguous());
+            let permuted = x.permute(dims);
+            all.push(permuted.contiguous());
             for dim in 0..3 {
-                let one = turned.narrow(dim, turned.shape()[dim as usize] - 1, 1);
-                all.push(&turned * &one);
-                all.push(&one.expand(*turned.shape()).contiguous() - &turned);
-                let half = turned.narrow(dim, turned.shape()[dim as usize] / 2, turned.shape()[dim as usize] / 2);
+                let one = permuted.narrow(dim, permuted.shape()[dim as usize] - 1, 1);
+                all.push(&permuted * &one);
+                all.push(&one.expand(*permuted.shape()).contiguous() - &permuted);
+                let half = permuted.narrow(dim, permuted.shape()[dim as usize] / 2, permuted.shape()[dim as usize] / 2);
                 all.push(&half + 0.5);
                 all.push(half.contiguous());
             }

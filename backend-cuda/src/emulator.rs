@@ -137,7 +137,7 @@ static KERNELS: LazyLock<HashMap<&'static str, (&'static CStr, Call)>> = LazyLoc
 
 impl Emulator {
     /// # Panics
-    /// If a block shall have more shared memory than the emulator has room for.
+    /// If a block is to have more shared memory than the emulator can hold.
     pub(crate) fn new(options: impl Into<EmulatorOptions>) -> Self {
         let EmulatorOptions { order, multiprocessors, shared_memory } = options.into();
         assert!(shared_memory <= MOST_SHARED, "{shared_memory} bytes of shared memory; the emulator has {MOST_SHARED}");

@@ -237,7 +237,7 @@ fn blocks_that_count_themselves_in_without_fences() {
             let params = (&raw const params).cast();
             let launch = Launch { kernel: "test_arrivals", grid: [3, 1, 1], block: [64, 1, 1], shared: 0, params };
             let mut sum = [0; 4];
-            // SAFETY: the memory was just allocated with room for all that the kernel writes, and `Params` is what it takes.
+            // SAFETY: the allocation holds all that the kernel writes, and `Params` is what it takes.
             let launched = unsafe {
                 emulator.set(out, 0, bytes).expect("setting memory");
                 let launched = emulator.launch(&launch);

@@ -94,7 +94,7 @@ fn as_it_is(x: &Tensor) -> Tensor {
 }
 
 /// The same elements with the first and the last dimension exchanged in memory, one element further than the start.
-fn turned(x: &Tensor) -> Tensor {
+fn transposed(x: &Tensor) -> Tensor {
     let last = x.rank() as isize - 1;
     let wide = x.transpose(0, last).contiguous();
     Tensor::cat(&[wide.narrow(0, 0, 1), wide], 0).narrow(0, 1, x.shape()[last as usize]).transpose(0, last)
@@ -122,7 +122,7 @@ fn rows_that_share_an_index() {
                 let index = Tensor::from_vec(numbers.indices(9, line), [line, 1], &device).expand([line, width]);
                 let about = format!("{line} rows of {width}");
                 compare_both(&about, &device, (&[9, width], 0), &index, &as_it_is);
-                compare_both(&about, &device, (&[9, width], 0), &index, &turned);
+                compare_both(&about, &device, (&[9, width], 0), &index, &transposed);
             }
         }
         // Most are one row, as the padding of a batch of sentences is.
@@ -144,7 +144,7 @@ fn any_dimension_and_layout() {
                     Tensor::from_vec(numbers.indices(11, shape.numel()), shape, &device)
                 };
                 let whole = make(shape, &mut numbers);
-                let mut indices = vec![whole.clone(), turned(&whole)];
+                let mut indices = vec![whole.clone(), transposed(&whole)];
                 // The index is shared by what lies along each other dimension, and along both.
                 let others: Vec<usize> = (0..3).filter(|&d| d != dim).collect();
                 for shared in [&others[..1], &others[1..], &others[..]] {
@@ -154,7 +154,7 @@ fn any_dimension_and_layout() {
                 for (n, index) in indices.iter().enumerate() {
                     let about = format!("{shape:?} along {dim}, index {n}");
                     compare_both(&about, &device, (&to, dim), index, &as_it_is);
-                    compare_both(&about, &device, (&to, dim), index, &turned);
+                    compare_both(&about, &device, (&to, dim), index, &transposed);
                 }
                 // One number for all, at one index for all.
                 let one = Tensor::from_vec(vec![3], [1, 1, 1], &device).expand(shape);
@@ -200,7 +200,7 @@ fn parts_of_an_index() {
         let indices = numbers.indices(50, stored[0] * stored[1]);
         let index = Tensor::from_vec(indices, stored, &device).expand(shape);
         compare_both(&format!("{shape:?}"), &device, (&[50, shape[1]], 0), &index, &as_it_is);
-        compare_both(&format!("{shape:?}"), &device, (&[50, shape[1]], 0), &index, &turned);
+        compare_both(&format!("{shape:?}"), &device, (&[50, shape[1]], 0), &index, &transposed);
     }
 }
 

@@ -221,7 +221,7 @@ fn product(
     let splits = if device.0.binds_whole(splits * m * n) { splits } else { 1 };
     let entry = match tile {
         64 => "tile_64",
-        // Few tiles leave room for invocations that share the steps of k.
+        // Where tiles are few, invocations share the steps of k.
         _ if tiles(tile) * splits * batch <= FEW && k > 32 => "tile_32_sliced",
         _ => "tile_32",
     };

@@ -38,7 +38,7 @@ impl Recorded {
         Recorded { dispatches: 0, nanoseconds: 0, limit: if discrete { LIMIT * DISCRETE } else { LIMIT } }
     }
 
-    /// Whether there is room for a dispatch of so many nanoseconds beside what was recorded.
+    /// Whether a dispatch of so many nanoseconds fits beside what was recorded.
     pub(crate) fn holds(&self, nanoseconds: u64) -> bool {
         self.dispatches == 0
             || self.dispatches < DISPATCHES && self.nanoseconds.saturating_add(nanoseconds) <= self.limit

@@ -1,4 +1,4 @@
-//! `MINITORCH_REQUIRE=cpu,cuda-emu`: backends whose absence is a failure, so that a CI job cannot pass by testing nothing.
+//! `MINITORCH_REQUIRE=cpu,cuda-emu`: backends whose absence is a failure, so that a CI job that tests nothing fails.
 
 /// The names that it holds.
 pub(crate) fn names() -> Vec<String> {
