@@ -13,8 +13,7 @@
 // Budget of conv_tap_grad_input_32: 128 registers, 36868 bytes of shared memory.
 // Budget of conv_tap_forward_64: 128 registers, 34820 bytes of shared memory.
 // Budget of conv_tap_grad_input_64: 128 registers, 34820 bytes of shared memory.
-#include "conv.cuh"
-#include "gemm.cuh"
+#include "conv_tile.cuh"
 
 // A walk over rows x columns taps, again and again.
 struct Taps {
@@ -134,20 +133,7 @@ __device__ __forceinline__ void forward(const ConvParams& p) {
   T sum[PER][PER];
   NoSums none;
   gemm<T, B, B, BK, PER, PER, 2 * GEMM_UNROLL<T, PER, 1>>(load_w, load_x, 0, k, sum, none);
-#pragma unroll
-  for (int j = 0; j < PER; ++j) {
-    const u64 pixel = column + gemm_line<B, PER>(gemm_column(), j);
-    if (pixel >= p.pixels) continue;
-    const u32 image = divide(p.out_plane, u32(pixel));
-    const u64 at = pixel - u64(image) * p.out_plane.size;
-#pragma unroll
-    for (int i = 0; i < PER; ++i) {
-      const u64 line = row + gemm_line<B, PER>(gemm_row(), i);
-      if (line >= p.group_out) continue;
-      const u64 o = u64(group) * p.group_out + line;
-      static_cast<T*>(p.out)[(image * u64(p.co) + o) * p.out_plane.size + at] = finish(p, sum[i][j], o);
-    }
-  }
+  put_forward<B>(p, group, row, column, sum);
 }
 
 template <typename T, int B, int BK, int PER>
@@ -173,17 +159,7 @@ __device__ __forceinline__ void grad_input(const ConvParams& p) {
   NoSums none;
   const u64 k = u64(p.group_out) * phase.rows * phase.columns;
   gemm<T, B, B, BK, PER, PER, GEMM_UNROLL<T, PER, 1>>(load_w, load_g, 0, k, sum, none);
-#pragma unroll
-  for (int j = 0; j < PER; ++j) {
-    const u64 pixel = column + gemm_line<B, PER>(gemm_column(), j);
-    if (pixel >= phase.pixels) continue;
-    const u64 at = phase.place(p, u32(pixel), group);
-#pragma unroll
-    for (int i = 0; i < PER; ++i) {
-      const u64 line = row + gemm_line<B, PER>(gemm_row(), i);
-      if (line < p.group_in) static_cast<T*>(p.out)[at + line * p.h * p.w] = sum[i][j];
-    }
-  }
+  put_grad_input<B>(p, phase, group, row, column, sum);
 }
 
 #define CONV(size, suffix, T, BK, PER)                                                    \

@@ -6,12 +6,13 @@ use crate::device::{Cuda, THREADS, name, suffix};
 use crate::driver::Address;
 use crate::matmul::{GEMM_THREADS, code, mode, unmasked};
 use crate::memory::Storage;
-use crate::params::{Operand, magic, params};
+use crate::params::{data, magic, params};
 use crate::tiling::Tiling;
 use crate::unary::unary_grad;
 use minitorch_core::backend::{Activation, Conv2dGrad, UnaryOp};
 use minitorch_core::ops::composed;
 use minitorch_core::{Conv2dOptions, DType};
+use std::cell::OnceCell;
 
 params! {
     /// A divisor below 2^31; see [`magic`].
@@ -138,11 +139,6 @@ fn sizes(
     Sizes { params, taps, group_in, group_out, groups }
 }
 
-/// Where a contiguous tensor's first element lies.
-fn data(x: &Tensor) -> Address {
-    if x.numel() == 0 { 0 } else { Operand::of(x.view().storage, x.dtype(), x.layout()).data }
-}
-
 fn spatial(x: &Tensor) -> [usize; 2] {
     [x.shape()[2], x.shape()[3]]
 }
@@ -235,50 +231,67 @@ fn over_groups(device: &Cuda, kernel: &str, tiles: usize, groups: usize, params:
     device.0.launch(kernel, [tiles, groups, 1], [GEMM_THREADS, 1, 1], 0, params);
 }
 
+/// A gradient, contiguous; and the result of a relu before it, which kernels take as a mask.
+pub(crate) struct Gradient {
+    g: Tensor,
+    relu: Option<Tensor>,
+    /// `g` before the relu, computed once, for what takes no mask.
+    whole: OnceCell<Tensor>,
+}
+
+impl Gradient {
+    pub(crate) fn new(g: &Tensor, activated: Option<(Activation, &Tensor)>) -> Self {
+        let (g, relu) = unmasked(g, activated);
+        Gradient { g, relu, whole: OnceCell::new() }
+    }
+
+    fn whole(&self) -> &Tensor {
+        match &self.relu {
+            None => &self.g,
+            Some(y) => self.whole.get_or_init(|| unary_grad(UnaryOp::Relu, y, &self.g)),
+        }
+    }
+
+    /// Where tiles of this size read it, and the mask.
+    fn operand(&self, size: usize) -> [Address; 2] {
+        match &self.relu {
+            Some(y) if size < LARGEST => [data(&self.g), data(y)],
+            _ => [data(self.whole()), 0],
+        }
+    }
+}
+
 /// The gradients that are wanted. A relu before them is a mask in their kernels, and a bias's gradient comes with the weight's.
 pub(crate) fn conv2d_grad(of: &Conv2dGrad<'_, Cuda>) -> [Option<Tensor>; 3] {
-    let (g, mask) = unmasked(of.g, of.activated);
-    let gx = of.w.map(|w| grad_input(&g, mask.as_ref(), w, of.size, &of.options));
+    let g = Gradient::new(of.g, of.activated);
+    let gx = of.w.map(|w| grad_input(&g, w, of.size, &of.options));
     let (gw, mut gb) = match of.x {
         Some(x) => {
-            let (gw, gb) = grad_weight(x, &g, mask.as_ref(), of.kernel, &of.options, of.bias);
+            let (gw, gb) = grad_weight(x, &g, of.kernel, &of.options, of.bias);
             (Some(gw), gb)
         }
         None => (None, None),
     };
     if of.bias && gb.is_none() {
-        gb = Some(of.before_activation().sum([0, 2, 3]));
+        gb = Some(g.whole().sum([0, 2, 3]));
     }
     [gx, gw, gb]
 }
 
-/// Products that a block of grad_weight adds one after another: the sum of a whole batch, so added, would lose digits.
-const LONGEST: usize = 512;
-
 /// The tile that has no registers left for a mask or for sums.
 const LARGEST: usize = 128;
 
-/// The gradient before the relu whose result is given.
-fn unmask(g: &Tensor, mask: Option<&Tensor>) -> Option<Tensor> {
-    mask.map(|y| unary_grad(UnaryOp::Relu, y, g))
-}
+/// Products that a block of grad_weight adds one after another: the sum of a whole batch, so added, would lose digits.
+const LONGEST: usize = 512;
 
-/// g and the mask are contiguous.
-pub(crate) fn grad_input(
-    g: &Tensor,
-    mask: Option<&Tensor>,
-    w: &Tensor,
-    size: [usize; 2],
-    options: &Conv2dOptions,
-) -> Tensor {
+pub(crate) fn grad_input(gradient: &Gradient, w: &Tensor, size: [usize; 2], options: &Conv2dOptions) -> Tensor {
+    let g = &gradient.g;
     let (device, dtype, n) = (g.device(), g.dtype(), g.shape()[0]);
     let ci = w.shape()[1] * options.groups;
     let shape = [n, ci, size[0], size[1]];
     let mut sizes = sizes(shape, w.dims(), spatial(g), options);
     let w = w.contiguous();
     let out = device.alloc("conv2d_grad_input", dtype, shape.iter().product());
-    sizes.params.x = data(g);
-    sizes.params.mask = mask.map_or(0, data);
     sizes.params.weight = data(&w);
     sizes.params.out = out.address();
     let pixels = n * size[0] * size[1];
@@ -287,6 +300,7 @@ pub(crate) fn grad_input(
         // A stride makes most taps of the direct kernel miss.
         let few = if options.stride == [1, 1] { FEW } else { 2 };
         if sizes.group_in <= few && sizes.taps <= KEPT && blocks <= MOST {
+            [sizes.params.x, sizes.params.mask] = gradient.operand(0);
             let channels = [sizes.group_out, sizes.group_in];
             direct(device, "grad_input", dtype, &mut sizes, channels, pixels);
         } else {
@@ -297,10 +311,7 @@ pub(crate) fn grad_input(
             assert!(phases <= MOST, "conv2d: {phases} groups times phases of the stride are more than a grid's {MOST}");
             let Tiling { size, .. } = Tiling::whole(device, dtype, [sizes.group_in, phase, k], phases);
             let tiles = sizes.group_in.div_ceil(size) * phase.div_ceil(size);
-            let premasked = if size == LARGEST { unmask(g, mask) } else { None };
-            if let Some(g) = &premasked {
-                (sizes.params.x, sizes.params.mask) = (data(g), 0);
-            }
+            [sizes.params.x, sizes.params.mask] = gradient.operand(size);
             let kernel = name!("conv_{}grad_input_{size}_{}", by_tap(size, sizes.group_out), suffix(dtype));
             over_groups(device, kernel, tiles, phases, &sizes.params);
         }
@@ -308,15 +319,15 @@ pub(crate) fn grad_input(
     Tensor::from_storage(device, out, dtype, shape)
 }
 
-/// The gradient in the weight and, if `bias` says so and a tile is where it is computed, in the bias. g and the mask are contiguous.
+/// The gradient in the weight and, if `bias` says so and a tile is where it is computed, in the bias.
 pub(crate) fn grad_weight(
     x: &Tensor,
-    g: &Tensor,
-    mask: Option<&Tensor>,
+    gradient: &Gradient,
     kernel: [usize; 2],
     options: &Conv2dOptions,
     bias: bool,
 ) -> (Tensor, Option<Tensor>) {
+    let g = &gradient.g;
     let (device, dtype) = (x.device(), x.dtype());
     let [n, ci, ..] = x.dims::<4>();
     let (co, [oh, ow]) = (g.shape()[1], spatial(g));
@@ -326,12 +337,11 @@ pub(crate) fn grad_weight(
     let weights: usize = shape.iter().product();
     let out = device.alloc("conv2d_grad_weight", dtype, weights);
     sizes.params.x = data(&x);
-    sizes.params.weight = data(g);
-    sizes.params.mask = mask.map_or(0, data);
     sizes.params.out = out.address();
     let mut sums = None;
     if weights > 0 {
         if sizes.group_in == 1 && sizes.group_out <= 4 && sizes.groups > 1 {
+            [sizes.params.weight, sizes.params.mask] = gradient.operand(0);
             let kernel = name!("conv_direct_grad_weight_{}", suffix(dtype));
             device.0.launch(kernel, [weights, 1, 1], [256, 1, 1], 0, &sizes.params);
         } else {
@@ -343,10 +353,7 @@ pub(crate) fn grad_weight(
             let part = size * size + if size == LARGEST { 0 } else { GEMM_THREADS };
             let parts: Option<Storage> =
                 (splits > 1).then(|| device.alloc("conv2d_grad_weight", dtype, all * splits * part));
-            let premasked = if size == LARGEST { unmask(g, mask) } else { None };
-            if let Some(g) = &premasked {
-                (sizes.params.weight, sizes.params.mask) = (data(g), 0);
-            }
+            [sizes.params.weight, sizes.params.mask] = gradient.operand(size);
             sums = (bias && size != LARGEST).then(|| device.alloc("conv2d_grad_weight", dtype, co));
             sizes.params.sums = sums.as_ref().map_or(0, Storage::address);
             sizes.params.parts = parts.as_ref().map_or(0, Storage::address);

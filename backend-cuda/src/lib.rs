@@ -210,11 +210,11 @@ impl Backend for Cuda {
     }
 
     fn conv2d_grad_input(&self, g: &Tensor, w: &Tensor, size: [usize; 2], options: &Conv2dOptions) -> Tensor {
-        conv::grad_input(&g.contiguous(), None, w, size, options)
+        conv::grad_input(&conv::Gradient::new(g, None), w, size, options)
     }
 
     fn conv2d_grad_weight(&self, x: &Tensor, g: &Tensor, kernel: [usize; 2], options: &Conv2dOptions) -> Tensor {
-        conv::grad_weight(x, &g.contiguous(), None, kernel, options, false).0
+        conv::grad_weight(x, &conv::Gradient::new(g, None), kernel, options, false).0
     }
 
     fn max_pool2d(&self, x: &Tensor, options: &Pool2dOptions) -> (Tensor, Tensor) {

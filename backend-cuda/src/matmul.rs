@@ -4,7 +4,7 @@ use crate::Tensor;
 use crate::device::{Cuda, name, suffix};
 use crate::driver::Address;
 use crate::memory::Storage;
-use crate::params::{Operand, Walk, params};
+use crate::params::{Operand, Walk, data, params};
 use crate::tiling::Tiling;
 use crate::unary::unary_grad;
 use minitorch_core::backend::{Activation, LinearGrad, View};
@@ -127,11 +127,6 @@ pub(crate) fn matmul(device: &Cuda, a: View<'_, Storage>, b: View<'_, Storage>) 
     Product { device, dtype: a.dtype, sizes: [m, n, k], a: a_matrix, b: b_matrix, epilogue: Epilogue::default() }
         .run(&out);
     out
-}
-
-/// Where the first element of a matrix of whole rows lies.
-fn data(x: &Tensor) -> Address {
-    if x.numel() == 0 { 0 } else { Operand::of(x.view().storage, x.dtype(), x.layout()).data }
 }
 
 /// As in common.cuh.

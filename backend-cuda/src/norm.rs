@@ -13,7 +13,7 @@ use crate::Tensor;
 use crate::device::{Cuda, THREADS, name, suffix};
 use crate::driver::Address;
 use crate::memory::Storage;
-use crate::params::{Operand, Walk, params};
+use crate::params::{Operand, Walk, data, params};
 use crate::reduce::{column_width, pieces};
 use minitorch_core::DType;
 use minitorch_core::ops::composed;
@@ -253,7 +253,6 @@ pub(crate) fn running_statistics(
     let (mean, var, statistics) = (mean.contiguous(), var.contiguous(), whole(statistics));
     let out = [0, 1].map(|_| device.alloc("running_statistics", dtype, channels));
     if channels > 0 {
-        let data = |x: &Tensor| Operand::of(x.view().storage, dtype, x.layout()).data;
         let params = RunningParams {
             mean: data(&mean),
             var: data(&var),

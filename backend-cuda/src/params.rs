@@ -1,5 +1,6 @@
 //! What kernels take: structs that mirror those of `kernels/`, field by field. A test reads the kernels' text and compares.
 
+use crate::Tensor;
 use crate::driver::Address;
 use crate::memory::Storage;
 use minitorch_core::{DType, Layout, MAX_RANK};
@@ -106,6 +107,12 @@ pub(crate) fn magic(size: u64) -> (u32, u32) {
     }
     let shift = size.next_power_of_two().trailing_zeros();
     ((((1 << 32) * ((1u64 << shift) - size)) / size + 1) as u32, shift)
+}
+
+/// Where the first element of a contiguous tensor lies; of an empty one, anywhere.
+pub(crate) fn data(x: &Tensor) -> Address {
+    let view = x.view();
+    Operand::of(view.storage, view.dtype, view.layout).data
 }
 
 impl Operand {

@@ -4,7 +4,7 @@ use crate::Tensor;
 use crate::device::{THREADS, name, suffix};
 use crate::driver::Address;
 use crate::memory::Storage;
-use crate::params::{Operand, magic, params};
+use crate::params::{data, magic, params};
 use minitorch_core::{DType, Pool2dOptions};
 
 params! {
@@ -137,12 +137,6 @@ impl Pooling {
         let grid = [blocks.min(32 * device.0.multiprocessors()), 1, 1];
         device.0.launch(name!("pool_{kind}{grad}{way}_{}", suffix(dtype)), grid, [THREADS, 1, 1], 0, &params);
     }
-}
-
-/// Where the first element of a contiguous tensor lies; of an empty one, anywhere.
-fn data(x: &Tensor) -> Address {
-    let view = x.view();
-    Operand::of(view.storage, view.dtype, view.layout).data
 }
 
 pub(crate) fn max_pool2d(x: &Tensor, options: &Pool2dOptions) -> (Tensor, Tensor) {

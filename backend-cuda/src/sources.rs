@@ -28,6 +28,7 @@ pub(crate) const SOURCES: &[(&str, &str)] = &[
 pub(crate) const HEADERS: &[(&str, &str)] = &[
     ("common.cuh", include_str!("../kernels/common.cuh")),
     ("conv.cuh", include_str!("../kernels/conv.cuh")),
+    ("conv_tile.cuh", include_str!("../kernels/conv_tile.cuh")),
     ("gemm.cuh", include_str!("../kernels/gemm.cuh")),
     ("map.cuh", include_str!("../kernels/map.cuh")),
     ("matmul.cuh", include_str!("../kernels/matmul.cuh")),
