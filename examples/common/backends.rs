@@ -1,7 +1,10 @@
 //! The backends that `--backend` takes, for all examples.
 
-/// Those of this build, the preferred one first. A further backend is a line here, one in [`backend`] and an arm where an
-/// example opens its device.
+#![allow(dead_code, reason = "an example that measures several backends opens its devices itself")]
+
+use minitorch::prelude::*;
+
+/// Those of this build, the preferred one first. A further backend is a line here, one in [`backend`] and an arm in [`run_on`].
 pub(crate) const BACKENDS: &[&str] = &[
     #[cfg(feature = "cuda")]
     "cuda",
@@ -22,4 +25,39 @@ pub(crate) fn backend(name: &str) -> Result<String, String> {
         return Err(format!("not in this build, which has {}", BACKENDS.join(", ")));
     }
     Ok(name.to_string())
+}
+
+/// Something that an example runs on the backend that its user names.
+pub(crate) trait Program {
+    /// What it returns.
+    type Output;
+
+    /// Runs on a device of any backend.
+    ///
+    /// # Errors
+    /// The program's own.
+    fn run<B: Backend>(self, device: &B) -> Result<Self::Output>;
+}
+
+/// Opens a device of the named backend, by default the first of [`BACKENDS`], and runs the program on it.
+///
+/// # Errors
+/// If the backend has no device here, and those of the program.
+pub(crate) fn run_on<P: Program>(backend: Option<&str>, program: P) -> Result<P::Output> {
+    match backend.unwrap_or(BACKENDS[0]) {
+        "cpu" => program.run(&Cpu::default()),
+        #[cfg(feature = "cuda")]
+        "cuda" => program.run(&Cuda::new(0).map_err(|error| no_device(&error))?),
+        #[cfg(feature = "wgpu")]
+        "wgpu" => program.run(&Wgpu::new().map_err(|error| no_device(&error))?),
+        #[cfg(feature = "cuda-emu")]
+        "cuda-emu" => program.run(&Cuda::emulated(minitorch_cuda::Order::Forward)),
+        other => Err(Error::Invalid(format!("this build has no backend {other}; it has {}", BACKENDS.join(", ")))),
+    }
+}
+
+/// Why there is no device, and what to do without it.
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+fn no_device(error: &Error) -> Error {
+    Error::Invalid(format!("{error}; --backend cpu works on any machine"))
 }

@@ -14,7 +14,7 @@ mod progress;
 mod train;
 
 use args::Options;
-use backends::BACKENDS;
+use backends::{Program, run_on};
 use evaluate::Score;
 use minitorch::nn::data::{ImageDataset, Split};
 use minitorch::prelude::*;
@@ -85,23 +85,21 @@ pub(crate) fn start(example: &impl Example, options: &Options) -> ExitCode {
 }
 
 fn run(example: &impl Example, options: &Options) -> Result<Outcome> {
-    match options.backend.as_deref().unwrap_or(BACKENDS[0]) {
-        "cpu" => work(example, options, &Cpu::default()),
-        #[cfg(feature = "cuda")]
-        "cuda" => work(example, options, &Cuda::new(0).map_err(|error| no_device(&error))?),
-        #[cfg(feature = "wgpu")]
-        "wgpu" => work(example, options, &Wgpu::new().map_err(|error| no_device(&error))?),
-        #[cfg(feature = "cuda-emu")]
-        "cuda-emu" => work(example, options, &Cuda::emulated(minitorch_cuda::Order::Forward)),
-        // `Options` has refused every name that is not in BACKENDS.
-        other => Err(Error::Invalid(format!("the backend {other} is listed and not started"))),
-    }
+    run_on(options.backend.as_deref(), Run { example, options })
 }
 
-/// Why there is no device, and what to do without it.
-#[cfg(any(feature = "cuda", feature = "wgpu"))]
-fn no_device(error: &Error) -> Error {
-    Error::Invalid(format!("{error}; --backend cpu works on any machine"))
+/// A run of an example, for the backend that its options name.
+struct Run<'a, E> {
+    example: &'a E,
+    options: &'a Options,
+}
+
+impl<E: Example> Program for Run<'_, E> {
+    type Output = Outcome;
+
+    fn run<B: Backend>(self, device: &B) -> Result<Outcome> {
+        work(self.example, self.options, device)
+    }
 }
 
 /// Everything after the choice of a device: nothing from here on names a backend.
