@@ -13,144 +13,37 @@
 //!    [`backward`] nothing is recorded, and the same operations cost nothing extra).
 //! 3. It returns one gradient per input, of that input's shape; `None` where `wants` is false is welcome.
 
+mod node;
+mod pending;
+
+pub use node::{Node, Parents};
+
+use crate::gradients::Gradients;
+use crate::graph::kept;
+use node::{Operation, PartOf, Step};
+use pending::{Entry, Queue};
 use std::cell::Cell;
-use std::collections::{BTreeMap, HashMap};
-use std::ops::Index;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
 
 /// What the engine must know about a value.
 pub trait Value: Clone + Send + Sync + 'static {
+    /// What the tape keeps of a value: a tensor's shape and dtype, of a scalar nothing.
+    type Spec: Copy + PartialEq + fmt::Display + Send + Sync + 'static;
+    /// What the tape keeps of this value.
+    fn spec(&self) -> Self::Spec;
     /// Where the value stands on the tape; `None` for a constant.
     fn node(&self) -> Option<&Arc<Node<Self>>>;
     /// The same data at another place of the tape, or off it.
     fn with_node(&self, node: Option<Arc<Node<Self>>>) -> Self;
     /// The sum of two gradients; by value, so that the first one's memory may be reused.
     fn accumulate(self, more: Self) -> Self;
-}
-
-/// A place on the tape: a leaf, whose gradient is wanted, or an operation's output.
-pub struct Node<V: Value> {
-    id: u64,
-    leaf: bool,
-    rule: Mutex<Option<Arc<dyn Rule<V>>>>, // emptied by `backward`, through a shared reference, and by drop
-}
-
-impl<V: Value> Node<V> {
-    fn new(leaf: bool, rule: Option<Arc<dyn Rule<V>>>) -> Arc<Self> {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        Arc::new(Node { id: NEXT.fetch_add(1, Ordering::Relaxed), leaf, rule: Mutex::new(rule) })
-    }
-
-    /// A leaf: a variable whose gradient is wanted.
-    pub fn leaf() -> Arc<Self> {
-        Node::new(true, None)
-    }
-
-    /// Whether this is a leaf.
-    pub fn is_leaf(&self) -> bool {
-        self.leaf
-    }
-
-    /// The node's number; larger than those of all nodes made before it.
-    pub fn id(&self) -> u64 {
-        self.id
-    }
-}
-
-/// The nodes of an operation's N inputs; `None` for an input that wants no gradient.
-pub type Parents<V, const N: usize> = [Option<Arc<Node<V>>>; N];
-
-/// One operation: parents and rule in one allocation.
-struct Operation<V: Value, F, const N: usize> {
-    parents: Parents<V, N>,
-    rule: F,
-}
-
-/// An operation whose output is a part of its one input, see [`record_part`].
-struct PartOf<V: Value, F> {
-    parent: Arc<Node<V>>,
-    rule: F,
-}
-
-/// What a rule adds to the gradient of one of its inputs.
-enum Addend<'a, V> {
-    /// A gradient of the input's shape.
-    Whole(V),
-    /// The sum with the gradient of a part added, from the sum so far (`None` before the first).
-    Part(&'a dyn Fn(Option<V>) -> V),
-}
-
-impl<V: Value> Addend<'_, V> {
-    /// The first gradient is stored, not added to zeros.
-    fn added_to(self, sum: Option<V>) -> V {
-        match (self, sum) {
-            (Addend::Whole(grad), Some(sum)) => sum.accumulate(grad),
-            (Addend::Whole(grad), None) => grad,
-            (Addend::Part(add), sum) => add(sum),
-        }
-    }
-}
-
-/// The object-safe face of [`Operation`], whatever its N and F, and of [`PartOf`].
-trait Rule<V: Value>: Send + Sync {
-    /// Computes the inputs' gradients and hands each to `put`.
-    #[allow(clippy::type_complexity)]
-    fn run(&self, grad: &V, node: &Arc<Node<V>>, put: &mut dyn FnMut(&Arc<Node<V>>, Addend<'_, V>));
-    /// Frees the closure, then hands over those parents that nobody else holds.
-    fn release(self: Arc<Self>, orphans: &mut Vec<Node<V>>);
-}
-
-impl<V: Value, F, const N: usize> Rule<V> for Operation<V, F, N>
-where
-    F: Fn(&V, &Arc<Node<V>>, [bool; N]) -> [Option<V>; N] + Send + Sync,
-{
-    fn run(&self, grad: &V, node: &Arc<Node<V>>, put: &mut dyn FnMut(&Arc<Node<V>>, Addend<'_, V>)) {
-        let wants = self.parents.each_ref().map(Option::is_some);
-        for (parent, grad) in self.parents.iter().zip((self.rule)(grad, node, wants)) {
-            if let (Some(parent), Some(grad)) = (parent, grad) {
-                put(parent, Addend::Whole(grad));
-            }
-        }
-    }
-
-    fn release(self: Arc<Self>, orphans: &mut Vec<Node<V>>) {
-        if let Some(Operation { parents, rule }) = Arc::into_inner(self) {
-            // It captured inputs, whose nodes `parents` still holds, so this only decrements counts. (A rule that captured
-            // another recorded value would drop that value's tape from in here, one call deeper.)
-            drop(rule);
-            orphans.extend(parents.into_iter().flatten().filter_map(Arc::into_inner));
-        }
-    }
-}
-
-impl<V: Value, F: Fn(&V, Option<V>) -> V + Send + Sync> Rule<V> for PartOf<V, F> {
-    fn run(&self, grad: &V, _: &Arc<Node<V>>, put: &mut dyn FnMut(&Arc<Node<V>>, Addend<'_, V>)) {
-        put(&self.parent, Addend::Part(&|sum| (self.rule)(grad, sum)));
-    }
-
-    fn release(self: Arc<Self>, orphans: &mut Vec<Node<V>>) {
-        if let Some(PartOf { parent, rule }) = Arc::into_inner(self) {
-            drop(rule);
-            orphans.extend(Arc::into_inner(parent));
-        }
-    }
-}
-
-impl<V: Value> Drop for Node<V> {
-    /// Without recursion: what becomes orphaned goes through a list.
-    fn drop(&mut self) {
-        fn release<V: Value>(node: &mut Node<V>, orphans: &mut Vec<Node<V>>) {
-            if let Ok(Some(rule)) = node.rule.get_mut().map(Option::take) {
-                rule.release(orphans);
-            }
-        }
-        let mut orphans = Vec::new(); // allocates only when something is orphaned
-        release(self, &mut orphans);
-        while let Some(mut node) = orphans.pop() {
-            release(&mut node, &mut orphans);
-        }
-    }
+    /// The gradient of the value's sum in itself: ones of its shape.
+    fn ones(&self) -> Self;
+    /// The value in a few characters, for a picture of the tape; reads it from its device.
+    fn brief(&self) -> String;
 }
 
 /// Where the inputs stand on the tape; `None` when nothing is to be recorded. Ask *before* building (and cloning into) a
@@ -159,87 +52,67 @@ pub fn parents<V: Value, const N: usize>(inputs: [&V; N]) -> Option<Parents<V, N
     (RECORDING.get() && inputs.iter().any(|x| x.node().is_some())).then(|| inputs.map(|x| x.node().cloned()))
 }
 
-/// Puts `out` on the tape. `rule(grad, wants)` returns one gradient per input; `wants` says which are of use.
+/// Puts `out`, the output of the operation called `op`, on the tape. `rule(grad, wants)` returns one gradient per input; `wants`
+/// says which are of use.
 pub fn record<V: Value, const N: usize>(
+    op: &'static str,
     out: V,
     parents: Parents<V, N>,
     rule: impl Fn(&V, [bool; N]) -> [Option<V>; N] + Send + Sync + 'static,
 ) -> V {
     let rule = move |grad: &V, _: &Arc<Node<V>>, wants| rule(grad, wants);
-    out.with_node(Some(Node::new(false, Some(Arc::new(Operation { parents, rule })))))
+    recorded(op, out, Operation { parents, rule })
 }
 
 /// [`record`] for rules that need the output: `rule(grad, output, wants)`. It is kept bare and given its node back when
 /// the rule runs.
 pub fn record_with_output<V: Value, const N: usize>(
+    op: &'static str,
     out: V,
     parents: Parents<V, N>,
     rule: impl Fn(&V, &V, [bool; N]) -> [Option<V>; N] + Send + Sync + 'static,
 ) -> V {
     let output = out.with_node(None);
     let rule = move |grad: &V, node: &Arc<Node<V>>, wants| rule(grad, &output.with_node(Some(node.clone())), wants);
-    out.with_node(Some(Node::new(false, Some(Arc::new(Operation { parents, rule })))))
+    recorded(op, out, Operation { parents, rule })
+}
+
+/// `out` at a new node of this rule.
+fn recorded<V: Value>(op: &'static str, out: V, step: impl Step<V> + 'static) -> V {
+    let node = Node::output(op, out.spec(), step);
+    kept::keep(node.id(), &out);
+    out.with_node(Some(node))
 }
 
 /// Puts `out`, a part of its one input, on the tape. `rule(grad, sum)` returns the sum of the input's gradients (`None` before the
 /// first) with `grad` added at the part. So the gradients of many parts of one value share one buffer, where each by itself
 /// would be a value of the whole's size.
 pub fn record_part<V: Value>(
+    op: &'static str,
     out: V,
     parent: Arc<Node<V>>,
     rule: impl Fn(&V, Option<V>) -> V + Send + Sync + 'static,
 ) -> V {
-    out.with_node(Some(Node::new(false, Some(Arc::new(PartOf { parent, rule })))))
+    recorded(op, out, PartOf { parent, rule })
 }
 
-/// Gradients by variable: `&grads[&w]`, or `grads.get(&w)` when there may be none.
-pub struct Gradients<V> {
-    pub(crate) by_node: HashMap<u64, V>,
-}
+/// Values by the ids of nodes.
+pub(crate) type ById<T> = HashMap<u64, T, BuildHasherDefault<IdHasher>>;
 
-impl<V: Value> Gradients<V> {
-    /// The gradient in `x`; `None` if none reached it.
-    pub fn get(&self, x: &V) -> Option<&V> {
-        x.node().and_then(|node| self.by_node.get(&node.id))
+/// Ids count up: multiplied by an odd number near 2^64 / 1.618 they are spread over all bits. Knuth, "The Art of Computer
+/// Programming", volume 3, section 6.4.
+#[derive(Default, Clone)]
+pub(crate) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write_u64(&mut self, id: u64) {
+        self.0 = id.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     }
-
-    /// The gradient in `x`, taken out.
-    pub fn remove(&mut self, x: &V) -> Option<V> {
-        x.node().and_then(|node| self.by_node.remove(&node.id))
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u64(self.0 ^ byte as u64));
     }
-
-    /// How many variables a gradient reached.
-    pub fn len(&self) -> usize {
-        self.by_node.len()
-    }
-
-    /// Whether none was reached.
-    pub fn is_empty(&self) -> bool {
-        self.by_node.is_empty()
-    }
-
-    /// All gradients, in no particular order.
-    pub fn values(&self) -> impl Iterator<Item = &V> {
-        self.by_node.values()
-    }
-
-    /// Replaces each gradient by `f` of it.
-    pub fn map(mut self, f: impl Fn(V) -> V) -> Self {
-        self.by_node = self.by_node.into_iter().map(|(id, g)| (id, f(g))).collect();
-        self
-    }
-}
-
-impl<V: Value> Index<&V> for Gradients<V> {
-    type Output = V;
-    #[track_caller]
-    fn index(&self, x: &V) -> &V {
-        match self.get(x) {
-            Some(g) => g,
-            None => {
-                panic!("gradients: none reached this value; is it a leaf (requires_grad) that the loss depends on?")
-            }
-        }
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 
@@ -252,14 +125,15 @@ fn walk<V: Value>(
     oldest: u64,
     asked: impl Fn(&Node<V>) -> bool,
 ) -> Result<Gradients<V>, &'static str> {
-    let mut found = HashMap::new();
-    let mut pending = BTreeMap::new(); // queue by id and accumulator in one
+    let mut found = ById::with_capacity_and_hasher(FOUND.get(), BuildHasherDefault::default());
+    let mut pending = Queue::new(root.node().map_or(0, |node| node.id()));
     match root.node() {
-        Some(node) if node.leaf => drop(found.insert(node.id, seed)),
-        Some(node) => drop(pending.insert(node.id, (node.clone(), seed))),
+        Some(node) if node.is_leaf() => drop(found.insert(node.id(), seed)),
+        Some(node) => *pending.sum(node) = Some(seed),
         None => {}
     }
-    while let Some((id, (node, grad))) = pending.pop_last() {
+    while let Some(Entry { id, node, sum }) = pending.pop() {
+        let Some(grad) = sum else { unreachable!("a pending node has a gradient") };
         if id < oldest {
             break; // nothing older than the oldest value asked for can lead to it
         }
@@ -269,31 +143,26 @@ fn walk<V: Value>(
         if id == oldest {
             break; // its own rule leads further down than anybody asked
         }
-        let mut slot = node.rule.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let rule = if consume { slot.take() } else { slot.clone() };
-        drop(slot); // the rule runs unlocked
-        let Some(rule) = rule else {
+        let unconsumed = node.rule.run(consume, &grad, &node, &mut |parent, more| {
+            // Leaves go straight to the result. A sum is taken out while it grows, so that its memory may be reused.
+            if parent.is_leaf() {
+                if asked(parent) {
+                    let sum = more.added_to(found.remove(&parent.id()));
+                    found.insert(parent.id(), sum);
+                }
+            } else {
+                let sum = pending.sum(parent);
+                *sum = Some(more.added_to(sum.take()));
+            }
+        });
+        if !unconsumed {
             return Err(
                 "backward: this tape was consumed by an earlier backward; walk it with grad, which keeps it, or \
                         compute the loss again",
             );
-        };
-        rule.run(&grad, &node, &mut |parent, more| {
-            // Leaves go straight to the result. A sum is taken out while it grows, so that its memory may be reused.
-            if parent.leaf {
-                if asked(parent) {
-                    let sum = more.added_to(found.remove(&parent.id));
-                    found.insert(parent.id, sum);
-                }
-            } else {
-                let (node, sum) = match pending.remove(&parent.id) {
-                    Some((node, sum)) => (node, Some(sum)),
-                    None => (parent.clone(), None),
-                };
-                pending.insert(parent.id, (node, more.added_to(sum)));
-            }
-        });
+        }
     }
+    FOUND.set(found.len());
     Ok(Gradients { by_node: found })
 }
 
@@ -305,7 +174,7 @@ fn walk<V: Value>(
 #[track_caller]
 pub fn backward<V: Value>(root: &V, seed: V) -> Gradients<V> {
     let _off = Pause::new();
-    match walk(root, seed, true, 0, |node| node.leaf) {
+    match walk(root, seed, true, 0, |node| node.is_leaf()) {
         Ok(grads) => grads,
         Err(why) => panic!("{why}"),
     }
@@ -318,12 +187,21 @@ pub fn backward<V: Value>(root: &V, seed: V) -> Gradients<V> {
 /// If an earlier `backward` consumed a part of the tape.
 #[track_caller]
 pub fn grad<V: Value, const N: usize>(root: &V, seed: V, of: [&V; N]) -> Gradients<V> {
-    let oldest = of.iter().filter_map(|x| x.node()).map(|node| node.id).min().unwrap_or(u64::MAX);
-    let asked = |node: &Node<V>| of.iter().any(|x| x.node().is_some_and(|n| n.id == node.id));
+    let oldest = of.iter().filter_map(|x| x.node()).map(|node| node.id()).min().unwrap_or(u64::MAX);
+    let asked = |node: &Node<V>| of.iter().any(|x| x.node().is_some_and(|n| n.id() == node.id()));
     match walk(root, seed, false, oldest, asked) {
         Ok(grads) => grads,
         Err(why) => panic!("{why}"),
     }
+}
+
+/// The gradients of every node that `root` depends on, off the tape, which stays.
+///
+/// # Errors
+/// If an earlier `backward` consumed a part of the tape.
+pub(crate) fn every_gradient<V: Value>(root: &V) -> Result<Gradients<V>, &'static str> {
+    let _off = Pause::new();
+    walk(root, root.ones(), false, 0, |_| true)
 }
 
 /// Panics unless a leaf reaches the value.
@@ -337,6 +215,8 @@ pub(crate) fn check_tracked<V: Value>(op: &str, value: &V) {
 }
 
 thread_local! {
+    /// How many gradients the last walk found: the next one mostly finds as many.
+    static FOUND: Cell<usize> = const { Cell::new(0) };
     static RECORDING: Cell<bool> = const { Cell::new(true) };
 }
 

@@ -287,7 +287,7 @@ impl<B: Backend> Tensor<B> {
         let out = Tensor::from_storage(self.device(), storage, dtype, *self.shape());
         let from = self.dtype();
         let parents = if dtype.is_float() { crate::autodiff::parents([self]) } else { None };
-        out.recorded(parents, move |g| g.cast(from))
+        out.recorded("cast", parents, move |g| g.cast(from))
     }
 
     pub(crate) fn is_half(&self) -> bool {

@@ -2,6 +2,7 @@
 
 use crate::backend::Backend;
 use crate::dtype::{DType, HostData};
+use crate::scalar::brief_number;
 use crate::tensor::Tensor;
 use std::fmt;
 
@@ -66,6 +67,36 @@ impl Dim {
 }
 
 impl<B: Backend> Tensor<B> {
+    /// Up to four elements as they are, of more the mean and the extremes; a failure is shown, and still comes back from the
+    /// next read.
+    pub(crate) fn in_brief(&self) -> String {
+        let values = match self.device().download(self.view()) {
+            Ok(data) => data.into_f64(),
+            Err(error) => {
+                let text = format!("unreadable: {error}");
+                self.device().keep(error);
+                return text;
+            }
+        };
+        let brief = |x: f64| brief_number(x);
+        match &values[..] {
+            [only] if self.rank() == 0 => brief(*only),
+            few if few.len() <= 4 => format!("[{}]", few.iter().map(|&x| brief(x)).collect::<Vec<_>>().join(", ")),
+            many => {
+                let mean = many.iter().sum::<f64>() / many.len() as f64;
+                // `f64::min` and `max` would drop a NaN.
+                let extreme = |better: fn(f64, f64) -> bool| {
+                    many.iter()
+                        .copied()
+                        .reduce(|a, b| if a.is_nan() || better(a, b) { a } else { b })
+                        .unwrap_or(f64::NAN)
+                };
+                let (least, most) = (extreme(|a, b| a < b), extreme(|a, b| a > b));
+                format!("mean {}, {} to {}", brief(mean), brief(least), brief(most))
+            }
+        }
+    }
+
     /// The elements that are shown, read without the rest.
     fn edges(&self, summarize: bool) -> crate::Result<HostData> {
         let mut shown = self.detach();

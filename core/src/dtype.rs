@@ -86,6 +86,17 @@ impl HostData {
             HostData::Bool(v) => HostSlice::Bool(v),
         }
     }
+
+    /// The elements as f64; true is 1.
+    pub(crate) fn into_f64(self) -> Vec<f64> {
+        match self {
+            HostData::F16(v) => v.into_iter().map(f64::from).collect(),
+            HostData::F32(v) => v.into_iter().map(f64::from).collect(),
+            HostData::F64(v) => v,
+            HostData::I32(v) => v.into_iter().map(f64::from).collect(),
+            HostData::Bool(v) => v.into_iter().map(|x| u8::from(x) as f64).collect(),
+        }
+    }
 }
 
 impl HostSlice<'_> {

@@ -1,17 +1,67 @@
-//! What is done to gradients between `backward` and the optimizer's step: accumulation over micro-batches, norms,
+//! `Gradients`: what `backward` returns, and what is done to it before the optimizer's step: accumulation over micro-batches, norms,
 //! clipping. Everything stays on the device.
 
-use crate::autodiff::{Gradients, Value};
+use crate::autodiff::{ById, Value};
 use crate::backend::Backend;
 use crate::tensor::Tensor;
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::ops::AddAssign;
+use std::ops::{AddAssign, Index};
+
+/// Gradients by variable: `&grads[&w]`, or `grads.get(&w)` when there may be none.
+pub struct Gradients<V> {
+    pub(crate) by_node: ById<V>,
+}
+
+impl<V: Value> Gradients<V> {
+    /// The gradient in `x`; `None` if none reached it.
+    pub fn get(&self, x: &V) -> Option<&V> {
+        x.node().and_then(|node| self.by_node.get(&node.id()))
+    }
+
+    /// The gradient in `x`, taken out.
+    pub fn remove(&mut self, x: &V) -> Option<V> {
+        x.node().and_then(|node| self.by_node.remove(&node.id()))
+    }
+
+    /// How many variables a gradient reached.
+    pub fn len(&self) -> usize {
+        self.by_node.len()
+    }
+
+    /// Whether none was reached.
+    pub fn is_empty(&self) -> bool {
+        self.by_node.is_empty()
+    }
+
+    /// All gradients, in no particular order.
+    pub fn values(&self) -> impl Iterator<Item = &V> {
+        self.by_node.values()
+    }
+
+    /// Replaces each gradient by `f` of it.
+    pub fn map(mut self, f: impl Fn(V) -> V) -> Self {
+        self.by_node = self.by_node.into_iter().map(|(id, g)| (id, f(g))).collect();
+        self
+    }
+}
+
+impl<V: Value> Index<&V> for Gradients<V> {
+    type Output = V;
+    #[track_caller]
+    fn index(&self, x: &V) -> &V {
+        match self.get(x) {
+            Some(g) => g,
+            None => {
+                panic!("gradients: none reached this value; is it a leaf (requires_grad) that the loss depends on?")
+            }
+        }
+    }
+}
 
 /// No gradients: where accumulation starts.
 impl<V> Default for Gradients<V> {
     fn default() -> Self {
-        Gradients { by_node: HashMap::new() }
+        Gradients { by_node: ById::default() }
     }
 }
 
@@ -33,6 +83,10 @@ impl<V: Value> Gradients<V> {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn accumulate(&mut self, more: Self) {
+        if self.by_node.is_empty() {
+            *self = more;
+            return;
+        }
         for (id, more) in more.by_node {
             match self.by_node.entry(id) {
                 Entry::Occupied(sum) => {

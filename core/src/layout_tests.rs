@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::index::resolve_reshape;
+use crate::shape::{misfit, misfit_to};
 
 /// All positions, by the definition.
 fn positions(layout: &Layout) -> Vec<usize> {
@@ -145,8 +146,8 @@ fn shapes_keep_their_products_in_bounds() {
     let refused = |f: &dyn Fn() -> Shape| std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).is_err();
     assert!(refused(&|| Shape::new(&[most + 1])) && refused(&|| Shape::new(&[0, 1 << 30, 1 << 30])));
     let (wide, tall) = (Shape::from([1, 1 << 33]), Shape::from([1 << 33, 1]));
-    assert_eq!((wide.broadcast(&tall), wide.misfit(&tall)), (None, "broadcast to too many elements"));
-    assert_eq!(wide.misfit(&Shape::from([3])), "do not broadcast");
+    assert_eq!(wide.broadcast(&tall), None);
+    assert_eq!(misfit([("a", &wide), ("b", &tall)]), "broadcast to too many elements");
     assert!(refused(&|| wide.with(0, 1 << 33)) && refused(&|| wide.insert(1, 1 << 33)));
     // A size that falls needs no look, also to 0; one that rises from 0 does.
     assert_eq!(wide.with(1, 0).with(1, 5).numel(), 5);
@@ -176,4 +177,27 @@ fn steps_of_a_lone_entry_do_not_count() {
     assert_eq!(image.windows([1, 1], [4, 1], [usize::MAX; 2], [1, usize::MAX]).end(), 13);
     assert_eq!(image.unfold(1, 1, 4, usize::MAX).end(), 16);
     assert!(image.slice(&[Axis::Index(isize::MAX)]).is_err() && image.slice(&[Axis::Index(isize::MIN)]).is_err());
+}
+
+/// The message names every dimension, and which of them is wrong.
+#[test]
+fn a_broadcast_error_explains_itself() {
+    let shapes = |a: &[usize], b: &[usize]| misfit([("left", &Shape::new(a)), ("right", &Shape::new(b))]);
+    assert_eq!(
+        shapes(&[2, 3, 4], &[3, 15]),
+        "do not broadcast\n  dimension   -3   -2   -1\n  left         2    3    4\n  right        -    3   15\n  \
+         fits       yes  yes   NO\n  sizes fit if they are equal or 1, from the last dimension on"
+    );
+    fn fits(text: &str) -> Option<Vec<&str>> {
+        text.lines().find(|line| line.contains("fits ")).map(|line| line.split_whitespace().skip(1).collect())
+    }
+    assert_eq!(fits(&shapes(&[5, 7, 5, 1], &[1, 5, 1, 5])), Some(vec!["yes", "NO", "yes", "yes"]));
+    assert_eq!(fits(&shapes(&[5, 2], &[5])), Some(vec!["yes", "NO"]));
+    assert_eq!(fits(&shapes(&[0, 3], &[2, 1])), Some(vec!["NO", "yes"]));
+    // Of three, every pair counts, and 1 fits all.
+    let three = misfit([("c", &Shape::from([2])), ("a", &Shape::from([1])), ("b", &Shape::from([3]))]);
+    assert_eq!(fits(&three), Some(vec!["NO"]));
+    // To a given shape: only what is broadcast may be 1.
+    assert_eq!(fits(&misfit_to(&Shape::from([2, 1]), &Shape::from([1, 3]))), Some(vec!["NO", "yes"]));
+    assert!(misfit_to(&Shape::from([1, 3]), &Shape::from([3])).contains("more dimensions"));
 }

@@ -1,10 +1,15 @@
 //! `Scalar`: one f64 on the same tape as tensors. The smallest value to learn automatic differentiation from, and the
 //! engine's own test value.
 
-use crate::autodiff::{self, Gradients, Node, Value, parents, record, record_with_output};
+mod operators;
+
+pub use operators::ScalarOperand;
+
+use crate::autodiff::{self, Node, Value, parents, record, record_with_output};
+use crate::gradients::Gradients;
+use crate::graph::Graph;
 use std::cmp::Ordering;
 use std::fmt;
-use std::ops::{Add, Div, Mul, Neg, Sub};
 use std::sync::Arc;
 
 /// A number that remembers how it was computed.
@@ -25,7 +30,21 @@ pub struct Scalar {
     node: Option<Arc<Node<Scalar>>>,
 }
 
+/// What the tape keeps of a scalar: nothing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ScalarSpec;
+
+impl fmt::Display for ScalarSpec {
+    fn fmt(&self, _: &mut fmt::Formatter) -> fmt::Result {
+        Ok(())
+    }
+}
+
 impl Value for Scalar {
+    type Spec = ScalarSpec;
+    fn spec(&self) -> ScalarSpec {
+        ScalarSpec
+    }
     fn node(&self) -> Option<&Arc<Node<Self>>> {
         self.node.as_ref()
     }
@@ -35,12 +54,42 @@ impl Value for Scalar {
     fn accumulate(self, more: Self) -> Self {
         self + more
     }
+    fn ones(&self) -> Self {
+        Scalar::from(1.0)
+    }
+    fn brief(&self) -> String {
+        brief_number(self.value)
+    }
 }
 
-impl From<f64> for Scalar {
-    /// A constant.
-    fn from(value: f64) -> Self {
-        Scalar { value, node: None }
+/// A number in four significant digits, for pictures.
+pub(crate) fn brief_number(x: f64) -> String {
+    let magnitude = x.abs();
+    if x == 0.0 || !x.is_finite() {
+        format!("{x}")
+    } else if (1e-3..1e5).contains(&magnitude) {
+        let decimals = (3 - magnitude.log10().floor() as i32).clamp(0, 6) as usize;
+        let text = format!("{x:.decimals$}");
+        if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_string() } else { text }
+    } else {
+        format!("{x:.2e}")
+    }
+}
+
+macro_rules! constant {
+    ($($number:ty),*) => { $(impl From<$number> for Scalar {
+        /// A constant.
+        fn from(value: $number) -> Self {
+            Scalar { value: value.into(), node: None }
+        }
+    })* };
+}
+constant!(f64, f32, i32);
+
+impl From<Scalar> for f64 {
+    /// The number, without its history.
+    fn from(scalar: Scalar) -> f64 {
+        scalar.value
     }
 }
 
@@ -75,17 +124,22 @@ impl PartialOrd for Scalar {
 }
 
 /// `f(x)` whose derivative is `df(x, y)`, both as scalars, so that it can be differentiated again.
-fn unary(x: &Scalar, value: f64, df: fn(&Scalar, &Scalar) -> Scalar) -> Scalar {
+fn unary(
+    op: &'static str,
+    x: &Scalar,
+    value: f64,
+    df: impl Fn(&Scalar, &Scalar) -> Scalar + Send + Sync + 'static,
+) -> Scalar {
     let out = Scalar::from(value);
     let Some(parents) = parents([x]) else { return out };
     let x = x.clone();
-    record_with_output(out, parents, move |g, y, _| [Some(g * df(&x, y))])
+    record_with_output(op, out, parents, move |g, y, _| [Some(g * df(&x, y))])
 }
 
 impl Scalar {
     /// A variable: a leaf whose derivative [`backward`](Self::backward) finds.
     pub fn variable(value: f64) -> Self {
-        Scalar { value, node: Some(Node::leaf()) }
+        Scalar { value, node: None }.with_leaf()
     }
 
     /// The number.
@@ -93,33 +147,118 @@ impl Scalar {
         self.value
     }
 
-    /// `e^x`.
-    pub fn exp(&self) -> Scalar {
-        unary(self, self.value.exp(), |_, y| y.clone())
+    fn with_leaf(self) -> Self {
+        let node = Node::leaf(&self);
+        Scalar { node: Some(node), ..self }
     }
 
-    /// The natural logarithm.
+    /// The same number off the tape: a constant.
+    pub fn detach(&self) -> Scalar {
+        Scalar::from(self.value)
+    }
+
+    /// `e^x`.
+    pub fn exp(&self) -> Scalar {
+        unary("exp", self, self.value.exp(), |_, y| y.clone())
+    }
+
+    /// The natural logarithm; -inf at 0 and NaN below.
     pub fn log(&self) -> Scalar {
-        unary(self, self.value.ln(), |x, _| 1.0 / x)
+        unary("log", self, self.value.ln(), |x, _| 1.0 / x)
+    }
+
+    /// `1 / x`.
+    pub fn recip(&self) -> Scalar {
+        unary("recip", self, 1.0 / self.value, |_, y| -(y * y))
+    }
+
+    /// `x^2`.
+    pub fn square(&self) -> Scalar {
+        unary("square", self, self.value * self.value, |x, _| 2.0 * x)
+    }
+
+    /// `x^exponent` as C's `pow`. The derivative of `x^0` is 0.
+    pub fn powf(&self, exponent: f64) -> Scalar {
+        unary("powf", self, self.value.powf(exponent), move |x, _| match exponent {
+            0.0 => Scalar::from(0.0),
+            _ => exponent * x.powf(exponent - 1.0),
+        })
+    }
+
+    /// The square root; NaN below 0. The derivative at 0 is infinite.
+    pub fn sqrt(&self) -> Scalar {
+        unary("sqrt", self, self.value.sqrt(), |_, y| 0.5 / y)
+    }
+
+    /// The sine, of radians.
+    pub fn sin(&self) -> Scalar {
+        unary("sin", self, self.value.sin(), |x, _| x.cos())
+    }
+
+    /// The cosine, of radians.
+    pub fn cos(&self) -> Scalar {
+        unary("cos", self, self.value.cos(), |x, _| -x.sin())
+    }
+
+    /// The hyperbolic tangent.
+    pub fn tanh(&self) -> Scalar {
+        unary("tanh", self, self.value.tanh(), |_, y| 1.0 - y * y)
     }
 
     /// `1 / (1 + e^-x)`, in two branches so that neither overflows.
     pub fn sigmoid(&self) -> Scalar {
         let x = self.value;
         let y = if x >= 0.0 { 1.0 / (1.0 + (-x).exp()) } else { x.exp() / (1.0 + x.exp()) };
-        unary(self, y, |_, y| y * (1.0 - y))
+        unary("sigmoid", self, y, |_, y| y * (1.0 - y))
     }
 
     /// `max(x, 0)`; NaN stays NaN. The derivative at 0 is 0, at NaN 1.
     pub fn relu(&self) -> Scalar {
         // `f64::max` would drop a NaN.
         let y = if self.value <= 0.0 { 0.0 } else { self.value };
-        unary(self, y, |x, _| Scalar::from(if x.value <= 0.0 { 0.0 } else { 1.0 }))
+        unary("relu", self, y, |x, _| Scalar::from(if x.value <= 0.0 { 0.0 } else { 1.0 }))
     }
 
-    /// The hyperbolic tangent.
-    pub fn tanh(&self) -> Scalar {
-        unary(self, self.value.tanh(), |_, y| 1.0 - y * y)
+    /// `|x|`. The derivative at 0 is 0.
+    pub fn abs(&self) -> Scalar {
+        let sign = |x: f64| if x == 0.0 { 0.0 } else { x.signum() };
+        unary("abs", self, self.value.abs(), move |x, _| Scalar::from(sign(x.value)))
+    }
+
+    /// The larger of the two; NaN if either is NaN. On ties each has half of the gradient, as tensors have it.
+    pub fn maximum(&self, other: impl Into<Scalar>) -> Scalar {
+        extreme("maximum", self.clone(), other.into(), |a, b| a > b)
+    }
+
+    /// The smaller of the two; NaN if either is NaN. On ties each has half of the gradient, as tensors have it.
+    pub fn minimum(&self, other: impl Into<Scalar>) -> Scalar {
+        extreme("minimum", self.clone(), other.into(), |a, b| a < b)
+    }
+
+    /// 1 if this value is less than the other, else 0: a constant, as its derivative is 0 wherever it exists. `a < b`, as a
+    /// bool, is there too.
+    pub fn lt(&self, other: impl Into<Scalar>) -> Scalar {
+        indicator(self.value < other.into().value)
+    }
+
+    /// 1 if this value is greater than the other, else 0: a constant.
+    pub fn gt(&self, other: impl Into<Scalar>) -> Scalar {
+        indicator(self.value > other.into().value)
+    }
+
+    /// 1 if the two are equal, else 0: a constant.
+    pub fn eq(&self, other: impl Into<Scalar>) -> Scalar {
+        indicator(self.value == other.into().value)
+    }
+
+    /// Whether the two differ by less than `tolerance`; false beside NaN.
+    pub fn is_close(&self, other: impl Into<Scalar>, tolerance: f64) -> bool {
+        (self.value - other.into().value).abs() < tolerance
+    }
+
+    /// The tape behind this value, as data and as a picture; see [`Graph`].
+    pub fn graph(&self) -> Graph<Scalar> {
+        Graph::of(self)
     }
 
     /// Derivatives of this value in every variable it depends on. Consumes the tape.
@@ -143,87 +282,29 @@ impl Scalar {
     }
 }
 
-fn add(a: Scalar, b: Scalar) -> Scalar {
-    let out = Scalar::from(a.value + b.value);
+fn indicator(is: bool) -> Scalar {
+    Scalar::from(u8::from(is) as f64)
+}
+
+/// The value that `wins`, or both if neither does: a tie, or a NaN beside something.
+fn extreme(op: &'static str, a: Scalar, b: Scalar, wins: fn(f64, f64) -> bool) -> Scalar {
+    let (a_wins, b_wins) = (wins(a.value, b.value), wins(b.value, a.value));
+    // The sum of a NaN and anything is NaN.
+    let value = match (a_wins, b_wins) {
+        (true, _) => a.value,
+        (_, true) => b.value,
+        _ if a.value == b.value => a.value,
+        _ => a.value + b.value,
+    };
+    let share = match (a_wins, b_wins) {
+        (true, _) => [1.0, 0.0],
+        (_, true) => [0.0, 1.0],
+        _ if a.value == b.value => [0.5, 0.5],
+        _ => [1.0, 1.0],
+    };
     match parents([&a, &b]) {
-        Some(parents) => record(out, parents, |g, _| [Some(g.clone()), Some(g.clone())]),
-        None => out,
-    }
-}
-
-fn sub(a: Scalar, b: Scalar) -> Scalar {
-    let out = Scalar::from(a.value - b.value);
-    match parents([&a, &b]) {
-        Some(parents) => record(out, parents, |g, _| [Some(g.clone()), Some(-g)]),
-        None => out,
-    }
-}
-
-fn mul(a: Scalar, b: Scalar) -> Scalar {
-    let out = Scalar::from(a.value * b.value);
-    match parents([&a, &b]) {
-        Some(parents) => record(out, parents, move |g, _| [Some(g * &b), Some(g * &a)]),
-        None => out,
-    }
-}
-
-fn div(a: Scalar, b: Scalar) -> Scalar {
-    let out = Scalar::from(a.value / b.value);
-    match parents([&a, &b]) {
-        // -a / b² as -(a / b) / b: b² might overflow or vanish.
-        Some(parents) => record_with_output(out, parents, move |g, y, _| [Some(g / &b), Some(-(g * (y / &b)))]),
-        None => out,
-    }
-}
-
-fn neg(a: &Scalar) -> Scalar {
-    let out = Scalar::from(-a.value);
-    match parents([a]) {
-        Some(parents) => record(out, parents, |g, _| [Some(-g)]),
-        None => out,
-    }
-}
-
-macro_rules! operator {
-    ($($Op:ident $op:ident;)*) => { $(
-        impl<R: Into<Scalar>> $Op<R> for Scalar {
-            type Output = Scalar;
-            fn $op(self, rhs: R) -> Scalar {
-                $op(self, rhs.into())
-            }
-        }
-        impl<R: Into<Scalar>> $Op<R> for &Scalar {
-            type Output = Scalar;
-            fn $op(self, rhs: R) -> Scalar {
-                $op(self.clone(), rhs.into())
-            }
-        }
-        impl $Op<Scalar> for f64 {
-            type Output = Scalar;
-            fn $op(self, rhs: Scalar) -> Scalar {
-                $op(Scalar::from(self), rhs)
-            }
-        }
-        impl $Op<&Scalar> for f64 {
-            type Output = Scalar;
-            fn $op(self, rhs: &Scalar) -> Scalar {
-                $op(Scalar::from(self), rhs.clone())
-            }
-        }
-    )* };
-}
-operator! { Add add; Sub sub; Mul mul; Div div; }
-
-impl Neg for Scalar {
-    type Output = Scalar;
-    fn neg(self) -> Scalar {
-        neg(&self)
-    }
-}
-impl Neg for &Scalar {
-    type Output = Scalar;
-    fn neg(self) -> Scalar {
-        neg(self)
+        Some(parents) => record(op, Scalar::from(value), parents, move |g, _| share.map(|share| Some(g * share))),
+        None => Scalar::from(value),
     }
 }
 

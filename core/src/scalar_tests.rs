@@ -1,20 +1,15 @@
 //! The engine through its smallest value.
 
 use super::*;
-use crate::no_grad;
+use crate::{custom, derivative_check, no_grad};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// `(f(x + e) - f(x - e)) / 2e`.
-fn central_difference(f: impl Fn(f64) -> f64, x: f64) -> f64 {
-    (f(x + 1e-6) - f(x - 1e-6)) / 2e-6
-}
-
-/// A function, its name and its constructor.
+/// A function and its name.
 type Case = (&'static str, fn(&Scalar) -> Scalar);
 
 #[test]
 fn first_and_second_derivatives_match_differences() {
-    let cases: [Case; 9] = [
+    let cases: [Case; 18] = [
         ("exp", |x| x.exp()),
         ("log", |x| (x + 3.0).log()),
         ("sigmoid", |x| x.sigmoid()),
@@ -23,24 +18,79 @@ fn first_and_second_derivatives_match_differences() {
         ("neg", |x| -x * x),
         ("div", |x| x / (x * x + 1.0)),
         ("sub", |x| (1.0 - x) * (x - 0.5)),
+        ("recip", |x| (x + 3).recip()),
+        ("square", |x| x.square() * x),
+        ("powf", |x| (x + 2.0f32).powf(-1.5)),
+        ("sqrt", |x| (2 + x).sqrt()),
+        ("sin", |x| (3 * x).sin()),
+        ("cos", |x| (x / 2).cos()),
+        ("abs", |x| x.abs() * x),
+        ("maximum", |x| (x * x).maximum(x + 1)),
+        ("minimum", |x| (x * x).minimum(x + 1)),
         ("mixed", |x| (x * x).exp() / (x + 4.0) - x.tanh() * x.sigmoid()),
     ];
     for (name, f) in cases {
-        for at in [0.7, -0.4, 1.3] {
-            let x = Scalar::variable(at);
-            let [first] = f(&x).grad([&x]);
-            let [second] = first.grad([&x]);
-            let by_tape = |at: f64| {
-                let x = Scalar::variable(at);
-                f(&x).backward().get(&x).map_or(0.0, Scalar::value)
+        for at in [0.7, -0.4, 1.3, 1.9] {
+            let worst = derivative_check(|[x]| f(x), [at], 1e-6);
+            assert!(worst.error <= 1.0, "{name} at {at}: {worst}");
+            let slope = |[x]: [&Scalar; 1]| {
+                let [slope] = f(x).grad([x]);
+                slope
             };
-            let close = |a: f64, b: f64| (a - b).abs() < 1e-6 * (1.0 + b.abs());
-            let numeric = central_difference(|v| f(&Scalar::from(v)).value(), at);
-            assert!(close(first.value(), numeric), "{name} at {at}: {first} against {numeric}");
-            let numeric = central_difference(by_tape, at);
-            assert!(close(second.value(), numeric), "second of {name} at {at}: {second} against {numeric}");
+            let worst = derivative_check(slope, [at], 1e-6);
+            assert!(worst.error <= 1.0, "second of {name} at {at}: {worst}");
+            // The check fails where the derivative is wrong.
+            let wrong = custom("wrong", [&Scalar::variable(at)], |[x]| f(x), |g, _, _| [Some(7.77 * g)]);
+            assert_eq!(wrong.value(), f(&Scalar::from(at)).value());
+            let worst =
+                derivative_check(|[x]| custom("wrong", [x], |[x]| f(x), |g, _, _| [Some(7.77 * g)]), [at], 1e-6);
+            assert!(worst.error > 1.0, "{name}: {worst}");
         }
     }
+}
+
+#[test]
+fn numbers_stand_on_both_sides_and_assign() {
+    let x = Scalar::variable(4.0);
+    assert_eq!(
+        [x.clone() + 1, 1 + &x, &x - 1.5f32, 1.5f32 - x.clone(), 2 * &x, &x / 2.0, 2.0 / &x].map(f64::from),
+        [5.0, 5.0, 2.5, -2.5, 8.0, 2.0, 0.5]
+    );
+    let mut y = x.clone();
+    y += 1;
+    y *= &x;
+    y -= x.clone();
+    y /= 2.0; // (x^2 + x - x) / 2
+    assert_eq!((y.value(), y.backward()[&x].value()), (8.0, 4.0));
+    let terms = [&x, &x, &x];
+    let (sum, product): (Scalar, Scalar) = (terms.into_iter().sum(), terms.into_iter().product());
+    assert_eq!((sum.value(), product.value()), (12.0, 64.0));
+    assert_eq!((sum.backward()[&x].value(), product.backward()[&x].value()), (3.0, 48.0));
+    let (zero, one): (Scalar, Scalar) = (std::iter::empty::<f64>().sum(), std::iter::empty::<f64>().product());
+    assert_eq!((zero.value(), one.value()), (0.0, 1.0));
+}
+
+#[test]
+fn comparisons_are_constants_and_extremes_share_ties() {
+    let (x, y) = (Scalar::variable(2.0), Scalar::variable(3.0));
+    assert_eq!([x.lt(&y), y.lt(&x), x.gt(1), x.eq(2), x.eq(&y)].map(f64::from), [1.0, 0.0, 1.0, 1.0, 0.0]);
+    assert!(x.lt(&y).backward().is_empty());
+    assert!(x < y && x != y && x.is_close(2.005, 1e-2) && !x.is_close(2.01001, 1e-2) && !x.is_close(f64::NAN, 1.0));
+    let slopes = |z: Scalar, x: &Scalar, y: &Scalar| z.grad([x, y]).map(f64::from);
+    assert_eq!(slopes(x.maximum(&y), &x, &y), [0.0, 1.0]);
+    assert_eq!(slopes(x.minimum(&y), &x, &y), [1.0, 0.0]);
+    let same = Scalar::variable(2.0);
+    assert_eq!(slopes(x.maximum(&same), &x, &same), [0.5, 0.5]);
+    let nan = Scalar::variable(f64::NAN);
+    assert!(x.maximum(&nan).value().is_nan() && nan.minimum(&x).value().is_nan());
+    assert_eq!(slopes(x.maximum(&nan), &x, &nan), [1.0, 1.0]);
+    let (inf, least) = (Scalar::variable(f64::INFINITY), Scalar::variable(f64::NEG_INFINITY));
+    assert_eq!((inf.maximum(&inf).value(), inf.maximum(&least).value()), (f64::INFINITY, f64::INFINITY));
+    let [slope] = Scalar::from(0.0).abs().grad([&x]);
+    assert_eq!(slope.value(), 0.0);
+    let zero = Scalar::variable(0.0);
+    let ([abs], [power]) = (zero.abs().grad([&zero]), zero.powf(0.0).grad([&zero]));
+    assert_eq!((abs.value(), power.value()), (0.0, 0.0));
 }
 
 #[test]

@@ -108,16 +108,6 @@ impl Shape {
         out.checked()
     }
 
-    /// Why [`broadcast`](Self::broadcast) gave `None`, to stand behind the two shapes in a message.
-    #[cold]
-    pub(crate) fn misfit(&self, other: &Shape) -> &'static str {
-        let fits = |(&a, &b): (&usize, &usize)| a == b || a == 1 || b == 1;
-        match self.iter().rev().zip(other.iter().rev()).all(fits) {
-            true => "broadcast to too many elements",
-            false => "do not broadcast",
-        }
-    }
-
     /// The same shape with dimension `dim` of another size.
     ///
     /// # Panics
@@ -175,6 +165,56 @@ impl Shape {
         self.dims[..self.rank as usize].swap(a, b);
         self
     }
+}
+
+/// Why shapes do not broadcast to one, dimension by dimension, to stand behind them in a message. Each shape comes with what it
+/// is called there.
+#[cold]
+pub(crate) fn misfit<const N: usize>(shapes: [(&str, &Shape); N]) -> String {
+    let fits = |sizes: [usize; N]| {
+        let mut others = sizes.iter().filter(|&&size| size != 1);
+        others.next().is_none_or(|first| others.all(|size| size == first))
+    };
+    match by_dimension(shapes, fits) {
+        None => "broadcast to too many elements".into(),
+        Some(table) => format!("do not broadcast{table}  sizes fit if they are equal or 1, from the last dimension on"),
+    }
+}
+
+/// Why a shape does not broadcast to a given one, dimension by dimension.
+#[cold]
+pub(crate) fn misfit_to(from: &Shape, to: &Shape) -> String {
+    let table = by_dimension([("from", from), ("to", to)], |[from, to]| from == to || from == 1);
+    // One dimension more than `to` has does not fit, whatever its size.
+    let more = if from.len() > to.len() { "\n  it has more dimensions" } else { "" };
+    match table {
+        Some(table) => format!("{table}  a size fits if it is equal or 1, from the last dimension on{more}"),
+        None => more.into(),
+    }
+}
+
+/// The sizes by dimension, counted from the last, and whether they fit; `None` if all do. A dimension that a shape lacks counts
+/// as 1.
+fn by_dimension<const N: usize>(shapes: [(&str, &Shape); N], fits: impl Fn([usize; N]) -> bool) -> Option<String> {
+    let rank = shapes.iter().map(|(_, shape)| shape.len()).max().unwrap_or(0);
+    let size = |shape: &Shape, back: usize| shape.len().checked_sub(back).map(|d| shape[d]);
+    let good: Vec<bool> = (1..=rank).rev().map(|back| fits(shapes.map(|(_, s)| size(s, back).unwrap_or(1)))).collect();
+    if good.iter().all(|&good| good) {
+        return None;
+    }
+    let mut rows = vec![("dimension", (1..=rank).rev().map(|back| format!("-{back}")).collect::<Vec<_>>())];
+    for (name, shape) in shapes {
+        let sizes = (1..=rank).rev().map(|back| size(shape, back).map_or("-".into(), |size| size.to_string()));
+        rows.push((name, sizes.collect()));
+    }
+    rows.push(("fits", good.iter().map(|&good| if good { "yes" } else { "NO" }.into()).collect()));
+    let width = rows.iter().flat_map(|(_, cells)| cells).map(String::len).max().unwrap_or(0);
+    let mut table = String::from("\n");
+    for (name, cells) in rows {
+        let cells: Vec<String> = cells.iter().map(|cell| format!("{cell:>width$}")).collect();
+        table.push_str(&format!("  {name:<9}  {}\n", cells.join("  ")));
+    }
+    Some(table)
 }
 
 impl Deref for Shape {

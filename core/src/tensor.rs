@@ -1,12 +1,15 @@
 //! `Tensor<B>`: shared storage, an inline layout, and a place on the tape.
 
-use crate::autodiff::{self, Gradients, Node, Value};
+use crate::autodiff::{self, Node, Value};
 use crate::backend::{Backend, View, ViewOf};
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result, must};
+use crate::explain::Explanation;
+use crate::gradients::Gradients;
+use crate::graph::Graph;
 use crate::layout::Layout;
 use crate::shape::Shape;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::sync::Arc;
 
 /// An n-dimensional array on a device of backend `B`.
@@ -37,7 +40,28 @@ impl<B: Backend> Clone for Tensor<B> {
     }
 }
 
+/// What the tape keeps of a tensor.
+#[derive(Clone, Copy, PartialEq)]
+pub struct TensorSpec {
+    /// The sizes.
+    pub shape: Shape,
+    /// The element type.
+    pub dtype: DType,
+}
+
+/// The shape, and the dtype where it is not the common one: `[2, 3]`, `[2, 3] f64`.
+impl Display for TensorSpec {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{:?}", self.shape)?;
+        if self.dtype == DType::F32 { Ok(()) } else { write!(f, " {}", self.dtype) }
+    }
+}
+
 impl<B: Backend> Value for Tensor<B> {
+    type Spec = TensorSpec;
+    fn spec(&self) -> TensorSpec {
+        TensorSpec { shape: *self.shape(), dtype: self.dtype() }
+    }
     fn node(&self) -> Option<&Arc<Node<Self>>> {
         self.node.as_ref()
     }
@@ -46,6 +70,12 @@ impl<B: Backend> Value for Tensor<B> {
     }
     fn accumulate(self, more: Self) -> Self {
         self + more
+    }
+    fn ones(&self) -> Self {
+        self.scalar_like(1.0).expand(*self.shape())
+    }
+    fn brief(&self) -> String {
+        self.in_brief()
     }
 }
 
@@ -103,6 +133,24 @@ impl<B: Backend> Tensor<B> {
     /// The device that holds the data.
     pub fn device(&self) -> &B {
         &self.data.device
+    }
+
+    /// How the elements lie in the storage, in words, and for a small tensor element by element; a picture of it is
+    /// [`Explanation::to_svg`]. Waits for the device.
+    ///
+    /// ```
+    /// # use minitorch_conformance::doc::*;
+    /// let x = Tensor::new([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], &device());
+    /// let y = x.t();
+    /// assert!(x.shares_storage(&y));
+    /// let text = y.explain().to_string();
+    /// assert!(text.contains("strides     [1, 3]"), "{text}");
+    /// assert!(text.contains("contiguous  no: dimension 1 has stride 3, row-major order wants 1"), "{text}");
+    /// println!("{text}");
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn explain(&self) -> Explanation {
+        Explanation::of(self)
     }
 
     /// Shape, strides and offset.
@@ -170,6 +218,21 @@ impl<B: Backend> Tensor<B> {
     pub(crate) fn with_layout(&self, layout: Layout) -> Self {
         debug_assert!(layout.end() <= self.data.len);
         Tensor { data: self.data.clone(), layout, node: None }
+    }
+
+    /// Whether the two share one storage, whatever part of it each shows.
+    pub fn shares_storage(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.data, &other.data)
+    }
+
+    /// The whole storage as a tensor of one dimension, off the tape.
+    pub(crate) fn whole_storage(&self) -> Self {
+        self.with_layout(Layout::contiguous(self.data.len))
+    }
+
+    /// Where the storage's descriptor lies, which tells it from others, and how many tensors hold it.
+    pub(crate) fn storage_identity(&self) -> (usize, usize) {
+        (Arc::as_ptr(&self.data).addr(), Arc::strong_count(&self.data))
     }
 
     fn is_whole(&self) -> bool {
@@ -304,7 +367,7 @@ impl<B: Backend> Tensor<B> {
     #[must_use = "the leaf is the result; the tensor itself stays as it is"]
     pub fn requires_grad(&self) -> Self {
         assert!(self.dtype().is_float(), "requires_grad: a gradient wants a float dtype, not {}", self.dtype());
-        self.with_node(Some(Node::leaf()))
+        self.with_node(Some(Node::leaf(self)))
     }
 
     /// The same data off the tape: a constant. PyTorch: `detach`.
@@ -326,7 +389,7 @@ impl<B: Backend> Tensor<B> {
     pub fn backward(&self) -> Gradients<Self> {
         assert!(self.numel() == 1, "backward: wants a loss of one element, the shape is {:?}", self.shape());
         autodiff::check_tracked("backward", self);
-        autodiff::backward(self, self.scalar_like(1.0).expand(*self.shape()))
+        autodiff::backward(self, self.ones())
     }
 
     /// [`backward`](Self::backward) of any tensor from a gradient of its own shape: a vector-Jacobian product.
@@ -348,7 +411,7 @@ impl<B: Backend> Tensor<B> {
     /// If an earlier `backward` consumed the tape.
     #[track_caller]
     pub fn grad<const N: usize>(&self, of: [&Self; N]) -> [Self; N] {
-        self.grad_with(&self.scalar_like(1.0).expand(*self.shape()), of)
+        self.grad_with(&self.ones(), of)
     }
 
     /// [`grad`](Self::grad) from a gradient of this tensor's shape, which may itself be on the tape.
@@ -360,6 +423,11 @@ impl<B: Backend> Tensor<B> {
         self.check_seed("grad", gradient);
         let found = autodiff::grad(self, gradient.clone(), of);
         of.map(|x| found.get(x).cloned().unwrap_or_else(|| x.zeros_like()))
+    }
+
+    /// The tape behind this tensor, as data and as a picture; see [`Graph`]. Before `backward`, which consumes the tape.
+    pub fn graph(&self) -> Graph<Self> {
+        Graph::of(self)
     }
 
     #[track_caller]
@@ -376,11 +444,12 @@ impl<B: Backend> Tensor<B> {
     /// For rules of one input that keep nothing: building them costs nothing when there is no tape.
     pub(crate) fn recorded(
         self,
+        op: &'static str,
         parents: Option<autodiff::Parents<Self, 1>>,
         rule: impl Fn(&Self) -> Self + Send + Sync + 'static,
     ) -> Self {
         match parents {
-            Some(parents) => autodiff::record(self, parents, move |g, _| [Some(rule(g))]),
+            Some(parents) => autodiff::record(op, self, parents, move |g, _| [Some(rule(g))]),
             None => self,
         }
     }

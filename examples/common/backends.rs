@@ -16,7 +16,7 @@ pub(crate) const BACKENDS: &[&str] = &[
 ];
 
 /// A name from the command line.
-pub(crate) fn backend(name: &str) -> Result<String, String> {
+pub(crate) fn backend(name: &str) -> std::result::Result<String, String> {
     let known = ["cpu", "cuda", "cuda-emu", "wgpu"];
     if !known.contains(&name) {
         return Err(format!("no such backend; there are {}", known.join(", ")));

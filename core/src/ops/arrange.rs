@@ -7,7 +7,7 @@ use crate::create::on_host;
 use crate::error::must;
 use crate::index::{DimSet, Dims, wrap_dim};
 use crate::layout::Layout;
-use crate::shape::{MAX_RANK, Shape};
+use crate::shape::{MAX_RANK, Shape, misfit};
 use crate::tensor::Tensor;
 
 /// Which of [`Tensor::meshgrid`]'s dimensions the first tensor runs along.
@@ -103,7 +103,7 @@ impl<B: Backend> Tensor<B> {
         let mut shape = Shape::default();
         for x in tensors {
             let Some(joint) = shape.broadcast(x.shape()) else {
-                let why = shape.misfit(x.shape());
+                let why = misfit([("before", &shape), ("this", x.shape())]);
                 panic!("broadcast_tensors: {:?} and {shape:?} of those before it {why}", x.shape())
             };
             shape = joint;
@@ -179,7 +179,7 @@ impl<B: Backend> Tensor<B> {
             let size = self.shape()[d];
             out = out.taken("flip", d, (0..size).rev(), size);
         }
-        out.recorded(parents([self]), move |g| g.flip_dims(dims))
+        out.recorded("flip", parents([self]), move |g| g.flip_dims(dims))
     }
 
     /// Every entry of one dimension moved on by `shift` places; those pushed out at the end come in at the start. A
@@ -205,7 +205,7 @@ impl<B: Backend> Tensor<B> {
         }
         let x = self.detach();
         let out = Tensor::cat(&[x.narrow(dim, size - shift, shift), x.narrow(dim, 0, size - shift)], dim);
-        out.recorded(parents([self]), move |g| g.roll(-(shift as isize), d as isize))
+        out.recorded("roll", parents([self]), move |g| g.roll(-(shift as isize), d as isize))
     }
 }
 
@@ -318,7 +318,7 @@ impl<B: Backend> Tensor<B> {
         assert!(size <= shape[d], "unfold: a window of {size} does not fit dimension {d} of {shape:?}");
         assert!(shape.len() < MAX_RANK, "unfold: {shape:?} has no room for another dimension");
         let out = self.with_layout(self.layout().unfold(d, (shape[d] - size) / step + 1, size, step));
-        out.recorded(parents([self]), move |g| g.add_windows(shape, d, step))
+        out.recorded("unfold", parents([self]), move |g| g.add_windows(shape, d, step))
     }
 
     /// Zeros of `shape` with windows along `d` added where [`unfold`](Self::unfold) takes them from. The two are each
@@ -336,7 +336,7 @@ impl<B: Backend> Tensor<B> {
             let sum = if start == 0 { part } else { out.with_layout(at) + part };
             out.write_at(at, &sum);
         }
-        out.recorded(parents([self]), move |g| g.unfold(d as isize, size, step))
+        out.recorded("fold", parents([self]), move |g| g.unfold(d as isize, size, step))
     }
 
     /// The elements whose index in `dim2` is that in `dim1` plus `offset`, as a new last dimension in place of the two; a

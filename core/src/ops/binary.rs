@@ -6,9 +6,8 @@ use crate::dtype::DType;
 use crate::given::Given;
 use crate::layout::Layout;
 use crate::ops::unary::{UnaryOp, check_whole, unary};
-use crate::shape::Shape;
+use crate::shape::{Shape, misfit};
 use crate::tensor::Tensor;
-use std::fmt;
 use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Not, Sub, SubAssign};
 
 /// A function of two elements of one dtype.
@@ -48,13 +47,6 @@ impl BinaryOp {
     }
 }
 
-impl fmt::Display for BinaryOp {
-    /// The method's name.
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(&format!("{self:?}").to_lowercase())
-    }
-}
-
 /// The one road of all binary ops; `&mut` as for [`unary`]: what is given away may be overwritten in place.
 #[track_caller]
 pub(crate) fn binary<'a, B: Backend>(
@@ -84,7 +76,9 @@ fn operate<B: Backend>(op: BinaryOp, scalar: impl FnOnce(f64) -> UnaryOp, a: Giv
 #[track_caller]
 fn apply<B: Backend>(op: BinaryOp, mut a: Given<B>, mut b: Given<B>) -> Tensor<B> {
     let (sa, sb, dtype) = (*a.shape(), *b.shape(), a.dtype());
-    let Some(shape) = sa.broadcast(&sb) else { panic!("{op}: the shapes {sa:?} and {sb:?} {}", sa.misfit(&sb)) };
+    let Some(shape) = sa.broadcast(&sb) else {
+        panic!("{op}: the shapes {sa:?} and {sb:?} {}", misfit([("left", &sa), ("right", &sb)]))
+    };
     a.check_same(op, &b);
     assert!(op.accepts(dtype), "{op}: not defined for {dtype}; cast the tensors first");
     let Some(parents) = parents([&*a, &*b]) else { return forward(op, &mut a, &mut b, shape) };
@@ -106,9 +100,9 @@ fn apply<B: Backend>(op: BinaryOp, mut a: Given<B>, mut b: Given<B>) -> Tensor<B
         [ga.map(|g| g.sum_to_shape(sa)), gb.map(|g| g.sum_to_shape(sb))]
     };
     if op == Div && wants[1] {
-        return record_with_output(out, parents, move |g, y, wants| rule(Some(y), g, wants));
+        return record_with_output(op.name(), out, parents, move |g, y, wants| rule(Some(y), g, wants));
     }
-    record(out, parents, move |g, wants| rule(saved_a.as_ref(), g, wants))
+    record(op.name(), out, parents, move |g, wants| rule(saved_a.as_ref(), g, wants))
 }
 
 /// The op without a tape, in place where an operand may be overwritten. The shapes broadcast to `shape`.

@@ -5,6 +5,7 @@ use crate::dtype::DType;
 use crate::layout::Layout;
 use crate::ops::binary::{Operand, Rhs};
 use crate::ops::unary::check_whole;
+use crate::shape::misfit;
 use crate::tensor::Tensor;
 use std::fmt;
 
@@ -48,7 +49,8 @@ fn compare<B: Backend>(op: CompareOp, a: &Tensor<B>, b: impl Operand<B>) -> Tens
         }
     };
     let Some(shape) = a.shape().broadcast(b.shape()) else {
-        panic!("{op}: the shapes {:?} and {:?} {}", a.shape(), b.shape(), a.shape().misfit(b.shape()))
+        let why = misfit([("left", a.shape()), ("right", b.shape())]);
+        panic!("{op}: the shapes {:?} and {:?} {why}", a.shape(), b.shape())
     };
     a.check_same(op, b);
     let [la, lb] = Layout::merge([a.layout().expand(shape), b.layout().expand(shape)]);
@@ -125,11 +127,7 @@ impl<B: Backend> Tensor<B> {
         let shape = a.shape().broadcast(b.shape()).and_then(|s| s.broadcast(condition.shape()));
         let Some(shape) = shape else {
             let shapes = [condition, a, b].map(Tensor::shape);
-            let why = if shapes.iter().all(|x| shapes.iter().all(|y| x.broadcast(y).is_some())) {
-                "broadcast to too many elements"
-            } else {
-                a.shape().misfit(b.shape())
-            };
+            let why = misfit([("condition", shapes[0]), ("a", shapes[1]), ("b", shapes[2])]);
             panic!("where: the shapes {:?}, {:?} and {:?} {why}", shapes[0], shapes[1], shapes[2])
         };
         a.check_same("where", b);
@@ -143,7 +141,7 @@ impl<B: Backend> Tensor<B> {
         let out = Tensor::from_storage(a.device(), storage, a.dtype(), shape);
         let Some(parents) = crate::autodiff::parents([a, b]) else { return out };
         let (condition, sa, sb) = (condition.detach(), *a.shape(), *b.shape());
-        crate::autodiff::record(out, parents, move |g, wants| {
+        crate::autodiff::record("where_cond", out, parents, move |g, wants| {
             let zero = g.zeros_like();
             [
                 wants[0].then(|| Tensor::where_cond(&condition, g, &zero).sum_to_shape(sa)),

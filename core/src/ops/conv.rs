@@ -258,8 +258,10 @@ fn conv2d<B: Backend>(
         g.device().conv2d_grad(&Conv2dGrad { g, x, w, bias, size, kernel, options, activated })
     };
     match activation {
-        None => record(out, parents, move |g, wants| rule(g, None, wants[2])),
-        Some(f) => record_with_output(out, parents, move |g, y, wants| rule(g, Some((f, y)), wants[2])),
+        None => record("conv2d", out, parents, move |g, wants| rule(g, None, wants[2])),
+        Some(f) => {
+            record_with_output(f.conv2d_name(), out, parents, move |g, y, wants| rule(g, Some((f, y)), wants[2]))
+        }
     }
 }
 
@@ -267,7 +269,7 @@ fn grad_input<B: Backend>(g: &Tensor<B>, w: &Tensor<B>, size: [usize; 2], o: Con
     let out = g.device().conv2d_grad_input(&g.detach(), &w.detach(), size, &o);
     let Some(parents) = parents([g, w]) else { return out };
     let (g, w) = (g.clone(), w.clone());
-    record(out, parents, move |gx, wants| {
+    record("conv2d_grad_input", out, parents, move |gx, wants| {
         [wants[0].then(|| conv2d(gx, &w, None, o, None)), wants[1].then(|| grad_weight(gx, &g, spatial(&w), o))]
     })
 }
@@ -276,7 +278,7 @@ fn grad_weight<B: Backend>(x: &Tensor<B>, g: &Tensor<B>, kernel: [usize; 2], o: 
     let out = x.device().conv2d_grad_weight(&x.detach(), &g.detach(), kernel, &o);
     let Some(parents) = parents([x, g]) else { return out };
     let (x, g) = (x.clone(), g.clone());
-    record(out, parents, move |gw, wants| {
+    record("conv2d_grad_weight", out, parents, move |gw, wants| {
         [wants[0].then(|| grad_input(&g, gw, spatial(&x), o)), wants[1].then(|| conv2d(&x, gw, None, o, None))]
     })
 }

@@ -69,7 +69,7 @@ impl<B: Backend> Tensor<B> {
         for x in tensors {
             let len = x.shape()[d];
             if let Some(parents) = parents([&recorded, x]) {
-                recorded = record(recorded, parents, move |g, wants| {
+                recorded = record("cat", recorded, parents, move |g, wants| {
                     [wants[0].then(|| g.clone()), wants[1].then(|| g.narrow(d as isize, start, len))]
                 });
             }
@@ -122,7 +122,7 @@ impl<B: Backend> Tensor<B> {
         }
         let mut out = Tensor::full(shape, value, (self.device(), self.dtype()));
         out.write_at(at, self);
-        out.recorded(parents([self]), move |g| {
+        out.recorded("pad", parents([self]), move |g| {
             let mut g = g.clone();
             for (i, (before, after)) in around.into_iter().enumerate() {
                 let d = first + i;

@@ -32,7 +32,7 @@ impl<B: Backend> Tensor<B> {
         let out = Tensor::from_storage(self.device(), storage, self.dtype(), *index.shape());
         let Some(parents) = parents([self]) else { return out };
         let (shape, index) = (*self.shape(), index.detach());
-        record(out, parents, move |g, _| [Some(scatter(ScatterOp::Add, g.zeros_of(shape), d, &index, g))])
+        record("gather", out, parents, move |g, _| [Some(scatter(ScatterOp::Add, g.zeros_of(shape), d, &index, g))])
     }
 
     /// This tensor with `x` added at an index: `out[i.., index[i.., k, j..], j..] += x[i.., k, j..]`, k at `dim`. The index
@@ -146,7 +146,7 @@ fn scatter<B: Backend>(op: ScatterOp, base: Tensor<B>, d: usize, index: &Tensor<
     let Some(parents) = parents else { return out };
     let index = index.detach();
     let dim = d as isize;
-    record(out, parents, move |g, wants| match op {
+    record(op.name(), out, parents, move |g, wants| match op {
         ScatterOp::Add => [wants[0].then(|| g.clone()), wants[1].then(|| g.gather(dim, &index))],
         // What was replaced gets nothing, and so does what was replaced by a later one: each writes its number, and those
         // that find theirs again have stayed.

@@ -80,7 +80,7 @@ impl<B: Backend> Tensor<B> {
         let (loss, statistics) = self.device().cross_entropy(&self.detach(), &target.detach());
         let Some(parents) = parents([self]) else { return loss };
         let (logits, target) = (self.clone(), target.detach());
-        record(loss, parents, move |g, _| {
+        record("cross_entropy", loss, parents, move |g, _| {
             [Some(if recording() {
                 // Under create_graph: the composed loss is differentiated instead, and its gradient is differentiable.
                 let loss = logits.log_softmax(1).nll_loss(&target);
@@ -280,7 +280,7 @@ impl<B: Backend> Tensor<B> {
             });
             let Some(parents) = parents([p, t]) else { return loss };
             let (p, t, n) = (p.clone(), t.clone(), p.numel() as f64);
-            record(loss, parents, move |g, wants| {
+            record("bce_loss", loss, parents, move |g, wants| {
                 let share = g / n;
                 // (p - t) / (p (1 - p)), whose divisor is held above 0: a saturated p has a large gradient and not NaN.
                 let slope = || (&p - &t) / (&p * (1.0 - &p)).clamp(1e-12, f64::INFINITY);
@@ -315,7 +315,7 @@ impl<B: Backend> Tensor<B> {
             });
             let Some(parents) = parents([x, t]) else { return loss };
             let (x, t, n) = (x.clone(), t.clone(), x.numel() as f64);
-            record(loss, parents, move |g, wants| {
+            record("bce_with_logits_loss", loss, parents, move |g, wants| {
                 let share = g / n;
                 // sigmoid(x) - t, with the other sign of what was mirrored.
                 let slope = || {

@@ -100,7 +100,7 @@ impl<B: Backend> Tensor<B> {
             let (sa, sb) = (&a.shape()[..a.rank() - 2], &b.shape()[..b.rank() - 2]);
             let (sa, sb) = (crate::Shape::new(sa), crate::Shape::new(sb));
             let Some(batch) = sa.broadcast(&sb) else {
-                let why = sa.misfit(&sb);
+                let why = crate::shape::misfit([("left", &sa), ("right", &sb)]);
                 panic!("matmul: {:?} x {:?}: the batch dimensions {sa:?} and {sb:?} {why}", a.shape(), b.shape())
             };
             batch
@@ -155,7 +155,7 @@ fn product<B: Backend>(a: &Tensor<B>, b: &Tensor<B>, batch: crate::Shape) -> Ten
     let Some(parents) = parents([a, b]) else { return out };
     let (sa, sb) = (*a.shape(), *b.shape());
     let (keep_a, keep_b) = (parents[1].is_some().then(|| a.clone()), parents[0].is_some().then(|| b.clone()));
-    record(out, parents, move |g, _| {
+    record("matmul", out, parents, move |g, _| {
         [
             keep_b.as_ref().map(|b| g.matmul(&b.transpose(-2, -1)).sum_to_shape(sa)),
             keep_a.as_ref().map(|a| a.transpose(-2, -1).matmul(g).sum_to_shape(sb)),
@@ -237,8 +237,10 @@ fn linear<B: Backend>(
         g.device().linear_grad(&LinearGrad { g, x: bare_x.as_ref(), w: bare_w.as_ref(), bias, activated })
     };
     match activation {
-        None => record(out, parents, move |g, wants| rule(g, None, wants[2])),
-        Some(f) => record_with_output(out, parents, move |g, y, wants| rule(g, Some((f, y)), wants[2])),
+        None => record("linear", out, parents, move |g, wants| rule(g, None, wants[2])),
+        Some(f) => {
+            record_with_output(f.linear_name(), out, parents, move |g, y, wants| rule(g, Some((f, y)), wants[2]))
+        }
     }
 }
 

@@ -222,7 +222,7 @@ fn normalize<B: Backend>(x: &Tensor<B>, affine: [Option<Tensor<B>>; 2], o: NormO
     let Some(parents) = parents([x, &or_constant(weight), &or_constant(bias)]) else { return [y, statistics] };
     let (x, kept) = (x.clone(), statistics.clone());
     let has_bias = bias.is_some();
-    let y = record(y, parents, move |g, wants| {
+    let y = record("normalize", y, parents, move |g, wants| {
         let [weight, bias] = &affine;
         if recording() {
             // Under create_graph: the composed form is differentiated, and the statistics with it.
@@ -260,7 +260,7 @@ fn normalize_by<B: Backend>(
     let or_constant = |w: &Option<Tensor<B>>| w.as_ref().unwrap_or(&statistics).clone();
     let Some(parents) = parents([x, &or_constant(weight), &or_constant(bias)]) else { return y };
     let x = x.clone();
-    record(y, parents, move |g, wants| {
+    record("normalize_by", y, parents, move |g, wants| {
         let [weight, bias] = &affine;
         let [_, _, root] = columns(&statistics, x.shape(), &o);
         let factor = weight.as_ref().map_or_else(|| root.clone(), |w| w * &root);

@@ -158,7 +158,7 @@ impl<B: Backend> Tensor<B> {
         let (out, indices) = self.device().max_pool2d(&self.detach(), &options);
         let Some(parents) = parents([self]) else { return (out, indices) };
         let kept = indices.clone();
-        let out = record(out, parents, move |g, _| {
+        let out = record("max_pool2d", out, parents, move |g, _| {
             [Some(if recording() {
                 composed_max_pool2d_grad(g, &kept, size)
             } else {
@@ -225,13 +225,13 @@ fn avg_pool2d<B: Backend>(x: &Tensor<B>, options: Pool2dOptions) -> Tensor<B> {
     let out = x.device().avg_pool2d(&x.detach(), &options);
     let Some(parents) = parents([x]) else { return out };
     let size = [x.shape()[2], x.shape()[3]];
-    record(out, parents, move |g, _| [Some(avg_pool2d_grad(g, size, options))])
+    record("avg_pool2d", out, parents, move |g, _| [Some(avg_pool2d_grad(g, size, options))])
 }
 
 fn avg_pool2d_grad<B: Backend>(g: &Tensor<B>, size: [usize; 2], options: Pool2dOptions) -> Tensor<B> {
     let out = g.device().avg_pool2d_grad(&g.detach(), size, &options);
     let Some(parents) = parents([g]) else { return out };
-    record(out, parents, move |gx, _| [Some(avg_pool2d(gx, options))])
+    record("avg_pool2d_grad", out, parents, move |gx, _| [Some(avg_pool2d(gx, options))])
 }
 
 /// `[n, c, oh, ow, kh * kw]` of the padded input.

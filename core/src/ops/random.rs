@@ -137,7 +137,7 @@ impl<B: Backend> Tensor<B> {
         }
         let out = self.device().dropout(&self.detach(), p, draw);
         let Some(parents) = parents([self]) else { return out };
-        record(out, parents, move |g, _| {
+        record("dropout", out, parents, move |g, _| {
             [Some(if recording() { g.dropout_with(p, draw) } else { g.device().dropout(&g.detach(), p, draw) })]
         })
     }

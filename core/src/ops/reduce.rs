@@ -9,7 +9,7 @@ use crate::dtype::DType;
 use crate::error::{finite, must};
 use crate::index::{DimSet, Dims, wrap_dim};
 use crate::ops::norm::{centred, magnitude};
-use crate::shape::Shape;
+use crate::shape::{Shape, misfit_to};
 use crate::tensor::Tensor;
 use std::fmt;
 
@@ -37,13 +37,6 @@ impl ReduceOp {
             DType::I32 => self != Mean,
             DType::Bool => matches!(self, Max | Min),
         }
-    }
-}
-
-impl fmt::Display for ReduceOp {
-    /// The method's name.
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(&format!("{self:?}").to_lowercase())
     }
 }
 
@@ -87,14 +80,15 @@ pub(crate) fn reduce<B: Backend>(op: ReduceOp, x: &Tensor<B>, dims: DimSet, keep
     let shape = if keepdim { kept } else { dropped_shape(&from, &dims) };
     let out = Tensor::from_storage(x.device(), storage, x.dtype(), shape);
     let Some(parents) = parents([x]) else { return out };
+    let name = op.name();
     let count: usize = dims.iter().map(|&d| from[d]).product();
     match op {
-        ReduceOp::Sum => record(out, parents, move |g, _| [Some(g.reshape(kept).expand(from))]),
-        ReduceOp::Mean => record(out, parents, move |g, _| [Some((g / count as f64).reshape(kept).expand(from))]),
+        ReduceOp::Sum => record(name, out, parents, move |g, _| [Some(g.reshape(kept).expand(from))]),
+        ReduceOp::Mean => record(name, out, parents, move |g, _| [Some((g / count as f64).reshape(kept).expand(from))]),
         // Equal elements share the gradient, as PyTorch's amax and amin do.
         ReduceOp::Max | ReduceOp::Min => {
             let x = x.clone();
-            record_with_output(out, parents, move |g, y, _| {
+            record_with_output(name, out, parents, move |g, y, _| {
                 let ties = x.eq(y.reshape(kept)).cast(g.dtype());
                 let shares = g.reshape(kept) / reduce(ReduceOp::Sum, &ties, dims, true);
                 [Some(ties * shares)]
@@ -102,7 +96,7 @@ pub(crate) fn reduce<B: Backend>(op: ReduceOp, x: &Tensor<B>, dims: DimSet, keep
         }
         ReduceOp::Prod => {
             let x = x.clone();
-            record_with_output(out, parents, move |g, y, _| {
+            record_with_output(name, out, parents, move |g, y, _| {
                 [Some(prod_grad(&x, &y.detach().reshape(kept), &g.reshape(kept), dims))]
             })
         }
@@ -126,7 +120,7 @@ fn prod_grad<B: Backend>(x: &Tensor<B>, y: &Tensor<B>, g: &Tensor<B>, dims: DimS
     let smallest = if x.dtype() == DType::F64 { f64::MIN_POSITIVE } else { f32::MIN_POSITIVE as f64 };
     let normal = y.abs().ge(smallest).logical_and(&y.isfinite());
     let value = Tensor::where_cond(&normal, &(y / x.detach()), &products.detach());
-    g * value.recorded(parents([&products]), |g| g.clone())
+    g * value.recorded("prod_grad", parents([&products]), |g| g.clone())
 }
 
 /// For each of the rows of `[n, columns]` the product of all other rows, without a division: a tree. Rows are multiplied in
@@ -302,7 +296,8 @@ impl<B: Backend> Tensor<B> {
         if from == shape {
             return self.clone();
         }
-        assert!(shape.broadcast(&from) == Some(from), "sum_to_shape: {shape:?} does not broadcast to {from:?}");
+        let fits = shape.broadcast(&from) == Some(from);
+        assert!(fits, "sum_to_shape: {shape:?} does not broadcast to {from:?}{}", misfit_to(&shape, &from));
         let pad = from.len() - shape.len();
         let dims: DimSet = (0..from.len()).filter(|&d| d < pad || shape[d - pad] != from[d]).collect();
         reduce(ReduceOp::Sum, self, dims, true).reshape(shape)

@@ -37,7 +37,7 @@ fn cumsum<B: Backend>(x: &Tensor<B>, dim: usize, reverse: bool) -> Tensor<B> {
     }
     let out = x.device().cumsum(&x.detach(), dim, reverse);
     let Some(parents) = parents([x]) else { return out };
-    record(out, parents, move |g, _| [Some(cumsum(g, dim, !reverse))])
+    record("cumsum", out, parents, move |g, _| [Some(cumsum(g, dim, !reverse))])
 }
 
 /// [`Backend::cumsum`] as tensor operations: sums of 2, 4, 8, .. neighbours, each from two of the step before. Hillis and

@@ -24,7 +24,7 @@ impl<B: Backend> Tensor<B> {
         }
         let out = self.device().softmax(&self.detach(), d);
         let Some(parents) = parents([self]) else { return out };
-        record_with_output(out, parents, move |g, y, _| {
+        record_with_output("softmax", out, parents, move |g, y, _| {
             [Some(if recording() {
                 composed_softmax_grad(y, g, d)
             } else {
@@ -51,7 +51,7 @@ impl<B: Backend> Tensor<B> {
         }
         let out = self.device().log_softmax(&self.detach(), d);
         let Some(parents) = parents([self]) else { return out };
-        record_with_output(out, parents, move |g, y, _| {
+        record_with_output("log_softmax", out, parents, move |g, y, _| {
             [Some(if recording() {
                 composed_log_softmax_grad(y, g, d)
             } else {

@@ -101,14 +101,6 @@ impl UnaryOp {
     }
 }
 
-impl fmt::Display for UnaryOp {
-    /// The method's name.
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let name = format!("{self:?}");
-        f.write_str(&name.split('(').next().unwrap_or_default().to_lowercase())
-    }
-}
-
 /// The one road of all unary ops. An operator that owns its input gives it away here by `&mut`, and a storage that nobody
 /// else holds (the tape is an ordinary holder) is overwritten in place.
 #[track_caller]
@@ -147,9 +139,9 @@ fn apply<B: Backend>(op: UnaryOp, mut x: Given<B>) -> Tensor<B> {
     };
     let Some(parents) = parents else { return out };
     match (op.saves(), saved) {
-        (Saves::Output, _) => record_with_output(out, parents, move |g, y, _| [Some(unary_grad(op, y, g))]),
-        (_, Some(x)) => record(out, parents, move |g, _| [Some(unary_grad(op, &x, g))]),
-        _ => record(out, parents, move |g, _| {
+        (Saves::Output, _) => record_with_output(op.name(), out, parents, move |g, y, _| [Some(unary_grad(op, y, g))]),
+        (_, Some(x)) => record(op.name(), out, parents, move |g, _| [Some(unary_grad(op, &x, g))]),
+        _ => record(op.name(), out, parents, move |g, _| {
             [Some(match op {
                 UnaryOp::Add(_) | UnaryOp::Remainder(_) | UnaryOp::Pow(1.0) => g.clone(),
                 UnaryOp::Mul(c) => g * c,

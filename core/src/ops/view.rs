@@ -6,7 +6,7 @@ use crate::backend::Backend;
 use crate::error::must;
 use crate::index::{Axis, DimSet, Int, ReshapeArg, SliceArg, dim_range, resolve_reshape, wrap_dim};
 use crate::layout::Layout;
-use crate::shape::{MAX_RANK, Shape};
+use crate::shape::{MAX_RANK, Shape, misfit_to};
 use crate::tensor::Tensor;
 use std::ops::RangeBounds;
 
@@ -20,7 +20,7 @@ impl<B: Backend> Tensor<B> {
     fn copied(&self) -> Self {
         let storage = self.with_merged_view(|device, view| device.copy(view));
         let out = Tensor::from_storage(self.device(), storage, self.dtype(), *self.shape());
-        out.recorded(parents([self]), |g| g.clone())
+        out.recorded("contiguous", parents([self]), |g| g.clone())
     }
 
     /// The same elements in row-major order under another shape; one size may be -1. A view when the layout allows it,
@@ -42,7 +42,7 @@ impl<B: Backend> Tensor<B> {
             return self.clone();
         }
         match self.layout().reshape(to) {
-            Some(layout) => self.with_layout(layout).recorded(parents([self]), move |g| g.reshape(from)),
+            Some(layout) => self.with_layout(layout).recorded("reshape", parents([self]), move |g| g.reshape(from)),
             None => self.copied().reshape(to),
         }
     }
@@ -83,7 +83,7 @@ impl<B: Backend> Tensor<B> {
     pub(crate) fn permute_dims(&self, order: &[usize]) -> Self {
         let inverse: DimSet = (0..order.len()).filter_map(|d| order.iter().position(|&from| from == d)).collect();
         let out = self.with_layout(self.layout().permute(order));
-        out.recorded(parents([self]), move |g| g.permute_dims(&inverse))
+        out.recorded("permute", parents([self]), move |g| g.permute_dims(&inverse))
     }
 
     /// Exchanges two dimensions; a view. PyTorch: `transpose`.
@@ -94,7 +94,7 @@ impl<B: Backend> Tensor<B> {
     pub fn transpose(&self, a: isize, b: isize) -> Self {
         let (a, b) = (must(wrap_dim("transpose", a, self.rank())), must(wrap_dim("transpose", b, self.rank())));
         let out = self.with_layout(self.layout().transpose(a, b));
-        out.recorded(parents([self]), move |g| g.transpose(a as isize, b as isize))
+        out.recorded("transpose", parents([self]), move |g| g.transpose(a as isize, b as isize))
     }
 
     /// The transpose of a matrix; a view. PyTorch: `t`.
@@ -117,8 +117,12 @@ impl<B: Backend> Tensor<B> {
         if to == from {
             return self.clone();
         }
-        assert!(from.broadcast(&to) == Some(to), "expand: {from:?} does not broadcast to {to:?}");
-        self.with_layout(self.layout().expand(to)).recorded(parents([self]), move |g| g.sum_to_shape(from))
+        assert!(
+            from.broadcast(&to) == Some(to),
+            "expand: {from:?} does not broadcast to {to:?}{}",
+            misfit_to(&from, &to)
+        );
+        self.with_layout(self.layout().expand(to)).recorded("expand", parents([self]), move |g| g.sum_to_shape(from))
     }
 
     /// A part: one index or range per leading dimension, negative ones from the end; an index drops its dimension.
@@ -175,7 +179,7 @@ impl<B: Backend> Tensor<B> {
     pub(crate) fn part(&self, select: impl Fn(&Layout) -> Layout + Copy + Send + Sync + 'static) -> Self {
         let (out, shape) = (self.with_layout(select(self.layout())), *self.shape());
         match parents([self]) {
-            Some([Some(parent)]) => record_part(out, parent, move |g, sum| match sum {
+            Some([Some(parent)]) => record_part("slice", out, parent, move |g, sum| match sum {
                 Some(sum) => sum.add_part(g, select),
                 None => g.embed(shape, select),
             }),
@@ -187,7 +191,7 @@ impl<B: Backend> Tensor<B> {
     fn embed(&self, shape: Shape, select: impl Fn(&Layout) -> Layout + Copy + Send + Sync + 'static) -> Self {
         let mut out = self.zeros_of(shape);
         out.write_at(select(&Layout::contiguous(shape)), self);
-        out.recorded(parents([self]), move |g| g.part(select))
+        out.recorded("embed", parents([self]), move |g| g.part(select))
     }
 
     /// This tensor with x added at the part that `select` takes; in place if nobody else holds its storage. The rule keeps no
@@ -199,9 +203,9 @@ impl<B: Backend> Tensor<B> {
         let sum = self.with_layout(at) + x.detach();
         self.write_at(at, &sum);
         match parents {
-            Some(parents) => {
-                record(self, parents, move |g, wants| [wants[0].then(|| g.clone()), wants[1].then(|| g.part(select))])
-            }
+            Some(parents) => record("add_part", self, parents, move |g, wants| {
+                [wants[0].then(|| g.clone()), wants[1].then(|| g.part(select))]
+            }),
             None => self,
         }
     }
@@ -214,7 +218,7 @@ impl<B: Backend> Tensor<B> {
     pub fn unsqueeze(&self, dim: isize) -> Self {
         let d = must(wrap_dim("unsqueeze", dim, self.rank() + 1));
         let out = self.with_layout(self.layout().unsqueeze(d));
-        out.recorded(parents([self]), move |g| g.squeeze(d as isize))
+        out.recorded("unsqueeze", parents([self]), move |g| g.squeeze(d as isize))
     }
 
     /// Removes dimension `dim`, of size 1; a view. PyTorch: `squeeze(dim)` (which leaves larger ones alone).
@@ -226,7 +230,7 @@ impl<B: Backend> Tensor<B> {
         let d = must(wrap_dim("squeeze", dim, self.rank()));
         assert!(self.shape()[d] == 1, "squeeze: dimension {d} of {:?} is not 1", self.shape());
         let out = self.with_layout(self.layout().remove(d));
-        out.recorded(parents([self]), move |g| g.unsqueeze(d as isize))
+        out.recorded("squeeze", parents([self]), move |g| g.unsqueeze(d as isize))
     }
 
     /// Every window over the last two dimensions as a view, off the tape; see [`Layout::windows`].

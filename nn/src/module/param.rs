@@ -30,7 +30,7 @@ impl<B: Backend> Param<B> {
     #[track_caller]
     pub fn new(value: Tensor<B>) -> Self {
         assert!(value.dtype().is_float(), "Param: a trained tensor wants a float dtype, not {}", value.dtype());
-        let leaf = Node::leaf();
+        let leaf = Node::leaf(&value);
         Param { value: value.with_node(Some(leaf.clone())), leaf }
     }
 
@@ -109,6 +109,12 @@ impl<B: Backend> Clone for Param<B> {
 impl<B: Backend> Deref for Param<B> {
     type Target = Tensor<B>;
     fn deref(&self) -> &Tensor<B> {
+        &self.value
+    }
+}
+
+impl<B: Backend> AsRef<Tensor<B>> for Param<B> {
+    fn as_ref(&self) -> &Tensor<B> {
         &self.value
     }
 }

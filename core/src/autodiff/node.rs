@@ -1,0 +1,244 @@
+//! `Node`: a place on the tape, and the rule by which a gradient goes from it to its inputs.
+//!
+//! A node and its rule, with all that the rule captured, are one allocation: `Node` is generic over the type of its rule, and an
+//! `Arc` of one is used as an `Arc<Node<V>>`, whose rule is a `dyn Rule`.
+
+use super::Value;
+use std::mem::replace;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// A place on the tape: a leaf, whose gradient is wanted, or an operation's output.
+pub struct Node<V: Value, R: Rule<V> + ?Sized = dyn Rule<V>> {
+    id: u64,
+    op: &'static str,
+    spec: V::Spec,
+    leaf: bool,
+    pub(super) rule: R,
+}
+
+impl<V: Value> Node<V> {
+    fn new<R: Rule<V> + 'static>(op: &'static str, spec: V::Spec, leaf: bool, rule: R) -> Arc<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Arc::new(Node { id: NEXT.fetch_add(1, Ordering::Relaxed), op, spec, leaf, rule })
+    }
+
+    /// A leaf for this value: a variable whose gradient is wanted.
+    pub fn leaf(value: &V) -> Arc<Self> {
+        Node::new("leaf", value.spec(), true, Leaf)
+    }
+
+    /// The output of an operation.
+    pub(super) fn output<S: Step<V> + 'static>(op: &'static str, spec: V::Spec, step: S) -> Arc<Self> {
+        Node::new(op, spec, false, Kept(Mutex::new(State::Inline(step))))
+    }
+
+    /// The operation whose output it is; `leaf` for a leaf.
+    pub fn op(&self) -> &'static str {
+        self.op
+    }
+
+    /// What the tape keeps of the value.
+    pub fn spec(&self) -> &V::Spec {
+        &self.spec
+    }
+
+    /// Whether this is a leaf.
+    pub fn is_leaf(&self) -> bool {
+        self.leaf
+    }
+
+    /// The node's number; larger than those of all nodes made before it.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The inputs' nodes, `None` for a constant; and none at all where an earlier `backward` consumed the tape.
+    pub(crate) fn parents(&self) -> Option<Vec<Option<Arc<Node<V>>>>> {
+        self.rule.parents()
+    }
+}
+
+impl<V: Value, R: Rule<V> + ?Sized> Drop for Node<V, R> {
+    /// Without recursion: nodes that nobody else holds go through a list.
+    fn drop(&mut self) {
+        let mut orphans = Vec::new(); // allocates only when there is a parent
+        self.rule.release(&mut orphans);
+        while let Some(mut node) = orphans.pop() {
+            if let Some(node) = Arc::get_mut(&mut node) {
+                node.rule.release(&mut orphans);
+            }
+        }
+    }
+}
+
+/// The nodes of an operation's N inputs; `None` for an input that wants no gradient.
+pub type Parents<V, const N: usize> = [Option<Arc<Node<V>>>; N];
+
+/// What a rule adds to the gradient of one of its inputs.
+pub enum Addend<'a, V> {
+    /// A gradient of the input's shape.
+    Whole(V),
+    /// The sum with the gradient of a part added, from the sum so far (`None` before the first).
+    Part(&'a dyn Fn(Option<V>) -> V),
+}
+
+impl<V: Value> Addend<'_, V> {
+    /// The first gradient is stored, not added to zeros.
+    pub(super) fn added_to(self, sum: Option<V>) -> V {
+        match (self, sum) {
+            (Addend::Whole(grad), Some(sum)) => sum.accumulate(grad),
+            (Addend::Whole(grad), None) => grad,
+            (Addend::Part(add), sum) => add(sum),
+        }
+    }
+}
+
+/// Where a rule puts the gradients of its inputs.
+pub(super) type Put<'p, V> = &'p mut dyn FnMut(&Arc<Node<V>>, Addend<'_, V>);
+
+/// The rule of a node, of whatever type. Its implementations are this module's.
+pub trait Rule<V: Value>: Send + Sync {
+    /// Computes the inputs' gradients and hands each to `put`; `false` if an earlier run consumed the rule, as `consume` makes
+    /// this one do.
+    fn run(&self, consume: bool, grad: &V, node: &Arc<Node<V>>, put: Put<'_, V>) -> bool;
+    /// The inputs' nodes; `None` if the rule was consumed, or there is none.
+    fn parents(&self) -> Option<Vec<Option<Arc<Node<V>>>>>;
+    /// Frees what the rule captured, then hands over its parents.
+    fn release(&mut self, orphans: &mut Vec<Arc<Node<V>>>);
+}
+
+/// The rule of a leaf: there is nothing below.
+struct Leaf;
+
+impl<V: Value> Rule<V> for Leaf {
+    fn run(&self, _: bool, _: &V, _: &Arc<Node<V>>, _: Put<'_, V>) -> bool {
+        true
+    }
+    fn parents(&self) -> Option<Vec<Option<Arc<Node<V>>>>> {
+        None
+    }
+    fn release(&mut self, _: &mut Vec<Arc<Node<V>>>) {}
+}
+
+/// The rule of an operation: its step, until it is consumed.
+struct Kept<S>(Mutex<State<S>>);
+
+enum State<S> {
+    /// In the node itself.
+    Inline(S),
+    /// On its own, from the first run that does not consume it: a step runs while the lock is open, as what it computes may
+    /// lead back to its own node.
+    Shared(Arc<S>),
+    Consumed,
+}
+
+impl<V: Value, S: Step<V>> Rule<V> for Kept<S> {
+    fn run(&self, consume: bool, grad: &V, node: &Arc<Node<V>>, put: Put<'_, V>) -> bool {
+        let mut state = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        match (replace(&mut *state, State::Consumed), consume) {
+            (State::Consumed, _) => return false,
+            (State::Inline(step), true) => {
+                drop(state);
+                step.run(grad, node, put);
+            }
+            (State::Shared(step), true) => {
+                drop(state);
+                step.run(grad, node, put);
+            }
+            (kept, false) => {
+                let step = match kept {
+                    State::Shared(step) => step,
+                    State::Inline(step) => Arc::new(step),
+                    State::Consumed => unreachable!("matched above"),
+                };
+                *state = State::Shared(step.clone());
+                drop(state);
+                step.run(grad, node, put);
+            }
+        }
+        true
+    }
+
+    fn parents(&self) -> Option<Vec<Option<Arc<Node<V>>>>> {
+        match &*self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) {
+            State::Inline(step) => Some(step.parents()),
+            State::Shared(step) => Some(step.parents()),
+            State::Consumed => None,
+        }
+    }
+
+    fn release(&mut self, orphans: &mut Vec<Arc<Node<V>>>) {
+        let state = self.0.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
+        match replace(state, State::Consumed) {
+            State::Inline(step) => step.release(orphans),
+            State::Shared(step) => {
+                if let Some(step) = Arc::into_inner(step) {
+                    step.release(orphans);
+                }
+            }
+            State::Consumed => {}
+        }
+    }
+}
+
+/// The part of a rule that is the operation's own.
+pub(super) trait Step<V: Value>: Send + Sync {
+    /// Computes the inputs' gradients and hands each to `put`.
+    fn run(&self, grad: &V, node: &Arc<Node<V>>, put: Put<'_, V>);
+    fn parents(&self) -> Vec<Option<Arc<Node<V>>>>;
+    /// Frees the closure, then hands over the parents.
+    fn release(self, orphans: &mut Vec<Arc<Node<V>>>);
+}
+
+/// One operation: parents and the closure that computes their gradients.
+pub(super) struct Operation<V: Value, F, const N: usize> {
+    pub(super) parents: Parents<V, N>,
+    pub(super) rule: F,
+}
+
+impl<V: Value, F, const N: usize> Step<V> for Operation<V, F, N>
+where
+    F: Fn(&V, &Arc<Node<V>>, [bool; N]) -> [Option<V>; N] + Send + Sync,
+{
+    fn run(&self, grad: &V, node: &Arc<Node<V>>, put: Put<'_, V>) {
+        let wants = self.parents.each_ref().map(Option::is_some);
+        for (parent, grad) in self.parents.iter().zip((self.rule)(grad, node, wants)) {
+            if let (Some(parent), Some(grad)) = (parent, grad) {
+                put(parent, Addend::Whole(grad));
+            }
+        }
+    }
+
+    fn parents(&self) -> Vec<Option<Arc<Node<V>>>> {
+        self.parents.to_vec()
+    }
+
+    fn release(self, orphans: &mut Vec<Arc<Node<V>>>) {
+        // The closure captured inputs, whose nodes `parents` still holds, so this only decrements counts. (A closure that
+        // captured another recorded value would drop that value's tape from in here, one call deeper.)
+        drop(self.rule);
+        orphans.extend(self.parents.into_iter().flatten());
+    }
+}
+
+/// An operation whose output is a part of its one input, see [`record_part`](super::record_part).
+pub(super) struct PartOf<V: Value, F> {
+    pub(super) parent: Arc<Node<V>>,
+    pub(super) rule: F,
+}
+
+impl<V: Value, F: Fn(&V, Option<V>) -> V + Send + Sync> Step<V> for PartOf<V, F> {
+    fn run(&self, grad: &V, _: &Arc<Node<V>>, put: Put<'_, V>) {
+        put(&self.parent, Addend::Part(&|sum| (self.rule)(grad, sum)));
+    }
+
+    fn parents(&self) -> Vec<Option<Arc<Node<V>>>> {
+        vec![Some(self.parent.clone())]
+    }
+
+    fn release(self, orphans: &mut Vec<Arc<Node<V>>>) {
+        drop(self.rule);
+        orphans.push(self.parent);
+    }
+}

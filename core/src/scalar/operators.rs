@@ -1,0 +1,147 @@
+//! Operators of scalars with each other and with numbers, on both sides.
+
+use super::Scalar;
+use crate::autodiff::{parents, record, record_with_output};
+use std::iter::{Product, Sum};
+use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
+
+fn add(a: &Scalar, b: &Scalar) -> Scalar {
+    let out = Scalar::from(a.value + b.value);
+    match parents([a, b]) {
+        Some(parents) => record("add", out, parents, |g, _| [Some(g.clone()), Some(g.clone())]),
+        None => out,
+    }
+}
+
+fn sub(a: &Scalar, b: &Scalar) -> Scalar {
+    let out = Scalar::from(a.value - b.value);
+    match parents([a, b]) {
+        Some(parents) => record("sub", out, parents, |g, _| [Some(g.clone()), Some(-g)]),
+        None => out,
+    }
+}
+
+fn mul(a: &Scalar, b: &Scalar) -> Scalar {
+    let out = Scalar::from(a.value * b.value);
+    let Some(parents) = parents([a, b]) else { return out };
+    let (a, b) = (a.clone(), b.clone());
+    record("mul", out, parents, move |g, wants| [wants[0].then(|| g * &b), wants[1].then(|| g * &a)])
+}
+
+fn div(a: &Scalar, b: &Scalar) -> Scalar {
+    let out = Scalar::from(a.value / b.value);
+    let Some(parents) = parents([a, b]) else { return out };
+    let b = b.clone();
+    record_with_output("div", out, parents, move |g, y, wants| {
+        // -a / b² as -(a / b) / b: b² might overflow or vanish.
+        [wants[0].then(|| g / &b), wants[1].then(|| -(g * (y / &b)))]
+    })
+}
+
+fn neg(a: &Scalar) -> Scalar {
+    let out = Scalar::from(-a.value);
+    match parents([a]) {
+        Some(parents) => record("neg", out, parents, |g, _| [Some(-g)]),
+        None => out,
+    }
+}
+
+/// What may stand beside a scalar in an operator: a scalar, a reference to one, or a number, which is a constant.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be combined with a Scalar",
+    note = "use a Scalar, &Scalar, f64, f32 or i32"
+)]
+pub trait ScalarOperand {
+    /// Hands the operand to `f` as a scalar.
+    fn with<T>(self, f: impl FnOnce(&Scalar) -> T) -> T;
+}
+
+impl ScalarOperand for Scalar {
+    fn with<T>(self, f: impl FnOnce(&Scalar) -> T) -> T {
+        f(&self)
+    }
+}
+impl ScalarOperand for &Scalar {
+    fn with<T>(self, f: impl FnOnce(&Scalar) -> T) -> T {
+        f(self)
+    }
+}
+
+macro_rules! numbers {
+    ($($number:ty)*) => { $(impl ScalarOperand for $number {
+        fn with<T>(self, f: impl FnOnce(&Scalar) -> T) -> T {
+            f(&Scalar::from(self))
+        }
+    })* };
+}
+numbers! { f64 f32 i32 }
+
+macro_rules! operator {
+    ($($Op:ident $op:ident $Assign:ident $assign:ident;)*) => { $(
+        impl<R: ScalarOperand> $Op<R> for Scalar {
+            type Output = Scalar;
+            fn $op(self, rhs: R) -> Scalar {
+                rhs.with(|rhs| $op(&self, rhs))
+            }
+        }
+        impl<R: ScalarOperand> $Op<R> for &Scalar {
+            type Output = Scalar;
+            fn $op(self, rhs: R) -> Scalar {
+                rhs.with(|rhs| $op(self, rhs))
+            }
+        }
+        impl<R: ScalarOperand> $Assign<R> for Scalar {
+            fn $assign(&mut self, rhs: R) {
+                *self = rhs.with(|rhs| $op(self, rhs));
+            }
+        }
+        operator! { $Op $op: f64 f32 i32 }
+    )* };
+    ($Op:ident $op:ident: $($number:ty)*) => { $(
+        impl $Op<Scalar> for $number {
+            type Output = Scalar;
+            fn $op(self, rhs: Scalar) -> Scalar {
+                $op(&Scalar::from(self), &rhs)
+            }
+        }
+        impl $Op<&Scalar> for $number {
+            type Output = Scalar;
+            fn $op(self, rhs: &Scalar) -> Scalar {
+                $op(&Scalar::from(self), rhs)
+            }
+        }
+    )* };
+}
+operator! {
+    Add add AddAssign add_assign;
+    Sub sub SubAssign sub_assign;
+    Mul mul MulAssign mul_assign;
+    Div div DivAssign div_assign;
+}
+
+/// The sum of none is 0, a constant.
+impl<S: Into<Scalar>> Sum<S> for Scalar {
+    fn sum<I: Iterator<Item = S>>(terms: I) -> Scalar {
+        terms.map(Into::into).reduce(|a, b| a + b).unwrap_or(Scalar::from(0.0))
+    }
+}
+
+/// The product of none is 1, a constant.
+impl<S: Into<Scalar>> Product<S> for Scalar {
+    fn product<I: Iterator<Item = S>>(factors: I) -> Scalar {
+        factors.map(Into::into).reduce(|a, b| a * b).unwrap_or(Scalar::from(1.0))
+    }
+}
+
+impl Neg for Scalar {
+    type Output = Scalar;
+    fn neg(self) -> Scalar {
+        neg(&self)
+    }
+}
+impl Neg for &Scalar {
+    type Output = Scalar;
+    fn neg(self) -> Scalar {
+        neg(self)
+    }
+}
