@@ -28,6 +28,7 @@ mod golden_ops;
 mod gradient;
 mod half;
 mod index;
+mod inspect;
 mod loss;
 mod magnitude;
 mod matmul;
@@ -106,6 +107,7 @@ pub fn cases<B: Backend>(make: impl Fn() -> B + Send + Sync + 'static) -> Vec<Ca
         ("tape", |suite| {
             tape::cases(suite);
             reuse::cases(suite);
+            inspect::cases(suite);
         }),
         ("half", half::cases),
         ("panics", panics::cases),

@@ -78,10 +78,11 @@ impl<B: Backend> Tensor<B> {
                 return text;
             }
         };
-        let brief = |x: f64| brief_number(x);
         match &values[..] {
-            [only] if self.rank() == 0 => brief(*only),
-            few if few.len() <= 4 => format!("[{}]", few.iter().map(|&x| brief(x)).collect::<Vec<_>>().join(", ")),
+            [only] if self.rank() == 0 => brief_number(*only, 4),
+            few if few.len() <= 4 => {
+                format!("[{}]", few.iter().map(|&x| brief_number(x, 4)).collect::<Vec<_>>().join(", "))
+            }
             many => {
                 let mean = many.iter().sum::<f64>() / many.len() as f64;
                 // `f64::min` and `max` would drop a NaN.
@@ -92,7 +93,8 @@ impl<B: Backend> Tensor<B> {
                         .unwrap_or(f64::NAN)
                 };
                 let (least, most) = (extreme(|a, b| a < b), extreme(|a, b| a > b));
-                format!("mean {}, {} to {}", brief(mean), brief(least), brief(most))
+                let [mean, least, most] = [mean, least, most].map(|x| brief_number(x, 2));
+                format!("{least} to {most}, mean {mean}")
             }
         }
     }

@@ -16,7 +16,7 @@ const SMALL: usize = 64;
 ///
 /// ```text
 /// Tensor [3, 2] of float32 on Cpu
-/// strides     [1, 3]: one step along dimension 0 moves 1 element on, along dimension 1 3 elements
+/// strides     [1, 3]: a step along dimension 0 moves 1 element on, along 1 moves 3
 /// offset      0: the first element is the storage's position 0
 /// contiguous  no: dimension 1 has stride 3, row-major order wants 1
 /// storage     0x5581e0: 6 elements, 24 bytes, held by 2 tensors
@@ -67,7 +67,7 @@ impl Explanation {
             match x.device().download(storage.view()) {
                 Ok(data) => {
                     let mut strip: Vec<_> =
-                        data.into_f64().into_iter().map(|v| (brief_number(v), Vec::new())).collect();
+                        data.into_f64().into_iter().map(|v| (brief_number(v, 4), Vec::new())).collect();
                     for (index, position) in indices(&layout).zip(layout.positions()) {
                         strip[position].1.push(index);
                     }
@@ -137,14 +137,13 @@ impl fmt::Display for Explanation {
         writeln!(f, "{}", self.title)?;
         let strides = self.layout.strides();
         write!(f, "strides     {strides:?}")?;
-        for (d, &stride) in strides.iter().enumerate() {
-            let start = if d == 0 { ": one step along" } else { ", along" };
-            match (d, stride) {
-                (_, 0) => write!(f, "{start} dimension {d} stays where it is")?,
-                (0, _) => write!(f, "{start} dimension {d} moves {} on", elements(stride))?,
-                _ => write!(f, "{start} dimension {d} {}", elements(stride))?,
-            }
-        }
+        let steps = strides.iter().enumerate().map(|(d, &stride)| match (d, stride) {
+            (_, 0) => format!("{d} stays in place"),
+            (0, _) => format!("0 moves {} on", elements(stride)),
+            _ => format!("{d} moves {stride}"),
+        });
+        let steps: Vec<String> = steps.collect();
+        write!(f, "{}{}", if steps.is_empty() { "" } else { ": a step along dimension " }, steps.join(", along "))?;
         let offset = self.layout.offset();
         writeln!(f, "\noffset      {offset}: the first element is the storage's position {offset}")?;
         match self.gap() {

@@ -198,36 +198,36 @@ impl<V: Value> GraphNode<V> {
     }
 }
 
-/// A line per node: its position, operation, shape, and inputs or name.
+/// A table, a line per node: its position, operation, shape, inputs or name, and value and gradient if it has them.
 impl<V: Value> fmt::Display for Graph<V> {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let specs: Vec<String> = self.nodes.iter().map(|node| node.spec.to_string()).collect();
-        let width = |widths: &mut dyn Iterator<Item = usize>| widths.max().unwrap_or(0);
-        let digits = self.nodes.len().saturating_sub(1).to_string().len();
-        let (op, spec) =
-            (width(&mut self.nodes.iter().map(|node| node.op.len())), width(&mut specs.iter().map(String::len)));
-        for (at, (node, text)) in self.nodes.iter().zip(&specs).enumerate() {
-            let mut line = format!("#{at:<digits$}  {:op$}  {text:spec$}  ", node.op);
-            if !node.is_leaf {
-                let inputs = node.inputs.iter().map(|input| match input {
-                    Some(input) => format!("#{input}"),
-                    None => "constant".into(),
-                });
-                let inputs: Vec<String> = inputs.collect();
-                let _ = match node.is_consumed {
-                    true => write!(line, "(consumed by backward)"),
-                    false => write!(line, "({})", inputs.join(", ")),
-                };
-            }
-            if let Some(name) = &node.name {
-                let _ = write!(line, "{}{name}", if node.is_leaf { "" } else { "  " });
-            }
-            for (what, value) in [("value", &node.value), ("grad", &node.gradient)] {
-                if let Some(value) = value {
-                    let _ = write!(line, "  {what} {}", value.brief());
-                }
-            }
-            writeln!(f, "{}", line.trim_end())?;
+        let line = |(at, node): (usize, &GraphNode<V>)| {
+            let inputs = node.inputs.iter().map(|input| input.map_or("constant".into(), |input| format!("#{input}")));
+            let inputs: Vec<String> = inputs.collect();
+            let from = match (node.is_leaf, node.is_consumed) {
+                (true, _) => String::new(),
+                (_, true) => "(consumed by backward)".into(),
+                _ => format!("({})", inputs.join(", ")),
+            };
+            let name = node.name.as_deref().unwrap_or_default();
+            let from =
+                if from.is_empty() || name.is_empty() { format!("{from}{name}") } else { format!("{from} = {name}") };
+            let brief = |what: &str, value: &Option<V>| {
+                value.as_ref().map_or(String::new(), |v| format!("{what} {}", v.brief()))
+            };
+            let (value, gradient) = (brief("value", &node.value), brief("grad", &node.gradient));
+            [format!("#{at}"), node.op.into(), node.spec.to_string(), from, value, gradient]
+        };
+        let lines: Vec<[String; 6]> = self.nodes.iter().enumerate().map(line).collect();
+        let mut widths = [0; 6];
+        for line in &lines {
+            widths = std::array::from_fn(|column| widths[column].max(line[column].chars().count()));
+        }
+        for line in &lines {
+            // A column that is empty throughout takes no space.
+            let cells = line.iter().zip(widths).filter(|(_, width)| *width > 0);
+            let cells: Vec<String> = cells.map(|(cell, width)| format!("{cell:width$}")).collect();
+            writeln!(f, "{}", cells.join("  ").trim_end())?;
         }
         Ok(())
     }

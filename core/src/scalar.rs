@@ -58,21 +58,21 @@ impl Value for Scalar {
         Scalar::from(1.0)
     }
     fn brief(&self) -> String {
-        brief_number(self.value)
+        brief_number(self.value, 4)
     }
 }
 
-/// A number in four significant digits, for pictures.
-pub(crate) fn brief_number(x: f64) -> String {
+/// A number in a few significant digits, for pictures.
+pub(crate) fn brief_number(x: f64, digits: i32) -> String {
     let magnitude = x.abs();
     if x == 0.0 || !x.is_finite() {
         format!("{x}")
     } else if (1e-3..1e5).contains(&magnitude) {
-        let decimals = (3 - magnitude.log10().floor() as i32).clamp(0, 6) as usize;
+        let decimals = (digits - 1 - magnitude.log10().floor() as i32).max(0) as usize;
         let text = format!("{x:.decimals$}");
         if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_string() } else { text }
     } else {
-        format!("{x:.2e}")
+        format!("{x:.*e}", (digits as usize).saturating_sub(2))
     }
 }
 

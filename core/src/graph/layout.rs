@@ -10,7 +10,7 @@
 
 /// The space between neighbours of a layer, and between layers.
 const GAP: f64 = 26.0;
-const LAYER_GAP: f64 = 44.0;
+const LAYER_GAP: f64 = 36.0;
 const SWEEPS: usize = 12;
 
 /// A node to place: how far its box reaches to the left and right of the line that its edges meet, and its height.
@@ -21,11 +21,16 @@ pub(super) struct Extent {
     pub(super) height: f64,
 }
 
-/// A placed edge: the nodes, and the points that it goes through between them, as the top and the bottom of its bend's layer.
+/// A placed edge.
 pub(super) struct Edge {
     pub(super) from: usize,
     pub(super) to: usize,
+    /// The bends: x, and the top and the bottom of the layer that it goes through there.
     pub(super) bends: Vec<(f64, f64, f64)>,
+    /// The x of the last bend, or of the node that it comes from.
+    pub(super) came_from: f64,
+    /// Its place, from the left, among the edges that lead to the same node, and their number.
+    pub(super) port: (usize, usize),
 }
 
 /// Where everything stands.
@@ -91,7 +96,17 @@ pub(super) fn place(extents: &[Extent], edges: &[(usize, usize)]) -> Placement {
     let edges = routes.iter().zip(&edges).map(|(route, &(from, to))| {
         let inner = &route[1..route.len() - 1];
         let bend = |&at: &usize| (slots[at].x - left, tops[slots[at].layer].0, tops[slots[at].layer].1);
-        Edge { from, to, bends: inner.iter().map(bend).collect() }
+        let before = route[route.len() - 2];
+        let mut into = slots[to].above.clone();
+        into.sort_by(|&a, &b| slots[a].x.total_cmp(&slots[b].x));
+        let port = into.iter().position(|&at| at == before).unwrap_or(0);
+        Edge {
+            from,
+            to,
+            bends: inner.iter().map(bend).collect(),
+            came_from: slots[before].x - left,
+            port: (port, into.len()),
+        }
     });
     Placement { nodes, edges: edges.collect(), width, height: (y - LAYER_GAP).max(0.0) }
 }

@@ -1,10 +1,10 @@
 //! A graph as an SVG picture.
 //!
 //! Operations are boxes from top to bottom. A leaf that one operation alone uses, such as a layer's weight, stands at the right of
-//! that operation; so a network reads as a chain of its layers.
+//! that operation; so a network reads as a chain of its layers. An input that is a constant is a dot at the left.
 
 use super::GraphNode;
-use super::layout::{Extent, place};
+use super::layout::{Edge, Extent, Placement, place};
 use crate::autodiff::Value;
 use std::fmt::Write;
 
@@ -12,229 +12,243 @@ use std::fmt::Write;
 const MOST: usize = 400;
 const MARGIN: f64 = 24.0;
 const LINE: f64 = 16.0;
+/// Between a box's edge and its text.
 const PAD: f64 = 10.0;
-const LEAF_GAP: f64 = 22.0;
+/// Between an operation and its leaves, and between two of its leaves.
+const LEAF_GAP: (f64, f64) = (22.0, 6.0);
+/// Between two arrows into one box.
+const PORT_GAP: f64 = 34.0;
 const FONT: f64 = 13.0;
 const SMALL: f64 = 11.5;
-
-/// A box with its lines of text.
-struct Block {
-    lines: Vec<String>,
-    width: f64,
-    height: f64,
-}
-
-impl Block {
-    fn new<V: Value>(node: &GraphNode<V>) -> Self {
-        let lines = node.lines();
-        let wide = |(i, line): (usize, &String)| line.chars().count() as f64 * if i == 0 { 7.6 } else { 6.6 };
-        let width = lines.iter().enumerate().map(wide).fold(36.0, f64::max) + 2.0 * PAD;
-        let height = lines.len() as f64 * LINE + PAD;
-        Block { lines, width, height }
-    }
-}
+const GREY: &str = "#64748b";
 
 /// The picture of the last [`MOST`] nodes.
 pub(super) fn draw<V: Value>(nodes: &[GraphNode<V>]) -> String {
     let cut = nodes.len().saturating_sub(MOST);
-    let shown = &nodes[cut..];
-    let input = |input: &Option<usize>| input.and_then(|at| at.checked_sub(cut));
-    let blocks: Vec<Block> = shown.iter().map(Block::new).collect();
-
-    // The one user of a leaf, if it has one.
-    let mut users = vec![Vec::new(); shown.len()];
-    for (at, node) in shown.iter().enumerate() {
-        for from in node.inputs.iter().filter_map(input) {
-            users[from].push(at);
-        }
-    }
-    let beside = |at: usize| match users[at][..] {
-        [user] if shown[at].is_leaf => Some(user),
-        _ => None,
-    };
-
-    // Place what is not beside something.
-    let mut place_of = vec![None; shown.len()];
-    let mut placed = Vec::new();
-    for at in 0..shown.len() {
-        if beside(at).is_none() {
-            place_of[at] = Some(placed.len());
-            placed.push(at);
-        }
-    }
-    let leaves_of = |at: usize| {
-        let inputs = shown[at].inputs.iter().filter_map(input);
-        inputs.filter(|&from| beside(from) == Some(at)).collect::<Vec<usize>>()
-    };
-    let extents: Vec<Extent> = placed
-        .iter()
-        .map(|&at| {
-            let (half, leaves) = (blocks[at].width / 2.0, leaves_of(at));
-            let wide = leaves.iter().map(|&leaf| blocks[leaf].width + LEAF_GAP).fold(0.0, f64::max);
-            let stacked: f64 = leaves.iter().map(|&leaf| blocks[leaf].height + 6.0).sum();
-            Extent { left: half, right: half + wide, height: blocks[at].height.max(stacked - 6.0) }
-        })
-        .collect();
-    let edges: Vec<(usize, usize)> = placed
-        .iter()
-        .enumerate()
-        .flat_map(|(to, &at)| {
-            let inputs = shown[at].inputs.iter().filter_map(input).filter_map(|from| place_of[from]);
-            inputs.map(move |from| (from, to)).collect::<Vec<_>>()
-        })
-        .collect();
-    let placement = place(&extents, &edges);
-
     let note = match (cut, nodes.len()) {
         (_, 0) => Some("a constant: there is no tape behind it".to_string()),
         (0, _) => None,
         (cut, all) => Some(format!("the {MOST} nodes nearest to the output; {cut} of {all} are not drawn")),
     };
-    let top = MARGIN + if note.is_some() { LINE + 6.0 } else { 0.0 };
-    let wide = (placement.width + 2.0 * MARGIN).max(note.as_ref().map_or(0.0, |n| n.len() as f64 * 7.0 + 2.0 * MARGIN));
-    let high = placement.height + top + MARGIN;
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{wide:.0}\" height=\"{high:.0}\" viewBox=\"0 0 {wide:.0} {high:.0}\" \
-         font-family=\"Helvetica, Arial, sans-serif\" text-anchor=\"middle\">\n\
-         <defs><marker id=\"arrow\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" orient=\"auto\">\
-         <path d=\"M0 0L8 4L0 8z\" fill=\"#64748b\"/></marker></defs>\n\
-         <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
-    );
-    if let Some(note) = note {
-        let _ = writeln!(
-            svg,
-            "<text x=\"{MARGIN}\" y=\"{}\" font-size=\"{FONT}\" text-anchor=\"start\" fill=\"#64748b\">{note}</text>",
-            MARGIN + FONT / 2.0
-        );
+    let parts: Vec<Part> = nodes[cut..].iter().map(|node| Part::new(node, cut)).collect();
+    Picture::arrange(parts).svg(note)
+}
+
+/// A node to draw.
+struct Part {
+    lines: Vec<String>,
+    width: f64,
+    height: f64,
+    is_leaf: bool,
+    /// The inputs among the parts.
+    inputs: Vec<Input>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Input {
+    Part(usize),
+    Constant,
+    /// A node of the graph that is not drawn.
+    Cut,
+}
+
+impl Part {
+    fn new<V: Value>(node: &GraphNode<V>, cut: usize) -> Self {
+        let lines = node.lines();
+        let wide = |(i, line): (usize, &String)| line.chars().count() as f64 * if i == 0 { 7.6 } else { 6.4 };
+        let width = lines.iter().enumerate().map(wide).fold(36.0, f64::max) + 2.0 * PAD;
+        let height = lines.len() as f64 * LINE + PAD;
+        let inputs = node.inputs.iter().map(|input| match input {
+            None => Input::Constant,
+            Some(at) => at.checked_sub(cut).map_or(Input::Cut, Input::Part),
+        });
+        Part { lines, width, height, is_leaf: node.is_leaf, inputs: inputs.collect() }
     }
-    let anchor = |place: usize| {
-        let (x, y) = placement.nodes[place];
-        let row = extents[place].height;
-        // A box stands in the middle of its leaves.
-        (x + MARGIN, y + top + (row - blocks[placed[place]].height) / 2.0)
-    };
-    for edge in &placement.edges {
-        let (x, y) = anchor(edge.from);
-        let mut path = format!("M{x:.1} {:.1}", y + blocks[placed[edge.from]].height);
-        let mut last = (x, y + blocks[placed[edge.from]].height);
-        let mut curve = |last: &mut (f64, f64), x: f64, y: f64| {
+
+    fn drawn_inputs(&self) -> impl Iterator<Item = usize> {
+        self.inputs.iter().filter_map(|input| match input {
+            Input::Part(at) => Some(*at),
+            _ => None,
+        })
+    }
+}
+
+/// The parts with their places.
+struct Picture {
+    parts: Vec<Part>,
+    /// The leaves beside each part.
+    leaves: Vec<Vec<usize>>,
+    /// The parts that have a place of their own.
+    placed: Vec<usize>,
+    extents: Vec<Extent>,
+    placement: Placement,
+    body: String,
+}
+
+impl Picture {
+    fn arrange(parts: Vec<Part>) -> Self {
+        let mut users = vec![Vec::new(); parts.len()];
+        for (at, part) in parts.iter().enumerate() {
+            part.drawn_inputs().for_each(|from| users[from].push(at));
+        }
+        let mut leaves = vec![Vec::new(); parts.len()];
+        let mut placed = Vec::new();
+        let mut place_of = vec![None; parts.len()];
+        for (at, part) in parts.iter().enumerate() {
+            match users[at][..] {
+                [user] if part.is_leaf => leaves[user].push(at),
+                _ => {
+                    place_of[at] = Some(placed.len());
+                    placed.push(at);
+                }
+            }
+        }
+        let extent = |&at: &usize| {
+            let beside = leaves[at].iter().map(|&leaf| &parts[leaf]);
+            let wide = beside.map(|leaf| leaf.width + LEAF_GAP.0).fold(0.0, f64::max);
+            let half = parts[at].width / 2.0;
+            Extent { left: half, right: half + wide, height: parts[at].height.max(stack(&parts, &leaves[at])) }
+        };
+        let extents: Vec<Extent> = placed.iter().map(extent).collect();
+        let edges = placed.iter().enumerate().flat_map(|(to, &at)| {
+            let from = parts[at].drawn_inputs().filter_map(|from| place_of[from]);
+            from.map(move |from| (from, to)).collect::<Vec<_>>()
+        });
+        let placement = place(&extents, &edges.collect::<Vec<_>>());
+        Picture { parts, leaves, placed, extents, placement, body: String::new() }
+    }
+
+    fn svg(mut self, note: Option<String>) -> String {
+        let top = MARGIN + if note.is_some() { LINE + 6.0 } else { 0.0 };
+        for edge in std::mem::take(&mut self.placement.edges).iter() {
+            self.edge(edge, top);
+        }
+        for place in 0..self.placed.len() {
+            self.node(place, top);
+        }
+        let legend = self.parts.iter().any(|part| part.inputs.contains(&Input::Constant));
+        let bottom = top + self.placement.height;
+        let constant = legend.then(|| "a dot is an input without a gradient".to_string());
+        let texts = [(MARGIN + FONT / 2.0, note), (bottom + 30.0, constant)];
+        let mut wide = self.placement.width + 2.0 * MARGIN;
+        for (y, text) in texts {
+            let Some(text) = text else { continue };
+            wide = wide.max(text.len() as f64 * 6.8 + 2.0 * MARGIN);
+            let style = format!("font-size=\"{SMALL}\" text-anchor=\"start\" fill=\"{GREY}\"");
+            let _ = writeln!(self.body, "<text x=\"{MARGIN}\" y=\"{y:.1}\" {style}>{text}</text>");
+        }
+        let high = bottom + MARGIN + if legend { 16.0 } else { 0.0 };
+        format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{wide:.0}\" height=\"{high:.0}\" \
+             viewBox=\"0 0 {wide:.0} {high:.0}\" font-family=\"Helvetica, Arial, sans-serif\" text-anchor=\"middle\">\n\
+             <defs><marker id=\"arrow\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" \
+             orient=\"auto\"><path d=\"M0 0L8 4L0 8z\" fill=\"{GREY}\"/></marker></defs>\n\
+             <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n{}</svg>\n",
+            self.body
+        )
+    }
+
+    /// The top middle of a placed part's box, which stands at half the height of its leaves.
+    fn anchor(&self, place: usize, top: f64) -> (f64, f64) {
+        let (x, y) = self.placement.nodes[place];
+        (x + MARGIN, y + top + (self.extents[place].height - self.parts[self.placed[place]].height) / 2.0)
+    }
+
+    /// An arrow from one box to the next, through its bends.
+    fn edge(&mut self, edge: &Edge, top: f64) {
+        let (from, to) = (&self.parts[self.placed[edge.from]], &self.parts[self.placed[edge.to]]);
+        let (x, y) = self.anchor(edge.from, top);
+        let mut last = (x, y + from.height);
+        let mut path = format!("M{:.1} {:.1}", last.0, last.1);
+        let mut curve = |x: f64, y: f64| {
             let middle = (last.1 + y) / 2.0;
             let _ = write!(path, "C{:.1} {middle:.1} {x:.1} {middle:.1} {x:.1} {y:.1}", last.0);
-            *last = (x, y);
+            last = (x, y);
         };
-        for &(x, from, to) in &edge.bends {
-            curve(&mut last, x + MARGIN, from + top);
-            curve(&mut last, x + MARGIN, to + top);
+        for &(x, above, below) in &edge.bends {
+            curve(x + MARGIN, above + top);
+            curve(x + MARGIN, below + top);
         }
-        let (to_x, to_y) = anchor(edge.to);
-        // Several edges into one box meet it side by side, in the order of where they come from.
-        let mut into: Vec<f64> =
-            placement.edges.iter().filter(|e| e.to == edge.to).map(|e| came_from(e, &placement)).collect();
-        into.sort_by(f64::total_cmp);
-        let rank = into.iter().position(|&x| x >= came_from(edge, &placement)).unwrap_or(0);
-        let spread = (blocks[placed[edge.to]].width - 2.0 * PAD).min(22.0 * (into.len() as f64 - 1.0));
-        let step = if into.len() > 1 { spread / (into.len() as f64 - 1.0) } else { 0.0 };
-        let port = to_x - spread / 2.0 + step * rank as f64;
-        curve(&mut last, port, to_y - 1.0);
-        let _ = writeln!(
-            svg,
-            "<path d=\"{path}\" fill=\"none\" stroke=\"#64748b\" stroke-width=\"1.3\" marker-end=\"url(#arrow)\"/>"
-        );
-        let arguments: Vec<String> = arguments(shown, placed[edge.to], placed[edge.from], &input);
-        if shown[placed[edge.to]].inputs.len() > 1 {
-            let _ = writeln!(
-                svg,
-                "<text x=\"{:.1}\" y=\"{:.1}\" font-size=\"10\" fill=\"#64748b\">{}</text>",
-                port + 8.0,
-                to_y - 9.0,
-                arguments.join(", ")
-            );
-        }
+        // Several arrows into one box meet it side by side, in the order of where they come from.
+        let (port, of) = edge.port;
+        let (to_x, to_y) = self.anchor(edge.to, top);
+        let spread = (to.width - 2.0 * PAD).min(PORT_GAP * (of as f64 - 1.0));
+        let x = if of > 1 { to_x - spread / 2.0 + spread * port as f64 / (of as f64 - 1.0) } else { to_x };
+        curve(x, to_y - 1.0);
+        // Which argument it is, on the side that the arrow does not come from.
+        let source = self.placed[edge.from];
+        let arguments = to.inputs.iter().enumerate().filter(|(_, input)| **input == Input::Part(source));
+        let arguments: Vec<String> = arguments.map(|(number, _)| number.to_string()).collect();
+        let label = (of > 1 || arguments.len() > 1).then(|| {
+            let side = if edge.came_from + MARGIN <= x { 9.0 } else { -9.0 };
+            let (x, y) = (x + side, to_y - 6.0);
+            format!("<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"10\" fill=\"{GREY}\">{}</text>\n", arguments.join(","))
+        });
+        let style = format!("fill=\"none\" stroke=\"{GREY}\" stroke-width=\"1.3\" marker-end=\"url(#arrow)\"");
+        let _ = writeln!(self.body, "<path d=\"{path}\" {style}/>");
+        self.body.push_str(&label.unwrap_or_default());
     }
-    for (place, &at) in placed.iter().enumerate() {
-        let (x, y) = anchor(place);
-        let leaves = leaves_of(at);
-        let row: f64 = leaves.iter().map(|&leaf| blocks[leaf].height + 6.0).sum::<f64>() - 6.0;
-        let mut leaf_y = y + blocks[at].height / 2.0 - row / 2.0;
-        for &leaf in &leaves {
-            let left = x + blocks[at].width / 2.0 + LEAF_GAP;
-            let (from_y, to_y) = (leaf_y + blocks[leaf].height / 2.0, y + blocks[at].height / 2.0);
-            let inner = (to_y + (from_y - to_y) * 0.4).clamp(y + 6.0, y + blocks[at].height - 6.0);
-            let _ = writeln!(
-                svg,
-                "<path d=\"M{left:.1} {from_y:.1}L{:.1} {inner:.1}\" fill=\"none\" stroke=\"#b45309\" stroke-width=\"1.2\"/>",
-                left - LEAF_GAP
-            );
-            block(&mut svg, &blocks[leaf], left + blocks[leaf].width / 2.0, leaf_y, Look::Leaf);
-            leaf_y += blocks[leaf].height + 6.0;
+
+    /// A box with the leaves at its right and the constants at its left.
+    fn node(&mut self, place: usize, top: f64) {
+        let at = self.placed[place];
+        let (x, y) = self.anchor(place, top);
+        let (half, high) = (self.parts[at].width / 2.0, self.parts[at].height);
+        let middle = y + high / 2.0;
+        let leaves = self.leaves[at].clone();
+        let mut leaf_y = middle - stack(&self.parts, &leaves) / 2.0;
+        for leaf in leaves {
+            let left = x + half + LEAF_GAP.0;
+            let from_y = leaf_y + self.parts[leaf].height / 2.0;
+            let to_y = (middle + (from_y - middle) * 0.4).clamp(y + 6.0, y + high - 6.0);
+            let line = format!("M{left:.1} {from_y:.1}L{:.1} {to_y:.1}", x + half);
+            let _ = writeln!(self.body, "<path d=\"{line}\" fill=\"none\" stroke=\"#b45309\" stroke-width=\"1.2\"/>");
+            self.block(leaf, left + self.parts[leaf].width / 2.0, leaf_y);
+            leaf_y += self.parts[leaf].height + LEAF_GAP.1;
         }
-        // A constant is a dot at the left.
-        let constants = shown[at].inputs.iter().filter(|input| input.is_none()).count();
+        let constants = self.parts[at].inputs.iter().filter(|input| **input == Input::Constant).count();
         for number in 0..constants {
-            let dot_y = y + blocks[at].height * (number as f64 + 1.0) / (constants as f64 + 1.0);
-            let left = x - blocks[at].width / 2.0;
+            let dot = y + high * (number as f64 + 1.0) / (constants as f64 + 1.0);
+            let left = x - half;
             let _ = writeln!(
-                svg,
-                "<path d=\"M{:.1} {dot_y:.1}H{left:.1}\" stroke=\"#94a3b8\"/><circle cx=\"{:.1}\" cy=\"{dot_y:.1}\" r=\"3\" fill=\"#94a3b8\"><title>a constant</title></circle>",
+                self.body,
+                "<path d=\"M{:.1} {dot:.1}H{left:.1}\" stroke=\"{GREY}\"/>\
+                 <circle cx=\"{:.1}\" cy=\"{dot:.1}\" r=\"3\" fill=\"{GREY}\"/>",
                 left - 12.0,
                 left - 14.0
             );
         }
-        let look = match (shown[at].is_leaf, at + 1 == shown.len()) {
-            (true, _) => Look::Leaf,
-            (_, true) => Look::Output,
-            _ => Look::Operation,
+        self.block(at, x, y);
+    }
+
+    /// A part's box with its top middle at (x, y).
+    fn block(&mut self, at: usize, x: f64, y: f64) {
+        let Part { lines, width, height, is_leaf, .. } = &self.parts[at];
+        let (fill, stroke, radius) = match (is_leaf, at + 1 == self.parts.len()) {
+            (true, _) => ("#fef3c7", "#b45309", 16.0),
+            (_, true) => ("#dcfce7", "#15803d", 5.0),
+            _ => ("#eff6ff", "#1d4ed8", 5.0),
         };
-        block(&mut svg, &blocks[at], x, y, look);
-    }
-    svg.push_str("</svg>\n");
-    svg
-}
-
-/// Where an edge comes from: its last bend, or its first node.
-fn came_from(edge: &super::layout::Edge, placement: &super::layout::Placement) -> f64 {
-    edge.bends.last().map_or(placement.nodes[edge.from].0, |bend| bend.0)
-}
-
-/// The positions among the arguments of `at` that come from the node `from`.
-fn arguments<V: Value>(
-    nodes: &[GraphNode<V>],
-    at: usize,
-    from: usize,
-    input: &impl Fn(&Option<usize>) -> Option<usize>,
-) -> Vec<String> {
-    let all = nodes[at].inputs.iter().enumerate();
-    all.filter(|(_, i)| input(i) == Some(from)).map(|(argument, _)| argument.to_string()).collect()
-}
-
-enum Look {
-    Leaf,
-    Operation,
-    Output,
-}
-
-/// A box with its top middle at (x, y).
-fn block(svg: &mut String, block: &Block, x: f64, y: f64, look: Look) {
-    let (fill, stroke, radius) = match look {
-        Look::Leaf => ("#fef3c7", "#b45309", block.height / 2.0),
-        Look::Operation => ("#eff6ff", "#1d4ed8", 5.0),
-        Look::Output => ("#dcfce7", "#15803d", 5.0),
-    };
-    let _ = writeln!(
-        svg,
-        "<rect x=\"{:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{:.1}\" rx=\"{:.1}\" fill=\"{fill}\" stroke=\"{stroke}\"/>",
-        x - block.width / 2.0,
-        block.width,
-        block.height,
-        radius.min(16.0)
-    );
-    for (i, line) in block.lines.iter().enumerate() {
-        let (size, weight, color) = if i == 0 { (FONT, "600", "#0f172a") } else { (SMALL, "400", "#475569") };
-        let text = line.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
         let _ = writeln!(
-            svg,
-            "<text x=\"{x:.1}\" y=\"{:.1}\" font-size=\"{size}\" font-weight=\"{weight}\" fill=\"{color}\">{text}</text>",
-            y + PAD / 2.0 + LINE * i as f64 + 12.0
+            self.body,
+            "<rect x=\"{:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" rx=\"{radius}\" fill=\"{fill}\" \
+             stroke=\"{stroke}\"/>",
+            x - width / 2.0
         );
+        for (i, line) in lines.iter().enumerate() {
+            let (size, weight, color) = if i == 0 { (FONT, 600, "#0f172a") } else { (SMALL, 400, "#475569") };
+            let text = line.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+            let y = y + PAD / 2.0 + LINE * i as f64 + 12.0;
+            let _ = writeln!(
+                self.body,
+                "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"{size}\" font-weight=\"{weight}\" fill=\"{color}\">{text}</text>"
+            );
+        }
     }
+}
+
+/// The height of leaves that stand below each other.
+fn stack(parts: &[Part], leaves: &[usize]) -> f64 {
+    let heights: f64 = leaves.iter().map(|&leaf| parts[leaf].height + LEAF_GAP.1).sum();
+    (heights - LEAF_GAP.1).max(0.0)
 }

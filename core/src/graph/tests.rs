@@ -46,7 +46,7 @@ fn a_traced_graph_has_every_value_and_gradient() {
     assert_eq!(of(|node| &node.gradient), [64.0, 32.0, 16.0, 16.0, 1.0]);
     assert_eq!(graph.nodes().iter().filter(|node| node.value.as_ref().is_some_and(|v| v.node().is_some())).count(), 0);
     let text = graph.to_string();
-    assert_eq!(text.lines().nth(2), Some("#2  mul       (#0, #1)  value 6  grad 16"), "{text}");
+    assert_eq!(text.lines().nth(2), Some("#2  mul     (#0, #1)  value 6   grad 16"), "{text}");
     // Outside of a trace nothing is kept.
     assert!(f().graph().nodes().iter().all(|node| node.value.is_none()));
 }
