@@ -1,9 +1,7 @@
-//! The part of the command line that all training examples have. Whatever is wrong with it is one line on stderr and exit
-//! code 2.
+//! The part of the command line that all training examples have.
 
 use super::backends::backend;
-use super::complain;
-use clap::error::ErrorKind;
+use super::cli::{positive, rate, refuse};
 use clap::{CommandFactory, FromArgMatches};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -52,36 +50,11 @@ pub(crate) fn from_command_line<A: CommandFactory + FromArgMatches>(
     let command = defaults.iter().fold(A::command(), |command, (name, value)| {
         command.mut_arg(name, |argument| argument.default_value(value).required(false))
     });
-    command.try_get_matches().and_then(|matches| A::from_arg_matches(&matches)).map_err(|error| {
-        if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-            let _ = error.print();
-            return ExitCode::SUCCESS;
-        }
-        let text = error.to_string(); // "error: what", then hints
-        let line = text.lines().next().unwrap_or_default();
-        complain(line.trim_start_matches("error: "));
-        ExitCode::from(2)
-    })
+    command.try_get_matches().and_then(|matches| A::from_arg_matches(&matches)).map_err(|error| refuse(&error))
 }
 
 /// A folder of the source tree: as it is seen from here; else by its full path, so that an example runs from any folder.
 pub(crate) fn of_the_source_tree(folder: &str) -> PathBuf {
     let here = Path::new(folder);
     if here.is_dir() { here.into() } else { Path::new(env!("CARGO_MANIFEST_DIR")).join(here) }
-}
-
-fn positive(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(0) => Err("must be at least 1".into()),
-        Ok(number) => Ok(number),
-        Err(error) => Err(format!("{error}")),
-    }
-}
-
-fn rate(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
-        Ok(_) => Err("must be a finite number above 0".into()),
-        Err(error) => Err(format!("{error}")),
-    }
 }

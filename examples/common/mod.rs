@@ -1,13 +1,14 @@
 //! What the training examples share: a classifier of images is trained, judged and shown. A model, its data and its recipe
 //! come from the example, as a [`Task`]; [`start`] does the rest.
 //!
-//! `train.rs` is the loop; `evaluate.rs` judges; `args.rs` is the part of the command line that all have; `output.rs`,
-//! `progress.rs`, `charts.rs` and `canvas.rs` show what happened.
+//! `train.rs` is the loop; `evaluate.rs` judges; `args.rs` is the part of the command line that all have; `cli.rs` reads
+//! it; `output.rs`, `progress.rs`, `charts.rs` and `canvas.rs` show what happened.
 
 pub(crate) mod args;
 mod backends;
 mod canvas;
 mod charts;
+mod cli;
 mod evaluate;
 mod output;
 mod progress;
@@ -15,10 +16,10 @@ mod train;
 
 use args::Options;
 use backends::{Program, run_on};
+use cli::{complain, say};
 use evaluate::Score;
 use minitorch::nn::data::{ImageDataset, Split};
 use minitorch::prelude::*;
-use std::io::Write;
 use std::process::ExitCode;
 
 /// One example: what it trains, on any backend.
@@ -116,14 +117,4 @@ fn work<B: Backend>(example: &impl Example, options: &Options, device: &B) -> Re
     let train = example.images(Split::Train)?.take(limit);
     let output = output::Output::create(&options.out)?;
     train::train(options, task, &train, &test, output, device)
-}
-
-/// A line on stdout. A reader that went away is no reason to stop.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
-}
-
-/// One line on stderr.
-fn complain(reason: &str) {
-    let _ = writeln!(std::io::stderr(), "error: {}", reason.replace('\n', " "));
 }

@@ -1,0 +1,74 @@
+//! The command line of the lessons that train.
+
+use crate::backends::backend;
+use crate::cli::{positive, rate};
+use crate::data::{BATCH, Method, Plan, Task};
+use std::path::PathBuf;
+
+/// What all of them take.
+#[derive(clap::Args)]
+pub(crate) struct Training {
+    /// What to learn: simple, diag, split, xor, circle or spiral
+    #[arg(long, value_name = "NAME", default_value = "xor", value_parser = Task::named)]
+    task: Task,
+
+    /// How many points to learn from
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = |text: &str| at_most(100_000, text))]
+    points: usize,
+
+    /// Units in each of the two hidden layers [default: enough for the task]
+    #[arg(long, value_name = "N", value_parser = |text: &str| at_most(4096, text))]
+    hidden: Option<usize>,
+
+    /// Learning rate of the first epoch; it falls to 0 [default: the task's]
+    #[arg(long, value_name = "X", value_parser = rate)]
+    lr: Option<f64>,
+
+    /// How often to go through the points [default: enough for the task]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    epochs: Option<usize>,
+
+    /// Of the points, of the initial weights and of the order of the points
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+
+    /// Where the picture goes
+    #[arg(long, value_name = "DIR", default_value = "runs/course")]
+    out: PathBuf,
+}
+
+/// What a lesson takes that runs on any device.
+#[derive(clap::Args)]
+pub(crate) struct Anywhere {
+    #[command(flatten)]
+    pub(crate) training: Training,
+
+    /// cpu, cuda, wgpu, or cuda-emu for tests
+    #[arg(long, value_name = "NAME", default_value = "cpu", value_parser = backend)]
+    pub(crate) backend: String,
+
+    /// Points per step
+    #[arg(long, value_name = "N", default_value_t = BATCH, value_parser = positive)]
+    pub(crate) batch_size: usize,
+}
+
+impl Training {
+    /// The run that these options ask for; what they leave open is the recipe's of the task and the method.
+    pub(crate) fn plan(self, method: Method) -> Plan {
+        let recipe = method.recipe(self.task);
+        Plan {
+            method,
+            task: self.task,
+            points: self.task.points(self.points, self.seed),
+            hidden: self.hidden.unwrap_or(recipe.hidden),
+            lr: self.lr.unwrap_or(recipe.lr),
+            epochs: self.epochs.unwrap_or(recipe.epochs),
+            seed: self.seed,
+            out: self.out,
+        }
+    }
+}
+
+fn at_most(most: usize, text: &str) -> Result<usize, String> {
+    positive(text).and_then(|n| if n > most { Err(format!("must be at most {most}")) } else { Ok(n) })
+}

@@ -1,0 +1,104 @@
+//! A course in lessons, from the derivative of one number to a network that trains on any device.
+//!
+//! ```text
+//! cargo run --release --example course               # the table of contents
+//! cargo run --release --example course -- 02         # a lesson
+//! cargo run --release --example course -- 02 --help  # its options
+//! ```
+//!
+//! A lesson is the file of its number: a header that says what one learns, then a program to read. Lessons that train share
+//! `data.rs` (the six tasks and the settings that solve them), `args.rs` (the command line) and `show.rs` (what the terminal
+//! shows meanwhile), which draws with `picture.rs` and `contour.rs`.
+//!
+//! The last line on stdout of a lesson that trains is its figure, `training points: 50 of 50 right (100.0 %)`. Exit codes: 0;
+//! 1 for files, devices and a loss that is no number; 2 for a wrong command line.
+
+mod args;
+#[path = "../common/backends.rs"]
+mod backends;
+#[path = "../common/cli.rs"]
+mod cli;
+mod contour;
+mod data;
+#[path = "01_derivatives.rs"]
+mod derivatives;
+#[path = "05_layers.rs"]
+mod layers;
+mod picture;
+#[path = "02_scalars.rs"]
+mod scalars;
+mod show;
+#[path = "04_training.rs"]
+mod training;
+
+use clap::{ArgMatches, Args, Command};
+use cli::{complain, refuse, say};
+use minitorch::Result;
+use std::process::ExitCode;
+
+/// The lessons in order. A further one is a module above and a line here; its options are what its function takes.
+fn lessons() -> Vec<Lesson> {
+    vec![
+        lesson("01", "what a derivative is, and how a tape finds it", "01", derivatives::run),
+        lesson("02", "a network of single numbers learns to tell points apart", "02 --task xor", scalars::run),
+        lesson("04", "the same network on tensors, every step by hand", "04 --task circle", training::run),
+        lesson("05", "the same with layers and an optimizer, on any device", "05 --task spiral", layers::run),
+    ]
+}
+
+struct Lesson {
+    number: &'static str,
+    about: &'static str,
+    /// The arguments that run it.
+    example: &'static str,
+    options: fn(Command) -> Command,
+    run: Box<dyn Fn(&ArgMatches) -> std::result::Result<Result<()>, clap::Error>>,
+}
+
+fn lesson<A: Args + 'static>(
+    number: &'static str,
+    about: &'static str,
+    example: &'static str,
+    run: fn(A) -> Result<()>,
+) -> Lesson {
+    let run = Box::new(move |matches: &ArgMatches| A::from_arg_matches(matches).map(run));
+    Lesson { number, about, example, options: A::augment_args, run }
+}
+
+fn main() -> ExitCode {
+    let lessons = lessons();
+    let mut arguments = std::env::args_os().skip(1);
+    let Some(first) = arguments.next() else { return contents(&lessons) };
+    let first = first.to_string_lossy();
+    if ["-h", "--help", "help"].contains(&first.as_ref()) {
+        return contents(&lessons);
+    }
+    let Some(lesson) = lessons.iter().find(|lesson| lesson.number == first || lesson.number == format!("0{first}"))
+    else {
+        let numbers: Vec<&str> = lessons.iter().map(|lesson| lesson.number).collect();
+        complain(&format!("no lesson {:?}; there are {}", first, numbers.join(", ")));
+        return ExitCode::from(2);
+    };
+    let name = format!("course -- {}", lesson.number);
+    let command = (lesson.options)(Command::new("course").about(lesson.about).no_binary_name(true).bin_name(name));
+    match command.try_get_matches_from(arguments).and_then(|matches| (lesson.run)(&matches)) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => {
+            complain(&error.to_string());
+            ExitCode::FAILURE
+        }
+        Err(error) => refuse(&error),
+    }
+}
+
+/// Prints the lessons, each with its command.
+fn contents(lessons: &[Lesson]) -> ExitCode {
+    say("The lessons of examples/course. Each is a file to read and a program to run.\n");
+    for Lesson { number, about, example, .. } in lessons {
+        say(&format!("  {number}  {about}\n      cargo run --release --example course -- {example}"));
+    }
+    say(
+        "\nA lesson that trains takes --task simple, diag, split, xor, circle or spiral; --help lists its other options.",
+    );
+    ExitCode::SUCCESS
+}
