@@ -53,7 +53,7 @@ fn first_and_second_derivatives_match_differences() {
 fn numbers_stand_on_both_sides_and_assign() {
     let x = Scalar::variable(4.0);
     assert_eq!(
-        [x.clone() + 1, 1 + &x, &x - 1.5f32, 1.5f32 - x.clone(), 2 * &x, &x / 2.0, 2.0 / &x].map(f64::from),
+        [x.clone() + 1, 1 + &x, &x - 1.5f32, 1.5 - x.clone(), 2 * &x, &x / 2.0, 2.0 / &x].map(f64::from),
         [5.0, 5.0, 2.5, -2.5, 8.0, 2.0, 0.5]
     );
     let mut y = x.clone();

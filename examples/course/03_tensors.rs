@@ -19,7 +19,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 pub(crate) fn run(options: Pictures) -> Result<()> {
-    run_on(Some(&options.backend), Lesson { out: options.out })
+    run_on(Some(&options.device.backend), Lesson { out: options.out })
 }
 
 struct Lesson {

@@ -33,8 +33,8 @@ impl<B: Backend> Net<B> {
         Net { fc1: linear(2, hidden), fc2: linear(hidden, hidden), fc3: linear(hidden, 1) }
     }
 
-    /// Points `[n, 2]` in the unit square to logits `[n, 1]`: the sigmoid of a logit is the probability of class 1. The loss
-    /// takes logits, because a probability near 0 or 1 has lost the digits that its logarithm needs.
+    /// Points `[n, 2]` in the unit square to logits `[n, 1]`, whose sigmoid is the probability of class 1. The loss takes
+    /// logits: a probability near 0 or 1 has lost the digits that its logarithm needs.
     fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
         let x = x * 2.0 - 1.0; // around 0, where the units bend
         let x = self.fc1.forward(&x).relu();
@@ -44,8 +44,8 @@ impl<B: Backend> Net<B> {
 
     /// What it says of many points, without a tape.
     fn probabilities(&self, places: &[[f64; 2]], device: &B) -> Result<Vec<f64>> {
-        let numbers = places.iter().flatten().map(|&x| x as f32).collect();
-        let x = Tensor::from_vec(numbers, [places.len(), 2], device);
+        let x = places.iter().flatten().map(|&x| x as f32).collect();
+        let x = Tensor::from_vec(x, [places.len(), 2], device);
         let seen = no_grad(|| self.forward(&x).sigmoid()).to_vec::<f32>()?;
         Ok(seen.into_iter().map(f64::from).collect())
     }
@@ -84,8 +84,8 @@ impl Dataset for Points {
 }
 
 pub(crate) fn run(options: Anywhere) -> Result<()> {
-    let Anywhere { training, backend, batch_size } = options;
-    run_on(Some(&backend), Lesson { plan: training.plan(Method::Layers), batch_size })
+    let lesson = Lesson { plan: options.training.plan(Method::Layers), batch_size: options.batch_size };
+    run_on(Some(&options.device.backend), lesson)
 }
 
 struct Lesson {
@@ -112,8 +112,7 @@ impl Program for Lesson {
                 optimizer.step(&mut net, &loss.backward());
                 total = total + loss.detach() * y.numel() as f64; // stays on the device
             }
-            let mean = total.item()? / plan.points.len() as f64; // one read per epoch
-            watch.epoch(mean, |places| net.probabilities(places, device))?;
+            watch.epoch(total.item()? / plan.points.len() as f64, |places| net.probabilities(places, device))?;
         }
         watch.finish(|places| net.probabilities(places, device))
     }

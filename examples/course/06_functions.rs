@@ -47,7 +47,7 @@ pub(crate) fn run(options: Pictures) -> Result<()> {
     println!("(x y + sin x)^2, in the order of computation; backward goes up the list:\n\n{graph}");
     write(&options.out.join("06-scalars.svg"), &graph.to_svg())?;
 
-    run_on(Some(&options.backend), OnTensors { out: options.out })
+    run_on(Some(&options.device.backend), OnTensors { out: options.out })
 }
 
 struct OnTensors {

@@ -37,19 +37,37 @@ pub(crate) struct Training {
     out: PathBuf,
 }
 
-/// What a lesson takes that runs on any device.
+/// What a lesson takes that trains on any device.
 #[derive(clap::Args)]
 pub(crate) struct Anywhere {
     #[command(flatten)]
     pub(crate) training: Training,
 
-    /// cpu, cuda, wgpu, or cuda-emu for tests
-    #[arg(long, value_name = "NAME", default_value = "cpu", value_parser = backend)]
-    pub(crate) backend: String,
+    #[command(flatten)]
+    pub(crate) device: Device,
 
     /// Points per step
     #[arg(long, value_name = "N", default_value_t = BATCH, value_parser = positive)]
     pub(crate) batch_size: usize,
+}
+
+/// What a lesson takes that runs on any device.
+#[derive(clap::Args)]
+pub(crate) struct Device {
+    /// cpu, cuda, wgpu, or cuda-emu for tests
+    #[arg(long, value_name = "NAME", default_value = "cpu", value_parser = backend)]
+    pub(crate) backend: String,
+}
+
+/// What a lesson takes that leaves pictures.
+#[derive(clap::Args)]
+pub(crate) struct Pictures {
+    #[command(flatten)]
+    pub(crate) device: Device,
+
+    /// Where the pictures go
+    #[arg(long, value_name = "DIR", default_value = "runs/course")]
+    pub(crate) out: PathBuf,
 }
 
 impl Training {

@@ -19,15 +19,23 @@ mod backends;
 #[path = "../common/cli.rs"]
 mod cli;
 mod contour;
+#[path = "07_convolution.rs"]
+mod convolution;
 mod data;
 #[path = "01_derivatives.rs"]
 mod derivatives;
+#[path = "06_functions.rs"]
+mod functions;
 #[path = "05_layers.rs"]
 mod layers;
+#[path = "../mnist/model.rs"]
+mod lenet;
 mod picture;
 #[path = "02_scalars.rs"]
 mod scalars;
 mod show;
+#[path = "03_tensors.rs"]
+mod tensors;
 #[path = "04_training.rs"]
 mod training;
 
@@ -41,8 +49,11 @@ fn lessons() -> Vec<Lesson> {
     vec![
         lesson("01", "what a derivative is, and how a tape finds it", "01", derivatives::run),
         lesson("02", "a network of single numbers learns to tell points apart", "02 --task xor", scalars::run),
+        lesson("03", "a tensor is a storage and a way to look at it", "03", tensors::run),
         lesson("04", "the same network on tensors, every step by hand", "04 --task circle", training::run),
         lesson("05", "the same with layers and an optimizer, on any device", "05 --task spiral", layers::run),
+        lesson("06", "functions of one's own, and what the tape looks like", "06", functions::run),
+        lesson("07", "convolutions and pools, by their formulas and by the library", "07", convolution::run),
     ]
 }
 

@@ -2,11 +2,7 @@
 
 use crate::contour::Grid;
 use crate::data::{Plan, Point};
-use minitorch::Result;
-use minitorch::nn::state::replace_file;
 use std::fmt::Write;
-use std::io::Write as _;
-use std::path::Path;
 
 /// Evaluations of the network along each side of the square.
 const SIDE: usize = 80;
@@ -58,16 +54,8 @@ pub(crate) fn shade(probability: f64) -> (u8, u8, u8) {
 }
 
 impl Picture<'_> {
-    /// Writes the file, whole.
-    ///
-    /// # Errors
-    /// If the file system fails.
-    pub(crate) fn save(&self, path: &Path) -> Result<()> {
-        let text = self.svg();
-        replace_file(path, |file| file.write_all(text.as_bytes()))
-    }
-
-    fn svg(&self) -> String {
+    /// The file.
+    pub(crate) fn svg(&self) -> String {
         let Plan { method, task, points, hidden, lr, epochs, seed, .. } = self.plan;
         let right = points.iter().zip(self.seen).filter(|(point, seen)| (**seen > 0.5) == point.class).count();
         let title =

@@ -8,10 +8,12 @@ use crate::cli::say;
 use crate::data::Plan;
 use crate::picture::{Picture, bounds, field, places, shade};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use minitorch::nn::state::replace_file;
 use minitorch::{Error, Result};
-use std::fmt::Write;
+use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write as _};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Squares of the plane along each side, on the terminal.
@@ -37,6 +39,19 @@ struct Terminal {
     /// Time that drawing took so far, and took once.
     drawing: Duration,
     once: Duration,
+}
+
+/// Writes a picture, whole, and says where it is.
+///
+/// # Errors
+/// If the file system fails.
+pub(crate) fn write(path: &Path, svg: &str) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(|error| Error::io(folder, error))?;
+    }
+    replace_file(path, |file| file.write_all(svg.as_bytes()))?;
+    say(&format!("picture: {}", path.display()));
+    Ok(())
 }
 
 impl<'a> Watch<'a> {
@@ -106,8 +121,7 @@ impl<'a> Watch<'a> {
         let (plan, losses) = (self.plan, &self.losses);
         let (seen, field) = (&seen(plan, &net)?, &net(&field(&plan.points))?);
         let path = plan.out.join(format!("{}-{}.svg", plan.task.name(), plan.method.name()));
-        Picture { plan, losses, seen, field }.save(&path)?;
-        say(&format!("picture: {}", path.display()));
+        write(&path, &Picture { plan, losses, seen, field }.svg())?;
         let (right, all) = (right(plan, seen), plan.points.len());
         // Rounded down: 100.0 % means all.
         let share = (1000 * right / all) as f64 / 10.0;

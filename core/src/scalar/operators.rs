@@ -95,7 +95,8 @@ macro_rules! operator {
                 *self = rhs.with(|rhs| $op(self, rhs));
             }
         }
-        operator! { $Op $op: f64 f32 i32 }
+        // One float and one integer type on the left, so that literals there have a type: `(1.0 - x).log()`.
+        operator! { $Op $op: f64 i32 }
     )* };
     ($Op:ident $op:ident: $($number:ty)*) => { $(
         impl $Op<Scalar> for $number {
