@@ -4,8 +4,7 @@
 //! - a layer owns its weights; `#[derive(Module)]` makes a network of layers, which optimizers, files and devices can walk;
 //! - an optimizer does the update: Adam scales every weight's step by the size that its gradients had;
 //! - a `Loader` shuffles the points anew for each epoch and makes mini-batches of them: many small steps instead of one;
-//! - `B: Backend` is all that the network knows of the device. `--backend` names one, and the compiler makes the same lines
-//!   into a program for it.
+//! - `B: Backend` is all that the network knows of the device; `--backend` names one.
 //!
 //! ```text
 //! cargo run --release --example course -- 05 --task spiral
@@ -110,7 +109,7 @@ impl Program for Lesson {
                 let (x, y) = batch?;
                 let loss = net.forward(&x).bce_with_logits_loss(&y);
                 optimizer.step(&mut net, &loss.backward());
-                total = total + loss.detach() * y.numel() as f64; // stays on the device
+                total += loss.detach() * y.numel() as f64; // stays on the device
             }
             watch.epoch(total.item()? / plan.points.len() as f64, |places| net.probabilities(places, device))?;
         }

@@ -46,7 +46,7 @@ impl Grid {
                 let connected = saddle && values.iter().sum::<f64>() / 4.0 >= level;
                 for from in (0..4).filter(|&i| leaves(i)) {
                     let mut entries = (1..4).map(|step| (from + step) % 4).filter(|&i| enters(i));
-                    let to = if saddle && !connected { entries.last() } else { entries.next() };
+                    let to = if saddle && !connected { entries.next_back() } else { entries.next() };
                     if let Some(to) = to {
                         next.insert(edge(from), edge(to));
                         starts.push(edge(from));

@@ -63,8 +63,11 @@ struct Lesson {
     /// The arguments that run it.
     example: &'static str,
     options: fn(Command) -> Command,
-    run: Box<dyn Fn(&ArgMatches) -> std::result::Result<Result<()>, clap::Error>>,
+    run: Box<Run>,
 }
+
+/// A lesson's function behind its arguments, which clap may refuse.
+type Run = dyn Fn(&ArgMatches) -> std::result::Result<Result<()>, clap::Error>;
 
 fn lesson<A: Args + 'static>(
     number: &'static str,
