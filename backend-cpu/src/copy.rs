@@ -5,6 +5,7 @@
 
 use crate::Cpu;
 use crate::element::{Element, source, with_element};
+use crate::launch::{self, report};
 use crate::map::{Rows, Source, map0, map1, map3};
 use crate::memory::{self, Buffer, Storage};
 use crate::parallel;
@@ -84,6 +85,10 @@ fn copy_into<T: Element>(out: &mut [T], x: Source<T>) {
 fn transpose<T: Element>(out: &mut [T], x: Source<T>, [rows, columns]: [usize; 2], stride: usize) {
     let rank = x.layout.shape().len();
     let matrices = x.layout.remove(rank - 1).remove(rank - 2);
+    report(|| {
+        let launch = launch::pieces::<T>("transpose", out.len(), BAND.min(rows) * columns, 2);
+        launch.path("blocks").tile([BLOCK, BLOCK])
+    });
     parallel::pieces(out, BAND.min(rows) * columns, 2, |at, out| {
         let (mut row, mut matrix, mut out) = (at / columns % rows, at / columns / rows, out);
         while !out.is_empty() {
@@ -158,26 +163,32 @@ const BAND: usize = 128;
 /// Calls `body(first element, part of the storage, its layout)` for the parts of a storage that a layout shows: one per
 /// entry of the outermost dimension, on all threads, where those lie apart and there is enough to do; else one in all.
 fn parts<T: Element>(to: &mut [T], at: &Layout, body: impl Fn(usize, &mut [T], &Layout) + Sync) {
-    let numel = at.numel();
-    if let (&[count, ..], &[stride, ..]) = (&at.shape()[..], at.strides())
-        && numel >= parallel::PARALLEL
-        && count > 1
-    {
-        let inner = at.remove(0);
-        let inner = Layout::new(*inner.shape(), inner.strides(), 0);
-        if inner.end() <= stride {
-            let each = numel / count;
-            let grain = parallel::PIECE.div_ceil(each);
-            let to = &mut to[at.offset()..at.end()];
-            parallel::each_chunk(to, grain * stride, |run, to| {
-                for (i, to) in (run * grain..).zip(to.chunks_mut(stride)) {
-                    body(i * each, to, &inner);
-                }
-            });
-            return;
+    let Some(grain) = part_grain(at) else { return body(0, to, at) };
+    let (each, stride) = (at.numel() / at.shape()[0], at.strides()[0]);
+    let inner = at.remove(0);
+    let inner = Layout::new(*inner.shape(), inner.strides(), 0);
+    let to = &mut to[at.offset()..at.end()];
+    parallel::each_chunk(to, grain * stride, |run, to| {
+        for (i, to) in (run * grain..).zip(to.chunks_mut(stride)) {
+            body(i * each, to, &inner);
         }
-    }
-    body(0, to, at);
+    });
+}
+
+/// Entries of the outermost dimension that [`parts`] takes at once; `None` if all parts are one.
+fn part_grain(at: &Layout) -> Option<usize> {
+    let (&[count, ..], &[stride, ..]) = (&at.shape()[..], at.strides()) else { return None };
+    let numel = at.numel();
+    let apart = numel >= parallel::PARALLEL && count > 1 && {
+        let inner = at.remove(0);
+        Layout::new(*inner.shape(), inner.strides(), 0).end() <= stride
+    };
+    apart.then(|| parallel::PIECE.div_ceil(numel / count))
+}
+
+/// How many tasks [`parts`] makes.
+fn part_count(at: &Layout) -> usize {
+    part_grain(at).map_or(1, |grain| at.shape()[0].div_ceil(grain))
 }
 
 /// Panics unless what a layout shows, each element once, lies within `len` elements.
@@ -196,6 +207,7 @@ pub(crate) fn write(to: &mut Storage, at: &Layout, x: View<'_, Storage>) {
             let to = &mut to[at.offset()..][..at.numel()];
             return copy_into(to, Source { data, layout });
         }
+        report(|| launch::on::<T>("write", part_count(at)).path("rows to rows"));
         parts(to, at, |first, to, at| {
             let range = first..first + at.numel();
             // The target's own layout begins anew in each part; the source is walked from `first` on.
@@ -226,6 +238,7 @@ pub(crate) fn fill(to: &mut Storage, at: &Layout, dtype: DType, value: f64) {
         if at.is_contiguous() {
             return map0(1, &mut to[at.offset()..][..at.numel()], move |_| value);
         }
+        report(|| launch::on::<T>("fill", part_count(at)).path("rows"));
         parts(to, at, |_, to, at| {
             let mut rows = Rows::new([at], 0..at.numel());
             let [stride] = rows.inner;

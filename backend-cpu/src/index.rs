@@ -5,6 +5,7 @@
 
 use crate::Cpu;
 use crate::element::{Element, with_element};
+use crate::launch::{self, report};
 use crate::map::Rows;
 use crate::memory::Storage;
 use crate::parallel;
@@ -18,6 +19,11 @@ fn repeated(layout: &Layout, dim: usize, size: usize) -> Layout {
     strides[..rank].copy_from_slice(layout.strides());
     strides[dim] = 0;
     Layout::new(layout.shape().with(dim, size), &strides[..rank], layout.offset())
+}
+
+/// Whether neighbours in the data share an index, so that a row is copied or added at once.
+fn shares_index(index: &Layout, data: &Layout) -> bool {
+    index.strides().last() == Some(&0) && data.strides().last() == Some(&1)
 }
 
 #[inline(always)]
@@ -34,6 +40,10 @@ pub(crate) fn gather(device: &Cpu, x: View<'_, Storage>, dim: usize, index: View
         let data = T::read(x.storage);
         let mut out = device.alloc::<T>("gather", at.numel());
         let zero = T::from_f64(0.0);
+        report(|| {
+            let launch = launch::pieces::<T>("gather", out.len(), 1, 4);
+            launch.path(if shares_index(&at, &base) { "rows" } else { "elements" })
+        });
         parallel::pieces(&mut out, 1, 4, |first, out| {
             let mut rows = Rows::new([&base, &at], first..first + out.len());
             let [stride, index_stride] = rows.inner;
@@ -145,8 +155,17 @@ pub(crate) fn scatter<const ADD: bool>(
                 }
             }
         };
-        if planes == 1 && work >= parallel::PARALLEL && bound > 1 {
-            let range = bound.div_ceil(RANGES);
+        let is_cut = planes == 1 && work >= parallel::PARALLEL && bound > 1;
+        let range = bound.div_ceil(RANGES);
+        report(|| {
+            let what = if shares_index(&index_body, &x_body) { "rows" } else { "elements" };
+            if is_cut {
+                launch::on::<T>(name, bound.div_ceil(range)).path(format!("{what}, ranges of {range}"))
+            } else {
+                launch::pieces::<T>(name, to.len(), bound * inner, work.div_ceil(bound * inner)).path(what)
+            }
+        });
+        if is_cut {
             parallel::each_chunk(to, range * inner, |r, to| {
                 plane(0, to, r * range, bound.min((r + 1) * range));
             });

@@ -26,6 +26,7 @@ mod erf;
 mod index;
 #[allow(unreachable_pub, missing_docs, reason = "a room of its own; the crate decides what leaves it")]
 mod kernels;
+mod launch;
 mod loss;
 mod map;
 mod matmul;

@@ -3,6 +3,7 @@
 
 use crate::conv::elements;
 use crate::element::{Element, Real, with_real};
+use crate::launch::{self, report};
 use crate::simd::{Isa, Kernel, LANES, Wide};
 use crate::softmax::max_and_rest;
 use crate::{Tensor, parallel};
@@ -66,7 +67,9 @@ pub(crate) fn cross_entropy(logits: &Tensor, target: &Tensor) -> (Tensor, Tensor
     with_real!(logits.dtype(), T => {
         let x = elements::<T>(&logits);
         let mut statistics = device.alloc::<T>("cross_entropy", 2 * n);
-        parallel::pieces(&mut statistics, 2, (WORK * c / 2).max(1), |first, out| {
+        let work = (WORK * c / 2).max(1);
+        report(|| launch::pieces::<T>("cross_entropy", 2 * n, 2, work).path("rows"));
+        parallel::pieces(&mut statistics, 2, work, |first, out| {
             for (row, out) in (first / 2..).zip(out.chunks_exact_mut(2)) {
                 let (max, rest) = T::compute(Statistics(&x[row * c..][..c]));
                 out.copy_from_slice(&[max, rest]);
@@ -99,6 +102,7 @@ pub(crate) fn cross_entropy_grad(g: &Tensor, logits: &Tensor, target: &Tensor, s
         let (x, statistics) = (elements::<T>(&logits), elements::<T>(&statistics));
         let scale = elements::<T>(&g)[0] / T::from_f64(n as f64);
         let mut out = device.alloc::<T>("cross_entropy_grad", n * c);
+        report(|| launch::pieces::<T>("cross_entropy_grad", n * c, c, WORK).path("rows"));
         parallel::pieces(&mut out, c, WORK, |first, out| {
             for (row, out) in (first / c.max(1)..).zip(out.chunks_exact_mut(c.max(1))) {
                 let Some(class) = class(targets[row], c) else {

@@ -16,6 +16,7 @@ mod rows;
 mod two;
 
 use crate::caches::Caches;
+use crate::launch::{self, report};
 use crate::memory::AnyBits;
 use crate::parallel;
 use crate::simd::{Isa, Kernel, Wide};
@@ -58,6 +59,7 @@ impl Road {
 
 /// `out = f(x)` for functions that call into the maths library: nothing to vectorise, so one plain loop.
 pub(crate) fn slow1<T: AnyBits, U: AnyBits>(work: usize, out: &mut [U], x: Source<T>, f: impl Fn(T) -> U + Sync) {
+    report(|| launch::map::<T>("slow1", &[x.layout], (out.len(), 1, work), false));
     parallel::pieces(out, 1, work, |at, out| {
         let mut rows = Rows::new([x.layout], at..at + out.len());
         let [stride] = rows.inner;
@@ -77,6 +79,7 @@ pub(crate) fn slow2<A: AnyBits, B: AnyBits, U: AnyBits>(
     b: Source<B>,
     f: impl Fn(A, B) -> U + Sync,
 ) {
+    report(|| launch::map::<A>("slow2", &[a.layout, b.layout], (out.len(), 1, work), false));
     parallel::pieces(out, 1, work, |at, out| {
         let mut rows = Rows::new([a.layout, b.layout], at..at + out.len());
         let [sa, sb] = rows.inner;
@@ -99,6 +102,7 @@ pub(crate) fn map0<U: AnyBits + Wide>(work: usize, out: &mut [U], f: impl Fn(U) 
             self.0.iter_mut().for_each(|out| *out = (self.1)(*out));
         }
     }
+    report(|| launch::pieces::<U>("map0", out.len(), 1, work).path("in place"));
     parallel::pieces(out, 1, work, |_, out| U::dispatch(Map0(out, f)));
 }
 
@@ -111,6 +115,7 @@ pub(crate) fn map3<C: AnyBits, A: AnyBits + Wide, U: AnyBits>(
     [a, b]: [Source<A>; 2],
     f: impl Fn(C, A, A) -> U + Copy + Sync,
 ) {
+    report(|| launch::map::<A>("map3", &[c.layout, a.layout, b.layout], (out.len(), 1, work), false));
     parallel::pieces(out, 1, work, |at, out| A::dispatch(Map3 { at, out, c, a, b, f }));
 }
 

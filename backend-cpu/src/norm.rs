@@ -20,6 +20,7 @@ mod moments;
 
 use crate::conv::elements;
 use crate::element::{Element, Real, with_real};
+use crate::launch::{self, report};
 use crate::memory::Buffer;
 use crate::simd::Wide;
 use crate::{Cpu, Tensor, parallel};
@@ -37,6 +38,18 @@ enum Plan {
     Planes(Planes),
     Rows { rows: usize, d: usize },
     Columns { channels: usize },
+}
+
+impl Plan {
+    /// A report of a kernel that follows this plan; the chunks are those of the pass over the result.
+    fn launch<T>(&self, kernel: &str, len: usize, work: usize) -> launch::Launch {
+        let (path, unit) = match *self {
+            Plan::Planes(p) => ("planes", p.size),
+            Plan::Rows { d, .. } => ("rows", d),
+            Plan::Columns { channels } => ("columns", channels),
+        };
+        launch::pieces::<T>(kernel, len, unit, work).path(path)
+    }
 }
 
 /// Runs of `size` elements. Run r belongs to channel `r % channels`.
@@ -116,6 +129,7 @@ pub(crate) fn normalize(x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>, o: &
         let (w, b) = (w.get(), b.get());
         let mut out = device.alloc::<T>("normalize", data.len());
         let mut statistics = device.alloc::<T>("normalize", FIELDS * means);
+        let _launch = report(|| plan.launch::<T>("normalize", data.len(), 4));
         match plan {
             Plan::Planes(p) => {
                 parallel::pieces(&mut statistics, FIELDS, 2 * data.len() / (FIELDS * p.groups), |first, statistics| {
@@ -168,6 +182,7 @@ pub(crate) fn normalize_by(
         let (data, statistics) = (elements::<T>(&x), elements::<T>(&statistics));
         let (w, b) = (Affine::<T>::new(device, w, 1.0, &plan), Affine::<T>::new(device, b, 0.0, &plan));
         let mut out = device.alloc::<T>("normalize_by", data.len());
+        let _launch = report(|| plan.launch::<T>("normalize_by", data.len(), 2));
         match plan {
             Plan::Planes(p) => planes_map(&p, data, [w.get(), b.get()], statistics, &mut out),
             _ => columns_map(device, data, [w.get(), b.get()], statistics, &mut out),
@@ -220,6 +235,7 @@ pub(crate) fn normalize_grad(
         let w = w.get();
         let mut out = device.alloc::<T>("normalize_grad", x.len());
         let mut affine = [0, 1].map(|_| device.alloc::<T>("normalize_grad", w.len()));
+        let _launch = report(|| plan.launch::<T>("normalize_grad", x.len(), 6));
         match plan {
             Plan::Planes(p) => planes_grad(device, &p, [g, x, statistics, w], &mut out, &mut affine),
             Plan::Rows { rows, d } => {

@@ -6,6 +6,7 @@
 
 use crate::copy::contiguous;
 use crate::element::{Element, Real, source};
+use crate::launch::{self, report};
 use crate::memory::{Buffer, Storage};
 use crate::simd::{Isa, Kernel, dispatch};
 use crate::{Cpu, parallel};
@@ -73,6 +74,8 @@ fn step<T: Real>(device: &Cpu, rule: &StepRule, slot: &mut StepSlot<'_, Cpu>, [l
 
 /// A step that can be cut in two; every element is computed alone, so the cuts change no bit.
 trait Halve: Kernel<Output = ()> + Sized + Send {
+    /// Of a parameter.
+    type Elem;
     fn len(&self) -> usize;
     fn halve(self) -> (Self, Self);
 }
@@ -88,10 +91,12 @@ fn spread<K: Halve>(kernel: K) {
         cut(b, pieces);
     }
     if 4 * kernel.len() < parallel::PARALLEL {
+        report(|| launch::on::<K::Elem>(&launch::named::<K>("step"), 1).path("in place"));
         return dispatch(kernel);
     }
     let mut pieces = Vec::new();
     cut(kernel, &mut pieces);
+    report(|| launch::on::<K::Elem>(&launch::named::<K>("step"), pieces.len()).path("in place"));
     parallel::each_chunk(&mut pieces, 1, |_, piece| piece.iter_mut().filter_map(Option::take).for_each(dispatch));
 }
 
@@ -101,11 +106,13 @@ fn sgd<T: Real>(device: &Cpu, slot: &mut StepSlot<'_, Cpu>, lr: f64, config: &Sg
     let decay = T::of(config.weight_decay);
     let lr = T::of(lr);
     let Some(v) = slot.state.first_mut() else {
+        report(|| launch::pieces::<T>("step_sgd", p.len(), 1, 1).path("in place"));
         return parallel::pieces(p, 1, 1, |at, p| dispatch(Sgd { p, g: &g[at..], lr, decay }));
     };
     let (keep, share) = if slot.fresh { (0.0, 1.0) } else { (config.momentum, 1.0 - config.dampening) };
     let (ahead, own) = if config.nesterov { (config.momentum, 1.0) } else { (1.0, 0.0) };
     let [keep, share, ahead, own] = [keep, share, ahead, own].map(T::of);
+    report(|| launch::pieces::<T>("step_momentum", p.len(), 1, 2).path("in place"));
     parallel::pieces2((p, T::write(v)), 2, |at, p, v| {
         dispatch(Momentum { p, v, g: &g[at..], lr, decay, keep, share, ahead, own });
     });
@@ -205,6 +212,8 @@ struct Adam<'a, T> {
 }
 
 impl<T: Real> Halve for Adam<'_, T> {
+    type Elem = T;
+
     fn len(&self) -> usize {
         self.p.len()
     }
@@ -272,6 +281,8 @@ struct RmsProp<'a, T> {
 }
 
 impl<T: Real> Halve for RmsProp<'_, T> {
+    type Elem = T;
+
     fn len(&self) -> usize {
         self.p.len()
     }
@@ -338,6 +349,7 @@ fn adagrad<T: Real>(device: &Cpu, slot: &mut StepSlot<'_, Cpu>, [lr, t]: [f64; 2
     let lr = T::of(lr / (1.0 + before * config.lr_decay));
     let start = T::of(if slot.fresh { config.initial } else { 0.0 });
     let (decay, eps) = (T::of(config.weight_decay), T::of(config.eps));
+    report(|| launch::pieces::<T>("step_adagrad", g.len(), 1, 3).path("in place"));
     parallel::pieces2((T::write(slot.param), T::write(sum)), 3, |at, p, s| {
         dispatch(Adagrad { p, s, g: &g[at..], lr, decay, eps, start });
     });

@@ -133,6 +133,11 @@ fn piece_len(len: usize, unit: usize, work: usize) -> usize {
     ((PIECE / work.max(1)).max(len / PIECES) / unit).max(1) * unit
 }
 
+/// How many pieces [`pieces`] makes of `len` elements.
+pub(crate) fn piece_count(len: usize, unit: usize, work: usize) -> usize {
+    if len.saturating_mul(work) >= PARALLEL { len.div_ceil(piece_len(len, unit, work)) } else { 1 }
+}
+
 /// Sizes rayon's global pool from `MINITORCH_NUM_THREADS`, once, before the first work.
 ///
 /// The backend uses the pool of the calling thread: rayon's global one unless the caller is inside

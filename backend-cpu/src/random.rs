@@ -2,6 +2,7 @@
 
 use crate::conv::elements;
 use crate::element::{Element, with_real};
+use crate::launch::{self, report};
 use crate::memory::{AnyBits, Storage};
 use crate::simd::{Isa, Kernel, dispatch};
 use crate::{Cpu, Tensor, parallel};
@@ -16,6 +17,7 @@ const WORK: usize = 12;
 pub(crate) fn random(device: &Cpu, op: RandomOp, dtype: DType, len: usize, draw: Draw) -> Storage {
     fn make<T: Element>(device: &Cpu, len: usize, draw: Draw, f: impl Fn(u32) -> T + Copy + Sync) -> Storage {
         let mut out = device.alloc::<T>("random", len);
+        report(|| launch::pieces::<T>("random", len, 4, WORK).path("Philox, 16 blocks at once"));
         each(&mut out, draw, move |_, bits| f(bits));
         T::wrap(out)
     }
@@ -40,6 +42,7 @@ pub(crate) fn dropout(x: &Tensor, p: f64, draw: Draw) -> Tensor {
         let data = elements::<T>(&x);
         // At p = 1 nothing is kept, whatever the factor.
         let scale = T::from_f64(if p < 1.0 { 1.0 / (1.0 - p) } else { 0.0 });
+        report(|| launch::pieces::<T>("dropout", data.len(), 4, WORK).path("Philox, 16 blocks at once"));
         each(&mut out, draw, move |i, bits| {
             if bits as u64 >= threshold { data[i] * scale } else { 0.0 }
         });

@@ -18,6 +18,7 @@ mod fold;
 use crate::Cpu;
 use crate::copy::{contiguous, start_of};
 use crate::element::{Element, Real};
+use crate::launch::{self, report};
 use crate::map::{Rows, Source};
 use crate::memory::{AnyBits, Storage};
 use crate::parallel;
@@ -161,12 +162,14 @@ impl<'a, T: Element> Folded<'a, T> {
         if groups == 1 && len == width && self.kept.shape().len() <= 1 {
             // Rows at equal distances: many of them in one call.
             let stride = last_stride(&self.kept).unwrap_or(0);
+            report(|| launch::pieces::<T>(&launch::named::<F>("reduce"), out.len(), 1, len).path("rows"));
             return parallel::pieces(out, 1, len, |first, out| {
                 let data = &self.data[self.kept.offset() + first * stride..];
                 T::dispatch(FoldRows { data, stride, len, fold, out });
             });
         }
         if groups == 1 {
+            report(|| launch::pieces::<T>(&launch::named::<F>("reduce"), out.len(), 1, len).path("rows in parts"));
             return parallel::pieces(out, 1, len, |first, out| {
                 for (index, out) in (first..).zip(out) {
                     *out = fold.finish(one(index, 0));
@@ -174,6 +177,10 @@ impl<'a, T: Element> Folded<'a, T> {
             });
         }
         let mut partial = device.alloc::<F::Acc>("reduce", out.len() * groups);
+        report(|| {
+            let launch = launch::pieces::<T>(&launch::named::<F>("reduce"), partial.len(), 1, group);
+            launch.path(format!("rows, split in {groups}"))
+        });
         parallel::pieces(&mut partial, 1, group, |first, partial| {
             for (at, partial) in (first..).zip(partial) {
                 *partial = one(at / groups, at % groups);
@@ -198,6 +205,10 @@ impl<'a, T: Element> Folded<'a, T> {
             T::dispatch(FoldStrip { data, layout: &self.reduced, range, fold, sums: &mut sums[..count] });
         };
         if groups == 1 {
+            report(|| {
+                let launch = launch::pieces::<T>(&launch::named::<F>("reduce"), out.len(), width.min(STRIP), len);
+                launch.path("columns").tile([1, width.min(STRIP)])
+            });
             return parallel::pieces(out, width.min(STRIP), len, |first, out| {
                 let mut sums = [fold.start(); STRIP];
                 let mut done = 0;
@@ -215,6 +226,10 @@ impl<'a, T: Element> Folded<'a, T> {
         // partial[row of out][group][column]
         let mut partial = device.alloc::<F::Acc>("reduce", out.len() * groups);
         let strips = width.div_ceil(STRIP);
+        report(|| {
+            let launch = launch::pieces::<T>(&launch::named::<F>("reduce"), partial.len(), width, group);
+            launch.path(format!("columns, split in {groups}")).tile([1, width.min(STRIP)])
+        });
         parallel::pieces(&mut partial, width, group, |first, partial| {
             let mut sums = [fold.start(); STRIP];
             for (line, partial) in (first / width..).zip(partial.chunks_exact_mut(width)) {

@@ -4,6 +4,7 @@
 
 use crate::conv::elements;
 use crate::element::Element;
+use crate::launch::{self, report};
 use crate::reduce::{Fold, Sum};
 use crate::{Tensor, parallel};
 use minitorch_core::DType;
@@ -26,6 +27,10 @@ where
     let x = x.contiguous();
     let data = elements::<T>(&x);
     let mut out = device.alloc::<T>("cumsum", data.len());
+    report(|| {
+        let launch = launch::pieces::<T>("cumsum", data.len(), n * inner, 4);
+        launch.path(if inner == 1 { "rows" } else { "columns" })
+    });
     parallel::pieces(&mut out, n * inner, 4, |first, out| {
         let mut sums = vec![Sum.start(); inner];
         for (at, out) in (first..).step_by(n * inner).zip(out.chunks_exact_mut(n * inner)) {

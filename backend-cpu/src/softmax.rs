@@ -6,6 +6,7 @@
 
 use crate::conv::elements;
 use crate::element::{Element, Real, with_real};
+use crate::launch::{self, report};
 use crate::simd::{Isa, Kernel, LANES, Wide};
 use crate::{Tensor, parallel};
 
@@ -53,6 +54,16 @@ fn run(map: Map, x: &Tensor, g: Option<&Tensor>, dim: usize) -> Tensor {
         let mut out = device.alloc::<T>("softmax", shape.numel());
         let x_data = elements::<T>(&x);
         let g_data = g.as_ref().map_or(x_data, elements::<T>);
+        report(|| {
+            let name = match map {
+                Map::Softmax => "softmax",
+                Map::LogSoftmax => "log_softmax",
+                Map::SoftmaxGrad => "softmax_grad",
+                Map::LogSoftmaxGrad => "log_softmax_grad",
+            };
+            let path = if inner == 1 { "rows" } else { "strips of columns" };
+            launch::pieces::<T>(name, out.len(), c * inner, WORK).path(path)
+        });
         parallel::pieces(&mut out, c * inner, WORK, |first, out| {
             let range = first..first + out.len();
             T::compute(Planes { map, x: &x_data[range.clone()], g: &g_data[range], out, c, inner });

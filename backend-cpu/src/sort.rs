@@ -3,6 +3,7 @@
 
 use crate::conv::elements;
 use crate::element::Element;
+use crate::launch::{self, report};
 use crate::memory::Storage;
 use crate::{Tensor, parallel};
 use minitorch_core::DType;
@@ -65,6 +66,10 @@ fn run<T: Key>(x: &Tensor, dim: usize, descending: bool, k: usize) -> Tensor {
     let sorted = shape.with(dim, k);
     let mut out = device.alloc::<i32>("argsort", sorted.numel());
     let work = 8 * (n.checked_ilog2().unwrap_or(0) as usize + 1) * n / k.max(1);
+    report(|| {
+        let launch = launch::pieces::<T>("argsort", sorted.numel(), k * inner, work);
+        launch.path(if k < n { "select, then sort packed keys" } else { "sort packed keys" })
+    });
     parallel::pieces(&mut out, k * inner, work, |first, out| {
         let mut line: Vec<T::Packed> = Vec::with_capacity(n);
         for (outer, out) in (first / (k * inner)..).zip(out.chunks_exact_mut(k * inner)) {

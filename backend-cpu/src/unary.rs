@@ -6,6 +6,7 @@
 
 use crate::Cpu;
 use crate::element::{Element, Real, Remainder as _, source, with_element, with_real};
+use crate::launch::{self, report};
 use crate::map::{Source, map0, map1, map2, slow1, slow2};
 use crate::memory::{AnyBits, Storage};
 use crate::parallel;
@@ -85,6 +86,7 @@ impl<T: AnyBits + Wide> Sink for InPlace<'_, T> {
         map0(work, self.0, f);
     }
     fn slow(self, work: usize, f: impl Fn(T) -> T + Sync) {
+        report(|| launch::pieces::<T>("slow0", self.0.len(), 1, work).path("in place"));
         parallel::pieces(self.0, 1, work, |_, x| x.iter_mut().for_each(|x| *x = f(*x)));
     }
 }

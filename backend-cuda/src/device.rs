@@ -8,6 +8,7 @@ use crate::failure::Failures;
 use crate::memory::{Pool, Storage};
 use crate::params::{MapParams, Operand, Params, Walk, params};
 use minitorch_core::backend::View;
+use minitorch_core::launch;
 use minitorch_core::random::DeviceRng;
 use minitorch_core::{DType, Error, Layout, Result};
 use std::collections::BTreeMap;
@@ -175,6 +176,7 @@ impl Device {
         }
         self.launches.fetch_add(1, Ordering::Relaxed);
         let [grid, block] = [grid, block].map(|sizes| sizes.map(|size| size as u32));
+        launch::report(|| launch::Launch::on_grid(kernel.to_owned(), grid, block, shared as u32));
         let launch = Launch { kernel, grid, block, shared: shared as u32, params: (&raw const *params).cast() };
         // SAFETY: the kernels take this struct (see `Params`), and its addresses come from storages that the caller holds or
         // that wait in the pool: memory is freed only after the work that was queued before.

@@ -1,6 +1,8 @@
 //! Which shader is run: a file in one of its forms, an entry point, and the values of constants.
 
+use crate::sources;
 use minitorch_core::DType;
+use minitorch_core::launch::Launch;
 
 /// What a file's text depends on.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -43,5 +45,19 @@ impl Shader {
 
     pub(crate) fn form(self, form: Form) -> Self {
         Shader { form, ..self }
+    }
+
+    /// What a dispatch of it in so many workgroups reports.
+    pub(crate) fn launch(self, groups: [u32; 3]) -> Launch {
+        let Form { read_halves, write_halves, quads, slots } = self.form;
+        let parts = [
+            self.op.map(|op| format!("OP {op}")),
+            quads.then(|| "by fours".to_string()),
+            (read_halves || write_halves).then(|| "f16".to_string()),
+            slots.map(|(_, slots)| format!("{slots} parameters")),
+        ];
+        let path = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
+        let block = sources::workgroup_size(self.file, self.form, self.entry);
+        Launch::on_grid(format!("{}/{}", self.file, self.entry), groups, [block, 1, 1], 0).path(path)
     }
 }

@@ -103,6 +103,15 @@ fn slot_functions(states: usize, slots: usize) -> String {
     text
 }
 
+/// Invocations of a workgroup of an entry point, as its text says.
+pub(crate) fn workgroup_size(file: &str, form: Form, entry: &str) -> u32 {
+    let text = text(file, form, false, false);
+    let before = text.split_once(&format!("\nfn {entry}(")).map(|(before, _)| before);
+    let attribute = before.and_then(|before| before.rsplit_once("@workgroup_size("));
+    let size = attribute.and_then(|(_, rest)| rest.split_once(')')).map(|(size, _)| size);
+    size.and_then(|size| size.parse().ok()).unwrap_or(1)
+}
+
 /// Whether a file's elements may be f16.
 fn converts(file: &str) -> bool {
     matches!(file, "binary" | "compare" | "copy" | "index" | "matmul" | "product" | "reduce" | "transpose" | "unary")
@@ -151,6 +160,14 @@ mod tests {
             let text = text(file, form, subgroups, immediates);
             let module = naga::front::wgsl::parse_str(&text)
                 .unwrap_or_else(|error| panic!("shaders/{file}.wgsl: {}", error.emit_to_string(&text)));
+            for entry in &module.entry_points {
+                assert_eq!(
+                    [workgroup_size(file, form, &entry.name), 1, 1],
+                    entry.workgroup_size,
+                    "{file}/{}",
+                    entry.name
+                );
+            }
             let mut offered = naga::valid::Capabilities::empty();
             offered.set(naga::valid::Capabilities::SUBGROUP, subgroups);
             offered.set(naga::valid::Capabilities::IMMEDIATES, immediates);

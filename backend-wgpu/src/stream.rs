@@ -11,6 +11,7 @@ use crate::shader::{Form, Shader};
 use crate::sources;
 use crate::work::{self, DISPATCHES, Recorded, THREADS};
 use minitorch_core::Result;
+use minitorch_core::launch::report;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -319,6 +320,7 @@ impl Wgpu {
             return;
         }
         device.dispatches.fetch_add(1, Ordering::Relaxed);
+        report(|| shader.launch(groups));
         *lock(&device.current) = shader.entry;
         let stream = &mut *device.stream();
         let bad_index = stream.bad_index.clone();

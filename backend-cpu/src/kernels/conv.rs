@@ -34,8 +34,9 @@ mod winograd;
 #[cfg(test)]
 mod tests;
 
-use super::gemm::{Shape, Start, Strided, batched_at};
+use super::gemm::{Shape, Start, Strided, batch, batched_at};
 use super::{Float, end_of};
+use crate::launch::{Launch, report};
 use crate::simd::Level;
 use correlation::{Correlation, Phase};
 use frame::Frame;
@@ -172,6 +173,7 @@ pub(crate) fn forward_at<T: Float>(level: Level, g: &Conv2d, x: &[T], w: &[T], b
         let w = Strided { data: w, lane_stride: g.c_in, depth_stride: 1 };
         let image = |n: usize| Strided { data: &x[n * g.c_in * pixels..], lane_stride: 1, depth_stride: pixels };
         let start = bias.map_or(Start::Zero, Start::RowBias);
+        let _launch = report(|| pointwise(batch("conv2d", level, g.n, shape, &w, &image(0))));
         return batched_at(level, g.n, shape, |n| (w, image(n)), out, start);
     }
     let frame = g.input_frame();
@@ -183,6 +185,7 @@ pub(crate) fn forward_at<T: Float>(level: Level, g: &Conv2d, x: &[T], w: &[T], b
         weights: (0..group_weights).collect(),
     };
     let correlation = Correlation {
+        kernel: "conv2d",
         level,
         images: g.n,
         groups: g.groups,
@@ -209,6 +212,7 @@ pub(crate) fn grad_input_at<T: Float>(level: Level, g: &Conv2d, gy: &[T], w: &[T
         let shape = Shape { m: g.c_in, n: pixels, k: g.c_out };
         let w = Strided { data: w, lane_stride: 1, depth_stride: g.c_in };
         let image = |n: usize| Strided { data: &gy[n * g.c_out * pixels..], lane_stride: 1, depth_stride: pixels };
+        let _launch = report(|| pointwise(batch("conv2d_grad_input", level, g.n, shape, &w, &image(0))));
         return batched_at(level, g.n, shape, |n| (w, image(n)), gx, Start::Zero);
     }
     // Along one axis, input pixel `p` is read by output pixel `(p + padding - tap dilation) / stride`, if that is
@@ -245,6 +249,7 @@ pub(crate) fn grad_input_at<T: Float>(level: Level, g: &Conv2d, gy: &[T], w: &[T
         }
     }
     let correlation = Correlation {
+        kernel: "conv2d_grad_input",
         level,
         images: g.n,
         groups: g.groups,
@@ -256,6 +261,12 @@ pub(crate) fn grad_input_at<T: Float>(level: Level, g: &Conv2d, gy: &[T], w: &[T
         phases,
     };
     correlation.run(gy, w, None, gx);
+}
+
+/// What a 1 x 1 convolution reports: its products.
+fn pointwise(products: Launch) -> Launch {
+    let path = format!("pointwise, {}", products.path);
+    products.path(path)
 }
 
 /// `c * channel + offset` for all channels `c` and all offsets, the channel being the slower.

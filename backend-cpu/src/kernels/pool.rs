@@ -20,6 +20,7 @@ pub use average::{avg_pool2d, avg_pool2d_grad};
 pub use max::{max_pool2d, max_pool2d_grad};
 
 use super::PARALLEL_ELEMENTS;
+use crate::launch::{self, Launch};
 
 /// The sizes of a pooling. `oh` and `ow` are the output's; each window touches at least one real element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,12 @@ impl Pool2d {
 
     fn is_parallel(&self) -> bool {
         self.planes * (self.h * self.w).max(self.oh * self.ow) >= PARALLEL_ELEMENTS
+    }
+
+    /// A report of a kernel over all planes.
+    fn launch<T>(&self, kernel: &str, path: &'static str) -> Launch {
+        let chunks = if self.is_parallel() { self.planes.div_ceil(self.grain()) } else { 1 };
+        launch::on::<T>(kernel, chunks).path(path)
     }
 
     /// Planes that are worth a task.

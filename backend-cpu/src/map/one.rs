@@ -1,6 +1,7 @@
 //! Functions of one tensor.
 
 use super::{ARITHMETIC, Road, Rows, Source};
+use crate::launch::{self, report};
 use crate::memory::AnyBits;
 use crate::parallel;
 use crate::simd::{BLOCK, Isa, Kernel, Wide};
@@ -14,6 +15,7 @@ pub(crate) fn map1<T: AnyBits + Wide, U: AnyBits>(
     f: impl Fn(T) -> U + Copy + Sync,
 ) {
     let road = Road::of(out, work);
+    report(|| launch::map::<T>("map1", &[x.layout], (out.len(), BLOCK, work), road == Road::Past));
     parallel::pieces(out, BLOCK, work, |at, out| {
         let kernel = Map1 { at, out, x, f, road };
         if work < ARITHMETIC { T::dispatch(kernel) } else { T::compute(kernel) }
@@ -80,6 +82,7 @@ pub(crate) fn update1<T: AnyBits + Wide, U: AnyBits>(
     x: Source<T>,
     f: impl Fn(U, T) -> U + Copy + Sync,
 ) {
+    report(|| launch::in_place(launch::map::<T>("update1", &[x.layout], (out.len(), BLOCK, work), false)));
     parallel::pieces(out, BLOCK, work, |at, out| {
         let kernel = Update1 { at, out, x, f };
         if work < ARITHMETIC { T::dispatch(kernel) } else { T::compute(kernel) }

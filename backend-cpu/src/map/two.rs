@@ -1,6 +1,7 @@
 //! Functions of two tensors.
 
 use super::{ARITHMETIC, Road, Rows, Source};
+use crate::launch::{self, report};
 use crate::memory::AnyBits;
 use crate::parallel;
 use crate::simd::{BLOCK, Isa, Kernel, Wide};
@@ -15,6 +16,7 @@ pub(crate) fn map2<A: AnyBits + Wide, B: AnyBits, U: AnyBits>(
     f: impl Fn(A, B) -> U + Copy + Sync,
 ) {
     let road = Road::of(out, work);
+    report(|| launch::map::<A>("map2", &[a.layout, b.layout], (out.len(), BLOCK, work), road == Road::Past));
     parallel::pieces(out, BLOCK, work, |at, out| {
         let kernel = Map2 { at, out, a, b, f, road };
         if work < ARITHMETIC { A::dispatch(kernel) } else { A::compute(kernel) }

@@ -5,6 +5,7 @@ use super::{FoldRow, Folded, last_stride};
 use crate::Cpu;
 use crate::copy::{contiguous, start_of};
 use crate::element::{Element, with_element};
+use crate::launch::{self, report};
 use crate::map::Source;
 use crate::memory::Storage;
 use crate::parallel;
@@ -55,6 +56,7 @@ pub(crate) fn arg_reduce(device: &Cpu, op: ArgReduceOp, x: View<'_, Storage>, di
             whole = contiguous(device, Source { data: x.data, layout: &x.joined() });
             (&whole[..], Layout::new([count], &[len], 0), Layout::contiguous([len]))
         };
+        report(|| launch::pieces::<T>(&launch::named::<F>("arg_reduce"), count, 1, len).path("rows"));
         parallel::pieces(&mut out, 1, len, |first, out| {
             for (index, out) in (first..).zip(out) {
                 let data = &data[start_of(&kept, index)..][..len];

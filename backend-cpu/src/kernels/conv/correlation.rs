@@ -22,6 +22,7 @@ use crate::kernels::gemm::{
     Indexed, Output, PARALLEL_WORK, Panels, Segments, Start, TASK_WORK, Tile, Windows, multiply, pack, segment,
 };
 use crate::kernels::{Float, Scratch, for_each};
+use crate::launch::{self, Launch, report};
 use crate::simd::Level;
 
 /// Columns of one band, if a line is not longer: its result, at 64 channels of f32, fills 128 KiB of L2.
@@ -60,6 +61,8 @@ impl Phase {
 
 #[derive(Debug)]
 pub(super) struct Correlation {
+    /// What it is reported as.
+    pub kernel: &'static str,
     pub level: Level,
     pub images: usize,
     pub groups: usize,
@@ -90,9 +93,11 @@ impl Correlation {
         let group_weights = w.len() / self.groups;
         if let Some(packed) = &packed
             && let Some(winograd) = Winograd::of(self)
-            && winograd.run(source, packed, bias, out)
         {
-            return;
+            let _launch = report(|| self.launch::<T>("Winograd 2 x 2", winograd.tasks::<T>()));
+            if winograd.run(source, packed, bias, out) {
+                return;
+            }
         }
         if let Some(packed) = &packed
             && segments[0].is_empty()
@@ -104,8 +109,21 @@ impl Correlation {
         let slack = tile.columns;
         let needed = inner * self.frame.len() + slack;
 
-        let out = Output::new(out, self.images * self.groups, rows * pixels, rows * pixels);
-        for_each(parallel, self.images * self.groups, TASK_WORK / work.max(1) + 1, |index| {
+        let (tasks, grain) = (self.images * self.groups, TASK_WORK / work.max(1) + 1);
+        let _launch = report(|| {
+            let bands = |phase: &Phase, line: usize| {
+                let (band, parallel) = self.band(phase, line);
+                if parallel { phase.size[0].div_ceil(band) } else { 1 }
+            };
+            let (path, bands) = match (is_depthwise, segments[0].is_empty()) {
+                (true, _) => ("depthwise", 1),
+                (_, true) => ("implicit GEMM, with margins", bands(&self.phases[0], self.frame.size[1])),
+                (_, false) => ("implicit GEMM, whole vectors", bands(&self.phases[0], self.phases[0].size[1])),
+            };
+            self.launch::<T>(path, bands * if parallel { tasks.div_ceil(grain) } else { 1 })
+        });
+        let out = Output::new(out, tasks, rows * pixels, rows * pixels);
+        for_each(parallel, tasks, grain, |index| {
             let group = index % self.groups;
             // SAFETY: each index owns one row of this view, and each is visited once.
             let mut out = unsafe { out.block(index..index + 1, 0..rows * pixels) };
@@ -146,6 +164,23 @@ impl Correlation {
         });
     }
 
+    /// What a path of this convolution reports.
+    pub(super) fn launch<T: Float>(&self, path: &'static str, chunks: usize) -> Launch {
+        let tile = if self.channels == [1, 1] { [0; 2] } else { self.tile::<T>() };
+        launch::on::<T>(self.kernel, chunks).path(path).tile(tile)
+    }
+
+    fn tile<T: Float>(&self) -> [usize; 2] {
+        let tile = Tile::of::<T>(self.level);
+        [tile.rows, tile.columns]
+    }
+
+    /// Lines of a band of a phase, of so many columns each, and whether threads share the bands of an image.
+    fn band(&self, phase: &Phase, line: usize) -> (usize, bool) {
+        let parallel = self.channels[1] * phase.pixels() * phase.taps.len() >= 8 * TASK_WORK;
+        ((COLUMNS / line.max(1)).clamp(1, phase.size[0].max(1)), parallel)
+    }
+
     /// One phase of one image and group, band by band. Where lines are of whole segments, a column stands for a pixel;
     /// elsewhere one is computed for every pixel of the frame's rows, those in the margin included, and the columns that
     /// mean something are put in their place.
@@ -175,8 +210,7 @@ impl Correlation {
                 multiply(self.level, weights, Segments { data: framed, offsets, firsts }, out, start);
             }
         };
-        let band = (COLUMNS / line).clamp(1, height);
-        let parallel = rows * phase.pixels() * phase.taps.len() >= 8 * TASK_WORK;
+        let (band, parallel) = self.band(phase, line);
         for_each(parallel, height.div_ceil(band), 1, |index| {
             let lines = index * band..height.min((index + 1) * band);
             if self.step == [1, 1] && line == width {

@@ -11,8 +11,9 @@ use super::depthwise;
 use super::dots::{Dots, Segment, lanes};
 use super::frame::Frame;
 use super::{channels_and_taps, pixels};
-use crate::kernels::gemm::{Indexed, Output, PARALLEL_WORK, Shape, Start, TASK_WORK, add_in_order, gemm_at};
+use crate::kernels::gemm::{Indexed, Output, PARALLEL_WORK, Shape, Start, TASK_WORK, Tile, add_in_order, gemm_at};
 use crate::kernels::{Float, Scratch, for_each};
+use crate::launch::{self, report};
 use crate::simd::Level;
 
 /// Sets of images with a partial sum of their own, at most.
@@ -30,6 +31,10 @@ pub(super) fn grad_weight_at<T: Float>(level: Level, g: &Conv2d, x: &[T], gy: &[
         return gw.fill(T::ZERO);
     }
     if g.is_depthwise() {
+        report(|| {
+            let chunks = if g.work() >= PARALLEL_WORK { g.c_out } else { 1 };
+            launch::on::<T>("conv2d_grad_weight", chunks).path("depthwise")
+        });
         return depthwise::grad_weight(level, g, x, gy, gw);
     }
     let frame = g.input_frame();
@@ -51,6 +56,14 @@ pub(super) fn grad_weight_at<T: Float>(level: Level, g: &Conv2d, x: &[T], gy: &[
     let set_blocks = blocks.div_ceil(sets);
     let sets = blocks.div_ceil(set_blocks);
 
+    let _launch = report(|| {
+        let chunks = if g.work() >= PARALLEL_WORK { sets * g.groups } else { 1 };
+        let (path, tile) = match segments {
+            Some(_) => ("dot products over pixels", [0; 2]),
+            None => ("implicit GEMM", [Tile::of::<T>(level).rows, Tile::of::<T>(level).columns]),
+        };
+        launch::on::<T>("conv2d_grad_weight", chunks).path(path).tile(tile)
+    });
     let (len, group_len) = (gw.len(), gw.len() / g.groups);
     let mut partials = Scratch::new((sets - 1) * len);
     {

@@ -11,6 +11,7 @@
 use super::correlation::Correlation;
 use crate::kernels::gemm::{Output, PARALLEL_WORK, Panels, Start, TASK_WORK, Tile, depth_step, multiply};
 use crate::kernels::{Float, Scratch, for_each};
+use crate::launch::report;
 
 /// Columns of one block: packed for 256 taps of f32 they fill 128 KiB of L2.
 const COLUMNS: usize = 128;
@@ -63,6 +64,12 @@ impl Correlation {
         let out = Output::new(out, self.images * self.groups * rows, pixels, pixels);
         let sets = self.images.div_ceil(set);
         let parallel = self.images * self.groups * rows * pixels * depth >= PARALLEL_WORK;
+        let _launch = report(|| {
+            let columns = set.min(self.images) * pixels;
+            let blocks = if rows * columns * depth >= 8 * TASK_WORK { columns.div_ceil(COLUMNS) } else { 1 };
+            let tasks = if parallel { sets * self.groups } else { 1 };
+            self.launch::<T>("implicit GEMM, joined images", tasks * blocks)
+        });
         for_each(parallel, sets * self.groups, 1, |index| {
             let (group, first) = (index % self.groups, index / self.groups * set);
             let images = set.min(self.images - first);

@@ -94,6 +94,12 @@ impl<'a> Winograd<'a> {
         is_finite.into_inner()
     }
 
+    /// Blocks that threads share.
+    pub fn tasks<T>(&self) -> usize {
+        let tiles = self.conv.images * self.tiles[0] * self.tiles[1];
+        self.conv.groups * tiles.div_ceil(self.block::<T>(tiles))
+    }
+
     /// Tiles of one block: transformed, its patches take a third of the second cache; and there are enough blocks for many threads.
     fn block<T>(&self, tiles: usize) -> usize {
         let columns = Tile::of::<T>(self.conv.level).columns;

@@ -13,6 +13,7 @@ mod direct;
 mod operand;
 mod output;
 mod pack;
+mod report;
 mod right;
 mod tile;
 mod vector;
@@ -30,8 +31,10 @@ pub(crate) use tile::depth_step;
 pub use tile::{Start, Tile, multiply};
 
 use self::pack::{Side, pack_both};
+pub(crate) use self::report::batch;
 use super::{Float, PARALLEL_ELEMENTS, Scratch, end_of, for_each, for_each_chunk};
 use crate::caches::Caches;
+use crate::launch::report;
 use crate::simd::Level;
 
 /// Multiply-adds below which a product stays on the calling thread: about 10 us of work, the price of waking others.
@@ -114,14 +117,23 @@ pub(crate) fn batched_at<T: Float, A: Operand<T>, B: Operand<T>>(
     let Shape { m, n, .. } = shape;
     let out = Output::new(out, count, m * n, m * n);
     // A product that is large enough splits itself further inside `gemm_at`.
-    let grain = TASK_WORK / shape.work().max(1) + 1;
-    for_each(count.saturating_mul(shape.work()) >= PARALLEL_WORK, count, grain, |index| {
+    let (parallel, grain) = batch_tasks(count, shape);
+    let _launch = report(|| {
+        let (a, b) = operands(0);
+        batch("gemm", level, count, shape, &a, &b)
+    });
+    for_each(parallel, count, grain, |index| {
         // SAFETY: each index owns one row of this view, and each is visited once.
         let mut result = unsafe { out.block(index..index + 1, 0..m * n) };
         let mut result = Output::new(result.row(0, 0..m * n), m, n, n);
         let (a, b) = operands(index);
         gemm_at(level, shape, &a, &b, &mut result, start);
     });
+}
+
+/// Whether a batch is shared by threads, and how many products make a task.
+fn batch_tasks(count: usize, shape: Shape) -> (bool, usize) {
+    (count.saturating_mul(shape.work()) >= PARALLEL_WORK, TASK_WORK / shape.work().max(1) + 1)
 }
 
 /// [`gemm`] at a chosen level.
@@ -156,15 +168,12 @@ pub(crate) fn finished_at<T: Float>(
     if m == 0 || n == 0 {
         return;
     }
-    if n == 1
-        && let Some(matrix) = a.as_strided().filter(vector::is_supported)
-    {
+    let _launch = report(|| batch("gemm", level, 1, shape, a, b));
+    if let Some(matrix) = column_of_rows(shape, a) {
         matrix_vector(level, &matrix, [m, k], b, |lane| (lane, 0), out, start);
         return finish(out);
     }
-    if m == 1
-        && let Some(matrix) = b.as_strided().filter(vector::is_supported)
-    {
+    if let Some(matrix) = row_of_columns(shape, b) {
         matrix_vector(level, &matrix, [n, k], a, |lane| (0, lane), out, start);
         return finish(out);
     }
@@ -175,6 +184,21 @@ pub(crate) fn finished_at<T: Float>(
     } else {
         blocked(level, shape, 0..k, a, b, out, (start, finish));
     }
+}
+
+/// A, if B is a vector and A can be read in place.
+fn column_of_rows<'a, T: Float>(shape: Shape, a: &'a impl Operand<T>) -> Option<Strided<'a, T>> {
+    (shape.n == 1).then(|| a.as_strided().filter(vector::is_supported)).flatten()
+}
+
+/// B, if A is a vector and B can be read in place.
+fn row_of_columns<'a, T: Float>(shape: Shape, b: &'a impl Operand<T>) -> Option<Strided<'a, T>> {
+    (shape.m == 1).then(|| b.as_strided().filter(vector::is_supported)).flatten()
+}
+
+/// A, if the product is small enough to read it in place.
+fn unpacked_left<'a, T: Float>(shape: Shape, a: &'a impl Operand<T>) -> Option<Strided<'a, T>> {
+    a.as_strided().filter(|_| direct::suits(shape))
 }
 
 /// Packs and multiplies, one slab of depth after the other.
@@ -189,7 +213,7 @@ fn blocked<T: Float>(
 ) {
     let Shape { m, n, .. } = shape;
     let tile = Tile::of::<T>(level);
-    if let Some(a) = a.as_strided().filter(|_| direct::suits(shape)) {
+    if let Some(a) = unpacked_left(shape, a) {
         return unpacked(level, shape, depth, &a, b, out, (start, finish));
     }
     let slab = depth.len().min((SLAB_ELEMENTS / (m + n)).next_multiple_of(tile::depth_block::<T>()));
@@ -327,6 +351,13 @@ pub(crate) fn add_in_order<T: Float>(sum: &mut [T], parts: &[T]) {
     });
 }
 
+/// Lanes of one task of a product with a vector. Contiguous lanes are read in wide strips: at a depth the next strip is a page or
+/// more away.
+fn strip_lanes<T>(matrix: &Strided<T>, depth: usize) -> usize {
+    let least = if matrix.depth_stride == 1 { 4 } else { vector::LANES / 2 };
+    (TASK_WORK / 4 / depth.max(1)).next_multiple_of(4).clamp(least, vector::LANES)
+}
+
 /// A product whose other side has one lane. `place(lane)` is where in `out` the lane's sum goes.
 fn matrix_vector<T: Float>(
     level: Level,
@@ -340,9 +371,7 @@ fn matrix_vector<T: Float>(
     let mut packed = Scratch::new(depth);
     vector.pack(0..1, 0..depth, 1, &mut packed);
     let vector: &[T] = &packed;
-    // Contiguous lanes are read in wide strips: at a depth the next strip is a page or more away.
-    let least = if matrix.depth_stride == 1 { 4 } else { vector::LANES / 2 };
-    let strip = (TASK_WORK / 4 / depth.max(1)).next_multiple_of(4).clamp(least, vector::LANES);
+    let strip = strip_lanes(matrix, depth);
     for_each(lanes * depth >= PARALLEL_WORK / 2, lanes.div_ceil(strip), 1, |index| {
         let first = index * strip;
         let mut sums = [T::ZERO; vector::LANES];

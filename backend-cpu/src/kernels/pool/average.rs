@@ -2,6 +2,7 @@
 
 use super::{Pool2d, Span};
 use crate::kernels::Float;
+use crate::launch::report;
 use crate::parallel;
 
 /// Terms whose sum f32 holds well enough: a conversion of each would cost more than the sum.
@@ -16,6 +17,7 @@ pub fn avg_pool2d<T: Float>(g: &Pool2d, count_include_pad: bool, x: &[T], y: &mu
     }
     let (image, output) = (g.h * g.w, g.oh * g.ow);
     let (rows, columns) = (g.spans(0), g.spans(1));
+    report(|| g.launch::<T>("avg_pool2d", if g.is_long() { "long windows" } else { "window by window" }));
     let plane = |(x, y): (&[T], &mut [T])| {
         for (rows, y) in rows.iter().zip(y.chunks_exact_mut(g.ow)) {
             for (columns, y) in columns.iter().zip(y) {
@@ -50,6 +52,7 @@ pub fn avg_pool2d_grad<T: Float>(g: &Pool2d, count_include_pad: bool, gy: &[T], 
     }
     let (image, output) = (g.h * g.w, g.oh * g.ow);
     let (rows, columns) = (g.spans(0), g.spans(1));
+    report(|| g.launch::<T>("avg_pool2d_grad", if g.is_long() { "long windows" } else { "window by window" }));
     let plane = |(gx, gy): (&mut [T], &[T])| {
         if g.is_long() {
             return long_grad(g, count_include_pad, [&rows, &columns], gy, gx);

@@ -2,6 +2,7 @@
 
 use super::{Pool2d, Span};
 use crate::kernels::Float;
+use crate::launch::report;
 use crate::parallel;
 use crate::simd::{Isa, Kernel, Level};
 use std::ops::Range;
@@ -20,6 +21,7 @@ pub(super) fn max_pool2d_at<T: Float>(level: Level, g: &Pool2d, x: &[T], y: &mut
     }
     let (image, output) = (g.h * g.w, g.oh * g.ow);
     let (rows, columns, reached) = (g.spans(0), g.spans(1), reached(g));
+    report(|| g.launch::<T>("max_pool2d", if g.is_halving() { "2 x 2 side by side" } else { "tap by tap" }));
     let plane = |((x, y), indices): ((&[T], &mut [T]), &mut [i32])| {
         if g.is_halving() {
             halve(g, x, y, indices);
@@ -169,6 +171,7 @@ pub fn max_pool2d_grad<T: Float>(g: &Pool2d, gy: &[T], indices: &[i32], gx: &mut
         return gx.fill(T::ZERO);
     }
     let (image, output) = (g.h * g.w, g.oh * g.ow);
+    report(|| g.launch::<T>("max_pool2d_grad", "by index"));
     let plane = |((gx, gy), indices): ((&mut [T], &[T]), &[i32])| {
         gx.fill(T::ZERO);
         for (&gy, &index) in gy.iter().zip(indices) {
