@@ -54,7 +54,7 @@ impl Shader {
             self.op.map(|op| format!("OP {op}")),
             quads.then(|| "by fours".to_string()),
             (read_halves || write_halves).then(|| "f16".to_string()),
-            slots.map(|(_, slots)| format!("{slots} parameters")),
+            slots.map(|(_, slots)| if slots == 1 { "1 parameter".to_string() } else { format!("{slots} parameters") }),
         ];
         let path = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
         let block = sources::workgroup_size(self.file, self.form, self.entry);

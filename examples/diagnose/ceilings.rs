@@ -1,0 +1,217 @@
+//! What a device can do at best, measured before the rows: the yardstick of their shares.
+//!
+//! On the processor: fused multiply-adds in registers of all threads, and the fastest of reading, writing and copying so many bytes, by
+//! one thread and by all, in whichever cache so many are held. On a GPU: a large matrix product, and copies of so many bytes.
+
+use crate::devices::About;
+use crate::measure::{Budget, seconds};
+use minitorch::launch::Extent;
+use minitorch::launches;
+use minitorch::prelude::*;
+use std::collections::HashMap;
+use std::hint::black_box;
+use std::sync::Barrier;
+use std::time::Instant;
+
+/// Bytes below which moving them is no floor: they lie in registers and the nearest cache.
+const FEW: usize = 4096;
+
+/// Seconds of moving so many bytes.
+type Move<'a> = Box<dyn Fn(usize) -> Result<f64> + 'a>;
+
+pub(crate) struct Ceilings<'a> {
+    /// Floating-point operations per second.
+    pub(crate) flops: f64,
+    /// What reached them.
+    pub(crate) flops_by: String,
+    /// Bytes read and written per second by moving [`Ceilings::LARGE`].
+    pub(crate) copy: f64,
+    pub(crate) copy_by: &'static str,
+    seconds: HashMap<usize, f64>,
+    moves: Move<'a>,
+}
+
+impl<'a> Ceilings<'a> {
+    /// Bytes that no cache of a processor holds.
+    const LARGE: usize = 256 << 20;
+
+    pub(crate) fn measure<B: Backend>(device: &'a B, about: &About, budget: Budget) -> Result<Self> {
+        if about.name == "cpu" {
+            let threads = threads(device);
+            let flops = (0..5).map(|_| multiply_adds(threads)).fold(0.0, f64::max);
+            let copy = host_rate(Ceilings::LARGE, threads);
+            let moves: Move<'a> = Box::new(move |bytes| Ok(bytes as f64 / host_rate(bytes, threads)));
+            let flops_by = format!("fused multiply-adds in registers, {threads} threads");
+            let copy_by = "the fastest of reading, writing and copying 256 MiB";
+            return Ok(Ceilings { flops, flops_by, copy, copy_by, seconds: HashMap::new(), moves });
+        }
+        let (side, large, copy_by) = match about.is_slow {
+            true => (64, 64 << 10, "copying 64 KiB"),
+            false => (4096, Ceilings::LARGE, "copying 256 MiB"),
+        };
+        let [a, b] = [0, 1].map(|_| Tensor::rand([side, side], device) - 0.5);
+        let once = seconds(device, budget, &mut || drop(a.matmul(&b)))?;
+        let moves: Move<'a> = Box::new(move |bytes| {
+            // A copy reads and writes each of its bytes.
+            let x = Tensor::ones([(bytes / 8).max(1)], device);
+            seconds(device, budget, &mut || drop(device.copy(x.view())))
+        });
+        let copy = large as f64 / moves(large)?;
+        Ok(Ceilings {
+            flops: 2.0 * (side * side * side) as f64 / once,
+            flops_by: format!("the product of two matrices of {side} x {side}"),
+            copy,
+            copy_by,
+            seconds: HashMap::new(),
+            moves,
+        })
+    }
+
+    /// Seconds that it takes at the least to move so many bytes, reads and writes together.
+    ///
+    /// # Errors
+    /// What the device met.
+    pub(crate) fn memory(&mut self, bytes: usize) -> Result<f64> {
+        if bytes < FEW {
+            return Ok(0.0);
+        }
+        // Sizes within an eighth share a measurement.
+        let step = (bytes.next_power_of_two() / 16).max(1);
+        let size = bytes.div_ceil(step) * step;
+        let measured = match self.seconds.get(&size) {
+            Some(&measured) => measured,
+            None => {
+                let measured = (self.moves)(size)?;
+                self.seconds.insert(size, measured);
+                measured
+            }
+        };
+        Ok(measured * bytes as f64 / size as f64)
+    }
+}
+
+/// The threads that a large operation may use.
+fn threads<B: Backend>(device: &B) -> usize {
+    let x = Tensor::zeros([1 << 22], device);
+    let (_, launches) = launches(|| &x + &x);
+    let used = launches.iter().map(|launch| match launch.extent {
+        Extent::Threads { threads, .. } => threads as usize,
+        _ => 1,
+    });
+    used.max().unwrap_or(1)
+}
+
+/// The best rate in bytes per second at which so many bytes are read, written or copied, by one thread and by all.
+fn host_rate(bytes: usize, threads: usize) -> f64 {
+    let of = |threads: usize| {
+        [read as fn(&mut [f32]), write, copy].into_iter().map(|f| rate(bytes, threads, f)).fold(0.0, f64::max)
+    };
+    of(1).max(of(threads))
+}
+
+/// The best rate of `f`, which handles a share of the bytes at a time, on so many threads.
+fn rate(bytes: usize, threads: usize, f: fn(&mut [f32])) -> f64 {
+    // So often that the clock does not count.
+    let (turns, rounds) = ((32 << 20) / bytes.max(1) + 1, 6);
+    let barrier = Barrier::new(threads);
+    let run = || {
+        let mut share = vec![1f32; bytes.div_ceil(4 * threads)];
+        let mut best = f64::INFINITY;
+        for _ in 0..rounds {
+            barrier.wait();
+            let start = Instant::now();
+            (0..turns).for_each(|_| f(black_box(&mut share)));
+            barrier.wait();
+            best = best.min(start.elapsed().as_secs_f64());
+        }
+        best
+    };
+    let best = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(run)).collect();
+        let own = run();
+        others.into_iter().filter_map(|other| other.join().ok()).fold(own, f64::max)
+    });
+    (turns * bytes) as f64 / best
+}
+
+fn read(share: &mut [f32]) {
+    // Additions of integers, which the compiler vectorises.
+    black_box(share.iter().fold(0u32, |sum, x| sum.wrapping_add(x.to_bits())));
+}
+
+fn write(share: &mut [f32]) {
+    share.fill(black_box(2.0));
+}
+
+fn copy(share: &mut [f32]) {
+    let (from, to) = share.split_at_mut(share.len() / 2);
+    to[..from.len()].copy_from_slice(from);
+}
+
+/// Fused multiply-adds in registers, on so many threads: floating-point operations per second.
+fn multiply_adds(threads: usize) -> f64 {
+    const STEPS: usize = 4_000_000;
+    let start = Instant::now();
+    let lanes: usize = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(|| fma(STEPS))).collect();
+        let own = fma(STEPS);
+        own + others.into_iter().filter_map(|other| other.join().ok()).sum::<usize>()
+    });
+    2.0 * (STEPS * lanes) as f64 / start.elapsed().as_secs_f64()
+}
+
+/// Runs `steps` rounds of independent fused multiply-adds; returns the numbers of one round.
+#[cfg(target_arch = "x86_64")]
+fn fma(steps: usize) -> usize {
+    use std::arch::x86_64::{_mm256_fmadd_ps, _mm256_set1_ps, _mm512_fmadd_ps, _mm512_set1_ps};
+    #[target_feature(enable = "avx512f")]
+    fn wide(steps: usize) -> usize {
+        let (mut sums, x, y) =
+            ([_mm512_set1_ps(0.0); 12], _mm512_set1_ps(black_box(0.5)), _mm512_set1_ps(black_box(0.25)));
+        for _ in 0..steps {
+            for sum in &mut sums {
+                *sum = _mm512_fmadd_ps(*sum, x, y);
+            }
+        }
+        black_box(sums);
+        12 * 16
+    }
+    #[target_feature(enable = "avx2,fma")]
+    fn narrow(steps: usize) -> usize {
+        let (mut sums, x, y) =
+            ([_mm256_set1_ps(0.0); 12], _mm256_set1_ps(black_box(0.5)), _mm256_set1_ps(black_box(0.25)));
+        for _ in 0..steps {
+            for sum in &mut sums {
+                *sum = _mm256_fmadd_ps(*sum, x, y);
+            }
+        }
+        black_box(sums);
+        12 * 8
+    }
+    if is_x86_feature_detected!("avx512f") {
+        // SAFETY: the processor has the instructions, as the line above has asked.
+        unsafe { wide(steps) }
+    } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        // SAFETY: as above.
+        unsafe { narrow(steps) }
+    } else {
+        plain(steps)
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn fma(steps: usize) -> usize {
+    plain(steps)
+}
+
+/// Multiplications and additions as the compilation target has them.
+fn plain(steps: usize) -> usize {
+    let (mut sums, x, y) = ([0f32; 32], black_box(0.5), black_box(0.25));
+    for _ in 0..steps {
+        for sum in &mut sums {
+            *sum = *sum * x + y;
+        }
+    }
+    black_box(sums);
+    32
+}
