@@ -21,6 +21,7 @@ mod compare;
 mod conv;
 mod conv_activated;
 mod copy;
+mod course;
 mod einsum;
 mod golden;
 mod golden_arrange;
@@ -113,6 +114,7 @@ pub fn cases<B: Backend>(make: impl Fn() -> B + Send + Sync + 'static) -> Vec<Ca
         ("panics", panics::cases),
         ("golden", golden::cases),
         ("property", property::cases),
+        ("course", course::cases),
     ];
     let mut suite = Suite { family: "", make: Arc::new(make), cases: Vec::new() };
     for &(family, add) in families {

@@ -2,7 +2,7 @@
 //! come from the example, as a [`Task`]; [`start`] does the rest.
 //!
 //! `train.rs` is the loop; `evaluate.rs` judges; `args.rs` is the part of the command line that all have; `cli.rs` reads
-//! it; `output.rs`, `progress.rs`, `charts.rs` and `canvas.rs` show what happened.
+//! it; `output.rs`, `progress.rs`, `charts.rs`, `canvas.rs` and `maps.rs` show what happened.
 
 pub(crate) mod args;
 mod backends;
@@ -10,6 +10,7 @@ mod canvas;
 mod charts;
 mod cli;
 mod evaluate;
+mod maps;
 mod output;
 mod progress;
 mod train;
@@ -18,6 +19,7 @@ use args::Options;
 use backends::{Program, run_on};
 use cli::{complain, say};
 use evaluate::Score;
+pub(crate) use maps::Maps;
 use minitorch::nn::data::{ImageDataset, Split};
 use minitorch::prelude::*;
 use std::process::ExitCode;
@@ -35,6 +37,13 @@ pub(crate) trait Example {
     /// # Errors
     /// If they cannot be read.
     fn images(&self, split: Split) -> Result<ImageDataset>;
+
+    /// What layers of the model compute from an image `[1, channels, height, width]`, for `feature-maps.svg`. Where there is
+    /// nothing to show, as by default, no such file is written.
+    fn feature_maps<B: Backend>(&self, model: &Self::Model<B>, image: &Tensor<B>) -> Vec<Maps<B>> {
+        let _ = (model, image);
+        Vec::new()
+    }
 }
 
 /// A model and how to train it.
@@ -116,5 +125,5 @@ fn work<B: Backend>(example: &impl Example, options: &Options, device: &B) -> Re
     }
     let train = example.images(Split::Train)?.take(limit);
     let output = output::Output::create(&options.out)?;
-    train::train(options, task, &train, &test, output, device)
+    train::train(example, options, task, &train, &test, output, device)
 }

@@ -7,6 +7,10 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+/// All files that a run may write.
+const FILES: [&str; 6] =
+    ["model.safetensors", "last.safetensors", "metrics.csv", "curves.png", "mistakes.png", "feature-maps.svg"];
+
 /// One line of `metrics.csv`: the last few steps, or a whole epoch.
 pub(crate) struct Row {
     pub(crate) epoch: usize,
@@ -37,7 +41,7 @@ impl Output {
         let output = Output { folder: folder.into(), rows: Vec::new() };
         // A file without a name: other runs that write to the same folder at the same time do not meet it.
         tempfile::tempfile_in(folder).map_err(|e| Error::io(folder, io::Error::from(e.kind())))?;
-        for name in ["model.safetensors", "last.safetensors", "metrics.csv", "curves.png", "mistakes.png"] {
+        for name in FILES {
             let path = output.path(name);
             // Of a link, the file that it leads to; one that leads to nothing cannot be replaced either.
             let there = fs::symlink_metadata(&path).is_ok();

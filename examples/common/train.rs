@@ -6,9 +6,11 @@
 use super::args::Options;
 use super::output::{Output, Row};
 use super::progress::Progress;
-use super::{Outcome, Task, charts, evaluate};
+use super::{Example, Outcome, Task, charts, evaluate, maps};
 use minitorch::nn::data::{ImageDataset, Loader};
+use minitorch::nn::state::replace_file;
 use minitorch::prelude::*;
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -16,9 +18,10 @@ use std::time::Instant;
 const READ_EVERY: usize = 50;
 
 /// Trains; writes weights, metrics and pictures.
-pub(super) fn train<B: Backend>(
+pub(super) fn train<B: Backend, E: Example>(
+    example: &E,
     options: &Options,
-    task: Task<impl Layer<B>, B>,
+    task: Task<E::Model<B>, B>,
     train: &ImageDataset,
     test: &ImageDataset,
     mut output: Output,
@@ -108,6 +111,13 @@ pub(super) fn train<B: Backend>(
     save(&output, "model.safetensors", &model, step, options.lr)?;
     charts::curves(output.rows(), options.epochs).save(&output.path("curves.png"))?;
     charts::mistakes(&score, test, classes).save(&output.path("mistakes.png"))?;
+    if let Some(first) = test.take(1).batches(1, device).next() {
+        let maps = no_grad(|| Ok(example.feature_maps(&model, &first?.0)))?;
+        if !maps.is_empty() {
+            let picture = maps::picture(&maps, (test, 0), classes, &score)?;
+            replace_file(output.path("feature-maps.svg"), |file| file.write_all(picture.as_bytes()))?;
+        }
+    }
     // Whoever interrupts a run is told that it was, even where nothing is lost.
     Ok(if interrupted() { stopped(&progress, &output, step) } else { Outcome::Finished(score, classes) })
 }

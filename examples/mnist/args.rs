@@ -5,13 +5,24 @@ use clap::Parser;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Trains LeNet-5 on MNIST.
+/// The networks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Net {
+    LeNet,
+    Course,
+}
+
+/// Trains LeNet-5, or the network of the MiniTorch course, on MNIST.
 #[derive(Parser, Debug)]
 #[command(name = "mnist")]
 pub(crate) struct Args {
     /// Folder of the four IDX files [default: data/mnist]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+
+    /// lenet, or minitorch for the network of the course
+    #[arg(long, value_name = "NAME", default_value = "lenet", value_parser = net)]
+    pub(crate) net: Net,
 
     #[command(flatten)]
     pub(crate) options: Options,
@@ -26,5 +37,13 @@ impl Args {
     /// `--data`, else that of the source tree.
     pub(crate) fn data_folder(&self) -> PathBuf {
         self.data.clone().unwrap_or_else(|| of_the_source_tree("data/mnist"))
+    }
+}
+
+fn net(name: &str) -> Result<Net, String> {
+    match name {
+        "lenet" => Ok(Net::LeNet),
+        "minitorch" => Ok(Net::Course),
+        _ => Err("no such network; there are lenet, minitorch".into()),
     }
 }

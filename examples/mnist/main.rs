@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release --example mnist
 //! cargo run --release --example mnist -- --epochs 1 --limit 5000
+//! cargo run --release --example mnist -- --net minitorch
 //! cargo run --release --example mnist -- --eval runs/mnist/model.safetensors
 //! ```
 //!
@@ -16,20 +17,25 @@
 //! | `metrics.csv` | loss and accuracy, every 50 steps and every epoch |
 //! | `curves.png` | the same as a picture |
 //! | `mistakes.png` | the test images that the model gets most confidently wrong |
+//! | `feature-maps.svg` | what both convolutions compute from the first test image |
 //!
 //! Files are replaced whole. Exit codes: 0, 1 when the world fails (a file, a device, a loss that is no number), 2 for a
 //! wrong command line, 130 after Ctrl-C.
 //!
-//! Where to read: `model.rs` is the network, `main.rs` its recipe, `args.rs` the command line. The training loop and all
+//! `--net minitorch` trains the network of the MiniTorch course instead.
+//!
+//! Where to read: `model.rs` is LeNet-5, `course.rs` the course's network, `main.rs` their recipe, `args.rs` the command line. The training loop and all
 //! that shows what happened are in `../common`, which other examples use too.
 
 mod args;
 #[path = "../common/mod.rs"]
 mod common;
+mod course;
 mod model;
 
-use args::Args;
-use common::{DIGITS, Example, Task};
+use args::{Args, Net};
+use common::{DIGITS, Example, Maps, Task};
+use course::CourseNet;
 use minitorch::nn::data::{ImageDataset, Split, mnist};
 use minitorch::prelude::*;
 use model::LeNet;
@@ -37,26 +43,59 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     match Args::from_command_line() {
-        Ok(args) => common::start(&args, &args.options),
+        Ok(args) => match args.net {
+            Net::LeNet => common::start(&TrainLeNet(&args), &args.options),
+            Net::Course => common::start(&TrainCourseNet(&args), &args.options),
+        },
         Err(code) => code,
     }
 }
 
-impl Example for Args {
+struct TrainLeNet<'a>(&'a Args);
+
+impl Example for TrainLeNet<'_> {
     type Model<B: Backend> = LeNet<B>;
 
-    /// Adam under a one-cycle learning rate.
     fn task<B: Backend>(&self, device: &B) -> Task<LeNet<B>, B> {
+        self.0.task("LeNet-5", LeNet::new(device))
+    }
+
+    fn images(&self, split: Split) -> Result<ImageDataset> {
+        mnist(self.0.data_folder(), split)
+    }
+
+    fn feature_maps<B: Backend>(&self, model: &LeNet<B>, image: &Tensor<B>) -> Vec<Maps<B>> {
+        model.feature_maps(image)
+    }
+}
+
+struct TrainCourseNet<'a>(&'a Args);
+
+impl Example for TrainCourseNet<'_> {
+    type Model<B: Backend> = CourseNet<B>;
+
+    fn task<B: Backend>(&self, device: &B) -> Task<CourseNet<B>, B> {
+        self.0.task("the course's network", CourseNet::new(device))
+    }
+
+    fn images(&self, split: Split) -> Result<ImageDataset> {
+        mnist(self.0.data_folder(), split)
+    }
+
+    fn feature_maps<B: Backend>(&self, model: &CourseNet<B>, image: &Tensor<B>) -> Vec<Maps<B>> {
+        model.feature_maps(image)
+    }
+}
+
+impl Args {
+    /// The recipe of both networks: Adam under a one-cycle learning rate.
+    fn task<M, B: Backend>(&self, name: &'static str, model: M) -> Task<M, B> {
         Task {
-            name: "LeNet-5",
-            model: LeNet::new(device),
+            name,
+            model,
             optimizer: Box::new(Adam::new(self.options.lr)),
             schedule: |peak, steps| Box::new(OneCycle::new(peak, steps)),
             classes: DIGITS,
         }
-    }
-
-    fn images(&self, split: Split) -> Result<ImageDataset> {
-        mnist(self.data_folder(), split)
     }
 }

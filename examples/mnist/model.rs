@@ -1,6 +1,7 @@
 //! LeNet-5 as it is taught today: LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document
 //! recognition", 1998, with ReLU and max pooling.
 
+use crate::common::Maps;
 use minitorch::prelude::*;
 
 /// 61,706 parameters. The names are those of the PyTorch model in `scripts/goldens.py`.
@@ -24,16 +25,34 @@ impl<B: Backend> LeNet<B> {
             fc3: Linear::new(84, 10, device),
         }
     }
+
+    /// `[n, 6, 28, 28]`. ReLU is computed with the layer before it: one pass less over its output.
+    fn first(&self, x: &Tensor<B>) -> Tensor<B> {
+        self.conv1.forward_activated(x, Activation::Relu)
+    }
+
+    /// `[n, 16, 10, 10]`.
+    fn second(&self, first: &Tensor<B>) -> Tensor<B> {
+        self.conv2.forward_activated(&first.max_pool2d(2), Activation::Relu)
+    }
+
+    /// The outputs of both convolutions.
+    pub(crate) fn feature_maps(&self, x: &Tensor<B>) -> Vec<Maps<B>> {
+        let first = self.first(x);
+        let second = self.second(&first);
+        vec![
+            Maps { title: "first convolution, after ReLU", values: first },
+            Maps { title: "second convolution, after ReLU and of the pooled first", values: second },
+        ]
+    }
 }
 
 impl<B: Backend> Layer<B> for LeNet<B> {
     /// Images `[n, 1, 28, 28]` to logits `[n, 10]`.
     fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
-        let relu = Activation::Relu; // computed with the layer before it: one pass less over its output
-        let x = self.conv1.forward_activated(x, relu).max_pool2d(2); // [n, 6, 14, 14]
-        let x = self.conv2.forward_activated(&x, relu).max_pool2d(2).flatten(1..); // [n, 16 * 5 * 5]
-        let x = self.fc1.forward_activated(&x, relu);
-        let x = self.fc2.forward_activated(&x, relu);
+        let x = self.second(&self.first(x)).max_pool2d(2).flatten(1..); // [n, 16 * 5 * 5]
+        let x = self.fc1.forward_activated(&x, Activation::Relu);
+        let x = self.fc2.forward_activated(&x, Activation::Relu);
         self.fc3.forward(&x)
     }
 }

@@ -1,0 +1,61 @@
+//! The network of the MiniTorch course: two small convolutions that keep the size of the image, one average pool, two linear
+//! layers.
+
+use crate::common::Maps;
+use minitorch::prelude::*;
+
+/// 26,138 parameters.
+///
+/// The convolutions are padded by one pixel on each side; the course's own are padded by two at the right and the bottom, which
+/// computes the same kernels one pixel further up and left. Dropout scales what it keeps and is off in evaluation.
+#[derive(Module)]
+pub(crate) struct CourseNet<B: Backend> {
+    conv1: Conv2d<B>,
+    conv2: Conv2d<B>,
+    fc1: Linear<B>,
+    dropout: Dropout,
+    fc2: Linear<B>,
+}
+
+impl<B: Backend> CourseNet<B> {
+    /// Initial weights from the device's random state.
+    pub(crate) fn new(device: &B) -> Self {
+        let same = Conv2dOptions::default().padding(1);
+        CourseNet {
+            conv1: Conv2d::with_options(1, 4, 3, same, device),
+            conv2: Conv2d::with_options(4, 8, 3, same, device),
+            fc1: Linear::new(8 * 7 * 7, 64, device),
+            dropout: Dropout::new(0.25),
+            fc2: Linear::new(64, 10, device),
+        }
+    }
+
+    /// `[n, 4, 28, 28]`.
+    fn first(&self, x: &Tensor<B>) -> Tensor<B> {
+        self.conv1.forward_activated(x, Activation::Relu)
+    }
+
+    /// `[n, 8, 28, 28]`.
+    fn second(&self, first: &Tensor<B>) -> Tensor<B> {
+        self.conv2.forward_activated(first, Activation::Relu)
+    }
+
+    /// The outputs of both convolutions.
+    pub(crate) fn feature_maps(&self, x: &Tensor<B>) -> Vec<Maps<B>> {
+        let first = self.first(x);
+        let second = self.second(&first);
+        vec![
+            Maps { title: "first convolution, after ReLU", values: first },
+            Maps { title: "second convolution, after ReLU", values: second },
+        ]
+    }
+}
+
+impl<B: Backend> Layer<B> for CourseNet<B> {
+    /// Images `[n, 1, 28, 28]` to logits `[n, 10]`.
+    fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
+        let x = self.second(&self.first(x)).avg_pool2d(4).flatten(1..); // [n, 8 * 7 * 7]
+        let x = self.dropout.forward(&self.fc1.forward_activated(&x, Activation::Relu));
+        self.fc2.forward(&x)
+    }
+}
