@@ -25,6 +25,26 @@ fn idx(dims: &[u32], data: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// What a run leaves.
+const FILES: [&str; 6] =
+    ["curves.png", "feature-maps.svg", "last.safetensors", "metrics.csv", "mistakes.png", "model.safetensors"];
+
+/// The picture in a run's folder has the image and, for each layer, so many maps of such a side.
+fn feature_maps(run: &Path, layers: [(usize, usize); 2]) {
+    let svg = fs::read_to_string(run.join("feature-maps.svg")).expect("a picture");
+    assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n") && svg.len() < 200_000, "{} bytes", svg.len());
+    assert!(svg.contains("Feature maps of test image 0: digit "));
+    for (count, side) in layers {
+        assert!(svg.contains(&format!(": {count} maps of {side} x {side}</text>")), "{count} maps of {side}");
+    }
+    let tiles = 1 + layers.iter().map(|(count, _)| count).sum::<usize>();
+    // Every tile is a whole PNG, by its first and its last bytes; base64 has three forms of the last.
+    let ends = ["kSuQmCC", "5ErkJggg==", "RK5CYII="];
+    let png = |data: &str| data.starts_with("iVBORw0KGgo") && ends.iter().any(|end| data.ends_with(end));
+    let data: Vec<&str> = svg.split("base64,").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert!(data.len() == tiles && data.iter().all(|data| png(data)), "{} pictures for {tiles} tiles", data.len());
+}
+
 /// A folder with a tiny, proper MNIST: 20 images to train on, 10 to test on.
 fn tiny() -> TempDir {
     let folder = tempdir().expect("a temporary folder");
@@ -66,6 +86,8 @@ fn a_wrong_command_line_is_exit_code_2() {
         ("--lr fast", ["--lr", "fast"]),
         ("--seed x", ["--seed", "x"]),
         ("--backend abacus", ["abacus", "there are cpu, cuda"]),
+        ("--net alexnet", ["alexnet", "there are lenet, minitorch"]),
+        ("--net", ["--net", ""]),
         ("--speed 9", ["--speed", ""]),
         ("--epochs", ["--epochs", ""]),
         ("surprise", ["surprise", ""]),
@@ -159,8 +181,7 @@ fn a_short_run_writes_everything_and_repeats() -> Result<()> {
     assert_eq!(number.split_once('.').map(|(_, decimals)| decimals.len()), Some(2), "{figure}");
     assert!(number.parse::<f64>().is_ok_and(|n| (0.0..=100.0).contains(&n)), "{figure}");
 
-    let files = ["curves.png", "last.safetensors", "metrics.csv", "mistakes.png", "model.safetensors"];
-    assert_eq!(names(&first), files);
+    assert_eq!(names(&first), FILES);
     let state = read_tensors(first.join("model.safetensors"))?;
     let parameters: usize = state.tensors.values().map(|tensor| tensor.shape.iter().product::<usize>()).sum();
     assert_eq!((state.tensors.len(), parameters), (10, 61_706));
@@ -170,12 +191,40 @@ fn a_short_run_writes_everything_and_repeats() -> Result<()> {
     for picture in ["curves.png", "mistakes.png"] {
         assert!(fs::read(first.join(picture)).expect("a picture").starts_with(b"\x89PNG\r\n"), "{picture}");
     }
+    feature_maps(&first, [(6, 28), (16, 10)]);
 
     let (second, again) = train("second");
     assert_eq!(figure, again, "the same seed, the same figure");
     assert_eq!(read_tensors(second.join("model.safetensors"))?, state, "and the same weights");
     let output = run("--limit 256 --eval", &[&first.join("model.safetensors")]);
     assert_eq!(last_line(&output), figure);
+    Ok(())
+}
+
+#[test]
+fn the_courses_network_trains_and_takes_no_other_weights() -> Result<()> {
+    let (data, out) = (tiny(), tempdir().expect("a temporary folder"));
+    let train = |net: &str, out: &Path| {
+        let output = run(&format!("--net {net} --epochs 1 --data"), &[data.path(), Path::new("--out"), out]);
+        (last_line(&output), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let [course, lenet] = ["minitorch", "lenet"].map(|net| out.path().join(net));
+    let (figure, told) = train("minitorch", &course);
+    assert!(told.contains("the course's network, 26138 parameters"), "{told}");
+    assert_eq!(names(&course), FILES);
+    feature_maps(&course, [(4, 28), (8, 28)]);
+    let (_, told) = train("lenet", &lenet);
+    assert!(told.contains("LeNet-5, 61706 parameters"), "{told}");
+
+    let eval = |net: &str, weights: &Path| {
+        let weights = weights.join("model.safetensors");
+        run(&format!("--net {net} --data"), &[data.path(), Path::new("--eval"), &weights])
+    };
+    // Evaluation drops nothing, so that it repeats.
+    assert_eq!(last_line(&eval("minitorch", &course)), figure);
+    assert_eq!(last_line(&eval("minitorch", &course)), figure);
+    fails(1, &eval("lenet", &course), &["model.safetensors", "missing: fc3.bias", "conv1.weight ([4, 1, 3, 3]"]);
+    fails(1, &eval("minitorch", &lenet), &["model.safetensors", "unexpected: fc3.bias", "conv1.weight ([6, 1, 5, 5]"]);
     Ok(())
 }
 
@@ -205,7 +254,7 @@ fn runs_at_once_into_one_folder_do_not_disturb_each_other() -> Result<()> {
     for run in runs {
         last_line(&run.wait_with_output().expect("it ends"));
     }
-    assert_eq!(names(&out), ["curves.png", "last.safetensors", "metrics.csv", "mistakes.png", "model.safetensors"]);
+    assert_eq!(names(&out), FILES);
     assert_eq!(read_tensors(out.join("model.safetensors"))?.tensors.len(), 10);
     Ok(())
 }
@@ -225,6 +274,7 @@ fn what_is_no_file_is_refused_at_the_start() {
         ("metrics.csv", &|path| std::os::unix::fs::symlink("/dev/null", path).expect("a link")),
         ("model.safetensors", &|path| fs::create_dir(path).expect("a folder")),
         ("curves.png", &|path| std::os::unix::fs::symlink("nowhere", path).expect("a link")),
+        ("feature-maps.svg", &|path| fs::create_dir(path).expect("a folder")),
     ] {
         let folder = out.path().join(name);
         fs::create_dir(&folder).expect("a folder");

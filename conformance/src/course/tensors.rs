@@ -132,7 +132,7 @@ pub(super) fn cases<B: Backend>(suite: &mut Suite<B>) {
         let mut y = x.clone();
         for shape in shapes {
             y = y.reshape(shape);
-            assert!(y.layout().is_contiguous());
+            assert!(y.layout().is_contiguous() && y.shares_storage(&x));
             equals("a view", &y, &Array { shape: shape.to_vec(), data: Array::of(&x).data }, EXACT);
         }
         // A write through one of them is not seen by the other.
@@ -159,6 +159,7 @@ pub(super) fn cases<B: Backend>(suite: &mut Suite<B>) {
     suite.floats("test_permute_view", 24, |on| {
         let x = on.uniform(-1.0, 1.0, [2, 3, 4]).requires_grad();
         let y = x.permute([2, 0, 1]).reshape([8, 3]);
+        assert!(x.permute([2, 0, 1]).shares_storage(&x) && !y.shares_storage(&x));
         let permuted = Array::of(&x).permuted(&[2, 0, 1]);
         equals("a view of a permuted tensor", &y, &Array { shape: vec![8, 3], data: permuted.data }, EXACT);
         let weights = on.uniform(0.5, 1.5, [8, 3]);
