@@ -236,7 +236,7 @@ mod scalar {
             assert_eq!((&x + &y).value(), a + b);
             assert_eq!((&x * &y).value(), a * b);
             assert_eq!((x.relu() + y.relu()).value(), a.max(0.0) + b.max(0.0));
-            assert_eq!((1.0 - &x).value(), 1.0 - a);
+            assert_eq!((1 - &x).value(), 1.0 - a);
         }
     }
 

@@ -108,32 +108,25 @@ fn lines() -> Vec<Line> {
     commands.map(|(text, after)| parse(text, after)).collect()
 }
 
-/// Arguments that keep an example short, where the command does not say how long: the map promises these.
+/// The arguments with those that keep an example short, as the map promises.
 fn shortened(name: &str, mut arguments: Vec<String>) -> Vec<String> {
-    let mut add = |option: &str, value: &str| {
-        let replaced = arguments.iter().position(|argument| argument == option);
-        if let Some(at) = replaced.filter(|_| !value.is_empty()) {
-            arguments[at + 1] = value.to_string();
-        } else if replaced.is_none() {
-            arguments.extend([option, value].iter().filter(|text| !text.is_empty()).map(|text| text.to_string()));
-        }
+    let trains = arguments.first().is_some_and(|lesson| ["02", "04", "05"].contains(&lesson.as_str()));
+    let more: &[(&str, &str)] = match name {
+        "mnist" => &[("--epochs", "1"), ("--limit", "500")],
+        "course" if trains => &[("--epochs", "2")],
+        _ => &[],
     };
-    match name {
-        "mnist" => {
-            add("--epochs", "1");
-            add("--limit", "500");
-            add("--backend", "cpu");
+    for (option, value) in more {
+        match arguments.iter().position(|argument| argument == option) {
+            Some(at) => arguments[at + 1] = value.to_string(),
+            None => arguments.extend([option.to_string(), value.to_string()]),
         }
-        "diagnose" => {
-            add("--toy", "");
-            add("--backend", "cpu");
-        }
-        _ => {}
     }
-    if name == "course" && arguments.first().is_some_and(|lesson| ["02", "04", "05"].contains(&lesson.as_str())) {
-        let at = arguments.iter().position(|argument| argument == "--epochs").unwrap_or(arguments.len());
-        arguments.truncate(at);
-        arguments.extend(["--epochs".to_string(), "2".to_string()]);
+    if name == "diagnose" {
+        arguments.push("--toy".into());
+    }
+    if ["mnist", "diagnose"].contains(&name) && !arguments.iter().any(|argument| argument == "--backend") {
+        arguments.extend(["--backend".into(), "cpu".into()]);
     }
     arguments
 }

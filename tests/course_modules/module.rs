@@ -222,7 +222,7 @@ fn test_nn_size() -> Result<()> {
     let mut model = [Linear::new(2, 10, &device), Linear::new(10, 10, &device), Linear::new(10, 1, &device)];
     let counts: Vec<usize> = model.iter().map(|layer| layer.num_parameters()).collect();
     assert_eq!((counts[0], counts[1], counts[2]), (2 * 10 + 10, 10 * 10 + 10, 10 + 1));
-    assert_eq!(model.num_parameters(), counts.iter().sum());
+    assert_eq!(model.num_parameters(), counts.iter().sum::<usize>());
     // The walk lends the parameters themselves: what is set there is what the layer computes with.
     for (_, parameter) in model.named_parameters_mut() {
         parameter.update(|value| value.zeros_like());
