@@ -1,7 +1,6 @@
 //! The network of the MiniTorch course: two small convolutions that keep the size of the image, one average pool, two linear
 //! layers.
 
-use crate::common::Maps;
 use minitorch::prelude::*;
 
 /// 26,138 parameters.
@@ -31,23 +30,13 @@ impl<B: Backend> CourseNet<B> {
     }
 
     /// `[n, 4, 28, 28]`.
-    fn first(&self, x: &Tensor<B>) -> Tensor<B> {
+    pub(crate) fn first(&self, x: &Tensor<B>) -> Tensor<B> {
         self.conv1.forward_activated(x, Activation::Relu)
     }
 
     /// `[n, 8, 28, 28]`.
-    fn second(&self, first: &Tensor<B>) -> Tensor<B> {
+    pub(crate) fn second(&self, first: &Tensor<B>) -> Tensor<B> {
         self.conv2.forward_activated(first, Activation::Relu)
-    }
-
-    /// The outputs of both convolutions.
-    pub(crate) fn feature_maps(&self, x: &Tensor<B>) -> Vec<Maps<B>> {
-        let first = self.first(x);
-        let second = self.second(&first);
-        vec![
-            Maps { title: "first convolution, after ReLU", values: first },
-            Maps { title: "second convolution, after ReLU", values: second },
-        ]
     }
 }
 

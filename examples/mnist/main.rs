@@ -65,7 +65,12 @@ impl Example for TrainLeNet<'_> {
     }
 
     fn feature_maps<B: Backend>(&self, model: &LeNet<B>, image: &Tensor<B>) -> Vec<Maps<B>> {
-        model.feature_maps(image)
+        let first = model.first(image);
+        let second = model.second(&first);
+        vec![
+            Maps { title: "first convolution, after ReLU", values: first },
+            Maps { title: "second convolution, after ReLU and of the pooled first", values: second },
+        ]
     }
 }
 
@@ -83,7 +88,12 @@ impl Example for TrainCourseNet<'_> {
     }
 
     fn feature_maps<B: Backend>(&self, model: &CourseNet<B>, image: &Tensor<B>) -> Vec<Maps<B>> {
-        model.feature_maps(image)
+        let first = model.first(image);
+        let second = model.second(&first);
+        vec![
+            Maps { title: "first convolution, after ReLU", values: first },
+            Maps { title: "second convolution, after ReLU", values: second },
+        ]
     }
 }
 

@@ -1,7 +1,6 @@
 //! LeNet-5 as it is taught today: LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document
 //! recognition", 1998, with ReLU and max pooling.
 
-use crate::common::Maps;
 use minitorch::prelude::*;
 
 /// 61,706 parameters. The names are those of the PyTorch model in `scripts/goldens.py`.
@@ -27,23 +26,13 @@ impl<B: Backend> LeNet<B> {
     }
 
     /// `[n, 6, 28, 28]`. ReLU is computed with the layer before it: one pass less over its output.
-    fn first(&self, x: &Tensor<B>) -> Tensor<B> {
+    pub(crate) fn first(&self, x: &Tensor<B>) -> Tensor<B> {
         self.conv1.forward_activated(x, Activation::Relu)
     }
 
     /// `[n, 16, 10, 10]`.
-    fn second(&self, first: &Tensor<B>) -> Tensor<B> {
+    pub(crate) fn second(&self, first: &Tensor<B>) -> Tensor<B> {
         self.conv2.forward_activated(&first.max_pool2d(2), Activation::Relu)
-    }
-
-    /// The outputs of both convolutions.
-    pub(crate) fn feature_maps(&self, x: &Tensor<B>) -> Vec<Maps<B>> {
-        let first = self.first(x);
-        let second = self.second(&first);
-        vec![
-            Maps { title: "first convolution, after ReLU", values: first },
-            Maps { title: "second convolution, after ReLU and of the pooled first", values: second },
-        ]
     }
 }
 
