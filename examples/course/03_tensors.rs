@@ -13,6 +13,7 @@
 
 use crate::args::Pictures;
 use crate::backends::{Program, run_on};
+use crate::cli::say;
 use crate::show::write;
 use minitorch::prelude::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,40 +32,43 @@ impl Program for Lesson {
 
     fn run<B: Backend>(self, device: &B) -> Result<()> {
         let x = Tensor::new([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], device);
-        println!("Two rows of three. The last dimension lies side by side:\n\n{}", x.explain());
+        say(&format!("Two rows of three. The last dimension lies side by side:\n\n{}", x.explain()));
 
         let t = x.t();
-        println!("Its transpose is the same storage with the strides exchanged:\n\n{}", t.explain());
+        say(&format!("Its transpose is the same storage with the strides exchanged:\n\n{}", t.explain()));
         assert!(t.shares_storage(&x));
 
         let part = x.slice((.., 1..)); // x[:, 1:]
-        println!("A slice starts later in it, and leaves some positions out:\n\n{}", part.explain());
+        say(&format!("A slice starts later in it, and leaves some positions out:\n\n{}", part.explain()));
         assert!(part.shares_storage(&x));
 
         let row = Tensor::new([10.0, 20.0, 30.0], device);
         let rows = row.expand([2, 3]);
-        println!("A broadcast row is one row in memory; a stride of 0 repeats it:\n\n{}", rows.explain());
+        say(&format!("A broadcast row is one row in memory; a stride of 0 repeats it:\n\n{}", rows.explain()));
         assert!(rows.shares_storage(&row));
 
         // In row-major order the transpose's elements do not lie at even steps: that reshape has to copy.
         let (view, copy) = (x.reshape([3, 2]), t.reshape([2, 3]));
         assert!(view.shares_storage(&x) && !copy.shares_storage(&x));
-        println!("Reshaping x is a view. Reshaping its transpose is a copy, contiguous again:\n\n{}", copy.explain());
+        say(&format!(
+            "Reshaping x is a view. Reshaping its transpose is a copy, contiguous again:\n\n{}",
+            copy.explain()
+        ));
 
         // Element [i, j] by hand: offset + i * strides[0] + j * strides[1].
         let (layout, storage) = (*part.layout(), x.to_vec::<f32>()?);
         let position = layout.offset() + layout.strides()[0] + layout.strides()[1];
-        println!("Element [1, 1] of the slice lies at position {position}: {}\n", storage[position]);
+        say(&format!("Element [1, 1] of the slice lies at position {position}: {}\n", storage[position]));
         assert_eq!(part.slice((1, 1)).item()?, storage[position] as f64);
 
         let sum = &x + &row;
-        println!("[2, 3] + [3] adds the row to every row:\n{sum}\n");
-        println!("[2, 3] + [2] does not fit:\n\n{}\n", message(|| drop(&x + Tensor::new([1.0, 2.0], device))));
+        say(&format!("[2, 3] + [3] adds the row to every row:\n{sum}\n"));
+        say(&format!("[2, 3] + [2] does not fit:\n\n{}\n", message(|| drop(&x + Tensor::new([1.0, 2.0], device)))));
 
         // Backward through a broadcast: the row was used twice, so its gradient is the sum of two.
         let bias = row.requires_grad();
         let grads = (&x * &bias).sum(..).backward();
-        println!("The gradient of sum(x * row) in the row is the sum of x's rows: {}", grads[&bias]);
+        say(&format!("The gradient of sum(x * row) in the row is the sum of x's rows: {}", grads[&bias]));
         assert_eq!(grads[&bias].to_vec::<f32>()?, [5.0, 7.0, 9.0]);
 
         write(&self.out.join("03-transpose.svg"), &t.explain().to_svg())?;

@@ -12,6 +12,7 @@
 
 use crate::args::Pictures;
 use crate::backends::{Program, run_on};
+use crate::cli::say;
 use crate::lenet::LeNet;
 use crate::show::write;
 use minitorch::prelude::*;
@@ -37,14 +38,14 @@ pub(crate) fn run(options: Pictures) -> Result<()> {
     let z = SquareTimes.apply([&x, &y]);
     let [dx] = z.grad([&x]);
     let [dxy] = dx.grad([&y]);
-    println!("x^2 y at 3 and 5 is {z}, its derivative in x {dx}, and that one's in y {dxy}");
+    say(&format!("x^2 y at 3 and 5 is {z}, its derivative in x {dx}, and that one's in y {dxy}"));
     let worst = derivative_check(|inputs| SquareTimes.apply(inputs), [3.0, 5.0], 1e-6);
-    println!("differences agree: {worst}\n");
+    say(&format!("differences agree: {worst}\n"));
     assert!(worst.error <= 1.0);
 
     // Every node with its value and its gradient: what backward computes, all at once.
     let graph = Graph::trace(|| (&x * &y + x.sin()).square()).name(&x, "x").name(&y, "y");
-    println!("(x y + sin x)^2, in the order of computation; backward goes up the list:\n\n{graph}");
+    say(&format!("(x y + sin x)^2, in the order of computation; backward goes up the list:\n\n{graph}"));
     write(&options.out.join("06-scalars.svg"), &graph.to_svg())?;
 
     run_on(Some(&options.device.backend), OnTensors { out: options.out })
@@ -61,9 +62,9 @@ impl Program for OnTensors {
         // Rounding has the derivative 0: nothing that was rounded would ever learn. Straight through, it does.
         let x = Tensor::new([0.4, 1.6], device).requires_grad();
         let through = |x: &Tensor<B>| custom("round_through", [x], |[x]| x.round(), |grad, _, _| [Some(grad.clone())]);
-        println!("Rounded to {}", x.round());
-        println!("  gradient of round         {}", x.round().sum(..).backward()[&x]);
-        println!("  gradient straight through {}\n", through(&x).sum(..).backward()[&x]);
+        say(&format!("Rounded to {}", x.round()));
+        say(&format!("  gradient of round         {}", x.round().sum(..).backward()[&x]));
+        say(&format!("  gradient straight through {}\n", through(&x).sum(..).backward()[&x]));
         assert_eq!(through(&x).sum(..).backward()[&x].to_vec::<f32>()?, [1.0, 1.0]);
 
         // The network of lesson 05, on four points.
@@ -74,7 +75,7 @@ impl Program for OnTensors {
         let classes = Tensor::new([[0.0], [1.0], [1.0], [0.0]], device);
         let graph = Graph::trace(|| net.forward(&points).bce_with_logits_loss(&classes));
         let graph = graph.names(net.named_parameters());
-        println!("The tape of a network for Xor:\n\n{graph}");
+        say(&format!("The tape of a network for Xor:\n\n{graph}"));
         write(&self.out.join("06-xor.svg"), &graph.to_svg())?;
 
         let lenet = LeNet::new(device);
@@ -82,7 +83,7 @@ impl Program for OnTensors {
         let digits = Tensor::zeros([64], (device, DType::I32));
         let loss = lenet.forward(&images).cross_entropy(&digits);
         let graph = loss.graph().names(lenet.named_parameters());
-        println!("The tape of LeNet-5 for 64 images:\n\n{graph}");
+        say(&format!("The tape of LeNet-5 for 64 images:\n\n{graph}"));
         write(&self.out.join("06-lenet.svg"), &graph.to_svg())
     }
 }

@@ -6,6 +6,7 @@
 
 use crate::args::Device;
 use crate::backends::{Program, run_on};
+use crate::cli::say;
 use minitorch::prelude::*;
 
 pub(crate) fn run(options: Device) -> Result<()> {
@@ -20,7 +21,7 @@ impl Program for Lesson {
     fn run<B: Backend>(self, device: &B) -> Result<()> {
         let (x, w) = (Tensor::new([[[0.0, 1.0, 2.0, 3.0]]], device), Tensor::new([[[1.0, 2.0, 3.0]]], device));
         let y = same_length(&x, &w);
-        println!("A convolution as long as its input:\n  {x}\n  by {w}\n  is {y}");
+        say(&format!("A convolution as long as its input:\n  {x}\n  by {w}\n  is {y}"));
         equal("values", &y, &[8.0, 14.0, 8.0, 3.0])?;
 
         // Each weight touches every element, and every element is touched by k weights: so both gradients are convolutions again.
@@ -28,23 +29,23 @@ impl Program for Lesson {
         let g = Tensor::new([[[1.0, 2.0, 3.0, 4.0]]], device);
         let grads = same_length(&x, &w).backward_with(&g);
         let of_x = reversed(&g, &w.detach().transpose(0, 1));
-        println!("From the gradient {g} of the output,\n  the input's is  {}", grads[&x]);
-        println!("  the kernel the other way round gives {of_x}");
+        say(&format!("From the gradient {g} of the output,\n  the input's is  {}", grads[&x]));
+        say(&format!("  the kernel the other way round gives {of_x}"));
         equal("the input's gradient", &grads[&x], &of_x.to_vec::<f32>()?)?;
         let of_w = same_length(&x.detach().transpose(0, 1), &g.transpose(0, 1)).narrow(2, 0, 3);
-        println!("  the weight's is {}\n  the input by the gradient gives {of_w}", grads[&w]);
+        say(&format!("  the weight's is {}\n  the input by the gradient gives {of_w}", grads[&w]));
         equal("the weight's gradient", &grads[&w], &of_w.to_vec::<f32>()?)?;
 
         // An image: the same, in two directions.
         let image = Tensor::arange(0..16, device).cast(DType::F32).remainder(4.0).reshape([1, 1, 4, 4]);
         let sums = same_size(&image, &Tensor::ones([1, 1, 2, 2], device));
-        println!("Sums over 2 x 2 windows of\n{}\nare\n{}", image.slice((0, 0)), sums.slice((0, 0)));
+        say(&format!("Sums over 2 x 2 windows of\n{}\nare\n{}", image.slice((0, 0)), sums.slice((0, 0))));
         equal("sums", &sums, &formula(&image.to_vec()?, 4, 2))?;
 
         // A pool reads windows that do not overlap: a reshape cuts both sides, a permutation brings a window's elements together.
         let image = Tensor::new([[[[1.0, 2.0, 7.0, 7.0], [3.0, 4.0, 7.0, 5.0]]]], device).requires_grad();
         let tiles = tile(&image, [2, 2]);
-        println!("The windows of\n{}\nare, one a line,\n{}", image.slice((0, 0)), tiles.slice((0, 0, 0)));
+        say(&format!("The windows of\n{}\nare, one a line,\n{}", image.slice((0, 0)), tiles.slice((0, 0, 0))));
         equal("the mean of tiles", &tiles.mean(-1), &image.avg_pool2d(2).to_vec::<f32>()?)?;
         equal("the largest of tiles", &tiles.max(-1), &image.max_pool2d(2).to_vec::<f32>()?)?;
 
@@ -57,17 +58,17 @@ impl Program for Lesson {
         let shared = tiles.max(-1).backward_with(&ones).remove(&image);
         for (rule, gradient, sum) in [("the first", first, 2.0), ("shares", shared, 2.0), ("each", each, 4.0)] {
             let Some(gradient) = gradient else { return Err(Error::Invalid(format!("{rule}: no gradient"))) };
-            println!("Equal ones, {rule}:\n{}", gradient.slice((0, 0)));
+            say(&format!("Equal ones, {rule}:\n{}", gradient.slice((0, 0))));
             equal(rule, &gradient.sum(..), &[sum])?;
         }
 
         // The largest as a vector of zeros and one 1; as a softmax, which has a derivative; and its logarithm, without overflow.
         let scores = Tensor::new([1.0, 3.0, 2.0], device);
-        println!("Of {scores}\n  one-hot {}", scores.argmax(0).one_hot(3, DType::F32));
+        say(&format!("Of {scores}\n  one-hot {}", scores.argmax(0).one_hot(3, DType::F32)));
         let exps = scores.exp();
         equal("softmax", &scores.softmax(0), &(&exps / exps.sum(..)).to_vec::<f32>()?)?;
-        println!("  softmax {}\n  its log {}", scores.softmax(0), scores.log_softmax(0));
-        println!("  of scores a thousand larger: {}", (&scores + 1000.0).log_softmax(0));
+        say(&format!("  softmax {}\n  its log {}", scores.softmax(0), scores.log_softmax(0)));
+        say(&format!("  of scores a thousand larger: {}", (&scores + 1000.0).log_softmax(0)));
         equal("log-softmax far from 0", &(&scores + 1000.0).log_softmax(0), &scores.log_softmax(0).to_vec::<f32>()?)
     }
 }

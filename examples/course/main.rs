@@ -94,7 +94,7 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let name = format!("course -- {}", lesson.number);
-    let command = (lesson.options)(Command::new("course").about(lesson.about).no_binary_name(true).bin_name(name));
+    let command = (lesson.options)(Command::new("course").no_binary_name(true).bin_name(name)).about(lesson.about);
     match command.try_get_matches_from(arguments).and_then(|matches| (lesson.run)(&matches)) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
