@@ -74,8 +74,9 @@ pub(crate) fn run(options: Training) -> Result<()> {
     let mut velocities = net.parameters.each_ref().map(Tensor::zeros_like);
     let mut watch = Watch::start(&plan)?;
     for epoch in 0..plan.epochs {
-        // The mean of -log p where y is 1 and of -log(1 - p) where it is 0.
-        let loss = net.forward(&x).bce_loss(&y);
+        let p = net.forward(&x);
+        let of_the_true_class = &p * &y + (1.0 - &p) * (1.0 - &y);
+        let loss = -of_the_true_class.log().mean(..);
         let grads = loss.backward();
         for (parameter, velocity) in net.parameters.iter_mut().zip(&mut velocities) {
             *velocity = &*velocity * MOMENTUM + &grads[&*parameter];
