@@ -10,7 +10,6 @@
 //! `docs/diagnose.md` says how to read it. The launches come from `minitorch::launches`, which any program can call.
 
 #[path = "../common/backends.rs"]
-#[allow(dead_code, reason = "devices.rs opens a device, as its description is wanted too")]
 mod backends;
 mod ceilings;
 mod devices;

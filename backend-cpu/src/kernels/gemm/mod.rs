@@ -187,16 +187,19 @@ pub(crate) fn finished_at<T: Float>(
 }
 
 /// A, if B is a vector and A can be read in place.
+#[inline(always)]
 fn column_of_rows<'a, T: Float>(shape: Shape, a: &'a impl Operand<T>) -> Option<Strided<'a, T>> {
-    (shape.n == 1).then(|| a.as_strided().filter(vector::is_supported)).flatten()
+    if shape.n == 1 { a.as_strided().filter(vector::is_supported) } else { None }
 }
 
 /// B, if A is a vector and B can be read in place.
+#[inline(always)]
 fn row_of_columns<'a, T: Float>(shape: Shape, b: &'a impl Operand<T>) -> Option<Strided<'a, T>> {
-    (shape.m == 1).then(|| b.as_strided().filter(vector::is_supported)).flatten()
+    if shape.m == 1 { b.as_strided().filter(vector::is_supported) } else { None }
 }
 
 /// A, if the product is small enough to read it in place.
+#[inline(always)]
 fn unpacked_left<'a, T: Float>(shape: Shape, a: &'a impl Operand<T>) -> Option<Strided<'a, T>> {
     a.as_strided().filter(|_| direct::suits(shape))
 }
