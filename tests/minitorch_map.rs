@@ -6,6 +6,7 @@
 //! is skipped if the map marks it with GPU, and else it fails.
 
 #[path = "common/cli.rs"]
+#[allow(dead_code, reason = "of the helpers only the path to an example's binary is needed here")]
 mod cli;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -177,7 +177,7 @@ fn max_pool<B: Backend>(on: &On<B>, x: &Tensor<B>, kernel: [usize; 2]) {
     equals("equal ones share the gradient", &tiles.backward_with(&weights)[x], &shared, eps(2.0));
     // The course's rule as a product with the mask of all that equal the maximum.
     let tiles = tile(x, kernel);
-    let mask = tiles.detach().eq(&tiles.detach().max_keepdim(-1)).cast(x.dtype());
+    let mask = tiles.detach().eq(tiles.detach().max_keepdim(-1)).cast(x.dtype());
     let masked = (tiles * mask).sum(-1).backward_with(&weights);
     equals("the course: each takes all of it", &masked[x], &each, EXACT);
 }
