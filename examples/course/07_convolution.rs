@@ -52,7 +52,7 @@ impl Program for Lesson {
         // Three sevens are equal. Whose is the gradient? The course gives all of it to each of them: it multiplies by a mask with
         // several ones. A pool here takes the first, and a maximum shares the gradient out; either sums to the gradient that came.
         let ones = Tensor::ones([1, 1, 1, 2], device);
-        let mask = tiles.detach().eq(&tiles.detach().max_keepdim(-1)).cast(DType::F32);
+        let mask = tiles.detach().eq(tiles.detach().max_keepdim(-1)).cast(DType::F32);
         let first = image.max_pool2d(2).backward_with(&ones).remove(&image);
         let each = (tile(&image, [2, 2]) * mask).sum(-1).backward_with(&ones).remove(&image);
         let shared = tiles.max(-1).backward_with(&ones).remove(&image);
