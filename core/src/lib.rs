@@ -50,6 +50,6 @@ pub use ops::copy::PadMode;
 pub use ops::loss::{CrossEntropyOptions, Reduction};
 pub use ops::matmul::Activation;
 pub use ops::pool::{Pool1dOptions, Pool2dOptions, PoolOptions};
-pub use scalar::{Scalar, ScalarOperand};
+pub use scalar::{Scalar, ScalarOperand, ScalarSpec};
 pub use shape::{MAX_RANK, Shape};
-pub use tensor::{Placement, Tensor};
+pub use tensor::{Placement, Tensor, TensorSpec};

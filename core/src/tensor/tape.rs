@@ -1,0 +1,156 @@
+//! A tensor's place on the tape: leaves, gradients, the graph behind it.
+
+use super::Tensor;
+use crate::autodiff::{self, Node, Value};
+use crate::backend::Backend;
+use crate::dtype::DType;
+use crate::gradients::Gradients;
+use crate::graph::Graph;
+use crate::shape::Shape;
+use std::fmt::{self, Display};
+use std::sync::Arc;
+
+/// What the tape keeps of a tensor.
+#[derive(Clone, Copy, PartialEq)]
+pub struct TensorSpec {
+    /// The sizes.
+    pub shape: Shape,
+    /// The element type.
+    pub dtype: DType,
+}
+
+/// The shape, and the dtype where it is not the common one: `[2, 3]`, `[2, 3] f64`.
+impl Display for TensorSpec {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{:?}", self.shape)?;
+        if self.dtype == DType::F32 { Ok(()) } else { write!(f, " {}", self.dtype) }
+    }
+}
+
+impl<B: Backend> Value for Tensor<B> {
+    type Spec = TensorSpec;
+    fn spec(&self) -> TensorSpec {
+        TensorSpec { shape: *self.shape(), dtype: self.dtype() }
+    }
+    fn node(&self) -> Option<&Arc<Node<Self>>> {
+        self.node.as_ref()
+    }
+    fn with_node(&self, node: Option<Arc<Node<Self>>>) -> Self {
+        Tensor { data: self.data.clone(), layout: self.layout, node }
+    }
+    fn accumulate(self, more: Self) -> Self {
+        self + more
+    }
+    fn ones(&self) -> Self {
+        self.scalar_like(1.0).expand(*self.shape())
+    }
+    fn brief(&self) -> String {
+        self.in_brief()
+    }
+}
+
+impl<B: Backend> Tensor<B> {
+    /// Makes the tensor a leaf: operations on it are recorded, and [`backward`](Self::backward) finds its gradient.
+    ///
+    /// ```
+    /// # use minitorch_conformance::doc::*;
+    /// let x = Tensor::new([1.0, 2.0, 3.0], &device()).requires_grad();
+    /// let loss = (&x * &x).sum(..);
+    /// let grads = loss.backward();
+    /// assert_eq!(grads[&x].to_vec::<f32>()?, [2.0, 4.0, 6.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If the dtype is not a float.
+    #[track_caller]
+    #[must_use = "the leaf is the result; the tensor itself stays as it is"]
+    pub fn requires_grad(&self) -> Self {
+        assert!(self.dtype().is_float(), "requires_grad: a gradient wants a float dtype, not {}", self.dtype());
+        self.with_node(Some(Node::leaf(self)))
+    }
+
+    /// The same data off the tape: a constant. PyTorch: `detach`.
+    pub fn detach(&self) -> Self {
+        self.with_node(None)
+    }
+
+    /// Whether the tensor is on the tape.
+    pub fn is_tracked(&self) -> bool {
+        self.node.is_some()
+    }
+
+    /// Gradients of this tensor, a loss of one element, in every leaf it depends on. Consumes the tape, also for other
+    /// holders of it, and frees what it held.
+    ///
+    /// # Panics
+    /// If there is not exactly one element, the tensor depends on no leaf, or an earlier `backward` consumed the tape.
+    #[track_caller]
+    pub fn backward(&self) -> Gradients<Self> {
+        assert!(self.numel() == 1, "backward: wants a loss of one element, the shape is {:?}", self.shape());
+        autodiff::check_tracked("backward", self);
+        autodiff::backward(self, self.ones())
+    }
+
+    /// [`backward`](Self::backward) of any tensor from a gradient of its own shape: a vector-Jacobian product.
+    ///
+    /// # Panics
+    /// If the shapes or dtypes differ, the tensor depends on no leaf, or an earlier `backward` consumed the tape.
+    #[track_caller]
+    pub fn backward_with(&self, gradient: &Self) -> Gradients<Self> {
+        self.check_seed("backward_with", gradient);
+        autodiff::check_tracked("backward_with", self);
+        autodiff::backward(self, gradient.detach())
+    }
+
+    /// Gradients of the sum of this tensor in the named ones, zeros where it does not depend on them. The tape stays and
+    /// the result is differentiable: `let [g] = y.grad([&x]); let [h] = g.grad([&x]);`.
+    /// PyTorch: `autograd.grad(create_graph=True)`.
+    ///
+    /// # Panics
+    /// If an earlier `backward` consumed the tape.
+    #[track_caller]
+    pub fn grad<const N: usize>(&self, of: [&Self; N]) -> [Self; N] {
+        self.grad_with(&self.ones(), of)
+    }
+
+    /// [`grad`](Self::grad) from a gradient of this tensor's shape, which may itself be on the tape.
+    ///
+    /// # Panics
+    /// If the shapes or dtypes differ, or an earlier `backward` consumed the tape.
+    #[track_caller]
+    pub fn grad_with<const N: usize>(&self, gradient: &Self, of: [&Self; N]) -> [Self; N] {
+        self.check_seed("grad", gradient);
+        let found = autodiff::grad(self, gradient.clone(), of);
+        of.map(|x| found.get(x).cloned().unwrap_or_else(|| x.zeros_like()))
+    }
+
+    /// The tape behind this tensor, as data and as a picture; see [`Graph`]. Before `backward`, which consumes the tape.
+    pub fn graph(&self) -> Graph<Self> {
+        Graph::of(self)
+    }
+
+    #[track_caller]
+    fn check_seed(&self, op: &str, gradient: &Self) {
+        assert!(
+            self.shape() == gradient.shape(),
+            "{op}: the tensor is {:?}, its gradient {:?}",
+            self.shape(),
+            gradient.shape()
+        );
+        self.check_same(op, gradient);
+    }
+
+    /// For rules of one input that keep nothing: building them costs nothing when there is no tape.
+    pub(crate) fn recorded(
+        self,
+        op: &'static str,
+        parents: Option<autodiff::Parents<Self, 1>>,
+        rule: impl Fn(&Self) -> Self + Send + Sync + 'static,
+    ) -> Self {
+        match parents {
+            Some(parents) => autodiff::record(op, self, parents, move |g, _| [Some(rule(g))]),
+            None => self,
+        }
+    }
+}
