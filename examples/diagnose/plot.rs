@@ -22,7 +22,7 @@ fn colour(name: &str) -> &'static str {
     match name {
         "cpu" => "#0072b2",
         "cuda" => "#009e73",
-        "wgpu" => "#d55e00",
+        "wgpu" | "wgpu, software" => "#d55e00",
         "cuda-emu" => "#aa4499",
         _ => "#555555",
     }

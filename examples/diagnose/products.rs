@@ -99,7 +99,7 @@ impl Visitor for Products<'_> {
         };
         say(&format!("{}: {}", about.name, about.description));
         Ok(Column {
-            name: about.name,
+            name: if about.name == "wgpu" && about.is_slow { "wgpu, software" } else { about.name },
             device: about.description.clone(),
             points: points(about.name, self.sizes, largest, measure)?,
         })
