@@ -42,12 +42,12 @@ fn chunks(launch: &Launch) -> u64 {
 
 #[test]
 fn element_wise_loops_follow_the_layouts() {
-    let (x, y, row, column, turned) = (rand([60, 80]), rand([60, 80]), rand([80]), rand([60, 1]), rand([80, 60]));
+    let (x, y, row, column, other) = (rand([60, 80]), rand([60, 80]), rand([80]), rand([60, 1]), rand([80, 60]));
     is(|| &x + &y, "map2_f32", "contiguous");
     is(|| &x + &row, "map2_f32", "row broadcast");
     is(|| &x + &column, "map2_f32", "column broadcast");
     is(|| x.narrow(1, 0, 40) + y.narrow(1, 7, 40), "map2_f32", "rows");
-    is(|| &x + turned.t(), "map2_f32", "strided");
+    is(|| &x + other.t(), "map2_f32", "strided");
     is(|| x.exp(), "map1_f32", "contiguous");
     is(|| x.sin(), "slow1_f32", "contiguous");
     is(|| x.lt(&y), "map2_f32", "contiguous");

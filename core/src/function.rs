@@ -36,7 +36,7 @@ pub trait Function<V: Value, const N: usize>: Sized + Send + Sync + 'static {
     fn forward(&self, inputs: [&V; N]) -> V;
 
     /// The gradients in the inputs, each of its input's shape and dtype, from the gradient in the output; `None` for an input
-    /// that has none, as an index. Made of differentiable operations of `grad`, `inputs` and `output`, which stand at their
+    /// that has none, as an index. Composed of differentiable operations of `grad`, `inputs` and `output`, which stand at their
     /// places on the tape, it can itself be differentiated, and gradients of gradients are right.
     fn backward(&self, grad: &V, inputs: [&V; N], output: &V) -> [Option<V>; N];
 
@@ -63,7 +63,7 @@ pub trait Function<V: Value, const N: usize>: Sized + Send + Sync + 'static {
 /// assert_eq!(rounded.to_vec::<f32>()?, [0.0, 3.0]);
 /// let [slope] = rounded.square().sum(..).grad([&x]); // 2 round(x), through the rounding
 /// assert_eq!(slope.to_vec::<f32>()?, [0.0, 6.0]);
-/// let [curvature] = slope.sum(..).grad([&x]); // twice: backward is made of operations
+/// let [curvature] = slope.sum(..).grad([&x]); // twice: backward consists of operations
 /// assert_eq!(curvature.to_vec::<f32>()?, [2.0, 2.0]);
 /// # Ok::<(), Error>(())
 /// ```

@@ -6,7 +6,7 @@
 //! - it can be computed: each operation knows its own derivative, a tape remembers the operations, and the chain rule
 //!   multiplies on the way back;
 //! - what a value is used for twice, it is asked about twice: the two answers add up;
-//! - the derivative is again made of operations, so it has a derivative itself;
+//! - the derivative again consists of operations, so it has a derivative itself;
 //! - the tape is walked from the latest operation to the earliest, which is an order in which every value is complete before
 //!   it is passed on.
 
