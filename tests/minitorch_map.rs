@@ -143,11 +143,11 @@ fn binaries(wanted: &BTreeSet<Binary>) -> BTreeMap<Binary, PathBuf> {
     if !FEATURES.is_empty() {
         command.args(["--features", &FEATURES.join(",")]);
     }
-    for binary in wanted {
-        match binary.kind {
-            "test" => command.args(["--test", &binary.name]),
-            _ => command.arg("--lib"),
-        };
+    for binary in wanted.iter().filter(|binary| binary.kind == "test") {
+        command.args(["--test", &binary.name]);
+    }
+    if wanted.iter().any(|binary| binary.kind == "lib") {
+        command.arg("--lib"); // of every package
     }
     let output = command.output().expect("cargo starts");
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));

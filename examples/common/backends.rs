@@ -57,7 +57,6 @@ pub(crate) fn run_on<P: Program>(backend: Option<&str>, program: P) -> Result<P:
 }
 
 /// Why there is no device, and what to do without it.
-#[cfg(any(feature = "cuda", feature = "wgpu"))]
-fn no_device(error: &Error) -> Error {
+pub(crate) fn no_device(error: &Error) -> Error {
     Error::Invalid(format!("{error}; --backend cpu works on any machine"))
 }

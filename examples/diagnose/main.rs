@@ -19,7 +19,7 @@ mod plot;
 mod products;
 mod table;
 
-use backends::{BACKENDS, backend};
+use backends::{BACKENDS, backend, no_device};
 use clap::Parser;
 use clap::error::ErrorKind;
 use devices::{Visitor, visit};
@@ -106,7 +106,7 @@ fn run(args: &Args) -> Result<()> {
         let program = Diagnose { args, report: &mut report };
         match visit(name, program) {
             Ok(result) => result?,
-            Err(error) if asked => return Err(error),
+            Err(error) if asked => return Err(no_device(&error)),
             Err(error) => say(&format!("\n{name}: no device here: {error}")),
         }
     }

@@ -1,5 +1,6 @@
 //! The matrix product by size: the backends beside a loop that everybody would write first.
 
+use crate::backends::no_device;
 use crate::devices::{About, Visitor, visit};
 use crate::measure::{Budget, seconds};
 use crate::plot::{self, Line};
@@ -35,7 +36,7 @@ pub(crate) fn run(names: &[&str], asked: bool, toy: bool, out: &Path, json: Opti
     for name in names {
         match visit(name, Products { sizes }) {
             Ok(column) => columns.push(column?),
-            Err(error) if asked => return Err(error),
+            Err(error) if asked => return Err(no_device(&error)),
             Err(error) => say(&format!("{name}: no device here: {error}")),
         }
     }
