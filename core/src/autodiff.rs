@@ -60,7 +60,7 @@ pub fn record<V: Value, const N: usize>(
     parents: Parents<V, N>,
     rule: impl Fn(&V, [bool; N]) -> [Option<V>; N] + Send + Sync + 'static,
 ) -> V {
-    let rule = move |grad: &V, _: &Arc<Node<V>>, wants| rule(grad, wants);
+    let rule = move |grad: &V, _: &Arc<Node<V>>, parents: &Parents<V, N>| rule(grad, wants(parents));
     recorded(op, out, Operation { parents, rule })
 }
 
@@ -73,8 +73,26 @@ pub fn record_with_output<V: Value, const N: usize>(
     rule: impl Fn(&V, &V, [bool; N]) -> [Option<V>; N] + Send + Sync + 'static,
 ) -> V {
     let output = out.with_node(None);
-    let rule = move |grad: &V, node: &Arc<Node<V>>, wants| rule(grad, &output.with_node(Some(node.clone())), wants);
+    let rule = move |grad: &V, node: &Arc<Node<V>>, parents: &Parents<V, N>| {
+        rule(grad, &output.with_node(Some(node.clone())), wants(parents))
+    };
     recorded(op, out, Operation { parents, rule })
+}
+
+/// [`record`] for rules that keep bare inputs: `rule(grad, parents)` gives them their nodes back.
+pub(crate) fn record_with_parents<V: Value, const N: usize>(
+    op: &'static str,
+    out: V,
+    parents: Parents<V, N>,
+    rule: impl Fn(&V, &Parents<V, N>) -> [Option<V>; N] + Send + Sync + 'static,
+) -> V {
+    let rule = move |grad: &V, _: &Arc<Node<V>>, parents: &Parents<V, N>| rule(grad, parents);
+    recorded(op, out, Operation { parents, rule })
+}
+
+/// Which inputs want a gradient.
+fn wants<V: Value, const N: usize>(parents: &Parents<V, N>) -> [bool; N] {
+    parents.each_ref().map(Option::is_some)
 }
 
 /// `out` at a new node of this rule.

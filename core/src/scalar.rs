@@ -5,7 +5,7 @@ mod operators;
 
 pub use operators::ScalarOperand;
 
-use crate::autodiff::{self, Node, Value, parents, record, record_with_output};
+use crate::autodiff::{self, Node, Value, parents, record, record_with_output, recording};
 use crate::gradients::Gradients;
 use crate::graph::Graph;
 use std::cmp::Ordering;
@@ -145,6 +145,11 @@ impl Scalar {
     /// The number.
     pub fn value(&self) -> f64 {
         self.value
+    }
+
+    /// An input of an operation that kept its number: at its node if a derivative is being recorded, else a constant.
+    fn input(value: f64, node: &Option<Arc<Node<Scalar>>>) -> Self {
+        Scalar { value, node: if recording() { node.clone() } else { None } }
     }
 
     fn with_leaf(self) -> Self {

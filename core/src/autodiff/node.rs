@@ -199,11 +199,10 @@ pub(super) struct Operation<V: Value, F, const N: usize> {
 
 impl<V: Value, F, const N: usize> Step<V> for Operation<V, F, N>
 where
-    F: Fn(&V, &Arc<Node<V>>, [bool; N]) -> [Option<V>; N] + Send + Sync,
+    F: Fn(&V, &Arc<Node<V>>, &Parents<V, N>) -> [Option<V>; N] + Send + Sync,
 {
     fn run(&self, grad: &V, node: &Arc<Node<V>>, put: Put<'_, V>) {
-        let wants = self.parents.each_ref().map(Option::is_some);
-        for (parent, grad) in self.parents.iter().zip((self.rule)(grad, node, wants)) {
+        for (parent, grad) in self.parents.iter().zip((self.rule)(grad, node, &self.parents)) {
             if let (Some(parent), Some(grad)) = (parent, grad) {
                 put(parent, Addend::Whole(grad));
             }

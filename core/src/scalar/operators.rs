@@ -1,7 +1,7 @@
 //! Operators of scalars with each other and with numbers, on both sides.
 
 use super::Scalar;
-use crate::autodiff::{parents, record, record_with_output};
+use crate::autodiff::{parents, record, record_with_output, record_with_parents};
 use std::iter::{Product, Sum};
 use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
 
@@ -24,8 +24,11 @@ fn sub(a: &Scalar, b: &Scalar) -> Scalar {
 fn mul(a: &Scalar, b: &Scalar) -> Scalar {
     let out = Scalar::from(a.value * b.value);
     let Some(parents) = parents([a, b]) else { return out };
-    let (a, b) = (a.clone(), b.clone());
-    record("mul", out, parents, move |g, wants| [wants[0].then(|| g * &b), wants[1].then(|| g * &a)])
+    // Bare numbers: the tape holds the nodes already, and counting references to them is a good part of a scalar's cost.
+    let (a, b) = (a.value, b.value);
+    record_with_parents("mul", out, parents, move |g, [of_a, of_b]| {
+        [of_a.as_ref().map(|_| g * Scalar::input(b, of_b)), of_b.as_ref().map(|_| g * Scalar::input(a, of_a))]
+    })
 }
 
 fn div(a: &Scalar, b: &Scalar) -> Scalar {
