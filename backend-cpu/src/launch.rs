@@ -34,7 +34,7 @@ pub(crate) fn map<T>(
     streams: bool,
 ) -> Launch {
     let walk = walk(layouts);
-    // Only rows that are contiguous in all operands are written past the caches.
+    // Only rows that are contiguous in all operands are written with non-temporal stores.
     let streams = streams && matches!(walk, "contiguous" | "row broadcast" | "rows");
     let path = if streams { Cow::Owned(format!("{walk}, streaming")) } else { Cow::Borrowed(walk) };
     pieces::<T>(kernel, len, unit, work).path(path)

@@ -9,7 +9,7 @@
 //! and nothing here is special about either. Each piece of the output is one call of `simd::dispatch`; `f` is a closure of
 //! its own type per operation, so no loop contains a `match`.
 //!
-//! Large results take other roads through memory; see [`Road`].
+//! Large results are written with non-temporal stores; see [`Store`].
 
 mod one;
 mod rows;
@@ -37,23 +37,23 @@ const ARITHMETIC: usize = 8;
 
 /// How a result is written, by its size.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Road {
-    /// From the first element to the last.
-    Plain,
-    /// Past the caches, which would not hold it. Its lines need not be read before they are written.
-    Past,
+enum Store {
+    /// Ordinary stores, through the caches.
+    Cached,
+    /// Non-temporal: the caches would not hold the result, and its lines need not be read before they are written.
+    NonTemporal,
 }
 
-impl Road {
-    fn of<U>(out: &[U], work: usize) -> Road {
+impl Store {
+    fn of<U>(out: &[U], work: usize) -> Store {
         let (bytes, last) = (size_of_val(out), Caches::get().last);
-        if work >= ARITHMETIC || bytes <= last { Road::Plain } else { Road::Past }
+        if work >= ARITHMETIC || bytes <= last { Store::Cached } else { Store::NonTemporal }
     }
 
     /// Whether `out` is to be [streamed](Isa::stream), and can be.
     #[inline(always)]
     fn streams<U>(self, out: &[U]) -> bool {
-        self == Road::Past && out.as_ptr().addr().is_multiple_of(32)
+        self == Store::NonTemporal && out.as_ptr().addr().is_multiple_of(32)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Functions of one tensor.
 
-use super::{ARITHMETIC, Road, Rows, Source};
+use super::{ARITHMETIC, Rows, Source, Store};
 use crate::launch::{self, report};
 use crate::memory::AnyBits;
 use crate::parallel;
@@ -14,10 +14,10 @@ pub(crate) fn map1<T: AnyBits + Wide, U: AnyBits>(
     x: Source<T>,
     f: impl Fn(T) -> U + Copy + Sync,
 ) {
-    let road = Road::of(out, work);
-    report(|| launch::map::<T>("map1", &[x.layout], (out.len(), BLOCK, work), road == Road::Past));
+    let store = Store::of(out, work);
+    report(|| launch::map::<T>("map1", &[x.layout], (out.len(), BLOCK, work), store == Store::NonTemporal));
     parallel::pieces(out, BLOCK, work, |at, out| {
-        let kernel = Map1 { at, out, x, f, road };
+        let kernel = Map1 { at, out, x, f, store };
         if work < ARITHMETIC { T::dispatch(kernel) } else { T::compute(kernel) }
     });
 }
@@ -27,7 +27,7 @@ pub(super) struct Map1<'a, T, U, F> {
     pub(super) out: &'a mut [U],
     pub(super) x: Source<'a, T>,
     pub(super) f: F,
-    pub(super) road: Road,
+    pub(super) store: Store,
 }
 
 impl<T: AnyBits, U: AnyBits, F: Fn(T) -> U> Kernel for Map1<'_, T, U, F> {
@@ -35,7 +35,7 @@ impl<T: AnyBits, U: AnyBits, F: Fn(T) -> U> Kernel for Map1<'_, T, U, F> {
 
     #[inline(always)]
     fn run<I: Isa>(self, _: I) {
-        let Map1 { at, out, x: Source { data, layout }, f, road } = self;
+        let Map1 { at, out, x: Source { data, layout }, f, store } = self;
         let mut rows = Rows::new([layout], at..at + out.len());
         let [stride] = rows.inner;
         while let Some((place, [start])) = rows.next() {
@@ -45,7 +45,7 @@ impl<T: AnyBits, U: AnyBits, F: Fn(T) -> U> Kernel for Map1<'_, T, U, F> {
                 1 => {
                     let mut x = &data[start..][..out.len()];
                     let mut out = out;
-                    if road.streams(out) {
+                    if store.streams(out) {
                         let (blocks, rest) = out.as_chunks_mut::<BLOCK>();
                         let (x_blocks, x_rest) = x.as_chunks::<BLOCK>();
                         for (out, x) in blocks.iter_mut().zip(x_blocks) {

@@ -1,14 +1,14 @@
-//! The roads of large results, on small ones: the same elements, to the bit.
+//! The stores of large results, on small ones: the same elements, to the bit.
 
 use super::one::Map1;
 use super::two::Map2;
-use super::{Road, Source};
+use super::{Source, Store};
 use crate::simd::Level;
 use minitorch_core::Layout;
 
-const ROADS: [Road; 2] = [Road::Plain, Road::Past];
+const STORES: [Store; 2] = [Store::Cached, Store::NonTemporal];
 
-/// Elements `at..at + len` of `a - b` on every road; what lies around the result stays as it is.
+/// Elements `at..at + len` of `a - b` with every kind of store; what lies around the result stays as it is.
 fn check2(a: Layout, b: Layout, at: usize, len: usize) {
     let data: Vec<f32> = (0..6000).map(|i| i as f32 * 0.5 - 700.0).collect();
     let element = |layout: &Layout, index: usize| {
@@ -22,10 +22,10 @@ fn check2(a: Layout, b: Layout, at: usize, len: usize) {
     let expected: Vec<f32> = (at..at + len).map(|i| element(&a, i) - element(&b, i)).collect();
     let [a, b] = [&a, &b].map(|layout| Source { data: &data[..], layout });
     for level in Level::supported() {
-        for (road, shift) in ROADS.into_iter().flat_map(|road| (0..9).map(move |shift| (road, shift))) {
+        for (store, shift) in STORES.into_iter().flat_map(|store| (0..9).map(move |shift| (store, shift))) {
             let mut out = vec![f32::NAN; len + 20];
-            level.dispatch(Map2 { at, out: &mut out[shift..][..len], a, b, f: |a, b| a - b, road });
-            let what = format!("{} {road:?} {at} + {len}, shifted by {shift}", level.name());
+            level.dispatch(Map2 { at, out: &mut out[shift..][..len], a, b, f: |a, b| a - b, store });
+            let what = format!("{} {store:?} {at} + {len}, shifted by {shift}", level.name());
             assert_eq!(out[shift..][..len], expected, "{what}");
             assert!(out[..shift].iter().chain(&out[shift + len..]).all(|x| x.is_nan()), "{what}: around it");
         }
@@ -59,11 +59,11 @@ fn one_operand_on_all_roads() {
     for stride in [1, 2] {
         let x = Source { data: &data[..], layout: &Layout::new([1000], &[stride], 9) };
         for level in Level::supported() {
-            for (road, shift) in ROADS.into_iter().flat_map(|road| (0..9).map(move |shift| (road, shift))) {
+            for (store, shift) in STORES.into_iter().flat_map(|store| (0..9).map(move |shift| (store, shift))) {
                 let mut out = vec![f32::NAN; 1000];
-                level.dispatch(Map1 { at: 3, out: &mut out[shift..][..900], x, f: |x: f32| -x, road });
+                level.dispatch(Map1 { at: 3, out: &mut out[shift..][..900], x, f: |x: f32| -x, store });
                 let expected = (0..900).map(|i| -((9 + (i + 3) * stride) as f32));
-                assert!(out[shift..][..900].iter().copied().eq(expected), "{} {road:?} {shift}", level.name());
+                assert!(out[shift..][..900].iter().copied().eq(expected), "{} {store:?} {shift}", level.name());
                 assert!(out[..shift].iter().chain(&out[shift + 900..]).all(|x| x.is_nan()));
             }
         }
@@ -75,8 +75,8 @@ fn roads_by_size() {
     let last = crate::caches::Caches::get().last;
     // Never touched, so it takes no memory.
     let out = vec![0_u8; last + 1];
-    let road = |bytes: usize, work| Road::of(&out[..bytes], work);
-    assert_eq!([road(0, 1), road(last, 1)], [Road::Plain; 2]);
-    assert_eq!(road(last + 1, 1), Road::Past);
-    assert_eq!(road(last + 1, 8), Road::Plain);
+    let store = |bytes: usize, work| Store::of(&out[..bytes], work);
+    assert_eq!([store(0, 1), store(last, 1)], [Store::Cached; 2]);
+    assert_eq!(store(last + 1, 1), Store::NonTemporal);
+    assert_eq!(store(last + 1, 8), Store::Cached);
 }

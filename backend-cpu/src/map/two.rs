@@ -1,6 +1,6 @@
 //! Functions of two tensors.
 
-use super::{ARITHMETIC, Road, Rows, Source};
+use super::{ARITHMETIC, Rows, Source, Store};
 use crate::launch::{self, report};
 use crate::memory::AnyBits;
 use crate::parallel;
@@ -15,10 +15,10 @@ pub(crate) fn map2<A: AnyBits + Wide, B: AnyBits, U: AnyBits>(
     b: Source<B>,
     f: impl Fn(A, B) -> U + Copy + Sync,
 ) {
-    let road = Road::of(out, work);
-    report(|| launch::map::<A>("map2", &[a.layout, b.layout], (out.len(), BLOCK, work), road == Road::Past));
+    let store = Store::of(out, work);
+    report(|| launch::map::<A>("map2", &[a.layout, b.layout], (out.len(), BLOCK, work), store == Store::NonTemporal));
     parallel::pieces(out, BLOCK, work, |at, out| {
-        let kernel = Map2 { at, out, a, b, f, road };
+        let kernel = Map2 { at, out, a, b, f, store };
         if work < ARITHMETIC { A::dispatch(kernel) } else { A::compute(kernel) }
     });
 }
@@ -29,7 +29,7 @@ pub(super) struct Map2<'a, A, B, U, F> {
     pub(super) a: Source<'a, A>,
     pub(super) b: Source<'a, B>,
     pub(super) f: F,
-    pub(super) road: Road,
+    pub(super) store: Store,
 }
 
 impl<A: AnyBits, B: AnyBits, U: AnyBits, F: Fn(A, B) -> U + Copy> Kernel for Map2<'_, A, B, U, F> {
@@ -37,7 +37,7 @@ impl<A: AnyBits, B: AnyBits, U: AnyBits, F: Fn(A, B) -> U + Copy> Kernel for Map
 
     #[inline(always)]
     fn run<I: Isa>(self, _: I) {
-        let Map2 { at, out, a, b, f, road } = self;
+        let Map2 { at, out, a, b, f, store } = self;
         let mut rows = Rows::new([a.layout, b.layout], at..at + out.len());
         let (a, b, [sa, sb]) = (a.data, b.data, rows.inner);
         while let Some((place, [pa, pb])) = rows.next() {
@@ -47,7 +47,7 @@ impl<A: AnyBits, B: AnyBits, U: AnyBits, F: Fn(A, B) -> U + Copy> Kernel for Map
                 _ if n == 1 => out[0] = f(a[pa], b[pb]),
                 (1, 1) => {
                     let (mut out, mut a, mut b) = (out, &a[pa..][..n], &b[pb..][..n]);
-                    if road.streams(out) {
+                    if store.streams(out) {
                         let (blocks, rest) = out.as_chunks_mut::<BLOCK>();
                         let ((a_blocks, a_rest), (b_blocks, b_rest)) = (a.as_chunks::<BLOCK>(), b.as_chunks::<BLOCK>());
                         for ((out, a), b) in blocks.iter_mut().zip(a_blocks).zip(b_blocks) {
