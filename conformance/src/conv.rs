@@ -246,6 +246,38 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             );
         }
     });
+    suite.floats("sequences", 20_000, |on| {
+        // Words with their vectors last, and a maximum over time behind: of its gradient all but one element per map is zero.
+        for (t, k) in [(20, 3), (23, 1), (9, 5), (7, 4)] {
+            agree!(
+                on,
+                eps(8.0).terms(64 * k),
+                |d| {
+                    let [x, w] = [[5, t, 64], [18, 64, k]].map(|shape| d.uniform(-1.0, 1.0, shape));
+                    with_grads(d, [x, w, d.uniform(-1.0, 1.0, [18])], |[x, w, b]| {
+                        x.transpose(1, 2).conv1d(w, Some(b), Conv1dOptions::default()).max(2)
+                    })
+                },
+                "{t} words, windows of {k}"
+            );
+        }
+        // Zeros of the gradient do not hide what is infinite.
+        agree!(
+            on,
+            eps(8.0).terms(200),
+            |d| {
+                let x = d.uniform(-1.0, 1.0, [3, 20, 64]);
+                let at = Tensor::new([7], &d.device);
+                let spike = d.list(&[f64::INFINITY], [1, 1]).expand([1, 64]);
+                let x0 = x.narrow(0, 0, 1).squeeze(0).scatter(0, &at.reshape([1, 1]).expand([1, 64]), &spike);
+                let x = Tensor::cat(&[x0.unsqueeze(0), x.narrow(0, 1, 2)], 0);
+                with_grads(d, [x, d.uniform(0.5, 1.0, [20, 64, 3])], |[x, w]| {
+                    x.transpose(1, 2).conv1d(w, None, Conv1dOptions::default()).narrow(2, 17, 1)
+                })
+            },
+            "an infinite word that no window of the result saw"
+        );
+    });
 }
 
 /// The definition as seven loops over host numbers.

@@ -43,7 +43,9 @@ mod reduce;
 mod reduce_edges;
 mod resize;
 mod reuse;
+mod rows;
 mod scan;
+mod sentiment;
 mod softmax;
 mod sort;
 mod tape;
@@ -93,7 +95,10 @@ pub fn cases<B: Backend>(make: impl Fn() -> B + Send + Sync + 'static) -> Vec<Ca
         ("scan", scan::cases),
         ("sort", sort::cases),
         ("loss", loss::cases),
-        ("index", index::cases),
+        ("index", |suite| {
+            index::cases(suite);
+            rows::cases(suite);
+        }),
         ("copy", copy::cases),
         ("random", random::cases),
         ("optim", optim::cases),
@@ -115,6 +120,7 @@ pub fn cases<B: Backend>(make: impl Fn() -> B + Send + Sync + 'static) -> Vec<Ca
         ("golden", golden::cases),
         ("property", property::cases),
         ("course", course::cases),
+        ("sentiment", sentiment::cases),
     ];
     let mut suite = Suite { family: "", make: Arc::new(make), cases: Vec::new() };
     for &(family, add) in families {

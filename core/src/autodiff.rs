@@ -16,14 +16,16 @@
 mod node;
 mod pending;
 
+pub(crate) use node::Addend;
 pub use node::{Node, Parents};
 
-use crate::gradients::Gradients;
+use crate::gradients::{Gradient, Gradients};
 use crate::graph::kept;
-use node::{Operation, PartOf, Step};
+use node::{Operation, PartOf, Put, Step};
 use pending::{Entry, Queue};
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
@@ -32,6 +34,8 @@ use std::sync::Arc;
 pub trait Value: Clone + Send + Sync + 'static {
     /// What the tape keeps of a value: a tensor's shape and dtype, of a scalar nothing.
     type Spec: Copy + PartialEq + fmt::Display + Send + Sync + 'static;
+    /// A leaf's gradient that is zero but in a few rows; [`Infallible`](std::convert::Infallible) for values without rows.
+    type Rows: RowsOf<Self>;
     /// What the tape keeps of this value.
     fn spec(&self) -> Self::Spec;
     /// Where the value stands on the tape; `None` for a constant.
@@ -44,6 +48,28 @@ pub trait Value: Clone + Send + Sync + 'static {
     fn ones(&self) -> Self;
     /// The value in a few characters, for a picture of the tape; reads it from its device.
     fn brief(&self) -> String;
+}
+
+/// What the engine must know about a gradient in rows.
+pub trait RowsOf<V: Value>: Clone + Send + Sync + 'static {
+    /// The gradient with its zeros.
+    fn whole(&self) -> &V;
+    /// Its sum with a whole one.
+    fn added_to(&self, sum: V) -> V;
+    /// Its sum with another one, in rows.
+    fn joined(self, more: Self) -> Self;
+}
+
+impl<V: Value> RowsOf<V> for Infallible {
+    fn whole(&self) -> &V {
+        match *self {}
+    }
+    fn added_to(&self, _: V) -> V {
+        match *self {}
+    }
+    fn joined(self, _: Self) -> Self {
+        self
+    }
 }
 
 /// Where the inputs stand on the tape; `None` when nothing is to be recorded. Ask *before* building (and cloning into) a
@@ -111,6 +137,23 @@ pub fn record_part<V: Value>(
     parent: Arc<Node<V>>,
     rule: impl Fn(&V, Option<V>) -> V + Send + Sync + 'static,
 ) -> V {
+    let rule = move |grad: &V, parent: &Arc<Node<V>>, put: Put<'_, V>| {
+        put(parent, Addend::Part(&|sum| rule(grad, sum)));
+    };
+    recorded(op, out, PartOf { parent, rule })
+}
+
+/// Puts `out`, rows of its one input, on the tape. `rule(grad, in_rows)` returns the input's gradient, as [`Addend::Rows`] if
+/// that is welcome: it is where the input is a leaf and nothing is recorded.
+pub(crate) fn record_rows<V: Value>(
+    op: &'static str,
+    out: V,
+    parent: Arc<Node<V>>,
+    rule: impl Fn(&V, bool) -> Addend<'static, V> + Send + Sync + 'static,
+) -> V {
+    let rule = move |grad: &V, parent: &Arc<Node<V>>, put: Put<'_, V>| {
+        put(parent, rule(grad, parent.is_leaf() && !recording()));
+    };
     recorded(op, out, PartOf { parent, rule })
 }
 
@@ -146,7 +189,7 @@ fn walk<V: Value>(
     let mut found = ById::with_capacity_and_hasher(FOUND.get(), BuildHasherDefault::default());
     let mut pending = Queue::new(root.node().map_or(0, |node| node.id()));
     match root.node() {
-        Some(node) if node.is_leaf() => drop(found.insert(node.id(), seed)),
+        Some(node) if node.is_leaf() => drop(found.insert(node.id(), Gradient::Whole(seed))),
         Some(node) => *pending.sum(node) = Some(seed),
         None => {}
     }
@@ -156,7 +199,7 @@ fn walk<V: Value>(
             break; // nothing older than the oldest value asked for can lead to it
         }
         if asked(&node) {
-            found.insert(id, grad.clone());
+            found.insert(id, Gradient::Whole(grad.clone()));
         }
         if id == oldest {
             break; // its own rule leads further down than anybody asked
@@ -165,7 +208,7 @@ fn walk<V: Value>(
             // Leaves go straight to the result. A sum is taken out while it grows, so that its memory may be reused.
             if parent.is_leaf() {
                 if asked(parent) {
-                    let sum = more.added_to(found.remove(&parent.id()));
+                    let sum = more.added_to_leaf(found.remove(&parent.id()));
                     found.insert(parent.id(), sum);
                 }
             } else {

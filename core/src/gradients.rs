@@ -1,26 +1,74 @@
 //! `Gradients`: what `backward` returns, and what is done to it before the optimizer's step: accumulation over micro-batches, norms,
 //! clipping. Everything stays on the device.
 
-use crate::autodiff::{ById, Value};
+mod rows;
+
+pub use rows::RowGradient;
+
+use crate::autodiff::{ById, RowsOf, Value};
 use crate::backend::Backend;
 use crate::tensor::Tensor;
 use std::collections::hash_map::Entry;
 use std::ops::{AddAssign, Index};
 
 /// Gradients by variable: `&grads[&w]`, or `grads.get(&w)` when there may be none.
-pub struct Gradients<V> {
-    pub(crate) by_node: ById<V>,
+pub struct Gradients<V: Value> {
+    pub(crate) by_node: ById<Gradient<V>>,
+}
+
+/// The gradient of one variable.
+pub(crate) enum Gradient<V: Value> {
+    /// Of the variable's shape.
+    Whole(V),
+    /// Zero but in a few rows.
+    Rows(Box<V::Rows>),
+}
+
+impl<V: Value> Gradient<V> {
+    pub(crate) fn from(rows: V::Rows) -> Self {
+        Gradient::Rows(Box::new(rows))
+    }
+
+    pub(crate) fn whole(&self) -> &V {
+        match self {
+            Gradient::Whole(whole) => whole,
+            Gradient::Rows(rows) => rows.whole(),
+        }
+    }
+
+    pub(crate) fn into_whole(self) -> V {
+        match self {
+            Gradient::Whole(whole) => whole,
+            Gradient::Rows(rows) => rows.whole().clone(),
+        }
+    }
+
+    /// The sum of two; by value, so that the first one's memory may be reused.
+    pub(crate) fn joined(self, more: Self) -> Self {
+        match (self, more) {
+            (Gradient::Whole(sum), Gradient::Whole(more)) => Gradient::Whole(sum.accumulate(more)),
+            (Gradient::Whole(sum), Gradient::Rows(rows)) | (Gradient::Rows(rows), Gradient::Whole(sum)) => {
+                Gradient::Whole(rows.added_to(sum))
+            }
+            (Gradient::Rows(sum), Gradient::Rows(more)) => Gradient::from(sum.joined(*more)),
+        }
+    }
 }
 
 impl<V: Value> Gradients<V> {
     /// The gradient in `x`; `None` if none reached it.
     pub fn get(&self, x: &V) -> Option<&V> {
-        x.node().and_then(|node| self.by_node.get(&node.id()))
+        Some(self.entry(x)?.whole())
     }
 
     /// The gradient in `x`, taken out.
     pub fn remove(&mut self, x: &V) -> Option<V> {
-        x.node().and_then(|node| self.by_node.remove(&node.id()))
+        let id = x.node()?.id();
+        self.by_node.remove(&id).map(Gradient::into_whole)
+    }
+
+    fn entry(&self, x: &V) -> Option<&Gradient<V>> {
+        self.by_node.get(&x.node()?.id())
     }
 
     /// How many variables a gradient reached.
@@ -35,12 +83,16 @@ impl<V: Value> Gradients<V> {
 
     /// All gradients, in no particular order.
     pub fn values(&self) -> impl Iterator<Item = &V> {
-        self.by_node.values()
+        self.by_node.values().map(Gradient::whole)
     }
 
     /// Replaces each gradient by `f` of it.
-    pub fn map(mut self, f: impl Fn(V) -> V) -> Self {
-        self.by_node = self.by_node.into_iter().map(|(id, g)| (id, f(g))).collect();
+    pub fn map(self, f: impl Fn(V) -> V) -> Self {
+        self.map_each(|gradient| Gradient::Whole(f(gradient.into_whole())))
+    }
+
+    fn map_each(mut self, f: impl Fn(Gradient<V>) -> Gradient<V>) -> Self {
+        self.by_node = self.by_node.into_iter().map(|(id, gradient)| (id, f(gradient))).collect();
         self
     }
 }
@@ -59,7 +111,7 @@ impl<V: Value> Index<&V> for Gradients<V> {
 }
 
 /// No gradients: where accumulation starts.
-impl<V> Default for Gradients<V> {
+impl<V: Value> Default for Gradients<V> {
     fn default() -> Self {
         Gradients { by_node: ById::default() }
     }
@@ -92,7 +144,7 @@ impl<V: Value> Gradients<V> {
                 Entry::Occupied(sum) => {
                     // Taken out, so that the first one's memory may be reused.
                     let (id, sum) = sum.remove_entry();
-                    self.by_node.insert(id, sum.accumulate(more));
+                    self.by_node.insert(id, sum.joined(more));
                 }
                 Entry::Vacant(place) => drop(place.insert(more)),
             }
@@ -108,6 +160,27 @@ impl<V: Value> AddAssign for Gradients<V> {
 }
 
 impl<B: Backend> Gradients<Tensor<B>> {
+    /// The gradient in `x` by rows, if that is how `backward` found it: `x` is a leaf that was read only by
+    /// [`index_select`](Tensor::index_select) along dimension 0, as an embedding is. [`get`](Gradients::get) gives the same gradient
+    /// with its zeros, at the cost of a pass over all of them. PyTorch: the sparse gradient of `nn.Embedding(sparse=True)`.
+    ///
+    /// ```
+    /// # use minitorch_conformance::doc::*;
+    /// let table = Tensor::ones([100_000, 2], &device()).requires_grad();
+    /// let words = Tensor::new([7, 99_999, 7], &device());
+    /// let grads = table.index_select(0, &words).sum(..).backward();
+    /// let rows = grads.rows(&table).unwrap();
+    /// assert_eq!(rows.index().to_vec::<i32>()?, [7, 99_999, 7]);
+    /// assert_eq!(rows.totals().to_vec::<f32>()?, [2.0, 2.0, 1.0, 1.0, 2.0, 2.0]); // row 7 was read twice
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn rows(&self, x: &Tensor<B>) -> Option<&RowGradient<B>> {
+        match self.entry(x)? {
+            Gradient::Whole(_) => None,
+            Gradient::Rows(rows) => Some(rows),
+        }
+    }
+
     /// The L2 norm of all gradients as one vector: rank 0, on the device. The squares are summed in the gradients' dtype, so
     /// they may overflow where the norm would not. PyTorch: `nn.utils.get_total_norm`.
     ///
@@ -116,11 +189,17 @@ impl<B: Backend> Gradients<Tensor<B>> {
     #[track_caller]
     pub fn norm(&self) -> Tensor<B> {
         // In the order of the variables, so that rounding is the same in every run.
-        let mut ordered: Vec<(&u64, &Tensor<B>)> = self.by_node.iter().collect();
+        let mut ordered: Vec<(&u64, &Gradient<Tensor<B>>)> = self.by_node.iter().collect();
         ordered.sort_unstable_by_key(|(id, _)| **id);
-        let Some((_, first)) = ordered.first() else { panic!("norm: there are no gradients to take the norm of") };
+        let elements = |gradient: &Gradient<Tensor<B>>| match gradient {
+            Gradient::Whole(whole) => whole.clone(),
+            Gradient::Rows(rows) if rows.are_few() => rows.sums(),
+            Gradient::Rows(rows) => rows.whole().clone(),
+        };
+        let mut all = ordered.into_iter().map(|(_, gradient)| elements(gradient)).peekable();
+        let Some(first) = all.peek().cloned() else { panic!("norm: there are no gradients to take the norm of") };
         let mut sum: Option<Tensor<B>> = None;
-        for (_, g) in &ordered {
+        for g in all {
             assert!(
                 g.dtype() == first.dtype() && g.device() == first.device(),
                 "norm: the gradients must be of one dtype on one device; one is of {} on {:?}, another of {} on {:?}",
@@ -163,7 +242,7 @@ impl<B: Backend> Gradients<Tensor<B>> {
         assert!(max_norm >= 0.0, "clip_norm: the largest norm must be at least 0, not {max_norm}");
         let norm = self.norm();
         let factor = (max_norm / (&norm + 1e-6)).clamp(0.0, 1.0);
-        (self.map(|g| g * &factor), norm)
+        (self.map_linear(|g| g * &factor), norm)
     }
 
     /// The gradients, each element brought into `-limit..=limit`; NaN stays. PyTorch: `nn.utils.clip_grad_value_`.
@@ -173,11 +252,22 @@ impl<B: Backend> Gradients<Tensor<B>> {
     #[track_caller]
     pub fn clip_value(self, limit: f64) -> Self {
         assert!(limit >= 0.0, "clip_value: the limit must be at least 0, not {limit}");
-        self.map(|g| g.clamp(-limit, limit))
+        self.map_each(|gradient| match gradient {
+            Gradient::Whole(whole) => Gradient::Whole(whole.clamp(-limit, limit)),
+            Gradient::Rows(rows) => Gradient::from(rows.map_totals(|totals| totals.clamp(-limit, limit))),
+        })
     }
 
     /// The gradients times a number, such as 1 / micro-batches.
     pub fn scale(self, factor: f64) -> Self {
-        self.map(|g| g * factor)
+        self.map_linear(|g| g * factor)
+    }
+
+    /// [`map`](Gradients::map) by a function that is linear, and so may be applied to parts of a gradient.
+    fn map_linear(self, f: impl Fn(&Tensor<B>) -> Tensor<B>) -> Self {
+        self.map_each(|gradient| match gradient {
+            Gradient::Whole(whole) => Gradient::Whole(f(&whole)),
+            Gradient::Rows(rows) => Gradient::from(rows.map_linear(&f)),
+        })
     }
 }

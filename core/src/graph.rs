@@ -5,6 +5,7 @@ mod layout;
 mod svg;
 
 use crate::autodiff::{Node, Value, every_gradient};
+use crate::gradients::Gradient;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Write};
 use std::sync::Arc;
@@ -119,7 +120,7 @@ impl<V: Value> Graph<V> {
         };
         for (id, at) in &graph.by_id {
             graph.nodes[*at].value = values.remove(id);
-            graph.nodes[*at].gradient = gradients.remove(id);
+            graph.nodes[*at].gradient = gradients.remove(id).map(Gradient::into_whole);
         }
         graph
     }

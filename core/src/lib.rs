@@ -37,7 +37,7 @@ pub use error::{Error, Result};
 pub use explain::Explanation;
 pub use function::{Function, custom};
 pub use gradcheck::{GradCheck, central_difference, derivative_check, gradcheck};
-pub use gradients::Gradients;
+pub use gradients::{Gradients, RowGradient};
 pub use graph::{Graph, GraphNode};
 pub use half::f16;
 pub use index::{Axis, AxisIndex, DimSet, Dims, Int, ReshapeArg, SliceArg};

@@ -42,6 +42,7 @@ impl fmt::Display for ScalarSpec {
 
 impl Value for Scalar {
     type Spec = ScalarSpec;
+    type Rows = std::convert::Infallible;
     fn spec(&self) -> ScalarSpec {
         ScalarSpec
     }

@@ -3,7 +3,8 @@
 //! A node and its rule, with all that the rule captured, are one allocation: `Node` is generic over the type of its rule, and an
 //! `Arc` of one is used as an `Arc<Node<V>>`, whose rule is a `dyn Rule`.
 
-use super::Value;
+use super::{RowsOf, Value};
+use crate::gradients::Gradient;
 use std::mem::replace;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -76,11 +77,13 @@ impl<V: Value, R: Rule<V> + ?Sized> Drop for Node<V, R> {
 pub type Parents<V, const N: usize> = [Option<Arc<Node<V>>>; N];
 
 /// What a rule adds to the gradient of one of its inputs.
-pub enum Addend<'a, V> {
+pub enum Addend<'a, V: Value> {
     /// A gradient of the input's shape.
     Whole(V),
     /// The sum with the gradient of a part added, from the sum so far (`None` before the first).
     Part(&'a dyn Fn(Option<V>) -> V),
+    /// A gradient that is zero but in a few rows.
+    Rows(V::Rows),
 }
 
 impl<V: Value> Addend<'_, V> {
@@ -90,6 +93,17 @@ impl<V: Value> Addend<'_, V> {
             (Addend::Whole(grad), Some(sum)) => sum.accumulate(grad),
             (Addend::Whole(grad), None) => grad,
             (Addend::Part(add), sum) => add(sum),
+            (Addend::Rows(rows), Some(sum)) => rows.added_to(sum),
+            (Addend::Rows(rows), None) => rows.whole().clone(),
+        }
+    }
+
+    /// The same for the gradient of a leaf, which stays in rows as long as all its parts are.
+    pub(super) fn added_to_leaf(self, sum: Option<Gradient<V>>) -> Gradient<V> {
+        match (self, sum) {
+            (Addend::Rows(rows), None) => Gradient::from(rows),
+            (Addend::Rows(rows), Some(sum)) => sum.joined(Gradient::from(rows)),
+            (addend, sum) => Gradient::Whole(addend.added_to(sum.map(Gradient::into_whole))),
         }
     }
 }
@@ -221,15 +235,16 @@ where
     }
 }
 
-/// An operation whose output is a part of its one input, see [`record_part`](super::record_part).
+/// An operation that takes a part of its one input, see [`record_part`](super::record_part) and
+/// [`record_rows`](super::record_rows). The rule puts the gradient itself.
 pub(super) struct PartOf<V: Value, F> {
     pub(super) parent: Arc<Node<V>>,
     pub(super) rule: F,
 }
 
-impl<V: Value, F: Fn(&V, Option<V>) -> V + Send + Sync> Step<V> for PartOf<V, F> {
+impl<V: Value, F: Fn(&V, &Arc<Node<V>>, Put<'_, V>) + Send + Sync> Step<V> for PartOf<V, F> {
     fn run(&self, grad: &V, _: &Arc<Node<V>>, put: Put<'_, V>) {
-        put(&self.parent, Addend::Part(&|sum| (self.rule)(grad, sum)));
+        (self.rule)(grad, &self.parent, put);
     }
 
     fn parents(&self) -> Vec<Option<Arc<Node<V>>>> {

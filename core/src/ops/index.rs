@@ -1,12 +1,14 @@
 //! Reading and adding at indices held by another tensor.
 
-use crate::autodiff::{parents, record};
+use crate::autodiff::{Addend, parents, record, record_rows};
 use crate::backend::{Backend, MOST_WORK};
 use crate::create::on_host;
 use crate::dtype::DType;
 use crate::error::must;
+use crate::gradients::RowGradient;
 use crate::index::wrap_dim;
 use crate::layout::Layout;
+use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 /// What scattering does with the element that it meets.
@@ -97,9 +99,18 @@ impl<B: Backend> Tensor<B> {
         let Some(shape) = self.shape().try_with(d, index.numel()) else {
             panic!("index_select: {} entries of dimension {d} of {:?} are too many", index.numel(), self.shape())
         };
-        let mut column = crate::Shape::new(&[1; crate::MAX_RANK][..self.rank()]);
-        column = column.with(d, index.numel());
-        self.gather(dim, &index.reshape(column).expand(shape))
+        let index = index.detach();
+        let column = Shape::new(&[1; crate::MAX_RANK][..self.rank()]).with(d, index.numel());
+        let place = move |index: &Self| index.reshape(column).expand(shape);
+        let out = self.detach().gather(dim, &place(&index));
+        let Some([Some(parent)]) = parents([self]) else { return out };
+        let whole = *self.shape();
+        record_rows("index_select", out, parent, move |g, in_rows| {
+            if in_rows && d == 0 {
+                return Addend::Rows(RowGradient::new(whole, index.clone(), g.clone()));
+            }
+            Addend::Whole(scatter(ScatterOp::Add, g.zeros_of(whole), d, &place(&index), g))
+        })
     }
 
     /// [`index_select`](Self::index_select) of `len` entries in an order that the host works out. The sizes are judged before

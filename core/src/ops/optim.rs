@@ -38,6 +38,24 @@ impl StepRule {
             StepRule::Adagrad(_) => &["sum"],
         }
     }
+
+    /// Whether elements whose gradient is zero stay as they are, and so do their states: then a step may leave them out.
+    pub fn skips_zeros(&self) -> bool {
+        match self {
+            StepRule::Sgd(config) => config.momentum == 0.0 && config.weight_decay == 0.0,
+            StepRule::Adagrad(config) => config.weight_decay == 0.0,
+            StepRule::Adam(_) | StepRule::RmsProp(_) => false,
+        }
+    }
+
+    /// What a state holds before the first step; the rules of whole parameters add it to zeros themselves, see
+    /// [`StepSlot::fresh`].
+    pub fn initial_state(&self) -> f64 {
+        match self {
+            StepRule::Adagrad(config) => config.initial,
+            _ => 0.0,
+        }
+    }
 }
 
 /// As PyTorch's `SGD`: `g += weight_decay p`; `v = momentum v + (1 - dampening) g` (a fresh v is g); then `p -= lr v`, with

@@ -4,7 +4,7 @@ use super::Tensor;
 use crate::autodiff::{self, Node, Value};
 use crate::backend::Backend;
 use crate::dtype::DType;
-use crate::gradients::Gradients;
+use crate::gradients::{Gradients, RowGradient};
 use crate::graph::Graph;
 use crate::shape::Shape;
 use std::fmt::{self, Display};
@@ -29,6 +29,7 @@ impl Display for TensorSpec {
 
 impl<B: Backend> Value for Tensor<B> {
     type Spec = TensorSpec;
+    type Rows = RowGradient<B>;
     fn spec(&self) -> TensorSpec {
         TensorSpec { shape: *self.shape(), dtype: self.dtype() }
     }

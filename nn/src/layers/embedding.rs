@@ -8,6 +8,10 @@ use minitorch_core::{Backend, Tensor};
 /// A table of vectors, read by index: indices (I32) `[..]` give `[.., dim]`. The gradient of a row is the sum over its uses.
 /// An index outside the table gives zeros and is an error at the next read. PyTorch: `nn.Embedding`.
 ///
+/// The gradient is kept by rows ([`Gradients::rows`](minitorch_core::Gradients::rows)). SGD without momentum and Adagrad step only these
+/// rows where they are few; Adam and the others do if [`Group::lazy`](crate::Group::lazy) says so, and else go through the whole table,
+/// as PyTorch's do unless `sparse=True`.
+///
 /// ```
 /// # use minitorch_conformance::doc::*;
 /// # use minitorch_nn::Embedding;
@@ -24,7 +28,27 @@ pub struct Embedding<B: Backend> {
 impl<B: Backend> Embedding<B> {
     /// A table of standard normal numbers, as PyTorch's.
     pub fn new(rows: usize, dim: usize, device: &B) -> Self {
-        Embedding { weight: Param::new(Tensor::randn([rows, dim], device)) }
+        Embedding::from_vectors(Tensor::randn([rows, dim], device))
+    }
+
+    /// A table of these vectors, `[rows, dim]`. To keep them as they are, freeze the weight. PyTorch:
+    /// `nn.Embedding.from_pretrained`.
+    ///
+    /// ```
+    /// # use minitorch_conformance::doc::*;
+    /// # use minitorch_nn::Embedding;
+    /// let mut embedding = Embedding::from_vectors(Tensor::new([[0.0, 0.0], [1.0, 2.0]], &device()));
+    /// embedding.weight.freeze();
+    /// assert_eq!(embedding.forward(&Tensor::new([1], &device())).to_vec::<f32>()?, [1.0, 2.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If the rank is not 2.
+    #[track_caller]
+    pub fn from_vectors(vectors: Tensor<B>) -> Self {
+        assert!(vectors.rank() == 2, "Embedding: wants vectors [rows, dim], not {:?}", vectors.shape());
+        Embedding { weight: Param::new(vectors) }
     }
 
     /// The rows.

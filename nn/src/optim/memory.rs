@@ -1,9 +1,10 @@
 //! What an optimizer remembers: state tensors by parameter, and the scalars of each group on the device.
 
 use super::Group;
+use super::rows::Rows;
 use crate::module::{EntryMut, Module, Param, Path};
 use minitorch_core::backend::{StepRule, StepSlot};
-use minitorch_core::{Backend, DType, Gradients, Layout, Tensor};
+use minitorch_core::{Backend, DType, Gradients, Layout, RowGradient, Shape, Tensor};
 use std::collections::HashMap;
 
 /// Whether a parameter of this name and value belongs to a group.
@@ -40,6 +41,8 @@ pub(super) struct Slot<B: Backend> {
 struct Entry<'m, B: Backend> {
     param: &'m mut Param<B>,
     grad: Tensor<B>,
+    /// Which rows `grad` is of, if it is not of all.
+    rows: Option<Tensor<B>>,
     group: usize,
 }
 
@@ -76,17 +79,20 @@ impl<B: Backend> Memory<B> {
         let mut complaint = None;
         model.visit_mut(&mut Path::default(), &mut |name, entry| {
             let EntryMut::Param(param) = entry else { return };
-            let Some(grad) = grads.get(param) else { return };
-            let (device, dtype) = place.get_or_insert_with(|| (param.device().clone(), param.dtype()));
-            if complaint.is_none() {
-                complaint = misfit(name, param, grad, device, *dtype);
-            }
-            let grad = grad.detach().contiguous();
             let group = match self.by_param.get(&param.id()) {
                 Some(slot) => slot.group,
                 None => self.group_of(name, param),
             };
-            found.push(Entry { param, grad, group });
+            let Some(grad) = Found::new(grads, param, &self.groups[group].group, rule) else { return };
+            let (device, dtype) = place.get_or_insert_with(|| (param.device().clone(), param.dtype()));
+            if complaint.is_none() {
+                complaint = misfit(name, param, &grad, device, *dtype);
+            }
+            // What does not fit is not added up either: its step is not taken.
+            if complaint.is_none() {
+                let (grad, rows) = grad.take();
+                found.push(Entry { param, grad, rows, group });
+            }
         });
         if let Some(why) = complaint {
             panic!("step: {why}");
@@ -101,25 +107,29 @@ impl<B: Backend> Memory<B> {
     fn step_group(&mut self, group: usize, rule: StepRule, device: &B, dtype: DType, found: &mut [Entry<'_, B>]) {
         let Memory { lr, groups, by_param, .. } = self;
         let members = &mut groups[group];
-        let mut memory: Vec<(u64, Slot<B>)> = Vec::with_capacity(found.len());
+        let mut memory: Vec<(u64, Slot<B>, Option<Rows<B>>)> = Vec::with_capacity(found.len());
         for entry in found.iter().filter(|entry| entry.group == group) {
-            let zeros = || Tensor::zeros(*entry.param.shape(), (device, dtype));
-            let fresh = || Slot { group, state: (0..rule.states()).map(|_| zeros()).collect(), taken: 0 };
+            let start = if entry.rows.is_some() { rule.initial_state() } else { 0.0 };
+            let first = || Tensor::full(*entry.param.shape(), start, (device, dtype));
+            let fresh = || Slot { group, state: (0..rule.states()).map(|_| first()).collect(), taken: 0 };
             let id = entry.param.id();
-            memory.push((id, by_param.remove(&id).unwrap_or_else(fresh)));
+            let slot = by_param.remove(&id).unwrap_or_else(fresh);
+            let rows = entry.rows.as_ref().map(|index| Rows::read(index, entry.param, &slot.state));
+            memory.push((id, slot, rows));
         }
         if memory.is_empty() {
             return;
         }
         let mut slots: Vec<StepSlot<'_, B>> = Vec::with_capacity(memory.len());
-        for (entry, (_, slot)) in found.iter_mut().filter(|entry| entry.group == group).zip(&mut memory) {
-            slots.push(StepSlot {
-                param: entry.param.storage_mut().1,
-                state: slot.state.iter_mut().map(|state| state.storage_mut().1).collect(),
-                grad: entry.grad.view(),
-                missed: members.steps - slot.taken,
-                fresh: slot.taken == 0,
-            });
+        for (entry, (_, slot, rows)) in found.iter_mut().filter(|entry| entry.group == group).zip(&mut memory) {
+            let missed = members.steps - slot.taken;
+            let fresh = slot.taken == 0 && rows.is_none();
+            let (param, state) = match rows {
+                Some(rows) => (rows.param.storage_mut().1, &mut rows.state),
+                None => (entry.param.storage_mut().1, &mut slot.state),
+            };
+            let state = state.iter_mut().map(|state| state.storage_mut().1).collect();
+            slots.push(StepSlot { param, state, grad: entry.grad.view(), missed, fresh });
         }
         let lr = *lr * members.group.lr_scale;
         let mut scalars = members.scalars(lr, device, dtype);
@@ -127,9 +137,58 @@ impl<B: Backend> Memory<B> {
         drop(slots);
         members.scalars = Some((scalars, lr));
         members.steps += 1;
-        for (id, mut slot) in memory {
+        for (entry, (id, mut slot, rows)) in found.iter_mut().filter(|entry| entry.group == group).zip(memory) {
+            if let Some(rows) = rows {
+                rows.write(entry.param, &mut slot.state);
+            }
             slot.taken += 1;
             by_param.insert(id, slot);
+        }
+    }
+}
+
+/// A gradient as a step takes it.
+enum Found<'g, B: Backend> {
+    Whole(&'g Tensor<B>),
+    Rows(&'g RowGradient<B>),
+}
+
+impl<'g, B: Backend> Found<'g, B> {
+    /// The gradient of a parameter, if there is one; in rows if the group says so, or if that is less work for the same numbers.
+    fn new(grads: &'g Gradients<Tensor<B>>, param: &Param<B>, group: &Group, rule: StepRule) -> Option<Self> {
+        let by_rows = |rows: &&RowGradient<B>| group.lazy || group.applied(rule).skips_zeros() && rows.are_few();
+        match grads.rows(param).filter(by_rows) {
+            Some(rows) => Some(Found::Rows(rows)),
+            None => grads.get(param).map(Found::Whole),
+        }
+    }
+
+    fn shape(&self) -> &Shape {
+        match self {
+            Found::Whole(whole) => whole.shape(),
+            Found::Rows(rows) => rows.shape(),
+        }
+    }
+
+    fn dtype(&self) -> DType {
+        match self {
+            Found::Whole(whole) => whole.dtype(),
+            Found::Rows(rows) => rows.dtype(),
+        }
+    }
+
+    fn device(&self) -> &B {
+        match self {
+            Found::Whole(whole) => whole.device(),
+            Found::Rows(rows) => rows.device(),
+        }
+    }
+
+    /// The numbers, and which rows they are of if not of all.
+    fn take(self) -> (Tensor<B>, Option<Tensor<B>>) {
+        match self {
+            Found::Whole(whole) => (whole.detach().contiguous(), None),
+            Found::Rows(rows) => (rows.totals(), Some(rows.index().clone())),
         }
     }
 }
@@ -168,7 +227,7 @@ impl Group {
 }
 
 /// What keeps a parameter out of a step with the others.
-fn misfit<B: Backend>(name: &str, param: &Param<B>, grad: &Tensor<B>, device: &B, dtype: DType) -> Option<String> {
+fn misfit<B: Backend>(name: &str, param: &Param<B>, grad: &Found<'_, B>, device: &B, dtype: DType) -> Option<String> {
     if param.dtype() != dtype || param.device() != device {
         return Some(format!(
             "all parameters must be of one dtype on one device; {name} is of {} on {:?}, those before of {dtype} on {device:?}",
@@ -177,5 +236,13 @@ fn misfit<B: Backend>(name: &str, param: &Param<B>, grad: &Tensor<B>, device: &B
         ));
     }
     let fits = grad.shape() == param.shape() && grad.dtype() == dtype && grad.device() == device;
-    (!fits).then(|| format!("{name} is {:?}, its gradient {grad:?}", &**param))
+    (!fits).then(|| {
+        format!(
+            "{name} is {:?} of {dtype} on {device:?}, its gradient {:?} of {} on {:?}",
+            param.shape(),
+            grad.shape(),
+            grad.dtype(),
+            grad.device()
+        )
+    })
 }

@@ -5,6 +5,7 @@ mod adagrad;
 mod adam;
 mod memory;
 mod rms_prop;
+mod rows;
 mod saved;
 mod sgd;
 
@@ -54,12 +55,13 @@ pub trait Optimizer<B: Backend> {
 pub struct Group {
     weight_decay: Option<f64>,
     lr_scale: f64,
+    lazy: bool,
 }
 
 impl Group {
     /// No difference.
     pub fn new() -> Self {
-        Group { weight_decay: None, lr_scale: 1.0 }
+        Group { weight_decay: None, lr_scale: 1.0, lazy: false }
     }
 
     /// With a weight decay of their own.
@@ -79,6 +81,21 @@ impl Group {
     #[track_caller]
     pub fn lr_scale(mut self, lr_scale: f64) -> Self {
         self.lr_scale = checked("Group: the scale of the learning rate", lr_scale);
+        self
+    }
+
+    /// With steps of embeddings ([`Gradients::rows`]) that leave out the rows that were not read: momentum, averages and weight decay act
+    /// on a row only in the steps that read it, and a step costs what those rows cost, whatever the size of the table. Bias corrections count the parameter's steps, and no row is fresh: the first velocity of SGD is dampened too. Rules to which
+    /// a zero gradient is nothing (SGD without momentum, Adagrad; both without weight decay) do this without being asked where the rows
+    /// are few, as it changes no number. PyTorch: `optim.SparseAdam`, and `nn.Embedding(sparse=True)` with the others.
+    ///
+    /// ```
+    /// # use minitorch_conformance::doc::*;
+    /// use minitorch_nn::{Adam, Group};
+    /// let optimizer: Adam<Plain> = Adam::new(1e-3).group(|name, _| name == "embedding.weight", Group::new().lazy());
+    /// ```
+    pub fn lazy(mut self) -> Self {
+        self.lazy = true;
         self
     }
 }

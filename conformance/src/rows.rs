@@ -1,0 +1,127 @@
+//! Gradients by rows: of tables of which few rows are read, against the same gradients with their zeros.
+
+use crate::close::{EXACT, assert_close, eps, read};
+use crate::{On, Suite};
+use minitorch_core::backend::Backend;
+use minitorch_core::{Gradients, Tensor};
+
+const ROWS: usize = 40_000;
+const WIDTH: usize = 2;
+
+/// Two readings of a table with repeats within and between, and what multiplies their rows.
+struct Readings<B: Backend> {
+    table: Tensor<B>,
+    index: [Tensor<B>; 2],
+    factors: [Tensor<B>; 2],
+}
+
+impl<B: Backend> Readings<B> {
+    fn new(on: &On<B>) -> Self {
+        // Whole numbers: their sums are exact, so that the order of adding does not show.
+        let ends = Tensor::new([0, ROWS as i32 - 1, 0], &on.device);
+        let some = |n: usize| Tensor::cat(&[on.ints(0, 20, [n]), on.ints(0, ROWS as i32, [n]), ends.clone()], 0);
+        let index = [some(40), some(25)];
+        let factors = index.each_ref().map(|index| on.whole(-9, 10, [index.numel(), WIDTH]));
+        Readings { table: on.uniform(-1.0, 1.0, [ROWS, WIDTH]).requires_grad(), index, factors }
+    }
+
+    fn loss(&self, reading: usize) -> Tensor<B> {
+        (self.table.index_select(0, &self.index[reading]) * &self.factors[reading]).sum(..)
+    }
+
+    /// The gradient of both, one after the other in one sum, with its zeros.
+    fn expected(&self, readings: &[usize]) -> Tensor<B> {
+        let zeros = self.table.detach().zeros_like().contiguous();
+        readings.iter().fold(zeros, |sum, &at| {
+            let index = self.index[at].unsqueeze(1).expand(*self.factors[at].shape());
+            sum.scatter_add(0, &index, &self.factors[at])
+        })
+    }
+}
+
+fn same<B: Backend>(what: &str, got: &Tensor<B>, want: &Tensor<B>) {
+    assert_close(what, &read(got), &read(want), EXACT);
+}
+
+/// The gradient of the table, found by rows and only then filled up.
+fn by_rows<B: Backend>(what: &str, grads: &Gradients<Tensor<B>>, readings: &Readings<B>) -> Tensor<B> {
+    assert!(grads.rows(&readings.table).is_some(), "{what}: the gradient is not by rows");
+    grads[&readings.table].clone()
+}
+
+pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
+    suite.floats("by_rows", 100_000, |on| {
+        let readings = Readings::new(on);
+        let grads = readings.loss(0).backward();
+        same("one reading", &by_rows("one reading", &grads, &readings), &readings.expected(&[0]));
+
+        // The totals stand at every reading of a row.
+        let rows = grads.rows(&readings.table).unwrap_or_else(|| unreachable!("asserted above"));
+        same("the index", rows.index(), &readings.index[0]);
+        same("the totals", &rows.totals(), &readings.expected(&[0]).index_select(0, &readings.index[0]));
+
+        let both = (readings.loss(0) + readings.loss(1)).backward();
+        same("two readings", &by_rows("two readings", &both, &readings), &readings.expected(&[0, 1]));
+        let mut sum = readings.loss(0).backward();
+        sum += readings.loss(1).backward();
+        same("accumulated", &by_rows("accumulated", &sum, &readings), &readings.expected(&[0, 1]));
+    });
+    suite.floats("beside_whole_gradients", 100_000, |on| {
+        let readings = Readings::new(on);
+        let whole = || (&readings.table * 3.0).sum(..);
+        let want = readings.expected(&[0]) + 3.0;
+        for (what, loss) in [("rows first", readings.loss(0) + whole()), ("rows last", whole() + readings.loss(0))] {
+            let grads = loss.backward();
+            assert!(grads.rows(&readings.table).is_none(), "{what}: by rows");
+            same(what, &grads[&readings.table], &want);
+        }
+        let mut sum = whole().backward();
+        sum += readings.loss(0).backward();
+        same("accumulated", &sum[&readings.table], &want);
+        // A table that is itself computed has an ordinary gradient.
+        let computed = &readings.table * 2.0;
+        let loss = (computed.index_select(0, &readings.index[0]) * &readings.factors[0]).sum(..);
+        same("computed", &loss.backward()[&readings.table], &(readings.expected(&[0]) * 2.0));
+    });
+    suite.floats("clipped", 100_000, |on| {
+        let readings = Readings::new(on);
+        let (grads, want) = (|| readings.loss(0).backward(), readings.expected(&[0]));
+        assert_close("norm", &read(&grads().norm()), &read(&want.square().sum(..).sqrt()), eps(64.0));
+        let (clipped, _) = grads().clip_norm(1.0);
+        let unit = &want / (want.square().sum(..).sqrt() + 1e-6);
+        assert_close("clip_norm", &read(&by_rows("clip_norm", &clipped, &readings)), &read(&unit), eps(64.0));
+        same("clip_value", &by_rows("clip_value", &grads().clip_value(4.0), &readings), &want.clamp(-4.0, 4.0));
+        same("scale", &by_rows("scale", &grads().scale(0.5), &readings), &(&want * 0.5));
+        same("map", &grads().map(|g| g + 1.0)[&readings.table], &(&want + 1.0));
+    });
+    suite.floats("many_rows", 100_000, |on| {
+        // More readings than rows, and a table of vectors of one number.
+        for shape in [&[30, 3][..], &[30]] {
+            let table = on.uniform(-1.0, 1.0, shape).requires_grad();
+            let index = on.ints(0, 30, [70]);
+            let factors = on.whole(-9, 10, table.shape().with(0, 70));
+            let mut grads = (table.index_select(0, &index) * &factors).sum(..).backward();
+            assert!(grads.rows(&table).is_some_and(|rows| !rows.are_few()));
+            let zeros = table.detach().zeros_like().contiguous();
+            let wide = (1..shape.len()).fold(index.clone(), |index, d| index.unsqueeze(d as isize));
+            let want = zeros.scatter_add(0, &wide.expand(*factors.shape()), &factors);
+            assert_close("norm", &read(&grads.norm()), &read(&want.square().sum(..).sqrt()), eps(64.0));
+            grads = grads.clip_value(9.0);
+            same("clipped", &grads[&table], &want.clamp(-9.0, 9.0));
+        }
+    });
+    suite.floats("not_by_rows", 100_000, |on| {
+        // Another dimension, and a gradient that is itself recorded.
+        let readings = Readings::new(on);
+        let columns = on.uniform(-1.0, 1.0, [WIDTH, ROWS]).requires_grad();
+        assert!(columns.index_select(1, &readings.index[0]).sum(..).backward().rows(&columns).is_none());
+        let loss = readings.table.index_select(0, &readings.index[0]).square().sum(..);
+        let [first] = loss.grad([&readings.table]);
+        let second = (first.index_select(0, &readings.index[1]) * &readings.factors[1]).sum(..).backward();
+        // Twice the number of its readings, for each reading of the gradient.
+        let ones = readings.factors[0].ones_like();
+        let counts =
+            readings.expected(&[]).scatter_add(0, &readings.index[0].unsqueeze(1).expand(*ones.shape()), &ones);
+        same("second derivative", &second[&readings.table], &(readings.expected(&[1]) * counts * 2.0));
+    });
+}

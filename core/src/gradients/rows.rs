@@ -1,0 +1,162 @@
+//! The gradient of a table that was read by rows: what those rows get, without the zeros of all others.
+//!
+//! ```text
+//! index  [n]        which row each part belongs to; repeats are usual
+//! values [n, ..]    the parts:  whole[r] = sum of values[k] over all k with index[k] = r
+//! ```
+//!
+//! What adds the parts of one row first numbers the distinct rows, on the device and without reading anything back: `sums[s]` is the
+//! sum of the s-th smallest row that occurs, `slots[k]` is the s of entry k, and the entries of `sums` that are left over are zero.
+
+use crate::autodiff::RowsOf;
+use crate::backend::Backend;
+use crate::dtype::DType;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+use std::sync::OnceLock;
+
+/// A leaf's gradient that is zero but in some rows (entries of dimension 0); see [`Gradients::rows`](super::Gradients::rows).
+#[derive(Clone)]
+pub struct RowGradient<B: Backend> {
+    shape: Shape,
+    /// One for each time that rows were read, at least one.
+    readings: Vec<Reading<B>>,
+    /// All of them as one.
+    joined: OnceLock<Reading<B>>,
+    slots: OnceLock<Tensor<B>>,
+    whole: OnceLock<Tensor<B>>,
+}
+
+#[derive(Clone)]
+struct Reading<B: Backend> {
+    /// `[n]`, I32.
+    index: Tensor<B>,
+    /// `[n, ..]`
+    values: Tensor<B>,
+}
+
+/// A table of fewer elements is cheaper to go through as a whole than to sort for.
+const SMALLEST: usize = 1 << 16;
+/// The same for one with less than so many rows for each that is read.
+const ROWS_PER_INDEX: usize = 8;
+
+impl<B: Backend> RowGradient<B> {
+    /// Of a leaf of this shape, from which `index` read the rows whose gradients `values` are.
+    pub(crate) fn new(shape: Shape, index: Tensor<B>, values: Tensor<B>) -> Self {
+        RowGradient::of(shape, vec![Reading { index, values }])
+    }
+
+    fn of(shape: Shape, readings: Vec<Reading<B>>) -> Self {
+        RowGradient { shape, readings, joined: OnceLock::new(), slots: OnceLock::new(), whole: OnceLock::new() }
+    }
+
+    /// The leaf's shape.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// The dtype of its numbers.
+    pub fn dtype(&self) -> DType {
+        self.readings[0].values.dtype()
+    }
+
+    /// Where it is.
+    pub fn device(&self) -> &B {
+        self.readings[0].values.device()
+    }
+
+    /// Whether the rows are so few that work on them alone, which has to sort them first, is less than work on all.
+    pub fn are_few(&self) -> bool {
+        let n: usize = self.readings.iter().map(|reading| reading.index.numel()).sum();
+        self.shape.numel() >= SMALLEST && self.shape[0] / ROWS_PER_INDEX >= n
+    }
+
+    /// Which rows (I32, `[n]`), in the order of backward, with repeats.
+    pub fn index(&self) -> &Tensor<B> {
+        &self.joined().index
+    }
+
+    /// The gradient of each of these rows, `[n, ..]`: at every occurrence all that the row gets. Parts of one row are added in the
+    /// order of the index.
+    pub fn totals(&self) -> Tensor<B> {
+        self.sums().index_select(0, self.slots())
+    }
+
+    /// The gradient of each distinct row, in ascending order of the rows, then zeros: `[n, ..]`.
+    pub(super) fn sums(&self) -> Tensor<B> {
+        let Reading { values, .. } = self.joined();
+        values.zeros_of(*values.shape()).scatter_add(0, &wide(self.slots(), values), values)
+    }
+
+    /// A gradient of the same rows, by a function of the values that is linear.
+    pub(super) fn map_linear(&self, f: impl Fn(&Tensor<B>) -> Tensor<B>) -> Self {
+        let mapped = |reading: &Reading<B>| Reading { index: reading.index.clone(), values: f(&reading.values) };
+        RowGradient::of(self.shape, self.readings.iter().map(mapped).collect())
+    }
+
+    /// A gradient of the same rows, by a function of the totals that keeps zeros.
+    pub(super) fn map_totals(&self, f: impl Fn(&Tensor<B>) -> Tensor<B>) -> Self {
+        // One part per row has the total, the others nothing.
+        let (index, slots) = (self.index(), self.slots());
+        let numbers = Tensor::arange(0..index.numel() as i32, index.device());
+        let last = numbers.zeros_like().scatter(0, slots, &numbers).index_select(0, slots);
+        let totals = f(&self.totals());
+        let others = last.ne(&numbers).reshape(column(&totals));
+        RowGradient::new(self.shape, index.clone(), totals.masked_fill(&others, 0.0))
+    }
+
+    fn joined(&self) -> &Reading<B> {
+        if let [one] = &self.readings[..] {
+            return one;
+        }
+        let join = |part: fn(&Reading<B>) -> &Tensor<B>| {
+            Tensor::cat(&self.readings.iter().map(|reading| part(reading).clone()).collect::<Vec<_>>(), 0)
+        };
+        let joined = || Reading { index: join(|reading| &reading.index), values: join(|reading| &reading.values) };
+        self.joined.get_or_init(joined)
+    }
+
+    /// For each entry of the index, how many distinct rows are smaller.
+    fn slots(&self) -> &Tensor<B> {
+        self.slots.get_or_init(|| {
+            let index = self.index();
+            let n = index.numel();
+            if n == 0 {
+                return index.clone();
+            }
+            let order = index.argsort(0, false);
+            let sorted = index.index_select(0, &order);
+            let first = Tensor::zeros([1], (index.device(), DType::I32));
+            let next = sorted.narrow(0, 1, n - 1).ne(sorted.narrow(0, 0, n - 1)).cast(DType::I32);
+            let numbers = Tensor::cat(&[first, next], 0).cumsum(0);
+            numbers.zeros_like().scatter(0, &order, &numbers)
+        })
+    }
+}
+
+/// A vector of n, repeated along the other dimensions of rows `[n, ..]`.
+fn wide<B: Backend>(vector: &Tensor<B>, rows: &Tensor<B>) -> Tensor<B> {
+    vector.reshape(column(rows)).expand(*rows.shape())
+}
+
+/// `[n, 1, ..]` of the rank of rows `[n, ..]`.
+fn column<B: Backend>(rows: &Tensor<B>) -> Shape {
+    Shape::new(&[1; crate::MAX_RANK][..rows.rank()]).with(0, rows.shape()[0])
+}
+
+impl<B: Backend> RowsOf<Tensor<B>> for RowGradient<B> {
+    fn whole(&self) -> &Tensor<B> {
+        self.whole.get_or_init(|| self.added_to(self.readings[0].values.zeros_of(self.shape)))
+    }
+
+    fn added_to(&self, sum: Tensor<B>) -> Tensor<B> {
+        let add =
+            |sum: Tensor<B>, Reading { index, values }: &Reading<B>| sum.scatter_add(0, &wide(index, values), values);
+        self.readings.iter().fold(sum, add)
+    }
+
+    fn joined(mut self, more: Self) -> Self {
+        self.readings.extend(more.readings);
+        RowGradient::of(self.shape, self.readings)
+    }
+}
