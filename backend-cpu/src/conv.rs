@@ -2,11 +2,13 @@
 //! contiguous first.
 
 use crate::element::{Element, with_real};
-use crate::kernels::conv::{self, Conv2d};
+use crate::kernels::conv::{self, Conv2d, sparse};
+use crate::memory::Storage;
+use crate::simd::Level;
 use crate::{Cpu, Tensor};
 use minitorch_core::backend::{Activation, View};
 use minitorch_core::ops::composed;
-use minitorch_core::{Conv2dOptions, Shape};
+use minitorch_core::{Conv2dOptions, DType, Shape};
 
 /// The elements of a contiguous tensor.
 pub(crate) fn elements<T: Element>(x: &Tensor) -> &[T] {
@@ -50,14 +52,24 @@ pub(crate) fn conv2d(
     })
 }
 
+/// A tensor of this shape `[a, c, h, w]` from elements in the order `[a, h, w, c]`.
+fn channels_last(device: &Cpu, data: Storage, dtype: DType, [a, c, h, w]: [usize; 4]) -> Tensor {
+    Tensor::from_storage(device, data, dtype, Shape::from([a, h, w, c])).permute([0, 3, 1, 2])
+}
+
 pub(crate) fn grad_input(g: &Tensor, w: &Tensor, size: [usize; 2], options: &Conv2dOptions) -> Tensor {
     let device = g.device();
     let c_in = w.shape()[1].saturating_mul(options.groups);
-    let shape = Shape::from([g.shape()[0], c_in, size[0], size[1]]);
-    let sizes = sizes([shape[0], c_in, size[0], size[1]], w.dims(), options);
+    let dims = [g.shape()[0], c_in, size[0], size[1]];
+    let (shape, sizes) = (Shape::from(dims), sizes(dims, w.dims(), options));
     let (g, w) = (g.contiguous(), w.contiguous());
     with_real!(g.dtype(), T => {
-        let mut out = device.alloc::<T>("conv2d_grad_input", shape.numel());
+        let (mut out, level) = (device.alloc::<T>("conv2d_grad_input", shape.numel()), Level::best());
+        if sparse::suits(level, &sizes, elements::<T>(&g)) && sparse::all_finite(level, elements::<T>(&w)) {
+            let w = w.permute([0, 2, 3, 1]).contiguous();
+            sparse::grad_input(level, &sizes, elements::<T>(&g), elements::<T>(&w), &mut out);
+            return channels_last(device, T::wrap(out), T::DTYPE, dims);
+        }
         conv::grad_input(&sizes, elements::<T>(&g), elements::<T>(&w), &mut out);
         Tensor::from_storage(device, T::wrap(out), T::DTYPE, shape)
     })
@@ -65,11 +77,19 @@ pub(crate) fn grad_input(g: &Tensor, w: &Tensor, size: [usize; 2], options: &Con
 
 pub(crate) fn grad_weight(x: &Tensor, g: &Tensor, kernel: [usize; 2], options: &Conv2dOptions) -> Tensor {
     let device = x.device();
-    let weight = [g.shape()[1], x.shape()[1] / options.groups, kernel[0], kernel[1]];
-    let (shape, sizes) = (Shape::from(weight), sizes(x.dims(), weight, options));
-    let (x, g) = (x.contiguous(), g.contiguous());
+    let dims = [g.shape()[1], x.shape()[1] / options.groups, kernel[0], kernel[1]];
+    let (shape, sizes) = (Shape::from(dims), sizes(x.dims(), dims, options));
+    let g = g.contiguous();
     with_real!(x.dtype(), T => {
-        let mut out = device.alloc::<T>("conv2d_grad_weight", shape.numel());
+        let (mut out, level) = (device.alloc::<T>("conv2d_grad_weight", shape.numel()), Level::best());
+        if sparse::suits(level, &sizes, elements::<T>(&g)) {
+            let x = x.permute([0, 2, 3, 1]).contiguous();
+            if sparse::all_finite(level, elements::<T>(&x)) {
+                sparse::grad_weight(level, &sizes, elements::<T>(&x), elements::<T>(&g), &mut out);
+                return channels_last(device, T::wrap(out), T::DTYPE, dims);
+            }
+        }
+        let x = x.contiguous();
         conv::grad_weight(&sizes, elements::<T>(&x), elements::<T>(&g), &mut out);
         Tensor::from_storage(device, T::wrap(out), T::DTYPE, shape)
     })

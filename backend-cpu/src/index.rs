@@ -85,7 +85,7 @@ pub(crate) fn scatter<const ADD: bool>(
     index: View<'_, Storage>,
     x: View<'_, Storage>,
 ) {
-    /// Ranges that a single plane is cut into.
+    /// The most ranges that a single plane is cut into: each looks at all indices.
     const RANGES: usize = 16;
     let name = if ADD { "scatter_add" } else { "scatter" };
     let shape = layout.shape();
@@ -156,7 +156,7 @@ pub(crate) fn scatter<const ADD: bool>(
             }
         };
         let is_cut = planes == 1 && work >= parallel::PARALLEL && bound > 1;
-        let range = bound.div_ceil(RANGES);
+        let range = bound.div_ceil(RANGES.min(2 * rayon::current_num_threads()));
         report(|| {
             let what = if shares_index(&index_body, &x_body) { "rows" } else { "elements" };
             if is_cut {

@@ -21,7 +21,7 @@
 //! are of whole vectors it needs no panels at all (`dots.rs`). A 1 x 1 convolution with nothing to pad or skip is a
 //! batch of products. Where 3 x 3 taps meet many channels, `forward` and `grad_input` compute tiles of pixels with fewer
 //! multiplications (`winograd.rs`). Depthwise convolution (one channel per group) has no reuse for a product to find and runs as
-//! plain loops over the same frames (`depthwise.rs`).
+//! plain loops over the same frames (`depthwise.rs`). Where most of `gy` is zero, the gradients are sums over the rest (`sparse.rs`).
 
 mod correlation;
 mod depthwise;
@@ -29,6 +29,7 @@ mod dots;
 mod frame;
 mod grad_weight;
 mod joined;
+pub(crate) mod sparse;
 mod winograd;
 
 #[cfg(test)]

@@ -202,6 +202,74 @@ fn bits_do_not_depend_on_threads() {
     }
 }
 
+/// `[a, c, h, w]` as `[a, h, w, c]`.
+fn channels_last<T: Copy>(x: &[T], [a, c, h, w]: [usize; 4]) -> Vec<T> {
+    let at = |i: usize| {
+        let (channel, pixel, image) = (i % c, i / c % (h * w), i / (c * h * w));
+        x[(image * c + channel) * h * w + pixel]
+    };
+    (0..a * c * h * w).map(at).collect()
+}
+
+#[test]
+fn gradients_of_few_elements_equal_plain_loops() {
+    for g in [
+        conv(5, 64, [1, 20], 18, [1, 3], [1, 1], [0, 0], [1, 1], 1),
+        conv(50, 100, [1, 40], 100, [1, 5], [1, 1], [0, 0], [1, 1], 1),
+        conv(3, 40, [9, 11], 20, [3, 2], [2, 3], [0, 0], [1, 1], 1),
+        conv(2, 70, [13, 12], 12, [2, 1], [1, 1], [0, 0], [1, 1], 1),
+    ] {
+        let (x, w) = (numbers(1, g.n * g.c_in * g.h * g.w), numbers(2, g.c_out * g.c_in * g.kh * g.kw));
+        let mut gy = numbers(3, g.n * g.c_out * g.oh * g.ow);
+        gy.iter_mut().enumerate().filter(|(i, _)| i % 11 > 0).for_each(|(_, gy)| *gy = 0.0);
+        let (mut gx, mut gw) = (vec![0.0; x.len()], vec![0.0; w.len()]);
+        visit(&g, |input, weight, output, _| {
+            gx[input] += gy[output] * w[weight];
+            gw[weight] += gy[output] * x[input];
+        });
+        let (images, filters) = ([g.n, g.c_in, g.h, g.w], [g.c_out, g.c_in, g.kh, g.kw]);
+        let (gx, gw) = (channels_last(&gx, images), channels_last(&gw, filters));
+        let (x, w) = (channels_last(&x, images), channels_last(&w, filters));
+        for level in Level::supported() {
+            let long_enough = gy.len() > 1024;
+            assert_eq!(sparse::suits(level, &g, &gy), long_enough, "{g:?}");
+            let run = || {
+                let (mut a, mut b) = (vec![7.0; gx.len()], vec![7.0; gw.len()]);
+                sparse::grad_input(level, &g, &gy, &w, &mut a);
+                sparse::grad_weight(level, &g, &x, &gy, &mut b);
+                [a, b]
+            };
+            let got = run();
+            for (what, got, expected) in [("grad_input", &got[0], &gx), ("grad_weight", &got[1], &gw)] {
+                for (index, (&got, &expected)) in got.iter().zip(expected).enumerate() {
+                    check_close(got, expected, 1e-13, &format!("{what} {} [{index}] of {g:?}", level.name()));
+                }
+            }
+            for threads in [1, 2, 3] {
+                assert!(got == on_threads(threads, run), "{g:?} on {threads} threads");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_has_many_elements_or_no_finite_ones_is_not_left_out() {
+    let g = conv(5, 64, [1, 20], 18, [1, 3], [1, 1], [0, 0], [1, 1], 1);
+    for level in Level::supported() {
+        let mut gy = vec![0.0f32; g.n * g.c_out * g.ow];
+        assert!(sparse::suits(level, &g, &gy));
+        let last = gy.len() / 8 + 1;
+        gy.iter_mut().rev().take(last).for_each(|gy| *gy = f32::NAN);
+        assert!(!sparse::suits(level, &g, &gy), "one more than an eighth");
+        gy.iter_mut().rev().take(2).for_each(|gy| *gy = 0.0);
+        assert!(sparse::suits(level, &g, &gy));
+        for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            assert!(!sparse::all_finite(level, &[&[1.0; 999][..], &[odd, f32::MAX]].concat()));
+        }
+        assert!(sparse::all_finite(level, &[f32::MAX, -0.0, f32::MIN_POSITIVE]));
+    }
+}
+
 /// A number that is not finite reaches the pixels whose window holds it and no others, and numbers that overflow in a
 /// transform do not overflow here.
 #[test]
