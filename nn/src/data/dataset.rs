@@ -27,6 +27,16 @@ pub trait Dataset: Clone + Send + Sync + 'static {
         self.len() == 0
     }
 
+    /// How much of a batch example `i` takes, such as the number of words of a sentence; 1 by default.
+    /// [`Loader::buckets`] puts examples of similar size into one batch.
+    ///
+    /// # Panics
+    /// If `i` is not below [`len`](Dataset::len) and the sizes differ.
+    fn size(&self, i: usize) -> usize {
+        let _ = i;
+        1
+    }
+
     /// Fills `host` with these examples in this order, over whatever it held.
     ///
     /// # Panics

@@ -116,13 +116,13 @@ impl Opened {
     }
 }
 
-enum Wrong {
+pub(super) enum Wrong {
     Io(io::Error),
     Format(String),
 }
 
 impl Wrong {
-    fn of(self, path: &Path) -> Error {
+    pub(super) fn of(self, path: &Path) -> Error {
         match self {
             Wrong::Io(source) => Error::io(path, source),
             Wrong::Format(reason) => Error::format(path, reason),

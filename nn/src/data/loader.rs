@@ -20,6 +20,10 @@ use std::thread::JoinHandle;
 const SHUFFLE_STREAM: u64 = 0x73_6875_6666_6C65;
 /// The same for the draws that change examples.
 const AUGMENT_STREAM: u64 = 0x61_7567_6D65_6E74;
+/// And for the order of batches of similar sizes.
+const BUCKET_STREAM: u64 = 0x62_7563_6B65_7473;
+/// The examples of so many batches are sorted by size together.
+const BUCKET_RUN: usize = 50;
 
 /// Makes batches of a dataset, epoch after epoch.
 ///
@@ -42,6 +46,7 @@ pub struct Loader<D: Dataset> {
     batch_size: usize,
     seed: Option<u64>,
     drop_last: bool,
+    buckets: bool,
     prefetch: usize,
     pool: Arc<Mutex<Pool<D>>>,
 }
@@ -61,7 +66,7 @@ impl<D: Dataset> Loader<D> {
     pub fn new(dataset: &D, batch_size: usize) -> Self {
         assert!(batch_size > 0, "Loader: a batch holds at least one example");
         let pool = Arc::new(Mutex::new(Pool { hosts: Vec::new(), orders: Vec::new() }));
-        Loader { dataset: dataset.clone(), batch_size, seed: None, drop_last: false, prefetch: 0, pool }
+        Loader { dataset: dataset.clone(), batch_size, seed: None, drop_last: false, buckets: false, prefetch: 0, pool }
     }
 
     /// In an order drawn anew for each epoch, and with the random changes of [`Dataset::augment`] if the dataset has any;
@@ -74,6 +79,15 @@ impl<D: Dataset> Loader<D> {
     /// With or without a last batch that is smaller than the others.
     pub fn drop_last(mut self, drop_last: bool) -> Self {
         self.drop_last = drop_last;
+        self
+    }
+
+    /// With examples of similar [`size`](Dataset::size) in one batch, which takes less padding: the shuffled order is cut
+    /// into runs of 50 batches, each run is sorted by size and cut into batches, and all batches are shuffled. The last batch
+    /// of an epoch stays last, of whatever sizes, if it is smaller than the others. Changes nothing without
+    /// [`shuffle`](Loader::shuffle).
+    pub fn buckets(mut self) -> Self {
+        self.buckets = true;
         self
     }
 
@@ -104,6 +118,9 @@ impl<D: Dataset> Loader<D> {
         order.extend(0..self.dataset.len());
         if let Some(seed) = self.seed {
             order.shuffle(&mut Draw { seed: seed ^ SHUFFLE_STREAM, index: epoch }.generator());
+            if self.buckets {
+                self.sort_into_buckets(&mut order, Draw { seed: seed ^ BUCKET_STREAM, index: epoch });
+            }
         }
         order.truncate(self.len() * self.batch_size);
         let changes = self.seed.map(|seed| Draw { seed: seed ^ AUGMENT_STREAM, index: epoch });
@@ -112,6 +129,24 @@ impl<D: Dataset> Loader<D> {
         let (dataset, pool) = (self.dataset.clone(), self.pool.clone());
         let source = if self.prefetch == 0 { Source::Here { plan, next: 0 } } else { plan.start(self.prefetch) };
         Epoch { dataset, device: device.clone(), left: self.len(), source, pool }
+    }
+}
+
+impl<D: Dataset> Loader<D> {
+    /// Sorts runs of a shuffled order by size and shuffles the full batches.
+    fn sort_into_buckets(&self, order: &mut [usize], draw: Draw) {
+        let batches = order.len() / self.batch_size;
+        let full = &mut order[..batches * self.batch_size];
+        for run in full.chunks_mut(self.batch_size.saturating_mul(BUCKET_RUN)) {
+            run.sort_by_key(|&i| self.dataset.size(i));
+        }
+        let mut sequence: Vec<usize> = (0..batches).collect();
+        sequence.shuffle(&mut draw.generator());
+        let sorted = full.to_vec();
+        let parts = full.chunks_exact_mut(self.batch_size);
+        for (part, from) in parts.zip(sequence) {
+            part.copy_from_slice(&sorted[from * self.batch_size..][..self.batch_size]);
+        }
     }
 }
 
@@ -235,144 +270,5 @@ fn lock<D: Dataset>(pool: &Mutex<Pool<D>>) -> MutexGuard<'_, Pool<D>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::ImageDataset;
-    use super::*;
-    use minitorch_conformance::doc::{Plain, device};
-    use minitorch_core::{Error, Tensor};
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    fn numbered(n: u8) -> ImageDataset {
-        ImageDataset::new((0..n).collect(), (0..n).collect(), [1, 1, 1])
-    }
-
-    fn labels(epoch: Epoch<ImageDataset, Plain>) -> Vec<Vec<i32>> {
-        epoch.map(|batch| batch.unwrap().1.to_vec().unwrap()).collect()
-    }
-
-    #[test]
-    fn order_depends_on_seed_and_epoch_only() {
-        let (set, device) = (numbered(23), device());
-        let plain = Loader::new(&set, 5);
-        assert_eq!(labels(plain.epoch(0, &device)).concat(), (0..23).collect::<Vec<i32>>());
-        assert_eq!((plain.len(), plain.clone().drop_last(true).len()), (5, 4));
-        let shuffled = |ahead| Loader::new(&set, 5).shuffle(9).prefetch(ahead);
-        let first: Vec<_> = (0..3).map(|e| labels(shuffled(0).epoch(e, &device))).collect();
-        assert!(first[0] != first[1] && first[1] != first[2]);
-        for ahead in [1, 2, 7, usize::MAX] {
-            let loader = shuffled(ahead);
-            // Backwards, to show that no epoch needs an earlier one.
-            for e in (0..3).rev() {
-                assert_eq!(labels(loader.epoch(e, &device)), first[e as usize], "prefetch {ahead}, epoch {e}");
-            }
-        }
-        let mut all = first[2].concat();
-        all.sort_unstable();
-        assert_eq!(all, (0..23).collect::<Vec<i32>>());
-        assert_eq!(labels(shuffled(2).drop_last(true).epoch(1, &device)), first[1][..4]);
-    }
-
-    #[test]
-    fn changes_depend_on_seed_and_epoch_only_and_need_a_seed() {
-        let device = device();
-        let set = ImageDataset::new((0..200).collect(), (0..8).collect(), [1, 5, 5]).shift(2).flip();
-        let pixels = |loader: &Loader<ImageDataset>, epoch| -> Vec<f32> {
-            loader.epoch(epoch, &device).flat_map(|batch| batch.unwrap().0.to_vec::<f32>().unwrap()).collect()
-        };
-        let plain: Vec<f32> = (0..200u8).map(|byte| byte as f32 / 255.0).collect();
-        assert_eq!(pixels(&Loader::new(&set, 3), 1), plain, "without a seed the images are as they are");
-        let loader = Loader::new(&set, 3).shuffle(4);
-        let first = pixels(&loader, 1);
-        assert_ne!(first, pixels(&loader, 2));
-        assert_ne!(first, pixels(&Loader::new(&set, 3).shuffle(5), 1));
-        for ahead in [0, 3] {
-            assert_eq!(pixels(&Loader::new(&set, 3).shuffle(4).prefetch(ahead), 1), first);
-            assert_eq!(pixels(&Loader::new(&set, 5).shuffle(4).prefetch(ahead), 1), first, "whatever the batch size");
-        }
-    }
-
-    #[test]
-    fn odd_sizes() {
-        let device = device();
-        for ahead in [0, 2] {
-            let count = |n, size| labels(Loader::new(&numbered(n), size).prefetch(ahead).epoch(0, &device)).len();
-            assert_eq!([count(0, 3), count(1, 3), count(6, 3), count(7, 100)], [0, 1, 2, 1]);
-            let mut epoch = Loader::new(&numbered(7), 3).prefetch(ahead).epoch(0, &device);
-            assert_eq!(epoch.len(), 3);
-            let _ = epoch.by_ref().last();
-            assert!(epoch.next().is_none() && epoch.next().is_none() && epoch.len() == 0);
-        }
-    }
-
-    /// Counts buffers that are made and batches that are collated; panics and fails when asked to.
-    #[derive(Clone, Default)]
-    struct Probe {
-        collated: Arc<AtomicUsize>,
-        bad: Option<usize>,
-        no_room_for: Option<usize>,
-    }
-    static BUFFERS: AtomicUsize = AtomicUsize::new(0);
-    struct Host(Vec<usize>);
-    impl Default for Host {
-        fn default() -> Self {
-            BUFFERS.fetch_add(1, Ordering::SeqCst);
-            Host(Vec::new())
-        }
-    }
-    impl Dataset for Probe {
-        type Host = Host;
-        type Batch<B: Backend> = Tensor<B>;
-        fn len(&self) -> usize {
-            1000
-        }
-        fn collate(&self, indices: &[usize], host: &mut Host) {
-            assert!(!self.bad.is_some_and(|bad| indices.contains(&bad)), "a bad example");
-            self.collated.fetch_add(1, Ordering::SeqCst);
-            host.0.clear();
-            host.0.extend(indices);
-        }
-        fn upload<B: Backend>(&self, host: &Host, device: &B) -> Result<Tensor<B>> {
-            match self.no_room_for {
-                Some(example) if host.0.contains(&example) => {
-                    Err(Error::Invalid(format!("example {example} does not fit")))
-                }
-                _ => Tensor::try_full([], host.0[0] as f64, device),
-            }
-        }
-        fn select(&self, _: &[usize]) -> Self {
-            self.clone()
-        }
-    }
-
-    #[test]
-    fn buffers_are_recycled_stops_are_quick_and_panics_arrive() {
-        let device = device();
-        let probe = Probe::default();
-        let loader = Loader::new(&probe, 1).prefetch(2);
-        assert_eq!(loader.epoch(0, &device).count(), 1000);
-        assert_eq!(loader.epoch(1, &device).count(), 1000);
-        assert!(BUFFERS.load(Ordering::SeqCst) <= 3, "{} buffers", BUFFERS.load(Ordering::SeqCst));
-
-        probe.collated.store(0, Ordering::SeqCst);
-        let mut epoch = loader.epoch(2, &device);
-        assert!(epoch.next().is_some());
-        drop(epoch); // joins the worker
-        let done = probe.collated.load(Ordering::SeqCst);
-        assert!(done <= 5, "{done} batches were made for one that was wanted");
-        assert_eq!(Arc::strong_count(&probe.collated), 2, "the worker is gone: only probe and loader are left");
-
-        for ahead in [0, 3] {
-            let full = Probe { no_room_for: Some(3), ..probe.clone() };
-            let batches: Vec<_> = Loader::new(&full, 1).prefetch(ahead).epoch(0, &device).collect();
-            let failed: Vec<bool> = batches.iter().map(|batch| batch.is_err()).collect();
-            assert_eq!(failed, [false, false, false, true], "the first error is the last item");
-        }
-
-        let loader = Loader::new(&Probe { bad: Some(7), ..probe }, 1).prefetch(3);
-        let mut seen = 0;
-        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            loader.epoch(0, &device).for_each(|_| seen += 1);
-        }));
-        assert!(panic.is_err() && seen == 7, "{seen}");
-    }
-}
+#[path = "loader_tests.rs"]
+mod tests;

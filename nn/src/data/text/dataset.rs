@@ -1,0 +1,175 @@
+//! Sentences with labels, in batches as long as their longest.
+
+use super::Vocabulary;
+use crate::data::Dataset;
+use minitorch_core::{Backend, Result, Tensor};
+use std::sync::Arc;
+
+/// Sentences as the ids of their words, each with the number of its class. A batch is ids `[n, t]` (I32), where shorter
+/// sentences end with [`Vocabulary::PADDING`] and `t` is the length of the longest, and labels `[n]` (I32).
+///
+/// A sentence may have no words: its row is padding alone. With [`Loader::buckets`](super::super::Loader::buckets) sentences of
+/// similar length share a batch, which takes less padding.
+///
+/// ```
+/// # use minitorch_conformance::doc::*;
+/// use minitorch_nn::data::{Dataset, TextDataset};
+/// let set = TextDataset::new(vec![vec![2, 3, 4], vec![5]], vec![1, 0]).min_words(5);
+/// for batch in set.batches(50, &device()) {
+///     let (ids, labels) = batch?;
+///     assert_eq!(ids.dims(), [2, 5]);
+///     assert_eq!(ids.to_vec::<i32>()?, [2, 3, 4, 0, 0, 5, 0, 0, 0, 0]);
+///     assert_eq!(labels.to_vec::<i32>()?, [1, 0]);
+/// }
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct TextDataset {
+    sentences: Arc<Vec<Vec<i32>>>,
+    labels: Arc<Vec<u8>>,
+    min_words: usize,
+    max_words: usize,
+}
+
+/// The host memory of a batch of a [`TextDataset`].
+#[derive(Default, Debug)]
+pub struct TextBatch {
+    ids: Vec<i32>,
+    labels: Vec<i32>,
+    /// The length of every row.
+    words: usize,
+}
+
+impl TextDataset {
+    /// Sentences of ids, one label each.
+    ///
+    /// # Panics
+    /// If there are not as many labels as sentences.
+    #[track_caller]
+    pub fn new(sentences: Vec<Vec<i32>>, labels: Vec<u8>) -> Self {
+        let (n, m) = (sentences.len(), labels.len());
+        assert!(n == m, "TextDataset: {n} sentences and {m} labels");
+        TextDataset { sentences: Arc::new(sentences), labels: Arc::new(labels), min_words: 0, max_words: usize::MAX }
+    }
+
+    /// With batches of at least so many columns, such as the width of the widest kernel.
+    pub fn min_words(mut self, n: usize) -> Self {
+        self.min_words = n;
+        self
+    }
+
+    /// With every sentence cut to its first `n` words.
+    pub fn max_words(mut self, n: usize) -> Self {
+        self.max_words = n;
+        self
+    }
+
+    /// The ids of one sentence, without padding.
+    ///
+    /// # Panics
+    /// If there is no such sentence.
+    #[track_caller]
+    pub fn sentence(&self, i: usize) -> &[i32] {
+        assert!(i < self.len(), "TextDataset: sentence {i} of {}", self.len());
+        let sentence = &self.sentences[i];
+        &sentence[..sentence.len().min(self.max_words)]
+    }
+
+    /// The label of every sentence.
+    pub fn labels(&self) -> &[u8] {
+        &self.labels
+    }
+}
+
+impl Dataset for TextDataset {
+    type Host = TextBatch;
+    type Batch<B: Backend> = (Tensor<B>, Tensor<B>);
+
+    fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// The number of words.
+    fn size(&self, i: usize) -> usize {
+        self.sentence(i).len()
+    }
+
+    fn collate(&self, indices: &[usize], host: &mut TextBatch) {
+        let longest = indices.iter().map(|&i| self.size(i)).max().unwrap_or(0);
+        host.words = longest.max(self.min_words);
+        host.ids.clear();
+        host.labels.clear();
+        for (row, &i) in indices.iter().enumerate() {
+            host.ids.extend_from_slice(self.sentence(i));
+            host.ids.resize((row + 1) * host.words, Vocabulary::PADDING);
+            host.labels.push(self.labels[i] as i32);
+        }
+    }
+
+    fn upload<B: Backend>(&self, host: &TextBatch, device: &B) -> Result<(Tensor<B>, Tensor<B>)> {
+        let n = host.labels.len();
+        let ids = Tensor::try_from_slice(&host.ids, [n, host.words], device)?;
+        Ok((ids, Tensor::try_from_slice(&host.labels, [n], device)?))
+    }
+
+    fn select(&self, indices: &[usize]) -> Self {
+        let sentences = indices.iter().map(|&i| self.sentence(i).to_vec()).collect();
+        let labels = indices.iter().map(|&i| self.labels[i]).collect();
+        TextDataset { sentences: Arc::new(sentences), labels: Arc::new(labels), ..self.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Loader;
+    use minitorch_conformance::doc::device;
+
+    fn rows(set: &TextDataset, indices: &[usize]) -> Vec<Vec<i32>> {
+        let mut host = TextBatch::default();
+        set.collate(indices, &mut host);
+        assert_eq!(host.ids.len(), indices.len() * host.words);
+        host.ids.chunks(host.words.max(1)).map(<[i32]>::to_vec).collect()
+    }
+
+    #[test]
+    fn batches_are_as_long_as_their_longest_sentence() {
+        let set = TextDataset::new(vec![vec![2], vec![3, 4, 5], vec![], vec![6, 7]], vec![0, 1, 1, 0]);
+        assert_eq!(rows(&set, &[3, 0, 2]), [[6, 7], [2, 0], [0, 0]]);
+        assert_eq!(rows(&set, &[1, 0]), [[3, 4, 5], [2, 0, 0]]);
+        assert_eq!(rows(&set.clone().min_words(4), &[0, 3]), [[2, 0, 0, 0], [6, 7, 0, 0]]);
+        assert_eq!(rows(&set.clone().max_words(2), &[1, 0]), [[3, 4], [2, 0]]);
+        let cut = set.clone().min_words(3).max_words(1).select(&[1, 3]);
+        assert_eq!(rows(&cut, &[0, 1]), [[3, 0, 0], [6, 0, 0]], "selecting keeps both");
+        assert_eq!((cut.labels(), cut.size(0), cut.sentence(1)), (&[1, 0][..], 1, &[6][..]));
+    }
+
+    #[test]
+    fn sentences_of_no_words_are_rows_of_padding_or_of_nothing() {
+        let set = TextDataset::new(vec![vec![]; 3], vec![1, 0, 1]);
+        for (set, t) in [(set.clone(), 0), (set.min_words(5), 5)] {
+            let (ids, labels) = set.batches(50, &device()).next().unwrap().unwrap();
+            assert_eq!((ids.dims(), ids.to_vec::<i32>().unwrap()), ([3, t], vec![0; 3 * t]));
+            assert_eq!(labels.to_vec::<i32>().unwrap(), [1, 0, 1]);
+        }
+    }
+
+    #[test]
+    fn buckets_save_padding() {
+        let sentences: Vec<Vec<i32>> = (0..1000).map(|i| vec![2; i * 7919 % 50]).collect();
+        let set = TextDataset::new(sentences, vec![0; 1000]);
+        let padded = |loader: Loader<TextDataset>| -> usize {
+            loader.epoch(0, &device()).map(|batch| batch.unwrap().0.numel()).sum()
+        };
+        let loader = Loader::new(&set, 20).shuffle(1);
+        let words: usize = (0..1000).map(|i| set.size(i)).sum();
+        let (plain, buckets) = (padded(loader.clone()), padded(loader.buckets()));
+        assert!(words <= buckets && (buckets - words) * 10 < plain - words, "{words} {buckets} {plain}");
+    }
+
+    #[test]
+    #[should_panic(expected = "TextDataset: 1 sentences and 2 labels")]
+    fn every_sentence_has_a_label() {
+        let _ = TextDataset::new(vec![vec![]], vec![0, 1]);
+    }
+}
