@@ -4,55 +4,18 @@
 //! A few thousand mutations by default. More, and others:
 //! `MINITORCH_MUTATIONS=2000000 MINITORCH_SEED=7 cargo test --release --test mutations -- --nocapture`
 
+#[path = "common/held.rs"]
+mod held;
+
 use minitorch::HostData;
-use minitorch::nn::data::{Idx, Split, cifar10, mnist};
+use minitorch::nn::data::{Idx, Split, WordVectors, cifar10, mnist, sst2};
 use minitorch::nn::state::{
     HostTensor, read_npy, read_npz, read_npz_array, read_tensors, write_npy, write_npz, write_tensors,
 };
 use minitorch::prelude::*;
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-
-thread_local! {
-    /// Bytes that this thread holds, and the most it has held.
-    static HELD: Cell<(isize, isize)> = const { Cell::new((0, 0)) };
-}
-
-struct Counting;
-
-// SAFETY: every call is forwarded unchanged to the system allocator; counting touches only a thread-local cell without
-// destructor.
-unsafe impl GlobalAlloc for Counting {
-    // SAFETY: the caller keeps `alloc`'s contract, which is the system allocator's.
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
-        // SAFETY: forwarded with the caller's layout.
-        unsafe { System.alloc(layout) }
-    }
-    // SAFETY: the caller keeps `alloc_zeroed`'s contract, which is the system allocator's.
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
-        // SAFETY: forwarded with the caller's layout.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-    // SAFETY: the caller keeps `dealloc`'s contract, which is the system allocator's.
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(-(layout.size() as isize));
-        // SAFETY: the pointer came from the system allocator with this layout.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-fn count(bytes: isize) {
-    let (held, most) = HELD.get();
-    HELD.set((held + bytes, most.max(held + bytes)));
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.
 struct Random(u64);
@@ -117,6 +80,11 @@ const WORDS: &[&str] = &[
     ".npy",
     "\0\0\x08\x03",
     "\n",
+    "\t",
+    " ",
+    "nan",
+    "\u{feff}",
+    "label",
 ];
 
 fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
@@ -278,6 +246,17 @@ fn formats(folder: &Path, linear: &Linear<Cpu>) -> Result<Vec<Format>> {
     let whole = |parts: &[Vec<u8>]| parts.concat();
     let many = vec![idx(&[2, 3], 5), idx(&[], 5), idx(&[40, 28, 28], 3), idx(&[0, 4], 0)];
     let cifar = vec![vec![record(3), record(9)]];
+    let table = |header: &str| vec![header.into(), "\"so so\"\t1\t0.5\ncaf\u{e9}\t0\t-2\r\n".repeat(10).into_bytes()];
+    let tables = vec![table("sentence\tlabel\trating\n"), table("index\tsentence\tx\r\n")];
+    for name in ["train.tsv", "dev.tsv", "test.tsv"] {
+        fs::write(folder.join(name), tables[0].concat()).map_err(|e| Error::io(folder.join(name), e))?;
+    }
+    let glove = |text: &str| vec![text.as_bytes().to_vec(), ". . 3 4 5e-3\nb 1 2 3\n".repeat(9).into_bytes()];
+    let glove = vec![glove("a 0.5 -1 2\n"), glove("2 3\na 1 1 1\n")];
+    fs::write(&path, glove[0].concat()).map_err(|e| Error::io(&path, e))?;
+    WordVectors::read(&path, |_| true)?.save(&path)?;
+    let vectors = vec![cut(bytes()?, 8)];
+    let read_vectors = |path: &Path, _: &Linear<Cpu>| WordVectors::read(path, |word| word != "c").map(drop);
     Ok(vec![
         Format::new("safetensors", "a", models.clone(), safetensors, |path, _| read_tensors(path).map(drop)),
         Format::new("a model", "a", models, safetensors, |path, linear| linear.clone().load(path)),
@@ -295,6 +274,10 @@ fn formats(folder: &Path, linear: &Linear<Cpu>) -> Result<Vec<Format>> {
             mnist(folder_of(path), Split::Test).map(drop)
         }),
         Format::new("cifar", "test_batch.bin", cifar, whole, |path, _| cifar10(folder_of(path), Split::Test).map(drop)),
+        Format::new("sst2", "test.tsv", tables, whole, |path, _| sst2(folder_of(path)).map(drop)),
+        Format::new("glove", "a", glove.clone(), whole, read_vectors),
+        Format::new("glove.gz", "a", glove, gzip, read_vectors),
+        Format::new("word vectors", "a", vectors, safetensors, read_vectors),
     ])
 }
 
@@ -337,15 +320,13 @@ fn damaged_files_are_errors_and_no_more() -> Result<()> {
         };
         let path = folder.path().join(format.file);
         fs::write(&path, &bytes).map_err(|e| Error::io(&path, e))?;
-        let before = HELD.get().0;
-        HELD.set((before, before));
-        let result = catch_unwind(AssertUnwindSafe(|| (format.read)(&path, &linear)));
-        let (taken, allowed) = (HELD.get().1 - before, 64 * bytes.len() + (1 << 20));
+        let (result, taken) = held::most(|| catch_unwind(AssertUnwindSafe(|| (format.read)(&path, &linear))));
+        let allowed = 64 * bytes.len() + (1 << 20);
         tally.files += 1;
         tally.share = tally.share.max(taken as f64 / allowed as f64);
         let wrong = match &result {
             Err(_) => Some("a panic".to_string()),
-            _ if taken > allowed as isize => Some(format!("{taken} bytes of memory for {} of file", bytes.len())),
+            _ if taken > allowed => Some(format!("{taken} bytes of memory for {} of file", bytes.len())),
             Ok(Ok(())) => {
                 tally.read += 1;
                 None

@@ -207,3 +207,7 @@ impl Table {
         Error::format(&self.path, format!("line {line}: {reason}"))
     }
 }
+
+#[cfg(test)]
+#[path = "sst2_tests.rs"]
+mod tests;

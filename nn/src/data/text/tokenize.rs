@@ -5,6 +5,9 @@ const CLITICS: [&str; 6] = ["'s", "'m", "'d", "'re", "'ve", "'ll"];
 /// The same, with the letter before the apostrophe: do n't.
 const NOT: &str = "n't";
 
+/// Letters of an abbreviation.
+const MOST_INITIALS: usize = 8;
+
 /// The words and punctuation marks of a text, lower-cased, in the manner of the Penn Treebank, which GloVe's corpus was cut by
 /// (Pennington, Socher and Manning, 2014):
 ///
@@ -84,9 +87,10 @@ fn is_word(c: char) -> bool {
     c.is_alphanumeric() || ('\u{300}'..='\u{36f}').contains(&c)
 }
 
-/// The length of two or more letters with a dot behind each, up to the end of the word; 0 if there are none.
+/// The length of two to [`MOST_INITIALS`] letters with a dot behind each, up to the end of the word; 0 if there are none.
 fn initials(chars: &[char]) -> usize {
-    let pairs = chars.chunks_exact(2).take_while(|pair| pair[0].is_alphabetic() && pair[1] == '.').count();
+    let pairs = chars.chunks_exact(2).take(MOST_INITIALS);
+    let pairs = pairs.take_while(|pair| pair[0].is_alphabetic() && pair[1] == '.').count();
     let dots_follow = chars.get(2 * pairs).is_some_and(|&c| is_word(c) || c == '.');
     if pairs < 2 || dots_follow { 0 } else { 2 * pairs }
 }
@@ -130,3 +134,7 @@ fn push(mut token: String, tokens: &mut Vec<String>) {
     tokens.push(token);
     tokens.extend(ends.into_iter().rev());
 }
+
+#[cfg(test)]
+#[path = "tokenize_tests.rs"]
+mod tests;

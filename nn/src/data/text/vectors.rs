@@ -284,3 +284,7 @@ fn word(line: &str, dim: usize) -> std::result::Result<&str, usize> {
         false => Ok(rest),
     }
 }
+
+#[cfg(test)]
+#[path = "vectors_tests.rs"]
+mod tests;
