@@ -126,9 +126,11 @@ mod tests {
     use minitorch_conformance::doc::device;
 
     fn rows(set: &TextDataset, indices: &[usize]) -> Vec<Vec<i32>> {
-        let mut host = TextBatch::default();
+        // In memory that another batch has used.
+        let mut host = TextBatch { ids: vec![-1; 5], labels: vec![-1; 2], words: 9 };
         set.collate(indices, &mut host);
         assert_eq!(host.ids.len(), indices.len() * host.words);
+        assert_eq!(host.labels, indices.iter().map(|&i| set.labels()[i] as i32).collect::<Vec<i32>>());
         host.ids.chunks(host.words.max(1)).map(<[i32]>::to_vec).collect()
     }
 
