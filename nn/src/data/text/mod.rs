@@ -11,3 +11,8 @@ pub use sst2::{Reviews, Sentence, read_sst2, sst2};
 pub use tokenize::tokenize;
 pub use vectors::WordVectors;
 pub use vocabulary::Vocabulary;
+
+/// "1 word", "2 words".
+fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}

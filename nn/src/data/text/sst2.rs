@@ -1,5 +1,6 @@
 //! Sentences with labels: tab-separated files in the layout of GLUE's SST-2.
 
+use super::count;
 use crate::files::open;
 use crate::text::{list, said, shown};
 use csv::{ByteRecord, ReaderBuilder, Terminator};
@@ -69,7 +70,8 @@ pub fn read_sst2(path: impl AsRef<Path>) -> Result<Vec<Sentence>> {
 
 /// Reads `train.tsv`, `dev.tsv` and `test.tsv` of a folder; `dev.tsv` is the validation set.
 ///
-/// GLUE's SST-2 (Socher et al., 2013; Wang et al., 2018), whose `test.tsv` has no labels, is read as well: `dev.tsv` is then
+/// GLUE's SST-2 (Socher et al., 2013; Wang et al., 2018), whose `test.tsv` has the columns `index` and `sentence` and no
+/// labels, is read as well: `dev.tsv` is then
 /// the test set, and 1,066 sentences of `train.tsv`, or a tenth of it if that is fewer, are the validation set. They are
 /// drawn at random, the same ones every time.
 ///
@@ -95,7 +97,9 @@ pub fn sst2(folder: impl AsRef<Path>) -> Result<Reviews> {
         };
         return Err(Error::io(folder, std::io::Error::new(ErrorKind::NotFound, reason)));
     }
-    let labelled = Table::open(&test)?.column("label").is_ok();
+    let header = Table::open(&test)?;
+    // GLUE's columns, and not just any table without labels.
+    let labelled = header.column("index").and(header.column("sentence")).is_err() || header.column("label").is_ok();
     let mut reviews = Reviews { train: read_sst2(&train)?, validation: read_sst2(&dev)?, ..Reviews::default() };
     if labelled {
         reviews.test = read_sst2(&test)?;
@@ -171,7 +175,7 @@ impl Table {
         }
         let found = self.record.len();
         if found != columns {
-            return Err(self.wrong(format!("{found} columns, where the first line has {columns}")));
+            return Err(self.wrong(format!("{}, where the first line has {columns}", count(found, "column"))));
         }
         self.text().map(Some)
     }

@@ -41,7 +41,7 @@ fn what_is_wrong_is_named_with_its_line() {
     wrong(b"\n\r\n\n", "the file is empty");
     wrong(b"a good film\t1\n", "line 1: no column sentence; there are \"a good film\", 1");
     wrong(b"\n\nsentence\trating\nx\t1\n", "line 3: no column label; there are sentence, rating");
-    wrong(b"sentence\tlabel\na\t1\nb\n", "line 3: 1 columns, where the first line has 2");
+    wrong(b"sentence\tlabel\na\t1\nb\n", "line 3: 1 column, where the first line has 2");
     wrong(b"sentence\tlabel\n\n\na\tb\t1\n", "line 4: 3 columns, where the first line has 2");
     wrong(b"sentence\tlabel\r\na\t1\r\n\r\nb\t2\r\n", "line 4: the label 2 is neither 0 nor 1");
     wrong(b"sentence\tlabel\na\t1\nb\t\x1b[31m", "line 3: the label \"\\u{1b}[31m\" is neither 0 nor 1");
@@ -145,6 +145,13 @@ fn folders_that_are_not_whole() {
     wrong(&[("train.tsv", ONE), ("dev.tsv", none), ("test.tsv", GLUE_TEST)], "dev.tsv: no sentences");
     wrong(&[("train.tsv", ONE), ("dev.tsv", ONE), ("test.tsv", none)], "test.tsv: no sentences");
     wrong(&[("train.tsv", ONE), ("dev.tsv", ONE), ("test.tsv", "")], "test.tsv: the file is empty");
+    let headless = "good\t1\n";
+    wrong(&[("train.tsv", ONE), ("dev.tsv", ONE), ("test.tsv", headless)], "no column sentence; there are good, 1");
+    let misspelt = "sentence\tlabels\ngood\t1\n";
+    wrong(
+        &[("train.tsv", ONE), ("dev.tsv", ONE), ("test.tsv", misspelt)],
+        "no column label; there are sentence, labels",
+    );
     let message = sst2("/nowhere/at/all").unwrap_err().to_string();
     assert_eq!(message, "/nowhere/at/all: no such folder");
 }

@@ -1,6 +1,6 @@
 //! Trained vectors of words, from GloVe's text files or from safetensors.
 
-use super::Vocabulary;
+use super::{Vocabulary, count};
 use crate::data::idx::Wrong;
 use crate::files::{open, read_up_to};
 use crate::state::{HostTensor, read_tensors, write_tensors};
@@ -174,9 +174,9 @@ fn from_tensors(path: &Path, wanted: &impl Fn(&str) -> bool) -> Result<WordVecto
         HostData::F64(values) => values.into_iter().map(|x| x as f32).collect(),
         _ => return Err(wrong(format!("{TENSOR} is {}, not float16 or float32", tensor.data.as_slice().dtype()))),
     };
-    let count = words.split('\n').count();
-    if count != n {
-        return Err(wrong(format!("{count} words and {n} vectors")));
+    let found = words.split('\n').count();
+    if found != n {
+        return Err(wrong(format!("{} and {}", count(found, "word"), count(n, "vector"))));
     }
     let mut vectors = WordVectors::empty(dim);
     for (word, vector) in words.split('\n').zip(values.chunks_exact(dim)) {
@@ -226,7 +226,7 @@ fn from_text(mut reader: impl BufRead, wanted: &impl Fn(&str) -> bool) -> std::r
             }
         };
         let word = word(line, vectors.dim).map_err(|found| {
-            wrong(format!("{found} numbers, where line {origin} makes it {} per word", vectors.dim))
+            wrong(format!("{}, where line {origin} makes it {} per word", count(found, "number"), vectors.dim))
         })?;
         any = true;
         if !wanted(word) || !vectors.words.insert(word.into()) {

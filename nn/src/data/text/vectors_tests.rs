@@ -88,7 +88,7 @@ fn what_is_wrong_with_a_text_is_named_with_its_line() {
     wrong("a 1 2 3\nb 1 2 3 4\n", "line 2: 4 numbers, where line 1 makes it 3 per word");
     wrong("\n2 4\na 1 2 3\n", "line 3: 3 numbers, where line 2 makes it 4 per word");
     wrong("a 1 2\nb\n", "line 2: 0 numbers, where line 1 makes it 2 per word");
-    wrong("a 1 2\n 3 4\n", "line 2: 1 numbers, where line 1 makes it 2 per word");
+    wrong("a 1 2\n 3 4\n", "line 2: 1 number, where line 1 makes it 2 per word");
     wrong("a 1 2\nb 1 x\n", "line 2: x is not a finite number");
     wrong("a 1 2\nb 1 \u{1b}[2J\n", "line 2: \"\\u{1b}[2J\" is not a finite number");
     for number in ["nan", "NaN", "-nan", "inf", "-infinity", "1e39"] {
@@ -171,7 +171,7 @@ fn wrong_safetensors_are_named() {
     wrong(tensors(&[("weight", good.clone())], Some("a\nb")), "no tensor vectors");
     wrong(tensors(&[(TENSOR, good.clone())], None), "no text words in the header");
     wrong(tensors(&[(TENSOR, good.clone())], Some("a\nb\nc")), "3 words and 2 vectors");
-    wrong(tensors(&[(TENSOR, good.clone())], Some("")), "1 words and 2 vectors");
+    wrong(tensors(&[(TENSOR, good.clone())], Some("")), "1 word and 2 vectors");
     wrong(tensors(&[(TENSOR, f32s([0, 3], &[]))], Some("")), "vectors is [0, 3] float32, not [words, numbers]");
     wrong(tensors(&[(TENSOR, f32s([2, 0], &[]))], Some("a\nb")), "vectors is [2, 0] float32, not [words, numbers]");
     let flat = HostTensor::new([2], HostData::F32(vec![1.0, 2.0]));
