@@ -122,7 +122,8 @@ impl Dataset for TextDataset {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Loader;
+    use crate::data::{Loader, tokenize};
+    use crate::{Conv1d, Embedding, Linear, Module, Sgd};
     use minitorch_conformance::doc::device;
 
     fn rows(set: &TextDataset, indices: &[usize]) -> Vec<Vec<i32>> {
@@ -167,6 +168,46 @@ mod tests {
         let words: usize = (0..1000).map(|i| set.size(i)).sum();
         let (plain, buckets) = (padded(loader.clone()), padded(loader.buckets()));
         assert!(words <= buckets && (buckets - words) * 10 < plain - words, "{words} {buckets} {plain}");
+    }
+
+    /// Embedding, convolution over five words, maximum, linear.
+    #[derive(Module)]
+    struct Net<B: Backend> {
+        embedding: Embedding<B>,
+        conv: Conv1d<B>,
+        linear: Linear<B>,
+    }
+
+    impl<B: Backend> Net<B> {
+        fn forward(&self, ids: &Tensor<B>) -> Tensor<B> {
+            let maps = self.conv.forward(&self.embedding.forward(ids).transpose(1, 2));
+            self.linear.forward(&maps.max(2).relu())
+        }
+    }
+
+    #[test]
+    fn sentences_of_every_length_train_and_are_judged() {
+        let long = "good film ".repeat(50_000);
+        let texts = ["", "  ", "xyzzy", "a good film", "no words of it known here !", &long];
+        let vocabulary = Vocabulary::new(["a", "good", "film"]);
+        let ids: Vec<Vec<i32>> = texts.iter().map(|text| vocabulary.encode(&tokenize(text))).collect();
+        assert_eq!(ids.iter().map(Vec::len).collect::<Vec<_>>(), [0, 0, 1, 3, 7, 100_000]);
+        let set = TextDataset::new(ids, vec![0, 1, 0, 1, 0, 1]).min_words(5);
+        let device = device();
+        let (embedding, conv) = (Embedding::new(vocabulary.len(), 2, &device), Conv1d::new(2, 2, 5, &device));
+        let mut net = Net { embedding, conv, linear: Linear::new(2, 2, &device) };
+        let mut optimizer = Sgd::new(0.1);
+        for batch in Loader::new(&set, 3).shuffle(1).epoch(0, &device) {
+            let (ids, labels) = batch.unwrap();
+            let loss = net.forward(&ids).cross_entropy(&labels);
+            assert!(loss.item().unwrap().is_finite());
+            optimizer.step(&mut net, &loss.backward());
+        }
+        for batch in set.clone().max_words(50).batches(6, &device) {
+            let logits = net.forward(&batch.unwrap().0);
+            assert_eq!(logits.dims(), [6, 2]);
+            assert!(logits.to_vec::<f32>().unwrap().iter().all(|x| x.is_finite()));
+        }
     }
 
     #[test]
