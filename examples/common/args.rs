@@ -6,7 +6,7 @@ use clap::{CommandFactory, FromArgMatches};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// The shared options. What has no default here gets one from the example.
+/// The shared options, in whose help EXAMPLES becomes what they are called. What has no default here gets one from the example.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Options {
     /// cpu, cuda, wgpu, or cuda-emu for tests; by default the fastest of this build
@@ -17,7 +17,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) epochs: usize,
 
-    /// Images per step
+    /// EXAMPLES per step
     #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) batch_size: usize,
 
@@ -25,11 +25,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "X", value_parser = rate)]
     pub(crate) lr: f64,
 
-    /// Of the initial weights and of the order of the images
+    /// Of the initial weights and of the order of the EXAMPLES
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
 
-    /// Use only the first N images of each set
+    /// Use only the first N EXAMPLES of each set
     #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) limit: Option<usize>,
 
@@ -43,14 +43,27 @@ pub(crate) struct Options {
 }
 
 /// The arguments, or the code to exit with after help or a complaint was printed. `defaults` are those of the example, by
-/// the names of the fields.
+/// the names of the fields; `kind` is what the examples of its data are called.
 pub(crate) fn from_command_line<A: CommandFactory + FromArgMatches>(
+    kind: &str,
     defaults: &[(&'static str, &'static str)],
 ) -> Result<A, ExitCode> {
     let command = defaults.iter().fold(A::command(), |command, (name, value)| {
         command.mut_arg(name, |argument| argument.default_value(value).required(false))
     });
+    let command = command.mut_args(|argument| match argument.get_help().map(ToString::to_string) {
+        Some(help) => argument.help(named(&help, kind)),
+        None => argument,
+    });
     command.try_get_matches().and_then(|matches| A::from_arg_matches(&matches)).map_err(|error| refuse(&error))
+}
+
+/// A text about EXAMPLES, of this kind; with a capital letter where they are its first word.
+fn named(help: &str, kind: &str) -> String {
+    match (help.strip_prefix("EXAMPLES"), kind.split_at_checked(1)) {
+        (Some(rest), Some((first, letters))) => first.to_uppercase() + letters + rest,
+        _ => help.replace("EXAMPLES", kind),
+    }
 }
 
 /// A folder of the source tree: as it is seen from here; else by its full path, so that an example runs from any folder.

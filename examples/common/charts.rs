@@ -1,28 +1,25 @@
-//! The two pictures of a run.
+//! The picture of a run.
 
-use super::Classes;
-use super::canvas::{Canvas, LETTER};
-use super::evaluate::Score;
+use super::canvas::Canvas;
 use super::output::Row;
-use minitorch::nn::data::{Dataset, ImageDataset};
 use plotters::coord::Shift;
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 
 const TRAIN: RGBColor = RGBColor(31, 119, 180);
-const TEST: RGBColor = RGBColor(214, 69, 30);
-const BLACK: (u8, u8, u8) = (0, 0, 0);
+const JUDGED: RGBColor = RGBColor(214, 69, 30);
 
-/// Loss and accuracy over the epochs.
-pub(crate) fn curves(rows: &[Row], epochs: usize) -> Canvas {
+/// Loss and accuracy over the epochs, on the training set and on the one that judges.
+pub(crate) fn curves(rows: &[Row], epochs: usize, judge: &str) -> Canvas {
     let mut canvas = Canvas::new(1280, 520);
     let points = |value: fn(&Row) -> Option<f64>| -> Vec<(f64, f64)> {
         rows.iter().filter_map(|row| Some((row.at, value(row)?))).collect()
     };
-    let loss = [points(|row| row.test.is_none().then_some(row.train.0)), points(|row| row.test.map(|test| test.0))];
+    let loss =
+        [points(|row| row.judged.is_none().then_some(row.train.0)), points(|row| row.judged.map(|judged| judged.0))];
     let accuracy = [
-        points(|row| row.test.is_none().then_some(100.0 * row.train.1)),
-        points(|row| row.test.map(|test| 100.0 * test.1)),
+        points(|row| row.judged.is_none().then_some(100.0 * row.train.1)),
+        points(|row| row.judged.map(|judged| 100.0 * judged.1)),
     ];
     // The first steps are off any useful scale of accuracy: show from below the worst of the second half of the run.
     let settled = accuracy.iter().flatten().filter(|(at, _)| *at >= epochs as f64 / 4.0).map(|&(_, y)| y);
@@ -33,19 +30,22 @@ pub(crate) fn curves(rows: &[Row], epochs: usize) -> Canvas {
     let area = (&mut canvas).into_drawing_area();
     let (left, right) = area.split_horizontally(640);
     let x = 0.0..epochs as f64;
+    let names = ["training", judge];
     // The canvas has no way to fail; if plotters finds one, the picture misses a part and the run still ends well.
-    let _ = panel(&left, "loss (logarithmic)", x.clone(), (smallest * 0.8..largest * 1.2).log_scale(), &loss, |y| {
-        format!("{y:.4}").trim_end_matches('0').trim_end_matches('.').to_string()
-    });
-    let _ = panel(&right, "accuracy in %", x, floor..100.0, &accuracy, |y| format!("{y:.1}"));
+    let _ =
+        panel(&left, "loss (logarithmic)", names, x.clone(), (smallest * 0.8..largest * 1.2).log_scale(), &loss, |y| {
+            format!("{y:.4}").trim_end_matches('0').trim_end_matches('.').to_string()
+        });
+    let _ = panel(&right, "accuracy in %", names, x, floor..100.0, &accuracy, |y| format!("{y:.1}"));
     drop((left, right, area));
     canvas
 }
 
-/// One chart of two curves: training, test.
+/// One chart of two curves.
 fn panel<Y>(
     area: &DrawingArea<&mut Canvas, Shift>,
     title: &str,
+    names: [&str; 2],
     x: std::ops::Range<f64>,
     y: impl AsRangedCoord<CoordDescType = Y, Value = f64>,
     curves: &[Vec<(f64, f64)>; 2],
@@ -65,61 +65,19 @@ where
     mesh.x_desc("epoch").y_label_formatter(&label).draw()?;
     let range = chart.y_range();
     let clamp = |&(x, y): &(f64, f64)| (x, y.clamp(range.start, range.end));
-    let [train, test] = curves;
+    let [train, judged] = curves;
     chart.draw_series(LineSeries::new(train.iter().map(clamp), TRAIN))?;
-    chart.draw_series(LineSeries::new(test.iter().map(clamp), TEST.stroke_width(2)))?;
-    chart.draw_series(test.iter().map(clamp).map(|point| Circle::new(point, 4, TEST.filled())))?;
+    chart.draw_series(LineSeries::new(judged.iter().map(clamp), JUDGED.stroke_width(2)))?;
+    chart.draw_series(judged.iter().map(clamp).map(|point| Circle::new(point, 4, JUDGED.filled())))?;
     // A legend: plotters' own wants to know the size of a font.
     // At the right, in the corner that the curves leave free: the upper one if they fall.
     let (width, height) = area.dim_in_pixel();
     let falls = train.first().zip(train.last()).is_some_and(|(first, last)| first.1 > last.1);
     let top = if falls { 64 } else { height as i32 - 110 };
-    for (line, (name, color)) in [("training", TRAIN), ("test", TEST)].into_iter().enumerate() {
+    for (line, (name, color)) in names.into_iter().zip([TRAIN, JUDGED]).enumerate() {
         let at = (width as i32 - 130, top + 20 * line as i32);
         area.draw(&Rectangle::new([at, (at.0 + 16, at.1 + 8)], color.filled()))?;
         area.draw_text(name, &("sans-serif", 8).into_text_style(area), (at.0 + 24, at.1))?;
     }
     Ok(())
-}
-
-/// The most confident mistakes, each with the class that it is and the one that was read.
-pub(crate) fn mistakes(score: &Score, test: &ImageDataset, classes: Classes) -> Canvas {
-    const COLUMNS: usize = 8;
-    const SHOWN: usize = 40;
-    const PIXEL: i32 = 3; // the side of an image's pixel
-    const TOP: i32 = 48;
-    let [channels, height, width] = test.image_shape();
-    let cell = (width as i32 * PIXEL + 28, height as i32 * PIXEL + 48);
-    let shown = &score.mistakes[..score.mistakes.len().min(SHOWN)];
-    let rows = shown.len().div_ceil(COLUMNS).max(1) as i32;
-    let mut canvas = Canvas::new((COLUMNS as i32 * cell.0 + 16) as u32, (TOP + rows * cell.1) as u32);
-    let all = test.len();
-    let title = match shown.len() {
-        0 => format!("no mistakes in {all} images"),
-        n => format!("{n} of {} mistakes in {all} images: true > read as, and how sure", score.mistakes.len()),
-    };
-    canvas.text(&title, (16, 16), 1, BLACK);
-    for (i, mistake) in shown.iter().enumerate() {
-        let (x, y) = (16 + (i % COLUMNS) as i32 * cell.0, TOP + (i / COLUMNS) as i32 * cell.1);
-        let image = test.image(mistake.image);
-        let plane = height * width;
-        for at in 0..plane {
-            let corner = (x + (at % width) as i32 * PIXEL, y + (at / width) as i32 * PIXEL);
-            let ink = 255 - image[at];
-            let color =
-                if channels == 3 { (image[at], image[plane + at], image[2 * plane + at]) } else { (ink, ink, ink) };
-            canvas.square(corner, PIXEL, color);
-        }
-        let below = y + height as i32 * PIXEL + 4;
-        let (truth, predicted) = (classes.names[mistake.truth], classes.names[mistake.predicted]);
-        if truth.len() + predicted.len() <= 2 {
-            canvas.text(&format!("{truth} > {predicted}"), (x, below), 2, BLACK);
-        } else {
-            canvas.text(truth, (x, below), 1, BLACK);
-            canvas.text(&format!("> {predicted}"), (x, below + LETTER), 1, BLACK);
-        }
-        let sure = format!("{:.1} %", 100.0 * mistake.confidence);
-        canvas.text(&sure, (x, below + 2 * LETTER + 4), 1, (110, 110, 110));
-    }
-    canvas
 }

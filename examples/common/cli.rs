@@ -41,7 +41,12 @@ pub(crate) fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-/// One line on stderr.
+/// A line on stderr that is no failure.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "note: {text}");
+}
+
+/// The line on stderr that says why a program fails.
 pub(crate) fn complain(reason: &str) {
     let _ = writeln!(std::io::stderr(), "error: {}", reason.replace('\n', " "));
 }

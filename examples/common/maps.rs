@@ -2,8 +2,8 @@
 //!
 //! A tile is a PNG inside of the SVG, enlarged by a whole factor so that no viewer blurs its pixels; titles and numbers are text.
 
-use super::Classes;
-use super::evaluate::Score;
+use crate::common::Classes;
+use crate::common::evaluate::Score;
 use minitorch::nn::data::ImageDataset;
 use minitorch::prelude::*;
 use std::fmt::Write;
@@ -43,7 +43,7 @@ pub(crate) fn picture<B: Backend>(
     score: &Score,
 ) -> Result<String> {
     let truth = set.labels()[image] as usize;
-    let mistake = score.mistakes.iter().find(|mistake| mistake.image == image);
+    let mistake = score.mistakes.iter().find(|mistake| mistake.example == image);
     let read = mistake.map_or(truth, |mistake| mistake.predicted);
     let mut svg = Svg { body: String::new(), y: MARGIN + 20, gradients: 0 };
     let title = format!(

@@ -1,17 +1,16 @@
-//! What the training examples share: a classifier of images is trained, judged and shown. A model, its data and its recipe
-//! come from the example, as a [`Task`]; [`start`] does the rest.
+//! What the training examples share: a classifier is trained, judged and shown. A model, its data and its recipe come from
+//! the example, as a [`Task`]; [`start`] does the rest.
 //!
 //! `train.rs` is the loop; `evaluate.rs` judges; `args.rs` is the part of the command line that all have; `cli.rs` reads
-//! it; `output.rs`, `progress.rs`, `charts.rs`, `canvas.rs` and `maps.rs` show what happened.
+//! it; `output.rs`, `progress.rs`, `charts.rs` and `canvas.rs` show what happened. Classifiers of images add `images.rs`.
 
 pub(crate) mod args;
-mod backends;
-mod canvas;
+pub(crate) mod backends;
+pub(crate) mod canvas;
 mod charts;
-mod cli;
-mod evaluate;
-mod maps;
-mod output;
+pub(crate) mod cli;
+pub(crate) mod evaluate;
+pub(crate) mod output;
 mod progress;
 mod train;
 
@@ -19,31 +18,79 @@ use args::Options;
 use backends::{Program, run_on};
 use cli::{complain, say};
 use evaluate::Score;
-pub(crate) use maps::Maps;
-use minitorch::nn::data::{ImageDataset, Split};
+use minitorch::nn::data::{Loader, Split};
 use minitorch::prelude::*;
+use output::Output;
+use std::collections::BTreeMap;
 use std::process::ExitCode;
+
+/// Examples with labels.
+pub(crate) trait Labelled: Dataset {
+    /// What one of them is called; several with an s.
+    const KIND: &'static str;
+    /// How many are judged at once. No gradients are kept, so more fit than in training.
+    const JUDGED_AT_ONCE: usize;
+
+    /// The label of every example.
+    fn labels(&self) -> &[u8];
+
+    /// The model's input, and labels `[n]` (I32).
+    fn pair<B: Backend>(batch: Self::Batch<B>) -> (Tensor<B>, Tensor<B>);
+}
 
 /// One example: what it trains, on any backend.
 pub(crate) trait Example {
-    /// The model: images `[n, channels, height, width]` to logits `[n, classes]`.
+    /// What the model learns from and is judged by.
+    type Data: Labelled;
+    /// The model: inputs `[n, ..]` to logits `[n, classes]`.
     type Model<B: Backend>: Layer<B>;
+
+    /// What a run leaves besides the files that all runs leave.
+    const FILES: &'static [&'static str];
 
     /// The model as it is at first, from the device's random state, and how to train it.
     fn task<B: Backend>(&self, device: &B) -> Task<Self::Model<B>, B>;
 
-    /// The images, and how those of the training set are changed at random.
+    /// The data, and how those of the training set are changed at random.
     ///
     /// # Errors
     /// If they cannot be read.
-    fn images(&self, split: Split) -> Result<ImageDataset>;
+    fn data(&self, split: Split) -> Result<Self::Data>;
 
-    /// What layers of the model compute from an image `[1, channels, height, width]`, for `feature-maps.svg`. Where there is
-    /// nothing to show, as by default, no such file is written.
-    fn feature_maps<B: Backend>(&self, model: &Self::Model<B>, image: &Tensor<B>) -> Vec<Maps<B>> {
-        let _ = (model, image);
-        Vec::new()
+    /// What the epochs are judged by, if not by the test set. The best epoch's weights are then the ones that are kept, and the
+    /// test set judges them once, at the end.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    fn validation(&self) -> Result<Option<Self::Data>> {
+        Ok(None)
     }
+
+    /// The batches of the training set; the loop shuffles them and prepares them ahead.
+    fn loader(&self, train: &Self::Data, batch_size: usize) -> Loader<Self::Data> {
+        Loader::new(train, batch_size)
+    }
+
+    /// Texts for the header of the weights' files.
+    fn metadata(&self) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+
+    /// Writes the files of [`FILES`](Example::FILES) after training.
+    ///
+    /// # Errors
+    /// If the device or the file system fails.
+    fn show<B: Backend>(&self, model: &Self::Model<B>, end: &End<Self::Data>, device: &B) -> Result<()>;
+}
+
+/// The end of a run, for [`Example::show`].
+pub(crate) struct End<'a, D> {
+    /// The result on the test set.
+    pub(crate) score: &'a Score,
+    pub(crate) test: &'a D,
+    pub(crate) classes: Classes,
+    /// Where the files go.
+    pub(crate) output: &'a Output,
 }
 
 /// A model and how to train it.
@@ -57,7 +104,7 @@ pub(crate) struct Task<M, B: Backend> {
     pub(crate) classes: Classes,
 }
 
-/// What the images show.
+/// What the labels mean.
 #[derive(Clone, Copy)]
 pub(crate) struct Classes {
     /// What a class is called: digit, class.
@@ -65,10 +112,6 @@ pub(crate) struct Classes {
     /// Their names, by label.
     pub(crate) names: &'static [&'static str],
 }
-
-/// The ten digits.
-pub(crate) const DIGITS: Classes =
-    Classes { kind: "digit", names: &["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"] };
 
 /// How a run ended.
 enum Outcome {
@@ -79,23 +122,22 @@ enum Outcome {
 }
 
 /// Runs an example; its result is the last line on stdout, a failure one line on stderr.
-pub(crate) fn start(example: &impl Example, options: &Options) -> ExitCode {
-    match run(example, options) {
+pub(crate) fn start<E: Example>(example: &E, options: &Options) -> ExitCode {
+    match run_on(options.backend.as_deref(), Run { example, options }) {
         Ok(Outcome::Finished(score, classes)) => {
-            say(&score.table(classes));
+            say(&score.table(classes, E::Data::KIND));
             say(&format!("test accuracy: {:.2} %", 100.0 * score.accuracy()));
             ExitCode::SUCCESS
         }
         Ok(Outcome::Interrupted) => ExitCode::from(130),
-        Err(error) => {
-            complain(&error.to_string());
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&error),
     }
 }
 
-fn run(example: &impl Example, options: &Options) -> Result<Outcome> {
-    run_on(options.backend.as_deref(), Run { example, options })
+/// Says why a program cannot go on, and returns the code to exit with.
+pub(crate) fn failed(error: &Error) -> ExitCode {
+    complain(&error.to_string());
+    ExitCode::FAILURE
 }
 
 /// A run of an example, for the backend that its options name.
@@ -113,17 +155,19 @@ impl<E: Example> Program for Run<'_, E> {
 }
 
 /// Everything after the choice of a device: nothing from here on names a backend.
-fn work<B: Backend>(example: &impl Example, options: &Options, device: &B) -> Result<Outcome> {
+fn work<B: Backend, E: Example>(example: &E, options: &Options, device: &B) -> Result<Outcome> {
     device.rng().seed(options.seed);
     let mut task = example.task(device);
     let limit = options.limit.unwrap_or(usize::MAX);
-    let test = example.images(Split::Test)?.take(limit);
+    let test = example.data(Split::Test)?.take(limit);
     if let Some(weights) = &options.eval {
         task.model.load(weights)?;
         let score = evaluate::score(&mut task.model, &test, task.classes, || false, device)?;
         return Ok(score.map_or(Outcome::Interrupted, |score| Outcome::Finished(score, task.classes)));
     }
-    let train = example.images(Split::Train)?.take(limit);
-    let output = output::Output::create(&options.out)?;
-    train::train(example, options, task, &train, &test, output, device)
+    let train = example.data(Split::Train)?.take(limit);
+    let validation = example.validation()?.map(|set| set.take(limit));
+    let sets = train::Sets { train, validation, test };
+    let output = Output::create(&options.out, E::FILES)?;
+    train::train(example, options, task, &sets, output, device)
 }

@@ -7,9 +7,8 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-/// All files that a run may write.
-const FILES: [&str; 6] =
-    ["model.safetensors", "last.safetensors", "metrics.csv", "curves.png", "mistakes.png", "feature-maps.svg"];
+/// The files of every run.
+const FILES: [&str; 4] = ["model.safetensors", "last.safetensors", "metrics.csv", "curves.png"];
 
 /// One line of `metrics.csv`: the last few steps, or a whole epoch.
 pub(crate) struct Row {
@@ -20,8 +19,8 @@ pub(crate) struct Row {
     pub(crate) lr: f64,
     /// Loss and accuracy since the last such row.
     pub(crate) train: (f64, f64),
-    /// Loss and accuracy on the test set, at the end of an epoch.
-    pub(crate) test: Option<(f64, f64)>,
+    /// Loss and accuracy on the set that judges the epochs, at the end of one.
+    pub(crate) judged: Option<(f64, f64)>,
     pub(crate) seconds: f64,
 }
 
@@ -32,16 +31,17 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Makes the folder if need be, and proves before hours of training that it can be written to.
+    /// Makes the folder if need be, and proves before hours of training that the files of every run and `more` can be written
+    /// to it.
     ///
     /// # Errors
-    /// If it cannot.
-    pub(crate) fn create(folder: &Path) -> Result<Self> {
+    /// If they cannot.
+    pub(crate) fn create(folder: &Path, more: &[&str]) -> Result<Self> {
         fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
         let output = Output { folder: folder.into(), rows: Vec::new() };
         // A file without a name: other runs that write to the same folder at the same time do not meet it.
         tempfile::tempfile_in(folder).map_err(|e| Error::io(folder, io::Error::from(e.kind())))?;
-        for name in FILES {
+        for name in FILES.iter().chain(more) {
             let path = output.path(name);
             // Of a link, the file that it leads to; one that leads to nothing cannot be replaced either.
             let there = fs::symlink_metadata(&path).is_ok();
@@ -70,17 +70,17 @@ impl Output {
         &self.rows
     }
 
-    /// Writes `metrics.csv` anew.
+    /// Writes `metrics.csv` anew. `judge` is the set that judges the epochs.
     ///
     /// # Errors
     /// If the file system fails.
-    pub(crate) fn write_metrics(&self) -> Result<()> {
-        let mut text = String::from("epoch,step,lr,train_loss,train_accuracy,test_loss,test_accuracy,seconds\n");
+    pub(crate) fn write_metrics(&self, judge: &str) -> Result<()> {
+        let mut text = format!("epoch,step,lr,train_loss,train_accuracy,{judge}_loss,{judge}_accuracy,seconds\n");
         for row in &self.rows {
             let Row { epoch, step, lr, train: (loss, accuracy), seconds, .. } = row;
-            let test = row.test.map_or(",".into(), |(loss, accuracy)| format!("{loss:.6},{accuracy:.6}"));
+            let judged = row.judged.map_or(",".into(), |(loss, accuracy)| format!("{loss:.6},{accuracy:.6}"));
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "{epoch},{step},{lr:.6e},{loss:.6},{accuracy:.6},{test},{seconds:.3}");
+            let _ = writeln!(text, "{epoch},{step},{lr:.6e},{loss:.6},{accuracy:.6},{judged},{seconds:.3}");
         }
         replace_file(self.path("metrics.csv"), |file| file.write_all(text.as_bytes()))
     }

@@ -8,6 +8,8 @@ use std::time::Instant;
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     epochs: usize,
+    /// What several examples are called.
+    examples: String,
     done: u64,
     total: u64,
     /// Lines written so far, in tenths of the way.
@@ -16,19 +18,22 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// For so many epochs of so many images.
-    pub(crate) fn new(epochs: usize, images: usize) -> Self {
-        let total = (epochs as u64).saturating_mul(images as u64);
+    /// For so many epochs of so many examples, each of which is called `kind`.
+    pub(crate) fn new(epochs: usize, count: usize, kind: &str) -> Self {
+        let total = (epochs as u64).saturating_mul(count as u64);
+        let examples = format!("{kind}s");
         let bar = stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{msg}\n{wide_bar} {percent:>3} %  {per_sec} images  {eta} left");
+            let style = ProgressStyle::with_template(&format!(
+                "{{msg}}\n{{wide_bar}} {{percent:>3}} %  {{per_sec}} {examples}  {{eta}} left"
+            ));
             ProgressBar::new(total).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
         });
-        Progress { bar, epochs, done: 0, total, tenths: 0, started: Instant::now() }
+        Progress { bar, epochs, examples, done: 0, total, tenths: 0, started: Instant::now() }
     }
 
-    /// So many more images are done.
-    pub(crate) fn advance(&mut self, images: usize) {
-        self.done += images as u64;
+    /// So many more examples are done.
+    pub(crate) fn advance(&mut self, count: usize) {
+        self.done += count as u64;
         if let Some(bar) = &self.bar {
             bar.set_position(self.done);
         }
@@ -48,17 +53,18 @@ impl Progress {
             let seconds = self.started.elapsed().as_secs_f64();
             let speed = self.done as f64 / seconds.max(1e-9);
             let left = seconds * (1.0 - share) / share;
-            self.line(&format!("{:3.0} %  {state}  {speed:.0} images/s  {left:.0} s left", 100.0 * share));
+            let examples = &self.examples;
+            self.line(&format!("{:3.0} %  {state}  {speed:.0} {examples}/s  {left:.0} s left", 100.0 * share));
         }
     }
 
-    /// Tells how an epoch ended.
-    pub(crate) fn epoch(&self, epoch: usize, loss: f64, accuracy: f64, test: f64) {
+    /// Tells how an epoch ended, with the accuracy on the set that judges it.
+    pub(crate) fn epoch(&self, epoch: usize, loss: f64, accuracy: f64, (judge, judged): (&str, f64)) {
         self.line(&format!(
-            "epoch {epoch}/{}: training loss {loss:.4}, training accuracy {:.2} %, test accuracy {:.2} %",
+            "epoch {epoch}/{}: training loss {loss:.4}, training accuracy {:.2} %, {judge} accuracy {:.2} %",
             self.epochs,
             100.0 * accuracy,
-            100.0 * test
+            100.0 * judged
         ));
     }
 

@@ -31,7 +31,8 @@ pub(crate) struct Args {
 impl Args {
     /// The arguments, or the code to exit with after help or a complaint was printed.
     pub(crate) fn from_command_line() -> Result<Args, ExitCode> {
-        from_command_line(&[("epochs", "5"), ("batch_size", "64"), ("lr", "4e-3"), ("out", "runs/mnist")])
+        let defaults = [("epochs", "5"), ("batch_size", "64"), ("lr", "4e-3"), ("out", "runs/mnist")];
+        from_command_line("images", &defaults)
     }
 
     /// `--data`, else that of the source tree.

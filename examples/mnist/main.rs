@@ -31,11 +31,14 @@ mod args;
 #[path = "../common/mod.rs"]
 mod common;
 mod course;
+#[path = "../common/images.rs"]
+mod images;
 mod model;
 
 use args::{Args, Net};
-use common::{DIGITS, Example, Maps, Task};
+use common::{End, Example, Task};
 use course::CourseNet;
+use images::{DIGITS, Maps};
 use minitorch::nn::data::{ImageDataset, Split, mnist};
 use minitorch::prelude::*;
 use model::LeNet;
@@ -54,46 +57,56 @@ fn main() -> ExitCode {
 struct TrainLeNet<'a>(&'a Args);
 
 impl Example for TrainLeNet<'_> {
+    type Data = ImageDataset;
     type Model<B: Backend> = LeNet<B>;
+
+    const FILES: &'static [&'static str] = images::PICTURES;
 
     fn task<B: Backend>(&self, device: &B) -> Task<LeNet<B>, B> {
         self.0.task("LeNet-5", LeNet::new(device))
     }
 
-    fn images(&self, split: Split) -> Result<ImageDataset> {
+    fn data(&self, split: Split) -> Result<ImageDataset> {
         mnist(self.0.data_folder(), split)
     }
 
-    fn feature_maps<B: Backend>(&self, model: &LeNet<B>, image: &Tensor<B>) -> Vec<Maps<B>> {
-        let first = model.first(image);
-        let second = model.second(&first);
-        vec![
-            Maps { title: "first convolution, after ReLU", values: first },
-            Maps { title: "second convolution, after ReLU and of the pooled first", values: second },
-        ]
+    fn show<B: Backend>(&self, model: &LeNet<B>, end: &End<ImageDataset>, device: &B) -> Result<()> {
+        images::show(end, device, |image| {
+            let first = model.first(image);
+            let second = model.second(&first);
+            vec![
+                Maps { title: "first convolution, after ReLU", values: first },
+                Maps { title: "second convolution, after ReLU and of the pooled first", values: second },
+            ]
+        })
     }
 }
 
 struct TrainCourseNet<'a>(&'a Args);
 
 impl Example for TrainCourseNet<'_> {
+    type Data = ImageDataset;
     type Model<B: Backend> = CourseNet<B>;
+
+    const FILES: &'static [&'static str] = images::PICTURES;
 
     fn task<B: Backend>(&self, device: &B) -> Task<CourseNet<B>, B> {
         self.0.task("the course's network", CourseNet::new(device))
     }
 
-    fn images(&self, split: Split) -> Result<ImageDataset> {
+    fn data(&self, split: Split) -> Result<ImageDataset> {
         mnist(self.0.data_folder(), split)
     }
 
-    fn feature_maps<B: Backend>(&self, model: &CourseNet<B>, image: &Tensor<B>) -> Vec<Maps<B>> {
-        let first = model.first(image);
-        let second = model.second(&first);
-        vec![
-            Maps { title: "first convolution, after ReLU", values: first },
-            Maps { title: "second convolution, after ReLU", values: second },
-        ]
+    fn show<B: Backend>(&self, model: &CourseNet<B>, end: &End<ImageDataset>, device: &B) -> Result<()> {
+        images::show(end, device, |image| {
+            let first = model.first(image);
+            let second = model.second(&first);
+            vec![
+                Maps { title: "first convolution, after ReLU", values: first },
+                Maps { title: "second convolution, after ReLU", values: second },
+            ]
+        })
     }
 }
 

@@ -1,7 +1,8 @@
 //! Which images: one of the sets that have names here, or a folder.
 
+use crate::common::Classes;
 use crate::common::args::of_the_source_tree;
-use crate::common::{Classes, DIGITS};
+use crate::images::DIGITS;
 use minitorch::nn::data::{CIFAR10_CLASSES, FASHION_MNIST_CLASSES, ImageDataset, Split, cifar10, fashion_mnist, mnist};
 use minitorch::prelude::*;
 use std::path::{Path, PathBuf};

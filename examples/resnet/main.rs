@@ -20,10 +20,12 @@ mod args;
 #[path = "../common/mod.rs"]
 mod common;
 mod data;
+#[path = "../common/images.rs"]
+mod images;
 mod model;
 
 use args::Args;
-use common::{Example, Task};
+use common::{End, Example, Task};
 use minitorch::nn::data::{ImageDataset, Split};
 use minitorch::prelude::*;
 use model::ResNet20;
@@ -37,7 +39,10 @@ fn main() -> ExitCode {
 }
 
 impl Example for Args {
+    type Data = ImageDataset;
     type Model<B: Backend> = ResNet20<B>;
+
+    const FILES: &'static [&'static str] = images::PICTURES;
 
     fn task<B: Backend>(&self, device: &B) -> Task<ResNet20<B>, B> {
         let classes = self.data.classes();
@@ -50,7 +55,11 @@ impl Example for Args {
         }
     }
 
-    fn images(&self, split: Split) -> Result<ImageDataset> {
+    fn data(&self, split: Split) -> Result<ImageDataset> {
         self.data.read(split)
+    }
+
+    fn show<B: Backend>(&self, _: &ResNet20<B>, end: &End<ImageDataset>, device: &B) -> Result<()> {
+        images::show(end, device, |_| Vec::new())
     }
 }
