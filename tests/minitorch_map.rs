@@ -113,7 +113,7 @@ fn lines() -> Vec<Line> {
 fn shortened(name: &str, mut arguments: Vec<String>) -> Vec<String> {
     let trains = arguments.first().is_some_and(|lesson| ["02", "04", "05"].contains(&lesson.as_str()));
     let more: &[(&str, &str)] = match name {
-        "mnist" => &[("--epochs", "1"), ("--limit", "500")],
+        "mnist" | "sentiment" => &[("--epochs", "1"), ("--limit", "500")],
         "course" if trains => &[("--epochs", "2")],
         _ => &[],
     };
@@ -126,7 +126,7 @@ fn shortened(name: &str, mut arguments: Vec<String>) -> Vec<String> {
     if name == "diagnose" {
         arguments.push("--toy".into());
     }
-    if ["mnist", "diagnose"].contains(&name) && !arguments.iter().any(|argument| argument == "--backend") {
+    if ["mnist", "sentiment", "diagnose"].contains(&name) && !arguments.iter().any(|argument| argument == "--backend") {
         arguments.extend(["--backend".into(), "cpu".into()]);
     }
     arguments

@@ -87,6 +87,7 @@ pub(crate) trait Example {
 pub(crate) struct End<'a, D> {
     /// The result on the test set.
     pub(crate) score: &'a Score,
+    #[allow(dead_code, reason = "an example may have a better source of what it shows than its dataset")]
     pub(crate) test: &'a D,
     pub(crate) classes: Classes,
     /// Where the files go.

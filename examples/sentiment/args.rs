@@ -1,0 +1,87 @@
+//! The command line.
+
+use crate::common::args::{Options, from_command_line, of_the_source_tree};
+use clap::Parser;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Where word vectors come from and what becomes of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Embeddings {
+    /// From a file, and constant.
+    Static,
+    /// From a file, and trained.
+    Tuned,
+    /// Drawn at random, and trained.
+    Random,
+}
+
+/// Trains a convolutional network to tell positive sentences of film reviews from negative ones.
+#[derive(Parser, Debug)]
+#[command(name = "sentiment")]
+pub(crate) struct Args {
+    /// Folder of train.tsv, dev.tsv and test.tsv, such as GLUE's SST-2 [default: data/sentiment]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+
+    /// static (word vectors from a file stay as they are), tuned (they are trained too) or random (drawn and trained)
+    #[arg(long, value_name = "KIND", default_value = "tuned", value_parser = embeddings)]
+    pub(crate) embeddings: Embeddings,
+
+    /// Word vectors: GloVe's text, also gzipped, or safetensors [default: data/sentiment/glove.safetensors]
+    #[arg(long, value_name = "FILE")]
+    vectors: Option<PathBuf>,
+
+    /// Do not train: judge this sentence, or the one on stdin if it is -, by the weights of --eval or of the last run
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) say: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) options: Options,
+}
+
+impl Args {
+    /// The arguments, or the code to exit with after help or a complaint was printed.
+    pub(crate) fn from_command_line() -> Result<Args, ExitCode> {
+        let defaults = [("epochs", "8"), ("batch_size", "50"), ("lr", "1e-3"), ("out", "runs/sentiment")];
+        from_command_line("sentences", &defaults)
+    }
+
+    /// `--data`, else that of the source tree.
+    pub(crate) fn data_folder(&self) -> PathBuf {
+        self.data.clone().unwrap_or_else(|| of_the_source_tree("data/sentiment"))
+    }
+
+    /// `--vectors`, else those of the source tree.
+    pub(crate) fn vectors_file(&self) -> PathBuf {
+        let own = || of_the_source_tree("data/sentiment").join("glove.safetensors");
+        self.vectors.clone().unwrap_or_else(own)
+    }
+
+    /// The weights that `--say` asks: those of `--eval`, else of the last run.
+    pub(crate) fn weights_file(&self) -> PathBuf {
+        self.options.eval.clone().unwrap_or_else(|| self.options.out.join("model.safetensors"))
+    }
+}
+
+impl Embeddings {
+    const ALL: [Embeddings; 3] = [Embeddings::Static, Embeddings::Tuned, Embeddings::Random];
+
+    /// As on the command line and in the files.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Embeddings::Static => "static",
+            Embeddings::Tuned => "tuned",
+            Embeddings::Random => "random",
+        }
+    }
+
+    /// The kind of this name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Embeddings::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+fn embeddings(name: &str) -> Result<Embeddings, String> {
+    Embeddings::named(name).ok_or_else(|| "no such kind; there are static, tuned, random".into())
+}

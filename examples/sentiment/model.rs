@@ -1,0 +1,80 @@
+//! The convolutional network for sentences: Kim, "Convolutional neural networks for sentence classification", 2014.
+
+use minitorch::prelude::*;
+
+/// Words that a window of each branch covers.
+pub(crate) const WIDTHS: [usize; 3] = [3, 4, 5];
+
+/// Words that an input has at least, so that every branch has a window.
+pub(crate) const SHORTEST: usize = 5;
+
+/// Feature maps of each branch.
+pub(crate) const MAPS: usize = 100;
+
+/// The id of padding, which stands at the end of a sentence.
+const PADDING: i32 = 0;
+
+/// Three convolutions of different widths over the same word vectors, the maximum of each map over time, dropout, a linear
+/// layer: 120,902 parameters for vectors of 100 numbers, besides the vectors.
+///
+/// The logits of a sentence do not depend on the sentences in its batch, and so not on its padding.
+#[derive(Module)]
+pub(crate) struct TextCnn<B: Backend> {
+    pub(crate) embedding: Embedding<B>,
+    pub(crate) convs: [Conv1d<B>; 3],
+    dropout: Dropout,
+    pub(crate) linear: Linear<B>,
+}
+
+impl<B: Backend> TextCnn<B> {
+    /// A network on word vectors `[words, d]`, row 0 of which is padding's; they are trained too, or constants. Initial weights
+    /// from the device's random state.
+    pub(crate) fn new(vectors: Tensor<B>, trained: bool, device: &B) -> Self {
+        let [_, dim] = vectors.dims();
+        let mut weight = Param::new(vectors);
+        if !trained {
+            weight.freeze();
+        }
+        TextCnn {
+            embedding: Embedding { weight },
+            convs: WIDTHS.map(|width| Conv1d::new(dim, MAPS, width, device)),
+            dropout: Dropout::new(0.5),
+            linear: Linear::new(WIDTHS.len() * MAPS, 2, device),
+        }
+    }
+
+    /// The vectors of ids `[n, t]`, with their numbers as channels: `[n, d, t]`.
+    ///
+    /// Padding gives zeros whatever its row holds, and so has no gradient: a sentence that is shorter than a window reads it.
+    pub(crate) fn embed(&self, ids: &Tensor<B>) -> Tensor<B> {
+        let x = self.embedding.forward(ids); // [n, t, d]
+        x.masked_fill(&ids.eq(PADDING).unsqueeze(-1), 0.0).transpose(1, 2)
+    }
+
+    /// The maps of one branch, `[n, 100, t - width + 1]`, from [`embed`](Self::embed)'s result and the ids.
+    ///
+    /// Windows that reach into padding are -infinity, so that no maximum is theirs; except the first of a sentence that is
+    /// shorter than the window, which has no other.
+    pub(crate) fn responses(&self, branch: usize, x: &Tensor<B>, ids: &Tensor<B>) -> Tensor<B> {
+        let y = self.convs[branch].forward(x);
+        let [_, _, windows] = y.dims();
+        let last_word = ids.narrow(1, WIDTHS[branch] - 1, windows); // of each window
+        let not_first = Tensor::arange(0..windows as i32, ids.device()).gt(0);
+        let masked = last_word.eq(PADDING).logical_and(&not_first); // [n, windows]
+        y.masked_fill(&masked.unsqueeze(1), f64::NEG_INFINITY)
+    }
+
+    /// `[n, 300]`: the maximum over time of every map, after ReLU.
+    pub(crate) fn features(&self, ids: &Tensor<B>) -> Tensor<B> {
+        let x = self.embed(ids);
+        let maxima = [0, 1, 2].map(|branch| self.responses(branch, &x, ids).max_with_index(-1).0);
+        Tensor::cat(&maxima, 1).relu()
+    }
+}
+
+impl<B: Backend> Layer<B> for TextCnn<B> {
+    /// Ids `[n, t]` (I32), t at least [`SHORTEST`], to the logits `[n, 2]` of negative and positive.
+    fn forward(&self, ids: &Tensor<B>) -> Tensor<B> {
+        self.linear.forward(&self.dropout.forward(&self.features(ids)))
+    }
+}

@@ -1,0 +1,50 @@
+//! The header of this example's weights: the vocabulary and the kind of embeddings, so that a file is all that a model needs.
+
+use crate::args::Embeddings;
+use minitorch::nn::data::Vocabulary;
+use minitorch::nn::state::read_tensors;
+use minitorch::prelude::*;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Numbers of a word vector, at most: the weights of the convolutions grow with it.
+pub(crate) const LARGEST_DIM: usize = 4096;
+
+/// What the tensors of a file belong to.
+pub(crate) struct Header {
+    pub(crate) vocabulary: Vocabulary,
+    pub(crate) embeddings: Embeddings,
+    /// Numbers of a word vector.
+    pub(crate) dim: usize,
+}
+
+/// The texts to be saved with the weights.
+pub(crate) fn metadata(vocabulary: &Vocabulary, embeddings: Embeddings) -> BTreeMap<String, String> {
+    let words = vocabulary.words().join("\n");
+    [("words", words), ("embeddings", embeddings.name().into())].map(|(key, text)| (key.to_string(), text)).into()
+}
+
+/// Reads the header of a file, and that its table of vectors goes with it.
+///
+/// # Errors
+/// If the file cannot be read, or was not written by this example.
+pub(crate) fn read_header(path: &Path) -> Result<Header> {
+    let file = read_tensors(path)?;
+    let lacks = |what: &str| Error::format(path, format!("not weights of the sentiment example: {what}"));
+    let words = file.metadata.get("words").ok_or_else(|| lacks("its header has no `words`"))?;
+    let embeddings = file.metadata.get("embeddings").and_then(|name| Embeddings::named(name));
+    let embeddings = embeddings.ok_or_else(|| lacks("its header has no known kind of `embeddings`"))?;
+    let vocabulary = Vocabulary::new(words.split('\n').filter(|word| !word.is_empty()));
+    let shape = file.tensors.get("embedding.weight").map(|table| table.shape.as_slice());
+    match shape {
+        Some(&[rows, dim]) if rows == vocabulary.len() && (1..=LARGEST_DIM).contains(&dim) => {
+            Ok(Header { vocabulary, embeddings, dim })
+        }
+        Some(&[rows, dim]) => Err(lacks(&format!(
+            "`embedding.weight` is [{rows}, {dim}]; its header has {} words, padding and unknown included, and a vector has \
+             1 to {LARGEST_DIM} numbers",
+            vocabulary.len()
+        ))),
+        _ => Err(lacks("it has no table `embedding.weight`")),
+    }
+}
