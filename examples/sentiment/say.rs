@@ -125,7 +125,11 @@ impl std::fmt::Display for Answer {
         }
         if !others.is_empty() {
             let rest: f64 = others.iter().map(|&i| parts[i]).sum();
-            write!(f, "\n{:WORD$}  {rest:+7.3}", format!("{} other words", others.len()))?;
+            let name = match others.len() {
+                1 => "1 other word".into(),
+                n => format!("{n} other words"),
+            };
+            write!(f, "\n{name:WORD$}  {rest:+7.3}")?;
         }
         write!(f, "\n{:WORD$}  {biases:+7.3}", "biases")?;
         write!(f, "\n{:WORD$}  {difference:+7.3}  = logit of positive - logit of negative", "sum")
