@@ -92,6 +92,8 @@ fn contributions_and_biases_sum_to_the_difference_of_the_logits() -> Result<()> 
     for sentence in sentences(&[0, 1, 2, 3, 4, 5, 8, 40]) {
         let explanation = explain(&net, &sentence, &device)?;
         assert_eq!(explanation.words.len(), sentence.len());
+        // The one window of a sentence that is shorter than it counts.
+        assert_eq!(explanation.words.iter().any(|&part| part != 0.0), !sentence.is_empty(), "{} words", sentence.len());
         let sum = explanation.words.iter().sum::<f64>() + explanation.biases;
         assert!(
             (sum - explanation.difference).abs() < 1e-5,

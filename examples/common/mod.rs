@@ -18,7 +18,7 @@ use args::Options;
 use backends::{Program, run_on};
 use cli::{complain, say};
 use evaluate::Score;
-use minitorch::nn::data::{Loader, Split};
+use minitorch::nn::data::Split;
 use minitorch::prelude::*;
 use output::Output;
 use std::collections::BTreeMap;
@@ -64,11 +64,6 @@ pub(crate) trait Example {
     /// If it cannot be read.
     fn validation(&self) -> Result<Option<Self::Data>> {
         Ok(None)
-    }
-
-    /// The batches of the training set; the loop shuffles them and prepares them ahead.
-    fn loader(&self, train: &Self::Data, batch_size: usize) -> Loader<Self::Data> {
-        Loader::new(train, batch_size)
     }
 
     /// Texts for the header of the weights' files.

@@ -8,6 +8,7 @@ use super::output::{Output, Row};
 use super::progress::Progress;
 use super::{End, Example, Labelled, Outcome, Task, charts, evaluate};
 use minitorch::module::{Entry, EntryMut, Path};
+use minitorch::nn::data::Loader;
 use minitorch::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,7 +38,7 @@ pub(super) fn train<B: Backend, E: Example>(
     let (kind, metadata) = (E::Data::KIND, example.metadata());
     let (judge, judging) = validation.as_ref().map_or(("test", test), |set| ("validation", set));
     let interrupted = watch_for_interrupt()?;
-    let loader = example.loader(train, options.batch_size).shuffle(options.seed).prefetch(2);
+    let loader = Loader::new(train, options.batch_size).shuffle(options.seed).prefetch(2);
     let steps = loader.len().saturating_mul(options.epochs);
     let schedule = schedule(options.lr, steps);
     let mut progress = Progress::new(options.epochs, train.len(), kind);
