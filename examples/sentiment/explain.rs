@@ -37,11 +37,11 @@ pub(crate) fn explain<B: Backend>(model: &TextCnn<B>, sentence: &[i32], device: 
         }
 
         let x = model.embed(&ids);
-        let [_, dim, _] = x.dims();
-        let vectors: Vec<f32> = x.to_vec()?; // [1, dim, t]
+        let [_, _, dim] = x.dims();
+        let vectors: Vec<f32> = x.to_vec()?; // [1, t, dim]
         let mut words = vec![0.0; t];
         for (branch, width) in WIDTHS.into_iter().enumerate() {
-            let (maxima, starts) = model.responses(branch, &x, &ids).max_with_index(-1);
+            let (maxima, starts) = model.responses(branch, &x, &ids).max_with_index(1);
             let (maxima, starts): (Vec<f32>, Vec<i32>) = (maxima.to_vec()?, starts.to_vec()?);
             let conv = &model.convs[branch];
             let kernels: Vec<f32> = conv.weight.to_vec()?; // [maps, dim, width]
@@ -52,7 +52,8 @@ pub(crate) fn explain<B: Backend>(model: &TextCnn<B>, sentence: &[i32], device: 
                 biases += v * bias[map] as f64;
                 for k in 0..width {
                     let word = starts[map] as usize + k;
-                    let product = |d: usize| kernels[(map * dim + d) * width + k] as f64 * vectors[d * t + word] as f64;
+                    let product =
+                        |d: usize| kernels[(map * dim + d) * width + k] as f64 * vectors[word * dim + d] as f64;
                     words[word] += v * (0..dim).map(product).sum::<f64>();
                 }
             }

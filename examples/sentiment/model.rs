@@ -31,43 +31,42 @@ impl<B: Backend> TextCnn<B> {
     /// from the device's random state.
     pub(crate) fn new(vectors: Tensor<B>, trained: bool, device: &B) -> Self {
         let [_, dim] = vectors.dims();
-        let mut weight = Param::new(vectors);
+        let mut embedding = Embedding::from_vectors(vectors);
         if !trained {
-            weight.freeze();
+            embedding.weight.freeze();
         }
         TextCnn {
-            embedding: Embedding { weight },
+            embedding,
             convs: WIDTHS.map(|width| Conv1d::new(dim, MAPS, width, device)),
             dropout: Dropout::new(0.5),
             linear: Linear::new(WIDTHS.len() * MAPS, 2, device),
         }
     }
 
-    /// The vectors of ids `[n, t]`, with their numbers as channels: `[n, d, t]`.
+    /// The vectors of ids `[n, t]`: `[n, t, d]`.
     ///
     /// Padding gives zeros whatever its row holds, and so has no gradient: a sentence that is shorter than a window reads it.
     pub(crate) fn embed(&self, ids: &Tensor<B>) -> Tensor<B> {
-        let x = self.embedding.forward(ids); // [n, t, d]
-        x.masked_fill(&ids.eq(PADDING).unsqueeze(-1), 0.0).transpose(1, 2)
+        self.embedding.forward(ids).masked_fill(&ids.eq(PADDING).unsqueeze(-1), 0.0)
     }
 
-    /// The maps of one branch, `[n, 100, t - width + 1]`, from [`embed`](Self::embed)'s result and the ids.
+    /// The maps of one branch over time, `[n, t - width + 1, 100]`, from [`embed`](Self::embed)'s result and the ids.
     ///
     /// Windows that reach into padding are -infinity, so that no maximum is theirs; except the first of a sentence that is
     /// shorter than the window, which has no other.
     pub(crate) fn responses(&self, branch: usize, x: &Tensor<B>, ids: &Tensor<B>) -> Tensor<B> {
-        let y = self.convs[branch].forward(x);
-        let [_, _, windows] = y.dims();
+        let y = self.convs[branch].forward(&x.transpose(1, 2)).transpose(1, 2);
+        let [_, windows, _] = y.dims();
         let last_word = ids.narrow(1, WIDTHS[branch] - 1, windows); // of each window
         let not_first = Tensor::arange(0..windows as i32, ids.device()).gt(0);
         let masked = last_word.eq(PADDING).logical_and(&not_first); // [n, windows]
-        y.masked_fill(&masked.unsqueeze(1), f64::NEG_INFINITY)
+        y.masked_fill(&masked.unsqueeze(-1), f64::NEG_INFINITY)
     }
 
     /// `[n, 300]`: the maximum over time of every map, after ReLU.
     pub(crate) fn features(&self, ids: &Tensor<B>) -> Tensor<B> {
         let x = self.embed(ids);
-        let maxima = [0, 1, 2].map(|branch| self.responses(branch, &x, ids).max_with_index(-1).0);
+        let maxima = [0, 1, 2].map(|branch| self.responses(branch, &x, ids).max(1));
         Tensor::cat(&maxima, 1).relu()
     }
 }
