@@ -144,6 +144,21 @@ def rows(device, toy):
 
     yield "embedding both ways, 2000 of 400,000 x 100", embedding
 
+    def lazy():
+        tokens, words, width = size(2000, 60), size(400_000, 200), size(100, 5)
+        table = nn.Embedding(words, width, sparse=True, device=device)
+        optimizer = torch.optim.SparseAdam(table.parameters(), lr=1e-3)
+        index, g = indices(tokens, words), rand(tokens, width)
+
+        def step(i):
+            optimizer.zero_grad(set_to_none=True)
+            table(index).backward(g)
+            optimizer.step()
+
+        return step
+
+    yield "embedding both ways and lazy Adam, 2000 of 400,000 x 100", lazy
+
     def product(a_shape, b_shape, transposed=False):
         def prepare():
             a, b = rand(*a_shape), rand(*b_shape)
