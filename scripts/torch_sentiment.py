@@ -2,6 +2,7 @@
 """The sentiment example in PyTorch, to compare accuracy and time with ours.
 
     python scripts/torch_sentiment.py [--embeddings static tuned random] [--seed 1 2 3] [--epochs 8] [--threads 2]
+    python scripts/torch_sentiment.py --steps    times steps alone: what `cargo bench -- 'train/text'` times of ours
 
 Kim's text CNN (2014) on data/sentiment: convolutions over 3, 4 and 5 words with 100 maps each, maximum over time, ReLU, dropout
 0.5, linear. Adam at 1e-3, batches of 50, padded to the longest sentence; the weights of the epoch with the best accuracy on the
@@ -116,6 +117,34 @@ def train(model, sets, epochs):
     return accuracy(model, sets["test"]), seconds / steps
 
 
+def time_steps():
+    """Medians of steps of 50 sentences of 40 words: benches/train.rs has the same rows."""
+    for kind, words in (("static", 18_000), ("tuned", 18_000), ("tuned", 400_000), ("lazy", 400_000)):
+        model = TextCnn(torch.randn(words, 100), kind == "static")
+        model.embedding.sparse = kind == "lazy"
+        dense = [p for p in model.parameters() if p.requires_grad and not (kind == "lazy" and p is model.embedding.weight)]
+        optimizers = [torch.optim.Adam(dense, lr=1e-3)]
+        if kind == "lazy":
+            optimizers.append(torch.optim.SparseAdam([model.embedding.weight], lr=1e-3))
+        ids = (torch.arange(BATCH * 40) * 2_654_435_761 % (words - 2) + 2).reshape(BATCH, 40)
+        labels = torch.arange(BATCH) % 2
+
+        def step():
+            for optimizer in optimizers:
+                optimizer.zero_grad()
+            F.cross_entropy(model(ids), labels).backward()
+            for optimizer in optimizers:
+                optimizer.step()
+
+        times = []
+        for _ in range(60):
+            start = time.perf_counter()
+            step()
+            times.append(time.perf_counter() - start)
+        times = sorted(times[10:])
+        print(f"{kind}, {words} words: {1000 * times[len(times) // 2]:.2f} ms per step", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description="Train Kim's text CNN with PyTorch.")
     parser.add_argument("--data", default=str(ROOT / "data" / "sentiment"))
@@ -124,8 +153,11 @@ def main():
     parser.add_argument("--seed", type=int, nargs="+", default=[0], help="one run for each, of each kind of embeddings")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--steps", action="store_true", help="time steps of fixed sentences, and train nothing")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    if arguments.steps:
+        return time_steps()
 
     texts, glove = read_sets(arguments.data), read_vectors(arguments.vectors)
     dim = len(next(iter(glove.values())))

@@ -11,6 +11,7 @@
 use crate::autodiff::RowsOf;
 use crate::backend::Backend;
 use crate::dtype::DType;
+use crate::ops::index::{ScatterOp, scatter};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 use std::sync::OnceLock;
@@ -85,7 +86,7 @@ impl<B: Backend> RowGradient<B> {
     /// The gradient of each distinct row, in ascending order of the rows, then zeros: `[n, ..]`.
     pub(super) fn sums(&self) -> Tensor<B> {
         let Reading { values, .. } = self.joined();
-        values.zeros_of(*values.shape()).scatter_add(0, &wide(self.slots(), values), values)
+        add(values.zeros_of(*values.shape()), self.slots(), values)
     }
 
     /// A gradient of the same rows, by a function of the values that is linear.
@@ -134,9 +135,10 @@ impl<B: Backend> RowGradient<B> {
     }
 }
 
-/// A vector of n, repeated along the other dimensions of rows `[n, ..]`.
-fn wide<B: Backend>(vector: &Tensor<B>, rows: &Tensor<B>) -> Tensor<B> {
-    vector.reshape(column(rows)).expand(*rows.shape())
+/// The sum with rows `[n, ..]` added at an index `[n]`; in place, as nobody else holds it.
+fn add<B: Backend>(sum: Tensor<B>, index: &Tensor<B>, rows: &Tensor<B>) -> Tensor<B> {
+    let index = index.reshape(column(rows)).expand(*rows.shape());
+    scatter(ScatterOp::Add, sum, 0, &index, rows)
 }
 
 /// `[n, 1, ..]` of the rank of rows `[n, ..]`.
@@ -150,9 +152,7 @@ impl<B: Backend> RowsOf<Tensor<B>> for RowGradient<B> {
     }
 
     fn added_to(&self, sum: Tensor<B>) -> Tensor<B> {
-        let add =
-            |sum: Tensor<B>, Reading { index, values }: &Reading<B>| sum.scatter_add(0, &wide(index, values), values);
-        self.readings.iter().fold(sum, add)
+        self.readings.iter().fold(sum, |sum, reading| add(sum, &reading.index, &reading.values))
     }
 
     fn joined(mut self, more: Self) -> Self {

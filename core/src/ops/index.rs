@@ -147,7 +147,13 @@ impl<B: Backend> Tensor<B> {
 }
 
 /// The checked operation; `base` is overwritten if nobody else holds it.
-fn scatter<B: Backend>(op: ScatterOp, base: Tensor<B>, d: usize, index: &Tensor<B>, x: &Tensor<B>) -> Tensor<B> {
+pub(crate) fn scatter<B: Backend>(
+    op: ScatterOp,
+    base: Tensor<B>,
+    d: usize,
+    index: &Tensor<B>,
+    x: &Tensor<B>,
+) -> Tensor<B> {
     let parents = parents([&base, x]);
     let mut out = base.detach();
     drop(base);
