@@ -60,7 +60,10 @@ impl<B: Backend> TextCnn<B> {
         let last_word = ids.narrow(1, WIDTHS[branch] - 1, windows); // of each window
         let not_first = Tensor::arange(0..windows as i32, ids.device()).gt(0);
         let masked = last_word.eq(PADDING).logical_and(&not_first); // [n, windows]
-        y.masked_fill(&masked.unsqueeze(-1), f64::NEG_INFINITY)
+        // A term with no gradient, where a fill would take one more pass backward.
+        let [n, _] = ids.dims();
+        let mask = Tensor::zeros([n, windows, 1], ids.device()).masked_fill(&masked.unsqueeze(-1), f64::NEG_INFINITY);
+        y + mask
     }
 
     /// `[n, 300]`: the maximum over time of every map, after ReLU.
