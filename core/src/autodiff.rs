@@ -34,7 +34,7 @@ use std::sync::Arc;
 pub trait Value: Clone + Send + Sync + 'static {
     /// What the tape keeps of a value: a tensor's shape and dtype, of a scalar nothing.
     type Spec: Copy + PartialEq + fmt::Display + Send + Sync + 'static;
-    /// A leaf's gradient that is zero but in a few rows; [`Infallible`](std::convert::Infallible) for values without rows.
+    /// A leaf's gradient that is zero but in a few rows; [`Infallible`] for values without rows.
     type Rows: RowsOf<Self>;
     /// What the tape keeps of this value.
     fn spec(&self) -> Self::Spec;
