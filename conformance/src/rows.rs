@@ -95,19 +95,27 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         same("map", &grads().map(|g| g + 1.0)[&readings.table], &(&want + 1.0));
     });
     suite.floats("many_rows", 100_000, |on| {
-        // More readings than rows, and a table of vectors of one number.
+        // As many readings as rows, or more: the gradient is whole, also when it becomes so while it grows.
         for shape in [&[30, 3][..], &[30]] {
             let table = on.uniform(-1.0, 1.0, shape).requires_grad();
-            let index = on.ints(0, 30, [70]);
-            let factors = on.whole(-9, 10, table.shape().with(0, 70));
-            let mut grads = (table.index_select(0, &index) * &factors).sum(..).backward();
-            assert!(grads.rows(&table).is_some_and(|rows| !rows.are_few()));
-            let zeros = table.detach().zeros_like().contiguous();
-            let wide = (1..shape.len()).fold(index.clone(), |index, d| index.unsqueeze(d as isize));
-            let want = zeros.scatter_add(0, &wide.expand(*factors.shape()), &factors);
-            assert_close("norm", &read(&grads.norm()), &read(&want.square().sum(..).sqrt()), eps(64.0));
-            grads = grads.clip_value(9.0);
-            same("clipped", &grads[&table], &want.clamp(-9.0, 9.0));
+            let parts = [20, 15, 70].map(|n| (on.ints(0, 30, [n]), on.whole(-9, 10, table.shape().with(0, n))));
+            let loss = |(index, factors): &(Tensor<B>, Tensor<B>)| (table.index_select(0, index) * factors).sum(..);
+            let want = |parts: &[(Tensor<B>, Tensor<B>)]| {
+                parts.iter().fold(table.detach().zeros_like().contiguous(), |sum, (index, factors)| {
+                    let wide = (1..shape.len()).fold(index.clone(), |index, d| index.unsqueeze(d as isize));
+                    sum.scatter_add(0, &wide.expand(*factors.shape()), factors)
+                })
+            };
+            let few = loss(&parts[0]).backward();
+            assert!(few.rows(&table).is_some_and(|rows| !rows.are_few()));
+            assert_close("norm", &read(&few.norm()), &read(&want(&parts[..1]).square().sum(..).sqrt()), eps(64.0));
+            same("clipped", &few.clip_value(9.0)[&table], &want(&parts[..1]).clamp(-9.0, 9.0));
+            let many = loss(&parts[2]).backward();
+            assert!(many.rows(&table).is_none());
+            same("many", &many[&table], &want(&parts[2..]));
+            let grown = (loss(&parts[0]) + loss(&parts[1])).backward();
+            assert!(grown.rows(&table).is_none());
+            same("grown", &grown[&table], &want(&parts[..2]));
         }
     });
     suite.floats("not_by_rows", 100_000, |on| {

@@ -1,4 +1,4 @@
-//! A text CNN (Kim, 2014) as the sentiment example trains it: a loss and its gradients in vectors and weights.
+//! A text CNN (Kim, 2014) as the sentiment example computes it: a loss and its gradients in vectors and weights.
 
 use crate::check::with_grads;
 use crate::close::eps;
@@ -8,7 +8,7 @@ use minitorch_core::backend::Backend;
 
 /// Sentences, the words of the longest, the size of a vector, maps per width.
 const SIZES: [usize; 4] = [5, 12, 24, 20];
-/// Words in the table: enough for a gradient by rows.
+/// Words in the table.
 const WORDS: usize = 3000;
 const WIDTHS: [usize; 3] = [3, 4, 5];
 
@@ -31,11 +31,13 @@ fn logits<B: Backend>(
     let words = words.masked_fill(&padding.unsqueeze(-1), 0.0);
     let maxima = [0, 1, 2].map(|branch| {
         let [weight, bias] = convs[branch];
-        let y = words.transpose(1, 2).conv1d(weight, Some(bias), Default::default());
-        let windows = y.shape()[2];
+        let y = words.transpose(1, 2).conv1d(weight, Some(bias), Default::default()).transpose(1, 2);
+        let windows = y.shape()[1];
         let first = Tensor::arange(0..windows as i32, ids.device()).eq(0);
-        let whole = padding.narrow(1, WIDTHS[branch] - 1, windows).logical_not();
-        y.masked_fill(&whole.logical_or(&first).logical_not().unsqueeze(1), f64::NEG_INFINITY).max(2)
+        let outside = padding.narrow(1, WIDTHS[branch] - 1, windows).logical_and(&first.logical_not()).unsqueeze(-1);
+        let zeros = Tensor::zeros(*outside.shape(), (table.device(), table.dtype()));
+        let mask = zeros.masked_fill(&outside, f64::NEG_INFINITY);
+        (y + mask).max(1)
     });
     Tensor::cat(&maxima, 1).relu().dropout(0.5).linear(linear, Some(bias))
 }

@@ -34,7 +34,7 @@ use std::sync::Arc;
 pub trait Value: Clone + Send + Sync + 'static {
     /// What the tape keeps of a value: a tensor's shape and dtype, of a scalar nothing.
     type Spec: Copy + PartialEq + fmt::Display + Send + Sync + 'static;
-    /// A leaf's gradient that is zero but in a few rows; [`Infallible`] for values without rows.
+    /// A leaf's gradient that is zero except in a few rows; [`Infallible`] for values without rows.
     type Rows: RowsOf<Self>;
     /// What the tape keeps of this value.
     fn spec(&self) -> Self::Spec;
@@ -56,8 +56,11 @@ pub trait RowsOf<V: Value>: Clone + Send + Sync + 'static {
     fn whole(&self) -> &V;
     /// Its sum with a whole one.
     fn added_to(&self, sum: V) -> V;
-    /// Its sum with another one, in rows.
-    fn joined(self, more: Self) -> Self;
+    /// Its sum with another one: in rows, or whole where that is smaller.
+    ///
+    /// # Errors
+    /// The whole sum.
+    fn joined(self, more: Self) -> Result<Self, V>;
 }
 
 impl<V: Value> RowsOf<V> for Infallible {
@@ -67,8 +70,8 @@ impl<V: Value> RowsOf<V> for Infallible {
     fn added_to(&self, _: V) -> V {
         match *self {}
     }
-    fn joined(self, _: Self) -> Self {
-        self
+    fn joined(self, _: Self) -> Result<Self, V> {
+        match self {}
     }
 }
 

@@ -20,12 +20,12 @@ pub struct Gradients<V: Value> {
 pub(crate) enum Gradient<V: Value> {
     /// Of the variable's shape.
     Whole(V),
-    /// Zero but in a few rows.
+    /// Zero except in a few rows.
     Rows(Box<V::Rows>),
 }
 
 impl<V: Value> Gradient<V> {
-    pub(crate) fn from(rows: V::Rows) -> Self {
+    pub(crate) fn in_rows(rows: V::Rows) -> Self {
         Gradient::Rows(Box::new(rows))
     }
 
@@ -50,7 +50,10 @@ impl<V: Value> Gradient<V> {
             (Gradient::Whole(sum), Gradient::Rows(rows)) | (Gradient::Rows(rows), Gradient::Whole(sum)) => {
                 Gradient::Whole(rows.added_to(sum))
             }
-            (Gradient::Rows(sum), Gradient::Rows(more)) => Gradient::from(sum.joined(*more)),
+            (Gradient::Rows(sum), Gradient::Rows(more)) => match sum.joined(*more) {
+                Ok(rows) => Gradient::in_rows(rows),
+                Err(whole) => Gradient::Whole(whole),
+            },
         }
     }
 }
@@ -86,7 +89,7 @@ impl<V: Value> Gradients<V> {
         self.by_node.values().map(Gradient::whole)
     }
 
-    /// Replaces each gradient by `f` of it.
+    /// Replaces each gradient by `f` of it, with its zeros if it was in rows ([`rows`](Gradients::rows)): it is whole afterwards.
     pub fn map(self, f: impl Fn(V) -> V) -> Self {
         self.map_each(|gradient| Gradient::Whole(f(gradient.into_whole())))
     }
@@ -161,8 +164,8 @@ impl<V: Value> AddAssign for Gradients<V> {
 
 impl<B: Backend> Gradients<Tensor<B>> {
     /// The gradient in `x` by rows, if that is how `backward` found it: `x` is a leaf that was read only by
-    /// [`index_select`](Tensor::index_select) along dimension 0, as an embedding is. [`get`](Gradients::get) gives the same gradient
-    /// with its zeros, at the cost of a pass over all of them. PyTorch: the sparse gradient of `nn.Embedding(sparse=True)`.
+    /// [`index_select`](Tensor::index_select) along dimension 0, as an embedding is, and fewer times than it has rows.
+    /// [`get`](Gradients::get) gives the same gradient with its zeros, at the cost of a pass over all of them. PyTorch: the sparse gradient of `nn.Embedding(sparse=True)`.
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;
@@ -221,7 +224,7 @@ impl<B: Backend> Gradients<Tensor<B>> {
     }
 
     /// The gradients, scaled down together if their [`norm`](Gradients::norm) is above `max_norm`: times
-    /// `min(1, max_norm / (norm + 1e-6))`; and the norm before. Nothing is read back. A NaN norm makes all of them NaN, an
+    /// `min(1, max_norm / (norm + 1e-6))`; and the norm before. Nothing is read back. A NaN norm makes all of them NaN (in rows, those rows), an
     /// infinite one all but those that are themselves infinite 0: look at it before the step if that may happen. PyTorch: `nn.utils.clip_grad_norm_`. Pascanu et al., "On the
     /// difficulty of training recurrent neural networks", 2013.
     ///
@@ -254,7 +257,7 @@ impl<B: Backend> Gradients<Tensor<B>> {
         assert!(limit >= 0.0, "clip_value: the limit must be at least 0, not {limit}");
         self.map_each(|gradient| match gradient {
             Gradient::Whole(whole) => Gradient::Whole(whole.clamp(-limit, limit)),
-            Gradient::Rows(rows) => Gradient::from(rows.map_totals(|totals| totals.clamp(-limit, limit))),
+            Gradient::Rows(rows) => Gradient::in_rows(rows.map_totals(|totals| totals.clamp(-limit, limit))),
         })
     }
 
@@ -263,11 +266,12 @@ impl<B: Backend> Gradients<Tensor<B>> {
         self.map_linear(|g| g * factor)
     }
 
-    /// [`map`](Gradients::map) by a function that is linear, and so may be applied to parts of a gradient.
+    /// [`map`](Gradients::map) by a function that is linear, and so may be applied to parts of a gradient. Zeros stay zeros, also
+    /// where the function's factor is NaN.
     fn map_linear(self, f: impl Fn(&Tensor<B>) -> Tensor<B>) -> Self {
         self.map_each(|gradient| match gradient {
             Gradient::Whole(whole) => Gradient::Whole(f(&whole)),
-            Gradient::Rows(rows) => Gradient::from(rows.map_linear(&f)),
+            Gradient::Rows(rows) => Gradient::in_rows(rows.map_linear(&f)),
         })
     }
 }

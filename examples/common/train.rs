@@ -123,16 +123,19 @@ pub(super) fn train<B: Backend, E: Example>(
         score = Some(judged);
     }
     progress.finish();
+    let chosen = best.is_some();
     if let Some(best) = best {
         restore(&mut model, best.weights);
         progress.line(&format!("the weights are those of epoch {}, the best one on the {judge} set", best.epoch));
+    }
+    save(&output, "model.safetensors", &model, &metadata, diverged(step, options.lr))?;
+    if chosen {
         score = evaluate::score(&mut model, test, classes, interrupted, device)?;
         if score.is_none() {
             return Ok(stopped(&progress, &output, step));
         }
     }
     let Some(score) = score else { return Err(Error::Invalid("there was no epoch to train".into())) };
-    save(&output, "model.safetensors", &model, &metadata, diverged(step, options.lr))?;
     charts::curves(output.rows(), options.epochs, judge).save(&output.path("curves.png"))?;
     example.show(&model, &End { score: &score, test, classes, output: &output }, device)?;
     // Whoever interrupts a run is told that it was, even where nothing is lost.
@@ -160,10 +163,13 @@ fn weights<B: Backend>(model: &impl Module<B>) -> Vec<Tensor<B>> {
 
 /// Puts back what [`weights`] took from the same model.
 fn restore<B: Backend>(model: &mut impl Module<B>, weights: Vec<Tensor<B>>) {
+    fn next<T>(weights: &mut impl Iterator<Item = T>) -> T {
+        weights.next().unwrap_or_else(|| unreachable!("the walk of one model has one length"))
+    }
     let mut weights = weights.into_iter();
     model.visit_mut(&mut Path::default(), &mut |_, entry| match entry {
-        EntryMut::Param(param) => weights.next().into_iter().for_each(|value| param.set(value)),
-        EntryMut::Buffer(buffer) => weights.next().into_iter().for_each(|value| buffer.set(value)),
+        EntryMut::Param(param) => param.set(next(&mut weights)),
+        EntryMut::Buffer(buffer) => buffer.set(next(&mut weights)),
         EntryMut::Training(_) => {}
     });
 }

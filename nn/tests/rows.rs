@@ -88,6 +88,35 @@ fn where_a_zero_gradient_is_nothing_steps_by_rows_are_the_steps_of_the_whole() {
 }
 
 #[test]
+fn such_steps_do_not_look_at_other_rows() {
+    // Without eps a step of the whole would divide zeros by zeros.
+    let mut net = Net::new(numbers(ROWS));
+    let mut adagrad = Adagrad::new(0.1).eps(0.0);
+    net.learn(&mut adagrad, &[7, 3, 7]);
+    assert!(net.table().iter().all(|x| x.is_finite()));
+    let mut whole = Net::new(numbers(ROWS));
+    let mut adagrad = Adagrad::new(0.1).eps(0.0);
+    whole.learn_whole(&mut adagrad, &[7, 3, 7]);
+    assert!(whole.table().iter().any(|x| x.is_nan()));
+}
+
+#[test]
+fn steps_by_rows_and_of_the_whole_take_turns() {
+    let make = || Adagrad::new(0.1).initial_accumulator(0.3).lr_decay(0.1);
+    let ([mut a, mut b], [mut mixed, mut whole]) =
+        ([(); 2].map(|()| make()), [(); 2].map(|()| Net::new(numbers(ROWS))));
+    for (step, index) in [[7, 0, 7], [3, 7, 2], [0, 0, 3], [7, 1, 1]].iter().enumerate() {
+        if step % 2 == 0 {
+            mixed.learn(&mut a, index)
+        } else {
+            mixed.learn_whole(&mut a, index)
+        }
+        whole.learn_whole(&mut b, index);
+        assert_eq!(mixed.table(), whole.table(), "step {step}");
+    }
+}
+
+#[test]
 fn lazy_steps_are_those_of_a_table_of_the_rows_that_were_read() {
     for (name, make) in REMEMBERING {
         // Rows 5 and 19,999 of the large table are rows 0 and 1 of the small one.

@@ -82,7 +82,7 @@ pub enum Addend<'a, V: Value> {
     Whole(V),
     /// The sum with the gradient of a part added, from the sum so far (`None` before the first).
     Part(&'a dyn Fn(Option<V>) -> V),
-    /// A gradient that is zero but in a few rows.
+    /// A gradient that is zero except in a few rows.
     Rows(V::Rows),
 }
 
@@ -101,8 +101,8 @@ impl<V: Value> Addend<'_, V> {
     /// The same for the gradient of a leaf, which stays in rows as long as all its parts are.
     pub(super) fn added_to_leaf(self, sum: Option<Gradient<V>>) -> Gradient<V> {
         match (self, sum) {
-            (Addend::Rows(rows), None) => Gradient::from(rows),
-            (Addend::Rows(rows), Some(sum)) => sum.joined(Gradient::from(rows)),
+            (Addend::Rows(rows), None) => Gradient::in_rows(rows),
+            (Addend::Rows(rows), Some(sum)) => sum.joined(Gradient::in_rows(rows)),
             (addend, sum) => Gradient::Whole(addend.added_to(sum.map(Gradient::into_whole))),
         }
     }

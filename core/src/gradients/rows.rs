@@ -16,14 +16,14 @@ use crate::shape::Shape;
 use crate::tensor::Tensor;
 use std::sync::OnceLock;
 
-/// A leaf's gradient that is zero but in some rows (entries of dimension 0); see [`Gradients::rows`](super::Gradients::rows).
+/// A leaf's gradient that is zero except in some rows (entries of dimension 0); see [`Gradients::rows`](super::Gradients::rows).
 #[derive(Clone)]
 pub struct RowGradient<B: Backend> {
     shape: Shape,
     /// One for each time that rows were read, at least one.
     readings: Vec<Reading<B>>,
-    /// All of them as one.
-    joined: OnceLock<Reading<B>>,
+    /// All of them in one.
+    all: OnceLock<Reading<B>>,
     slots: OnceLock<Tensor<B>>,
     whole: OnceLock<Tensor<B>>,
 }
@@ -48,7 +48,12 @@ impl<B: Backend> RowGradient<B> {
     }
 
     fn of(shape: Shape, readings: Vec<Reading<B>>) -> Self {
-        RowGradient { shape, readings, joined: OnceLock::new(), slots: OnceLock::new(), whole: OnceLock::new() }
+        RowGradient { shape, readings, all: OnceLock::new(), slots: OnceLock::new(), whole: OnceLock::new() }
+    }
+
+    /// Whether so many rows take less memory than all of a leaf of this shape; else its gradient is a whole one.
+    pub(crate) fn is_smaller(shape: &Shape, rows: usize) -> bool {
+        rows < shape[0]
     }
 
     /// The leaf's shape.
@@ -68,31 +73,36 @@ impl<B: Backend> RowGradient<B> {
 
     /// Whether the rows are so few that work on them alone, which has to sort them first, is less than work on all.
     pub fn are_few(&self) -> bool {
-        let n: usize = self.readings.iter().map(|reading| reading.index.numel()).sum();
-        self.shape.numel() >= SMALLEST && self.shape[0] / ROWS_PER_INDEX >= n
+        self.shape.numel() >= SMALLEST && self.shape[0] / ROWS_PER_INDEX >= self.count()
+    }
+
+    /// The rows of all readings, with repeats.
+    fn count(&self) -> usize {
+        self.readings.iter().map(|reading| reading.index.numel()).sum()
     }
 
     /// Which rows (I32, `[n]`), in the order of backward, with repeats.
     pub fn index(&self) -> &Tensor<B> {
-        &self.joined().index
+        &self.all().index
     }
 
-    /// The gradient of each of these rows, `[n, ..]`: at every occurrence all that the row gets. Parts of one row are added in the
-    /// order of the index.
+    /// The gradient of each of these rows, `[n, ..]`: at every occurrence all that the row gets. Parts of one row are added
+    /// as by [`scatter_add`](Tensor::scatter_add).
     pub fn totals(&self) -> Tensor<B> {
         self.sums().index_select(0, self.slots())
     }
 
     /// The gradient of each distinct row, in ascending order of the rows, then zeros: `[n, ..]`.
     pub(super) fn sums(&self) -> Tensor<B> {
-        let Reading { values, .. } = self.joined();
+        let Reading { values, .. } = self.all();
         add(values.zeros_of(*values.shape()), self.slots(), values)
     }
 
     /// A gradient of the same rows, by a function of the values that is linear.
     pub(super) fn map_linear(&self, f: impl Fn(&Tensor<B>) -> Tensor<B>) -> Self {
         let mapped = |reading: &Reading<B>| Reading { index: reading.index.clone(), values: f(&reading.values) };
-        RowGradient::of(self.shape, self.readings.iter().map(mapped).collect())
+        let readings = self.readings.iter().map(mapped).collect();
+        RowGradient { slots: self.slots.clone(), ..RowGradient::of(self.shape, readings) }
     }
 
     /// A gradient of the same rows, by a function of the totals that keeps zeros.
@@ -103,18 +113,19 @@ impl<B: Backend> RowGradient<B> {
         let last = numbers.zeros_like().scatter(0, slots, &numbers).index_select(0, slots);
         let totals = f(&self.totals());
         let others = last.ne(&numbers).reshape(column(&totals));
-        RowGradient::new(self.shape, index.clone(), totals.masked_fill(&others, 0.0))
+        let rows = RowGradient::new(self.shape, index.clone(), totals.masked_fill(&others, 0.0));
+        RowGradient { slots: self.slots.clone(), ..rows }
     }
 
-    fn joined(&self) -> &Reading<B> {
+    fn all(&self) -> &Reading<B> {
         if let [one] = &self.readings[..] {
             return one;
         }
         let join = |part: fn(&Reading<B>) -> &Tensor<B>| {
             Tensor::cat(&self.readings.iter().map(|reading| part(reading).clone()).collect::<Vec<_>>(), 0)
         };
-        let joined = || Reading { index: join(|reading| &reading.index), values: join(|reading| &reading.values) };
-        self.joined.get_or_init(joined)
+        self.all
+            .get_or_init(|| Reading { index: join(|reading| &reading.index), values: join(|reading| &reading.values) })
     }
 
     /// For each entry of the index, how many distinct rows are smaller.
@@ -155,8 +166,12 @@ impl<B: Backend> RowsOf<Tensor<B>> for RowGradient<B> {
         self.readings.iter().fold(sum, |sum, reading| add(sum, &reading.index, &reading.values))
     }
 
-    fn joined(mut self, more: Self) -> Self {
+    fn joined(mut self, more: Self) -> Result<Self, Tensor<B>> {
+        if !RowGradient::<B>::is_smaller(&self.shape, self.count() + more.count()) {
+            let zeros = self.readings[0].values.zeros_of(self.shape);
+            return Err(more.added_to(self.added_to(zeros)));
+        }
         self.readings.extend(more.readings);
-        RowGradient::of(self.shape, self.readings)
+        Ok(RowGradient::of(self.shape, self.readings))
     }
 }

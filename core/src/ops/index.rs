@@ -106,7 +106,7 @@ impl<B: Backend> Tensor<B> {
         let Some([Some(parent)]) = parents([self]) else { return out };
         let whole = *self.shape();
         record_rows("index_select", out, parent, move |g, in_rows| {
-            if in_rows && d == 0 {
+            if in_rows && d == 0 && RowGradient::<B>::is_smaller(&whole, index.numel()) {
                 return Addend::Rows(RowGradient::new(whole, index.clone(), g.clone()));
             }
             Addend::Whole(scatter(ScatterOp::Add, g.zeros_of(whole), d, &place(&index), g))

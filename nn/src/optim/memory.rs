@@ -79,6 +79,9 @@ impl<B: Backend> Memory<B> {
         let mut complaint = None;
         model.visit_mut(&mut Path::default(), &mut |name, entry| {
             let EntryMut::Param(param) = entry else { return };
+            if grads.rows(param).is_none() && grads.get(param).is_none() {
+                return;
+            }
             let group = match self.by_param.get(&param.id()) {
                 Some(slot) => slot.group,
                 None => self.group_of(name, param),

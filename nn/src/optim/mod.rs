@@ -84,10 +84,13 @@ impl Group {
         self
     }
 
-    /// With steps of embeddings ([`Gradients::rows`]) that leave out the rows that were not read: momentum, averages and weight decay act
-    /// on a row only in the steps that read it, and a step costs what those rows cost, whatever the size of the table. Bias corrections count the parameter's steps, and no row is fresh: the first velocity of SGD is dampened too. Rules to which
-    /// a zero gradient is nothing (SGD without momentum, Adagrad; both without weight decay) do this without being asked where the rows
-    /// are few, as it changes no number. PyTorch: `optim.SparseAdam`, and `nn.Embedding(sparse=True)` with the others.
+    /// With steps of embeddings ([`Gradients::rows`]) that leave out the rows that were not read: momentum, averages and weight
+    /// decay act on a row only in the steps that read it, and a step takes the time of those rows, whatever the size of the table.
+    /// Bias corrections count the parameter's steps, and no row is fresh: the first velocity of SGD is dampened too. A gradient
+    /// that is whole (of a table that is used otherwise too, or after [`Gradients::map`]) makes a step of the whole table.
+    ///
+    /// Rules that ignore zero gradients (SGD without momentum, Adagrad; both without weight decay) do this without being asked
+    /// where the rows are few: it changes no number but for rounding. PyTorch: the nearest is `optim.SparseAdam`.
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;
