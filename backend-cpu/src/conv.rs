@@ -6,7 +6,7 @@ use crate::kernels::conv::{self, Conv2d, sparse};
 use crate::memory::Storage;
 use crate::simd::Level;
 use crate::{Cpu, Tensor};
-use minitorch_core::backend::{Activation, View};
+use minitorch_core::backend::{Activation, Conv2dGrad, View};
 use minitorch_core::ops::composed;
 use minitorch_core::{Conv2dOptions, DType, Shape};
 
@@ -55,6 +55,12 @@ pub(crate) fn conv2d(
 /// A tensor of this shape `[a, c, h, w]` from elements in the order `[a, h, w, c]`.
 fn channels_last(device: &Cpu, data: Storage, dtype: DType, [a, c, h, w]: [usize; 4]) -> Tensor {
     Tensor::from_storage(device, data, dtype, Shape::from([a, h, w, c])).permute([0, 3, 1, 2])
+}
+
+/// Both gradients read g contiguous: it is copied once for them, if at all.
+pub(crate) fn conv2d_grad(of: &Conv2dGrad<'_, Cpu>) -> [Option<Tensor>; 3] {
+    let g = of.before_activation().contiguous();
+    composed::conv2d_grad(&Conv2dGrad { g: &g, activated: None, ..*of })
 }
 
 pub(crate) fn grad_input(g: &Tensor, w: &Tensor, size: [usize; 2], options: &Conv2dOptions) -> Tensor {

@@ -49,8 +49,8 @@ pub use device::Cpu;
 pub use memory::{Buffer, Storage};
 
 use minitorch_core::backend::{
-    Activation, ArgReduceOp, Backend, BinaryOp, CompareOp, MemoryStats, RandomOp, ReduceOp, ScatterOp, StepRule,
-    StepSlot, UnaryOp, ViewOf,
+    Activation, ArgReduceOp, Backend, BinaryOp, CompareOp, Conv2dGrad, MemoryStats, RandomOp, ReduceOp, ScatterOp,
+    StepRule, StepSlot, UnaryOp, ViewOf,
 };
 use minitorch_core::ops::norm::NormOptions;
 use minitorch_core::random::{DeviceRng, Draw};
@@ -195,6 +195,10 @@ impl Backend for Cpu {
         activation: Option<Activation>,
     ) -> Tensor {
         conv::conv2d(x, w, bias, options, activation)
+    }
+
+    fn conv2d_grad(&self, g: &Conv2dGrad<'_, Cpu>) -> [Option<Tensor>; 3] {
+        conv::conv2d_grad(g)
     }
 
     fn conv2d_grad_input(&self, g: &Tensor, w: &Tensor, size: [usize; 2], options: &Conv2dOptions) -> Tensor {

@@ -165,7 +165,8 @@ impl<V: Value> AddAssign for Gradients<V> {
 impl<B: Backend> Gradients<Tensor<B>> {
     /// The gradient in `x` by rows, if that is how `backward` found it: `x` is a leaf that was read only by
     /// [`index_select`](Tensor::index_select) along dimension 0, as an embedding is, and fewer times than it has rows.
-    /// [`get`](Gradients::get) gives the same gradient with its zeros, at the cost of a pass over all of them. PyTorch: the sparse gradient of `nn.Embedding(sparse=True)`.
+    /// [`get`](Gradients::get) gives the same gradient with its zeros, at the cost of a pass over all of them. PyTorch: the
+    /// sparse gradient of `nn.Embedding(sparse=True)`.
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;
@@ -224,9 +225,10 @@ impl<B: Backend> Gradients<Tensor<B>> {
     }
 
     /// The gradients, scaled down together if their [`norm`](Gradients::norm) is above `max_norm`: times
-    /// `min(1, max_norm / (norm + 1e-6))`; and the norm before. Nothing is read back. A NaN norm makes all of them NaN (in rows, those rows), an
-    /// infinite one all but those that are themselves infinite 0: look at it before the step if that may happen. PyTorch: `nn.utils.clip_grad_norm_`. Pascanu et al., "On the
-    /// difficulty of training recurrent neural networks", 2013.
+    /// `min(1, max_norm / (norm + 1e-6))`; and the norm before. Nothing is read back. A NaN norm makes all of them NaN (in
+    /// rows, those rows), an infinite one all but those that are themselves infinite 0: look at it before the step if that may
+    /// happen. PyTorch: `nn.utils.clip_grad_norm_`. Pascanu et al., "On the difficulty of training recurrent neural networks",
+    /// 2013.
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;

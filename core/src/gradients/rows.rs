@@ -11,7 +11,7 @@
 use crate::autodiff::RowsOf;
 use crate::backend::Backend;
 use crate::dtype::DType;
-use crate::ops::index::{ScatterOp, scatter};
+use crate::ops::index::{ScatterOp, scatter, spread};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 use std::sync::OnceLock;
@@ -112,7 +112,7 @@ impl<B: Backend> RowGradient<B> {
         let numbers = Tensor::arange(0..index.numel() as i32, index.device());
         let last = numbers.zeros_like().scatter(0, slots, &numbers).index_select(0, slots);
         let totals = f(&self.totals());
-        let others = last.ne(&numbers).reshape(column(&totals));
+        let others = spread(&last.ne(&numbers), 0, *totals.shape());
         let rows = RowGradient::new(self.shape, index.clone(), totals.masked_fill(&others, 0.0));
         RowGradient { slots: self.slots.clone(), ..rows }
     }
@@ -148,13 +148,7 @@ impl<B: Backend> RowGradient<B> {
 
 /// The sum with rows `[n, ..]` added at an index `[n]`; in place, as nobody else holds it.
 fn add<B: Backend>(sum: Tensor<B>, index: &Tensor<B>, rows: &Tensor<B>) -> Tensor<B> {
-    let index = index.reshape(column(rows)).expand(*rows.shape());
-    scatter(ScatterOp::Add, sum, 0, &index, rows)
-}
-
-/// `[n, 1, ..]` of the rank of rows `[n, ..]`.
-fn column<B: Backend>(rows: &Tensor<B>) -> Shape {
-    Shape::new(&[1; crate::MAX_RANK][..rows.rank()]).with(0, rows.shape()[0])
+    scatter(ScatterOp::Add, sum, 0, &spread(index, 0, *rows.shape()), rows)
 }
 
 impl<B: Backend> RowsOf<Tensor<B>> for RowGradient<B> {

@@ -100,16 +100,14 @@ impl<B: Backend> Tensor<B> {
             panic!("index_select: {} entries of dimension {d} of {:?} are too many", index.numel(), self.shape())
         };
         let index = index.detach();
-        let column = Shape::new(&[1; crate::MAX_RANK][..self.rank()]).with(d, index.numel());
-        let place = move |index: &Self| index.reshape(column).expand(shape);
-        let out = self.detach().gather(dim, &place(&index));
+        let out = self.detach().gather(dim, &spread(&index, d, shape));
         let Some([Some(parent)]) = parents([self]) else { return out };
         let whole = *self.shape();
         record_rows("index_select", out, parent, move |g, in_rows| {
             if in_rows && d == 0 && RowGradient::<B>::is_smaller(&whole, index.numel()) {
                 return Addend::Rows(RowGradient::new(whole, index.clone(), g.clone()));
             }
-            Addend::Whole(scatter(ScatterOp::Add, g.zeros_of(whole), d, &place(&index), g))
+            Addend::Whole(scatter(ScatterOp::Add, g.zeros_of(whole), d, &spread(&index, d, shape), g))
         })
     }
 
@@ -144,6 +142,11 @@ impl<B: Backend> Tensor<B> {
         );
         d
     }
+}
+
+/// A vector of n, repeated along the other dimensions of a shape whose dimension d is n.
+pub(crate) fn spread<B: Backend>(vector: &Tensor<B>, d: usize, shape: Shape) -> Tensor<B> {
+    vector.reshape(Shape::new(&[1; crate::MAX_RANK][..shape.len()]).with(d, shape[d])).expand(shape)
 }
 
 /// The checked operation; `base` is overwritten if nobody else holds it.

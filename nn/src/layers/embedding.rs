@@ -9,8 +9,8 @@ use minitorch_core::{Backend, Tensor};
 /// An index outside the table gives zeros and is an error at the next read. PyTorch: `nn.Embedding`.
 ///
 /// The gradient is kept by rows ([`Gradients::rows`](minitorch_core::Gradients::rows)). SGD without momentum and Adagrad, both
-/// without weight decay, step only these rows where they are few; Adam and the others do if [`Group::lazy`](crate::Group::lazy) says so, and else go through the whole table,
-/// as PyTorch's do unless `sparse=True`.
+/// without weight decay, step only these rows where they are few; Adam and the others do if
+/// [`Group::lazy`](crate::Group::lazy) says so, and else go through the whole table, as PyTorch's do unless `sparse=True`.
 ///
 /// ```
 /// # use minitorch_conformance::doc::*;

@@ -3,6 +3,7 @@
 use super::Group;
 use super::rows::Rows;
 use crate::module::{EntryMut, Module, Param, Path};
+use minitorch_core::autodiff::RowsOf;
 use minitorch_core::backend::{StepRule, StepSlot};
 use minitorch_core::{Backend, DType, Gradients, Layout, RowGradient, Shape, Tensor};
 use std::collections::HashMap;
@@ -79,14 +80,12 @@ impl<B: Backend> Memory<B> {
         let mut complaint = None;
         model.visit_mut(&mut Path::default(), &mut |name, entry| {
             let EntryMut::Param(param) = entry else { return };
-            if grads.rows(param).is_none() && grads.get(param).is_none() {
-                return;
-            }
+            let Some(grad) = Found::new(grads, param) else { return };
             let group = match self.by_param.get(&param.id()) {
                 Some(slot) => slot.group,
                 None => self.group_of(name, param),
             };
-            let Some(grad) = Found::new(grads, param, &self.groups[group].group, rule) else { return };
+            let grad = grad.of_step(&self.groups[group].group, rule);
             let (device, dtype) = place.get_or_insert_with(|| (param.device().clone(), param.dtype()));
             if complaint.is_none() {
                 complaint = misfit(name, param, &grad, device, *dtype);
@@ -157,12 +156,20 @@ enum Found<'g, B: Backend> {
 }
 
 impl<'g, B: Backend> Found<'g, B> {
-    /// The gradient of a parameter, if there is one; in rows if the group says so, or if that is less work for the same numbers.
-    fn new(grads: &'g Gradients<Tensor<B>>, param: &Param<B>, group: &Group, rule: StepRule) -> Option<Self> {
-        let by_rows = |rows: &&RowGradient<B>| group.lazy || group.applied(rule).skips_zeros() && rows.are_few();
-        match grads.rows(param).filter(by_rows) {
+    /// The gradient of a parameter, as it is known, if there is one.
+    fn new(grads: &'g Gradients<Tensor<B>>, param: &Param<B>) -> Option<Self> {
+        match grads.rows(param) {
             Some(rows) => Some(Found::Rows(rows)),
             None => grads.get(param).map(Found::Whole),
+        }
+    }
+
+    /// In rows only if the group says so, or if that is less work for the same numbers.
+    fn of_step(self, group: &Group, rule: StepRule) -> Self {
+        match self {
+            Found::Rows(rows) if group.lazy || group.applied(rule).skips_zeros() && rows.are_few() => self,
+            Found::Rows(rows) => Found::Whole(rows.whole()),
+            Found::Whole(_) => self,
         }
     }
 

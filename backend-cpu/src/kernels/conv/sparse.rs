@@ -10,7 +10,7 @@
 //! `kw c_in` elements. Cost: one load of the window, one load and one store of the sum per nonzero element; the products that
 //! `grad_weight.rs` and `correlation.rs` form go through all elements. A sum runs over images, then pixels, in order.
 //!
-//! Zeros may only be left out where they add zero: not beside infinity or NaN, see [`suits`].
+//! Zeros may only be left out where they add zero: not beside infinity or NaN, see [`all_finite`].
 
 use super::Conv2d;
 use crate::kernels::gemm::PARALLEL_WORK;
@@ -64,7 +64,7 @@ pub(crate) fn grad_weight<T: Float>(level: Level, g: &Conv2d, x: &[T], gy: &[T],
         gw.fill(T::ZERO);
         for n in 0..g.n {
             let gy = &gy[(n * g.c_out + o) * pixels..][..pixels];
-            level.dispatch(Windows { g, gy, x: &x[n * image..][..image], gw });
+            level.dispatch(Sums::<_, false> { g, gy, from: &x[n * image..][..image], to: gw });
         }
     });
 }
@@ -77,7 +77,7 @@ pub(crate) fn grad_input<T: Float>(level: Level, g: &Conv2d, gy: &[T], w: &[T], 
         gx.fill(T::ZERO);
         for o in 0..g.c_out {
             let gy = &gy[(n * g.c_out + o) * pixels..][..pixels];
-            level.dispatch(Filters { g, gy, w: &w[o * window..][..window], gx });
+            level.dispatch(Sums::<_, true> { g, gy, from: &w[o * window..][..window], to: gx });
         }
     });
 }
@@ -99,15 +99,15 @@ impl<T: Float, F: Fn(T) -> bool> Kernel for Count<'_, T, F> {
     }
 }
 
-/// The windows of one image, added to the gradient of one filter.
-struct Windows<'a, T> {
+/// The windows of one image, added to the gradient of one filter; or the filter, added to the gradient of the image.
+struct Sums<'a, T, const TO_IMAGE: bool> {
     g: &'a Conv2d,
     gy: &'a [T],
-    x: &'a [T],
-    gw: &'a mut [T],
+    from: &'a [T],
+    to: &'a mut [T],
 }
 
-impl<T: Float> Kernel for Windows<'_, T> {
+impl<T: Float, const TO_IMAGE: bool> Kernel for Sums<'_, T, TO_IMAGE> {
     type Output = ();
 
     #[inline(always)]
@@ -115,29 +115,8 @@ impl<T: Float> Kernel for Windows<'_, T> {
         let run = self.g.run();
         for (at, &gy) in self.gy.iter().enumerate().filter(|(_, gy)| **gy != T::ZERO) {
             for (window, image) in self.g.runs(at) {
-                add_scaled::<T, I>(&mut self.gw[window..][..run], gy, &self.x[image..][..run]);
-            }
-        }
-    }
-}
-
-/// One filter, added to the gradient of one image at its windows.
-struct Filters<'a, T> {
-    g: &'a Conv2d,
-    gy: &'a [T],
-    w: &'a [T],
-    gx: &'a mut [T],
-}
-
-impl<T: Float> Kernel for Filters<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<I: Isa>(self, _: I) {
-        let run = self.g.run();
-        for (at, &gy) in self.gy.iter().enumerate().filter(|(_, gy)| **gy != T::ZERO) {
-            for (window, image) in self.g.runs(at) {
-                add_scaled::<T, I>(&mut self.gx[image..][..run], gy, &self.w[window..][..run]);
+                let (to, from) = if TO_IMAGE { (image, window) } else { (window, image) };
+                add_scaled::<T, I>(&mut self.to[to..][..run], gy, &self.from[from..][..run]);
             }
         }
     }
