@@ -99,9 +99,9 @@ pub use minitorch_wgpu::Wgpu;
 /// All that a program of this crate usually names: `use minitorch::prelude::*;`.
 pub mod prelude {
     pub use minitorch_core::{
-        Activation, Backend, Conv1dOptions, Conv2dOptions, CrossEntropyOptions, DType, Error, Function, Gradients,
-        Graph, Indexing, PadMode, Pool1dOptions, Pool2dOptions, Result, Scalar, Tensor, central_difference, custom,
-        derivative_check, gradcheck, no_grad,
+        Activation, Backend, Conv1dOptions, Conv2dOptions, CrossEntropyOptions, DType, Device, Error, Function,
+        Gradients, Graph, Indexing, PadMode, Pool1dOptions, Pool2dOptions, Result, Scalar, Tensor, central_difference,
+        custom, derivative_check, gradcheck, no_grad,
     };
     pub use minitorch_cpu::Cpu;
     #[cfg(feature = "cuda")]

@@ -10,7 +10,7 @@ use crate::map::Rows;
 use crate::memory::Storage;
 use crate::parallel;
 use minitorch_core::Layout;
-use minitorch_core::backend::{MOST_WORK, View};
+use minitorch_core::backend::{MAX_WORK, View};
 
 /// The layout that shows the first entry of `dim` again and again, `size` times.
 fn repeated(layout: &Layout, dim: usize, size: usize) -> Layout {
@@ -103,7 +103,7 @@ pub(crate) fn scatter<const ADD: bool>(
         x.layout.shape(),
         index.layout.shape()
     );
-    assert!(x.layout.numel() <= MOST_WORK, "{name}: {:?} would never end", x.layout.shape());
+    assert!(x.layout.numel() <= MAX_WORK, "{name}: {:?} would never end", x.layout.shape());
     if layout.numel() == 0 {
         // No destination, but an index may still be out of range.
         if let Some(at) = index.layout.positions().next() {

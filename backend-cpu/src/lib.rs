@@ -49,8 +49,9 @@ pub use device::Cpu;
 pub use memory::{Buffer, Storage};
 
 use minitorch_core::backend::{
-    Activation, ArgReduceOp, Backend, BinaryOp, CompareOp, Conv2dGrad, MemoryStats, RandomOp, ReduceOp, ScatterOp,
-    StepRule, StepSlot, UnaryOp, ViewOf,
+    Activation, ArgReduceOp, BinaryOp, BinaryOps, CompareOp, CompareOps, Conv2dGrad, ConvOps, CopyOps, Device,
+    IndexOps, LossOps, MatmulOps, MemoryStats, NormOps, OptimOps, PoolOps, RandomOp, RandomOps, ReduceOp, ReduceOps,
+    ScanOps, ScatterOp, SoftmaxOps, SortOps, StepRule, StepSlot, UnaryOp, UnaryOps, ViewOf,
 };
 use minitorch_core::ops::norm::NormOptions;
 use minitorch_core::random::{DeviceRng, Draw};
@@ -59,7 +60,7 @@ use minitorch_core::{Conv2dOptions, DType, Error, HostData, HostSlice, Layout, P
 /// A tensor on the CPU.
 type Tensor = minitorch_core::Tensor<Cpu>;
 
-impl Backend for Cpu {
+impl Device for Cpu {
     type Storage = Storage;
 
     fn supports(&self, dtype: DType) -> bool {
@@ -82,10 +83,12 @@ impl Backend for Cpu {
         self.report()
     }
 
-    fn keep(&self, failure: Error) {
-        self.fail(failure);
+    fn queue_error(&self, error: Error) {
+        self.fail(error);
     }
+}
 
+impl CopyOps for Cpu {
     fn full(&self, dtype: DType, len: usize, value: f64) -> Result<Storage> {
         copy::full(self, dtype, len, value)
     }
@@ -114,15 +117,33 @@ impl Backend for Cpu {
     fn cast(&self, x: ViewOf<'_, Self>, to: DType) -> Storage {
         copy::cast(self, x, to)
     }
+}
 
+impl UnaryOps for Cpu {
     fn unary(&self, op: UnaryOp, x: ViewOf<'_, Self>) -> Storage {
         unary::unary(self, op, x)
     }
 
+    fn unary_mut(&self, op: UnaryOp, x: &mut Storage, layout: &Layout, dtype: DType) {
+        unary::unary_mut(self, op, x, layout, dtype);
+    }
+
+    fn unary_grad(&self, op: UnaryOp, saved: &Tensor, g: &Tensor) -> Tensor {
+        unary::unary_grad(op, saved, g)
+    }
+}
+
+impl BinaryOps for Cpu {
     fn binary(&self, op: BinaryOp, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Storage {
         binary::binary(self, op, a, b)
     }
 
+    fn binary_mut(&self, op: BinaryOp, a: &mut Storage, layout: &Layout, b: ViewOf<'_, Self>) {
+        binary::binary_mut(self, op, a, layout, b);
+    }
+}
+
+impl CompareOps for Cpu {
     fn compare(&self, op: CompareOp, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Storage {
         compare::compare(self, op, a, b)
     }
@@ -134,15 +155,9 @@ impl Backend for Cpu {
     fn where_cond(&self, condition: ViewOf<'_, Self>, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Storage {
         copy::where_cond(self, condition, a, b)
     }
+}
 
-    fn unary_mut(&self, op: UnaryOp, x: &mut Storage, layout: &Layout, dtype: DType) {
-        unary::unary_mut(self, op, x, layout, dtype);
-    }
-
-    fn binary_mut(&self, op: BinaryOp, a: &mut Storage, layout: &Layout, b: ViewOf<'_, Self>) {
-        binary::binary_mut(self, op, a, layout, b);
-    }
-
+impl ReduceOps for Cpu {
     fn reduce(&self, op: ReduceOp, x: ViewOf<'_, Self>, dims: &[usize]) -> Storage {
         reduce::reduce(self, op, x, dims)
     }
@@ -150,11 +165,19 @@ impl Backend for Cpu {
     fn arg_reduce(&self, op: ArgReduceOp, x: ViewOf<'_, Self>, dim: usize) -> Storage {
         reduce::arg_reduce(self, op, x, dim)
     }
+}
 
+impl MatmulOps for Cpu {
     fn matmul(&self, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Storage {
         matmul::matmul(self, a, b)
     }
 
+    fn linear(&self, x: &Tensor, w: &Tensor, bias: Option<&Tensor>, activation: Option<Activation>) -> Tensor {
+        matmul::linear(x, w, bias, activation)
+    }
+}
+
+impl IndexOps for Cpu {
     fn gather(&self, x: ViewOf<'_, Self>, dim: usize, index: ViewOf<'_, Self>) -> Storage {
         index::gather(self, x, dim, index)
     }
@@ -173,19 +196,19 @@ impl Backend for Cpu {
             ScatterOp::Set => index::scatter::<false>(self, to, layout, dim, index, x),
         }
     }
+}
 
+impl RandomOps for Cpu {
     fn random(&self, op: RandomOp, dtype: DType, len: usize, draw: Draw) -> Storage {
         random::random(self, op, dtype, len, draw)
     }
 
-    fn unary_grad(&self, op: UnaryOp, saved: &Tensor, g: &Tensor) -> Tensor {
-        unary::unary_grad(op, saved, g)
+    fn dropout(&self, x: &Tensor, p: f64, draw: Draw) -> Tensor {
+        random::dropout(x, p, draw)
     }
+}
 
-    fn linear(&self, x: &Tensor, w: &Tensor, bias: Option<&Tensor>, activation: Option<Activation>) -> Tensor {
-        matmul::linear(x, w, bias, activation)
-    }
-
+impl ConvOps for Cpu {
     fn conv2d(
         &self,
         x: &Tensor,
@@ -208,7 +231,9 @@ impl Backend for Cpu {
     fn conv2d_grad_weight(&self, x: &Tensor, g: &Tensor, kernel: [usize; 2], options: &Conv2dOptions) -> Tensor {
         conv::grad_weight(x, g, kernel, options)
     }
+}
 
+impl PoolOps for Cpu {
     fn max_pool2d(&self, x: &Tensor, options: &Pool2dOptions) -> (Tensor, Tensor) {
         pool::max_pool2d(x, options)
     }
@@ -224,7 +249,9 @@ impl Backend for Cpu {
     fn avg_pool2d_grad(&self, g: &Tensor, size: [usize; 2], options: &Pool2dOptions) -> Tensor {
         pool::avg_pool2d_grad(g, size, options)
     }
+}
 
+impl SoftmaxOps for Cpu {
     fn softmax(&self, x: &Tensor, dim: usize) -> Tensor {
         softmax::softmax(x, dim)
     }
@@ -240,7 +267,9 @@ impl Backend for Cpu {
     fn log_softmax_grad(&self, y: &Tensor, g: &Tensor, dim: usize) -> Tensor {
         softmax::log_softmax_grad(y, g, dim)
     }
+}
 
+impl NormOps for Cpu {
     fn normalize(&self, x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>, options: &NormOptions) -> [Tensor; 2] {
         norm::normalize(x, w, b, options)
     }
@@ -266,15 +295,21 @@ impl Backend for Cpu {
     ) -> (Tensor, Option<[Tensor; 2]>) {
         norm::normalize_grad(g, x, w, statistics, options)
     }
+}
 
+impl ScanOps for Cpu {
     fn cumsum(&self, x: &Tensor, dim: usize, reverse: bool) -> Tensor {
         scan::cumsum(x, dim, reverse)
     }
+}
 
+impl SortOps for Cpu {
     fn argsort(&self, x: &Tensor, dim: usize, descending: bool, k: usize) -> Tensor {
         sort::argsort(x, dim, descending, k)
     }
+}
 
+impl LossOps for Cpu {
     fn cross_entropy(&self, logits: &Tensor, target: &Tensor) -> (Tensor, Tensor) {
         loss::cross_entropy(logits, target)
     }
@@ -282,11 +317,9 @@ impl Backend for Cpu {
     fn cross_entropy_grad(&self, g: &Tensor, logits: &Tensor, target: &Tensor, statistics: &Tensor) -> Tensor {
         loss::cross_entropy_grad(g, logits, target, statistics)
     }
+}
 
-    fn dropout(&self, x: &Tensor, p: f64, draw: Draw) -> Tensor {
-        random::dropout(x, p, draw)
-    }
-
+impl OptimOps for Cpu {
     fn optimizer_step(&self, rule: &StepRule, slots: &mut [StepSlot<'_, Self>], scalars: &mut Storage) {
         optim::optimizer_step(self, rule, slots, scalars);
     }

@@ -10,7 +10,7 @@ use crate::kernels::gemm::{Shape, Start, Strided, batched, gemm, gemm_finished};
 use crate::memory::Storage;
 use crate::{Cpu, Tensor, unary};
 use minitorch_core::Layout;
-use minitorch_core::backend::{Activation, MOST_WORK, View};
+use minitorch_core::backend::{Activation, MAX_WORK, View};
 
 /// `[.., m, k] x [.., k, n]`
 pub(crate) fn matmul(device: &Cpu, a: View<'_, Storage>, b: View<'_, Storage>) -> Storage {
@@ -27,7 +27,7 @@ fn product<T: Real>(device: &Cpu, a: View<'_, Storage>, b: View<'_, Storage>) ->
         return out;
     }
     let shape = Shape { m, n, k };
-    assert!(count.saturating_mul(shape.work()) <= MOST_WORK, "matmul: {count} products of {shape:?} would never end");
+    assert!(count.saturating_mul(shape.work()) <= MAX_WORK, "matmul: {count} products of {shape:?} would never end");
     if k == 0 {
         out.fill(T::ZERO);
         return out;

@@ -3,10 +3,13 @@
 mod common;
 
 use common::{T, close, numbers, read, samples, tensor};
-use minitorch_core::backend::{AdagradConfig, AdamConfig, RmsPropConfig, SgdConfig, StepRule, StepSlot, UnaryOp};
+use minitorch_core::backend::{
+    AdagradConfig, AdamConfig, ConvOps, Device, LossOps, OptimOps, PoolOps, RandomOps, RmsPropConfig, SgdConfig,
+    SoftmaxOps, StepRule, StepSlot, UnaryOp, UnaryOps,
+};
 use minitorch_core::ops::composed;
 use minitorch_core::random::Draw;
-use minitorch_core::{Backend, Conv2dOptions, DType, Pool2dOptions};
+use minitorch_core::{Conv2dOptions, DType, Pool2dOptions};
 use minitorch_cpu::{Cpu, Storage};
 
 const FLOATS: [DType; 2] = [DType::F32, DType::F64];

@@ -3,8 +3,11 @@
 mod common;
 
 use common::{SHAPES, as_dtype, close, read, samples, tensor};
-use minitorch_core::backend::{ArgReduceOp, BinaryOp, CompareOp, ReduceOp, ScatterOp, UnaryOp, View};
-use minitorch_core::{Backend, DType, Error, Layout, Shape, Tensor};
+use minitorch_core::backend::{
+    ArgReduceOp, BinaryOp, BinaryOps, CompareOp, CompareOps, CopyOps, Device, IndexOps, MatmulOps, ReduceOp, ReduceOps,
+    ScatterOp, UnaryOp, UnaryOps, View,
+};
+use minitorch_core::{DType, Error, Layout, Shape, Tensor};
 use minitorch_cpu::{Cpu, Storage};
 
 fn of_storage(device: &Cpu, storage: Storage, dtype: DType, shape: impl Into<Shape>) -> Vec<f64> {

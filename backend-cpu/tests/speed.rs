@@ -1,7 +1,7 @@
 //! Prints times; asserts nothing, since the machine may be busy. `cargo test --release --test speed -- --ignored --nocapture`
 
-use minitorch_core::backend::{BinaryOp, ReduceOp, UnaryOp, View};
-use minitorch_core::{Backend, DType, Layout, Tensor};
+use minitorch_core::backend::{BinaryOp, BinaryOps, ReduceOp, ReduceOps, UnaryOp, UnaryOps, View};
+use minitorch_core::{DType, Layout, Tensor};
 use minitorch_cpu::Cpu;
 use std::hint::black_box;
 use std::time::Instant;

@@ -3,9 +3,11 @@
 mod common;
 
 use common::{T, numbers, read, tensor};
-use minitorch_core::backend::{AdagradConfig, AdamConfig, RmsPropConfig, SgdConfig, StepRule, StepSlot};
+use minitorch_core::backend::{
+    AdagradConfig, AdamConfig, LossOps, OptimOps, RandomOps, RmsPropConfig, SgdConfig, StepRule, StepSlot,
+};
 use minitorch_core::random::Draw;
-use minitorch_core::{Backend, Conv2dOptions, DType, Pool2dOptions};
+use minitorch_core::{Conv2dOptions, DType, Pool2dOptions};
 use minitorch_cpu::Cpu;
 
 /// Large enough for every parallel road.

@@ -9,7 +9,7 @@
 //! pool and gives it back, and the rest is what a program calls. With a driver whose launches do nothing (`scripts/fake-driver`) the
 //! figures are the crate's own cost; on a GPU they include the driver's.
 
-use minitorch_core::backend::{Backend, UnaryOp, View};
+use minitorch_core::backend::{CopyOps, Device, UnaryOp, UnaryOps, View};
 use minitorch_core::{DType, Layout, Result, Tensor};
 use minitorch_cuda::Cuda;
 use std::hint::black_box;

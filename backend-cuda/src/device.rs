@@ -19,12 +19,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 /// A CUDA device: a cheap handle. [`Cuda::new`] gives the process-wide handle of a card; with the feature `emulator`,
 /// `Cuda::emulated` makes a device that runs the same kernels on the CPU. Tensors of unequal devices do not mix.
 #[derive(Clone)]
-pub struct Cuda(pub(crate) Arc<Device>);
+pub struct Cuda(pub(crate) Arc<DeviceState>);
 
 /// Counters that kernels use to find out which block is the last; see `last_block` in common.cuh.
 pub(crate) const COUNTERS: usize = 1 << 14;
 
-pub(crate) struct Device {
+pub(crate) struct DeviceState {
     pub(crate) name: String,
     pub(crate) driver: Box<dyn Driver>,
     pool: Mutex<Pool>,
@@ -77,7 +77,7 @@ fn is_set(variable: &str) -> bool {
     std::env::var(variable).is_ok_and(|value| value == "1")
 }
 
-impl Device {
+impl DeviceState {
     pub(crate) fn new(name: String, driver: Box<dyn Driver>) -> Result<Self> {
         let error = |failure| match failure {
             Failure::OutOfMemory => {
@@ -93,7 +93,7 @@ impl Device {
         };
         let (bad_index, counters) = (zeroed(size_of::<BadIndex>())?, zeroed(COUNTERS * size_of::<u32>())?);
         driver.counters(counters, COUNTERS * size_of::<u32>());
-        Ok(Device {
+        Ok(DeviceState {
             bad_index,
             counters,
             pool: Mutex::default(),
@@ -188,7 +188,7 @@ impl Device {
     }
 }
 
-impl Drop for Device {
+impl Drop for DeviceState {
     fn drop(&mut self) {
         // A device that failed has nothing to wait for.
         let _ = self.driver.synchronize();
@@ -201,7 +201,7 @@ impl Drop for Device {
     }
 }
 
-impl fmt::Debug for Device {
+impl fmt::Debug for DeviceState {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(&self.name)
     }
@@ -219,7 +219,7 @@ impl Cuda {
         if let Some(card) = cards.get(&ordinal) {
             return Ok(card.clone());
         }
-        let device = Device::new(format!("Cuda({ordinal})"), Box::new(Card::new(ordinal)?))?;
+        let device = DeviceState::new(format!("Cuda({ordinal})"), Box::new(Card::new(ordinal)?))?;
         let card = Cuda(Arc::new(device));
         cards.insert(ordinal, card.clone());
         Ok(card)
@@ -243,7 +243,7 @@ impl Cuda {
     pub fn emulated(options: impl Into<EmulatorOptions>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let name = format!("Cuda(emulated {})", NEXT.fetch_add(1, Ordering::Relaxed));
-        let device = Device::new(name, Box::new(Emulator::new(options)));
+        let device = DeviceState::new(name, Box::new(Emulator::new(options)));
         device.map_or_else(|error| panic!("{error}"), |device| Cuda(Arc::new(device)))
     }
 

@@ -1,7 +1,8 @@
 //! A driver that fails where it is told to: which failure the user gets, and as what.
 
 use super::*;
-use minitorch_core::{Backend, HostSlice, Tensor};
+use minitorch_core::backend::{CopyOps, Device};
+use minitorch_core::{HostSlice, Tensor};
 use std::sync::atomic::AtomicUsize;
 
 /// Gives out addresses of memory that does not exist, and touches none.
@@ -87,7 +88,7 @@ fn counting(at: &'static str, failure: Failure, launched: &Arc<AtomicUsize>) -> 
     };
     let (next, synchronized, launched) = (AtomicU64::new(1 << 20), AtomicUsize::new(0), launched.clone());
     let driver = Broken { info, next, at, failure, synchronized, launched };
-    Cuda(Arc::new(Device::new("Cuda(broken)".into(), Box::new(driver)).expect("a device")))
+    Cuda(Arc::new(DeviceState::new("Cuda(broken)".into(), Box::new(driver)).expect("a device")))
 }
 
 fn lost() -> Failure {
@@ -109,13 +110,13 @@ fn an_upload_fails_with_the_drivers_words() {
 fn of_several_failures_the_first_is_returned() {
     let device = broken("launch", lost());
     let x = Tensor::<Cuda>::ones([4], &device);
-    device.keep(Error::Invalid("a later one".into()));
+    device.queue_error(Error::Invalid("a later one".into()));
     let error = device.synchronize().unwrap_err().to_string();
     assert!(error.starts_with("Cuda(broken): copy_fill_f32: the device is lost"), "{error}");
     drop(x);
 
     let device = broken("upload", lost());
-    device.keep(Error::Invalid("the first".into()));
+    device.queue_error(Error::Invalid("the first".into()));
     let error = device.upload(HostSlice::F32(&[1.0])).err().map(|e| e.to_string());
     assert_eq!(error.as_deref(), Some("the first"));
 

@@ -1,6 +1,6 @@
 //! What has failed on a device and was not reported yet, and whether it goes on.
 
-use crate::device::Device;
+use crate::device::DeviceState;
 use crate::driver::Failure;
 use minitorch_core::backend::MemoryStats;
 use minitorch_core::{Error, Result};
@@ -30,7 +30,7 @@ impl Failures {
     }
 }
 
-impl Device {
+impl DeviceState {
     pub(crate) fn error(&self, reason: impl Into<String>) -> Error {
         Error::Device { device: self.name.clone(), reason: reason.into() }
     }

@@ -57,8 +57,9 @@ pub use emulator::{EmulatorOptions, Order};
 pub use memory::Storage;
 
 use minitorch_core::backend::{
-    Activation, ArgReduceOp, Backend, BinaryOp, CompareOp, Conv2dGrad, LinearGrad, MemoryStats, RandomOp, ReduceOp,
-    ScatterOp, StepRule, StepSlot, UnaryOp, ViewOf,
+    Activation, ArgReduceOp, BinaryOp, BinaryOps, CompareOp, CompareOps, Conv2dGrad, ConvOps, CopyOps, Device,
+    IndexOps, LinearGrad, LossOps, MatmulOps, MemoryStats, NormOps, OptimOps, PoolOps, RandomOp, RandomOps, ReduceOp,
+    ReduceOps, ScanOps, ScatterOp, SoftmaxOps, SortOps, StepRule, StepSlot, UnaryOp, UnaryOps, ViewOf,
 };
 use minitorch_core::ops::norm::NormOptions;
 use minitorch_core::random::{DeviceRng, Draw};
@@ -67,7 +68,7 @@ use minitorch_core::{Conv2dOptions, DType, Error, HostData, HostSlice, Layout, P
 /// A tensor on a CUDA device.
 type Tensor = minitorch_core::Tensor<Cuda>;
 
-impl Backend for Cuda {
+impl Device for Cuda {
     type Storage = Storage;
 
     fn supports(&self, dtype: DType) -> bool {
@@ -90,10 +91,12 @@ impl Backend for Cuda {
         self.0.report()
     }
 
-    fn keep(&self, failure: Error) {
-        self.0.keep(failure);
+    fn queue_error(&self, error: Error) {
+        self.0.keep(error);
     }
+}
 
+impl CopyOps for Cuda {
     fn full(&self, dtype: DType, len: usize, value: f64) -> Result<Storage> {
         copy::full(self, dtype, len, value)
     }
@@ -121,15 +124,33 @@ impl Backend for Cuda {
     fn cast(&self, x: ViewOf<'_, Self>, to: DType) -> Storage {
         copy::cast(self, x, to)
     }
+}
 
+impl UnaryOps for Cuda {
     fn unary(&self, op: UnaryOp, x: ViewOf<'_, Self>) -> Storage {
         unary::unary(self, op, x)
     }
 
+    fn unary_mut(&self, op: UnaryOp, x: &mut Storage, layout: &Layout, dtype: DType) {
+        unary::unary_mut(self, op, x, layout, dtype);
+    }
+
+    fn unary_grad(&self, op: UnaryOp, saved: &Tensor, g: &Tensor) -> Tensor {
+        unary::unary_grad(op, saved, g)
+    }
+}
+
+impl BinaryOps for Cuda {
     fn binary(&self, op: BinaryOp, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Storage {
         binary::binary(self, op, a, b)
     }
 
+    fn binary_mut(&self, op: BinaryOp, a: &mut Storage, layout: &Layout, b: ViewOf<'_, Self>) {
+        binary::binary_mut(self, op, a, layout, b);
+    }
+}
+
+impl CompareOps for Cuda {
     fn compare(&self, op: CompareOp, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Storage {
         compare::compare(self, op, a, b)
     }
@@ -141,15 +162,9 @@ impl Backend for Cuda {
     fn where_cond(&self, condition: ViewOf<'_, Self>, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Storage {
         copy::where_cond(self, condition, a, b)
     }
+}
 
-    fn unary_mut(&self, op: UnaryOp, x: &mut Storage, layout: &Layout, dtype: DType) {
-        unary::unary_mut(self, op, x, layout, dtype);
-    }
-
-    fn binary_mut(&self, op: BinaryOp, a: &mut Storage, layout: &Layout, b: ViewOf<'_, Self>) {
-        binary::binary_mut(self, op, a, layout, b);
-    }
-
+impl ReduceOps for Cuda {
     fn reduce(&self, op: ReduceOp, x: ViewOf<'_, Self>, dims: &[usize]) -> Storage {
         reduce::reduce(self, op, x, dims)
     }
@@ -157,11 +172,23 @@ impl Backend for Cuda {
     fn arg_reduce(&self, op: ArgReduceOp, x: ViewOf<'_, Self>, dim: usize) -> Storage {
         reduce::arg_reduce(self, op, x, dim)
     }
+}
 
+impl MatmulOps for Cuda {
     fn matmul(&self, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Storage {
         matmul::matmul(self, a, b)
     }
 
+    fn linear(&self, x: &Tensor, w: &Tensor, bias: Option<&Tensor>, activation: Option<Activation>) -> Tensor {
+        matmul::linear(x, w, bias, activation)
+    }
+
+    fn linear_grad(&self, g: &LinearGrad<'_, Self>) -> [Option<Tensor>; 3] {
+        matmul::linear_grad(g)
+    }
+}
+
+impl IndexOps for Cuda {
     fn gather(&self, x: ViewOf<'_, Self>, dim: usize, index: ViewOf<'_, Self>) -> Storage {
         index::gather(self, x, dim, index)
     }
@@ -177,23 +204,19 @@ impl Backend for Cuda {
     ) {
         index::scatter(self, op, to, layout, dim, index, x);
     }
+}
 
+impl RandomOps for Cuda {
     fn random(&self, op: RandomOp, dtype: DType, len: usize, draw: Draw) -> Storage {
         random::random(self, op, dtype, len, draw)
     }
 
-    fn unary_grad(&self, op: UnaryOp, saved: &Tensor, g: &Tensor) -> Tensor {
-        unary::unary_grad(op, saved, g)
+    fn dropout(&self, x: &Tensor, p: f64, draw: Draw) -> Tensor {
+        random::dropout(x, p, draw)
     }
+}
 
-    fn linear(&self, x: &Tensor, w: &Tensor, bias: Option<&Tensor>, activation: Option<Activation>) -> Tensor {
-        matmul::linear(x, w, bias, activation)
-    }
-
-    fn linear_grad(&self, g: &LinearGrad<'_, Self>) -> [Option<Tensor>; 3] {
-        matmul::linear_grad(g)
-    }
-
+impl ConvOps for Cuda {
     fn conv2d(
         &self,
         x: &Tensor,
@@ -216,7 +239,9 @@ impl Backend for Cuda {
     fn conv2d_grad_weight(&self, x: &Tensor, g: &Tensor, kernel: [usize; 2], options: &Conv2dOptions) -> Tensor {
         conv::grad_weight(x, &conv::Gradient::new(g, None), kernel, options, false).0
     }
+}
 
+impl PoolOps for Cuda {
     fn max_pool2d(&self, x: &Tensor, options: &Pool2dOptions) -> (Tensor, Tensor) {
         pool::max_pool2d(x, options)
     }
@@ -232,7 +257,9 @@ impl Backend for Cuda {
     fn avg_pool2d_grad(&self, g: &Tensor, size: [usize; 2], options: &Pool2dOptions) -> Tensor {
         pool::avg_pool2d_grad(g, size, options)
     }
+}
 
+impl SoftmaxOps for Cuda {
     fn softmax(&self, x: &Tensor, dim: usize) -> Tensor {
         softmax::softmax(x, dim)
     }
@@ -248,7 +275,9 @@ impl Backend for Cuda {
     fn log_softmax_grad(&self, y: &Tensor, g: &Tensor, dim: usize) -> Tensor {
         softmax::log_softmax_grad(y, g, dim)
     }
+}
 
+impl NormOps for Cuda {
     fn normalize(&self, x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>, options: &NormOptions) -> [Tensor; 2] {
         norm::normalize(x, w, b, options)
     }
@@ -284,15 +313,21 @@ impl Backend for Cuda {
     ) -> [Tensor; 2] {
         norm::running_statistics(running, statistics, momentum, unbiased)
     }
+}
 
+impl ScanOps for Cuda {
     fn cumsum(&self, x: &Tensor, dim: usize, reverse: bool) -> Tensor {
         scan::cumsum(x, dim, reverse)
     }
+}
 
+impl SortOps for Cuda {
     fn argsort(&self, x: &Tensor, dim: usize, descending: bool, k: usize) -> Tensor {
         sort::argsort(x, dim, descending, k)
     }
+}
 
+impl LossOps for Cuda {
     fn cross_entropy(&self, logits: &Tensor, target: &Tensor) -> (Tensor, Tensor) {
         loss::cross_entropy(logits, target)
     }
@@ -300,11 +335,9 @@ impl Backend for Cuda {
     fn cross_entropy_grad(&self, g: &Tensor, logits: &Tensor, target: &Tensor, statistics: &Tensor) -> Tensor {
         loss::cross_entropy_grad(g, logits, target, statistics)
     }
+}
 
-    fn dropout(&self, x: &Tensor, p: f64, draw: Draw) -> Tensor {
-        random::dropout(x, p, draw)
-    }
-
+impl OptimOps for Cuda {
     fn optimizer_step(&self, rule: &StepRule, slots: &mut [StepSlot<'_, Self>], scalars: &mut Storage) {
         optim::optimizer_step(self, rule, slots, scalars);
     }

@@ -10,7 +10,7 @@
 //! dropped no kernel is launched and every other result is such a storage too, so that nothing reads or writes where no
 //! buffer is and nothing that was not computed is ever read. A lost device does the same until the end.
 
-use crate::device::{Cuda, Device};
+use crate::device::{Cuda, DeviceState};
 use crate::driver::{Address, Failure};
 use minitorch_core::backend::MemoryStats;
 use minitorch_core::{DType, Error, Layout, Result};
@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 /// The elements of a tensor on a CUDA device; bool takes a byte each.
 pub struct Storage {
-    device: Arc<Device>,
+    device: Arc<DeviceState>,
     address: Address,
     /// Of the buffer, which may be longer than the elements; 0 if there are none.
     bytes: usize,
@@ -50,7 +50,7 @@ impl Storage {
     }
 
     /// A buffer with any contents.
-    pub(crate) fn new(device: &Arc<Device>, dtype: DType, len: usize) -> Result<Self> {
+    pub(crate) fn new(device: &Arc<DeviceState>, dtype: DType, len: usize) -> Result<Self> {
         let Some(bytes) = len.checked_mul(dtype.size()).filter(|&bytes| bytes <= isize::MAX as usize) else {
             return Err(device.out_of_memory(u64::MAX));
         };
@@ -58,7 +58,7 @@ impl Storage {
     }
 
     /// A buffer with any contents.
-    pub(crate) fn of_bytes(device: &Arc<Device>, bytes: usize) -> Result<Self> {
+    pub(crate) fn of_bytes(device: &Arc<DeviceState>, bytes: usize) -> Result<Self> {
         if bytes == 0 {
             return Ok(Storage { device: device.clone(), address: NOWHERE, bytes: 0 });
         }
@@ -68,7 +68,7 @@ impl Storage {
     }
 
     /// What stands for `bytes` that there is no buffer for.
-    fn missing(device: &Arc<Device>, bytes: usize) -> Self {
+    fn missing(device: &Arc<DeviceState>, bytes: usize) -> Self {
         if bytes > 0 {
             device.failures.halt();
         }
@@ -125,7 +125,7 @@ pub(crate) struct Pool {
     made: u64,
 }
 
-impl Device {
+impl DeviceState {
     fn take(&self, bytes: usize) -> Result<Address> {
         if let Some(lost) = self.lost() {
             return Err(lost);

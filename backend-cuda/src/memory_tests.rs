@@ -2,10 +2,11 @@
 
 use super::*;
 use crate::emulator::{Emulator, Order};
-use minitorch_core::{Backend, Tensor};
+use minitorch_core::Tensor;
+use minitorch_core::backend::Device;
 
 fn device(exact: bool) -> Cuda {
-    let mut device = Device::new("Cuda(test)".into(), Box::new(Emulator::new(Order::Forward))).expect("a device");
+    let mut device = DeviceState::new("Cuda(test)".into(), Box::new(Emulator::new(Order::Forward))).expect("a device");
     device.exact = exact;
     Cuda(Arc::new(device))
 }

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 /// A GPU through wgpu: a cheap handle. [`Wgpu::new`] gives the process-wide handle of the best adapter. Tensors of unequal
 /// devices do not mix.
 #[derive(Clone)]
-pub struct Wgpu(pub(crate) Arc<Device>);
+pub struct Wgpu(pub(crate) Arc<DeviceState>);
 
 /// Which adapter a device is opened on.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -66,7 +66,7 @@ impl Default for Options {
     }
 }
 
-pub(crate) struct Device {
+pub(crate) struct DeviceState {
     name: String,
     pub(crate) info: wgpu::AdapterInfo,
     pub(crate) device: wgpu::Device,
@@ -145,7 +145,7 @@ impl Wgpu {
             }
         };
         match adapter {
-            Some(adapter) => Device::open(adapter, options).map(|device| Wgpu(Arc::new(device))),
+            Some(adapter) => DeviceState::open(adapter, options).map(|device| Wgpu(Arc::new(device))),
             None => Err(none(&format!("no adapter is {:?}; there are {}", options.adapter, names()))),
         }
     }
@@ -234,7 +234,7 @@ fn none(reason: &str) -> Error {
     Error::Device { device: "Wgpu".into(), reason: reason.into() }
 }
 
-impl Device {
+impl DeviceState {
     fn open(adapter: &wgpu::Adapter, options: &Options) -> Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let name = format!("Wgpu({})", NEXT.fetch_add(1, Ordering::Relaxed));
@@ -287,7 +287,7 @@ impl Device {
         });
         let discrete = info.device_type == wgpu::DeviceType::DiscreteGpu;
         let stream = Mutex::new(Stream::new(&device, &limits, discrete, options.unchecked));
-        Ok(Device {
+        Ok(DeviceState {
             name,
             info,
             device,
@@ -363,7 +363,7 @@ fn keep_first(failure: &Mutex<Option<Error>>, device: &str, reason: String) {
     lock(failure).get_or_insert(Error::Device { device: device.into(), reason });
 }
 
-impl fmt::Debug for Device {
+impl fmt::Debug for DeviceState {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(&self.name)
     }

@@ -43,8 +43,9 @@ pub use device::{Adapter, Options, Wgpu};
 pub use memory::Storage;
 
 use minitorch_core::backend::{
-    Activation, ArgReduceOp, Backend, BinaryOp, CompareOp, MemoryStats, RandomOp, ReduceOp, ScatterOp, StepRule,
-    StepSlot, UnaryOp, ViewOf,
+    Activation, ArgReduceOp, BinaryOp, BinaryOps, CompareOp, CompareOps, ConvOps, CopyOps, Device, IndexOps, LossOps,
+    MatmulOps, MemoryStats, NormOps, OptimOps, PoolOps, RandomOp, RandomOps, ReduceOp, ReduceOps, ScanOps, ScatterOp,
+    SoftmaxOps, SortOps, StepRule, StepSlot, UnaryOp, UnaryOps, ViewOf,
 };
 use minitorch_core::ops::norm::NormOptions;
 use minitorch_core::random::{DeviceRng, Draw};
@@ -53,7 +54,7 @@ use minitorch_core::{Conv2dOptions, DType, Error, HostData, HostSlice, Layout, P
 /// A tensor on a wgpu device.
 type Tensor = minitorch_core::Tensor<Wgpu>;
 
-impl Backend for Wgpu {
+impl Device for Wgpu {
     type Storage = Storage;
 
     fn supports(&self, dtype: DType) -> bool {
@@ -80,10 +81,12 @@ impl Backend for Wgpu {
         self.0.report()
     }
 
-    fn keep(&self, failure: Error) {
-        self.0.keep(failure);
+    fn queue_error(&self, error: Error) {
+        self.0.keep(error);
     }
+}
 
+impl CopyOps for Wgpu {
     fn full(&self, dtype: DType, len: usize, value: f64) -> Result<Storage> {
         copy::full(self, dtype, len, value)
     }
@@ -111,15 +114,33 @@ impl Backend for Wgpu {
     fn cast(&self, x: ViewOf<'_, Self>, to: DType) -> Storage {
         copy::cast(self, x, to)
     }
+}
 
+impl UnaryOps for Wgpu {
     fn unary(&self, op: UnaryOp, x: ViewOf<'_, Self>) -> Storage {
         unary::unary(self, op, x)
     }
 
+    fn unary_mut(&self, op: UnaryOp, x: &mut Storage, layout: &Layout, dtype: DType) {
+        unary::unary_mut(self, op, x, layout, dtype);
+    }
+
+    fn unary_grad(&self, op: UnaryOp, saved: &Tensor, g: &Tensor) -> Tensor {
+        unary::unary_grad(op, saved, g)
+    }
+}
+
+impl BinaryOps for Wgpu {
     fn binary(&self, op: BinaryOp, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Storage {
         binary::binary(self, op, a, b)
     }
 
+    fn binary_mut(&self, op: BinaryOp, a: &mut Storage, layout: &Layout, b: ViewOf<'_, Self>) {
+        binary::binary_mut(self, op, a, layout, b);
+    }
+}
+
+impl CompareOps for Wgpu {
     fn compare(&self, op: CompareOp, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Storage {
         compare::compare(self, op, a, b)
     }
@@ -131,15 +152,9 @@ impl Backend for Wgpu {
     fn where_cond(&self, condition: ViewOf<'_, Self>, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Storage {
         copy::where_cond(self, condition, a, b)
     }
+}
 
-    fn unary_mut(&self, op: UnaryOp, x: &mut Storage, layout: &Layout, dtype: DType) {
-        unary::unary_mut(self, op, x, layout, dtype);
-    }
-
-    fn binary_mut(&self, op: BinaryOp, a: &mut Storage, layout: &Layout, b: ViewOf<'_, Self>) {
-        binary::binary_mut(self, op, a, layout, b);
-    }
-
+impl ReduceOps for Wgpu {
     fn reduce(&self, op: ReduceOp, x: ViewOf<'_, Self>, dims: &[usize]) -> Storage {
         reduce::reduce(self, op, x, dims)
     }
@@ -147,11 +162,19 @@ impl Backend for Wgpu {
     fn arg_reduce(&self, op: ArgReduceOp, x: ViewOf<'_, Self>, dim: usize) -> Storage {
         reduce::arg_reduce(self, op, x, dim)
     }
+}
 
+impl MatmulOps for Wgpu {
     fn matmul(&self, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Storage {
         matmul::matmul(self, a, b)
     }
 
+    fn linear(&self, x: &Tensor, w: &Tensor, bias: Option<&Tensor>, activation: Option<Activation>) -> Tensor {
+        matmul::linear(x, w, bias, activation)
+    }
+}
+
+impl IndexOps for Wgpu {
     fn gather(&self, x: ViewOf<'_, Self>, dim: usize, index: ViewOf<'_, Self>) -> Storage {
         index::gather(self, x, dim, index)
     }
@@ -167,19 +190,19 @@ impl Backend for Wgpu {
     ) {
         index::scatter(self, op, to, layout, dim, index, x);
     }
+}
 
+impl RandomOps for Wgpu {
     fn random(&self, op: RandomOp, dtype: DType, len: usize, draw: Draw) -> Storage {
         random::random(self, op, dtype, len, draw)
     }
 
-    fn unary_grad(&self, op: UnaryOp, saved: &Tensor, g: &Tensor) -> Tensor {
-        unary::unary_grad(op, saved, g)
+    fn dropout(&self, x: &Tensor, p: f64, draw: Draw) -> Tensor {
+        random::dropout(x, p, draw)
     }
+}
 
-    fn linear(&self, x: &Tensor, w: &Tensor, bias: Option<&Tensor>, activation: Option<Activation>) -> Tensor {
-        matmul::linear(x, w, bias, activation)
-    }
-
+impl ConvOps for Wgpu {
     fn conv2d(
         &self,
         x: &Tensor,
@@ -198,7 +221,9 @@ impl Backend for Wgpu {
     fn conv2d_grad_weight(&self, x: &Tensor, g: &Tensor, kernel: [usize; 2], options: &Conv2dOptions) -> Tensor {
         conv::grad_weight(x, g, kernel, options)
     }
+}
 
+impl PoolOps for Wgpu {
     fn max_pool2d(&self, x: &Tensor, options: &Pool2dOptions) -> (Tensor, Tensor) {
         pool::max_pool2d(x, options)
     }
@@ -214,7 +239,9 @@ impl Backend for Wgpu {
     fn avg_pool2d_grad(&self, g: &Tensor, size: [usize; 2], options: &Pool2dOptions) -> Tensor {
         pool::avg_pool2d_grad(g, size, options)
     }
+}
 
+impl SoftmaxOps for Wgpu {
     fn softmax(&self, x: &Tensor, dim: usize) -> Tensor {
         softmax::softmax(x, dim)
     }
@@ -230,7 +257,9 @@ impl Backend for Wgpu {
     fn log_softmax_grad(&self, y: &Tensor, g: &Tensor, dim: usize) -> Tensor {
         softmax::log_softmax_grad(y, g, dim)
     }
+}
 
+impl NormOps for Wgpu {
     fn normalize(&self, x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>, options: &NormOptions) -> [Tensor; 2] {
         norm::normalize(x, w, b, options)
     }
@@ -256,15 +285,21 @@ impl Backend for Wgpu {
     ) -> (Tensor, Option<[Tensor; 2]>) {
         norm::normalize_grad(g, x, w, statistics, options)
     }
+}
 
+impl ScanOps for Wgpu {
     fn cumsum(&self, x: &Tensor, dim: usize, reverse: bool) -> Tensor {
         scan::cumsum(x, dim, reverse)
     }
+}
 
+impl SortOps for Wgpu {
     fn argsort(&self, x: &Tensor, dim: usize, descending: bool, k: usize) -> Tensor {
         sort::argsort(x, dim, descending, k)
     }
+}
 
+impl LossOps for Wgpu {
     fn cross_entropy(&self, logits: &Tensor, target: &Tensor) -> (Tensor, Tensor) {
         loss::cross_entropy(logits, target)
     }
@@ -272,11 +307,9 @@ impl Backend for Wgpu {
     fn cross_entropy_grad(&self, g: &Tensor, logits: &Tensor, target: &Tensor, statistics: &Tensor) -> Tensor {
         loss::cross_entropy_grad(g, logits, target, statistics)
     }
+}
 
-    fn dropout(&self, x: &Tensor, p: f64, draw: Draw) -> Tensor {
-        random::dropout(x, p, draw)
-    }
-
+impl OptimOps for Wgpu {
     fn optimizer_step(&self, rule: &StepRule, slots: &mut [StepSlot<'_, Self>], scalars: &mut Storage) {
         optim::optimizer_step(self, rule, slots, scalars);
     }

@@ -5,7 +5,7 @@ use crate::index::IndexedOp;
 use crate::params::params;
 use crate::shader::Shader;
 use crate::stream::Bind;
-use minitorch_core::backend::{Backend, ReduceOp};
+use minitorch_core::backend::{ReduceOp, ReduceOps};
 use minitorch_core::{DType, Layout, backend::View};
 
 params! {

@@ -1,6 +1,6 @@
 //! Where elements live: one buffer per tensor, from a list of freed ones.
 
-use crate::device::Device;
+use crate::device::DeviceState;
 use minitorch_core::backend::MemoryStats;
 use minitorch_core::{DType, Error, Layout, Result};
 use std::collections::{BTreeMap, HashMap};
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// The elements of a tensor: 32 bits each, of whatever dtype, but F16, which takes 16.
 pub struct Storage {
-    device: Arc<Device>,
+    device: Arc<DeviceState>,
     /// Bytes of an element.
     element: u64,
     /// `None` if there are no elements, or no memory for them.
@@ -33,7 +33,7 @@ impl std::fmt::Debug for Storage {
 
 impl Storage {
     /// A buffer of `len` elements with any contents.
-    pub(crate) fn new(device: &Arc<Device>, dtype: DType, len: usize) -> Result<Self> {
+    pub(crate) fn new(device: &Arc<DeviceState>, dtype: DType, len: usize) -> Result<Self> {
         let element = if dtype == DType::F16 { 2 } else { 4 };
         let buffer = match len {
             0 => None,
@@ -43,7 +43,7 @@ impl Storage {
     }
 
     /// What stands for elements that there was no memory for.
-    pub(crate) fn missing(device: &Arc<Device>) -> Self {
+    pub(crate) fn missing(device: &Arc<DeviceState>) -> Self {
         Storage { device: device.clone(), element: 4, buffer: None, missing: AtomicBool::new(true) }
     }
 
@@ -116,7 +116,7 @@ fn size_class(bytes: u64) -> u64 {
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-impl Device {
+impl DeviceState {
     fn take(&self, bytes: u64) -> Result<Buffer> {
         let limit = self.limits.max_buffer_size;
         // What one binding reaches is not rounded up to more than that.

@@ -2,7 +2,7 @@
 //! part fit into one each. Element-wise functions, copies, reductions and matrix products are split like this; what else binds a
 //! tensor that is too large refuses.
 
-use crate::device::{Device, Wgpu};
+use crate::device::{DeviceState, Wgpu};
 use crate::memory::Storage;
 use crate::stream::Bind;
 use minitorch_core::Layout;
@@ -40,7 +40,7 @@ pub(crate) fn halves(layout: &Layout, dim: usize) -> [Layout; 2] {
     [layout.narrow(dim, 0, size / 2), layout.narrow(dim, size / 2, size - size / 2)]
 }
 
-impl Device {
+impl DeviceState {
     /// Bytes of the largest binding.
     pub(crate) fn largest_binding(&self) -> u64 {
         self.limits.max_storage_buffer_binding_size

@@ -4,7 +4,7 @@
 //! parameters: immediates where the adapter has them and they are not too many, else a slot of the uniform ring, which is
 //! written once per submit. wgpu orders the dispatches of a pass by the buffers they share.
 
-use crate::device::{Device, Wgpu, lock};
+use crate::device::{DeviceState, Wgpu, lock};
 use crate::memory::{Buffer, Storage};
 use crate::params::Params;
 use crate::shader::{Form, Shader};
@@ -214,7 +214,7 @@ impl Stream {
     }
 }
 
-impl Device {
+impl DeviceState {
     pub(crate) fn forget_bind_groups(&self) {
         self.stream().bind_groups.clear();
     }

@@ -4,7 +4,7 @@ use crate::check::{assert_same, assert_values, with_grads};
 use crate::close::{EXACT, Tolerance, eps};
 use crate::on::Lay;
 use crate::{On, Suite};
-use minitorch_core::backend::{Backend, BinaryOp, View};
+use minitorch_core::backend::{Backend, BinaryOp, BinaryOps, View};
 use minitorch_core::{DType, Layout, Tensor};
 
 pub(crate) const ALL: [BinaryOp; 8] = {

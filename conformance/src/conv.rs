@@ -4,7 +4,7 @@ use crate::check::{assert_values, with_grads};
 use crate::close::{EXACT, Values, assert_close, eps, read};
 use crate::on::Lay;
 use crate::{On, Suite};
-use minitorch_core::backend::Backend;
+use minitorch_core::backend::{Backend, ConvOps};
 use minitorch_core::ops::composed;
 use minitorch_core::{Conv1dOptions, Conv2dOptions, DType, Tensor};
 

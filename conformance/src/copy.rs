@@ -5,7 +5,7 @@ use crate::check::{assert_same, assert_values, with_grads};
 use crate::close::{EXACT, read, read_storage};
 use crate::on::Lay;
 use crate::{On, Suite};
-use minitorch_core::backend::{Backend, View};
+use minitorch_core::backend::{Backend, CopyOps, View};
 use minitorch_core::{DType, HostSlice, Layout, PadMode, Tensor, f16};
 
 pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {

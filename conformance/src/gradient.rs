@@ -3,7 +3,7 @@
 //! gradients against the oracle's F64 ones.
 
 use crate::Suite;
-use minitorch_core::backend::Backend;
+use minitorch_core::backend::{Backend, Device};
 use minitorch_core::random::Draw;
 use minitorch_core::{Conv1dOptions, Conv2dOptions, CrossEntropyOptions, Pool2dOptions, Tensor};
 

@@ -1,5 +1,5 @@
 //! `Plain`: a whole backend in plain loops. It is the oracle that every other backend is compared with, and the example
-//! of how to write one: it implements the required methods of [`Backend`] and inherits every fused method.
+//! of how to write one: it implements the methods without a default of each family of [`Backend`](minitorch_core::Backend) and inherits every fused one.
 //!
 //! Two ideas carry the file:
 //!
@@ -14,7 +14,9 @@ mod math;
 
 use math::{binary, binary_i32, compare, in_dtype, unary, unary_i32, with_scalars_of};
 use minitorch_core::backend::{
-    ArgReduceOp, Backend, BinaryOp, CompareOp, MemoryStats, RandomOp, ReduceOp, ScatterOp, UnaryOp, ViewOf,
+    ArgReduceOp, BinaryOp, BinaryOps, CompareOp, CompareOps, ConvOps, CopyOps, Device, IndexOps, LossOps, MatmulOps,
+    MemoryStats, NormOps, OptimOps, PoolOps, RandomOp, RandomOps, ReduceOp, ReduceOps, ScanOps, ScatterOp, SoftmaxOps,
+    SortOps, UnaryOp, UnaryOps, ViewOf,
 };
 use minitorch_core::ops::random::threshold;
 use minitorch_core::random::{DeviceRng, Draw, unit_f32};
@@ -26,9 +28,9 @@ use std::sync::{Arc, Mutex};
 /// A device that computes with plain loops. The value is a cheap handle; clones are the same device, `Plain::new()` is
 /// another one.
 #[derive(Clone)]
-pub struct Plain(Arc<Device>);
+pub struct Plain(Arc<Shared>);
 
-struct Device {
+struct Shared {
     id: u64,
     rng: DeviceRng,
     /// The first failure since the last report.
@@ -41,7 +43,7 @@ impl Plain {
     /// A new device; its random numbers start from seed 0.
     pub fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        Plain(Arc::new(Device {
+        Plain(Arc::new(Shared {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             rng: DeviceRng::default(),
             failure: Mutex::new(None),
@@ -58,7 +60,7 @@ impl Plain {
         Buffer { data, bytes, device: self.0.clone() }
     }
 
-    /// A buffer of a dtype from f64 values, each converted as [`Backend::cast`] says.
+    /// A buffer of a dtype from f64 values, each converted as [`CopyOps::cast`] says.
     fn make(&self, dtype: DType, values: impl Iterator<Item = f64>) -> Buffer {
         self.try_make(dtype, values).unwrap_or_else(|error| panic!("{error}"))
     }
@@ -124,7 +126,7 @@ impl fmt::Debug for Plain {
 pub struct Buffer {
     data: HostData,
     bytes: u64,
-    device: Arc<Device>,
+    device: Arc<Shared>,
 }
 
 impl Drop for Buffer {
@@ -175,10 +177,8 @@ fn lines(layout: &Layout, dim: usize, index: &Layout) -> Layout {
     Layout::new(*index.shape(), &strides, layout.offset())
 }
 
-impl Backend for Plain {
+impl Device for Plain {
     type Storage = Buffer;
-
-    // ---- the device ----
 
     fn supports(&self, _: DType) -> bool {
         true
@@ -202,12 +202,12 @@ impl Backend for Plain {
         self.lock().take().map_or(Ok(()), Err)
     }
 
-    fn keep(&self, failure: Error) {
-        self.lock().get_or_insert(failure);
+    fn queue_error(&self, error: Error) {
+        self.lock().get_or_insert(error);
     }
+}
 
-    // ---- making and moving data ----
-
+impl CopyOps for Plain {
     fn full(&self, dtype: DType, len: usize, value: f64) -> Result<Buffer> {
         self.try_make(dtype, std::iter::repeat_n(value, len))
     }
@@ -244,9 +244,9 @@ impl Backend for Plain {
     fn cast(&self, x: ViewOf<'_, Self>, to: DType) -> Buffer {
         self.make(to, read(x))
     }
+}
 
-    // ---- element by element ----
-
+impl UnaryOps for Plain {
     fn unary(&self, op: UnaryOp, x: ViewOf<'_, Self>) -> Buffer {
         let op = with_scalars_of(op, x.dtype);
         match x.dtype {
@@ -254,7 +254,9 @@ impl Backend for Plain {
             _ => self.make(x.dtype, read(x).map(|x| unary(op, x))),
         }
     }
+}
 
+impl BinaryOps for Plain {
     fn binary(&self, op: BinaryOp, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Buffer {
         let pairs = read(a).zip(read(b));
         match a.dtype {
@@ -262,7 +264,9 @@ impl Backend for Plain {
             _ => self.make(a.dtype, pairs.map(|(a, b)| binary(op, a, b))),
         }
     }
+}
 
+impl CompareOps for Plain {
     fn compare(&self, op: CompareOp, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Buffer {
         self.make(DType::Bool, read(a).zip(read(b)).map(|(a, b)| compare(op, a, b) as u8 as f64))
     }
@@ -276,9 +280,9 @@ impl Backend for Plain {
         let pairs = read(a).zip(read(b));
         self.make(a.dtype, read(condition).zip(pairs).map(|(c, (a, b))| if c != 0.0 { a } else { b }))
     }
+}
 
-    // ---- over dimensions ----
-
+impl ReduceOps for Plain {
     fn reduce(&self, op: ReduceOp, x: ViewOf<'_, Self>, dims: &[usize]) -> Buffer {
         let shape = *x.layout.shape();
         let kept = dims.iter().fold(shape, |kept, &d| kept.with(d, 1));
@@ -326,7 +330,9 @@ impl Backend for Plain {
         }
         self.make(DType::I32, best.into_iter().map(|best| best.map_or(0.0, |(_, k)| k as f64)))
     }
+}
 
+impl MatmulOps for Plain {
     fn matmul(&self, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Buffer {
         let rank = a.layout.shape().len();
         let (m, k, n) = (a.layout.shape()[rank - 2], a.layout.shape()[rank - 1], b.layout.shape()[rank - 1]);
@@ -347,7 +353,9 @@ impl Backend for Plain {
         }
         self.make(a.dtype, out.into_iter())
     }
+}
 
+impl IndexOps for Plain {
     fn gather(&self, x: ViewOf<'_, Self>, dim: usize, index: ViewOf<'_, Self>) -> Buffer {
         let (bound, stride) = (x.layout.shape()[dim], x.layout.strides()[dim]);
         let lines = lines(x.layout, dim, index.layout);
@@ -384,7 +392,9 @@ impl Backend for Plain {
             to.set(at, if x.dtype == DType::I32 { wrap(sum) } else { sum });
         }
     }
+}
 
+impl RandomOps for Plain {
     fn random(&self, op: RandomOp, dtype: DType, len: usize, draw: Draw) -> Buffer {
         let value = |bits: u32| match op {
             RandomOp::Bits => bits as i32 as f64,
@@ -394,3 +404,13 @@ impl Backend for Plain {
         self.make(dtype, (0..len as u64).map(|i| value(draw.word(i))))
     }
 }
+
+// The defaults serve for the fused methods.
+impl ConvOps for Plain {}
+impl PoolOps for Plain {}
+impl SoftmaxOps for Plain {}
+impl NormOps for Plain {}
+impl ScanOps for Plain {}
+impl SortOps for Plain {}
+impl LossOps for Plain {}
+impl OptimOps for Plain {}

@@ -3,7 +3,7 @@
 use crate::Suite;
 use crate::close::{EXACT, eps};
 use crate::on::Lay;
-use minitorch_core::backend::{Backend, ReduceOp};
+use minitorch_core::backend::{Backend, ReduceOp, ReduceOps};
 use minitorch_core::{DType, Shape, Tensor};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};

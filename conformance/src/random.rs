@@ -3,7 +3,7 @@
 use crate::check::{assert_same, assert_values};
 use crate::close::{EXACT, eps, read};
 use crate::{On, Suite};
-use minitorch_core::backend::{Backend, RandomOp};
+use minitorch_core::backend::{Backend, Device, RandomOp, RandomOps};
 use minitorch_core::ops::composed;
 use minitorch_core::ops::random::threshold;
 use minitorch_core::random::{Draw, unit_f32};

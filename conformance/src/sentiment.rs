@@ -4,7 +4,7 @@ use crate::check::with_grads;
 use crate::close::eps;
 use crate::{On, Suite};
 use minitorch_core::Tensor;
-use minitorch_core::backend::Backend;
+use minitorch_core::backend::{Backend, Device};
 
 /// Sentences, the words of the longest, the size of a vector, maps per width.
 const SIZES: [usize; 4] = [5, 12, 24, 20];

@@ -4,7 +4,7 @@ use crate::check::{assert_same, assert_values, with_grads};
 use crate::close::{EXACT, Tolerance, eps};
 use crate::on::Lay;
 use crate::{On, Suite};
-use minitorch_core::backend::{Backend, UnaryOp, View};
+use minitorch_core::backend::{Backend, UnaryOp, UnaryOps, View};
 use minitorch_core::ops::composed;
 use minitorch_core::ops::unary::Saves;
 use minitorch_core::{DType, Layout, Tensor};

@@ -37,7 +37,7 @@ impl<B: Backend> fmt::Display for Tensor<B> {
             Err(error) => {
                 let text = format!("tensor(unreadable: {error}, shape={:?}{dtype})", self.shape());
                 // Printing is no report: the next read must not take the data for good.
-                self.device().keep(error);
+                self.device().queue_error(error);
                 return f.write_str(&text);
             }
         };
@@ -74,7 +74,7 @@ impl<B: Backend> Tensor<B> {
             Ok(data) => data.into_f64(),
             Err(error) => {
                 let text = format!("unreadable: {error}");
-                self.device().keep(error);
+                self.device().queue_error(error);
                 return text;
             }
         };

@@ -76,7 +76,7 @@ impl Explanation {
                 Err(error) => {
                     let text = format!("(the storage cannot be read: {error})");
                     // Explaining is no report: the next read must not take the data for good.
-                    x.device().keep(error);
+                    x.device().queue_error(error);
                     Strip::Hidden(text)
                 }
             }

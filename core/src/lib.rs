@@ -30,7 +30,7 @@ mod shape;
 mod tensor;
 
 pub use autodiff::{no_grad, recording};
-pub use backend::Backend;
+pub use backend::{Backend, Device};
 pub use create::Literal;
 pub use dtype::{DType, Element, HostData, HostSlice};
 pub use error::{Error, Result};

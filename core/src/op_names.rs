@@ -8,7 +8,7 @@ use crate::ops::unary::UnaryOp;
 use std::fmt;
 
 impl UnaryOp {
-    /// The method's name; `rsub` and `rdiv` are a number minus or divided by the tensor.
+    /// The method's name, and the kernel's; `rsub` and `rdiv` are a number minus or divided by the tensor.
     pub fn name(self) -> &'static str {
         use UnaryOp::*;
         match self {
@@ -55,10 +55,93 @@ impl UnaryOp {
             Not => "logical_not",
         }
     }
+
+    /// The numbers that the op carries, in the order of the variant's fields; 0 where it has fewer than two.
+    pub fn numbers(self) -> [f64; 2] {
+        use UnaryOp::*;
+        match self {
+            Add(c) | Mul(c) | Rsub(c) | Remainder(c) | Div(c) | Rdiv(c) | Pow(c) | LeakyRelu(c) | Elu(c) => [c, 0.0],
+            Clamp(low, high) => [low, high],
+            _ => [0.0; 2],
+        }
+    }
+
+    /// The kernel that computes the op, one of [`KERNELS`](Self::KERNELS), and its numbers. It has the op's name, but for powers that
+    /// multiplication and division compute.
+    pub fn kernel(self) -> (&'static str, [f64; 2]) {
+        match self {
+            UnaryOp::Pow(0.0) => ("one", [0.0; 2]),
+            UnaryOp::Pow(1.0) => ("identity", [0.0; 2]),
+            UnaryOp::Pow(2.0) => ("square", [0.0; 2]),
+            UnaryOp::Pow(3.0) => ("cube", [0.0; 2]),
+            UnaryOp::Pow(-1.0) => ("rdiv", [1.0, 0.0]),
+            op => (op.name(), op.numbers()),
+        }
+    }
+
+    /// The names of all kernels of [`kernel`](Self::kernel). A backend that selects a kernel by number takes the position in this list.
+    pub const KERNELS: &[&str] = &[
+        "add",
+        "mul",
+        "rsub",
+        "neg",
+        "abs",
+        "sign",
+        "remainder",
+        "clamp",
+        "div",
+        "rdiv",
+        "square",
+        "one",
+        "identity",
+        "cube",
+        "powf",
+        "sqrt",
+        "rsqrt",
+        "exp",
+        "expm1",
+        "log",
+        "log1p",
+        "log2",
+        "sin",
+        "cos",
+        "tan",
+        "atan",
+        "sinh",
+        "cosh",
+        "tanh",
+        "erf",
+        "sigmoid",
+        "relu",
+        "leaky_relu",
+        "elu",
+        "gelu",
+        "gelu_tanh",
+        "silu",
+        "hardswish",
+        "softplus",
+        "floor",
+        "ceil",
+        "round",
+        "trunc",
+        "logical_not",
+    ];
 }
 
 impl BinaryOp {
-    /// The method's name.
+    /// All ops in the order of their discriminants: a backend that selects a kernel by number takes `op as u32`.
+    pub const ALL: [BinaryOp; 8] = [
+        BinaryOp::Add,
+        BinaryOp::Sub,
+        BinaryOp::Mul,
+        BinaryOp::Div,
+        BinaryOp::Pow,
+        BinaryOp::Remainder,
+        BinaryOp::Maximum,
+        BinaryOp::Minimum,
+    ];
+
+    /// The method's name, and the kernel's.
     pub fn name(self) -> &'static str {
         match self {
             BinaryOp::Add => "add",

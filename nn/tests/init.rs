@@ -1,7 +1,8 @@
 //! Initial weights: bounds and spread as their papers state, and the same numbers for the same seed.
 
 use minitorch_conformance::Plain;
-use minitorch_core::{Backend, DType, Tensor};
+use minitorch_core::backend::Device;
+use minitorch_core::{DType, Tensor};
 use minitorch_nn::init::{self, Gain};
 use minitorch_nn::{Conv2d, Linear, Module};
 

@@ -10,7 +10,7 @@ use minitorch_core::{Conv2dOptions, DType, Error, HostData, HostSlice, Layout, P
 use std::sync::{Arc, Mutex, MutexGuard};
 
 type Tensor = minitorch_core::Tensor<Traced>;
-type Storage = <Plain as Backend>::Storage;
+type Storage = <Plain as Device>::Storage;
 
 /// The recording device.
 #[derive(Clone)]
@@ -101,7 +101,7 @@ macro_rules! fused {
     )* };
 }
 
-impl Backend for Traced {
+impl Device for Traced {
     type Storage = Storage;
 
     fn supports(&self, _: DType) -> bool {
@@ -119,12 +119,12 @@ impl Backend for Traced {
     fn synchronize(&self) -> Result<()> {
         self.plain.synchronize()
     }
-    fn keep(&self, failure: Error) {
-        self.plain.keep(failure);
+    fn queue_error(&self, error: Error) {
+        self.plain.queue_error(error);
     }
-    fn download(&self, x: ViewOf<'_, Self>) -> Result<HostData> {
-        self.plain.download(x)
-    }
+}
+
+impl CopyOps for Traced {
     families! {
         full(dtype: DType, len: usize, value: f64) -> Result<Storage>;
         upload(data: HostSlice<'_>) -> Result<Storage>;
@@ -132,53 +132,112 @@ impl Backend for Traced {
         write(to: &mut Storage, at: &Layout, x: ViewOf<'_, Self>);
         fill(to: &mut Storage, at: &Layout, dtype: DType, value: f64);
         cast(x: ViewOf<'_, Self>, to: DType) -> Storage;
+    }
+    fn download(&self, x: ViewOf<'_, Self>) -> Result<HostData> {
+        self.plain.download(x)
+    }
+}
+
+impl UnaryOps for Traced {
+    families! {
         unary(op: UnaryOp, x: ViewOf<'_, Self>) -> Storage;
+    }
+    fused! {
+        unary_grad(op: UnaryOp, saved: &Tensor, g: &Tensor) -> Tensor;
+    }
+    // In place or not depends on who else holds the operand: recorded as `unary`.
+    fn unary_mut(&self, op: UnaryOp, x: &mut Storage, layout: &Layout, dtype: DType) {
+        self.note("unary", || self.plain.unary_mut(op, x, layout, dtype));
+    }
+}
+
+impl BinaryOps for Traced {
+    families! {
         binary(op: BinaryOp, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Storage;
+    }
+    // As `unary_mut`.
+    fn binary_mut(&self, op: BinaryOp, a: &mut Storage, layout: &Layout, b: ViewOf<'_, Self>) {
+        self.note("binary", || self.plain.binary_mut(op, a, layout, b));
+    }
+}
+
+impl CompareOps for Traced {
+    families! {
         compare(op: CompareOp, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Storage;
         compare_scalar(op: CompareOp, a: ViewOf<'_, Self>, b: f64) -> Storage;
         where_cond(condition: ViewOf<'_, Self>, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Storage;
+    }
+}
+
+impl ReduceOps for Traced {
+    families! {
         reduce(op: ReduceOp, x: ViewOf<'_, Self>, dims: &[usize]) -> Storage;
         arg_reduce(op: ArgReduceOp, x: ViewOf<'_, Self>, dim: usize) -> Storage;
+    }
+}
+
+impl MatmulOps for Traced {
+    families! {
         matmul(a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Storage;
+    }
+    fused! {
+        linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, activation: Option<Activation>) -> Tensor;
+    }
+}
+
+impl IndexOps for Traced {
+    families! {
         gather(x: ViewOf<'_, Self>, dim: usize, index: ViewOf<'_, Self>) -> Storage;
         scatter(
             op: ScatterOp, to: &mut Storage, layout: &Layout, dim: usize, index: ViewOf<'_, Self>, x: ViewOf<'_, Self>
         );
+    }
+}
+
+impl RandomOps for Traced {
+    families! {
         random(op: RandomOp, dtype: DType, len: usize, draw: Draw) -> Storage;
     }
-    // In place is an accident of who holds the operand: written down as the family.
-    fn unary_mut(&self, op: UnaryOp, x: &mut Storage, layout: &Layout, dtype: DType) {
-        self.note("unary", || self.plain.unary_mut(op, x, layout, dtype));
-    }
-    fn binary_mut(&self, op: BinaryOp, a: &mut Storage, layout: &Layout, b: ViewOf<'_, Self>) {
-        self.note("binary", || self.plain.binary_mut(op, a, layout, b));
-    }
     fused! {
-        unary_grad(op: UnaryOp, saved: &Tensor, g: &Tensor) -> Tensor;
-        linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, activation: Option<Activation>) -> Tensor;
+        dropout(x: &Tensor, p: f64, draw: Draw) -> Tensor;
+    }
+}
+
+impl ConvOps for Traced {
+    fused! {
         conv2d(
             x: &Tensor, w: &Tensor, bias: Option<&Tensor>, options: &Conv2dOptions, activation: Option<Activation>
         ) -> Tensor;
-        running_statistics(running: [&Tensor; 2], statistics: &Tensor, momentum: f64, unbiased: f64) -> [Tensor; 2];
         conv2d_grad_input(g: &Tensor, w: &Tensor, size: [usize; 2], options: &Conv2dOptions) -> Tensor;
         conv2d_grad_weight(x: &Tensor, g: &Tensor, kernel: [usize; 2], options: &Conv2dOptions) -> Tensor;
+    }
+}
+
+impl PoolOps for Traced {
+    fused! {
         max_pool2d(x: &Tensor, options: &Pool2dOptions) -> (Tensor, Tensor);
         avg_pool2d(x: &Tensor, options: &Pool2dOptions) -> Tensor;
         avg_pool2d_grad(g: &Tensor, size: [usize; 2], options: &Pool2dOptions) -> Tensor;
+    }
+    fn max_pool2d_grad(&self, g: &Tensor, indices: &Tensor, size: [usize; 2], _: &Pool2dOptions) -> Tensor {
+        self.note("max_pool2d_grad", || composed::max_pool2d_grad(g, indices, size))
+    }
+}
+
+impl SoftmaxOps for Traced {
+    fused! {
         softmax(x: &Tensor, dim: usize) -> Tensor;
         softmax_grad(y: &Tensor, g: &Tensor, dim: usize) -> Tensor;
         log_softmax(x: &Tensor, dim: usize) -> Tensor;
         log_softmax_grad(y: &Tensor, g: &Tensor, dim: usize) -> Tensor;
-        cross_entropy(logits: &Tensor, target: &Tensor) -> (Tensor, Tensor);
-        cross_entropy_grad(g: &Tensor, logits: &Tensor, target: &Tensor, statistics: &Tensor) -> Tensor;
+    }
+}
+
+impl NormOps for Traced {
+    fused! {
         normalize(x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>, options: &NormOptions) -> [Tensor; 2];
         normalize_by(x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>, statistics: &Tensor, options: &NormOptions) -> Tensor;
-        cumsum(x: &Tensor, dim: usize, reverse: bool) -> Tensor;
-        argsort(x: &Tensor, dim: usize, descending: bool, k: usize) -> Tensor;
-        dropout(x: &Tensor, p: f64, draw: Draw) -> Tensor;
-    }
-    fn max_pool2d_grad(&self, g: &Tensor, indices: &Tensor, size: [usize; 2], _: &Pool2dOptions) -> Tensor {
-        self.note("max_pool2d_grad", || composed::max_pool2d_grad(g, indices, size))
+        running_statistics(running: [&Tensor; 2], statistics: &Tensor, momentum: f64, unbiased: f64) -> [Tensor; 2];
     }
     fn normalize_grad(
         &self,
@@ -191,3 +250,24 @@ impl Backend for Traced {
         self.note("normalize_grad", || composed::normalize_grad(g, x, w, statistics, options))
     }
 }
+
+impl ScanOps for Traced {
+    fused! {
+        cumsum(x: &Tensor, dim: usize, reverse: bool) -> Tensor;
+    }
+}
+
+impl SortOps for Traced {
+    fused! {
+        argsort(x: &Tensor, dim: usize, descending: bool, k: usize) -> Tensor;
+    }
+}
+
+impl LossOps for Traced {
+    fused! {
+        cross_entropy(logits: &Tensor, target: &Tensor) -> (Tensor, Tensor);
+        cross_entropy_grad(g: &Tensor, logits: &Tensor, target: &Tensor, statistics: &Tensor) -> Tensor;
+    }
+}
+
+impl OptimOps for Traced {}

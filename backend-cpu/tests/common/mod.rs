@@ -1,7 +1,8 @@
 //! Tensors of one shape in every kind of layout, with their elements known without asking the backend.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
 
-use minitorch_core::{Backend, DType, Shape, Tensor};
+use minitorch_core::backend::CopyOps;
+use minitorch_core::{DType, Shape, Tensor};
 use minitorch_cpu::Cpu;
 
 pub type T = Tensor<Cpu>;

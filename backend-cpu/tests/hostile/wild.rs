@@ -3,13 +3,12 @@
 
 use crate::source::Source;
 use minitorch_core::backend::{
-    Activation, AdagradConfig, AdamConfig, ArgReduceOp, BinaryOp, CompareOp, RandomOp, ReduceOp, RmsPropConfig,
-    ScatterOp, SgdConfig, StepRule, StepSlot, UnaryOp, View,
+    Activation, AdagradConfig, AdamConfig, ArgReduceOp, BinaryOp, BinaryOps, CompareOp, CompareOps, ConvOps, CopyOps,
+    Device, IndexOps, LossOps, MatmulOps, NormOps, OptimOps, PoolOps, RandomOp, RandomOps, ReduceOp, ReduceOps,
+    RmsPropConfig, ScanOps, ScatterOp, SgdConfig, SoftmaxOps, SortOps, StepRule, StepSlot, UnaryOp, UnaryOps, View,
 };
 use minitorch_core::ops::norm::NormOptions;
-use minitorch_core::{
-    Backend, Conv2dOptions, DType, DimSet, Dims, HostData, HostSlice, Layout, Pool2dOptions, Shape, Tensor,
-};
+use minitorch_core::{Conv2dOptions, DType, DimSet, Dims, HostData, HostSlice, Layout, Pool2dOptions, Shape, Tensor};
 use minitorch_cpu::{Cpu, Storage};
 
 type T = Tensor<Cpu>;

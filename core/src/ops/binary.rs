@@ -1,7 +1,7 @@
 //! Element-wise functions of two tensors, their gradients, and Rust's operators.
 
 use crate::autodiff::{parents, record, record_with_output, recording};
-use crate::backend::{Backend, View};
+use crate::backend::{Backend, Device, View, ViewOf};
 use crate::dtype::DType;
 use crate::given::Given;
 use crate::layout::Layout;
@@ -44,6 +44,17 @@ impl BinaryOp {
 
     fn commutes(self) -> bool {
         !matches!(self, BinaryOp::Sub | BinaryOp::Div | BinaryOp::Pow | BinaryOp::Remainder)
+    }
+}
+
+/// Element-wise functions of two tensors. See the [contract](crate::backend).
+pub trait BinaryOps: Device {
+    /// `op(a, b)`, of their dtype.
+    fn binary(&self, op: BinaryOp, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Self::Storage;
+
+    /// `a = op(a, b)` in place; `a` is whole and row-major of the layout's shape, `b` has that shape.
+    fn binary_mut(&self, op: BinaryOp, a: &mut Self::Storage, layout: &Layout, b: ViewOf<'_, Self>) {
+        *a = self.binary(op, View { storage: a, layout, dtype: b.dtype }, b);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Comparisons: bool results, no gradient.
 
-use crate::backend::{Backend, View};
+use crate::backend::{Backend, Device, View, ViewOf};
 use crate::dtype::DType;
 use crate::layout::Layout;
 use crate::ops::binary::{Operand, Rhs};
@@ -31,6 +31,18 @@ impl fmt::Display for CompareOp {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(&format!("{self:?}").to_lowercase())
     }
+}
+
+/// Comparisons and selection. See the [contract](crate::backend).
+pub trait CompareOps: Device {
+    /// `op(a, b)` as bool.
+    fn compare(&self, op: CompareOp, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Self::Storage;
+
+    /// `op(a, b)` as bool, against a number: converted to a's dtype if that is a float, else compared exactly.
+    fn compare_scalar(&self, op: CompareOp, a: ViewOf<'_, Self>, b: f64) -> Self::Storage;
+
+    /// `condition ? a : b`; the condition is bool, a and b have one dtype.
+    fn where_cond(&self, condition: ViewOf<'_, Self>, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Self::Storage;
 }
 
 #[track_caller]

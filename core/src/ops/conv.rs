@@ -6,7 +6,7 @@
 mod options;
 
 use crate::autodiff::{parents, record, record_with_output, recording};
-use crate::backend::Backend;
+use crate::backend::{Backend, Device};
 use crate::dtype::DType;
 use crate::ops::matmul::{Activation, before_activation};
 use crate::ops::unary::unary;
@@ -16,7 +16,7 @@ use crate::tensor::Tensor;
 pub(crate) use options::output_size;
 pub use options::{Conv1dOptions, Conv2dOptions, ConvOptions, PerDim};
 
-/// What [`Backend::conv2d_grad`] computes gradients from.
+/// What [`ConvOps::conv2d_grad`] computes gradients from.
 pub struct Conv2dGrad<'a, B: Backend> {
     /// The gradient of the result, `[n, co, oh, ow]`.
     pub g: &'a Tensor<B>,
@@ -40,6 +40,62 @@ impl<B: Backend> Conv2dGrad<'_, B> {
     /// The gradient before the activation.
     pub fn before_activation(&self) -> Tensor<B> {
         before_activation(self.g, self.activated)
+    }
+}
+
+/// Convolution and its gradients. See the [contract](crate::backend).
+pub trait ConvOps: Device {
+    /// Cross-correlation, and an activation if there is one: x `[n, ci, h, w]`, w `[co, ci / groups, kh, kw]`, b `[co]` ->
+    /// `[n, co, oh, ow]`. Here and in the gradient in w padding is multiplied like other zeros: by NaN or infinity it gives NaN.
+    fn conv2d(
+        &self,
+        x: &Tensor<Self>,
+        w: &Tensor<Self>,
+        bias: Option<&Tensor<Self>>,
+        options: &Conv2dOptions,
+        activation: Option<Activation>,
+    ) -> Tensor<Self>
+    where
+        Self: Backend,
+    {
+        composed_conv2d(x, w, bias, options, activation)
+    }
+
+    /// The gradients of [`conv2d`](ConvOps::conv2d) in x, w and b, those that are wanted.
+    fn conv2d_grad(&self, g: &Conv2dGrad<'_, Self>) -> [Option<Tensor<Self>>; 3]
+    where
+        Self: Backend,
+    {
+        composed_conv2d_grad(g)
+    }
+
+    /// The gradient of [`conv2d`](ConvOps::conv2d) in x, whose height and width are `size`. Of a w with NaN or infinity it may be
+    /// NaN also where no window reads.
+    fn conv2d_grad_input(
+        &self,
+        g: &Tensor<Self>,
+        w: &Tensor<Self>,
+        size: [usize; 2],
+        options: &Conv2dOptions,
+    ) -> Tensor<Self>
+    where
+        Self: Backend,
+    {
+        composed_grad_input(g, w, size, options)
+    }
+
+    /// The gradient of [`conv2d`](ConvOps::conv2d) in w, whose height and width are `kernel`.
+    fn conv2d_grad_weight(
+        &self,
+        x: &Tensor<Self>,
+        g: &Tensor<Self>,
+        kernel: [usize; 2],
+        options: &Conv2dOptions,
+    ) -> Tensor<Self>
+    where
+        Self: Backend,
+    {
+        composed_grad_weight(x, g, kernel, options)
     }
 }
 
@@ -283,9 +339,9 @@ fn grad_weight<B: Backend>(x: &Tensor<B>, g: &Tensor<B>, kernel: [usize; 2], o: 
     })
 }
 
-/// [`Backend::conv2d`] as tensor operations: every window becomes a column (im2col), one product per group. The activation is
+/// [`ConvOps::conv2d`] as tensor operations: every window becomes a column (im2col), one product per group. The activation is
 /// applied in place.
-pub(crate) fn composed_conv2d<B: Backend>(
+pub fn composed_conv2d<B: Backend>(
     x: &Tensor<B>,
     w: &Tensor<B>,
     bias: Option<&Tensor<B>>,
@@ -311,8 +367,8 @@ pub(crate) fn composed_conv2d<B: Backend>(
     }
 }
 
-/// [`Backend::conv2d_grad`] by the methods of each gradient.
-pub(crate) fn composed_conv2d_grad<B: Backend>(of: &Conv2dGrad<'_, B>) -> [Option<Tensor<B>>; 3] {
+/// [`ConvOps::conv2d_grad`] by the methods of each gradient.
+pub fn composed_conv2d_grad<B: Backend>(of: &Conv2dGrad<'_, B>) -> [Option<Tensor<B>>; 3] {
     let (g, device) = (of.before_activation(), of.g.device());
     [
         of.w.map(|w| device.conv2d_grad_input(&g, w, of.size, &of.options)),
@@ -328,13 +384,8 @@ fn columns<B: Backend>(x: &Tensor<B>, kernel: [usize; 2], o: &Conv2dOptions) -> 
     (padded.windows(out, kernel, o.stride, o.dilation).permute([0, 1, 4, 5, 2, 3]), out)
 }
 
-/// [`Backend::conv2d_grad_input`] as tensor operations: the columns' gradient, each tap added to the pixels it saw.
-pub(crate) fn composed_grad_input<B: Backend>(
-    g: &Tensor<B>,
-    w: &Tensor<B>,
-    size: [usize; 2],
-    o: &Conv2dOptions,
-) -> Tensor<B> {
+/// [`ConvOps::conv2d_grad_input`] as tensor operations: the columns' gradient, each tap added to the pixels it saw.
+pub fn composed_grad_input<B: Backend>(g: &Tensor<B>, w: &Tensor<B>, size: [usize; 2], o: &Conv2dOptions) -> Tensor<B> {
     let ([n, c_out, oh, ow], [_, c_group, kh, kw]) = (g.dims(), w.dims());
     let per_group = c_out / o.groups;
     let parts: Vec<_> = (0..o.groups)
@@ -347,8 +398,8 @@ pub(crate) fn composed_grad_input<B: Backend>(
     Tensor::cat(&parts, 1).fold(size, o.stride, o.padding, o.dilation)
 }
 
-/// [`Backend::conv2d_grad_weight`] as tensor operations.
-pub(crate) fn composed_grad_weight<B: Backend>(
+/// [`ConvOps::conv2d_grad_weight`] as tensor operations.
+pub fn composed_grad_weight<B: Backend>(
     x: &Tensor<B>,
     g: &Tensor<B>,
     kernel: [usize; 2],

@@ -1,9 +1,9 @@
 //! Joining and padding: results written piece by piece into one storage.
 
 use crate::autodiff::{parents, record};
-use crate::backend::Backend;
-use crate::dtype::DType;
-use crate::error::must;
+use crate::backend::{Backend, Device, ViewOf};
+use crate::dtype::{DType, HostData, HostSlice};
+use crate::error::{Result, must};
 use crate::index::wrap_dim;
 use crate::layout::Layout;
 use crate::tensor::Tensor;
@@ -19,6 +19,31 @@ pub enum PadMode {
     Replicate,
     /// The tensor again from its other end: `b c | a b c | a b`.
     Circular,
+}
+
+/// Allocation, transfers, copies, fills and conversions. See the [contract](crate::backend).
+pub trait CopyOps: Device {
+    /// A buffer of `len` elements, all `value` (converted as by [`cast`](CopyOps::cast)).
+    fn full(&self, dtype: DType, len: usize, value: f64) -> Result<Self::Storage>;
+
+    /// A buffer with the host's data.
+    fn upload(&self, data: HostSlice<'_>) -> Result<Self::Storage>;
+
+    /// The view's elements, in the order of its shape; reports failures as [`synchronize`](Device::synchronize) does.
+    fn download(&self, x: ViewOf<'_, Self>) -> Result<HostData>;
+
+    /// The view's elements in a buffer of their own.
+    fn copy(&self, x: ViewOf<'_, Self>) -> Self::Storage;
+
+    /// Writes `x` into the part of `to` that `at` shows; one dtype, one shape.
+    fn write(&self, to: &mut Self::Storage, at: &Layout, x: ViewOf<'_, Self>);
+
+    /// Sets the part of `to` that `at` shows to `value`.
+    fn fill(&self, to: &mut Self::Storage, at: &Layout, dtype: DType, value: f64);
+
+    /// Converts. Float to float rounds to nearest; float to integer truncates towards zero and saturates, NaN becomes 0;
+    /// to bool is "not equal to 0" (NaN is true); bool becomes 0 or 1.
+    fn cast(&self, x: ViewOf<'_, Self>, to: DType) -> Self::Storage;
 }
 
 /// The size of a padded dimension.

@@ -1,7 +1,7 @@
 //! Reading and adding at indices held by another tensor.
 
 use crate::autodiff::{Addend, parents, record, record_rows};
-use crate::backend::{Backend, MOST_WORK};
+use crate::backend::{Backend, Device, MAX_WORK, ViewOf};
 use crate::create::on_host;
 use crate::dtype::DType;
 use crate::error::must;
@@ -18,6 +18,25 @@ pub enum ScatterOp {
     Add,
     /// Replaces it. Of several for one place the last along the dimension stays, on every backend.
     Set,
+}
+
+/// Reads and writes at indices held by another tensor. See the [contract](crate::backend).
+pub trait IndexOps: Device {
+    /// `out[i.., k, j..] = x[i.., index[i.., k, j..], j..]` with k at `dim`; the result has the index's shape, which
+    /// equals x's but for `dim`.
+    fn gather(&self, x: ViewOf<'_, Self>, dim: usize, index: ViewOf<'_, Self>) -> Self::Storage;
+
+    /// Adds or sets `to[i.., index[i.., k, j..], j..]` by `x[i.., k, j..]`, see [`ScatterOp`]; `to` is whole and row-major of
+    /// the layout's shape; x and the index have one shape, which equals `to`'s but for `dim`.
+    fn scatter(
+        &self,
+        op: ScatterOp,
+        to: &mut Self::Storage,
+        layout: &Layout,
+        dim: usize,
+        index: ViewOf<'_, Self>,
+        x: ViewOf<'_, Self>,
+    );
 }
 
 impl<B: Backend> Tensor<B> {
@@ -83,7 +102,7 @@ impl<B: Backend> Tensor<B> {
             self.dtype() != DType::Bool || op == ScatterOp::Set,
             "{name}: bool cannot be added; cast the tensors first"
         );
-        assert!(x.numel() <= MOST_WORK, "{name}: {:?} has more than 2^56 elements", x.shape());
+        assert!(x.numel() <= MAX_WORK, "{name}: {:?} has more than 2^56 elements", x.shape());
         scatter(op, self.clone(), d, index, x)
     }
 

@@ -1,7 +1,7 @@
 //! Losses: one number, the mean over the batch.
 
 use crate::autodiff::{self, parents, record, recording};
-use crate::backend::Backend;
+use crate::backend::{Backend, Device};
 use crate::dtype::DType;
 use crate::ops::softmax::max_and_rest;
 use crate::shape::{MAX_RANK, Shape};
@@ -59,6 +59,36 @@ impl<B: Backend> CrossEntropyOptions<B> {
     /// With this reduction.
     pub fn reduction(self, reduction: Reduction) -> Self {
         CrossEntropyOptions { reduction, ..self }
+    }
+}
+
+/// Losses. See the [contract](crate::backend).
+pub trait LossOps: Device {
+    /// The mean over n rows of `log1p(rest) + (max - logits[target])`, and the statistics `[n, 2]` that the gradient needs:
+    /// each row's maximum and its rest, the sum of `exp(logits - max)` over all classes but one of the largest. (A
+    /// logsumexp would round the maximum and the logarithm into one number.) The rest of a row with an infinite maximum is NaN.
+    /// Logits `[n, c]`, target `[n]` of I32. A target outside `0..c` is an index error, and its row counts as 0.
+    fn cross_entropy(&self, logits: &Tensor<Self>, target: &Tensor<Self>) -> (Tensor<Self>, Tensor<Self>)
+    where
+        Self: Backend,
+    {
+        composed_cross_entropy(logits, target)
+    }
+
+    /// The gradient of [`cross_entropy`](LossOps::cross_entropy): `(softmax(logits) - onehot(target)) g / n`, and 0 in the
+    /// row of a target outside `0..c`. Softmax is `exp(logits - max) / (1 + rest)`, and less 1 at the maximum
+    /// `-rest / (1 + rest)`.
+    fn cross_entropy_grad(
+        &self,
+        g: &Tensor<Self>,
+        logits: &Tensor<Self>,
+        target: &Tensor<Self>,
+        statistics: &Tensor<Self>,
+    ) -> Tensor<Self>
+    where
+        Self: Backend,
+    {
+        composed_cross_entropy_grad(g, logits, target, statistics)
     }
 }
 
@@ -348,8 +378,8 @@ fn possible<B: Backend>(share: &Tensor<B>, log_p: &Tensor<B>) -> Tensor<B> {
     log_p.masked_fill(&share.eq(0.0).logical_and(&log_p.eq(f64::NEG_INFINITY)), 0.0)
 }
 
-/// [`Backend::cross_entropy`] as tensor operations.
-pub(crate) fn composed_cross_entropy<B: Backend>(logits: &Tensor<B>, target: &Tensor<B>) -> (Tensor<B>, Tensor<B>) {
+/// [`LossOps::cross_entropy`] as tensor operations.
+pub fn composed_cross_entropy<B: Backend>(logits: &Tensor<B>, target: &Tensor<B>) -> (Tensor<B>, Tensor<B>) {
     let [max, rest] = max_and_rest(logits, 1);
     let column = target.unsqueeze(1);
     // Neither term is below 0.
@@ -358,8 +388,8 @@ pub(crate) fn composed_cross_entropy<B: Backend>(logits: &Tensor<B>, target: &Te
     (rows.masked_fill(&bad, 0.0).mean(..), Tensor::cat(&[max, rest], 1))
 }
 
-/// [`Backend::cross_entropy_grad`] as tensor operations.
-pub(crate) fn composed_cross_entropy_grad<B: Backend>(
+/// [`LossOps::cross_entropy_grad`] as tensor operations.
+pub fn composed_cross_entropy_grad<B: Backend>(
     g: &Tensor<B>,
     logits: &Tensor<B>,
     target: &Tensor<B>,

@@ -1,7 +1,7 @@
 //! Matrix products and the linear map.
 
 use crate::autodiff::{parents, record, record_with_output, recording};
-use crate::backend::{Backend, MOST_WORK, View};
+use crate::backend::{Backend, Device, MAX_WORK, View, ViewOf};
 use crate::dtype::DType;
 use crate::ops::unary::{UnaryOp, unary, unary_grad};
 use crate::tensor::Tensor;
@@ -29,7 +29,7 @@ impl Activation {
     }
 }
 
-/// What [`Backend::linear_grad`] computes gradients from.
+/// What [`MatmulOps::linear_grad`] computes gradients from.
 pub struct LinearGrad<'a, B: Backend> {
     /// The gradient of the result, `[.., n]`.
     pub g: &'a Tensor<B>,
@@ -47,6 +47,35 @@ impl<B: Backend> LinearGrad<'_, B> {
     /// The gradient before the activation.
     pub fn before_activation(&self) -> Tensor<B> {
         before_activation(self.g, self.activated)
+    }
+}
+
+/// Matrix products and the linear map. See the [contract](crate::backend).
+pub trait MatmulOps: Device {
+    /// `[.., m, k] x [.., k, n] -> [.., m, n]`; equal rank of at least 2, batch dimensions equal (stride 0 where they
+    /// broadcast).
+    fn matmul(&self, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Self::Storage;
+
+    /// `f(x wᵀ + b)`: x `[.., k]`, w `[n, k]`, b `[n]`; without an activation f, `x wᵀ + b`.
+    fn linear(
+        &self,
+        x: &Tensor<Self>,
+        w: &Tensor<Self>,
+        bias: Option<&Tensor<Self>>,
+        activation: Option<Activation>,
+    ) -> Tensor<Self>
+    where
+        Self: Backend,
+    {
+        composed_linear(x, w, bias, activation)
+    }
+
+    /// The gradients of [`linear`](MatmulOps::linear) in x, w and b, those that are wanted.
+    fn linear_grad(&self, g: &LinearGrad<'_, Self>) -> [Option<Tensor<Self>>; 3]
+    where
+        Self: Backend,
+    {
+        composed_linear_grad(g)
     }
 }
 
@@ -126,7 +155,7 @@ fn check_work<B: Backend>(op: &str, a: &Tensor<B>, b: &Tensor<B>, sizes: [usize;
             b.shape()
         );
         assert!(
-            sizes.contains(&0) || fits(MOST_WORK, &[batch, m, n, k]),
+            sizes.contains(&0) || fits(MAX_WORK, &[batch, m, n, k]),
             "{op}: {:?} x {:?} takes more than 2^56 multiply-adds",
             a.shape(),
             b.shape()
@@ -244,8 +273,8 @@ fn linear<B: Backend>(
     }
 }
 
-/// [`Backend::linear_grad`] as tensor operations; differentiable.
-pub(crate) fn composed_linear_grad<B: Backend>(of: &LinearGrad<'_, B>) -> [Option<Tensor<B>>; 3] {
+/// [`MatmulOps::linear_grad`] as tensor operations; differentiable.
+pub fn composed_linear_grad<B: Backend>(of: &LinearGrad<'_, B>) -> [Option<Tensor<B>>; 3] {
     let g = of.before_activation();
     let (rows, n) = (leading(&g), g.shape()[g.rank() - 1]);
     let flat = || g.reshape([rows, n]);
@@ -256,8 +285,8 @@ pub(crate) fn composed_linear_grad<B: Backend>(of: &LinearGrad<'_, B>) -> [Optio
     ]
 }
 
-/// [`Backend::linear`] as tensor operations; the activation is applied in place.
-pub(crate) fn composed_linear<B: Backend>(
+/// [`MatmulOps::linear`] as tensor operations; the activation is applied in place.
+pub fn composed_linear<B: Backend>(
     x: &Tensor<B>,
     w: &Tensor<B>,
     bias: Option<&Tensor<B>>,

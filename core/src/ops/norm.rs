@@ -1,7 +1,7 @@
 //! Normalisation: batch, layer and group norm are one operation over different dimensions.
 
 use crate::autodiff::{parents, record, recording};
-use crate::backend::Backend;
+use crate::backend::{Backend, Device};
 use crate::dtype::DType;
 use crate::error::{finite_from_0, must};
 use crate::index::DimSet;
@@ -9,13 +9,87 @@ use crate::ops::reduce::{ReduceOp, kept_shape, reduce};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// What [`Backend::normalize`] normalises over, and the number beside the variance.
+/// What [`NormOps::normalize`] normalises over, and the number beside the variance.
 #[derive(Clone, Copy, Debug)]
 pub struct NormOptions {
     /// The dimensions that share one mean and one variance; sorted, at least one.
     pub dims: DimSet,
     /// Added to the variance under the root.
     pub eps: f64,
+}
+
+/// Normalization: batch, layer and group norm. See the [contract](crate::backend).
+pub trait NormOps: Device {
+    /// `(x - mean) / sqrt(var + eps)`, times w plus b, with mean and (biased) variance over `options.dims`. Returns y and the
+    /// statistics, `[m, 4]` for the m means in the order of the other dimensions:
+    ///
+    /// * the mean as a sum of two numbers, the mean in the dtype and what its rounding left: around a mean far from 0 its last digit
+    ///   may be as large as the differences from it;
+    /// * the variance, and `1 / sqrt(var + eps)`, which is right where the variance is too large or too small for the dtype.
+    ///
+    /// w and b have x's rank, with x's sizes or 1; no b without a w. Core asks for `[n, c, size]` over 0 and 2 with w `[1, c, 1]`
+    /// (batch norm), `[rows, d]` over 1 with w `[1, d]` (layer norm) and `[n, g, c / g, size]` over 2 and 3 with w
+    /// `[1, g, c / g, 1]` (group norm).
+    fn normalize(
+        &self,
+        x: &Tensor<Self>,
+        w: Option<&Tensor<Self>>,
+        b: Option<&Tensor<Self>>,
+        options: &NormOptions,
+    ) -> [Tensor<Self>; 2]
+    where
+        Self: Backend,
+    {
+        composed_normalize(x, w, b, options)
+    }
+
+    /// [`normalize`](NormOps::normalize)'s y by these statistics, whose variance is not read. Core asks for `[n, c, size]` over 0
+    /// and 2 with w `[1, c, 1]` (batch norm in evaluation).
+    fn normalize_by(
+        &self,
+        x: &Tensor<Self>,
+        w: Option<&Tensor<Self>>,
+        b: Option<&Tensor<Self>>,
+        statistics: &Tensor<Self>,
+        options: &NormOptions,
+    ) -> Tensor<Self>
+    where
+        Self: Backend,
+    {
+        composed_normalize_by(x, w, b, statistics, options)
+    }
+
+    /// The gradients of [`normalize`](NormOps::normalize)'s y in x and, if there is a w, in w and b; `statistics` are those that it
+    /// returned.
+    fn normalize_grad(
+        &self,
+        g: &Tensor<Self>,
+        x: &Tensor<Self>,
+        w: Option<&Tensor<Self>>,
+        statistics: &Tensor<Self>,
+        options: &NormOptions,
+    ) -> (Tensor<Self>, Option<[Tensor<Self>; 2]>)
+    where
+        Self: Backend,
+    {
+        composed_normalize_grad(g, x, w, statistics, options)
+    }
+
+    /// The running mean and variance (`[c]` each) of batch norm, moved towards the batch's by `momentum`:
+    /// `old (1 - momentum) + batch momentum`. The batch's are columns 0 and 2 of [`normalize`](NormOps::normalize)'s statistics
+    /// `[c, 4]`, the variance times `unbiased`.
+    fn running_statistics(
+        &self,
+        running: [&Tensor<Self>; 2],
+        statistics: &Tensor<Self>,
+        momentum: f64,
+        unbiased: f64,
+    ) -> [Tensor<Self>; 2]
+    where
+        Self: Backend,
+    {
+        composed_running_statistics(running, statistics, momentum, unbiased)
+    }
 }
 
 impl<B: Backend> Tensor<B> {
@@ -191,13 +265,13 @@ fn dims(dims: &[isize], rank: usize) -> DimSet {
     must(DimSet::new("normalize", dims, rank))
 }
 
-/// The mean and the biased variance, `[m]` each, of [`Backend::normalize`]'s statistics.
+/// The mean and the biased variance, `[m]` each, of [`NormOps::normalize`]'s statistics.
 fn mean_and_variance<B: Backend>(statistics: &Tensor<B>) -> [Tensor<B>; 2] {
     [0, 2].map(|column| statistics.narrow(1, column, 1).squeeze(1))
 }
 
-/// [`Backend::running_statistics`] as tensor operations.
-pub(crate) fn composed_running_statistics<B: Backend>(
+/// [`NormOps::running_statistics`] as tensor operations.
+pub fn composed_running_statistics<B: Backend>(
     [mean, var]: [&Tensor<B>; 2],
     statistics: &Tensor<B>,
     momentum: f64,
@@ -208,7 +282,7 @@ pub(crate) fn composed_running_statistics<B: Backend>(
     [moved(mean, batch_mean, momentum), moved(var, batch_var, momentum * unbiased)]
 }
 
-/// The checked operation; weight and bias have x's rank. Returns y and the statistics of [`Backend::normalize`], constants.
+/// The checked operation; weight and bias have x's rank. Returns y and the statistics of [`NormOps::normalize`], constants.
 fn normalize<B: Backend>(x: &Tensor<B>, affine: [Option<Tensor<B>>; 2], o: NormOptions) -> [Tensor<B>; 2] {
     if x.is_half() {
         let affine = affine.map(|w| w.map(|w| w.widened()));
@@ -273,7 +347,7 @@ fn normalize_by<B: Backend>(
     })
 }
 
-/// Of [`Backend::normalize`]'s statistics the two parts of the mean and the reciprocal root, as x's shape with the dimensions that
+/// Of [`NormOps::normalize`]'s statistics the two parts of the mean and the reciprocal root, as x's shape with the dimensions that
 /// share one as 1.
 fn columns<B: Backend>(statistics: &Tensor<B>, x: &Shape, o: &NormOptions) -> [Tensor<B>; 3] {
     [0, 1, 3].map(|column| statistics.narrow(1, column, 1).reshape(kept_shape(x, &o.dims)))
@@ -302,8 +376,8 @@ pub(crate) fn magnitude<B: Backend>(op: ReduceOp, x: &Tensor<B>, dims: DimSet) -
     extreme.masked_fill(&useless, 1.0)
 }
 
-/// [`Backend::normalize`] as tensor operations; differentiable.
-pub(crate) fn composed_normalize<B: Backend>(
+/// [`NormOps::normalize`] as tensor operations; differentiable.
+pub fn composed_normalize<B: Backend>(
     x: &Tensor<B>,
     weight: Option<&Tensor<B>>,
     bias: Option<&Tensor<B>>,
@@ -329,8 +403,8 @@ pub(crate) fn composed_normalize<B: Backend>(
     [y, Tensor::stack(&statistics, 1)]
 }
 
-/// [`Backend::normalize_by`] as tensor operations.
-pub(crate) fn composed_normalize_by<B: Backend>(
+/// [`NormOps::normalize_by`] as tensor operations.
+pub fn composed_normalize_by<B: Backend>(
     x: &Tensor<B>,
     weight: Option<&Tensor<B>>,
     bias: Option<&Tensor<B>>,
@@ -348,9 +422,9 @@ pub(crate) fn composed_normalize_by<B: Backend>(
     y
 }
 
-/// [`Backend::normalize_grad`] as tensor operations. With h the normalised x and m elements per mean:
+/// [`NormOps::normalize_grad`] as tensor operations. With h the normalised x and m elements per mean:
 /// `gx = (gw - mean(gw) - h mean(gw h)) / sqrt(var + eps)`, where `gw = g w`.
-pub(crate) fn composed_normalize_grad<B: Backend>(
+pub fn composed_normalize_grad<B: Backend>(
     g: &Tensor<B>,
     x: &Tensor<B>,
     weight: Option<&Tensor<B>>,

@@ -1,10 +1,10 @@
 //! Optimizer steps over many parameters: the rules, and the steps as family calls, the default of the fused method.
 
-use crate::backend::{Backend, BinaryOp, UnaryOp, View, ViewOf};
+use crate::backend::{Backend, BinaryOp, Device, UnaryOp, View, ViewOf};
 use crate::dtype::DType;
 use crate::layout::Layout;
 
-/// What [`Backend::optimizer_step`] computes: an optimizer and its settings. The learning rate is on the device.
+/// What [`OptimOps::optimizer_step`] computes: an optimizer and its settings. The learning rate is on the device.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum StepRule {
     /// Gradient descent, with or without momentum.
@@ -187,18 +187,25 @@ impl<B: Backend> Flat<'_, B> {
     }
 }
 
+/// Optimizer steps. See the [contract](crate::backend).
+pub trait OptimOps: Device {
+    /// One step of an optimizer over many parameters, at least one, by the formula at the rule's config. `scalars` is
+    /// `[lr, t]` of F64 if the parameters are, else of F32: t counts finished steps, and the call leaves it one larger.
+    fn optimizer_step(&self, rule: &StepRule, slots: &mut [StepSlot<'_, Self>], scalars: &mut Self::Storage)
+    where
+        Self: Backend,
+    {
+        composed_step(self, rule, slots, scalars)
+    }
+}
+
 /// Element `at` of `[lr, t]`, repeated to a shape.
 fn scalar(at: usize, len: usize) -> Layout {
     Layout::new([len], &[0], at)
 }
 
-/// [`Backend::optimizer_step`] as family calls.
-pub(crate) fn composed_step<B: Backend>(
-    device: &B,
-    rule: &StepRule,
-    slots: &mut [StepSlot<'_, B>],
-    scalars: &mut B::Storage,
-) {
+/// [`OptimOps::optimizer_step`] as family calls.
+pub fn composed_step<B: Backend>(device: &B, rule: &StepRule, slots: &mut [StepSlot<'_, B>], scalars: &mut B::Storage) {
     let Some(dtype) = slots.first().map(|slot| slot.grad.dtype) else { return };
     if dtype == DType::F16 {
         return step_of_halves(device, rule, slots, scalars);

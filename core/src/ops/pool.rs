@@ -1,7 +1,7 @@
 //! Max and average pooling in one and two dimensions.
 
 use crate::autodiff::{parents, record, recording};
-use crate::backend::Backend;
+use crate::backend::{Backend, Device};
 use crate::dtype::DType;
 use crate::ops::conv::{PerDim, output_size};
 use crate::shape::Shape;
@@ -131,6 +131,48 @@ impl<const N: usize> From<[usize; N]> for PoolOptions<N> {
     }
 }
 
+/// Pooling and its gradients. See the [contract](crate::backend).
+pub trait PoolOps: Device {
+    /// The maximum of each window, `[n, c, oh, ow]`, and where it lies (I32, flat in the h x w plane; the first on ties).
+    fn max_pool2d(&self, x: &Tensor<Self>, options: &Pool2dOptions) -> (Tensor<Self>, Tensor<Self>)
+    where
+        Self: Backend,
+    {
+        composed_max_pool2d(x, options)
+    }
+
+    /// The gradient of [`max_pool2d`](PoolOps::max_pool2d): g summed at its indices, in planes of `size`.
+    fn max_pool2d_grad(
+        &self,
+        g: &Tensor<Self>,
+        indices: &Tensor<Self>,
+        size: [usize; 2],
+        options: &Pool2dOptions,
+    ) -> Tensor<Self>
+    where
+        Self: Backend,
+    {
+        let _ = options;
+        composed_max_pool2d_grad(g, indices, size)
+    }
+
+    /// The mean of each window, `[n, c, oh, ow]`.
+    fn avg_pool2d(&self, x: &Tensor<Self>, options: &Pool2dOptions) -> Tensor<Self>
+    where
+        Self: Backend,
+    {
+        composed_avg_pool2d(x, options)
+    }
+
+    /// The gradient of [`avg_pool2d`](PoolOps::avg_pool2d), in planes of `size`.
+    fn avg_pool2d_grad(&self, g: &Tensor<Self>, size: [usize; 2], options: &Pool2dOptions) -> Tensor<Self>
+    where
+        Self: Backend,
+    {
+        composed_avg_pool2d_grad(g, size, options)
+    }
+}
+
 impl<B: Backend> Tensor<B> {
     /// The largest element of each window of `[n, c, h, w]`; NaN if the window has one. On ties the first takes the
     /// gradient. `x.max_pool2d(2)`, `x.max_pool2d(PoolOptions::new(3).stride(2).padding(1))`. PyTorch: `max_pool2d`.
@@ -242,8 +284,8 @@ fn windows<B: Backend>(x: &Tensor<B>, o: &Pool2dOptions, pad_with: f64) -> Tenso
     padded.windows([oh, ow], o.kernel, o.stride, o.dilation).reshape([n, c, oh, ow, o.kernel[0] * o.kernel[1]])
 }
 
-/// [`Backend::max_pool2d`] as tensor operations.
-pub(crate) fn composed_max_pool2d<B: Backend>(x: &Tensor<B>, o: &Pool2dOptions) -> (Tensor<B>, Tensor<B>) {
+/// [`PoolOps::max_pool2d`] as tensor operations.
+pub fn composed_max_pool2d<B: Backend>(x: &Tensor<B>, o: &Pool2dOptions) -> (Tensor<B>, Tensor<B>) {
     let [_, _, h, w] = x.dims();
     let windows_of_x = windows(x, o, f64::NEG_INFINITY);
     // Where a window is all -inf the padding could win; the plane's numbers, padded by -1, say which cells are real.
@@ -258,8 +300,8 @@ pub(crate) fn composed_max_pool2d<B: Backend>(x: &Tensor<B>, o: &Pool2dOptions) 
     (best.squeeze(4), indices)
 }
 
-/// [`Backend::max_pool2d_grad`] as tensor operations; differentiable.
-pub(crate) fn composed_max_pool2d_grad<B: Backend>(g: &Tensor<B>, indices: &Tensor<B>, size: [usize; 2]) -> Tensor<B> {
+/// [`PoolOps::max_pool2d_grad`] as tensor operations; differentiable.
+pub fn composed_max_pool2d_grad<B: Backend>(g: &Tensor<B>, indices: &Tensor<B>, size: [usize; 2]) -> Tensor<B> {
     let [n, c, oh, ow] = g.dims();
     let planes = g.zeros_of([n, c, size[0] * size[1]].into());
     let flat = [n, c, oh * ow];
@@ -272,14 +314,14 @@ fn counts<B: Backend>(like: &Tensor<B>, size: [usize; 2], o: &Pool2dOptions) -> 
     windows(&ones, o, if o.count_include_pad { 1.0 } else { 0.0 }).sum(-1)
 }
 
-/// [`Backend::avg_pool2d`] as tensor operations.
-pub(crate) fn composed_avg_pool2d<B: Backend>(x: &Tensor<B>, o: &Pool2dOptions) -> Tensor<B> {
+/// [`PoolOps::avg_pool2d`] as tensor operations.
+pub fn composed_avg_pool2d<B: Backend>(x: &Tensor<B>, o: &Pool2dOptions) -> Tensor<B> {
     let [_, _, h, w] = x.dims();
     windows(x, o, 0.0).sum(-1) / counts(x, [h, w], o)
 }
 
-/// [`Backend::avg_pool2d_grad`] as tensor operations.
-pub(crate) fn composed_avg_pool2d_grad<B: Backend>(g: &Tensor<B>, size: [usize; 2], o: &Pool2dOptions) -> Tensor<B> {
+/// [`PoolOps::avg_pool2d_grad`] as tensor operations.
+pub fn composed_avg_pool2d_grad<B: Backend>(g: &Tensor<B>, size: [usize; 2], o: &Pool2dOptions) -> Tensor<B> {
     let [n, c, oh, ow] = g.dims();
     let shares = g / counts(g, size, o);
     // Along the rows first and then down the columns: a sum of kw and one of kh terms.

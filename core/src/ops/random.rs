@@ -1,8 +1,9 @@
 //! Random tensors and dropout. Each call takes one draw of the device's random state.
 
 use crate::autodiff::{parents, record, recording};
-use crate::backend::Backend;
+use crate::backend::{Backend, Device};
 use crate::dtype::DType;
+use crate::random::Draw;
 use crate::shape::Shape;
 use crate::tensor::{Placement, Tensor};
 
@@ -16,6 +17,20 @@ pub enum RandomOp {
     Uniform,
     /// True where the bits, as an unsigned number, are at least [`threshold`]`(p)`: false with probability p. Bool.
     Keep(f64),
+}
+
+/// Random elements and dropout. See the [contract](crate::backend).
+pub trait RandomOps: Device {
+    /// `len` random elements of one draw; element i takes word `i % 4` of Philox block `i / 4`.
+    fn random(&self, op: RandomOp, dtype: DType, len: usize, draw: Draw) -> Self::Storage;
+
+    /// `x / (1 - p)` where the draw's 32 bits are at least `p 2^32`, else 0; the same call on a gradient is its gradient.
+    fn dropout(&self, x: &Tensor<Self>, p: f64, draw: Draw) -> Tensor<Self>
+    where
+        Self: Backend,
+    {
+        composed_dropout(x, p, draw)
+    }
 }
 
 /// `p 2^32`, rounded: an element is dropped if its bits are below. All are at p = 1, none at p = 0.
@@ -143,8 +158,8 @@ impl<B: Backend> Tensor<B> {
     }
 }
 
-/// [`Backend::dropout`] as tensor operations.
-pub(crate) fn composed_dropout<B: Backend>(x: &Tensor<B>, p: f64, draw: crate::random::Draw) -> Tensor<B> {
+/// [`RandomOps::dropout`] as tensor operations.
+pub fn composed_dropout<B: Backend>(x: &Tensor<B>, p: f64, draw: crate::random::Draw) -> Tensor<B> {
     let keep = x.device().random(RandomOp::Keep(p), DType::Bool, x.numel(), draw);
     let keep = Tensor::from_storage(x.device(), keep, DType::Bool, *x.shape());
     let scale = if p < 1.0 { 1.0 / (1.0 - p) } else { 0.0 };

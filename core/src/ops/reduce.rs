@@ -4,7 +4,7 @@
 //! The file is longer than most because the gradient of a product and the means of squares stand beside the reductions.
 
 use crate::autodiff::{parents, record, record_with_output};
-use crate::backend::{Backend, MOST_WORK};
+use crate::backend::{Backend, Device, MAX_WORK, ViewOf};
 use crate::dtype::DType;
 use crate::error::{finite, must};
 use crate::index::{DimSet, Dims, wrap_dim};
@@ -56,6 +56,16 @@ impl fmt::Display for ArgReduceOp {
     }
 }
 
+/// Reductions over dimensions. See the [contract](crate::backend).
+pub trait ReduceOps: Device {
+    /// Reduces over `dims` (sorted, no repeats, maybe none), keeping them as size 1. Over nothing: 0 for a sum, 1 for a
+    /// product, NaN for a mean; core refuses the maximum and minimum of nothing.
+    fn reduce(&self, op: ReduceOp, x: ViewOf<'_, Self>, dims: &[usize]) -> Self::Storage;
+
+    /// The index (I32) of the first extreme element along `dim`, keeping it as size 1; the first NaN wins over all.
+    fn arg_reduce(&self, op: ArgReduceOp, x: ViewOf<'_, Self>, dim: usize) -> Self::Storage;
+}
+
 /// The shape with the reduced dimensions kept as 1.
 pub(crate) fn kept_shape(shape: &Shape, dims: &[usize]) -> Shape {
     dims.iter().fold(*shape, |s, &d| s.with(d, 1))
@@ -71,7 +81,7 @@ fn dropped_shape(shape: &Shape, dims: &[usize]) -> Shape {
 pub(crate) fn reduce<B: Backend>(op: ReduceOp, x: &Tensor<B>, dims: DimSet, keepdim: bool) -> Tensor<B> {
     assert!(op.accepts(x.dtype()), "{op}: not defined for {}; cast the tensor first", x.dtype());
     let (from, kept) = (*x.shape(), kept_shape(x.shape(), &dims));
-    assert!(x.numel() <= MOST_WORK, "{op}: {from:?} has more than 2^56 elements");
+    assert!(x.numel() <= MAX_WORK, "{op}: {from:?} has more than 2^56 elements");
     if matches!(op, ReduceOp::Max | ReduceOp::Min) {
         let empty = dims.iter().any(|&d| from[d] == 0) && kept.numel() != 0;
         assert!(!empty, "{op}: no element to choose from in {from:?} over dimensions {:?}", &*dims);
@@ -196,7 +206,7 @@ impl<B: Backend> Tensor<B> {
         let dim = must(wrap_dim(&op.to_string(), dim, self.rank()));
         assert!(self.dtype() != DType::Bool, "{op}: not defined for bool; cast the tensor first");
         let kept = kept_shape(self.shape(), &[dim]);
-        assert!(self.numel() <= MOST_WORK, "{op}: {:?} has more than 2^56 elements", self.shape());
+        assert!(self.numel() <= MAX_WORK, "{op}: {:?} has more than 2^56 elements", self.shape());
         assert!(self.shape()[dim] != 0 || kept.numel() == 0, "{op}: no element to choose from in {:?}", self.shape());
         let storage = self.device().arg_reduce(op, self.view(), dim);
         Tensor::from_storage(self.device(), storage, DType::I32, self.shape().remove(dim))

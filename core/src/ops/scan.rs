@@ -1,11 +1,22 @@
 //! Running sums along a dimension.
 
 use crate::autodiff::{parents, record};
-use crate::backend::Backend;
+use crate::backend::{Backend, Device};
 use crate::dtype::DType;
 use crate::error::must;
 use crate::index::wrap_dim;
 use crate::tensor::Tensor;
+
+/// Cumulative sums. See the [contract](crate::backend).
+pub trait ScanOps: Device {
+    /// The sums of the elements up to each along `dim`, or from each to the end. Floats and I32, which wraps.
+    fn cumsum(&self, x: &Tensor<Self>, dim: usize, reverse: bool) -> Tensor<Self>
+    where
+        Self: Backend,
+    {
+        composed_cumsum(x, dim, reverse)
+    }
+}
 
 impl<B: Backend> Tensor<B> {
     /// `out[i] = x[0] + .. + x[i]` along `dim`. I32 wraps. PyTorch: `cumsum`.
@@ -40,9 +51,9 @@ fn cumsum<B: Backend>(x: &Tensor<B>, dim: usize, reverse: bool) -> Tensor<B> {
     record("cumsum", out, parents, move |g, _| [Some(cumsum(g, dim, !reverse))])
 }
 
-/// [`Backend::cumsum`] as tensor operations: sums of 2, 4, 8, .. neighbours, each from two of the step before. Hillis and
+/// [`ScanOps::cumsum`] as tensor operations: sums of 2, 4, 8, .. neighbours, each from two of the step before. Hillis and
 /// Steele, "Data parallel algorithms", 1986.
-pub(crate) fn composed_cumsum<B: Backend>(x: &Tensor<B>, dim: usize, reverse: bool) -> Tensor<B> {
+pub fn composed_cumsum<B: Backend>(x: &Tensor<B>, dim: usize, reverse: bool) -> Tensor<B> {
     let (d, n) = (dim as isize, x.shape()[dim]);
     let mut sums = x.contiguous();
     let mut reach = 1;

@@ -1,11 +1,47 @@
 //! Softmax and its logarithm along one dimension.
 
 use crate::autodiff::{parents, record_with_output, recording};
-use crate::backend::Backend;
+use crate::backend::{Backend, Device};
 use crate::dtype::DType;
 use crate::error::must;
 use crate::index::wrap_dim;
 use crate::tensor::Tensor;
+
+/// Softmax, log-softmax and their gradients. See the [contract](crate::backend).
+pub trait SoftmaxOps: Device {
+    /// `exp(x) / sum(exp(x))` along `dim`, safe from overflow.
+    fn softmax(&self, x: &Tensor<Self>, dim: usize) -> Tensor<Self>
+    where
+        Self: Backend,
+    {
+        composed_softmax(x, dim)
+    }
+
+    /// The gradient of [`softmax`](SoftmaxOps::softmax) from its output y: `y (g - sum(g y))`.
+    fn softmax_grad(&self, y: &Tensor<Self>, g: &Tensor<Self>, dim: usize) -> Tensor<Self>
+    where
+        Self: Backend,
+    {
+        composed_softmax_grad(y, g, dim)
+    }
+
+    /// `(x - max) - log(sum(exp(x - max)))` along `dim`. The logarithm is `log1p` of the sum without one largest element, whose
+    /// exponential is 1: it keeps its digits where the others are small.
+    fn log_softmax(&self, x: &Tensor<Self>, dim: usize) -> Tensor<Self>
+    where
+        Self: Backend,
+    {
+        composed_log_softmax(x, dim)
+    }
+
+    /// The gradient of [`log_softmax`](SoftmaxOps::log_softmax) from its output y: `g - exp(y) sum(g)`.
+    fn log_softmax_grad(&self, y: &Tensor<Self>, g: &Tensor<Self>, dim: usize) -> Tensor<Self>
+    where
+        Self: Backend,
+    {
+        composed_log_softmax_grad(y, g, dim)
+    }
+}
 
 impl<B: Backend> Tensor<B> {
     /// `exp(x) / sum(exp(x))` along `dim`, computed from `x - max(x)` and so safe from overflow. A row that holds NaN or
@@ -72,15 +108,15 @@ fn shifted<B: Backend>(x: &Tensor<B>, dim: usize) -> Tensor<B> {
     if x.numel() == 0 { x.clone() } else { x - x.detach().max_keepdim(dim) }
 }
 
-/// [`Backend::softmax`] as tensor operations.
-pub(crate) fn composed_softmax<B: Backend>(x: &Tensor<B>, dim: usize) -> Tensor<B> {
+/// [`SoftmaxOps::softmax`] as tensor operations.
+pub fn composed_softmax<B: Backend>(x: &Tensor<B>, dim: usize) -> Tensor<B> {
     let e = shifted(x, dim).exp();
     let sum = e.sum_keepdim(dim);
     e / sum
 }
 
-/// [`Backend::softmax_grad`] as tensor operations; differentiable, since y is the recorded output.
-pub(crate) fn composed_softmax_grad<B: Backend>(y: &Tensor<B>, g: &Tensor<B>, dim: usize) -> Tensor<B> {
+/// [`SoftmaxOps::softmax_grad`] as tensor operations; differentiable, since y is the recorded output.
+pub fn composed_softmax_grad<B: Backend>(y: &Tensor<B>, g: &Tensor<B>, dim: usize) -> Tensor<B> {
     y * (g - (g * y).sum_keepdim(dim))
 }
 
@@ -102,13 +138,13 @@ pub(crate) fn max_and_rest<B: Backend>(x: &Tensor<B>, dim: usize) -> [Tensor<B>;
     [max, rest]
 }
 
-/// [`Backend::log_softmax`] as tensor operations.
-pub(crate) fn composed_log_softmax<B: Backend>(x: &Tensor<B>, dim: usize) -> Tensor<B> {
+/// [`SoftmaxOps::log_softmax`] as tensor operations.
+pub fn composed_log_softmax<B: Backend>(x: &Tensor<B>, dim: usize) -> Tensor<B> {
     let [max, rest] = max_and_rest(x, dim);
     x - max - rest.log1p()
 }
 
-/// [`Backend::log_softmax_grad`] as tensor operations; differentiable, since y is the recorded output.
-pub(crate) fn composed_log_softmax_grad<B: Backend>(y: &Tensor<B>, g: &Tensor<B>, dim: usize) -> Tensor<B> {
+/// [`SoftmaxOps::log_softmax_grad`] as tensor operations; differentiable, since y is the recorded output.
+pub fn composed_log_softmax_grad<B: Backend>(y: &Tensor<B>, g: &Tensor<B>, dim: usize) -> Tensor<B> {
     g - y.exp() * g.sum_keepdim(dim)
 }

@@ -1,10 +1,22 @@
 //! Orders: sorting along a dimension, and its first k.
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Device};
 use crate::dtype::DType;
 use crate::error::must;
 use crate::index::wrap_dim;
 use crate::tensor::Tensor;
+
+/// Sorting. See the [contract](crate::backend).
+pub trait SortOps: Device {
+    /// The indices (I32) of the first k elements along `dim` in ascending or descending order; equal ones keep theirs, NaN
+    /// is above all numbers. Floats and I32.
+    fn argsort(&self, x: &Tensor<Self>, dim: usize, descending: bool, k: usize) -> Tensor<Self>
+    where
+        Self: Backend,
+    {
+        composed_argsort(x, dim, descending, k)
+    }
+}
 
 impl<B: Backend> Tensor<B> {
     /// The elements along `dim` in ascending (or descending) order, and where each was (I32). Equal ones keep their order;
@@ -75,9 +87,9 @@ impl<B: Backend> Tensor<B> {
     }
 }
 
-/// [`Backend::argsort`] as tensor operations: each element's place is the number of those before it. n² comparisons for n
+/// [`SortOps::argsort`] as tensor operations: each element's place is the number of those before it. n² comparisons for n
 /// elements, no step that waits for another, and a table that is made in parts of bounded size.
-pub(crate) fn composed_argsort<B: Backend>(x: &Tensor<B>, dim: usize, descending: bool, k: usize) -> Tensor<B> {
+pub fn composed_argsort<B: Backend>(x: &Tensor<B>, dim: usize, descending: bool, k: usize) -> Tensor<B> {
     /// Elements of one part of the table, about.
     const PART: usize = 1 << 22;
     let (n, last) = (x.shape()[dim], x.rank() as isize - 1);

@@ -2,7 +2,7 @@
 //! formula and its edges beside its name.
 
 use crate::autodiff::{Value, parents, record, record_with_output, recording};
-use crate::backend::Backend;
+use crate::backend::{Backend, Device, View, ViewOf};
 use crate::dtype::DType;
 use crate::given::Given;
 use crate::layout::Layout;
@@ -101,6 +101,26 @@ impl UnaryOp {
     }
 }
 
+/// Element-wise functions of one tensor. See the [contract](crate::backend).
+pub trait UnaryOps: Device {
+    /// `op(x)`, of x's dtype.
+    fn unary(&self, op: UnaryOp, x: ViewOf<'_, Self>) -> Self::Storage;
+
+    /// `x = op(x)` in place; `x` is whole and row-major of the layout's shape.
+    fn unary_mut(&self, op: UnaryOp, x: &mut Self::Storage, layout: &Layout, dtype: DType) {
+        *x = self.unary(op, View { storage: x, layout, dtype });
+    }
+
+    /// The gradient of `op`, given its output's: `g * op'`. `saved` is the input or the output, as
+    /// [`UnaryOp::saves`] says.
+    fn unary_grad(&self, op: UnaryOp, saved: &Tensor<Self>, g: &Tensor<Self>) -> Tensor<Self>
+    where
+        Self: Backend,
+    {
+        composed(op, saved, g)
+    }
+}
+
 /// The one road of all unary ops. An operator that owns its input gives it away here by `&mut`, and a storage that nobody
 /// else holds (the tape is an ordinary holder) is overwritten in place.
 #[track_caller]
@@ -165,7 +185,7 @@ pub(crate) fn unary_grad<B: Backend>(op: UnaryOp, saved: &Tensor<B>, g: &Tensor<
 }
 
 /// `g * op'`, as tensor operations. `s` is what [`UnaryOp::saves`] says.
-pub(crate) fn composed<B: Backend>(op: UnaryOp, s: &Tensor<B>, g: &Tensor<B>) -> Tensor<B> {
+pub fn composed<B: Backend>(op: UnaryOp, s: &Tensor<B>, g: &Tensor<B>) -> Tensor<B> {
     use UnaryOp::*;
     const FRAC_2_SQRT_PI: f64 = std::f64::consts::FRAC_2_SQRT_PI;
     if s.is_half() {

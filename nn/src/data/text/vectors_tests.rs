@@ -4,6 +4,7 @@ use super::*;
 use crate::state::Tensors;
 use flate2::{Compression, write::GzEncoder};
 use minitorch_conformance::doc::device;
+use minitorch_core::backend::Device;
 use std::fs;
 use std::io::Write;
 use tempfile::tempdir;
