@@ -5,8 +5,7 @@ use crate::close::{EXACT, eps};
 use crate::on::Lay;
 use crate::{On, Suite};
 use minitorch_core::backend::{Backend, CompareOp};
-use minitorch_core::ops::binary::Operand;
-use minitorch_core::{DType, Tensor};
+use minitorch_core::{DType, Operand, Tensor};
 
 const ALL: [CompareOp; 6] = {
     use CompareOp::*;

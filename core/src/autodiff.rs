@@ -13,14 +13,16 @@
 //!    [`backward`] nothing is recorded, and the same operations cost nothing extra).
 //! 3. It returns one gradient per input, of that input's shape; `None` where `wants` is false is welcome.
 
+mod gradients;
+pub(crate) mod kept;
 mod node;
 mod pending;
 
+pub(crate) use gradients::Gradient;
+pub use gradients::Gradients;
 pub(crate) use node::Addend;
 pub use node::{Node, Parents};
 
-use crate::gradients::{Gradient, Gradients};
-use crate::graph::kept;
 use node::{Operation, PartOf, Put, Step};
 use pending::{Entry, Queue};
 use std::cell::Cell;
@@ -60,7 +62,7 @@ pub trait RowsOf<V: Value>: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// The whole sum.
-    fn joined(self, more: Self) -> Result<Self, V>;
+    fn plus(self, more: Self) -> Result<Self, V>;
 }
 
 impl<V: Value> RowsOf<V> for Infallible {
@@ -70,7 +72,7 @@ impl<V: Value> RowsOf<V> for Infallible {
     fn added_to(&self, _: V) -> V {
         match *self {}
     }
-    fn joined(self, _: Self) -> Result<Self, V> {
+    fn plus(self, _: Self) -> Result<Self, V> {
         match self {}
     }
 }
@@ -78,7 +80,13 @@ impl<V: Value> RowsOf<V> for Infallible {
 /// Where the inputs stand on the tape; `None` when nothing is to be recorded. Ask *before* building (and cloning into) a
 /// rule: without a tape an operation then costs nothing for it.
 pub fn parents<V: Value, const N: usize>(inputs: [&V; N]) -> Option<Parents<V, N>> {
-    (RECORDING.get() && inputs.iter().any(|x| x.node().is_some())).then(|| inputs.map(|x| x.node().cloned()))
+    optional_parents(inputs.map(Some))
+}
+
+/// [`parents`] of inputs that may be absent, which count as constants.
+pub(crate) fn optional_parents<V: Value, const N: usize>(inputs: [Option<&V>; N]) -> Option<Parents<V, N>> {
+    let nodes = inputs.map(|x| x.and_then(V::node));
+    (recording() && nodes.iter().any(Option::is_some)).then(|| nodes.map(Option::<&Arc<_>>::cloned))
 }
 
 /// Puts `out`, the output of the operation called `op`, on the tape. `rule(grad, wants)` returns one gradient per input; `wants`

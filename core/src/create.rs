@@ -3,8 +3,8 @@
 use crate::backend::Backend;
 use crate::dtype::{DType, Element};
 use crate::error::Result;
+use crate::index::PerDim;
 use crate::layout::Layout;
-use crate::ops::conv::PerDim;
 use crate::shape::Shape;
 use crate::tensor::{Placement, Tensor, check_support, device_must};
 use half::f16;
@@ -270,33 +270,6 @@ impl<B: Backend> Tensor<B> {
         let mut order = on_host("randperm", 0..n as i32, n);
         order.shuffle(&mut device.rng().draw().generator());
         Tensor::from_vec(order, n, device)
-    }
-
-    /// This tensor converted to another dtype; itself when it already has it. Between float dtypes the gradient is
-    /// converted back; to others there is none. PyTorch: `to(dtype)`.
-    ///
-    /// # Panics
-    /// If the device does not support the dtype.
-    #[track_caller]
-    pub fn cast(&self, dtype: DType) -> Self {
-        if dtype == self.dtype() {
-            return self.clone();
-        }
-        check_support("cast", self.device(), dtype);
-        let storage = self.with_merged_view(|device, view| device.cast(view, dtype));
-        let out = Tensor::from_storage(self.device(), storage, dtype, *self.shape());
-        let from = self.dtype();
-        let parents = if dtype.is_float() { crate::autodiff::parents([self]) } else { None };
-        out.recorded("cast", parents, move |g| g.cast(from))
-    }
-
-    pub(crate) fn is_half(&self) -> bool {
-        self.dtype() == DType::F16
-    }
-
-    /// F16 as F32, on the tape, for what does not take F16; other dtypes as they are.
-    pub(crate) fn widened(&self) -> Self {
-        if self.is_half() { self.cast(DType::F32) } else { self.clone() }
     }
 }
 

@@ -1,11 +1,9 @@
 //! `Graph`: the tape behind a value as data, as text, as a DOT file and as a picture.
 
-pub(crate) mod kept;
 mod layout;
 mod svg;
 
-use crate::autodiff::{Node, Value, every_gradient};
-use crate::gradients::Gradient;
+use crate::autodiff::{Gradient, Node, Value, every_gradient, kept};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Write};
 use std::sync::Arc;

@@ -149,6 +149,22 @@ macro_rules! tuples {
 }
 tuples!(; A0 A1 A2 A3 A4 A5);
 
+/// A number for all spatial dimensions, or one each: `2` or `[2, 1]`.
+pub trait PerDim<const N: usize> {
+    /// One number per dimension.
+    fn per_dim(self) -> [usize; N];
+}
+impl<const N: usize> PerDim<N> for usize {
+    fn per_dim(self) -> [usize; N] {
+        [self; N]
+    }
+}
+impl<const N: usize> PerDim<N> for [usize; N] {
+    fn per_dim(self) -> [usize; N] {
+        self
+    }
+}
+
 /// Resolves the -1 of a reshape of `from`.
 pub(crate) fn resolve_reshape(from: Shape, sizes: &[isize]) -> Result<Shape, String> {
     let fail = |why: &str| Err(format!("reshape: {from:?} to {sizes:?}: {why}"));

@@ -323,6 +323,24 @@ impl Layout {
     }
 }
 
+/// The number of windows of a kernel per dimension: `(size + 2 padding - dilation (kernel - 1) - 1) / stride + 1`; `None` when the kernel
+/// does not fit, is empty, or the stride is 0.
+pub(crate) fn output_size<const N: usize>(
+    size: [usize; N],
+    kernel: [usize; N],
+    stride: [usize; N],
+    padding: [usize; N],
+    dilation: [usize; N],
+) -> Option<[usize; N]> {
+    let mut out = [0; N];
+    for d in 0..N {
+        let reach = dilation[d].checked_mul(kernel[d].checked_sub(1)?)?.checked_add(1)?;
+        let padded = padding[d].checked_mul(2)?.checked_add(size[d])?;
+        out[d] = padded.checked_sub(reach)?.checked_div(stride[d])?.checked_add(1)?;
+    }
+    Some(out)
+}
+
 /// The stride of every `step`-th entry of a dimension, `count` in all. A lone one is at no distance from another, so that its
 /// step may be as large as it likes.
 fn spaced(stride: usize, step: usize, count: usize) -> usize {

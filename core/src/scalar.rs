@@ -5,8 +5,7 @@ mod operators;
 
 pub use operators::ScalarOperand;
 
-use crate::autodiff::{self, Node, Value, parents, record, record_with_output, recording};
-use crate::gradients::Gradients;
+use crate::autodiff::{self, Gradients, Node, Value, parents, record, record_with_output, recording};
 use crate::graph::Graph;
 use std::cmp::Ordering;
 use std::fmt;

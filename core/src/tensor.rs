@@ -1,13 +1,15 @@
 //! `Tensor<B>`: shared storage, an inline layout, and a place on the tape.
 
+pub(crate) mod fused;
+mod gradients;
 mod tape;
 
 pub use tape::TensorSpec;
 
 use crate::autodiff::{Node, Value};
 use crate::backend::{Backend, View, ViewOf};
-use crate::dtype::{DType, Element};
-use crate::error::{Error, Result, must};
+use crate::dtype::DType;
+use crate::error::{Result, must};
 use crate::explain::Explanation;
 use crate::layout::Layout;
 use crate::shape::Shape;
@@ -23,13 +25,13 @@ use std::sync::Arc;
 /// Misuse (shapes, dtypes or devices that do not fit) panics with the operation and what it got; failures of the world
 /// (reading back, memory in `try_` functions) are `Result`s.
 pub struct Tensor<B: Backend> {
-    data: Arc<Buffer<B>>,
+    data: Arc<TensorData<B>>,
     layout: Layout,
     node: Option<Arc<Node<Tensor<B>>>>,
 }
 
 /// Device and dtype live behind the `Arc`: cloning a tensor does not touch the device handle.
-struct Buffer<B: Backend> {
+struct TensorData<B: Backend> {
     device: B,
     dtype: DType,
     len: usize,
@@ -173,7 +175,7 @@ impl<B: Backend> Tensor<B> {
     /// A tensor around a whole, row-major storage: how backends make their results.
     pub fn from_storage(device: &B, storage: B::Storage, dtype: DType, shape: impl Into<Shape>) -> Self {
         let shape = shape.into();
-        let data = Arc::new(Buffer { device: device.clone(), dtype, len: shape.numel(), storage });
+        let data = Arc::new(TensorData { device: device.clone(), dtype, len: shape.numel(), storage });
         Tensor { data, layout: Layout::contiguous(shape), node: None }
     }
 
@@ -214,7 +216,7 @@ impl<B: Backend> Tensor<B> {
         if !self.is_unique() {
             return None;
         }
-        let Buffer { device, storage, dtype, .. } = Arc::get_mut(&mut self.data)?;
+        let TensorData { device, storage, dtype, .. } = Arc::get_mut(&mut self.data)?;
         Some((device, storage, *dtype))
     }
 
@@ -225,7 +227,7 @@ impl<B: Backend> Tensor<B> {
         f: impl FnOnce(&B, &mut B::Storage, &Layout, ViewOf<'_, B>),
     ) -> Self {
         let [layout, other_layout] = Layout::aligned([&self.layout, &other.layout], self.shape());
-        let Some(Buffer { device, storage, .. }) = Arc::get_mut(&mut self.data) else {
+        let Some(TensorData { device, storage, .. }) = Arc::get_mut(&mut self.data) else {
             unreachable!("the caller asked is_unique")
         };
         f(device, storage, &layout, View { layout: &other_layout, ..other.view() });
@@ -251,63 +253,6 @@ impl<B: Backend> Tensor<B> {
             Some(buffer) => (buffer.device.clone(), &mut buffer.storage),
             None => unreachable!("the storage is unique here"),
         }
-    }
-}
-
-// ---- reading and moving ----
-impl<B: Backend> Tensor<B> {
-    /// The elements in row-major order: `let v: Vec<f32> = x.to_vec()?;`. Waits for the device.
-    ///
-    /// # Errors
-    /// If the device failed, or an index was out of range in an operation since the last report.
-    ///
-    /// # Panics
-    /// If the dtype is not `T`'s.
-    #[track_caller]
-    pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
-        assert!(
-            T::DTYPE == self.dtype(),
-            "to_vec: the tensor is of {}, {} was asked for; cast it first",
-            self.dtype(),
-            T::DTYPE
-        );
-        let data = self.device().download(self.view())?;
-        T::from_host(data).ok_or_else(|| Error::Device {
-            device: format!("{:?}", self.device()),
-            reason: "the data read back are of another dtype".into(),
-        })
-    }
-
-    /// The only element, as f64 (true is 1). Waits for the device.
-    ///
-    /// # Errors
-    /// As [`to_vec`](Self::to_vec).
-    ///
-    /// # Panics
-    /// If there is not exactly one element.
-    #[track_caller]
-    pub fn item(&self) -> Result<f64> {
-        assert!(self.numel() == 1, "item: wants exactly one element, the shape is {:?}", self.shape());
-        use crate::dtype::HostData::*;
-        Ok(match self.device().download(self.view())? {
-            F16(v) => v[0].to_f64(),
-            F32(v) => v[0] as f64,
-            F64(v) => v[0],
-            I32(v) => v[0] as f64,
-            Bool(v) => v[0] as u8 as f64,
-        })
-    }
-
-    /// A copy on another device, of this or another backend, through the host; off the tape.
-    ///
-    /// # Errors
-    /// If either device failed.
-    #[track_caller]
-    pub fn to<C: Backend>(&self, device: &C) -> Result<Tensor<C>> {
-        check_support("to", device, self.dtype());
-        let data = self.device().download(self.view())?;
-        let storage = device.upload(data.as_slice())?;
-        Ok(Tensor::from_storage(device, storage, self.dtype(), *self.shape()))
     }
 }
 

@@ -3,8 +3,8 @@
 //! A node and its rule, with all that the rule captured, are one allocation: `Node` is generic over the type of its rule, and an
 //! `Arc` of one is used as an `Arc<Node<V>>`, whose rule is a `dyn Rule`.
 
+use super::gradients::Gradient;
 use super::{RowsOf, Value};
-use crate::gradients::Gradient;
 use std::mem::replace;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -102,7 +102,7 @@ impl<V: Value> Addend<'_, V> {
     pub(super) fn added_to_leaf(self, sum: Option<Gradient<V>>) -> Gradient<V> {
         match (self, sum) {
             (Addend::Rows(rows), None) => Gradient::in_rows(rows),
-            (Addend::Rows(rows), Some(sum)) => sum.joined(Gradient::in_rows(rows)),
+            (Addend::Rows(rows), Some(sum)) => sum.plus(Gradient::in_rows(rows)),
             (addend, sum) => Gradient::Whole(addend.added_to(sum.map(Gradient::into_whole))),
         }
     }

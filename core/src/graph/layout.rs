@@ -1,4 +1,4 @@
-//! Layered placement of a directed acyclic graph: each node below its inputs, few crossings, straight chains.
+//! Layered drawing of a directed acyclic graph: each node below its inputs, few crossings, straight chains.
 //! Sugiyama, Tagawa and Toda, "Methods for visual understanding of hierarchical system structures", 1981.
 //!
 //! ```text
@@ -15,7 +15,7 @@ const SWEEPS: usize = 12;
 
 /// A node to place: how far its box reaches to the left and right of the line that its edges meet, and its height.
 #[derive(Clone, Copy)]
-pub(super) struct Extent {
+pub(super) struct BoxSize {
     pub(super) left: f64,
     pub(super) right: f64,
     pub(super) height: f64,
@@ -34,7 +34,7 @@ pub(super) struct Edge {
 }
 
 /// Where everything stands.
-pub(super) struct Placement {
+pub(super) struct Drawing {
     /// The line that a node's edges meet, and the top of its box.
     pub(super) nodes: Vec<(f64, f64)>,
     pub(super) edges: Vec<Edge>,
@@ -45,7 +45,7 @@ pub(super) struct Placement {
 /// A node or a bend in its layer.
 struct Slot {
     layer: usize,
-    extent: Extent,
+    size: BoxSize,
     above: Vec<usize>,
     below: Vec<usize>,
     x: f64,
@@ -53,20 +53,20 @@ struct Slot {
 
 /// Places nodes that are in topological order. `edges` go from an earlier node to a later one; several between two nodes count
 /// once.
-pub(super) fn place(extents: &[Extent], edges: &[(usize, usize)]) -> Placement {
+pub(super) fn place(boxes: &[BoxSize], edges: &[(usize, usize)]) -> Drawing {
     let mut edges = edges.to_vec();
     edges.sort_unstable();
     edges.dedup();
-    let layers = layers(extents.len(), &edges);
-    let slot = |layer, extent| Slot { layer, extent, above: Vec::new(), below: Vec::new(), x: 0.0 };
-    let mut slots: Vec<Slot> = extents.iter().zip(&layers).map(|(extent, layer)| slot(*layer, *extent)).collect();
+    let layers = layers(boxes.len(), &edges);
+    let slot = |layer, size| Slot { layer, size, above: Vec::new(), below: Vec::new(), x: 0.0 };
+    let mut slots: Vec<Slot> = boxes.iter().zip(&layers).map(|(size, layer)| slot(*layer, *size)).collect();
     // The slots that each edge goes through, from its first node to its last.
     let mut routes = Vec::new();
     for &(from, to) in &edges {
         let mut route = vec![from];
         for layer in layers[from] + 1..layers[to] {
             route.push(slots.len());
-            slots.push(slot(layer, Extent { left: 4.0, right: 4.0, height: 0.0 }));
+            slots.push(slot(layer, BoxSize { left: 4.0, right: 4.0, height: 0.0 }));
         }
         route.push(to);
         for pair in route.windows(2) {
@@ -83,16 +83,16 @@ pub(super) fn place(extents: &[Extent], edges: &[(usize, usize)]) -> Placement {
     order(&mut rows, &mut slots);
     align(&rows, &mut slots);
     // Heights, and the picture's left edge at 0.
-    let left = slots.iter().map(|slot| slot.x - slot.extent.left).fold(f64::INFINITY, f64::min).min(1e9);
-    let width = slots.iter().map(|slot| slot.x + slot.extent.right).fold(0.0, f64::max) - left;
+    let left = slots.iter().map(|slot| slot.x - slot.size.left).fold(f64::INFINITY, f64::min).min(1e9);
+    let width = slots.iter().map(|slot| slot.x + slot.size.right).fold(0.0, f64::max) - left;
     let mut tops = Vec::new();
     let mut y = 0.0;
     for row in &rows {
-        let height = row.iter().map(|&at| slots[at].extent.height).fold(0.0, f64::max);
+        let height = row.iter().map(|&at| slots[at].size.height).fold(0.0, f64::max);
         tops.push((y, y + height));
         y += height + LAYER_GAP;
     }
-    let nodes = slots[..extents.len()].iter().map(|slot| (slot.x - left, tops[slot.layer].0)).collect();
+    let nodes = slots[..boxes.len()].iter().map(|slot| (slot.x - left, tops[slot.layer].0)).collect();
     let edges = routes.iter().zip(&edges).map(|(route, &(from, to))| {
         let inner = &route[1..route.len() - 1];
         let bend = |&at: &usize| (slots[at].x - left, tops[slots[at].layer].0, tops[slots[at].layer].1);
@@ -108,7 +108,7 @@ pub(super) fn place(extents: &[Extent], edges: &[(usize, usize)]) -> Placement {
             port: (port, into.len()),
         }
     });
-    Placement { nodes, edges: edges.collect(), width, height: (y - LAYER_GAP).max(0.0) }
+    Drawing { nodes, edges: edges.collect(), width, height: (y - LAYER_GAP).max(0.0) }
 }
 
 /// The layer of every node.
@@ -153,7 +153,7 @@ fn order(rows: &mut [Vec<usize>], slots: &mut [Slot]) {
 
 /// Gives every slot its x.
 fn align(rows: &[Vec<usize>], slots: &mut [Slot]) {
-    let gap = |slots: &[Slot], a: usize, b: usize| slots[a].extent.right + GAP + slots[b].extent.left;
+    let gap = |slots: &[Slot], a: usize, b: usize| slots[a].size.right + GAP + slots[b].size.left;
     for row in rows {
         let mut x = 0.0;
         for (position, &at) in row.iter().enumerate() {

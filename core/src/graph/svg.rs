@@ -4,7 +4,7 @@
 //! that operation; so a network reads as a chain of its layers. An input that is a constant is a dot at the left.
 
 use super::GraphNode;
-use super::layout::{Edge, Extent, Placement, place};
+use super::layout::{BoxSize, Drawing, Edge, place};
 use crate::autodiff::Value;
 use std::fmt::Write;
 
@@ -80,8 +80,8 @@ struct Picture {
     leaves: Vec<Vec<usize>>,
     /// The parts that have a place of their own.
     placed: Vec<usize>,
-    extents: Vec<Extent>,
-    placement: Placement,
+    boxes: Vec<BoxSize>,
+    drawing: Drawing,
     body: String,
 }
 
@@ -103,34 +103,34 @@ impl Picture {
                 }
             }
         }
-        let extent = |&at: &usize| {
+        let size = |&at: &usize| {
             let beside = leaves[at].iter().map(|&leaf| &parts[leaf]);
             let wide = beside.map(|leaf| leaf.width + LEAF_GAP.0).fold(0.0, f64::max);
             let half = parts[at].width / 2.0;
-            Extent { left: half, right: half + wide, height: parts[at].height.max(stack(&parts, &leaves[at])) }
+            BoxSize { left: half, right: half + wide, height: parts[at].height.max(stack(&parts, &leaves[at])) }
         };
-        let extents: Vec<Extent> = placed.iter().map(extent).collect();
+        let boxes: Vec<BoxSize> = placed.iter().map(size).collect();
         let edges = placed.iter().enumerate().flat_map(|(to, &at)| {
             let from = parts[at].drawn_inputs().filter_map(|from| place_of[from]);
             from.map(move |from| (from, to)).collect::<Vec<_>>()
         });
-        let placement = place(&extents, &edges.collect::<Vec<_>>());
-        Picture { parts, leaves, placed, extents, placement, body: String::new() }
+        let drawing = place(&boxes, &edges.collect::<Vec<_>>());
+        Picture { parts, leaves, placed, boxes, drawing, body: String::new() }
     }
 
     fn svg(mut self, note: Option<String>) -> String {
         let top = MARGIN + if note.is_some() { LINE + 6.0 } else { 0.0 };
-        for edge in std::mem::take(&mut self.placement.edges).iter() {
+        for edge in std::mem::take(&mut self.drawing.edges).iter() {
             self.edge(edge, top);
         }
         for place in 0..self.placed.len() {
             self.node(place, top);
         }
         let legend = self.parts.iter().any(|part| part.inputs.contains(&Input::Constant));
-        let bottom = top + self.placement.height;
+        let bottom = top + self.drawing.height;
         let constant = legend.then(|| "a dot is an input without a gradient".to_string());
         let texts = [(MARGIN + FONT / 2.0, note), (bottom + 30.0, constant)];
-        let mut wide = self.placement.width + 2.0 * MARGIN;
+        let mut wide = self.drawing.width + 2.0 * MARGIN;
         for (y, text) in texts {
             let Some(text) = text else { continue };
             wide = wide.max(text.len() as f64 * 6.8 + 2.0 * MARGIN);
@@ -150,8 +150,8 @@ impl Picture {
 
     /// The top middle of a placed part's box, which stands at half the height of its leaves.
     fn anchor(&self, place: usize, top: f64) -> (f64, f64) {
-        let (x, y) = self.placement.nodes[place];
-        (x + MARGIN, y + top + (self.extents[place].height - self.parts[self.placed[place]].height) / 2.0)
+        let (x, y) = self.drawing.nodes[place];
+        (x + MARGIN, y + top + (self.boxes[place].height - self.parts[self.placed[place]].height) / 2.0)
     }
 
     /// An arrow from one box to the next, through its bends.

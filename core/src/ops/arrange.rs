@@ -1,7 +1,7 @@
-//! Rearranging: splitting, turning, repeating, windows and triangles. All are layouts, joins and gathers of the other
-//! families; none has a kernel.
+//! Rearrangement: splitting, concatenation, permutation, repetition, padding, windows and triangles. All consist of layouts, writes
+//! and gathers of the other families; none has a kernel.
 
-use crate::autodiff::parents;
+use crate::autodiff::{parents, record};
 use crate::backend::Backend;
 use crate::create::on_host;
 use crate::error::must;
@@ -9,6 +9,19 @@ use crate::index::{DimSet, Dims, wrap_dim};
 use crate::layout::Layout;
 use crate::shape::{MAX_RANK, Shape, misfit};
 use crate::tensor::Tensor;
+
+/// How [`Tensor::pad_with`] fills the padding.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum PadMode {
+    /// With one value.
+    Constant(f64),
+    /// Mirrored at the edge entries, which are not repeated: `c b | a b c | b a`.
+    Reflect,
+    /// With copies of the edge entry: `a a | a b c | c c`.
+    Replicate,
+    /// From the opposite end: `b c | a b c | a b`.
+    Circular,
+}
 
 /// Which of [`Tensor::meshgrid`]'s dimensions the first tensor runs along.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,34 +32,34 @@ pub enum Indexing {
     Xy,
 }
 
-// ---- splitting and joining ----
+// ---- splitting ----
 impl<B: Backend> Tensor<B> {
-    /// Pieces of `size` entries along one dimension, the last one smaller if they do not fill it; views. A dimension of
-    /// size 0 gives one empty piece. PyTorch: `split(size)`.
+    /// Chunks of `size` entries along one dimension, the last one smaller if `size` does not divide the dimension; views. A dimension of
+    /// size 0 gives one empty chunk. PyTorch: `split(size)`.
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;
-    /// let pieces = Tensor::arange(0..5, &device()).split(2, 0);
-    /// assert_eq!(pieces.len(), 3);
-    /// assert_eq!(pieces[2].to_vec::<i32>()?, [4]);
+    /// let chunks = Tensor::arange(0..5, &device()).split(2, 0);
+    /// assert_eq!(chunks.len(), 3);
+    /// assert_eq!(chunks[2].to_vec::<i32>()?, [4]);
     /// # Ok::<(), Error>(())
     /// ```
     ///
     /// # Panics
-    /// If the dimension is outside the rank, `size` is 0 and the dimension's is not, or there is no memory for so many pieces.
+    /// If the dimension is outside the rank, `size` is 0 and the dimension's is not, or there is no memory for so many chunks.
     #[track_caller]
     pub fn split(&self, size: usize, dim: isize) -> Vec<Self> {
         let d = must(wrap_dim("split", dim, self.rank()));
         let whole = self.shape()[d];
-        assert!(size > 0 || whole == 0, "split: pieces of size 0 do not fill dimension {d} of {:?}", self.shape());
+        assert!(size > 0 || whole == 0, "split: chunks of size 0 do not fill dimension {d} of {:?}", self.shape());
         if whole == 0 {
             return vec![self.clone()];
         }
-        let pieces = (0..whole).step_by(size).map(|start| self.narrow(dim, start, size.min(whole - start)));
-        on_host("split", pieces, whole.div_ceil(size))
+        let chunks = (0..whole).step_by(size).map(|start| self.narrow(dim, start, size.min(whole - start)));
+        on_host("split", chunks, whole.div_ceil(size))
     }
 
-    /// Pieces of these sizes along one dimension; views. PyTorch: `split(sizes)`, `split_with_sizes`.
+    /// Chunks of these sizes along one dimension; views. PyTorch: `split(sizes)`, `split_with_sizes`.
     ///
     /// # Panics
     /// If the dimension is outside the rank, or the sizes do not add up to its size.
@@ -60,16 +73,16 @@ impl<B: Backend> Tensor<B> {
             self.shape()
         );
         let mut start = 0;
-        let mut pieces = Vec::with_capacity(sizes.len());
+        let mut chunks = Vec::with_capacity(sizes.len());
         for &size in sizes {
-            pieces.push(self.narrow(dim, start, size));
+            chunks.push(self.narrow(dim, start, size));
             start += size;
         }
-        pieces
+        chunks
     }
 
-    /// At most `n` pieces of `ceil(size / n)` entries, the last one smaller; views. Fewer than n when fewer fill the
-    /// dimension: 5 entries in 4 chunks are 2 + 2 + 1. A dimension of size 0 gives n empty ones. PyTorch: `chunk`.
+    /// At most `n` chunks of `ceil(size / n)` entries, the last one smaller; views. There are fewer than n if fewer fill the
+    /// dimension: 5 entries in 4 chunks are 2 + 2 + 1. A dimension of size 0 gives n empty chunks. PyTorch: `chunk`.
     ///
     /// # Panics
     /// If `n` is 0, the dimension is outside the rank, or there is no memory for so many chunks.
@@ -83,7 +96,7 @@ impl<B: Backend> Tensor<B> {
         }
     }
 
-    /// The entries of one dimension, each without it; views. PyTorch: `unbind`.
+    /// The entries of one dimension, each without that dimension; views. PyTorch: `unbind`.
     ///
     /// # Panics
     /// If the dimension is outside the rank, or there is no memory for so many entries.
@@ -111,8 +124,8 @@ impl<B: Backend> Tensor<B> {
         tensors.iter().map(|x| x.expand(shape)).collect()
     }
 
-    /// Coordinates of a grid: as many tensors as vectors were given, each the vector along its own dimension and constant
-    /// along the others; views. A tensor of rank 0 counts as one entry. PyTorch: `meshgrid`.
+    /// The coordinates of a grid: for each vector a tensor that holds it along a dimension of its own and is constant along the others;
+    /// views. A tensor of rank 0 counts as one entry. PyTorch: `meshgrid`.
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;
@@ -148,9 +161,76 @@ impl<B: Backend> Tensor<B> {
     }
 }
 
-// ---- turning ----
+// ---- concatenation ----
 impl<B: Backend> Tensor<B> {
-    /// Dimension `from` moved to place `to`, the others in their order; a view. PyTorch: `movedim`.
+    /// Concatenates tensors along an existing dimension. PyTorch: `cat`.
+    ///
+    /// # Panics
+    /// If there are none, shapes (except in `dim`), dtypes or devices differ, or the result has too many elements.
+    #[track_caller]
+    pub fn cat(tensors: &[Self], dim: isize) -> Self {
+        let Some(first) = tensors.first() else { panic!("cat: no tensors were given") };
+        let d = must(wrap_dim("cat", dim, first.rank()));
+        for x in tensors {
+            first.check_same("cat", x);
+            assert!(
+                x.shape().equals_but_for(d, first.shape()),
+                "cat: {:?} and {:?} differ in more than dimension {d}",
+                first.shape(),
+                x.shape()
+            );
+        }
+        if tensors.len() == 1 {
+            return first.clone();
+        }
+        let size = tensors.iter().try_fold(0usize, |sum, x| sum.checked_add(x.shape()[d]));
+        let Some(shape) = size.and_then(|size| first.shape().try_with(d, size)) else {
+            panic!("cat: {} tensors like {:?} along dimension {d} have too many elements", tensors.len(), first.shape())
+        };
+        let mut out = first.zeros_of(shape);
+        let mut start = 0;
+        for x in tensors {
+            let at = out.layout().narrow(d, start, x.shape()[d]);
+            out.write_at(at, x);
+            start += x.shape()[d];
+        }
+        // A rule has a fixed number of inputs. So one node per tensor is recorded: the tensor written into the result so far.
+        let mut recorded = out;
+        let mut start = 0;
+        for x in tensors {
+            let len = x.shape()[d];
+            if let Some(parents) = parents([&recorded, x]) {
+                recorded = record("cat", recorded, parents, move |g, wants| {
+                    [wants[0].then(|| g.clone()), wants[1].then(|| g.narrow(d as isize, start, len))]
+                });
+            }
+            start += len;
+        }
+        recorded
+    }
+
+    /// Concatenates tensors of one shape along a new dimension. PyTorch: `stack`.
+    ///
+    /// # Panics
+    /// If there are none, or shapes, dtypes or devices differ.
+    #[track_caller]
+    pub fn stack(tensors: &[Self], dim: isize) -> Self {
+        let Some(first) = tensors.first() else { panic!("stack: no tensors were given") };
+        for x in tensors {
+            assert!(x.shape() == first.shape(), "stack: the shapes {:?} and {:?} differ", first.shape(), x.shape());
+        }
+        let (at, count) = (must(wrap_dim("stack", dim, first.rank() + 1)), tensors.len());
+        if first.shape().insert(at, 1).try_with(at, count).is_none() {
+            panic!("stack: {count} tensors like {:?} have too many elements", first.shape());
+        }
+        let rows: Vec<_> = tensors.iter().map(|x| x.unsqueeze(dim)).collect();
+        Tensor::cat(&rows, dim)
+    }
+}
+
+// ---- permutation ----
+impl<B: Backend> Tensor<B> {
+    /// Dimension `from` moved to position `to`; the others keep their order. A view. PyTorch: `movedim`.
     ///
     /// # Panics
     /// If either is outside the rank.
@@ -177,13 +257,13 @@ impl<B: Backend> Tensor<B> {
         let mut out = self.detach();
         for &d in dims.iter().filter(|&&d| self.shape()[d] > 1) {
             let size = self.shape()[d];
-            out = out.taken("flip", d, (0..size).rev(), size);
+            out = out.select_computed("flip", d, (0..size).rev(), size);
         }
         out.recorded("flip", parents([self]), move |g| g.flip_dims(dims))
     }
 
-    /// Every entry of one dimension moved on by `shift` places; those pushed out at the end come in at the start. A
-    /// negative shift moves towards the start, and one beyond the size counts modulo it. PyTorch: `roll`.
+    /// Shifts the entries of one dimension cyclically by `shift` positions towards the end, or towards the start if it is negative.
+    /// PyTorch: `roll`.
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;
@@ -211,8 +291,8 @@ impl<B: Backend> Tensor<B> {
 
 // ---- repeating ----
 impl<B: Backend> Tensor<B> {
-    /// The tensor laid `repeats[d]` times one behind another along each dimension. More repeats than dimensions add leading
-    /// ones; 0 empties a dimension. A view where only dimensions of size 1 are repeated. PyTorch: `repeat`.
+    /// The tensor concatenated with itself `repeats[d]` times along each dimension d. More repeats than dimensions add leading dimensions;
+    /// 0 empties a dimension. A view if only dimensions of size 1 are repeated. PyTorch: `repeat`.
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;
@@ -238,14 +318,14 @@ impl<B: Backend> Tensor<B> {
         let Some(to) = Shape::try_new(&sizes) else {
             panic!("repeat: {:?} repeated {repeats:?} times has too many elements", self.shape())
         };
-        // The fewest first, so that copies grow late, and none does before a 0. Dimensions of size 1 need no copy.
+        // In ascending order of repeats, so that the early copies are small; after a 0 all are empty. Dimensions of size 1 need no copy.
         let mut order: Vec<usize> = (0..N).filter(|&d| x.shape()[d] != 1).collect();
         order.sort_by_key(|&d| repeats[d]);
         x = order.into_iter().fold(x, |x, d| x.repeated("repeat", d, d, repeats[d]));
         x.expand(to)
     }
 
-    /// [`repeat`](Self::repeat) that takes fewer repeats than dimensions too: they stand for the last ones. PyTorch:
+    /// [`repeat`](Self::repeat) that also takes fewer repeats than dimensions, which apply to the last dimensions. PyTorch:
     /// `tile`.
     ///
     /// # Panics
@@ -255,7 +335,7 @@ impl<B: Backend> Tensor<B> {
         assert!(N <= MAX_RANK, "tile: {N} repeats; at most {MAX_RANK} dimensions are supported");
         let mut all = [1; MAX_RANK];
         all[MAX_RANK - N..].copy_from_slice(&repeats);
-        // In six dimensions, of which the leading ones are repeated once and go again.
+        // Computed in MAX_RANK dimensions; then the leading ones, which are repeated once, are removed.
         let out = self.repeat(all);
         out.reshape(Shape::new(&out.shape()[MAX_RANK - N.max(self.rank())..]))
     }
@@ -277,8 +357,8 @@ impl<B: Backend> Tensor<B> {
         self.repeated("repeat_interleave", d, d + 1, n)
     }
 
-    /// Dimension `d` with the block of dimensions from `inner` on repeated `times`: of `inner = d` the whole dimension, of
-    /// `d + 1` each entry. In three dimensions, so that any rank has room for the new one.
+    /// Repeats the block of dimensions from `inner` on along dimension `d`: for `inner = d` the whole dimension, for `d + 1` each entry.
+    /// Computed in three dimensions, so that any rank has room for the new one.
     #[track_caller]
     fn repeated(&self, op: &str, d: usize, inner: usize, times: usize) -> Self {
         if times == 1 {
@@ -296,10 +376,114 @@ impl<B: Backend> Tensor<B> {
     }
 }
 
+// ---- padding ----
+
+/// The size of a padded dimension.
+#[track_caller]
+fn padded(op: &str, size: usize, (before, after): (usize, usize)) -> usize {
+    match size.checked_add(before).and_then(|sum| sum.checked_add(after)).filter(|&sum| sum <= isize::MAX as usize / 8)
+    {
+        Some(sum) => sum,
+        None => panic!("{op}: a padding of {before} and {after} makes a dimension of {size} too large"),
+    }
+}
+
+impl<B: Backend> Tensor<B> {
+    /// Adds `before` and `after` elements of `value` at the ends of each of the last N dimensions. PyTorch: `pad`, whose list
+    /// starts at the last dimension.
+    ///
+    /// # Panics
+    /// If there are more pairs than dimensions, or the result has too many elements.
+    #[track_caller]
+    pub fn pad<const N: usize>(&self, around: [(usize, usize); N], value: f64) -> Self {
+        assert!(N <= self.rank(), "pad: {N} pairs for the shape {:?}", self.shape());
+        if around.iter().all(|&pair| pair == (0, 0)) {
+            return self.clone();
+        }
+        let first = self.rank() - N;
+        let mut shape = *self.shape();
+        for (i, pair) in around.into_iter().enumerate() {
+            let size = padded("pad", self.shape()[first + i], pair);
+            let Some(larger) = shape.try_with(first + i, size) else {
+                panic!("pad: {:?} padded by {around:?} has too many elements", self.shape())
+            };
+            shape = larger;
+        }
+        let mut at = Layout::contiguous(shape);
+        for (i, (before, _)) in around.into_iter().enumerate() {
+            at = at.narrow(first + i, before, self.shape()[first + i]);
+        }
+        let mut out = Tensor::full(shape, value, (self.device(), self.dtype()));
+        out.write_at(at, self);
+        out.recorded("pad", parents([self]), move |g| {
+            let mut g = g.clone();
+            for (i, (before, after)) in around.into_iter().enumerate() {
+                let d = first + i;
+                g = g.narrow(d as isize, before, g.shape()[d] - before - after);
+            }
+            g
+        })
+    }
+
+    /// Adds `before` and `after` elements at the ends of each of the last N dimensions, as the mode says; any dtype. Dimensions are padded
+    /// in order, each including the padding of those before it. PyTorch: `pad(mode=..)`, whose list starts at the last dimension.
+    ///
+    /// ```
+    /// # use minitorch_conformance::doc::*;
+    /// let x = Tensor::new([1, 2, 3], &device());
+    /// assert_eq!(x.pad_with([(2, 1)], PadMode::Reflect).to_vec::<i32>()?, [3, 2, 1, 2, 3, 2]);
+    /// assert_eq!(x.pad_with([(2, 1)], PadMode::Replicate).to_vec::<i32>()?, [1, 1, 1, 2, 3, 3]);
+    /// assert_eq!(x.pad_with([(2, 1)], PadMode::Circular).to_vec::<i32>()?, [2, 3, 1, 2, 3, 1]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If there are more pairs than dimensions; or the padding of one side is not smaller than the dimension
+    /// (`Reflect`), is larger than it (`Circular`), or has nothing to repeat (`Replicate`); or the result has
+    /// too many elements.
+    #[track_caller]
+    pub fn pad_with<const N: usize>(&self, around: [(usize, usize); N], mode: PadMode) -> Self {
+        if let PadMode::Constant(value) = mode {
+            return self.pad(around, value);
+        }
+        assert!(N <= self.rank(), "pad_with: {N} pairs for the shape {:?}", self.shape());
+        let mut x = self.clone();
+        for (i, (before, after)) in around.into_iter().enumerate().filter(|&(_, pair)| pair != (0, 0)) {
+            let d = self.rank() - N + i;
+            let size = self.shape()[d];
+            let (largest, what) = match mode {
+                PadMode::Reflect => (size.saturating_sub(1), "smaller than the dimension"),
+                PadMode::Circular => (size, "at most the dimension"),
+                _ => (if size == 0 { 0 } else { usize::MAX }, "0 where there is nothing to repeat"),
+            };
+            assert!(
+                before.max(after) <= largest,
+                "pad_with: {mode:?} padding {:?} of dimension {d} of {:?} must be {what}",
+                (before, after),
+                self.shape()
+            );
+            let len = padded("pad_with", size, (before, after));
+            let (size, before) = (size as isize, before as isize);
+            let source = |at: isize| match mode {
+                PadMode::Reflect => (size - 1) - ((size - 1) - at.abs()).abs(),
+                PadMode::Circular => at.rem_euclid(size),
+                _ => at.clamp(0, size - 1),
+            };
+            x = x.select_computed("pad_with", d, (0..len).map(|at| source(at as isize - before) as usize), len);
+        }
+        x
+    }
+
+    /// [`pad`](Self::pad) of an image's height and width, equal at both ends.
+    pub(crate) fn pad2d(&self, padding: [usize; 2], value: f64) -> Self {
+        self.pad(padding.map(|p| (p, p)), value)
+    }
+}
+
 // ---- windows, diagonals and triangles ----
 impl<B: Backend> Tensor<B> {
     /// Windows of `size` entries along `dim`, `step` apart: `[.., n, ..]` becomes `[.., (n - size) / step + 1, .., size]`. A
-    /// view in which windows share elements; its gradient adds up what they saw. PyTorch: `Tensor.unfold`.
+    /// view in which windows share elements; the gradient of an element is the sum over its windows. PyTorch: `Tensor.unfold`.
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;
@@ -321,14 +505,15 @@ impl<B: Backend> Tensor<B> {
         out.recorded("unfold", parents([self]), move |g| g.add_windows(shape, d, step))
     }
 
-    /// Zeros of `shape` with windows along `d` added where [`unfold`](Self::unfold) takes them from. The two are each
-    /// other's gradient.
+    /// Zeros of `shape` plus windows along `d`, each added at the place that [`unfold`](Self::unfold) reads it from. The two operations are
+    /// each other's gradient.
     fn add_windows(&self, shape: Shape, d: usize, step: usize) -> Self {
         let last = self.rank() - 1;
         let (count, size) = (self.shape()[d], self.shape()[last]);
         let (x, mut out) = (self.detach(), self.zeros_of(shape));
         let windows = Layout::contiguous(shape).unfold(d, count, size, step);
-        // `step` taps of all windows do not overlap, nor do all taps of one window: whichever makes fewer writes.
+        // Neither `step` neighbouring taps of all windows nor all taps of one window overlap. One write covers either; the way with fewer
+        // writes is taken.
         let (along, all, block) = if size.div_ceil(step) <= count { (last, size, step) } else { (d, count, 1) };
         for start in (0..all).step_by(block) {
             let len = block.min(all - start);
@@ -359,7 +544,7 @@ impl<B: Backend> Tensor<B> {
     }
 
     /// The last two dimensions' elements on and below the `k`-th diagonal (0 is the main one, positive ones lie above it),
-    /// zeros (false) elsewhere, whatever was there. PyTorch: `tril`.
+    /// zeros (false) elsewhere, also in place of NaN and infinity. PyTorch: `tril`.
     ///
     /// # Panics
     /// If the rank is below 2.
@@ -385,13 +570,13 @@ impl<B: Backend> Tensor<B> {
     fn triangle(&self, op: &str, k: isize) -> Self {
         assert!(self.rank() >= 2, "{op}: wants matrices, not {:?}", self.shape());
         let [rows, columns] = [self.rank() - 2, self.rank() - 1].map(|d| self.shape()[d]);
-        // The sum of both numbers the diagonals.
+        // A diagonal's number is a sum of two indices.
         assert!(
             rows.max(columns) <= i32::MAX as usize / 2,
             "{op}: matrices of {rows} x {columns} are larger than I32 numbers their diagonals"
         );
         let [rows, columns] = [rows, columns].map(|size| size as i32);
-        // Beyond the corners all diagonals are alike.
+        // Beyond the corners all diagonals are empty.
         let k = k.clamp(-rows as isize, columns as isize) as i32;
         let last = Tensor::arange(k..k + rows, self.device()).unsqueeze(1);
         last.ge(Tensor::arange(0..columns, self.device()))

@@ -3,33 +3,54 @@
 use crate::autodiff::{parents, record, record_with_output, recording};
 use crate::backend::{Backend, Device, View, ViewOf};
 use crate::dtype::DType;
-use crate::given::Given;
 use crate::layout::Layout;
+use crate::operand::{Operand, Rhs, TensorArg};
 use crate::ops::unary::{UnaryOp, check_whole, unary};
 use crate::shape::{Shape, misfit};
 use crate::tensor::Tensor;
 use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Not, Sub, SubAssign};
 
-/// A function of two elements of one dtype.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum BinaryOp {
-    /// `a + b`; I32 wraps.
-    Add,
-    /// `a - b`; I32 wraps.
-    Sub,
-    /// `a b`; I32 wraps.
-    Mul,
-    /// `a / b`; floats only.
-    Div,
-    /// `a^b` as C's `pow`; floats only.
-    Pow,
-    /// `a - b floor(a / b)`, computed exactly before the last rounding: the sign is b's. By 0 it is NaN, on I32 0.
-    Remainder,
-    /// The larger; NaN if either is NaN. On bool: or.
-    Maximum,
-    /// The smaller; NaN if either is NaN. On bool: and.
-    Minimum,
+/// The table of binary ops.
+macro_rules! binary_ops {
+    ($($(#[$doc:meta])* $Op:ident $name:literal;)*) => {
+        /// A function of two elements of one dtype.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum BinaryOp {
+            $($(#[$doc])* $Op,)*
+        }
+
+        impl BinaryOp {
+            /// All ops in the order of their discriminants: a backend that selects a kernel by number takes `op as u32`.
+            pub const ALL: [BinaryOp; [$($name),*].len()] = [$(BinaryOp::$Op),*];
+
+            /// The method's name, and the kernel's.
+            pub fn name(self) -> &'static str {
+                match self { $(BinaryOp::$Op => $name,)* }
+            }
+        }
+    };
 }
+
+binary_ops! {
+    /// `a + b`; I32 wraps.
+    Add "add";
+    /// `a - b`; I32 wraps.
+    Sub "sub";
+    /// `a b`; I32 wraps.
+    Mul "mul";
+    /// `a / b`; floats only.
+    Div "div";
+    /// `a^b` as C's `pow`; floats only.
+    Pow "pow";
+    /// `a - b floor(a / b)`, computed exactly before the last rounding; it has the sign of b. For b = 0 it is NaN, on I32 0.
+    Remainder "remainder";
+    /// The larger; NaN if either is NaN. On bool: or.
+    Maximum "maximum";
+    /// The smaller; NaN if either is NaN. On bool: and.
+    Minimum "minimum";
+}
+
+super::display_by_name!(BinaryOp);
 
 impl BinaryOp {
     /// Whether the op is defined for elements of this type.
@@ -52,178 +73,37 @@ pub trait BinaryOps: Device {
     /// `op(a, b)`, of their dtype.
     fn binary(&self, op: BinaryOp, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Self::Storage;
 
-    /// `a = op(a, b)` in place; `a` is whole and row-major of the layout's shape, `b` has that shape.
+    /// `a = op(a, b)` in place; `a` is a whole storage, row-major in the layout's shape, which is b's too.
     fn binary_mut(&self, op: BinaryOp, a: &mut Self::Storage, layout: &Layout, b: ViewOf<'_, Self>) {
         *a = self.binary(op, View { storage: a, layout, dtype: b.dtype }, b);
     }
 }
 
-/// The one road of all binary ops; `&mut` as for [`unary`]: what is given away may be overwritten in place.
-#[track_caller]
-pub(crate) fn binary<'a, B: Backend>(
-    op: BinaryOp,
-    a: impl Into<Given<'a, B>>,
-    b: impl Into<Given<'a, B>>,
-) -> Tensor<B> {
-    apply(op, a.into(), b.into())
-}
-
-/// A binary op, or the unary one that the number on the right makes of it.
-#[track_caller]
-fn operate<B: Backend>(op: BinaryOp, scalar: impl FnOnce(f64) -> UnaryOp, a: Given<B>, b: Rhs<B>) -> Tensor<B> {
-    match b {
-        Rhs::Tensor(mut b) => apply(op, a, Given::Away(&mut b)),
-        Rhs::Shared(b) => apply(op, a, Given::Lent(b)),
-        Rhs::Scalar(c) if a.dtype() == DType::I32 => {
-            check_whole(op, c);
-            // The smallest I32 has no negative: subtracting it is adding it, as both wrap.
-            let smallest = op == BinaryOp::Sub && c == i32::MIN as f64;
-            unary(if smallest { UnaryOp::Add(c) } else { scalar(c) }, a)
-        }
-        Rhs::Scalar(c) => unary(scalar(c), a),
-    }
-}
-
-#[track_caller]
-fn apply<B: Backend>(op: BinaryOp, mut a: Given<B>, mut b: Given<B>) -> Tensor<B> {
-    let (sa, sb, dtype) = (*a.shape(), *b.shape(), a.dtype());
-    let Some(shape) = sa.broadcast(&sb) else {
-        panic!("{op}: the shapes {sa:?} and {sb:?} {}", misfit([("left", &sa), ("right", &sb)]))
-    };
-    a.check_same(op, &b);
-    assert!(op.accepts(dtype), "{op}: not defined for {dtype}; cast the tensors first");
-    let Some(parents) = parents([&*a, &*b]) else { return forward(op, &mut a, &mut b, shape) };
-    // What the rule needs is cloned before the storages are offered for reuse, so that "nobody else holds it" includes
-    // the tape.
-    let wants = parents.each_ref().map(Option::is_some);
-    use BinaryOp::*;
-    let [keep_a, keep_b] = match op {
-        Add | Sub => [false; 2],
-        Mul => [wants[1], wants[0]],
-        Div => [false, wants[0] || wants[1]],
-        Pow | Maximum | Minimum => [wants[0] || wants[1]; 2],
-        Remainder => [wants[1]; 2],
-    };
-    let (saved_a, saved_b) = (keep_a.then(|| Tensor::clone(&a)), keep_b.then(|| Tensor::clone(&b)));
-    let out = forward(op, &mut a, &mut b, shape);
-    let rule = move |a: Option<&Tensor<B>>, g: &Tensor<B>, wants| {
-        let [ga, gb] = grad(op, a, saved_b.as_ref(), g, wants);
-        [ga.map(|g| g.sum_to_shape(sa)), gb.map(|g| g.sum_to_shape(sb))]
-    };
-    if op == Div && wants[1] {
-        return record_with_output(op.name(), out, parents, move |g, y, wants| rule(Some(y), g, wants));
-    }
-    record(op.name(), out, parents, move |g, wants| rule(saved_a.as_ref(), g, wants))
-}
-
-/// The op without a tape, in place where an operand may be overwritten. The shapes broadcast to `shape`.
-fn forward<B: Backend>(op: BinaryOp, a: &mut Given<B>, b: &mut Given<B>, shape: Shape) -> Tensor<B> {
-    if *a.shape() == shape
-        && let Some(a) = a.unique()
-    {
-        return a.zip_storage(b, |device, storage, layout, other| device.binary_mut(op, storage, layout, other));
-    }
-    if op.commutes()
-        && *b.shape() == shape
-        && let Some(b) = b.unique()
-    {
-        return b.zip_storage(a, |device, storage, layout, other| device.binary_mut(op, storage, layout, other));
-    }
-    let [la, lb] = Layout::aligned([a.layout(), b.layout()], &shape);
-    let (va, vb) = (a.view(), b.view());
-    let storage = a.device().binary(op, View { layout: &la, ..va }, View { layout: &lb, ..vb });
-    Tensor::from_storage(a.device(), storage, a.dtype(), shape)
-}
-
-/// The gradients in a and b, of the broadcast shape. Of a quotient `a` is the quotient itself.
-fn grad<B: Backend>(
-    op: BinaryOp,
-    a: Option<&Tensor<B>>,
-    b: Option<&Tensor<B>>,
-    g: &Tensor<B>,
-    wants: [bool; 2],
-) -> [Option<Tensor<B>>; 2] {
-    use BinaryOp::*;
-    match (op, a, b) {
-        (Add, ..) => [wants[0].then(|| g.clone()), wants[1].then(|| g.clone())],
-        (Sub, ..) => [wants[0].then(|| g.clone()), wants[1].then(|| -g)],
-        (Mul, a, b) => [b.filter(|_| wants[0]).map(|b| g * b), a.filter(|_| wants[1]).map(|a| g * a)],
-        // -a / b² as -(a / b) / b: every step lies between a and the result, where b² might overflow or vanish.
-        (Div, y, Some(b)) => [wants[0].then(|| g / b), y.filter(|_| wants[1]).map(|y| -(g * (y / b)))],
-        (Pow, Some(a), Some(b)) => [
-            wants[0].then(|| pow_grad_base(a, b, g)),
-            wants[1].then(|| {
-                // a^b log a, which is 0 where a is 0 and b is not negative. There a is a constant, so that nothing infinite
-                // meets the 0 in the second derivative either.
-                let zero = a.eq(0.0).logical_and(&b.ge(0.0));
-                let a = a.masked_fill(&zero, 1.0);
-                (g * (a.pow(b) * a.log())).masked_fill(&zero, 0.0)
-            }),
-        ],
-        // floor(a / b) is a step function: 1, and minus it.
-        (Remainder, a, b) => [
-            wants[0].then(|| g.clone()),
-            a.zip(b).filter(|_| wants[1]).map(|(a, b)| {
-                let (a, b) = (a.detach(), b.detach());
-                // Rounding may have moved a / b across a whole number, and a device may divide with an error of some bits: a
-                // quarter of a step towards the middle of the half in which the rest says that it lies. By an infinity the
-                // upper half is the step below 0 that a negative a takes.
-                let upper = a.remainder(&b).abs().ge(b.abs() * 0.5).cast(g.dtype());
-                -(g * (a / b + (0.25 - upper * 0.5)).floor())
-            }),
-        ],
-        // The winner takes the gradient; a tie is shared, so that both halves sum to g. Beside a NaN nobody loses.
-        (Maximum | Minimum, Some(a), Some(b)) => {
-            let share = Tensor::where_cond(&a.eq(b), &(g * 0.5), g);
-            let loses = |x: &Tensor<B>, other| if op == Maximum { x.lt(other) } else { x.gt(other) };
-            [
-                wants[0].then(|| share.masked_fill(&loses(a, b), 0.0)),
-                wants[1].then(|| share.masked_fill(&loses(b, a), 0.0)),
-            ]
-        }
-        _ => unreachable!("{op}: the rule saved what its gradient needs"),
-    }
-}
-
-/// The gradient of `a^b` in a, `b a^(b-1)`; 0 where b is 0, whatever a is.
-fn pow_grad_base<B: Backend>(a: &Tensor<B>, b: &Tensor<B>, g: &Tensor<B>) -> Tensor<B> {
-    let (less, zero) = (b - 1.0, b.eq(0.0));
-    if !recording() {
-        return (g * (b * a.pow(&less))).masked_fill(&zero, 0.0);
-    }
-    // `b a^-1` is constant in a where b is 0. Where a^-2 is out of range its gradient would be 0 times infinity: there 1 / a
-    // takes the power's place, or 0 where that is no number either.
-    let inverse = a.detach().recip();
-    let steep = zero.logical_and(&!inverse.square().isfinite());
-    let inverse = inverse.masked_fill(&!inverse.isfinite(), 0.0);
-    g * (b * Tensor::where_cond(&steep, &inverse, &a.pow(&less.masked_fill(&steep, 0.0))))
-}
-
 impl<B: Backend> Tensor<B> {
-    /// `self^exponent`, element by element with broadcasting, as C's `pow` defines it. `0^0` is 1, and its derivatives are 0, as
-    /// that in the exponent is of `0^b` for b above 0; for b below 0 it is -inf. PyTorch: `pow`.
+    /// `self^exponent`, element by element with broadcasting, as C's `pow` defines it. `0^0` is 1, and both its derivatives are 0. The
+    /// derivative of `0^b` in the exponent is 0 for b above 0 and -inf for b below. PyTorch: `pow`.
     #[track_caller]
     pub fn pow(&self, exponent: &Self) -> Self {
         binary(BinaryOp::Pow, self, exponent)
     }
 
-    /// The larger of each pair, with broadcasting; NaN if either is NaN. On ties the gradient is halved; of a pair with a NaN
-    /// both have all of it. PyTorch: `maximum`.
+    /// The larger of each pair, with broadcasting; NaN if either is NaN. On ties each has half of the gradient; if either is NaN, both
+    /// have all of it. PyTorch: `maximum`.
     #[track_caller]
     pub fn maximum(&self, other: &Self) -> Self {
         binary(BinaryOp::Maximum, self, other)
     }
 
-    /// The smaller of each pair, with broadcasting; NaN if either is NaN. On ties the gradient is halved; of a pair with a NaN
-    /// both have all of it. PyTorch: `minimum`.
+    /// The smaller of each pair, with broadcasting; NaN if either is NaN. On ties each has half of the gradient; if either is NaN, both
+    /// have all of it. PyTorch: `minimum`.
     #[track_caller]
     pub fn minimum(&self, other: &Self) -> Self {
         binary(BinaryOp::Minimum, self, other)
     }
 
-    /// `a - b floor(a / b)`, by a tensor (broadcasting) or a number: what is left of a after whole steps of b, with the sign
-    /// of b. NaN by 0 or of an infinity; for I32 it is 0 by 0. The derivative in a is 1, in b `-floor(a / b)`: infinite by 0; by
-    /// an infinity 0, or 1 if a has the other sign. (Rust's `%` has the sign of a instead, so it is not this operator.)
+    /// `a - b floor(a / b)`, by a tensor (broadcasting) or a number; it has the sign of b. NaN if b is 0 or a infinite; for I32 and b = 0
+    /// it is 0. The derivative in a is 1, in b `-floor(a / b)`: infinite for b = 0; for an infinite b it is 0, or 1 if a has the other
+    /// sign. (Rust's `%` has the sign of a, so it is not this operator.)
     /// PyTorch: `remainder`.
     #[track_caller]
     pub fn remainder(&self, divisor: impl Operand<B>) -> Self {
@@ -252,73 +132,20 @@ impl<B: Backend> Tensor<B> {
     }
 }
 
-/// What may stand on the right of an operator beside a tensor: a tensor, a reference to one, a parameter, or a number.
-///
-/// One generic impl per operator keeps the output type known at once, so that `(x * 2.0).relu()`, `x * 2` and
-/// `x * lr` with an f32 all infer; separate impls for `f64` and `f32` would not.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be combined with a tensor",
-    note = "use a Tensor, &Tensor, &Param, f64, f32, i32 or usize"
-)]
-pub trait Operand<B: Backend> {
-    /// The value.
-    fn operand<'a>(self) -> Rhs<'a, B>
-    where
-        Self: 'a;
-}
-
-/// The right-hand side of an operator.
-pub enum Rhs<'a, B: Backend> {
-    /// A tensor; overwritten in place if nobody else holds it.
-    Tensor(Tensor<B>),
-    /// Somebody else's tensor.
-    Shared(&'a Tensor<B>),
-    /// A number; takes the tensor's dtype.
-    Scalar(f64),
-}
-
-impl<B: Backend> Operand<B> for Tensor<B> {
-    fn operand<'a>(self) -> Rhs<'a, B>
-    where
-        Self: 'a,
-    {
-        Rhs::Tensor(self)
-    }
-}
-impl<B: Backend> Operand<B> for &Tensor<B> {
-    fn operand<'a>(self) -> Rhs<'a, B>
-    where
-        Self: 'a,
-    {
-        Rhs::Shared(self)
-    }
-}
-macro_rules! scalars {
-    ($($type:ty),*) => { $(impl<B: Backend> Operand<B> for $type {
-        fn operand<'a>(self) -> Rhs<'a, B>
-        where
-            Self: 'a,
-        {
-            Rhs::Scalar(self as f64)
-        }
-    })* };
-}
-scalars!(f64, f32, i32, usize);
-
 macro_rules! operator {
     ($Op:ident $op:ident $Assign:ident $assign:ident, $scalar_right:expr, $scalar_left:expr) => {
         impl<B: Backend, R: Operand<B>> $Op<R> for Tensor<B> {
             type Output = Tensor<B>;
             #[track_caller]
             fn $op(mut self, rhs: R) -> Tensor<B> {
-                operate(BinaryOp::$Op, $scalar_right, Given::Away(&mut self), rhs.operand())
+                operate(BinaryOp::$Op, $scalar_right, TensorArg::Reusable(&mut self), rhs.operand())
             }
         }
         impl<B: Backend, R: Operand<B>> $Op<R> for &Tensor<B> {
             type Output = Tensor<B>;
             #[track_caller]
             fn $op(self, rhs: R) -> Tensor<B> {
-                operate(BinaryOp::$Op, $scalar_right, Given::Lent(self), rhs.operand())
+                operate(BinaryOp::$Op, $scalar_right, TensorArg::Borrowed(self), rhs.operand())
             }
         }
         impl<B: Backend> $Op<Tensor<B>> for f64 {
@@ -338,7 +165,7 @@ macro_rules! operator {
         impl<B: Backend, R: Operand<B>> $Assign<R> for Tensor<B> {
             #[track_caller]
             fn $assign(&mut self, rhs: R) {
-                *self = operate(BinaryOp::$Op, $scalar_right, Given::Away(self), rhs.operand());
+                *self = operate(BinaryOp::$Op, $scalar_right, TensorArg::Reusable(self), rhs.operand());
             }
         }
     };
@@ -375,4 +202,144 @@ impl<B: Backend> Not for &Tensor<B> {
     fn not(self) -> Tensor<B> {
         self.logical_not()
     }
+}
+
+/// Every binary op goes through here. An operand passed by `&mut` may be overwritten in place, as in [`unary`].
+#[track_caller]
+pub(crate) fn binary<'a, B: Backend>(
+    op: BinaryOp,
+    a: impl Into<TensorArg<'a, B>>,
+    b: impl Into<TensorArg<'a, B>>,
+) -> Tensor<B> {
+    apply(op, a.into(), b.into())
+}
+
+/// The binary op of two tensors; of a tensor and a number c the unary op `scalar(c)`.
+#[track_caller]
+fn operate<B: Backend>(op: BinaryOp, scalar: impl FnOnce(f64) -> UnaryOp, a: TensorArg<B>, b: Rhs<B>) -> Tensor<B> {
+    match b {
+        Rhs::Owned(mut b) => apply(op, a, TensorArg::Reusable(&mut b)),
+        Rhs::Borrowed(b) => apply(op, a, TensorArg::Borrowed(b)),
+        Rhs::Scalar(c) if a.dtype() == DType::I32 => {
+            check_whole(op, c);
+            // -i32::MIN overflows. Subtracting i32::MIN is the same as adding it, as both wrap.
+            let smallest = op == BinaryOp::Sub && c == i32::MIN as f64;
+            unary(if smallest { UnaryOp::Add(c) } else { scalar(c) }, a)
+        }
+        Rhs::Scalar(c) => unary(scalar(c), a),
+    }
+}
+
+#[track_caller]
+fn apply<B: Backend>(op: BinaryOp, mut a: TensorArg<B>, mut b: TensorArg<B>) -> Tensor<B> {
+    let (sa, sb, dtype) = (*a.shape(), *b.shape(), a.dtype());
+    let Some(shape) = sa.broadcast(&sb) else {
+        panic!("{op}: the shapes {sa:?} and {sb:?} {}", misfit([("left", &sa), ("right", &sb)]))
+    };
+    a.check_same(op, &b);
+    assert!(op.accepts(dtype), "{op}: not defined for {dtype}; cast the tensors first");
+    let Some(parents) = parents([&*a, &*b]) else { return forward(op, &mut a, &mut b, shape) };
+    // Cloned before `forward`: a storage that the tape holds is not unique, and so not overwritten.
+    let wants = parents.each_ref().map(Option::is_some);
+    use BinaryOp::*;
+    let [keep_a, keep_b] = match op {
+        Add | Sub => [false; 2],
+        Mul => [wants[1], wants[0]],
+        Div => [false, wants[0] || wants[1]],
+        Pow | Maximum | Minimum => [wants[0] || wants[1]; 2],
+        Remainder => [wants[1]; 2],
+    };
+    let (saved_a, saved_b) = (keep_a.then(|| Tensor::clone(&a)), keep_b.then(|| Tensor::clone(&b)));
+    let out = forward(op, &mut a, &mut b, shape);
+    let rule = move |a: Option<&Tensor<B>>, g: &Tensor<B>, wants| {
+        let [ga, gb] = grad(op, a, saved_b.as_ref(), g, wants);
+        [ga.map(|g| g.sum_to_shape(sa)), gb.map(|g| g.sum_to_shape(sb))]
+    };
+    if op == Div && wants[1] {
+        return record_with_output(op.name(), out, parents, move |g, y, wants| rule(Some(y), g, wants));
+    }
+    record(op.name(), out, parents, move |g, wants| rule(saved_a.as_ref(), g, wants))
+}
+
+/// The op without the tape, in place if an operand may be overwritten. The shapes broadcast to `shape`.
+fn forward<B: Backend>(op: BinaryOp, a: &mut TensorArg<B>, b: &mut TensorArg<B>, shape: Shape) -> Tensor<B> {
+    if *a.shape() == shape
+        && let Some(a) = a.unique()
+    {
+        return a.zip_storage(b, |device, storage, layout, other| device.binary_mut(op, storage, layout, other));
+    }
+    if op.commutes()
+        && *b.shape() == shape
+        && let Some(b) = b.unique()
+    {
+        return b.zip_storage(a, |device, storage, layout, other| device.binary_mut(op, storage, layout, other));
+    }
+    let [la, lb] = Layout::aligned([a.layout(), b.layout()], &shape);
+    let (va, vb) = (a.view(), b.view());
+    let storage = a.device().binary(op, View { layout: &la, ..va }, View { layout: &lb, ..vb });
+    Tensor::from_storage(a.device(), storage, a.dtype(), shape)
+}
+
+/// The gradients in a and b, of the broadcast shape. For `Div`, `a` is the quotient instead.
+fn grad<B: Backend>(
+    op: BinaryOp,
+    a: Option<&Tensor<B>>,
+    b: Option<&Tensor<B>>,
+    g: &Tensor<B>,
+    wants: [bool; 2],
+) -> [Option<Tensor<B>>; 2] {
+    use BinaryOp::*;
+    match (op, a, b) {
+        (Add, ..) => [wants[0].then(|| g.clone()), wants[1].then(|| g.clone())],
+        (Sub, ..) => [wants[0].then(|| g.clone()), wants[1].then(|| -g)],
+        (Mul, a, b) => [b.filter(|_| wants[0]).map(|b| g * b), a.filter(|_| wants[1]).map(|a| g * a)],
+        // -a / b² as -(a / b) / b, since b² may overflow or underflow.
+        (Div, y, Some(b)) => [wants[0].then(|| g / b), y.filter(|_| wants[1]).map(|y| -(g * (y / b)))],
+        (Pow, Some(a), Some(b)) => [
+            wants[0].then(|| pow_grad_base(a, b, g)),
+            wants[1].then(|| {
+                // a^b log a, which is 0 where a is 0 and b is not negative. a is replaced by the constant 1 there, so that the second
+                // derivative is 0 too and not 0 times infinity.
+                let zero = a.eq(0.0).logical_and(&b.ge(0.0));
+                let a = a.masked_fill(&zero, 1.0);
+                (g * (a.pow(b) * a.log())).masked_fill(&zero, 0.0)
+            }),
+        ],
+        // 1 and -floor(a / b), as floor is a step function.
+        (Remainder, a, b) => [
+            wants[0].then(|| g.clone()),
+            a.zip(b).filter(|_| wants[1]).map(|(a, b)| {
+                let (a, b) = (a.detach(), b.detach());
+                // The quotient a / b is rounded, and may lie on the wrong side of a whole number. So it is moved by a quarter towards the
+                // middle of its step [q, q + 1); the remainder tells which half it lies in. If b is infinite and of the other sign than
+                // a, the remainder is b, the upper half, and q is -1.
+                let upper = a.remainder(&b).abs().ge(b.abs() * 0.5).cast(g.dtype());
+                -(g * (a / b + (0.25 - upper * 0.5)).floor())
+            }),
+        ],
+        // The selected element takes the gradient; on ties each takes half. If either is NaN both take all of it.
+        (Maximum | Minimum, Some(a), Some(b)) => {
+            let share = Tensor::where_cond(&a.eq(b), &(g * 0.5), g);
+            let loses = |x: &Tensor<B>, other| if op == Maximum { x.lt(other) } else { x.gt(other) };
+            [
+                wants[0].then(|| share.masked_fill(&loses(a, b), 0.0)),
+                wants[1].then(|| share.masked_fill(&loses(b, a), 0.0)),
+            ]
+        }
+        _ => unreachable!("{op}: the rule saved what its gradient needs"),
+    }
+}
+
+/// The gradient of `a^b` in a, `b a^(b-1)`; 0 where b is 0, whatever a is.
+fn pow_grad_base<B: Backend>(a: &Tensor<B>, b: &Tensor<B>, g: &Tensor<B>) -> Tensor<B> {
+    let (less, zero) = (b - 1.0, b.eq(0.0));
+    if !recording() {
+        return (g * (b * a.pow(&less))).masked_fill(&zero, 0.0);
+    }
+    // Where b is 0, `b a^-1` is 0 for every a, but its derivative in a would be 0 times infinity where a^-2 overflows. There the constant
+    // 1 / a replaces the power, or 0 if 1 / a is not finite.
+    let inverse = a.detach().recip();
+    let steep = zero.logical_and(&!inverse.square().isfinite());
+    let inverse = inverse.masked_fill(&!inverse.isfinite(), 0.0);
+    g * (b * Tensor::where_cond(&steep, &inverse, &a.pow(&less.masked_fill(&steep, 0.0))))
 }

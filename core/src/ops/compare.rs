@@ -1,15 +1,16 @@
-//! Comparisons: bool results, no gradient.
+//! Comparisons, whose results are bool and have no gradient; and selection by a mask.
 
+use crate::autodiff::{parents, record};
 use crate::backend::{Backend, Device, View, ViewOf};
 use crate::dtype::DType;
 use crate::layout::Layout;
-use crate::ops::binary::{Operand, Rhs};
+use crate::operand::{Operand, Rhs};
 use crate::ops::unary::check_whole;
 use crate::shape::misfit;
 use crate::tensor::Tensor;
 use std::fmt;
 
-/// A comparison of two elements of one dtype. With a NaN all are false but `Ne`, which is true.
+/// A comparison of two elements of one dtype. With a NaN all are false except `Ne`, which is true.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CompareOp {
     /// `a == b`
@@ -43,31 +44,6 @@ pub trait CompareOps: Device {
 
     /// `condition ? a : b`; the condition is bool, a and b have one dtype.
     fn where_cond(&self, condition: ViewOf<'_, Self>, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Self::Storage;
-}
-
-#[track_caller]
-fn compare<B: Backend>(op: CompareOp, a: &Tensor<B>, b: impl Operand<B>) -> Tensor<B> {
-    assert!(
-        a.dtype() != DType::Bool || matches!(op, CompareOp::Eq | CompareOp::Ne),
-        "{op}: bool has no order; use eq or ne"
-    );
-    let operand = b.operand();
-    let b = match &operand {
-        Rhs::Tensor(b) => b,
-        Rhs::Shared(b) => *b,
-        Rhs::Scalar(c) => {
-            let storage = a.with_merged_view(|device, view| device.compare_scalar(op, view, *c));
-            return Tensor::from_storage(a.device(), storage, DType::Bool, *a.shape());
-        }
-    };
-    let Some(shape) = a.shape().broadcast(b.shape()) else {
-        let why = misfit([("left", a.shape()), ("right", b.shape())]);
-        panic!("{op}: the shapes {:?} and {:?} {why}", a.shape(), b.shape())
-    };
-    a.check_same(op, b);
-    let [la, lb] = Layout::merge([a.layout().expand(shape), b.layout().expand(shape)]);
-    let (va, vb) = (View { layout: &la, ..a.view() }, View { layout: &lb, ..b.view() });
-    Tensor::from_storage(a.device(), a.device().compare(op, va, vb), DType::Bool, shape)
 }
 
 /// With a tensor (broadcasting) or a number; the result is bool and has no gradient.
@@ -151,9 +127,9 @@ impl<B: Backend> Tensor<B> {
             View { layout: &lb, ..b.view() },
         );
         let out = Tensor::from_storage(a.device(), storage, a.dtype(), shape);
-        let Some(parents) = crate::autodiff::parents([a, b]) else { return out };
+        let Some(parents) = parents([a, b]) else { return out };
         let (condition, sa, sb) = (condition.detach(), *a.shape(), *b.shape());
-        crate::autodiff::record("where_cond", out, parents, move |g, wants| {
+        record("where_cond", out, parents, move |g, wants| {
             let zero = g.zeros_like();
             [
                 wants[0].then(|| Tensor::where_cond(&condition, g, &zero).sum_to_shape(sa)),
@@ -171,4 +147,29 @@ impl<B: Backend> Tensor<B> {
         }
         Tensor::where_cond(mask, &self.scalar_like(value), self)
     }
+}
+
+#[track_caller]
+fn compare<B: Backend>(op: CompareOp, a: &Tensor<B>, b: impl Operand<B>) -> Tensor<B> {
+    assert!(
+        a.dtype() != DType::Bool || matches!(op, CompareOp::Eq | CompareOp::Ne),
+        "{op}: bool has no order; use eq or ne"
+    );
+    let operand = b.operand();
+    let b = match &operand {
+        Rhs::Owned(b) => b,
+        Rhs::Borrowed(b) => *b,
+        Rhs::Scalar(c) => {
+            let storage = a.with_merged_view(|device, view| device.compare_scalar(op, view, *c));
+            return Tensor::from_storage(a.device(), storage, DType::Bool, *a.shape());
+        }
+    };
+    let Some(shape) = a.shape().broadcast(b.shape()) else {
+        let why = misfit([("left", a.shape()), ("right", b.shape())]);
+        panic!("{op}: the shapes {:?} and {:?} {why}", a.shape(), b.shape())
+    };
+    a.check_same(op, b);
+    let [la, lb] = Layout::merge([a.layout().expand(shape), b.layout().expand(shape)]);
+    let (va, vb) = (View { layout: &la, ..a.view() }, View { layout: &lb, ..b.view() });
+    Tensor::from_storage(a.device(), a.device().compare(op, va, vb), DType::Bool, shape)
 }

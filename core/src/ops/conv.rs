@@ -1,20 +1,117 @@
-//! Convolution (cross-correlation, as every framework calls it) in one and two dimensions.
+//! Convolution (cross-correlation, as in every framework) in one and two dimensions.
 //!
-//! The forward map and its two gradients are three bilinear maps that are closed under differentiation: the derivative
-//! of each in either argument is one of the three. So second and higher derivatives need no further kernel.
+//! ```text
+//! y[n, o, i, j]  = b[o] + sum over c, p, q of w[o, c, p, q] x[n, c, i s + p d - pad, j s + q d - pad]
+//! ```
+//!
+//! The forward map, the gradient in x and the gradient in w are bilinear, and the derivative of each in either argument is one of the
+//! three. So derivatives of any order need no further kernel.
 
-mod options;
-
-use crate::autodiff::{parents, record, record_with_output, recording};
 use crate::backend::{Backend, Device};
-use crate::dtype::DType;
+use crate::index::PerDim;
+use crate::layout::output_size;
 use crate::ops::matmul::{Activation, before_activation};
 use crate::ops::unary::unary;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
+use crate::tensor::fused::{Save, Saved, fused, fused_with, in_f32_with, present};
 
-pub(crate) use options::output_size;
-pub use options::{Conv1dOptions, Conv2dOptions, ConvOptions, PerDim};
+/// How a kernel of N spatial dimensions moves over its input.
+///
+/// ```
+/// # use minitorch_core::ConvOptions;
+/// let options = ConvOptions::<2>::default().stride(2).padding([1, 0]);
+/// assert_eq!(options.output_size([28, 28], [3, 3]), Some([14, 13]));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ConvOptions<const N: usize> {
+    /// Steps between neighbouring windows; at least 1.
+    pub stride: [usize; N],
+    /// Zeros added around the input, on both sides.
+    pub padding: [usize; N],
+    /// Distance of neighbouring kernel taps; at least 1.
+    pub dilation: [usize; N],
+    /// Independent groups of channels; at least 1.
+    pub groups: usize,
+}
+
+/// [`ConvOptions`] of `conv1d`.
+pub type Conv1dOptions = ConvOptions<1>;
+/// [`ConvOptions`] of `conv2d`.
+pub type Conv2dOptions = ConvOptions<2>;
+
+impl<const N: usize> Default for ConvOptions<N> {
+    /// Stride 1, no padding, dilation 1, one group.
+    fn default() -> Self {
+        ConvOptions { stride: [1; N], padding: [0; N], dilation: [1; N], groups: 1 }
+    }
+}
+
+impl<const N: usize> ConvOptions<N> {
+    /// With this stride.
+    pub fn stride(self, stride: impl PerDim<N>) -> Self {
+        ConvOptions { stride: stride.per_dim(), ..self }
+    }
+
+    /// With this padding.
+    pub fn padding(self, padding: impl PerDim<N>) -> Self {
+        ConvOptions { padding: padding.per_dim(), ..self }
+    }
+
+    /// With this dilation.
+    pub fn dilation(self, dilation: impl PerDim<N>) -> Self {
+        ConvOptions { dilation: dilation.per_dim(), ..self }
+    }
+
+    /// With this many groups.
+    pub fn groups(self, groups: usize) -> Self {
+        ConvOptions { groups, ..self }
+    }
+
+    /// `(size + 2 padding - dilation (kernel - 1) - 1) / stride + 1`; `None` when the kernel does not fit, is empty, or the
+    /// stride is 0.
+    pub fn output_size(&self, size: [usize; N], kernel: [usize; N]) -> Option<[usize; N]> {
+        output_size(size, kernel, self.stride, self.padding, self.dilation)
+    }
+
+    #[track_caller]
+    fn check(&self, op: &str, x: &[usize], w: &[usize], bias: Option<&[usize]>) -> [usize; N] {
+        assert!(self.stride.iter().chain(&self.dilation).all(|&s| s > 0), "{op}: stride and dilation must not be 0");
+        assert!(self.groups > 0, "{op}: groups must not be 0");
+        let (c_in, [c_out, c_group]) = (x[1], [w[0], w[1]]);
+        assert!(
+            c_group.checked_mul(self.groups) == Some(c_in),
+            "{op}: a weight {w:?} in {} groups wants {} input channels, the input has {c_in}: {x:?}",
+            self.groups,
+            c_group.saturating_mul(self.groups)
+        );
+        assert!(
+            c_out.is_multiple_of(self.groups),
+            "{op}: {} groups do not divide the {c_out} output channels of a weight {w:?}",
+            self.groups
+        );
+        if let Some(b) = bias {
+            assert!(b == [c_out], "{op}: a bias {b:?} for {c_out} output channels");
+        }
+        let (size, kernel): (&[usize], &[usize]) = (&x[2..], &w[2..]);
+        let (Ok(size), Ok(kernel)) = (size.try_into(), kernel.try_into()) else {
+            panic!("{op}: wants an input and a weight of rank {}, not {x:?} and {w:?}", N + 2)
+        };
+        let Some(out) = self.output_size(size, kernel) else {
+            panic!(
+                "{op}: a kernel {kernel:?} (dilation {:?}) does not fit an input {size:?} padded by {:?}",
+                self.dilation, self.padding
+            )
+        };
+        let mut shape = [x[0], c_out, 1, 1];
+        shape[2..2 + N].copy_from_slice(&out);
+        assert!(
+            Shape::try_new(&shape).is_some(),
+            "{op}: {x:?} under a weight {w:?} has an output {out:?} of too many elements"
+        );
+        out
+    }
+}
 
 /// What [`ConvOps::conv2d_grad`] computes gradients from.
 pub struct Conv2dGrad<'a, B: Backend> {
@@ -32,12 +129,12 @@ pub struct Conv2dGrad<'a, B: Backend> {
     pub kernel: [usize; 2],
     /// Stride, padding, dilation and groups.
     pub options: Conv2dOptions,
-    /// The activation, and the result that it led to: `g` is the gradient of that.
+    /// The activation and its output, whose gradient `g` is.
     pub activated: Option<(Activation, &'a Tensor<B>)>,
 }
 
 impl<B: Backend> Conv2dGrad<'_, B> {
-    /// The gradient before the activation.
+    /// The gradient of the activation's argument.
     pub fn before_activation(&self) -> Tensor<B> {
         before_activation(self.g, self.activated)
     }
@@ -46,7 +143,7 @@ impl<B: Backend> Conv2dGrad<'_, B> {
 /// Convolution and its gradients. See the [contract](crate::backend).
 pub trait ConvOps: Device {
     /// Cross-correlation, and an activation if there is one: x `[n, ci, h, w]`, w `[co, ci / groups, kh, kw]`, b `[co]` ->
-    /// `[n, co, oh, ow]`. Here and in the gradient in w padding is multiplied like other zeros: by NaN or infinity it gives NaN.
+    /// `[n, co, oh, ow]`. Here and in the gradient of w, padding zeros are multiplied too: by NaN or infinity they give NaN.
     fn conv2d(
         &self,
         x: &Tensor<Self>,
@@ -58,7 +155,7 @@ pub trait ConvOps: Device {
     where
         Self: Backend,
     {
-        composed_conv2d(x, w, bias, options, activation)
+        composed::conv2d(x, w, bias, options, activation)
     }
 
     /// The gradients of [`conv2d`](ConvOps::conv2d) in x, w and b, those that are wanted.
@@ -66,11 +163,11 @@ pub trait ConvOps: Device {
     where
         Self: Backend,
     {
-        composed_conv2d_grad(g)
+        composed::conv2d_grad(g)
     }
 
-    /// The gradient of [`conv2d`](ConvOps::conv2d) in x, whose height and width are `size`. Of a w with NaN or infinity it may be
-    /// NaN also where no window reads.
+    /// The gradient of [`conv2d`](ConvOps::conv2d) in x, whose height and width are `size`. If w holds NaN or infinity, it may
+    /// be NaN also where no window reads.
     fn conv2d_grad_input(
         &self,
         g: &Tensor<Self>,
@@ -81,7 +178,7 @@ pub trait ConvOps: Device {
     where
         Self: Backend,
     {
-        composed_grad_input(g, w, size, options)
+        composed::conv2d_grad_input(g, w, size, options)
     }
 
     /// The gradient of [`conv2d`](ConvOps::conv2d) in w, whose height and width are `kernel`.
@@ -95,7 +192,7 @@ pub trait ConvOps: Device {
     where
         Self: Backend,
     {
-        composed_grad_weight(x, g, kernel, options)
+        composed::conv2d_grad_weight(x, g, kernel, options)
     }
 }
 
@@ -189,11 +286,11 @@ impl<B: Backend> Tensor<B> {
 }
 
 impl<B: Backend> Tensor<B> {
-    /// The gradient of [`conv2d`](Self::conv2d) in its input, as an operation of its own: each element of self is multiplied
-    /// by a kernel and added where that convolution would have read. Self `[n, c_in, h, w]`, weight
+    /// The gradient of [`conv2d`](Self::conv2d) in its input, as an operation: each element of self times the kernel is added where that
+    /// convolution would have read. Self `[n, c_in, h, w]`, weight
     /// `[c_in, c_out / groups, kh, kw]`, bias `[c_out]`; the result is `[n, c_out, oh, ow]` with
-    /// `oh = (h - 1) stride - 2 padding + dilation (kh - 1) + output_padding + 1`. A stride leaves the size open, which
-    /// `output_padding` decides; what no input reaches is the bias. PyTorch: `conv_transpose2d`.
+    /// `oh = (h - 1) stride - 2 padding + dilation (kh - 1) + output_padding + 1`. With a stride above 1 several
+    /// sizes are possible; `output_padding` selects one. Elements that no input reaches equal the bias. PyTorch: `conv_transpose2d`.
     ///
     /// # Panics
     /// If shapes, dtypes or devices do not fit, the stride is 0, the output would be empty, or the output padding reaches both
@@ -236,10 +333,6 @@ impl<B: Backend> Tensor<B> {
             o.stride,
             o.dilation
         );
-        if self.is_half() {
-            let (x, w, b) = (self.widened(), weight.widened(), bias.map(Tensor::widened));
-            return x.conv_transpose2d(&w, b.as_ref(), options, extra).cast(DType::F16);
-        }
         let reach = |d: usize, size: usize, kernel: usize| {
             let (steps, taps) = (size.checked_sub(1)?, kernel.checked_sub(1)?);
             let (steps, taps) = (steps.checked_mul(o.stride[d])?, taps.checked_mul(o.dilation[d])?);
@@ -258,27 +351,42 @@ impl<B: Backend> Tensor<B> {
             "{OP}: an output [{n}, {c_out}, {oh}, {ow}] has too many elements"
         );
         let size = [oh, ow];
-        let y = if (0..2).all(|d| extra[d] < o.stride[d]) {
-            grad_input(self, weight, size, o)
-        } else {
-            // A convolution over an output of this size has more windows than self elements. So all that self reaches is
-            // computed, and the output cut from it, with zeros behind.
-            let full = [0, 1].map(|d| size[d] + 2 * o.padding[d] - extra[d]);
-            let y = grad_input(self, weight, full, Conv2dOptions { padding: [0, 0], ..o });
-            let y = y.pad(extra.map(|extra| (0, extra)), 0.0);
-            y.narrow(2, o.padding[0], size[0]).narrow(3, o.padding[1], size[1])
-        };
-        match bias {
-            Some(b) => y + b.reshape([b.numel(), 1, 1]),
-            None => y,
-        }
+        in_f32_with([Some(self), Some(weight), bias], |inputs| {
+            let [Some(x), Some(w), bias] = inputs else { unreachable!("both are given") };
+            let y = if (0..2).all(|d| extra[d] < o.stride[d]) {
+                grad_input(x, w, size, o)
+            } else {
+                // A convolution over an output of this size would have more windows than self has elements. So the output that self
+                // reaches is computed whole, padded with zeros at the end, and cut to size.
+                let full = [0, 1].map(|d| size[d] + 2 * o.padding[d] - extra[d]);
+                let y = grad_input(x, w, full, Conv2dOptions { padding: [0, 0], ..o });
+                let y = y.pad(extra.map(|extra| (0, extra)), 0.0);
+                y.narrow(2, o.padding[0], size[0]).narrow(3, o.padding[1], size[1])
+            };
+            match bias {
+                Some(b) => y + b.reshape([b.numel(), 1, 1]),
+                None => y,
+            }
+        })
     }
 }
 
+/// The height and the width.
 fn spatial<B: Backend>(x: &Tensor<B>) -> [usize; 2] {
     [x.shape()[2], x.shape()[3]]
 }
 
+/// The name of the tape's node.
+fn node_name(activation: Option<Activation>) -> &'static str {
+    match activation {
+        None => "conv2d",
+        Some(Activation::Relu) => "conv2d + relu",
+        Some(Activation::Sigmoid) => "conv2d + sigmoid",
+        Some(Activation::Tanh) => "conv2d + tanh",
+    }
+}
+
+/// The checked operation. Each operand is kept for the other's gradient.
 fn conv2d<B: Backend>(
     x: &Tensor<B>,
     w: &Tensor<B>,
@@ -286,134 +394,132 @@ fn conv2d<B: Backend>(
     o: Conv2dOptions,
     activation: Option<Activation>,
 ) -> Tensor<B> {
-    if x.is_half() {
-        let bias = bias.map(Tensor::widened);
-        return conv2d(&x.widened(), &w.widened(), bias.as_ref(), o, activation).cast(DType::F16);
-    }
-    let (device, bare, bare_bias) = (x.device(), [x, w].map(Tensor::detach), bias.map(Tensor::detach));
-    let out = device.conv2d(&bare[0], &bare[1], bare_bias.as_ref(), &o, activation);
-    // An absent bias stands in the rule as an input that is not on the tape.
-    let b = bias.map_or_else(|| x.detach(), Tensor::clone);
-    let Some(parents) = parents([x, w, &b]) else { return out };
     let (size, kernel) = (spatial(x), spatial(w));
-    let (keep_x, keep_w) = (parents[1].is_some().then(|| x.clone()), parents[0].is_some().then(|| w.clone()));
-    let rule = move |g: &Tensor<B>, activated: Option<(Activation, &Tensor<B>)>, bias: bool| {
-        let (x, w, options) = (keep_x.as_ref(), keep_w.as_ref(), o);
-        if recording() {
-            let g = before_activation(g, activated);
+    let save = Save { inputs: [w.is_tracked(), x.is_tracked(), false], output: activation.is_some() };
+    let forward = |inputs: [Option<&Tensor<B>>; 3]| {
+        let [Some(x), Some(w), bias] = inputs else { unreachable!("both are given") };
+        (x.device().conv2d(x, w, bias, &o, activation), ())
+    };
+    let gradient = move |of: Saved<'_, B, (), 3>| {
+        let ([x, w, _], bias) = (of.inputs, of.wants[2]);
+        let activated = activation.zip(of.output);
+        if of.recording {
+            let g = before_activation(of.g, activated);
             return [
                 w.map(|w| grad_input(&g, w, size, o)),
                 x.map(|x| grad_weight(x, &g, kernel, o)),
                 bias.then(|| g.sum([0, 2, 3])),
             ];
         }
-        let (bare_x, bare_w) = (x.map(Tensor::detach), w.map(Tensor::detach));
-        let y = activated.map(|(f, y)| (f, y.detach()));
-        let activated = y.as_ref().map(|(f, y)| (*f, y));
-        let (x, w) = (bare_x.as_ref(), bare_w.as_ref());
+        let (g, options) = (of.g, o);
         g.device().conv2d_grad(&Conv2dGrad { g, x, w, bias, size, kernel, options, activated })
     };
-    match activation {
-        None => record("conv2d", out, parents, move |g, wants| rule(g, None, wants[2])),
-        Some(f) => {
-            record_with_output(f.conv2d_name(), out, parents, move |g, y, wants| rule(g, Some((f, y)), wants[2]))
-        }
-    }
+    fused_with(node_name(activation), [Some(x), Some(w), bias], save, forward, gradient).0
 }
 
 fn grad_input<B: Backend>(g: &Tensor<B>, w: &Tensor<B>, size: [usize; 2], o: Conv2dOptions) -> Tensor<B> {
-    let out = g.device().conv2d_grad_input(&g.detach(), &w.detach(), size, &o);
-    let Some(parents) = parents([g, w]) else { return out };
-    let (g, w) = (g.clone(), w.clone());
-    record("conv2d_grad_input", out, parents, move |gx, wants| {
-        [wants[0].then(|| conv2d(gx, &w, None, o, None)), wants[1].then(|| grad_weight(gx, &g, spatial(&w), o))]
+    let forward = |[g, w]: [&Tensor<B>; 2]| g.device().conv2d_grad_input(g, w, size, &o);
+    fused("conv2d_grad_input", [g, w], Save::INPUTS, forward, move |of| {
+        let ([g, w], gx) = (present(of.inputs), of.g);
+        [of.wants[0].then(|| conv2d(gx, w, None, o, None)), of.wants[1].then(|| grad_weight(gx, g, spatial(w), o))]
     })
 }
 
 fn grad_weight<B: Backend>(x: &Tensor<B>, g: &Tensor<B>, kernel: [usize; 2], o: Conv2dOptions) -> Tensor<B> {
-    let out = x.device().conv2d_grad_weight(&x.detach(), &g.detach(), kernel, &o);
-    let Some(parents) = parents([x, g]) else { return out };
-    let (x, g) = (x.clone(), g.clone());
-    record("conv2d_grad_weight", out, parents, move |gw, wants| {
-        [wants[0].then(|| grad_input(&g, gw, spatial(&x), o)), wants[1].then(|| conv2d(&x, gw, None, o, None))]
+    let forward = |[x, g]: [&Tensor<B>; 2]| x.device().conv2d_grad_weight(x, g, kernel, &o);
+    fused("conv2d_grad_weight", [x, g], Save::INPUTS, forward, move |of| {
+        let ([x, g], gw) = (present(of.inputs), of.g);
+        [of.wants[0].then(|| grad_input(g, gw, spatial(x), o)), of.wants[1].then(|| conv2d(x, gw, None, o, None))]
     })
 }
 
-/// [`ConvOps::conv2d`] as tensor operations: every window becomes a column (im2col), one product per group. The activation is
-/// applied in place.
-pub fn composed_conv2d<B: Backend>(
-    x: &Tensor<B>,
-    w: &Tensor<B>,
-    bias: Option<&Tensor<B>>,
-    o: &Conv2dOptions,
-    activation: Option<Activation>,
-) -> Tensor<B> {
-    if let Some(f) = activation {
-        return unary(f.op(), &mut x.device().conv2d(x, w, bias, o, None));
+/// The default implementation.
+pub mod composed {
+    use super::*;
+
+    /// [`ConvOps::conv2d`] as tensor operations: every window becomes a column (im2col), one product per group. The activation is
+    /// applied in place.
+    pub fn conv2d<B: Backend>(
+        x: &Tensor<B>,
+        w: &Tensor<B>,
+        bias: Option<&Tensor<B>>,
+        o: &Conv2dOptions,
+        activation: Option<Activation>,
+    ) -> Tensor<B> {
+        if let Some(f) = activation {
+            return unary(f.op(), &mut x.device().conv2d(x, w, bias, o, None));
+        }
+        let ([n, ..], [c_out, c_group, kh, kw]) = (x.dims::<4>(), w.dims());
+        let (columns, [oh, ow]) = columns(x, [kh, kw], o);
+        let per_group = c_out / o.groups;
+        let parts: Vec<_> = (0..o.groups)
+            .map(|i| {
+                let columns = columns.narrow(1, i * c_group, c_group).reshape([n, c_group * kh * kw, oh * ow]);
+                w.narrow(0, i * per_group, per_group).reshape([per_group, c_group * kh * kw]).matmul(&columns)
+            })
+            .collect();
+        let out = Tensor::cat(&parts, 1).reshape([n, c_out, oh, ow]);
+        match bias {
+            Some(b) => out + b.reshape([c_out, 1, 1]),
+            None => out,
+        }
     }
-    let ([n, ..], [c_out, c_group, kh, kw]) = (x.dims::<4>(), w.dims());
-    let (columns, [oh, ow]) = columns(x, [kh, kw], o);
-    let per_group = c_out / o.groups;
-    let parts: Vec<_> = (0..o.groups)
-        .map(|i| {
-            let columns = columns.narrow(1, i * c_group, c_group).reshape([n, c_group * kh * kw, oh * ow]);
-            w.narrow(0, i * per_group, per_group).reshape([per_group, c_group * kh * kw]).matmul(&columns)
-        })
-        .collect();
-    let out = Tensor::cat(&parts, 1).reshape([n, c_out, oh, ow]);
-    match bias {
-        Some(b) => out + b.reshape([c_out, 1, 1]),
-        None => out,
+
+    /// [`ConvOps::conv2d_grad`] by the methods of each gradient.
+    pub fn conv2d_grad<B: Backend>(of: &Conv2dGrad<'_, B>) -> [Option<Tensor<B>>; 3] {
+        let (g, device) = (of.before_activation(), of.g.device());
+        [
+            of.w.map(|w| device.conv2d_grad_input(&g, w, of.size, &of.options)),
+            of.x.map(|x| device.conv2d_grad_weight(x, &g, of.kernel, &of.options)),
+            of.bias.then(|| g.sum([0, 2, 3])),
+        ]
     }
-}
 
-/// [`ConvOps::conv2d_grad`] by the methods of each gradient.
-pub fn composed_conv2d_grad<B: Backend>(of: &Conv2dGrad<'_, B>) -> [Option<Tensor<B>>; 3] {
-    let (g, device) = (of.before_activation(), of.g.device());
-    [
-        of.w.map(|w| device.conv2d_grad_input(&g, w, of.size, &of.options)),
-        of.x.map(|x| device.conv2d_grad_weight(x, &g, of.kernel, &of.options)),
-        of.bias.then(|| g.sum([0, 2, 3])),
-    ]
-}
+    /// [`ConvOps::conv2d_grad_input`] as tensor operations: the gradient of the columns, each tap added to the pixels that it read.
+    pub fn conv2d_grad_input<B: Backend>(
+        g: &Tensor<B>,
+        w: &Tensor<B>,
+        size: [usize; 2],
+        o: &Conv2dOptions,
+    ) -> Tensor<B> {
+        let ([n, c_out, oh, ow], [_, c_group, kh, kw]) = (g.dims(), w.dims());
+        let per_group = c_out / o.groups;
+        let parts: Vec<_> = (0..o.groups)
+            .map(|i| {
+                let g = g.narrow(1, i * per_group, per_group).reshape([n, per_group, oh * ow]);
+                let w = w.narrow(0, i * per_group, per_group).reshape([per_group, c_group * kh * kw]);
+                w.transpose(0, 1).matmul(&g).reshape([n, c_group, kh, kw, oh, ow])
+            })
+            .collect();
+        Tensor::cat(&parts, 1).fold(size, o.stride, o.padding, o.dilation)
+    }
 
-/// `[n, c, kh, kw, oh, ow]`, a view of the padded input; and `[oh, ow]`.
-fn columns<B: Backend>(x: &Tensor<B>, kernel: [usize; 2], o: &Conv2dOptions) -> (Tensor<B>, [usize; 2]) {
-    let Some(out) = o.output_size(spatial(x), kernel) else { unreachable!("conv2d: the kernel was checked to fit") };
-    let padded = x.pad2d(o.padding, 0.0);
-    (padded.windows(out, kernel, o.stride, o.dilation).permute([0, 1, 4, 5, 2, 3]), out)
-}
+    /// [`ConvOps::conv2d_grad_weight`] as tensor operations.
+    pub fn conv2d_grad_weight<B: Backend>(
+        x: &Tensor<B>,
+        g: &Tensor<B>,
+        kernel: [usize; 2],
+        o: &Conv2dOptions,
+    ) -> Tensor<B> {
+        let ([n, c_in, ..], [_, c_out, oh, ow]) = (x.dims::<4>(), g.dims());
+        let (columns, _) = columns(x, kernel, o);
+        let ([kh, kw], c_group, per_group) = (kernel, c_in / o.groups, c_out / o.groups);
+        let parts: Vec<_> = (0..o.groups)
+            .map(|i| {
+                let columns = columns.narrow(1, i * c_group, c_group).reshape([n, c_group * kh * kw, oh * ow]);
+                let g = g.narrow(1, i * per_group, per_group).reshape([n, per_group, oh * ow]);
+                g.matmul(&columns.transpose(1, 2)).sum(0).reshape([per_group, c_group, kh, kw])
+            })
+            .collect();
+        Tensor::cat(&parts, 0)
+    }
 
-/// [`ConvOps::conv2d_grad_input`] as tensor operations: the columns' gradient, each tap added to the pixels it saw.
-pub fn composed_grad_input<B: Backend>(g: &Tensor<B>, w: &Tensor<B>, size: [usize; 2], o: &Conv2dOptions) -> Tensor<B> {
-    let ([n, c_out, oh, ow], [_, c_group, kh, kw]) = (g.dims(), w.dims());
-    let per_group = c_out / o.groups;
-    let parts: Vec<_> = (0..o.groups)
-        .map(|i| {
-            let g = g.narrow(1, i * per_group, per_group).reshape([n, per_group, oh * ow]);
-            let w = w.narrow(0, i * per_group, per_group).reshape([per_group, c_group * kh * kw]);
-            w.transpose(0, 1).matmul(&g).reshape([n, c_group, kh, kw, oh, ow])
-        })
-        .collect();
-    Tensor::cat(&parts, 1).fold(size, o.stride, o.padding, o.dilation)
-}
-
-/// [`ConvOps::conv2d_grad_weight`] as tensor operations.
-pub fn composed_grad_weight<B: Backend>(
-    x: &Tensor<B>,
-    g: &Tensor<B>,
-    kernel: [usize; 2],
-    o: &Conv2dOptions,
-) -> Tensor<B> {
-    let ([n, c_in, ..], [_, c_out, oh, ow]) = (x.dims::<4>(), g.dims());
-    let (columns, _) = columns(x, kernel, o);
-    let ([kh, kw], c_group, per_group) = (kernel, c_in / o.groups, c_out / o.groups);
-    let parts: Vec<_> = (0..o.groups)
-        .map(|i| {
-            let columns = columns.narrow(1, i * c_group, c_group).reshape([n, c_group * kh * kw, oh * ow]);
-            let g = g.narrow(1, i * per_group, per_group).reshape([n, per_group, oh * ow]);
-            g.matmul(&columns.transpose(1, 2)).sum(0).reshape([per_group, c_group, kh, kw])
-        })
-        .collect();
-    Tensor::cat(&parts, 0)
+    /// `[n, c, kh, kw, oh, ow]`, a view of the padded input; and `[oh, ow]`.
+    fn columns<B: Backend>(x: &Tensor<B>, kernel: [usize; 2], o: &Conv2dOptions) -> (Tensor<B>, [usize; 2]) {
+        let Some(out) = o.output_size(spatial(x), kernel) else {
+            unreachable!("conv2d: the kernel was checked to fit")
+        };
+        let padded = x.pad2d(o.padding, 0.0);
+        (padded.windows(out, kernel, o.stride, o.dilation).permute([0, 1, 4, 5, 2, 3]), out)
+    }
 }

@@ -1,25 +1,11 @@
-//! Joining and padding: results written piece by piece into one storage.
+//! Copies: allocation, transfers between host and device, copies to row-major order, conversions between dtypes.
 
-use crate::autodiff::{parents, record};
+use crate::autodiff::parents;
 use crate::backend::{Backend, Device, ViewOf};
-use crate::dtype::{DType, HostData, HostSlice};
-use crate::error::{Result, must};
-use crate::index::wrap_dim;
+use crate::dtype::{DType, Element, HostData, HostSlice};
+use crate::error::{Error, Result};
 use crate::layout::Layout;
-use crate::tensor::Tensor;
-
-/// What [`Tensor::pad_with`] lays around a tensor.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub enum PadMode {
-    /// One value.
-    Constant(f64),
-    /// The tensor mirrored at its edge entries, which are not repeated: `c b | a b c | b a`.
-    Reflect,
-    /// The edge entries again: `a a | a b c | c c`.
-    Replicate,
-    /// The tensor again from its other end: `b c | a b c | a b`.
-    Circular,
-}
+use crate::tensor::{Tensor, check_support};
 
 /// Allocation, transfers, copies, fills and conversions. See the [contract](crate::backend).
 pub trait CopyOps: Device {
@@ -32,10 +18,10 @@ pub trait CopyOps: Device {
     /// The view's elements, in the order of its shape; reports failures as [`synchronize`](Device::synchronize) does.
     fn download(&self, x: ViewOf<'_, Self>) -> Result<HostData>;
 
-    /// The view's elements in a buffer of their own.
+    /// The view's elements, row-major in a new buffer.
     fn copy(&self, x: ViewOf<'_, Self>) -> Self::Storage;
 
-    /// Writes `x` into the part of `to` that `at` shows; one dtype, one shape.
+    /// Writes `x` into the part of `to` that `at` shows; both have one dtype and one shape.
     fn write(&self, to: &mut Self::Storage, at: &Layout, x: ViewOf<'_, Self>);
 
     /// Sets the part of `to` that `at` shows to `value`.
@@ -46,186 +32,88 @@ pub trait CopyOps: Device {
     fn cast(&self, x: ViewOf<'_, Self>, to: DType) -> Self::Storage;
 }
 
-/// The size of a padded dimension.
-#[track_caller]
-fn padded(op: &str, size: usize, (before, after): (usize, usize)) -> usize {
-    match size.checked_add(before).and_then(|sum| sum.checked_add(after)).filter(|&sum| sum <= isize::MAX as usize / 8)
-    {
-        Some(sum) => sum,
-        None => panic!("{op}: a padding of {before} and {after} makes a dimension of {size} too large"),
-    }
-}
-
 impl<B: Backend> Tensor<B> {
-    /// Joins tensors along an existing dimension. PyTorch: `cat`.
+    /// The elements in row-major order: `let v: Vec<f32> = x.to_vec()?;`. Waits for the device.
+    ///
+    /// # Errors
+    /// If the device failed, or an index was out of range in an operation since the last report.
     ///
     /// # Panics
-    /// If there are none, shapes (but for `dim`), dtypes or devices differ, or the result has too many elements.
+    /// If the dtype is not `T`'s.
     #[track_caller]
-    pub fn cat(tensors: &[Self], dim: isize) -> Self {
-        let Some(first) = tensors.first() else { panic!("cat: no tensors were given") };
-        let d = must(wrap_dim("cat", dim, first.rank()));
-        for x in tensors {
-            first.check_same("cat", x);
-            assert!(
-                x.shape().equals_but_for(d, first.shape()),
-                "cat: {:?} and {:?} differ in more than dimension {d}",
-                first.shape(),
-                x.shape()
-            );
-        }
-        if tensors.len() == 1 {
-            return first.clone();
-        }
-        let size = tensors.iter().try_fold(0usize, |sum, x| sum.checked_add(x.shape()[d]));
-        let Some(shape) = size.and_then(|size| first.shape().try_with(d, size)) else {
-            panic!("cat: {} tensors like {:?} along dimension {d} have too many elements", tensors.len(), first.shape())
-        };
-        let mut out = first.zeros_of(shape);
-        let mut start = 0;
-        for x in tensors {
-            let at = out.layout().narrow(d, start, x.shape()[d]);
-            out.write_at(at, x);
-            start += x.shape()[d];
-        }
-        // Pairwise, so that a rule has a fixed number of inputs: each tensor is recorded as written into the rest.
-        let mut recorded = out;
-        let mut start = 0;
-        for x in tensors {
-            let len = x.shape()[d];
-            if let Some(parents) = parents([&recorded, x]) {
-                recorded = record("cat", recorded, parents, move |g, wants| {
-                    [wants[0].then(|| g.clone()), wants[1].then(|| g.narrow(d as isize, start, len))]
-                });
-            }
-            start += len;
-        }
-        recorded
-    }
-
-    /// Joins tensors of one shape along a new dimension. PyTorch: `stack`.
-    ///
-    /// # Panics
-    /// If there are none, or shapes, dtypes or devices differ.
-    #[track_caller]
-    pub fn stack(tensors: &[Self], dim: isize) -> Self {
-        let Some(first) = tensors.first() else { panic!("stack: no tensors were given") };
-        for x in tensors {
-            assert!(x.shape() == first.shape(), "stack: the shapes {:?} and {:?} differ", first.shape(), x.shape());
-        }
-        let (at, count) = (must(wrap_dim("stack", dim, first.rank() + 1)), tensors.len());
-        if first.shape().insert(at, 1).try_with(at, count).is_none() {
-            panic!("stack: {count} tensors like {:?} have too many elements", first.shape());
-        }
-        let rows: Vec<_> = tensors.iter().map(|x| x.unsqueeze(dim)).collect();
-        Tensor::cat(&rows, dim)
-    }
-
-    /// Lays `before` and `after` elements of `value` around each of the last N dimensions. PyTorch: `pad`, whose list
-    /// starts at the last dimension.
-    ///
-    /// # Panics
-    /// If there are more pairs than dimensions, or the result has too many elements.
-    #[track_caller]
-    pub fn pad<const N: usize>(&self, around: [(usize, usize); N], value: f64) -> Self {
-        assert!(N <= self.rank(), "pad: {N} pairs for the shape {:?}", self.shape());
-        if around.iter().all(|&pair| pair == (0, 0)) {
-            return self.clone();
-        }
-        let first = self.rank() - N;
-        let mut shape = *self.shape();
-        for (i, pair) in around.into_iter().enumerate() {
-            let size = padded("pad", self.shape()[first + i], pair);
-            let Some(larger) = shape.try_with(first + i, size) else {
-                panic!("pad: {:?} padded by {around:?} has too many elements", self.shape())
-            };
-            shape = larger;
-        }
-        let mut at = Layout::contiguous(shape);
-        for (i, (before, _)) in around.into_iter().enumerate() {
-            at = at.narrow(first + i, before, self.shape()[first + i]);
-        }
-        let mut out = Tensor::full(shape, value, (self.device(), self.dtype()));
-        out.write_at(at, self);
-        out.recorded("pad", parents([self]), move |g| {
-            let mut g = g.clone();
-            for (i, (before, after)) in around.into_iter().enumerate() {
-                let d = first + i;
-                g = g.narrow(d as isize, before, g.shape()[d] - before - after);
-            }
-            g
+    pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
+        assert!(
+            T::DTYPE == self.dtype(),
+            "to_vec: the tensor is of {}, {} was asked for; cast it first",
+            self.dtype(),
+            T::DTYPE
+        );
+        let data = self.device().download(self.view())?;
+        T::from_host(data).ok_or_else(|| Error::Device {
+            device: format!("{:?}", self.device()),
+            reason: "the data read back are of another dtype".into(),
         })
     }
 
-    /// Lays `before` and `after` elements around each of the last N dimensions, as the mode says; any dtype. In the corners
-    /// of several dimensions the mode is applied to what it made of the ones before. PyTorch: `pad(mode=..)`, whose list
-    /// starts at the last dimension.
+    /// The only element, as f64 (true is 1). Waits for the device.
     ///
-    /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// let x = Tensor::new([1, 2, 3], &device());
-    /// assert_eq!(x.pad_with([(2, 1)], PadMode::Reflect).to_vec::<i32>()?, [3, 2, 1, 2, 3, 2]);
-    /// assert_eq!(x.pad_with([(2, 1)], PadMode::Replicate).to_vec::<i32>()?, [1, 1, 1, 2, 3, 3]);
-    /// assert_eq!(x.pad_with([(2, 1)], PadMode::Circular).to_vec::<i32>()?, [2, 3, 1, 2, 3, 1]);
-    /// # Ok::<(), Error>(())
-    /// ```
+    /// # Errors
+    /// As [`to_vec`](Self::to_vec).
     ///
     /// # Panics
-    /// If there are more pairs than dimensions; or the padding of one side is not smaller than the dimension
-    /// (`Reflect`), is larger than it (`Circular`), or has nothing to repeat (`Replicate`); or the result has
-    /// too many elements.
+    /// If there is not exactly one element.
     #[track_caller]
-    pub fn pad_with<const N: usize>(&self, around: [(usize, usize); N], mode: PadMode) -> Self {
-        if let PadMode::Constant(value) = mode {
-            return self.pad(around, value);
-        }
-        assert!(N <= self.rank(), "pad_with: {N} pairs for the shape {:?}", self.shape());
-        let mut x = self.clone();
-        for (i, (before, after)) in around.into_iter().enumerate().filter(|&(_, pair)| pair != (0, 0)) {
-            let d = self.rank() - N + i;
-            let size = self.shape()[d];
-            let (largest, what) = match mode {
-                PadMode::Reflect => (size.saturating_sub(1), "smaller than the dimension"),
-                PadMode::Circular => (size, "at most the dimension"),
-                _ => (if size == 0 { 0 } else { usize::MAX }, "0 where there is nothing to repeat"),
-            };
-            assert!(
-                before.max(after) <= largest,
-                "pad_with: {mode:?} padding {:?} of dimension {d} of {:?} must be {what}",
-                (before, after),
-                self.shape()
-            );
-            let len = padded("pad_with", size, (before, after));
-            let (size, before) = (size as isize, before as isize);
-            let source = |at: isize| match mode {
-                PadMode::Reflect => (size - 1) - ((size - 1) - at.abs()).abs(),
-                PadMode::Circular => at.rem_euclid(size),
-                _ => at.clamp(0, size - 1),
-            };
-            x = x.taken("pad_with", d, (0..len).map(|at| source(at as isize - before) as usize), len);
-        }
-        x
+    pub fn item(&self) -> Result<f64> {
+        assert!(self.numel() == 1, "item: wants exactly one element, the shape is {:?}", self.shape());
+        use HostData::*;
+        Ok(match self.device().download(self.view())? {
+            F16(v) => v[0].to_f64(),
+            F32(v) => v[0] as f64,
+            F64(v) => v[0],
+            I32(v) => v[0] as f64,
+            Bool(v) => v[0] as u8 as f64,
+        })
     }
 
-    /// [`pad`](Self::pad) of an image's height and width, the same on both sides.
-    pub(crate) fn pad2d(&self, padding: [usize; 2], value: f64) -> Self {
-        self.pad(padding.map(|p| (p, p)), value)
+    /// A copy on another device, of this or another backend, through the host; off the tape.
+    ///
+    /// # Errors
+    /// If either device failed.
+    #[track_caller]
+    pub fn to<C: Backend>(&self, device: &C) -> Result<Tensor<C>> {
+        check_support("to", device, self.dtype());
+        let data = self.device().download(self.view())?;
+        let storage = device.upload(data.as_slice())?;
+        Ok(Tensor::from_storage(device, storage, self.dtype(), *self.shape()))
     }
 
-    /// Row `i` is 1 at `self[i]` and 0 elsewhere, in `classes` columns after the tensor's own dimensions. An index outside
-    /// `0..classes` gives a row of zeros and is an error at the next read. PyTorch: `one_hot`.
+    /// This tensor converted to another dtype; itself if it already has that dtype. Between float dtypes the gradient is
+    /// converted back; to others there is none. PyTorch: `to(dtype)`.
     ///
     /// # Panics
-    /// If the tensor is not I32 or the dtype is unsupported.
+    /// If the device does not support the dtype.
     #[track_caller]
-    pub fn one_hot(&self, classes: usize, dtype: DType) -> Self {
-        assert!(self.dtype() == DType::I32, "one_hot: wants I32 indices, not {}", self.dtype());
-        let Some(shape) = self.shape().insert(self.rank(), 1).try_with(self.rank(), classes) else {
-            panic!("one_hot: {classes} classes for {:?} are too many elements", self.shape())
-        };
-        let zeros = Tensor::full(shape, 0.0, (self.device(), dtype));
-        let ones = Tensor::full([], 1.0, (self.device(), dtype));
-        let index = self.unsqueeze(-1);
-        zeros.scatter_add(self.rank() as isize, &index, &ones.expand(*index.shape()))
+    pub fn cast(&self, dtype: DType) -> Self {
+        if dtype == self.dtype() {
+            return self.clone();
+        }
+        check_support("cast", self.device(), dtype);
+        let storage = self.with_merged_view(|device, view| device.cast(view, dtype));
+        let out = Tensor::from_storage(self.device(), storage, dtype, *self.shape());
+        let from = self.dtype();
+        let parents = if dtype.is_float() { parents([self]) } else { None };
+        out.recorded("cast", parents, move |g| g.cast(from))
+    }
+
+    /// The elements in row-major order: a copy, or the tensor itself if it is contiguous. PyTorch: `contiguous`.
+    pub fn contiguous(&self) -> Self {
+        if self.layout().is_contiguous() { self.clone() } else { self.copied() }
+    }
+
+    /// A copy in row-major order.
+    pub(crate) fn copied(&self) -> Self {
+        let storage = self.with_merged_view(|device, view| device.copy(view));
+        let out = Tensor::from_storage(self.device(), storage, self.dtype(), *self.shape());
+        out.recorded("contiguous", parents([self]), |g| g.clone())
     }
 }

@@ -1,4 +1,11 @@
-//! Einstein summation, and products that are matrix products by another name.
+//! Einstein summation, and matrix products under other names.
+//!
+//! ```text
+//! einsum("bij,bjk->bik", a, b):  fold over the operands, for each pair
+//!     sum each operand over the labels that nothing later needs
+//!     labels = batch (in both and needed later), rows (a only), columns (b only), inner (in both, summed)
+//!     matmul of a as [batch, rows, inner] and b as [batch, inner, columns]; an element-wise product if there is nothing to sum
+//! ```
 
 use crate::backend::Backend;
 use crate::error::must;
@@ -7,7 +14,7 @@ use crate::ops::reduce::{ReduceOp, reduce};
 use crate::shape::{MAX_RANK, Shape};
 use crate::tensor::Tensor;
 
-/// A dimension's name: an ASCII letter, or `i` for the dimension that an ellipsis covers i places from its right.
+/// The label of a dimension: an ASCII letter, or the number i for the i-th dimension from the right that an ellipsis covers.
 type Label = u8;
 
 /// An equation resolved for operands of known shapes.
@@ -15,7 +22,7 @@ struct Plan {
     /// Each operand's labels, one per dimension.
     operands: Vec<Vec<Label>>,
     output: Vec<Label>,
-    /// Each label's size: the operands', but for those of size 1, which broadcast.
+    /// The size of each label; operands may have 1 instead, which broadcasts.
     sizes: [usize; 128],
 }
 
@@ -51,7 +58,7 @@ impl Plan {
             return Err(fail(format!("{} operands are named, {} were given", parts.len(), shapes.len())));
         }
         let mut plan = Plan { operands: Vec::new(), output: Vec::new(), sizes: [1; 128] };
-        let mut widest = 0; // dimensions that the ellipses cover together
+        let mut widest = 0; // the most dimensions that an ellipsis covers
         for (i, (part, shape)) in parts.into_iter().zip(shapes).enumerate() {
             let cover = |letters| match shape.len().checked_sub(letters) {
                 Some(rest) if rest == 0 || part.contains("...") => Ok(rest),
@@ -111,7 +118,7 @@ struct Labelled<B: Backend> {
 }
 
 impl<B: Backend> Labelled<B> {
-    /// Repeated labels become the diagonal. A dimension of size 1 that broadcasts goes: the others have its label.
+    /// Repeated labels become the diagonal. A dimension of size 1 that broadcasts is removed, since other operands have its label.
     fn new(x: &Tensor<B>, labels: &[Label], sizes: &[usize; 128]) -> Self {
         let (mut x, mut labels) = (x.clone(), labels.to_vec());
         let mut d = 0;
@@ -143,13 +150,13 @@ impl<B: Backend> Labelled<B> {
         Labelled { x, labels: self.labels.into_iter().filter(|l| keep(l)).collect() }
     }
 
-    /// The dimensions in the order of these labels, which are all that there are.
+    /// The dimensions in the order of these labels, a permutation of all labels.
     fn ordered(&self, labels: &[Label]) -> Tensor<B> {
         let order: DimSet = labels.iter().filter_map(|label| self.labels.iter().position(|l| l == label)).collect();
         if order.iter().enumerate().all(|(d, &from)| d == from) { self.x.clone() } else { self.x.permute_dims(&order) }
     }
 
-    /// The dimensions as a few, one for each group of labels; none for a first group that is empty.
+    /// One dimension per group of labels; none for the first group if it is empty.
     fn grouped(&self, groups: [&[Label]; 3]) -> Tensor<B> {
         let x = self.ordered(&groups.concat());
         let mut rest = &x.shape()[..];
@@ -161,7 +168,7 @@ impl<B: Backend> Labelled<B> {
         if groups[0].is_empty() { x.reshape([sizes[1], sizes[2]]) } else { x.reshape(sizes) }
     }
 
-    /// The product with another, summed over the labels of both that nobody needs.
+    /// The product with another operand, summed over the common labels that are not needed later.
     fn times(self, other: Self, needed: impl Fn(&Label) -> bool, plan: &Plan) -> Result<Self, String> {
         let a = self.summed_for(&other, &needed);
         let b = other.summed_for(&a, &needed);
@@ -176,29 +183,29 @@ impl<B: Backend> Labelled<B> {
             Shape::new(&sizes)
         };
         let x = if inner.is_empty() && (rows.is_empty() || columns.is_empty()) {
-            // Element by element; one side repeats over the other's own dimensions.
+            // Element-wise, each operand broadcast over the dimensions of the other alone.
             let lone = |mine: &Self, own: &[Label], others: usize| {
                 let x = mine.ordered(&[&batch[..], own].concat());
                 x.reshape((0..others).fold(*x.shape(), |shape, _| shape.insert(shape.len(), 1)))
             };
             lone(&a, &rows, columns.len()) * lone(&b, &columns, rows.len())
         } else {
-            // The matrix product takes any strides, so grouping copies only where labels of one group lie apart.
+            // matmul takes any strides, so grouping copies only where the labels of one group are not adjacent.
             a.grouped([&batch, &rows, &inner]).matmul(&b.grouped([&batch, &inner, &columns])).reshape(shape(&labels))
         };
         Ok(Labelled { x, labels })
     }
 
-    /// Summed over what neither the other operand nor anybody later needs.
+    /// Summed over the labels that neither the other operand nor a later step needs.
     fn summed_for(self, other: &Self, needed: impl Fn(&Label) -> bool) -> Self {
         self.summed(|label| needed(label) || other.labels.contains(label))
     }
 }
 
 impl<B: Backend> Tensor<B> {
-    /// Einstein's sum: every letter names a dimension; the result has the letters after `->`, and products are summed over
-    /// the others. Operands are joined from left to right, each pair by a matrix product where it sums. A letter may
-    /// repeat within an operand (its diagonal), `...` covers the dimensions not named, and size 1 broadcasts. Without
+    /// Einstein summation: every letter names a dimension; the result has the letters after `->`, and products are summed over
+    /// the others. Operands are multiplied from left to right, a pair with a common summed letter by a matrix product. A letter may
+    /// repeat within an operand (its diagonal), `...` covers the dimensions that are not named, and size 1 broadcasts. Without
     /// `->` the result has the dimensions of `...`, then the letters that occur once, in alphabetical order, capitals
     /// first. PyTorch: `einsum`.
     ///
@@ -261,7 +268,7 @@ impl<B: Backend> Tensor<B> {
             self.shape(),
             other.shape()
         );
-        // A matrix product, so that the gradients are products too and not sums of products.
+        // A matrix product, so that the gradients are matrix products too.
         self.unsqueeze(1).matmul(&other.unsqueeze(0))
     }
 

@@ -1,33 +1,48 @@
-//! Reading and adding at indices held by another tensor.
+//! Reads and writes at indices held by another tensor: gather, scatter, selection of rows.
+
+mod rows;
+
+pub use rows::RowGradient;
 
 use crate::autodiff::{Addend, parents, record, record_rows};
 use crate::backend::{Backend, Device, MAX_WORK, ViewOf};
 use crate::create::on_host;
 use crate::dtype::DType;
 use crate::error::must;
-use crate::gradients::RowGradient;
 use crate::index::wrap_dim;
 use crate::layout::Layout;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// What scattering does with the element that it meets.
+/// How scattering combines an element with the one at its place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ScatterOp {
-    /// Adds to it; I32 wraps, no bool. The sum's order may vary, and with it rounding.
+    /// Adds it; I32 wraps, no bool. The order of the sum, and with it rounding, may vary between backends.
     Add,
-    /// Replaces it. Of several for one place the last along the dimension stays, on every backend.
+    /// Writes it. If several write to one place, the last along the dimension stays, on every backend.
     Set,
 }
+
+impl ScatterOp {
+    /// The method's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            ScatterOp::Add => "scatter_add",
+            ScatterOp::Set => "scatter",
+        }
+    }
+}
+
+super::display_by_name!(ScatterOp);
 
 /// Reads and writes at indices held by another tensor. See the [contract](crate::backend).
 pub trait IndexOps: Device {
     /// `out[i.., k, j..] = x[i.., index[i.., k, j..], j..]` with k at `dim`; the result has the index's shape, which
-    /// equals x's but for `dim`.
+    /// equals x's except in `dim`.
     fn gather(&self, x: ViewOf<'_, Self>, dim: usize, index: ViewOf<'_, Self>) -> Self::Storage;
 
-    /// Adds or sets `to[i.., index[i.., k, j..], j..]` by `x[i.., k, j..]`, see [`ScatterOp`]; `to` is whole and row-major of
-    /// the layout's shape; x and the index have one shape, which equals `to`'s but for `dim`.
+    /// Adds or sets `to[i.., index[i.., k, j..], j..]` by `x[i.., k, j..]`, see [`ScatterOp`]. `to` is a whole storage,
+    /// row-major in the layout's shape; x and the index have one shape, which equals `to`'s except in `dim`.
     fn scatter(
         &self,
         op: ScatterOp,
@@ -40,7 +55,7 @@ pub trait IndexOps: Device {
 }
 
 impl<B: Backend> Tensor<B> {
-    /// `out[i.., k, j..] = self[i.., index[i.., k, j..], j..]`, k at `dim`. The index (I32) has this tensor's shape but for
+    /// `out[i.., k, j..] = self[i.., index[i.., k, j..], j..]`, k at `dim`. The index (I32) has this tensor's shape except in
     /// `dim`. An index out of range reads 0 and is an error at the next read; negative ones are out of range.
     /// PyTorch: `gather`.
     ///
@@ -57,7 +72,7 @@ impl<B: Backend> Tensor<B> {
     }
 
     /// This tensor with `x` added at an index: `out[i.., index[i.., k, j..], j..] += x[i.., k, j..]`, k at `dim`. The index
-    /// (I32) and x have one shape, this tensor's but for `dim`. An index out of range is skipped and is an error at the
+    /// (I32) and x have one shape, this tensor's except in `dim`. An index out of range is skipped and is an error at the
     /// next read. PyTorch: `scatter_add`.
     ///
     /// # Panics
@@ -68,8 +83,8 @@ impl<B: Backend> Tensor<B> {
     }
 
     /// This tensor with `x` set at an index: `out[i.., index[i.., k, j..], j..] = x[i.., k, j..]`, k at `dim`. The index (I32)
-    /// and x have one shape, this tensor's but for `dim`. Where several are set at one place the last stays, on every
-    /// backend, and the gradient goes to it alone. An index out of range is skipped and is an error at the next read.
+    /// and x have one shape, this tensor's except in `dim`. If several are set at one place, the last one stays, on every
+    /// backend, and it alone has a gradient. An index out of range is skipped and is an error at the next read.
     /// PyTorch: `scatter` (which leaves open which one stays, and gives the gradient to all).
     ///
     /// ```
@@ -106,8 +121,8 @@ impl<B: Backend> Tensor<B> {
         scatter(op, self.clone(), d, index, x)
     }
 
-    /// Entries of one dimension in the order of a vector of indices (I32), repeats welcome. An index out of range gives
-    /// zeros and is an error at the next read. PyTorch: `index_select`; of rows, `embedding`.
+    /// The entries of one dimension that a vector of indices (I32) names, in its order; repeats are allowed. An index out of range
+    /// gives zeros and is an error at the next read. PyTorch: `index_select`; of rows, `embedding`.
     ///
     /// # Panics
     /// If the index is not a vector of I32 or the dimension is outside the rank.
@@ -130,10 +145,26 @@ impl<B: Backend> Tensor<B> {
         })
     }
 
-    /// [`index_select`](Self::index_select) of `len` entries in an order that the host works out. The sizes are judged before
-    /// the order is.
+    /// Appends a dimension of `classes` entries: 1 at the index `self[i..]`, 0 elsewhere. An index outside
+    /// `0..classes` gives a row of zeros and is an error at the next read. PyTorch: `one_hot`.
+    ///
+    /// # Panics
+    /// If the tensor is not I32 or the dtype is unsupported.
     #[track_caller]
-    pub(crate) fn taken(&self, op: &str, d: usize, order: impl Iterator<Item = usize>, len: usize) -> Self {
+    pub fn one_hot(&self, classes: usize, dtype: DType) -> Self {
+        assert!(self.dtype() == DType::I32, "one_hot: wants I32 indices, not {}", self.dtype());
+        let Some(shape) = self.shape().insert(self.rank(), 1).try_with(self.rank(), classes) else {
+            panic!("one_hot: {classes} classes for {:?} are too many elements", self.shape())
+        };
+        let zeros = Tensor::full(shape, 0.0, (self.device(), dtype));
+        let ones = Tensor::full([], 1.0, (self.device(), dtype));
+        let index = self.unsqueeze(-1);
+        zeros.scatter_add(self.rank() as isize, &index, &ones.expand(*index.shape()))
+    }
+
+    /// [`index_select`](Self::index_select) by `len` indices that the host computes, after the sizes are checked.
+    #[track_caller]
+    pub(crate) fn select_computed(&self, op: &str, d: usize, order: impl Iterator<Item = usize>, len: usize) -> Self {
         assert!(
             self.shape()[d] <= i32::MAX as usize,
             "{op}: dimension {d} of {:?} is larger than an I32 index reaches",
@@ -163,12 +194,12 @@ impl<B: Backend> Tensor<B> {
     }
 }
 
-/// A vector of n, repeated along the other dimensions of a shape whose dimension d is n.
+/// A vector expanded to `shape`, along whose dimension `d` it lies.
 pub(crate) fn spread<B: Backend>(vector: &Tensor<B>, d: usize, shape: Shape) -> Tensor<B> {
     vector.reshape(Shape::new(&[1; crate::MAX_RANK][..shape.len()]).with(d, shape[d])).expand(shape)
 }
 
-/// The checked operation; `base` is overwritten if nobody else holds it.
+/// The checked operation, in place if nothing else holds the storage of `base`.
 pub(crate) fn scatter<B: Backend>(
     op: ScatterOp,
     base: Tensor<B>,
@@ -187,8 +218,8 @@ pub(crate) fn scatter<B: Backend>(
     let dim = d as isize;
     record(op.name(), out, parents, move |g, wants| match op {
         ScatterOp::Add => [wants[0].then(|| g.clone()), wants[1].then(|| g.gather(dim, &index))],
-        // What was replaced gets nothing, and so does what was replaced by a later one: each writes its number, and those
-        // that find theirs again have stayed.
+        // Replaced elements of `base` have no gradient. Nor have elements of x that a later one replaced: each writes its number at its
+        // place, and those that read their own number back have stayed.
         ScatterOp::Set => [
             wants[0].then(|| g.scatter(dim, &index, &g.scalar_like(0.0).expand(*index.shape()))),
             wants[1].then(|| {

@@ -1,13 +1,20 @@
-//! Losses: one number, the mean over the batch.
+//! Losses: the mean over the batch, one number.
+//!
+//! ```text
+//! cross_entropy(x, t) = mean over rows of  log(sum(exp(x))) - x[t]        gx = (softmax(x) - onehot(t)) g / n
+//! ```
+//!
+//! Value and gradient are computed so that nothing cancels where the loss of a row is small: `rest` is the sum of `exp(x - max)` without
+//! the maximum's own 1, the loss is `log1p(rest) + (max - x[t])`, and `softmax - 1` at the maximum is `-rest / (1 + rest)`.
 
-use crate::autodiff::{self, parents, record, recording};
 use crate::backend::{Backend, Device};
 use crate::dtype::DType;
-use crate::ops::softmax::max_and_rest;
+use crate::ops::reduce::max_and_rest;
 use crate::shape::{MAX_RANK, Shape};
 use crate::tensor::Tensor;
+use crate::tensor::fused::{Save, Saved, fused, fused_with, in_f32, in_f32_with, present};
 
-/// What becomes of the losses of the rows.
+/// How the losses of the rows are reduced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Reduction {
     /// Their mean.
@@ -15,7 +22,7 @@ pub enum Reduction {
     Mean,
     /// Their sum.
     Sum,
-    /// Nothing: one loss per row.
+    /// Not at all: one loss per row.
     None,
 }
 
@@ -25,12 +32,12 @@ pub enum Reduction {
 pub struct CrossEntropyOptions<B: Backend> {
     /// A factor per class, `[c]`.
     pub weight: Option<Tensor<B>>,
-    /// A target whose rows do not count; no target unless set, where PyTorch has -100.
+    /// Rows with this target do not count. None by default, where PyTorch has -100.
     pub ignore_index: Option<i32>,
     /// The share of the target that is spread evenly over all classes, in [0, 1]. Szegedy et al., "Rethinking the Inception
     /// architecture", 2015.
     pub label_smoothing: f64,
-    /// What becomes of the rows' losses.
+    /// How the losses of the rows are reduced.
     pub reduction: Reduction,
 }
 
@@ -46,7 +53,7 @@ impl<B: Backend> CrossEntropyOptions<B> {
         CrossEntropyOptions { weight: Some(weight.clone()), ..self }
     }
 
-    /// With rows of this target left out.
+    /// Without the rows that have this target.
     pub fn ignore_index(self, index: i32) -> Self {
         CrossEntropyOptions { ignore_index: Some(index), ..self }
     }
@@ -65,14 +72,14 @@ impl<B: Backend> CrossEntropyOptions<B> {
 /// Losses. See the [contract](crate::backend).
 pub trait LossOps: Device {
     /// The mean over n rows of `log1p(rest) + (max - logits[target])`, and the statistics `[n, 2]` that the gradient needs:
-    /// each row's maximum and its rest, the sum of `exp(logits - max)` over all classes but one of the largest. (A
-    /// logsumexp would round the maximum and the logarithm into one number.) The rest of a row with an infinite maximum is NaN.
+    /// each row's maximum and its rest, the sum of `exp(logits - max)` over all classes except one of the largest. The
+    /// rest of a row with an infinite maximum is NaN.
     /// Logits `[n, c]`, target `[n]` of I32. A target outside `0..c` is an index error, and its row counts as 0.
     fn cross_entropy(&self, logits: &Tensor<Self>, target: &Tensor<Self>) -> (Tensor<Self>, Tensor<Self>)
     where
         Self: Backend,
     {
-        composed_cross_entropy(logits, target)
+        composed::cross_entropy(logits, target)
     }
 
     /// The gradient of [`cross_entropy`](LossOps::cross_entropy): `(softmax(logits) - onehot(target)) g / n`, and 0 in the
@@ -88,7 +95,7 @@ pub trait LossOps: Device {
     where
         Self: Backend,
     {
-        composed_cross_entropy_grad(g, logits, target, statistics)
+        composed::cross_entropy_grad(g, logits, target, statistics)
     }
 }
 
@@ -96,7 +103,7 @@ impl<B: Backend> Tensor<B> {
     /// The mean over rows of `-log_softmax(self)[target]`: self are logits `[n, c]`, target class indices `[n]` (I32).
     /// One pass forward and one backward. An index outside `0..c` counts as 0 and is an error at the next read.
     /// The mean of no rows is NaN, and so is the loss of a row that holds NaN or +inf, or only -inf. Value and gradient keep
-    /// their digits however large the logits and however sure the rows are: of `[20, 0]` and class 0 they are 2.06e-9 and
+    /// their digits for large logits and for confident rows: for `[20, 0]` and class 0 they are 2.06e-9 and
     /// -2.06e-9, where PyTorch says 0. PyTorch: `cross_entropy`.
     ///
     /// # Panics
@@ -104,22 +111,24 @@ impl<B: Backend> Tensor<B> {
     #[track_caller]
     pub fn cross_entropy(&self, target: &Self) -> Self {
         self.check_classes("cross_entropy", target);
-        if self.is_half() {
-            return self.widened().cross_entropy(target).cast(DType::F16);
-        }
-        let (loss, statistics) = self.device().cross_entropy(&self.detach(), &target.detach());
-        let Some(parents) = parents([self]) else { return loss };
-        let (logits, target) = (self.clone(), target.detach());
-        record("cross_entropy", loss, parents, move |g, _| {
-            [Some(if recording() {
-                // Under create_graph: the composed loss is differentiated instead, and its gradient is differentiable.
-                let loss = logits.log_softmax(1).nll_loss(&target);
-                let [gradient] = loss.grad_with(g, [&logits]);
+        let target = target.detach();
+        let forward = |inputs: [Option<&Self>; 1]| {
+            let [logits] = present(inputs);
+            logits.device().cross_entropy(logits, &target)
+        };
+        let kept = target.clone();
+        let gradient = move |of: Saved<'_, B, Self, 1>| {
+            let (g, [logits]) = (of.g, present(of.inputs));
+            [Some(if of.recording {
+                // The composed loss is differentiated instead, and its gradient is differentiable.
+                let loss = logits.log_softmax(1).nll_loss(&kept);
+                let [gradient] = loss.grad_with(g, [logits]);
                 gradient
             } else {
-                g.device().cross_entropy_grad(&g.detach(), &logits.detach(), &target, &statistics)
+                g.device().cross_entropy_grad(g, logits, &kept, of.extra)
             })]
-        })
+        };
+        fused_with("cross_entropy", [Some(self)], Save::INPUTS, forward, gradient).0
     }
 
     /// The mean over rows of `-self[target]`: self are log-probabilities `[n, c]`, target class indices `[n]` (I32). An index
@@ -134,14 +143,14 @@ impl<B: Backend> Tensor<B> {
     }
 
     /// [`cross_entropy`](Self::cross_entropy) with class weights w, rows to ignore, label smoothing e, soft targets and a
-    /// choice of reduction. Self are logits `[n, c]` or `[n, c, ..]`, every place a row of its own. With
+    /// choice of reduction. Self are logits `[n, c]` or `[n, c, ..]`, where every position is a row. With
     /// `l = log_softmax(self, 1)`, the loss of a row is
     /// * for a class index t (I32; `[n]` or `[n, ..]`): `-(1 - e) w[t] l[t] - e / c sum(w l)`; the mean divides by the sum of
     ///   `w[t]` over the rows that count, and is NaN if none does;
     /// * for probabilities p (float, of the logits' shape): `-sum(w ((1 - e) p + e / c) l)`; the mean divides by the number
     ///   of rows.
     ///
-    /// [`Reduction::None`] gives the losses in the shape of the places, `[n]` or `[n, ..]`. A class whose weight or probability
+    /// [`Reduction::None`] returns the losses in the shape of the positions, `[n]` or `[n, ..]`. A class whose weight or probability
     /// is 0 adds nothing even where its logit is -inf and PyTorch gives NaN. No index is ignored unless
     /// [`ignore_index`](CrossEntropyOptions::ignore_index) says so; PyTorch ignores -100.
     ///
@@ -174,59 +183,10 @@ impl<B: Backend> Tensor<B> {
             assert!(*target.shape() == places, "{OP}: targets {:?} for logits {:?}", target.shape(), self.shape());
             self.check_device(OP, target);
         }
-        if self.is_half() {
-            let options =
-                CrossEntropyOptions { weight: options.weight.as_ref().map(Tensor::widened), ..options.clone() };
-            return self.widened().cross_entropy_with(&target.widened(), &options).cast(DType::F16);
-        }
-        let log_p = self.log_softmax(1);
-        // One weight per class, beside all places.
-        let mut beside = Shape::new(&[1; MAX_RANK][..self.rank()]);
-        beside = beside.with(1, c);
-        let weight = options.weight.as_ref().map(|w| w.reshape(beside));
-        if soft {
-            let mut share = if e > 0.0 { target * (1.0 - e) + e / c as f64 } else { target.clone() };
-            if let Some(w) = &weight {
-                share *= w;
-            }
-            let losses = -(&share * possible(&share, &log_p)).sum(1);
-            return match options.reduction {
-                Reduction::Mean => losses.mean(..),
-                Reduction::Sum => losses.sum(..),
-                Reduction::None => losses,
-            };
-        }
-        let ignored = options.ignore_index.map(|index| target.eq(index));
-        let counts = |x: Self| match &ignored {
-            Some(ignored) => x.masked_fill(ignored, 0.0),
-            None => x,
-        };
-        // An ignored target may be no class at all.
-        let class = match &ignored {
-            Some(ignored) => Tensor::where_cond(ignored, &target.scalar_like(0.0), target),
-            None => target.clone(),
-        };
-        let of_class = log_p.gather(1, &class.unsqueeze(1)).squeeze(1);
-        let (mut losses, weights) = match &options.weight {
-            Some(w) => {
-                let w = w.index_select(0, &class.flatten(..)).reshape(places);
-                (-(&w * possible(&w, &of_class)), w)
-            }
-            None => (-of_class, log_p.scalar_like(1.0).expand(places)),
-        };
-        if e > 0.0 {
-            let all = match &weight {
-                Some(w) => (w * possible(w, &log_p)).sum(1),
-                None => log_p.sum(1),
-            };
-            losses = losses * (1.0 - e) - all * (e / c as f64);
-        }
-        let losses = counts(losses);
-        match options.reduction {
-            Reduction::Mean => losses.sum(..) / counts(weights).sum(..),
-            Reduction::Sum => losses.sum(..),
-            Reduction::None => losses,
-        }
+        in_f32_with([Some(self), Some(target), options.weight.as_ref()], |inputs| {
+            let [Some(logits), Some(target), weight] = inputs else { unreachable!("both are given") };
+            cross_entropy_with(logits, target, weight, options)
+        })
     }
 
     #[track_caller]
@@ -268,8 +228,8 @@ impl<B: Backend> Tensor<B> {
     #[track_caller]
     pub fn huber_loss(&self, target: &Self, delta: f64) -> Self {
         assert!(delta > 0.0, "huber_loss: delta must be above 0, not {delta}");
-        // With m the part of self - target within delta both cases are m (self - target - m / 2), on either side. No absolute
-        // value: its second derivative at 0 is not the loss's.
+        // With d = self - target clamped to +-delta as m, both cases are m (d - m / 2). The absolute value of d would have another second
+        // derivative at 0.
         self.loss("huber_loss", target, |x, t| {
             let d = x - t;
             let near = d.clamp(-delta, delta);
@@ -302,30 +262,29 @@ impl<B: Backend> Tensor<B> {
     pub fn bce_loss(&self, target: &Self) -> Self {
         self.loss("bce_loss", target, |p, t| {
             let held = |log: Self| log.clamp(-100.0, f64::INFINITY);
-            // Not log(1 - p): the difference rounds a small p away.
+            // log1p(-p), since 1 - p rounds a small p away.
             let logs = move |p: &Self| [held(p.log()), held((-p).log1p())];
-            let loss = autodiff::no_grad(|| {
+            let forward = |[p, t]: [&Self; 2]| {
                 let [log_p, log_rest] = logs(p);
                 -(t * log_p + (1.0 - t) * log_rest).mean(..)
-            });
-            let Some(parents) = parents([p, t]) else { return loss };
-            let (p, t, n) = (p.clone(), t.clone(), p.numel() as f64);
-            record("bce_loss", loss, parents, move |g, wants| {
-                let share = g / n;
-                // (p - t) / (p (1 - p)), whose divisor is held above 0: a saturated p has a large gradient and not NaN.
-                let slope = || (&p - &t) / (&p * (1.0 - &p)).clamp(1e-12, f64::INFINITY);
+            };
+            fused("bce_loss", [p, t], Save::INPUTS, forward, move |of| {
+                let [p, t] = present(of.inputs);
+                let share = of.g / p.numel() as f64;
+                // (p - t) / (p (1 - p)), whose divisor is at least 1e-12: a saturated p has a large gradient and not NaN.
+                let slope = || (p - t) / (p * (1.0 - p)).clamp(1e-12, f64::INFINITY);
                 let in_target = || {
-                    let [log_p, log_rest] = logs(&p);
+                    let [log_p, log_rest] = logs(p);
                     (log_rest - log_p) * &share
                 };
-                [wants[0].then(|| slope() * &share), wants[1].then(in_target)]
+                [of.wants[0].then(|| slope() * &share), of.wants[1].then(in_target)]
             })
         })
     }
 
     /// [`bce_loss`](Self::bce_loss) of `sigmoid(self)`, safe from overflow: the mean of `softplus(x) - t x`. Value and gradient
     /// keep their digits at both ends: at x = 20 and t = 1 they are 2.06e-9 and -2.06e-9. 0 times an infinite x is 0 and not
-    /// NaN as in PyTorch, so that an infinite x that agrees with its target costs nothing.
+    /// NaN as in PyTorch, so that the loss of an infinite x that agrees with its target is 0.
     /// PyTorch: `binary_cross_entropy_with_logits`.
     ///
     /// # Panics
@@ -333,32 +292,31 @@ impl<B: Backend> Tensor<B> {
     #[track_caller]
     pub fn bce_with_logits_loss(&self, target: &Self) -> Self {
         self.loss("bce_with_logits_loss", target, |x, t| {
-            // The loss of (x, t) is that of (-x, 1 - t). Of the two the one with x <= 0 is taken: neither term of
-            // softplus(x) - t x is then below 0, and nothing cancels.
+            // The loss of (x, t) is that of (-x, 1 - t). With the one whose x is at most 0, neither term of softplus(x) - t x is
+            // below 0, and nothing cancels.
             let mirrored = |x: &Self, t: &Self| {
                 let above = x.gt(0.0);
                 [Tensor::where_cond(&above, &-x, x), Tensor::where_cond(&above, &(1.0 - t), t), above]
             };
-            let loss = autodiff::no_grad(|| {
+            let forward = |[x, t]: [&Self; 2]| {
                 let [x, t, _] = mirrored(x, t);
                 (x.softplus() - (&t * &x).masked_fill(&t.eq(0.0), 0.0)).mean(..)
-            });
-            let Some(parents) = parents([x, t]) else { return loss };
-            let (x, t, n) = (x.clone(), t.clone(), x.numel() as f64);
-            record("bce_with_logits_loss", loss, parents, move |g, wants| {
-                let share = g / n;
-                // sigmoid(x) - t, with the other sign of what was mirrored.
+            };
+            fused("bce_with_logits_loss", [x, t], Save::INPUTS, forward, move |of| {
+                let [x, t] = present(of.inputs);
+                let share = of.g / x.numel() as f64;
+                // sigmoid(x) - t, negated where x was mirrored.
                 let slope = || {
-                    let [x, t, above] = mirrored(&x, &t);
+                    let [x, t, above] = mirrored(x, t);
                     let slope = x.sigmoid() - t;
                     Tensor::where_cond(&above, &-&slope, &slope)
                 };
-                [wants[0].then(|| slope() * &share), wants[1].then(|| -&x * &share)]
+                [of.wants[0].then(|| slope() * &share), of.wants[1].then(|| -x * &share)]
             })
         })
     }
 
-    /// `f` of self and a target of one shape, dtype and device. F16 is computed in F32, and the loss rounded once.
+    /// `f` of self and a target of one shape, dtype and device. F16 is computed in F32.
     #[track_caller]
     fn loss(&self, op: &str, target: &Self, f: impl FnOnce(&Self, &Self) -> Self) -> Self {
         assert!(
@@ -368,46 +326,107 @@ impl<B: Backend> Tensor<B> {
             target.shape()
         );
         self.check_same(op, target);
-        if self.is_half() { f(&self.widened(), &target.widened()).cast(DType::F16) } else { f(self, target) }
+        in_f32([self, target], |[x, t]| f(x, t))
     }
 }
 
-/// Log-probabilities to multiply with shares. What has no share may be impossible: its -inf becomes 0, since 0 times infinity
-/// would be NaN. Other numbers stay, and with them the gradient in the share.
+/// [`Tensor::cross_entropy_with`] of checked arguments in F32 or F64.
+fn cross_entropy_with<B: Backend>(
+    logits: &Tensor<B>,
+    target: &Tensor<B>,
+    weight: Option<&Tensor<B>>,
+    options: &CrossEntropyOptions<B>,
+) -> Tensor<B> {
+    let log_p = logits.log_softmax(1);
+    let (c, places, e) = (logits.shape()[1], logits.shape().remove(1), options.label_smoothing);
+    let broadcast = |w: &Tensor<B>| w.reshape(Shape::new(&[1; MAX_RANK][..logits.rank()]).with(1, c));
+    let class_weight = weight.map(broadcast);
+    if target.dtype() != DType::I32 {
+        let mut share = if e > 0.0 { target * (1.0 - e) + e / c as f64 } else { target.clone() };
+        if let Some(w) = &class_weight {
+            share *= w;
+        }
+        let losses = -(&share * possible(&share, &log_p)).sum(1);
+        return match options.reduction {
+            Reduction::Mean => losses.mean(..),
+            Reduction::Sum => losses.sum(..),
+            Reduction::None => losses,
+        };
+    }
+    let ignored = options.ignore_index.map(|index| target.eq(index));
+    let counts = |x: Tensor<B>| match &ignored {
+        Some(ignored) => x.masked_fill(ignored, 0.0),
+        None => x,
+    };
+    // An ignored target need not be a class.
+    let class = match &ignored {
+        Some(ignored) => Tensor::where_cond(ignored, &target.scalar_like(0.0), target),
+        None => target.clone(),
+    };
+    let of_class = log_p.gather(1, &class.unsqueeze(1)).squeeze(1);
+    let (mut losses, weights) = match weight {
+        Some(w) => {
+            let w = w.index_select(0, &class.flatten(..)).reshape(places);
+            (-(&w * possible(&w, &of_class)), w)
+        }
+        None => (-of_class, log_p.scalar_like(1.0).expand(places)),
+    };
+    if e > 0.0 {
+        let all = match &class_weight {
+            Some(w) => (w * possible(w, &log_p)).sum(1),
+            None => log_p.sum(1),
+        };
+        losses = losses * (1.0 - e) - all * (e / c as f64);
+    }
+    let losses = counts(losses);
+    match options.reduction {
+        Reduction::Mean => losses.sum(..) / counts(weights).sum(..),
+        Reduction::Sum => losses.sum(..),
+        Reduction::None => losses,
+    }
+}
+
+/// Log-probabilities as factors of shares: -inf becomes 0 where the share is 0, since 0 times infinity would be NaN. Other elements
+/// stay, also where the share is 0, so that the gradient in the share is right.
 fn possible<B: Backend>(share: &Tensor<B>, log_p: &Tensor<B>) -> Tensor<B> {
     log_p.masked_fill(&share.eq(0.0).logical_and(&log_p.eq(f64::NEG_INFINITY)), 0.0)
 }
 
-/// [`LossOps::cross_entropy`] as tensor operations.
-pub fn composed_cross_entropy<B: Backend>(logits: &Tensor<B>, target: &Tensor<B>) -> (Tensor<B>, Tensor<B>) {
-    let [max, rest] = max_and_rest(logits, 1);
-    let column = target.unsqueeze(1);
-    // Neither term is below 0.
-    let rows = rest.log1p() + (&max - logits.gather(1, &column));
-    let bad = column.lt(0.0).logical_or(&column.ge(logits.shape()[1] as f64));
-    (rows.masked_fill(&bad, 0.0).mean(..), Tensor::cat(&[max, rest], 1))
-}
+/// The default implementation.
+pub mod composed {
+    use super::*;
 
-/// [`LossOps::cross_entropy_grad`] as tensor operations.
-pub fn composed_cross_entropy_grad<B: Backend>(
-    g: &Tensor<B>,
-    logits: &Tensor<B>,
-    target: &Tensor<B>,
-    statistics: &Tensor<B>,
-) -> Tensor<B> {
-    let [n, c] = logits.dims();
-    if c == 0 {
-        return logits.clone();
+    /// [`LossOps::cross_entropy`] as tensor operations.
+    pub fn cross_entropy<B: Backend>(logits: &Tensor<B>, target: &Tensor<B>) -> (Tensor<B>, Tensor<B>) {
+        let [max, rest] = max_and_rest(logits, 1);
+        let column = target.unsqueeze(1);
+        // Neither term is below 0.
+        let rows = rest.log1p() + (&max - logits.gather(1, &column));
+        let bad = column.lt(0.0).logical_or(&column.ge(logits.shape()[1] as f64));
+        (rows.masked_fill(&bad, 0.0).mean(..), Tensor::cat(&[max, rest], 1))
     }
-    let (max, rest) = (statistics.narrow(1, 0, 1), statistics.narrow(1, 1, 1));
-    let column = target.unsqueeze(1);
-    let bad = column.lt(0.0).logical_or(&column.ge(c as f64));
-    let of_class = column.eq(Tensor::arange(0..c as i32, logits.device()));
-    let sum = &rest + 1.0;
-    let softmax = (logits - &max).exp() / &sum;
-    // softmax - 1, which would cancel where the class is the likely one.
-    let at_top = of_class.logical_and(&logits.eq(&max));
-    let less_one = Tensor::where_cond(&at_top, &-(rest / sum), &(&softmax - 1.0));
-    // The row of a bad target, which the forward pass reported, is 0.
-    (Tensor::where_cond(&of_class, &less_one, &softmax) * (g / n as f64)).masked_fill(&bad, 0.0)
+
+    /// [`LossOps::cross_entropy_grad`] as tensor operations.
+    pub fn cross_entropy_grad<B: Backend>(
+        g: &Tensor<B>,
+        logits: &Tensor<B>,
+        target: &Tensor<B>,
+        statistics: &Tensor<B>,
+    ) -> Tensor<B> {
+        let [n, c] = logits.dims();
+        if c == 0 {
+            return logits.clone();
+        }
+        let (max, rest) = (statistics.narrow(1, 0, 1), statistics.narrow(1, 1, 1));
+        let column = target.unsqueeze(1);
+        let bad = column.lt(0.0).logical_or(&column.ge(c as f64));
+        let of_class = column.eq(Tensor::arange(0..c as i32, logits.device()));
+        let sum = &rest + 1.0;
+        let softmax = (logits - &max).exp() / &sum;
+        // softmax - 1 without cancellation where the class has the maximum.
+        let at_top = of_class.logical_and(&logits.eq(&max));
+        let less_one = Tensor::where_cond(&at_top, &-(rest / sum), &(&softmax - 1.0));
+        // The row of a bad target, which the forward pass reported, is 0.
+        (Tensor::where_cond(&of_class, &less_one, &softmax) * (g / n as f64)).masked_fill(&bad, 0.0)
+    }
 }

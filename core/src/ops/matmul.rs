@@ -1,13 +1,19 @@
-//! Matrix products and the linear map.
+//! Matrix products, and the linear map `f(x wT + b)` with an activation f in its epilogue.
+//!
+//! ```text
+//! y = a b            ga = g bT            gb = aT g
+//! y = x wT + b       gx = g w             gw = gT x        gb = sum of g over rows
+//! ```
 
-use crate::autodiff::{parents, record, record_with_output, recording};
+use crate::autodiff::{parents, record};
 use crate::backend::{Backend, Device, MAX_WORK, View, ViewOf};
-use crate::dtype::DType;
 use crate::ops::unary::{UnaryOp, unary, unary_grad};
+use crate::shape::{Shape, misfit};
 use crate::tensor::Tensor;
+use crate::tensor::fused::{Save, Saved, fused_with};
 
-/// The functions that can follow a [product](Tensor::linear_activated) at once: their derivatives can be told from their values, so
-/// what they were applied to need not be kept.
+/// The functions that a [product](Tensor::linear_activated) or a [convolution](Tensor::conv2d_activated) can apply in its epilogue. Their
+/// derivatives are functions of their values, so that their arguments need not be kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Activation {
     /// [`Tensor::relu`].
@@ -39,12 +45,12 @@ pub struct LinearGrad<'a, B: Backend> {
     pub w: Option<&'a Tensor<B>>,
     /// Whether the bias's gradient `[n]` is wanted.
     pub bias: bool,
-    /// The activation, and the result that it led to: `g` is the gradient of that.
+    /// The activation and its output, whose gradient `g` is.
     pub activated: Option<(Activation, &'a Tensor<B>)>,
 }
 
 impl<B: Backend> LinearGrad<'_, B> {
-    /// The gradient before the activation.
+    /// The gradient of the activation's argument.
     pub fn before_activation(&self) -> Tensor<B> {
         before_activation(self.g, self.activated)
     }
@@ -67,7 +73,7 @@ pub trait MatmulOps: Device {
     where
         Self: Backend,
     {
-        composed_linear(x, w, bias, activation)
+        composed::linear(x, w, bias, activation)
     }
 
     /// The gradients of [`linear`](MatmulOps::linear) in x, w and b, those that are wanted.
@@ -75,11 +81,11 @@ pub trait MatmulOps: Device {
     where
         Self: Backend,
     {
-        composed_linear_grad(g)
+        composed::linear_grad(g)
     }
 }
 
-/// The gradient in an activation's argument, from that in its value y.
+/// The gradient of an activation's argument, given that of its value.
 pub(crate) fn before_activation<B: Backend>(g: &Tensor<B>, activated: Option<(Activation, &Tensor<B>)>) -> Tensor<B> {
     match activated {
         None => g.clone(),
@@ -88,8 +94,8 @@ pub(crate) fn before_activation<B: Backend>(g: &Tensor<B>, activated: Option<(Ac
 }
 
 impl<B: Backend> Tensor<B> {
-    /// The matrix product `[.., m, k] x [.., k, n] -> [.., m, n]`; leading (batch) dimensions broadcast. A vector on the
-    /// left is a row, on the right a column, and its dimension is dropped from the result. PyTorch: `matmul`.
+    /// The matrix product `[.., m, k] x [.., k, n] -> [.., m, n]`; leading (batch) dimensions broadcast. As the
+    /// first operand a vector is a row, as the second a column, and its dimension is dropped from the result. PyTorch: `matmul`.
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;
@@ -121,15 +127,15 @@ impl<B: Backend> Tensor<B> {
         let (k, k2) = (a.shape()[a.rank() - 1], b.shape()[b.rank() - 2]);
         assert!(k == k2, "matmul: {:?} x {:?}: the inner dimensions {k} and {k2} differ", a.shape(), b.shape());
         if a.rank() > 2 && b.rank() == 2 {
-            // One tall product instead of a batch: also its gradient in b is then one product and no sum over a batch.
+            // One tall product instead of a batch, so that its gradient in b is one product too, without a sum over the batch.
             let (rows, n) = (leading(a), b.shape()[1]);
             return a.reshape([rows, k]).matmul(b).reshape(a.shape().with(a.rank() - 1, n));
         }
         let batch = {
             let (sa, sb) = (&a.shape()[..a.rank() - 2], &b.shape()[..b.rank() - 2]);
-            let (sa, sb) = (crate::Shape::new(sa), crate::Shape::new(sb));
+            let (sa, sb) = (Shape::new(sa), Shape::new(sb));
             let Some(batch) = sa.broadcast(&sb) else {
-                let why = crate::shape::misfit([("left", &sa), ("right", &sb)]);
+                let why = misfit([("left", &sa), ("right", &sb)]);
                 panic!("matmul: {:?} x {:?}: the batch dimensions {sa:?} and {sb:?} {why}", a.shape(), b.shape())
             };
             batch
@@ -139,14 +145,14 @@ impl<B: Backend> Tensor<B> {
     }
 }
 
-/// Panics if a product of the result's `sizes` has too many elements, or would never end.
+/// Panics if a result of `sizes` has too many elements, or the product takes more than [`MAX_WORK`] multiply-adds.
 #[track_caller]
 fn check_work<B: Backend>(op: &str, a: &Tensor<B>, b: &Tensor<B>, sizes: [usize; 3], k: usize) {
     let fits = |limit: usize, sizes: &[usize]| {
         sizes.iter().try_fold(1usize, |n, &size| n.checked_mul(size.max(1))).is_some_and(|n| n <= limit)
     };
     let [batch, m, n] = sizes;
-    // A few comparisons settle what is of any ordinary size.
+    // Sizes of at most 2^14 cannot exceed either limit.
     if batch.max(m).max(n).max(k) > 1 << 14 {
         assert!(
             fits(isize::MAX as usize / 8, &sizes),
@@ -168,8 +174,8 @@ fn leading<B: Backend>(x: &Tensor<B>) -> usize {
     x.shape()[..x.rank() - 1].iter().product()
 }
 
-/// The checked product; its gradients are products too.
-fn product<B: Backend>(a: &Tensor<B>, b: &Tensor<B>, batch: crate::Shape) -> Tensor<B> {
+/// The checked product. Each operand is kept for the gradient of the other.
+fn product<B: Backend>(a: &Tensor<B>, b: &Tensor<B>, batch: Shape) -> Tensor<B> {
     let with_batch = |x: &Tensor<B>| {
         if x.rank() == batch.len() + 2 && x.shape()[..batch.len()] == batch[..] {
             return *x.layout();
@@ -202,9 +208,8 @@ impl<B: Backend> Tensor<B> {
         linear(self, weight, bias, None)
     }
 
-    /// `f(x wᵀ + b)`: [`linear`](Self::linear), its results given to the activation f while they are in the caches. The numbers and
-    /// gradients are those of `x.linear(..)` and the activation after it. PyTorch: `functional.linear` and the activation, which
-    /// `torch.compile` joins.
+    /// `f(x wᵀ + b)`: [`linear`](Self::linear) with the activation f in its epilogue. The numbers and gradients are those of
+    /// `x.linear(..)` and the activation after it. PyTorch: `functional.linear` and the activation, which `torch.compile` fuses.
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;
@@ -243,61 +248,60 @@ fn linear<B: Backend>(
         assert!(**b.shape() == [weight.shape()[0]], "linear: a bias {:?} for a weight {:?}", b.shape(), weight.shape());
     }
     check_work("linear", x, weight, [1, leading(x), weight.shape()[0]], weight.shape()[1]);
-    if x.is_half() {
-        let bias = bias.map(Tensor::widened);
-        return linear(&x.widened(), &weight.widened(), bias.as_ref(), activation).cast(DType::F16);
-    }
-    let (device, bare) = (x.device(), [x, weight].map(Tensor::detach));
-    let bare_bias = bias.map(Tensor::detach);
-    let out = device.linear(&bare[0], &bare[1], bare_bias.as_ref(), activation);
-    // An absent bias stands in the rule as an input that is not on the tape.
-    let b = bias.map_or_else(|| x.detach(), Tensor::clone);
-    let Some(parents) = parents([x, weight, &b]) else { return out };
-    let keep_x = parents[1].is_some().then(|| x.clone());
-    let keep_w = parents[0].is_some().then(|| weight.clone());
-    let rule = move |g: &Tensor<B>, activated: Option<(Activation, &Tensor<B>)>, bias: bool| {
-        let (x, w) = (keep_x.as_ref(), keep_w.as_ref());
-        if recording() {
-            return composed_linear_grad(&LinearGrad { g, x, w, bias, activated });
-        }
-        let (bare_x, bare_w) = (x.map(Tensor::detach), w.map(Tensor::detach));
-        let y = activated.map(|(f, y)| (f, y.detach()));
-        let activated = y.as_ref().map(|(f, y)| (*f, y));
-        g.device().linear_grad(&LinearGrad { g, x: bare_x.as_ref(), w: bare_w.as_ref(), bias, activated })
+    // Each operand is kept for the other's gradient.
+    let save = Save { inputs: [weight.is_tracked(), x.is_tracked(), false], output: activation.is_some() };
+    let forward = |inputs: [Option<&Tensor<B>>; 3]| {
+        let [Some(x), Some(w), bias] = inputs else { unreachable!("both are given") };
+        (x.device().linear(x, w, bias, activation), ())
     };
+    let gradient = move |of: Saved<'_, B, (), 3>| {
+        let ([x, w, _], g, bias) = (of.inputs, of.g, of.wants[2]);
+        let grads = LinearGrad { g, x, w, bias, activated: activation.zip(of.output) };
+        if of.recording { composed::linear_grad(&grads) } else { g.device().linear_grad(&grads) }
+    };
+    fused_with(node_name(activation), [Some(x), Some(weight), bias], save, forward, gradient).0
+}
+
+/// The name of the tape's node.
+fn node_name(activation: Option<Activation>) -> &'static str {
     match activation {
-        None => record("linear", out, parents, move |g, wants| rule(g, None, wants[2])),
-        Some(f) => {
-            record_with_output(f.linear_name(), out, parents, move |g, y, wants| rule(g, Some((f, y)), wants[2]))
+        None => "linear",
+        Some(Activation::Relu) => "linear + relu",
+        Some(Activation::Sigmoid) => "linear + sigmoid",
+        Some(Activation::Tanh) => "linear + tanh",
+    }
+}
+
+/// The default implementation.
+pub mod composed {
+    use super::*;
+
+    /// [`MatmulOps::linear_grad`] as tensor operations; differentiable.
+    pub fn linear_grad<B: Backend>(of: &LinearGrad<'_, B>) -> [Option<Tensor<B>>; 3] {
+        let g = of.before_activation();
+        let (rows, n) = (leading(&g), g.shape()[g.rank() - 1]);
+        let flat = || g.reshape([rows, n]);
+        [
+            of.w.map(|w| g.matmul(w)),
+            of.x.map(|x| flat().t().matmul(&x.reshape([rows, x.shape()[x.rank() - 1]]))),
+            of.bias.then(|| flat().sum(0)),
+        ]
+    }
+
+    /// [`MatmulOps::linear`] as tensor operations; the activation is applied in place.
+    pub fn linear<B: Backend>(
+        x: &Tensor<B>,
+        w: &Tensor<B>,
+        bias: Option<&Tensor<B>>,
+        activation: Option<Activation>,
+    ) -> Tensor<B> {
+        if let Some(f) = activation {
+            return unary(f.op(), &mut x.device().linear(x, w, bias, None));
         }
-    }
-}
-
-/// [`MatmulOps::linear_grad`] as tensor operations; differentiable.
-pub fn composed_linear_grad<B: Backend>(of: &LinearGrad<'_, B>) -> [Option<Tensor<B>>; 3] {
-    let g = of.before_activation();
-    let (rows, n) = (leading(&g), g.shape()[g.rank() - 1]);
-    let flat = || g.reshape([rows, n]);
-    [
-        of.w.map(|w| g.matmul(w)),
-        of.x.map(|x| flat().t().matmul(&x.reshape([rows, x.shape()[x.rank() - 1]]))),
-        of.bias.then(|| flat().sum(0)),
-    ]
-}
-
-/// [`MatmulOps::linear`] as tensor operations; the activation is applied in place.
-pub fn composed_linear<B: Backend>(
-    x: &Tensor<B>,
-    w: &Tensor<B>,
-    bias: Option<&Tensor<B>>,
-    activation: Option<Activation>,
-) -> Tensor<B> {
-    if let Some(f) = activation {
-        return unary(f.op(), &mut x.device().linear(x, w, bias, None));
-    }
-    let y = x.matmul(&w.t());
-    match bias {
-        Some(b) => y + b,
-        None => y,
+        let y = x.matmul(&w.t());
+        match bias {
+            Some(b) => y + b,
+            None => y,
+        }
     }
 }

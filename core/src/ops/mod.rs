@@ -1,6 +1,22 @@
-//! The operations, one file per family: what the user calls, its documentation, its gradient right below, and for fused
-//! methods the composed default. A file here has a namesake in every backend, in `conformance/` and in
-//! `benches/`; one without a kernel of its own (`tests/tidy.rs` lists them) in `conformance/` only.
+//! The operations, one file per family. Each file reads from the contract to the default: the op's type and options; the trait that a
+//! backend implements; the [`Tensor`](crate::Tensor) methods with their documentation; the forward call with its gradient; and
+//! `composed`, the default implementation of the trait's fused methods.
+//!
+//! A family has the same name in every backend, in `conformance/` and in `benches/`. Those without a kernel (listed in
+//! `tests/tidy.rs`) consist of other families' operations.
+
+/// `Display` of an op: its name.
+macro_rules! display_by_name {
+    ($Op:ty) => {
+        impl std::fmt::Display for $Op {
+            /// The method's name.
+            fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+    };
+}
+use display_by_name;
 
 pub mod arrange;
 pub mod binary;
@@ -26,27 +42,15 @@ pub mod view;
 /// The default implementations of the fused methods, as tensor operations: what an override is tested against, and may call for a case
 /// that it does not cover.
 pub mod composed {
-    pub use super::conv::{
-        composed_conv2d as conv2d, composed_conv2d_grad as conv2d_grad, composed_grad_input as conv2d_grad_input,
-        composed_grad_weight as conv2d_grad_weight,
-    };
-    pub use super::loss::{composed_cross_entropy as cross_entropy, composed_cross_entropy_grad as cross_entropy_grad};
-    pub use super::matmul::{composed_linear as linear, composed_linear_grad as linear_grad};
-    pub use super::norm::{
-        composed_normalize as normalize, composed_normalize_by as normalize_by,
-        composed_normalize_grad as normalize_grad, composed_running_statistics as running_statistics,
-    };
-    pub use super::optim::composed_step as optimizer_step;
-    pub use super::pool::{
-        composed_avg_pool2d as avg_pool2d, composed_avg_pool2d_grad as avg_pool2d_grad,
-        composed_max_pool2d as max_pool2d, composed_max_pool2d_grad as max_pool2d_grad,
-    };
-    pub use super::random::composed_dropout as dropout;
-    pub use super::scan::composed_cumsum as cumsum;
-    pub use super::softmax::{
-        composed_log_softmax as log_softmax, composed_log_softmax_grad as log_softmax_grad,
-        composed_softmax as softmax, composed_softmax_grad as softmax_grad,
-    };
-    pub use super::sort::composed_argsort as argsort;
-    pub use super::unary::composed as unary_grad;
+    pub use super::conv::composed::*;
+    pub use super::loss::composed::*;
+    pub use super::matmul::composed::*;
+    pub use super::norm::composed::*;
+    pub use super::optim::composed::*;
+    pub use super::pool::composed::*;
+    pub use super::random::composed::*;
+    pub use super::scan::composed::*;
+    pub use super::softmax::composed::*;
+    pub use super::sort::composed::*;
+    pub use super::unary::composed::*;
 }

@@ -1,15 +1,21 @@
-//! Normalisation: batch, layer and group norm are one operation over different dimensions.
+//! Normalization. Batch, layer and group norm are one operation over different dimensions:
+//!
+//! ```text
+//! h  = (x - mean) / sqrt(var + eps)          y  = w h + b
+//! gx = (gw - mean(gw) - h mean(gw h)) / sqrt(var + eps)     with gw = g w
+//! ```
+//!
+//! All means are over the dimensions that share one mean.
 
-use crate::autodiff::{parents, record, recording};
 use crate::backend::{Backend, Device};
-use crate::dtype::DType;
 use crate::error::{finite_from_0, must};
 use crate::index::DimSet;
-use crate::ops::reduce::{ReduceOp, kept_shape, reduce};
+use crate::ops::reduce::{ReduceOp, centred, kept_shape, magnitude, reduce};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
+use crate::tensor::fused::{Save, Saved, fused_with, in_f32_with};
 
-/// What [`NormOps::normalize`] normalises over, and the number beside the variance.
+/// What [`NormOps::normalize`] normalizes over, and epsilon.
 #[derive(Clone, Copy, Debug)]
 pub struct NormOptions {
     /// The dimensions that share one mean and one variance; sorted, at least one.
@@ -23,11 +29,11 @@ pub trait NormOps: Device {
     /// `(x - mean) / sqrt(var + eps)`, times w plus b, with mean and (biased) variance over `options.dims`. Returns y and the
     /// statistics, `[m, 4]` for the m means in the order of the other dimensions:
     ///
-    /// * the mean as a sum of two numbers, the mean in the dtype and what its rounding left: around a mean far from 0 its last digit
-    ///   may be as large as the differences from it;
-    /// * the variance, and `1 / sqrt(var + eps)`, which is right where the variance is too large or too small for the dtype.
+    /// * the mean as a sum of two numbers, the mean rounded to the dtype and the rounding error: the last digit of a large mean may be as
+    ///   large as the deviations from it;
+    /// * the variance, and `1 / sqrt(var + eps)`, which is right also where the variance overflows or underflows the dtype.
     ///
-    /// w and b have x's rank, with x's sizes or 1; no b without a w. Core asks for `[n, c, size]` over 0 and 2 with w `[1, c, 1]`
+    /// w and b have x's rank, with x's sizes or 1; no b without a w. Core calls it with `[n, c, size]` over 0 and 2 with w `[1, c, 1]`
     /// (batch norm), `[rows, d]` over 1 with w `[1, d]` (layer norm) and `[n, g, c / g, size]` over 2 and 3 with w
     /// `[1, g, c / g, 1]` (group norm).
     fn normalize(
@@ -40,10 +46,10 @@ pub trait NormOps: Device {
     where
         Self: Backend,
     {
-        composed_normalize(x, w, b, options)
+        composed::normalize(x, w, b, options)
     }
 
-    /// [`normalize`](NormOps::normalize)'s y by these statistics, whose variance is not read. Core asks for `[n, c, size]` over 0
+    /// [`normalize`](NormOps::normalize)'s y by these statistics, whose variance is not read. Core calls it with `[n, c, size]` over 0
     /// and 2 with w `[1, c, 1]` (batch norm in evaluation).
     fn normalize_by(
         &self,
@@ -56,7 +62,7 @@ pub trait NormOps: Device {
     where
         Self: Backend,
     {
-        composed_normalize_by(x, w, b, statistics, options)
+        composed::normalize_by(x, w, b, statistics, options)
     }
 
     /// The gradients of [`normalize`](NormOps::normalize)'s y in x and, if there is a w, in w and b; `statistics` are those that it
@@ -72,10 +78,10 @@ pub trait NormOps: Device {
     where
         Self: Backend,
     {
-        composed_normalize_grad(g, x, w, statistics, options)
+        composed::normalize_grad(g, x, w, statistics, options)
     }
 
-    /// The running mean and variance (`[c]` each) of batch norm, moved towards the batch's by `momentum`:
+    /// The next running mean and variance (`[c]` each) of batch norm:
     /// `old (1 - momentum) + batch momentum`. The batch's are columns 0 and 2 of [`normalize`](NormOps::normalize)'s statistics
     /// `[c, 4]`, the variance times `unbiased`.
     fn running_statistics(
@@ -88,12 +94,12 @@ pub trait NormOps: Device {
     where
         Self: Backend,
     {
-        composed_running_statistics(running, statistics, momentum, unbiased)
+        composed::running_statistics(running, statistics, momentum, unbiased)
     }
 }
 
 impl<B: Backend> Tensor<B> {
-    /// Normalises each channel of `[n, c, ..]` over the batch and all positions: `(x - mean) / sqrt(var + eps)`, times
+    /// Normalizes each channel of `[n, c, ..]` over the batch and all positions: `(x - mean) / sqrt(var + eps)`, times
     /// `weight[c]` plus `bias[c]`. Returns that, and the mean and the biased variance of each channel (`[c]`, off the
     /// tape), which a layer keeps running averages of. Ioffe and Szegedy, "Batch normalization", 2015.
     /// PyTorch: `batch_norm(training=True)`.
@@ -108,7 +114,7 @@ impl<B: Backend> Tensor<B> {
         [y, mean, var]
     }
 
-    /// [`batch_norm`](Self::batch_norm) that moves running statistics on: returns the normalised tensor, and the running mean and
+    /// [`batch_norm`](Self::batch_norm) with running statistics: returns the normalized tensor, and the next running mean and
     /// variance (`[c]` each, off the tape) as `old (1 - momentum) + batch momentum`, where the batch's variance is the unbiased one,
     /// `var m / (m - 1)` for m elements per channel. PyTorch: `batch_norm(training=True)` with `running_mean` and `running_var`.
     ///
@@ -138,14 +144,14 @@ impl<B: Backend> Tensor<B> {
         let running = running.map(Self::detach);
         let running = running.each_ref();
         let [mean, var] = if self.is_half() {
-            composed_running_statistics(running, &statistics, momentum, unbiased)
+            composed::running_statistics(running, &statistics, momentum, unbiased)
         } else {
             self.device().running_statistics(running, &statistics, momentum, unbiased)
         };
         [y, mean, var]
     }
 
-    /// Normalised over all dimensions but the channels', and the statistics `[c, 4]`.
+    /// Self normalized over all dimensions except the channels, and the statistics `[c, 4]`.
     #[track_caller]
     fn by_channel(&self, op: &str, weight: Option<&Self>, bias: Option<&Self>, eps: f64) -> [Self; 2] {
         let c = self.check_channels(op, weight, bias);
@@ -158,7 +164,7 @@ impl<B: Backend> Tensor<B> {
         [y.reshape(*self.shape()), statistics]
     }
 
-    /// [`batch_norm`](Self::batch_norm) by a given mean and variance (`[c]`, constants): what evaluation does.
+    /// [`batch_norm`](Self::batch_norm) by a given mean and variance (`[c]`, constants), as in evaluation.
     /// PyTorch: `batch_norm(training=False)`.
     ///
     /// # Panics
@@ -177,22 +183,20 @@ impl<B: Backend> Tensor<B> {
             assert!(**of.shape() == [c], "batch_norm: statistics {:?} for {c} channels", of.shape());
             self.check_same("batch_norm", of);
         }
-        if self.is_half() {
-            let [mean, var] = [mean, var].map(Self::widened);
-            let [weight, bias] = [weight, bias].map(|w| w.map(Self::widened));
-            let y = self.widened().batch_norm_with([&mean, &var], weight.as_ref(), bias.as_ref(), eps);
-            return y.cast(DType::F16);
-        }
-        let (mean, var) = (mean.detach(), var.detach());
-        let root = (&var + eps).rsqrt();
-        let statistics = Tensor::stack(&[mean.clone(), mean.zeros_like(), var, root], 1);
-        let x = self.reshape([self.shape()[0], c, self.shape()[2..].iter().product()]);
-        let affine = [weight, bias].map(|w| w.map(|w| w.reshape([1, c, 1])));
-        normalize_by(&x, affine, statistics, NormOptions { dims: dims(&[0, 2], 3), eps }).reshape(*self.shape())
+        in_f32_with([Some(self), Some(mean), Some(var), weight, bias], |inputs| {
+            let [Some(x), Some(mean), Some(var), weight, bias] = inputs else { unreachable!("all three are given") };
+            let (mean, var) = (mean.detach(), var.detach());
+            let root = (&var + eps).rsqrt();
+            let statistics = Tensor::stack(&[mean.clone(), mean.zeros_like(), var, root], 1);
+            let flat = x.reshape([x.shape()[0], c, x.shape()[2..].iter().product()]);
+            let [weight, bias] = [weight, bias].map(|w| w.map(|w| w.reshape([1, c, 1])));
+            let o = NormOptions { dims: dims(&[0, 2], 3), eps };
+            normalize_by(&flat, [weight.as_ref(), bias.as_ref()], statistics, o).reshape(*x.shape())
+        })
     }
 
-    /// Normalises over the last dimensions, of sizes `shape`, each place apart; then times `weight` plus `bias`, of that
-    /// shape. Ba et al., "Layer normalization", 2016. PyTorch: `layer_norm`.
+    /// Normalizes over the last dimensions, of sizes `shape`, separately for each index of the others; then times `weight` plus `bias`,
+    /// of that shape. Ba et al., "Layer normalization", 2016. PyTorch: `layer_norm`.
     ///
     /// # Panics
     /// If the tensor does not end in `shape`, that has no element, eps is not finite and at least 0, or shapes, dtypes or devices
@@ -214,7 +218,7 @@ impl<B: Backend> Tensor<B> {
         y.reshape(*self.shape())
     }
 
-    /// Normalises each group of neighbouring channels of each image of `[n, c, ..]`; then times `weight[c]` plus
+    /// Normalizes each group of neighbouring channels of each image of `[n, c, ..]`; then times `weight[c]` plus
     /// `bias[c]`. As many groups as channels is instance norm. Wu and He, "Group normalization", 2018.
     /// PyTorch: `group_norm`.
     ///
@@ -270,172 +274,147 @@ fn mean_and_variance<B: Backend>(statistics: &Tensor<B>) -> [Tensor<B>; 2] {
     [0, 2].map(|column| statistics.narrow(1, column, 1).squeeze(1))
 }
 
-/// [`NormOps::running_statistics`] as tensor operations.
-pub fn composed_running_statistics<B: Backend>(
-    [mean, var]: [&Tensor<B>; 2],
-    statistics: &Tensor<B>,
-    momentum: f64,
-    unbiased: f64,
-) -> [Tensor<B>; 2] {
-    let [batch_mean, batch_var] = mean_and_variance(statistics);
-    let moved = |old: &Tensor<B>, new: Tensor<B>, share: f64| old * (1.0 - momentum) + new * share;
-    [moved(mean, batch_mean, momentum), moved(var, batch_var, momentum * unbiased)]
-}
-
 /// The checked operation; weight and bias have x's rank. Returns y and the statistics of [`NormOps::normalize`], constants.
 fn normalize<B: Backend>(x: &Tensor<B>, affine: [Option<Tensor<B>>; 2], o: NormOptions) -> [Tensor<B>; 2] {
-    if x.is_half() {
-        let affine = affine.map(|w| w.map(|w| w.widened()));
-        return normalize(&x.widened(), affine, o).map(|out| out.cast(DType::F16));
-    }
-    let [weight, bias] = &affine;
-    let bare = affine.each_ref().map(|w| w.as_ref().map(Tensor::detach));
-    let [y, statistics] = x.device().normalize(&x.detach(), bare[0].as_ref(), bare[1].as_ref(), &o);
-    // An absent weight or bias stands in the rule as an input that is not on the tape.
-    let or_constant = |w: &Option<Tensor<B>>| w.as_ref().unwrap_or(&statistics).clone();
-    let Some(parents) = parents([x, &or_constant(weight), &or_constant(bias)]) else { return [y, statistics] };
-    let (x, kept) = (x.clone(), statistics.clone());
+    let [weight, bias] = affine.each_ref().map(Option::as_ref);
     let has_bias = bias.is_some();
-    let y = record("normalize", y, parents, move |g, wants| {
-        let [weight, bias] = &affine;
-        if recording() {
-            // Under create_graph: the composed form is differentiated, and the statistics with it.
-            let [y, ..] = composed_normalize(&x, weight.as_ref(), bias.as_ref(), &o);
+    let forward = |inputs: [Option<&Tensor<B>>; 3]| {
+        let [Some(x), weight, bias] = inputs else { unreachable!("x is given") };
+        x.device().normalize(x, weight, bias, &o).into()
+    };
+    let gradient = move |of: Saved<'_, B, Tensor<B>, 3>| {
+        let [Some(x), weight, bias] = of.inputs else { unreachable!("x is kept") };
+        if of.recording {
+            // The composed form is differentiated, and the statistics with it.
+            let [y, ..] = composed::normalize(x, weight, bias, &o);
             return match (weight, bias) {
-                (Some(w), Some(b)) => y.grad_with(g, [&x, w, b]).map(Some),
+                (Some(w), Some(b)) => y.grad_with(of.g, [x, w, b]).map(Some),
                 (Some(w), None) => {
-                    let [gx, gw] = y.grad_with(g, [&x, w]);
+                    let [gx, gw] = y.grad_with(of.g, [x, w]);
                     [Some(gx), Some(gw), None]
                 }
                 _ => {
-                    let [gx] = y.grad_with(g, [&x]);
+                    let [gx] = y.grad_with(of.g, [x]);
                     [Some(gx), None, None]
                 }
             };
         }
-        let bare = weight.as_ref().map(Tensor::detach);
-        let (gx, affine) = g.device().normalize_grad(&g.detach(), &x.detach(), bare.as_ref(), &kept, &o);
+        let (gx, affine) = of.g.device().normalize_grad(of.g, x, weight, of.extra, &o);
         let [gw, gb] = affine.map_or([None, None], |pair| pair.map(Some));
-        [Some(gx), gw, gb.filter(|_| wants[2] && has_bias)]
-    });
-    [y, statistics]
+        [Some(gx), gw, gb.filter(|_| of.wants[2] && has_bias)]
+    };
+    let (y, statistics) = fused_with("normalize", [Some(x), weight, bias], Save::INPUTS, forward, gradient);
+    [y, statistics.cast(x.dtype())]
 }
 
 /// [`normalize`] by given statistics, which are constants.
 fn normalize_by<B: Backend>(
     x: &Tensor<B>,
-    affine: [Option<Tensor<B>>; 2],
+    affine: [Option<&Tensor<B>>; 2],
     statistics: Tensor<B>,
     o: NormOptions,
 ) -> Tensor<B> {
-    let [weight, bias] = &affine;
-    let bare = affine.each_ref().map(|w| w.as_ref().map(Tensor::detach));
-    let y = x.device().normalize_by(&x.detach(), bare[0].as_ref(), bare[1].as_ref(), &statistics, &o);
-    let or_constant = |w: &Option<Tensor<B>>| w.as_ref().unwrap_or(&statistics).clone();
-    let Some(parents) = parents([x, &or_constant(weight), &or_constant(bias)]) else { return y };
-    let x = x.clone();
-    record("normalize_by", y, parents, move |g, wants| {
-        let [weight, bias] = &affine;
-        let [_, _, root] = columns(&statistics, x.shape(), &o);
-        let factor = weight.as_ref().map_or_else(|| root.clone(), |w| w * &root);
-        let gw = weight.as_ref().filter(|_| wants[1]).map(|w| {
-            let h = normalize_by(&x, [None, None], statistics.clone(), o);
+    let [weight, bias] = affine;
+    let forward = |inputs: [Option<&Tensor<B>>; 3]| {
+        let [Some(x), weight, bias] = inputs else { unreachable!("x is given") };
+        (x.device().normalize_by(x, weight, bias, &statistics, &o), statistics.clone())
+    };
+    let gradient = move |of: Saved<'_, B, Tensor<B>, 3>| {
+        let ([Some(x), weight, bias], g) = (of.inputs, of.g) else { unreachable!("x is kept") };
+        let [_, _, root] = columns(of.extra, x.shape(), &o);
+        let factor = weight.map_or_else(|| root.clone(), |w| w * &root);
+        let gw = weight.filter(|_| of.wants[1]).map(|w| {
+            let h = normalize_by(x, [None, None], of.extra.clone(), o);
             (g * h).sum_to_shape(*w.shape())
         });
-        let gb = bias.as_ref().filter(|_| wants[2]).map(|b| g.sum_to_shape(*b.shape()));
-        [wants[0].then(|| g * factor), gw, gb]
-    })
+        let gb = bias.filter(|_| of.wants[2]).map(|b| g.sum_to_shape(*b.shape()));
+        [of.wants[0].then(|| g * factor), gw, gb]
+    };
+    fused_with("normalize_by", [Some(x), weight, bias], Save::INPUTS, forward, gradient).0
 }
 
-/// Of [`NormOps::normalize`]'s statistics the two parts of the mean and the reciprocal root, as x's shape with the dimensions that
-/// share one as 1.
+/// The two parts of the mean and the reciprocal root from [`NormOps::normalize`]'s statistics, shaped to broadcast against x.
 fn columns<B: Backend>(statistics: &Tensor<B>, x: &Shape, o: &NormOptions) -> [Tensor<B>; 3] {
     [0, 1, 3].map(|column| statistics.narrow(1, column, 1).reshape(kept_shape(x, &o.dims)))
 }
 
-/// x less its mean over `dims`, and what was subtracted: the mean, and what its rounding left. Differentiable, the second part
-/// being a constant.
-///
-/// Around a large mean the last digit of the mean is as large as the differences. Those are exact there, so their own mean is
-/// what the mean lost.
-pub(crate) fn centred<B: Backend>(x: &Tensor<B>, dims: DimSet) -> [Tensor<B>; 3] {
-    let mean = reduce(ReduceOp::Mean, x, dims, true);
-    let around = x - &mean;
-    let rest = reduce(ReduceOp::Mean, &around.detach(), dims, true);
-    [around - &rest, mean, rest]
-}
+/// The default implementation.
+pub mod composed {
+    use super::*;
 
-/// The largest or smallest magnitude over `dims`, which are kept as 1: what values are divided by before they are raised to a power,
-/// so that no power overflows or vanishes. A constant; 1 where it would be 0 or infinite, and over nothing.
-pub(crate) fn magnitude<B: Backend>(op: ReduceOp, x: &Tensor<B>, dims: DimSet) -> Tensor<B> {
-    if x.numel() == 0 {
-        return x.scalar_like(1.0);
+    /// [`NormOps::normalize`] as tensor operations; differentiable.
+    pub fn normalize<B: Backend>(
+        x: &Tensor<B>,
+        weight: Option<&Tensor<B>>,
+        bias: Option<&Tensor<B>>,
+        o: &NormOptions,
+    ) -> [Tensor<B>; 2] {
+        let [centred, mean, rest] = centred(x, o.dims);
+        // Scaled so that the squares are of numbers up to 1 and eps / scale² is at most 1.
+        let scale = magnitude(ReduceOp::Max, &centred, o.dims).clamp(o.eps.max(0.0).sqrt(), f64::INFINITY);
+        let h = centred / &scale;
+        let spread = reduce(ReduceOp::Mean, &h.square(), o.dims, true);
+        let root = (&spread + o.eps / &scale / &scale).rsqrt();
+        let mut y = h * &root;
+        if let Some(weight) = weight {
+            y *= weight;
+        }
+        if let Some(bias) = bias {
+            y += bias;
+        }
+        let [mean, spread, root] = [mean, spread, root].map(|s| s.detach());
+        let whole = &mean + &rest;
+        let rest = (mean - &whole) + rest;
+        let statistics = [whole, rest, spread * &scale * &scale, root / scale].map(|s| s.reshape([s.numel()]));
+        [y, Tensor::stack(&statistics, 1)]
     }
-    let extreme = reduce(op, &x.detach().abs(), dims, true);
-    let useless = extreme.eq(0.0).logical_or(&extreme.eq(f64::INFINITY));
-    extreme.masked_fill(&useless, 1.0)
-}
 
-/// [`NormOps::normalize`] as tensor operations; differentiable.
-pub fn composed_normalize<B: Backend>(
-    x: &Tensor<B>,
-    weight: Option<&Tensor<B>>,
-    bias: Option<&Tensor<B>>,
-    o: &NormOptions,
-) -> [Tensor<B>; 2] {
-    let [centred, mean, rest] = centred(x, o.dims);
-    // Squares are taken of numbers up to 1, and eps divided by the same square is at most 1.
-    let scale = magnitude(ReduceOp::Max, &centred, o.dims).clamp(o.eps.max(0.0).sqrt(), f64::INFINITY);
-    let h = centred / &scale;
-    let spread = reduce(ReduceOp::Mean, &h.square(), o.dims, true);
-    let root = (&spread + o.eps / &scale / &scale).rsqrt();
-    let mut y = h * &root;
-    if let Some(weight) = weight {
-        y *= weight;
+    /// [`NormOps::normalize_by`] as tensor operations.
+    pub fn normalize_by<B: Backend>(
+        x: &Tensor<B>,
+        weight: Option<&Tensor<B>>,
+        bias: Option<&Tensor<B>>,
+        statistics: &Tensor<B>,
+        o: &NormOptions,
+    ) -> Tensor<B> {
+        let [mean, rest, root] = columns(statistics, x.shape(), o);
+        let mut y = (x - mean - rest) * root;
+        if let Some(weight) = weight {
+            y *= weight;
+        }
+        if let Some(bias) = bias {
+            y += bias;
+        }
+        y
     }
-    if let Some(bias) = bias {
-        y += bias;
-    }
-    let [mean, spread, root] = [mean, spread, root].map(|s| s.detach());
-    let whole = &mean + &rest;
-    let rest = (mean - &whole) + rest;
-    let statistics = [whole, rest, spread * &scale * &scale, root / scale].map(|s| s.reshape([s.numel()]));
-    [y, Tensor::stack(&statistics, 1)]
-}
 
-/// [`NormOps::normalize_by`] as tensor operations.
-pub fn composed_normalize_by<B: Backend>(
-    x: &Tensor<B>,
-    weight: Option<&Tensor<B>>,
-    bias: Option<&Tensor<B>>,
-    statistics: &Tensor<B>,
-    o: &NormOptions,
-) -> Tensor<B> {
-    let [mean, rest, root] = columns(statistics, x.shape(), o);
-    let mut y = (x - mean - rest) * root;
-    if let Some(weight) = weight {
-        y *= weight;
+    /// [`NormOps::normalize_grad`] as tensor operations. With h the normalized x and m elements per mean:
+    /// `gx = (gw - mean(gw) - h mean(gw h)) / sqrt(var + eps)`, where `gw = g w`.
+    pub fn normalize_grad<B: Backend>(
+        g: &Tensor<B>,
+        x: &Tensor<B>,
+        weight: Option<&Tensor<B>>,
+        statistics: &Tensor<B>,
+        o: &NormOptions,
+    ) -> (Tensor<B>, Option<[Tensor<B>; 2]>) {
+        let [mean, rest, root] = columns(statistics, x.shape(), o);
+        let h = (x - mean - rest) * &root;
+        let affine = weight.map(|w| [(g * &h).sum_to_shape(*w.shape()), g.sum_to_shape(*w.shape())]);
+        let gw = weight.map_or_else(|| g.clone(), |w| g * w);
+        let shift = reduce(ReduceOp::Mean, &gw, o.dims, true);
+        let slope = reduce(ReduceOp::Mean, &(&gw * &h), o.dims, true);
+        ((gw - shift - h * slope) * root, affine)
     }
-    if let Some(bias) = bias {
-        y += bias;
-    }
-    y
-}
 
-/// [`NormOps::normalize_grad`] as tensor operations. With h the normalised x and m elements per mean:
-/// `gx = (gw - mean(gw) - h mean(gw h)) / sqrt(var + eps)`, where `gw = g w`.
-pub fn composed_normalize_grad<B: Backend>(
-    g: &Tensor<B>,
-    x: &Tensor<B>,
-    weight: Option<&Tensor<B>>,
-    statistics: &Tensor<B>,
-    o: &NormOptions,
-) -> (Tensor<B>, Option<[Tensor<B>; 2]>) {
-    let [mean, rest, root] = columns(statistics, x.shape(), o);
-    let h = (x - mean - rest) * &root;
-    let affine = weight.map(|w| [(g * &h).sum_to_shape(*w.shape()), g.sum_to_shape(*w.shape())]);
-    let gw = weight.map_or_else(|| g.clone(), |w| g * w);
-    let shift = reduce(ReduceOp::Mean, &gw, o.dims, true);
-    let slope = reduce(ReduceOp::Mean, &(&gw * &h), o.dims, true);
-    ((gw - shift - h * slope) * root, affine)
+    /// [`NormOps::running_statistics`] as tensor operations.
+    pub fn running_statistics<B: Backend>(
+        [mean, var]: [&Tensor<B>; 2],
+        statistics: &Tensor<B>,
+        momentum: f64,
+        unbiased: f64,
+    ) -> [Tensor<B>; 2] {
+        let [batch_mean, batch_var] = mean_and_variance(statistics);
+        let moved = |old: &Tensor<B>, new: Tensor<B>, share: f64| old * (1.0 - momentum) + new * share;
+        [moved(mean, batch_mean, momentum), moved(var, batch_var, momentum * unbiased)]
+    }
 }

@@ -1,10 +1,16 @@
-//! Optimizer steps over many parameters: the rules, and the steps as family calls, the default of the fused method.
+//! Optimizer steps over many parameters.
+//!
+//! ```text
+//! for each slot (p, state, g):  p, state = rule(p, state, g, lr, t);        then t += 1
+//! ```
+//!
+//! The learning rate and the step count are on the device, so that a step reads nothing from the host.
 
 use crate::backend::{Backend, BinaryOp, Device, UnaryOp, View, ViewOf};
 use crate::dtype::DType;
 use crate::layout::Layout;
 
-/// What [`OptimOps::optimizer_step`] computes: an optimizer and its settings. The learning rate is on the device.
+/// What [`OptimOps::optimizer_step`] computes: an optimizer and its hyperparameters, except the learning rate, which is on the device.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum StepRule {
     /// Gradient descent, with or without momentum.
@@ -39,7 +45,7 @@ impl StepRule {
         }
     }
 
-    /// Whether elements whose gradient is zero stay as they are, and so do their states: then a step may leave them out.
+    /// Whether a step leaves elements with gradient 0 and their states unchanged, so that it may skip them.
     pub fn skips_zeros(&self) -> bool {
         match self {
             StepRule::Sgd(config) => config.momentum == 0.0 && config.weight_decay == 0.0,
@@ -48,8 +54,7 @@ impl StepRule {
         }
     }
 
-    /// What a state holds before the first step; the rules of whole parameters add it to zeros themselves, see
-    /// [`StepSlot::fresh`].
+    /// The value of a state before the first step. A slot that is [`fresh`](StepSlot::fresh) has zeros, to which the step adds it.
     pub fn initial_state(&self) -> f64 {
         match self {
             StepRule::Adagrad(config) => config.initial,
@@ -86,7 +91,7 @@ pub struct AdamConfig {
     pub eps: f64,
     /// The penalty's factor.
     pub weight_decay: f64,
-    /// Whether the penalty bypasses the moments (AdamW).
+    /// Whether the penalty applies to the parameter directly, not to the gradient (AdamW).
     pub decoupled: bool,
 }
 
@@ -112,28 +117,70 @@ pub struct RmsPropConfig {
 /// `initial`); `p -= lr / (1 + (n - 1) lr_decay) g / (sqrt(s) + eps)`. State: s.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct AdagradConfig {
-    /// How fast the rate falls with the steps.
+    /// How fast the learning rate decays with the steps.
     pub lr_decay: f64,
     /// Added to the root.
     pub eps: f64,
-    /// Where the sum of squares starts.
+    /// The initial sum of squares.
     pub initial: f64,
     /// The L2 penalty's factor.
     pub weight_decay: f64,
 }
 
-/// One parameter of an optimizer's step. All storages are whole, row-major and of one float dtype.
+/// One parameter of an optimizer's step. All storages have one float dtype and one number of elements, and are row-major.
 pub struct StepSlot<'a, B: Backend> {
     /// The value; overwritten.
     pub param: &'a mut B::Storage,
-    /// The optimizer's memory of it, [`StepRule::states`] tensors; overwritten.
+    /// The optimizer's state for it, [`StepRule::states`] tensors; overwritten.
     pub state: Vec<&'a mut B::Storage>,
-    /// Its gradient.
+    /// Its gradient; contiguous.
     pub grad: ViewOf<'a, B>,
-    /// Steps of the optimizer in which this parameter had no gradient: its own count is `t - missed`.
+    /// The number of steps in which this parameter had no gradient: its own step count is `t - missed`.
     pub missed: u64,
     /// Whether `state` is new, still all zeros.
     pub fresh: bool,
+}
+
+/// Optimizer steps. See the [contract](crate::backend).
+pub trait OptimOps: Device {
+    /// One step of an optimizer over many parameters, at least one, by the formula at the rule's config. `scalars` is
+    /// `[lr, t]` of F64 if the parameters are, else of F32: t counts finished steps, and the call leaves it one larger.
+    fn optimizer_step(&self, rule: &StepRule, slots: &mut [StepSlot<'_, Self>], scalars: &mut Self::Storage)
+    where
+        Self: Backend,
+    {
+        composed::optimizer_step(self, rule, slots, scalars)
+    }
+}
+
+/// The default implementation.
+pub mod composed {
+    use super::*;
+
+    /// [`OptimOps::optimizer_step`] as calls of the families.
+    pub fn optimizer_step<B: Backend>(
+        device: &B,
+        rule: &StepRule,
+        slots: &mut [StepSlot<'_, B>],
+        scalars: &mut B::Storage,
+    ) {
+        let Some(dtype) = slots.first().map(|slot| slot.grad.dtype) else { return };
+        if dtype == DType::F16 {
+            return step_of_halves(device, rule, slots, scalars);
+        }
+        for slot in slots {
+            let flat = Flat { device, layout: Layout::contiguous([slot.grad.layout.numel()]), dtype };
+            match rule {
+                StepRule::Sgd(config) => sgd(&flat, slot, scalars, config),
+                StepRule::Adam(config) => adam(&flat, slot, scalars, config),
+                StepRule::RmsProp(config) => rms_prop(&flat, slot, scalars, config),
+                StepRule::Adagrad(config) => adagrad(&flat, slot, scalars, config),
+            }
+        }
+        let t = Layout::new([1], &[1], 1);
+        let next = device.unary(UnaryOp::Add(1.0), View { storage: scalars, layout: &t, dtype });
+        device.write(scalars, &t, View { storage: &next, layout: &Layout::contiguous([1]), dtype });
+    }
 }
 
 /// In-place arithmetic on storages of one length and dtype.
@@ -187,44 +234,12 @@ impl<B: Backend> Flat<'_, B> {
     }
 }
 
-/// Optimizer steps. See the [contract](crate::backend).
-pub trait OptimOps: Device {
-    /// One step of an optimizer over many parameters, at least one, by the formula at the rule's config. `scalars` is
-    /// `[lr, t]` of F64 if the parameters are, else of F32: t counts finished steps, and the call leaves it one larger.
-    fn optimizer_step(&self, rule: &StepRule, slots: &mut [StepSlot<'_, Self>], scalars: &mut Self::Storage)
-    where
-        Self: Backend,
-    {
-        composed_step(self, rule, slots, scalars)
-    }
-}
-
 /// Element `at` of `[lr, t]`, repeated to a shape.
 fn scalar(at: usize, len: usize) -> Layout {
     Layout::new([len], &[0], at)
 }
 
-/// [`OptimOps::optimizer_step`] as family calls.
-pub fn composed_step<B: Backend>(device: &B, rule: &StepRule, slots: &mut [StepSlot<'_, B>], scalars: &mut B::Storage) {
-    let Some(dtype) = slots.first().map(|slot| slot.grad.dtype) else { return };
-    if dtype == DType::F16 {
-        return step_of_halves(device, rule, slots, scalars);
-    }
-    for slot in slots {
-        let flat = Flat { device, layout: Layout::contiguous([slot.grad.layout.numel()]), dtype };
-        match rule {
-            StepRule::Sgd(config) => sgd(&flat, slot, scalars, config),
-            StepRule::Adam(config) => adam(&flat, slot, scalars, config),
-            StepRule::RmsProp(config) => rms_prop(&flat, slot, scalars, config),
-            StepRule::Adagrad(config) => adagrad(&flat, slot, scalars, config),
-        }
-    }
-    let t = Layout::new([1], &[1], 1);
-    let next = device.unary(UnaryOp::Add(1.0), View { storage: scalars, layout: &t, dtype });
-    device.write(scalars, &t, View { storage: &next, layout: &Layout::contiguous([1]), dtype });
-}
-
-/// The step of F16: on copies in F32, so that each number is rounded once.
+/// The step in F16: on F32 copies, so that each result is rounded once.
 fn step_of_halves<B: Backend>(device: &B, rule: &StepRule, slots: &mut [StepSlot<'_, B>], scalars: &mut B::Storage) {
     let cast = |storage: &B::Storage, layout: &Layout, dtype, to| device.cast(View { storage, layout, dtype }, to);
     let widened = |storage: &B::Storage, layout: &Layout| cast(storage, layout, DType::F16, DType::F32);

@@ -1,13 +1,14 @@
 //! Max and average pooling in one and two dimensions.
 
-use crate::autodiff::{parents, record, recording};
 use crate::backend::{Backend, Device};
 use crate::dtype::DType;
-use crate::ops::conv::{PerDim, output_size};
+use crate::index::PerDim;
+use crate::layout::output_size;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
+use crate::tensor::fused::{Save, fused_with, linear_map, present};
 
-/// How a pooling window moves over N spatial dimensions. `2` or `[2, 1]` stand for windows side by side.
+/// How a pooling window moves over N spatial dimensions. `2` or `[2, 1]` mean adjacent windows.
 ///
 /// ```
 /// # use minitorch_core::PoolOptions;
@@ -20,7 +21,7 @@ pub struct PoolOptions<const N: usize> {
     pub kernel: [usize; N],
     /// Steps between neighbouring windows; at least 1.
     pub stride: [usize; N],
-    /// Cells laid around the input, on both sides: never the maximum; zeros in a mean. At most half the kernel.
+    /// Cells added around the input, on both sides: never the maximum; zeros in a mean. At most half the kernel.
     pub padding: [usize; N],
     /// Distance of neighbouring cells of a window; at least 1. Max pooling only.
     pub dilation: [usize; N],
@@ -34,7 +35,7 @@ pub type Pool1dOptions = PoolOptions<1>;
 pub type Pool2dOptions = PoolOptions<2>;
 
 impl<const N: usize> PoolOptions<N> {
-    /// Windows side by side: the stride is the kernel.
+    /// Adjacent windows: the stride is the kernel.
     pub fn new(kernel: impl PerDim<N>) -> Self {
         let kernel = kernel.per_dim();
         PoolOptions { kernel, stride: kernel, padding: [0; N], dilation: [1; N], count_include_pad: true }
@@ -82,8 +83,8 @@ impl<const N: usize> PoolOptions<N> {
             self.dilation,
             self.padding
         );
-        // A dilated window that starts in the padding may step over a small input. Its first tap inside decides. Where the
-        // dilation does not pass the input a tap meets it; where it does, a window that fits has two taps and a padding of 1.
+        // A dilated window that starts in the padding may step over a small input: its first tap at or beyond the start must lie inside.
+        // That is so wherever the dilation is at most the input's size.
         for d in (0..N).filter(|&d| self.dilation[d] > size[d]) {
             for before in (1..=self.padding[d]).filter(|p| (self.padding[d] - p).is_multiple_of(self.stride[d])) {
                 let tap = before.div_ceil(self.dilation[d]);
@@ -138,7 +139,7 @@ pub trait PoolOps: Device {
     where
         Self: Backend,
     {
-        composed_max_pool2d(x, options)
+        composed::max_pool2d(x, options)
     }
 
     /// The gradient of [`max_pool2d`](PoolOps::max_pool2d): g summed at its indices, in planes of `size`.
@@ -153,7 +154,7 @@ pub trait PoolOps: Device {
         Self: Backend,
     {
         let _ = options;
-        composed_max_pool2d_grad(g, indices, size)
+        composed::max_pool2d_grad(g, indices, size)
     }
 
     /// The mean of each window, `[n, c, oh, ow]`.
@@ -161,7 +162,7 @@ pub trait PoolOps: Device {
     where
         Self: Backend,
     {
-        composed_avg_pool2d(x, options)
+        composed::avg_pool2d(x, options)
     }
 
     /// The gradient of [`avg_pool2d`](PoolOps::avg_pool2d), in planes of `size`.
@@ -169,7 +170,7 @@ pub trait PoolOps: Device {
     where
         Self: Backend,
     {
-        composed_avg_pool2d_grad(g, size, options)
+        composed::avg_pool2d_grad(g, size, options)
     }
 }
 
@@ -193,21 +194,17 @@ impl<B: Backend> Tensor<B> {
     pub fn max_pool2d_with_indices(&self, options: impl Into<Pool2dOptions>) -> (Self, Self) {
         let options = options.into();
         let size = self.check_pool("max_pool2d", &options);
-        if self.is_half() {
-            let (out, indices) = self.widened().max_pool2d_with_indices(options);
-            return (out.cast(DType::F16), indices);
-        }
-        let (out, indices) = self.device().max_pool2d(&self.detach(), &options);
-        let Some(parents) = parents([self]) else { return (out, indices) };
-        let kept = indices.clone();
-        let out = record("max_pool2d", out, parents, move |g, _| {
-            [Some(if recording() {
-                composed_max_pool2d_grad(g, &kept, size)
+        let forward = |inputs: [Option<&Self>; 1]| {
+            let [x] = present(inputs);
+            x.device().max_pool2d(x, &options)
+        };
+        fused_with("max_pool2d", [Some(self)], Save::NOTHING, forward, move |of| {
+            [Some(if of.recording {
+                composed::max_pool2d_grad(of.g, of.extra, size)
             } else {
-                g.device().max_pool2d_grad(&g.detach(), &kept, size, &options)
+                of.g.device().max_pool2d_grad(of.g, of.extra, size, &options)
             })]
-        });
-        (out, indices)
+        })
     }
 
     /// [`max_pool2d`](Self::max_pool2d) over one dimension, `[n, c, t]`. PyTorch: `max_pool1d`.
@@ -261,72 +258,72 @@ impl<B: Backend> Tensor<B> {
 
 /// Average pooling and its gradient are each other's derivative.
 fn avg_pool2d<B: Backend>(x: &Tensor<B>, options: Pool2dOptions) -> Tensor<B> {
-    if x.is_half() {
-        return avg_pool2d(&x.widened(), options).cast(DType::F16);
-    }
-    let out = x.device().avg_pool2d(&x.detach(), &options);
-    let Some(parents) = parents([x]) else { return out };
     let size = [x.shape()[2], x.shape()[3]];
-    record("avg_pool2d", out, parents, move |g, _| [Some(avg_pool2d_grad(g, size, options))])
+    let forward = |x: &Tensor<B>| x.device().avg_pool2d(x, &options);
+    linear_map("avg_pool2d", x, forward, move |g| avg_pool2d_grad(g, size, options))
 }
 
 fn avg_pool2d_grad<B: Backend>(g: &Tensor<B>, size: [usize; 2], options: Pool2dOptions) -> Tensor<B> {
-    let out = g.device().avg_pool2d_grad(&g.detach(), size, &options);
-    let Some(parents) = parents([g]) else { return out };
-    record("avg_pool2d_grad", out, parents, move |gx, _| [Some(avg_pool2d(gx, options))])
+    let forward = |g: &Tensor<B>| g.device().avg_pool2d_grad(g, size, &options);
+    linear_map("avg_pool2d_grad", g, forward, move |gx| avg_pool2d(gx, options))
 }
 
-/// `[n, c, oh, ow, kh * kw]` of the padded input.
-fn windows<B: Backend>(x: &Tensor<B>, o: &Pool2dOptions, pad_with: f64) -> Tensor<B> {
-    let [n, c, h, w] = x.dims();
-    let [oh, ow] = o.output([h, w]);
-    let padded = x.pad2d(o.padding, pad_with);
-    padded.windows([oh, ow], o.kernel, o.stride, o.dilation).reshape([n, c, oh, ow, o.kernel[0] * o.kernel[1]])
-}
+/// The default implementation.
+pub mod composed {
+    use super::*;
 
-/// [`PoolOps::max_pool2d`] as tensor operations.
-pub fn composed_max_pool2d<B: Backend>(x: &Tensor<B>, o: &Pool2dOptions) -> (Tensor<B>, Tensor<B>) {
-    let [_, _, h, w] = x.dims();
-    let windows_of_x = windows(x, o, f64::NEG_INFINITY);
-    // Where a window is all -inf the padding could win; the plane's numbers, padded by -1, say which cells are real.
-    let plane = Tensor::arange(0..(h * w) as i32, x.device()).reshape([1, 1, h, w]);
-    let cells = windows(&plane, o, -1.0);
-    let real = cells.ge(0.0).expand(*windows_of_x.shape());
-    let best = windows_of_x.max_keepdim(-1);
-    // The first real cell that holds the maximum (or a NaN).
-    let is_best = windows_of_x.eq(&best).logical_or(&windows_of_x.isnan()).logical_and(&real);
-    let at = is_best.cast(DType::I32).argmax(-1).unsqueeze(4);
-    let indices = cells.expand(*windows_of_x.shape()).gather(4, &at).squeeze(4);
-    (best.squeeze(4), indices)
-}
+    /// `[n, c, oh, ow, kh * kw]` of the padded input.
+    fn windows<B: Backend>(x: &Tensor<B>, o: &Pool2dOptions, pad_with: f64) -> Tensor<B> {
+        let [n, c, h, w] = x.dims();
+        let [oh, ow] = o.output([h, w]);
+        let padded = x.pad2d(o.padding, pad_with);
+        padded.windows([oh, ow], o.kernel, o.stride, o.dilation).reshape([n, c, oh, ow, o.kernel[0] * o.kernel[1]])
+    }
 
-/// [`PoolOps::max_pool2d_grad`] as tensor operations; differentiable.
-pub fn composed_max_pool2d_grad<B: Backend>(g: &Tensor<B>, indices: &Tensor<B>, size: [usize; 2]) -> Tensor<B> {
-    let [n, c, oh, ow] = g.dims();
-    let planes = g.zeros_of([n, c, size[0] * size[1]].into());
-    let flat = [n, c, oh * ow];
-    planes.scatter_add(2, &indices.reshape(flat), &g.reshape(flat)).reshape([n, c, size[0], size[1]])
-}
+    /// [`PoolOps::max_pool2d`] as tensor operations.
+    pub fn max_pool2d<B: Backend>(x: &Tensor<B>, o: &Pool2dOptions) -> (Tensor<B>, Tensor<B>) {
+        let [_, _, h, w] = x.dims();
+        let windows_of_x = windows(x, o, f64::NEG_INFINITY);
+        // In a window of nothing but -inf the padding equals the maximum. The plane's positions, padded with -1, tell which cells are real.
+        let plane = Tensor::arange(0..(h * w) as i32, x.device()).reshape([1, 1, h, w]);
+        let cells = windows(&plane, o, -1.0);
+        let real = cells.ge(0.0).expand(*windows_of_x.shape());
+        let best = windows_of_x.max_keepdim(-1);
+        // The first real cell that holds the maximum (or a NaN).
+        let is_best = windows_of_x.eq(&best).logical_or(&windows_of_x.isnan()).logical_and(&real);
+        let at = is_best.cast(DType::I32).argmax(-1).unsqueeze(4);
+        let indices = cells.expand(*windows_of_x.shape()).gather(4, &at).squeeze(4);
+        (best.squeeze(4), indices)
+    }
 
-/// Elements that each window's mean divides by, `[1, 1, oh, ow]`.
-fn counts<B: Backend>(like: &Tensor<B>, size: [usize; 2], o: &Pool2dOptions) -> Tensor<B> {
-    let ones = like.zeros_of([1, 1, size[0], size[1]].into()) + 1.0;
-    windows(&ones, o, if o.count_include_pad { 1.0 } else { 0.0 }).sum(-1)
-}
+    /// [`PoolOps::max_pool2d_grad`] as tensor operations; differentiable.
+    pub fn max_pool2d_grad<B: Backend>(g: &Tensor<B>, indices: &Tensor<B>, size: [usize; 2]) -> Tensor<B> {
+        let [n, c, oh, ow] = g.dims();
+        let planes = g.zeros_of([n, c, size[0] * size[1]].into());
+        let flat = [n, c, oh * ow];
+        planes.scatter_add(2, &indices.reshape(flat), &g.reshape(flat)).reshape([n, c, size[0], size[1]])
+    }
 
-/// [`PoolOps::avg_pool2d`] as tensor operations.
-pub fn composed_avg_pool2d<B: Backend>(x: &Tensor<B>, o: &Pool2dOptions) -> Tensor<B> {
-    let [_, _, h, w] = x.dims();
-    windows(x, o, 0.0).sum(-1) / counts(x, [h, w], o)
-}
+    /// Elements that each window's mean divides by, `[1, 1, oh, ow]`.
+    fn counts<B: Backend>(like: &Tensor<B>, size: [usize; 2], o: &Pool2dOptions) -> Tensor<B> {
+        let ones = like.zeros_of([1, 1, size[0], size[1]].into()) + 1.0;
+        windows(&ones, o, if o.count_include_pad { 1.0 } else { 0.0 }).sum(-1)
+    }
 
-/// [`PoolOps::avg_pool2d_grad`] as tensor operations.
-pub fn composed_avg_pool2d_grad<B: Backend>(g: &Tensor<B>, size: [usize; 2], o: &Pool2dOptions) -> Tensor<B> {
-    let [n, c, oh, ow] = g.dims();
-    let shares = g / counts(g, size, o);
-    // Along the rows first and then down the columns: a sum of kw and one of kh terms.
-    let ([kh, kw], [h, w], [sh, sw], [ph, pw]) = (o.kernel, size, o.stride, o.padding);
-    let along =
-        shares.reshape([n, c, 1, 1, oh, ow]).expand([n, c, 1, kw, oh, ow]).fold([oh, w], [1, sw], [0, pw], [1, 1]);
-    along.reshape([n, c, 1, 1, oh, w]).expand([n, c, kh, 1, oh, w]).fold([h, w], [sh, 1], [ph, 0], [1, 1])
+    /// [`PoolOps::avg_pool2d`] as tensor operations.
+    pub fn avg_pool2d<B: Backend>(x: &Tensor<B>, o: &Pool2dOptions) -> Tensor<B> {
+        let [_, _, h, w] = x.dims();
+        windows(x, o, 0.0).sum(-1) / counts(x, [h, w], o)
+    }
+
+    /// [`PoolOps::avg_pool2d_grad`] as tensor operations.
+    pub fn avg_pool2d_grad<B: Backend>(g: &Tensor<B>, size: [usize; 2], o: &Pool2dOptions) -> Tensor<B> {
+        let [n, c, oh, ow] = g.dims();
+        let shares = g / counts(g, size, o);
+        // Separable: a sum of kw terms along the rows, then one of kh terms down the columns.
+        let ([kh, kw], [h, w], [sh, sw], [ph, pw]) = (o.kernel, size, o.stride, o.padding);
+        let along =
+            shares.reshape([n, c, 1, 1, oh, ow]).expand([n, c, 1, kw, oh, ow]).fold([oh, w], [1, sw], [0, pw], [1, 1]);
+        along.reshape([n, c, 1, 1, oh, w]).expand([n, c, kh, 1, oh, w]).fold([h, w], [sh, 1], [ph, 0], [1, 1])
+    }
 }

@@ -1,13 +1,13 @@
 //! Random tensors and dropout. Each call takes one draw of the device's random state.
 
-use crate::autodiff::{parents, record, recording};
 use crate::backend::{Backend, Device};
 use crate::dtype::DType;
 use crate::random::Draw;
 use crate::shape::Shape;
+use crate::tensor::fused::linear_map;
 use crate::tensor::{Placement, Tensor};
 
-/// What to make of an element's 32 random bits.
+/// How an element's 32 random bits become its value.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum RandomOp {
     /// The bits themselves, as I32.
@@ -15,7 +15,7 @@ pub enum RandomOp {
     /// [`unit_f32`](crate::random::unit_f32) of the bits: uniform in [0, 1). Floats; an F64 has 24 random bits too, so
     /// that all dtypes see the same numbers.
     Uniform,
-    /// True where the bits, as an unsigned number, are at least [`threshold`]`(p)`: false with probability p. Bool.
+    /// True if the bits, as an unsigned number, are at least [`threshold`]`(p)`: false with probability p. Bool.
     Keep(f64),
 }
 
@@ -29,11 +29,11 @@ pub trait RandomOps: Device {
     where
         Self: Backend,
     {
-        composed_dropout(x, p, draw)
+        composed::dropout(x, p, draw)
     }
 }
 
-/// `p 2^32`, rounded: an element is dropped if its bits are below. All are at p = 1, none at p = 0.
+/// `p 2^32`, rounded: an element is dropped if its bits are below it. At p = 1 all are, at p = 0 none.
 pub fn threshold(p: f64) -> u64 {
     (p * 4_294_967_296.0).round() as u64
 }
@@ -44,7 +44,7 @@ impl<B: Backend> Tensor<B> {
         Tensor::from_storage(device, storage, dtype, shape)
     }
 
-    /// Uniform numbers in [0, 1), of F16 multiples of 2^-11. The same seed gives the same numbers on every backend. PyTorch: `rand`.
+    /// Uniform numbers in [0, 1); in F16 multiples of 2^-11. The same seed gives the same numbers on every backend. PyTorch: `rand`.
     ///
     /// # Panics
     /// If the placement's dtype is not a float.
@@ -109,10 +109,9 @@ impl<B: Backend> Tensor<B> {
         Self::random(RandomOp::Keep(1.0 - p), DType::Bool, shape.into(), device)
     }
 
-    /// Sets each element to 0 with probability `p`, a NaN or infinite one too where PyTorch gives NaN, and divides the others by `1 - p`,
-    /// so that the mean stays. The mask is one draw of the device, drawn again in the backward pass and not stored. `p = 1`
-    /// gives zeros.
-    /// PyTorch: `dropout(training=True)`.
+    /// Sets each element to 0 with probability `p` and divides the others by `1 - p`, which preserves the mean. NaN and infinite elements
+    /// become 0 too, where PyTorch gives NaN. The mask is one draw of the device; the backward pass computes it again instead of storing
+    /// it. PyTorch: `dropout(training=True)`.
     ///
     /// # Panics
     /// If `p` is not in [0, 1] or the tensor is not of a float dtype.
@@ -123,11 +122,11 @@ impl<B: Backend> Tensor<B> {
         if p == 0.0 {
             return self.clone();
         }
-        self.dropout_with(p, self.device().rng().draw())
+        dropout(self, p, self.device().rng().draw())
     }
 
-    /// [`dropout`](Self::dropout) of whole channels of `[n, c, ..]`: one draw decides for all elements of a channel of one
-    /// image. PyTorch: `dropout2d`.
+    /// [`dropout`](Self::dropout) of whole channels of `[n, c, ..]`: all elements of a channel of one image are kept or dropped
+    /// together. PyTorch: `dropout2d`.
     ///
     /// # Panics
     /// If `p` is not in [0, 1], the rank is below 2 or the tensor is not of a float dtype.
@@ -141,28 +140,26 @@ impl<B: Backend> Tensor<B> {
         }
         let channels = (2..self.rank()).fold(*self.shape(), |shape, d| shape.with(d, 1));
         let factor = self.scalar_like(1.0).expand(channels).dropout(p);
-        // Selected, not multiplied: a product with 0 would keep infinities and NaN.
+        // Selected, not multiplied: 0 times infinity or NaN would be NaN.
         (self * &factor).masked_fill(&factor.eq(0.0), 0.0)
-    }
-
-    /// The draw is a constant of the map x -> y, which is linear: its gradient is the same map.
-    fn dropout_with(&self, p: f64, draw: crate::random::Draw) -> Self {
-        if self.is_half() {
-            return self.widened().dropout_with(p, draw).cast(DType::F16);
-        }
-        let out = self.device().dropout(&self.detach(), p, draw);
-        let Some(parents) = parents([self]) else { return out };
-        record("dropout", out, parents, move |g, _| {
-            [Some(if recording() { g.dropout_with(p, draw) } else { g.device().dropout(&g.detach(), p, draw) })]
-        })
     }
 }
 
-/// [`RandomOps::dropout`] as tensor operations.
-pub fn composed_dropout<B: Backend>(x: &Tensor<B>, p: f64, draw: crate::random::Draw) -> Tensor<B> {
-    let keep = x.device().random(RandomOp::Keep(p), DType::Bool, x.numel(), draw);
-    let keep = Tensor::from_storage(x.device(), keep, DType::Bool, *x.shape());
-    let scale = if p < 1.0 { 1.0 / (1.0 - p) } else { 0.0 };
-    // Selected, not multiplied: a product with a mask would keep infinities and NaN.
-    Tensor::where_cond(&keep, &(x * scale), &x.scalar_like(0.0))
+/// Linear in x for a given draw: the gradient is the same map.
+fn dropout<B: Backend>(x: &Tensor<B>, p: f64, draw: Draw) -> Tensor<B> {
+    linear_map("dropout", x, |x| x.device().dropout(x, p, draw), move |g| dropout(g, p, draw))
+}
+
+/// The default implementation.
+pub mod composed {
+    use super::*;
+
+    /// [`RandomOps::dropout`] as tensor operations.
+    pub fn dropout<B: Backend>(x: &Tensor<B>, p: f64, draw: Draw) -> Tensor<B> {
+        let keep = x.device().random(RandomOp::Keep(p), DType::Bool, x.numel(), draw);
+        let keep = Tensor::from_storage(x.device(), keep, DType::Bool, *x.shape());
+        let scale = if p < 1.0 { 1.0 / (1.0 - p) } else { 0.0 };
+        // Selected, not multiplied: 0 times infinity or NaN would be NaN.
+        Tensor::where_cond(&keep, &(x * scale), &x.scalar_like(0.0))
+    }
 }

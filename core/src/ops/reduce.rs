@@ -1,19 +1,25 @@
-//! Reductions over any set of dimensions, and the index of an extreme. What runs along dimensions takes 0 and -1 for a tensor
-//! of rank 0 too, which counts as one entry, as in PyTorch.
+//! Reductions over any set of dimensions, indices of extremes, and the statistics that are built from them.
 //!
-//! The file is longer than most because the gradient of a product and the means of squares stand beside the reductions.
+//! ```text
+//! sum    y = sum x          gx = g
+//! mean   y = sum x / n      gx = g / n
+//! max    y = max x          gx = g / ties where x == y, else 0
+//! prod   y = prod x         gx = g times the product of all other elements
+//! ```
+//!
+//! A tensor of rank 0 has the dimensions 0 and -1 here, of one entry, as in PyTorch.
 
 use crate::autodiff::{parents, record, record_with_output};
 use crate::backend::{Backend, Device, MAX_WORK, ViewOf};
 use crate::dtype::DType;
 use crate::error::{finite, must};
 use crate::index::{DimSet, Dims, wrap_dim};
-use crate::ops::norm::{centred, magnitude};
 use crate::shape::{Shape, misfit_to};
 use crate::tensor::Tensor;
+use crate::tensor::fused::in_f32;
 use std::fmt;
 
-/// How many elements become one.
+/// How a reduction combines elements.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ReduceOp {
     /// The sum; 0 of nothing. I32 wraps.
@@ -29,6 +35,17 @@ pub enum ReduceOp {
 }
 
 impl ReduceOp {
+    /// The method's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            ReduceOp::Sum => "sum",
+            ReduceOp::Mean => "mean",
+            ReduceOp::Prod => "prod",
+            ReduceOp::Max => "max",
+            ReduceOp::Min => "min",
+        }
+    }
+
     /// Whether the op is defined for elements of this type.
     pub fn accepts(self, dtype: DType) -> bool {
         use ReduceOp::*;
@@ -40,12 +57,14 @@ impl ReduceOp {
     }
 }
 
-/// Which extreme's index.
+super::display_by_name!(ReduceOp);
+
+/// Which extreme element an arg-reduction finds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ArgReduceOp {
-    /// The largest's.
+    /// The largest.
     ArgMax,
-    /// The smallest's.
+    /// The smallest.
     ArgMin,
 }
 
@@ -62,99 +81,8 @@ pub trait ReduceOps: Device {
     /// product, NaN for a mean; core refuses the maximum and minimum of nothing.
     fn reduce(&self, op: ReduceOp, x: ViewOf<'_, Self>, dims: &[usize]) -> Self::Storage;
 
-    /// The index (I32) of the first extreme element along `dim`, keeping it as size 1; the first NaN wins over all.
+    /// The index (I32) of the extreme element along `dim`, keeping it as size 1. On ties the first; if there is a NaN, the first NaN.
     fn arg_reduce(&self, op: ArgReduceOp, x: ViewOf<'_, Self>, dim: usize) -> Self::Storage;
-}
-
-/// The shape with the reduced dimensions kept as 1.
-pub(crate) fn kept_shape(shape: &Shape, dims: &[usize]) -> Shape {
-    dims.iter().fold(*shape, |s, &d| s.with(d, 1))
-}
-
-/// The shape without the reduced dimensions.
-fn dropped_shape(shape: &Shape, dims: &[usize]) -> Shape {
-    dims.iter().rev().fold(*shape, |s, &d| s.remove(d))
-}
-
-/// The one road of all reductions.
-#[track_caller]
-pub(crate) fn reduce<B: Backend>(op: ReduceOp, x: &Tensor<B>, dims: DimSet, keepdim: bool) -> Tensor<B> {
-    assert!(op.accepts(x.dtype()), "{op}: not defined for {}; cast the tensor first", x.dtype());
-    let (from, kept) = (*x.shape(), kept_shape(x.shape(), &dims));
-    assert!(x.numel() <= MAX_WORK, "{op}: {from:?} has more than 2^56 elements");
-    if matches!(op, ReduceOp::Max | ReduceOp::Min) {
-        let empty = dims.iter().any(|&d| from[d] == 0) && kept.numel() != 0;
-        assert!(!empty, "{op}: no element to choose from in {from:?} over dimensions {:?}", &*dims);
-    }
-    let storage = x.device().reduce(op, x.view(), &dims);
-    let shape = if keepdim { kept } else { dropped_shape(&from, &dims) };
-    let out = Tensor::from_storage(x.device(), storage, x.dtype(), shape);
-    let Some(parents) = parents([x]) else { return out };
-    let name = op.name();
-    let count: usize = dims.iter().map(|&d| from[d]).product();
-    match op {
-        ReduceOp::Sum => record(name, out, parents, move |g, _| [Some(g.reshape(kept).expand(from))]),
-        ReduceOp::Mean => record(name, out, parents, move |g, _| [Some((g / count as f64).reshape(kept).expand(from))]),
-        // Equal elements share the gradient, as PyTorch's amax and amin do.
-        ReduceOp::Max | ReduceOp::Min => {
-            let x = x.clone();
-            record_with_output(name, out, parents, move |g, y, _| {
-                let ties = x.eq(y.reshape(kept)).cast(g.dtype());
-                let shares = g.reshape(kept) / reduce(ReduceOp::Sum, &ties, dims, true);
-                [Some(ties * shares)]
-            })
-        }
-        ReduceOp::Prod => {
-            let x = x.clone();
-            record_with_output(name, out, parents, move |g, y, _| {
-                [Some(prod_grad(&x, &y.detach().reshape(kept), &g.reshape(kept), dims))]
-            })
-        }
-    }
-}
-
-/// g times the product of all others. Where the product y of all is a normal number that is y / x: backends multiply without
-/// overflow on the way, which a product of some of the others may meet. Its gradient is that of the [products of
-/// others](others) everywhere, which are right beside zeros, infinities and NaN too.
-fn prod_grad<B: Backend>(x: &Tensor<B>, y: &Tensor<B>, g: &Tensor<B>, dims: DimSet) -> Tensor<B> {
-    if x.is_half() {
-        return prod_grad(&x.widened(), &y.widened(), &g.widened(), dims).cast(DType::F16);
-    }
-    let kept = (0..x.rank()).filter(|d| !dims.contains(d));
-    let order: DimSet = dims.iter().copied().chain(kept).collect();
-    let inverse: DimSet = (0..x.rank()).filter_map(|d| order.iter().position(|&from| from == d)).collect();
-    let first = x.permute_dims(&order);
-    let n: usize = dims.iter().map(|&d| x.shape()[d]).product();
-    let products = others(&first.reshape([n, x.numel() / n.max(1)])).reshape(*first.shape()).permute_dims(&inverse);
-
-    let smallest = if x.dtype() == DType::F64 { f64::MIN_POSITIVE } else { f32::MIN_POSITIVE as f64 };
-    let normal = y.abs().ge(smallest).logical_and(&y.isfinite());
-    let value = Tensor::where_cond(&normal, &(y / x.detach()), &products.detach());
-    g * value.recorded("prod_grad", parents([&products]), |g| g.clone())
-}
-
-/// For each of the rows of `[n, columns]` the product of all other rows, without a division: a tree. Rows are multiplied in
-/// pairs; what a row's others multiply to is what its pair's others do, times its neighbour. Work and memory are linear in n,
-/// and so are those of every derivative.
-fn others<B: Backend>(x: &Tensor<B>) -> Tensor<B> {
-    let n = x.shape()[0];
-    if n < 2 {
-        return x.full_like(1.0);
-    }
-    // The rows i and half + i are a pair; of an odd number the middle one has none.
-    let (pairs, half) = (n / 2, n.div_ceil(2));
-    let part = |x: &Tensor<B>, start, len| x.narrow(0, start, len);
-    let (left, right) = (part(x, 0, pairs), part(x, half, pairs));
-    let products = &left * &right;
-    let of_pairs = others(&if pairs == half { products } else { Tensor::cat(&[products, part(x, pairs, 1)], 0) });
-    let (paired, alone) = (part(&of_pairs, 0, pairs), part(&of_pairs, pairs, half - pairs));
-    Tensor::cat(&[&paired * right, alone, paired * left], 0)
-}
-
-/// f of x and 0 of 0, where the derivative of f does not exist and is 0.
-fn but_at_zero<B: Backend>(x: &Tensor<B>, f: &dyn Fn(Tensor<B>) -> Tensor<B>) -> Tensor<B> {
-    let zero = x.eq(0.0);
-    f(x.masked_fill(&zero, 1.0)).masked_fill(&zero, 0.0)
 }
 
 macro_rules! reductions {
@@ -200,8 +128,8 @@ reductions! {
 impl<B: Backend> Tensor<B> {
     #[track_caller]
     fn arg_reduce(&self, op: ArgReduceOp, dim: isize) -> Self {
-        if let Some(line) = self.as_line(dim) {
-            return line.arg_reduce(op, dim);
+        if let Some(vector) = self.as_vector(dim) {
+            return vector.arg_reduce(op, dim);
         }
         let dim = must(wrap_dim(&op.to_string(), dim, self.rank()));
         assert!(self.dtype() != DType::Bool, "{op}: not defined for bool; cast the tensor first");
@@ -212,8 +140,8 @@ impl<B: Backend> Tensor<B> {
         Tensor::from_storage(self.device(), storage, DType::I32, self.shape().remove(dim))
     }
 
-    /// The index (I32) of the largest element along `dim`: the first of equals, and the first NaN if there is one. The
-    /// dimension is dropped. PyTorch: `argmax`.
+    /// The index (I32) of the largest element along `dim`, which is dropped. On ties the first; if there is a NaN, the first NaN.
+    /// PyTorch: `argmax`.
     ///
     /// # Panics
     /// If there is nothing to choose from.
@@ -222,8 +150,8 @@ impl<B: Backend> Tensor<B> {
         self.arg_reduce(ArgReduceOp::ArgMax, dim)
     }
 
-    /// The index (I32) of the smallest element along `dim`: the first of equals, and the first NaN if there is one. The
-    /// dimension is dropped. PyTorch: `argmin`.
+    /// The index (I32) of the smallest element along `dim`, which is dropped. On ties the first; if there is a NaN, the first NaN.
+    /// PyTorch: `argmin`.
     ///
     /// # Panics
     /// If there is nothing to choose from.
@@ -232,9 +160,8 @@ impl<B: Backend> Tensor<B> {
         self.arg_reduce(ArgReduceOp::ArgMin, dim)
     }
 
-    /// The largest element along `dim` and its index (I32), of equal ones the first, and the first NaN if there is one; one search
-    /// for both. Only the element found has a gradient, where [`max`](Tensor::max) shares it among equal ones. The dimension
-    /// is dropped. PyTorch: `max(dim)`.
+    /// The largest element along `dim`, which is dropped, and its index (I32) as [`argmax`](Tensor::argmax) finds it. Only that element
+    /// has a gradient, where [`max`](Tensor::max) shares it among ties. PyTorch: `max(dim)`.
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;
@@ -252,7 +179,7 @@ impl<B: Backend> Tensor<B> {
         self.with_index(dim, self.argmax(dim))
     }
 
-    /// The smallest element along `dim` and its index (I32); as [`max_with_index`](Tensor::max_with_index). PyTorch: `min(dim)`.
+    /// The smallest element along `dim` and its index (I32), see [`max_with_index`](Tensor::max_with_index). PyTorch: `min(dim)`.
     ///
     /// # Panics
     /// If there is nothing to choose from.
@@ -263,10 +190,10 @@ impl<B: Backend> Tensor<B> {
 
     #[track_caller]
     fn with_index(&self, dim: isize, index: Self) -> (Self, Self) {
-        if let Some(line) = self.as_line(dim) {
-            return line.with_index(dim, index);
+        if let Some(vector) = self.as_vector(dim) {
+            return vector.with_index(dim, index);
         }
-        // A dimension that `wrap_dim` has seen, as an index of the kept shape too.
+        // `dim` has been checked; below it is an index into the shape that keeps the dimension.
         let dim = if dim < 0 { dim + self.rank() as isize } else { dim };
         let value = self.gather(dim, &index.unsqueeze(dim)).squeeze(dim);
         (value, index)
@@ -275,17 +202,17 @@ impl<B: Backend> Tensor<B> {
     /// True if any element over `dims` is true; false over nothing. Bool only. PyTorch: `any`.
     #[track_caller]
     pub fn any(&self, dims: impl Dims) -> Self {
-        self.truth("any", ReduceOp::Max, dims)
+        self.any_or_all("any", ReduceOp::Max, dims)
     }
 
     /// True if every element over `dims` is true, and over nothing. Bool only. PyTorch: `all`.
     #[track_caller]
     pub fn all(&self, dims: impl Dims) -> Self {
-        self.truth("all", ReduceOp::Min, dims)
+        self.any_or_all("all", ReduceOp::Min, dims)
     }
 
     #[track_caller]
-    fn truth(&self, name: &str, op: ReduceOp, dims: impl Dims) -> Self {
+    fn any_or_all(&self, name: &str, op: ReduceOp, dims: impl Dims) -> Self {
         assert!(self.dtype() == DType::Bool, "{name}: wants bool, not {}", self.dtype());
         let dims = must(dims.resolve(name, self.rank()));
         if dims.iter().any(|&d| self.shape()[d] == 0) {
@@ -313,7 +240,8 @@ impl<B: Backend> Tensor<B> {
         reduce(ReduceOp::Sum, self, dims, true).reshape(shape)
     }
 
-    /// The variance over `dims`, divided by `n - correction`: 1 for a sample's (PyTorch's default), 0 for a population's.
+    /// The variance over `dims`: the sum of squared deviations divided by `n - correction`. The correction is 1 for a sample (PyTorch's
+    /// default), 0 for a population.
     /// PyTorch: `var`.
     ///
     /// # Panics
@@ -323,10 +251,10 @@ impl<B: Backend> Tensor<B> {
         finite("var: the correction", correction);
         let dims = must(dims.resolve("var", self.rank()));
         let [centred, ..] = centred(self, dims);
-        reduce(ReduceOp::Mean, &centred.square(), dims, false) * self.sample(&dims, correction)
+        reduce(ReduceOp::Mean, &centred.square(), dims, false) * self.bessel(&dims, correction)
     }
 
-    /// The square root of [`var`](Self::var), right also where that overflows or vanishes. Where it is 0 its gradient is 0.
+    /// The square root of [`var`](Self::var), correct also where the variance overflows or underflows. Where it is 0 its gradient is 0.
     /// PyTorch: `std`.
     ///
     /// # Panics
@@ -337,19 +265,19 @@ impl<B: Backend> Tensor<B> {
         let dims = must(dims.resolve("std", self.rank()));
         let [centred, ..] = centred(self, dims);
         let scale = magnitude(ReduceOp::Max, &centred, dims);
-        let var = reduce(ReduceOp::Mean, &(centred / &scale).square(), dims, true) * self.sample(&dims, correction);
+        let var = reduce(ReduceOp::Mean, &(centred / &scale).square(), dims, true) * self.bessel(&dims, correction);
         (but_at_zero(&var, &|var| var.sqrt()) * scale).reshape(dropped_shape(self.shape(), &dims))
     }
 
-    /// What makes the mean of squares a sample's variance: `n / (n - correction)`, infinite if there are not as many.
-    fn sample(&self, dims: &[usize], correction: f64) -> f64 {
+    /// The factor from the mean of squares to the variance: `n / (n - correction)`, infinite if n is at most the correction.
+    fn bessel(&self, dims: &[usize], correction: f64) -> f64 {
         let n = dims.iter().map(|&d| self.shape()[d]).product::<usize>() as f64;
         n / (n - correction).max(0.0)
     }
 
-    /// The p-norm over `dims`: `(sum |x|^p)^(1/p)`, right also where the sum overflows or vanishes; for p = infinity the largest
-    /// magnitude, for -infinity the smallest, for 0 the number of elements that are not 0. Where the derivative does not exist
-    /// (at 0) it is 0. PyTorch: `linalg.vector_norm`.
+    /// The p-norm over `dims`: `(sum |x|^p)^(1/p)`, correct also where the sum overflows or underflows; for p = infinity the largest
+    /// magnitude, for -infinity the smallest, for 0 the number of elements that are not 0. At 0, where the derivative does not exist, it
+    /// is 0. PyTorch: `linalg.vector_norm`.
     ///
     /// # Panics
     /// If p is NaN, or an infinite p finds nothing to choose from.
@@ -377,7 +305,7 @@ impl<B: Backend> Tensor<B> {
             let sum = reduce(ReduceOp::Sum, &powers, dims, true);
             scaled(but_at_zero(&sum, &|sum| sum.powf(1.0 / p)), scale)
         } else {
-            // One zero makes the norm 0: its power is infinite.
+            // A single zero makes the norm 0, as its power is infinite.
             let zero = self.eq(0.0);
             let x = self.masked_fill(&zero, 1.0).abs();
             let scale = magnitude(ReduceOp::Min, &x, dims);
@@ -392,25 +320,154 @@ impl<B: Backend> Tensor<B> {
     #[track_caller]
     pub fn logsumexp(&self, dims: impl Dims) -> Self {
         let dims = must(dims.resolve("logsumexp", self.rank()));
-        logsumexp(self, dims).reshape(dropped_shape(self.shape(), &dims))
+        in_f32([self], |[x]| logsumexp(x, dims)).reshape(dropped_shape(self.shape(), &dims))
     }
 }
 
-/// [`Tensor::logsumexp`] that keeps its dimensions. What the tape keeps is exp(x - max) and its sum, so the gradient is as exact
-/// beside large x as beside small ones.
-fn logsumexp<B: Backend>(x: &Tensor<B>, dims: DimSet) -> Tensor<B> {
-    if x.is_half() {
-        return logsumexp(&x.widened(), dims).cast(DType::F16);
+/// The shape with the reduced dimensions kept as 1.
+pub(crate) fn kept_shape(shape: &Shape, dims: &[usize]) -> Shape {
+    dims.iter().fold(*shape, |s, &d| s.with(d, 1))
+}
+
+/// The shape without the reduced dimensions.
+fn dropped_shape(shape: &Shape, dims: &[usize]) -> Shape {
+    dims.iter().rev().fold(*shape, |s, &d| s.remove(d))
+}
+
+/// Every reduction goes through here.
+#[track_caller]
+pub(crate) fn reduce<B: Backend>(op: ReduceOp, x: &Tensor<B>, dims: DimSet, keepdim: bool) -> Tensor<B> {
+    assert!(op.accepts(x.dtype()), "{op}: not defined for {}; cast the tensor first", x.dtype());
+    let (from, kept) = (*x.shape(), kept_shape(x.shape(), &dims));
+    assert!(x.numel() <= MAX_WORK, "{op}: {from:?} has more than 2^56 elements");
+    if matches!(op, ReduceOp::Max | ReduceOp::Min) {
+        let empty = dims.iter().any(|&d| from[d] == 0) && kept.numel() != 0;
+        assert!(!empty, "{op}: no element to choose from in {from:?} over dimensions {:?}", &*dims);
     }
+    let storage = x.device().reduce(op, x.view(), &dims);
+    let shape = if keepdim { kept } else { dropped_shape(&from, &dims) };
+    let out = Tensor::from_storage(x.device(), storage, x.dtype(), shape);
+    let Some(parents) = parents([x]) else { return out };
+    let name = op.name();
+    let count: usize = dims.iter().map(|&d| from[d]).product();
+    match op {
+        ReduceOp::Sum => record(name, out, parents, move |g, _| [Some(g.reshape(kept).expand(from))]),
+        ReduceOp::Mean => record(name, out, parents, move |g, _| [Some((g / count as f64).reshape(kept).expand(from))]),
+        // Equal elements share the gradient, as PyTorch's amax and amin do.
+        ReduceOp::Max | ReduceOp::Min => {
+            let x = x.clone();
+            record_with_output(name, out, parents, move |g, y, _| {
+                let ties = x.eq(y.reshape(kept)).cast(g.dtype());
+                let shares = g.reshape(kept) / reduce(ReduceOp::Sum, &ties, dims, true);
+                [Some(ties * shares)]
+            })
+        }
+        ReduceOp::Prod => {
+            let x = x.clone();
+            record_with_output(name, out, parents, move |g, y, _| {
+                let (y, g) = (y.detach().reshape(kept), g.reshape(kept));
+                [Some(in_f32([&x, &y, &g], |[x, y, g]| prod_grad(x, y, g, dims)))]
+            })
+        }
+    }
+}
+
+/// `g` times the product of all other elements.
+///
+/// Where the product y of all elements is a normal number, the value is y / x: backends multiply without intermediate overflow, which a
+/// product of a part of the elements may have. Elsewhere, and for the gradient of this gradient everywhere, it is the product of the
+/// [others], which is correct beside zeros, infinities and NaN too.
+fn prod_grad<B: Backend>(x: &Tensor<B>, y: &Tensor<B>, g: &Tensor<B>, dims: DimSet) -> Tensor<B> {
+    let kept = (0..x.rank()).filter(|d| !dims.contains(d));
+    let order: DimSet = dims.iter().copied().chain(kept).collect();
+    let inverse: DimSet = (0..x.rank()).filter_map(|d| order.iter().position(|&from| from == d)).collect();
+    let first = x.permute_dims(&order);
+    let n: usize = dims.iter().map(|&d| x.shape()[d]).product();
+    let products = others(&first.reshape([n, x.numel() / n.max(1)])).reshape(*first.shape()).permute_dims(&inverse);
+
+    let smallest = if x.dtype() == DType::F64 { f64::MIN_POSITIVE } else { f32::MIN_POSITIVE as f64 };
+    let normal = y.abs().ge(smallest).logical_and(&y.isfinite());
+    let value = Tensor::where_cond(&normal, &(y / x.detach()), &products.detach());
+    g * value.recorded("prod_grad", parents([&products]), |g| g.clone())
+}
+
+/// For each row of `[n, columns]` the product of all other rows, without a division.
+///
+/// Recursion over pairs of rows: `others(row) = others(pair of the row) * (the other row of the pair)`. Work and memory are linear in n, and
+/// so are those of every derivative.
+fn others<B: Backend>(x: &Tensor<B>) -> Tensor<B> {
+    let n = x.shape()[0];
+    if n < 2 {
+        return x.full_like(1.0);
+    }
+    // Rows i and half + i are a pair; if n is odd, the middle row has no partner.
+    let (pairs, half) = (n / 2, n.div_ceil(2));
+    let part = |x: &Tensor<B>, start, len| x.narrow(0, start, len);
+    let (left, right) = (part(x, 0, pairs), part(x, half, pairs));
+    let products = &left * &right;
+    let of_pairs = others(&if pairs == half { products } else { Tensor::cat(&[products, part(x, pairs, 1)], 0) });
+    let (paired, alone) = (part(&of_pairs, 0, pairs), part(&of_pairs, pairs, half - pairs));
+    Tensor::cat(&[&paired * right, alone, paired * left], 0)
+}
+
+/// `f(x)`, but 0 where x is 0, with the derivative 0 there.
+fn but_at_zero<B: Backend>(x: &Tensor<B>, f: &dyn Fn(Tensor<B>) -> Tensor<B>) -> Tensor<B> {
+    let zero = x.eq(0.0);
+    f(x.masked_fill(&zero, 1.0)).masked_fill(&zero, 0.0)
+}
+
+/// [`Tensor::logsumexp`] that keeps its dimensions. The tape keeps `exp(x - max)` and its sum, so that the gradient is as exact for
+/// large x as for small ones.
+fn logsumexp<B: Backend>(x: &Tensor<B>, dims: DimSet) -> Tensor<B> {
     let shift = if dims.iter().any(|&d| x.shape()[d] == 0) {
         x.scalar_like(0.0)
     } else {
-        // An infinite maximum would give inf - inf; shifted by the largest number, finite elements beside +inf vanish.
+        // Clamped, since an infinite maximum would give inf - inf. Finite elements beside +inf become exp of a huge negative number: 0.
         let largest = if x.dtype() == DType::F64 { f64::MAX } else { f32::MAX as f64 };
         reduce(ReduceOp::Max, &x.detach(), dims, true).clamp(-largest, largest)
     };
     let sum = reduce(ReduceOp::Sum, &(x - &shift).exp(), dims, true);
-    // The logarithm's derivative at 0 would turn the gradient of rows of -inf into NaN.
+    // In rows of nothing but -inf the sum is 0, and the infinite derivative of its logarithm would make the gradient NaN.
     let nothing = sum.eq(0.0);
     (sum.masked_fill(&nothing, 1.0).log() + shift).masked_fill(&nothing, f64::NEG_INFINITY)
+}
+
+/// The maximum along `dim`, and the sum of `exp(x - max)` over all elements but one that is the maximum; both keep the
+/// dimension as size 1.
+///
+/// The element left out contributes exactly 1, so the whole sum is `1 + rest` and its logarithm `log1p(rest)`, which keeps its
+/// digits where the rest is small. An infinite maximum makes the rest NaN. Zeros of no elements.
+pub(crate) fn max_and_rest<B: Backend>(x: &Tensor<B>, dim: usize) -> [Tensor<B>; 2] {
+    if x.shape()[dim] == 0 {
+        let zeros = x.zeros_of(x.shape().with(dim, 1));
+        return [zeros.clone(), zeros];
+    }
+    let max = x.max_keepdim(dim);
+    let top = x.eq(&max);
+    let below = (x - &max).exp().masked_fill(&top, 0.0).sum_keepdim(dim);
+    let ties = top.cast(x.dtype()).sum_keepdim(dim) - 1.0;
+    let rest = below + ties + &max * 0.0;
+    [max, rest]
+}
+
+/// `[x - mean - rest, mean, rest]` over `dims`, where `rest` is the rounding error of the mean. Differentiable; `rest` is a constant.
+///
+/// If the mean is large, its last digit may be as large as the deviations. The differences `x - mean` are exact then, so their own mean
+/// is the error of the mean.
+pub(crate) fn centred<B: Backend>(x: &Tensor<B>, dims: DimSet) -> [Tensor<B>; 3] {
+    let mean = reduce(ReduceOp::Mean, x, dims, true);
+    let around = x - &mean;
+    let rest = reduce(ReduceOp::Mean, &around.detach(), dims, true);
+    [around - &rest, mean, rest]
+}
+
+/// The largest or smallest magnitude over `dims`, which are kept as 1. Values divided by it can be raised to a power without overflow or
+/// underflow. A constant; 1 where the magnitude is 0 or infinite, and over nothing.
+pub(crate) fn magnitude<B: Backend>(op: ReduceOp, x: &Tensor<B>, dims: DimSet) -> Tensor<B> {
+    if x.numel() == 0 {
+        return x.scalar_like(1.0);
+    }
+    let extreme = reduce(op, &x.detach().abs(), dims, true);
+    let useless = extreme.eq(0.0).logical_or(&extreme.eq(f64::INFINITY));
+    extreme.masked_fill(&useless, 1.0)
 }

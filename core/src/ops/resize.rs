@@ -1,18 +1,24 @@
-//! Images of other sizes: interpolation and adaptive pooling.
+//! Resizing of images: interpolation and adaptive pooling.
 //!
-//! Where an output row takes its input from is worked out on the host in whole numbers, once per row and column; the
-//! pixels never leave the device. All maps are separable, so each works on one dimension at a time.
+//! ```text
+//! nearest     y[i] = x[floor(i h / oh)]
+//! bilinear    y[i] = (1 - s) x[p] + s x[p + 1],  p + s = (i + 1/2) h / oh - 1/2, or i (h - 1) / (oh - 1) with aligned corners
+//! adaptive    y[i] = mean or max of x[floor(i h / oh) .. ceil((i + 1) h / oh)]
+//! ```
+//!
+//! All maps are separable, so they work on one dimension at a time. The host computes the table of input rows with integers, exactly;
+//! the pixels stay on the device.
 
 use crate::backend::Backend;
 use crate::create::on_host;
-use crate::ops::conv::PerDim;
+use crate::index::PerDim;
 use crate::ops::pool::Pool2dOptions;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 impl<B: Backend> Tensor<B> {
-    /// `[n, c, h, w]` in another size, each pixel that of the input cell it lies in: row `floor(i h / oh)`, column alike;
-    /// any dtype. Worked out in whole numbers; PyTorch's float32 may come out one row lower where `i h / oh` is whole.
+    /// `[n, c, h, w]` in another size, each pixel a copy of the nearest input pixel: row `floor(i h / oh)`, columns likewise; any dtype.
+    /// Rows are computed with integers; in float32 PyTorch may select one row lower where `i h / oh` is whole.
     /// PyTorch: `interpolate(mode="nearest")`.
     ///
     /// ```
@@ -45,16 +51,16 @@ impl<B: Backend> Tensor<B> {
         } else if size.is_multiple_of(from) {
             self.repeat_interleave(size / from, d)
         } else if from.is_multiple_of(size) {
-            self.unfold(d, 1, from / size).squeeze(-1) // every so many-th, a view
+            self.unfold(d, 1, from / size).squeeze(-1) // every n-th entry, a view
         } else {
-            self.taken("interpolate_nearest", d as usize, (0..size).map(|i| i * from / size), size)
+            self.select_computed("interpolate_nearest", d as usize, (0..size).map(|i| i * from / size), size)
         }
     }
 
-    /// `[n, c, h, w]` in another size: each pixel mixes the four around the place it is taken from. Row i is taken from
-    /// `(i + 1/2) h / oh - 1/2`, not below 0, or with `align_corners` from `i (h - 1) / (oh - 1)`, so that the corner pixels
-    /// stay where they are; columns alike. A place on a row takes that row alone: what the next one holds, be it
-    /// infinite or NaN, does not matter. PyTorch: `interpolate(mode="bilinear")`.
+    /// `[n, c, h, w]` in another size, each pixel interpolated between the four pixels around its source position. That of row i is
+    /// `(i + 1/2) h / oh - 1/2`, at least 0, or with `align_corners` `i (h - 1) / (oh - 1)`, so that the corner pixels stay in place;
+    /// columns likewise. Where the position is that of a row exactly, the next row has no influence, even if it holds infinity or NaN.
+    /// PyTorch: `interpolate(mode="bilinear")`.
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;
@@ -71,7 +77,7 @@ impl<B: Backend> Tensor<B> {
         let out = size.per_dim();
         self.check_resize("interpolate_bilinear", out);
         assert!(self.dtype().is_float(), "interpolate_bilinear: wants a float dtype, not {}", self.dtype());
-        // The dimension that shrinks more goes first: the other then has less to do.
+        // The dimension that shrinks more goes first, which leaves less work for the other.
         let grows = |d: usize| out[d - 2] as f64 / self.shape()[d] as f64;
         let order = if grows(2) <= grows(3) { [2, 3] } else { [3, 2] };
         order.into_iter().fold(self.clone(), |x, d| x.linear_along(d, out[d - 2], align_corners))
@@ -82,23 +88,23 @@ impl<B: Backend> Tensor<B> {
         const OP: &str = "interpolate_bilinear";
         let from = self.shape()[d];
         if from == size {
-            return self.clone(); // both rules take each row from its own place
+            return self.clone(); // every source position is the row itself
         }
-        // Places as fractions: whole part and remainder are exact.
-        let place = |i: usize| match align_corners {
+        // Source positions as fractions, so that quotient and remainder are exact.
+        let source = |i: usize| match align_corners {
             true if size == 1 => (0, 1),
             true => (i * (from - 1), size - 1),
             false => (((2 * i + 1) * from).saturating_sub(size), 2 * size),
         };
-        let at = |i: usize| place(i).0 / place(i).1;
-        let share = |i: usize| (place(i).0 % place(i).1) as f64 / place(i).1 as f64;
-        let low = self.taken(OP, d, (0..size).map(at), size);
-        let high = self.taken(OP, d, (0..size).map(|i| (at(i) + 1).min(from - 1)), size);
+        let at = |i: usize| source(i).0 / source(i).1;
+        let share = |i: usize| (source(i).0 % source(i).1) as f64 / source(i).1 as f64;
+        let low = self.select_computed(OP, d, (0..size).map(at), size);
+        let high = self.select_computed(OP, d, (0..size).map(|i| (at(i) + 1).min(from - 1)), size);
         let shares = on_host(OP, (0..size).map(share), size);
         let share = Tensor::from_f64(shares.iter().copied(), size, (self.device(), self.dtype()));
         let share = if d == 2 { share.unsqueeze(1) } else { share };
         let mixed = &low * (1.0 - &share) + high * &share;
-        // A share of 0 of an infinity is NaN: such a row is taken as it is.
+        // 0 times infinity is NaN: a row with share 0 is copied.
         if shares.contains(&0.0) { Tensor::where_cond(&share.eq(0.0), &low, &mixed) } else { mixed }
     }
 
@@ -111,7 +117,7 @@ impl<B: Backend> Tensor<B> {
     pub fn adaptive_avg_pool2d(&self, size: impl PerDim<2>) -> Self {
         let out = size.per_dim();
         let from = self.check_adaptive("adaptive_avg_pool2d", out);
-        if let Some(windows) = side_by_side(from, out) {
+        if let Some(windows) = adjacent_windows(from, out) {
             return self.avg_pool2d(windows);
         }
         (2..4).zip(out).fold(self.clone(), |x, (d, size)| x.region_means(d, size))
@@ -138,10 +144,10 @@ impl<B: Backend> Tensor<B> {
     pub fn adaptive_max_pool2d(&self, size: impl PerDim<2>) -> Self {
         let out = size.per_dim();
         let from = self.check_adaptive("adaptive_max_pool2d", out);
-        if let Some(windows) = side_by_side(from, out) {
+        if let Some(windows) = adjacent_windows(from, out) {
             return self.max_pool2d(windows);
         }
-        // Columns first: of equal elements the one in the first row wins, and in that row the first one.
+        // Columns first, so that on ties the first row is selected, and in it the first column.
         [(3, out[1]), (2, out[0])].into_iter().fold(self.clone(), |x, (d, size)| x.region_maxima(d, size))
     }
 
@@ -164,7 +170,7 @@ impl<B: Backend> Tensor<B> {
         if regions.lens.iter().all(|&len| len as usize == regions.longest) {
             return cells.mean(d as isize + 1);
         }
-        // Selected, not multiplied, so that a neighbour's infinity stays outside.
+        // Selected, not multiplied by 0, which would make NaN of an infinity outside the region.
         let lens = Tensor::from_slice(&regions.lens, [size, 1], self.device());
         let inside = lens.gt(Tensor::arange(0..regions.longest as i32, self.device()));
         let lens = lens.cast(self.dtype());
@@ -185,8 +191,8 @@ impl<B: Backend> Tensor<B> {
         self.gather(d as isize, &at)
     }
 
-    /// Dimension `d` becomes two: regions, and the entries of each. Short regions end with their last entry again, which
-    /// is never the first largest.
+    /// Splits dimension `d` into regions and the entries of each. Short regions repeat their last entry, which cannot become the first
+    /// maximum.
     #[track_caller]
     fn in_regions(&self, op: &str, d: usize, regions: &Regions) -> Self {
         let entries = regions
@@ -195,7 +201,7 @@ impl<B: Backend> Tensor<B> {
             .zip(&regions.lens)
             .flat_map(|(&start, &len)| (0..regions.longest as i32).map(move |j| (start + j.min(len - 1)) as usize));
         let count = regions.starts.len();
-        let cells = self.taken(op, d, entries, count * regions.longest);
+        let cells = self.select_computed(op, d, entries, count * regions.longest);
         cells.reshape(self.shape().with(d, count).insert(d + 1, regions.longest))
     }
 
@@ -226,13 +232,13 @@ impl<B: Backend> Tensor<B> {
     }
 }
 
-/// The windows that are the regions, if they all have one size and do not overlap.
-fn side_by_side(from: [usize; 2], out: [usize; 2]) -> Option<Pool2dOptions> {
+/// The pooling windows that equal the regions, if all regions have one size and do not overlap.
+fn adjacent_windows(from: [usize; 2], out: [usize; 2]) -> Option<Pool2dOptions> {
     let divides = (0..2).all(|d| from[d].is_multiple_of(out[d]));
     divides.then(|| Pool2dOptions::new([from[0] / out[0], from[1] / out[1]]))
 }
 
-/// What the entries of an adaptively pooled dimension look at.
+/// The input regions of the outputs along an adaptively pooled dimension.
 struct Regions {
     starts: Vec<i32>,
     lens: Vec<i32>,
@@ -240,7 +246,7 @@ struct Regions {
 }
 
 impl Regions {
-    /// The regions of dimension `d` that `size` results look at.
+    /// The regions of `size` outputs along dimension `d`.
     #[track_caller]
     fn new(op: &str, shape: &Shape, d: usize, size: usize) -> Self {
         let from = shape[d];

@@ -1,11 +1,15 @@
-//! Running sums along a dimension.
+//! Cumulative sums along a dimension.
+//!
+//! ```text
+//! y[i] = x[0] + .. + x[i]        gx[i] = g[i] + .. + g[n - 1]
+//! ```
 
-use crate::autodiff::{parents, record};
 use crate::backend::{Backend, Device};
 use crate::dtype::DType;
 use crate::error::must;
 use crate::index::wrap_dim;
 use crate::tensor::Tensor;
+use crate::tensor::fused::linear_map;
 
 /// Cumulative sums. See the [contract](crate::backend).
 pub trait ScanOps: Device {
@@ -14,7 +18,7 @@ pub trait ScanOps: Device {
     where
         Self: Backend,
     {
-        composed_cumsum(x, dim, reverse)
+        composed::cumsum(x, dim, reverse)
     }
 }
 
@@ -32,8 +36,8 @@ impl<B: Backend> Tensor<B> {
     /// If the dimension is outside the rank, or the tensor is bool.
     #[track_caller]
     pub fn cumsum(&self, dim: isize) -> Self {
-        if let Some(line) = self.as_line(dim) {
-            return line.cumsum(dim).squeeze(0);
+        if let Some(vector) = self.as_vector(dim) {
+            return vector.cumsum(dim).squeeze(0);
         }
         let d = must(wrap_dim("cumsum", dim, self.rank()));
         assert!(self.dtype() != DType::Bool, "cumsum: not defined for bool; cast the tensor first");
@@ -43,26 +47,26 @@ impl<B: Backend> Tensor<B> {
 
 /// The sums from the start and those from the end are each other's gradient.
 fn cumsum<B: Backend>(x: &Tensor<B>, dim: usize, reverse: bool) -> Tensor<B> {
-    if x.is_half() {
-        return cumsum(&x.widened(), dim, reverse).cast(DType::F16);
-    }
-    let out = x.device().cumsum(&x.detach(), dim, reverse);
-    let Some(parents) = parents([x]) else { return out };
-    record("cumsum", out, parents, move |g, _| [Some(cumsum(g, dim, !reverse))])
+    linear_map("cumsum", x, |x| x.device().cumsum(x, dim, reverse), move |g| cumsum(g, dim, !reverse))
 }
 
-/// [`ScanOps::cumsum`] as tensor operations: sums of 2, 4, 8, .. neighbours, each from two of the step before. Hillis and
-/// Steele, "Data parallel algorithms", 1986.
-pub fn composed_cumsum<B: Backend>(x: &Tensor<B>, dim: usize, reverse: bool) -> Tensor<B> {
-    let (d, n) = (dim as isize, x.shape()[dim]);
-    let mut sums = x.contiguous();
-    let mut reach = 1;
-    while reach < n {
-        let [first, rest] = if reverse { [n - reach, 0] } else { [0, reach] };
-        let (whole, open) = (sums.narrow(d, first, reach), sums.narrow(d, rest, n - reach));
-        let open = open + sums.narrow(d, reach - rest, n - reach);
-        sums = Tensor::cat(&if reverse { [open, whole] } else { [whole, open] }, d);
-        reach *= 2;
+/// The default implementation.
+pub mod composed {
+    use super::*;
+
+    /// [`ScanOps::cumsum`] as tensor operations: sums of 2, 4, 8, .. neighbours, each from two of the previous step. Hillis and
+    /// Steele, "Data parallel algorithms", 1986.
+    pub fn cumsum<B: Backend>(x: &Tensor<B>, dim: usize, reverse: bool) -> Tensor<B> {
+        let (d, n) = (dim as isize, x.shape()[dim]);
+        let mut sums = x.contiguous();
+        let mut reach = 1;
+        while reach < n {
+            let [first, rest] = if reverse { [n - reach, 0] } else { [0, reach] };
+            let (whole, open) = (sums.narrow(d, first, reach), sums.narrow(d, rest, n - reach));
+            let open = open + sums.narrow(d, reach - rest, n - reach);
+            sums = Tensor::cat(&if reverse { [open, whole] } else { [whole, open] }, d);
+            reach *= 2;
+        }
+        sums
     }
-    sums
 }

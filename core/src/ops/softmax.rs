@@ -1,11 +1,16 @@
-//! Softmax and its logarithm along one dimension.
+//! Softmax and log-softmax along one dimension.
+//!
+//! ```text
+//! y = exp(x - max) / sum(exp(x - max))            gx = y (g - sum(g y))
+//! y = (x - max) - log(sum(exp(x - max)))          gx = g - exp(y) sum(g)
+//! ```
 
-use crate::autodiff::{parents, record_with_output, recording};
 use crate::backend::{Backend, Device};
-use crate::dtype::DType;
 use crate::error::must;
 use crate::index::wrap_dim;
+use crate::ops::reduce::max_and_rest;
 use crate::tensor::Tensor;
+use crate::tensor::fused::{Save, fused, present};
 
 /// Softmax, log-softmax and their gradients. See the [contract](crate::backend).
 pub trait SoftmaxOps: Device {
@@ -14,7 +19,7 @@ pub trait SoftmaxOps: Device {
     where
         Self: Backend,
     {
-        composed_softmax(x, dim)
+        composed::softmax(x, dim)
     }
 
     /// The gradient of [`softmax`](SoftmaxOps::softmax) from its output y: `y (g - sum(g y))`.
@@ -22,7 +27,7 @@ pub trait SoftmaxOps: Device {
     where
         Self: Backend,
     {
-        composed_softmax_grad(y, g, dim)
+        composed::softmax_grad(y, g, dim)
     }
 
     /// `(x - max) - log(sum(exp(x - max)))` along `dim`. The logarithm is `log1p` of the sum without one largest element, whose
@@ -31,7 +36,7 @@ pub trait SoftmaxOps: Device {
     where
         Self: Backend,
     {
-        composed_log_softmax(x, dim)
+        composed::log_softmax(x, dim)
     }
 
     /// The gradient of [`log_softmax`](SoftmaxOps::log_softmax) from its output y: `g - exp(y) sum(g)`.
@@ -39,7 +44,7 @@ pub trait SoftmaxOps: Device {
     where
         Self: Backend,
     {
-        composed_log_softmax_grad(y, g, dim)
+        composed::log_softmax_grad(y, g, dim)
     }
 }
 
@@ -51,49 +56,49 @@ impl<B: Backend> Tensor<B> {
     /// If the dimension is outside the rank (of rank 0 every one is; PyTorch takes 0 and -1) or the dtype is not a float.
     #[track_caller]
     pub fn softmax(&self, dim: isize) -> Self {
-        if let Some(line) = self.as_line(dim) {
-            return line.softmax(dim).squeeze(0);
+        if let Some(vector) = self.as_vector(dim) {
+            return vector.softmax(dim).squeeze(0);
         }
         let d = self.check_softmax("softmax", dim);
-        if self.is_half() {
-            return self.widened().softmax(dim).cast(DType::F16);
-        }
-        let out = self.device().softmax(&self.detach(), d);
-        let Some(parents) = parents([self]) else { return out };
-        record_with_output("softmax", out, parents, move |g, y, _| {
-            [Some(if recording() {
-                composed_softmax_grad(y, g, d)
-            } else {
-                g.device().softmax_grad(&y.detach(), &g.detach(), d)
-            })]
-        })
+        fused(
+            "softmax",
+            [self],
+            Save::OUTPUT,
+            |[x]| x.device().softmax(x, d),
+            move |of| {
+                let (g, [y]) = (of.g, present([of.output]));
+                [Some(if of.recording { composed::softmax_grad(y, g, d) } else { g.device().softmax_grad(y, g, d) })]
+            },
+        )
     }
 
     /// `log(softmax(x))` along `dim`, computed as `(x - max(x)) - log(sum(exp(x - max(x))))`: safe from overflow, from the
-    /// logarithm of 0, and as exact beside large x as beside small ones. Where one x is far above the others its result
-    /// keeps its digits too: of `[20, 0]` it is -2.06e-9, where PyTorch says 0. A row that holds NaN or +inf, or only
+    /// logarithm of 0, and as exact for large x as for small ones. Where one x is far above the others its result
+    /// keeps its digits too: for `[20, 0]` it is -2.06e-9, where PyTorch says 0. A row that holds NaN or +inf, or only
     /// -inf, is NaN. PyTorch: `log_softmax`.
     ///
     /// # Panics
     /// If the dimension is outside the rank (of rank 0 every one is; PyTorch takes 0 and -1) or the dtype is not a float.
     #[track_caller]
     pub fn log_softmax(&self, dim: isize) -> Self {
-        if let Some(line) = self.as_line(dim) {
-            return line.log_softmax(dim).squeeze(0);
+        if let Some(vector) = self.as_vector(dim) {
+            return vector.log_softmax(dim).squeeze(0);
         }
         let d = self.check_softmax("log_softmax", dim);
-        if self.is_half() {
-            return self.widened().log_softmax(dim).cast(DType::F16);
-        }
-        let out = self.device().log_softmax(&self.detach(), d);
-        let Some(parents) = parents([self]) else { return out };
-        record_with_output("log_softmax", out, parents, move |g, y, _| {
-            [Some(if recording() {
-                composed_log_softmax_grad(y, g, d)
-            } else {
-                g.device().log_softmax_grad(&y.detach(), &g.detach(), d)
-            })]
-        })
+        fused(
+            "log_softmax",
+            [self],
+            Save::OUTPUT,
+            |[x]| x.device().log_softmax(x, d),
+            move |of| {
+                let (g, [y]) = (of.g, present([of.output]));
+                [Some(if of.recording {
+                    composed::log_softmax_grad(y, g, d)
+                } else {
+                    g.device().log_softmax_grad(y, g, d)
+                })]
+            },
+        )
     }
 
     #[track_caller]
@@ -103,48 +108,35 @@ impl<B: Backend> Tensor<B> {
     }
 }
 
-/// The rows' maximum, which every term is shifted by; nothing to shift in an empty row.
-fn shifted<B: Backend>(x: &Tensor<B>, dim: usize) -> Tensor<B> {
-    if x.numel() == 0 { x.clone() } else { x - x.detach().max_keepdim(dim) }
-}
+/// The default implementation.
+pub mod composed {
+    use super::*;
 
-/// [`SoftmaxOps::softmax`] as tensor operations.
-pub fn composed_softmax<B: Backend>(x: &Tensor<B>, dim: usize) -> Tensor<B> {
-    let e = shifted(x, dim).exp();
-    let sum = e.sum_keepdim(dim);
-    e / sum
-}
-
-/// [`SoftmaxOps::softmax_grad`] as tensor operations; differentiable, since y is the recorded output.
-pub fn composed_softmax_grad<B: Backend>(y: &Tensor<B>, g: &Tensor<B>, dim: usize) -> Tensor<B> {
-    y * (g - (g * y).sum_keepdim(dim))
-}
-
-/// The maximum along `dim`, and the sum of `exp(x - max)` over all elements but one that is the maximum; both keep the
-/// dimension as size 1.
-///
-/// The element left out contributes exactly 1, so the whole sum is `1 + rest` and its logarithm `log1p(rest)`, which keeps its
-/// digits where the rest is small. An infinite maximum makes the rest NaN. Zeros of no elements.
-pub(crate) fn max_and_rest<B: Backend>(x: &Tensor<B>, dim: usize) -> [Tensor<B>; 2] {
-    if x.shape()[dim] == 0 {
-        let zeros = x.zeros_of(x.shape().with(dim, 1));
-        return [zeros.clone(), zeros];
+    /// x less its maximum along `dim`; an empty x has none.
+    fn shifted<B: Backend>(x: &Tensor<B>, dim: usize) -> Tensor<B> {
+        if x.numel() == 0 { x.clone() } else { x - x.detach().max_keepdim(dim) }
     }
-    let max = x.max_keepdim(dim);
-    let top = x.eq(&max);
-    let below = (x - &max).exp().masked_fill(&top, 0.0).sum_keepdim(dim);
-    let ties = top.cast(x.dtype()).sum_keepdim(dim) - 1.0;
-    let rest = below + ties + &max * 0.0;
-    [max, rest]
-}
 
-/// [`SoftmaxOps::log_softmax`] as tensor operations.
-pub fn composed_log_softmax<B: Backend>(x: &Tensor<B>, dim: usize) -> Tensor<B> {
-    let [max, rest] = max_and_rest(x, dim);
-    x - max - rest.log1p()
-}
+    /// [`SoftmaxOps::softmax`] as tensor operations.
+    pub fn softmax<B: Backend>(x: &Tensor<B>, dim: usize) -> Tensor<B> {
+        let e = shifted(x, dim).exp();
+        let sum = e.sum_keepdim(dim);
+        e / sum
+    }
 
-/// [`SoftmaxOps::log_softmax_grad`] as tensor operations; differentiable, since y is the recorded output.
-pub fn composed_log_softmax_grad<B: Backend>(y: &Tensor<B>, g: &Tensor<B>, dim: usize) -> Tensor<B> {
-    g - y.exp() * g.sum_keepdim(dim)
+    /// [`SoftmaxOps::softmax_grad`] as tensor operations; differentiable, since y is the recorded output.
+    pub fn softmax_grad<B: Backend>(y: &Tensor<B>, g: &Tensor<B>, dim: usize) -> Tensor<B> {
+        y * (g - (g * y).sum_keepdim(dim))
+    }
+
+    /// [`SoftmaxOps::log_softmax`] as tensor operations.
+    pub fn log_softmax<B: Backend>(x: &Tensor<B>, dim: usize) -> Tensor<B> {
+        let [max, rest] = max_and_rest(x, dim);
+        x - max - rest.log1p()
+    }
+
+    /// [`SoftmaxOps::log_softmax_grad`] as tensor operations; differentiable, since y is the recorded output.
+    pub fn log_softmax_grad<B: Backend>(y: &Tensor<B>, g: &Tensor<B>, dim: usize) -> Tensor<B> {
+        g - y.exp() * g.sum_keepdim(dim)
+    }
 }

@@ -1,4 +1,4 @@
-//! Orders: sorting along a dimension, and its first k.
+//! Sorting along a dimension, and the first k elements of the order.
 
 use crate::backend::{Backend, Device};
 use crate::dtype::DType;
@@ -8,19 +8,19 @@ use crate::tensor::Tensor;
 
 /// Sorting. See the [contract](crate::backend).
 pub trait SortOps: Device {
-    /// The indices (I32) of the first k elements along `dim` in ascending or descending order; equal ones keep theirs, NaN
-    /// is above all numbers. Floats and I32.
+    /// The indices (I32) of the first k elements along `dim` in ascending or descending order. The order is stable, and NaN is larger than
+    /// every number. Floats and I32.
     fn argsort(&self, x: &Tensor<Self>, dim: usize, descending: bool, k: usize) -> Tensor<Self>
     where
         Self: Backend,
     {
-        composed_argsort(x, dim, descending, k)
+        composed::argsort(x, dim, descending, k)
     }
 }
 
 impl<B: Backend> Tensor<B> {
-    /// The elements along `dim` in ascending (or descending) order, and where each was (I32). Equal ones keep their order;
-    /// NaN counts as larger than every number. The gradient goes back to where each came from.
+    /// The elements along `dim` in ascending (or descending) order, and the index (I32) of each in self. Equal elements keep their order;
+    /// NaN is larger than every number.
     /// PyTorch: `sort(stable=True)`.
     ///
     /// ```
@@ -35,8 +35,8 @@ impl<B: Backend> Tensor<B> {
     /// If the dimension is outside the rank, or the tensor is bool.
     #[track_caller]
     pub fn sort(&self, dim: isize, descending: bool) -> (Self, Self) {
-        if let Some(line) = self.as_line(dim) {
-            let (values, indices) = line.sort(dim, descending);
+        if let Some(vector) = self.as_vector(dim) {
+            let (values, indices) = vector.sort(dim, descending);
             return (values.squeeze(0), indices.squeeze(0));
         }
         let d = must(wrap_dim("sort", dim, self.rank()));
@@ -49,24 +49,24 @@ impl<B: Backend> Tensor<B> {
     /// As [`sort`](Self::sort).
     #[track_caller]
     pub fn argsort(&self, dim: isize, descending: bool) -> Self {
-        if let Some(line) = self.as_line(dim) {
-            return line.argsort(dim, descending).squeeze(0);
+        if let Some(vector) = self.as_vector(dim) {
+            return vector.argsort(dim, descending).squeeze(0);
         }
         let d = must(wrap_dim("argsort", dim, self.rank()));
         self.order("argsort", d, descending, self.shape()[d])
     }
 
-    /// The k largest (or smallest) elements along `dim`, in order, and where each was (I32): the first k of
-    /// [`sort`](Self::sort). PyTorch: `topk` (which leaves the order of equal ones open).
+    /// The k largest (or smallest) elements along `dim`, in order, and the index (I32) of each in self: the first k of
+    /// [`sort`](Self::sort). PyTorch: `topk` (which leaves the order of equal elements open).
     ///
     /// # Panics
     /// If there are fewer than k, the dimension is outside the rank, or the tensor is bool.
     #[track_caller]
     pub fn topk(&self, k: usize, dim: isize, largest: bool) -> (Self, Self) {
         if k == 1
-            && let Some(line) = self.as_line(dim)
+            && let Some(vector) = self.as_vector(dim)
         {
-            let (values, indices) = line.topk(k, dim, largest);
+            let (values, indices) = vector.topk(k, dim, largest);
             return (values.squeeze(0), indices.squeeze(0));
         }
         let d = must(wrap_dim("topk", dim, self.rank()));
@@ -87,32 +87,37 @@ impl<B: Backend> Tensor<B> {
     }
 }
 
-/// [`SortOps::argsort`] as tensor operations: each element's place is the number of those before it. n² comparisons for n
-/// elements, no step that waits for another, and a table that is made in parts of bounded size.
-pub fn composed_argsort<B: Backend>(x: &Tensor<B>, dim: usize, descending: bool, k: usize) -> Tensor<B> {
-    /// Elements of one part of the table, about.
-    const PART: usize = 1 << 22;
-    let (n, last) = (x.shape()[dim], x.rank() as isize - 1);
-    let moved = x.transpose(dim as isize, last);
-    let rows = moved.reshape([x.numel() / n.max(1), n]);
-    let (all, numbers) = (rows.unsqueeze(1), Tensor::arange(0..n as i32, x.device()));
-    let all_nan = all.isnan();
-    // How many of a row come before each of its elements `first..first + len`.
-    let places = |first: usize, len: usize| {
-        let own = rows.narrow(1, first, len).unsqueeze(2);
-        let own_nan = own.isnan();
-        // As if NaN were a number above all others.
-        let less = match descending {
-            false => all.lt(&own).logical_or(&own_nan.logical_and(&!&all_nan)),
-            true => all.gt(&own).logical_or(&all_nan.logical_and(&!&own_nan)),
+/// The default implementation.
+pub mod composed {
+    use super::*;
+
+    /// [`SortOps::argsort`] as tensor operations: the rank of an element is the number of elements that come before it. n² comparisons for
+    /// n elements, in tables of bounded size.
+    pub fn argsort<B: Backend>(x: &Tensor<B>, dim: usize, descending: bool, k: usize) -> Tensor<B> {
+        /// Elements of one table, approximately.
+        const PART: usize = 1 << 22;
+        let (n, last) = (x.shape()[dim], x.rank() as isize - 1);
+        let moved = x.transpose(dim as isize, last);
+        let rows = moved.reshape([x.numel() / n.max(1), n]);
+        let (all, numbers) = (rows.unsqueeze(1), Tensor::arange(0..n as i32, x.device()));
+        let all_nan = all.isnan();
+        // The number of elements of a row that come before each of its elements `first..first + len`.
+        let places = |first: usize, len: usize| {
+            let own = rows.narrow(1, first, len).unsqueeze(2);
+            let own_nan = own.isnan();
+            // NaN compares as larger than every number.
+            let less = match descending {
+                false => all.lt(&own).logical_or(&own_nan.logical_and(&!&all_nan)),
+                true => all.gt(&own).logical_or(&all_nan.logical_and(&!&own_nan)),
+            };
+            let equal = all.eq(&own).logical_or(&own_nan.logical_and(&all_nan));
+            let earlier = numbers.lt(numbers.narrow(0, first, len).unsqueeze(1));
+            less.logical_or(&equal.logical_and(&earlier)).cast(DType::I32).sum(2)
         };
-        let equal = all.eq(&own).logical_or(&own_nan.logical_and(&all_nan));
-        let earlier = numbers.lt(numbers.narrow(0, first, len).unsqueeze(1));
-        less.logical_or(&equal.logical_and(&earlier)).cast(DType::I32).sum(2)
-    };
-    let step = (PART / rows.numel().max(1)).clamp(1, n.max(1));
-    let parts: Vec<_> = (0..n.max(1)).step_by(step).map(|first| places(first, step.min(n - first))).collect();
-    let place = Tensor::cat(&parts, 1);
-    let order = place.scatter(1, &place, &numbers.expand(*place.shape()));
-    order.reshape(*moved.shape()).transpose(dim as isize, last).narrow(dim as isize, 0, k).contiguous()
+        let step = (PART / rows.numel().max(1)).clamp(1, n.max(1));
+        let parts: Vec<_> = (0..n.max(1)).step_by(step).map(|first| places(first, step.min(n - first))).collect();
+        let place = Tensor::cat(&parts, 1);
+        let order = place.scatter(1, &place, &numbers.expand(*place.shape()));
+        order.reshape(*moved.shape()).transpose(dim as isize, last).narrow(dim as isize, 0, k).contiguous()
+    }
 }

@@ -1,67 +1,130 @@
-//! Element-wise functions of one tensor, and their gradients. This file is longer than most because every function has its
-//! formula and its edges beside its name.
+//! Element-wise functions of one tensor, and their gradients.
+//!
+//! ```text
+//! y = f(x)      gx = g f'(x), from the input, the output or neither: the column `saves` of the table
+//! ```
 
 use crate::autodiff::{Value, parents, record, record_with_output, recording};
 use crate::backend::{Backend, Device, View, ViewOf};
 use crate::dtype::DType;
-use crate::given::Given;
 use crate::layout::Layout;
+use crate::operand::TensorArg;
 use crate::tensor::Tensor;
+use crate::tensor::fused::in_f32;
 use std::fmt;
 
-/// A function of one element. Numbers ride inside the op: `x * 2.0` uploads nothing. A number takes the tensor's dtype; core
-/// refuses one that is no I32 beside I32 elements.
-///
-/// The [`Tensor`] method of the same name states formula and edges.
-#[derive(Clone, Copy, PartialEq, Debug)]
-#[allow(missing_docs)] // documented at the methods
-pub enum UnaryOp {
-    // Arithmetic with a number; these and those down to `Clamp` serve I32 too.
-    Add(f64),
-    Mul(f64),
+/// The table of unary ops: name, element types and what the gradient saves.
+macro_rules! unary_ops {
+    (@f64 $number:ident) => { f64 };
+    (@numbers) => { [0.0; 2] };
+    (@numbers $a:ident) => { [$a, 0.0] };
+    (@numbers $a:ident, $b:ident) => { [$a, $b] };
+    ($($(#[$doc:meta])* $Op:ident $(($($number:ident),+))? $name:literal $Types:ident $Saves:ident;)*) => {
+        /// A function of one element. Numbers are fields of the op: `x * 2.0` uploads nothing. A number takes the tensor's dtype; core
+        /// refuses one that is not an I32 beside I32 elements.
+        ///
+        /// The [`Tensor`] method of the same name states formula and edge cases.
+        #[derive(Clone, Copy, PartialEq, Debug)]
+        #[allow(missing_docs)] // documented at the methods
+        pub enum UnaryOp {
+            $($(#[$doc])* $Op $(($(unary_ops!(@f64 $number)),+))?,)*
+        }
+
+        impl UnaryOp {
+            /// The method's name, and the kernel's; `rsub` and `rdiv` are a number minus or divided by the tensor.
+            pub fn name(self) -> &'static str {
+                match self { $(UnaryOp::$Op { .. } => $name,)* }
+            }
+
+            /// The numbers that the op carries, in the order of the variant's fields; 0 where it has fewer than two.
+            pub fn numbers(self) -> [f64; 2] {
+                match self { $(UnaryOp::$Op $(($($number),+))? => unary_ops!(@numbers $($($number),+)?),)* }
+            }
+
+            /// Whether the op is defined for elements of this type.
+            pub fn accepts(self, dtype: DType) -> bool {
+                match self { $(UnaryOp::$Op { .. } => Types::$Types,)* }.contain(dtype)
+            }
+
+            /// What the gradient needs, and with it what the tape keeps alive.
+            pub fn saves(self) -> Saves {
+                match self {
+                    UnaryOp::Pow(0.0 | 1.0) => Saves::Nothing,
+                    $(UnaryOp::$Op { .. } => Saves::$Saves,)*
+                }
+            }
+
+            /// The names of all kernels of [`kernel`](Self::kernel). A backend that selects a kernel by number takes the position in
+            /// this list.
+            pub const KERNELS: &[&str] = &[$($name,)* "one", "identity", "cube"];
+        }
+    };
+}
+
+unary_ops! {
+    Add(c) "add" Number Nothing;
+    Mul(c) "mul" Number Nothing;
     /// `c - x`.
-    Rsub(f64),
-    Neg,
-    Abs,
-    Sign,
-    Remainder(f64),
-    Clamp(f64, f64),
-    // Float only from here on.
-    Div(f64),
+    Rsub(c) "rsub" Number Nothing;
+    Neg "neg" Number Nothing;
+    Abs "abs" Number Input;
+    Sign "sign" Number Nothing;
+    Remainder(c) "remainder" Number Nothing;
+    Clamp(low, high) "clamp" Number Input;
+    Div(c) "div" Float Nothing;
     /// `c / x`.
-    Rdiv(f64),
-    Square,
-    Pow(f64),
-    Sqrt,
-    Rsqrt,
-    Exp,
-    Expm1,
-    Log,
-    Log1p,
-    Log2,
-    Sin,
-    Cos,
-    Tan,
-    Atan,
-    Sinh,
-    Cosh,
-    Tanh,
-    Erf,
-    Sigmoid,
-    Relu,
-    LeakyRelu(f64),
-    Elu(f64),
-    Gelu,
-    GeluTanh,
-    Silu,
-    Hardswish,
-    Softplus,
-    Floor,
-    Ceil,
-    Round,
-    Trunc,
-    // Bool only.
-    Not,
+    Rdiv(c) "rdiv" Float Input;
+    Square "square" Float Input;
+    Pow(c) "powf" Float Input;
+    Sqrt "sqrt" Float Output;
+    Rsqrt "rsqrt" Float Output;
+    Exp "exp" Float Output;
+    Expm1 "expm1" Float Output;
+    Log "log" Float Input;
+    Log1p "log1p" Float Input;
+    Log2 "log2" Float Input;
+    Sin "sin" Float Input;
+    Cos "cos" Float Input;
+    Tan "tan" Float Output;
+    Atan "atan" Float Input;
+    Sinh "sinh" Float Input;
+    Cosh "cosh" Float Input;
+    Tanh "tanh" Float Output;
+    Erf "erf" Float Input;
+    Sigmoid "sigmoid" Float Output;
+    Relu "relu" Float Output;
+    LeakyRelu(slope) "leaky_relu" Float Input;
+    Elu(alpha) "elu" Float Input;
+    Gelu "gelu" Float Input;
+    GeluTanh "gelu_tanh" Float Input;
+    Silu "silu" Float Input;
+    Hardswish "hardswish" Float Input;
+    Softplus "softplus" Float Input;
+    Floor "floor" Float Nothing;
+    Ceil "ceil" Float Nothing;
+    Round "round" Float Nothing;
+    Trunc "trunc" Float Nothing;
+    Not "logical_not" Bool Nothing;
+}
+
+super::display_by_name!(UnaryOp);
+
+/// The element types that an op is defined for.
+enum Types {
+    Float,
+    /// Floats and I32.
+    Number,
+    Bool,
+}
+
+impl Types {
+    fn contain(&self, dtype: DType) -> bool {
+        match self {
+            Types::Float => dtype.is_float(),
+            Types::Number => dtype != DType::Bool,
+            Types::Bool => dtype == DType::Bool,
+        }
+    }
 }
 
 /// What the gradient of an op needs.
@@ -76,27 +139,16 @@ pub enum Saves {
 }
 
 impl UnaryOp {
-    /// What the gradient needs, and with it what the tape keeps alive.
-    pub fn saves(self) -> Saves {
-        use UnaryOp::*;
+    /// The kernel that computes the op, one of [`KERNELS`](Self::KERNELS), and its numbers. It has the op's name, except for powers that
+    /// are computed by multiplication and division.
+    pub fn kernel(self) -> (&'static str, [f64; 2]) {
         match self {
-            Add(_) | Mul(_) | Rsub(_) | Neg | Div(_) | Remainder(_) | Sign | Floor | Ceil | Round | Trunc | Not => {
-                Saves::Nothing
-            }
-            Pow(c) if c == 0.0 || c == 1.0 => Saves::Nothing,
-            Sqrt | Rsqrt | Exp | Expm1 | Tan | Tanh | Sigmoid | Relu => Saves::Output,
-            Abs | Rdiv(_) | Square | Pow(_) | Log | Log1p | Log2 | Sin | Cos | Atan | Sinh | Cosh | Erf
-            | LeakyRelu(_) | Elu(_) | Gelu | GeluTanh | Silu | Hardswish | Softplus | Clamp(..) => Saves::Input,
-        }
-    }
-
-    /// Whether the op is defined for elements of this type.
-    pub fn accepts(self, dtype: DType) -> bool {
-        use UnaryOp::*;
-        match dtype {
-            DType::F16 | DType::F32 | DType::F64 => self != Not,
-            DType::I32 => matches!(self, Add(_) | Mul(_) | Rsub(_) | Neg | Abs | Sign | Remainder(_) | Clamp(..)),
-            DType::Bool => self == Not,
+            UnaryOp::Pow(0.0) => ("one", [0.0; 2]),
+            UnaryOp::Pow(1.0) => ("identity", [0.0; 2]),
+            UnaryOp::Pow(2.0) => ("square", [0.0; 2]),
+            UnaryOp::Pow(3.0) => ("cube", [0.0; 2]),
+            UnaryOp::Pow(-1.0) => ("rdiv", [1.0, 0.0]),
+            op => (op.name(), op.numbers()),
         }
     }
 }
@@ -106,163 +158,18 @@ pub trait UnaryOps: Device {
     /// `op(x)`, of x's dtype.
     fn unary(&self, op: UnaryOp, x: ViewOf<'_, Self>) -> Self::Storage;
 
-    /// `x = op(x)` in place; `x` is whole and row-major of the layout's shape.
+    /// `x = op(x)` in place; `x` is the whole storage, row-major in the layout's shape.
     fn unary_mut(&self, op: UnaryOp, x: &mut Self::Storage, layout: &Layout, dtype: DType) {
         *x = self.unary(op, View { storage: x, layout, dtype });
     }
 
-    /// The gradient of `op`, given its output's: `g * op'`. `saved` is the input or the output, as
-    /// [`UnaryOp::saves`] says.
+    /// The gradient of `op`, given its output's: `g op'`. `saved` is the input or the output, as [`UnaryOp::saves`] says.
     fn unary_grad(&self, op: UnaryOp, saved: &Tensor<Self>, g: &Tensor<Self>) -> Tensor<Self>
     where
         Self: Backend,
     {
-        composed(op, saved, g)
+        composed::unary_grad(op, saved, g)
     }
-}
-
-/// The one road of all unary ops. An operator that owns its input gives it away here by `&mut`, and a storage that nobody
-/// else holds (the tape is an ordinary holder) is overwritten in place.
-#[track_caller]
-pub(crate) fn unary<'a, B: Backend>(op: UnaryOp, x: impl Into<Given<'a, B>>) -> Tensor<B> {
-    apply(op, x.into())
-}
-
-#[track_caller]
-fn apply<B: Backend>(op: UnaryOp, mut x: Given<B>) -> Tensor<B> {
-    assert!(op.accepts(x.dtype()), "{op}: not defined for {}; cast the tensor first", x.dtype());
-    if x.dtype() == DType::I32 {
-        match op {
-            UnaryOp::Add(c) | UnaryOp::Mul(c) | UnaryOp::Rsub(c) | UnaryOp::Remainder(c) => check_whole(op, c),
-            // An infinite bound is none.
-            UnaryOp::Clamp(low, high) => {
-                check_whole(op, if low.is_infinite() { 0.0 } else { low });
-                check_whole(op, if high.is_infinite() { 0.0 } else { high });
-            }
-            _ => {}
-        }
-    }
-    let parents = parents([&*x]);
-    let saved = (parents.is_some() && op.saves() == Saves::Input).then(|| x.clone());
-    let out = match x.unique() {
-        Some(x) => {
-            let layout = Layout::contiguous(x.numel());
-            if let Some((device, storage, dtype)) = x.unique_storage() {
-                device.unary_mut(op, storage, &layout, dtype);
-            }
-            x.with_node(None)
-        }
-        None => {
-            let storage = x.with_merged_view(|device, view| device.unary(op, view));
-            Tensor::from_storage(x.device(), storage, x.dtype(), *x.shape())
-        }
-    };
-    let Some(parents) = parents else { return out };
-    match (op.saves(), saved) {
-        (Saves::Output, _) => record_with_output(op.name(), out, parents, move |g, y, _| [Some(unary_grad(op, y, g))]),
-        (_, Some(x)) => record(op.name(), out, parents, move |g, _| [Some(unary_grad(op, &x, g))]),
-        _ => record(op.name(), out, parents, move |g, _| {
-            [Some(match op {
-                UnaryOp::Add(_) | UnaryOp::Remainder(_) | UnaryOp::Pow(1.0) => g.clone(),
-                UnaryOp::Mul(c) => g * c,
-                UnaryOp::Div(c) => g / c,
-                UnaryOp::Neg | UnaryOp::Rsub(_) => -g,
-                _ => g.zeros_like(), // a constant; and steps: the derivative is 0 wherever it exists
-            })]
-        }),
-    }
-}
-
-/// Panics unless a number beside I32 elements is one.
-#[track_caller]
-pub(crate) fn check_whole(op: impl fmt::Display, c: f64) {
-    assert!(c == c as i32 as f64, "{op}: the tensor is of int32 and {c} is not; cast the tensor to a float first");
-}
-
-/// One kernel while nothing is recorded; the differentiable form under `create_graph`.
-pub(crate) fn unary_grad<B: Backend>(op: UnaryOp, saved: &Tensor<B>, g: &Tensor<B>) -> Tensor<B> {
-    if recording() { composed(op, saved, g) } else { g.device().unary_grad(op, &saved.detach(), &g.detach()) }
-}
-
-/// `g * op'`, as tensor operations. `s` is what [`UnaryOp::saves`] says.
-pub fn composed<B: Backend>(op: UnaryOp, s: &Tensor<B>, g: &Tensor<B>) -> Tensor<B> {
-    use UnaryOp::*;
-    const FRAC_2_SQRT_PI: f64 = std::f64::consts::FRAC_2_SQRT_PI;
-    if s.is_half() {
-        return composed(op, &s.widened(), &g.widened()).cast(DType::F16);
-    }
-    match op {
-        Abs => g * s.sign(),
-        Square => g * s * 2.0,
-        Pow(c) => g * (s.powf(c - 1.0) * c),
-        Rdiv(c) => g * (-c / s / s),
-        Sqrt => g * 0.5 / s,
-        Rsqrt => g * (s * -0.5 * s.square()),
-        Exp => g * s,
-        Expm1 => g * (s + 1.0),
-        Log => g / s,
-        Log1p => g / (s + 1.0),
-        Log2 => g * std::f64::consts::LOG2_E / s,
-        Sin => g * s.cos(),
-        Cos => g * -s.sin(),
-        Tan => g * (s.square() + 1.0),
-        // 1 / (1 + s²); of a large s, by t = 1 / s, t² / (1 + t²), as s² may overflow and its square does in the second derivative.
-        Atan => {
-            let large = s.abs().gt(1.0);
-            let t = Tensor::where_cond(&large, &s.masked_fill(&!&large, 1.0).recip(), s);
-            let small = g / (t.square() + 1.0);
-            Tensor::where_cond(&large, &(&small * &t * &t), &small)
-        }
-        Sinh => g * s.cosh(),
-        Cosh => g * s.sinh(),
-        Tanh => g * (1.0 - s.square()),
-        Erf => g * (-within(s, 40.0).square()).exp() * FRAC_2_SQRT_PI,
-        Sigmoid => g * (s * (1.0 - s)),
-        Relu => g.masked_fill(&s.le(0.0), 0.0), // y <= 0 is y == 0; a NaN lets the gradient through, as PyTorch does
-        LeakyRelu(slope) => Tensor::where_cond(&s.gt(0.0), g, &(g * slope)),
-        // The exponential of what is below 0 only: above it may be infinite, and its own gradient 0 times that.
-        Elu(alpha) => {
-            let above = s.gt(0.0);
-            Tensor::where_cond(&above, g, &(g * s.masked_fill(&above, 0.0).exp() * alpha))
-        }
-        // Phi(x) + x phi(x), the normal distribution and its density.
-        Gelu => {
-            let s = &within(s, 40.0);
-            let distribution = (s * std::f64::consts::FRAC_1_SQRT_2).erf() * 0.5 + 0.5;
-            let density = (s.square() * -0.5).exp() * (0.5 * FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2);
-            g * (distribution + s * density)
-        }
-        // u = k (x + c x³): 0.5 (1 + tanh u) + 0.5 x (1 - tanh² u) u'.
-        GeluTanh => {
-            let (k, c) = (FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2, 0.044_715);
-            let s = &within(s, 40.0);
-            let t = ((s + s.powf(3.0) * c) * k).tanh();
-            let slope = (s.square() * (3.0 * c) + 1.0) * k;
-            g * ((&t + 1.0) * 0.5 + s * 0.5 * (1.0 - t.square()) * slope)
-        }
-        Silu => {
-            let s = &within(s, 1000.0);
-            let y = s.sigmoid();
-            g * (&y * (s * (1.0 - &y) + 1.0))
-        }
-        // 0, x/3 + 1/2, 1. The line's slope is NaN at NaN, so that the second derivative is.
-        Hardswish => {
-            let third = Tensor::where_cond(&s.isnan(), &s.detach(), &s.scalar_like(1.0 / 3.0));
-            let middle = g * (s * third + 0.5);
-            Tensor::where_cond(&s.ge(3.0), g, &middle.masked_fill(&s.le(-3.0), 0.0))
-        }
-        Softplus => g * s.sigmoid(),
-        Clamp(low, high) => g.masked_fill(&!s.gt(low).logical_and(&s.lt(high)), 0.0),
-        Add(_) | Mul(_) | Rsub(_) | Neg | Div(_) | Remainder(_) | Sign | Floor | Ceil | Round | Trunc | Not => {
-            unreachable!("{op}: its gradient saves nothing and is written at its record")
-        }
-    }
-}
-
-/// x held within a bound beyond which the function of a gate is x or 0 to the last digit: its derivative there is that at
-/// the bound, and no infinity meets the gate's 0. NaN passes, with its gradient, which that of `clamp` would stop.
-fn within<B: Backend>(x: &Tensor<B>, bound: f64) -> Tensor<B> {
-    x.masked_fill(&x.gt(bound), bound).masked_fill(&x.lt(-bound), -bound)
 }
 
 impl<B: Backend> Tensor<B> {
@@ -439,7 +346,7 @@ impl<B: Backend> Tensor<B> {
         unary(UnaryOp::Silu, self)
     }
 
-    /// `x min(max(x + 3, 0), 6) / 6`: [`silu`](Self::silu) in straight lines and a parabola. The derivative is 0 at -3 and 1
+    /// `x min(max(x + 3, 0), 6) / 6`, a piecewise approximation of [`silu`](Self::silu). The derivative is 0 at -3 and 1
     /// at 3. Howard et al., "Searching for MobileNetV3", 2019. PyTorch: `hardswish`.
     #[track_caller]
     pub fn hardswish(&self) -> Self {
@@ -476,8 +383,8 @@ impl<B: Backend> Tensor<B> {
         unary(UnaryOp::Trunc, self)
     }
 
-    /// `min(max(x, low), high)`; NaN stays NaN. The derivative is 1 between the bounds and 0 on them. One bound alone: the other
-    /// infinite. PyTorch: `clamp`.
+    /// `min(max(x, low), high)`; NaN stays NaN. The derivative is 1 between the bounds and 0 on them. For one bound alone, the
+    /// other is infinite. PyTorch: `clamp`.
     ///
     /// # Panics
     /// If `low > high` or either is NaN.
@@ -487,9 +394,230 @@ impl<B: Backend> Tensor<B> {
         unary(UnaryOp::Clamp(low, high), self)
     }
 
-    /// Not: true where x is false. Bool only. PyTorch: `logical_not`.
+    /// True where x is false. Bool only. PyTorch: `logical_not`.
     #[track_caller]
     pub fn logical_not(&self) -> Self {
         unary(UnaryOp::Not, self)
+    }
+}
+
+/// Every unary op goes through here. An operator that owns its input passes it by `&mut`; its storage is then overwritten in place
+/// unless something else, such as the tape, holds it.
+#[track_caller]
+pub(crate) fn unary<'a, B: Backend>(op: UnaryOp, x: impl Into<TensorArg<'a, B>>) -> Tensor<B> {
+    apply(op, x.into())
+}
+
+#[track_caller]
+fn apply<B: Backend>(op: UnaryOp, mut x: TensorArg<B>) -> Tensor<B> {
+    assert!(op.accepts(x.dtype()), "{op}: not defined for {}; cast the tensor first", x.dtype());
+    if x.dtype() == DType::I32 {
+        match op {
+            UnaryOp::Add(c) | UnaryOp::Mul(c) | UnaryOp::Rsub(c) | UnaryOp::Remainder(c) => check_whole(op, c),
+            // An infinite bound does not bound.
+            UnaryOp::Clamp(low, high) => {
+                check_whole(op, if low.is_infinite() { 0.0 } else { low });
+                check_whole(op, if high.is_infinite() { 0.0 } else { high });
+            }
+            _ => {}
+        }
+    }
+    let parents = parents([&*x]);
+    let saved = (parents.is_some() && op.saves() == Saves::Input).then(|| x.clone());
+    let out = match x.unique() {
+        Some(x) => {
+            let layout = Layout::contiguous(x.numel());
+            if let Some((device, storage, dtype)) = x.unique_storage() {
+                device.unary_mut(op, storage, &layout, dtype);
+            }
+            x.with_node(None)
+        }
+        None => {
+            let storage = x.with_merged_view(|device, view| device.unary(op, view));
+            Tensor::from_storage(x.device(), storage, x.dtype(), *x.shape())
+        }
+    };
+    let Some(parents) = parents else { return out };
+    match (op.saves(), saved) {
+        (Saves::Output, _) => record_with_output(op.name(), out, parents, move |g, y, _| [Some(unary_grad(op, y, g))]),
+        (_, Some(x)) => record(op.name(), out, parents, move |g, _| [Some(unary_grad(op, &x, g))]),
+        _ => record(op.name(), out, parents, move |g, _| {
+            [Some(match op {
+                UnaryOp::Add(_) | UnaryOp::Remainder(_) | UnaryOp::Pow(1.0) => g.clone(),
+                UnaryOp::Mul(c) => g * c,
+                UnaryOp::Div(c) => g / c,
+                UnaryOp::Neg | UnaryOp::Rsub(_) => -g,
+                _ => g.zeros_like(), // step functions and x^0
+            })]
+        }),
+    }
+}
+
+/// Panics unless a number beside I32 elements is an I32.
+#[track_caller]
+pub(crate) fn check_whole(op: impl fmt::Display, c: f64) {
+    assert!(c == c as i32 as f64, "{op}: the tensor is of int32 and {c} is not; cast the tensor to a float first");
+}
+
+/// One kernel while nothing is recorded; the differentiable form under `create_graph`.
+pub(crate) fn unary_grad<B: Backend>(op: UnaryOp, saved: &Tensor<B>, g: &Tensor<B>) -> Tensor<B> {
+    if recording() {
+        composed::unary_grad(op, saved, g)
+    } else {
+        g.device().unary_grad(op, &saved.detach(), &g.detach())
+    }
+}
+
+/// The default implementation.
+pub mod composed {
+    use super::*;
+
+    /// [`UnaryOps::unary_grad`] as tensor operations; differentiable.
+    pub fn unary_grad<B: Backend>(op: UnaryOp, saved: &Tensor<B>, g: &Tensor<B>) -> Tensor<B> {
+        in_f32([saved, g], |[s, g]| gradient(op, s, g))
+    }
+
+    fn gradient<B: Backend>(op: UnaryOp, s: &Tensor<B>, g: &Tensor<B>) -> Tensor<B> {
+        use UnaryOp::*;
+        const FRAC_2_SQRT_PI: f64 = std::f64::consts::FRAC_2_SQRT_PI;
+        match op {
+            Abs => g * s.sign(),
+            Square => g * s * 2.0,
+            Pow(c) => g * (s.powf(c - 1.0) * c),
+            Rdiv(c) => g * (-c / s / s),
+            Sqrt => g * 0.5 / s,
+            Rsqrt => g * (s * -0.5 * s.square()),
+            Exp => g * s,
+            Expm1 => g * (s + 1.0),
+            Log => g / s,
+            Log1p => g / (s + 1.0),
+            Log2 => g * std::f64::consts::LOG2_E / s,
+            Sin => g * s.cos(),
+            Cos => g * -s.sin(),
+            Tan => g * (s.square() + 1.0),
+            // 1 / (1 + s²). For |s| > 1 it is t² / (1 + t²) with t = 1 / s: s² may overflow, and so does s⁴ in the second derivative.
+            Atan => {
+                let large = s.abs().gt(1.0);
+                let t = Tensor::where_cond(&large, &s.masked_fill(&!&large, 1.0).recip(), s);
+                let small = g / (t.square() + 1.0);
+                Tensor::where_cond(&large, &(&small * &t * &t), &small)
+            }
+            Sinh => g * s.cosh(),
+            Cosh => g * s.sinh(),
+            Tanh => g * (1.0 - s.square()),
+            Erf => g * (-within(s, 40.0).square()).exp() * FRAC_2_SQRT_PI,
+            Sigmoid => g * (s * (1.0 - s)),
+            Relu => g.masked_fill(&s.le(0.0), 0.0), // y <= 0 means y == 0; NaN passes the gradient, as in PyTorch
+            LeakyRelu(slope) => Tensor::where_cond(&s.gt(0.0), g, &(g * slope)),
+            // exp of the negative elements only: exp of a large s is infinite, and its own gradient would be 0 times that.
+            Elu(alpha) => {
+                let above = s.gt(0.0);
+                Tensor::where_cond(&above, g, &(g * s.masked_fill(&above, 0.0).exp() * alpha))
+            }
+            // Phi(x) + x phi(x), the normal distribution and its density.
+            Gelu => {
+                let s = &within(s, 40.0);
+                let distribution = (s * std::f64::consts::FRAC_1_SQRT_2).erf() * 0.5 + 0.5;
+                let density = (s.square() * -0.5).exp() * (0.5 * FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2);
+                g * (distribution + s * density)
+            }
+            // u = k (x + c x³): 0.5 (1 + tanh u) + 0.5 x (1 - tanh² u) u'.
+            GeluTanh => {
+                let (k, c) = (FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2, 0.044_715);
+                let s = &within(s, 40.0);
+                let t = ((s + s.powf(3.0) * c) * k).tanh();
+                let slope = (s.square() * (3.0 * c) + 1.0) * k;
+                g * ((&t + 1.0) * 0.5 + s * 0.5 * (1.0 - t.square()) * slope)
+            }
+            Silu => {
+                let s = &within(s, 1000.0);
+                let y = s.sigmoid();
+                g * (&y * (s * (1.0 - &y) + 1.0))
+            }
+            // 0, s/3 + 1/2, 1. The slope 1/3 is NaN where s is, so that the second derivative is NaN too.
+            Hardswish => {
+                let third = Tensor::where_cond(&s.isnan(), &s.detach(), &s.scalar_like(1.0 / 3.0));
+                let middle = g * (s * third + 0.5);
+                Tensor::where_cond(&s.ge(3.0), g, &middle.masked_fill(&s.le(-3.0), 0.0))
+            }
+            Softplus => g * s.sigmoid(),
+            Clamp(low, high) => g.masked_fill(&!s.gt(low).logical_and(&s.lt(high)), 0.0),
+            Add(_) | Mul(_) | Rsub(_) | Neg | Div(_) | Remainder(_) | Sign | Floor | Ceil | Round | Trunc | Not => {
+                unreachable!("{op}: saves nothing, its gradient is in the rule")
+            }
+        }
+    }
+
+    /// x clamped to a bound beyond which a gated function equals x or 0 to the last digit. Its derivative is then that at the bound, where
+    /// an infinite x would give infinity times 0. Unlike `clamp`, NaN passes together with its gradient.
+    fn within<B: Backend>(x: &Tensor<B>, bound: f64) -> Tensor<B> {
+        x.masked_fill(&x.gt(bound), bound).masked_fill(&x.lt(-bound), -bound)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every row of the table, with numbers that select its own kernel.
+    fn all() -> Vec<UnaryOp> {
+        use UnaryOp::*;
+        vec![
+            Add(2.0),
+            Mul(2.0),
+            Rsub(2.0),
+            Neg,
+            Abs,
+            Sign,
+            Remainder(2.0),
+            Clamp(1.0, 2.0),
+            Div(2.0),
+            Rdiv(2.0),
+            Square,
+            Pow(2.5),
+            Sqrt,
+            Rsqrt,
+            Exp,
+            Expm1,
+            Log,
+            Log1p,
+            Log2,
+            Sin,
+            Cos,
+            Tan,
+            Atan,
+            Sinh,
+            Cosh,
+            Tanh,
+            Erf,
+            Sigmoid,
+            Relu,
+            LeakyRelu(2.0),
+            Elu(2.0),
+            Gelu,
+            GeluTanh,
+            Silu,
+            Hardswish,
+            Softplus,
+            Floor,
+            Ceil,
+            Round,
+            Trunc,
+            Not,
+        ]
+    }
+
+    #[test]
+    fn every_kernel_is_listed_once_and_used() {
+        let powers = [0.0, 1.0, 2.0, 3.0, -1.0].map(UnaryOp::Pow);
+        let used: Vec<&str> = all().into_iter().chain(powers).map(|op| op.kernel().0).collect();
+        for name in &used {
+            assert_eq!(UnaryOp::KERNELS.iter().filter(|kernel| *kernel == name).count(), 1, "{name}");
+        }
+        for kernel in UnaryOp::KERNELS {
+            assert!(used.contains(kernel), "no op uses the kernel {kernel}");
+        }
+        assert_eq!(UnaryOp::Clamp(1.0, 2.0).kernel(), ("clamp", [1.0, 2.0]));
+        assert_eq!(UnaryOp::Pow(-1.0).kernel(), ("rdiv", [1.0, 0.0]));
     }
 }

@@ -1,5 +1,7 @@
-//! Views: the same elements through another layout. Each view's gradient is a view or a write into the sum of its input's
-//! gradients, so slicing costs what it shows and not what it was cut from.
+//! Views: the same elements through another layout.
+//!
+//! The gradient of a view is a view too, or, for a part of a tensor, an addition into the part of the whole's gradient. So the cost of a
+//! slice and of its gradient is proportional to the slice, not to the tensor that it was cut from.
 
 use crate::autodiff::{parents, record, record_part};
 use crate::backend::Backend;
@@ -11,18 +13,6 @@ use crate::tensor::Tensor;
 use std::ops::RangeBounds;
 
 impl<B: Backend> Tensor<B> {
-    /// The elements in row-major order in a storage of their own; the tensor itself when they are so already (then no
-    /// copy). PyTorch: `contiguous`.
-    pub fn contiguous(&self) -> Self {
-        if self.layout().is_contiguous() { self.clone() } else { self.copied() }
-    }
-
-    fn copied(&self) -> Self {
-        let storage = self.with_merged_view(|device, view| device.copy(view));
-        let out = Tensor::from_storage(self.device(), storage, self.dtype(), *self.shape());
-        out.recorded("contiguous", parents([self]), |g| g.clone())
-    }
-
     /// The same elements in row-major order under another shape; one size may be -1. A view when the layout allows it,
     /// else a copy. PyTorch: `reshape`.
     ///
@@ -47,7 +37,7 @@ impl<B: Backend> Tensor<B> {
         }
     }
 
-    /// The dimensions of a range become one: `x.flatten(1..)`, `x.flatten(..)`. PyTorch: `flatten`.
+    /// Merges a range of dimensions into one: `x.flatten(1..)`, `x.flatten(..)`. PyTorch: `flatten`.
     ///
     /// # Panics
     /// If the range reaches outside the rank.
@@ -125,9 +115,9 @@ impl<B: Backend> Tensor<B> {
         self.with_layout(self.layout().expand(to)).recorded("expand", parents([self]), move |g| g.sum_to_shape(from))
     }
 
-    /// A part: one index or range per leading dimension, negative ones from the end; an index drops its dimension.
-    /// A view. `x.slice(3)`, `x.slice(1..)`, `x.slice((0..2, .., -1))`, `x.slice([0..2, 1..3])`. (Clippy takes `1..-1` for
-    /// an empty range; `..-1` and `1..n - 1` say the same without its complaint.)
+    /// A part of the tensor: one index or range per leading dimension, negative numbers counting from the end. An index drops its
+    /// dimension. A view. `x.slice(3)`, `x.slice(1..)`, `x.slice((0..2, .., -1))`, `x.slice([0..2, 1..3])`. (Clippy takes `1..-1` for
+    /// an empty range; `..-1` and `1..n - 1` pass.)
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;
@@ -138,7 +128,7 @@ impl<B: Backend> Tensor<B> {
     /// ```
     ///
     /// # Panics
-    /// If an index or a range is outside its dimension, or there are more than dimensions.
+    /// If an index or a range is outside its dimension, or there are more of them than dimensions.
     #[track_caller]
     pub fn slice(&self, at: impl SliceArg) -> Self {
         // One axis per dimension, all of it where none is given.
@@ -169,13 +159,12 @@ impl<B: Backend> Tensor<B> {
         self.part(move |layout| layout.narrow(d, start, len))
     }
 
-    /// A tensor of rank 0 as a line of one entry, if `dim` is one of its names, 0 and -1: what runs along a dimension takes it
-    /// so, as PyTorch does.
-    pub(crate) fn as_line(&self, dim: isize) -> Option<Self> {
+    /// A tensor of rank 0 as a vector of one element, if `dim` is 0 or -1: operations along a dimension accept it, as PyTorch does.
+    pub(crate) fn as_vector(&self, dim: isize) -> Option<Self> {
         (self.rank() == 0 && matches!(dim, 0 | -1)).then(|| self.reshape([1]))
     }
 
-    /// The part that `select` takes from a layout of this shape; each element once.
+    /// The part that `select` takes from a layout of this shape. It shows each element once at most.
     pub(crate) fn part(&self, select: impl Fn(&Layout) -> Layout + Copy + Send + Sync + 'static) -> Self {
         let (out, shape) = (self.with_layout(select(self.layout())), *self.shape());
         match parents([self]) {
@@ -194,11 +183,11 @@ impl<B: Backend> Tensor<B> {
         out.recorded("embed", parents([self]), move |g| g.part(select))
     }
 
-    /// This tensor with x added at the part that `select` takes; in place if nobody else holds its storage. The rule keeps no
-    /// value, so that this is right under `create_graph` too.
+    /// This tensor with x added at the part that `select` takes; in place if nothing else holds its storage. The rule keeps no
+    /// tensor, so that the reuse is safe under `create_graph` too.
     fn add_part(mut self, x: &Self, select: impl Fn(&Layout) -> Layout + Copy + Send + Sync + 'static) -> Self {
         let parents = parents([&self, x]);
-        self.storage_mut(); // whole and row-major
+        self.storage_mut(); // unique and row-major from here on
         let at = select(self.layout());
         let sum = self.with_layout(at) + x.detach();
         self.write_at(at, &sum);
@@ -233,7 +222,7 @@ impl<B: Backend> Tensor<B> {
         out.recorded("squeeze", parents([self]), move |g| g.unsqueeze(d as isize))
     }
 
-    /// Every window over the last two dimensions as a view, off the tape; see [`Layout::windows`].
+    /// All windows over the last two dimensions as a view, off the tape; see [`Layout::windows`].
     pub(crate) fn windows(
         &self,
         out: [usize; 2],
@@ -244,7 +233,7 @@ impl<B: Backend> Tensor<B> {
         self.with_layout(self.layout().windows(out, kernel, stride, dilation))
     }
 
-    /// Adds columns `[n, c, kh, kw, oh, ow]` back into the planes `[n, c, h, w]` that their windows were cut from.
+    /// The sum of columns `[n, c, kh, kw, oh, ow]` over the pixels of the planes `[n, c, h, w]` that their windows were read from (col2im).
     pub(crate) fn fold(&self, size: [usize; 2], stride: [usize; 2], padding: [usize; 2], dilation: [usize; 2]) -> Self {
         let [n, c, kh, kw, oh, ow] = self.dims();
         let padded = [0, 1].map(|d| size[d] + 2 * padding[d]);
@@ -253,7 +242,7 @@ impl<B: Backend> Tensor<B> {
         let windows = planes.layout().windows([oh, ow], [kh, kw], stride, dilation);
         for i in 0..kh {
             for j in 0..kw {
-                // One tap of every window: distinct pixels, so they can be written at once.
+                // The pixels of one tap of all windows are distinct: one write.
                 let at = windows.narrow(4, i, 1).narrow(5, j, 1).remove(5).remove(4);
                 let sum = planes.with_layout(at) + self.narrow(2, i, 1).narrow(3, j, 1).reshape([n, c, oh, ow]);
                 planes.write_at(at, &sum);

@@ -1,11 +1,11 @@
 //! A tensor's place on the tape: leaves, gradients, the graph behind it.
 
 use super::Tensor;
-use crate::autodiff::{self, Node, Value};
+use crate::autodiff::{self, Gradients, Node, Value};
 use crate::backend::Backend;
 use crate::dtype::DType;
-use crate::gradients::{Gradients, RowGradient};
 use crate::graph::Graph;
+use crate::ops::index::RowGradient;
 use crate::shape::Shape;
 use std::fmt::{self, Display};
 use std::sync::Arc;

@@ -132,7 +132,7 @@ impl<B: Backend> Operand<B> for &Param<B> {
     where
         Self: 'a,
     {
-        Rhs::Shared(&self.value)
+        Rhs::Borrowed(&self.value)
     }
 }
 

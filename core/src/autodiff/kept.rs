@@ -1,6 +1,6 @@
-//! The values of operations, kept while [`Graph::trace`](super::Graph::trace) runs a function.
+//! The values of operations, kept while [`Graph::trace`](crate::Graph::trace) runs a function.
 
-use crate::autodiff::Value;
+use super::Value;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -44,7 +44,7 @@ impl Drop for Scope {
 }
 
 /// Runs `f`, and returns with its result the outputs of the operations that it recorded, by the nodes' ids.
-pub(super) fn kept<V: Value, T>(f: impl FnOnce() -> T) -> (T, HashMap<u64, V>) {
+pub(crate) fn kept<V: Value, T>(f: impl FnOnce() -> T) -> (T, HashMap<u64, V>) {
     let scope = Scope::new();
     let result = f();
     let values = KEPT.with_borrow(|kept| {

@@ -1,33 +1,35 @@
-//! The gradient of a table that was read by rows: what those rows get, without the zeros of all others.
+//! The row-sparse gradient of a table that `index_select` read.
 //!
 //! ```text
-//! index  [n]        which row each part belongs to; repeats are usual
-//! values [n, ..]    the parts:  whole[r] = sum of values[k] over all k with index[k] = r
+//! index  [n]        the row that each entry belongs to; repeats are usual
+//! values [n, ..]    whole[r] = sum of values[k] over all k with index[k] = r
+//! slots  [n]        slots[k] = the number of distinct rows smaller than index[k]
+//! sums   [n, ..]    sums[s]  = sum of values[k] over all k with slots[k] = s; 0 beyond the last distinct row
 //! ```
 //!
-//! What adds the parts of one row first numbers the distinct rows, on the device and without reading anything back: `sums[s]` is the
-//! sum of the s-th smallest row that occurs, `slots[k]` is the s of entry k, and the entries of `sums` that are left over are zero.
+//! The number of distinct rows is not known on the host: nothing is read back.
 
+use super::{ScatterOp, scatter, spread};
 use crate::autodiff::RowsOf;
 use crate::backend::Backend;
 use crate::dtype::DType;
-use crate::ops::index::{ScatterOp, scatter, spread};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 use std::sync::OnceLock;
 
-/// A leaf's gradient that is zero except in some rows (entries of dimension 0); see [`Gradients::rows`](super::Gradients::rows).
+/// A leaf's gradient that is zero except in some rows (entries of dimension 0); see [`Gradients::rows`](crate::Gradients::rows).
 #[derive(Clone)]
 pub struct RowGradient<B: Backend> {
     shape: Shape,
-    /// One for each time that rows were read, at least one.
+    /// One per `index_select`, at least one.
     readings: Vec<Reading<B>>,
-    /// All of them in one.
+    /// All of them concatenated.
     all: OnceLock<Reading<B>>,
     slots: OnceLock<Tensor<B>>,
     whole: OnceLock<Tensor<B>>,
 }
 
+/// The rows that one `index_select` read, and their gradients.
 #[derive(Clone)]
 struct Reading<B: Backend> {
     /// `[n]`, I32.
@@ -36,13 +38,12 @@ struct Reading<B: Backend> {
     values: Tensor<B>,
 }
 
-/// A table of fewer elements is cheaper to go through as a whole than to sort for.
-const SMALLEST: usize = 1 << 16;
-/// The same for one with less than so many rows for each that is read.
-const ROWS_PER_INDEX: usize = 8;
+/// Below this many elements, or this many rows per row that was read, a pass over the whole table costs less than sorting the index.
+const MIN_ELEMENTS: usize = 1 << 16;
+const MIN_ROWS_PER_INDEX: usize = 8;
 
 impl<B: Backend> RowGradient<B> {
-    /// Of a leaf of this shape, from which `index` read the rows whose gradients `values` are.
+    /// The gradient of a leaf of this shape of which the rows `index` were read; `values` are their gradients.
     pub(crate) fn new(shape: Shape, index: Tensor<B>, values: Tensor<B>) -> Self {
         RowGradient::of(shape, vec![Reading { index, values }])
     }
@@ -51,7 +52,7 @@ impl<B: Backend> RowGradient<B> {
         RowGradient { shape, readings, all: OnceLock::new(), slots: OnceLock::new(), whole: OnceLock::new() }
     }
 
-    /// Whether so many rows take less memory than all of a leaf of this shape; else its gradient is a whole one.
+    /// Whether this many rows take less memory than a leaf of this shape; otherwise its gradient is stored whole.
     pub(crate) fn is_smaller(shape: &Shape, rows: usize) -> bool {
         rows < shape[0]
     }
@@ -61,19 +62,19 @@ impl<B: Backend> RowGradient<B> {
         &self.shape
     }
 
-    /// The dtype of its numbers.
+    /// The element type.
     pub fn dtype(&self) -> DType {
         self.readings[0].values.dtype()
     }
 
-    /// Where it is.
+    /// The device that holds it.
     pub fn device(&self) -> &B {
         self.readings[0].values.device()
     }
 
-    /// Whether the rows are so few that work on them alone, which has to sort them first, is less than work on all.
+    /// Whether the rows are so few that sorting them and working on them alone costs less than a pass over the whole table.
     pub fn are_few(&self) -> bool {
-        self.shape.numel() >= SMALLEST && self.shape[0] / ROWS_PER_INDEX >= self.count()
+        self.shape.numel() >= MIN_ELEMENTS && self.shape[0] / MIN_ROWS_PER_INDEX >= self.count()
     }
 
     /// The rows of all readings, with repeats.
@@ -81,33 +82,33 @@ impl<B: Backend> RowGradient<B> {
         self.readings.iter().map(|reading| reading.index.numel()).sum()
     }
 
-    /// Which rows (I32, `[n]`), in the order of backward, with repeats.
+    /// The rows (I32, `[n]`) in the order in which `backward` reached them, with repeats.
     pub fn index(&self) -> &Tensor<B> {
         &self.all().index
     }
 
-    /// The gradient of each of these rows, `[n, ..]`: at every occurrence all that the row gets. Parts of one row are added
-    /// as by [`scatter_add`](Tensor::scatter_add).
+    /// The total gradient of each of these rows, `[n, ..]`, the same at every occurrence of a row. The values of one row are added as
+    /// by [`scatter_add`](Tensor::scatter_add).
     pub fn totals(&self) -> Tensor<B> {
         self.sums().index_select(0, self.slots())
     }
 
     /// The gradient of each distinct row, in ascending order of the rows, then zeros: `[n, ..]`.
-    pub(super) fn sums(&self) -> Tensor<B> {
+    pub(crate) fn sums(&self) -> Tensor<B> {
         let Reading { values, .. } = self.all();
         add(values.zeros_of(*values.shape()), self.slots(), values)
     }
 
-    /// A gradient of the same rows, by a function of the values that is linear.
-    pub(super) fn map_linear(&self, f: impl Fn(&Tensor<B>) -> Tensor<B>) -> Self {
+    /// The gradient of the same rows with a linear function applied to the values.
+    pub(crate) fn map_linear(&self, f: impl Fn(&Tensor<B>) -> Tensor<B>) -> Self {
         let mapped = |reading: &Reading<B>| Reading { index: reading.index.clone(), values: f(&reading.values) };
         let readings = self.readings.iter().map(mapped).collect();
         RowGradient { slots: self.slots.clone(), ..RowGradient::of(self.shape, readings) }
     }
 
-    /// A gradient of the same rows, by a function of the totals that keeps zeros.
-    pub(super) fn map_totals(&self, f: impl Fn(&Tensor<B>) -> Tensor<B>) -> Self {
-        // One part per row has the total, the others nothing.
+    /// The gradient of the same rows with a function applied to the totals, which maps 0 to 0.
+    pub(crate) fn map_totals(&self, f: impl Fn(&Tensor<B>) -> Tensor<B>) -> Self {
+        // The last entry of each row holds the total, the others 0.
         let (index, slots) = (self.index(), self.slots());
         let numbers = Tensor::arange(0..index.numel() as i32, index.device());
         let last = numbers.zeros_like().scatter(0, slots, &numbers).index_select(0, slots);
@@ -121,14 +122,16 @@ impl<B: Backend> RowGradient<B> {
         if let [one] = &self.readings[..] {
             return one;
         }
-        let join = |part: fn(&Reading<B>) -> &Tensor<B>| {
+        let concatenated = |part: fn(&Reading<B>) -> &Tensor<B>| {
             Tensor::cat(&self.readings.iter().map(|reading| part(reading).clone()).collect::<Vec<_>>(), 0)
         };
-        self.all
-            .get_or_init(|| Reading { index: join(|reading| &reading.index), values: join(|reading| &reading.values) })
+        self.all.get_or_init(|| Reading {
+            index: concatenated(|reading| &reading.index),
+            values: concatenated(|reading| &reading.values),
+        })
     }
 
-    /// For each entry of the index, how many distinct rows are smaller.
+    /// For each entry of the index, the number of distinct rows that are smaller.
     fn slots(&self) -> &Tensor<B> {
         self.slots.get_or_init(|| {
             let index = self.index();
@@ -146,7 +149,7 @@ impl<B: Backend> RowGradient<B> {
     }
 }
 
-/// The sum with rows `[n, ..]` added at an index `[n]`; in place, as nobody else holds it.
+/// `sum` with rows `[n, ..]` added at an index `[n]`, in place unless something else holds its storage.
 fn add<B: Backend>(sum: Tensor<B>, index: &Tensor<B>, rows: &Tensor<B>) -> Tensor<B> {
     scatter(ScatterOp::Add, sum, 0, &spread(index, 0, *rows.shape()), rows)
 }
@@ -160,7 +163,7 @@ impl<B: Backend> RowsOf<Tensor<B>> for RowGradient<B> {
         self.readings.iter().fold(sum, |sum, reading| add(sum, &reading.index, &reading.values))
     }
 
-    fn joined(mut self, more: Self) -> Result<Self, Tensor<B>> {
+    fn plus(mut self, more: Self) -> Result<Self, Tensor<B>> {
         if !RowGradient::<B>::is_smaller(&self.shape, self.count() + more.count()) {
             let zeros = self.readings[0].values.zeros_of(self.shape);
             return Err(more.added_to(self.added_to(zeros)));

@@ -1,0 +1,150 @@
+//! Fused methods on the tape.
+//!
+//! A fused method of a backend takes tensors that are off the tape, of F32 or F64. [`fused`] does the rest of such an operation:
+//!
+//! ```text
+//! F16:       y = cast(fused(cast(inputs, F32)), F16), with the casts on the tape
+//! forward:   y, extra = forward(detached inputs)
+//! recording: a node that keeps what `Save` names of the inputs and the output, and `extra`
+//! backward:  gradients of the inputs = gradient(g, what was kept)
+//! ```
+
+use super::Tensor;
+use crate::autodiff::{optional_parents, record, record_with_output, recording};
+use crate::backend::Backend;
+use crate::dtype::DType;
+
+/// Which tensors the tape keeps alive for a gradient.
+#[derive(Clone, Copy)]
+pub(crate) struct Save<const N: usize> {
+    pub(crate) inputs: [bool; N],
+    pub(crate) output: bool,
+}
+
+impl<const N: usize> Save<N> {
+    /// None: the operation is linear.
+    pub(crate) const NOTHING: Self = Save { inputs: [false; N], output: false };
+    /// All inputs.
+    pub(crate) const INPUTS: Self = Save { inputs: [true; N], output: false };
+    /// The output alone.
+    pub(crate) const OUTPUT: Self = Save { inputs: [false; N], output: true };
+}
+
+/// What the gradient of a fused method is computed from.
+///
+/// While `recording`, all tensors stand at their places on the tape, and the gradient consists of differentiable operations
+/// (`create_graph`). Otherwise they are detached, and a fused method may compute it.
+pub(crate) struct Saved<'a, B: Backend, T, const N: usize> {
+    /// The gradient of the output.
+    pub(crate) g: &'a Tensor<B>,
+    /// The inputs; `None` if absent or not kept.
+    pub(crate) inputs: [Option<&'a Tensor<B>>; N],
+    /// The output; `None` if not kept.
+    pub(crate) output: Option<&'a Tensor<B>>,
+    /// What forward returned beside the output.
+    pub(crate) extra: &'a T,
+    /// Which inputs need a gradient.
+    pub(crate) wants: [bool; N],
+    pub(crate) recording: bool,
+}
+
+/// `forward(inputs)` with its gradient on the tape under the name `op`. See the [module](self).
+pub(crate) fn fused<B: Backend, const N: usize>(
+    op: &'static str,
+    inputs: [&Tensor<B>; N],
+    save: Save<N>,
+    forward: impl FnOnce([&Tensor<B>; N]) -> Tensor<B>,
+    gradient: impl Fn(Saved<'_, B, (), N>) -> [Option<Tensor<B>>; N] + Send + Sync + 'static,
+) -> Tensor<B> {
+    fused_with(op, inputs.map(Some), save, |inputs| (forward(present(inputs)), ()), gradient).0
+}
+
+/// [`fused`] with inputs of which all but the first may be absent, and an `extra` result that is kept for the gradient.
+pub(crate) fn fused_with<B: Backend, T: Clone + Send + Sync + 'static, const N: usize>(
+    op: &'static str,
+    inputs: [Option<&Tensor<B>>; N],
+    save: Save<N>,
+    forward: impl FnOnce([Option<&Tensor<B>>; N]) -> (Tensor<B>, T),
+    gradient: impl Fn(Saved<'_, B, T, N>) -> [Option<Tensor<B>>; N] + Send + Sync + 'static,
+) -> (Tensor<B>, T) {
+    widening(inputs, |inputs| {
+        let detached = inputs.map(|x| x.map(Tensor::detach));
+        let (out, extra) = forward(detached.each_ref().map(Option::as_ref));
+        let Some(parents) = optional_parents(inputs) else { return (out, extra) };
+        let kept: [_; N] = std::array::from_fn(|i| inputs[i].filter(|_| save.inputs[i]).cloned());
+        let kept_extra = extra.clone();
+        let rule = move |g: &Tensor<B>, output: Option<&Tensor<B>>, wants| {
+            let (inputs, extra) = (kept.each_ref().map(Option::as_ref), &kept_extra);
+            if recording() {
+                return gradient(Saved { g, inputs, output, extra, wants, recording: true });
+            }
+            let (g, inputs, output) = (g.detach(), inputs.map(|x| x.map(Tensor::detach)), output.map(Tensor::detach));
+            let (g, inputs, output) = (&g, inputs.each_ref().map(Option::as_ref), output.as_ref());
+            gradient(Saved { g, inputs, output, extra, wants, recording: false })
+        };
+        let out = if save.output {
+            record_with_output(op, out, parents, move |g, y, wants| rule(g, Some(y), wants))
+        } else {
+            record(op, out, parents, move |g, wants| rule(g, None, wants))
+        };
+        (out, extra)
+    })
+}
+
+/// [`fused`] that is linear in its one input: `gradient` maps the gradient of the output to that of the input.
+pub(crate) fn linear_map<B: Backend>(
+    op: &'static str,
+    x: &Tensor<B>,
+    forward: impl FnOnce(&Tensor<B>) -> Tensor<B>,
+    gradient: impl Fn(&Tensor<B>) -> Tensor<B> + Send + Sync + 'static,
+) -> Tensor<B> {
+    fused(op, [x], Save::NOTHING, |[x]| forward(x), move |of| [Some(gradient(of.g))])
+}
+
+/// Inputs of which none is absent.
+pub(crate) fn present<B: Backend, const N: usize>(inputs: [Option<&Tensor<B>>; N]) -> [&Tensor<B>; N] {
+    inputs.map(|x| match x {
+        Some(x) => x,
+        None => unreachable!("an input that the operation requires is absent"),
+    })
+}
+
+/// `f(inputs)`. F16 is computed in F32, and the result rounded once.
+pub(crate) fn in_f32<B: Backend, const N: usize>(
+    inputs: [&Tensor<B>; N],
+    f: impl FnOnce([&Tensor<B>; N]) -> Tensor<B>,
+) -> Tensor<B> {
+    widening(inputs.map(Some), |inputs| (f(present(inputs)), ())).0
+}
+
+/// [`in_f32`] with inputs of which all but the first may be absent.
+pub(crate) fn in_f32_with<B: Backend, const N: usize>(
+    inputs: [Option<&Tensor<B>>; N],
+    f: impl FnOnce([Option<&Tensor<B>>; N]) -> Tensor<B>,
+) -> Tensor<B> {
+    widening(inputs, |inputs| (f(inputs), ())).0
+}
+
+/// `f(inputs)` if the first input is not of F16; else `f` of all F16 inputs in F32, and its first result rounded to F16.
+fn widening<B: Backend, T, const N: usize>(
+    inputs: [Option<&Tensor<B>>; N],
+    f: impl FnOnce([Option<&Tensor<B>>; N]) -> (Tensor<B>, T),
+) -> (Tensor<B>, T) {
+    if !inputs[0].is_some_and(Tensor::is_half) {
+        return f(inputs);
+    }
+    let wide = inputs.map(|x| x.map(Tensor::widened));
+    let (out, extra) = f(wide.each_ref().map(Option::as_ref));
+    (out.cast(DType::F16), extra)
+}
+
+impl<B: Backend> Tensor<B> {
+    pub(crate) fn is_half(&self) -> bool {
+        self.dtype() == DType::F16
+    }
+
+    /// F16 as F32, on the tape; other dtypes as they are.
+    pub(crate) fn widened(&self) -> Self {
+        if self.is_half() { self.cast(DType::F32) } else { self.clone() }
+    }
+}
