@@ -1,17 +1,23 @@
 //! The tape: reverse-mode automatic differentiation, generic over the kind of value.
 //!
-//! [`Scalar`](crate::Scalar) and [`Tensor`](crate::Tensor) are the two values it differentiates; it knows neither. A value
-//! owns its [`Node`], a node owns its rule and the nodes of its inputs: the tape is the graph of those `Arc`s and dies
-//! with the last value. A node's id grows with creation, so *decreasing id is reverse topological order*: the walk pops
-//! the largest id, with no search and no visited set. Everything is iterative, and a chain of a million nodes is an
-//! ordinary tape.
+//! ```text
+//! pending = { root: seed }
+//! while pending is not empty:
+//!     node, g = pop the pending node of the largest id
+//!     for (input, gi) in node.rule(g):  add gi to the gradients (of a leaf) or to pending (of another node)
+//! ```
 //!
-//! A rule stands next to its forward and follows three laws:
-//! 1. It captures only what its gradient needs, and only values that are inputs; its own output it gets by
-//!    [`record_with_output`], because a captured output would keep its own node alive for ever.
-//! 2. It is made of differentiable operations, so that gradients of gradients are right (inside
-//!    [`backward`] nothing is recorded, and the same operations cost nothing extra).
-//! 3. It returns one gradient per input, of that input's shape; `None` where `wants` is false is welcome.
+//! It differentiates any [`Value`]: [`Scalar`](crate::Scalar) and [`Tensor`](crate::Tensor). A value owns its [`Node`], and a node owns
+//! its rule and the nodes of its inputs. The tape is the graph of these `Arc`s, and is dropped with the last value. Ids grow with
+//! creation, so *decreasing id is reverse topological order*: the walk needs no search and no visited set. Nothing recurses, so a chain of
+//! a million nodes is an ordinary tape.
+//!
+//! A rule stands next to its forward call, and three invariants hold for it:
+//! 1. It captures only what its gradient needs, and of values only inputs. Its own output it gets by [`record_with_output`]: a captured
+//!    output would keep its own node alive forever.
+//! 2. It consists of differentiable operations, so that gradients of gradients are right. Inside [`backward`] nothing is recorded, and
+//!    the same operations have no extra cost.
+//! 3. It returns one gradient per input, of that input's shape; it may return `None` where `wants` is false.
 
 mod gradients;
 pub(crate) mod kept;
@@ -32,33 +38,33 @@ use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
-/// What the engine must know about a value.
+/// A value that can be differentiated.
 pub trait Value: Clone + Send + Sync + 'static {
-    /// What the tape keeps of a value: a tensor's shape and dtype, of a scalar nothing.
+    /// What a node records of its value: the shape and dtype of a tensor, nothing of a scalar.
     type Spec: Copy + PartialEq + fmt::Display + Send + Sync + 'static;
     /// A leaf's gradient that is zero except in a few rows; [`Infallible`] for values without rows.
     type Rows: RowsOf<Self>;
-    /// What the tape keeps of this value.
+    /// What a node records of this value.
     fn spec(&self) -> Self::Spec;
-    /// Where the value stands on the tape; `None` for a constant.
+    /// The value's node on the tape; `None` for a constant.
     fn node(&self) -> Option<&Arc<Node<Self>>>;
-    /// The same data at another place of the tape, or off it.
+    /// The same data at another node, or off the tape.
     fn with_node(&self, node: Option<Arc<Node<Self>>>) -> Self;
-    /// The sum of two gradients; by value, so that the first one's memory may be reused.
+    /// The sum of two gradients, by value so that the first one's memory may be reused.
     fn accumulate(self, more: Self) -> Self;
     /// The gradient of the value's sum in itself: ones of its shape.
     fn ones(&self) -> Self;
-    /// The value in a few characters, for a picture of the tape; reads it from its device.
+    /// The value in a few characters, for a [`Graph`](crate::Graph); reads it from its device.
     fn brief(&self) -> String;
 }
 
-/// What the engine must know about a gradient in rows.
+/// A gradient that is zero except in some rows.
 pub trait RowsOf<V: Value>: Clone + Send + Sync + 'static {
     /// The gradient with its zeros.
     fn whole(&self) -> &V;
     /// Its sum with a whole one.
     fn added_to(&self, sum: V) -> V;
-    /// Its sum with another one: in rows, or whole where that is smaller.
+    /// Its sum with another one, in rows unless the whole gradient is smaller.
     ///
     /// # Errors
     /// The whole sum.
@@ -77,8 +83,8 @@ impl<V: Value> RowsOf<V> for Infallible {
     }
 }
 
-/// Where the inputs stand on the tape; `None` when nothing is to be recorded. Ask *before* building (and cloning into) a
-/// rule: without a tape an operation then costs nothing for it.
+/// The nodes of the inputs; `None` if the operation is not recorded. Call it *before* building a rule, so that an operation that is not
+/// recorded does not clone values into one.
 pub fn parents<V: Value, const N: usize>(inputs: [&V; N]) -> Option<Parents<V, N>> {
     optional_parents(inputs.map(Some))
 }
@@ -90,7 +96,7 @@ pub(crate) fn optional_parents<V: Value, const N: usize>(inputs: [Option<&V>; N]
 }
 
 /// Puts `out`, the output of the operation called `op`, on the tape. `rule(grad, wants)` returns one gradient per input; `wants`
-/// says which are of use.
+/// says which are needed.
 pub fn record<V: Value, const N: usize>(
     op: &'static str,
     out: V,
@@ -101,7 +107,7 @@ pub fn record<V: Value, const N: usize>(
     recorded(op, out, Operation { parents, rule })
 }
 
-/// [`record`] for rules that need the output: `rule(grad, output, wants)`. It is kept bare and given its node back when
+/// [`record`] for rules that need the output: `rule(grad, output, wants)`. It is kept without its node, which it gets back when
 /// the rule runs.
 pub fn record_with_output<V: Value, const N: usize>(
     op: &'static str,
@@ -116,7 +122,7 @@ pub fn record_with_output<V: Value, const N: usize>(
     recorded(op, out, Operation { parents, rule })
 }
 
-/// [`record`] for rules that keep bare inputs: `rule(grad, parents)` gives them their nodes back.
+/// [`record`] for rules that keep inputs without their nodes: `rule(grad, parents)` has the nodes.
 pub(crate) fn record_with_parents<V: Value, const N: usize>(
     op: &'static str,
     out: V,
@@ -127,12 +133,12 @@ pub(crate) fn record_with_parents<V: Value, const N: usize>(
     recorded(op, out, Operation { parents, rule })
 }
 
-/// Which inputs want a gradient.
+/// Which inputs need a gradient.
 fn wants<V: Value, const N: usize>(parents: &Parents<V, N>) -> [bool; N] {
     parents.each_ref().map(Option::is_some)
 }
 
-/// `out` at a new node of this rule.
+/// `out` at a new node with this step.
 fn recorded<V: Value>(op: &'static str, out: V, step: impl Step<V> + 'static) -> V {
     let node = Node::output(op, out.spec(), step);
     kept::keep(node.id(), &out);
@@ -140,8 +146,8 @@ fn recorded<V: Value>(op: &'static str, out: V, step: impl Step<V> + 'static) ->
 }
 
 /// Puts `out`, a part of its one input, on the tape. `rule(grad, sum)` returns the sum of the input's gradients (`None` before the
-/// first) with `grad` added at the part. So the gradients of many parts of one value share one buffer, where each by itself
-/// would be a value of the whole's size.
+/// first) with `grad` added at the part. So the gradients of many parts of one value accumulate in one buffer, instead of in one buffer
+/// of the input's size each.
 pub fn record_part<V: Value>(
     op: &'static str,
     out: V,
@@ -154,8 +160,8 @@ pub fn record_part<V: Value>(
     recorded(op, out, PartOf { parent, rule })
 }
 
-/// Puts `out`, rows of its one input, on the tape. `rule(grad, in_rows)` returns the input's gradient, as [`Addend::Rows`] if
-/// that is welcome: it is where the input is a leaf and nothing is recorded.
+/// Puts `out`, rows of its one input, on the tape. `rule(grad, in_rows)` returns the input's gradient. It may be [`Addend::Rows`] if
+/// `in_rows`: if the input is a leaf and nothing is recorded.
 pub(crate) fn record_rows<V: Value>(
     op: &'static str,
     out: V,
@@ -171,7 +177,7 @@ pub(crate) fn record_rows<V: Value>(
 /// Values by the ids of nodes.
 pub(crate) type ById<T> = HashMap<u64, T, BuildHasherDefault<IdHasher>>;
 
-/// Ids count up: multiplied by an odd number near 2^64 / 1.618 they are spread over all bits. Knuth, "The Art of Computer
+/// Fibonacci hashing: consecutive ids times an odd number near 2^64 / 1.618 spread over all bits. Knuth, "The Art of Computer
 /// Programming", volume 3, section 6.4.
 #[derive(Default, Clone)]
 pub(crate) struct IdHasher(u64);
@@ -188,8 +194,9 @@ impl Hasher for IdHasher {
     }
 }
 
-/// The walk from `root` towards the leaves, down to the node `oldest`. `consume` empties the nodes on the way, so that
-/// memory falls while the caller still holds the root. `Err` if a node was emptied by an earlier walk.
+/// The walk from `root` towards the leaves, down to the node `oldest`. It collects the gradients of leaves, and of the nodes, for which
+/// `asked` holds. With `consume` it frees the rule of each node that it leaves, while the caller still holds the root. `Err` if an earlier
+/// walk consumed a node.
 fn walk<V: Value>(
     root: &V,
     seed: V,
@@ -207,16 +214,16 @@ fn walk<V: Value>(
     while let Some(Entry { id, node, sum }) = pending.pop() {
         let Some(grad) = sum else { unreachable!("a pending node has a gradient") };
         if id < oldest {
-            break; // nothing older than the oldest value asked for can lead to it
+            break; // older nodes do not depend on any value that was asked for
         }
         if asked(&node) {
             found.insert(id, Gradient::Whole(grad.clone()));
         }
         if id == oldest {
-            break; // its own rule leads further down than anybody asked
+            break; // its inputs are older than all values that were asked for
         }
         let unconsumed = node.rule.run(consume, &grad, &node, &mut |parent, more| {
-            // Leaves go straight to the result. A sum is taken out while it grows, so that its memory may be reused.
+            // The gradient of a leaf goes to the result. A sum is moved out of its entry, so that its memory may be reused.
             if parent.is_leaf() {
                 if asked(parent) {
                     let sum = more.added_to_leaf(found.remove(&parent.id()));
@@ -238,7 +245,7 @@ fn walk<V: Value>(
     Ok(Gradients { by_node: found })
 }
 
-/// The gradients of every leaf that `root` depends on, starting from `seed` at the root. Consumes the tape; the result is
+/// The gradients of every leaf that `root` depends on, from the gradient `seed` of the root. Consumes the tape; the result is
 /// off it.
 ///
 /// # Panics
@@ -287,7 +294,7 @@ pub(crate) fn check_tracked<V: Value>(op: &str, value: &V) {
 }
 
 thread_local! {
-    /// How many gradients the last walk found: the next one mostly finds as many.
+    /// The number of gradients that the last walk found, as the capacity for the next one.
     static FOUND: Cell<usize> = const { Cell::new(0) };
     static RECORDING: Cell<bool> = const { Cell::new(true) };
 }
@@ -309,7 +316,7 @@ impl Drop for Pause {
     }
 }
 
-/// Runs `f` without recording on this thread: for evaluation. PyTorch: `torch.no_grad`.
+/// Runs `f` without recording on this thread, as in evaluation. PyTorch: `torch.no_grad`.
 ///
 /// ```
 /// # use minitorch_core::{Scalar, no_grad};

@@ -47,10 +47,14 @@
 //! * **F16** is a storage format: an operation computes as for F32 and rounds each result once, to nearest. Methods without a default
 //!   take it; of the fused methods only [`unary_grad`](UnaryOps::unary_grad) and [`optimizer_step`](OptimOps::optimizer_step) do, since core
 //!   converts around the others and draws no random F16.
-//! * **Errors.** `Result` is for recoverable errors: devices, memory, transfers. An error inside any other method, lack of memory
-//!   included, is queued, and the next [`synchronize`](Device::synchronize) or [`download`](CopyOps::download) returns it, once. An index
-//!   outside its dimension skips the access (the element read is 0, the element written stays) and is queued likewise, as
-//!   [`Error::IndexOutOfRange`].
+//! * **Errors.** `Result` is for recoverable errors: devices, memory, transfers. An error inside a method that returns no `Result`,
+//!   lack of memory included, is queued, and the next [`synchronize`](Device::synchronize) or [`download`](CopyOps::download) returns it,
+//!   once; until then the results of that method are unspecified. An index outside its dimension skips the access (the element read is 0,
+//!   the element written stays) and is queued likewise, as [`Error::IndexOutOfRange`].
+//! * **Lack of memory.** The methods that allocate and return a `Result` are [`full`](CopyOps::full) and
+//!   [`upload`](CopyOps::upload). Of their callers in core, `try_full`, `try_from_slice` and `to` return the error; all others (`full`,
+//!   `zeros`, `from_slice`, .. and the zeros, constants and index tables inside of composed operations) panic with it. Lack of memory for
+//!   the result of any other method is queued, as above.
 //! * **Order.** Operations take effect in the order of the calls of one thread; a result may be passed to another thread.
 //! * **Random numbers** depend on the [`Draw`](crate::random::Draw) alone: the same bits on every backend.
 //! * **NaN** is defined for maximum, minimum, relu, arg-reduce, compare and isnan; elsewhere it propagates where the device's
@@ -81,7 +85,7 @@ pub use crate::ops::unary::{UnaryOp, UnaryOps};
 
 /// Borrowed storage seen through a layout.
 pub struct View<'a, S> {
-    /// All of the buffer.
+    /// The whole buffer.
     pub storage: &'a S,
     /// Which elements, in which order.
     pub layout: &'a Layout,
@@ -100,8 +104,8 @@ impl<S> Copy for View<'_, S> {}
 /// A [`View`] of a backend's storage.
 pub type ViewOf<'a, B> = View<'a, <B as Device>::Storage>;
 
-/// The most multiply-adds of one product, and the most elements that one call reduces or scatters. Only views that repeat elements
-/// reach it, and such a call would run for weeks: core refuses it.
+/// The most multiply-adds of one product, and the most elements that one call reduces or scatters. Core refuses more: only views that
+/// repeat elements exceed it, and such a call would run for weeks.
 pub const MAX_WORK: usize = 1 << 56;
 
 /// Bytes that a device holds.
@@ -129,14 +133,14 @@ pub trait Device: Clone + PartialEq + fmt::Debug + Send + Sync + 'static {
     /// Bytes in use.
     fn memory(&self) -> MemoryStats;
 
-    /// Sets the peak of [`memory`](Device::memory) to what is live now.
+    /// Sets the peak of [`memory`](Device::memory) to the bytes that are live now.
     fn reset_peak_memory(&self);
 
-    /// Waits for all work, then returns the first queued error, if there is one, and clears the queue.
+    /// Waits for all work, returns the first queued error, if there is one, and clears the queue.
     fn synchronize(&self) -> Result<()>;
 
-    /// Queues an error for the next [`synchronize`](Device::synchronize) or [`download`](CopyOps::download), as the backend's own are:
-    /// formatting a tensor cannot return the error that reading it met.
+    /// Queues an error for the next [`synchronize`](Device::synchronize) or [`download`](CopyOps::download), as the backend queues its own.
+    /// Formatting a tensor reads it but cannot return an error.
     fn queue_error(&self, error: Error);
 }
 

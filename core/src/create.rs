@@ -1,4 +1,4 @@
-//! Making tensors: from literals, slices and constants.
+//! Creation of tensors: from literals, slices and constants.
 
 use crate::backend::Backend;
 use crate::dtype::{DType, Element};
@@ -12,7 +12,7 @@ use std::ops::Range;
 
 /// Nested arrays of literals: `1.0`, `[1.0, 2.0]`, `[[1, 2], [3, 4]]`.
 ///
-/// Floats make F32 (an f64 literal does not make an F64 tensor by accident), integers I32, booleans Bool.
+/// Floats become F32 (so that an f64 literal does not create an F64 tensor by accident), integers I32, booleans Bool.
 pub trait Literal {
     /// The tensor's element type.
     type Elem: Element;
@@ -40,10 +40,11 @@ impl<L: Literal, const N: usize> Literal for [L; N] {
     }
 }
 
-/// `len` elements that the host works out for an operation; one more if there are more, which the caller refuses.
+/// `len` elements that the host computes for an operation. If the iterator yields more, one more, which the caller's check of the length
+/// refuses.
 ///
 /// # Panics
-/// If the host has no memory for them, before the first one is worked out.
+/// If the host has no memory for them, before the first one is computed.
 #[track_caller]
 pub(crate) fn on_host<T>(op: &str, elements: impl IntoIterator<Item = T>, len: usize) -> Vec<T> {
     let (mut out, most) = (Vec::new(), len.saturating_add(1));
@@ -72,7 +73,7 @@ impl<B: Backend> Tensor<B> {
         Tensor::from_slice(&flat, shape.as_slice(), device)
     }
 
-    /// A tensor with these elements, row-major; keeps their type. PyTorch: `tensor(..).reshape(..)`.
+    /// A tensor with these elements, row-major, of their type. PyTorch: `tensor(..).reshape(..)`.
     ///
     /// # Panics
     /// If the number of elements is not the shape's, the device does not support the dtype or has no memory for it.
@@ -90,7 +91,7 @@ impl<B: Backend> Tensor<B> {
         Tensor::from_slice(&elements, shape, device)
     }
 
-    /// [`from_slice`](Self::from_slice) that returns a failure of the device.
+    /// [`from_slice`](Self::from_slice) that returns an error of the device.
     ///
     /// # Errors
     /// If the device failed or has no memory for it.
@@ -106,7 +107,7 @@ impl<B: Backend> Tensor<B> {
         Ok(Tensor::from_storage(device, storage, T::DTYPE, shape))
     }
 
-    /// All elements `value`. `Tensor::full([2, 3], 0.5, &device)` is F32, `(&device, DType::I32)` says otherwise.
+    /// All elements `value`: `Tensor::full([2, 3], 0.5, &device)` of F32, `Tensor::full([2], 7.0, (&device, DType::I32))` of I32.
     /// PyTorch: `full`.
     ///
     /// # Panics
@@ -119,7 +120,7 @@ impl<B: Backend> Tensor<B> {
         Tensor::from_storage(&device, storage, dtype, shape)
     }
 
-    /// [`full`](Self::full) that returns a failure of the device.
+    /// [`full`](Self::full) that returns an error of the device.
     ///
     /// # Errors
     /// If the device failed or has no memory for it.
@@ -154,8 +155,8 @@ impl<B: Backend> Tensor<B> {
     }
 
     /// `start`, `start + step`, .. up to, not including, `end`: `ceil((end - start) / step)` of them, none if start is end.
-    /// Each is worked out in f64 on the host and rounded once, so that every backend gets the same. F32 unless the
-    /// placement says otherwise; I32 takes whole numbers. PyTorch: `arange(start, end, step)`.
+    /// Each is computed in f64 on the host and rounded once, so that all backends have the same. F32 unless the placement has another
+    /// dtype; I32 requires whole numbers. PyTorch: `arange(start, end, step)`.
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;
@@ -165,7 +166,7 @@ impl<B: Backend> Tensor<B> {
     /// ```
     ///
     /// # Panics
-    /// If the step is 0 or leads away from `end`, a number is not finite, is not a whole I32 where that is asked for, the
+    /// If the step is 0 or leads away from `end`, a number is not finite or, for I32, not a whole I32, the
     /// dtype is bool or unsupported, or there is no memory for so many numbers.
     #[track_caller]
     pub fn arange_step(start: f64, end: f64, step: f64, place: impl Placement<B>) -> Self {
@@ -186,8 +187,8 @@ impl<B: Backend> Tensor<B> {
     }
 
     /// `steps` numbers from `start` to `end`, both included and exact, at equal distances; one step is `start`. Each is
-    /// worked out in f64 on the host, from the nearer end, and rounded once: on a device in its own dtype the last
-    /// would miss `end`. PyTorch: `linspace`.
+    /// computed in f64 on the host, from the nearer end, and rounded once: computed in F32, the last one would not equal
+    /// `end`. PyTorch: `linspace`.
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;
@@ -207,8 +208,8 @@ impl<B: Backend> Tensor<B> {
         numbers("linspace", (0..steps).map(at), steps, &device, dtype)
     }
 
-    /// Numbers of the host, each rounded once to the placement's dtype: `Tensor::from_f64([0.1, 0.2], 2, &device)`. For code
-    /// that serves all dtypes; where the type is known, [`from_vec`](Self::from_vec) takes it as it is.
+    /// A tensor of f64 numbers, each rounded once to the placement's dtype: `Tensor::from_f64([0.1, 0.2], 2, &device)`. For code that is
+    /// generic over dtypes; [`from_vec`](Self::from_vec) takes elements of the dtype's own type.
     ///
     /// # Panics
     /// If there are not as many as the shape says, the dtype is bool, or the device does not support it or has no memory.
@@ -254,7 +255,7 @@ impl<B: Backend> Tensor<B> {
         Tensor::full([], value, (self.device(), self.dtype()))
     }
 
-    /// Zeros of this tensor's dtype and device, with memory of their own.
+    /// Zeros of this tensor's dtype and device, in a new storage.
     pub(crate) fn zeros_of(&self, shape: Shape) -> Self {
         Tensor::full(shape, 0.0, (self.device(), self.dtype()))
     }
@@ -273,7 +274,7 @@ impl<B: Backend> Tensor<B> {
     }
 }
 
-/// Numbers of the host as elements of this dtype, each rounded once.
+/// A tensor of f64 numbers, each rounded once to the dtype.
 #[track_caller]
 fn numbers<B: Backend>(
     op: &str,

@@ -20,8 +20,8 @@ impl<B: Backend> fmt::Debug for Tensor<B> {
 }
 
 impl<B: Backend> fmt::Display for Tensor<B> {
-    /// The elements; `{:.2}` sets the decimals (default 4). Reads the data from the device; a failure is shown, and still
-    /// comes back from the next read.
+    /// The elements; `{:.2}` sets the decimals (default 4). Reads the data from the device; an error is printed, and queued again for the
+    /// next read.
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let dtype = match self.dtype() {
             DType::F16 => ", dtype=float16",
@@ -36,7 +36,7 @@ impl<B: Backend> fmt::Display for Tensor<B> {
             Ok(cells) => format_cells(cells, f.precision().unwrap_or(4)),
             Err(error) => {
                 let text = format!("tensor(unreadable: {error}, shape={:?}{dtype})", self.shape());
-                // Printing is no report: the next read must not take the data for good.
+                // Queued again, so that the next read reports it.
                 self.device().queue_error(error);
                 return f.write_str(&text);
             }
@@ -50,7 +50,7 @@ impl<B: Backend> fmt::Display for Tensor<B> {
     }
 }
 
-/// A dimension as shown: how many entries, and after how many comes the "...".
+/// A dimension as printed: the number of entries, and the number of entries before the "...".
 struct Dim {
     shown: usize,
     gap: Option<usize>,
@@ -67,8 +67,7 @@ impl Dim {
 }
 
 impl<B: Backend> Tensor<B> {
-    /// Up to four elements as they are, of more the mean and the extremes; a failure is shown, and still comes back from the
-    /// next read.
+    /// Up to four elements; for more the mean and the extremes. An error is printed, and queued again for the next read.
     pub(crate) fn in_brief(&self) -> String {
         let values = match self.device().download(self.view()) {
             Ok(data) => data.into_f64(),
@@ -99,7 +98,7 @@ impl<B: Backend> Tensor<B> {
         }
     }
 
-    /// The elements that are shown, read without the rest.
+    /// Reads the elements that are printed, without the others.
     fn edges(&self, summarize: bool) -> crate::Result<HostData> {
         let mut shown = self.detach();
         if summarize {
@@ -125,7 +124,7 @@ fn format_cells(data: HostData, precision: usize) -> Vec<String> {
     }
 }
 
-/// One form for all: whole numbers as `3.`, a range too wide for decimals as `1.0000e+08`, else fixed decimals.
+/// One format for all: whole numbers as `3.`, a range too wide for decimals as `1.0000e+08`, else fixed decimals.
 fn format_floats(values: &[f64], precision: usize) -> Vec<String> {
     let finite = || values.iter().copied().filter(|x| x.is_finite() && *x != 0.0).map(f64::abs);
     let (least, most) = (finite().fold(f64::INFINITY, f64::min), finite().fold(0.0, f64::max));
@@ -153,7 +152,7 @@ fn exponent(x: f64, precision: usize) -> String {
     }
 }
 
-/// Writes one level of brackets and goes down; cells come in row-major order.
+/// Writes one level of brackets and recurses; cells are in row-major order.
 fn nest<'a>(
     text: &mut String,
     dims: &[Dim],

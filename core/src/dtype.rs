@@ -1,12 +1,11 @@
-//! Element types, and host data of any element type.
+//! Element types, and host data of any of them.
 
 use half::f16;
 use std::fmt;
 
 /// The type of a tensor's elements.
 ///
-/// There is no promotion: an operation on two tensors wants one dtype and panics otherwise; a Rust scalar takes the
-/// tensor's dtype. A backend need not support all of them ([`Device::supports`](crate::Device::supports)).
+/// There is no promotion: the tensors of an operation must have one dtype, else it panics; a Rust scalar takes the tensor's dtype. A backend need not support all of them ([`Device::supports`](crate::Device::supports)).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum DType {
     /// IEEE 754 binary16: half the memory. Operations compute in F32 and round their result, once, to nearest.
@@ -17,7 +16,7 @@ pub enum DType {
     F64,
     /// Signed 32-bit integers: indices and labels. Arithmetic wraps.
     I32,
-    /// Truth values: masks.
+    /// Booleans: masks.
     Bool,
 }
 
@@ -25,12 +24,12 @@ impl DType {
     /// All element types, in the order of their declaration.
     pub const ALL: [DType; 5] = [DType::F16, DType::F32, DType::F64, DType::I32, DType::Bool];
 
-    /// Whether gradients can flow through tensors of this type.
+    /// Whether tensors of this type can have gradients.
     pub fn is_float(self) -> bool {
         matches!(self, DType::F16 | DType::F32 | DType::F64)
     }
 
-    /// Bytes of one element on the host. A backend may store it otherwise.
+    /// Bytes of one element on the host. A backend may store it differently.
     pub fn size(self) -> usize {
         match self {
             DType::F16 => 2,
@@ -53,7 +52,7 @@ impl fmt::Display for DType {
     }
 }
 
-/// Owned host data of any dtype, row-major: what a backend hands out on `download`.
+/// Owned host data of any dtype, row-major: the result of `download`.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // the variants are the dtypes
 pub enum HostData {
@@ -64,7 +63,7 @@ pub enum HostData {
     Bool(Vec<bool>),
 }
 
-/// Borrowed host data of any dtype, row-major: what a backend takes on `upload`.
+/// Borrowed host data of any dtype, row-major: the argument of `upload`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[allow(missing_docs)] // the variants are the dtypes
 pub enum HostSlice<'a> {

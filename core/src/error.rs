@@ -1,13 +1,16 @@
-//! What can go wrong in the world. What an error quotes from files and paths is escaped where it is printed, so that a terminal
-//! only shows it and a message stays one line. A programmer's error (shapes, dtypes, devices that do not fit) panics instead, with
-//! a message that names the operation, what it got and what it expected.
+//! Recoverable errors: devices, memory, files, parsing.
+//!
+//! Arguments that do not fit (shapes, dtypes, devices) panic instead, with a message that names the operation, what it got and what it
+//! expected.
+//!
+//! Text from files and paths is escaped when an error is printed: a message is one line, and has no effect on a terminal.
 
 use std::{fmt, path::PathBuf};
 
 /// `Result` with [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// A failure that correct programs can meet.
+/// An error that can occur in a correct program.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -25,7 +28,7 @@ pub enum Error {
     OutOfMemory {
         /// The device as its `Debug` prints it.
         device: String,
-        /// Bytes asked for; 0 if that is not known, as when a kernel found no memory to run in.
+        /// Bytes requested; 0 if unknown, as when a kernel could not allocate its own memory.
         bytes: u64,
         /// Bytes held by tensors.
         live: u64,
@@ -38,7 +41,7 @@ pub enum Error {
     IndexOutOfRange {
         /// The operation.
         op: &'static str,
-        /// The first bad index that was seen.
+        /// The first such index that was found.
         index: i64,
         /// The size of the dimension.
         bound: u64,
@@ -53,7 +56,7 @@ pub enum Error {
         source: std::io::Error,
     },
 
-    /// A file's content is not what it should be.
+    /// The content of a file is invalid.
     #[error("{}: {}", OneLine(path.display()), OneLine(reason))]
     Format {
         /// The file.
@@ -62,12 +65,12 @@ pub enum Error {
         reason: String,
     },
 
-    /// A value that a user gave is unusable.
+    /// A value that the user passed is invalid.
     #[error("{0}")]
     Invalid(String),
 }
 
-/// As `Display`: what `main() -> Result<()>` prints is meant for people.
+/// As `Display`, since `main() -> Result<()>` prints the error by `Debug`.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -80,13 +83,13 @@ impl Error {
         Error::Io { path: path.into(), source }
     }
 
-    /// A file whose content is wrong.
+    /// A file whose content is invalid.
     pub fn format(path: impl Into<PathBuf>, reason: impl fmt::Display) -> Self {
         Error::Format { path: path.into(), reason: reason.to_string() }
     }
 }
 
-/// A number of bytes, where 0 means that it is not known.
+/// A number of bytes, where 0 means unknown.
 struct Asked(u64);
 
 impl fmt::Display for Asked {
@@ -98,7 +101,7 @@ impl fmt::Display for Asked {
     }
 }
 
-/// A text whose control characters, and those that change the direction of the text around them or show nothing, are escaped.
+/// A text with control characters, bidirectional marks and invisible characters escaped.
 struct OneLine<T>(T);
 
 impl<T: fmt::Display> fmt::Display for OneLine<T> {
@@ -120,7 +123,7 @@ impl fmt::Write for Escaping<'_, '_> {
     }
 }
 
-/// An option that must be a finite number, which NaN is not: a result of nothing but NaN would say so much later.
+/// An option that must be a finite number. An unchecked NaN would show much later, as results of NaN.
 #[track_caller]
 pub(crate) fn finite(what: &str, value: f64) -> f64 {
     assert!(value.is_finite(), "{what} must be a finite number, not {value}");
@@ -134,8 +137,8 @@ pub(crate) fn finite_from_0(what: &str, value: f64) -> f64 {
     value
 }
 
-/// Misuse that pure code (layouts, arguments) found comes back as a message and panics here, in a `#[track_caller]`
-/// method, so that the panic names the user's line.
+/// The value, or a panic with the message of `Err`. Layouts and arguments are checked by functions that return a message; `#[track_caller]`
+/// methods panic with it, so that the panic names the user's line.
 #[track_caller]
 pub(crate) fn must<T, E: fmt::Display>(result: std::result::Result<T, E>) -> T {
     match result {
@@ -149,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_is_one_line_of_what_a_terminal_only_shows() {
+    fn messages_are_one_line_without_control_characters() {
         let evil = "a\u{1b}[2J\r\n\u{202e}\u{9b}b é \"\\";
         let shown = "a\\u{1b}[2J\\r\\n\\u{202e}\\u{9b}b é \"\\";
         let source = std::io::Error::other(evil);

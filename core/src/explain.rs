@@ -9,10 +9,10 @@ use crate::shape::Shape;
 use crate::tensor::Tensor;
 use std::fmt;
 
-/// Storages and tensors of more elements are not shown element by element.
+/// Storages and tensors of more elements are not listed element by element.
 const SMALL: usize = 64;
 
-/// What [`Tensor::explain`] found out. `Display` gives the text:
+/// The result of [`Tensor::explain`]. Its `Display`:
 ///
 /// ```text
 /// Tensor [3, 2] of float32 on Cpu
@@ -27,8 +27,8 @@ const SMALL: usize = 64;
 /// ```
 ///
 /// Element `[i, j]` lies at position `offset + i * strides[0] + j * strides[1]`. A position that no index reaches, outside of a
-/// slice, has a `-`; one that several reach, where a stride is 0, names the first and their number. Two tensors share a storage if
-/// their storages' addresses are equal; see also [`Tensor::shares_storage`].
+/// slice, has a `-`; one that several indices reach, where a stride is 0, has the first one and their number. Two tensors share a storage
+/// if its addresses are equal; see also [`Tensor::shares_storage`].
 pub struct Explanation {
     title: String,
     layout: Layout,
@@ -43,7 +43,7 @@ pub struct Explanation {
 enum Strip {
     /// The values, and the indices that reach each position in row-major order.
     Shown(Vec<(String, Vec<String>)>),
-    /// Why not.
+    /// The reason why it is not listed.
     Hidden(String),
 }
 
@@ -75,7 +75,7 @@ impl Explanation {
                 }
                 Err(error) => {
                     let text = format!("(the storage cannot be read: {error})");
-                    // Explaining is no report: the next read must not take the data for good.
+                    // Queued again, so that the next read reports it.
                     x.device().queue_error(error);
                     Strip::Hidden(text)
                 }
@@ -100,8 +100,8 @@ impl Explanation {
         None
     }
 
-    /// The tensor as tables of its last two dimensions and the storage as a strip below, both coloured by position; of a
-    /// large tensor the text alone. A self-contained SVG.
+    /// A self-contained SVG: the tensor as tables of its last two dimensions, and the storage as a strip below, both coloured by position.
+    /// For a large tensor only the text.
     pub fn to_svg(&self) -> String {
         svg::draw(self)
     }
@@ -122,7 +122,7 @@ fn indices(layout: &Layout) -> impl Iterator<Item = String> {
     })
 }
 
-/// The indices that reach a position, in a few characters.
+/// The indices that reach a position, abbreviated.
 fn reached_by(indices: &[String]) -> String {
     match indices {
         [] => "-".into(),
@@ -156,7 +156,7 @@ impl fmt::Display for Explanation {
             Strip::Shown(strip) => strip,
             Strip::Hidden(why) => return writeln!(f, "\n{why}"),
         };
-        // As many positions per line as fit 100 columns.
+        // As many positions per line as fit into 100 columns.
         let cells: Vec<[String; 3]> = strip
             .iter()
             .enumerate()

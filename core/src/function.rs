@@ -1,13 +1,13 @@
-//! Differentiable functions of a program's own, by their forward and backward.
+//! User-defined differentiable functions, by their forward and backward.
 
 use crate::autodiff::{Value, no_grad, parents, record_with_output};
 
-/// A differentiable function of N values that its author gives by `forward` and `backward`, of tensors or of scalars.
+/// A differentiable function of N tensors or scalars, defined by `forward` and `backward`.
 /// PyTorch: `torch.autograd.Function`. For a function that needs no type of its own there is [`custom`].
 ///
 /// ```
 /// # use minitorch_conformance::doc::*;
-/// /// Clips to `-limit..=limit`; its gradient flows as if it were the identity, so that what is out of range comes back.
+/// /// Clips to `-limit..=limit`, with the gradient of the identity, so that elements out of range are still trained.
 /// struct SoftClip {
 ///     limit: f64,
 /// }
@@ -29,21 +29,21 @@ use crate::autodiff::{Value, no_grad, parents, record_with_output};
 /// # Ok::<(), Error>(())
 /// ```
 pub trait Function<V: Value, const N: usize>: Sized + Send + Sync + 'static {
-    /// What messages and [graphs](crate::Graph) call it.
+    /// Its name in messages and [graphs](crate::Graph).
     const NAME: &'static str;
 
-    /// The output. Runs without recording, whatever it calls.
+    /// The output. Runs without recording.
     fn forward(&self, inputs: [&V; N]) -> V;
 
     /// The gradients in the inputs, each of its input's shape and dtype, from the gradient in the output; `None` for an input
-    /// that has none, as an index. Composed of differentiable operations of `grad`, `inputs` and `output`, which stand at their
-    /// places on the tape, it can itself be differentiated, and gradients of gradients are right.
+    /// without a gradient, such as an index. `grad`, `inputs` and `output` are on the tape. If the result is composed of differentiable
+    /// operations of them, gradients of gradients are right too.
     fn backward(&self, grad: &V, inputs: [&V; N], output: &V) -> [Option<V>; N];
 
     /// The function of these values, on the tape if one of them is.
     ///
     /// # Panics
-    /// In `backward` of the result, if the function's own gives a gradient that has not its input's shape and dtype.
+    /// In `backward` of the result, if the function's `backward` returns a gradient without its input's shape and dtype.
     fn apply(self, inputs: [&V; N]) -> V {
         let output = no_grad(|| self.forward(inputs));
         recorded(Self::NAME, inputs, output, move |grad, inputs, output| self.backward(grad, inputs, output))
@@ -51,10 +51,10 @@ pub trait Function<V: Value, const N: usize>: Sized + Send + Sync + 'static {
 }
 
 /// A differentiable function of N values by two closures: `forward(inputs)` and `backward(grad, inputs, output)`, as in
-/// [`Function`], which says what they may do.
+/// [`Function`].
 ///
-/// The straight-through estimator rounds, and passes the gradient as if it did not. Bengio, Léonard and Courville, "Estimating
-/// or propagating gradients through stochastic neurons", 2013.
+/// The straight-through estimator rounds, with the gradient of the identity. Bengio, Léonard and Courville, "Estimating or propagating
+/// gradients through stochastic neurons", 2013.
 ///
 /// ```
 /// # use minitorch_conformance::doc::*;
@@ -68,7 +68,7 @@ pub trait Function<V: Value, const N: usize>: Sized + Send + Sync + 'static {
 /// # Ok::<(), Error>(())
 /// ```
 ///
-/// Of scalars, a cube with its derivative by hand:
+/// A cube of scalars with an explicit derivative:
 ///
 /// ```
 /// # use minitorch_core::{Scalar, custom};
@@ -80,7 +80,7 @@ pub trait Function<V: Value, const N: usize>: Sized + Send + Sync + 'static {
 /// ```
 ///
 /// # Panics
-/// In `backward` of the result, if the closure gives a gradient that has not its input's shape and dtype.
+/// In `backward` of the result, if the closure returns a gradient without its input's shape and dtype.
 pub fn custom<V: Value, const N: usize>(
     name: &'static str,
     inputs: [&V; N],
@@ -98,7 +98,7 @@ fn recorded<V: Value, const N: usize>(
     output: V,
     backward: impl Fn(&V, [&V; N], &V) -> [Option<V>; N] + Send + Sync + 'static,
 ) -> V {
-    // A forward that returns one of its inputs returns it with that input's node.
+    // A forward that returns one of its inputs returns that input's node too.
     let output = output.with_node(None);
     let Some(parents) = parents(inputs) else { return output };
     let kept = inputs.map(V::clone);

@@ -1,13 +1,12 @@
-//! Derivatives by differences, and checks of the tape's against them.
+//! Derivatives by central differences, and checks of the tape's derivatives against them.
 
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::scalar::Scalar;
 use crate::tensor::Tensor;
 
-/// The derivative of f in argument `arg` by central differences: `(f(.., x + e, ..) - f(.., x - e, ..)) / 2e`. f takes numbers,
-/// or [`Scalar`]s, whose history it does not need. The error is about `e^2` times the third derivative plus rounding, `1e-16 |f| / e`:
-/// an `e` of 1e-5 or 1e-6 serves where x and f are of order 1.
+/// The derivative of f in argument `arg` by central differences: `(f(.., x + e, ..) - f(.., x - e, ..)) / 2e`. f takes numbers or [`Scalar`]s. The error is about `e^2` times the third derivative plus rounding, `1e-16 |f| / e`:
+/// an `e` of 1e-5 or 1e-6 suits x and f of order 1.
 ///
 /// ```
 /// # use minitorch_core::{Scalar, central_difference};
@@ -36,8 +35,8 @@ pub fn central_difference<T: From<f64> + Into<f64>, const N: usize>(
 }
 
 /// Compares the derivatives of `f`, a function of scalars, with central differences at a point, argument by argument, and
-/// returns the worst. The step is `1e-6 max(1, |x|)`, the tolerance `1e-7 + rtol |numeric|`; `rtol = 1e-6` is a fair demand away
-/// from kinks and jumps. For tensors: [`gradcheck`].
+/// returns the worst. The step is `1e-6 max(1, |x|)`, the tolerance `1e-7 + rtol |numeric|`. Away from kinks and jumps, `rtol = 1e-6` is
+/// realistic. For tensors: [`gradcheck`].
 ///
 /// ```
 /// # use minitorch_core::derivative_check;
@@ -49,7 +48,7 @@ pub fn derivative_check<const N: usize>(f: impl Fn([&Scalar; N]) -> Scalar, at: 
     let analytic = f(variables.each_ref()).grad(variables.each_ref());
     let mut worst = GradCheck::none();
     for (input, &x) in at.iter().enumerate() {
-        // Variables, so that f may take gradients itself.
+        // Variables, so that f itself may call `grad`.
         let value = |at: [f64; N]| f(at.map(Scalar::variable).each_ref()).value();
         let numeric = central_difference(value, at, input, 1e-6 * x.abs().max(1.0));
         worst.compare(input, 0, analytic[input].value(), numeric, rtol);
@@ -57,10 +56,10 @@ pub fn derivative_check<const N: usize>(f: impl Fn([&Scalar; N]) -> Scalar, at: 
     worst
 }
 
-/// What [`gradcheck`] or [`derivative_check`] found; its `Display` names the worst element.
+/// The result of [`gradcheck`] or [`derivative_check`]; its `Display` names the worst element.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GradCheck {
-    /// The input whose gradient is furthest off.
+    /// The input with the largest error.
     pub input: usize,
     /// The element of it, row-major.
     pub element: usize,
@@ -78,7 +77,7 @@ impl GradCheck {
         GradCheck { input: 0, element: 0, analytic: 0.0, numeric: 0.0, error: 0.0 }
     }
 
-    /// Takes over another comparison if it is worse.
+    /// Records another comparison if it is worse.
     fn compare(&mut self, input: usize, element: usize, analytic: f64, numeric: f64, rtol: f64) {
         let error = (analytic - numeric).abs() / (1e-7 + rtol * numeric.abs());
         let error = if error.is_nan() { f64::INFINITY } else { error };
@@ -100,9 +99,8 @@ impl std::fmt::Display for GradCheck {
 
 /// Compares the gradients of `f` with central differences at the inputs, element by element, and returns the worst.
 ///
-/// The output is contracted with fixed weights of order 1 that differ from element to element (a plain sum would hide
-/// gradients that cancel). With F64 inputs `rtol = 1e-6` is a fair demand away from kinks; differences in F32 are too
-/// coarse for most purposes. The step is `1e-5 max(1, |x|)`, the tolerance `1e-7 + rtol |numeric|`.
+/// The output is multiplied by fixed weights of order 1, one per element, and summed; in a plain sum gradients may cancel. With F64
+/// inputs `rtol = 1e-6` is realistic away from kinks; F32 is too coarse for differences. The step is `1e-5 max(1, |x|)`, the tolerance `1e-7 + rtol |numeric|`.
 ///
 /// ```
 /// # use minitorch_conformance::doc::*;
@@ -153,7 +151,7 @@ pub fn gradcheck<B: Backend, const N: usize>(
             let at = |shift: f64| -> Result<f64> {
                 let mut moved = values.clone();
                 moved[element] += shift;
-                // A leaf, and recorded: `f` may itself take gradients, which makes this a check of second derivatives.
+                // A leaf, so that f itself may call `grad`: then this checks second derivatives.
                 let moved = weights_like(&leaves[input], &moved).requires_grad();
                 let mut arguments = leaves.each_ref();
                 arguments[input] = &moved;

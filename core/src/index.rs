@@ -1,16 +1,16 @@
-//! What users write to name dimensions, sizes and ranges: `x.slice((0..2, .., -1))`, `x.reshape((n, -1))`, `x.sum([0, 2])`.
+//! Arguments that name dimensions, sizes and ranges: `x.slice((0..2, .., -1))`, `x.reshape((n, -1))`, `x.sum([0, 2])`.
 
 use crate::shape::{MAX_RANK, Shape};
 use std::fmt;
 use std::ops::{Bound, Range, RangeBounds, RangeFrom, RangeFull, RangeInclusive, RangeTo, RangeToInclusive};
 
-/// One dimension's part of a slice: an index that drops the dimension, or a range that keeps it. Negative numbers count
+/// A slice of one dimension: an index, which removes the dimension, or a range, which keeps it. Negative numbers count
 /// from the end.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Axis {
     /// One entry.
     Index(isize),
-    /// Entries from the first up to, not including, the second; `None` is the end.
+    /// Entries from the first number up to, not including, the second; `None` is the end.
     Range(isize, Option<isize>),
 }
 
@@ -24,7 +24,7 @@ impl fmt::Display for Axis {
     }
 }
 
-/// Integers that index: `i32` (what a bare literal is), `isize` and `usize`.
+/// Integers that index: `i32` (the type of a bare literal), `isize` and `usize`.
 pub trait Int: Copy {
     /// The value.
     fn get(self) -> isize;
@@ -40,13 +40,13 @@ impl Int for isize {
     }
 }
 impl Int for usize {
-    /// A number beyond `isize` becomes the largest one, which no dimension has.
+    /// A number beyond `isize` becomes `isize::MAX`, which is outside of every dimension.
     fn get(self) -> isize {
         isize::try_from(self).unwrap_or(isize::MAX)
     }
 }
 
-/// What selects from one dimension: an integer or a range.
+/// A selection from one dimension: an integer or a range.
 #[diagnostic::on_unimplemented(message = "`{Self}` cannot index one dimension: use an integer or a range")]
 pub trait AxisIndex {
     /// The selection.
@@ -93,9 +93,9 @@ fn after(end: isize) -> Option<isize> {
     (end != -1).then_some(end.saturating_add(1))
 }
 
-/// What [`Tensor::slice`](crate::Tensor::slice) takes: one [`AxisIndex`], a tuple or an array of them.
+/// The argument of [`Tensor::slice`](crate::Tensor::slice): one [`AxisIndex`], a tuple or an array of them.
 pub trait SliceArg {
-    /// Hands the selections to `f`; a closure, so that nothing is allocated.
+    /// Calls `f` with the selections; a closure, so that nothing is allocated.
     fn with<R>(self, f: impl FnOnce(&[Axis]) -> R) -> R;
 }
 impl<A: AxisIndex> SliceArg for A {
@@ -109,9 +109,9 @@ impl<A: AxisIndex, const N: usize> SliceArg for [A; N] {
     }
 }
 
-/// What [`Tensor::reshape`](crate::Tensor::reshape) takes: sizes as an array, a tuple or a [`Shape`]; one may be -1.
+/// The argument of [`Tensor::reshape`](crate::Tensor::reshape): sizes as an array, a tuple or a [`Shape`]; one may be -1.
 pub trait ReshapeArg {
-    /// Hands the sizes to `f`.
+    /// Calls `f` with the sizes.
     fn with<R>(self, f: impl FnOnce(&[isize]) -> R) -> R;
 }
 impl<I: Int, const N: usize> ReshapeArg for [I; N] {
@@ -149,7 +149,7 @@ macro_rules! tuples {
 }
 tuples!(; A0 A1 A2 A3 A4 A5);
 
-/// A number for all spatial dimensions, or one each: `2` or `[2, 1]`.
+/// One number for all spatial dimensions, or one each: `2` or `[2, 1]`.
 pub trait PerDim<const N: usize> {
     /// One number per dimension.
     fn per_dim(self) -> [usize; N];
@@ -193,7 +193,7 @@ pub(crate) fn resolve_reshape(from: Shape, sizes: &[isize]) -> Result<Shape, Str
     Ok(Shape::new(&dims[..sizes.len()]))
 }
 
-/// Turns a dimension that may be negative into an index below `rank`.
+/// The index below `rank` of a dimension that may be negative.
 pub(crate) fn wrap_dim(op: &str, dim: isize, rank: usize) -> Result<usize, String> {
     let wrapped = if dim < 0 { dim + rank as isize } else { dim };
     if (0..rank as isize).contains(&wrapped) {
@@ -214,7 +214,7 @@ impl DimSet {
     pub(crate) fn new(op: &str, dims: &[isize], rank: usize) -> Result<Self, String> {
         let mut chosen = [false; MAX_RANK];
         for &d in dims {
-            // A tensor of rank 0 counts as one entry of the dimension 0, which is not there to be reduced.
+            // A tensor of rank 0 has the dimensions 0 and -1, over which there is nothing to reduce.
             let at = if rank == 0 && matches!(d, 0 | -1) { 0 } else { wrap_dim(op, d, rank)? };
             if std::mem::replace(&mut chosen[at], true) {
                 return Err(format!("{op}: dimension {d} is named twice"));
@@ -242,8 +242,8 @@ impl std::ops::Deref for DimSet {
     }
 }
 
-/// The dimensions that a reduction runs over: one integer, an array of them, or `..` for all. Negative ones count from
-/// the end. A tensor of rank 0 takes 0 and -1, as PyTorch's does.
+/// The dimensions of a reduction: one integer, an array of them, or `..` for all. Negative ones count from the end. For a tensor of rank
+/// 0, 0 and -1 are valid, as in PyTorch.
 pub trait Dims {
     /// The dimensions of a tensor of this rank, checked.
     fn resolve(self, op: &str, rank: usize) -> Result<DimSet, String>;

@@ -1,4 +1,4 @@
-//! What ran: the kernels that backends report while somebody listens.
+//! A log of the kernels that backends start.
 //!
 //! [`launches`] runs a closure and returns, beside its result, a [`Launch`] for each kernel that a backend started for it on the
 //! calling thread: which one, by which code path, on how many threads or in which grid, with which tile.
@@ -16,9 +16,9 @@
 //!
 //! # For backends
 //!
-//! A backend calls [`report`] where it chooses a kernel. While nobody listens that reads one thread-local flag: the closure that
-//! builds the record is not called. A kernel that is composed of others holds what [`report`] returns as long as it runs, and stands
-//! for all of them:
+//! A backend calls [`report`] where it chooses a kernel. Outside of [`launches`] that reads one thread-local flag, and the closure that
+//! builds the record is not called. A kernel that is composed of others holds the result of [`report`] while it runs; then it is the only
+//! one of them in the log:
 //!
 //! ```
 //! # use minitorch_core::launch::{Launch, report};
@@ -35,7 +35,7 @@
 //! assert_eq!(launches.len(), 1);
 //! ```
 //!
-//! A device that works asynchronously reports when a kernel is queued.
+//! An asynchronous device reports a kernel when it queues it.
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -43,58 +43,58 @@ use std::fmt;
 use std::marker::PhantomData;
 
 thread_local! {
-    /// Whether a report on this thread is kept. No destructor: reading it is one load.
+    /// Whether a report on this thread is logged. Without a destructor, so that reading it is one load.
     static LISTENING: Cell<bool> = const { Cell::new(false) };
-    /// Scopes that are open on this thread.
+    /// The number of open scopes on this thread.
     static SCOPES: Cell<u32> = const { Cell::new(0) };
-    /// What was reported within the outermost scope of this thread.
+    /// The launches that were reported within the outermost scope of this thread.
     static LOG: RefCell<Vec<Launch>> = const { RefCell::new(Vec::new()) };
 }
 
-/// One kernel as a backend started it. Displays as a line.
+/// One kernel as a backend started it. Its `Display` is one line.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Launch {
     /// The kernel's name: on a GPU the entry point, on the CPU the loop, with the element type at the end (`map2_f32`).
     pub kernel: Cow<'static, str>,
-    /// The code path or algorithm; empty where the kernel's name says all.
+    /// The code path or algorithm; empty if the kernel has only one.
     pub path: Cow<'static, str>,
-    /// How the work is spread.
+    /// The threads or the grid.
     pub extent: Extent,
-    /// Rows and columns of the part of a result that is held in registers or shared memory at a time; 0 where there is no such part.
+    /// Rows and columns of the tile of the result in registers or shared memory; 0 if there is no tile.
     pub tile: [u32; 2],
 }
 
-/// How the work of a [`Launch`] is spread.
+/// The threads or the grid of a [`Launch`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Extent {
-    /// Over threads of the host.
+    /// Threads of the host.
     Threads {
-        /// The most that can take part at once.
+        /// The most threads that can run at once.
         threads: u32,
-        /// Chunks of work that they share; their number does not depend on the threads. 1 is a call that stays on its thread.
+        /// The chunks of work that they share, a number that does not depend on the threads. With 1 the calling thread does all work.
         chunks: u64,
     },
-    /// Over a grid on a GPU.
+    /// A grid on a GPU.
     Grid {
         /// Blocks (workgroups).
         grid: [u32; 3],
         /// Threads of a block (invocations of a workgroup).
         block: [u32; 3],
-        /// Bytes of shared memory per block that were asked for at the launch.
+        /// Bytes of dynamic shared memory per block.
         shared: u32,
     },
 }
 
 impl Launch {
-    /// A loop on the host in so many chunks, for which so many threads are there.
+    /// A loop on the host in `chunks` chunks, on at most `threads` threads.
     pub fn on_threads(kernel: impl Into<Cow<'static, str>>, threads: usize, chunks: usize) -> Self {
         let threads = u32::try_from(threads.min(chunks).max(1)).unwrap_or(u32::MAX);
         Launch::new(kernel.into(), Extent::Threads { threads, chunks: chunks.max(1) as u64 })
     }
 
-    /// A kernel on a GPU. `shared` are the bytes of shared memory that are set at the launch.
+    /// A kernel on a GPU. `shared` is the number of bytes of dynamic shared memory per block.
     pub fn on_grid(kernel: impl Into<Cow<'static, str>>, grid: [u32; 3], block: [u32; 3], shared: u32) -> Self {
         Launch::new(kernel.into(), Extent::Grid { grid, block, shared })
     }
@@ -109,7 +109,7 @@ impl Launch {
         Launch { path: path.into(), ..self }
     }
 
-    /// With a tile of so many rows and columns.
+    /// With this tile: `[rows, columns]`.
     #[must_use]
     pub fn tile(self, tile: [usize; 2]) -> Self {
         Launch { tile: tile.map(|size| u32::try_from(size).unwrap_or(u32::MAX)), ..self }
@@ -155,12 +155,12 @@ impl fmt::Display for Sizes {
     }
 }
 
-/// Runs `f` and returns its result and the kernels that backends started for it on this thread, in their order.
+/// Runs `f`; returns its result and the kernels that backends started for it on this thread, in order.
 ///
-/// Scopes nest: the inner one's launches belong to the outer one too. What other threads start is not seen, and what a call
-/// within `f` keeps for later (a gradient that is computed after the scope) neither. If `f` panics, the thread is left as it was before.
+/// Scopes nest: the launches of the inner one belong to the outer one too. Kernels that other threads start are not logged, nor those
+/// that run after the scope, such as a gradient that is computed later. If `f` panics, the state of the thread is restored.
 ///
-/// Recording changes neither results nor the kernels that are chosen. PyTorch: `torch.profiler`, without times.
+/// Logging changes neither results nor the choice of kernels. PyTorch: `torch.profiler`, without times.
 pub fn launches<R>(f: impl FnOnce() -> R) -> (R, Vec<Launch>) {
     let scope = Scope::open();
     let result = f();
@@ -168,11 +168,11 @@ pub fn launches<R>(f: impl FnOnce() -> R) -> (R, Vec<Launch>) {
     (result, launches)
 }
 
-/// A call of [`launches`] under way.
+/// A call of [`launches`] in progress.
 struct Scope {
-    /// Where its launches begin in the log.
+    /// The position of its first launch in the log.
     first: usize,
-    /// Whether an outer scope listens to it.
+    /// Whether there is an outer scope.
     outer: bool,
 }
 
@@ -197,54 +197,54 @@ impl Drop for Scope {
         SCOPES.set(SCOPES.get() - 1);
         LISTENING.set(self.outer);
         if !self.outer {
-            // A thread that ends has dropped its log.
+            // Fails if the thread is ending and has dropped its log.
             let _ = LOG.try_with(|log| log.borrow_mut().truncate(self.first));
         }
     }
 }
 
-/// A launch as long as it runs: while this lives, further reports of its thread are part of it and not kept.
+/// A launch while it runs: as long as this exists, further reports of its thread are part of it and not logged.
 #[derive(Debug)]
 pub struct Reported {
-    /// The number of the scope that keeps the launch; 0 is none.
+    /// The number of the scope that logged the launch; 0 for none.
     scope: u32,
-    /// The flag is the thread's.
+    /// Not `Send`, since the flag belongs to the thread.
     thread: PhantomData<*const ()>,
 }
 
 impl Drop for Reported {
     #[inline]
     fn drop(&mut self) {
-        // One that outlives its scope has nobody to speak to.
+        // Not if its scope has ended.
         if self.scope != 0 && self.scope <= SCOPES.get() {
             LISTENING.set(true);
         }
     }
 }
 
-/// Reports a kernel that is about to start, if somebody listens on this thread; else `launch` is not called.
+/// Reports a kernel that is about to start. Outside of [`launches`], `launch` is not called.
 ///
-/// What it returns may be dropped at once. A kernel that calls others which report themselves keeps it until it has ended.
+/// The result may be dropped at once. A kernel that calls others which report themselves holds it until it has ended.
 #[inline]
 pub fn report(launch: impl FnOnce() -> Launch) -> Reported {
-    let scope = if LISTENING.get() { keep(launch) } else { 0 };
+    let scope = if LISTENING.get() { log(launch) } else { 0 };
     Reported { scope, thread: PhantomData }
 }
 
-/// Whether a report of this thread would be kept.
+/// Whether a report on this thread is logged.
 #[inline]
 pub fn is_listening() -> bool {
     LISTENING.get()
 }
 
-/// Keeps a launch and stops listening; returns the number of the scope.
+/// Logs a launch and stops logging; returns the number of the scope.
 #[cold]
 #[inline(never)]
-fn keep(launch: impl FnOnce() -> Launch) -> u32 {
-    // First, so that what the record itself computes is not reported.
+fn log(launch: impl FnOnce() -> Launch) -> u32 {
+    // First, so that kernels that `launch` itself starts are not logged.
     LISTENING.set(false);
     let launch = launch();
-    // A thread that ends has dropped its log.
+    // Fails if the thread is ending and has dropped its log.
     let _ = LOG.try_with(|log| log.borrow_mut().push(launch));
     SCOPES.get()
 }

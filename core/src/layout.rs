@@ -1,4 +1,4 @@
-//! `Layout`: how a tensor's elements lie in its storage. Views are layout arithmetic, written once for all backends.
+//! `Layout`: shape, strides and offset. Views are layout arithmetic, written once for all backends.
 
 use crate::index::Axis;
 use crate::shape::{MAX_RANK, Shape};
@@ -8,8 +8,8 @@ use crate::shape::{MAX_RANK, Shape};
 /// Element `[i0, i1, ..]` lies at `offset + i0 * strides[0] + i1 * strides[1] + ..`. Strides are never negative; a
 /// stride of 0 repeats an element (broadcasting).
 ///
-/// A shape keeps its products in bounds, strides and offset may be anything: [`end`](Self::end) says how far a layout reaches.
-/// What lies within a storage, `end() <= len`, has no sum or product of its parts that overflows.
+/// The product of the sizes is bounded, see [`Shape`]; strides and offset may have any value. If [`end`](Self::end) is at most the length of
+/// a storage, the layout lies within it, and no sum or product of its parts overflows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Layout {
     shape: Shape,
@@ -29,20 +29,19 @@ impl Layout {
         Layout { shape, strides, offset: 0 }
     }
 
-    /// The contiguous layout of one dimension, of a size that a shape has already had.
-    fn line(size: usize) -> Self {
-        let mut line = Layout { shape: Shape::line(size), ..Layout::default() };
-        line.strides[0] = 1;
-        line
+    /// The result of [`merge`](Self::merge) for contiguous layouts of `size` elements: one dimension, or none for a single element. `size` is
+    /// the number of elements of some shape.
+    fn merged(size: usize) -> Self {
+        if size == 1 {
+            return Layout::default();
+        }
+        let mut layout = Layout { shape: Shape::flat(size), ..Layout::default() };
+        layout.strides[0] = 1;
+        layout
     }
 
-    /// [`Layout::line`], of no dimension for a single element: what merging makes of contiguous layouts.
-    fn lines(size: usize) -> Self {
-        if size == 1 { Layout::default() } else { Layout::line(size) }
-    }
-
-    /// The same layout from another element on.
-    fn starting_at(mut self, offset: usize) -> Self {
+    /// The same layout at another offset.
+    fn at(mut self, offset: usize) -> Self {
         self.offset = offset;
         self
     }
@@ -72,20 +71,20 @@ impl Layout {
         &self.strides[..self.shape.len()]
     }
 
-    /// Where the first element lies.
+    /// The storage position of the first element.
     #[inline]
     pub fn offset(&self) -> usize {
         self.offset
     }
 
-    /// The number of elements that the layout shows (repeated ones counted again).
+    /// The number of elements that the layout shows, repetitions included.
     #[inline]
     pub fn numel(&self) -> usize {
         self.shape.numel()
     }
 
-    /// Whether the elements lie in row-major order without gaps, wherever they start. Strides of dimensions of size 1
-    /// do not matter, and an empty layout is contiguous.
+    /// Whether the elements lie in row-major order without gaps, at any offset. Strides of dimensions of size 1 do not matter, and an empty
+    /// layout is contiguous.
     #[inline]
     pub fn is_contiguous(&self) -> bool {
         let mut step = 1;
@@ -98,8 +97,8 @@ impl Layout {
         true
     }
 
-    /// One past the largest storage position that the layout reaches; 0 if it has no elements, and `usize::MAX`, which is no
-    /// storage's length, if that position overflows.
+    /// One past the largest storage position that the layout reaches; 0 if it has no elements. If the position overflows it is
+    /// `usize::MAX`, which is larger than the length of any storage.
     #[inline]
     pub fn end(&self) -> usize {
         if self.numel() == 0 {
@@ -126,7 +125,7 @@ impl Layout {
         Layout { shape: Shape::new(&dims[..order.len()]), strides, offset: self.offset }
     }
 
-    /// Stride 0 where `to` repeats this layout; the caller has checked that it broadcasts.
+    /// This layout broadcast to a shape, with stride 0 where it repeats. The caller has checked that it broadcasts.
     pub fn expand(&self, to: Shape) -> Self {
         if self.shape == to {
             return *self;
@@ -148,7 +147,7 @@ impl Layout {
         out
     }
 
-    /// Removes dimension `dim`, keeping its first entry.
+    /// Selects the first entry of dimension `dim`, and removes the dimension.
     #[track_caller]
     pub fn remove(&self, dim: usize) -> Self {
         let mut out = Layout { shape: self.shape.remove(dim), ..*self };
@@ -174,7 +173,7 @@ impl Layout {
             let size = self.shape[d] as isize;
             let wrap = |i: isize| if i < 0 { i + size } else { i };
             let (start, end) = match *axis {
-                Axis::Index(i) => (wrap(i), wrap(i).saturating_add(1)), // `isize::MAX` is outside of every dimension
+                Axis::Index(i) => (wrap(i), wrap(i).saturating_add(1)), // of `isize::MAX`, which is outside of every dimension
                 Axis::Range(a, b) => (wrap(a), b.map_or(size, wrap)),
             };
             if !(0 <= start && start <= end && end <= size) {
@@ -189,14 +188,14 @@ impl Layout {
         Ok(out)
     }
 
-    /// The same elements under another shape without moving them; `None` when that needs a copy. The caller has checked that
-    /// the shapes have one number of elements.
+    /// The same elements under another shape; `None` if that needs a copy. The caller has checked that the shapes have the same number of
+    /// elements.
     pub fn reshape(&self, to: Shape) -> Option<Layout> {
         debug_assert_eq!(self.numel(), to.numel());
         if self.is_contiguous() {
             return Some(Layout { offset: self.offset, ..Layout::contiguous(to) });
         }
-        // Walk both shapes from the left in groups of equal products; inside a group the old dims must merge into one.
+        // Walk both shapes from the left in groups of equal products. The old dimensions of a group must merge into one.
         let mut out = Layout { shape: to, strides: [0; MAX_RANK], offset: self.offset };
         let (mut i, mut j) = (0, 0);
         while i < self.shape.len() || j < to.len() {
@@ -210,13 +209,13 @@ impl Layout {
                     want *= to[j];
                     j += 1;
                 } else {
-                    return None; // another number of elements
+                    return None; // the numbers of elements differ
                 }
                 if have == want {
                     break;
                 }
             }
-            let mut inner = None; // (stride, size) of the group's merged dims, seen from the right
+            let mut inner = None; // (stride, size) of the merged dimensions, from the right
             for d in (start_i..i).rev().filter(|&d| self.shape[d] != 1) {
                 inner = match inner {
                     None => Some((self.strides[d], self.shape[d])),
@@ -233,7 +232,7 @@ impl Layout {
         Some(out)
     }
 
-    /// Every window of a sliding kernel over the last two dimensions: `[.., h, w]` becomes `[.., oh, ow, kh, kw]`,
+    /// All windows of a sliding kernel over the last two dimensions: `[.., h, w]` becomes `[.., oh, ow, kh, kw]`,
     /// a view in which neighbouring windows share elements. The caller has checked that the windows fit.
     #[track_caller]
     pub fn windows(&self, out: [usize; 2], kernel: [usize; 2], stride: [usize; 2], dilation: [usize; 2]) -> Self {
@@ -260,8 +259,8 @@ impl Layout {
         out
     }
 
-    /// The elements with equal indices in dimensions `a` and `b`, but for `offset` (b's index minus a's), as a new last
-    /// dimension; a and b go. The caller has checked that a and b differ.
+    /// The elements whose index in dimension `b` is that in `a` plus `offset`, as a new last dimension; a and b are removed. The caller has
+    /// checked that a and b differ.
     pub fn diagonal(&self, offset: isize, a: usize, b: usize) -> Self {
         let (down, right) = if offset < 0 { (offset.unsigned_abs(), 0) } else { (0, offset as usize) };
         let len = self.shape[a].saturating_sub(down).min(self.shape[b].saturating_sub(right));
@@ -281,29 +280,29 @@ impl Layout {
     /// Layouts that broadcast to a shape, expanded to it and [merged](Self::merge).
     pub(crate) fn aligned<const N: usize>(layouts: [&Layout; N], shape: &Shape) -> [Layout; N] {
         if layouts.iter().all(|l| l.shape == *shape && l.is_contiguous()) {
-            // As in `merge`, without copies of whole layouts.
+            // The fast path of `merge`, without the copies of `expand`.
             let numel = shape.numel();
-            return layouts.map(|l| Layout::lines(numel).starting_at(l.offset));
+            return layouts.map(|l| Layout::merged(numel).at(l.offset));
         }
         Layout::merge(layouts.map(|l| l.expand(*shape)))
     }
 
-    /// Drops dimensions of size 1 and merges neighbours that lie behind one another in every layout, so that a backend
-    /// sees the smallest rank: two contiguous operands become rank 1. All layouts have one shape.
+    /// Removes dimensions of size 1 and merges neighbouring dimensions that are contiguous with each other in every layout. So a backend sees
+    /// the smallest rank: two contiguous operands have rank 1. All layouts have one shape.
     pub fn merge<const N: usize>(layouts: [Layout; N]) -> [Layout; N] {
         let shape = layouts[0].shape;
         debug_assert!(layouts.iter().all(|l| l.shape == shape));
         if layouts.iter().all(Layout::is_contiguous) {
-            // The common case at a third of the price.
-            let line = Layout::lines(shape.numel());
-            return layouts.map(|l| line.starting_at(l.offset));
+            // A fast path for the common case.
+            let merged = Layout::merged(shape.numel());
+            return layouts.map(|l| merged.at(l.offset));
         }
         let (mut dims, mut strides) = ([0; MAX_RANK], [[0; MAX_RANK]; N]);
         let mut rank = 0;
         for d in (0..shape.len()).rev().filter(|&d| shape[d] != 1) {
-            // `dims` grows from the innermost dimension outwards and is turned round at the end.
-            let joins = rank > 0 && (0..N).all(|n| layouts[n].strides[d] == strides[n][rank - 1] * dims[rank - 1]);
-            if joins {
+            // `dims` grows from the innermost dimension outwards, and is reversed at the end.
+            let merges = rank > 0 && (0..N).all(|n| layouts[n].strides[d] == strides[n][rank - 1] * dims[rank - 1]);
+            if merges {
                 dims[rank - 1] *= shape[d];
             } else {
                 dims[rank] = shape[d];
@@ -341,8 +340,7 @@ pub(crate) fn output_size<const N: usize>(
     Some(out)
 }
 
-/// The stride of every `step`-th entry of a dimension, `count` in all. A lone one is at no distance from another, so that its
-/// step may be as large as it likes.
+/// The stride of every `step`-th entry of a dimension, `count` in total. For a single entry it is 0, so that any step is valid.
 fn spaced(stride: usize, step: usize, count: usize) -> usize {
     if count > 1 { stride.saturating_mul(step) } else { 0 }
 }

@@ -1,9 +1,21 @@
-//! The heart of minitorch: [`Tensor`], generic over a [`Backend`] chosen at compile time; the contract a backend fulfils;
+//! The core of minitorch: [`Tensor`], generic over a [`Backend`] chosen at compile time; the contract that a backend implements;
 //! and automatic differentiation, written once for scalars and tensors.
 //!
-//! Core knows no backend, has no threads and no `unsafe`, and computes no tensor element on the host (random
-//! initialisation, sequences such as `linspace` and the tables that resizing reads by excepted, so that every backend
-//! starts from the same numbers).
+//! Core names no backend, has no threads and no `unsafe`.
+//!
+//! Core computes no tensor element on the host, with these exceptions. Creation, so that every backend starts from the same numbers:
+//!
+//! * [`randn`](Tensor::randn) and [`randperm`](Tensor::randperm);
+//! * [`arange`](Tensor::arange), [`arange_step`](Tensor::arange_step), [`linspace`](Tensor::linspace), and
+//!   [`from_f64`](Tensor::from_f64), which rounds to the dtype.
+//!
+//! Index tables, of the length of one dimension: [`flip`](Tensor::flip), [`pad_with`](Tensor::pad_with),
+//! [`interpolate_nearest`](Tensor::interpolate_nearest), [`interpolate_bilinear`](Tensor::interpolate_bilinear) (which has a table of
+//! shares too) and adaptive pooling ([`adaptive_avg_pool2d`](Tensor::adaptive_avg_pool2d) and its relatives).
+//!
+//! Diagnosis, of elements that it has read back: `Display`, [`explain`](Tensor::explain), the values in a [`Graph`], and [`gradcheck`].
+//!
+//! [`Scalar`] is a number of the host and needs no device.
 
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,12 @@
 //! Counter-based random numbers: Philox4x32-10 (Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as
-//! 1, 2, 3", SC 2011). A number depends on a key and a counter only, so every backend computes the same bits in any
-//! order, and a dropout mask is computed again in the backward pass and not stored.
+//! 1, 2, 3", SC 2011).
+//!
+//! ```text
+//! element i of a draw = word i % 4 of philox(key = seed, counter = (draw, i / 4))
+//! ```
+//!
+//! A number depends on key and counter only. So every backend computes the same bits in any order, and the backward pass of dropout
+//! computes the mask again instead of storing it.
 
 use rand::TryRng;
 use std::convert::Infallible;
@@ -25,7 +31,7 @@ pub fn philox4x32(mut key: [u32; 2], mut counter: [u32; 4]) -> [u32; 4] {
     counter
 }
 
-/// The name of one random tensor: the device's seed and how many draws came before. Element i of the tensor is word
+/// Identifies one random tensor: the device's seed and the number of draws before it. Element i of the tensor is word
 /// `i % 4` of the block with key = seed and counter = (draw, i / 4), low words first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Draw {
@@ -44,7 +50,7 @@ impl Draw {
         philox4x32(halves(self.seed), [c0, c1, c2, c3])
     }
 
-    /// The 32 bits of one element. A loop over many takes whole blocks.
+    /// The 32 bits of one element. For many elements, use [`block`](Self::block).
     pub fn word(self, element: u64) -> u32 {
         self.block(element / 4)[(element % 4) as usize]
     }
@@ -61,8 +67,8 @@ pub fn unit_f32(bits: u32) -> f32 {
     (bits >> 8) as f32 * (1.0 / 16_777_216.0)
 }
 
-/// The words of one [`Draw`] as a `rand` generator, so that shuffles and splits go through `rand`. A stream other than
-/// the device's is a draw of its own seed: `Draw { seed, index }.generator()`.
+/// The words of one [`Draw`] as a `rand` generator, for shuffles and splits. A stream that is independent of a device:
+/// `Draw { seed, index }.generator()`.
 #[derive(Clone, Debug)]
 pub struct Philox {
     draw: Draw,
@@ -97,7 +103,7 @@ impl TryRng for Philox {
 }
 
 impl Philox {
-    /// A standard normal number by Box and Muller's method, in f64, from two words of 32 bits.
+    /// Two standard normal numbers by Box and Muller's method, in f64, from two words of 32 bits.
     pub(crate) fn normal_pair(&mut self) -> [f64; 2] {
         let [a, b] = [(); 2].map(|_| match self.try_next_u32() {
             Ok(bits) => (bits as f64 + 0.5) / 4_294_967_296.0, // in (0, 1): the logarithm is finite
@@ -107,7 +113,7 @@ impl Philox {
     }
 }
 
-/// A device's random state: its seed and the number of the next draw. Same seed, same order of draws, same numbers.
+/// A device's random state: its seed and the number of the next draw. The same seed and order of draws give the same numbers.
 #[derive(Debug)]
 pub struct DeviceRng {
     next: Mutex<Draw>,
@@ -132,12 +138,12 @@ impl DeviceRng {
         draw
     }
 
-    /// The next draw, not taken: what a checkpoint saves.
+    /// The next draw, without taking it, for a checkpoint.
     pub fn state(&self) -> Draw {
         *self.lock()
     }
 
-    /// Goes on from a saved state.
+    /// Continues from a saved state.
     pub fn restore(&self, next: Draw) {
         *self.lock() = next;
     }

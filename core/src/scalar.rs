@@ -1,5 +1,5 @@
-//! `Scalar`: one f64 on the same tape as tensors. The smallest value to learn automatic differentiation from, and the
-//! engine's own test value.
+//! `Scalar`: one f64 on the same tape as tensors. The simplest value to learn automatic differentiation with, and the one that tests
+//! the tape.
 
 mod operators;
 
@@ -11,7 +11,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
-/// A number that remembers how it was computed.
+/// A number on the tape.
 ///
 /// ```
 /// # use minitorch_core::Scalar;
@@ -29,7 +29,7 @@ pub struct Scalar {
     node: Option<Arc<Node<Scalar>>>,
 }
 
-/// What the tape keeps of a scalar: nothing.
+/// What the tape records of a scalar: nothing.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ScalarSpec;
 
@@ -62,7 +62,7 @@ impl Value for Scalar {
     }
 }
 
-/// A number in a few significant digits, for pictures.
+/// A number with a few significant digits, for pictures.
 pub(crate) fn brief_number(x: f64, digits: i32) -> String {
     let magnitude = x.abs();
     if x == 0.0 || !x.is_finite() {
@@ -87,7 +87,7 @@ macro_rules! constant {
 constant!(f64, f32, i32);
 
 impl From<Scalar> for f64 {
-    /// The number, without its history.
+    /// The number, off the tape.
     fn from(scalar: Scalar) -> f64 {
         scalar.value
     }
@@ -137,7 +137,7 @@ fn unary(
 }
 
 impl Scalar {
-    /// A variable: a leaf whose derivative [`backward`](Self::backward) finds.
+    /// A variable: a leaf whose derivative [`backward`](Self::backward) computes.
     pub fn variable(value: f64) -> Self {
         Scalar { value, node: None }.with_leaf()
     }
@@ -147,7 +147,7 @@ impl Scalar {
         self.value
     }
 
-    /// An input of an operation that kept its number: at its node if a derivative is being recorded, else a constant.
+    /// An input whose number a rule kept: at its node while recording, else a constant.
     fn input(value: f64, node: &Option<Arc<Node<Scalar>>>) -> Self {
         Scalar { value, node: if recording() { node.clone() } else { None } }
     }
@@ -240,8 +240,7 @@ impl Scalar {
         extreme("minimum", self.clone(), other.into(), |a, b| a < b)
     }
 
-    /// 1 if this value is less than the other, else 0: a constant, as its derivative is 0 wherever it exists. `a < b`, as a
-    /// bool, is there too.
+    /// 1 if this value is less than the other, else 0: a constant, as its derivative is 0 wherever it exists. `a < b` is a bool.
     pub fn lt(&self, other: impl Into<Scalar>) -> Scalar {
         indicator(self.value < other.into().value)
     }
@@ -261,7 +260,7 @@ impl Scalar {
         (self.value - other.into().value).abs() < tolerance
     }
 
-    /// The tape behind this value, as data and as a picture; see [`Graph`].
+    /// The operations that computed this value, as data and as a picture; see [`Graph`].
     pub fn graph(&self) -> Graph<Scalar> {
         Graph::of(self)
     }
@@ -291,17 +290,17 @@ fn indicator(is: bool) -> Scalar {
     Scalar::from(u8::from(is) as f64)
 }
 
-/// The value that `wins`, or both if neither does: a tie, or a NaN beside something.
-fn extreme(op: &'static str, a: Scalar, b: Scalar, wins: fn(f64, f64) -> bool) -> Scalar {
-    let (a_wins, b_wins) = (wins(a.value, b.value), wins(b.value, a.value));
-    // The sum of a NaN and anything is NaN.
-    let value = match (a_wins, b_wins) {
+/// The value that is `better`. If neither is, they are equal and share the derivative, or one is NaN and both have all of it.
+fn extreme(op: &'static str, a: Scalar, b: Scalar, better: fn(f64, f64) -> bool) -> Scalar {
+    let (a_better, b_better) = (better(a.value, b.value), better(b.value, a.value));
+    // NaN plus anything is NaN.
+    let value = match (a_better, b_better) {
         (true, _) => a.value,
         (_, true) => b.value,
         _ if a.value == b.value => a.value,
         _ => a.value + b.value,
     };
-    let share = match (a_wins, b_wins) {
+    let share = match (a_better, b_better) {
         (true, _) => [1.0, 0.0],
         (_, true) => [0.0, 1.0],
         _ if a.value == b.value => [0.5, 0.5],

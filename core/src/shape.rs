@@ -5,13 +5,13 @@ use std::{fmt, ops::Deref};
 /// The largest rank of a tensor. Six holds every window view of an image batch: `[n, c, oh, ow, kh, kw]`.
 pub const MAX_RANK: usize = 6;
 
-/// The most elements of a shape: of as many bytes as `isize` counts, 8 each.
-const MOST_ELEMENTS: usize = isize::MAX as usize / 8;
+/// The largest number of elements of a shape: 8 bytes each fit an `isize`.
+const MAX_ELEMENTS: usize = isize::MAX as usize / 8;
 
 /// The sizes of a tensor's dimensions. Dereferences to `[usize]`.
 ///
-/// Invariant: the sizes other than 0 multiply to at most `isize::MAX / 8`. So the product of any of a shape's sizes, the number
-/// of elements among them, neither overflows nor does 8 bytes times it; every function that makes a shape keeps to this.
+/// Invariant: the product of the sizes other than 0 is at most `isize::MAX / 8`. So no product of a shape's sizes overflows, nor does 8
+/// bytes times it. Every constructor checks it.
 ///
 /// ```
 /// # use minitorch_core::Shape;
@@ -20,11 +20,11 @@ const MOST_ELEMENTS: usize = isize::MAX as usize / 8;
 /// ```
 #[derive(Clone, Copy, Eq, Default)]
 pub struct Shape {
-    dims: [usize; MAX_RANK], // the unused tail stays 0, so that equality may look at all of it
+    dims: [usize; MAX_RANK], // the unused tail is 0, so that equality compares all of it
     rank: u8,
 }
 
-/// What would be derived, but without a call into the C library: every operation compares shapes.
+/// As the derived one, but inlined instead of a call to `memcmp`: every operation compares shapes.
 impl PartialEq for Shape {
     #[inline]
     fn eq(&self, other: &Self) -> bool {
@@ -40,7 +40,7 @@ impl std::hash::Hash for Shape {
 }
 
 impl Shape {
-    /// A shape of these sizes; `[]` is a scalar's.
+    /// A shape of these sizes; `[]` for a scalar.
     ///
     /// # Panics
     /// If there are more than [`MAX_RANK`] sizes or their product overflows.
@@ -64,14 +64,14 @@ impl Shape {
         shape.checked()
     }
 
-    /// The shape if it keeps the invariant.
+    /// The shape, if the invariant holds.
     fn checked(self) -> Option<Self> {
         let product = self.iter().try_fold(1usize, |n, &d| n.checked_mul(d.max(1)));
-        product.is_some_and(|n| n <= MOST_ELEMENTS).then_some(self)
+        product.is_some_and(|n| n <= MAX_ELEMENTS).then_some(self)
     }
 
-    /// A shape of one dimension, of a size that a shape has already had.
-    pub(crate) fn line(size: usize) -> Self {
+    /// A shape of one dimension. The caller guarantees the invariant: `size` is the number of elements of some shape.
+    pub(crate) fn flat(size: usize) -> Self {
         let mut shape = Shape { rank: 1, ..Shape::default() };
         shape.dims[0] = size;
         shape
@@ -83,8 +83,8 @@ impl Shape {
         self.iter().product()
     }
 
-    /// The shape that both broadcast to by NumPy's rules, aligned at the last dimension; `None` when they do not fit, or when
-    /// that shape has too many elements.
+    /// The shape that both broadcast to by NumPy's rules, aligned at the last dimension; `None` if they do not broadcast, or if that shape
+    /// has too many elements.
     ///
     /// ```
     /// # use minitorch_core::Shape;
@@ -121,14 +121,14 @@ impl Shape {
         }
     }
 
-    /// [`with`](Self::with) of a dimension that is there; `None` if the result has too many elements.
+    /// [`with`](Self::with) for a dimension within the rank; `None` if the result has too many elements.
     pub(crate) fn try_with(mut self, dim: usize, size: usize) -> Option<Self> {
         let before = std::mem::replace(&mut self.dims[dim], size);
-        // A product that does not grow needs no look.
+        // A product that does not grow needs no check.
         if size <= before { Some(self) } else { self.checked() }
     }
 
-    /// Whether the shapes are equal, or differ in the size of dimension `dim` alone.
+    /// Whether the shapes are equal, or differ only in the size of dimension `dim`.
     pub(crate) fn equals_but_for(&self, dim: usize, other: &Shape) -> bool {
         let differs = |(d, (a, b)): (usize, (&usize, &usize))| d != dim && a != b;
         self.rank == other.rank && !self.iter().zip(other.iter()).enumerate().any(differs)
@@ -167,8 +167,8 @@ impl Shape {
     }
 }
 
-/// Why shapes do not broadcast to one, dimension by dimension, to stand behind them in a message. Each shape comes with what it
-/// is called there.
+/// Why shapes do not broadcast, as a table of their dimensions for the end of an error message. Each shape comes with its name in the
+/// table.
 #[cold]
 pub(crate) fn misfit<const N: usize>(shapes: [(&str, &Shape); N]) -> String {
     let fits = |sizes: [usize; N]| {
@@ -181,11 +181,11 @@ pub(crate) fn misfit<const N: usize>(shapes: [(&str, &Shape); N]) -> String {
     }
 }
 
-/// Why a shape does not broadcast to a given one, dimension by dimension.
+/// Why a shape does not broadcast to a given one, as in [`misfit`].
 #[cold]
 pub(crate) fn misfit_to(from: &Shape, to: &Shape) -> String {
     let table = by_dimension([("from", from), ("to", to)], |[from, to]| from == to || from == 1);
-    // One dimension more than `to` has does not fit, whatever its size.
+    // A dimension that `to` lacks does not fit, whatever its size.
     let more = if from.len() > to.len() { "\n  it has more dimensions" } else { "" };
     match table {
         Some(table) => format!("{table}  a size fits if it is equal or 1, from the last dimension on{more}"),
@@ -193,8 +193,8 @@ pub(crate) fn misfit_to(from: &Shape, to: &Shape) -> String {
     }
 }
 
-/// The sizes by dimension, counted from the last, and whether they fit; `None` if all do. A dimension that a shape lacks counts
-/// as 1.
+/// A table of the sizes by dimension, counted from the last, and whether they fit; `None` if all do. A dimension that a shape lacks has
+/// the size 1.
 fn by_dimension<const N: usize>(shapes: [(&str, &Shape); N], fits: impl Fn([usize; N]) -> bool) -> Option<String> {
     let rank = shapes.iter().map(|(_, shape)| shape.len()).max().unwrap_or(0);
     let size = |shape: &Shape, back: usize| shape.len().checked_sub(back).map(|d| shape[d]);

@@ -19,10 +19,10 @@ use std::sync::Arc;
 /// An n-dimensional array on a device of backend `B`.
 ///
 /// Cloning is cheap and shares the storage. Views (transpose, slice, expand, reshape of a contiguous tensor) share it
-/// too. Nothing that shares is ever written to: an operator that owns its operand reuses the storage only when nobody
-/// else holds it, so sharing cannot be observed.
+/// too. A shared storage is never written to: an operator that owns its operand reuses the storage only if nothing else holds
+/// it. So sharing cannot be observed.
 ///
-/// Misuse (shapes, dtypes or devices that do not fit) panics with the operation and what it got; failures of the world
+/// Shapes, dtypes or devices that do not fit panic at the caller's line, with the operation and its arguments. Recoverable errors
 /// (reading back, memory in `try_` functions) are `Result`s.
 pub struct Tensor<B: Backend> {
     data: Arc<TensorData<B>>,
@@ -30,7 +30,7 @@ pub struct Tensor<B: Backend> {
     node: Option<Arc<Node<Tensor<B>>>>,
 }
 
-/// Device and dtype live behind the `Arc`: cloning a tensor does not touch the device handle.
+/// A storage with its device and dtype, so that cloning a tensor does not clone the device handle.
 struct TensorData<B: Backend> {
     device: B,
     dtype: DType,
@@ -73,7 +73,7 @@ pub(crate) fn check_support<B: Backend>(op: impl Display, device: &B, dtype: DTy
     assert!(device.supports(dtype), "{op}: {device:?} does not support {dtype}");
 }
 
-// ---- what it is ----
+// ---- properties ----
 impl<B: Backend> Tensor<B> {
     /// The sizes.
     pub fn shape(&self) -> &Shape {
@@ -100,8 +100,8 @@ impl<B: Backend> Tensor<B> {
         &self.data.device
     }
 
-    /// How the elements lie in the storage, in words, and for a small tensor element by element; a picture of it is
-    /// [`Explanation::to_svg`]. Waits for the device.
+    /// How the elements lie in the storage, as text, and for a small tensor element by element; [`Explanation::to_svg`] draws it. Waits for
+    /// the device.
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;
@@ -126,7 +126,7 @@ impl<B: Backend> Tensor<B> {
     /// The sizes as an array: `let [n, c, h, w] = x.dims();`.
     ///
     /// # Panics
-    /// If the rank is another.
+    /// If the rank is not N.
     #[track_caller]
     pub fn dims<const N: usize>(&self) -> [usize; N] {
         match (**self.shape()).try_into() {
@@ -135,13 +135,13 @@ impl<B: Backend> Tensor<B> {
         }
     }
 
-    /// Hands the storage to a family that takes one operand, its layout merged to the smallest rank.
+    /// Calls `f` with the device and the view whose layout is merged to the smallest rank.
     pub(crate) fn with_merged_view<R>(&self, f: impl FnOnce(&B, ViewOf<'_, B>) -> R) -> R {
         let [layout] = Layout::merge([self.layout]);
         f(self.device(), View { layout: &layout, ..self.view() })
     }
 
-    /// The storage seen through the layout: what a backend's families take.
+    /// The storage seen through the layout: the argument of a backend's methods.
     pub fn view(&self) -> ViewOf<'_, B> {
         View { storage: &self.data.storage, layout: &self.layout, dtype: self.data.dtype }
     }
@@ -170,9 +170,9 @@ impl<B: Backend> Tensor<B> {
     }
 }
 
-// ---- storage: the few functions that see inside ----
+// ---- storage: the functions that access it ----
 impl<B: Backend> Tensor<B> {
-    /// A tensor around a whole, row-major storage: how backends make their results.
+    /// A tensor from a whole, row-major storage: the way in which backends create their results.
     pub fn from_storage(device: &B, storage: B::Storage, dtype: DType, shape: impl Into<Shape>) -> Self {
         let shape = shape.into();
         let data = Arc::new(TensorData { device: device.clone(), dtype, len: shape.numel(), storage });
@@ -185,7 +185,7 @@ impl<B: Backend> Tensor<B> {
         Tensor { data: self.data.clone(), layout, node: None }
     }
 
-    /// Whether the two share one storage, whatever part of it each shows.
+    /// Whether the two share one storage, even if each shows another part of it.
     pub fn shares_storage(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.data, &other.data)
     }
@@ -195,7 +195,7 @@ impl<B: Backend> Tensor<B> {
         self.with_layout(Layout::contiguous(self.data.len))
     }
 
-    /// Where the storage's descriptor lies, which tells it from others, and how many tensors hold it.
+    /// The address of the storage's descriptor, which identifies it, and the number of tensors that hold it.
     pub(crate) fn storage_identity(&self) -> (usize, usize) {
         (Arc::as_ptr(&self.data).addr(), Arc::strong_count(&self.data))
     }
@@ -204,10 +204,10 @@ impl<B: Backend> Tensor<B> {
         self.layout.offset() == 0 && self.data.len == self.numel() && self.layout.is_contiguous()
     }
 
-    /// Whether nobody else holds the storage and the layout shows all of it in order: the one condition for writing in
-    /// place. Only `&mut self` can ask, so no other thread can gain a hold meanwhile.
+    /// Whether nothing else holds the storage and the layout shows all of it in order: the condition for writing in place. By `&mut self`,
+    /// so that no other thread can clone the tensor meanwhile.
     pub(crate) fn is_unique(&mut self) -> bool {
-        // The count alone, which costs nothing, says no for most.
+        // The count decides most cases, at the cost of a load.
         Arc::strong_count(&self.data) == 1 && self.is_whole() && Arc::get_mut(&mut self.data).is_some()
     }
 
@@ -220,7 +220,7 @@ impl<B: Backend> Tensor<B> {
         Some((device, storage, *dtype))
     }
 
-    /// Overwrites this tensor's storage, which is unique, by `f` of it and `other` broadcast to its shape.
+    /// Overwrites this tensor's unique storage by `f` of it and of `other` broadcast to its shape.
     pub(crate) fn zip_storage(
         &mut self,
         other: &Self,
@@ -228,21 +228,21 @@ impl<B: Backend> Tensor<B> {
     ) -> Self {
         let [layout, other_layout] = Layout::aligned([&self.layout, &other.layout], self.shape());
         let Some(TensorData { device, storage, .. }) = Arc::get_mut(&mut self.data) else {
-            unreachable!("the caller asked is_unique")
+            unreachable!("the caller checked is_unique")
         };
         f(device, storage, &layout, View { layout: &other_layout, ..other.view() });
         self.with_node(None)
     }
 
-    /// Writes `x` into the part of this tensor that `at` shows; into a copy if somebody else holds the storage.
+    /// Writes `x` into the part of this tensor that `at` shows; copy on write.
     pub(crate) fn write_at(&mut self, at: Layout, x: &Self) {
         let [at, from] = Layout::merge([at, *x.layout()]);
         let (device, storage) = self.storage_mut();
         device.write(storage, &at, View { layout: &from, ..x.view() });
     }
 
-    /// The storage for writing, whole and row-major. Copy on write: in place when nobody else (a live tape, a cloned
-    /// model) holds it, else a fresh copy takes its place.
+    /// The storage for writing, whole and row-major. Copy on write: a storage that something else holds (a tape, a cloned model) is
+    /// replaced by a copy first.
     pub fn storage_mut(&mut self) -> (B, &mut B::Storage) {
         if !self.is_unique() {
             let storage = self.with_merged_view(|device, view| device.copy(view));
@@ -256,7 +256,7 @@ impl<B: Backend> Tensor<B> {
     }
 }
 
-/// `must` for the device's `Result`s inside functions that panic.
+/// The value of a device's `Result`, in functions that panic with the error. See the contract on lack of memory.
 #[track_caller]
 pub(crate) fn device_must<T>(op: &str, result: Result<T>) -> T {
     must(result.map_err(|e| format!("{op}: {e}")))

@@ -1,4 +1,4 @@
-//! The values of operations, kept while [`Graph::trace`](crate::Graph::trace) runs a function.
+//! The outputs of the operations that are recorded while [`Graph::trace`](crate::Graph::trace) runs a function.
 
 use super::Value;
 use std::any::Any;
@@ -7,11 +7,11 @@ use std::collections::HashMap;
 
 thread_local! {
     static KEEPING: Cell<bool> = const { Cell::new(false) };
-    /// By the nodes' ids. Of any kind of value, as a thread has one tape for all kinds.
+    /// By the nodes' ids; of any type of value.
     static KEPT: RefCell<HashMap<u64, Box<dyn Any>>> = RefCell::new(HashMap::new());
 }
 
-/// Remembers the output of the node of this id, off the tape, if values are being kept.
+/// Keeps the output of the node of this id, off the tape, within [`kept`].
 #[inline]
 pub(crate) fn keep<V: Value>(id: u64, out: &V) {
     if KEEPING.get() {
@@ -20,7 +20,7 @@ pub(crate) fn keep<V: Value>(id: u64, out: &V) {
     }
 }
 
-/// Keeps values until dropped, also by a panic; what an outer scope keeps stays with it.
+/// Keeps values until it is dropped, also by a panic. An outer scope gets the values of the inner ones too.
 struct Scope {
     outer: Option<HashMap<u64, Box<dyn Any>>>,
 }
@@ -43,7 +43,7 @@ impl Drop for Scope {
     }
 }
 
-/// Runs `f`, and returns with its result the outputs of the operations that it recorded, by the nodes' ids.
+/// Runs `f`, and returns its result and the outputs of the operations that it recorded, by the nodes' ids.
 pub(crate) fn kept<V: Value, T>(f: impl FnOnce() -> T) -> (T, HashMap<u64, V>) {
     let scope = Scope::new();
     let result = f();

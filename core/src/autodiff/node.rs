@@ -1,7 +1,7 @@
-//! `Node`: a place on the tape, and the rule by which a gradient goes from it to its inputs.
+//! `Node`: a node of the tape, with the rule that computes its inputs' gradients from its own.
 //!
-//! A node and its rule, with all that the rule captured, are one allocation: `Node` is generic over the type of its rule, and an
-//! `Arc` of one is used as an `Arc<Node<V>>`, whose rule is a `dyn Rule`.
+//! A node and its rule, with all that the rule captured, are one allocation: `Node` is generic over the type of its rule, and its `Arc`
+//! coerces to `Arc<Node<V>>`, whose rule is a `dyn Rule`.
 
 use super::gradients::Gradient;
 use super::{RowsOf, Value};
@@ -9,7 +9,7 @@ use std::mem::replace;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// A place on the tape: a leaf, whose gradient is wanted, or an operation's output.
+/// A node of the tape: a leaf, or the output of an operation.
 pub struct Node<V: Value, R: Rule<V> + ?Sized = dyn Rule<V>> {
     id: u64,
     op: &'static str,
@@ -24,22 +24,22 @@ impl<V: Value> Node<V> {
         Arc::new(Node { id: NEXT.fetch_add(1, Ordering::Relaxed), op, spec, leaf, rule })
     }
 
-    /// A leaf for this value: a variable whose gradient is wanted.
+    /// A leaf for this value: a variable whose gradient `backward` finds.
     pub fn leaf(value: &V) -> Arc<Self> {
         Node::new("leaf", value.spec(), true, Leaf)
     }
 
     /// The output of an operation.
     pub(super) fn output<S: Step<V> + 'static>(op: &'static str, spec: V::Spec, step: S) -> Arc<Self> {
-        Node::new(op, spec, false, Kept(Mutex::new(State::Inline(step))))
+        Node::new(op, spec, false, Consumable(Mutex::new(State::Inline(step))))
     }
 
-    /// The operation whose output it is; `leaf` for a leaf.
+    /// The name of the operation; `leaf` for a leaf.
     pub fn op(&self) -> &'static str {
         self.op
     }
 
-    /// What the tape keeps of the value.
+    /// What the tape records of the value.
     pub fn spec(&self) -> &V::Spec {
         &self.spec
     }
@@ -54,14 +54,14 @@ impl<V: Value> Node<V> {
         self.id
     }
 
-    /// The inputs' nodes, `None` for a constant; and none at all where an earlier `backward` consumed the tape.
+    /// The inputs' nodes, each `None` for a constant; `None` for a leaf, and if an earlier `backward` consumed the rule.
     pub(crate) fn parents(&self) -> Option<Vec<Option<Arc<Node<V>>>>> {
         self.rule.parents()
     }
 }
 
 impl<V: Value, R: Rule<V> + ?Sized> Drop for Node<V, R> {
-    /// Without recursion: nodes that nobody else holds go through a list.
+    /// Without recursion: parents that nothing else holds are released from a list.
     fn drop(&mut self) {
         let mut orphans = Vec::new(); // allocates only when there is a parent
         self.rule.release(&mut orphans);
@@ -73,21 +73,21 @@ impl<V: Value, R: Rule<V> + ?Sized> Drop for Node<V, R> {
     }
 }
 
-/// The nodes of an operation's N inputs; `None` for an input that wants no gradient.
+/// The nodes of an operation's N inputs; `None` for a constant.
 pub type Parents<V, const N: usize> = [Option<Arc<Node<V>>>; N];
 
-/// What a rule adds to the gradient of one of its inputs.
+/// A contribution to the gradient of an input.
 pub enum Addend<'a, V: Value> {
     /// A gradient of the input's shape.
     Whole(V),
-    /// The sum with the gradient of a part added, from the sum so far (`None` before the first).
+    /// The gradient of a part: a function that adds it to the sum so far (`None` before the first).
     Part(&'a dyn Fn(Option<V>) -> V),
     /// A gradient that is zero except in a few rows.
     Rows(V::Rows),
 }
 
 impl<V: Value> Addend<'_, V> {
-    /// The first gradient is stored, not added to zeros.
+    /// The sum with this contribution. The first one is stored, not added to zeros.
     pub(super) fn added_to(self, sum: Option<V>) -> V {
         match (self, sum) {
             (Addend::Whole(grad), Some(sum)) => sum.accumulate(grad),
@@ -98,7 +98,7 @@ impl<V: Value> Addend<'_, V> {
         }
     }
 
-    /// The same for the gradient of a leaf, which stays in rows as long as all its parts are.
+    /// [`added_to`](Addend::added_to) for a leaf, whose gradient stays in rows as long as all contributions are in rows.
     pub(super) fn added_to_leaf(self, sum: Option<Gradient<V>>) -> Gradient<V> {
         match (self, sum) {
             (Addend::Rows(rows), None) => Gradient::in_rows(rows),
@@ -108,21 +108,21 @@ impl<V: Value> Addend<'_, V> {
     }
 }
 
-/// Where a rule puts the gradients of its inputs.
+/// Takes the contributions to the gradients of a rule's inputs.
 pub(super) type Put<'p, V> = &'p mut dyn FnMut(&Arc<Node<V>>, Addend<'_, V>);
 
-/// The rule of a node, of whatever type. Its implementations are this module's.
+/// The rule of a node. Implemented in this module only.
 pub trait Rule<V: Value>: Send + Sync {
-    /// Computes the inputs' gradients and hands each to `put`; `false` if an earlier run consumed the rule, as `consume` makes
-    /// this one do.
+    /// Computes the inputs' gradients and passes each to `put`. With `consume` the rule is freed. Returns `false` if an earlier run
+    /// consumed it.
     fn run(&self, consume: bool, grad: &V, node: &Arc<Node<V>>, put: Put<'_, V>) -> bool;
-    /// The inputs' nodes; `None` if the rule was consumed, or there is none.
+    /// The inputs' nodes; `None` if the rule was consumed, and for a leaf.
     fn parents(&self) -> Option<Vec<Option<Arc<Node<V>>>>>;
-    /// Frees what the rule captured, then hands over its parents.
+    /// Drops the values that the rule captured, then moves its parents to `orphans`.
     fn release(&mut self, orphans: &mut Vec<Arc<Node<V>>>);
 }
 
-/// The rule of a leaf: there is nothing below.
+/// The rule of a leaf, which has no inputs.
 struct Leaf;
 
 impl<V: Value> Rule<V> for Leaf {
@@ -135,19 +135,19 @@ impl<V: Value> Rule<V> for Leaf {
     fn release(&mut self, _: &mut Vec<Arc<Node<V>>>) {}
 }
 
-/// The rule of an operation: its step, until it is consumed.
-struct Kept<S>(Mutex<State<S>>);
+/// The rule of an operation: its step until it is consumed.
+struct Consumable<S>(Mutex<State<S>>);
 
 enum State<S> {
     /// In the node itself.
     Inline(S),
-    /// On its own, from the first run that does not consume it: a step runs while the lock is open, as what it computes may
-    /// lead back to its own node.
+    /// In an allocation of its own, from the first run that does not consume it. A step runs without the lock, as the operations in it may
+    /// reach its own node.
     Shared(Arc<S>),
     Consumed,
 }
 
-impl<V: Value, S: Step<V>> Rule<V> for Kept<S> {
+impl<V: Value, S: Step<V>> Rule<V> for Consumable<S> {
     fn run(&self, consume: bool, grad: &V, node: &Arc<Node<V>>, put: Put<'_, V>) -> bool {
         let mut state = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match (replace(&mut *state, State::Consumed), consume) {
@@ -196,16 +196,16 @@ impl<V: Value, S: Step<V>> Rule<V> for Kept<S> {
     }
 }
 
-/// The part of a rule that is the operation's own.
+/// The part of a rule that depends on the operation.
 pub(super) trait Step<V: Value>: Send + Sync {
-    /// Computes the inputs' gradients and hands each to `put`.
+    /// Computes the inputs' gradients and passes each to `put`.
     fn run(&self, grad: &V, node: &Arc<Node<V>>, put: Put<'_, V>);
     fn parents(&self) -> Vec<Option<Arc<Node<V>>>>;
-    /// Frees the closure, then hands over the parents.
+    /// Drops the closure, then moves the parents to `orphans`.
     fn release(self, orphans: &mut Vec<Arc<Node<V>>>);
 }
 
-/// One operation: parents and the closure that computes their gradients.
+/// An operation: its parents and the closure that computes their gradients.
 pub(super) struct Operation<V: Value, F, const N: usize> {
     pub(super) parents: Parents<V, N>,
     pub(super) rule: F,
@@ -228,15 +228,14 @@ where
     }
 
     fn release(self, orphans: &mut Vec<Arc<Node<V>>>) {
-        // The closure captured inputs, whose nodes `parents` still holds, so this only decrements counts. (A closure that
-        // captured another recorded value would drop that value's tape from in here, one call deeper.)
+        // Dropped before the parents: the nodes of the captured inputs are still held by `parents`, so this does not recurse into them.
         drop(self.rule);
         orphans.extend(self.parents.into_iter().flatten());
     }
 }
 
-/// An operation that takes a part of its one input, see [`record_part`](super::record_part) and
-/// [`record_rows`](super::record_rows). The rule puts the gradient itself.
+/// An operation that reads a part of its one input, see [`record_part`](super::record_part) and [`record_rows`](super::record_rows). The
+/// closure calls `put` itself.
 pub(super) struct PartOf<V: Value, F> {
     pub(super) parent: Arc<Node<V>>,
     pub(super) rule: F,

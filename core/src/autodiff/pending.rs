@@ -1,19 +1,19 @@
-//! The queue of a walk over the tape: nodes that a gradient has reached, by id, each with the sum of its gradients.
+//! The priority queue of a walk over the tape: the nodes that a gradient has reached, by id, each with the sum of its gradients.
 //!
-//! Ids count up as nodes are made, so the nodes that a walk meets next mostly have ids close below the current one. Those lie in a
-//! ring of slots, addressed by id, with a bit per slot that is in use: a gradient finds its sum without hashing, and the
-//! newest node is found by a scan over words of bits. Ids further below wait in an ordered map until the ring comes to them.
+//! Ids grow with creation, so the next nodes of a walk mostly have ids closely below the current one. These are in a ring of slots,
+//! addressed by id, with a bitmap of the used slots: no hashing, and the largest id is found by a scan over words of the bitmap. Smaller
+//! ids are in an ordered map, and move to the ring as it advances.
 //!
 //! ```text
 //!            top - capacity           top
-//!  far  ....     |  ring: slot = id mod capacity  |     (already walked)
+//!  far  ....     |  ring: slot = id mod capacity  |     (already popped)
 //! ```
 
 use super::{Node, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The slots of a new ring and of the largest one. A ring grows when a near id does not fit.
+/// The number of slots of a new ring and of the largest one. A ring grows if an id within `LARGEST` of the top does not fit.
 const SMALLEST: usize = 64;
 const LARGEST: usize = 4096;
 
@@ -34,12 +34,12 @@ pub(super) struct Queue<V: Value> {
 }
 
 impl<V: Value> Queue<V> {
-    /// A queue for nodes not newer than `root`.
+    /// A queue for nodes with ids of at most `root`.
     pub(super) fn new(root: u64) -> Self {
         Queue { slots: empty(SMALLEST), used: vec![0; SMALLEST / 64], top: root, far: BTreeMap::new() }
     }
 
-    /// The sum of the node's gradients, `None` before the first. The node is not newer than the last that was popped.
+    /// The sum of the node's gradients, `None` before the first. The node is older than the last one that was popped.
     pub(super) fn sum(&mut self, node: &Arc<Node<V>>) -> &mut Option<V> {
         let id = node.id();
         let below = self.top - id;
@@ -55,7 +55,7 @@ impl<V: Value> Queue<V> {
         &mut self.slots[slot].get_or_insert_with(|| Entry { id, node: node.clone(), sum: None }).sum
     }
 
-    /// The newest pending node, taken out.
+    /// Removes the newest pending node.
     pub(super) fn pop(&mut self) -> Option<Entry<V>> {
         let entry = match self.newest_slot() {
             Some(slot) => {
@@ -71,7 +71,7 @@ impl<V: Value> Queue<V> {
         entry
     }
 
-    /// The used slot of the largest id: the first one below the top's, around the ring.
+    /// The used slot of the largest id: the first one at or below the slot of `top`, cyclically.
     fn newest_slot(&self) -> Option<usize> {
         let words = self.used.len();
         let top = self.top as usize & (self.slots.len() - 1);
@@ -80,7 +80,7 @@ impl<V: Value> Queue<V> {
             let word = (top / 64 + words - step) % words;
             let among = match step {
                 0 => up_to_top,
-                _ if step == words => !up_to_top, // the top's word again: what lies above it is the ring's other end
+                _ if step == words => !up_to_top, // the word of `top` again: the slots above it are the ring's oldest
                 _ => u64::MAX,
             };
             let found = self.used[word] & among;
@@ -88,7 +88,7 @@ impl<V: Value> Queue<V> {
         })
     }
 
-    /// Moves into the ring what is no longer far.
+    /// Moves entries that the ring now covers from the map into the ring.
     fn bring_near(&mut self) {
         while let Some(entry) = self.far.last_entry()
             && self.top - entry.key() < self.slots.len() as u64
@@ -123,7 +123,7 @@ mod tests {
     use crate::Scalar;
     use proptest::prelude::*;
 
-    /// Nodes with ids that are close together, and some far apart.
+    /// Nodes at these distances of ids.
     fn nodes(gaps: &[usize]) -> Vec<Arc<Node<Scalar>>> {
         let mut all = Vec::new();
         for &gap in gaps {
@@ -136,7 +136,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
-        /// Whatever is put in while the walk goes down comes out by falling id, once, with all of its sum.
+        /// Nodes are popped in descending order of ids, once each, with the sum of all that was added.
         #[test]
         fn nodes_come_out_newest_first_with_their_sums(
             gaps in prop::collection::vec(prop_oneof![6 => 0..3usize, 2 => 50..90usize, 1 => 4000..5000usize], 1..40),

@@ -1,4 +1,4 @@
-//! A tensor and its storage as an SVG picture: every element has the colour of the position that it lies at.
+//! A tensor and its storage as an SVG picture. Every element has the colour of its position.
 
 use super::{Explanation, Strip, reached_by};
 use std::fmt::Write;
@@ -113,7 +113,7 @@ impl Picture {
         }
     }
 
-    /// The storage: every position with its value and who reaches it.
+    /// The storage: every position with its value and the indices that reach it.
     fn storage(&mut self, strip: &[(String, Vec<String>)]) {
         self.heading("The storage: position, value, and the index that reaches it");
         if strip.is_empty() {

@@ -2,8 +2,8 @@
 //! Sugiyama, Tagawa and Toda, "Methods for visual understanding of hierarchical system structures", 1981.
 //!
 //! ```text
-//! layer(v)  = 1 + the largest layer of v's inputs; a node without inputs stands right above its first user
-//! an edge over several layers gets a bend in each layer between
+//! layer(v)  = 1 + the largest layer of v's inputs; of a node without inputs, the layer above its first user
+//! an edge over several layers has a bend in each layer between
 //! order     = sweeps down and up, each layer sorted by the mean position of its neighbours
 //! x         = sweeps down and up, each node at the mean of its neighbours, pushed apart where boxes would overlap
 //! ```
@@ -13,7 +13,7 @@ const GAP: f64 = 26.0;
 const LAYER_GAP: f64 = 36.0;
 const SWEEPS: usize = 12;
 
-/// A node to place: how far its box reaches to the left and right of the line that its edges meet, and its height.
+/// The box of a node: its extent to the left and right of the x at which edges arrive, and its height.
 #[derive(Clone, Copy)]
 pub(super) struct BoxSize {
     pub(super) left: f64,
@@ -29,13 +29,13 @@ pub(super) struct Edge {
     pub(super) bends: Vec<(f64, f64, f64)>,
     /// The x of the last bend, or of the node that it comes from.
     pub(super) came_from: f64,
-    /// Its place, from the left, among the edges that lead to the same node, and their number.
+    /// Its position, from the left, among the edges that lead to the same node, and their number.
     pub(super) port: (usize, usize),
 }
 
-/// Where everything stands.
+/// The placed graph.
 pub(super) struct Drawing {
-    /// The line that a node's edges meet, and the top of its box.
+    /// For each node the x at which edges arrive, and the top of its box.
     pub(super) nodes: Vec<(f64, f64)>,
     pub(super) edges: Vec<Edge>,
     pub(super) width: f64,
@@ -151,7 +151,7 @@ fn order(rows: &mut [Vec<usize>], slots: &mut [Slot]) {
     }
 }
 
-/// Gives every slot its x.
+/// Computes the x of every slot.
 fn align(rows: &[Vec<usize>], slots: &mut [Slot]) {
     let gap = |slots: &[Slot], a: usize, b: usize| slots[a].size.right + GAP + slots[b].size.left;
     for row in rows {
@@ -170,7 +170,7 @@ fn align(rows: &[Vec<usize>], slots: &mut [Slot]) {
                 mean(if down { &slot.above } else { &slot.below }, slots).unwrap_or(slot.x)
             };
             let wishes: Vec<f64> = row.iter().map(wish).collect();
-            // Pushed to the right in one pass and to the left in another; their mean keeps every gap and has no drift.
+            // One pass pushes boxes apart to the right, another to the left. The mean of both has no drift and preserves every gap.
             let mut right = wishes.clone();
             for i in 1..row.len() {
                 right[i] = right[i].max(right[i - 1] + gap(slots, row[i - 1], row[i]));

@@ -1,14 +1,14 @@
 //! A graph as an SVG picture.
 //!
-//! Operations are boxes from top to bottom. A leaf that one operation alone uses, such as a layer's weight, stands at the right of
-//! that operation; so a network reads as a chain of its layers. An input that is a constant is a dot at the left.
+//! Operations are boxes from top to bottom. A leaf that only one operation uses, such as a layer's weight, is drawn at the right of that
+//! operation, so that a network is a chain of its layers. A constant input is a dot at the left.
 
 use super::GraphNode;
 use super::layout::{BoxSize, Drawing, Edge, place};
 use crate::autodiff::Value;
 use std::fmt::Write;
 
-/// Nodes that are drawn at most: a layered picture of more is too large to read.
+/// The most nodes that are drawn; a larger picture is unreadable.
 const MOST: usize = 400;
 const MARGIN: f64 = 24.0;
 const LINE: f64 = 16.0;
@@ -73,12 +73,12 @@ impl Part {
     }
 }
 
-/// The parts with their places.
+/// The parts and their positions.
 struct Picture {
     parts: Vec<Part>,
     /// The leaves beside each part.
     leaves: Vec<Vec<usize>>,
-    /// The parts that have a place of their own.
+    /// The parts that are not drawn beside another one.
     placed: Vec<usize>,
     boxes: Vec<BoxSize>,
     drawing: Drawing,
@@ -169,13 +169,13 @@ impl Picture {
             curve(x + MARGIN, above + top);
             curve(x + MARGIN, below + top);
         }
-        // Several arrows into one box meet it side by side, in the order of where they come from.
+        // Several arrows into one box end side by side, in the order of their origins.
         let (port, of) = edge.port;
         let (to_x, to_y) = self.anchor(edge.to, top);
         let spread = (to.width - 2.0 * PAD).min(PORT_GAP * (of as f64 - 1.0));
         let x = if of > 1 { to_x - spread / 2.0 + spread * port as f64 / (of as f64 - 1.0) } else { to_x };
         curve(x, to_y - 1.0);
-        // Which argument it is, on the side that the arrow does not come from.
+        // The number of the argument, on the side that the arrow does not come from.
         let source = self.placed[edge.from];
         let arguments = to.inputs.iter().enumerate().filter(|(_, input)| **input == Input::Part(source));
         let arguments: Vec<String> = arguments.map(|(number, _)| number.to_string()).collect();
@@ -247,7 +247,7 @@ impl Picture {
     }
 }
 
-/// The height of leaves that stand below each other.
+/// The height of leaves that are stacked.
 fn stack(parts: &[Part], leaves: &[usize]) -> f64 {
     let heights: f64 = leaves.iter().map(|&leaf| parts[leaf].height + LEAF_GAP.1).sum();
     (heights - LEAF_GAP.1).max(0.0)

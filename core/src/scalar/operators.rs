@@ -24,7 +24,7 @@ fn sub(a: &Scalar, b: &Scalar) -> Scalar {
 fn mul(a: &Scalar, b: &Scalar) -> Scalar {
     let out = Scalar::from(a.value * b.value);
     let Some(parents) = parents([a, b]) else { return out };
-    // Bare numbers: the tape holds the nodes already, and counting references to them is a good part of a scalar's cost.
+    // Only the numbers: the tape holds the nodes already, and reference counting dominates the cost of a scalar operation.
     let (a, b) = (a.value, b.value);
     record_with_parents("mul", out, parents, move |g, [of_a, of_b]| {
         [of_a.as_ref().map(|_| g * Scalar::input(b, of_b)), of_b.as_ref().map(|_| g * Scalar::input(a, of_a))]
@@ -36,7 +36,7 @@ fn div(a: &Scalar, b: &Scalar) -> Scalar {
     let Some(parents) = parents([a, b]) else { return out };
     let b = b.clone();
     record_with_output("div", out, parents, move |g, y, wants| {
-        // -a / b² as -(a / b) / b: b² might overflow or vanish.
+        // -a / b² as -(a / b) / b, since b² may overflow or underflow.
         [wants[0].then(|| g / &b), wants[1].then(|| -(g * (y / &b)))]
     })
 }
@@ -49,13 +49,13 @@ fn neg(a: &Scalar) -> Scalar {
     }
 }
 
-/// What may stand beside a scalar in an operator: a scalar, a reference to one, or a number, which is a constant.
+/// The right operand of a scalar's operator: a scalar, a reference to one, or a number, which is a constant.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be combined with a Scalar",
     note = "use a Scalar, &Scalar, f64, f32 or i32"
 )]
 pub trait ScalarOperand {
-    /// Hands the operand to `f` as a scalar.
+    /// Calls `f` with the operand as a scalar.
     fn with<T>(self, f: impl FnOnce(&Scalar) -> T) -> T;
 }
 
@@ -98,7 +98,7 @@ macro_rules! operator {
                 *self = rhs.with(|rhs| $op(self, rhs));
             }
         }
-        // One float and one integer type on the left, so that literals there have a type: `(1.0 - x).log()`.
+        // One float and one integer type as left operand, so that the type of a literal is known: `(1.0 - x).log()`.
         operator! { $Op $op: f64 i32 }
     )* };
     ($Op:ident $op:ident: $($number:ty)*) => { $(

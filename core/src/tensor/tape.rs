@@ -1,4 +1,4 @@
-//! A tensor's place on the tape: leaves, gradients, the graph behind it.
+//! Tensors on the tape: leaves, `backward` and `grad`, the graph.
 
 use super::Tensor;
 use crate::autodiff::{self, Gradients, Node, Value};
@@ -10,7 +10,7 @@ use crate::shape::Shape;
 use std::fmt::{self, Display};
 use std::sync::Arc;
 
-/// What the tape keeps of a tensor.
+/// What the tape records of a tensor.
 #[derive(Clone, Copy, PartialEq)]
 pub struct TensorSpec {
     /// The sizes.
@@ -19,7 +19,7 @@ pub struct TensorSpec {
     pub dtype: DType,
 }
 
-/// The shape, and the dtype where it is not the common one: `[2, 3]`, `[2, 3] f64`.
+/// The shape, and the dtype if it is not F32: `[2, 3]`, `[2, 3] float64`.
 impl Display for TensorSpec {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(f, "{:?}", self.shape)?;
@@ -65,7 +65,7 @@ impl<B: Backend> Tensor<B> {
     /// # Panics
     /// If the dtype is not a float.
     #[track_caller]
-    #[must_use = "the leaf is the result; the tensor itself stays as it is"]
+    #[must_use = "the leaf is the result; the tensor itself does not change"]
     pub fn requires_grad(&self) -> Self {
         assert!(self.dtype().is_float(), "requires_grad: a gradient wants a float dtype, not {}", self.dtype());
         self.with_node(Some(Node::leaf(self)))
@@ -81,8 +81,8 @@ impl<B: Backend> Tensor<B> {
         self.node.is_some()
     }
 
-    /// Gradients of this tensor, a loss of one element, in every leaf it depends on. Consumes the tape, also for other
-    /// holders of it, and frees what it held.
+    /// Gradients of this tensor, a loss of one element, in every leaf it depends on. Consumes the tape, also for other tensors on it,
+    /// and frees the tensors that it held.
     ///
     /// # Panics
     /// If there is not exactly one element, the tensor depends on no leaf, or an earlier `backward` consumed the tape.
@@ -126,7 +126,8 @@ impl<B: Backend> Tensor<B> {
         of.map(|x| found.get(x).cloned().unwrap_or_else(|| x.zeros_like()))
     }
 
-    /// The tape behind this tensor, as data and as a picture; see [`Graph`]. Before `backward`, which consumes the tape.
+    /// The operations that computed this tensor, as data and as a picture; see [`Graph`]. Call it before `backward`, which consumes the
+    /// tape.
     pub fn graph(&self) -> Graph<Self> {
         Graph::of(self)
     }
@@ -142,7 +143,7 @@ impl<B: Backend> Tensor<B> {
         self.check_same(op, gradient);
     }
 
-    /// For rules of one input that keep nothing: building them costs nothing when there is no tape.
+    /// This output of an operation of one input on the tape, by a rule that keeps no tensor.
     pub(crate) fn recorded(
         self,
         op: &'static str,
