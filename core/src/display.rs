@@ -2,7 +2,6 @@
 
 use crate::backend::Backend;
 use crate::dtype::{DType, HostData};
-use crate::scalar::brief_number;
 use crate::tensor::Tensor;
 use std::fmt;
 
@@ -149,6 +148,20 @@ fn exponent(x: f64, precision: usize) -> String {
             format!("{mantissa}e{sign}{digits:0>2}")
         }
         None => text,
+    }
+}
+
+/// A number with a few significant digits, for pictures.
+pub(crate) fn brief_number(x: f64, digits: i32) -> String {
+    let magnitude = x.abs();
+    if x == 0.0 || !x.is_finite() {
+        format!("{x}")
+    } else if (1e-3..1e5).contains(&magnitude) {
+        let decimals = (digits - 1 - magnitude.log10().floor() as i32).max(0) as usize;
+        let text = format!("{x:.decimals$}");
+        if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_string() } else { text }
+    } else {
+        format!("{x:.*e}", (digits as usize).saturating_sub(2))
     }
 }
 

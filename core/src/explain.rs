@@ -3,8 +3,9 @@
 mod svg;
 
 use crate::backend::Backend;
+use crate::display::brief_number;
 use crate::layout::Layout;
-use crate::scalar::brief_number;
+
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! Functions of a program's own, over scalars; over tensors they are conformance cases.
+//! User-defined functions of scalars; conformance tests those of tensors.
 
 use super::*;
 use crate::Scalar;
@@ -26,12 +26,12 @@ fn a_function_of_two_scalars_is_differentiable_twice() {
     assert_eq!((dx.value(), dy.value()), (30.0, 9.0));
     let [dxx, dxy] = dx.grad([&x, &y]);
     assert_eq!((dxx.value(), dxy.value()), (10.0, 6.0));
-    // Its own intermediate values are not on the tape.
+    // The intermediate values of forward are not on the tape.
     assert_eq!(z.graph().nodes().iter().map(|node| node.op).collect::<Vec<_>>(), ["leaf", "leaf", "square_times"]);
 }
 
 #[test]
-fn the_output_given_to_backward_stands_on_the_tape() {
+fn the_output_passed_to_backward_is_on_the_tape() {
     let x = Scalar::variable(0.7);
     let exp = custom("my_exp", [&x], |[x]| Scalar::from(x.value().exp()), |g, _, y| [Some(g * y)]);
     let [first] = exp.grad([&x]);
@@ -46,7 +46,7 @@ fn constants_and_no_grad_record_nothing() {
     let double = |x: &Scalar| custom("double", [x], |[x]| x * 2, |g, _, _| [Some(2 * g)]);
     assert!(double(&Scalar::from(2.0)).node().is_none());
     assert!(no_grad(|| double(&x)).node().is_none());
-    // A forward that returns its input is a function all the same.
+    // A forward that returns its input is recorded too.
     let same = custom("identity", [&x], |[x]| x.clone(), |g, _, _| [Some(g * 10)]);
     assert_eq!(same.backward()[&x].value(), 10.0);
 }

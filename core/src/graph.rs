@@ -1,4 +1,4 @@
-//! `Graph`: the tape behind a value as data, as text, as a DOT file and as a picture.
+//! `Graph`: the operations that computed a value, as data, as text, as a DOT file and as a picture.
 
 mod layout;
 mod svg;
@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
-/// A snapshot of the tape behind a value: the operations that computed it, and the leaves that they began with. Made by
+/// A snapshot of the tape: the operations that computed a value, and their leaves. Created by
 /// [`Tensor::graph`](crate::Tensor::graph) and [`Scalar::graph`](crate::Scalar::graph) before `backward`, which consumes the
-/// tape; or by [`Graph::trace`], with values and gradients. PyTorch's users know the picture from torchviz.
+/// tape; or by [`Graph::trace`], with values and gradients. PyTorch: torchviz.
 ///
 /// ```
 /// # use minitorch_conformance::doc::*;
@@ -54,7 +54,7 @@ pub struct GraphNode<V: Value> {
 }
 
 impl<V: Value> Graph<V> {
-    /// The tape behind `output`; without nodes if that is a constant.
+    /// The graph of `output`; without nodes if that is a constant.
     pub fn of(output: &V) -> Self {
         // Ids grow with creation, so the order by id is topological.
         let mut found: BTreeMap<u64, Arc<Node<V>>> = BTreeMap::new();
@@ -93,8 +93,8 @@ impl<V: Value> Graph<V> {
         Graph { nodes, by_id }
     }
 
-    /// Runs `f` and returns the graph of its result with the value of every operation and the gradient of every node. Keeps
-    /// all of them in memory, and leaves the tape as it is.
+    /// Runs `f` and returns the graph of its result with the value of every operation and the gradient of every node, all of
+    /// which it keeps in memory. The tape is not consumed.
     ///
     /// ```
     /// # use minitorch_core::{Graph, Scalar};
@@ -123,7 +123,7 @@ impl<V: Value> Graph<V> {
         graph
     }
 
-    /// Names the node of a value, for people; a value that is not in the graph changes nothing. In a graph of
+    /// Names the node of a value; a value that is not in the graph has no effect. In a graph of
     /// [`Graph::trace`] a named leaf shows its value.
     pub fn name(mut self, value: &V, name: impl Into<String>) -> Self {
         if let Some(at) = value.node().and_then(|node| self.by_id.get(&node.id())) {
@@ -169,15 +169,15 @@ impl<V: Value> Graph<V> {
         dot
     }
 
-    /// The graph as a self-contained SVG picture: inputs above, the output below, each leaf that one operation uses beside
-    /// it. Of a large graph it draws the 400 nodes nearest to the output, and says so.
+    /// The graph as a self-contained SVG picture: inputs above, the output below, a leaf that only one operation uses beside that
+    /// operation. Of a large graph only the 400 nodes nearest to the output are drawn, with a note.
     pub fn to_svg(&self) -> String {
         svg::draw(&self.nodes)
     }
 }
 
 impl<V: Value> GraphNode<V> {
-    /// The node in a few lines: what it is called, its shape, its value and its gradient.
+    /// The text of a node: name, shape, value and gradient, a line each.
     fn lines(&self) -> Vec<String> {
         let mut lines = vec![match &self.name {
             Some(name) if self.is_leaf => name.clone(),

@@ -1,4 +1,4 @@
-//! Scopes, and reports that are kept or not.
+//! Scopes, and which reports are logged.
 
 use super::{Extent, Launch, is_listening, launches, report};
 use std::cell::Cell;
@@ -13,7 +13,7 @@ fn names(launches: &[Launch]) -> Vec<&str> {
 }
 
 #[test]
-fn nothing_is_built_while_nobody_listens() {
+fn a_report_outside_of_a_scope_builds_no_record() {
     let built = Cell::new(0);
     let count = || {
         report(|| {
@@ -48,7 +48,7 @@ fn scopes_nest() {
 }
 
 #[test]
-fn other_threads_are_not_heard() {
+fn other_threads_are_not_logged() {
     let ((), seen) = launches(|| {
         std::thread::scope(|scope| {
             scope.spawn(|| {
@@ -63,7 +63,7 @@ fn other_threads_are_not_heard() {
 }
 
 #[test]
-fn a_panic_leaves_the_thread_as_it_was() {
+fn a_panic_restores_the_state_of_the_thread() {
     let fails = || {
         launches(|| {
             let _launch = report(|| Launch::on_threads("a", 1, 1));
@@ -91,7 +91,7 @@ fn a_panic_leaves_the_thread_as_it_was() {
 }
 
 #[test]
-fn a_launch_stands_for_those_that_it_is_composed_of() {
+fn a_composed_launch_is_logged_alone() {
     let ((), seen) = launches(|| {
         let whole = report(|| Launch::on_threads("whole", 2, 4).path("batch"));
         ran("part");
@@ -108,7 +108,7 @@ fn a_launch_stands_for_those_that_it_is_composed_of() {
 }
 
 #[test]
-fn a_launch_that_outlives_its_scope_opens_no_other() {
+fn a_launch_that_outlives_its_scope_has_no_effect() {
     let (whole, seen) = launches(|| report(|| Launch::on_threads("a", 1, 1)));
     assert_eq!(names(&seen), ["a"]);
     drop(whole);
@@ -116,7 +116,7 @@ fn a_launch_that_outlives_its_scope_opens_no_other() {
 }
 
 #[test]
-fn a_record_that_reports_is_kept_once() {
+fn a_record_that_starts_kernels_is_logged_once() {
     let ((), seen) = launches(|| {
         report(|| {
             ran("within the record");
@@ -127,7 +127,7 @@ fn a_record_that_reports_is_kept_once() {
 }
 
 #[test]
-fn lines_for_people() {
+fn a_launch_displays_as_one_line() {
     let lines = [
         (Launch::on_threads("copy_f32", 8, 1), "copy_f32 | 1 thread"),
         (Launch::on_threads("copy_f32", 8, 0), "copy_f32 | 1 thread"),

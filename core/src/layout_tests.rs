@@ -138,7 +138,7 @@ fn output_sizes_never_wrap() {
     assert_eq!(PoolOptions::<1>::new(2).stride(0).output_size([5]), None);
 }
 
-/// 2^60 - 1 elements are the most.
+/// The limit is 2^60 - 1 elements.
 #[test]
 fn shapes_keep_their_products_in_bounds() {
     let most = isize::MAX as usize / 8;
@@ -149,17 +149,17 @@ fn shapes_keep_their_products_in_bounds() {
     assert_eq!(wide.broadcast(&tall), None);
     assert_eq!(misfit([("a", &wide), ("b", &tall)]), "broadcast to too many elements");
     assert!(refused(&|| wide.with(0, 1 << 33)) && refused(&|| wide.insert(1, 1 << 33)));
-    // A size that falls needs no look, also to 0; one that rises from 0 does.
+    // A size that decreases, also to 0, needs no check; one that increases from 0 does.
     assert_eq!(wide.with(1, 0).with(1, 5).numel(), 5);
     assert!(refused(&|| Shape::from([0, 1 << 33]).with(0, 1 << 33)));
     assert!(wide.equals_but_for(0, &Shape::from([9, 1 << 33])) && !wide.equals_but_for(1, &tall));
-    // On the way to a permutation no product is larger than in the end.
+    // No intermediate product of a permutation exceeds the limit.
     let layout = Layout::contiguous([2, 1 << 29, 1 << 29]).permute(&[1, 2, 0]);
     assert_eq!((layout.shape(), layout.strides()), (&Shape::from([1 << 29, 1 << 29, 2]), &[1 << 29, 1, 1 << 58][..]));
 }
 
 #[test]
-fn the_end_of_a_wild_layout_is_no_length() {
+fn the_end_of_an_overflowing_layout_saturates() {
     for layout in [
         Layout::new([3], &[0xAAAA_AAAA_AAAA_AAAB], 0),
         Layout::new([2, 2], &[usize::MAX, 1], 1),
@@ -172,16 +172,16 @@ fn the_end_of_a_wild_layout_is_no_length() {
 }
 
 #[test]
-fn steps_of_a_lone_entry_do_not_count() {
+fn the_step_of_a_single_entry_is_ignored() {
     let image = Layout::contiguous([4, 4]);
     assert_eq!(image.windows([1, 1], [4, 1], [usize::MAX; 2], [1, usize::MAX]).end(), 13);
     assert_eq!(image.unfold(1, 1, 4, usize::MAX).end(), 16);
     assert!(image.slice(&[Axis::Index(isize::MAX)]).is_err() && image.slice(&[Axis::Index(isize::MIN)]).is_err());
 }
 
-/// The message names every dimension, and which of them is wrong.
+/// The message lists every dimension, and whether it fits.
 #[test]
-fn a_broadcast_error_explains_itself() {
+fn a_broadcast_error_lists_the_dimensions() {
     let shapes = |a: &[usize], b: &[usize]| misfit([("left", &Shape::new(a)), ("right", &Shape::new(b))]);
     assert_eq!(
         shapes(&[2, 3, 4], &[3, 15]),

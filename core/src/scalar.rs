@@ -6,6 +6,7 @@ mod operators;
 pub use operators::ScalarOperand;
 
 use crate::autodiff::{self, Gradients, Node, Value, parents, record, record_with_output, recording};
+use crate::display::brief_number;
 use crate::graph::Graph;
 use std::cmp::Ordering;
 use std::fmt;
@@ -59,20 +60,6 @@ impl Value for Scalar {
     }
     fn brief(&self) -> String {
         brief_number(self.value, 4)
-    }
-}
-
-/// A number with a few significant digits, for pictures.
-pub(crate) fn brief_number(x: f64, digits: i32) -> String {
-    let magnitude = x.abs();
-    if x == 0.0 || !x.is_finite() {
-        format!("{x}")
-    } else if (1e-3..1e5).contains(&magnitude) {
-        let decimals = (digits - 1 - magnitude.log10().floor() as i32).max(0) as usize;
-        let text = format!("{x:.decimals$}");
-        if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_string() } else { text }
-    } else {
-        format!("{x:.*e}", (digits as usize).saturating_sub(2))
     }
 }
 

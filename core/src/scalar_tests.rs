@@ -1,4 +1,4 @@
-//! The engine through its smallest value.
+//! The tape, tested with scalars.
 
 use super::*;
 use crate::{custom, derivative_check, no_grad};
@@ -50,7 +50,7 @@ fn first_and_second_derivatives_match_differences() {
 }
 
 #[test]
-fn numbers_stand_on_both_sides_and_assign() {
+fn numbers_are_operands_on_both_sides_and_of_assignments() {
     let x = Scalar::variable(4.0);
     assert_eq!(
         [x.clone() + 1, 1 + &x, &x - 1.5f32, 1.5 - x.clone(), 2 * &x, &x / 2.0, 2.0 / &x].map(f64::from),

@@ -1,4 +1,4 @@
-//! The tape as data, and its pictures.
+//! Graphs as data and as pictures.
 
 use super::*;
 use crate::{Scalar, no_grad};
@@ -28,7 +28,7 @@ fn nodes_are_in_topological_order_with_their_inputs() {
         ]
     );
     assert!(graph.nodes().iter().all(|node| node.value.is_none() && node.gradient.is_none() && !node.is_consumed));
-    // A snapshot leaves the tape as it is.
+    // A snapshot does not consume the tape.
     assert_eq!(loss.backward()[&y].value(), 32.0);
     let after = loss.graph();
     assert_eq!((after.nodes().len(), after.nodes()[0].is_consumed), (1, true));
@@ -47,7 +47,7 @@ fn a_traced_graph_has_every_value_and_gradient() {
     assert_eq!(graph.nodes().iter().filter(|node| node.value.as_ref().is_some_and(|v| v.node().is_some())).count(), 0);
     let text = graph.to_string();
     assert_eq!(text.lines().nth(2), Some("#2  mul     (#0, #1)  value 6   grad 16"), "{text}");
-    // Outside of a trace nothing is kept.
+    // Outside of a trace no value is kept.
     assert!(f().graph().nodes().iter().all(|node| node.value.is_none()));
 }
 
@@ -144,7 +144,7 @@ fn boxes_of_a_picture_do_not_overlap_and_lie_inside() {
 }
 
 #[test]
-fn a_large_graph_is_cut_and_says_so() {
+fn a_large_graph_is_cut_with_a_note() {
     let x = Scalar::variable(1.0);
     let mut y = x.clone();
     for _ in 0..5000 {

@@ -23,7 +23,7 @@ pub enum PadMode {
     Circular,
 }
 
-/// Which of [`Tensor::meshgrid`]'s dimensions the first tensor runs along.
+/// Which of [`Tensor::meshgrid`]'s dimensions the first tensor varies along.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Indexing {
     /// The first along dimension 0, the second along dimension 1: rows, then columns, as a matrix is indexed.
@@ -289,7 +289,7 @@ impl<B: Backend> Tensor<B> {
     }
 }
 
-// ---- repeating ----
+// ---- repetition ----
 impl<B: Backend> Tensor<B> {
     /// The tensor concatenated with itself `repeats[d]` times along each dimension d. More repeats than dimensions add leading dimensions;
     /// 0 empties a dimension. A view if only dimensions of size 1 are repeated. PyTorch: `repeat`.
@@ -318,7 +318,8 @@ impl<B: Backend> Tensor<B> {
         let Some(to) = Shape::try_new(&sizes) else {
             panic!("repeat: {:?} repeated {repeats:?} times has too many elements", self.shape())
         };
-        // In ascending order of repeats, so that the early copies are small; after a 0 all are empty. Dimensions of size 1 need no copy.
+        // In ascending order of repeats: the first copies are small, and after a 0 there is nothing to copy. Dimensions of size 1 need no
+        // copy.
         let mut order: Vec<usize> = (0..N).filter(|&d| x.shape()[d] != 1).collect();
         order.sort_by_key(|&d| repeats[d]);
         x = order.into_iter().fold(x, |x, d| x.repeated("repeat", d, d, repeats[d]));
@@ -535,7 +536,7 @@ impl<B: Backend> Tensor<B> {
     /// ```
     ///
     /// # Panics
-    /// If a dimension is outside the rank, or both are one.
+    /// If a dimension is outside the rank, or both are the same.
     #[track_caller]
     pub fn diagonal(&self, offset: isize, dim1: isize, dim2: isize) -> Self {
         let (a, b) = (must(wrap_dim("diagonal", dim1, self.rank())), must(wrap_dim("diagonal", dim2, self.rank())));
@@ -576,7 +577,7 @@ impl<B: Backend> Tensor<B> {
             "{op}: matrices of {rows} x {columns} are larger than I32 numbers their diagonals"
         );
         let [rows, columns] = [rows, columns].map(|size| size as i32);
-        // Beyond the corners all diagonals are empty.
+        // Beyond the corners k makes no difference.
         let k = k.clamp(-rows as isize, columns as isize) as i32;
         let last = Tensor::arange(k..k + rows, self.device()).unsqueeze(1);
         last.ge(Tensor::arange(0..columns, self.device()))

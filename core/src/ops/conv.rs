@@ -113,7 +113,7 @@ impl<const N: usize> ConvOptions<N> {
     }
 }
 
-/// What [`ConvOps::conv2d_grad`] computes gradients from.
+/// The arguments of [`ConvOps::conv2d_grad`].
 pub struct Conv2dGrad<'a, B: Backend> {
     /// The gradient of the result, `[n, co, oh, ow]`.
     pub g: &'a Tensor<B>,

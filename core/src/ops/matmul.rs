@@ -35,7 +35,7 @@ impl Activation {
     }
 }
 
-/// What [`MatmulOps::linear_grad`] computes gradients from.
+/// The arguments of [`MatmulOps::linear_grad`].
 pub struct LinearGrad<'a, B: Backend> {
     /// The gradient of the result, `[.., n]`.
     pub g: &'a Tensor<B>,
@@ -169,7 +169,7 @@ fn check_work<B: Backend>(op: &str, a: &Tensor<B>, b: &Tensor<B>, sizes: [usize;
     }
 }
 
-/// The product of all sizes but the last.
+/// The product of all sizes except the last.
 fn leading<B: Backend>(x: &Tensor<B>) -> usize {
     x.shape()[..x.rank() - 1].iter().product()
 }

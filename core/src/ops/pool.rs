@@ -1,4 +1,9 @@
 //! Max and average pooling in one and two dimensions.
+//!
+//! ```text
+//! max   y = max of the window, at = its position        gx = sum of g over the windows whose maximum is at x
+//! avg   y = sum of the window / count                   gx = sum of g / count over the windows that contain x
+//! ```
 
 use crate::backend::{Backend, Device};
 use crate::dtype::DType;
@@ -83,8 +88,8 @@ impl<const N: usize> PoolOptions<N> {
             self.dilation,
             self.padding
         );
-        // A dilated window that starts in the padding may step over a small input: its first tap at or beyond the start must lie inside.
-        // That is so wherever the dilation is at most the input's size.
+        // A dilated window that starts in the padding may step over a small input. Its first tap beyond the padding must be in the input,
+        // which is so wherever the dilation is at most the input's size.
         for d in (0..N).filter(|&d| self.dilation[d] > size[d]) {
             for before in (1..=self.padding[d]).filter(|p| (self.padding[d] - p).is_multiple_of(self.stride[d])) {
                 let tap = before.div_ceil(self.dilation[d]);
@@ -134,7 +139,7 @@ impl<const N: usize> From<[usize; N]> for PoolOptions<N> {
 
 /// Pooling and its gradients. See the [contract](crate::backend).
 pub trait PoolOps: Device {
-    /// The maximum of each window, `[n, c, oh, ow]`, and where it lies (I32, flat in the h x w plane; the first on ties).
+    /// The maximum of each window, `[n, c, oh, ow]`, and its position (I32, flat in the h x w plane; on ties the first).
     fn max_pool2d(&self, x: &Tensor<Self>, options: &Pool2dOptions) -> (Tensor<Self>, Tensor<Self>)
     where
         Self: Backend,
@@ -185,7 +190,7 @@ impl<B: Backend> Tensor<B> {
         self.max_pool2d_with_indices(options).0
     }
 
-    /// [`max_pool2d`](Self::max_pool2d), and where each maximum lies: I32, flat in the h x w plane. PyTorch:
+    /// [`max_pool2d`](Self::max_pool2d), and the position of each maximum: I32, flat in the h x w plane. PyTorch:
     /// `max_pool2d(return_indices=True)`.
     ///
     /// # Panics
