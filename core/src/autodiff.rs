@@ -7,16 +7,16 @@
 //!     for (input, gi) in node.rule(g):  add gi to the gradients (of a leaf) or to pending (of another node)
 //! ```
 //!
-//! It differentiates any [`Value`]: [`Scalar`](crate::Scalar) and [`Tensor`](crate::Tensor). A value owns its [`Node`], and a node owns
-//! its rule and the nodes of its inputs. The tape is the graph of these `Arc`s, and is dropped with the last value. Ids grow with
-//! creation, so *decreasing id is reverse topological order*: the walk needs no search and no visited set. Nothing recurses, so a chain of
-//! a million nodes is an ordinary tape.
+//! It differentiates any [`Value`]: [`Scalar`](crate::Scalar) and [`Tensor`](crate::Tensor). A value owns its [`Node`], and a
+//! node owns its rule and the nodes of its inputs. The tape is the graph of these `Arc`s, and is dropped with the last value. Ids
+//! grow with creation, so *decreasing id is reverse topological order*: the walk needs no search and no visited set. Nothing
+//! recurses, so a chain of a million nodes is an ordinary tape.
 //!
 //! A rule stands next to its forward call, and three invariants hold for it:
-//! 1. It captures only what its gradient needs, and of values only inputs. Its own output it gets by [`record_with_output`]: a captured
-//!    output would keep its own node alive forever.
-//! 2. It consists of differentiable operations, so that gradients of gradients are right. Inside [`backward`] nothing is recorded, and
-//!    the same operations have no extra cost.
+//! 1. It captures only what its gradient needs, and of values only inputs. Its own output it gets by [`record_with_output`]: a
+//!    captured output would keep its own node alive forever.
+//! 2. It consists of differentiable operations, so that gradients of gradients are right. Inside [`backward`] nothing is
+//!    recorded, and the same operations have no extra cost.
 //! 3. It returns one gradient per input, of that input's shape; it may return `None` where `wants` is false.
 
 mod gradients;
@@ -83,8 +83,8 @@ impl<V: Value> RowsOf<V> for Infallible {
     }
 }
 
-/// The nodes of the inputs; `None` if the operation is not recorded. Call it *before* building a rule, so that an operation that is not
-/// recorded does not clone values into one.
+/// The nodes of the inputs; `None` if the operation is not recorded. Call it *before* building a rule, so that an operation that
+/// is not recorded does not clone values into one.
 pub fn parents<V: Value, const N: usize>(inputs: [&V; N]) -> Option<Parents<V, N>> {
     optional_parents(inputs.map(Some))
 }
@@ -145,9 +145,9 @@ fn recorded<V: Value>(op: &'static str, out: V, step: impl Step<V> + 'static) ->
     out.with_node(Some(node))
 }
 
-/// Puts `out`, a part of its one input, on the tape. `rule(grad, sum)` returns the sum of the input's gradients (`None` before the
-/// first) with `grad` added at the part. So the gradients of many parts of one value accumulate in one buffer, instead of in one buffer
-/// of the input's size each.
+/// Puts `out`, a part of its one input, on the tape. `rule(grad, sum)` returns the sum of the input's gradients (`None` before
+/// the first) with `grad` added at the part. So the gradients of many parts of one value accumulate in one buffer, instead of in
+/// one buffer of the input's size each.
 pub fn record_part<V: Value>(
     op: &'static str,
     out: V,
@@ -160,8 +160,8 @@ pub fn record_part<V: Value>(
     recorded(op, out, PartOf { parent, rule })
 }
 
-/// Puts `out`, rows of its one input, on the tape. `rule(grad, in_rows)` returns the input's gradient. It may be [`Addend::Rows`] if
-/// `in_rows`: if the input is a leaf and nothing is recorded.
+/// Puts `out`, rows of its one input, on the tape. `rule(grad, in_rows)` returns the input's gradient. It may be [`Addend::Rows`]
+/// if `in_rows`: if the input is a leaf and nothing is recorded.
 pub(crate) fn record_rows<V: Value>(
     op: &'static str,
     out: V,
@@ -194,9 +194,9 @@ impl Hasher for IdHasher {
     }
 }
 
-/// The walk from `root` towards the leaves, down to the node `oldest`. It collects the gradients of leaves, and of the nodes, for which
-/// `asked` holds. With `consume` it frees the rule of each node that it leaves, while the caller still holds the root. `Err` if an earlier
-/// walk consumed a node.
+/// The walk from `root` towards the leaves, down to the node `oldest`. It collects the gradients of leaves, and of the nodes, for
+/// which `asked` holds. With `consume` it frees the rule of each node that it leaves, while the caller still holds the root.
+/// `Err` if an earlier walk consumed a node.
 fn walk<V: Value>(
     root: &V,
     seed: V,

@@ -1,8 +1,8 @@
 //! The contract between tensors and a backend.
 //!
-//! A backend's value *is* a device: a cheap handle that every tensor holds. [`Device`] is that handle; each **family** of operations is
-//! a trait of its own, declared in `core/src/ops/<family>.rs` beside the [`Tensor`](crate::Tensor) methods, the default
-//! implementations and the gradients; [`Backend`] is the sum of all, and the only bound that a program writes.
+//! A backend's value *is* a device: a cheap handle that every tensor holds. [`Device`] is that handle; each **family** of
+//! operations is a trait of its own, declared in `core/src/ops/<family>.rs` beside the [`Tensor`](crate::Tensor) methods, the
+//! default implementations and the gradients; [`Backend`] is the sum of all, and the only bound that a program writes.
 //!
 //! | trait | methods | default |
 //! |---|---|---|
@@ -24,9 +24,9 @@
 //! | [`LossOps`] | `cross_entropy` and its gradient | yes |
 //! | [`OptimOps`] | `optimizer_step` | yes |
 //!
-//! Methods without a default take [`View`]s: borrowed storage and a layout. **Fused methods** take tensors that are not on the tape and
-//! have a default in [`composed`](crate::ops::composed), a few tensor operations; a new backend works once it has the methods
-//! without a default, and an override is tested against the default. A default calls other families, so fused methods say
+//! Methods without a default take [`View`]s: borrowed storage and a layout. **Fused methods** take tensors that are not on the
+//! tape and have a default in [`composed`](crate::ops::composed), a few tensor operations; a new backend works once it has the
+//! methods without a default, and an override is tested against the default. A default calls other families, so fused methods say
 //! `where Self: Backend`; an implementation does not repeat it.
 //!
 //! # Invariants
@@ -37,24 +37,25 @@
 //!   windows, any offset (the offset of an empty view may lie past the end). The operands of one element-wise call, copies, casts
 //!   and writes included, have one shape, with dimensions merged as far as the strides allow. Results are contiguous and
 //!   row-major in the shape that the method states.
-//! * **Sizes.** No product of a [`Shape`](crate::Shape)'s sizes overflows, nor 8 bytes times it; the shape of a method's result has been
-//!   checked. A view that core passes lies within its storage: [`Layout::end`] is at most the number of elements, so no sum of
-//!   strides overflows either. No product takes more than [`MAX_WORK`] multiply-adds, and nothing reduces or scatters more elements. The
-//!   trait is safe to call with any view, so a backend that does not check each access (pointers, device code) checks the view
-//!   once, where a method begins.
+//! * **Sizes.** No product of a [`Shape`](crate::Shape)'s sizes overflows, nor 8 bytes times it; the shape of a method's result
+//!   has been checked. A view that core passes lies within its storage: [`Layout::end`] is at most the number of elements, so no
+//!   sum of strides overflows either. No product takes more than [`MAX_WORK`] multiply-adds, and nothing reduces or scatters more
+//!   elements. The trait is safe to call with any view, so a backend that does not check each access (pointers, device code)
+//!   checks the view once, where a method begins.
 //! * **Aliasing.** A method writes only to what it takes by `&mut`, and nothing else reads or writes that storage during the call.
 //!   The layout written through shows no element twice.
-//! * **F16** is a storage format: an operation computes as for F32 and rounds each result once, to nearest. Methods without a default
-//!   take it; of the fused methods only [`unary_grad`](UnaryOps::unary_grad) and [`optimizer_step`](OptimOps::optimizer_step) do, since core
-//!   converts around the others and draws no random F16.
-//! * **Errors.** `Result` is for recoverable errors: devices, memory, transfers. An error inside a method that returns no `Result`,
-//!   lack of memory included, is queued, and the next [`synchronize`](Device::synchronize) or [`download`](CopyOps::download) returns it,
-//!   once; until then the results of that method are unspecified. An index outside its dimension skips the access (the element read is 0,
-//!   the element written stays) and is queued likewise, as [`Error::IndexOutOfRange`].
+//! * **F16** is a storage format: an operation computes as for F32 and rounds each result once, to nearest. Methods without a
+//!   default take it; of the fused methods only [`unary_grad`](UnaryOps::unary_grad) and
+//!   [`optimizer_step`](OptimOps::optimizer_step) do, since core converts around the others and draws no random F16.
+//! * **Errors.** `Result` is for recoverable errors: devices, memory, transfers. An error inside a method that returns no
+//!   `Result`, lack of memory included, is queued, and the next [`synchronize`](Device::synchronize) or
+//!   [`download`](CopyOps::download) returns it, once; until then the results of that method are unspecified. An index outside
+//!   its dimension skips the access (the element read is 0, the element written stays) and is queued likewise, as
+//!   [`Error::IndexOutOfRange`].
 //! * **Lack of memory.** The methods that allocate and return a `Result` are [`full`](CopyOps::full) and
-//!   [`upload`](CopyOps::upload). Of their callers in core, `try_full`, `try_from_slice` and `to` return the error; all others (`full`,
-//!   `zeros`, `from_slice`, .. and the zeros, constants and index tables inside of composed operations) panic with it. Lack of memory for
-//!   the result of any other method is queued, as above.
+//!   [`upload`](CopyOps::upload). Of their callers in core, `try_full`, `try_from_slice` and `to` return the error; all others
+//!   (`full`, `zeros`, `from_slice`, .. and the zeros, constants and index tables inside of composed operations) panic with it.
+//!   Lack of memory for the result of any other method is queued, as above.
 //! * **Order.** Operations take effect in the order of the calls of one thread; a result may be passed to another thread.
 //! * **Random numbers** depend on the [`Draw`](crate::random::Draw) alone: the same bits on every backend.
 //! * **NaN** is defined for maximum, minimum, relu, arg-reduce, compare and isnan; elsewhere it propagates where the device's
@@ -104,8 +105,8 @@ impl<S> Copy for View<'_, S> {}
 /// A [`View`] of a backend's storage.
 pub type ViewOf<'a, B> = View<'a, <B as Device>::Storage>;
 
-/// The most multiply-adds of one product, and the most elements that one call reduces or scatters. Core refuses more: only views that
-/// repeat elements exceed it, and such a call would run for weeks.
+/// The most multiply-adds of one product, and the most elements that one call reduces or scatters. Core refuses more: only views
+/// that repeat elements exceed it, and such a call would run for weeks.
 pub const MAX_WORK: usize = 1 << 56;
 
 /// Bytes that a device holds.
@@ -139,8 +140,8 @@ pub trait Device: Clone + PartialEq + fmt::Debug + Send + Sync + 'static {
     /// Waits for all work, returns the first queued error, if there is one, and clears the queue.
     fn synchronize(&self) -> Result<()>;
 
-    /// Queues an error for the next [`synchronize`](Device::synchronize) or [`download`](CopyOps::download), as the backend queues its own.
-    /// Formatting a tensor reads it but cannot return an error.
+    /// Queues an error for the next [`synchronize`](Device::synchronize) or [`download`](CopyOps::download), as the backend
+    /// queues its own. Formatting a tensor reads it but cannot return an error.
     fn queue_error(&self, error: Error);
 }
 

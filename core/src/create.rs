@@ -40,8 +40,8 @@ impl<L: Literal, const N: usize> Literal for [L; N] {
     }
 }
 
-/// `len` elements that the host computes for an operation. If the iterator yields more, one more, which the caller's check of the length
-/// refuses.
+/// `len` elements that the host computes for an operation. If the iterator yields more, one more, which the caller's check of the
+/// length refuses.
 ///
 /// # Panics
 /// If the host has no memory for them, before the first one is computed.
@@ -154,8 +154,8 @@ impl<B: Backend> Tensor<B> {
         Tensor::from_vec(on_host("arange", range, len), len, device)
     }
 
-    /// `start`, `start + step`, .. up to, not including, `end`: `ceil((end - start) / step)` of them, none if start is end.
-    /// Each is computed in f64 on the host and rounded once, so that all backends have the same. F32 unless the placement has another
+    /// `start`, `start + step`, .. up to, not including, `end`: `ceil((end - start) / step)` of them, none if start is end. Each
+    /// is computed in f64 on the host and rounded once, so that all backends have the same. F32 unless the placement has another
     /// dtype; I32 requires whole numbers. PyTorch: `arange(start, end, step)`.
     ///
     /// ```
@@ -208,8 +208,8 @@ impl<B: Backend> Tensor<B> {
         numbers("linspace", (0..steps).map(at), steps, &device, dtype)
     }
 
-    /// A tensor of f64 numbers, each rounded once to the placement's dtype: `Tensor::from_f64([0.1, 0.2], 2, &device)`. For code that is
-    /// generic over dtypes; [`from_vec`](Self::from_vec) takes elements of the dtype's own type.
+    /// A tensor of f64 numbers, each rounded once to the placement's dtype: `Tensor::from_f64([0.1, 0.2], 2, &device)`. For code
+    /// that is generic over dtypes; [`from_vec`](Self::from_vec) takes elements of the dtype's own type.
     ///
     /// # Panics
     /// If there are not as many as the shape says, the dtype is bool, or the device does not support it or has no memory.

@@ -19,8 +19,8 @@ impl<B: Backend> fmt::Debug for Tensor<B> {
 }
 
 impl<B: Backend> fmt::Display for Tensor<B> {
-    /// The elements; `{:.2}` sets the decimals (default 4). Reads the data from the device; an error is printed, and queued again for the
-    /// next read.
+    /// The elements; `{:.2}` sets the decimals (default 4). Reads the data from the device; an error is printed, and queued again
+    /// for the next read.
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let dtype = match self.dtype() {
             DType::F16 => ", dtype=float16",

@@ -5,7 +5,8 @@ use std::fmt;
 
 /// The type of a tensor's elements.
 ///
-/// There is no promotion: the tensors of an operation must have one dtype, else it panics; a Rust scalar takes the tensor's dtype. A backend need not support all of them ([`Device::supports`](crate::Device::supports)).
+/// There is no promotion: the tensors of an operation must have one dtype, else it panics; a Rust scalar takes the tensor's
+/// dtype. A backend need not support all of them ([`Device::supports`](crate::Device::supports)).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum DType {
     /// IEEE 754 binary16: half the memory. Operations compute in F32 and round their result, once, to nearest.

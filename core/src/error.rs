@@ -1,7 +1,7 @@
 //! Recoverable errors: devices, memory, files, parsing.
 //!
-//! Arguments that do not fit (shapes, dtypes, devices) panic instead, with a message that names the operation, what it got and what it
-//! expected.
+//! Arguments that do not fit (shapes, dtypes, devices) panic instead, with a message that names the operation, what it got and
+//! what it expected.
 //!
 //! Text from files and paths is escaped when an error is printed: a message is one line, and has no effect on a terminal.
 
@@ -137,8 +137,8 @@ pub(crate) fn finite_from_0(what: &str, value: f64) -> f64 {
     value
 }
 
-/// The value, or a panic with the message of `Err`. Layouts and arguments are checked by functions that return a message; `#[track_caller]`
-/// methods panic with it, so that the panic names the user's line.
+/// The value, or a panic with the message of `Err`. Layouts and arguments are checked by functions that return a message;
+/// `#[track_caller]` methods panic with it, so that the panic names the user's line.
 #[track_caller]
 pub(crate) fn must<T, E: fmt::Display>(result: std::result::Result<T, E>) -> T {
     match result {

@@ -28,8 +28,8 @@ const SMALL: usize = 64;
 /// ```
 ///
 /// Element `[i, j]` lies at position `offset + i * strides[0] + j * strides[1]`. A position that no index reaches, outside of a
-/// slice, has a `-`; one that several indices reach, where a stride is 0, has the first one and their number. Two tensors share a storage
-/// if its addresses are equal; see also [`Tensor::shares_storage`].
+/// slice, has a `-`; one that several indices reach, where a stride is 0, has the first one and their number. Two tensors share a
+/// storage if its addresses are equal; see also [`Tensor::shares_storage`].
 pub struct Explanation {
     title: String,
     layout: Layout,
@@ -101,8 +101,8 @@ impl Explanation {
         None
     }
 
-    /// A self-contained SVG: the tensor as tables of its last two dimensions, and the storage as a strip below, both coloured by position.
-    /// For a large tensor only the text.
+    /// A self-contained SVG: the tensor as tables of its last two dimensions, and the storage as a strip below, both coloured by
+    /// position. For a large tensor only the text.
     pub fn to_svg(&self) -> String {
         svg::draw(self)
     }

@@ -36,8 +36,8 @@ pub trait Function<V: Value, const N: usize>: Sized + Send + Sync + 'static {
     fn forward(&self, inputs: [&V; N]) -> V;
 
     /// The gradients in the inputs, each of its input's shape and dtype, from the gradient in the output; `None` for an input
-    /// without a gradient, such as an index. `grad`, `inputs` and `output` are on the tape. If the result is composed of differentiable
-    /// operations of them, gradients of gradients are right too.
+    /// without a gradient, such as an index. `grad`, `inputs` and `output` are on the tape. If the result is composed of
+    /// differentiable operations of them, gradients of gradients are right too.
     fn backward(&self, grad: &V, inputs: [&V; N], output: &V) -> [Option<V>; N];
 
     /// The function of these values, on the tape if one of them is.
@@ -53,8 +53,8 @@ pub trait Function<V: Value, const N: usize>: Sized + Send + Sync + 'static {
 /// A differentiable function of N values by two closures: `forward(inputs)` and `backward(grad, inputs, output)`, as in
 /// [`Function`].
 ///
-/// The straight-through estimator rounds, with the gradient of the identity. Bengio, Léonard and Courville, "Estimating or propagating
-/// gradients through stochastic neurons", 2013.
+/// The straight-through estimator rounds, with the gradient of the identity. Bengio, Léonard and Courville, "Estimating or
+/// propagating gradients through stochastic neurons", 2013.
 ///
 /// ```
 /// # use minitorch_conformance::doc::*;

@@ -5,8 +5,9 @@ use crate::error::Result;
 use crate::scalar::Scalar;
 use crate::tensor::Tensor;
 
-/// The derivative of f in argument `arg` by central differences: `(f(.., x + e, ..) - f(.., x - e, ..)) / 2e`. f takes numbers or [`Scalar`]s. The error is about `e^2` times the third derivative plus rounding, `1e-16 |f| / e`:
-/// an `e` of 1e-5 or 1e-6 suits x and f of order 1.
+/// The derivative of f in argument `arg` by central differences: `(f(.., x + e, ..) - f(.., x - e, ..)) / 2e`. f takes numbers or
+/// [`Scalar`]s. The error is about `e^2` times the third derivative plus rounding, `1e-16 |f| / e`: an `e` of 1e-5 or 1e-6 suits
+/// x and f of order 1.
 ///
 /// ```
 /// # use minitorch_core::{Scalar, central_difference};
@@ -34,8 +35,8 @@ pub fn central_difference<T: From<f64> + Into<f64>, const N: usize>(
     (f_at(epsilon) - f_at(-epsilon)) / (2.0 * epsilon)
 }
 
-/// Compares the derivatives of `f`, a function of scalars, with central differences at a point, argument by argument, and
-/// returns the worst. The step is `1e-6 max(1, |x|)`, the tolerance `1e-7 + rtol |numeric|`. Away from kinks and jumps, `rtol = 1e-6` is
+/// Compares the derivatives of `f`, a function of scalars, with central differences at a point, argument by argument, and returns
+/// the worst. The step is `1e-6 max(1, |x|)`, the tolerance `1e-7 + rtol |numeric|`. Away from kinks and jumps, `rtol = 1e-6` is
 /// realistic. For tensors: [`gradcheck`].
 ///
 /// ```
@@ -99,8 +100,9 @@ impl std::fmt::Display for GradCheck {
 
 /// Compares the gradients of `f` with central differences at the inputs, element by element, and returns the worst.
 ///
-/// The output is multiplied by fixed weights of order 1, one per element, and summed; in a plain sum gradients may cancel. With F64
-/// inputs `rtol = 1e-6` is realistic away from kinks; F32 is too coarse for differences. The step is `1e-5 max(1, |x|)`, the tolerance `1e-7 + rtol |numeric|`.
+/// The output is multiplied by fixed weights of order 1, one per element, and summed; in a plain sum gradients may cancel. With
+/// F64 inputs `rtol = 1e-6` is realistic away from kinks; F32 is too coarse for differences. The step is `1e-5 max(1, |x|)`, the
+/// tolerance `1e-7 + rtol |numeric|`.
 ///
 /// ```
 /// # use minitorch_conformance::doc::*;

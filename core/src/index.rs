@@ -242,8 +242,8 @@ impl std::ops::Deref for DimSet {
     }
 }
 
-/// The dimensions of a reduction: one integer, an array of them, or `..` for all. Negative ones count from the end. For a tensor of rank
-/// 0, 0 and -1 are valid, as in PyTorch.
+/// The dimensions of a reduction: one integer, an array of them, or `..` for all. Negative ones count from the end. For a tensor
+/// of rank 0, 0 and -1 are valid, as in PyTorch.
 pub trait Dims {
     /// The dimensions of a tensor of this rank, checked.
     fn resolve(self, op: &str, rank: usize) -> Result<DimSet, String>;

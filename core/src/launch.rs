@@ -16,9 +16,9 @@
 //!
 //! # For backends
 //!
-//! A backend calls [`report`] where it chooses a kernel. Outside of [`launches`] that reads one thread-local flag, and the closure that
-//! builds the record is not called. A kernel that is composed of others holds the result of [`report`] while it runs; then it is the only
-//! one of them in the log:
+//! A backend calls [`report`] where it chooses a kernel. Outside of [`launches`] that reads one thread-local flag, and the
+//! closure that builds the record is not called. A kernel that is composed of others holds the result of [`report`] while it
+//! runs; then it is the only one of them in the log:
 //!
 //! ```
 //! # use minitorch_core::launch::{Launch, report};
@@ -73,7 +73,8 @@ pub enum Extent {
     Threads {
         /// The most threads that can run at once.
         threads: u32,
-        /// The chunks of work that they share, a number that does not depend on the threads. With 1 the calling thread does all work.
+        /// The chunks of work that they share, a number that does not depend on the threads. With 1 the calling thread does all
+        /// work.
         chunks: u64,
     },
     /// A grid on a GPU.
@@ -157,8 +158,8 @@ impl fmt::Display for Sizes {
 
 /// Runs `f`; returns its result and the kernels that backends started for it on this thread, in order.
 ///
-/// Scopes nest: the launches of the inner one belong to the outer one too. Kernels that other threads start are not logged, nor those
-/// that run after the scope, such as a gradient that is computed later. If `f` panics, the state of the thread is restored.
+/// Scopes nest: the launches of the inner one belong to the outer one too. Kernels that other threads start are not logged, nor
+/// those that run after the scope, such as a gradient that is computed later. If `f` panics, the state of the thread is restored.
 ///
 /// Logging changes neither results nor the choice of kernels. PyTorch: `torch.profiler`, without times.
 pub fn launches<R>(f: impl FnOnce() -> R) -> (R, Vec<Launch>) {

@@ -8,8 +8,8 @@ use crate::shape::{MAX_RANK, Shape};
 /// Element `[i0, i1, ..]` lies at `offset + i0 * strides[0] + i1 * strides[1] + ..`. Strides are never negative; a
 /// stride of 0 repeats an element (broadcasting).
 ///
-/// The product of the sizes is bounded, see [`Shape`]; strides and offset may have any value. If [`end`](Self::end) is at most the length of
-/// a storage, the layout lies within it, and no sum or product of its parts overflows.
+/// The product of the sizes is bounded, see [`Shape`]; strides and offset may have any value. If [`end`](Self::end) is at most
+/// the length of a storage, the layout lies within it, and no sum or product of its parts overflows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Layout {
     shape: Shape,
@@ -29,8 +29,8 @@ impl Layout {
         Layout { shape, strides, offset: 0 }
     }
 
-    /// The result of [`merge`](Self::merge) for contiguous layouts of `size` elements: one dimension, or none for a single element. `size` is
-    /// the number of elements of some shape.
+    /// The result of [`merge`](Self::merge) for contiguous layouts of `size` elements: one dimension, or none for a single
+    /// element. `size` is the number of elements of some shape.
     fn merged(size: usize) -> Self {
         if size == 1 {
             return Layout::default();
@@ -83,8 +83,8 @@ impl Layout {
         self.shape.numel()
     }
 
-    /// Whether the elements lie in row-major order without gaps, at any offset. Strides of dimensions of size 1 do not matter, and an empty
-    /// layout is contiguous.
+    /// Whether the elements lie in row-major order without gaps, at any offset. Strides of dimensions of size 1 do not matter,
+    /// and an empty layout is contiguous.
     #[inline]
     pub fn is_contiguous(&self) -> bool {
         let mut step = 1;
@@ -188,8 +188,8 @@ impl Layout {
         Ok(out)
     }
 
-    /// The same elements under another shape; `None` if that needs a copy. The caller has checked that the shapes have the same number of
-    /// elements.
+    /// The same elements under another shape; `None` if that needs a copy. The caller has checked that the shapes have the same
+    /// number of elements.
     pub fn reshape(&self, to: Shape) -> Option<Layout> {
         debug_assert_eq!(self.numel(), to.numel());
         if self.is_contiguous() {
@@ -259,8 +259,8 @@ impl Layout {
         out
     }
 
-    /// The elements whose index in dimension `b` is that in `a` plus `offset`, as a new last dimension; a and b are removed. The caller has
-    /// checked that a and b differ.
+    /// The elements whose index in dimension `b` is that in `a` plus `offset`, as a new last dimension; a and b are removed. The
+    /// caller has checked that a and b differ.
     pub fn diagonal(&self, offset: isize, a: usize, b: usize) -> Self {
         let (down, right) = if offset < 0 { (offset.unsigned_abs(), 0) } else { (0, offset as usize) };
         let len = self.shape[a].saturating_sub(down).min(self.shape[b].saturating_sub(right));
@@ -287,8 +287,8 @@ impl Layout {
         Layout::merge(layouts.map(|l| l.expand(*shape)))
     }
 
-    /// Removes dimensions of size 1 and merges neighbouring dimensions that are contiguous with each other in every layout. So a backend sees
-    /// the smallest rank: two contiguous operands have rank 1. All layouts have one shape.
+    /// Removes dimensions of size 1 and merges neighbouring dimensions that are contiguous with each other in every layout. So a
+    /// backend sees the smallest rank: two contiguous operands have rank 1. All layouts have one shape.
     pub fn merge<const N: usize>(layouts: [Layout; N]) -> [Layout; N] {
         let shape = layouts[0].shape;
         debug_assert!(layouts.iter().all(|l| l.shape == shape));
@@ -322,8 +322,8 @@ impl Layout {
     }
 }
 
-/// The number of windows of a kernel per dimension: `(size + 2 padding - dilation (kernel - 1) - 1) / stride + 1`; `None` when the kernel
-/// does not fit, is empty, or the stride is 0.
+/// The number of windows of a kernel per dimension: `(size + 2 padding - dilation (kernel - 1) - 1) / stride + 1`; `None` when
+/// the kernel does not fit, is empty, or the stride is 0.
 pub(crate) fn output_size<const N: usize>(
     size: [usize; N],
     kernel: [usize; N],

@@ -3,17 +3,19 @@
 //!
 //! Core names no backend, has no threads and no `unsafe`.
 //!
-//! Core computes no tensor element on the host, with these exceptions. Creation, so that every backend starts from the same numbers:
+//! Core computes no tensor element on the host, with these exceptions. Creation, so that every backend starts from the same
+//! numbers:
 //!
 //! * [`randn`](Tensor::randn) and [`randperm`](Tensor::randperm);
 //! * [`arange`](Tensor::arange), [`arange_step`](Tensor::arange_step), [`linspace`](Tensor::linspace), and
 //!   [`from_f64`](Tensor::from_f64), which rounds to the dtype.
 //!
 //! Index tables, of the length of one dimension: [`flip`](Tensor::flip), [`pad_with`](Tensor::pad_with),
-//! [`interpolate_nearest`](Tensor::interpolate_nearest), [`interpolate_bilinear`](Tensor::interpolate_bilinear) (which has a table of
-//! shares too) and adaptive pooling ([`adaptive_avg_pool2d`](Tensor::adaptive_avg_pool2d) and its relatives).
+//! [`interpolate_nearest`](Tensor::interpolate_nearest), [`interpolate_bilinear`](Tensor::interpolate_bilinear) (which has a
+//! table of shares too) and adaptive pooling ([`adaptive_avg_pool2d`](Tensor::adaptive_avg_pool2d) and its relatives).
 //!
-//! Diagnosis, of elements that it has read back: `Display`, [`explain`](Tensor::explain), the values in a [`Graph`], and [`gradcheck`].
+//! Diagnosis, of elements that it has read back: `Display`, [`explain`](Tensor::explain), the values in a [`Graph`], and
+//! [`gradcheck`].
 //!
 //! [`Scalar`] is a number of the host and needs no device.
 

@@ -50,7 +50,8 @@ impl<B: Backend> TensorArg<'_, B> {
     }
 }
 
-/// What may stand at the right of an operator whose left operand is a tensor: a tensor, a reference to one, a parameter, or a number.
+/// What may stand at the right of an operator whose left operand is a tensor: a tensor, a reference to one, a parameter, or a
+/// number.
 ///
 /// With one generic impl per operator the output type is known before the operand's is, so that `(x * 2.0).relu()`, `x * 2` and
 /// `x * lr` with an f32 all infer. With separate impls for `f64` and `f32` they would not.

@@ -1,5 +1,5 @@
-//! `Scalar`: one f64 on the same tape as tensors. The simplest value to learn automatic differentiation with, and the one that tests
-//! the tape.
+//! `Scalar`: one f64 on the same tape as tensors. The simplest value to learn automatic differentiation with, and the one that
+//! tests the tape.
 
 mod operators;
 

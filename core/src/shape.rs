@@ -10,8 +10,8 @@ const MAX_ELEMENTS: usize = isize::MAX as usize / 8;
 
 /// The sizes of a tensor's dimensions. Dereferences to `[usize]`.
 ///
-/// Invariant: the product of the sizes other than 0 is at most `isize::MAX / 8`. So no product of a shape's sizes overflows, nor does 8
-/// bytes times it. Every constructor checks it.
+/// Invariant: the product of the sizes other than 0 is at most `isize::MAX / 8`. So no product of a shape's sizes overflows, nor
+/// does 8 bytes times it. Every constructor checks it.
 ///
 /// ```
 /// # use minitorch_core::Shape;
@@ -83,8 +83,8 @@ impl Shape {
         self.iter().product()
     }
 
-    /// The shape that both broadcast to by NumPy's rules, aligned at the last dimension; `None` if they do not broadcast, or if that shape
-    /// has too many elements.
+    /// The shape that both broadcast to by NumPy's rules, aligned at the last dimension; `None` if they do not broadcast, or if
+    /// that shape has too many elements.
     ///
     /// ```
     /// # use minitorch_core::Shape;
@@ -167,8 +167,8 @@ impl Shape {
     }
 }
 
-/// Why shapes do not broadcast, as a table of their dimensions for the end of an error message. Each shape comes with its name in the
-/// table.
+/// Why shapes do not broadcast, as a table of their dimensions for the end of an error message. Each shape comes with its name in
+/// the table.
 #[cold]
 pub(crate) fn misfit<const N: usize>(shapes: [(&str, &Shape); N]) -> String {
     let fits = |sizes: [usize; N]| {
@@ -193,8 +193,8 @@ pub(crate) fn misfit_to(from: &Shape, to: &Shape) -> String {
     }
 }
 
-/// A table of the sizes by dimension, counted from the last, and whether they fit; `None` if all do. A dimension that a shape lacks has
-/// the size 1.
+/// A table of the sizes by dimension, counted from the last, and whether they fit; `None` if all do. A dimension that a shape
+/// lacks has the size 1.
 fn by_dimension<const N: usize>(shapes: [(&str, &Shape); N], fits: impl Fn([usize; N]) -> bool) -> Option<String> {
     let rank = shapes.iter().map(|(_, shape)| shape.len()).max().unwrap_or(0);
     let size = |shape: &Shape, back: usize| shape.len().checked_sub(back).map(|d| shape[d]);

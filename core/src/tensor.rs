@@ -100,8 +100,8 @@ impl<B: Backend> Tensor<B> {
         &self.data.device
     }
 
-    /// How the elements lie in the storage, as text, and for a small tensor element by element; [`Explanation::to_svg`] draws it. Waits for
-    /// the device.
+    /// How the elements lie in the storage, as text, and for a small tensor element by element; [`Explanation::to_svg`] draws it.
+    /// Waits for the device.
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;
@@ -204,8 +204,8 @@ impl<B: Backend> Tensor<B> {
         self.layout.offset() == 0 && self.data.len == self.numel() && self.layout.is_contiguous()
     }
 
-    /// Whether nothing else holds the storage and the layout shows all of it in order: the condition for writing in place. By `&mut self`,
-    /// so that no other thread can clone the tensor meanwhile.
+    /// Whether nothing else holds the storage and the layout shows all of it in order: the condition for writing in place. By
+    /// `&mut self`, so that no other thread can clone the tensor meanwhile.
     pub(crate) fn is_unique(&mut self) -> bool {
         // The count decides most cases, at the cost of a load.
         Arc::strong_count(&self.data) == 1 && self.is_whole() && Arc::get_mut(&mut self.data).is_some()

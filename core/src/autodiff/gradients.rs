@@ -114,9 +114,9 @@ impl<V: Value> Default for Gradients<V> {
 }
 
 impl<V: Value> Gradients<V> {
-    /// Adds `more` variable by variable; a variable without a gradient takes that of `more`. So a batch too large for the device is
-    /// trained in parts: the gradient of the mean is the sum of the parts' gradients, each of a loss divided by the number of parts.
-    /// PyTorch: calling `backward` again without `zero_grad`.
+    /// Adds `more` variable by variable; a variable without a gradient takes that of `more`. So a batch too large for the device
+    /// is trained in parts: the gradient of the mean is the sum of the parts' gradients, each of a loss divided by the number of
+    /// parts. PyTorch: calling `backward` again without `zero_grad`.
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;

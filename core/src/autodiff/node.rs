@@ -1,7 +1,7 @@
 //! `Node`: a node of the tape, with the rule that computes its inputs' gradients from its own.
 //!
-//! A node and its rule, with all that the rule captured, are one allocation: `Node` is generic over the type of its rule, and its `Arc`
-//! coerces to `Arc<Node<V>>`, whose rule is a `dyn Rule`.
+//! A node and its rule, with all that the rule captured, are one allocation: `Node` is generic over the type of its rule, and its
+//! `Arc` coerces to `Arc<Node<V>>`, whose rule is a `dyn Rule`.
 
 use super::gradients::Gradient;
 use super::{RowsOf, Value};
@@ -141,8 +141,8 @@ struct Consumable<S>(Mutex<State<S>>);
 enum State<S> {
     /// In the node itself.
     Inline(S),
-    /// In an allocation of its own, from the first run that does not consume it. A step runs without the lock, as the operations in it may
-    /// reach its own node.
+    /// In an allocation of its own, from the first run that does not consume it. A step runs without the lock, as the operations
+    /// in it may reach its own node.
     Shared(Arc<S>),
     Consumed,
 }
@@ -228,14 +228,15 @@ where
     }
 
     fn release(self, orphans: &mut Vec<Arc<Node<V>>>) {
-        // Dropped before the parents: the nodes of the captured inputs are still held by `parents`, so this does not recurse into them.
+        // Dropped before the parents: the nodes of the captured inputs are still held by `parents`, so this does not recurse into
+        // them.
         drop(self.rule);
         orphans.extend(self.parents.into_iter().flatten());
     }
 }
 
-/// An operation that reads a part of its one input, see [`record_part`](super::record_part) and [`record_rows`](super::record_rows). The
-/// closure calls `put` itself.
+/// An operation that reads a part of its one input, see [`record_part`](super::record_part) and
+/// [`record_rows`](super::record_rows). The closure calls `put` itself.
 pub(super) struct PartOf<V: Value, F> {
     pub(super) parent: Arc<Node<V>>,
     pub(super) rule: F,

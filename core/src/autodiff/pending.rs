@@ -1,8 +1,8 @@
 //! The priority queue of a walk over the tape: the nodes that a gradient has reached, by id, each with the sum of its gradients.
 //!
-//! Ids grow with creation, so the next nodes of a walk mostly have ids closely below the current one. These are in a ring of slots,
-//! addressed by id, with a bitmap of the used slots: no hashing, and the largest id is found by a scan over words of the bitmap. Smaller
-//! ids are in an ordered map, and move to the ring as it advances.
+//! Ids grow with creation, so the next nodes of a walk mostly have ids closely below the current one. These are in a ring of
+//! slots, addressed by id, with a bitmap of the used slots: no hashing, and the largest id is found by a scan over words of the
+//! bitmap. Smaller ids are in an ordered map, and move to the ring as it advances.
 //!
 //! ```text
 //!            top - capacity           top

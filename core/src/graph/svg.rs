@@ -1,7 +1,7 @@
 //! A graph as an SVG picture.
 //!
-//! Operations are boxes from top to bottom. A leaf that only one operation uses, such as a layer's weight, is drawn at the right of that
-//! operation, so that a network is a chain of its layers. A constant input is a dot at the left.
+//! Operations are boxes from top to bottom. A leaf that only one operation uses, such as a layer's weight, is drawn at the right
+//! of that operation, so that a network is a chain of its layers. A constant input is a dot at the left.
 
 use super::GraphNode;
 use super::layout::{BoxSize, Drawing, Edge, place};

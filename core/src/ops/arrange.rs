@@ -34,8 +34,8 @@ pub enum Indexing {
 
 // ---- splitting ----
 impl<B: Backend> Tensor<B> {
-    /// Chunks of `size` entries along one dimension, the last one smaller if `size` does not divide the dimension; views. A dimension of
-    /// size 0 gives one empty chunk. PyTorch: `split(size)`.
+    /// Chunks of `size` entries along one dimension, the last one smaller if `size` does not divide the dimension; views. A
+    /// dimension of size 0 gives one empty chunk. PyTorch: `split(size)`.
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;
@@ -124,8 +124,8 @@ impl<B: Backend> Tensor<B> {
         tensors.iter().map(|x| x.expand(shape)).collect()
     }
 
-    /// The coordinates of a grid: for each vector a tensor that holds it along a dimension of its own and is constant along the others;
-    /// views. A tensor of rank 0 counts as one entry. PyTorch: `meshgrid`.
+    /// The coordinates of a grid: for each vector a tensor that holds it along a dimension of its own and is constant along the
+    /// others; views. A tensor of rank 0 counts as one entry. PyTorch: `meshgrid`.
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;
@@ -291,8 +291,8 @@ impl<B: Backend> Tensor<B> {
 
 // ---- repetition ----
 impl<B: Backend> Tensor<B> {
-    /// The tensor concatenated with itself `repeats[d]` times along each dimension d. More repeats than dimensions add leading dimensions;
-    /// 0 empties a dimension. A view if only dimensions of size 1 are repeated. PyTorch: `repeat`.
+    /// The tensor concatenated with itself `repeats[d]` times along each dimension d. More repeats than dimensions add leading
+    /// dimensions; 0 empties a dimension. A view if only dimensions of size 1 are repeated. PyTorch: `repeat`.
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;
@@ -318,8 +318,8 @@ impl<B: Backend> Tensor<B> {
         let Some(to) = Shape::try_new(&sizes) else {
             panic!("repeat: {:?} repeated {repeats:?} times has too many elements", self.shape())
         };
-        // In ascending order of repeats: the first copies are small, and after a 0 there is nothing to copy. Dimensions of size 1 need no
-        // copy.
+        // In ascending order of repeats: the first copies are small, and after a 0 there is nothing to copy. Dimensions of size 1
+        // need no copy.
         let mut order: Vec<usize> = (0..N).filter(|&d| x.shape()[d] != 1).collect();
         order.sort_by_key(|&d| repeats[d]);
         x = order.into_iter().fold(x, |x, d| x.repeated("repeat", d, d, repeats[d]));
@@ -358,8 +358,8 @@ impl<B: Backend> Tensor<B> {
         self.repeated("repeat_interleave", d, d + 1, n)
     }
 
-    /// Repeats the block of dimensions from `inner` on along dimension `d`: for `inner = d` the whole dimension, for `d + 1` each entry.
-    /// Computed in three dimensions, so that any rank has room for the new one.
+    /// Repeats the block of dimensions from `inner` on along dimension `d`: for `inner = d` the whole dimension, for `d + 1` each
+    /// entry. Computed in three dimensions, so that any rank has room for the new one.
     #[track_caller]
     fn repeated(&self, op: &str, d: usize, inner: usize, times: usize) -> Self {
         if times == 1 {
@@ -426,8 +426,9 @@ impl<B: Backend> Tensor<B> {
         })
     }
 
-    /// Adds `before` and `after` elements at the ends of each of the last N dimensions, as the mode says; any dtype. Dimensions are padded
-    /// in order, each including the padding of those before it. PyTorch: `pad(mode=..)`, whose list starts at the last dimension.
+    /// Adds `before` and `after` elements at the ends of each of the last N dimensions, as the mode says; any dtype. Dimensions
+    /// are padded in order, each including the padding of those before it. PyTorch: `pad(mode=..)`, whose list starts at the last
+    /// dimension.
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;
@@ -506,15 +507,15 @@ impl<B: Backend> Tensor<B> {
         out.recorded("unfold", parents([self]), move |g| g.add_windows(shape, d, step))
     }
 
-    /// Zeros of `shape` plus windows along `d`, each added at the place that [`unfold`](Self::unfold) reads it from. The two operations are
-    /// each other's gradient.
+    /// Zeros of `shape` plus windows along `d`, each added at the place that [`unfold`](Self::unfold) reads it from. The two
+    /// operations are each other's gradient.
     fn add_windows(&self, shape: Shape, d: usize, step: usize) -> Self {
         let last = self.rank() - 1;
         let (count, size) = (self.shape()[d], self.shape()[last]);
         let (x, mut out) = (self.detach(), self.zeros_of(shape));
         let windows = Layout::contiguous(shape).unfold(d, count, size, step);
-        // Neither `step` neighbouring taps of all windows nor all taps of one window overlap. One write covers either; the way with fewer
-        // writes is taken.
+        // Neither `step` neighbouring taps of all windows nor all taps of one window overlap. One write covers either; the way
+        // with fewer writes is taken.
         let (along, all, block) = if size.div_ceil(step) <= count { (last, size, step) } else { (d, count, 1) };
         for start in (0..all).step_by(block) {
             let len = block.min(all - start);

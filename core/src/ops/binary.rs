@@ -1,4 +1,10 @@
 //! Element-wise functions of two tensors, their gradients, and Rust's operators.
+//!
+//! ```text
+//! y = f(a, b) with a and b broadcast to one shape      ga = g df/da summed over the dimensions that a repeats, gb likewise
+//! ```
+//!
+//! The tape keeps an operand only if the gradient needs it: none for a sum, the other operand for a product.
 
 use crate::autodiff::{parents, record, record_with_output, recording};
 use crate::backend::{Backend, Device, View, ViewOf};
@@ -80,31 +86,30 @@ pub trait BinaryOps: Device {
 }
 
 impl<B: Backend> Tensor<B> {
-    /// `self^exponent`, element by element with broadcasting, as C's `pow` defines it. `0^0` is 1, and both its derivatives are 0. The
-    /// derivative of `0^b` in the exponent is 0 for b above 0 and -inf for b below. PyTorch: `pow`.
+    /// `self^exponent`, element by element with broadcasting, as C's `pow` defines it. `0^0` is 1, and both its derivatives are
+    /// 0. The derivative of `0^b` in the exponent is 0 for b above 0 and -inf for b below. PyTorch: `pow`.
     #[track_caller]
     pub fn pow(&self, exponent: &Self) -> Self {
         binary(BinaryOp::Pow, self, exponent)
     }
 
-    /// The larger of each pair, with broadcasting; NaN if either is NaN. On ties each has half of the gradient; if either is NaN, both
-    /// have all of it. PyTorch: `maximum`.
+    /// The larger of each pair, with broadcasting; NaN if either is NaN. On ties each has half of the gradient; if either is NaN,
+    /// both have all of it. PyTorch: `maximum`.
     #[track_caller]
     pub fn maximum(&self, other: &Self) -> Self {
         binary(BinaryOp::Maximum, self, other)
     }
 
-    /// The smaller of each pair, with broadcasting; NaN if either is NaN. On ties each has half of the gradient; if either is NaN, both
-    /// have all of it. PyTorch: `minimum`.
+    /// The smaller of each pair, with broadcasting; NaN if either is NaN. On ties each has half of the gradient; if either is
+    /// NaN, both have all of it. PyTorch: `minimum`.
     #[track_caller]
     pub fn minimum(&self, other: &Self) -> Self {
         binary(BinaryOp::Minimum, self, other)
     }
 
-    /// `a - b floor(a / b)`, by a tensor (broadcasting) or a number; it has the sign of b. NaN if b is 0 or a infinite; for I32 and b = 0
-    /// it is 0. The derivative in a is 1, in b `-floor(a / b)`: infinite for b = 0; for an infinite b it is 0, or 1 if a has the other
-    /// sign. (Rust's `%` has the sign of a, so it is not this operator.)
-    /// PyTorch: `remainder`.
+    /// `a - b floor(a / b)`, by a tensor (broadcasting) or a number; it has the sign of b. NaN if b is 0 or a infinite; for I32
+    /// and b = 0 it is 0. The derivative in a is 1, in b `-floor(a / b)`: infinite for b = 0; for an infinite b it is 0, or 1 if
+    /// a has the other sign. (Rust's `%` has the sign of a, so it is not this operator.) PyTorch: `remainder`.
     #[track_caller]
     pub fn remainder(&self, divisor: impl Operand<B>) -> Self {
         operate(BinaryOp::Remainder, UnaryOp::Remainder, self.into(), divisor.operand())
@@ -204,7 +209,7 @@ impl<B: Backend> Not for &Tensor<B> {
     }
 }
 
-/// Every binary op goes through here. An operand passed by `&mut` may be overwritten in place, as in [`unary`].
+/// Every binary op goes through here. A `&mut` operand may be overwritten in place, as in [`unary`].
 #[track_caller]
 pub(crate) fn binary<'a, B: Backend>(
     op: BinaryOp,
@@ -298,8 +303,8 @@ fn grad<B: Backend>(
         (Pow, Some(a), Some(b)) => [
             wants[0].then(|| pow_grad_base(a, b, g)),
             wants[1].then(|| {
-                // a^b log a, which is 0 where a is 0 and b is not negative. a is replaced by the constant 1 there, so that the second
-                // derivative is 0 too and not 0 times infinity.
+                // a^b log a, which is 0 where a is 0 and b is not negative. a is replaced by the constant 1 there, so that the
+                // second derivative is 0 too and not 0 times infinity.
                 let zero = a.eq(0.0).logical_and(&b.ge(0.0));
                 let a = a.masked_fill(&zero, 1.0);
                 (g * (a.pow(b) * a.log())).masked_fill(&zero, 0.0)
@@ -310,9 +315,9 @@ fn grad<B: Backend>(
             wants[0].then(|| g.clone()),
             a.zip(b).filter(|_| wants[1]).map(|(a, b)| {
                 let (a, b) = (a.detach(), b.detach());
-                // The quotient a / b is rounded, and may lie on the wrong side of a whole number. So it is moved by a quarter towards the
-                // middle of its step [q, q + 1); the remainder tells which half it lies in. If b is infinite and of the other sign than
-                // a, the remainder is b, the upper half, and q is -1.
+                // The quotient a / b is rounded, and may lie on the wrong side of a whole number. So it is moved by a quarter
+                // towards the middle of its step [q, q + 1); the remainder tells which half it lies in. If b is infinite and of
+                // the other sign than a, the remainder is b, the upper half, and q is -1.
                 let upper = a.remainder(&b).abs().ge(b.abs() * 0.5).cast(g.dtype());
                 -(g * (a / b + (0.25 - upper * 0.5)).floor())
             }),
@@ -336,10 +341,20 @@ fn pow_grad_base<B: Backend>(a: &Tensor<B>, b: &Tensor<B>, g: &Tensor<B>) -> Ten
     if !recording() {
         return (g * (b * a.pow(&less))).masked_fill(&zero, 0.0);
     }
-    // Where b is 0, `b a^-1` is 0 for every a, but its derivative in a would be 0 times infinity where a^-2 overflows. There the constant
-    // 1 / a replaces the power, or 0 if 1 / a is not finite.
+    // Where b is 0, `b a^-1` is 0 for every a, but its derivative in a would be 0 times infinity where a^-2 overflows. There the
+    // constant 1 / a replaces the power, or 0 if 1 / a is not finite.
     let inverse = a.detach().recip();
     let steep = zero.logical_and(&!inverse.square().isfinite());
     let inverse = inverse.masked_fill(&!inverse.isfinite(), 0.0);
     g * (b * Tensor::where_cond(&steep, &inverse, &a.pow(&less.masked_fill(&steep, 0.0))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::BinaryOp;
+
+    #[test]
+    fn positions_in_all_are_the_discriminants() {
+        assert!(BinaryOp::ALL.iter().enumerate().all(|(at, op)| *op as usize == at));
+    }
 }

@@ -4,8 +4,8 @@
 //! y[n, o, i, j]  = b[o] + sum over c, p, q of w[o, c, p, q] x[n, c, i s + p d - pad, j s + q d - pad]
 //! ```
 //!
-//! The forward map, the gradient in x and the gradient in w are bilinear, and the derivative of each in either argument is one of the
-//! three. So derivatives of any order need no further kernel.
+//! The forward map, the gradient in x and the gradient in w are bilinear, and the derivative of each in either argument is one of
+//! the three. So derivatives of any order need no further kernel.
 
 use crate::backend::{Backend, Device};
 use crate::index::PerDim;
@@ -216,8 +216,8 @@ impl<B: Backend> Tensor<B> {
         conv2d(self, weight, bias, options, None)
     }
 
-    /// `f(conv2d(self, w) + b)`: [`conv2d`](Self::conv2d) with the activation f in its epilogue. The numbers and gradients are those
-    /// of `x.conv2d(..)` and the activation after it. PyTorch: `conv2d` and the activation, which `torch.compile` fuses.
+    /// `f(conv2d(self, w) + b)`: [`conv2d`](Self::conv2d) with the activation f in its epilogue. The numbers and gradients are
+    /// those of `x.conv2d(..)` and the activation after it. PyTorch: `conv2d` and the activation, which `torch.compile` fuses.
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;
@@ -286,11 +286,11 @@ impl<B: Backend> Tensor<B> {
 }
 
 impl<B: Backend> Tensor<B> {
-    /// The gradient of [`conv2d`](Self::conv2d) in its input, as an operation: each element of self times the kernel is added where that
-    /// convolution would have read. Self `[n, c_in, h, w]`, weight
-    /// `[c_in, c_out / groups, kh, kw]`, bias `[c_out]`; the result is `[n, c_out, oh, ow]` with
-    /// `oh = (h - 1) stride - 2 padding + dilation (kh - 1) + output_padding + 1`. With a stride above 1 several
-    /// sizes are possible; `output_padding` selects one. Elements that no input reaches equal the bias. PyTorch: `conv_transpose2d`.
+    /// The gradient of [`conv2d`](Self::conv2d) in its input, as an operation: each element of self times the kernel is added
+    /// where that convolution would have read. Self `[n, c_in, h, w]`, weight `[c_in, c_out / groups, kh, kw]`, bias `[c_out]`;
+    /// the result is `[n, c_out, oh, ow]` with `oh = (h - 1) stride - 2 padding + dilation (kh - 1) + output_padding + 1`. With a
+    /// stride above 1 several sizes are possible; `output_padding` selects one. Elements that no input reaches equal the bias.
+    /// PyTorch: `conv_transpose2d`.
     ///
     /// # Panics
     /// If shapes, dtypes or devices do not fit, the stride is 0, the output would be empty, or the output padding reaches both

@@ -218,8 +218,8 @@ pub(crate) fn scatter<B: Backend>(
     let dim = d as isize;
     record(op.name(), out, parents, move |g, wants| match op {
         ScatterOp::Add => [wants[0].then(|| g.clone()), wants[1].then(|| g.gather(dim, &index))],
-        // Replaced elements of `base` have no gradient. Nor have elements of x that a later one replaced: each writes its number at its
-        // place, and those that read their own number back have stayed.
+        // Replaced elements of `base` have no gradient. Nor have elements of x that a later one replaced: each writes its number
+        // at its place, and those that read their own number back have stayed.
         ScatterOp::Set => [
             wants[0].then(|| g.scatter(dim, &index, &g.scalar_like(0.0).expand(*index.shape()))),
             wants[1].then(|| {

@@ -4,8 +4,9 @@
 //! cross_entropy(x, t) = mean over rows of  log(sum(exp(x))) - x[t]        gx = (softmax(x) - onehot(t)) g / n
 //! ```
 //!
-//! Value and gradient are computed so that nothing cancels where the loss of a row is small: `rest` is the sum of `exp(x - max)` without
-//! the maximum's own 1, the loss is `log1p(rest) + (max - x[t])`, and `softmax - 1` at the maximum is `-rest / (1 + rest)`.
+//! Value and gradient are computed so that nothing cancels where the loss of a row is small: `rest` is the sum of `exp(x - max)`
+//! without the maximum's own 1, the loss is `log1p(rest) + (max - x[t])`, and `softmax - 1` at the maximum is `-rest / (1 +
+//! rest)`.
 
 use crate::backend::{Backend, Device};
 use crate::dtype::DType;
@@ -150,8 +151,8 @@ impl<B: Backend> Tensor<B> {
     /// * for probabilities p (float, of the logits' shape): `-sum(w ((1 - e) p + e / c) l)`; the mean divides by the number
     ///   of rows.
     ///
-    /// [`Reduction::None`] returns the losses in the shape of the positions, `[n]` or `[n, ..]`. A class whose weight or probability
-    /// is 0 adds nothing even where its logit is -inf and PyTorch gives NaN. No index is ignored unless
+    /// [`Reduction::None`] returns the losses in the shape of the positions, `[n]` or `[n, ..]`. A class whose weight or
+    /// probability is 0 adds nothing even where its logit is -inf and PyTorch gives NaN. No index is ignored unless
     /// [`ignore_index`](CrossEntropyOptions::ignore_index) says so; PyTorch ignores -100.
     ///
     /// PyTorch: `cross_entropy(weight=, ignore_index=, reduction=, label_smoothing=)`.
@@ -228,8 +229,8 @@ impl<B: Backend> Tensor<B> {
     #[track_caller]
     pub fn huber_loss(&self, target: &Self, delta: f64) -> Self {
         assert!(delta > 0.0, "huber_loss: delta must be above 0, not {delta}");
-        // With d = self - target clamped to +-delta as m, both cases are m (d - m / 2). The absolute value of d would have another second
-        // derivative at 0.
+        // With d = self - target clamped to +-delta as m, both cases are m (d - m / 2). The absolute value of d would have
+        // another second derivative at 0.
         self.loss("huber_loss", target, |x, t| {
             let d = x - t;
             let near = d.clamp(-delta, delta);

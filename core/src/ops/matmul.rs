@@ -12,8 +12,8 @@ use crate::shape::{Shape, misfit};
 use crate::tensor::Tensor;
 use crate::tensor::fused::{Save, Saved, fused_with};
 
-/// The functions that a [product](Tensor::linear_activated) or a [convolution](Tensor::conv2d_activated) can apply in its epilogue. Their
-/// derivatives are functions of their values, so that their arguments need not be kept.
+/// The functions that a [product](Tensor::linear_activated) or a [convolution](Tensor::conv2d_activated) can apply in its
+/// epilogue. Their derivatives are functions of their values, so that their arguments need not be kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Activation {
     /// [`Tensor::relu`].

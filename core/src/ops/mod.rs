@@ -1,6 +1,6 @@
-//! The operations, one file per family. Each file reads from the contract to the default: the op's type and options; the trait that a
-//! backend implements; the [`Tensor`](crate::Tensor) methods with their documentation; the forward call with its gradient; and
-//! `composed`, the default implementation of the trait's fused methods.
+//! The operations, one file per family. Each file reads from the contract to the default: the op's type and options; the trait
+//! that a backend implements; the [`Tensor`](crate::Tensor) methods with their documentation; the forward call with its gradient;
+//! and `composed`, the default implementation of the trait's fused methods.
 //!
 //! A family has the same name in every backend, in `conformance/` and in `benches/`. Those without a kernel (listed in
 //! `tests/tidy.rs`) consist of other families' operations.
@@ -39,8 +39,8 @@ pub mod sort;
 pub mod unary;
 pub mod view;
 
-/// The default implementations of the fused methods, as tensor operations: what an override is tested against, and may call for a case
-/// that it does not cover.
+/// The default implementations of the fused methods, as tensor operations: what an override is tested against, and may call for a
+/// case that it does not cover.
 pub mod composed {
     pub use super::conv::composed::*;
     pub use super::loss::composed::*;

@@ -29,13 +29,13 @@ pub trait NormOps: Device {
     /// `(x - mean) / sqrt(var + eps)`, times w plus b, with mean and (biased) variance over `options.dims`. Returns y and the
     /// statistics, `[m, 4]` for the m means in the order of the other dimensions:
     ///
-    /// * the mean as a sum of two numbers, the mean rounded to the dtype and the rounding error: the last digit of a large mean may be as
-    ///   large as the deviations from it;
+    /// * the mean as a sum of two numbers, the mean rounded to the dtype and the rounding error: the last digit of a large mean
+    ///   may be as large as the deviations from it;
     /// * the variance, and `1 / sqrt(var + eps)`, which is right also where the variance overflows or underflows the dtype.
     ///
-    /// w and b have x's rank, with x's sizes or 1; no b without a w. Core calls it with `[n, c, size]` over 0 and 2 with w `[1, c, 1]`
-    /// (batch norm), `[rows, d]` over 1 with w `[1, d]` (layer norm) and `[n, g, c / g, size]` over 2 and 3 with w
-    /// `[1, g, c / g, 1]` (group norm).
+    /// w and b have x's rank, with x's sizes or 1; no b without a w. Core calls it with `[n, c, size]` over 0 and 2 with w `[1,
+    /// c, 1]` (batch norm), `[rows, d]` over 1 with w `[1, d]` (layer norm) and `[n, g, c / g, size]` over 2 and 3 with w `[1, g,
+    /// c / g, 1]` (group norm).
     fn normalize(
         &self,
         x: &Tensor<Self>,
@@ -49,8 +49,8 @@ pub trait NormOps: Device {
         composed::normalize(x, w, b, options)
     }
 
-    /// [`normalize`](NormOps::normalize)'s y by these statistics, whose variance is not read. Core calls it with `[n, c, size]` over 0
-    /// and 2 with w `[1, c, 1]` (batch norm in evaluation).
+    /// [`normalize`](NormOps::normalize)'s y by these statistics, whose variance is not read. Core calls it with `[n, c, size]`
+    /// over 0 and 2 with w `[1, c, 1]` (batch norm in evaluation).
     fn normalize_by(
         &self,
         x: &Tensor<Self>,
@@ -115,8 +115,9 @@ impl<B: Backend> Tensor<B> {
     }
 
     /// [`batch_norm`](Self::batch_norm) with running statistics: returns the normalized tensor, and the next running mean and
-    /// variance (`[c]` each, off the tape) as `old (1 - momentum) + batch momentum`, where the batch's variance is the unbiased one,
-    /// `var m / (m - 1)` for m elements per channel. PyTorch: `batch_norm(training=True)` with `running_mean` and `running_var`.
+    /// variance (`[c]` each, off the tape) as `old (1 - momentum) + batch momentum`, where the batch's variance is the unbiased
+    /// one, `var m / (m - 1)` for m elements per channel. PyTorch: `batch_norm(training=True)` with `running_mean` and
+    /// `running_var`.
     ///
     /// # Panics
     /// As [`batch_norm`](Self::batch_norm), and if a channel has a single element, whose unbiased variance is undefined, if the
@@ -195,8 +196,8 @@ impl<B: Backend> Tensor<B> {
         })
     }
 
-    /// Normalizes over the last dimensions, of sizes `shape`, separately for each index of the others; then times `weight` plus `bias`,
-    /// of that shape. Ba et al., "Layer normalization", 2016. PyTorch: `layer_norm`.
+    /// Normalizes over the last dimensions, of sizes `shape`, separately for each index of the others; then times `weight` plus
+    /// `bias`, of that shape. Ba et al., "Layer normalization", 2016. PyTorch: `layer_norm`.
     ///
     /// # Panics
     /// If the tensor does not end in `shape`, that has no element, eps is not finite and at least 0, or shapes, dtypes or devices

@@ -10,7 +10,8 @@ use crate::backend::{Backend, BinaryOp, Device, UnaryOp, View, ViewOf};
 use crate::dtype::DType;
 use crate::layout::Layout;
 
-/// What [`OptimOps::optimizer_step`] computes: an optimizer and its hyperparameters, except the learning rate, which is on the device.
+/// What [`OptimOps::optimizer_step`] computes: an optimizer and its hyperparameters, except the learning rate, which is on the
+/// device.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum StepRule {
     /// Gradient descent, with or without momentum.

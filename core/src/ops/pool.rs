@@ -88,8 +88,8 @@ impl<const N: usize> PoolOptions<N> {
             self.dilation,
             self.padding
         );
-        // A dilated window that starts in the padding may step over a small input. Its first tap beyond the padding must be in the input,
-        // which is so wherever the dilation is at most the input's size.
+        // A dilated window that starts in the padding may step over a small input. Its first tap beyond the padding must be in
+        // the input, which is so wherever the dilation is at most the input's size.
         for d in (0..N).filter(|&d| self.dilation[d] > size[d]) {
             for before in (1..=self.padding[d]).filter(|p| (self.padding[d] - p).is_multiple_of(self.stride[d])) {
                 let tap = before.div_ceil(self.dilation[d]);
@@ -289,7 +289,8 @@ pub mod composed {
     pub fn max_pool2d<B: Backend>(x: &Tensor<B>, o: &Pool2dOptions) -> (Tensor<B>, Tensor<B>) {
         let [_, _, h, w] = x.dims();
         let windows_of_x = windows(x, o, f64::NEG_INFINITY);
-        // In a window of nothing but -inf the padding equals the maximum. The plane's positions, padded with -1, tell which cells are real.
+        // In a window of nothing but -inf the padding equals the maximum. The plane's positions, padded with -1, tell which cells
+        // are real.
         let plane = Tensor::arange(0..(h * w) as i32, x.device()).reshape([1, 1, h, w]);
         let cells = windows(&plane, o, -1.0);
         let real = cells.ge(0.0).expand(*windows_of_x.shape());

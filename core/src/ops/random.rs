@@ -44,7 +44,8 @@ impl<B: Backend> Tensor<B> {
         Tensor::from_storage(device, storage, dtype, shape)
     }
 
-    /// Uniform numbers in [0, 1); in F16 multiples of 2^-11. The same seed gives the same numbers on every backend. PyTorch: `rand`.
+    /// Uniform numbers in [0, 1); in F16 multiples of 2^-11. The same seed gives the same numbers on every backend. PyTorch:
+    /// `rand`.
     ///
     /// # Panics
     /// If the placement's dtype is not a float.
@@ -109,9 +110,9 @@ impl<B: Backend> Tensor<B> {
         Self::random(RandomOp::Keep(1.0 - p), DType::Bool, shape.into(), device)
     }
 
-    /// Sets each element to 0 with probability `p` and divides the others by `1 - p`, which preserves the mean. NaN and infinite elements
-    /// become 0 too, where PyTorch gives NaN. The mask is one draw of the device; the backward pass computes it again instead of storing
-    /// it. PyTorch: `dropout(training=True)`.
+    /// Sets each element to 0 with probability `p` and divides the others by `1 - p`, which preserves the mean. NaN and infinite
+    /// elements become 0 too, where PyTorch gives NaN. The mask is one draw of the device; the backward pass computes it again
+    /// instead of storing it. PyTorch: `dropout(training=True)`.
     ///
     /// # Panics
     /// If `p` is not in [0, 1] or the tensor is not of a float dtype.

@@ -81,7 +81,8 @@ pub trait ReduceOps: Device {
     /// product, NaN for a mean; core refuses the maximum and minimum of nothing.
     fn reduce(&self, op: ReduceOp, x: ViewOf<'_, Self>, dims: &[usize]) -> Self::Storage;
 
-    /// The index (I32) of the extreme element along `dim`, keeping it as size 1. On ties the first; if there is a NaN, the first NaN.
+    /// The index (I32) of the extreme element along `dim`, keeping it as size 1. On ties the first; if there is a NaN, the first
+    /// NaN.
     fn arg_reduce(&self, op: ArgReduceOp, x: ViewOf<'_, Self>, dim: usize) -> Self::Storage;
 }
 
@@ -160,8 +161,8 @@ impl<B: Backend> Tensor<B> {
         self.arg_reduce(ArgReduceOp::ArgMin, dim)
     }
 
-    /// The largest element along `dim`, which is dropped, and its index (I32) as [`argmax`](Tensor::argmax) finds it. Only that element
-    /// has a gradient, where [`max`](Tensor::max) shares it among ties. PyTorch: `max(dim)`.
+    /// The largest element along `dim`, which is dropped, and its index (I32) as [`argmax`](Tensor::argmax) finds it. Only that
+    /// element has a gradient, where [`max`](Tensor::max) shares it among ties. PyTorch: `max(dim)`.
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;
@@ -240,9 +241,8 @@ impl<B: Backend> Tensor<B> {
         reduce(ReduceOp::Sum, self, dims, true).reshape(shape)
     }
 
-    /// The variance over `dims`: the sum of squared deviations divided by `n - correction`. The correction is 1 for a sample (PyTorch's
-    /// default), 0 for a population.
-    /// PyTorch: `var`.
+    /// The variance over `dims`: the sum of squared deviations divided by `n - correction`. The correction is 1 for a sample
+    /// (PyTorch's default), 0 for a population. PyTorch: `var`.
     ///
     /// # Panics
     /// If the correction is not finite.
@@ -254,8 +254,8 @@ impl<B: Backend> Tensor<B> {
         reduce(ReduceOp::Mean, &centred.square(), dims, false) * self.bessel(&dims, correction)
     }
 
-    /// The square root of [`var`](Self::var), correct also where the variance overflows or underflows. Where it is 0 its gradient is 0.
-    /// PyTorch: `std`.
+    /// The square root of [`var`](Self::var), correct also where the variance overflows or underflows. Where it is 0 its gradient
+    /// is 0. PyTorch: `std`.
     ///
     /// # Panics
     /// If the correction is not finite.
@@ -275,9 +275,9 @@ impl<B: Backend> Tensor<B> {
         n / (n - correction).max(0.0)
     }
 
-    /// The p-norm over `dims`: `(sum |x|^p)^(1/p)`, correct also where the sum overflows or underflows; for p = infinity the largest
-    /// magnitude, for -infinity the smallest, for 0 the number of elements that are not 0. At 0, where the derivative does not exist, it
-    /// is 0. PyTorch: `linalg.vector_norm`.
+    /// The p-norm over `dims`: `(sum |x|^p)^(1/p)`, correct also where the sum overflows or underflows; for p = infinity the
+    /// largest magnitude, for -infinity the smallest, for 0 the number of elements that are not 0. At 0, where the derivative
+    /// does not exist, it is 0. PyTorch: `linalg.vector_norm`.
     ///
     /// # Panics
     /// If p is NaN, or an infinite p finds nothing to choose from.
@@ -374,9 +374,9 @@ pub(crate) fn reduce<B: Backend>(op: ReduceOp, x: &Tensor<B>, dims: DimSet, keep
 
 /// `g` times the product of all other elements.
 ///
-/// Where the product y of all elements is a normal number, the value is y / x: backends multiply without intermediate overflow, which a
-/// product of a part of the elements may have. Elsewhere, and for the gradient of this gradient everywhere, it is the product of the
-/// [others], which is correct beside zeros, infinities and NaN too.
+/// Where the product y of all elements is a normal number, the value is y / x: backends multiply without intermediate overflow,
+/// which a product of a part of the elements may have. Elsewhere, and for the gradient of this gradient everywhere, it is the
+/// product of the [others], which is correct beside zeros, infinities and NaN too.
 fn prod_grad<B: Backend>(x: &Tensor<B>, y: &Tensor<B>, g: &Tensor<B>, dims: DimSet) -> Tensor<B> {
     let kept = (0..x.rank()).filter(|d| !dims.contains(d));
     let order: DimSet = dims.iter().copied().chain(kept).collect();
@@ -393,8 +393,8 @@ fn prod_grad<B: Backend>(x: &Tensor<B>, y: &Tensor<B>, g: &Tensor<B>, dims: DimS
 
 /// For each row of `[n, columns]` the product of all other rows, without a division.
 ///
-/// Recursion over pairs of rows: `others(row) = others(pair of the row) * (the other row of the pair)`. Work and memory are linear in n, and
-/// so are those of every derivative.
+/// Recursion over pairs of rows: `others(row) = others(pair of the row) * (the other row of the pair)`. Work and memory are
+/// linear in n, and so are those of every derivative.
 fn others<B: Backend>(x: &Tensor<B>) -> Tensor<B> {
     let n = x.shape()[0];
     if n < 2 {
@@ -422,7 +422,8 @@ fn logsumexp<B: Backend>(x: &Tensor<B>, dims: DimSet) -> Tensor<B> {
     let shift = if dims.iter().any(|&d| x.shape()[d] == 0) {
         x.scalar_like(0.0)
     } else {
-        // Clamped, since an infinite maximum would give inf - inf. Finite elements beside +inf become exp of a huge negative number: 0.
+        // Clamped, since an infinite maximum would give inf - inf. Finite elements beside +inf become exp of a huge negative
+        // number: 0.
         let largest = if x.dtype() == DType::F64 { f64::MAX } else { f32::MAX as f64 };
         reduce(ReduceOp::Max, &x.detach(), dims, true).clamp(-largest, largest)
     };
@@ -450,10 +451,11 @@ pub(crate) fn max_and_rest<B: Backend>(x: &Tensor<B>, dim: usize) -> [Tensor<B>;
     [max, rest]
 }
 
-/// `[x - mean - rest, mean, rest]` over `dims`, where `rest` is the rounding error of the mean. Differentiable; `rest` is a constant.
+/// `[x - mean - rest, mean, rest]` over `dims`, where `rest` is the rounding error of the mean. Differentiable; `rest` is a
+/// constant.
 ///
-/// If the mean is large, its last digit may be as large as the deviations. The differences `x - mean` are exact then, so their own mean
-/// is the error of the mean.
+/// If the mean is large, its last digit may be as large as the deviations. The differences `x - mean` are exact then, so their
+/// own mean is the error of the mean.
 pub(crate) fn centred<B: Backend>(x: &Tensor<B>, dims: DimSet) -> [Tensor<B>; 3] {
     let mean = reduce(ReduceOp::Mean, x, dims, true);
     let around = x - &mean;
@@ -461,8 +463,8 @@ pub(crate) fn centred<B: Backend>(x: &Tensor<B>, dims: DimSet) -> [Tensor<B>; 3]
     [around - &rest, mean, rest]
 }
 
-/// The largest or smallest magnitude over `dims`, which are kept as 1. Values divided by it can be raised to a power without overflow or
-/// underflow. A constant; 1 where the magnitude is 0 or infinite, and over nothing.
+/// The largest or smallest magnitude over `dims`, which are kept as 1. Values divided by it can be raised to a power without
+/// overflow or underflow. A constant; 1 where the magnitude is 0 or infinite, and over nothing.
 pub(crate) fn magnitude<B: Backend>(op: ReduceOp, x: &Tensor<B>, dims: DimSet) -> Tensor<B> {
     if x.numel() == 0 {
         return x.scalar_like(1.0);

@@ -6,8 +6,8 @@
 //! adaptive    y[i] = mean or max of x[floor(i h / oh) .. ceil((i + 1) h / oh)]
 //! ```
 //!
-//! All maps are separable, so they work on one dimension at a time. The host computes the table of input rows with integers, exactly;
-//! the pixels stay on the device.
+//! All maps are separable, so they work on one dimension at a time. The host computes the table of input rows with integers,
+//! exactly; the pixels stay on the device.
 
 use crate::backend::Backend;
 use crate::create::on_host;
@@ -17,9 +17,9 @@ use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 impl<B: Backend> Tensor<B> {
-    /// `[n, c, h, w]` in another size, each pixel a copy of the nearest input pixel: row `floor(i h / oh)`, columns likewise; any dtype.
-    /// Rows are computed with integers; in float32 PyTorch may select one row lower where `i h / oh` is whole.
-    /// PyTorch: `interpolate(mode="nearest")`.
+    /// `[n, c, h, w]` in another size, each pixel a copy of the nearest input pixel: row `floor(i h / oh)`, columns likewise; any
+    /// dtype. Rows are computed with integers; in float32 PyTorch may select one row lower where `i h / oh` is whole. PyTorch:
+    /// `interpolate(mode="nearest")`.
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;
@@ -57,10 +57,10 @@ impl<B: Backend> Tensor<B> {
         }
     }
 
-    /// `[n, c, h, w]` in another size, each pixel interpolated between the four pixels around its source position. That of row i is
-    /// `(i + 1/2) h / oh - 1/2`, at least 0, or with `align_corners` `i (h - 1) / (oh - 1)`, so that the corner pixels stay in place;
-    /// columns likewise. Where the position is that of a row exactly, the next row has no influence, even if it holds infinity or NaN.
-    /// PyTorch: `interpolate(mode="bilinear")`.
+    /// `[n, c, h, w]` in another size, each pixel interpolated between the four pixels around its source position. That of row i
+    /// is `(i + 1/2) h / oh - 1/2`, at least 0, or with `align_corners` `i (h - 1) / (oh - 1)`, so that the corner pixels stay in
+    /// place; columns likewise. Where the position is that of a row exactly, the next row has no influence, even if it holds
+    /// infinity or NaN. PyTorch: `interpolate(mode="bilinear")`.
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;
@@ -191,8 +191,8 @@ impl<B: Backend> Tensor<B> {
         self.gather(d as isize, &at)
     }
 
-    /// Splits dimension `d` into regions and the entries of each. Short regions repeat their last entry, which cannot become the first
-    /// maximum.
+    /// Splits dimension `d` into regions and the entries of each. Short regions repeat their last entry, which cannot become the
+    /// first maximum.
     #[track_caller]
     fn in_regions(&self, op: &str, d: usize, regions: &Regions) -> Self {
         let entries = regions

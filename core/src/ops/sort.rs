@@ -8,8 +8,8 @@ use crate::tensor::Tensor;
 
 /// Sorting. See the [contract](crate::backend).
 pub trait SortOps: Device {
-    /// The indices (I32) of the first k elements along `dim` in ascending or descending order. The order is stable, and NaN is larger than
-    /// every number. Floats and I32.
+    /// The indices (I32) of the first k elements along `dim` in ascending or descending order. The order is stable, and NaN is
+    /// larger than every number. Floats and I32.
     fn argsort(&self, x: &Tensor<Self>, dim: usize, descending: bool, k: usize) -> Tensor<Self>
     where
         Self: Backend,
@@ -19,9 +19,8 @@ pub trait SortOps: Device {
 }
 
 impl<B: Backend> Tensor<B> {
-    /// The elements along `dim` in ascending (or descending) order, and the index (I32) of each in self. Equal elements keep their order;
-    /// NaN is larger than every number.
-    /// PyTorch: `sort(stable=True)`.
+    /// The elements along `dim` in ascending (or descending) order, and the index (I32) of each in self. Equal elements keep
+    /// their order; NaN is larger than every number. PyTorch: `sort(stable=True)`.
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;
@@ -91,8 +90,8 @@ impl<B: Backend> Tensor<B> {
 pub mod composed {
     use super::*;
 
-    /// [`SortOps::argsort`] as tensor operations: the rank of an element is the number of elements that come before it. n² comparisons for
-    /// n elements, in tables of bounded size.
+    /// [`SortOps::argsort`] as tensor operations: the rank of an element is the number of elements that come before it. n²
+    /// comparisons for n elements, in tables of bounded size.
     pub fn argsort<B: Backend>(x: &Tensor<B>, dim: usize, descending: bool, k: usize) -> Tensor<B> {
         /// Elements of one table, approximately.
         const PART: usize = 1 << 22;

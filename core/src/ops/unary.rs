@@ -20,8 +20,8 @@ macro_rules! unary_ops {
     (@numbers $a:ident) => { [$a, 0.0] };
     (@numbers $a:ident, $b:ident) => { [$a, $b] };
     ($($(#[$doc:meta])* $Op:ident $(($($number:ident),+))? $name:literal $Types:ident $Saves:ident;)*) => {
-        /// A function of one element. Numbers are fields of the op: `x * 2.0` uploads nothing. A number takes the tensor's dtype; core
-        /// refuses one that is not an I32 beside I32 elements.
+        /// A function of one element. Numbers are fields of the op: `x * 2.0` uploads nothing. A number takes the tensor's dtype;
+        /// core refuses one that is not an I32 beside I32 elements.
         ///
         /// The [`Tensor`] method of the same name states formula and edge cases.
         #[derive(Clone, Copy, PartialEq, Debug)]
@@ -54,8 +54,8 @@ macro_rules! unary_ops {
                 }
             }
 
-            /// The names of all kernels of [`kernel`](Self::kernel). A backend that selects a kernel by number takes the position in
-            /// this list.
+            /// The names of all kernels of [`kernel`](Self::kernel). A backend that selects a kernel by number takes the position
+            /// in this list.
             pub const KERNELS: &[&str] = &[$($name,)* "one", "identity", "cube"];
         }
     };
@@ -139,8 +139,8 @@ pub enum Saves {
 }
 
 impl UnaryOp {
-    /// The kernel that computes the op, one of [`KERNELS`](Self::KERNELS), and its numbers. It has the op's name, except for powers that
-    /// are computed by multiplication and division.
+    /// The kernel that computes the op, one of [`KERNELS`](Self::KERNELS), and its numbers. It has the op's name, except for
+    /// powers that are computed by multiplication and division.
     pub fn kernel(self) -> (&'static str, [f64; 2]) {
         match self {
             UnaryOp::Pow(0.0) => ("one", [0.0; 2]),
@@ -401,7 +401,7 @@ impl<B: Backend> Tensor<B> {
     }
 }
 
-/// Every unary op goes through here. An operator that owns its input passes it by `&mut`; its storage is then overwritten in place
+/// Every unary op goes through here. An operator that owns its input passes a `&mut`; its storage is then overwritten in place
 /// unless something else, such as the tape, holds it.
 #[track_caller]
 pub(crate) fn unary<'a, B: Backend>(op: UnaryOp, x: impl Into<TensorArg<'a, B>>) -> Tensor<B> {
@@ -495,7 +495,8 @@ pub mod composed {
             Sin => g * s.cos(),
             Cos => g * -s.sin(),
             Tan => g * (s.square() + 1.0),
-            // 1 / (1 + s²). For |s| > 1 it is t² / (1 + t²) with t = 1 / s: s² may overflow, and so does s⁴ in the second derivative.
+            // 1 / (1 + s²). For |s| > 1 it is t² / (1 + t²) with t = 1 / s: s² may overflow, and so does s⁴ in the second
+            // derivative.
             Atan => {
                 let large = s.abs().gt(1.0);
                 let t = Tensor::where_cond(&large, &s.masked_fill(&!&large, 1.0).recip(), s);
@@ -548,8 +549,8 @@ pub mod composed {
         }
     }
 
-    /// x clamped to a bound beyond which a gated function equals x or 0 to the last digit. Its derivative is then that at the bound, where
-    /// an infinite x would give infinity times 0. Unlike `clamp`, NaN passes together with its gradient.
+    /// x clamped to a bound beyond which a gated function equals x or 0 to the last digit. Its derivative is then that at the
+    /// bound, where an infinite x would give infinity times 0. Unlike `clamp`, NaN passes together with its gradient.
     fn within<B: Backend>(x: &Tensor<B>, bound: f64) -> Tensor<B> {
         x.masked_fill(&x.gt(bound), bound).masked_fill(&x.lt(-bound), -bound)
     }

@@ -1,7 +1,7 @@
 //! Views: the same elements through another layout.
 //!
-//! The gradient of a view is a view too, or, for a part of a tensor, an addition into the part of the whole's gradient. So the cost of a
-//! slice and of its gradient is proportional to the slice, not to the tensor that it was cut from.
+//! The gradient of a view is a view too, or, for a part of a tensor, an addition into the part of the whole's gradient. So the
+//! cost of a slice and of its gradient is proportional to the slice, not to the tensor that it was cut from.
 
 use crate::autodiff::{parents, record, record_part};
 use crate::backend::Backend;
@@ -116,8 +116,8 @@ impl<B: Backend> Tensor<B> {
     }
 
     /// A part of the tensor: one index or range per leading dimension, negative numbers counting from the end. An index drops its
-    /// dimension. A view. `x.slice(3)`, `x.slice(1..)`, `x.slice((0..2, .., -1))`, `x.slice([0..2, 1..3])`. (Clippy takes `1..-1` for
-    /// an empty range; `..-1` and `1..n - 1` pass.)
+    /// dimension. A view. `x.slice(3)`, `x.slice(1..)`, `x.slice((0..2, .., -1))`, `x.slice([0..2, 1..3])`. (Clippy takes `1..-1`
+    /// for an empty range; `..-1` and `1..n - 1` pass.)
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;
@@ -233,7 +233,8 @@ impl<B: Backend> Tensor<B> {
         self.with_layout(self.layout().windows(out, kernel, stride, dilation))
     }
 
-    /// The sum of columns `[n, c, kh, kw, oh, ow]` over the pixels of the planes `[n, c, h, w]` that their windows were read from (col2im).
+    /// The sum of columns `[n, c, kh, kw, oh, ow]` over the pixels of the planes `[n, c, h, w]` that their windows were read from
+    /// (col2im).
     pub(crate) fn fold(&self, size: [usize; 2], stride: [usize; 2], padding: [usize; 2], dilation: [usize; 2]) -> Self {
         let [n, c, kh, kw, oh, ow] = self.dims();
         let padded = [0, 1].map(|d| size[d] + 2 * padding[d]);

@@ -67,10 +67,10 @@ impl<B: Backend> Gradients<Tensor<B>> {
         }
     }
 
-    /// The gradients, scaled down together if their [`norm`](Gradients::norm) is above `max_norm`: times
-    /// `min(1, max_norm / (norm + 1e-6))`; and the norm before clipping. Nothing is read back. A NaN norm makes all gradients NaN (of
-    /// those in rows, these rows); an infinite norm makes finite elements 0. Check the norm before the step if that may happen. PyTorch: `nn.utils.clip_grad_norm_`. Pascanu et al., "On the difficulty of training recurrent neural networks",
-    /// 2013.
+    /// The gradients, scaled down together if their [`norm`](Gradients::norm) is above `max_norm`: times `min(1, max_norm / (norm
+    /// + 1e-6))`; and the norm before clipping. Nothing is read back. A NaN norm makes all gradients NaN (of those in rows, these
+    /// rows); an infinite norm makes finite elements 0. Check the norm before the step if that may happen. PyTorch:
+    /// `nn.utils.clip_grad_norm_`. Pascanu et al., "On the difficulty of training recurrent neural networks", 2013.
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;
@@ -110,8 +110,8 @@ impl<B: Backend> Gradients<Tensor<B>> {
         self.map_linear(|g| g * factor)
     }
 
-    /// [`map`](Gradients::map) by a linear function, which a gradient in rows applies to its rows alone: its zeros stay zeros even where
-    /// the function's factor is NaN.
+    /// [`map`](Gradients::map) by a linear function, which a gradient in rows applies to its rows alone: its zeros stay zeros
+    /// even where the function's factor is NaN.
     fn map_linear(self, f: impl Fn(&Tensor<B>) -> Tensor<B>) -> Self {
         self.map_each(|gradient| match gradient {
             Gradient::Whole(whole) => Gradient::Whole(f(&whole)),

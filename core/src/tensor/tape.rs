@@ -81,8 +81,8 @@ impl<B: Backend> Tensor<B> {
         self.node.is_some()
     }
 
-    /// Gradients of this tensor, a loss of one element, in every leaf it depends on. Consumes the tape, also for other tensors on it,
-    /// and frees the tensors that it held.
+    /// Gradients of this tensor, a loss of one element, in every leaf it depends on. Consumes the tape, also for other tensors on
+    /// it, and frees the tensors that it held.
     ///
     /// # Panics
     /// If there is not exactly one element, the tensor depends on no leaf, or an earlier `backward` consumed the tape.
@@ -126,8 +126,8 @@ impl<B: Backend> Tensor<B> {
         of.map(|x| found.get(x).cloned().unwrap_or_else(|| x.zeros_like()))
     }
 
-    /// The operations that computed this tensor, as data and as a picture; see [`Graph`]. Call it before `backward`, which consumes the
-    /// tape.
+    /// The operations that computed this tensor, as data and as a picture; see [`Graph`]. Call it before `backward`, which
+    /// consumes the tape.
     pub fn graph(&self) -> Graph<Self> {
         Graph::of(self)
     }

@@ -38,7 +38,8 @@ struct Reading<B: Backend> {
     values: Tensor<B>,
 }
 
-/// Below this many elements, or this many rows per row that was read, a pass over the whole table costs less than sorting the index.
+/// Below this many elements, or this many rows per row that was read, a pass over the whole table costs less than sorting the
+/// index.
 const MIN_ELEMENTS: usize = 1 << 16;
 const MIN_ROWS_PER_INDEX: usize = 8;
 
@@ -87,8 +88,8 @@ impl<B: Backend> RowGradient<B> {
         &self.all().index
     }
 
-    /// The total gradient of each of these rows, `[n, ..]`, the same at every occurrence of a row. The values of one row are added as
-    /// by [`scatter_add`](Tensor::scatter_add).
+    /// The total gradient of each of these rows, `[n, ..]`, the same at every occurrence of a row. The values of one row are
+    /// added as by [`scatter_add`](Tensor::scatter_add).
     pub fn totals(&self) -> Tensor<B> {
         self.sums().index_select(0, self.slots())
     }
