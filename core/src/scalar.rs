@@ -242,7 +242,7 @@ impl Scalar {
         indicator(self.value == other.into().value)
     }
 
-    /// Whether the two differ by less than `tolerance`; false beside NaN.
+    /// Whether the two differ by less than `tolerance`; false if either is NaN.
     pub fn is_close(&self, other: impl Into<Scalar>, tolerance: f64) -> bool {
         (self.value - other.into().value).abs() < tolerance
     }

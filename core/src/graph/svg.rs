@@ -76,7 +76,7 @@ impl Part {
 /// The parts and their positions.
 struct Picture {
     parts: Vec<Part>,
-    /// The leaves beside each part.
+    /// The leaves that are drawn beside each part.
     leaves: Vec<Vec<usize>>,
     /// The parts that are not drawn beside another one.
     placed: Vec<usize>,

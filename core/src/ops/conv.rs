@@ -205,14 +205,7 @@ impl<B: Backend> Tensor<B> {
     /// If shapes, dtypes or devices do not fit, or the kernel does not fit the padded input.
     #[track_caller]
     pub fn conv2d(&self, weight: &Self, bias: Option<&Self>, options: Conv2dOptions) -> Self {
-        assert!(
-            self.rank() == 4 && weight.rank() == 4,
-            "conv2d: wants an input and a weight of rank 4, not {:?} and {:?}",
-            self.shape(),
-            weight.shape()
-        );
-        options.check("conv2d", self.shape(), weight.shape(), bias.map(|b| &**b.shape()));
-        self.check_conv("conv2d", weight, bias);
+        self.check_conv2d("conv2d", weight, bias, options);
         conv2d(self, weight, bias, options, None)
     }
 
@@ -239,16 +232,20 @@ impl<B: Backend> Tensor<B> {
         options: Conv2dOptions,
         activation: Activation,
     ) -> Self {
-        const OP: &str = "conv2d_activated";
+        self.check_conv2d("conv2d_activated", weight, bias, options);
+        conv2d(self, weight, bias, options, Some(activation))
+    }
+
+    #[track_caller]
+    fn check_conv2d(&self, op: &str, weight: &Self, bias: Option<&Self>, options: Conv2dOptions) {
         assert!(
             self.rank() == 4 && weight.rank() == 4,
-            "{OP}: wants an input and a weight of rank 4, not {:?} and {:?}",
+            "{op}: wants an input and a weight of rank 4, not {:?} and {:?}",
             self.shape(),
             weight.shape()
         );
-        options.check(OP, self.shape(), weight.shape(), bias.map(|b| &**b.shape()));
-        self.check_conv(OP, weight, bias);
-        conv2d(self, weight, bias, options, Some(activation))
+        options.check(op, self.shape(), weight.shape(), bias.map(|b| &**b.shape()));
+        self.check_conv(op, weight, bias);
     }
 
     #[track_caller]

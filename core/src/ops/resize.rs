@@ -108,7 +108,7 @@ impl<B: Backend> Tensor<B> {
         if shares.contains(&0.0) { Tensor::where_cond(&share.eq(0.0), &low, &mixed) } else { mixed }
     }
 
-    /// The mean over a region for each pixel of `[n, c, oh, ow]`: rows `floor(i h / oh)..ceil((i + 1) h / oh)`, columns alike.
+    /// The mean over a region for each pixel of `[n, c, oh, ow]`: rows `floor(i h / oh)..ceil((i + 1) h / oh)`, columns likewise.
     /// Regions overlap where the sizes do not divide. PyTorch: `adaptive_avg_pool2d`.
     ///
     /// # Panics
