@@ -2,7 +2,7 @@
 //! contiguous first.
 
 use crate::element::{Element, with_real};
-use crate::kernels::conv::{self, Conv2d, sparse};
+use crate::kernels::conv::{self, Algorithm, Conv2d, Pass};
 use crate::memory::Storage;
 use crate::simd::Level;
 use crate::{Cpu, Tensor};
@@ -47,7 +47,7 @@ pub(crate) fn conv2d(
     with_real!(x.dtype(), T => {
         let mut out = device.alloc::<T>("conv2d", shape.numel());
         let bias = bias.as_ref().map(elements::<T>);
-        conv::forward(&g, elements::<T>(&x), elements::<T>(&w), bias, &mut out);
+        conv::forward(Level::best(), &g, elements::<T>(&x), elements::<T>(&w), bias, &mut out);
         Tensor::from_storage(device, T::wrap(out), T::DTYPE, shape)
     })
 }
@@ -71,12 +71,13 @@ pub(crate) fn grad_input(g: &Tensor, w: &Tensor, size: [usize; 2], options: &Con
     let (g, w) = (g.contiguous(), w.contiguous());
     with_real!(g.dtype(), T => {
         let (mut out, level) = (device.alloc::<T>("conv2d_grad_input", shape.numel()), Level::best());
-        if sparse::suits(level, &sizes, elements::<T>(&g)) && sparse::all_finite(level, elements::<T>(&w)) {
+        let gy = elements::<T>(&g);
+        if Algorithm::choose_gradient(level, Pass::GradInput, &sizes, gy, elements::<T>(&w)) == Algorithm::Sparse {
             let w = w.permute([0, 2, 3, 1]).contiguous();
-            sparse::grad_input(level, &sizes, elements::<T>(&g), elements::<T>(&w), &mut out);
+            conv::sparse_grad_input(level, &sizes, gy, elements::<T>(&w), &mut out);
             return channels_last(device, T::wrap(out), T::DTYPE, dims);
         }
-        conv::grad_input(&sizes, elements::<T>(&g), elements::<T>(&w), &mut out);
+        conv::grad_input(level, &sizes, gy, elements::<T>(&w), &mut out);
         Tensor::from_storage(device, T::wrap(out), T::DTYPE, shape)
     })
 }
@@ -85,18 +86,16 @@ pub(crate) fn grad_weight(x: &Tensor, g: &Tensor, kernel: [usize; 2], options: &
     let device = x.device();
     let dims = [g.shape()[1], x.shape()[1] / options.groups, kernel[0], kernel[1]];
     let (shape, sizes) = (Shape::from(dims), sizes(x.dims(), dims, options));
-    let g = g.contiguous();
+    let (x, g) = (x.contiguous(), g.contiguous());
     with_real!(x.dtype(), T => {
         let (mut out, level) = (device.alloc::<T>("conv2d_grad_weight", shape.numel()), Level::best());
-        if sparse::suits(level, &sizes, elements::<T>(&g)) {
+        let gy = elements::<T>(&g);
+        if Algorithm::choose_gradient(level, Pass::GradWeight, &sizes, gy, elements::<T>(&x)) == Algorithm::Sparse {
             let x = x.permute([0, 2, 3, 1]).contiguous();
-            if sparse::all_finite(level, elements::<T>(&x)) {
-                sparse::grad_weight(level, &sizes, elements::<T>(&x), elements::<T>(&g), &mut out);
-                return channels_last(device, T::wrap(out), T::DTYPE, dims);
-            }
+            conv::sparse_grad_weight(level, &sizes, elements::<T>(&x), gy, &mut out);
+            return channels_last(device, T::wrap(out), T::DTYPE, dims);
         }
-        let x = x.contiguous();
-        conv::grad_weight(&sizes, elements::<T>(&x), elements::<T>(&g), &mut out);
+        conv::grad_weight(level, &sizes, elements::<T>(&x), gy, &mut out);
         Tensor::from_storage(device, T::wrap(out), T::DTYPE, shape)
     })
 }

@@ -1,14 +1,14 @@
-//! Sums over pixels as dot products, for gradients of weights whose lines of pixels are of whole vectors.
+//! Dot products over pixels, for gradients of weights whose output rows consist of full SIMD registers.
 //!
 //! ```text
 //! sum[o][t] (+)= sum over segments, lanes of gy[rows[o] + segment.gy + lane] * frame[taps[t] + segment.frame + lane]
 //! ```
-//! Both sides lie pixel after pixel, so a vector of either is read in place, where a product of panels would first turn
-//! both. A tile of `ROWS x TAPS` dot products keeps its sums in registers, a vector each, and reads one vector per row
-//! and per tap: 7 loads for 12 multiply-adds at AVX2, 10 for 24 at AVX-512. The lanes of a sum are added once, in pairs, after all segments.
+//! Both operands are contiguous in pixels, the k dimension, and are loaded in place; a packed product would transpose both. A tile
+//! of `ROWS x TAPS` dot products keeps one register of sums each, and loads one register per row and per tap: 7 loads for 12
+//! multiply-adds with AVX2, 10 for 24 with AVX-512. The lanes of a sum are added pairwise once, after all segments.
 //!
-//! The taps of a tile are neighbours in one or two lines of one channel, and the rows of a tile stay in the first cache
-//! while all taps pass by.
+//! The taps of a tile are neighbours in one or two rows of one channel. The rows of a tile stay in L1 while all taps stream
+//! through.
 
 use crate::kernels::gemm::{PARALLEL_WORK, TASK_WORK, Tile};
 use crate::kernels::{Float, end_of, for_each_chunk};
@@ -19,7 +19,7 @@ pub(super) fn lanes<T>(level: Level) -> usize {
     Tile::of::<T>(level).columns / 2
 }
 
-/// One vector of output pixels, and where the frame holds what their first tap reads.
+/// One register of output pixels: its offset in `gy`, and in the frame for the first tap.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Segment {
     pub gy: usize,
@@ -30,10 +30,10 @@ pub(super) struct Segment {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Dots<'a, T> {
     pub gy: &'a [T],
-    /// Where each output channel begins.
+    /// The offset of each output channel.
     pub rows: &'a [usize],
     pub frame: &'a [T],
-    /// Where each tap of each channel begins.
+    /// The offset of each tap of each channel.
     pub taps: &'a [usize],
     /// Of [`lanes`] pixels each.
     pub segments: &'a [Segment],
@@ -42,38 +42,38 @@ pub(super) struct Dots<'a, T> {
 /// Rows of a tile.
 const ROWS: usize = 4;
 
-/// Elements of the longest register.
-const MOST_LANES: usize = 16;
+/// Lanes of the longest register.
+const MAX_LANES: usize = 16;
 
 impl<T: Float> Dots<'_, T> {
     /// `sum = dots` or `sum += dots`; `sum` is `[rows][taps]`.
     pub fn run(&self, level: Level, sum: &mut [T], accumulate: bool) {
         assert_eq!(sum.len(), self.rows.len() * self.taps.len(), "sums of {self:?}");
-        let most = |places: &[usize]| places.iter().max().copied().unwrap_or(0);
+        let max = |places: &[usize]| places.iter().max().copied().unwrap_or(0);
         let end = |at: fn(&Segment) -> usize| {
             self.segments.iter().map(at).max().map_or(0, |at| at.saturating_add(lanes::<T>(level)))
         };
         let (gy, frame) = (end(|s| s.gy), end(|s| s.frame));
-        let ends = |places, end| end_of([(most(places), 1)], end);
+        let ends = |places, end| end_of([(max(places), 1)], end);
         assert!(gy == 0 || ends(self.rows, gy) <= self.gy.len(), "rows within {}", self.gy.len());
         assert!(frame == 0 || ends(self.taps, frame) <= self.frame.len(), "taps within {}", self.frame.len());
         let row = self.taps.len() * self.segments.len() * lanes::<T>(level);
         let rows = ROWS * (TASK_WORK / (ROWS * row).max(1) + 1);
         for_each_chunk(self.rows.len() * row >= PARALLEL_WORK, sum, rows * self.taps.len(), |index, sum| {
             let rows = &self.rows[index * rows..][..sum.len() / self.taps.len()];
-            level.dispatch(Run { dots: Dots { rows, ..*self }, sum, accumulate });
+            level.dispatch(DotTiles { dots: Dots { rows, ..*self }, sum, accumulate });
         });
     }
 }
 
 /// [`Dots::run`] on one thread, after its checks.
-struct Run<'a, 'b, T> {
+struct DotTiles<'a, 'b, T> {
     dots: Dots<'a, T>,
     sum: &'b mut [T],
     accumulate: bool,
 }
 
-impl<T: Float> Kernel for Run<'_, '_, T> {
+impl<T: Float> Kernel for DotTiles<'_, '_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -86,14 +86,14 @@ impl<T: Float> Kernel for Run<'_, '_, T> {
     }
 }
 
-impl<T: Float> Run<'_, '_, T> {
+impl<T: Float> DotTiles<'_, '_, T> {
     #[inline(always)]
     fn tiles<I: Isa, const TAPS: usize>(self) {
-        let Run { dots, sum, accumulate } = self;
+        let DotTiles { dots, sum, accumulate } = self;
         let width = dots.taps.len();
         for (rows, sum) in dots.rows.chunks(ROWS).zip(sum.chunks_mut(ROWS * width)) {
             for (taps, first) in dots.taps.chunks(TAPS).zip((0..).step_by(TAPS)) {
-                // SAFETY: `Dots::run` has checked all rows, taps and segments.
+                // SAFETY: `Dots::run` has checked the reads of all rows, taps and segments.
                 let tile = unsafe { dots.tile::<I, TAPS>(rows, taps) };
                 for (tile, sum) in tile.iter().zip(sum.chunks_exact_mut(width)) {
                     for (&dot, sum) in tile.iter().zip(&mut sum[first..][..taps.len()]) {
@@ -106,7 +106,7 @@ impl<T: Float> Run<'_, '_, T> {
 }
 
 impl<T: Float> Dots<'_, T> {
-    /// The dot products of up to `ROWS` rows and up to `TAPS` taps; beyond them the last ones again.
+    /// The dot products of up to `ROWS` rows and up to `TAPS` taps. Missing rows and taps repeat the last.
     ///
     /// # Safety
     /// Each of the rows plus each segment's `gy` plus [`lanes`] lies within `gy`; taps and the frame likewise.
@@ -118,11 +118,11 @@ impl<T: Float> Dots<'_, T> {
             std::array::from_fn(|i| self.frame.as_ptr().wrapping_add(taps[i.min(taps.len() - 1)]));
         let mut sums = [[T::Vector::<I>::splat(T::ZERO); TAPS]; ROWS];
         for segment in self.segments {
-            // SAFETY: as the caller says.
+            // SAFETY: the caller has checked the segment's reads.
             let right: [T::Vector<I>; TAPS] =
                 std::array::from_fn(|i| unsafe { T::Vector::<I>::load(taps[i].add(segment.frame)) });
             for i in 0..ROWS {
-                // SAFETY: as the caller says.
+                // SAFETY: the caller has checked the segment's reads.
                 let left = unsafe { T::Vector::<I>::load(rows[i].add(segment.gy)) };
                 for j in 0..TAPS {
                     sums[i][j] = left.multiply_add(right[j], sums[i][j]);
@@ -132,18 +132,18 @@ impl<T: Float> Dots<'_, T> {
         let mut dots = [[T::ZERO; TAPS]; ROWS];
         for i in 0..ROWS {
             for j in 0..TAPS {
-                dots[i][j] = in_pairs::<T, I>(sums[i][j]);
+                dots[i][j] = sum_pairwise::<T, I>(sums[i][j]);
             }
         }
         dots
     }
 }
 
-/// The sum of the lanes, a power of two of them: halves are added until one lane is left.
+/// The sum of the lanes, whose number is a power of two: the upper half is added to the lower until one lane is left.
 #[inline(always)]
-fn in_pairs<T: Float, I: Isa>(sums: T::Vector<I>) -> T {
-    let mut lanes = [T::ZERO; MOST_LANES];
-    // SAFETY: no register is longer than the array.
+fn sum_pairwise<T: Float, I: Isa>(sums: T::Vector<I>) -> T {
+    let mut lanes = [T::ZERO; MAX_LANES];
+    // SAFETY: the array holds the longest register.
     unsafe { sums.store(lanes.as_mut_ptr()) };
     let mut half = T::Vector::<I>::LANES / 2;
     while half > 0 {

@@ -1,19 +1,19 @@
-//! A padded copy of one image, laid out so that every tap of a convolution reads unit runs.
+//! A padded copy of one image, laid out so that every tap of a convolution reads contiguous pixels.
 //!
 //! Pixel `(y, x)` of the padded image of channel `c`, with strides `(sy, sx)`, lies at
 //! ```text
 //! to[c][y % sy][x % sx][y / sy][x / sx]
 //! ```
-//! Two consequences. First, no tap ever leaves the frame, so nothing is clipped inside a loop. Second, output pixel
-//! `(i, j)` reads `(i * sy + dy, j * sx + dx)` for a tap at `(dy, dx)`, and that address is the sum of one number that
-//! depends on the tap and one, `i * columns + j`, that depends on the pixel: the im2col matrix is two small tables, and
-//! the step from `j` to `j + 1` is a unit step in memory at any stride.
+//! * No tap leaves the frame, so inner loops need no bounds of the image.
+//! * Output pixel `(i, j)` reads `(i * sy + dy, j * sx + dx)` for a tap at `(dy, dx)`. Its address is the sum of an offset of the
+//!   tap and `i * columns + j`, so two small tables describe the im2col matrix, and neighbouring pixels `j` and `j + 1` are
+//!   neighbours in memory for any stride.
 //!
 //! Cost: one read of the image and one write of the frame, against `kh kw c_out / groups` uses of each pixel.
 
 use std::ops::Range;
 
-use crate::kernels::Float;
+use crate::kernels::{Float, Scratch};
 use crate::simd::{Isa, Kernel, Level, Vector};
 
 #[derive(Clone, Copy, Debug)]
@@ -22,9 +22,9 @@ pub(super) struct Frame {
     pub image: [usize; 2],
     /// Zeros above and to the left of the image.
     pub margin: [usize; 2],
-    /// The step between neighbouring pixels of one phase.
+    /// The convolution's stride: pixels of one remainder are contiguous.
     pub stride: [usize; 2],
-    /// Rows and columns of one phase. The image is cut, or extended by zeros, to what they hold.
+    /// Rows and columns per remainder. The image is cut, or extended by zeros, to fill them.
     pub size: [usize; 2],
 }
 
@@ -35,8 +35,8 @@ impl Frame {
         Frame { image, margin, stride, size }
     }
 
-    /// Elements per channel: an odd number of cache lines, so that the same pixel of neighbouring channels never
-    /// competes for one place in the cache. An image that is its own frame is as it is.
+    /// Elements per channel: an odd number of cache lines, so that the same pixel of consecutive channels falls into different
+    /// cache sets. An image that is its own frame stays as it is.
     pub fn len(&self) -> usize {
         let pixels = self.stride[0] * self.stride[1] * self.size[0] * self.size[1];
         if self.is_image() { pixels } else { (pixels.div_ceil(16) | 1) * 16 }
@@ -58,15 +58,35 @@ impl Frame {
         level.dispatch(Fill { frame: self, channels, from, to });
     }
 
-    /// Copies lines `lines` of a channel to lines `pitch` apart, if the stride is one. The channel begins with `from`.
-    /// What follows the last line in `to` may be overwritten.
+    /// The channels of one image in this frame: `source` itself if the frame is the image and `slack` more elements follow, else
+    /// a copy in `copy`, followed by `slack` zeros. The image begins with `source`.
+    pub fn framed<'a, T: Float>(
+        &self,
+        level: Level,
+        channels: usize,
+        source: &'a [T],
+        slack: usize,
+        copy: &'a mut Option<Scratch<T>>,
+    ) -> &'a [T] {
+        let len = channels * self.len();
+        if self.is_image() && source.len() >= len + slack {
+            return source;
+        }
+        let copy = copy.insert(Scratch::new(len + slack));
+        self.fill_channels(level, channels, source, copy);
+        copy[len..].fill(T::ZERO);
+        copy
+    }
+
+    /// Copies rows `rows` of the padded channel to rows `pitch` apart; the stride must be 1. The channel begins with `from`.
+    /// Elements after the last row in `to` may be overwritten.
     #[inline(always)]
-    pub fn copy_lines<T: Float, I: Isa>(&self, lines: Range<usize>, pitch: usize, from: &[T], to: &mut [T]) {
+    pub fn copy_rows<T: Float, I: Isa>(&self, rows: Range<usize>, pitch: usize, from: &[T], to: &mut [T]) {
         let ([height, width], [top, left]) = (self.image, self.margin);
         let lanes = T::Vector::<I>::LANES;
         let left = left.min(pitch);
         let count = width.min(pitch - left);
-        for (index, y) in lines.enumerate() {
+        for (index, y) in rows.enumerate() {
             let to = &mut to[index * pitch..];
             let y = y.wrapping_sub(top);
             if y >= height {
@@ -77,9 +97,9 @@ impl Frame {
             clear(&mut to[..left]);
             let [read, written] = [count, pitch].map(|len| len.saturating_add(lanes));
             if from.len() >= read && to.len() >= written {
-                // What is written beyond the line, the margin and the next line overwrite.
+                // The margin and the next row overwrite what exceeds the row.
                 for x in (0..count).step_by(lanes) {
-                    // SAFETY: `x < count`, after which there is a register more on either side.
+                    // SAFETY: `x < count`, and both slices were found to have a register beyond `count`.
                     unsafe { T::Vector::<I>::load(from.as_ptr().add(x)).store(to.as_mut_ptr().add(left + x)) };
                 }
             } else {
@@ -89,26 +109,27 @@ impl Frame {
         }
     }
 
-    /// Copies the channel that `from` begins with, phase by phase. What follows it in `from` may be read.
+    /// Copies the channel that `from` begins with, one remainder of the strides after the other. Elements after it in `from` may
+    /// be read.
     #[inline(always)]
-    fn copy_phases<T: Float, I: Isa>(&self, from: &[T], to: &mut [T]) {
+    fn copy_strided<T: Float, I: Isa>(&self, from: &[T], to: &mut [T]) {
         let ([sy, sx], [rows, columns]) = (self.stride, self.size);
         let [height, width] = self.image;
-        for (phase, plane) in to.chunks_exact_mut(rows * columns).take(sy * sx).enumerate() {
-            let (phase_y, phase_x) = (phase / sx, phase % sx);
-            // The columns `first .. last` of a row are pixels `column * sx + phase_x - margin` of the image.
-            let first = self.margin[1].saturating_sub(phase_x).div_ceil(sx).min(columns);
-            let last = (self.margin[1] + width).saturating_sub(phase_x).div_ceil(sx).clamp(first, columns);
+        for (remainder, plane) in to.chunks_exact_mut(rows * columns).take(sy * sx).enumerate() {
+            let (y0, x0) = (remainder / sx, remainder % sx);
+            // The columns `first .. last` of a row are pixels `column * sx + x0 - margin` of the image.
+            let first = self.margin[1].saturating_sub(x0).div_ceil(sx).min(columns);
+            let last = (self.margin[1] + width).saturating_sub(x0).div_ceil(sx).clamp(first, columns);
             for row in 0..rows {
                 let to = &mut plane[row * columns..];
-                let y = (row * sy + phase_y).wrapping_sub(self.margin[0]);
+                let y = (row * sy + y0).wrapping_sub(self.margin[0]);
                 if y >= height || first == last {
                     to[..columns].fill(T::ZERO);
                     continue;
                 }
                 clear(&mut to[..first]);
-                let from = &from[y * width + first * sx + phase_x - self.margin[1]..];
-                skim::<T, I>(&mut to[first..], last - first, from, sx);
+                let from = &from[y * width + first * sx + x0 - self.margin[1]..];
+                copy_every::<T, I>(&mut to[first..], last - first, from, sx);
                 clear(&mut to[last..columns]);
             }
         }
@@ -134,15 +155,15 @@ impl<T: Float> Kernel for Fill<'_, '_, T> {
         for c in 0..channels {
             let (from, to) = (&from[c * image..], &mut to[c * len..]);
             if frame.stride == [1, 1] {
-                frame.copy_lines::<T, I>(0..frame.size[0], frame.size[1], from, to);
+                frame.copy_rows::<T, I>(0..frame.size[0], frame.size[1], from, to);
             } else {
-                frame.copy_phases::<T, I>(from, to);
+                frame.copy_strided::<T, I>(from, to);
             }
         }
     }
 }
 
-/// Zeros, of which there are one or two as a rule: too few to call a function for.
+/// Fills a margin with zeros. It usually has one or two elements, too few for a call of memset.
 #[inline(always)]
 fn clear<T: Float>(to: &mut [T]) {
     match to {
@@ -152,14 +173,14 @@ fn clear<T: Float>(to: &mut [T]) {
     }
 }
 
-/// `to[i] = from[i * step]` for `i < count`. What follows in `to`, up to a register, may be overwritten.
+/// `to[i] = from[i * step]` for `i < count`. Up to a register after them in `to` may be overwritten.
 #[inline(always)]
-fn skim<T: Float, I: Isa>(to: &mut [T], count: usize, from: &[T], step: usize) {
+fn copy_every<T: Float, I: Isa>(to: &mut [T], count: usize, from: &[T], step: usize) {
     let lanes = T::Vector::<I>::LANES;
-    let whole = count.next_multiple_of(lanes);
-    if step == 2 && whole <= to.len() && whole <= from.len() / 2 {
-        for at in (0..whole).step_by(lanes) {
-            // SAFETY: both hold what `whole` lanes read and write, as was just seen.
+    let padded = count.next_multiple_of(lanes);
+    if step == 2 && padded <= to.len() && padded <= from.len() / 2 {
+        for at in (0..padded).step_by(lanes) {
+            // SAFETY: `to` has `padded` elements and `from` twice as many, as just checked.
             unsafe {
                 let pairs = from.as_ptr().add(2 * at);
                 let [even, _] = T::Vector::<I>::load(pairs).deinterleave(T::Vector::<I>::load(pairs.add(lanes)));

@@ -1,16 +1,17 @@
-//! The gradient of the weights: a product whose depth is every output pixel of every image.
+//! The gradient of the weights as matrix products whose k dimension is every output pixel of every image.
 //!
 //! ```text
-//! gw[o][tap] = sum over sets of images ( sum over depth blocks ( gy[o][pixel] * frame[tap + pixel] ) )
+//! gw[o][tap] = sum over sets of images ( sum over blocks of images ( gy[o][pixel] * frame[tap + pixel] ) )
 //! ```
-//! Images are joined until a product is deep enough to pay for reading and writing `gw`; the joined blocks are dealt to
-//! at most [`SETS`] sets, whose partial sums are added in order. Both counts follow from the shape alone.
+//! Images form blocks that are large enough to pay for reading and writing `gw`; the blocks are dealt to at most [`SETS`]
+//! sets, whose partial sums are added in order. Both counts follow from the shape alone.
+//!
+//! A block is computed in one of two ways: as dot products of rows in place (`dots.rs`) where output rows consist of full
+//! SIMD registers, else as a packed product (`gemm`) of `gy` and the virtual im2col matrix.
 
-use super::Conv2d;
-use super::depthwise;
 use super::dots::{Dots, Segment, lanes};
 use super::frame::Frame;
-use super::{channels_and_taps, pixels};
+use super::geometry::{Conv2d, Pass, channels_and_taps};
 use crate::kernels::gemm::{Indexed, Output, PARALLEL_WORK, Shape, Start, TASK_WORK, Tile, add_in_order, gemm_at};
 use crate::kernels::{Float, Scratch, for_each};
 use crate::launch::{self, report};
@@ -22,36 +23,26 @@ const SETS: usize = 16;
 /// Elements of all partial sums, at most: a gradient so large that it allows no sets has enough blocks of its own.
 const PARTIAL_ELEMENTS: usize = 2 << 20;
 
-/// Pixels that make a product deep enough.
+/// Pixels of a block, about.
 const DEPTH: usize = 512;
 
-pub(super) fn grad_weight_at<T: Float>(level: Level, g: &Conv2d, x: &[T], gy: &[T], gw: &mut [T]) {
-    g.check(x, gw, gy);
-    if gw.is_empty() || gy.is_empty() {
-        return gw.fill(T::ZERO);
-    }
-    if g.is_depthwise() {
-        report(|| {
-            let chunks = if g.work() >= PARALLEL_WORK { g.c_out } else { 1 };
-            launch::on::<T>("conv2d_grad_weight", chunks).path("depthwise")
-        });
-        return depthwise::grad_weight(level, g, x, gy, gw);
-    }
-    let frame = g.input_frame();
+/// The gradient, by dot products if `by_dots`: then output rows consist of full registers of this level.
+pub(super) fn run<T: Float>(level: Level, by_dots: bool, g: &Conv2d, x: &[T], gy: &[T], gw: &mut [T]) {
+    let frame = g.frame(Pass::GradWeight);
     let (image, output) = (g.c_in * g.h * g.w, g.c_out * g.oh * g.ow);
     let (group_image, group_frame) = (g.group_in() * g.h * g.w, g.group_in() * frame.len());
     let is_image = frame.is_image();
+    let framed_image = if is_image { image } else { group_frame };
 
-    // The depth of one product: all pixels of `joined` images.
-    let joined = DEPTH.div_ceil(g.oh * g.ow).min(g.n);
+    // Images of one block.
+    let batch = DEPTH.div_ceil(g.oh * g.ow).min(g.n);
     let lane_taps = channels_and_taps(g.group_in(), frame.len(), &g.input_taps(&frame));
-    let frame_pixels =
-        channels_and_taps(joined, if is_image { image } else { group_frame }, &pixels([g.oh, g.ow], frame.size[1]));
-    let segments = segments(g, lanes::<T>(level), &frame, [output, if is_image { image } else { group_frame }], joined);
+    let frame_pixels = channels_and_taps(batch, framed_image, &pixels([g.oh, g.ow], frame.size[1]));
+    let segments = by_dots.then(|| segments(g, lanes::<T>(level), &frame, [output, framed_image], batch));
     let output_rows: Vec<usize> = (0..g.group_out()).map(|o| o * g.oh * g.ow).collect();
-    let output_pixels = channels_and_taps(joined, output, &(0..g.oh * g.ow).collect::<Vec<_>>());
+    let output_pixels = channels_and_taps(batch, output, &(0..g.oh * g.ow).collect::<Vec<_>>());
 
-    let blocks = g.n.div_ceil(joined);
+    let blocks = g.n.div_ceil(batch);
     let sets = (g.work() / TASK_WORK).min(SETS).min(PARTIAL_ELEMENTS / gw.len()).clamp(1, blocks);
     let set_blocks = blocks.div_ceil(sets);
     let sets = blocks.div_ceil(set_blocks);
@@ -62,7 +53,7 @@ pub(super) fn grad_weight_at<T: Float>(level: Level, g: &Conv2d, x: &[T], gy: &[
             Some(_) => ("dot products over pixels", [0; 2]),
             None => ("implicit GEMM", [Tile::of::<T>(level).rows, Tile::of::<T>(level).columns]),
         };
-        launch::on::<T>("conv2d_grad_weight", chunks).path(path).tile(tile)
+        launch::on::<T>(Pass::GradWeight.kernel(), chunks).path(path).tile(tile)
     });
     let (len, group_len) = (gw.len(), gw.len() / g.groups);
     let mut partials = Scratch::new((sets - 1) * len);
@@ -80,9 +71,9 @@ pub(super) fn grad_weight_at<T: Float>(level: Level, g: &Conv2d, x: &[T], gy: &[
                 }
             };
             let sum = sum.row(0, 0..group_len);
-            let mut framed = Scratch::new(if is_image { 0 } else { joined * group_frame });
+            let mut framed = Scratch::new(if is_image { 0 } else { batch * group_frame });
             for block in set * set_blocks..blocks.min((set + 1) * set_blocks) {
-                let images = block * joined..g.n.min((block + 1) * joined);
+                let images = block * batch..g.n.min((block + 1) * batch);
                 let depth = images.len() * g.oh * g.ow;
                 let source = &x[images.start * image + group * group_image..];
                 let data: &[T] = if is_image {
@@ -96,7 +87,7 @@ pub(super) fn grad_weight_at<T: Float>(level: Level, g: &Conv2d, x: &[T], gy: &[
                 let gy = &gy[images.start * output + group * output / g.groups..];
                 let first = block == set * set_blocks;
                 if let Some(segments) = &segments {
-                    let segments = &segments[..segments.len() / joined * images.len()];
+                    let segments = &segments[..segments.len() / batch * images.len()];
                     let dots = Dots { gy, rows: &output_rows, frame: data, taps: &lane_taps, segments };
                     dots.run(level, sum, !first);
                     continue;
@@ -112,11 +103,17 @@ pub(super) fn grad_weight_at<T: Float>(level: Level, g: &Conv2d, x: &[T], gy: &[
     add_in_order(gw, &partials);
 }
 
-/// The output's pixels of `joined` images as segments of `lanes`, if its lines are of whole ones. `strides` are the
-/// distances between images of the output and between framed ones.
-fn segments(g: &Conv2d, lanes: usize, frame: &Frame, strides: [usize; 2], joined: usize) -> Option<Vec<Segment>> {
+/// `row * pitch + column` for all pixels of a grid.
+fn pixels([rows, columns]: [usize; 2], pitch: usize) -> Vec<usize> {
+    (0..rows).flat_map(|row| (0..columns).map(move |column| row * pitch + column)).collect()
+}
+
+/// The output pixels of `batch` images in segments of `lanes`. `strides` are the distances between images of `gy` and between
+/// framed ones.
+fn segments(g: &Conv2d, lanes: usize, frame: &Frame, strides: [usize; 2], batch: usize) -> Vec<Segment> {
+    assert!(g.ow.is_multiple_of(lanes), "output rows of {} in segments of {lanes}", g.ow);
     let segment =
         |n, y, x| Segment { gy: n * strides[0] + y * g.ow + x, frame: n * strides[1] + y * frame.size[1] + x };
-    let line = |n, y| (0..g.ow).step_by(lanes).map(move |x| segment(n, y, x));
-    g.ow.is_multiple_of(lanes).then(|| (0..joined).flat_map(|n| (0..g.oh).flat_map(move |y| line(n, y))).collect())
+    let row = |n, y| (0..g.ow).step_by(lanes).map(move |x| segment(n, y, x));
+    (0..batch).flat_map(|n| (0..g.oh).flat_map(move |y| row(n, y))).collect()
 }

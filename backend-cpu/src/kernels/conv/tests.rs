@@ -120,7 +120,80 @@ fn tiled_cases() -> Vec<Conv2d> {
         conv(3, 64, [17, 21], 64, [3, 3], [1, 1], [1, 0], [1, 1], 2),
         conv(4, 34, [16, 16], 32, [3, 3], [1, 1], [3, 3], [1, 1], 1),
         conv(5, 32, [14, 15], 80, [3, 3], [1, 1], [1, 1], [1, 1], 1),
+        // As large, but no correlation of neighbouring pixels: a dilation equal to the stride, a stride over one output row.
+        conv(5, 32, [30, 31], 32, [3, 3], [2, 2], [2, 2], [2, 2], 1),
+        conv(8, 32, [3, 70], 32, [3, 3], [2, 1], [0, 0], [1, 1], 1),
     ]
+}
+
+/// The algorithms of the three passes. The weights' gradient takes dot products where output rows consist of full registers,
+/// whose lanes depend on the level: up to `lanes` of f32, 0 for none.
+#[test]
+fn algorithms_of_known_layers() {
+    use Algorithm::{BatchedColumns, Depthwise, DotProducts, ImplicitGemm, Pointwise, Winograd};
+    let same = |n, channels: [usize; 2], size, kernel: usize| {
+        conv(n, channels[0], [size; 2], channels[1], [kernel; 2], [1, 1], [kernel / 2; 2], [1, 1], 1)
+    };
+    let strided = |n, channels: [usize; 2], size, kernel: usize| Conv2d {
+        stride: [2, 2],
+        oh: size / 2,
+        ow: size / 2,
+        ..same(n, channels, size, kernel)
+    };
+    let text = |n, kernel| conv(n, 100, [1, 59], 100, [1, kernel], [1, 1], [0, 0], [1, 1], 1);
+    let dilated = |n| conv(n, 64, [28, 28], 64, [3, 3], [1, 1], [2, 2], [2, 2], 1);
+    let depthwise = |stride| conv(16, 32, [16, 16], 32, [3, 3], [stride; 2], [1, 1], [1, 1], 32);
+    for (g, forward, grad_input, lanes) in [
+        // LeNet.
+        (same(64, [1, 6], 28, 5), ImplicitGemm, ImplicitGemm, 4),
+        (conv(64, 6, [14, 14], 16, [5, 5], [1, 1], [0, 0], [1, 1], 1), ImplicitGemm, ImplicitGemm, 0),
+        // ResNet-20: the first layer, the three stages, the transitions between them.
+        (same(64, [3, 16], 32, 3), ImplicitGemm, ImplicitGemm, 16),
+        (same(64, [16, 16], 32, 3), ImplicitGemm, ImplicitGemm, 16),
+        (same(64, [32, 32], 16, 3), Winograd, Winograd, 16),
+        (same(64, [64, 64], 8, 3), Winograd, Winograd, 8),
+        (strided(64, [16, 32], 32, 3), ImplicitGemm, ImplicitGemm, 16),
+        (strided(64, [32, 64], 16, 3), ImplicitGemm, ImplicitGemm, 8),
+        (strided(64, [32, 64], 16, 1), ImplicitGemm, ImplicitGemm, 8),
+        // One image: too few tiles for Winograd, until images are large.
+        (same(1, [32, 32], 16, 3), ImplicitGemm, ImplicitGemm, 16),
+        (same(1, [64, 64], 28, 3), ImplicitGemm, ImplicitGemm, 4),
+        (same(1, [64, 64], 56, 3), Winograd, Winograd, 8),
+        // Many output channels and rows of no full segments.
+        (conv(16, 64, [15, 14], 256, [2, 2], [1, 1], [0, 0], [1, 1], 1), BatchedColumns, ImplicitGemm, 0),
+        // 1 x 1.
+        (same(16, [64, 64], 8, 1), Pointwise, Pointwise, 8),
+        (same(1, [16, 32], 7, 1), Pointwise, Pointwise, 0),
+        // Sentences.
+        (text(64, 3), ImplicitGemm, ImplicitGemm, 0),
+        (text(64, 4), ImplicitGemm, ImplicitGemm, 8),
+        // Dilation; a stride of 2 with as much dilation; padding beyond the taps.
+        (dilated(16), ImplicitGemm, ImplicitGemm, 4),
+        (Conv2d { stride: [2, 2], oh: 14, ow: 14, ..dilated(16) }, ImplicitGemm, ImplicitGemm, 0),
+        (conv(16, 64, [16, 16], 64, [3, 3], [1, 1], [3, 3], [1, 1], 1), Winograd, ImplicitGemm, 4),
+    ] {
+        for level in Level::supported() {
+            let got = [Pass::Forward, Pass::GradInput, Pass::GradWeight]
+                .map(|pass| Algorithm::choose::<f32>(level, pass, &g));
+            let by_dots = lanes >= dots::lanes::<f32>(level);
+            let grad_weight = if by_dots { DotProducts } else { ImplicitGemm };
+            assert_eq!(got, [forward, grad_input, grad_weight], "{} {g:?}", level.name());
+        }
+    }
+    for level in Level::supported() {
+        for pass in [Pass::Forward, Pass::GradInput, Pass::GradWeight] {
+            for stride in [1, 2] {
+                assert_eq!(Algorithm::choose::<f32>(level, pass, &depthwise(stride)), Depthwise);
+            }
+        }
+        let g = text(2, 3);
+        let (mut gy, other) = (vec![0.0f32; g.n * g.c_out * g.ow], vec![1.0; g.c_out * g.c_in * 3]);
+        let choose = |gy: &[f32], other: &[f32]| Algorithm::choose_gradient(level, Pass::GradInput, &g, gy, other);
+        assert_eq!(choose(&gy, &other), Algorithm::Sparse);
+        assert_eq!(choose(&gy, &[f32::NAN]), ImplicitGemm);
+        gy.fill(1.0);
+        assert_eq!(choose(&gy, &other), ImplicitGemm);
+    }
 }
 
 /// Compares the kernels with plain loops, `grad_weight` if its sums are short enough for the bound.
@@ -151,12 +224,12 @@ fn check<T: Float + Into<f64>>(g: &Conv2d, from: fn(f64) -> T, is_short: bool) {
     for level in Level::supported() {
         // Outputs are overwritten, whatever they held.
         let (mut a, mut b, mut c) = (vec![from(7.0); out.len()], vec![from(7.0); gx.len()], vec![from(7.0); gw.len()]);
-        forward_at(level, g, &x, &w, Some(&bias), &mut a);
+        forward(level, g, &x, &w, Some(&bias), &mut a);
         compare("forward", level, &a, &out);
-        grad_input_at(level, g, &gy, &w, &mut b);
+        grad_input(level, g, &gy, &w, &mut b);
         compare("grad_input", level, &b, &gx);
         if is_short {
-            grad_weight::grad_weight_at(level, g, &x, &gy, &mut c);
+            grad_weight(level, g, &x, &gy, &mut c);
             compare("grad_weight", level, &c, &gw);
         }
     }
@@ -190,9 +263,10 @@ fn bits_do_not_depend_on_threads() {
         let gy = convert(numbers(3, g.n * g.c_out * g.oh * g.ow));
         let run = || {
             let (mut out, mut gx, mut gw) = (vec![0.0; gy.len()], vec![0.0; x.len()], vec![0.0; w.len()]);
-            forward(&g, &x, &w, None, &mut out);
-            grad_input(&g, &gy, &w, &mut gx);
-            grad_weight(&g, &x, &gy, &mut gw);
+            let level = Level::best();
+            forward(level, &g, &x, &w, None, &mut out);
+            grad_input(level, &g, &gy, &w, &mut gx);
+            grad_weight(level, &g, &x, &gy, &mut gw);
             (out, gx, gw)
         };
         let one = on_threads(1, run);
@@ -282,7 +356,7 @@ fn tiles_do_not_spread_infinities() {
             // Image 2, channel 3, pixel (6, 7).
             x[((2 * g.c_in + 3) * g.h + 6) * g.w + 7] = odd;
             let mut out = vec![7.0; g.n * g.c_out * g.oh * g.ow];
-            forward_at(level, &g, &x, &w, None, &mut out);
+            forward(level, &g, &x, &w, None, &mut out);
             for (index, &out) in out.iter().enumerate() {
                 let (image, y, x) = (index / (g.c_out * g.oh * g.ow), index / g.ow % g.oh, index % g.ow);
                 let reads = image == 2 && y.abs_diff(6) <= 1 && x.abs_diff(7) <= 1;

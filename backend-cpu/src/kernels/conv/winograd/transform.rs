@@ -10,31 +10,18 @@
 
 use std::ops::Range;
 
-use super::lines::Lines;
+use super::rows::{BlockFrame, TileRun};
 use crate::kernels::gemm::Output;
 use crate::kernels::{Float, end_of};
 use crate::simd::{Isa, Kernel, Vector};
 
 /// Lanes of the longest register.
-const MOST_LANES: usize = 16;
-
-/// Neighbouring tiles of a line, in the lanes of a register from `lane` on.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Run {
-    pub lane: usize,
-    pub len: usize,
-    /// Where the first tile's patch begins in the first channel of the frame.
-    pub from: usize,
-    pub image: usize,
-    /// The first tile's place among those of the image.
-    pub line: usize,
-    pub column: usize,
-}
+const MAX_LANES: usize = 16;
 
 /// `to[4 r + s][c][lane] = (G w Gᵀ)[r][s]` for one panel of weights `from[c][tap][lane]`.
 pub(super) struct Weights<'a, 'b, T> {
     pub from: &'a [T],
-    /// Where among the taps of a channel each one of the 3 x 3 stands.
+    /// The position of each of the 3 x 3 taps among those of a channel.
     pub order: [usize; 9],
     pub to: Output<'b, T>,
 }
@@ -90,10 +77,10 @@ impl<T: Float> Weights<'_, '_, T> {
 
 /// `to[4 r + s][panel][c][lane] = (Bᵀ patch B)[r][s]`, panels of two registers.
 pub(super) struct Patches<'a, 'b, T> {
-    /// The frame that `lines` describes.
+    /// The block's frame.
     pub framed: &'a [T],
     pub channels: usize,
-    pub lines: &'a Lines,
+    pub block: &'a BlockFrame,
     pub to: &'b mut [T],
     /// From one of the 16 to the next.
     pub stride: usize,
@@ -104,7 +91,7 @@ impl<T: Float> Kernel for Patches<'_, '_, T> {
 
     #[inline(always)]
     fn run<I: Isa>(self, _: I) {
-        let Patches { framed, channels, lines: &Lines { channel, pitch, ref runs, .. }, to, stride } = self;
+        let Patches { framed, channels, block: &BlockFrame { channel, pitch, ref runs, .. }, to, stride } = self;
         let lanes = T::Vector::<I>::LANES;
         let panels = end_of([(runs.len().div_ceil(2), 2 * lanes)], 0);
         assert!(end_of([(15, stride), (channels, panels)], 0) <= to.len());
@@ -113,24 +100,24 @@ impl<T: Float> Kernel for Patches<'_, '_, T> {
                 let end = end_of([(1, run.from), (channels - 1, channel), (3, pitch)], 2 + 2 * lanes);
                 assert!(end <= framed.len() && run.lane < lanes, "{run:?}");
             }
-            // Lanes without a tile see zeros, whatever else memory holds there.
+            // Lanes without a tile are filled with zeros.
             let taken: usize = runs.iter().map(|run| run.len).sum();
-            // For each line of the patches its columns 0 and 1, tile after tile, and its columns 2 and 3.
-            let mut gathered = [[[T::ZERO; 4 * MOST_LANES]; 2]; 4];
+            // For each row of the patches: its columns 0 and 1, tile after tile, then its columns 2 and 3.
+            let mut gathered = [[[T::ZERO; 4 * MAX_LANES]; 2]; 4];
             for c in 0..channels {
                 let frame = framed[c * channel..].as_ptr();
-                let (first, line, second) = if let ([run], true) = (&runs[..], taken == lanes) {
-                    // SAFETY: the frame holds the run, as checked above.
+                let (first, row, second) = if let ([run], true) = (&runs[..], taken == lanes) {
+                    // SAFETY: the frame holds the run's patches, as checked above.
                     (unsafe { frame.add(run.from) }, pitch, 2)
                 } else {
-                    for (line, gathered) in gathered.iter_mut().enumerate() {
+                    for (row, gathered) in gathered.iter_mut().enumerate() {
                         for (pair, gathered) in gathered.iter_mut().enumerate() {
                             for run in runs {
-                                // What is written beyond the run, the next one overwrites.
-                                // SAFETY: reading, as checked above; writing, the lane is less than a register's, hence what
-                                // begins with it, two registers, ends within four.
+                                // The next run overwrites what exceeds this one.
+                                // SAFETY: the reads were checked above. `run.lane` is less than a register's lanes, so two
+                                // registers written from `2 * run.lane` on end within four.
                                 unsafe {
-                                    let from = frame.add(run.from + line * pitch + 2 * pair);
+                                    let from = frame.add(run.from + row * pitch + 2 * pair);
                                     let to = gathered.as_mut_ptr().add(2 * run.lane);
                                     T::Vector::<I>::load(from).store(to);
                                     T::Vector::<I>::load(from.add(lanes)).store(to.add(lanes));
@@ -139,13 +126,13 @@ impl<T: Float> Kernel for Patches<'_, '_, T> {
                             gathered[2 * taken..][..2 * (lanes - taken)].fill(T::ZERO);
                         }
                     }
-                    (gathered.as_ptr().cast(), 2 * 4 * MOST_LANES, 4 * MOST_LANES)
+                    (gathered.as_ptr().cast(), 2 * 4 * MAX_LANES, 4 * MAX_LANES)
                 };
                 let mut rows = [[T::Vector::<I>::splat(T::ZERO); 4]; 4];
-                for (r, row) in rows.iter_mut().enumerate() {
+                for (r, transformed) in rows.iter_mut().enumerate() {
                     // SAFETY: within the frame, as checked above, or within `gathered`.
                     let [a, b, c, d] = unsafe {
-                        let (left, right) = (first.add(r * line), first.add(r * line + second));
+                        let (left, right) = (first.add(r * row), first.add(r * row + second));
                         [
                             T::Vector::<I>::load(left),
                             T::Vector::<I>::load(left.add(lanes)),
@@ -154,11 +141,11 @@ impl<T: Float> Kernel for Patches<'_, '_, T> {
                         ]
                     };
                     let ([zero, one], [two, three]) = (a.deinterleave(b), c.deinterleave(d));
-                    *row = patch_line::<T, I>([zero, one, two, three]);
+                    *transformed = patch_row::<T, I>([zero, one, two, three]);
                 }
                 let at = (number / 2 * channels + c) * 2 * lanes + number % 2 * lanes;
                 for s in 0..4 {
-                    let column = patch_line::<T, I>([rows[0][s], rows[1][s], rows[2][s], rows[3][s]]);
+                    let column = patch_row::<T, I>([rows[0][s], rows[1][s], rows[2][s], rows[3][s]]);
                     for (r, element) in column.into_iter().enumerate() {
                         // SAFETY: `at` plus a register is within the panels of each of the 16, as checked above.
                         unsafe { element.store(to.as_mut_ptr().add((4 * r + s) * stride + at)) };
@@ -171,30 +158,30 @@ impl<T: Float> Kernel for Patches<'_, '_, T> {
 
 /// `Bᵀ x`
 #[inline(always)]
-fn patch_line<T: Float, I: Isa>([a, b, c, d]: [T::Vector<I>; 4]) -> [T::Vector<I>; 4] {
+fn patch_row<T: Float, I: Isa>([a, b, c, d]: [T::Vector<I>; 4]) -> [T::Vector<I>; 4] {
     [a.sub(c), b.add(c), c.sub(b), b.sub(d)]
 }
 
 /// `Aᵀ x`
 #[inline(always)]
-fn result_line<T: Float, I: Isa>([a, b, c, d]: [T::Vector<I>; 4]) -> [T::Vector<I>; 2] {
+fn result_row<T: Float, I: Isa>([a, b, c, d]: [T::Vector<I>; 4]) -> [T::Vector<I>; 2] {
     [a.add(b).add(c), b.sub(c).sub(d)]
 }
 
-/// The pixels of some rows, `bias + Aᵀ sums A`, to their places. Returns whether all are finite.
+/// Stores the pixels of some output channels, `bias + Aᵀ sums A`. Returns whether all are finite.
 pub(super) struct Results<'a, T, P> {
-    /// `[4 r + s][row][column]`, the 16 `stride` apart and rows `columns`.
+    /// `[4 r + s][row][column]`: the 16 matrices are `stride` apart, their rows `columns`.
     pub sums: &'a [T],
     pub stride: usize,
     pub columns: usize,
     pub rows: Range<usize>,
     pub bias: Option<&'a [T]>,
     /// The tiles of each register.
-    pub runs: &'a [Vec<Run>],
+    pub runs: &'a [Vec<TileRun>],
     /// Height and width of an image.
     pub size: [usize; 2],
-    /// Which line of `out` holds a row's channel of an image.
-    pub place: P,
+    /// The row of `out` that holds channel `row` of an image.
+    pub plane: P,
     pub out: &'a Output<'a, T>,
 }
 
@@ -203,41 +190,40 @@ impl<T: Float, P: Fn(usize, usize) -> usize> Kernel for Results<'_, T, P> {
 
     #[inline(always)]
     fn run<I: Isa>(self, _: I) -> bool {
-        let Results { sums, stride, columns, rows, bias, runs, size: [height, width], place, out } = self;
+        let Results { sums, stride, columns, rows, bias, runs, size: [height, width], plane, out } = self;
         let lanes = T::Vector::<I>::LANES;
         assert!(end_of([(15, stride), (rows.len(), columns)], 0) <= sums.len());
         assert!(end_of([(runs.len(), lanes)], 0) <= columns);
         let zero = T::Vector::<I>::splat(T::ZERO);
-        // Zero times what is finite.
+        // The sum of zero times each result: NaN if any of them is not finite.
         let mut zeros = zero;
         for (number, row) in rows.enumerate() {
             let bias = T::Vector::<I>::splat(bias.map_or(T::ZERO, |bias| bias[row]));
             for (register, runs) in runs.iter().enumerate() {
-                let mut lines = [[zero; 2]; 4];
-                for (r, line) in lines.iter_mut().enumerate() {
+                let mut half = [[zero; 2]; 4];
+                for (r, half) in half.iter_mut().enumerate() {
                     let mut x = [zero; 4];
                     for (s, x) in x.iter_mut().enumerate() {
                         let at = (4 * r + s) * stride + number * columns + register * lanes;
                         // SAFETY: within the sums, as checked above.
                         *x = unsafe { T::Vector::<I>::load(sums.as_ptr().add(at)) };
                     }
-                    *line = result_line::<T, I>(x);
+                    *half = result_row::<T, I>(x);
                 }
-                let [top_left, bottom_left] = result_line::<T, I>([lines[0][0], lines[1][0], lines[2][0], lines[3][0]]);
-                let [top_right, bottom_right] =
-                    result_line::<T, I>([lines[0][1], lines[1][1], lines[2][1], lines[3][1]]);
-                let mut pixels = [[T::ZERO; 2 * MOST_LANES]; 2];
+                let [top_left, bottom_left] = result_row::<T, I>([half[0][0], half[1][0], half[2][0], half[3][0]]);
+                let [top_right, bottom_right] = result_row::<T, I>([half[0][1], half[1][1], half[2][1], half[3][1]]);
+                let mut pixels = [[T::ZERO; 2 * MAX_LANES]; 2];
                 let mut registers = [[zero; 2]; 2];
                 for (y, [left, right]) in [[top_left, top_right], [bottom_left, bottom_right]].into_iter().enumerate() {
                     let (left, right) = (left.add(bias), right.add(bias));
                     zeros = right.multiply_add(zero, left.multiply_add(zero, zeros));
                     registers[y] = left.interleave(right);
                 }
-                let is_whole =
-                    matches!(runs[..], [Run { len, column, .. }] if len == lanes && 2 * (column + len) <= width);
-                if !is_whole {
+                let is_full =
+                    matches!(runs[..], [TileRun { len, column, .. }] if len == lanes && 2 * (column + len) <= width);
+                if !is_full {
                     for (pixels, registers) in pixels.iter_mut().zip(registers) {
-                        // SAFETY: two registers are no longer than two of the longest.
+                        // SAFETY: `pixels` has room for two registers of the longest kind.
                         unsafe {
                             registers[0].store(pixels.as_mut_ptr());
                             registers[1].store(pixels.as_mut_ptr().add(lanes));
@@ -245,16 +231,16 @@ impl<T: Float, P: Fn(usize, usize) -> usize> Kernel for Results<'_, T, P> {
                     }
                 }
                 for run in runs {
-                    let line = place(run.image, row);
+                    let plane = plane(run.image, row);
                     let len = (2 * run.len).min(width - 2 * run.column);
-                    for (y, (pixels, registers)) in (2 * run.line..height).zip(pixels.iter().zip(&registers)) {
+                    for (y, (pixels, registers)) in (2 * run.row..height).zip(pixels.iter().zip(&registers)) {
                         let at = y * width + 2 * run.column;
-                        // SAFETY: each tile has pixels of its own, and each is visited once per row.
-                        let mut to = unsafe { out.block(line..line + 1, at..at + len) };
+                        // SAFETY: tiles do not share pixels, and each is visited once per output channel.
+                        let mut to = unsafe { out.block(plane..plane + 1, at..at + len) };
                         let to = to.row(0, 0..len);
-                        if is_whole {
+                        if is_full {
                             debug_assert_eq!(to.len(), 2 * lanes);
-                            // SAFETY: two registers long, as was just seen.
+                            // SAFETY: `is_full` says that the run has a register of tiles, so `to` is two registers long.
                             unsafe {
                                 registers[0].store(to.as_mut_ptr());
                                 registers[1].store(to.as_mut_ptr().add(lanes));
@@ -266,7 +252,7 @@ impl<T: Float, P: Fn(usize, usize) -> usize> Kernel for Results<'_, T, P> {
                 }
             }
         }
-        let mut lanes = [T::ZERO; MOST_LANES];
+        let mut lanes = [T::ZERO; MAX_LANES];
         // SAFETY: no register is longer than the array.
         unsafe { zeros.store(lanes.as_mut_ptr()) };
         !lanes.iter().any(|lane| lane.is_nan())
