@@ -117,8 +117,8 @@ fn convolutions_follow_the_sizes() {
         ([2, 16, 20, 20], [16, 1, 3, 3], plain.padding(1).groups(16), "depthwise"),
         ([4, 64, 28, 28], [64, 64, 3, 3], plain.padding(1), "Winograd 2 x 2"),
         ([8, 1, 28, 28], [6, 1, 5, 5], plain.padding(2), "implicit GEMM, with margins"),
-        ([4, 8, 32, 32], [16, 8, 3, 3], plain.padding(1), "implicit GEMM, whole vectors"),
-        ([16, 16, 14, 14], [256, 16, 3, 3], plain.padding(1), "implicit GEMM, joined images"),
+        ([4, 8, 32, 32], [16, 8, 3, 3], plain.padding(1), "implicit GEMM, full registers"),
+        ([16, 16, 14, 14], [256, 16, 3, 3], plain.padding(1), "implicit GEMM, batched images"),
     ] {
         let launch = conv(x, w, options);
         assert_eq!((&*launch.kernel, &*launch.path), ("conv2d_f32", path), "{x:?} {w:?}");

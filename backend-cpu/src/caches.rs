@@ -1,5 +1,5 @@
-//! How large this machine's caches are. That decides by which road data go, never in which order numbers are added: the bits of a
-//! result are those of any other machine with the same vectors.
+//! The sizes of this machine's caches. They decide block sizes and kinds of stores, never the order in which numbers are added, so
+//! results are bit-identical on all machines with the same SIMD level.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -7,30 +7,30 @@ use std::sync::OnceLock;
 /// Sizes in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Caches {
-    /// One thread's share of the second level.
-    pub(crate) second: usize,
-    /// The last level, which all share, as far as it is ours: a virtual machine is told of the whole socket's and has the use of
-    /// its own cores' share.
-    pub(crate) last: usize,
+    /// One thread's share of L2.
+    pub(crate) l2: usize,
+    /// The last-level cache, capped at [`LLC_PER_THREAD`]: a virtual machine sees that of the socket but gets the share of its own
+    /// cores.
+    pub(crate) llc: usize,
 }
 
-/// The most of the last level that is taken to be ours, for each hardware thread.
-const LAST_PER_THREAD: usize = 16 << 20;
+/// Bytes of the last-level cache that a hardware thread can count on, at most.
+const LLC_PER_THREAD: usize = 16 << 20;
 
 impl Caches {
-    /// This machine's. Linux tells; elsewhere they are what a server of 2020 has.
+    /// This machine's, from Linux's sysfs; elsewhere those of a server of 2020.
     pub(crate) fn get() -> Caches {
         static CACHES: OnceLock<Caches> = OnceLock::new();
         *CACHES.get_or_init(|| {
             let threads = std::thread::available_parallelism().map_or(1, usize::from);
-            let Caches { second, last } = Caches::read(Path::new("/sys/devices/system/cpu/cpu0/cache"));
-            Caches { second, last: last.min(threads.saturating_mul(LAST_PER_THREAD)) }
+            let Caches { l2, llc } = Caches::read(Path::new("/sys/devices/system/cpu/cpu0/cache"));
+            Caches { l2, llc: llc.min(threads.saturating_mul(LLC_PER_THREAD)) }
         })
     }
 
-    /// The caches that the folders `index0`, `index1`... of `folder` describe.
+    /// The caches that the directories `index0`, `index1`... of `folder` describe.
     fn read(folder: &Path) -> Caches {
-        let mut caches = Caches { second: 512 << 10, last: 32 << 20 };
+        let mut caches = Caches { l2: 512 << 10, llc: 32 << 20 };
         let mut last_level = 2;
         for index in 0.. {
             let text = |file| std::fs::read_to_string(folder.join(format!("index{index}")).join(file));
@@ -41,10 +41,10 @@ impl Caches {
             };
             if level == 2 {
                 let sharing = text("shared_cpu_list").map_or(1, |list| cpus(&list));
-                caches.second = size / sharing.max(1);
+                caches.l2 = size / sharing.max(1);
             }
             if level >= last_level {
-                (caches.last, last_level) = (size, level);
+                (caches.llc, last_level) = (size, level);
             }
         }
         caches
@@ -63,7 +63,7 @@ fn bytes(size: &str) -> Option<usize> {
     size[..size.len() - 1].parse::<usize>().ok()?.checked_mul(unit)
 }
 
-/// How many CPUs a list like `"0-3,8"` names.
+/// The number of CPUs in a list like `"0-3,8"`.
 fn cpus(list: &str) -> usize {
     let count = |range: &str| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn a_described_machine() {
         let folder = std::env::temp_dir().join(format!("minitorch-caches-{}", std::process::id()));
-        // Two hardware threads share the second level; the third is the last. Index 1 is broken and says nothing.
+        // Two hardware threads share L2; L3 is the last level. Index 1 is unreadable.
         for (index, [level, size, shared]) in
             [["1", "48K", "0,64"], ["2", "?", ""], ["2", "2048K", "0,64"], ["3", "108M", "0-127"]].iter().enumerate()
         {
@@ -103,8 +103,8 @@ mod tests {
         }
         let caches = Caches::read(&folder);
         std::fs::remove_dir_all(&folder).unwrap();
-        assert_eq!(caches, Caches { second: 1 << 20, last: 108 << 20 });
+        assert_eq!(caches, Caches { l2: 1 << 20, llc: 108 << 20 });
         // Nothing described.
-        assert_eq!(Caches::read(&folder), Caches { second: 512 << 10, last: 32 << 20 });
+        assert_eq!(Caches::read(&folder), Caches { l2: 512 << 10, llc: 32 << 20 });
     }
 }

@@ -18,8 +18,8 @@ impl<T: Real> Kernel for Statistics<'_, T> {
     type Output = (T, T);
 
     #[inline(always)]
-    fn run<I: Isa>(self, _: I) -> (T, T) {
-        max_and_rest::<I, T>(self.0)
+    fn run<I: Isa>(self, isa: I) -> (T, T) {
+        max_and_rest(isa, self.0)
     }
 }
 

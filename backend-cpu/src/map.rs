@@ -46,7 +46,7 @@ enum Store {
 
 impl Store {
     fn of<U>(out: &[U], work: usize) -> Store {
-        let (bytes, last) = (size_of_val(out), Caches::get().last);
+        let (bytes, last) = (size_of_val(out), Caches::get().llc);
         if work >= ARITHMETIC || bytes <= last { Store::Cached } else { Store::NonTemporal }
     }
 

@@ -1,13 +1,13 @@
-//! Matrix products: which product, over which strides. The arithmetic is in `kernels/gemm`.
+//! Matrix products of tensors: their strides as operands of `kernels/gemm`.
 //!
-//! No operand is copied: a transposed or broadcast matrix is a matter of strides. A batch that shares its right side is
-//! one tall product.
+//! No operand is copied, as transposed and broadcast matrices are strides. A batch that shares B is one product of all rows.
 
 use crate::conv::elements;
 use crate::copy::start_of;
 use crate::element::{Element, Real, reached, with_real};
-use crate::kernels::gemm::{Shape, Start, Strided, batched, gemm, gemm_finished};
+use crate::kernels::gemm::{Init, Shape, Strided, batched, gemm, gemm_with_epilogue};
 use crate::memory::Storage;
+use crate::simd::Level;
 use crate::{Cpu, Tensor, unary};
 use minitorch_core::Layout;
 use minitorch_core::backend::{Activation, MAX_WORK, View};
@@ -33,12 +33,12 @@ fn product<T: Real>(device: &Cpu, a: View<'_, Storage>, b: View<'_, Storage>) ->
         return out;
     }
     let (a_data, b_data) = (reached::<T>("matmul", a), reached::<T>("matmul", b));
-    let [a_row, a_depth] = [a.layout.strides()[rank - 2], a.layout.strides()[rank - 1]];
-    let [b_depth, b_column] = [b.layout.strides()[rank - 2], b.layout.strides()[rank - 1]];
-    let left = |at| Strided { data: &a_data[at..], lane_stride: a_row, depth_stride: a_depth };
-    let right = |at| Strided { data: &b_data[at..], lane_stride: b_column, depth_stride: b_depth };
+    let [a_row, a_k] = [a.layout.strides()[rank - 2], a.layout.strides()[rank - 1]];
+    let [b_k, b_column] = [b.layout.strides()[rank - 2], b.layout.strides()[rank - 1]];
+    let a_at = |at| Strided { data: &a_data[at..], stride: a_row, k_stride: a_k };
+    let b_at = |at| Strided { data: &b_data[at..], stride: b_column, k_stride: b_k };
     if rank == 2 {
-        gemm(shape, &left(a.layout.offset()), &right(b.layout.offset()), &mut out, n, Start::Zero);
+        gemm(shape, &a_at(a.layout.offset()), &b_at(b.layout.offset()), &mut out, n, Init::Zero);
         return out;
     }
     let batch = |l: &Layout| l.remove(rank - 1).remove(rank - 2);
@@ -47,11 +47,11 @@ fn product<T: Real>(device: &Cpu, a: View<'_, Storage>, b: View<'_, Storage>) ->
     let [rows] = Layout::merge([a.layout.remove(rank - 1)]);
     let shared = batch_b.strides().iter().zip(&batch_b.shape()[..]).all(|(&stride, &size)| stride == 0 || size == 1);
     if shared && rows.shape().len() <= 1 {
-        let a = Strided { lane_stride: rows.strides().first().copied().unwrap_or(0), ..left(rows.offset()) };
-        gemm(Shape { m: count * m, ..shape }, &a, &right(b.layout.offset()), &mut out, n, Start::Zero);
+        let a = Strided { stride: rows.strides().first().copied().unwrap_or(0), ..a_at(rows.offset()) };
+        gemm(Shape { m: count * m, ..shape }, &a, &b_at(b.layout.offset()), &mut out, n, Init::Zero);
     } else {
-        let operands = |i| (left(start_of(&batch_a, i)), right(start_of(&batch_b, i)));
-        batched(count, shape, operands, &mut out, Start::Zero);
+        let operands = |i| (a_at(start_of(&batch_a, i)), b_at(start_of(&batch_b, i)));
+        batched(Level::best(), count, shape, operands, &mut out, Init::Zero);
     }
     out
 }
@@ -61,7 +61,7 @@ fn from<T>(data: &[T], start: usize) -> &[T] {
     data.get(start..).unwrap_or(&[])
 }
 
-/// `f(x wᵀ + b)`; w is read as it lies, the bias is what the sums start from, and the activation f, if any, is applied to each block.
+/// `f(x wᵀ + b)`: the bias is C's initial value, and the activation f, if any, its epilogue.
 pub(crate) fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, activation: Option<Activation>) -> Tensor {
     let device = x.device();
     let rank = x.rank();
@@ -69,7 +69,7 @@ pub(crate) fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, activation: 
     let lead = x.layout().remove(rank - 1);
     let m = lead.numel();
     let [rows] = Layout::merge([lead]);
-    // A view without elements stays as it is when it is copied, and none of them is read.
+    // Copying a view without elements does not change its strides; none is read.
     if rows.shape().len() > 1 && x.numel() > 0 {
         return linear(&x.contiguous(), w, bias, activation);
     }
@@ -77,21 +77,21 @@ pub(crate) fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, activation: 
     with_real!(x.dtype(), T => {
         let mut out = device.alloc::<T>("linear", m * n);
         let bias = bias.map(Tensor::contiguous);
-        let start = match &bias {
-            Some(bias) => Start::ColumnBias(elements::<T>(bias)),
-            None => Start::Zero,
+        let init = match &bias {
+            Some(bias) => Init::ColumnBias(elements::<T>(bias)),
+            None => Init::Zero,
         };
         let x = Strided {
             data: from(reached("linear", x.view()), x.layout().offset()),
-            lane_stride: rows.strides().first().copied().unwrap_or(0),
-            depth_stride: x.layout().strides()[rank - 1],
+            stride: rows.strides().first().copied().unwrap_or(0),
+            k_stride: x.layout().strides()[rank - 1],
         };
-        let [lane_stride, depth_stride] = [w.layout().strides()[0], w.layout().strides()[1]];
-        let w = Strided { data: from(reached("linear", w.view()), w.layout().offset()), lane_stride, depth_stride };
+        let [stride, k_stride] = [w.layout().strides()[0], w.layout().strides()[1]];
+        let w = Strided { data: from(reached("linear", w.view()), w.layout().offset()), stride, k_stride };
         let shape_2d = Shape { m, n, k };
         match activation {
-            None => gemm(shape_2d, &x, &w, &mut out, n, start),
-            Some(f) => gemm_finished(shape_2d, &x, &w, &mut out, start, &|block| {
+            None => gemm(shape_2d, &x, &w, &mut out, n, init),
+            Some(f) => gemm_with_epilogue(shape_2d, &x, &w, &mut out, init, &|block| {
                 for row in 0..block.rows() {
                     unary::activate(f, block.row(row, 0..block.columns()));
                 }

@@ -265,12 +265,12 @@ impl<T: Element, F: Fold<T>> Kernel for FoldRow<'_, T, F> {
     type Output = F::Acc;
 
     #[inline(always)]
-    fn run<I: Isa>(self, _: I) -> F::Acc {
+    fn run<I: Isa>(self, isa: I) -> F::Acc {
         let FoldRow { data, layout, range, fold } = self;
         let mut rows = Rows::new([layout], range);
         let mut state = State::new(fold);
         while let Some((place, [start])) = rows.next() {
-            state.add::<I>(&data[start..][..place.len()]);
+            state.add(isa, &data[start..][..place.len()]);
         }
         state.finish()
     }
@@ -289,11 +289,11 @@ impl<T: Element, F: Fold<T>> Kernel for FoldRows<'_, T, F> {
     type Output = ();
 
     #[inline(always)]
-    fn run<I: Isa>(self, _: I) {
+    fn run<I: Isa>(self, isa: I) {
         let FoldRows { data, stride, len, fold, out } = self;
         for (row, out) in out.iter_mut().enumerate() {
             let mut state = State::new(fold);
-            state.add::<I>(&data[row * stride..][..len]);
+            state.add(isa, &data[row * stride..][..len]);
             *out = fold.finish(state.finish());
         }
     }
@@ -314,7 +314,7 @@ impl<T: Copy, F: Fold<T>> State<T, F> {
     }
 
     #[inline(always)]
-    fn add<I: Isa>(&mut self, row: &[T]) {
+    fn add<I: Isa>(&mut self, isa: I, row: &[T]) {
         let (chunks, rest) = row.as_chunks::<LANES>();
         // A long row is read at four places at once: four streams keep more of memory busy than one.
         let quarter = if chunks.len() >= STREAMS { chunks.len() / 4 } else { 0 };
@@ -324,11 +324,11 @@ impl<T: Copy, F: Fold<T>> State<T, F> {
         let (fourth, tail) = tail.split_at(quarter);
         for (((a, b), c), d) in first.iter().zip(second).zip(third).zip(fourth) {
             for chunk in [a, b, c, d] {
-                self.fold.add_lanes::<I>(&mut self.lanes, chunk);
+                self.fold.add_lanes(isa, &mut self.lanes, chunk);
             }
         }
         for chunk in tail {
-            self.fold.add_lanes::<I>(&mut self.lanes, chunk);
+            self.fold.add_lanes(isa, &mut self.lanes, chunk);
         }
         self.any |= !chunks.is_empty();
         for &x in rest {

@@ -1,17 +1,18 @@
-//! One body, compiled for every vector unit the machine may have, chosen once at run time.
+//! One source, compiled for several instruction sets, selected at run time.
 //!
 //! A [`Kernel`] is ordinary Rust over slices and fixed-size arrays. [`Level::dispatch`] calls it from inside a function
-//! that carries the right `target_feature`s, so LLVM turns the same loops into AVX-512, AVX2 + FMA or baseline code.
+//! with the right `target_feature`s, so LLVM turns the same loops into AVX-512, AVX2 + FMA or baseline code.
 //!
-//! * An [`Isa`] token ([`Avx512`], [`Avx2`], [`Baseline`]) can only be made by [`Level::supported`], after the CPU was
-//!   asked: whoever holds one may run its code. Everything above this file is therefore safe.
-//! * Token constants are compile-time facts. `I::FMA` matters most: a fused multiply-add that the target lacks becomes
-//!   a call into libm, about 50 times slower than a multiply and an addition.
+//! * An [`Isa`] token ([`Avx512`], [`Avx2`], [`Baseline`]) proves that the CPU has the instructions; `token.rs` states the
+//!   contract. Intrinsics are reached through a token or a register, so kernels are safe code.
+//! * Constants of the token are known at compile time. `I::FMA` matters most: a fused multiply-add that the target lacks becomes
+//!   a call into libm.
 //! * `Kernel::run` must be `#[inline(always)]`, and so must whatever it calls per element: code that is not inlined
 //!   keeps the features of the function it was compiled in, which is the baseline.
 //!
 //! `MINITORCH_ISA=baseline|avx2|avx512` caps the level, for measurements and bug reports.
 
+mod token;
 mod vector;
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -19,89 +20,78 @@ mod x86;
 use crate::memory::AnyBits;
 use crate::settings;
 use std::sync::OnceLock;
+pub use token::{Avx2, Avx512, Baseline};
 pub use vector::Vector;
 
-/// Compile-time facts about one instruction set.
+/// A token of one instruction set, and compile-time facts about it.
 pub trait Isa: Copy + Send + Sync + 'static {
     const NAME: &'static str;
     /// Whether `mul_add` is one instruction.
     const FMA: bool;
-    /// Bytes in one vector register.
+    /// Bytes in one SIMD register.
     const VECTOR_BYTES: usize;
     /// One register.
-    type F32: Vector<f32>;
+    type F32: Vector<f32, Self>;
     /// One register.
-    type F64: Vector<f64>;
+    type F64: Vector<f64, Self>;
 
-    /// `lanes += x`, each as f64. From the plain loop LLVM makes half vectors, a factor of two in sums.
+    /// `lanes += x`, each as f64. From the plain loop LLVM uses half of each register.
     #[inline(always)]
-    fn add_wide(lanes: &mut [f64; LANES], x: &[f32; LANES]) {
+    fn add_wide(self, lanes: &mut [f64; LANES], x: &[f32; LANES]) {
         for i in 0..LANES {
             lanes[i] += x[i] as f64;
         }
     }
 
-    /// `to = from`, past the caches where the instruction set can: `to` is then not read before it is written.
+    /// `to = from`, by non-temporal stores where the instruction set has them: `to` is then not read into a cache first.
     ///
     /// # Safety
     /// `to` begins at a multiple of 32 bytes, and [`Isa::fence`] is called before another thread may read it.
     #[inline(always)]
-    unsafe fn stream<T: AnyBits>(to: &mut [T; BLOCK], from: &[T; BLOCK]) {
+    unsafe fn stream<T: AnyBits>(self, to: &mut [T; BLOCK], from: &[T; BLOCK]) {
         *to = *from;
     }
 
-    /// What was [streamed](Isa::stream) is visible to others before anything that follows.
+    /// Orders [streamed](Isa::stream) stores before all that follow.
     #[inline(always)]
-    fn fence() {}
+    fn fence(self) {}
 }
 
-/// Elements that are streamed at once: whole cache lines of any type.
+/// Elements that are streamed at once: full cache lines of any type.
 pub const BLOCK: usize = 64;
 
-/// Lanes of a sum: what eight vectors of f64 hold, so that no addition waits for the one before.
+/// Lanes of a sum: what eight registers of four f64 hold, so that no addition waits for the one before.
 pub const LANES: usize = 32;
-
-/// What every CPU of the compilation target has: SSE2 on x86-64, NEON on Arm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Baseline(());
-
-/// AVX2 with FMA: 16 registers of 32 bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Avx2(());
-
-/// AVX-512 F, BW, DQ, VL (x86-64-v4): 32 registers of 64 bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Avx512(());
 
 impl Isa for Baseline {
     const NAME: &'static str = "baseline";
-    const FMA: bool = cfg!(any(target_feature = "fma", target_arch = "aarch64"));
+    const FMA: bool = vector::TARGET_FMA;
     const VECTOR_BYTES: usize = 16;
     type F32 = [f32; 4];
     type F64 = [f64; 2];
 }
 
-/// The methods that both levels of x86-64 have in instructions.
-macro_rules! in_instructions_of_x86 {
-    ($add_wide:ident) => {
+/// The methods of [`Isa`] in x86-64 intrinsics.
+macro_rules! x86_intrinsics {
+    ($add_wide:ident, |$isa:ident| $avx2:expr) => {
         #[cfg(target_arch = "x86_64")]
         #[inline(always)]
-        fn add_wide(lanes: &mut [f64; LANES], x: &[f32; LANES]) {
-            // SAFETY: the token exists only if `Level::supported` found the instructions of its level.
-            unsafe { x86::$add_wide(lanes, x) }
+        fn add_wide(self, lanes: &mut [f64; LANES], x: &[f32; LANES]) {
+            x86::$add_wide(self, lanes, x);
         }
 
-        // SAFETY: what the caller promises is what `x86::stream` asks for.
+        // SAFETY: as the trait asks, which is what `x86::stream` asks.
         #[cfg(target_arch = "x86_64")]
         #[inline(always)]
-        unsafe fn stream<T: AnyBits>(to: &mut [T; BLOCK], from: &[T; BLOCK]) {
-            // SAFETY: as above; the rest is the caller's promise.
-            unsafe { x86::stream(to, from) }
+        unsafe fn stream<T: AnyBits>(self, to: &mut [T; BLOCK], from: &[T; BLOCK]) {
+            let $isa = self;
+            // SAFETY: the caller promises alignment and fence.
+            unsafe { x86::stream($avx2, to, from) }
         }
 
         #[cfg(target_arch = "x86_64")]
         #[inline(always)]
-        fn fence() {
+        fn fence(self) {
             x86::fence();
         }
     };
@@ -114,7 +104,7 @@ impl Isa for Avx2 {
     type F32 = vector::F32x8;
     type F64 = vector::F64x4;
 
-    in_instructions_of_x86!(add_wide);
+    x86_intrinsics!(add_wide_avx2, |isa| isa);
 }
 
 impl Isa for Avx512 {
@@ -124,7 +114,7 @@ impl Isa for Avx512 {
     type F32 = vector::F32x16;
     type F64 = vector::F64x8;
 
-    in_instructions_of_x86!(add_wider);
+    x86_intrinsics!(add_wide_avx512, |isa| isa.avx2());
 }
 
 /// A computation that can be compiled for any [`Isa`].
@@ -134,7 +124,7 @@ pub trait Kernel {
     fn run<I: Isa>(self, isa: I) -> Self::Output;
 }
 
-/// The instruction set chosen at run time; each variant carries the proof that the machine has it.
+/// The instruction set selected at run time, with its token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
     Baseline(Baseline),
@@ -143,23 +133,10 @@ pub enum Level {
 }
 
 impl Level {
-    /// All levels of this machine, weakest first. The baseline is always there.
+    /// All levels of this CPU, weakest first; the baseline is always among them.
     pub fn supported() -> Vec<Level> {
-        let mut levels = vec![Level::Baseline(Baseline(()))];
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                levels.push(Level::Avx2(Avx2(())));
-                if is_x86_feature_detected!("avx512f")
-                    && is_x86_feature_detected!("avx512bw")
-                    && is_x86_feature_detected!("avx512dq")
-                    && is_x86_feature_detected!("avx512vl")
-                {
-                    levels.push(Level::Avx512(Avx512(())));
-                }
-            }
-        }
-        levels
+        let detected = [Avx2::detect().map(Level::Avx2), Avx512::detect().map(Level::Avx512)];
+        [Level::Baseline(Baseline)].into_iter().chain(detected.into_iter().flatten()).collect()
     }
 
     /// The strongest level, capped by `MINITORCH_ISA`; looked up once per process.
@@ -196,43 +173,56 @@ impl Level {
     pub fn dispatch<K: Kernel>(self, kernel: K) -> K::Output {
         match self {
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: an `Avx512` exists only if `Level::supported` found avx512f, bw, dq, vl, avx2 and fma.
-            Level::Avx512(isa) => unsafe { x86::run_avx512(kernel, isa) },
+            // SAFETY: the token proves avx512f, bw, dq, vl, avx2 and fma.
+            Level::Avx512(isa) => unsafe { run_avx512(kernel, isa) },
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: an `Avx2` exists only if `Level::supported` found avx2 and fma.
-            Level::Avx2(isa) => unsafe { x86::run_avx2(kernel, isa) },
-            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the token proves avx2 and fma.
+            Level::Avx2(isa) => unsafe { run_avx2(kernel, isa) },
             Level::Baseline(isa) => kernel.run(isa),
-            // The other tokens are never made on other architectures.
+            // Other architectures have no other tokens.
             #[cfg(not(target_arch = "x86_64"))]
-            _ => kernel.run(Baseline(())),
+            _ => kernel.run(Baseline),
         }
     }
 }
 
-/// Runs `kernel` for this machine, with vectors of at most 32 bytes. Most loops over elements are bound by memory, where wider
-/// vectors gain nothing; and each level is one more copy of every loop to compile.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+fn run_avx512<K: Kernel>(kernel: K, isa: Avx512) -> K::Output {
+    kernel.run(isa)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn run_avx2<K: Kernel>(kernel: K, isa: Avx2) -> K::Output {
+    kernel.run(isa)
+}
+
+/// Runs `kernel` for this CPU with registers of at most 32 bytes. Most element-wise loops are bound by memory, where longer
+/// registers gain nothing, and each level is one more copy of every loop to compile.
 pub fn dispatch<K: Kernel>(kernel: K) -> K::Output {
-    match Level::best() {
+    let level = match Level::best() {
+        Level::Avx512(isa) => Level::Avx2(isa.avx2()),
+        level => level,
+    };
+    match level {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: an `Avx2` or an `Avx512` exists only if `Level::supported` found avx2 and fma.
-        Level::Avx2(_) | Level::Avx512(_) => unsafe { x86::run_avx2(kernel, Avx2(())) },
-        Level::Baseline(isa) => kernel.run(isa),
-        // The other tokens are never made on other architectures.
-        #[cfg(not(target_arch = "x86_64"))]
-        _ => kernel.run(Baseline(())),
+        // SAFETY: the token proves avx2 and fma.
+        Level::Avx2(isa) => unsafe { run_avx2(kernel, isa) },
+        // Not `level.dispatch`, which would compile the loop for AVX-512 as well.
+        _ => kernel.run(Baseline),
     }
 }
 
-/// Element types, and which vectors their loops are compiled for. F32 is what networks compute with; for the others each
-/// further level would be one more copy of every loop to compile, a third of this crate.
+/// Element types, and the levels that their loops are compiled for. F32 is what networks compute with; for the others each
+/// further level would be one more copy of every loop to compile.
 pub trait Wide: Copy {
     /// Runs a loop over elements of this type.
     fn dispatch<K: Kernel>(kernel: K) -> K::Output {
-        kernel.run(Baseline(()))
+        kernel.run(Baseline)
     }
 
-    /// Runs a loop over elements of this type that is bound by arithmetic, such as exponentials: with the widest vectors.
+    /// Runs a loop over elements of this type that is bound by arithmetic, such as exponentials, at the strongest level.
     fn compute<K: Kernel>(kernel: K) -> K::Output {
         Self::dispatch(kernel)
     }
@@ -251,8 +241,8 @@ impl Wide for f64 {}
 impl Wide for i32 {}
 impl Wide for u8 {}
 
-/// A 4 x 4 block of f32, rows and columns exchanged. From plain array code LLVM makes sixteen scalar stores or eight
-/// shuffles, depending on what surrounds it, a factor of three in packing; hence these shuffles, part of every x86-64.
+/// The transpose of a 4 x 4 block. From plain array code LLVM makes sixteen scalar stores or eight shuffles, depending on
+/// the context; these are the shuffles, in SSE.
 #[inline(always)]
 pub fn transpose_f32(block: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
     #[cfg(target_arch = "x86_64")]
@@ -278,23 +268,23 @@ mod tests {
     #[test]
     fn transposes() {
         let block = [[0., 1., 2., 3.], [4., 5., 6., 7.], [8., 9., 10., 11.], [12., 13., 14., 15.]];
-        let turned = [[0., 4., 8., 12.], [1., 5., 9., 13.], [2., 6., 10., 14.], [3., 7., 11., 15.]];
-        assert_eq!(transpose_f32(block), turned);
+        let transposed = [[0., 4., 8., 12.], [1., 5., 9., 13.], [2., 6., 10., 14.], [3., 7., 11., 15.]];
+        assert_eq!(transpose_f32(block), transposed);
     }
 
-    /// Numbers counted from 0, interleaved with those from 100 and taken apart again.
+    /// Interleaves the numbers from 0 with those from 100, and deinterleaves the result.
     struct Shuffles;
 
     impl Kernel for Shuffles {
         type Output = ();
         #[inline(always)]
-        fn run<I: Isa>(self, _: I) {
-            fn check<T: Copy + From<u8> + PartialEq + std::fmt::Debug, V: Vector<T>>() {
+        fn run<I: Isa>(self, isa: I) {
+            fn check<T: Copy + From<u8> + PartialEq + std::fmt::Debug, I: Copy, V: Vector<T, I>>(isa: I) {
                 let (low, high): (Vec<T>, Vec<T>) = (0..16).map(|i| (T::from(i), T::from(100 + i))).unzip();
                 let mut got = vec![T::from(0); 4 * V::LANES];
                 // SAFETY: no register has more than 16 lanes, and `got` has room for four.
                 unsafe {
-                    let mixed = V::load(low.as_ptr()).interleave(V::load(high.as_ptr()));
+                    let mixed = V::load(isa, low.as_ptr()).interleave(V::load(isa, high.as_ptr()));
                     let apart = mixed[0].deinterleave(mixed[1]);
                     for (number, register) in mixed.into_iter().chain(apart).enumerate() {
                         register.store(got.as_mut_ptr().add(number * V::LANES));
@@ -304,8 +294,8 @@ mod tests {
                 assert_eq!(got[..2 * V::LANES], mixed);
                 assert_eq!(got[2 * V::LANES..], [&low[..V::LANES], &high[..V::LANES]].concat());
             }
-            check::<f32, I::F32>();
-            check::<f64, I::F64>();
+            check::<f32, I, I::F32>(isa);
+            check::<f64, I, I::F64>(isa);
         }
     }
 

@@ -85,12 +85,12 @@ impl<T: Real> Kernel for Planes<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run<I: Isa>(self, _: I) {
+    fn run<I: Isa>(self, isa: I) {
         let Planes { map, x, g, out, c, inner } = self;
         let plane = c * inner;
         for ((x, g), out) in x.chunks_exact(plane).zip(g.chunks_exact(plane)).zip(out.chunks_exact_mut(plane)) {
             if inner == 1 {
-                row::<I, T>(map, x, g, out);
+                row(isa, map, x, g, out);
             } else {
                 for first in (0..inner).step_by(STRIP) {
                     strip::<I, T>(map, x, g, out, inner, first..inner.min(first + STRIP));
@@ -102,7 +102,7 @@ impl<T: Real> Kernel for Planes<'_, T> {
 
 /// The sum of `f(a[i], b[i])`, in lanes of f64 that do not wait for one another.
 #[inline(always)]
-fn sum<I: Isa, T: Real>(a: &[T], b: &[T], f: impl Fn(T, T) -> T) -> T {
+fn sum<I: Isa, T: Real>(isa: I, a: &[T], b: &[T], f: impl Fn(T, T) -> T) -> T {
     let mut lanes = [0.0; LANES];
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
     for (a, b) in a.iter().zip(b) {
@@ -110,7 +110,7 @@ fn sum<I: Isa, T: Real>(a: &[T], b: &[T], f: impl Fn(T, T) -> T) -> T {
         for i in 0..LANES {
             terms[i] = f(a[i], b[i]);
         }
-        T::add_wide::<I>(&mut lanes, &terms);
+        T::add_wide(isa, &mut lanes, &terms);
     }
     for ((lane, &a), &b) in lanes.iter_mut().zip(a_rest).zip(b_rest) {
         *lane += f(a, b).to_f64();
@@ -124,7 +124,7 @@ const PARTIAL: usize = 4 * LANES;
 
 /// Writes `exp(x - max)`, where `max` is the largest x, and returns the sum.
 #[inline(always)]
-fn exponentials<I: Isa, T: Real>(x: &[T], max: T, out: &mut [T]) -> T {
+fn exponentials<I: Isa, T: Real>(isa: I, x: &[T], max: T, out: &mut [T]) -> T {
     let mut lanes = [0.0; LANES];
     // Not for_each: a closure that is not inlined would lose the vector unit.
     for (x, out) in x.chunks(PARTIAL).zip(out.chunks_mut(PARTIAL)) {
@@ -140,7 +140,7 @@ fn exponentials<I: Isa, T: Real>(x: &[T], max: T, out: &mut [T]) -> T {
             *out = (x - max).exp_below::<I>();
             *sum += *out;
         }
-        T::add_wide::<I>(&mut lanes, &sums);
+        T::add_wide(isa, &mut lanes, &sums);
     }
     T::of(total(lanes))
 }
@@ -166,7 +166,7 @@ fn partial<I: Isa, T: Real>(x: &[T], max: T, f: impl Fn(T, T) -> T) -> [T; LANES
 /// The element left out contributes exactly 1, so the whole sum is `1 + rest` and its logarithm `log1p(rest)`, which keeps its
 /// digits where the rest is small. An infinite maximum makes the rest NaN.
 #[inline(always)]
-pub(crate) fn max_and_rest<I: Isa, T: Real>(x: &[T]) -> (T, T) {
+pub(crate) fn max_and_rest<I: Isa, T: Real>(isa: I, x: &[T]) -> (T, T) {
     let max = largest(x);
     // The 1 of the maximum rounds what is small beside it. So partial sums that reach 1 are added apart. If the rest is small,
     // one chunk has such sums, that of the one maximum, and it is summed again without it.
@@ -174,10 +174,10 @@ pub(crate) fn max_and_rest<I: Isa, T: Real>(x: &[T]) -> (T, T) {
     for x in x.chunks(PARTIAL) {
         let sums = partial::<I, T>(x, max, |e, _| e);
         if sums.iter().fold(false, |any, &sum| any | (sum >= T::of(1.0))) {
-            T::add_wide::<I>(&mut high, &sums);
+            T::add_wide(isa, &mut high, &sums);
             top = x;
         } else {
-            T::add_wide::<I>(&mut low, &sums);
+            T::add_wide(isa, &mut low, &sums);
         }
     }
     let low = total(low);
@@ -235,26 +235,26 @@ fn largest<T: Real>(x: &[T]) -> T {
 }
 
 #[inline(always)]
-fn row<I: Isa, T: Real>(map: Map, x: &[T], g: &[T], out: &mut [T]) {
+fn row<I: Isa, T: Real>(isa: I, map: Map, x: &[T], g: &[T], out: &mut [T]) {
     let n = out.len();
     let (x, g) = (&x[..n], &g[..n]);
     match map {
         Map::Softmax => {
             let max = largest(x);
-            let scale = T::of(1.0) / exponentials::<I, T>(x, max, out);
+            let scale = T::of(1.0) / exponentials(isa, x, max, out);
             out.iter_mut().for_each(|out| *out = *out * scale);
         }
         Map::LogSoftmax => {
-            let (max, rest) = max_and_rest::<I, T>(x);
+            let (max, rest) = max_and_rest(isa, x);
             let log_sum = rest.ln_1p();
             out.iter_mut().zip(x).for_each(|(out, &x)| *out = x - max - log_sum);
         }
         Map::SoftmaxGrad => {
-            let dot = sum::<I, T>(g, x, |g, x| g * x);
+            let dot = sum(isa, g, x, |g, x| g * x);
             out.iter_mut().enumerate().for_each(|(i, out)| *out = x[i] * (g[i] - dot));
         }
         Map::LogSoftmaxGrad => {
-            let total = sum::<I, T>(g, g, |g, _| g);
+            let total = sum(isa, g, g, |g, _| g);
             for i in 0..n {
                 out[i] = g[i] - x[i].exp_below::<I>() * total;
             }

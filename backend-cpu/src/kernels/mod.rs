@@ -1,10 +1,10 @@
-//! Numeric kernels on slices: no tensor, no layout, no dtype enum. The files beside this folder (`matmul.rs`,
-//! `conv.rs`, `pool.rs`) bind them to the `Backend` trait.
+//! Numeric kernels on slices: no tensor, no layout, no dtype enum. `matmul.rs`, `conv.rs` and `pool.rs` bind them to the
+//! `Backend` trait.
 //!
-//! Two laws hold for all of them:
-//! * **Bits do not depend on threads.** Work is split by size; where a sum is split, the parts and the order in which
-//!   they are added follow from the shape alone.
-//! * **Outputs are overwritten** unless the caller asks for [`gemm::Start::Accumulate`].
+//! Two invariants:
+//! * **Results are bit-identical for any thread count.** Work is split by size; where a sum is split, the parts and the order in
+//!   which they are added follow from the shape alone.
+//! * **Outputs are overwritten**, except with [`gemm::Init::Accumulate`].
 
 pub mod conv;
 pub mod gemm;
@@ -15,8 +15,8 @@ pub(crate) mod testing;
 
 use std::ops::{Add, AddAssign, Mul, Sub};
 
-/// The sum of `count * stride` over the terms and `more`, `usize::MAX` if it overflows: where reads or writes end that nothing
-/// checks one by one. No slice is that long, so whoever compares the end with a length has also excluded the overflow.
+/// `more + sum of count * stride`, saturating at `usize::MAX`: the end of accesses that are not checked one by one. No slice is that
+/// long, so comparing the end with a length also excludes overflow.
 pub(crate) fn end_of<const N: usize>(terms: [(usize, usize); N], more: usize) -> usize {
     terms.iter().fold(more, |end, &(count, stride)| end.saturating_add(count.saturating_mul(stride)))
 }
@@ -26,23 +26,23 @@ use crate::simd::{Isa, LANES, Vector, transpose_f32};
 use scratch::Pooled;
 pub use scratch::Scratch;
 
-/// An element these kernels compute with: `f32` or `f64`.
+/// The element types of these kernels: `f32` and `f64`.
 pub trait Float:
     Pooled + PartialOrd + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + AddAssign + Sync + std::fmt::Debug
 {
     const ZERO: Self;
     const NEG_INFINITY: Self;
 
-    /// `self * factor + addend`, rounded once where the instruction set fuses it, twice elsewhere.
+    /// `self * factor + addend`, rounded once if the instruction set has a fused multiply-add, else twice.
     fn multiply_add<I: Isa>(self, factor: Self, addend: Self) -> Self;
 
     /// A register of the instruction set.
-    type Vector<I: Isa>: Vector<Self>;
+    type Vector<I: Isa>: Vector<Self, I>;
 
     /// `lanes += x`, each as f64.
-    fn add_wide<I: Isa>(lanes: &mut [f64; LANES], x: &[Self; LANES]);
+    fn add_wide<I: Isa>(isa: I, lanes: &mut [f64; LANES], x: &[Self; LANES]);
 
-    /// A square turned: `result[i][j] = block[j][i]`.
+    /// `result[i][j] = block[j][i]`
     fn transpose(block: [[Self; 4]; 4]) -> [[Self; 4]; 4];
 
     /// The nearest value to `count`.
@@ -73,9 +73,9 @@ macro_rules! float {
             }
 
             #[inline(always)]
-            fn add_wide<I: Isa>(lanes: &mut [f64; LANES], x: &[Self; LANES]) {
-                let add_wide: fn(&mut [f64; LANES], &[Self; LANES]) = $add_wide;
-                add_wide(lanes, x);
+            fn add_wide<I: Isa>(isa: I, lanes: &mut [f64; LANES], x: &[Self; LANES]) {
+                let add_wide: fn(I, &mut [f64; LANES], &[Self; LANES]) = $add_wide;
+                add_wide(isa, lanes, x);
             }
 
             #[inline(always)]
@@ -110,19 +110,19 @@ macro_rules! float {
 }
 
 float!(f32, F32, transpose_f32, I::add_wide);
-// Scalar moves keep up with f64 arithmetic, which is half as fast.
-float!(f64, F64, transpose_plain, |lanes, x| lanes.iter_mut().zip(x).for_each(|(lane, x)| *lane += x));
+// Scalar moves keep up with f64 arithmetic.
+float!(f64, F64, transpose_scalar, |_, lanes, x| lanes.iter_mut().zip(x).for_each(|(lane, x)| *lane += x));
 
 #[inline(always)]
-fn transpose_plain<T: Copy>(block: [[T; 4]; 4]) -> [[T; 4]; 4] {
+fn transpose_scalar<T: Copy>(block: [[T; 4]; 4]) -> [[T; 4]; 4] {
     std::array::from_fn(|i| block.map(|row| row[i]))
 }
 
 /// Elements below which a loop that only moves memory stays on the calling thread: waking a worker costs about as
-/// much as touching this many.
+/// much as moving this many.
 const PARALLEL_ELEMENTS: usize = 32 * 1024;
 
-/// Calls `body(0)` ... `body(count - 1)`: in order on this thread, or on all threads in pieces of at least `grain`.
+/// Calls `body(0)` ... `body(count - 1)`: in order on this thread, or on all threads in chunks of at least `grain`.
 fn for_each(parallel: bool, count: usize, grain: usize, body: impl Fn(usize) + Sync) {
     if parallel && count > grain {
         parallel::each(count, grain, body);

@@ -34,7 +34,7 @@ impl<T: AnyBits, U: AnyBits, F: Fn(T) -> U> Kernel for Map1<'_, T, U, F> {
     type Output = ();
 
     #[inline(always)]
-    fn run<I: Isa>(self, _: I) {
+    fn run<I: Isa>(self, isa: I) {
         let Map1 { at, out, x: Source { data, layout }, f, store } = self;
         let mut rows = Rows::new([layout], at..at + out.len());
         let [stride] = rows.inner;
@@ -54,9 +54,9 @@ impl<T: AnyBits, U: AnyBits, F: Fn(T) -> U> Kernel for Map1<'_, T, U, F> {
                                 block[i] = f(x[i]);
                             }
                             // SAFETY: the first block is aligned, so all are; the fence follows.
-                            unsafe { I::stream(out, &block) };
+                            unsafe { isa.stream(out, &block) };
                         }
-                        I::fence();
+                        isa.fence();
                         (out, x) = (rest, x_rest);
                     }
                     for i in 0..x.len() {

@@ -72,7 +72,7 @@ fn one_operand_on_all_roads() {
 
 #[test]
 fn roads_by_size() {
-    let last = crate::caches::Caches::get().last;
+    let last = crate::caches::Caches::get().llc;
     // Never touched, so it takes no memory.
     let out = vec![0_u8; last + 1];
     let store = |bytes: usize, work| Store::of(&out[..bytes], work);

@@ -36,7 +36,7 @@ impl<A: AnyBits, B: AnyBits, U: AnyBits, F: Fn(A, B) -> U + Copy> Kernel for Map
     type Output = ();
 
     #[inline(always)]
-    fn run<I: Isa>(self, _: I) {
+    fn run<I: Isa>(self, isa: I) {
         let Map2 { at, out, a, b, f, store } = self;
         let mut rows = Rows::new([a.layout, b.layout], at..at + out.len());
         let (a, b, [sa, sb]) = (a.data, b.data, rows.inner);
@@ -56,9 +56,9 @@ impl<A: AnyBits, B: AnyBits, U: AnyBits, F: Fn(A, B) -> U + Copy> Kernel for Map
                                 block[i] = f(a[i], b[i]);
                             }
                             // SAFETY: the first block is aligned, so all are; the fence follows.
-                            unsafe { I::stream(out, &block) };
+                            unsafe { isa.stream(out, &block) };
                         }
-                        I::fence();
+                        isa.fence();
                         (out, a, b) = (rest, a_rest, b_rest);
                     }
                     let n = out.len();

@@ -13,7 +13,7 @@ pub(crate) trait Fold<T: Copy>: Copy + Send + Sync {
     fn add(self, acc: Self::Acc, x: T) -> Self::Acc;
     /// Adds to each lane.
     #[inline(always)]
-    fn add_lanes<I: Isa>(self, lanes: &mut [Self::Acc; LANES], x: &[T; LANES]) {
+    fn add_lanes<I: Isa>(self, _: I, lanes: &mut [Self::Acc; LANES], x: &[T; LANES]) {
         for i in 0..LANES {
             lanes[i] = self.add(lanes[i], x[i]);
         }
@@ -101,8 +101,8 @@ macro_rules! sum_f32 {
             }
 
             #[inline(always)]
-            fn add_lanes<I: Isa>(self, lanes: &mut [f64; LANES], x: &[f32; LANES]) {
-                I::add_wide(lanes, x);
+            fn add_lanes<I: Isa>(self, isa: I, lanes: &mut [f64; LANES], x: &[f32; LANES]) {
+                isa.add_wide(lanes, x);
             }
 
             #[inline(always)]

@@ -1,27 +1,35 @@
-//! Vector registers, for the loops whose shape may not be left to the compiler: from the same loops over arrays LLVM makes whole
-//! vectors under AVX2 and gathers of columns under AVX-512, 12 times slower in products of 64 x 64.
+//! SIMD registers, for loops whose vectorisation cannot be left to the compiler: from the same loops over arrays LLVM makes
+//! gathers of columns under AVX-512.
+//!
+//! The functions that make a register take the token of its instruction set. A register is thereby a proof of its own, and
+//! arithmetic on registers needs no token (`token.rs`).
 
-/// One register of `T`s.
-pub trait Vector<T>: Copy {
+#[cfg(target_arch = "x86_64")]
+pub use registers::{F32x8, F32x16, F64x4, F64x8};
+#[cfg(not(target_arch = "x86_64"))]
+pub use unused::{F32x8, F32x16, F64x4, F64x8};
+
+/// One register of `T`s of the instruction set whose token is `I`.
+pub trait Vector<T, I>: Copy {
     /// Elements of one register.
     const LANES: usize;
 
     /// All lanes equal.
-    fn splat(x: T) -> Self;
+    fn splat(isa: I, x: T) -> Self;
 
     /// The lanes from `from` on.
     ///
     /// # Safety
     /// `from` can be read for [`LANES`](Self::LANES) elements; it need not be aligned to more than one of them.
-    unsafe fn load(from: *const T) -> Self;
+    unsafe fn load(isa: I, from: *const T) -> Self;
 
-    /// The first half of the lanes from `low` on, the second from `high` on.
+    /// The lower half of the lanes from `low` on, the upper half from `high` on.
     ///
     /// # Safety
     /// Both can be read for half of [`LANES`](Self::LANES) elements.
-    unsafe fn load_halves(low: *const T, high: *const T) -> Self;
+    unsafe fn load_halves(isa: I, low: *const T, high: *const T) -> Self;
 
-    /// The lanes to `to` and on.
+    /// Stores the lanes from `to` on.
     ///
     /// # Safety
     /// `to` can be written for [`LANES`](Self::LANES) elements; it need not be aligned to more than one of them.
@@ -36,43 +44,46 @@ pub trait Vector<T>: Copy {
     /// `self * factor + addend` per lane, rounded once where [`Isa::FMA`](super::Isa::FMA) says so.
     fn multiply_add(self, factor: Self, addend: Self) -> Self;
 
-    /// Lane 0 of `self`, lane 0 of `other`, lane 1 of `self` and so on, two registers of them.
+    /// Lane 0 of `self`, lane 0 of `other`, lane 1 of `self` and so on, in two registers.
     fn interleave(self, other: Self) -> [Self; 2];
 
-    /// What [`interleave`](Self::interleave) was given: the lanes of even number of the two registers, and the odd ones.
+    /// The inverse of [`interleave`](Self::interleave): the even lanes of the two registers, and the odd ones.
     fn deinterleave(self, other: Self) -> [Self; 2];
 }
 
-/// The registers of a level below AVX2, as arrays: here the compiler does what it should.
+/// Whether the compilation target has a fused multiply-add.
+pub const TARGET_FMA: bool = cfg!(any(target_feature = "fma", target_arch = "aarch64"));
+
+/// Registers of the compilation target, as arrays, from which the compiler makes full registers.
 macro_rules! array {
     ($type:ty, $lanes:literal) => {
-        impl Vector<$type> for [$type; $lanes] {
+        impl<I> Vector<$type, I> for [$type; $lanes] {
             const LANES: usize = $lanes;
 
             #[inline(always)]
-            fn splat(x: $type) -> Self {
+            fn splat(_: I, x: $type) -> Self {
                 [x; $lanes]
             }
 
-            // SAFETY: the caller answers for what is read.
+            // SAFETY: as the trait asks.
             #[inline(always)]
-            unsafe fn load(from: *const $type) -> Self {
-                // SAFETY: as the caller says.
+            unsafe fn load(_: I, from: *const $type) -> Self {
+                // SAFETY: the caller passes a readable pointer; an array is as aligned as its element.
                 unsafe { *from.cast() }
             }
 
-            // SAFETY: the caller answers for what is read.
+            // SAFETY: as the trait asks.
             #[inline(always)]
-            unsafe fn load_halves(low: *const $type, high: *const $type) -> Self {
+            unsafe fn load_halves(_: I, low: *const $type, high: *const $type) -> Self {
                 const HALF: usize = $lanes / 2;
-                // SAFETY: as the caller says.
+                // SAFETY: the caller passes two readable pointers.
                 std::array::from_fn(|i| unsafe { if i < HALF { *low.add(i) } else { *high.add(i - HALF) } })
             }
 
-            // SAFETY: the caller answers for what is written.
+            // SAFETY: as the trait asks.
             #[inline(always)]
             unsafe fn store(self, to: *mut $type) {
-                // SAFETY: as the caller says.
+                // SAFETY: the caller passes a writable pointer; an array is as aligned as its element.
                 unsafe { *to.cast() = self }
             }
 
@@ -89,11 +100,7 @@ macro_rules! array {
             #[inline(always)]
             fn multiply_add(self, factor: Self, addend: Self) -> Self {
                 std::array::from_fn(|i| {
-                    if <super::Baseline as super::Isa>::FMA {
-                        self[i].mul_add(factor[i], addend[i])
-                    } else {
-                        self[i] * factor[i] + addend[i]
-                    }
+                    if TARGET_FMA { self[i].mul_add(factor[i], addend[i]) } else { self[i] * factor[i] + addend[i] }
                 })
             }
 
@@ -114,119 +121,122 @@ macro_rules! array {
 array!(f32, 4);
 array!(f64, 2);
 
-/// Registers of x86-64. Elsewhere their levels do not exist, and the names stand for what is never used.
+/// Registers of x86-64. The fields are private: only functions that take a token make a register.
 #[cfg(target_arch = "x86_64")]
 mod registers {
     use super::Vector;
+    use crate::simd::token::{Avx2, Avx512};
     use std::arch::x86_64::*;
 
     macro_rules! register {
         (
-            $name:ident, $type:ty, $lanes:literal, $splat:ident, $load:ident, $halves:ident, $store:ident,
+            $name:ident, $register:ty, $token:ty, $type:ty, $lanes:literal, $splat:ident, $load:ident, $halves:ident, $store:ident,
             $add:ident, $sub:ident, $fma:ident, $interleave:ident, $deinterleave:ident
         ) => {
-            // SAFETY of all functions: the type is named by `Avx2` or `Avx512` alone, whose code runs only where
-            // `Level::supported` has found the instructions.
-            impl Vector<$type> for $name {
+            /// One register. It exists only where the instructions do: all its constructors take the token.
+            #[derive(Clone, Copy, Debug)]
+            #[repr(transparent)]
+            pub struct $name($register);
+
+            impl Vector<$type, $token> for $name {
                 const LANES: usize = $lanes;
 
                 #[inline(always)]
-                fn splat(x: $type) -> Self {
-                    // SAFETY: as above.
-                    unsafe { $splat(x) }
+                fn splat(_: $token, x: $type) -> Self {
+                    // SAFETY: the token proves the instruction.
+                    Self(unsafe { $splat(x) })
                 }
 
-                // SAFETY: the caller answers for what is read.
+                // SAFETY: as the trait asks.
                 #[inline(always)]
-                unsafe fn load(from: *const $type) -> Self {
-                    // SAFETY: as above, and as the caller says.
-                    unsafe { $load(from) }
+                unsafe fn load(_: $token, from: *const $type) -> Self {
+                    // SAFETY: the token proves the instruction; the caller passes a readable pointer.
+                    Self(unsafe { $load(from) })
                 }
 
-                // SAFETY: the caller answers for what is read.
+                // SAFETY: as the trait asks.
                 #[inline(always)]
-                unsafe fn load_halves(low: *const $type, high: *const $type) -> Self {
-                    // SAFETY: as above, and as the caller says.
-                    unsafe { $halves(low, high) }
+                unsafe fn load_halves(_: $token, low: *const $type, high: *const $type) -> Self {
+                    // SAFETY: the token proves the instructions; the caller passes two readable pointers.
+                    Self(unsafe { $halves(low, high) })
                 }
 
-                // SAFETY: the caller answers for what is written.
+                // SAFETY: as the trait asks.
                 #[inline(always)]
                 unsafe fn store(self, to: *mut $type) {
-                    // SAFETY: as above, and as the caller says.
-                    unsafe { $store(to, self) }
+                    // SAFETY: a register proves the instruction; the caller passes a writable pointer.
+                    unsafe { $store(to, self.0) }
                 }
 
                 #[inline(always)]
                 fn add(self, other: Self) -> Self {
-                    // SAFETY: as above.
-                    unsafe { $add(self, other) }
+                    // SAFETY: a register proves the instruction.
+                    Self(unsafe { $add(self.0, other.0) })
                 }
 
                 #[inline(always)]
                 fn sub(self, other: Self) -> Self {
-                    // SAFETY: as above.
-                    unsafe { $sub(self, other) }
+                    // SAFETY: a register proves the instruction.
+                    Self(unsafe { $sub(self.0, other.0) })
                 }
 
                 #[inline(always)]
                 fn multiply_add(self, factor: Self, addend: Self) -> Self {
-                    // SAFETY: as above.
-                    unsafe { $fma(self, factor, addend) }
+                    // SAFETY: a register proves the instruction; FMA comes with both tokens.
+                    Self(unsafe { $fma(self.0, factor.0, addend.0) })
                 }
 
                 #[inline(always)]
                 fn interleave(self, other: Self) -> [Self; 2] {
-                    // SAFETY: as above.
-                    unsafe { $interleave(self, other) }
+                    // SAFETY: a register proves the instructions.
+                    let [low, high] = unsafe { $interleave(self.0, other.0) };
+                    [Self(low), Self(high)]
                 }
 
                 #[inline(always)]
                 fn deinterleave(self, other: Self) -> [Self; 2] {
-                    // SAFETY: as above.
-                    unsafe { $deinterleave(self, other) }
+                    // SAFETY: a register proves the instructions.
+                    let [even, odd] = unsafe { $deinterleave(self.0, other.0) };
+                    [Self(even), Self(odd)]
                 }
             }
         };
     }
-    pub type F32x8 = __m256;
-    pub type F64x4 = __m256d;
-    pub type F32x16 = __m512;
-    pub type F64x8 = __m512d;
+
     macro_rules! halves {
         ($name:ident, $type:ty, $register:ty, |$low:ident, $high:ident| $join:expr) => {
             /// # Safety
-            /// The machine has the register, and both halves can be read.
+            /// The CPU has the instructions, and both halves can be read.
             #[inline(always)]
             unsafe fn $name($low: *const $type, $high: *const $type) -> $register {
-                // SAFETY: as the caller says.
+                // SAFETY: the caller has the token and passes two readable pointers.
                 unsafe { $join }
             }
         };
     }
-    halves!(halves_f32x8, f32, F32x8, |low, high| _mm256_loadu2_m128(high, low));
-    halves!(halves_f64x4, f64, F64x4, |low, high| _mm256_loadu2_m128d(high, low));
-    halves!(halves_f32x16, f32, F32x16, |low, high| {
+    halves!(halves_f32x8, f32, __m256, |low, high| _mm256_loadu2_m128(high, low));
+    halves!(halves_f64x4, f64, __m256d, |low, high| _mm256_loadu2_m128d(high, low));
+    halves!(halves_f32x16, f32, __m512, |low, high| {
         _mm512_insertf32x8::<1>(_mm512_castps256_ps512(_mm256_loadu_ps(low)), _mm256_loadu_ps(high))
     });
-    halves!(halves_f64x8, f64, F64x8, |low, high| {
+    halves!(halves_f64x8, f64, __m512d, |low, high| {
         _mm512_insertf64x4::<1>(_mm512_castpd256_pd512(_mm256_loadu_pd(low)), _mm256_loadu_pd(high))
     });
     macro_rules! shuffles {
         ($interleave:ident, $deinterleave:ident, $register:ty, |$a:ident, $b:ident| $to:expr, $fro:expr) => {
             /// # Safety
-            /// The machine has the register.
+            /// The CPU has the instructions.
             #[inline(always)]
             unsafe fn $interleave($a: $register, $b: $register) -> [$register; 2] {
-                // SAFETY: as the caller says.
+                // SAFETY: the caller has a register, which proves the instructions.
                 unsafe { $to }
             }
 
             /// # Safety
-            /// The machine has the register.
+            /// The CPU has the instructions.
             #[inline(always)]
             unsafe fn $deinterleave($a: $register, $b: $register) -> [$register; 2] {
-                // SAFETY: as the caller says.
+                // SAFETY: the caller has a register, which proves the instructions.
                 unsafe { $fro }
             }
         };
@@ -234,7 +244,7 @@ mod registers {
     shuffles!(
         interleave_f32x8,
         deinterleave_f32x8,
-        F32x8,
+        __m256,
         |a, b| {
             let (low, high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
             [_mm256_permute2f128_ps::<0x20>(low, high), _mm256_permute2f128_ps::<0x31>(low, high)]
@@ -249,7 +259,7 @@ mod registers {
     shuffles!(
         interleave_f64x4,
         deinterleave_f64x4,
-        F64x4,
+        __m256d,
         |a, b| {
             let (low, high) = (_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b));
             [_mm256_permute2f128_pd::<0x20>(low, high), _mm256_permute2f128_pd::<0x31>(low, high)]
@@ -262,7 +272,7 @@ mod registers {
     shuffles!(
         interleave_f32x16,
         deinterleave_f32x16,
-        F32x16,
+        __m512,
         |a, b| {
             let first = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
             let second = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
@@ -277,7 +287,7 @@ mod registers {
     shuffles!(
         interleave_f64x8,
         deinterleave_f64x8,
-        F64x8,
+        __m512d,
         |a, b| {
             let first = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11);
             let second = _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15);
@@ -291,6 +301,8 @@ mod registers {
     );
     register!(
         F32x8,
+        __m256,
+        Avx2,
         f32,
         8,
         _mm256_set1_ps,
@@ -305,6 +317,8 @@ mod registers {
     );
     register!(
         F64x4,
+        __m256d,
+        Avx2,
         f64,
         4,
         _mm256_set1_pd,
@@ -319,6 +333,8 @@ mod registers {
     );
     register!(
         F32x16,
+        __m512,
+        Avx512,
         f32,
         16,
         _mm512_set1_ps,
@@ -333,6 +349,8 @@ mod registers {
     );
     register!(
         F64x8,
+        __m512d,
+        Avx512,
         f64,
         8,
         _mm512_set1_pd,
@@ -346,12 +364,10 @@ mod registers {
         deinterleave_f64x8
     );
 }
+
+/// Elsewhere no token of these exists; the names complete the types.
 #[cfg(not(target_arch = "x86_64"))]
-pub use others::{F32x8, F32x16, F64x4, F64x8};
-#[cfg(target_arch = "x86_64")]
-pub use registers::{F32x8, F32x16, F64x4, F64x8};
-#[cfg(not(target_arch = "x86_64"))]
-mod others {
+mod unused {
     pub type F32x8 = [f32; 4];
     pub type F32x16 = [f32; 4];
     pub type F64x4 = [f64; 2];

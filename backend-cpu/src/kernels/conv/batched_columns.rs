@@ -11,7 +11,7 @@
 
 use super::correlation::Correlation;
 use super::geometry::{Conv2d, Pass};
-use crate::kernels::gemm::{Output, PARALLEL_WORK, Panels, Start, TASK_WORK, Tile, depth_step, multiply, segment};
+use crate::kernels::gemm::{Init, Output, PARALLEL_WORK, Panels, TASK_WORK, Tile, kc, multiply, segment};
 use crate::kernels::{Float, Scratch, for_each};
 use crate::launch::report;
 use crate::simd::Level;
@@ -27,7 +27,7 @@ const PACKING: usize = 16;
 
 /// The images per batch, if output rows do not consist of full segments and packing costs less than computing the margins.
 pub(super) fn images<T: Float>(level: Level, pass: Pass, g: &Conv2d) -> Option<usize> {
-    let ([height, width], columns) = (g.output(pass), Tile::of::<T>(level).columns);
+    let ([height, width], columns) = (g.output(pass), Tile::of::<T>(level).nr);
     let is_one_grid = pass == Pass::Forward || g.stride == [1, 1];
     if !is_one_grid || width.is_multiple_of(segment::<T>()) {
         return None;
@@ -53,7 +53,7 @@ pub(super) fn run<T: Float>(c: &Correlation, g: &Conv2d, source: &[T], w: &[T], 
     let ([inner, rows], tile) = (c.channels, Tile::of::<T>(c.level));
     let batch = images::<T>(c.level, c.pass, g).unwrap_or(1);
     let (grid, [height, width]) = (&c.grids[0], c.output);
-    let (pixels, depth) = (height * width, grid.taps.len());
+    let (pixels, k) = (height * width, grid.taps.len());
     let (framed_len, pitch) = (inner * c.frame.len(), c.frame.size[1]);
     let out = Output::new(out, c.images * c.groups * rows, pixels, pixels);
     let batches = c.images.div_ceil(batch);
@@ -61,55 +61,52 @@ pub(super) fn run<T: Float>(c: &Correlation, g: &Conv2d, source: &[T], w: &[T], 
     let packed = c.pack_weights(parallel, w);
     let _launch = report(|| {
         let columns = batch.min(c.images) * pixels;
-        let blocks = if rows * columns * depth >= 8 * TASK_WORK { columns.div_ceil(COLUMNS) } else { 1 };
+        let blocks = if rows * columns * k >= 8 * TASK_WORK { columns.div_ceil(COLUMNS) } else { 1 };
         let tasks = if parallel { batches * c.groups } else { 1 };
-        c.launch::<T>("implicit GEMM, joined images", tasks * blocks, [tile.rows, tile.columns])
+        c.launch::<T>("implicit GEMM, batched images", tasks * blocks, [tile.mr, tile.nr])
     });
     for_each(parallel, batches * c.groups, 1, |index| {
-        let (group, first) = (index % c.groups, index / c.groups * batch);
-        let images = batch.min(c.images - first);
-        let start = bias.map_or(Start::Zero, |bias| Start::RowBias(&bias[group * rows..][..rows]));
+        let (group, first_image) = (index % c.groups, index / c.groups * batch);
+        let images = batch.min(c.images - first_image);
+        let init = bias.map_or(Init::Zero, |bias| Init::RowBias(&bias[group * rows..][..rows]));
         let weights = c.packed_weights(&packed, 0, group);
-        let mut framed = Scratch::new(images * framed_len + tile.columns);
+        let mut framed = Scratch::new(images * framed_len + tile.nr);
         for (n, to) in framed.chunks_exact_mut(framed_len).take(images).enumerate() {
-            let from = &source[((first + n) * c.groups + group) * c.source_len()..];
+            let from = &source[((first_image + n) * c.groups + group) * c.source_len()..];
             c.frame.fill_channels(c.level, inner, from, to);
         }
         framed[images * framed_len..].fill(T::ZERO);
         let framed: &[T] = &framed;
 
         let columns = images * pixels;
-        let parallel = rows * columns * depth >= 8 * TASK_WORK;
+        let parallel = rows * columns * k >= 8 * TASK_WORK;
         for_each(parallel, columns.div_ceil(COLUMNS), 1, |block| {
             let block = block * COLUMNS..columns.min((block + 1) * COLUMNS);
-            let padded = block.len().next_multiple_of(tile.columns);
+            let padded = block.len().next_multiple_of(tile.nr);
             // The offset of column `at` in the framed images, and how many pixels of its output row begin with it.
             let place = |at: usize| {
                 let (n, y, x) = (at / pixels, at % pixels / width, at % width);
                 (n * framed_len + y * pitch + x, width - x)
             };
-            let runs: Vec<Vec<RowRun>> = block
-                .clone()
-                .step_by(tile.columns)
-                .map(|at| runs(at..block.end.min(at + tile.columns), place))
-                .collect();
+            let runs: Vec<Vec<RowRun>> =
+                block.clone().step_by(tile.nr).map(|at| runs(at..block.end.min(at + tile.nr), place)).collect();
             let mut sums = Scratch::new(rows * padded);
             let mut sums = Output::new(&mut sums, rows, padded, padded);
-            let step = depth_step::<T>(depth);
-            let mut panels = Scratch::new(padded * step + tile.columns);
-            for d in (0..depth).step_by(step) {
-                let taps = &grid.taps[d..depth.min(d + step)];
-                pack(tile.columns, framed, taps, &runs, &mut panels);
-                let right = Panels::new(&panels[..padded * taps.len()], tile.columns, taps.len());
-                let start = if d == 0 { start } else { Start::Accumulate };
-                multiply(c.level, weights.depths(d..d + taps.len()), right, &mut sums, start);
+            let step = kc::<T>(k);
+            let mut panels = Scratch::new(padded * step + tile.nr);
+            for first in (0..k).step_by(step) {
+                let taps = &grid.taps[first..k.min(first + step)];
+                pack(tile.nr, framed, taps, &runs, &mut panels);
+                let b = Panels::new(&panels[..padded * taps.len()], tile.nr, taps.len());
+                let init = if first == 0 { init } else { Init::Accumulate };
+                multiply(c.level, weights.k_range(first..first + taps.len()), b, &mut sums, init);
             }
             for row in 0..rows {
                 let mut at = block.start;
                 while at < block.end {
                     let (n, pixel) = (at / pixels, at % pixels);
                     let end = block.end.min((n + 1) * pixels);
-                    let plane = ((first + n) * c.groups + group) * rows + row;
+                    let plane = ((first_image + n) * c.groups + group) * rows + row;
                     // SAFETY: batches have different images, blocks of a batch different pixels; each is visited once.
                     let mut out = unsafe { out.block(plane..plane + 1, pixel..pixel + end - at) };
                     let from = sums.row(row, at - block.start..end - block.start);

@@ -132,7 +132,7 @@ impl Correlation {
 
     /// Elements of the packed weights of one group of one grid.
     fn packed_len<T: Float>(&self, grid: usize) -> usize {
-        self.channels[1].next_multiple_of(Tile::of::<T>(self.level).rows) * self.grids[grid].taps.len()
+        self.channels[1].next_multiple_of(Tile::of::<T>(self.level).mr) * self.grids[grid].taps.len()
     }
 
     /// The weights of all grids and, within a grid, all groups, as panels of operand A.
@@ -145,8 +145,8 @@ impl Correlation {
             for group in 0..self.groups {
                 let to = rest.split_off_mut(..self.packed_len::<T>(number)).expect("as long as the sum of all");
                 let data = &w[group * (w.len() / self.groups)..];
-                let operand = Indexed { data, lanes: &self.weight_rows, depths: &grid.weights };
-                pack(parallel, &operand, self.channels[1], 0..grid.weights.len(), tile.rows, to);
+                let operand = Indexed { data, offsets: &self.weight_rows, k_offsets: &grid.weights };
+                pack(parallel, &operand, self.channels[1], 0..grid.weights.len(), tile.mr, to);
             }
         }
         packed
@@ -157,7 +157,7 @@ impl Correlation {
         let before: usize = (0..grid).map(|grid| self.groups * self.packed_len::<T>(grid)).sum();
         let len = self.packed_len::<T>(grid);
         let packed = &packed[before + group * len..][..len];
-        Panels::new(packed, Tile::of::<T>(self.level).rows, self.grids[grid].taps.len())
+        Panels::new(packed, Tile::of::<T>(self.level).mr, self.grids[grid].taps.len())
     }
 }
 

@@ -16,7 +16,7 @@ use crate::simd::{Isa, Kernel, Level, Vector};
 
 /// Elements of a segment at this level.
 pub(super) fn lanes<T>(level: Level) -> usize {
-    Tile::of::<T>(level).columns / 2
+    Tile::of::<T>(level).nr / 2
 }
 
 /// One register of output pixels: its offset in `gy`, and in the frame for the first tap.
@@ -77,24 +77,24 @@ impl<T: Float> Kernel for DotTiles<'_, '_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run<I: Isa>(self, _: I) {
+    fn run<I: Isa>(self, isa: I) {
         match I::VECTOR_BYTES {
-            64 => self.tiles::<I, 6>(),
-            32 => self.tiles::<I, 3>(),
-            _ => self.tiles::<I, 2>(),
+            64 => self.tiles::<I, 6>(isa),
+            32 => self.tiles::<I, 3>(isa),
+            _ => self.tiles::<I, 2>(isa),
         }
     }
 }
 
 impl<T: Float> DotTiles<'_, '_, T> {
     #[inline(always)]
-    fn tiles<I: Isa, const TAPS: usize>(self) {
+    fn tiles<I: Isa, const TAPS: usize>(self, isa: I) {
         let DotTiles { dots, sum, accumulate } = self;
         let width = dots.taps.len();
         for (rows, sum) in dots.rows.chunks(ROWS).zip(sum.chunks_mut(ROWS * width)) {
             for (taps, first) in dots.taps.chunks(TAPS).zip((0..).step_by(TAPS)) {
                 // SAFETY: `Dots::run` has checked the reads of all rows, taps and segments.
-                let tile = unsafe { dots.tile::<I, TAPS>(rows, taps) };
+                let tile = unsafe { dots.tile::<I, TAPS>(isa, rows, taps) };
                 for (tile, sum) in tile.iter().zip(sum.chunks_exact_mut(width)) {
                     for (&dot, sum) in tile.iter().zip(&mut sum[first..][..taps.len()]) {
                         *sum = if accumulate { *sum + dot } else { dot };
@@ -111,21 +111,21 @@ impl<T: Float> Dots<'_, T> {
     /// # Safety
     /// Each of the rows plus each segment's `gy` plus [`lanes`] lies within `gy`; taps and the frame likewise.
     #[inline(always)]
-    unsafe fn tile<I: Isa, const TAPS: usize>(&self, rows: &[usize], taps: &[usize]) -> [[T; TAPS]; ROWS] {
+    unsafe fn tile<I: Isa, const TAPS: usize>(&self, isa: I, rows: &[usize], taps: &[usize]) -> [[T; TAPS]; ROWS] {
         let rows: [*const T; ROWS] =
             std::array::from_fn(|i| self.gy.as_ptr().wrapping_add(rows[i.min(rows.len() - 1)]));
         let taps: [*const T; TAPS] =
             std::array::from_fn(|i| self.frame.as_ptr().wrapping_add(taps[i.min(taps.len() - 1)]));
-        let mut sums = [[T::Vector::<I>::splat(T::ZERO); TAPS]; ROWS];
+        let mut sums = [[T::Vector::<I>::splat(isa, T::ZERO); TAPS]; ROWS];
         for segment in self.segments {
             // SAFETY: the caller has checked the segment's reads.
-            let right: [T::Vector<I>; TAPS] =
-                std::array::from_fn(|i| unsafe { T::Vector::<I>::load(taps[i].add(segment.frame)) });
+            let pixels: [T::Vector<I>; TAPS] =
+                std::array::from_fn(|i| unsafe { T::Vector::<I>::load(isa, taps[i].add(segment.frame)) });
             for i in 0..ROWS {
                 // SAFETY: the caller has checked the segment's reads.
-                let left = unsafe { T::Vector::<I>::load(rows[i].add(segment.gy)) };
+                let gy = unsafe { T::Vector::<I>::load(isa, rows[i].add(segment.gy)) };
                 for j in 0..TAPS {
-                    sums[i][j] = left.multiply_add(right[j], sums[i][j]);
+                    sums[i][j] = gy.multiply_add(pixels[j], sums[i][j]);
                 }
             }
         }
@@ -145,7 +145,7 @@ fn sum_pairwise<T: Float, I: Isa>(sums: T::Vector<I>) -> T {
     let mut lanes = [T::ZERO; MAX_LANES];
     // SAFETY: the array holds the longest register.
     unsafe { sums.store(lanes.as_mut_ptr()) };
-    let mut half = T::Vector::<I>::LANES / 2;
+    let mut half = <T::Vector<I> as Vector<T, I>>::LANES / 2;
     while half > 0 {
         for i in 0..half {
             lanes[i] += lanes[i + half];

@@ -81,9 +81,9 @@ impl Frame {
     /// Copies rows `rows` of the padded channel to rows `pitch` apart; the stride must be 1. The channel begins with `from`.
     /// Elements after the last row in `to` may be overwritten.
     #[inline(always)]
-    pub fn copy_rows<T: Float, I: Isa>(&self, rows: Range<usize>, pitch: usize, from: &[T], to: &mut [T]) {
+    pub fn copy_rows<T: Float, I: Isa>(&self, isa: I, rows: Range<usize>, pitch: usize, from: &[T], to: &mut [T]) {
         let ([height, width], [top, left]) = (self.image, self.margin);
-        let lanes = T::Vector::<I>::LANES;
+        let lanes = <T::Vector<I> as Vector<T, I>>::LANES;
         let left = left.min(pitch);
         let count = width.min(pitch - left);
         for (index, y) in rows.enumerate() {
@@ -100,7 +100,7 @@ impl Frame {
                 // The margin and the next row overwrite what exceeds the row.
                 for x in (0..count).step_by(lanes) {
                     // SAFETY: `x < count`, and both slices were found to have a register beyond `count`.
-                    unsafe { T::Vector::<I>::load(from.as_ptr().add(x)).store(to.as_mut_ptr().add(left + x)) };
+                    unsafe { T::Vector::<I>::load(isa, from.as_ptr().add(x)).store(to.as_mut_ptr().add(left + x)) };
                 }
             } else {
                 to[left..][..count].copy_from_slice(&from[..count]);
@@ -112,7 +112,7 @@ impl Frame {
     /// Copies the channel that `from` begins with, one remainder of the strides after the other. Elements after it in `from` may
     /// be read.
     #[inline(always)]
-    fn copy_strided<T: Float, I: Isa>(&self, from: &[T], to: &mut [T]) {
+    fn copy_strided<T: Float, I: Isa>(&self, isa: I, from: &[T], to: &mut [T]) {
         let ([sy, sx], [rows, columns]) = (self.stride, self.size);
         let [height, width] = self.image;
         for (remainder, plane) in to.chunks_exact_mut(rows * columns).take(sy * sx).enumerate() {
@@ -129,7 +129,7 @@ impl Frame {
                 }
                 clear(&mut to[..first]);
                 let from = &from[y * width + first * sx + x0 - self.margin[1]..];
-                copy_every::<T, I>(&mut to[first..], last - first, from, sx);
+                copy_every(isa, &mut to[first..], last - first, from, sx);
                 clear(&mut to[last..columns]);
             }
         }
@@ -148,16 +148,16 @@ impl<T: Float> Kernel for Fill<'_, '_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run<I: Isa>(self, _: I) {
+    fn run<I: Isa>(self, isa: I) {
         let Fill { frame, channels, from, to } = self;
         let (image, len) = (frame.image[0] * frame.image[1], frame.len());
         let to = &mut to[..channels * len];
         for c in 0..channels {
             let (from, to) = (&from[c * image..], &mut to[c * len..]);
             if frame.stride == [1, 1] {
-                frame.copy_rows::<T, I>(0..frame.size[0], frame.size[1], from, to);
+                frame.copy_rows(isa, 0..frame.size[0], frame.size[1], from, to);
             } else {
-                frame.copy_strided::<T, I>(from, to);
+                frame.copy_strided(isa, from, to);
             }
         }
     }
@@ -175,15 +175,16 @@ fn clear<T: Float>(to: &mut [T]) {
 
 /// `to[i] = from[i * step]` for `i < count`. Up to a register after them in `to` may be overwritten.
 #[inline(always)]
-fn copy_every<T: Float, I: Isa>(to: &mut [T], count: usize, from: &[T], step: usize) {
-    let lanes = T::Vector::<I>::LANES;
+fn copy_every<T: Float, I: Isa>(isa: I, to: &mut [T], count: usize, from: &[T], step: usize) {
+    let lanes = <T::Vector<I> as Vector<T, I>>::LANES;
     let padded = count.next_multiple_of(lanes);
     if step == 2 && padded <= to.len() && padded <= from.len() / 2 {
         for at in (0..padded).step_by(lanes) {
             // SAFETY: `to` has `padded` elements and `from` twice as many, as just checked.
             unsafe {
                 let pairs = from.as_ptr().add(2 * at);
-                let [even, _] = T::Vector::<I>::load(pairs).deinterleave(T::Vector::<I>::load(pairs.add(lanes)));
+                let [even, _] =
+                    T::Vector::<I>::load(isa, pairs).deinterleave(T::Vector::<I>::load(isa, pairs.add(lanes)));
                 even.store(to.as_mut_ptr().add(at));
             }
         }

@@ -12,7 +12,7 @@
 use super::dots::{Dots, Segment, lanes};
 use super::frame::Frame;
 use super::geometry::{Conv2d, Pass, channels_and_taps};
-use crate::kernels::gemm::{Indexed, Output, PARALLEL_WORK, Shape, Start, TASK_WORK, Tile, add_in_order, gemm_at};
+use crate::kernels::gemm::{Indexed, Init, Output, PARALLEL_WORK, Shape, TASK_WORK, Tile, add_in_order, gemm_at};
 use crate::kernels::{Float, Scratch, for_each};
 use crate::launch::{self, report};
 use crate::simd::Level;
@@ -24,7 +24,7 @@ const SETS: usize = 16;
 const PARTIAL_ELEMENTS: usize = 2 << 20;
 
 /// Pixels of a block, about.
-const DEPTH: usize = 512;
+const PIXELS: usize = 512;
 
 /// The gradient, by dot products if `by_dots`: then output rows consist of full registers of this level.
 pub(super) fn run<T: Float>(level: Level, by_dots: bool, g: &Conv2d, x: &[T], gy: &[T], gw: &mut [T]) {
@@ -35,8 +35,8 @@ pub(super) fn run<T: Float>(level: Level, by_dots: bool, g: &Conv2d, x: &[T], gy
     let framed_image = if is_image { image } else { group_frame };
 
     // Images of one block.
-    let batch = DEPTH.div_ceil(g.oh * g.ow).min(g.n);
-    let lane_taps = channels_and_taps(g.group_in(), frame.len(), &g.input_taps(&frame));
+    let batch = PIXELS.div_ceil(g.oh * g.ow).min(g.n);
+    let tap_offsets = channels_and_taps(g.group_in(), frame.len(), &g.input_taps(&frame));
     let frame_pixels = channels_and_taps(batch, framed_image, &pixels([g.oh, g.ow], frame.size[1]));
     let segments = by_dots.then(|| segments(g, lanes::<T>(level), &frame, [output, framed_image], batch));
     let output_rows: Vec<usize> = (0..g.group_out()).map(|o| o * g.oh * g.ow).collect();
@@ -51,7 +51,7 @@ pub(super) fn run<T: Float>(level: Level, by_dots: bool, g: &Conv2d, x: &[T], gy
         let chunks = if g.work() >= PARALLEL_WORK { sets * g.groups } else { 1 };
         let (path, tile) = match segments {
             Some(_) => ("dot products over pixels", [0; 2]),
-            None => ("implicit GEMM", [Tile::of::<T>(level).rows, Tile::of::<T>(level).columns]),
+            None => ("implicit GEMM", [Tile::of::<T>(level).mr, Tile::of::<T>(level).nr]),
         };
         launch::on::<T>(Pass::GradWeight.kernel(), chunks).path(path).tile(tile)
     });
@@ -74,7 +74,7 @@ pub(super) fn run<T: Float>(level: Level, by_dots: bool, g: &Conv2d, x: &[T], gy
             let mut framed = Scratch::new(if is_image { 0 } else { batch * group_frame });
             for block in set * set_blocks..blocks.min((set + 1) * set_blocks) {
                 let images = block * batch..g.n.min((block + 1) * batch);
-                let depth = images.len() * g.oh * g.ow;
+                let k = images.len() * g.oh * g.ow;
                 let source = &x[images.start * image + group * group_image..];
                 let data: &[T] = if is_image {
                     source
@@ -88,15 +88,15 @@ pub(super) fn run<T: Float>(level: Level, by_dots: bool, g: &Conv2d, x: &[T], gy
                 let first = block == set * set_blocks;
                 if let Some(segments) = &segments {
                     let segments = &segments[..segments.len() / batch * images.len()];
-                    let dots = Dots { gy, rows: &output_rows, frame: data, taps: &lane_taps, segments };
+                    let dots = Dots { gy, rows: &output_rows, frame: data, taps: &tap_offsets, segments };
                     dots.run(level, sum, !first);
                     continue;
                 }
-                let rows = Indexed { data: gy, lanes: &output_rows, depths: &output_pixels[..depth] };
-                let taps = Indexed { data, lanes: &lane_taps, depths: &frame_pixels[..depth] };
-                let shape = Shape { m: g.group_out(), n: lane_taps.len(), k: depth };
-                let start = if first { Start::Zero } else { Start::Accumulate };
-                gemm_at(level, shape, &rows, &taps, &mut Output::new(sum, shape.m, shape.n, shape.n), start);
+                let rows = Indexed { data: gy, offsets: &output_rows, k_offsets: &output_pixels[..k] };
+                let taps = Indexed { data, offsets: &tap_offsets, k_offsets: &frame_pixels[..k] };
+                let shape = Shape { m: g.group_out(), n: tap_offsets.len(), k };
+                let init = if first { Init::Zero } else { Init::Accumulate };
+                gemm_at(level, shape, &rows, &taps, &mut Output::new(sum, shape.m, shape.n, shape.n), init);
             }
         });
     }

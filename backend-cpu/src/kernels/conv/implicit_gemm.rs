@@ -14,7 +14,7 @@
 
 use super::correlation::{Correlation, OutputGrid};
 use crate::kernels::gemm::{
-    Output, PARALLEL_WORK, Panels, Segments, Start, TASK_WORK, Tile, Windows, multiply, segment,
+    Init, Output, PARALLEL_WORK, Panels, Segments, TASK_WORK, Tile, Windows, multiply, segment,
 };
 use crate::kernels::{Float, Scratch, for_each};
 use crate::launch::report;
@@ -34,11 +34,11 @@ pub(super) fn run<T: Float>(c: &Correlation, source: &[T], w: &[T], bias: Option
         let grid = &c.grids[0];
         let (path, line) = match segments[0].is_empty() {
             true => ("implicit GEMM, with margins", c.frame.size[1]),
-            false => ("implicit GEMM, whole vectors", grid.size[1]),
+            false => ("implicit GEMM, full registers", grid.size[1]),
         };
         let (band, shared) = band(c, grid, line);
         let bands = if shared { grid.size[0].div_ceil(band) } else { 1 };
-        c.launch::<T>(path, bands * if parallel { tasks.div_ceil(grain) } else { 1 }, [tile.rows, tile.columns])
+        c.launch::<T>(path, bands * if parallel { tasks.div_ceil(grain) } else { 1 }, [tile.mr, tile.nr])
     });
     let out = Output::new(out, tasks, rows * pixels, rows * pixels);
     for_each(parallel, tasks, grain, |index| {
@@ -48,11 +48,11 @@ pub(super) fn run<T: Float>(c: &Correlation, source: &[T], w: &[T], bias: Option
         let out = Output::new(out.row(0, 0..rows * pixels), rows, pixels, pixels);
         let mut copy = None;
         // The last panel of columns reads up to a tile beyond its last pixel.
-        let framed = c.frame.framed(c.level, inner, &source[index * image..], tile.columns, &mut copy);
-        let start = bias.map_or(Start::Zero, |bias| Start::RowBias(&bias[group * rows..][..rows]));
+        let framed = c.frame.framed(c.level, inner, &source[index * image..], tile.nr, &mut copy);
+        let init = bias.map_or(Init::Zero, |bias| Init::RowBias(&bias[group * rows..][..rows]));
         for (number, grid) in c.grids.iter().enumerate().filter(|(_, grid)| grid.pixels() > 0) {
             let weights = c.packed_weights(&packed, number, group);
-            bands(c, grid, &segments[number], weights, framed, start, &out);
+            bands(c, grid, &segments[number], weights, framed, init, &out);
         }
     });
 }
@@ -66,7 +66,7 @@ fn segments<T: Float>(grid: &OutputGrid, pitch: usize, tile: Tile) -> Vec<usize>
     }
     let row = |row: usize| (0..width).step_by(segment::<T>()).map(move |at| row * pitch + at);
     let mut firsts: Vec<usize> = (0..rows).flat_map(row).collect();
-    let spare = firsts.last().map_or(0, |_| tile.columns / segment::<T>());
+    let spare = firsts.last().map_or(0, |_| tile.nr / segment::<T>());
     firsts.extend(std::iter::repeat_n(0, spare));
     firsts
 }
@@ -84,7 +84,7 @@ fn bands<T: Float>(
     segments: &[usize],
     weights: Panels<T>,
     framed: &[T],
-    start: Start<T>,
+    init: Init<T>,
     out: &Output<T>,
 ) {
     let (channels, [height, width], pitch) = (c.channels[1], grid.size, c.frame.size[1]);
@@ -93,10 +93,10 @@ fn bands<T: Float>(
     let offsets = &grid.taps;
     let product = |first: usize, out: &mut Output<T>| {
         if segments.is_empty() {
-            multiply(c.level, weights, Windows { data: &framed[first * pitch..], offsets }, out, start);
+            multiply(c.level, weights, Windows { data: &framed[first * pitch..], offsets }, out, init);
         } else {
             let firsts = &segments[first * width / segment::<T>()..];
-            multiply(c.level, weights, Segments { data: framed, offsets, firsts }, out, start);
+            multiply(c.level, weights, Segments { data: framed, offsets, firsts }, out, init);
         }
     };
     let (band, parallel) = band(c, grid, line);
@@ -108,7 +108,7 @@ fn bands<T: Float>(
             let mut out = unsafe { out.block(0..channels, rows.start * width..rows.end * width) };
             return product(rows.start, &mut out);
         }
-        let columns = ((rows.len() - 1) * line + width).next_multiple_of(Tile::of::<T>(c.level).columns);
+        let columns = ((rows.len() - 1) * line + width).next_multiple_of(Tile::of::<T>(c.level).nr);
         let mut dense = Scratch::new(channels * columns);
         product(rows.start, &mut Output::new(&mut dense, channels, columns, columns));
         for (channel, dense) in dense.chunks_exact(columns).enumerate() {

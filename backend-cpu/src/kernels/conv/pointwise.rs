@@ -7,7 +7,7 @@
 
 use super::geometry::{Conv2d, Pass};
 use crate::kernels::Float;
-use crate::kernels::gemm::{Shape, Start, Strided, batch, batched_at};
+use crate::kernels::gemm::{Init, Shape, Strided, batched, launch_of_batch};
 use crate::launch::report;
 use crate::simd::Level;
 
@@ -22,14 +22,14 @@ pub(super) fn run<T: Float>(
 ) {
     let ([k, m], pixels) = (g.channels(pass), g.h * g.w);
     let shape = Shape { m, n: pixels, k };
-    let [lane_stride, depth_stride] = if pass == Pass::GradInput { [1, g.c_in] } else { [g.c_in, 1] };
-    let w = Strided { data: w, lane_stride, depth_stride };
-    let image = |n: usize| Strided { data: &source[n * k * pixels..], lane_stride: 1, depth_stride: pixels };
+    let [stride, k_stride] = if pass == Pass::GradInput { [1, g.c_in] } else { [g.c_in, 1] };
+    let w = Strided { data: w, stride, k_stride };
+    let image = |n: usize| Strided { data: &source[n * k * pixels..], stride: 1, k_stride: pixels };
     let _launch = report(|| {
-        let products = batch(pass.kernel(), level, g.n, shape, &w, &image(0));
+        let products = launch_of_batch(pass.kernel(), level, g.n, shape, &w, &image(0));
         let path = format!("pointwise, {}", products.path);
         products.path(path)
     });
-    let start = bias.map_or(Start::Zero, Start::RowBias);
-    batched_at(level, g.n, shape, |n| (w, image(n)), out, start);
+    let init = bias.map_or(Init::Zero, Init::RowBias);
+    batched(level, g.n, shape, |n| (w, image(n)), out, init);
 }

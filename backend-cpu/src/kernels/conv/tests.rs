@@ -1,9 +1,10 @@
-//! The three kernels against plain loops in f64, at every level, over a grid of shapes; bits over thread counts.
+//! The three passes against plain loops in f64, at every level, over a grid of shapes; bit-identity for any thread count; the choice
+//! of the algorithm.
 
 use super::*;
 use crate::kernels::testing::{check_close, numbers, on_threads};
 
-#[allow(clippy::too_many_arguments)] // one line per case below, in the order of the words
+#[allow(clippy::too_many_arguments)] // one line per case below
 fn conv(
     n: usize,
     c_in: usize,
@@ -58,7 +59,7 @@ fn cases() -> Vec<Conv2d> {
         // 1 x 1, with and without stride: the image is its own frame, or one phase of it.
         conv(2, 5, [7, 6], 3, [1, 1], [1, 1], [0, 0], [1, 1], 1),
         conv(2, 5, [7, 6], 3, [1, 1], [2, 3], [0, 0], [1, 1], 1),
-        // Stride beyond the kernel: some pixels are read by nobody.
+        // Stride beyond the kernel: no window reads some pixels.
         conv(2, 3, [13, 12], 4, [2, 1], [3, 4], [0, 0], [1, 1], 1),
         // Padding beyond the kernel: some outputs read only zeros, and the gradient's frame is cut.
         conv(1, 2, [4, 5], 3, [2, 2], [1, 1], [3, 2], [1, 1], 1),
@@ -73,22 +74,22 @@ fn cases() -> Vec<Conv2d> {
         conv(2, 3, [9, 8], 6, [3, 3], [2, 2], [1, 1], [1, 1], 3),
         conv(2, 5, [10, 45], 5, [3, 3], [1, 1], [1, 1], [1, 1], 5),
         conv(1, 4, [11, 37], 4, [3, 2], [2, 2], [1, 0], [2, 1], 4),
-        // Deep and wide enough for several depth blocks, column sets and threads.
+        // Large enough for several blocks of k, bands and threads.
         conv(1, 40, [20, 30], 20, [3, 3], [1, 1], [1, 1], [1, 1], 1),
         conv(6, 10, [5, 5], 33, [3, 3], [2, 2], [1, 1], [1, 1], 1),
         conv(40, 3, [4, 4], 8, [3, 3], [1, 1], [1, 1], [1, 1], 1),
-        // Lines of whole vectors: one band and several, a last panel that is not full, rows and taps that fill no tile,
-        // blocks of images with some left over, an image whose line is the frame's, a frame that is cut.
+        // Output rows of full registers: one band and several, a last panel that is not full, rows and taps that fill no
+        // tile, blocks of images with a remainder, an image that is its own frame, a frame that is cut.
         conv(21, 5, [5, 8], 7, [3, 3], [1, 1], [1, 1], [1, 1], 1),
         conv(2, 4, [33, 32], 6, [5, 5], [1, 1], [2, 2], [1, 1], 2),
         conv(3, 3, [8, 16], 9, [1, 3], [1, 1], [0, 1], [1, 1], 1),
         conv(2, 3, [7, 18], 4, [3, 3], [1, 1], [0, 0], [1, 1], 1),
         conv(2, 3, [7, 48], 4, [3, 1], [1, 1], [1, 0], [1, 1], 1),
         conv(1, 2, [6, 10], 4, [2, 2], [1, 1], [3, 4], [1, 1], 1),
-        // The same with strides: of the output, and of the phases of the input's gradient.
+        // The same with strides: of the output, and of the grids of the input's gradient.
         conv(5, 3, [9, 32], 6, [3, 3], [2, 2], [1, 1], [1, 1], 1),
         conv(2, 4, [16, 48], 6, [3, 3], [1, 3], [1, 1], [2, 2], 2),
-        // Many channels of images that are joined: sets with a remainder, several blocks of depth, groups, one line.
+        // Batched columns: batches with a remainder, several blocks of k, groups, one output row.
         conv(5, 64, [7, 7], 70, [3, 3], [1, 1], [1, 1], [1, 1], 1),
         conv(3, 128, [7, 5], 130, [2, 2], [1, 1], [0, 1], [1, 1], 2),
         conv(9, 20, [1, 40], 100, [1, 3], [1, 1], [0, 0], [1, 1], 1),
@@ -109,8 +110,8 @@ fn cases() -> Vec<Conv2d> {
     cases
 }
 
-/// Many channels under 3 x 3 taps, for Winograd's tiles: images of even and odd sizes, with and without padding and more of
-/// it than the kernel reaches, lines of less than a register and of several, groups, rows of several sets.
+/// Many channels and 3 x 3 taps, for Winograd's tiles: images of even and odd sizes; without padding, with padding, and with more of
+/// it than the kernel reaches; rows of less than a register and of several; groups; output channels of several chunks.
 fn tiled_cases() -> Vec<Conv2d> {
     vec![
         conv(9, 32, [12, 12], 33, [3, 3], [1, 1], [1, 1], [1, 1], 1),
@@ -247,7 +248,7 @@ fn f64_equals_plain_loops() {
 }
 
 #[test]
-fn bits_do_not_depend_on_threads() {
+fn results_are_bit_identical_for_any_thread_count() {
     for g in [
         conv(8, 6, [14, 14], 16, [5, 5], [1, 1], [0, 0], [1, 1], 1),
         conv(1, 16, [30, 30], 32, [3, 3], [1, 1], [1, 1], [1, 1], 1),
@@ -286,7 +287,7 @@ fn channels_last<T: Copy>(x: &[T], [a, c, h, w]: [usize; 4]) -> Vec<T> {
 }
 
 #[test]
-fn gradients_of_few_elements_equal_plain_loops() {
+fn sparse_gradients_equal_plain_loops() {
     for g in [
         conv(5, 64, [1, 20], 18, [1, 3], [1, 1], [0, 0], [1, 1], 1),
         conv(50, 100, [1, 40], 100, [1, 5], [1, 1], [0, 0], [1, 1], 1),
@@ -327,7 +328,7 @@ fn gradients_of_few_elements_equal_plain_loops() {
 }
 
 #[test]
-fn what_has_many_elements_or_no_finite_ones_is_not_left_out() {
+fn zeros_are_skipped_only_if_most_and_beside_finite_numbers() {
     let g = conv(5, 64, [1, 20], 18, [1, 3], [1, 1], [0, 0], [1, 1], 1);
     for level in Level::supported() {
         let mut gy = vec![0.0f32; g.n * g.c_out * g.ow];

@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::correlation::Correlation;
 use super::geometry::{Conv2d, Pass};
 use crate::caches::Caches;
-use crate::kernels::gemm::{Output, PARALLEL_WORK, Panels, Start, TASK_WORK, Tile, multiply};
+use crate::kernels::gemm::{Init, Output, PARALLEL_WORK, Panels, TASK_WORK, Tile, multiply};
 use crate::kernels::{Float, Scratch, for_each};
 use crate::launch::report;
 use rows::{BlockFrame, Fill};
@@ -71,7 +71,7 @@ pub(super) fn run<T: Float>(c: &Correlation, source: &[T], w: &[T], bias: Option
     let block = block_size::<T>(c, tiles);
     let blocks = tiles.div_ceil(block);
     let tile = Tile::of::<T>(c.level);
-    let _launch = report(|| c.launch::<T>("Winograd 2 x 2", groups * blocks, [tile.rows, tile.columns]));
+    let _launch = report(|| c.launch::<T>("Winograd 2 x 2", groups * blocks, [tile.mr, tile.nr]));
     let transformed = {
         let parallel = (images * groups).saturating_mul(c.work()) >= PARALLEL_WORK;
         transform_weights(c, &c.pack_weights(parallel, w))
@@ -93,8 +93,8 @@ pub(super) fn run<T: Float>(c: &Correlation, source: &[T], w: &[T], bias: Option
 
 /// Tiles of one block: its transformed patches take a third of L2, and there are enough blocks for many threads.
 fn block_size<T>(c: &Correlation, tiles: usize) -> usize {
-    let columns = Tile::of::<T>(c.level).columns;
-    let fits = Caches::get().second / 3 / (16 * c.channels[0] * size_of::<T>());
+    let columns = Tile::of::<T>(c.level).nr;
+    let fits = Caches::get().l2 / 3 / (16 * c.channels[0] * size_of::<T>());
     fits.min(tiles / 16).clamp(columns, BLOCK) / columns * columns
 }
 
@@ -103,7 +103,7 @@ fn transform_weights<T: Float>(c: &Correlation, packed: &[T]) -> Scratch<T> {
     let Correlation { level, groups, channels: [inner, rows], .. } = *c;
     // The input's gradient reads its taps in reverse order.
     let order = std::array::from_fn(|tap| if c.pass == Pass::GradInput { 8 - tap } else { tap });
-    let width = Tile::of::<T>(level).rows;
+    let width = Tile::of::<T>(level).mr;
     let (panels, panel) = (rows.div_ceil(width), inner * width);
     let mut to = Scratch::new(groups * 16 * panels * panel);
     let out = Output::new(&mut to, groups * 16, panels * panel, panels * panel);
@@ -130,11 +130,11 @@ fn run_block<T: Float>(
 ) -> bool {
     let Correlation { level, groups, channels: [inner, rows], .. } = *c;
     let tile = Tile::of::<T>(level);
-    let columns = block.len().next_multiple_of(tile.columns);
-    let lanes = tile.columns / 2;
+    let columns = block.len().next_multiple_of(tile.nr);
+    let lanes = tile.nr / 2;
     let block = BlockFrame::new(tiles(c.output), block, columns / lanes, lanes);
     // The last patches are read in full registers.
-    let mut framed = Scratch::new(inner * block.channel + 2 * tile.columns);
+    let mut framed = Scratch::new(inner * block.channel + 2 * tile.nr);
     let (first, image) = (group * c.source_len(), groups * c.source_len());
     let fill = Fill { block: &block, frame: &c.frame, source, first, image, channels: inner, to: &mut framed };
     level.dispatch(fill);
@@ -143,19 +143,19 @@ fn run_block<T: Float>(
     let mut patches = Scratch::new(16 * (matrix + spare));
     let (to, stride) = (&mut patches[..], matrix + spare);
     level.dispatch(Patches { framed: &framed, channels: inner, block: &block, to, stride });
-    let panels = rows.div_ceil(tile.rows);
-    let element_weights = panels * tile.rows * inner;
-    let chunk = panels.div_ceil((panels * tile.rows).div_ceil(ROWS)) * tile.rows;
+    let panels = rows.div_ceil(tile.mr);
+    let element_weights = panels * tile.mr * inner;
+    let chunk = panels.div_ceil((panels * tile.mr).div_ceil(ROWS)) * tile.mr;
     let stride = chunk * columns + spare;
     let mut sums = Scratch::new(16 * stride);
     let mut is_finite = true;
     for row in (0..rows).step_by(chunk) {
         let count = chunk.min(rows - row);
         for (number, sums) in sums.chunks_exact_mut(stride).enumerate() {
-            let left = &weights[number * element_weights..][..element_weights];
-            let left = Panels::new(left, tile.rows, inner).skip_lanes(row);
-            let right = Panels::new(&patches[number * (matrix + spare)..][..matrix], tile.columns, inner);
-            multiply(level, left, right, &mut Output::new(sums, count, columns, columns), Start::Zero);
+            let a = &weights[number * element_weights..][..element_weights];
+            let a = Panels::new(a, tile.mr, inner).skip_rows(row);
+            let b = Panels::new(&patches[number * (matrix + spare)..][..matrix], tile.nr, inner);
+            multiply(level, a, b, &mut Output::new(sums, count, columns, columns), Init::Zero);
         }
         is_finite &= level.dispatch(Results {
             sums: &sums,

@@ -1,12 +1,15 @@
-//! The result of a product, cut into blocks that threads write at the same time.
+//! C: an exclusive view of a row-major matrix that is cut into blocks for several threads.
 //!
-//! Blocks of a row-major matrix interleave in memory, so slices cannot express them; this file holds the pointer, and
-//! is the only one that dereferences it. Whoever cuts a block says why no other one overlaps.
+//! The rows of two blocks interleave in memory, so slices cannot express them. This file holds the pointer; whoever cuts a block
+//! promises that no other one overlaps it.
 
 use std::marker::PhantomData;
 use std::ops::Range;
 
 use crate::kernels::end_of;
+
+/// What is done to each block of C once it is complete, on the thread that computed it and while it is in that core's caches.
+pub type Epilogue<'a, T> = &'a (dyn Fn(&mut Output<T>) + Sync);
 
 /// An exclusive view of a row-major matrix, `rows x columns` with `stride` elements from one row to the next.
 #[derive(Debug)]
@@ -18,10 +21,9 @@ pub struct Output<'a, T> {
     owner: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: an `Output` is as good as the `&mut [T]` it was made from; shared between threads it allows reading its
-// sizes and the unsafe `block`, nothing else.
+// SAFETY: an `Output` stands for the `&mut [T]` that it was made from, which is `Send`.
 unsafe impl<T: Send> Send for Output<'_, T> {}
-// SAFETY: as above; `&Output` gives no access to elements except through `block`, whose caller proves disjointness.
+// SAFETY: `&Output` gives access to elements only through the unsafe `block`, whose caller promises disjoint blocks.
 unsafe impl<T: Send> Sync for Output<'_, T> {}
 
 impl<'a, T> Output<'a, T> {
@@ -45,8 +47,8 @@ impl<'a, T> Output<'a, T> {
     #[inline(always)]
     pub fn row(&mut self, row: usize, columns: Range<usize>) -> &mut [T] {
         assert!(row < self.rows && columns.start <= columns.end && columns.end <= self.columns);
-        // SAFETY: `new` (or `block`) made sure that `rows x columns` lies within the memory this view owns, and the
-        // assertion that the row lies within `rows x columns`; `&mut self` makes the borrow exclusive.
+        // SAFETY: `new` or `block` has checked that `rows x columns` lies within the memory of this view, and the assertion
+        // that the part lies within `rows x columns`; `&mut self` makes the borrow exclusive.
         unsafe {
             std::slice::from_raw_parts_mut(
                 self.first.add(row * self.stride + columns.start),
@@ -55,7 +57,7 @@ impl<'a, T> Output<'a, T> {
         }
     }
 
-    /// Where the part `rows x columns` begins, for writing all of it, and how far its rows lie apart.
+    /// A pointer to the first element of the part `rows x columns`, valid for writing all of it, and the stride of its rows.
     #[inline(always)]
     pub(super) fn part(&mut self, rows: Range<usize>, columns: Range<usize>) -> (*mut T, usize) {
         assert!(rows.start < rows.end && rows.end <= self.rows);
@@ -64,10 +66,10 @@ impl<'a, T> Output<'a, T> {
         (unsafe { self.first.add(rows.start * self.stride + columns.start) }, self.stride)
     }
 
-    /// The part `rows x columns`, as a view of its own.
+    /// The part `rows x columns` as a view of its own.
     ///
     /// # Safety
-    /// While the block lives, no other block with a common element is used, nor `row` of `self` there.
+    /// While the block lives, none of its elements is accessed through another block or through `self`.
     pub unsafe fn block(&self, rows: Range<usize>, columns: Range<usize>) -> Output<'_, T> {
         assert!(rows.start <= rows.end && rows.end <= self.rows);
         assert!(columns.start <= columns.end && columns.end <= self.columns);

@@ -87,13 +87,13 @@ impl<T: Float> Kernel for Fill<'_, '_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run<I: Isa>(self, _: I) {
+    fn run<I: Isa>(self, isa: I) {
         let Fill { block, frame, source, first, image, channels, to } = self;
         for c in 0..channels {
             let mut at = c * block.channel;
             for &RowRange { image: number, first: row, count } in &block.ranges {
                 let from = &source[first + number * image + c * frame.image[0] * frame.image[1]..];
-                frame.copy_rows::<T, I>(row..row + count, block.pitch, from, &mut to[at..]);
+                frame.copy_rows(isa, row..row + count, block.pitch, from, &mut to[at..]);
                 at += count * block.pitch;
             }
         }

@@ -90,9 +90,9 @@ impl<T: Float> Kernel for Patches<'_, '_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run<I: Isa>(self, _: I) {
+    fn run<I: Isa>(self, isa: I) {
         let Patches { framed, channels, block: &BlockFrame { channel, pitch, ref runs, .. }, to, stride } = self;
-        let lanes = T::Vector::<I>::LANES;
+        let lanes = <T::Vector<I> as Vector<T, I>>::LANES;
         let panels = end_of([(runs.len().div_ceil(2), 2 * lanes)], 0);
         assert!(end_of([(15, stride), (channels, panels)], 0) <= to.len());
         for (number, runs) in runs.iter().enumerate() {
@@ -119,8 +119,8 @@ impl<T: Float> Kernel for Patches<'_, '_, T> {
                                 unsafe {
                                     let from = frame.add(run.from + row * pitch + 2 * pair);
                                     let to = gathered.as_mut_ptr().add(2 * run.lane);
-                                    T::Vector::<I>::load(from).store(to);
-                                    T::Vector::<I>::load(from.add(lanes)).store(to.add(lanes));
+                                    T::Vector::<I>::load(isa, from).store(to);
+                                    T::Vector::<I>::load(isa, from.add(lanes)).store(to.add(lanes));
                                 }
                             }
                             gathered[2 * taken..][..2 * (lanes - taken)].fill(T::ZERO);
@@ -128,16 +128,16 @@ impl<T: Float> Kernel for Patches<'_, '_, T> {
                     }
                     (gathered.as_ptr().cast(), 2 * 4 * MAX_LANES, 4 * MAX_LANES)
                 };
-                let mut rows = [[T::Vector::<I>::splat(T::ZERO); 4]; 4];
+                let mut rows = [[T::Vector::<I>::splat(isa, T::ZERO); 4]; 4];
                 for (r, transformed) in rows.iter_mut().enumerate() {
                     // SAFETY: within the frame, as checked above, or within `gathered`.
                     let [a, b, c, d] = unsafe {
                         let (left, right) = (first.add(r * row), first.add(r * row + second));
                         [
-                            T::Vector::<I>::load(left),
-                            T::Vector::<I>::load(left.add(lanes)),
-                            T::Vector::<I>::load(right),
-                            T::Vector::<I>::load(right.add(lanes)),
+                            T::Vector::<I>::load(isa, left),
+                            T::Vector::<I>::load(isa, left.add(lanes)),
+                            T::Vector::<I>::load(isa, right),
+                            T::Vector::<I>::load(isa, right.add(lanes)),
                         ]
                     };
                     let ([zero, one], [two, three]) = (a.deinterleave(b), c.deinterleave(d));
@@ -189,16 +189,16 @@ impl<T: Float, P: Fn(usize, usize) -> usize> Kernel for Results<'_, T, P> {
     type Output = bool;
 
     #[inline(always)]
-    fn run<I: Isa>(self, _: I) -> bool {
+    fn run<I: Isa>(self, isa: I) -> bool {
         let Results { sums, stride, columns, rows, bias, runs, size: [height, width], plane, out } = self;
-        let lanes = T::Vector::<I>::LANES;
+        let lanes = <T::Vector<I> as Vector<T, I>>::LANES;
         assert!(end_of([(15, stride), (rows.len(), columns)], 0) <= sums.len());
         assert!(end_of([(runs.len(), lanes)], 0) <= columns);
-        let zero = T::Vector::<I>::splat(T::ZERO);
+        let zero = T::Vector::<I>::splat(isa, T::ZERO);
         // The sum of zero times each result: NaN if any of them is not finite.
         let mut zeros = zero;
         for (number, row) in rows.enumerate() {
-            let bias = T::Vector::<I>::splat(bias.map_or(T::ZERO, |bias| bias[row]));
+            let bias = T::Vector::<I>::splat(isa, bias.map_or(T::ZERO, |bias| bias[row]));
             for (register, runs) in runs.iter().enumerate() {
                 let mut half = [[zero; 2]; 4];
                 for (r, half) in half.iter_mut().enumerate() {
@@ -206,7 +206,7 @@ impl<T: Float, P: Fn(usize, usize) -> usize> Kernel for Results<'_, T, P> {
                     for (s, x) in x.iter_mut().enumerate() {
                         let at = (4 * r + s) * stride + number * columns + register * lanes;
                         // SAFETY: within the sums, as checked above.
-                        *x = unsafe { T::Vector::<I>::load(sums.as_ptr().add(at)) };
+                        *x = unsafe { T::Vector::<I>::load(isa, sums.as_ptr().add(at)) };
                     }
                     *half = result_row::<T, I>(x);
                 }
