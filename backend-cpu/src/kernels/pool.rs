@@ -4,11 +4,11 @@
 //! max   y[i][j] = max over (a, b) of x[i sy + a dy - py][j sx + b dx - px]   index[i][j] = where: row * w + column
 //! avg   y[i][j] = sum over (a, b) of the same / count
 //! ```
-//! Only real elements take part in a maximum; the first of equals wins, and NaN wins over everything (the first NaN,
-//! as in PyTorch). An average divides by the number of window positions within the padded image (`count_include_pad`)
-//! or within the image. Planes are independent tasks; inside one, everything runs in order.
+//! A maximum ignores padding; ties go to the first element, and the first NaN is the maximum, as in PyTorch. An average divides
+//! by the number of window positions within the padded image (`count_include_pad`) or within the image. Planes are independent
+//! tasks; each is computed in order.
 //!
-//! Cost: one read of x and one write of y per window, `kh kw` comparisons per output.
+//! Cost: `kh kw` comparisons or additions per output.
 
 mod average;
 mod max;
@@ -44,7 +44,7 @@ impl Pool2d {
         assert_eq!(y.len(), self.planes * self.oh * self.ow, "output of {self:?}");
     }
 
-    /// Windows of 2 x 2 side by side: the common case, which needs no bounds.
+    /// 2 x 2 windows with stride 2 and no padding, which need no bounds.
     fn is_halving(&self) -> bool {
         let fits = 2 * self.oh <= self.h && 2 * self.ow <= self.w;
         self.kernel == [2, 2] && self.stride == [2, 2] && self.padding == [0, 0] && self.dilation == [1, 1] && fits
@@ -54,24 +54,24 @@ impl Pool2d {
         self.planes * (self.h * self.w).max(self.oh * self.ow) >= PARALLEL_ELEMENTS
     }
 
-    /// A report of a kernel over all planes.
+    /// The report of a kernel over all planes.
     fn launch<T>(&self, kernel: &str, path: &'static str) -> Launch {
         let chunks = if self.is_parallel() { self.planes.div_ceil(self.grain()) } else { 1 };
         launch::on::<T>(kernel, chunks).path(path)
     }
 
-    /// Planes that are worth a task.
+    /// Planes per task.
     fn grain(&self) -> usize {
         PARALLEL_ELEMENTS / 4 / (self.h * self.w).max(1) + 1
     }
 
-    /// The windows along one axis, computed once for all planes: the divisions in here cost more than a window's sum.
+    /// The windows along one axis, computed once for all planes: the divisions cost more than the sum of a window.
     fn spans(&self, axis: usize) -> Vec<Span> {
         let (size, outputs) = ([self.h, self.w][axis], [self.oh, self.ow][axis]);
         let (kernel, dilation, padding) = (self.kernel[axis], self.dilation[axis], self.padding[axis]);
         let span = |index: usize| {
             let first = index * self.stride[axis];
-            // Taps before the first real element, and taps before the end of the image and of the padded image.
+            // Taps before the image, and taps before the end of the image or of the padded image.
             let outside = padding.saturating_sub(first).div_ceil(dilation);
             let taps_before = |end: usize| end.saturating_sub(first).div_ceil(dilation).min(kernel);
             let inside = taps_before(size + padding).saturating_sub(outside);
@@ -82,21 +82,21 @@ impl Pool2d {
     }
 }
 
-/// What one window covers along one axis.
+/// One window along one axis.
 #[derive(Clone, Copy, Debug)]
 struct Span {
-    /// The first real element.
+    /// The first element within the image.
     first: usize,
     /// The distance to the next.
     step: usize,
-    /// Real elements.
+    /// Elements within the image.
     inside: usize,
     /// Positions within the padded image.
     padded: usize,
 }
 
 impl Span {
-    /// The coordinates of the real elements.
+    /// The coordinates of the elements within the image.
     #[inline(always)]
     fn coordinates(self) -> impl Iterator<Item = usize> {
         (0..self.inside).map(move |tap| self.first + tap * self.step)

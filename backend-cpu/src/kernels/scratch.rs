@@ -1,16 +1,15 @@
 //! Scratch memory that outlives a call: packed panels, padded images, partial sums.
 //!
-//! Each thread keeps a small stack of buffers. [`Scratch::new`] takes the best fitting one and gives it back when
-//! dropped, so a warm call asks the system for nothing. Taking it out (instead of borrowing the thread-local) is what
-//! makes nested parallelism safe: a worker that waits inside one kernel may be handed another one, which then finds
-//! the buffer missing and takes the next.
+//! Each thread keeps a small pool of buffers. [`Scratch::new`] removes the best fitting one and returns it when dropped, so a
+//! warm call allocates nothing. Removing it, instead of borrowing the thread-local, allows nested parallelism: a worker that
+//! waits inside one kernel may run another one, which then takes another buffer.
 
 use crate::memory;
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 use std::thread::LocalKey;
 
-/// Buffers start on a cache line, so that no vector load of a panel crosses two lines.
+/// Buffers start on a cache line, so that no register load of a panel crosses two lines.
 const ALIGNMENT: usize = 64;
 
 type Pool<T> = RefCell<Vec<Vec<T>>>;
@@ -33,7 +32,7 @@ macro_rules! pooled {
 
 pooled!(f32, f64, usize);
 
-/// A borrowed buffer of a given length. Its contents are whatever the last user left: write before reading.
+/// A buffer of a given length, with arbitrary contents: write before reading.
 pub struct Scratch<T: Pooled> {
     buffer: Vec<T>,
     start: usize,
@@ -42,11 +41,11 @@ pub struct Scratch<T: Pooled> {
 
 impl<T: Pooled> Scratch<T> {
     /// # Panics
-    /// If the system has no memory left for `len` elements, or they cannot be counted.
+    /// If the allocation fails, or the size overflows.
     pub fn new(len: usize) -> Self {
         let needed = len.saturating_add(ALIGNMENT / size_of::<T>());
         let mut buffer = T::pool().with_borrow_mut(|pool| {
-            // The smallest that is large enough; otherwise the largest, which then grows.
+            // The smallest that is large enough, else the largest, which then grows.
             let rank = |buffer: &Vec<T>| match buffer.len() {
                 fits if fits >= needed => (0, fits),
                 short => (1, usize::MAX - short),
@@ -82,7 +81,7 @@ impl<T: Pooled> DerefMut for Scratch<T> {
 impl<T: Pooled> Drop for Scratch<T> {
     fn drop(&mut self) {
         let buffer = std::mem::take(&mut self.buffer);
-        // A thread that is being torn down has no pool any more; the buffer is then simply freed.
+        // The pool of an exiting thread may be gone; the buffer is then freed.
         let _ = T::pool().try_with(|pool| pool.borrow_mut().push(buffer));
     }
 }

@@ -1,4 +1,4 @@
-//! What the kernels' tests share: deterministic numbers, a tolerance, thread pools.
+//! Test helpers of the kernels: deterministic numbers, a tolerance, thread pools.
 
 /// `count` numbers in -1 .. 1 from a linear congruential generator.
 pub(super) fn numbers(seed: u64, count: usize) -> Vec<f64> {
@@ -15,7 +15,7 @@ pub(super) fn check_close(got: f64, expected: f64, tolerance: f64, what: &str) {
     assert!((got - expected).abs() <= tolerance * (1.0 + expected.abs()), "{what}: got {got}, expected {expected}");
 }
 
-/// Runs `body` in a pool of its own.
+/// Runs `body` in a new pool of this many threads.
 pub(crate) fn on_threads<R: Send>(threads: usize, body: impl FnOnce() -> R + Send) -> R {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool").install(body)
 }

@@ -5,7 +5,7 @@ use crate::kernels::Float;
 use crate::launch::report;
 use crate::parallel;
 
-/// Terms whose sum f32 holds well enough: a conversion of each would cost more than the sum.
+/// Terms whose sum is accurate enough in f32; converting each to f64 would cost more than the sum.
 const SHORT: usize = 32;
 
 /// `y` = means of the windows, `[planes, oh, ow]`, overwritten. With `count_include_pad` a window is divided by the
@@ -22,8 +22,8 @@ pub fn avg_pool2d<T: Float>(g: &Pool2d, count_include_pad: bool, x: &[T], y: &mu
         for (rows, y) in rows.iter().zip(y.chunks_exact_mut(g.ow)) {
             for (columns, y) in columns.iter().zip(y) {
                 if g.is_long() {
-                    let lines = rows.coordinates().map(|row| &x[row * g.w + columns.first..][..columns.inside]);
-                    *y = T::rounded(lines.map(sum).sum::<f64>() / count(count_include_pad, rows, columns));
+                    let rows_of_x = rows.coordinates().map(|row| &x[row * g.w + columns.first..][..columns.inside]);
+                    *y = T::rounded(rows_of_x.map(sum).sum::<f64>() / count(count_include_pad, rows, columns));
                     continue;
                 }
                 let mut sum = T::ZERO;
@@ -77,8 +77,8 @@ pub fn avg_pool2d_grad<T: Float>(g: &Pool2d, count_include_pad: bool, gy: &[T], 
     }
 }
 
-/// [`avg_pool2d_grad`] of a plane: along the rows first and then down the columns, both in f64, as an element may lie in as many
-/// windows as a window has elements.
+/// [`avg_pool2d_grad`] of one plane, separably: sums along each row, then down the columns, both in f64, as an element may lie
+/// in as many windows as a window has elements.
 fn long_grad<T: Float>(g: &Pool2d, count_include_pad: bool, [rows, columns]: [&[Span]; 2], gy: &[T], gx: &mut [T]) {
     let (mut line, mut sums) = (vec![0.0; g.w], vec![0.0; g.h * g.w]);
     for (rows, gy) in rows.iter().zip(gy.chunks_exact(g.ow)) {
@@ -94,7 +94,7 @@ fn long_grad<T: Float>(g: &Pool2d, count_include_pad: bool, [rows, columns]: [&[
     gx.iter_mut().zip(sums).for_each(|(gx, sum)| *gx = T::rounded(sum));
 }
 
-/// The sum of a line, in lanes that do not wait for one another.
+/// The sum of a row, in independent lanes.
 fn sum<T: Float>(line: &[T]) -> f64 {
     let (chunks, rest) = line.as_chunks::<8>();
     let mut lanes = [0.0; 8];
@@ -105,11 +105,10 @@ fn sum<T: Float>(line: &[T]) -> f64 {
     lanes.iter().sum()
 }
 
-/// The number of elements that a window is divided by. A window that hangs over the end of the padded image (`ceil_mode`) is not
-/// counted beyond it.
+/// The divisor of a window. Positions beyond the padded image (`ceil_mode`) do not count.
 fn count(count_include_pad: bool, rows: &Span, columns: &Span) -> f64 {
     let [rows, columns] = if count_include_pad { [rows.padded, columns.padded] } else { [rows.inside, columns.inside] };
-    // A product of usize could overflow: padding alone may make a window of more positions than can be counted.
+    // In f64: with a huge padding the product of usize could overflow.
     rows as f64 * columns as f64
 }
 

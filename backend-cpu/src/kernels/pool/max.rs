@@ -1,4 +1,4 @@
-//! Maximum pooling: values and, for the gradient, where each maximum was found.
+//! Maximum pooling: values and, for the gradient, their indices.
 
 use super::{Pool2d, Span};
 use crate::kernels::Float;
@@ -7,7 +7,7 @@ use crate::parallel;
 use crate::simd::{Isa, Kernel, Level};
 use std::ops::Range;
 
-/// `y` = maxima, `indices` = their places in the plane, `row * w + column`; both `[planes, oh, ow]`, overwritten.
+/// `y` = maxima, `indices` = their indices in the plane, `row * w + column`; both `[planes, oh, ow]`, overwritten.
 pub fn max_pool2d<T: Float>(g: &Pool2d, x: &[T], y: &mut [T], indices: &mut [i32]) {
     max_pool2d_at(Level::best(), g, x, y, indices);
 }
@@ -39,19 +39,19 @@ pub(super) fn max_pool2d_at<T: Float>(level: Level, g: &Pool2d, x: &[T], y: &mut
     }
 }
 
-/// Whether `candidate` replaces `best`: greater, or the first NaN.
+/// Whether `candidate` replaces `best`: it is greater, or the first NaN.
 #[inline(always)]
-fn wins<T: Float>(candidate: T, best: T) -> bool {
+fn replaces<T: Float>(candidate: T, best: T) -> bool {
     (candidate > best) | (candidate.is_nan() & !best.is_nan())
 }
 
-/// Any windows of one plane, tap by tap: the windows that a tap of theirs reaches follow each other, and a loop over them
-/// is one select of value and place after the other, which vectorises.
+/// Any windows of one plane, tap by tap: the windows whose tap lies within the image are contiguous, and the loop over them
+/// selects value and index without branches, so it vectorises.
 struct General<'a, T> {
     g: &'a Pool2d,
     rows: &'a [Span],
     columns: &'a [Span],
-    /// Taps of a line, and for each the windows whose tap lies within the image.
+    /// The taps of a row, each with the windows whose tap lies within the image.
     reached: &'a [(usize, Range<usize>)],
     x: &'a [T],
     y: &'a mut [T],
@@ -67,7 +67,7 @@ impl<T: Float> Kernel for General<'_, T> {
         for (rows, (y, indices)) in rows.iter().zip(y.chunks_exact_mut(g.ow).zip(indices.chunks_exact_mut(g.ow))) {
             for (columns, (y, index)) in columns.iter().zip(y.iter_mut().zip(&mut *indices)) {
                 assert!(rows.inside > 0 && columns.inside > 0, "a window of {g:?} touches no element");
-                // Any element takes its place, but for -inf at the place itself.
+                // Every element replaces this, except -inf, which is the first element's index already.
                 (*y, *index) = (T::NEG_INFINITY, (rows.first * g.w + columns.first) as i32);
             }
             for row in rows.coordinates() {
@@ -76,13 +76,13 @@ impl<T: Float> Kernel for General<'_, T> {
                     let first = row * g.w + windows.start * stride + *tap * g.dilation[1] - g.padding[1];
                     let (y, indices) = (&mut y[windows.clone()], &mut indices[windows.clone()]);
                     match stride {
-                        1 => improve::<1, T>(&x[first..], first, y, indices),
-                        2 => improve::<2, T>(&x[first..], first, y, indices),
-                        3 => improve::<3, T>(&x[first..], first, y, indices),
+                        1 => update::<1, T>(&x[first..], first, y, indices),
+                        2 => update::<2, T>(&x[first..], first, y, indices),
+                        3 => update::<3, T>(&x[first..], first, y, indices),
                         _ => {
                             for (j, (y, index)) in y.iter_mut().zip(indices).enumerate() {
                                 let at = first + j * stride;
-                                (*y, *index) = if wins(x[at], *y) { (x[at], at as i32) } else { (*y, *index) };
+                                (*y, *index) = if replaces(x[at], *y) { (x[at], at as i32) } else { (*y, *index) };
                             }
                         }
                     }
@@ -92,23 +92,23 @@ impl<T: Float> Kernel for General<'_, T> {
     }
 }
 
-/// Holds `x[j * S]`, which is element `first + j * S` of its plane, against the best of window `j`.
+/// Compares `x[j * S]`, element `first + j * S` of the plane, with the maximum of window `j`.
 #[inline(always)]
-fn improve<const S: usize, T: Float>(x: &[T], first: usize, y: &mut [T], indices: &mut [i32]) {
+fn update<const S: usize, T: Float>(x: &[T], first: usize, y: &mut [T], indices: &mut [i32]) {
     let mut done = 0;
-    improve_vectors::<S, 8, T>(x, first, y, indices, &mut done);
-    improve_vectors::<S, 4, T>(x, first, y, indices, &mut done);
+    update_chunks::<S, 8, T>(x, first, y, indices, &mut done);
+    update_chunks::<S, 4, T>(x, first, y, indices, &mut done);
     for j in done..y.len() {
         let x = x[j * S];
-        if wins(x, y[j]) {
+        if replaces(x, y[j]) {
             (y[j], indices[j]) = (x, (first + j * S) as i32);
         }
     }
 }
 
-/// [`improve`] of whole vectors from window `done` on, which moves behind them.
+/// [`update`] for chunks of `LANES` windows from window `done` on; advances `done`.
 #[inline(always)]
-fn improve_vectors<const S: usize, const LANES: usize, T: Float>(
+fn update_chunks<const S: usize, const LANES: usize, T: Float>(
     x: &[T],
     first: usize,
     y: &mut [T],
@@ -117,21 +117,21 @@ fn improve_vectors<const S: usize, const LANES: usize, T: Float>(
 ) {
     let x = x[*done * S..].as_chunks::<S>().0.as_chunks::<LANES>().0;
     let windows = y[*done..].as_chunks_mut::<LANES>().0.iter_mut().zip(indices[*done..].as_chunks_mut::<LANES>().0);
-    // Through arrays: where a store may or may not be made the compiler makes jumps, in place of selects.
+    // Through arrays: a conditional store would compile to a branch instead of a select.
     for (x, (y, index)) in x.iter().zip(windows) {
-        let (mut best, mut places, at) = (*y, *index, first + *done * S);
+        let (mut best, mut indices, at) = (*y, *index, first + *done * S);
         for lane in 0..LANES {
-            let wins = wins(x[lane][0], best[lane]);
-            best[lane] = if wins { x[lane][0] } else { best[lane] };
-            places[lane] = if wins { (at + lane * S) as i32 } else { places[lane] };
+            let is_new = replaces(x[lane][0], best[lane]);
+            best[lane] = if is_new { x[lane][0] } else { best[lane] };
+            indices[lane] = if is_new { (at + lane * S) as i32 } else { indices[lane] };
         }
-        (*y, *index) = (best, places);
+        (*y, *index) = (best, indices);
         *done += LANES;
     }
 }
 
-/// The windows whose tap lies within the image, for the taps of a line from the first that has any to the last. The others, in
-/// the padding of all windows, may be more than memory holds.
+/// For each tap of a row the windows whose tap lies within the image, from the first tap that has any to the last. The other taps are
+/// omitted, as a huge padding may have more of them than fit in memory.
 fn reached(g: &Pool2d) -> Vec<(usize, Range<usize>)> {
     let (stride, padding) = (g.stride[1], g.padding[1]);
     let range = |tap: usize| {
@@ -144,7 +144,7 @@ fn reached(g: &Pool2d) -> Vec<(usize, Range<usize>)> {
     (first..last).map(|tap| (tap, range(tap))).collect()
 }
 
-/// 2 x 2 windows side by side, branch-free: each of three comparisons is a select of value and place.
+/// 2 x 2 windows with stride 2, without branches: each of three comparisons selects value and index.
 fn halve<T: Float>(g: &Pool2d, x: &[T], y: &mut [T], indices: &mut [i32]) {
     for ((i, y), indices) in y.chunks_exact_mut(g.ow).enumerate().zip(indices.chunks_exact_mut(g.ow)) {
         let first = 2 * i * g.w;
@@ -155,7 +155,7 @@ fn halve<T: Float>(g: &Pool2d, x: &[T], y: &mut [T], indices: &mut [i32]) {
         for (((upper, lower), y), index) in upper.iter().zip(lower).zip(y).zip(indices) {
             let mut best = (upper[0], at);
             for candidate in [(upper[1], at + 1), (lower[0], at + width), (lower[1], at + width + 1)] {
-                best = if wins(candidate.0, best.0) { candidate } else { best };
+                best = if replaces(candidate.0, best.0) { candidate } else { best };
             }
             (*y, *index) = best;
             at += 2;
@@ -163,7 +163,7 @@ fn halve<T: Float>(g: &Pool2d, x: &[T], y: &mut [T], indices: &mut [i32]) {
     }
 }
 
-/// `gx` = the gradient of the input, overwritten: each `gy` goes to where its maximum was.
+/// `gx` = the gradient of the input, overwritten: each `gy` is added at the index of its maximum.
 pub fn max_pool2d_grad<T: Float>(g: &Pool2d, gy: &[T], indices: &[i32], gx: &mut [T]) {
     g.check(gx, gy);
     g.check(gx, indices);

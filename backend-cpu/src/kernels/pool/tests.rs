@@ -30,7 +30,7 @@ fn cases() -> Vec<Pool2d> {
         pool(5, [1, 1], [1, 1], [1, 1], [0, 0]),
         pool(2, [13, 12], [2, 3], [4, 5], [0, 0]),
         pool(64, [28, 28], [3, 3], [2, 2], [1, 1]),
-        // Padding beyond what some taps reach, a stride of its own loop, lines longer than a vector.
+        // Padding beyond what some taps reach, strides with a loop of their own, rows longer than a register.
         pool(2, [6, 40], [5, 5], [1, 1], [2, 2]),
         pool(2, [6, 41], [3, 4], [3, 4], [1, 2]),
         dilated(2, [12, 15], [3, 2], [2, 1], [1, 1], [2, 3]),
@@ -110,14 +110,14 @@ fn equals_plain_loops() {
 }
 
 #[test]
-fn nan_wins_and_the_first_of_equals() {
+fn ties_go_to_the_first_and_nan_is_the_maximum() {
     let nan = f32::NAN;
     #[rustfmt::skip]
     let x = [
         1.0, nan,   3.0, 3.0,    f32::NEG_INFINITY, f32::NEG_INFINITY,
         nan, 2.0,   3.0, 1.0,    f32::NEG_INFINITY, f32::NEG_INFINITY,
     ];
-    // The same windows once by the fast path and once by the general one, which a taller image selects.
+    // The same windows by the fast path and, with another stride, by the general one.
     for g in [pool(1, [2, 6], [2, 2], [2, 2], [0, 0]), pool(1, [2, 6], [2, 2], [3, 2], [0, 0])] {
         let (mut y, mut indices) = ([0.0; 3], [0; 3]);
         max_pool2d(&g, &x, &mut y, &mut indices);
@@ -128,7 +128,7 @@ fn nan_wins_and_the_first_of_equals() {
 }
 
 #[test]
-fn bits_do_not_depend_on_threads() {
+fn results_are_bit_identical_for_any_thread_count() {
     let g = pool(100, [28, 28], [3, 3], [2, 2], [1, 1]);
     let x: Vec<f32> = numbers(3, 100 * 28 * 28).into_iter().map(|x| x as f32).collect();
     let gy: Vec<f32> = numbers(4, 100 * g.oh * g.ow).into_iter().map(|x| x as f32).collect();
