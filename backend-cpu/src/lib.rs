@@ -49,13 +49,13 @@ pub use device::Cpu;
 pub use memory::{Buffer, Storage};
 
 use minitorch_core::backend::{
-    Activation, ArgReduceOp, BinaryOp, BinaryOps, CompareOp, CompareOps, Conv2dGrad, ConvOps, CopyOps, Device,
-    IndexOps, LossOps, MatmulOps, MemoryStats, NormOps, OptimOps, PoolOps, RandomOp, RandomOps, ReduceOp, ReduceOps,
-    ScanOps, ScatterOp, SoftmaxOps, SortOps, StepRule, StepSlot, UnaryOp, UnaryOps, ViewOf,
+    ArgReduceOp, BinaryOp, BinaryOps, CompareOp, CompareOps, CopyOps, Device, IndexOps, LossOps, MemoryStats, NormOps,
+    OptimOps, RandomOp, RandomOps, ReduceOp, ReduceOps, ScanOps, ScatterOp, SoftmaxOps, SortOps, StepRule, StepSlot,
+    UnaryOp, UnaryOps, ViewOf,
 };
 use minitorch_core::ops::norm::NormOptions;
 use minitorch_core::random::{DeviceRng, Draw};
-use minitorch_core::{Conv2dOptions, DType, Error, HostData, HostSlice, Layout, Pool2dOptions, Result};
+use minitorch_core::{DType, Error, HostData, HostSlice, Layout, Result};
 
 /// A tensor on the CPU.
 type Tensor = minitorch_core::Tensor<Cpu>;
@@ -167,16 +167,6 @@ impl ReduceOps for Cpu {
     }
 }
 
-impl MatmulOps for Cpu {
-    fn matmul(&self, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Storage {
-        matmul::matmul(self, a, b)
-    }
-
-    fn linear(&self, x: &Tensor, w: &Tensor, bias: Option<&Tensor>, activation: Option<Activation>) -> Tensor {
-        matmul::linear(x, w, bias, activation)
-    }
-}
-
 impl IndexOps for Cpu {
     fn gather(&self, x: ViewOf<'_, Self>, dim: usize, index: ViewOf<'_, Self>) -> Storage {
         index::gather(self, x, dim, index)
@@ -205,49 +195,6 @@ impl RandomOps for Cpu {
 
     fn dropout(&self, x: &Tensor, p: f64, draw: Draw) -> Tensor {
         random::dropout(x, p, draw)
-    }
-}
-
-impl ConvOps for Cpu {
-    fn conv2d(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        bias: Option<&Tensor>,
-        options: &Conv2dOptions,
-        activation: Option<Activation>,
-    ) -> Tensor {
-        conv::conv2d(x, w, bias, options, activation)
-    }
-
-    fn conv2d_grad(&self, g: &Conv2dGrad<'_, Cpu>) -> [Option<Tensor>; 3] {
-        conv::conv2d_grad(g)
-    }
-
-    fn conv2d_grad_input(&self, g: &Tensor, w: &Tensor, size: [usize; 2], options: &Conv2dOptions) -> Tensor {
-        conv::grad_input(g, w, size, options)
-    }
-
-    fn conv2d_grad_weight(&self, x: &Tensor, g: &Tensor, kernel: [usize; 2], options: &Conv2dOptions) -> Tensor {
-        conv::grad_weight(x, g, kernel, options)
-    }
-}
-
-impl PoolOps for Cpu {
-    fn max_pool2d(&self, x: &Tensor, options: &Pool2dOptions) -> (Tensor, Tensor) {
-        pool::max_pool2d(x, options)
-    }
-
-    fn max_pool2d_grad(&self, g: &Tensor, indices: &Tensor, size: [usize; 2], options: &Pool2dOptions) -> Tensor {
-        pool::max_pool2d_grad(g, indices, size, options)
-    }
-
-    fn avg_pool2d(&self, x: &Tensor, options: &Pool2dOptions) -> Tensor {
-        pool::avg_pool2d(x, options)
-    }
-
-    fn avg_pool2d_grad(&self, g: &Tensor, size: [usize; 2], options: &Pool2dOptions) -> Tensor {
-        pool::avg_pool2d_grad(g, size, options)
     }
 }
 

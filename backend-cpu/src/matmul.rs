@@ -10,13 +10,54 @@ use crate::memory::Storage;
 use crate::simd::Level;
 use crate::{Cpu, Tensor, unary};
 use minitorch_core::Layout;
-use minitorch_core::backend::{Activation, MAX_WORK, View};
+use minitorch_core::backend::{Activation, MAX_WORK, MatmulOps, View};
 
-/// `[.., m, k] x [.., k, n]`
-pub(crate) fn matmul(device: &Cpu, a: View<'_, Storage>, b: View<'_, Storage>) -> Storage {
-    with_real!(a.dtype, T => T::wrap(product::<T>(device, a, b)))
+impl MatmulOps for Cpu {
+    fn matmul(&self, a: View<'_, Storage>, b: View<'_, Storage>) -> Storage {
+        with_real!(a.dtype, T => T::wrap(product::<T>(self, a, b)))
+    }
+
+    /// The bias is C's initial value, the activation its epilogue.
+    fn linear(&self, x: &Tensor, w: &Tensor, bias: Option<&Tensor>, activation: Option<Activation>) -> Tensor {
+        let rank = x.rank();
+        let [n, k] = w.dims();
+        let lead = x.layout().remove(rank - 1);
+        let m = lead.numel();
+        let [rows] = Layout::merge([lead]);
+        // Copying a view without elements does not change its strides; none is read.
+        if rows.shape().len() > 1 && x.numel() > 0 {
+            return self.linear(&x.contiguous(), w, bias, activation);
+        }
+        let shape = x.shape().with(rank - 1, n);
+        with_real!(x.dtype(), T => {
+            let mut out = self.alloc::<T>("linear", m * n);
+            let bias = bias.map(Tensor::contiguous);
+            let init = match &bias {
+                Some(bias) => Init::ColumnBias(elements::<T>(bias)),
+                None => Init::Zero,
+            };
+            let x = Strided {
+                data: from(reached("linear", x.view()), x.layout().offset()),
+                stride: rows.strides().first().copied().unwrap_or(0),
+                k_stride: x.layout().strides()[rank - 1],
+            };
+            let [stride, k_stride] = [w.layout().strides()[0], w.layout().strides()[1]];
+            let w = Strided { data: from(reached("linear", w.view()), w.layout().offset()), stride, k_stride };
+            let shape_2d = Shape { m, n, k };
+            match activation {
+                None => gemm(shape_2d, &x, &w, &mut out, n, init),
+                Some(f) => gemm_with_epilogue(shape_2d, &x, &w, &mut out, init, &|block| {
+                    for row in 0..block.rows() {
+                        unary::activate(f, block.row(row, 0..block.columns()));
+                    }
+                }),
+            }
+            Tensor::from_storage(self, T::wrap(out), T::DTYPE, shape)
+        })
+    }
 }
 
+/// `[.., m, k] x [.., k, n]`
 fn product<T: Real>(device: &Cpu, a: View<'_, Storage>, b: View<'_, Storage>) -> crate::memory::Buffer<T> {
     let rank = a.layout.shape().len();
     let [m, k] = [a.layout.shape()[rank - 2], a.layout.shape()[rank - 1]];
@@ -56,47 +97,7 @@ fn product<T: Real>(device: &Cpu, a: View<'_, Storage>, b: View<'_, Storage>) ->
     out
 }
 
-/// The elements from `start` on; an empty matrix may start anywhere.
+/// The elements from `start` on. The offset of an empty matrix may lie past the end.
 fn from<T>(data: &[T], start: usize) -> &[T] {
     data.get(start..).unwrap_or(&[])
-}
-
-/// `f(x wᵀ + b)`: the bias is C's initial value, and the activation f, if any, its epilogue.
-pub(crate) fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, activation: Option<Activation>) -> Tensor {
-    let device = x.device();
-    let rank = x.rank();
-    let [n, k] = w.dims();
-    let lead = x.layout().remove(rank - 1);
-    let m = lead.numel();
-    let [rows] = Layout::merge([lead]);
-    // Copying a view without elements does not change its strides; none is read.
-    if rows.shape().len() > 1 && x.numel() > 0 {
-        return linear(&x.contiguous(), w, bias, activation);
-    }
-    let shape = x.shape().with(rank - 1, n);
-    with_real!(x.dtype(), T => {
-        let mut out = device.alloc::<T>("linear", m * n);
-        let bias = bias.map(Tensor::contiguous);
-        let init = match &bias {
-            Some(bias) => Init::ColumnBias(elements::<T>(bias)),
-            None => Init::Zero,
-        };
-        let x = Strided {
-            data: from(reached("linear", x.view()), x.layout().offset()),
-            stride: rows.strides().first().copied().unwrap_or(0),
-            k_stride: x.layout().strides()[rank - 1],
-        };
-        let [stride, k_stride] = [w.layout().strides()[0], w.layout().strides()[1]];
-        let w = Strided { data: from(reached("linear", w.view()), w.layout().offset()), stride, k_stride };
-        let shape_2d = Shape { m, n, k };
-        match activation {
-            None => gemm(shape_2d, &x, &w, &mut out, n, init),
-            Some(f) => gemm_with_epilogue(shape_2d, &x, &w, &mut out, init, &|block| {
-                for row in 0..block.rows() {
-                    unary::activate(f, block.row(row, 0..block.columns()));
-                }
-            }),
-        }
-        Tensor::from_storage(device, T::wrap(out), T::DTYPE, shape)
-    })
 }
