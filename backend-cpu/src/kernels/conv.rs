@@ -117,7 +117,7 @@ pub fn forward<T: Float>(level: Level, g: &Conv2d, x: &[T], w: &[T], bias: Optio
     correlate(level, Pass::Forward, g, x, w, bias, out);
 }
 
-/// `gx` = the gradient of the input, overwritten.
+/// `gx` = the gradient of the input, overwritten, by an algorithm other than [`Sparse`](Algorithm::Sparse).
 pub fn grad_input<T: Float>(level: Level, g: &Conv2d, gy: &[T], w: &[T], gx: &mut [T]) {
     g.check(gx, w, gy);
     if gy.is_empty() {
@@ -126,7 +126,7 @@ pub fn grad_input<T: Float>(level: Level, g: &Conv2d, gy: &[T], w: &[T], gx: &mu
     correlate(level, Pass::GradInput, g, gy, w, None, gx);
 }
 
-/// `gw` = the gradient of the weights, overwritten.
+/// `gw` = the gradient of the weights, overwritten, by an algorithm other than [`Sparse`](Algorithm::Sparse).
 pub fn grad_weight<T: Float>(level: Level, g: &Conv2d, x: &[T], gy: &[T], gw: &mut [T]) {
     g.check(x, gw, gy);
     if gw.is_empty() || gy.is_empty() {
@@ -150,10 +150,11 @@ fn correlate<T: Float>(level: Level, pass: Pass, g: &Conv2d, source: &[T], w: &[
         let c = Correlation::new(level, pass, g);
         match algorithm {
             Algorithm::Depthwise => depthwise::run(&c, source, w, bias, out),
-            // Results that are not finite are computed again, by plain sums.
+            Algorithm::BatchedColumns => batched_columns::run(&c, g, source, w, bias, out),
+            // Results that are not finite are computed again, by the next algorithm.
             Algorithm::Winograd if !winograd::run(&c, source, w, bias, out) => continue,
             Algorithm::Winograd => {}
-            Algorithm::BatchedColumns => batched_columns::run(&c, g, source, w, bias, out),
+            // It suits every geometry.
             _ => implicit_gemm::run(&c, source, w, bias, out),
         }
         return;

@@ -13,6 +13,10 @@ mod scratch;
 #[cfg(test)]
 pub(crate) mod testing;
 
+use crate::parallel;
+use crate::simd::{Isa, LANES, Vector, transpose_f32};
+use scratch::Pooled;
+pub use scratch::Scratch;
 use std::ops::{Add, AddAssign, Mul, Sub};
 
 /// `more + sum of count * stride`, saturating at `usize::MAX`: the end of accesses that are not checked one by one. No slice is that
@@ -20,11 +24,6 @@ use std::ops::{Add, AddAssign, Mul, Sub};
 pub(crate) fn end_of<const N: usize>(terms: [(usize, usize); N], more: usize) -> usize {
     terms.iter().fold(more, |end, &(count, stride)| end.saturating_add(count.saturating_mul(stride)))
 }
-
-use crate::parallel;
-use crate::simd::{Isa, LANES, Vector, transpose_f32};
-use scratch::Pooled;
-pub use scratch::Scratch;
 
 /// The element types of these kernels: `f32` and `f64`.
 pub trait Float:
