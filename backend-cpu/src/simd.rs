@@ -21,7 +21,7 @@ use crate::memory::AnyBits;
 use crate::settings;
 use std::sync::OnceLock;
 pub use token::{Avx2, Avx512, Baseline};
-pub use vector::Vector;
+pub use vector::{MAX_LANES, Vector};
 
 /// A token of one instruction set, and compile-time facts about it.
 pub trait Isa: Copy + Send + Sync + 'static {

@@ -51,6 +51,9 @@ pub trait Vector<T, I>: Copy {
     fn deinterleave(self, other: Self) -> [Self; 2];
 }
 
+/// Lanes of the longest register of any type.
+pub const MAX_LANES: usize = 16;
+
 /// Whether the compilation target has a fused multiply-add.
 pub const TARGET_FMA: bool = cfg!(any(target_feature = "fma", target_arch = "aarch64"));
 

@@ -12,7 +12,7 @@
 
 use crate::kernels::gemm::{PARALLEL_WORK, TASK_WORK, Tile};
 use crate::kernels::{Float, end_of, for_each_chunk};
-use crate::simd::{Isa, Kernel, Level, Vector};
+use crate::simd::{Isa, Kernel, Level, MAX_LANES, Vector};
 
 /// Elements of a segment at this level.
 pub(super) fn lanes<T>(level: Level) -> usize {
@@ -42,19 +42,16 @@ pub(super) struct Dots<'a, T> {
 /// Rows of a tile.
 const ROWS: usize = 4;
 
-/// Lanes of the longest register.
-const MAX_LANES: usize = 16;
-
 impl<T: Float> Dots<'_, T> {
     /// `sum = dots` or `sum += dots`; `sum` is `[rows][taps]`.
     pub fn run(&self, level: Level, sum: &mut [T], accumulate: bool) {
         assert_eq!(sum.len(), self.rows.len() * self.taps.len(), "sums of {self:?}");
-        let max = |places: &[usize]| places.iter().max().copied().unwrap_or(0);
+        let max = |offsets: &[usize]| offsets.iter().max().copied().unwrap_or(0);
         let end = |at: fn(&Segment) -> usize| {
             self.segments.iter().map(at).max().map_or(0, |at| at.saturating_add(lanes::<T>(level)))
         };
         let (gy, frame) = (end(|s| s.gy), end(|s| s.frame));
-        let ends = |places, end| end_of([(max(places), 1)], end);
+        let ends = |offsets, end| end_of([(max(offsets), 1)], end);
         assert!(gy == 0 || ends(self.rows, gy) <= self.gy.len(), "rows within {}", self.gy.len());
         assert!(frame == 0 || ends(self.taps, frame) <= self.frame.len(), "taps within {}", self.frame.len());
         let row = self.taps.len() * self.segments.len() * lanes::<T>(level);

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::output::Output;
 use crate::kernels::Float;
-use crate::simd::{Isa, Vector};
+use crate::simd::{Isa, MAX_LANES, Vector};
 
 /// The initial value of C.
 #[derive(Clone, Copy, Debug)]
@@ -33,9 +33,6 @@ impl<'a, T> Init<'a, T> {
         }
     }
 }
-
-/// Columns of the widest tile.
-const MAX_NR: usize = 32;
 
 /// A register tile: `R` rows of two registers.
 pub(super) type Accumulators<T, I, const R: usize> = [[<T as Float>::Vector<I>; 2]; R];
@@ -130,7 +127,7 @@ pub(super) fn store<T: Float, I: Isa, const R: usize>(
         if i == rows {
             break;
         }
-        let mut sums = [T::ZERO; MAX_NR];
+        let mut sums = [T::ZERO; 2 * MAX_LANES];
         for (half, &sum) in tile[i].iter().enumerate() {
             // SAFETY: `sums` has room for two registers of the longest kind.
             unsafe { sum.store(sums.as_mut_ptr().add(half * lanes)) };

@@ -13,10 +13,7 @@ use std::ops::Range;
 use super::rows::{BlockFrame, TileRun};
 use crate::kernels::gemm::Output;
 use crate::kernels::{Float, end_of};
-use crate::simd::{Isa, Kernel, Vector};
-
-/// Lanes of the longest register.
-const MAX_LANES: usize = 16;
+use crate::simd::{Isa, Kernel, MAX_LANES, Vector};
 
 /// `to[4 r + s][c][lane] = (G w Gᵀ)[r][s]` for one panel of weights `from[c][tap][lane]`.
 pub(super) struct Weights<'a, 'b, T> {
@@ -253,7 +250,7 @@ impl<T: Float, P: Fn(usize, usize) -> usize> Kernel for Results<'_, T, P> {
             }
         }
         let mut lanes = [T::ZERO; MAX_LANES];
-        // SAFETY: no register is longer than the array.
+        // SAFETY: the array holds the longest register.
         unsafe { zeros.store(lanes.as_mut_ptr()) };
         !lanes.iter().any(|lane| lane.is_nan())
     }
