@@ -1,29 +1,32 @@
-//! Exponentials and logarithms of f32 in plain arithmetic, so that a loop over them vectorises: 0.3 to 1 ns an element where a
-//! call into the maths library costs 3 to 12. But for [`exp_below`] no step depends on fused multiply-adds, so every instruction set
-//! gives the same bits.
+//! Exponentials, logarithms and error functions of f32 in branch-free arithmetic, so that a loop over them vectorises; the functions
+//! of the maths library do not.
 //!
-//! Each has a bound in units of the last place (ulp), which the tests below check on four million numbers spread over all of
-//! f32. The polynomials are least-maximum fits of their own (weighted, on Chebyshev points); their error is below 1e-9, and
-//! what remains is rounding.
+//! ```text
+//! e^x    = 2^n e^r            x = n ln 2 + r, |r| <= ln(2) / 2;  e^r - 1 a polynomial
+//! log(x) = e ln 2 + log(m)    x = m 2^e, m in [sqrt(1/2), sqrt(2));  log(m) a polynomial in m - 1
+//! ```
+//! Each function states its error bound in ulp (units in the last place); the tests check it on four million numbers spread over all of
+//! f32. The polynomials are weighted minimax fits on Chebyshev points with an error below 1e-9: the rest is rounding. No function but
+//! [`exp_below`] uses fused multiply-adds, so results are bit-identical for every instruction set.
 
 use crate::kernels::Float;
 use crate::simd::Isa;
 use std::f32::consts::LOG2_E;
 
-/// ln 2 in two parts. The first has eight bits, so that its product with any exponent is exact.
+/// ln 2 as a sum. The first term has eight bits, so its product with any exponent is exact.
 const LN2_HIGH: f32 = 0.693_359_4;
 const LN2_LOW: f32 = -2.121_944_4e-4;
 
-/// 1.5 * 2^23: a sum with it leaves the nearest whole number in the low bits.
+/// 1.5 * 2^23: adding it rounds to the nearest integer, which is then in the low bits.
 const SHIFT: f32 = 12_582_912.0;
 
-/// `x = n ln 2 + r` with n whole and |r| at most ln(2) / 2: n and r. For |x| up to 2^22.
+/// n and r of `x = n ln 2 + r` with n an integer and |r| at most ln(2) / 2. For |x| up to 2^22.
 #[inline(always)]
 fn reduce(x: f32) -> (i32, f32) {
     let shifted = x * LOG2_E + SHIFT;
     let n = shifted - SHIFT;
-    let whole = (shifted.to_bits() as i32).wrapping_sub(SHIFT.to_bits() as i32);
-    (whole, x - n * LN2_HIGH - n * LN2_LOW)
+    let integer = (shifted.to_bits() as i32).wrapping_sub(SHIFT.to_bits() as i32);
+    (integer, x - n * LN2_HIGH - n * LN2_LOW)
 }
 
 /// `e^r - 1` for a reduced r: `r + r² q(r)`.
@@ -42,31 +45,31 @@ fn power_of_two(n: i32) -> f32 {
     f32::from_bits((n.wrapping_add(127) as u32) << 23)
 }
 
-/// Within the bounds; NaN comes through.
+/// `min(max(x, low), high)`; NaN stays NaN.
 #[inline(always)]
-fn held(x: f32, low: f32, high: f32) -> f32 {
+fn clamp(x: f32, low: f32, high: f32) -> f32 {
     let x = if x < low { low } else { x };
     if x > high { high } else { x }
 }
 
-/// `e^x`, within 1 ulp; subnormal results within one unit of theirs.
+/// `e^x`, within 1 ulp; a subnormal result within one unit of its spacing.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
-    // Beyond these the result is 0 or infinite.
-    let (n, r) = reduce(held(x, -104.0, 89.0));
-    // In two factors: 2^n alone need not be a number where the result is.
+    // Outside of these bounds the result is 0 or infinite.
+    let (n, r) = reduce(clamp(x, -104.0, 89.0));
+    // Two factors: 2^n alone may overflow or underflow where the result does not.
     let half = n >> 1;
     (expm1_reduced(r) + 1.0) * power_of_two(half) * power_of_two(n - half)
 }
 
-/// `e^x` for x up to 60 or NaN, within 1 ulp: what lies below a maximum is such an x. Half the price of [`exp`]: 2^n is
-/// shifted into the range of numbers at every n and needs no second factor, and multiply-adds are fused where they can be.
+/// `e^x` for x up to 60 and NaN, within 1 ulp; for arguments `x - max`. Faster than [`exp`]: with the result scaled by 2^40, every 2^n
+/// is a normal number and needs no second factor; and it uses fused multiply-adds where the instruction set has them.
 #[inline(always)]
 pub(crate) fn exp_below<I: Isa>(x: f32) -> f32 {
-    const UP: f32 = 40.0;
-    // The sum holds n + UP + 127, the exponent's bits, in its low ones.
-    const WITH_BIAS: f32 = SHIFT + 127.0 + UP;
-    let x = if x < -104.0 { -104.0 } else { x }; // NaN comes through
+    const SCALE: f32 = 40.0;
+    // The low bits of the sum are n + SCALE + 127, the exponent field of 2^(n + SCALE).
+    const WITH_BIAS: f32 = SHIFT + 127.0 + SCALE;
+    let x = if x < -104.0 { -104.0 } else { x }; // NaN stays NaN
     let shifted = x.multiply_add::<I>(LOG2_E, WITH_BIAS);
     let power = f32::from_bits(shifted.to_bits() << 23);
     let n = shifted - WITH_BIAS;
@@ -76,23 +79,23 @@ pub(crate) fn exp_below<I: Isa>(x: f32) -> f32 {
         q = r.multiply_add::<I>(q, c);
     }
     let y = (r * r).multiply_add::<I>(q, r) + 1.0;
-    y * power * (1.0 / (1u64 << UP as u32) as f32)
+    y * power * (1.0 / (1u64 << SCALE as u32) as f32)
 }
 
 /// `e^x - 1`, within 2 ulp, also near 0.
 #[inline(always)]
 pub(crate) fn expm1(x: f32) -> f32 {
-    let (n, r) = reduce(held(x, -20.0, 89.0));
-    // (2^n (e^r - 1) + 2^n - 1), in halves: 2^128 is not a number.
+    let (n, r) = reduce(clamp(x, -20.0, 89.0));
+    // 2^n (e^r - 1) + 2^n - 1, halved and doubled: 2^128 overflows.
     let half = power_of_two(n - 1);
     let y = (half * expm1_reduced(r) + (half - 0.5)) * 2.0;
-    if x == 0.0 { x } else { y } // keeps the sign of 0
+    if x == 0.0 { x } else { y } // for the sign of 0
 }
 
-/// x as `m 2^e` with m in [sqrt(1/2), sqrt(2)): e, f = m - 1, and `log(m) - f`. For x above 0 and finite.
+/// e, f = m - 1 and `log(m) - f + f² / 2` of `x = m 2^e` with m in [sqrt(1/2), sqrt(2)). For finite x above 0.
 #[inline(always)]
 fn log_parts(x: f32) -> (f32, f32, f32) {
-    // Subnormal numbers are brought into range.
+    // Subnormal numbers are scaled to normal ones.
     let tiny = x < f32::MIN_POSITIVE;
     let (x, below) = if tiny { (x * 8_388_608.0, 23.0) } else { (x, 0.0) };
     let e = (x.to_bits() as i32).wrapping_sub(std::f32::consts::FRAC_1_SQRT_2.to_bits() as i32) >> 23;
@@ -114,7 +117,7 @@ fn log_parts(x: f32) -> (f32, f32, f32) {
     (e as f32 - below, f, f * square * q)
 }
 
-/// The value of a logarithm where [`log_parts`] has none: -inf at 0, NaN below, inf at inf.
+/// `y`, but the limits of a logarithm outside the domain of [`log_parts`]: -inf at 0, NaN below 0, inf at inf.
 #[inline(always)]
 fn log_or(x: f32, y: f32) -> f32 {
     let y = if x > 0.0 { y } else { f32::NAN };
@@ -138,7 +141,7 @@ pub(crate) fn log2(x: f32) -> f32 {
     log_or(x, low * OVER_ONE + f * OVER_ONE + low + f + e)
 }
 
-/// `log(1 + x)`, within 3 ulp, also near 0: what rounding took from 1 + x is given back as a factor.
+/// `log(1 + x)`, within 3 ulp, also near 0: with `u = 1 + x` rounded, `log(u) x / (u - 1)` corrects the rounding of u.
 #[inline(always)]
 pub(crate) fn log1p(x: f32) -> f32 {
     let u = 1.0 + x;
@@ -154,12 +157,12 @@ pub(crate) fn tanh(x: f32) -> f32 {
     (-m / (2.0 + m)).copysign(x)
 }
 
-/// `1 - erf(t)` for t at least 0: `e^(-t²)` times `erfcx(t)`, and that as a polynomial in `u = (t - 2) / (t + 2)` over
-/// `1 + 2 t` (the form of Shepherd and Laframboise, "Chebyshev approximation of (1 + 2x) exp(x²) erfc x", 1981).
+/// `erfc(t)` for t at least 0: `e^(-t²) p(u) / (1 + 2 t)` with a polynomial p in `u = (t - 2) / (t + 2)` (Shepherd and Laframboise,
+/// "Chebyshev approximation of (1 + 2x) exp(x²) erfc x", 1981).
 #[inline(always)]
-fn complement(t: f32) -> f32 {
-    let t = held(t, 0.0, 10.5); // where it is 0
-    // t² in two parts, the first exact: the exponential would magnify its rounding 2 t² times.
+fn erfc_positive(t: f32) -> f32 {
+    let t = clamp(t, 0.0, 10.5); // the result is 0 beyond
+    // t² = cut² + (t - cut)(t + cut), the first term exact: the exponential amplifies the relative error of t² by t².
     let cut = f32::from_bits(t.to_bits() & 0xffff_f000);
     let (n, r) = reduce(-(cut * cut));
     let r = r - (t - cut) * (t + cut);
@@ -186,24 +189,24 @@ fn complement(t: f32) -> f32 {
     e * (q / (1.0 + 2.0 * t))
 }
 
-/// `1 - erf(x)`, within 5 ulp, also where it is small.
+/// `1 - erf(x)`, within 5 ulp, without cancellation.
 #[inline(always)]
 pub(crate) fn erfc(x: f32) -> f32 {
-    let y = complement(x.abs());
+    let y = erfc_positive(x.abs());
     if x < 0.0 { 2.0 - y } else { y }
 }
 
-/// The error function, within 2 ulp: `x + x p(x²)` below 1, from its complement above.
+/// The error function, within 2 ulp: `x + x p(x²)` for |x| below 1, else `1 - erfc(x)`.
 #[inline(always)]
 pub(crate) fn erf(x: f32) -> f32 {
-    let square = held(x * x, 0.0, 1.0);
+    let square = clamp(x * x, 0.0, 1.0);
     let mut p = -9.641_518e-6;
     for c in
         [1.125_694_8e-4, -8.482_829e-4, 5.220_945_5e-3, -2.686_54e-2, 1.128_378_2e-1, -3.761_263_8e-1, 1.283_791_7e-1]
     {
         p = p * square + c;
     }
-    let far = (1.0 - complement(x.abs())).copysign(x);
+    let far = (1.0 - erfc_positive(x.abs())).copysign(x);
     if x.abs() < 1.0 { x + x * p } else { far }
 }
 
@@ -212,7 +215,7 @@ mod tests {
     use super::*;
     use crate::simd::{Avx2, Baseline};
 
-    /// Checks `f` against `exact` on every 1021st f32: all exponents, both signs, subnormal numbers, infinities, NaN.
+    /// Checks `f` against `exact` on every 1021st f32, which covers all exponents, both signs and subnormal numbers, and on edge cases.
     fn check(name: &str, bound: f64, f: fn(f32) -> f32, exact: fn(f64) -> f64) {
         let (mut worst, mut at) = (0.0, 0.0);
         let edges = [0.0, -0.0, 1.0, -1.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MAX, f32::MIN_POSITIVE];
@@ -223,7 +226,7 @@ mod tests {
             if got.is_nan() && rounded.is_nan() || got == rounded {
                 continue;
             }
-            // One unit in the last place of the exact value; where it rounds to infinity, of the largest number.
+            // The ulp of the exact value, or of the largest number if the value rounds to infinity.
             let ulp = (rounded.abs().min(f32::MAX) as f64).log2().floor().max(-126.0);
             let error = (got as f64 - want).abs() / (ulp - 23.0).exp2();
             assert!(error.is_finite(), "{name}({x:e}) is {got:e}, not {want:e}");

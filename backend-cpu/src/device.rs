@@ -1,20 +1,24 @@
-//! `Cpu`: the device's handle, its random state and the failure it has not reported yet.
+//! The device: a handle to the random state and the error queue. Threads and memory are the process's.
+//!
+//! **Out of memory inside an operation**: the operation queues the error and returns a missing storage. An operation on a missing
+//! operand does nothing and returns a missing storage. The queued error comes from the next `synchronize` or `download`.
 
-use crate::memory::{self, Buffer};
-use crate::parallel;
+use crate::memory::{self, AlignedBuffer, AnyBits, OutOfMemory, Storage};
+use crate::settings;
 use crate::simd::Level;
+use minitorch_core::backend::{Device, MemoryStats};
 use minitorch_core::random::DeviceRng;
-use minitorch_core::{Error, Result};
+use minitorch_core::{DType, Error, Result};
 use std::fmt;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock};
 
 /// The CPU as a device: a cheap handle.
 ///
-/// [`Cpu::default`] is the process-wide device; [`Cpu::new`] makes one of its own. All share the machine's threads and
-/// one cache of memory, so `memory` counts the whole process; each has its own random numbers and its
-/// own pending failure. Tensors of unequal devices do not mix.
+/// [`Cpu::default`] is the process-wide device; [`Cpu::new`] creates another. All devices share the machine's threads and one cache
+/// of memory, so `memory` counts the whole process; each has its own random numbers and its own queued error. Tensors of unequal
+/// devices do not mix.
 ///
 /// ```
 /// use minitorch_cpu::Cpu;
@@ -25,7 +29,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 #[derive(Clone)]
 pub struct Cpu(Handle);
 
-/// Every tensor holds one, so the process-wide device, which most of them live on, is not counted.
+/// Every tensor holds a handle. The process-wide device, on which most of them live, needs no reference count.
 #[derive(Clone)]
 enum Handle {
     Process(&'static Inner),
@@ -46,86 +50,112 @@ impl Deref for Handle {
 struct Inner {
     id: usize,
     random: DeviceRng,
-    /// Whether `failure` holds one: the only thing that a report without news looks at.
-    failed: AtomicBool,
-    failure: Mutex<Option<Error>>,
+    /// The first error since the last report, and whether there is one: the flag spares a `synchronize` without errors the lock.
+    error: Mutex<Option<Error>>,
+    has_error: AtomicBool,
 }
 
 impl Inner {
     fn new(id: usize) -> Self {
-        parallel::start();
-        Inner { id, random: DeviceRng::default(), failed: AtomicBool::new(false), failure: Mutex::new(None) }
+        static SIZE_POOL: Once = Once::new();
+        SIZE_POOL.call_once(settings::size_pool);
+        Inner { id, random: DeviceRng::default(), error: Mutex::new(None), has_error: AtomicBool::new(false) }
+    }
+}
+
+impl Device for Cpu {
+    type Storage = Storage;
+
+    fn supports(&self, dtype: DType) -> bool {
+        dtype != DType::F16
+    }
+
+    fn rng(&self) -> &DeviceRng {
+        &self.0.random
+    }
+
+    fn memory(&self) -> MemoryStats {
+        memory::stats()
+    }
+
+    fn reset_peak_memory(&self) {
+        memory::reset_peak();
+    }
+
+    fn synchronize(&self) -> Result<()> {
+        if !self.0.has_error.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let mut error = self.lock_error();
+        self.0.has_error.store(false, Ordering::Release);
+        error.take().map_or(Ok(()), Err)
+    }
+
+    #[cold]
+    fn queue_error(&self, error: Error) {
+        self.lock_error().get_or_insert(error);
+        self.0.has_error.store(true, Ordering::Release);
     }
 }
 
 impl Cpu {
-    /// A device of its own: equal to its clones and to no other.
+    /// A new device: equal to its clones and to no other.
     pub fn new() -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(1);
         Cpu(Handle::Own(Arc::new(Inner::new(NEXT.fetch_add(1, Ordering::Relaxed)))))
     }
 
-    /// What is known of the device, in a line: threads, vector unit.
+    /// One line about the device: threads, architecture, instruction set.
     pub fn describe(&self) -> String {
         let (threads, level) = (rayon::current_num_threads(), Level::best().name());
         format!("{} threads on {}, vector unit {level}", threads, std::env::consts::ARCH)
     }
 
-    /// Gives the memory that is cached and not in use back to the system.
+    /// Returns cached memory that is not in use to the OS.
     pub fn release_memory(&self) {
         memory::release();
     }
 
-    pub(crate) fn random_state(&self) -> &DeviceRng {
-        &self.0.random
-    }
-
-    /// A buffer with any contents.
-    ///
-    /// # Panics
-    /// If the system has no memory left.
-    pub(crate) fn alloc<T: memory::AnyBits>(&self, op: &str, len: usize) -> Buffer<T> {
-        match self.try_alloc(len) {
-            Ok(buffer) => buffer,
-            Err(error) => panic!("{op}: {error}"),
+    /// A buffer for the result of an operation, with unspecified contents. `None` if an operand is missing, or if there is no memory;
+    /// the latter queues the error.
+    #[inline]
+    pub(crate) fn output<T: AnyBits>(&self, len: usize, operands: &[&Storage]) -> Option<AlignedBuffer<T>> {
+        if operands.iter().any(|operand| operand.is_missing()) {
+            return None;
         }
+        self.workspace(len)
     }
 
-    /// A buffer with any contents.
-    pub(crate) fn try_alloc<T: memory::AnyBits>(&self, len: usize) -> Result<Buffer<T>> {
-        Buffer::new(len).map_err(|error| self.out_of_memory(error))
+    /// A buffer for intermediate results, with unspecified contents. `None`, with the error queued, if there is no memory.
+    #[inline]
+    pub(crate) fn workspace<T: AnyBits>(&self, len: usize) -> Option<AlignedBuffer<T>> {
+        AlignedBuffer::new(len).map_err(|error| self.queue_error(self.out_of_memory(error))).ok()
     }
 
-    pub(crate) fn out_of_memory(&self, error: memory::OutOfMemory) -> Error {
+    /// As [`output`](Self::output), but panics.
+    pub(crate) fn alloc<T: AnyBits>(&self, op: &str, len: usize) -> AlignedBuffer<T> {
+        self.try_alloc(len).unwrap_or_else(|error| panic!("{op}: {error}"))
+    }
+
+    /// A buffer with unspecified contents, for operations that return a `Result`.
+    pub(crate) fn try_alloc<T: AnyBits>(&self, len: usize) -> Result<AlignedBuffer<T>> {
+        AlignedBuffer::new(len).map_err(|error| self.out_of_memory(error))
+    }
+
+    #[cold]
+    pub(crate) fn out_of_memory(&self, error: OutOfMemory) -> Error {
         let (stats, bytes) = (memory::stats(), error.bytes as u64);
         Error::OutOfMemory { device: format!("{self:?}"), bytes, live: stats.live, reserved: stats.reserved }
     }
 
-    /// Keeps a failure for the next report, unless an earlier one waits.
-    #[cold]
-    pub(crate) fn fail(&self, error: Error) {
-        self.pending().get_or_insert(error);
-        self.0.failed.store(true, Ordering::Release);
-    }
-
-    /// Keeps an index that is outside its dimension.
+    /// Queues the error of an index outside its dimension.
     #[cold]
     pub(crate) fn bad_index(&self, op: &'static str, index: i32, bound: usize) {
-        self.fail(Error::IndexOutOfRange { op, index: index as i64, bound: bound as u64 });
+        self.queue_error(Error::IndexOutOfRange { op, index: index as i64, bound: bound as u64 });
     }
 
-    /// The failure kept since the last report, once.
-    pub(crate) fn report(&self) -> Result<()> {
-        if !self.0.failed.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        let mut pending = self.pending();
-        self.0.failed.store(false, Ordering::Release);
-        pending.take().map_or(Ok(()), Err)
-    }
-
-    fn pending(&self) -> MutexGuard<'_, Option<Error>> {
-        self.0.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn lock_error(&self) -> MutexGuard<'_, Option<Error>> {
+        self.0.error.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -148,3 +178,6 @@ impl fmt::Debug for Cpu {
         write!(f, "Cpu({})", self.0.id)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,32 +1,40 @@
-//! The element types as the kernels see them, and the step from a run-time dtype to one of them.
+//! Element types: what loops require of them, and dispatch from a run-time dtype to a type parameter.
+//!
+//! ```text
+//! Element   f32, f64, i32, and u8 for bool (0 or 1): conversion, sum, access to a storage
+//! Real      f32 and f64: the functions of std's floats; f32 takes those of `approx` where they vectorise
+//! ```
 
 use crate::kernels::Float;
-use crate::memory::{AnyBits, Buffer, Storage};
+use crate::memory::{AlignedBuffer, AnyBits, Storage};
 use crate::simd::{Isa, Wide};
 use crate::{approx, erf};
 use minitorch_core::DType;
-use minitorch_core::backend::View;
 use std::ops::{Div, Neg, Sub};
 
 /// A type of tensor elements: `f32`, `f64`, `i32`, and `u8` that is 0 or 1 for bool.
 pub(crate) trait Element: AnyBits + Wide + PartialEq + PartialOrd {
     const DTYPE: DType;
 
-    /// Converts as [`Backend::cast`](minitorch_core::Backend::cast) says.
+    /// The conversion of [`CopyOps::cast`](minitorch_core::backend::CopyOps::cast).
     fn from_f64(value: f64) -> Self;
 
-    /// Exact: every element is an f64.
+    /// The value as f64, exactly.
     fn to_f64(self) -> f64;
 
-    /// The sum; integers wrap, bool is "or".
+    /// The sum. I32 wraps; bool is the logical or.
     fn sum(self, other: Self) -> Self;
 
-    fn wrap(buffer: Buffer<Self>) -> Storage;
+    /// A storage of this type; a missing one for `None`.
+    fn wrap(buffer: impl Into<Option<AlignedBuffer<Self>>>) -> Storage;
 
     /// The elements of a storage of this type.
+    ///
+    /// # Panics
+    /// If the storage has another type or is missing.
     fn read(storage: &Storage) -> &[Self];
 
-    /// The elements of a storage of this type.
+    /// As [`read`](Self::read), mutably.
     fn write(storage: &mut Storage) -> &mut [Self];
 }
 
@@ -52,21 +60,21 @@ macro_rules! element {
                 sum(self, other)
             }
 
-            fn wrap(buffer: Buffer<Self>) -> Storage {
-                Storage::$dtype(buffer)
+            fn wrap(buffer: impl Into<Option<AlignedBuffer<Self>>>) -> Storage {
+                buffer.into().map_or(Storage::Missing(DType::$dtype), Storage::$dtype)
             }
 
             fn read(storage: &Storage) -> &[Self] {
                 match storage {
                     Storage::$dtype(buffer) => buffer,
-                    other => wrong(DType::$dtype, other),
+                    other => type_mismatch(DType::$dtype, other),
                 }
             }
 
             fn write(storage: &mut Storage) -> &mut [Self] {
                 match storage {
                     Storage::$dtype(buffer) => buffer,
-                    other => wrong(DType::$dtype, other),
+                    other => type_mismatch(DType::$dtype, other),
                 }
             }
         }
@@ -78,27 +86,12 @@ element!(i32, I32, |value| value as i32, i32::wrapping_add); // truncates and sa
 element!(u8, Bool, |value| (value != 0.0) as u8, |a, b| a | b);
 
 #[cold]
-fn wrong(wanted: DType, storage: &Storage) -> ! {
-    unreachable!("the storage holds {}, its view says {wanted}", storage.dtype())
+fn type_mismatch(expected: DType, storage: &Storage) -> ! {
+    let missing = if storage.is_missing() { ", missing" } else { "" };
+    unreachable!("the view says {expected}, the storage is {}{missing}", storage.dtype())
 }
 
-/// The elements that a view looks at, and its layout.
-pub(crate) fn source<'a, T: Element>(view: View<'a, Storage>) -> crate::map::Source<'a, T> {
-    crate::map::Source { data: T::read(view.storage), layout: view.layout }
-}
-
-/// The elements of a view's storage, within which lie all that the layout shows: what code rests on that does not check each
-/// access.
-///
-/// # Panics
-/// If the layout reaches beyond the storage.
-pub(crate) fn reached<'a, T: Element>(op: &str, view: View<'a, Storage>) -> &'a [T] {
-    let data = T::read(view.storage);
-    assert!(view.layout.end() <= data.len(), "{op}: {:?} reaches beyond {} elements", view.layout, data.len());
-    data
-}
-
-/// Runs `$body` with `$T` standing for the element type of a dtype.
+/// Evaluates `$body` with `$T` as the element type of a dtype.
 macro_rules! with_element {
     ($dtype:expr, $T:ident => $body:expr) => {
         match $dtype {
@@ -118,13 +111,13 @@ macro_rules! with_element {
                 type $T = u8;
                 $body
             }
-            ::minitorch_core::DType::F16 => unreachable!("core asks `supports` first"),
+            ::minitorch_core::DType::F16 => unreachable!("core checks `supports`"),
         }
     };
 }
 pub(crate) use with_element;
 
-/// [`with_element`] for operations that core admits on floats only.
+/// [`with_element`] for operations that core restricts to floats.
 macro_rules! with_real {
     ($dtype:expr, $T:ident => $body:expr) => {
         match $dtype {
@@ -136,21 +129,20 @@ macro_rules! with_real {
                 type $T = f64;
                 $body
             }
-            other => unreachable!("core checked for a float dtype, this is {other}"),
+            other => unreachable!("core admits floats only, this is {other}"),
         }
     };
 }
 pub(crate) use with_real;
 
-/// A floating-point element and its functions, under the names that Rust's std gives them. F32 has its own exponential and
-/// logarithms, which vectorise; see [`approx`].
+/// A floating-point element, with functions named as in std.
 pub(crate) trait Real:
     Element + Float + Remainder + Sub<Output = Self> + Div<Output = Self> + Neg<Output = Self>
 {
     fn abs(self) -> Self;
     fn sqrt(self) -> Self;
     fn exp(self) -> Self;
-    /// [`Real::exp`] of a number up to 60 or NaN.
+    /// [`Real::exp`] for arguments up to 60 and NaN.
     fn exp_below<I: Isa>(self) -> Self;
     fn exp_m1(self) -> Self;
     fn ln(self) -> Self;
@@ -168,26 +160,26 @@ pub(crate) trait Real:
     fn ceil(self) -> Self;
     fn round_ties_even(self) -> Self;
     fn trunc(self) -> Self;
-    /// The error function; see [`erf`].
+    /// The error function.
     fn erf(self) -> Self;
-    /// `1 - erf(self)`, accurate where that is small.
+    /// `1 - erf(self)`, without cancellation.
     fn erfc(self) -> Self;
 
-    /// A constant of a formula, rounded to this type.
+    /// A constant, rounded to this type.
     #[inline(always)]
     fn of(value: f64) -> Self {
         Self::from_f64(value)
     }
 
-    /// `1 / (1 + e^-x)`: the exponential's argument is never positive, so nothing overflows and small values keep their
-    /// digits.
+    /// `1 / (1 + e^-x)`, as `e^x / (1 + e^x)` for negative x: the exponential's argument is never positive, so it does not overflow
+    /// and a small result has full relative accuracy.
     #[inline(always)]
     fn sigmoid(self) -> Self {
         let (one, e) = (Self::of(1.0), (-self.abs()).exp());
         (if self >= Self::ZERO { one } else { e }) / (one + e)
     }
 
-    /// `log(1 + e^x) = max(x, 0) + log(1 + e^-|x|)`.
+    /// `log(1 + e^x)`, as `max(x, 0) + log(1 + e^-|x|)`, which does not overflow.
     #[inline(always)]
     fn softplus(self) -> Self {
         let positive = if self > Self::ZERO { self } else { Self::ZERO };
@@ -229,7 +221,7 @@ real!(
     exp_below = f64::exp
 );
 
-/// The rest of a division rounded down; see [`BinaryOp::Remainder`](minitorch_core::backend::BinaryOp::Remainder).
+/// The remainder of floored division; see [`BinaryOp::Remainder`](minitorch_core::backend::BinaryOp::Remainder).
 pub(crate) trait Remainder: Copy {
     fn remainder(self, divisor: Self) -> Self;
 }
@@ -240,7 +232,7 @@ macro_rules! remainders {
         fn remainder(self, divisor: Self) -> Self {
             let rest: fn($type, $type) -> $type = $rest;
             let (rest, zero) = (rest(self, divisor), 0 as $type);
-            // `%` has the sign of the dividend; one step of the divisor turns it.
+            // `%` has the sign of the dividend; floored division has the divisor's.
             if rest != zero && (rest < zero) != (divisor < zero) { rest + divisor } else { rest }
         }
     })* };

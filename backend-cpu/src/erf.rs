@@ -8,16 +8,15 @@
 //! 0.46875 < |x| <= 4    erfc(x) = e^(-x²) R(x)
 //! |x| > 4               erfc(x) = e^(-x²) / x (1 / sqrt(pi) + R(1 / x²) / x²)
 //! ```
-//! `e^(-x²)` is taken as `e^(-s²) e^(-(x - s)(x + s))` with s = x cut to 4 fractional bits, so that x² loses no digits.
+//! `e^(-x²)` is computed as `e^(-s²) e^(-(x - s)(x + s))` with s = x truncated to 4 fractional bits, so that s² is exact.
 //!
-//! Bounds, tested: relative error of `erf` below 4e-16 and of `erfc` below 2e-15 wherever the result is normal. F32
-//! has its own in `approx`.
+//! Where the result is normal, the relative error of `erf` is below 4e-16 and that of `erfc` below 2e-15. `approx` has those of f32.
 
 #![allow(clippy::excessive_precision, reason = "the coefficients as the paper prints them")]
 
 use std::f64::consts::FRAC_2_SQRT_PI;
 
-/// Both polynomials of a quotient, highest power first.
+/// The coefficients of numerator and denominator, highest power first.
 type Quotient<const N: usize> = [(f64, f64); N];
 
 const SMALL: Quotient<5> = [
@@ -57,7 +56,7 @@ fn quotient<const N: usize>(terms: &Quotient<N>, x: f64) -> f64 {
 /// `erfc(x)` for x > 0.46875.
 fn erfc_tail(x: f64) -> f64 {
     if x > 27.3 {
-        return 0.0; // below the smallest number
+        return 0.0; // underflow
     }
     let factor = if x <= 4.0 {
         quotient(&MIDDLE, x)
@@ -77,11 +76,11 @@ pub(crate) fn erf(x: f64) -> f64 {
     } else if size > 6.0 {
         1.0f64.copysign(x)
     } else {
-        (1.0 - erfc_tail(size)).copysign(x) // a NaN comes through every comparison to here
+        (1.0 - erfc_tail(size)).copysign(x) // NaN fails every comparison above
     }
 }
 
-/// `1 - erf(x)`, accurate where that is small.
+/// `1 - erf(x)`, without cancellation.
 pub(crate) fn erfc(x: f64) -> f64 {
     if x.abs() <= 0.468_75 {
         1.0 - x * quotient(&SMALL, x * x)
@@ -96,7 +95,7 @@ pub(crate) fn erfc(x: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// x, erf(x) and erfc(x), from mpmath with 40 digits, rounded once.
+    /// x, erf(x) and erfc(x): 40 digits of mpmath, rounded.
     #[rustfmt::skip]
     const EXPECTED: [(f64, f64, f64); 31] = [
         (1e-300, 1.1283791670955126e-300, 1.0),
@@ -153,12 +152,11 @@ mod tests {
         assert_eq!((erf(1e3), erfc(1e3)), (1.0, 0.0));
     }
 
-    /// The intervals meet without a step.
     #[test]
-    fn the_joints_are_smooth() {
-        for joint in [0.468_75f64, 4.0, 6.0] {
-            let (below, above) = (erf(joint), erf(joint.next_up()));
-            assert!((above - below).abs() <= 4e-16, "erf jumps by {} at {joint}", above - below);
+    fn continuous_between_intervals() {
+        for bound in [0.468_75f64, 4.0, 6.0] {
+            let (below, above) = (erf(bound), erf(bound.next_up()));
+            assert!((above - below).abs() <= 4e-16, "erf jumps by {} at {bound}", above - below);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the kernels of this backend report of themselves; see `minitorch_core::launch`. Nothing here runs while nobody listens.
+//! Reports of launched loops; see `minitorch_core::launch`. They are built only while a listener is installed.
 
 use crate::parallel;
 use minitorch_core::Layout;
@@ -6,7 +6,7 @@ pub(crate) use minitorch_core::launch::{Launch, report};
 use std::any::type_name;
 use std::borrow::Cow;
 
-/// A kernel on elements of type `T`, in so many chunks.
+/// A loop over elements of type `T` in `chunks` chunks.
 pub(crate) fn on<T>(kernel: &str, chunks: usize) -> Launch {
     let element = match type_name::<T>() {
         "u8" => "bool",
@@ -15,29 +15,29 @@ pub(crate) fn on<T>(kernel: &str, chunks: usize) -> Launch {
     Launch::on_threads(format!("{kernel}_{element}"), rayon::current_num_threads(), chunks)
 }
 
-/// The name of a kernel that is generic over a fold or a step: `reduce` and `Sum` make `reduce_sum`.
+/// The name of a loop that is generic over a fold or an update rule: `reduce_sum` for `reduce` and `Sum`.
 pub(crate) fn named<F>(kernel: &str) -> String {
     let name = type_name::<F>().split('<').next().unwrap_or_default();
     format!("{kernel}_{}", name.rsplit("::").next().unwrap_or_default().to_lowercase())
 }
 
-/// A kernel whose result [`parallel::pieces`] cuts: elements, the multiple that a piece is of, and the work of an element.
-pub(crate) fn pieces<T>(kernel: &str, len: usize, unit: usize, work: usize) -> Launch {
-    on::<T>(kernel, parallel::piece_count(len, unit, work))
+/// A loop over a result that [`parallel::split`] divides, with its arguments.
+pub(crate) fn split<T>(kernel: &str, len: usize, unit: usize, work: usize) -> Launch {
+    on::<T>(kernel, parallel::chunk_count(len, unit, work))
 }
 
-/// An element-wise loop over operands of these layouts, which are merged.
-pub(crate) fn map<T>(
+/// An element-wise loop over operands of these layouts.
+pub(crate) fn elementwise<T>(
     kernel: &str,
     layouts: &[&Layout],
     (len, unit, work): (usize, usize, usize),
     streams: bool,
 ) -> Launch {
-    let walk = walk(layouts);
-    // Only rows that are contiguous in all operands are written with non-temporal stores.
-    let streams = streams && matches!(walk, "contiguous" | "row broadcast" | "rows");
-    let path = if streams { Cow::Owned(format!("{walk}, streaming")) } else { Cow::Borrowed(walk) };
-    pieces::<T>(kernel, len, unit, work).path(path)
+    let access = access(layouts);
+    // Non-temporal stores are limited to rows of stride 1 in all operands.
+    let streams = streams && matches!(access, "contiguous" | "row broadcast" | "rows");
+    let path = if streams { Cow::Owned(format!("{access}, streaming")) } else { Cow::Borrowed(access) };
+    split::<T>(kernel, len, unit, work).path(path)
 }
 
 /// A loop that overwrites one of its operands.
@@ -46,8 +46,8 @@ pub(crate) fn in_place(launch: Launch) -> Launch {
     launch.path(path)
 }
 
-/// How a loop goes through operands of one shape: the cases that the loops over rows distinguish.
-fn walk(layouts: &[&Layout]) -> &'static str {
+/// The access pattern of operands of one shape: the cases that [`elementwise`](crate::elementwise) distinguishes.
+fn access(layouts: &[&Layout]) -> &'static str {
     let repeats = |dims: &dyn Fn(usize) -> std::ops::Range<usize>| {
         layouts.iter().any(|layout| {
             let rank = layout.shape().len();
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ways_through_layouts() {
+    fn access_patterns() {
         let whole = Layout::contiguous([12]);
         let matrix = Layout::contiguous([3, 4]);
         for (layouts, name) in [
@@ -86,14 +86,14 @@ mod tests {
             (vec![matrix, Layout::new([3, 4], &[1, 3], 0)], "strided"),
             (vec![matrix, Layout::new([3, 4], &[9, 1], 2)], "rows"),
         ] {
-            assert_eq!(walk(&layouts.iter().collect::<Vec<_>>()), name, "{layouts:?}");
+            assert_eq!(access(&layouts.iter().collect::<Vec<_>>()), name, "{layouts:?}");
         }
     }
 
     #[test]
     fn names_and_chunks() {
-        assert_eq!(pieces::<u8>("map1", 10, 1, 1).to_string(), "map1_bool | 1 thread");
-        let large = map::<f32>("map2", &[&Layout::contiguous([1 << 20])], (1 << 20, 64, 1), true);
+        assert_eq!(split::<u8>("map1", 10, 1, 1).to_string(), "map1_bool | 1 thread");
+        let large = elementwise::<f32>("map2", &[&Layout::contiguous([1 << 20])], (1 << 20, 64, 1), true);
         assert!(large.to_string().contains("map2_f32 | contiguous, streaming | "), "{large}");
         assert!(large.to_string().ends_with(" 32 chunks"), "{large}");
     }

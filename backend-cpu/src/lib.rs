@@ -1,18 +1,21 @@
-//! The CPU backend: vectorised loops over rayon's threads, and a packed matrix product.
+//! The CPU backend: vectorised loops on rayon's threads, and a packed matrix product.
 //!
 //! ```text
-//! lib.rs        Cpu, the device; impl Backend, each method one line into its room
-//! memory.rs     Storage, and the cache of buffers behind it
-//! element.rs    the four element types          parallel.rs   when to use threads
-//! map.rs        the element-wise engine         simd.rs       one body, every vector unit
-//! unary.rs binary.rs compare.rs reduce.rs ...   one file per family, named as in core/src/ops
-//! kernels/      the products, convolutions and pools, on slices
+//! device.rs       Cpu: random state, error queue; out of memory        settings.rs     environment variables
+//! memory.rs       Storage, AlignedBuffer, the cache of freed memory
+//! element.rs      element types and dispatch on dtype                  approx.rs erf.rs   elementary functions
+//! view.rs         strided operands, iteration by rows                  fold.rs lanes.rs   accumulators of reductions
+//! parallel.rs     loops on several threads                             simd.rs         one source for every instruction set
+//! elementwise.rs  out[i] = f(a[i], b[i], ..)                           launch.rs       reports of launched loops
+//! unary.rs binary.rs compare.rs reduce.rs ..                           one file per family, named as in core/src/ops
+//! kernels/        products, convolutions and pools, on slices
 //! ```
 //!
-//! Bits depend on the machine's vector unit (fused multiply-add or not), never on the number of threads.
-//! `MINITORCH_NUM_THREADS` sizes rayon's global pool, which the backend uses unless it is called inside
-//! `rayon::ThreadPool::install`; empty or 0 means rayon's own number, and more than 64 threads, or 4 for each core if that is
-//! more, are cut to that. `MINITORCH_ISA` caps the vector unit. What makes no sense is told once on stderr and ignored.
+//! Results depend on the instruction set (fused multiply-adds or not), and are bit-identical for any number of threads.
+//!
+//! `MINITORCH_NUM_THREADS` sizes rayon's global pool, which the backend uses unless it is called inside `rayon::ThreadPool::install`.
+//! Empty or 0 means rayon's default; the limit is 64 threads or 4 per core, whichever is more. `MINITORCH_ISA` caps the instruction set.
+//! An invalid value is reported once on stderr and ignored.
 
 mod approx;
 mod binary;
@@ -22,13 +25,15 @@ mod conv;
 mod copy;
 mod device;
 mod element;
+mod elementwise;
 mod erf;
+mod fold;
 mod index;
-#[allow(unreachable_pub, missing_docs, reason = "a room of its own; the crate decides what leaves it")]
+#[allow(unreachable_pub, missing_docs, reason = "a library of its own; the crate decides what it exports")]
 mod kernels;
+mod lanes;
 mod launch;
 mod loss;
-mod map;
 mod matmul;
 mod memory;
 mod norm;
@@ -44,230 +49,66 @@ mod simd;
 mod softmax;
 mod sort;
 mod unary;
+mod view;
 
 pub use device::Cpu;
-pub use memory::{Buffer, Storage};
+pub use memory::{AlignedBuffer, Storage};
 
-use minitorch_core::backend::{
-    ArgReduceOp, BinaryOp, BinaryOps, CompareOp, CompareOps, CopyOps, Device, IndexOps, LossOps, MemoryStats, NormOps,
-    OptimOps, RandomOp, RandomOps, ReduceOp, ReduceOps, ScanOps, ScatterOp, SoftmaxOps, SortOps, StepRule, StepSlot,
-    UnaryOp, UnaryOps, ViewOf,
-};
-use minitorch_core::ops::norm::NormOptions;
-use minitorch_core::random::{DeviceRng, Draw};
-use minitorch_core::{DType, Error, HostData, HostSlice, Layout, Result};
+use minitorch_core::backend::{Activation, Conv2dGrad, ConvOps, MatmulOps, PoolOps, ViewOf};
+use minitorch_core::{Conv2dOptions, Pool2dOptions};
 
 /// A tensor on the CPU.
 type Tensor = minitorch_core::Tensor<Cpu>;
 
-impl Device for Cpu {
-    type Storage = Storage;
-
-    fn supports(&self, dtype: DType) -> bool {
-        dtype != DType::F16
+impl MatmulOps for Cpu {
+    fn matmul(&self, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Storage {
+        matmul::matmul(self, a, b)
     }
 
-    fn rng(&self) -> &DeviceRng {
-        self.random_state()
-    }
-
-    fn memory(&self) -> MemoryStats {
-        memory::stats()
-    }
-
-    fn reset_peak_memory(&self) {
-        memory::reset_peak();
-    }
-
-    fn synchronize(&self) -> Result<()> {
-        self.report()
-    }
-
-    fn queue_error(&self, error: Error) {
-        self.fail(error);
+    fn linear(&self, x: &Tensor, w: &Tensor, bias: Option<&Tensor>, activation: Option<Activation>) -> Tensor {
+        matmul::linear(x, w, bias, activation)
     }
 }
 
-impl CopyOps for Cpu {
-    fn full(&self, dtype: DType, len: usize, value: f64) -> Result<Storage> {
-        copy::full(self, dtype, len, value)
-    }
-
-    fn upload(&self, data: HostSlice<'_>) -> Result<Storage> {
-        copy::upload(self, data)
-    }
-
-    fn download(&self, x: ViewOf<'_, Self>) -> Result<HostData> {
-        self.report()?;
-        copy::download(self, x)
-    }
-
-    fn copy(&self, x: ViewOf<'_, Self>) -> Storage {
-        copy::copy(self, x)
-    }
-
-    fn write(&self, to: &mut Storage, at: &Layout, x: ViewOf<'_, Self>) {
-        copy::write(to, at, x);
-    }
-
-    fn fill(&self, to: &mut Storage, at: &Layout, dtype: DType, value: f64) {
-        copy::fill(to, at, dtype, value);
-    }
-
-    fn cast(&self, x: ViewOf<'_, Self>, to: DType) -> Storage {
-        copy::cast(self, x, to)
-    }
-}
-
-impl UnaryOps for Cpu {
-    fn unary(&self, op: UnaryOp, x: ViewOf<'_, Self>) -> Storage {
-        unary::unary(self, op, x)
-    }
-
-    fn unary_mut(&self, op: UnaryOp, x: &mut Storage, layout: &Layout, dtype: DType) {
-        unary::unary_mut(self, op, x, layout, dtype);
-    }
-
-    fn unary_grad(&self, op: UnaryOp, saved: &Tensor, g: &Tensor) -> Tensor {
-        unary::unary_grad(op, saved, g)
-    }
-}
-
-impl BinaryOps for Cpu {
-    fn binary(&self, op: BinaryOp, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Storage {
-        binary::binary(self, op, a, b)
-    }
-
-    fn binary_mut(&self, op: BinaryOp, a: &mut Storage, layout: &Layout, b: ViewOf<'_, Self>) {
-        binary::binary_mut(self, op, a, layout, b);
-    }
-}
-
-impl CompareOps for Cpu {
-    fn compare(&self, op: CompareOp, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Storage {
-        compare::compare(self, op, a, b)
-    }
-
-    fn compare_scalar(&self, op: CompareOp, a: ViewOf<'_, Self>, b: f64) -> Storage {
-        compare::compare_scalar(self, op, a, b)
-    }
-
-    fn where_cond(&self, condition: ViewOf<'_, Self>, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Storage {
-        copy::where_cond(self, condition, a, b)
-    }
-}
-
-impl ReduceOps for Cpu {
-    fn reduce(&self, op: ReduceOp, x: ViewOf<'_, Self>, dims: &[usize]) -> Storage {
-        reduce::reduce(self, op, x, dims)
-    }
-
-    fn arg_reduce(&self, op: ArgReduceOp, x: ViewOf<'_, Self>, dim: usize) -> Storage {
-        reduce::arg_reduce(self, op, x, dim)
-    }
-}
-
-impl IndexOps for Cpu {
-    fn gather(&self, x: ViewOf<'_, Self>, dim: usize, index: ViewOf<'_, Self>) -> Storage {
-        index::gather(self, x, dim, index)
-    }
-
-    fn scatter(
-        &self,
-        op: ScatterOp,
-        to: &mut Storage,
-        layout: &Layout,
-        dim: usize,
-        index: ViewOf<'_, Self>,
-        x: ViewOf<'_, Self>,
-    ) {
-        match op {
-            ScatterOp::Add => index::scatter::<true>(self, to, layout, dim, index, x),
-            ScatterOp::Set => index::scatter::<false>(self, to, layout, dim, index, x),
-        }
-    }
-}
-
-impl RandomOps for Cpu {
-    fn random(&self, op: RandomOp, dtype: DType, len: usize, draw: Draw) -> Storage {
-        random::random(self, op, dtype, len, draw)
-    }
-
-    fn dropout(&self, x: &Tensor, p: f64, draw: Draw) -> Tensor {
-        random::dropout(x, p, draw)
-    }
-}
-
-impl SoftmaxOps for Cpu {
-    fn softmax(&self, x: &Tensor, dim: usize) -> Tensor {
-        softmax::softmax(x, dim)
-    }
-
-    fn softmax_grad(&self, y: &Tensor, g: &Tensor, dim: usize) -> Tensor {
-        softmax::softmax_grad(y, g, dim)
-    }
-
-    fn log_softmax(&self, x: &Tensor, dim: usize) -> Tensor {
-        softmax::log_softmax(x, dim)
-    }
-
-    fn log_softmax_grad(&self, y: &Tensor, g: &Tensor, dim: usize) -> Tensor {
-        softmax::log_softmax_grad(y, g, dim)
-    }
-}
-
-impl NormOps for Cpu {
-    fn normalize(&self, x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>, options: &NormOptions) -> [Tensor; 2] {
-        norm::normalize(x, w, b, options)
-    }
-
-    fn normalize_by(
+impl ConvOps for Cpu {
+    fn conv2d(
         &self,
         x: &Tensor,
-        w: Option<&Tensor>,
-        b: Option<&Tensor>,
-        statistics: &Tensor,
-        options: &NormOptions,
+        w: &Tensor,
+        bias: Option<&Tensor>,
+        options: &Conv2dOptions,
+        activation: Option<Activation>,
     ) -> Tensor {
-        norm::normalize_by(x, w, b, statistics, options)
+        conv::conv2d(x, w, bias, options, activation)
     }
 
-    fn normalize_grad(
-        &self,
-        g: &Tensor,
-        x: &Tensor,
-        w: Option<&Tensor>,
-        statistics: &Tensor,
-        options: &NormOptions,
-    ) -> (Tensor, Option<[Tensor; 2]>) {
-        norm::normalize_grad(g, x, w, statistics, options)
+    fn conv2d_grad(&self, g: &Conv2dGrad<'_, Cpu>) -> [Option<Tensor>; 3] {
+        conv::conv2d_grad(g)
     }
-}
 
-impl ScanOps for Cpu {
-    fn cumsum(&self, x: &Tensor, dim: usize, reverse: bool) -> Tensor {
-        scan::cumsum(x, dim, reverse)
+    fn conv2d_grad_input(&self, g: &Tensor, w: &Tensor, size: [usize; 2], options: &Conv2dOptions) -> Tensor {
+        conv::grad_input(g, w, size, options)
+    }
+
+    fn conv2d_grad_weight(&self, x: &Tensor, g: &Tensor, kernel: [usize; 2], options: &Conv2dOptions) -> Tensor {
+        conv::grad_weight(x, g, kernel, options)
     }
 }
 
-impl SortOps for Cpu {
-    fn argsort(&self, x: &Tensor, dim: usize, descending: bool, k: usize) -> Tensor {
-        sort::argsort(x, dim, descending, k)
-    }
-}
-
-impl LossOps for Cpu {
-    fn cross_entropy(&self, logits: &Tensor, target: &Tensor) -> (Tensor, Tensor) {
-        loss::cross_entropy(logits, target)
+impl PoolOps for Cpu {
+    fn max_pool2d(&self, x: &Tensor, options: &Pool2dOptions) -> (Tensor, Tensor) {
+        pool::max_pool2d(x, options)
     }
 
-    fn cross_entropy_grad(&self, g: &Tensor, logits: &Tensor, target: &Tensor, statistics: &Tensor) -> Tensor {
-        loss::cross_entropy_grad(g, logits, target, statistics)
+    fn max_pool2d_grad(&self, g: &Tensor, indices: &Tensor, size: [usize; 2], options: &Pool2dOptions) -> Tensor {
+        pool::max_pool2d_grad(g, indices, size, options)
     }
-}
 
-impl OptimOps for Cpu {
-    fn optimizer_step(&self, rule: &StepRule, slots: &mut [StepSlot<'_, Self>], scalars: &mut Storage) {
-        optim::optimizer_step(self, rule, slots, scalars);
+    fn avg_pool2d(&self, x: &Tensor, options: &Pool2dOptions) -> Tensor {
+        pool::avg_pool2d(x, options)
+    }
+
+    fn avg_pool2d_grad(&self, g: &Tensor, size: [usize; 2], options: &Pool2dOptions) -> Tensor {
+        pool::avg_pool2d_grad(g, size, options)
     }
 }

@@ -1,112 +1,190 @@
-//! Normalisation and its gradient: two passes over memory forward (sums, then the map), two backward.
-//!
-//! Three arrangements cover what core asks for:
+//! Normalisation and its gradient. With mean and variance over the normalised dimensions, h = (x - mean) / sqrt(var + eps):
 //!
 //! ```text
-//! planes   batch and group norm: runs of `size` contiguous elements, one channel each; every number of a run (mean,
-//!          factor, term) is one scalar
-//! rows     layer norm: rows of d elements with one mean each; weight and bias run along the row
-//! columns  batch norm of F32 vectors: rows of one element per channel; its gradient takes the composed form
+//! forward    y  = h w + b
+//! gradient   gx = (g w - mean(g w) - h mean(g w h)) / sqrt(var + eps),   gw = sum(g h),   gb = sum(g)
 //! ```
-//! How the moments keep their digits is at [`moments`]. Every sum is computed by one thread in one order. Any other arrangement
-//! takes the composed form.
+//! Cost: two reads of the operands in each direction, one for the sums and one for the result. Three layouts have loops:
 //!
-//! What the mean's rounding left, `rest`, costs the loops over elements nothing: in `(x - mean - rest) factor + b` it is part of
-//! the constant `b - rest factor`. That is no difference of large terms: a mean's rounding is of the order of the distances of
-//! the elements, if they are not all equal, and 0 if they are.
+//! ```text
+//! planes     batch and group norm: planes of contiguous elements, one channel each; mean, factor and term of a plane are scalars
+//! rows       layer norm: rows of d elements with one mean each; weight and bias run along the row
+//! channels   batch norm of F32 vectors: rows of one element per channel; the gradient is composed
+//! ```
+//! Any other layout takes the composed form. Every sum has one order for any number of threads. `moments` describes the statistics.
+//!
+//! A mean is `mean + rest`, where the rest is what rounding to the element type removed. It costs the loops nothing: in
+//! `(x - mean - rest) factor + b` it is part of the constant `b - rest factor`. That difference does not cancel: the rest is of the order
+//! of the distances between elements, or 0 if all are equal.
 
-mod loops;
 mod moments;
 
-use crate::conv::elements;
 use crate::element::{Element, Real, with_real};
 use crate::launch::{self, report};
-use crate::memory::Buffer;
-use crate::simd::Wide;
-use crate::{Cpu, Tensor, parallel};
-use loops::{AddColumns, Map, MapColumns, MapRow, Sum};
-use minitorch_core::DType;
+use crate::memory::{AlignedBuffer, AnyBits};
+use crate::simd::{Isa, Kernel, LANES};
+use crate::view::elements;
+use crate::{Cpu, Tensor, lanes, parallel};
+use minitorch_core::backend::NormOps;
 use minitorch_core::ops::composed;
 use minitorch_core::ops::norm::NormOptions;
-use moments::{FIELDS, Statistics, column_moments, moments};
+use minitorch_core::{DType, Shape};
+use moments::{FIELDS, Statistics, channel_moments, moments};
 
-/// Rows whose contribution to the gradients of weight and bias is summed by one thread, in elements.
+/// Elements of a block of rows, whose contribution to the gradients of weight and bias one thread sums.
 const BLOCK: usize = 16 * 1024;
 
+impl NormOps for Cpu {
+    fn normalize(&self, x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>, o: &NormOptions) -> [Tensor; 2] {
+        let Some(plan) = forward_plan(x, w, b, o) else { return composed::normalize(x, w, b, o) };
+        let x = x.contiguous();
+        let means = o.dims.iter().fold(*x.shape(), |shape, &d| shape.with(d, 1)).numel();
+        with_real!(x.dtype(), T => {
+            let result = normalize::<T>(self, &plan, &x, w, b, o.eps, means);
+            let (out, statistics) = result.unzip();
+            [
+                Tensor::from_storage(self, T::wrap(out), T::DTYPE, *x.shape()),
+                Tensor::from_storage(self, T::wrap(statistics), T::DTYPE, [means, FIELDS]),
+            ]
+        })
+    }
+
+    fn normalize_by(
+        &self,
+        x: &Tensor,
+        w: Option<&Tensor>,
+        b: Option<&Tensor>,
+        statistics: &Tensor,
+        o: &NormOptions,
+    ) -> Tensor {
+        let by_channel = forward_plan(x, w, b, o).filter(|plan| !matches!(plan, Plan::Rows { .. }));
+        let Some(plan) = by_channel else { return composed::normalize_by(x, w, b, statistics, o) };
+        let (x, statistics) = (x.contiguous(), statistics.contiguous());
+        with_real!(x.dtype(), T => {
+            let out = normalize_by::<T>(self, &plan, &x, w, b, &statistics);
+            Tensor::from_storage(self, T::wrap(out), T::DTYPE, *x.shape())
+        })
+    }
+
+    fn normalize_grad(
+        &self,
+        g: &Tensor,
+        x: &Tensor,
+        w: Option<&Tensor>,
+        statistics: &Tensor,
+        o: &NormOptions,
+    ) -> (Tensor, Option<[Tensor; 2]>) {
+        let plan = plan(x, w, o).filter(|plan| !matches!(plan, Plan::Channels { .. }));
+        let Some(plan) = plan else { return composed::normalize_grad(g, x, w, statistics, o) };
+        let (g, x, statistics) = (g.contiguous(), x.contiguous(), statistics.contiguous());
+        with_real!(x.dtype(), T => {
+            let result = normalize_grad::<T>(self, &plan, [&g, &x, &statistics], w);
+            let (gx, affine) = result.unzip();
+            let tensor = |out, shape: &Shape| Tensor::from_storage(self, T::wrap(out), T::DTYPE, *shape);
+            let affine = w.map(|w| {
+                let [gw, gb] = affine.map_or([None, None], |affine| affine.map(Some));
+                [gw, gb].map(|out| tensor(out, w.shape()))
+            });
+            (tensor(gx, x.shape()), affine)
+        })
+    }
+}
+
+/// A layout with loops of its own.
 #[derive(Clone, Copy)]
 enum Plan {
     Planes(Planes),
     Rows { rows: usize, d: usize },
-    Columns { channels: usize },
+    Channels { channels: usize },
 }
 
 impl Plan {
-    /// A report of a kernel that follows this plan; the chunks are those of the pass over the result.
+    /// The length of weight and bias.
+    fn affine_len(&self) -> usize {
+        match *self {
+            Plan::Planes(p) => p.channels,
+            Plan::Rows { d, .. } => d,
+            Plan::Channels { channels } => channels,
+        }
+    }
+
+    /// The report of a kernel; its chunks are those of the pass that writes the result.
     fn launch<T>(&self, kernel: &str, len: usize, work: usize) -> launch::Launch {
         let (path, unit) = match *self {
             Plan::Planes(p) => ("planes", p.size),
             Plan::Rows { d, .. } => ("rows", d),
-            Plan::Columns { channels } => ("columns", channels),
+            Plan::Channels { channels } => ("columns", channels),
         };
-        launch::pieces::<T>(kernel, len, unit, work).path(path)
+        launch::split::<T>(kernel, len, unit, work).path(path)
     }
 }
 
-/// Runs of `size` elements. Run r belongs to channel `r % channels`.
+/// Planes of `size` contiguous elements. Plane p belongs to channel `p % channels`.
 #[derive(Clone, Copy)]
 struct Planes {
-    runs: usize,
+    count: usize,
     size: usize,
     channels: usize,
-    /// Means.
+    /// The number of groups: sets of planes with a common mean.
     groups: usize,
-    /// How many neighbouring runs a group is; `None` if it is a channel of all images.
-    together: Option<usize>,
+    grouping: Grouping,
+}
+
+#[derive(Clone, Copy)]
+enum Grouping {
+    /// Batch norm: a group is a channel of all images.
+    Channel,
+    /// Group norm: a group is so many consecutive planes.
+    Consecutive(usize),
 }
 
 impl Planes {
-    fn group(&self, run: usize) -> usize {
-        match self.together {
-            Some(k) => run / k,
-            None => run % self.channels,
+    /// The group of a plane.
+    fn group(&self, plane: usize) -> usize {
+        match self.grouping {
+            Grouping::Channel => plane % self.channels,
+            Grouping::Consecutive(n) => plane / n,
         }
     }
 
-    /// The runs of one group.
+    /// The planes of a group.
     fn members(&self, group: usize) -> impl Iterator<Item = usize> + use<> {
-        match self.together {
-            Some(k) => (group * k..(group + 1) * k).step_by(1),
-            None => (group..self.runs).step_by(self.channels),
+        match self.grouping {
+            Grouping::Channel => (group..self.count).step_by(self.channels),
+            Grouping::Consecutive(n) => (group * n..(group + 1) * n).step_by(1),
         }
     }
 
-    fn count(&self) -> f64 {
-        (self.runs / self.groups * self.size) as f64
+    /// The elements of a group.
+    fn group_len(&self) -> f64 {
+        (self.count / self.groups * self.size) as f64
     }
 
-    /// The numbers of a run: a factor and a term of `(x - mean) factor + term`.
-    fn affine<T: Real>(&self, run: usize, of: Statistics<T>, w: &[T], b: &[T]) -> [T; 2] {
-        let factor = of.root * w[run % self.channels];
-        [factor, b[run % self.channels] - of.rest * factor]
+    /// Factor and term of a plane, in `(x - mean) factor + term`.
+    fn affine<T: Real>(&self, plane: usize, of: Statistics<T>, w: &[T], b: &[T]) -> [T; 2] {
+        let factor = of.root * w[plane % self.channels];
+        [factor, b[plane % self.channels] - of.rest * factor]
     }
 
-    fn range(&self, run: usize) -> std::ops::Range<usize> {
-        run * self.size..(run + 1) * self.size
+    /// The elements of a plane.
+    fn range(&self, plane: usize) -> std::ops::Range<usize> {
+        plane * self.size..(plane + 1) * self.size
     }
 }
 
-/// `None` for what takes the composed form.
+/// The plan of an input; `None` if it takes the composed form.
 fn plan(x: &Tensor, w: Option<&Tensor>, o: &NormOptions) -> Option<Plan> {
     let w = w.map(|w| &**w.shape());
     let plan = match (&**x.shape(), &*o.dims) {
         (&[_, channels, 1], [0, 2]) if x.dtype() == DType::F32 && w.is_none_or(|w| *w == [1, channels, 1]) => {
-            Plan::Columns { channels }
+            Plan::Channels { channels }
         }
         (&[n, c, size], [0, 2]) if w.is_none_or(|w| *w == [1, c, 1]) => {
-            Plan::Planes(Planes { runs: n * c, size, channels: c, groups: c, together: None })
+            Plan::Planes(Planes { count: n * c, size, channels: c, groups: c, grouping: Grouping::Channel })
         }
         (&[n, g, k, size], [2, 3]) if w.is_none_or(|w| *w == [1, g, k, 1]) => {
-            Plan::Planes(Planes { runs: n * g * k, size, channels: g * k, groups: n * g, together: Some(k) })
+            let grouping = Grouping::Consecutive(k);
+            Plan::Planes(Planes { count: n * g * k, size, channels: g * k, groups: n * g, grouping })
         }
         (&[rows, d], [1]) if w.is_none_or(|w| *w == [1, d]) => Plan::Rows { rows, d },
         _ => return None,
@@ -114,152 +192,153 @@ fn plan(x: &Tensor, w: Option<&Tensor>, o: &NormOptions) -> Option<Plan> {
     (x.numel() > 0).then_some(plan)
 }
 
-/// [`plan`] with a bias, which has the weight's shape, or the composed form broadcasts it.
+/// [`plan`] of the forward pass: the bias must have the shape of the weight.
 fn forward_plan(x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>, o: &NormOptions) -> Option<Plan> {
     plan(x, w, o).filter(|_| b.is_none_or(|b| w.is_some_and(|w| w.shape() == b.shape())))
 }
 
-pub(crate) fn normalize(x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>, o: &NormOptions) -> [Tensor; 2] {
-    let Some(plan) = forward_plan(x, w, b, o) else { return composed::normalize(x, w, b, o) };
-    let (device, x) = (x.device(), x.contiguous());
-    let means = o.dims.iter().fold(*x.shape(), |shape, &d| shape.with(d, 1)).numel();
-    with_real!(x.dtype(), T => {
-        let data = elements::<T>(&x);
-        let (w, b) = (Affine::<T>::new(device, w, 1.0, &plan), Affine::<T>::new(device, b, 0.0, &plan));
-        let (w, b) = (w.get(), b.get());
-        let mut out = device.alloc::<T>("normalize", data.len());
-        let mut statistics = device.alloc::<T>("normalize", FIELDS * means);
-        let _launch = report(|| plan.launch::<T>("normalize", data.len(), 4));
-        match plan {
-            Plan::Planes(p) => {
-                parallel::pieces(&mut statistics, FIELDS, 2 * data.len() / (FIELDS * p.groups), |first, statistics| {
-                    for (group, to) in (first / FIELDS..).zip(statistics.chunks_exact_mut(FIELDS)) {
-                        let sets = || p.members(group).map(|run| &data[p.range(run)]);
-                        moments(p.count(), o.eps, sets).write(to);
-                    }
-                });
-                planes_map(&p, data, [w, b], &statistics, &mut out);
-            }
-            Plan::Rows { d, .. } => {
-                // A row is still in L1 when it is read again. The moments of the next one are computed before this one is written:
-                // adding up lanes, a division and a root take as long as half a row.
-                parallel::rows(&mut out, d, (&mut statistics, FIELDS), 4, |first, out, statistics| {
-                    let x = |row: usize| &data[(first + row) * d..][..d];
-                    let moments = |row: usize| moments(d as f64, o.eps, || std::iter::once(x(row)));
-                    let mut next = moments(0);
-                    let last = statistics.len() / FIELDS - 1;
-                    for (row, (out, to)) in out.chunks_exact_mut(d).zip(statistics.chunks_exact_mut(FIELDS)).enumerate() {
-                        let of = next;
-                        next = if row < last { moments(row + 1) } else { next };
-                        of.write(to);
-                        T::compute(MapRow { out, x: x(row), w, b, of });
-                    }
-                });
-            }
-            Plan::Columns { channels } => {
-                column_moments(device, data, channels, o.eps, &mut statistics);
-                columns_map(device, data, [w, b], &statistics, &mut out);
-            }
+/// The result and the statistics. `None` if an operand is missing or there is no memory.
+fn normalize<T: Real>(
+    device: &Cpu,
+    plan: &Plan,
+    x: &Tensor,
+    w: Option<&Tensor>,
+    b: Option<&Tensor>,
+    eps: f64,
+    means: usize,
+) -> Option<(AlignedBuffer<T>, AlignedBuffer<T>)> {
+    let (w, b) = (Affine::<T>::new(device, w, 1.0, plan)?, Affine::<T>::new(device, b, 0.0, plan)?);
+    let (w, b) = (w.elements(), b.elements());
+    let mut out = device.output::<T>(x.numel(), &[x.view().storage])?;
+    let mut statistics = device.workspace::<T>(FIELDS * means)?;
+    let data = elements::<T>(x);
+    let _launch = report(|| plan.launch::<T>("normalize", data.len(), 4));
+    match *plan {
+        Plan::Planes(p) => {
+            parallel::split(&mut statistics, FIELDS, 2 * data.len() / (FIELDS * p.groups), |first, statistics| {
+                for (group, to) in (first / FIELDS..).zip(statistics.chunks_exact_mut(FIELDS)) {
+                    let planes = || p.members(group).map(|plane| &data[p.range(plane)]);
+                    moments(p.group_len(), eps, planes).write(to);
+                }
+            });
+            normalize_planes(&p, data, [w, b], &statistics, &mut out);
         }
-        [
-            Tensor::from_storage(device, T::wrap(out), T::DTYPE, *x.shape()),
-            Tensor::from_storage(device, T::wrap(statistics), T::DTYPE, [means, FIELDS]),
-        ]
-    })
+        Plan::Rows { d, .. } => {
+            // The second read of a row finds it in L1. The moments of the next row are computed before this row is written: their
+            // reduction of lanes, division and square root overlap with the writes.
+            parallel::split_rows(&mut out, d, (&mut statistics, FIELDS), 4, |first, out, statistics| {
+                let x = |row: usize| &data[(first + row) * d..][..d];
+                let moments = |row: usize| moments(d as f64, eps, || std::iter::once(x(row)));
+                let mut next = moments(0);
+                let last = statistics.len() / FIELDS - 1;
+                for (row, (out, to)) in out.chunks_exact_mut(d).zip(statistics.chunks_exact_mut(FIELDS)).enumerate() {
+                    let of = next;
+                    next = if row < last { moments(row + 1) } else { next };
+                    of.write(to);
+                    T::compute(NormalizeRow { out, x: x(row), w, b, of });
+                }
+            });
+        }
+        Plan::Channels { channels } => {
+            channel_moments(device, data, channels, eps, &mut statistics)?;
+            normalize_channels(device, data, [w, b], &statistics, &mut out)?;
+        }
+    }
+    Some((out, statistics))
 }
 
-pub(crate) fn normalize_by(
+/// The result. `None` if an operand is missing or there is no memory.
+fn normalize_by<T: Real>(
+    device: &Cpu,
+    plan: &Plan,
     x: &Tensor,
     w: Option<&Tensor>,
     b: Option<&Tensor>,
     statistics: &Tensor,
-    o: &NormOptions,
-) -> Tensor {
-    let by_channel = forward_plan(x, w, b, o).filter(|plan| !matches!(plan, Plan::Rows { .. }));
-    let Some(plan) = by_channel else { return composed::normalize_by(x, w, b, statistics, o) };
-    let (device, x, statistics) = (x.device(), x.contiguous(), statistics.contiguous());
-    with_real!(x.dtype(), T => {
-        let (data, statistics) = (elements::<T>(&x), elements::<T>(&statistics));
-        let (w, b) = (Affine::<T>::new(device, w, 1.0, &plan), Affine::<T>::new(device, b, 0.0, &plan));
-        let mut out = device.alloc::<T>("normalize_by", data.len());
-        let _launch = report(|| plan.launch::<T>("normalize_by", data.len(), 2));
-        match plan {
-            Plan::Planes(p) => planes_map(&p, data, [w.get(), b.get()], statistics, &mut out),
-            _ => columns_map(device, data, [w.get(), b.get()], statistics, &mut out),
-        }
-        Tensor::from_storage(device, T::wrap(out), T::DTYPE, *x.shape())
-    })
+) -> Option<AlignedBuffer<T>> {
+    let (w, b) = (Affine::<T>::new(device, w, 1.0, plan)?, Affine::<T>::new(device, b, 0.0, plan)?);
+    let affine = [w.elements(), b.elements()];
+    let mut out = device.output::<T>(x.numel(), &[x.view().storage, statistics.view().storage])?;
+    let (data, statistics) = (elements::<T>(x), elements::<T>(statistics));
+    let _launch = report(|| plan.launch::<T>("normalize_by", data.len(), 2));
+    match plan {
+        Plan::Planes(p) => normalize_planes(p, data, affine, statistics, &mut out),
+        _ => normalize_channels(device, data, affine, statistics, &mut out)?,
+    }
+    Some(out)
 }
 
-fn planes_map<T: Real>(p: &Planes, x: &[T], [w, b]: [&[T]; 2], statistics: &[T], out: &mut [T]) {
-    parallel::pieces(out, p.size, 2, |first, out| {
-        for (run, out) in (first / p.size..).zip(out.chunks_exact_mut(p.size)) {
-            let of = Statistics::read(statistics, p.group(run));
-            let [factor, term] = p.affine(run, of, w, b);
-            let (x, mean) = (&x[p.range(run)], of.mean);
-            T::compute(Map { out, a: x, b: x, c: x, f: move |x, _, _| (x - mean) * factor + term });
+fn normalize_planes<T: Real>(p: &Planes, x: &[T], [w, b]: [&[T]; 2], statistics: &[T], out: &mut [T]) {
+    parallel::split(out, p.size, 2, |first, out| {
+        for (plane, out) in (first / p.size..).zip(out.chunks_exact_mut(p.size)) {
+            let of = Statistics::read(statistics, p.group(plane));
+            let [factor, term] = p.affine(plane, of, w, b);
+            let (x, mean) = (&x[p.range(plane)], of.mean);
+            T::compute(Map3 { out, a: x, b: x, c: x, f: move |x, _, _| (x - mean) * factor + term });
         }
     });
 }
 
-/// Rows of one element per channel.
-fn columns_map<T: Real>(device: &Cpu, x: &[T], [w, b]: [&[T]; 2], statistics: &[T], out: &mut [T]) {
+/// Rows of one element per channel. `None` if there is no memory for the channels' factors.
+fn normalize_channels<T: Real>(
+    device: &Cpu,
+    x: &[T],
+    [w, b]: [&[T]; 2],
+    statistics: &[T],
+    out: &mut [T],
+) -> Option<()> {
     let channels = w.len();
-    let [mut means, mut factors, mut terms] = [0; 3].map(|_| device.alloc::<T>("normalize", channels));
+    let mut means = device.workspace::<T>(channels)?;
+    let mut factors = device.workspace::<T>(channels)?;
+    let mut terms = device.workspace::<T>(channels)?;
     for channel in 0..channels {
         let of = Statistics::<T>::read(statistics, channel);
         let factor = of.root * w[channel];
         (means[channel], factors[channel], terms[channel]) = (of.mean, factor, b[channel] - of.rest * factor);
     }
-    parallel::pieces(out, channels, 2, |first, out| {
+    parallel::split(out, channels, 2, |first, out| {
         for (x, out) in x[first..].chunks_exact(channels).zip(out.chunks_exact_mut(channels)) {
-            T::compute(MapColumns { out, x, means: &means, factors: &factors, terms: &terms });
+            T::compute(NormalizeChannels { out, x, means: &means, factors: &factors, terms: &terms });
         }
     });
+    Some(())
 }
 
-pub(crate) fn normalize_grad(
-    g: &Tensor,
-    x: &Tensor,
+/// The gradients of x and of weight and bias. `None` if an operand is missing or there is no memory.
+fn normalize_grad<T: Real>(
+    device: &Cpu,
+    plan: &Plan,
+    operands: [&Tensor; 3],
     weight: Option<&Tensor>,
-    statistics: &Tensor,
-    o: &NormOptions,
-) -> (Tensor, Option<[Tensor; 2]>) {
-    let plan = plan(x, weight, o).filter(|plan| !matches!(plan, Plan::Columns { .. }));
-    let Some(plan) = plan else { return composed::normalize_grad(g, x, weight, statistics, o) };
-    let (device, shape) = (x.device(), *x.shape());
-    let (g, x, statistics) = (g.contiguous(), x.contiguous(), statistics.contiguous());
-    with_real!(x.dtype(), T => {
-        let [g, x, statistics] = [&g, &x, &statistics].map(elements::<T>);
-        let w = Affine::<T>::new(device, weight, 1.0, &plan);
-        let w = w.get();
-        let mut out = device.alloc::<T>("normalize_grad", x.len());
-        let mut affine = [0, 1].map(|_| device.alloc::<T>("normalize_grad", w.len()));
-        let _launch = report(|| plan.launch::<T>("normalize_grad", x.len(), 6));
-        match plan {
-            Plan::Planes(p) => planes_grad(device, &p, [g, x, statistics, w], &mut out, &mut affine),
-            Plan::Rows { rows, d } => {
-                parallel::pieces(&mut out, d, 6, |first, out| {
-                    for (row, out) in (first / d..).zip(out.chunks_exact_mut(d)) {
-                        let of = Statistics::<T>::read(statistics, row);
-                        let Statistics { mean, root, .. } = of;
-                        let (g, x) = (&g[row * d..(row + 1) * d], &x[row * d..(row + 1) * d]);
-                        let f = move |g: T, x: T, w: T| [g * w, g * w * ((x - mean) * root)];
-                        let [sum, sum_h] = T::compute(Sum { a: g, b: x, c: w, f });
-                        let [shift, slope] = of.line(sum / d as f64, sum_h / d as f64);
-                        let f = move |g: T, x: T, w: T| (g * w - shift - (x - mean) * root * slope) * root;
-                        T::compute(Map { out, a: g, b: x, c: w, f });
-                    }
-                });
-                if weight.is_some() {
-                    columns(device, [rows, d], [g, x, statistics], &mut affine);
+) -> Option<(AlignedBuffer<T>, [AlignedBuffer<T>; 2])> {
+    let w = Affine::<T>::new(device, weight, 1.0, plan)?;
+    let w = w.elements();
+    let mut out = device.output::<T>(operands[1].numel(), &operands.map(|x| x.view().storage))?;
+    let mut affine = [device.workspace::<T>(w.len())?, device.workspace::<T>(w.len())?];
+    let [g, x, statistics] = operands.map(elements::<T>);
+    let _launch = report(|| plan.launch::<T>("normalize_grad", x.len(), 6));
+    match *plan {
+        Plan::Planes(p) => planes_grad(device, &p, [g, x, statistics, w], &mut out, &mut affine)?,
+        Plan::Rows { rows, d } => {
+            parallel::split(&mut out, d, 6, |first, out| {
+                for (row, out) in (first / d..).zip(out.chunks_exact_mut(d)) {
+                    let of = Statistics::<T>::read(statistics, row);
+                    let Statistics { mean, root, .. } = of;
+                    let (g, x) = (&g[row * d..(row + 1) * d], &x[row * d..(row + 1) * d]);
+                    let f = move |g: T, x: T, w: T| [g * w, g * w * ((x - mean) * root)];
+                    let [sum, sum_h] = T::compute(TwoSums { a: g, b: x, c: w, f });
+                    let [shift, slope] = of.line(sum / d as f64, sum_h / d as f64);
+                    let f = move |g: T, x: T, w: T| (g * w - shift - (x - mean) * root * slope) * root;
+                    T::compute(Map3 { out, a: g, b: x, c: w, f });
                 }
+            });
+            if weight.is_some() {
+                affine_grad_of_rows(device, [rows, d], [g, x, statistics], &mut affine)?;
             }
-            Plan::Columns { .. } => unreachable!("columns take the composed form"),
         }
-        let affine = weight.map(|w| affine.map(|a| Tensor::from_storage(device, T::wrap(a), T::DTYPE, *w.shape())));
-        (Tensor::from_storage(device, T::wrap(out), T::DTYPE, shape), affine)
-    })
+        Plan::Channels { .. } => unreachable!("the gradient of channels is composed"),
+    }
+    Some((out, affine))
 }
 
 fn planes_grad<T: Real>(
@@ -267,59 +346,66 @@ fn planes_grad<T: Real>(
     p: &Planes,
     [g, x, statistics, w]: [&[T]; 4],
     out: &mut [T],
-    affine: &mut [Buffer<T>; 2],
-) {
-    let of_run = |run: usize| Statistics::<T>::read(statistics, p.group(run));
-    // Of each run: the sum of g and of g h, h being the normalised x.
-    let mut sums = [0, 1].map(|_| device.alloc::<f64>("normalize_grad", p.runs));
-    let [sum_g, sum_gh] = &mut sums;
-    parallel::pieces2((sum_g, sum_gh), 2 * p.size, |first, sum_g, sum_gh| {
-        for (run, (sum_g, sum_gh)) in (first..).zip(sum_g.iter_mut().zip(sum_gh)) {
-            let (g, x, of) = (&g[p.range(run)], &x[p.range(run)], of_run(run));
+    affine: &mut [AlignedBuffer<T>; 2],
+) -> Option<()> {
+    let of_plane = |plane: usize| Statistics::<T>::read(statistics, p.group(plane));
+    // Per plane: the sums of g and of g h.
+    let mut sum_g = device.workspace::<f64>(p.count)?;
+    let mut sum_gh = device.workspace::<f64>(p.count)?;
+    parallel::split2((&mut sum_g, &mut sum_gh), 2 * p.size, |first, sum_g, sum_gh| {
+        for (plane, (sum_g, sum_gh)) in (first..).zip(sum_g.iter_mut().zip(sum_gh)) {
+            let (g, x, of) = (&g[p.range(plane)], &x[p.range(plane)], of_plane(plane));
             let (mean, root) = (of.mean, of.root);
             let f = move |g: T, x: T, _| [g, g * ((x - mean) * root)];
-            let [a, b] = T::compute(Sum { a: g, b: x, c: x, f });
+            let [a, b] = T::compute(TwoSums { a: g, b: x, c: x, f });
             (*sum_g, *sum_gh) = (a, b + of.offset() * a);
         }
     });
-    let [sum_g, sum_gh] = &sums;
     let [gw, gb] = affine;
     for channel in 0..p.channels {
-        let of = |sums: &[f64]| T::of((channel..p.runs).step_by(p.channels).map(|run| sums[run]).sum());
-        (gw[channel], gb[channel]) = (of(sum_gh), of(sum_g));
+        let total = |sums: &[f64]| T::of((channel..p.count).step_by(p.channels).map(|plane| sums[plane]).sum());
+        (gw[channel], gb[channel]) = (total(&sum_gh), total(&sum_g));
     }
-    // Of each group: the means of g w and of g w h.
-    let mut means = [0, 1].map(|_| device.alloc::<f64>("normalize_grad", p.groups));
+    // Per group: the means of g w and of g w h.
+    let mut mean_g = device.workspace::<f64>(p.groups)?;
+    let mut mean_gh = device.workspace::<f64>(p.groups)?;
     for group in 0..p.groups {
-        let of = |sums: &[f64]| p.members(group).map(|run| w[run % p.channels].to_f64() * sums[run]).sum::<f64>();
-        (means[0][group], means[1][group]) = (of(sum_g) / p.count(), of(sum_gh) / p.count());
+        let weighted = |plane: usize, sums: &[f64]| w[plane % p.channels].to_f64() * sums[plane];
+        let total = |sums: &[f64]| p.members(group).map(|plane| weighted(plane, sums)).sum::<f64>();
+        (mean_g[group], mean_gh[group]) = (total(&sum_g) / p.group_len(), total(&sum_gh) / p.group_len());
     }
-    parallel::pieces(out, p.size, 3, |first, out| {
-        for (run, out) in (first / p.size..).zip(out.chunks_exact_mut(p.size)) {
-            let (g, x, of) = (&g[p.range(run)], &x[p.range(run)], of_run(run));
-            let (mean, root, group) = (of.mean, of.root, p.group(run));
-            // (g w - shift - h slope) root, with h = (x - mean) root + offset
-            let slope = means[1][group];
-            let shift = T::of(means[0][group] + of.offset() * slope) * root;
-            let (slope, factor) = (T::of(slope) * root, w[run % p.channels] * root);
+    parallel::split(out, p.size, 3, |first, out| {
+        for (plane, out) in (first / p.size..).zip(out.chunks_exact_mut(p.size)) {
+            let (g, x, of) = (&g[p.range(plane)], &x[p.range(plane)], of_plane(plane));
+            let (mean, root, group) = (of.mean, of.root, p.group(plane));
+            // (g w - mean_g - h mean_gh) root, with h = (x - mean) root + offset
+            let slope = mean_gh[group];
+            let shift = T::of(mean_g[group] + of.offset() * slope) * root;
+            let (slope, factor) = (T::of(slope) * root, w[plane % p.channels] * root);
             let f = move |g: T, x: T, _| g * factor - (x - mean) * root * slope - shift;
-            T::compute(Map { out, a: g, b: x, c: x, f });
+            T::compute(Map3 { out, a: g, b: x, c: x, f });
         }
     });
+    Some(())
 }
 
-/// The sums over rows of g h and of g, in blocks of rows that are joined in order.
-fn columns<T: Real>(device: &Cpu, [rows, d]: [usize; 2], [g, x, statistics]: [&[T]; 3], affine: &mut [Buffer<T>; 2]) {
+/// The gradients of weight and bias: the sums over rows of g h and of g. Blocks of rows are summed on all threads, then added in order.
+fn affine_grad_of_rows<T: Real>(
+    device: &Cpu,
+    [rows, d]: [usize; 2],
+    [g, x, statistics]: [&[T]; 3],
+    affine: &mut [AlignedBuffer<T>; 2],
+) -> Option<()> {
     let per_block = (BLOCK / d).max(1);
-    let mut sums = device.alloc::<f64>("normalize_grad", rows.div_ceil(per_block) * 2 * d);
-    parallel::pieces(&mut sums, 2 * d, per_block, |first, sums| {
+    let mut sums = device.workspace::<f64>(rows.div_ceil(per_block) * 2 * d)?;
+    parallel::split(&mut sums, 2 * d, per_block, |first, sums| {
         for (block, sums) in (first / (2 * d)..).zip(sums.chunks_exact_mut(2 * d)) {
             sums.fill(0.0);
             let (gh, sum_g) = sums.split_at_mut(d);
             for row in block * per_block..rows.min((block + 1) * per_block) {
                 let of = Statistics::<T>::read(statistics, row);
                 let (g, x) = (&g[row * d..(row + 1) * d], &x[row * d..(row + 1) * d]);
-                T::compute(AddColumns { gh, sum_g, g, x, of });
+                T::compute(AddAffineGrad { gh, sum_g, g, x, of });
             }
         }
     });
@@ -330,35 +416,156 @@ fn columns<T: Real>(device: &Cpu, [rows, d]: [usize; 2], [g, x, statistics]: [&[
     for (affine, sums) in affine.iter_mut().zip(first.chunks_exact(d)) {
         affine.iter_mut().zip(sums).for_each(|(a, &sum)| *a = T::of(sum));
     }
+    Some(())
 }
 
-/// Weight or bias: given, or the same number everywhere.
-enum Affine<T: crate::memory::AnyBits> {
-    Given(Tensor),
-    Constant(Buffer<T>),
+/// A weight or a bias: a tensor, or a constant.
+enum Affine<T: AnyBits> {
+    Tensor(Tensor),
+    Constant(AlignedBuffer<T>),
 }
 
 impl<T: Real> Affine<T> {
-    fn new(device: &Cpu, given: Option<&Tensor>, value: f64, plan: &Plan) -> Self {
-        let len = match plan {
-            Plan::Planes(p) => p.channels,
-            Plan::Rows { d, .. } => *d,
-            Plan::Columns { channels } => *channels,
-        };
-        match given {
-            Some(w) => Affine::Given(w.contiguous()),
-            None => {
-                let mut constant = device.alloc::<T>("normalize", len);
-                constant.fill(T::of(value));
-                Affine::Constant(constant)
-            }
+    /// The tensor, or `default` everywhere. `None` if the tensor is missing or there is no memory.
+    fn new(device: &Cpu, tensor: Option<&Tensor>, default: f64, plan: &Plan) -> Option<Self> {
+        if let Some(tensor) = tensor {
+            let tensor = tensor.contiguous();
+            return (!tensor.view().storage.is_missing()).then_some(Affine::Tensor(tensor));
         }
+        let mut constant = device.workspace::<T>(plan.affine_len())?;
+        constant.fill(T::of(default));
+        Some(Affine::Constant(constant))
     }
 
-    fn get(&self) -> &[T] {
+    fn elements(&self) -> &[T] {
         match self {
-            Affine::Given(w) => elements::<T>(w),
+            Affine::Tensor(w) => elements(w),
             Affine::Constant(w) => w,
+        }
+    }
+}
+
+/// `out[i] = f(a[i], b[i], c[i])`. An operand that `f` ignores is not read.
+struct Map3<'a, T, F> {
+    out: &'a mut [T],
+    a: &'a [T],
+    b: &'a [T],
+    c: &'a [T],
+    f: F,
+}
+
+impl<T: Real, F: Fn(T, T, T) -> T> Kernel for Map3<'_, T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _: I) {
+        let Map3 { out, a, b, c, f } = self;
+        for (((out, &a), &b), &c) in out.iter_mut().zip(a).zip(b).zip(c) {
+            *out = f(a, b, c);
+        }
+    }
+}
+
+/// `out = (x - mean - rest) root w + b`, for a row.
+struct NormalizeRow<'a, T> {
+    out: &'a mut [T],
+    x: &'a [T],
+    w: &'a [T],
+    b: &'a [T],
+    of: Statistics<T>,
+}
+
+impl<T: Real> Kernel for NormalizeRow<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _: I) {
+        let NormalizeRow { out, x, w, b, of } = self;
+        let (mean, root, offset) = (of.mean, of.root, -of.rest * of.root);
+        for (((out, &x), &w), &b) in out.iter_mut().zip(x).zip(w).zip(b) {
+            *out = (x - mean).multiply_add::<I>(root, offset).multiply_add::<I>(w, b);
+        }
+    }
+}
+
+/// `out = (x - means) factors + terms`, for a row of one element per channel.
+struct NormalizeChannels<'a, T> {
+    out: &'a mut [T],
+    x: &'a [T],
+    means: &'a [T],
+    factors: &'a [T],
+    terms: &'a [T],
+}
+
+impl<T: Real> Kernel for NormalizeChannels<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _: I) {
+        let NormalizeChannels { out, x, means, factors, terms } = self;
+        for ((((out, &x), &mean), &factor), &term) in out.iter_mut().zip(x).zip(means).zip(factors).zip(terms) {
+            *out = (x - mean).multiply_add::<I>(factor, term);
+        }
+    }
+}
+
+/// The sums of the two terms `f(a[i], b[i], c[i])`, accumulated in f64. Pairs of terms are added in the element type first: one more
+/// rounding of the size of those within the terms, and half the conversions.
+struct TwoSums<'a, T, F> {
+    a: &'a [T],
+    b: &'a [T],
+    c: &'a [T],
+    f: F,
+}
+
+impl<T: Real, F: Fn(T, T, T) -> [T; 2]> Kernel for TwoSums<'_, T, F> {
+    type Output = [f64; 2];
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _: I) -> [f64; 2] {
+        let TwoSums { a, b, c, f } = self;
+        const PAIR: usize = 2 * LANES;
+        let ((a, a_rest), (b, b_rest), (c, c_rest)) =
+            (a.as_chunks::<PAIR>(), b.as_chunks::<PAIR>(), c.as_chunks::<PAIR>());
+        let mut lanes = [[0.0; LANES]; 2];
+        for ((a, b), c) in a.iter().zip(b).zip(c) {
+            let mut terms = [[T::ZERO; LANES]; 2];
+            for i in 0..LANES {
+                let ([p, q], [r, s]) = (f(a[i], b[i], c[i]), f(a[LANES + i], b[LANES + i], c[LANES + i]));
+                [terms[0][i], terms[1][i]] = [p + r, q + s];
+            }
+            for (lanes, terms) in lanes.iter_mut().zip(&terms) {
+                T::add_wide::<I>(lanes, terms);
+            }
+        }
+        for (i, ((&a, &b), &c)) in a_rest.iter().zip(b_rest).zip(c_rest).enumerate() {
+            let [x, y] = f(a, b, c);
+            lanes[0][i % LANES] += x.to_f64();
+            lanes[1][i % LANES] += y.to_f64();
+        }
+        lanes.map(lanes::sum)
+    }
+}
+
+/// `gh += g h`, `sum_g += g`, for a row, with `h = (x - mean - rest) root`.
+struct AddAffineGrad<'a, T> {
+    gh: &'a mut [f64],
+    sum_g: &'a mut [f64],
+    g: &'a [T],
+    x: &'a [T],
+    of: Statistics<T>,
+}
+
+impl<T: Real> Kernel for AddAffineGrad<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _: I) {
+        let AddAffineGrad { gh, sum_g, g, x, of } = self;
+        let (mean, root, offset) = (of.mean, of.root, -of.rest * of.root);
+        for (((gh, sum_g), &g), &x) in gh.iter_mut().zip(sum_g).zip(g).zip(x) {
+            *gh += (g * (x - mean).multiply_add::<I>(root, offset)).to_f64();
+            *sum_g += g.to_f64();
         }
     }
 }

@@ -1,44 +1,35 @@
-//! Optimizer steps, one pass over each parameter. Cost: SGD reads p and g and writes p; momentum adds one read and one
-//! write, Adam two of each, RMSprop one to three of each, Adagrad one.
+//! Optimizer steps, one pass over each parameter. Cost: SGD reads p and g and writes p; momentum adds one read and one write, Adam two
+//! of each, RMSprop one to three of each, Adagrad one.
 //!
-//! The formulas are at the configs of `StepRule`. Numbers of a step (bias corrections, step size) are computed once in
-//! f64, from the learning rate that `scalars` holds in the parameters' type, and rounded to that type.
+//! The formulas are at the configs of [`StepRule`]. The scalars of a step (bias corrections, step size) are computed in f64 from the
+//! learning rate in `scalars`, then rounded to the type of the parameters.
 
 use crate::copy::contiguous;
-use crate::element::{Element, Real, source};
+use crate::element::{Element, Real};
 use crate::launch::{self, report};
-use crate::memory::{Buffer, Storage};
+use crate::memory::{AlignedBuffer, Storage};
 use crate::simd::{Isa, Kernel, dispatch};
+use crate::view::source;
 use crate::{Cpu, parallel};
-use minitorch_core::backend::{AdagradConfig, AdamConfig, RmsPropConfig, SgdConfig, StepRule, StepSlot, ViewOf};
+use minitorch_core::backend::{
+    AdagradConfig, AdamConfig, OptimOps, RmsPropConfig, SgdConfig, StepRule, StepSlot, ViewOf,
+};
 
-/// A gradient's elements: in place if contiguous, else copied.
-enum Gradient<'a, T: Element> {
-    InPlace(&'a [T]),
-    Copied(Buffer<T>),
-}
-
-impl<'a, T: Element> Gradient<'a, T> {
-    fn new(device: &Cpu, grad: ViewOf<'a, Cpu>) -> Self {
-        let layout = grad.layout;
-        if layout.numel() == 0 {
-            Gradient::InPlace(&[])
-        } else if layout.is_contiguous() {
-            Gradient::InPlace(&T::read(grad.storage)[layout.offset()..][..layout.numel()])
-        } else {
-            Gradient::Copied(contiguous(device, source::<T>(grad)))
-        }
-    }
-
-    fn elements(&self) -> &[T] {
-        match self {
-            Gradient::InPlace(elements) => elements,
-            Gradient::Copied(buffer) => buffer,
+impl OptimOps for Cpu {
+    fn optimizer_step(&self, rule: &StepRule, slots: &mut [StepSlot<'_, Cpu>], scalars: &mut Storage) {
+        let scalars = begin(scalars);
+        for slot in slots {
+            match &*slot.param {
+                Storage::F32(_) => step::<f32>(self, rule, slot, scalars),
+                Storage::F64(_) => step::<f64>(self, rule, slot, scalars),
+                Storage::Missing(_) => {}
+                other => unreachable!("core admits float parameters only, not {}", other.dtype()),
+            }
         }
     }
 }
 
-/// Learning rate and steps, this one counted.
+/// The learning rate, and the number of steps including this one.
 fn begin(scalars: &mut Storage) -> [f64; 2] {
     match scalars {
         Storage::F32(s) => {
@@ -49,71 +40,98 @@ fn begin(scalars: &mut Storage) -> [f64; 2] {
             s[1] += 1.0;
             [s[0], s[1]]
         }
-        other => unreachable!("parameters are floats, not {}", other.dtype()),
+        other => unreachable!("core uploads the scalars as floats, not {}", other.dtype()),
     }
 }
 
-pub(crate) fn optimizer_step(device: &Cpu, rule: &StepRule, slots: &mut [StepSlot<'_, Cpu>], scalars: &mut Storage) {
-    let scalars = begin(scalars);
-    for slot in slots {
-        match slot.param {
-            Storage::F32(_) => step::<f32>(device, rule, slot, scalars),
-            _ => step::<f64>(device, rule, slot, scalars),
+/// Steps one parameter. If its gradient or state is missing, or there is no memory, the parameter and its state stay as they are.
+fn step<T: Real>(device: &Cpu, rule: &StepRule, slot: &mut StepSlot<'_, Cpu>, [lr, t]: [f64; 2]) {
+    if slot.state.iter().any(|state| state.is_missing()) {
+        return;
+    }
+    let Some(gradient) = Gradient::<T>::new(device, slot.grad) else { return };
+    let g = gradient.elements();
+    match rule {
+        StepRule::Sgd(config) => sgd::<T>(slot, g, lr, config),
+        StepRule::Adam(config) => adam::<T>(slot, g, [lr, t], config),
+        StepRule::RmsProp(config) => rms_prop::<T>(slot, g, lr, config),
+        StepRule::Adagrad(config) => adagrad::<T>(slot, g, [lr, t], config),
+    }
+}
+
+/// The elements of a gradient: borrowed if they are contiguous, else copied.
+enum Gradient<'a, T: Element> {
+    Borrowed(&'a [T]),
+    Copied(AlignedBuffer<T>),
+}
+
+impl<'a, T: Element> Gradient<'a, T> {
+    /// `None` if the gradient is missing or there is no memory.
+    fn new(device: &Cpu, grad: ViewOf<'a, Cpu>) -> Option<Self> {
+        let layout = grad.layout;
+        if grad.storage.is_missing() {
+            None
+        } else if layout.numel() == 0 {
+            Some(Gradient::Borrowed(&[]))
+        } else if layout.is_contiguous() {
+            Some(Gradient::Borrowed(&T::read(grad.storage)[layout.offset()..][..layout.numel()]))
+        } else {
+            contiguous(device, source::<T>(grad)).map(Gradient::Copied)
+        }
+    }
+
+    fn elements(&self) -> &[T] {
+        match self {
+            Gradient::Borrowed(elements) => elements,
+            Gradient::Copied(buffer) => buffer,
         }
     }
 }
 
-fn step<T: Real>(device: &Cpu, rule: &StepRule, slot: &mut StepSlot<'_, Cpu>, [lr, t]: [f64; 2]) {
-    match rule {
-        StepRule::Sgd(config) => sgd::<T>(device, slot, lr, config),
-        StepRule::Adam(config) => adam::<T>(device, slot, [lr, t], config),
-        StepRule::RmsProp(config) => rms_prop::<T>(device, slot, lr, config),
-        StepRule::Adagrad(config) => adagrad::<T>(device, slot, [lr, t], config),
-    }
-}
-
-/// A step that can be cut in two; every element is computed alone, so the cuts change no bit.
+/// An update of slices that can be divided. Elements are updated independently, so results do not depend on the division.
 trait Halve: Kernel<Output = ()> + Sized + Send {
-    /// Of a parameter.
+    /// The element type of the parameter.
     type Elem;
     fn len(&self) -> usize;
     fn halve(self) -> (Self, Self);
 }
 
-/// In halves of halves until a piece is small, on all threads.
-fn spread<K: Halve>(kernel: K) {
-    fn cut<K: Halve>(kernel: K, pieces: &mut Vec<Option<K>>) {
-        if 4 * kernel.len() < parallel::PARALLEL {
-            return pieces.push(Some(kernel));
+/// Work of an element of a [`Halve`] update.
+const WORK: usize = 4;
+
+/// Runs an update on all threads, in halves of halves until a part is below the parallel threshold.
+fn split<K: Halve>(update: K) {
+    fn divide<K: Halve>(update: K, parts: &mut Vec<Option<K>>) {
+        if WORK * update.len() < parallel::MIN_PARALLEL_WORK {
+            return parts.push(Some(update));
         }
-        let (a, b) = kernel.halve();
-        cut(a, pieces);
-        cut(b, pieces);
+        let (a, b) = update.halve();
+        divide(a, parts);
+        divide(b, parts);
     }
-    if 4 * kernel.len() < parallel::PARALLEL {
+    if WORK * update.len() < parallel::MIN_PARALLEL_WORK {
         report(|| launch::on::<K::Elem>(&launch::named::<K>("step"), 1).path("in place"));
-        return dispatch(kernel);
+        return dispatch(update);
     }
-    let mut pieces = Vec::new();
-    cut(kernel, &mut pieces);
-    report(|| launch::on::<K::Elem>(&launch::named::<K>("step"), pieces.len()).path("in place"));
-    parallel::each_chunk(&mut pieces, 1, |_, piece| piece.iter_mut().filter_map(Option::take).for_each(dispatch));
+    let mut parts = Vec::new();
+    divide(update, &mut parts);
+    report(|| launch::on::<K::Elem>(&launch::named::<K>("step"), parts.len()).path("in place"));
+    parallel::each_chunk(&mut parts, 1, |_, part| part.iter_mut().filter_map(Option::take).for_each(dispatch));
 }
 
-fn sgd<T: Real>(device: &Cpu, slot: &mut StepSlot<'_, Cpu>, lr: f64, config: &SgdConfig) {
-    let gradient = Gradient::<T>::new(device, slot.grad);
-    let (g, p) = (gradient.elements(), T::write(slot.param));
+fn sgd<T: Real>(slot: &mut StepSlot<'_, Cpu>, g: &[T], lr: f64, config: &SgdConfig) {
+    let p = T::write(slot.param);
     let decay = T::of(config.weight_decay);
     let lr = T::of(lr);
     let Some(v) = slot.state.first_mut() else {
-        report(|| launch::pieces::<T>("step_sgd", p.len(), 1, 1).path("in place"));
-        return parallel::pieces(p, 1, 1, |at, p| dispatch(Sgd { p, g: &g[at..], lr, decay }));
+        report(|| launch::split::<T>("step_sgd", p.len(), 1, 1).path("in place"));
+        return parallel::split(p, 1, 1, |at, p| dispatch(Sgd { p, g: &g[at..], lr, decay }));
     };
     let (keep, share) = if slot.fresh { (0.0, 1.0) } else { (config.momentum, 1.0 - config.dampening) };
     let (ahead, own) = if config.nesterov { (config.momentum, 1.0) } else { (1.0, 0.0) };
     let [keep, share, ahead, own] = [keep, share, ahead, own].map(T::of);
-    report(|| launch::pieces::<T>("step_momentum", p.len(), 1, 2).path("in place"));
-    parallel::pieces2((p, T::write(v)), 2, |at, p, v| {
+    report(|| launch::split::<T>("step_momentum", p.len(), 1, 2).path("in place"));
+    parallel::split2((p, T::write(v)), 2, |at, p, v| {
         dispatch(Momentum { p, v, g: &g[at..], lr, decay, keep, share, ahead, own });
     });
 }
@@ -159,7 +177,7 @@ impl<T: Real> Kernel for Momentum<'_, T> {
     fn run<I: Isa>(self, _: I) {
         let Momentum { p, v, g, lr, decay, keep, share, ahead, own } = self;
         for ((p, v), &g) in p.iter_mut().zip(v).zip(g) {
-            // Without decay `0 p` would turn an infinite parameter into NaN.
+            // Not `g + 0 p`: that is NaN for an infinite parameter.
             let g = if decay == T::ZERO { g } else { g + decay * *p };
             *v = if keep == T::ZERO { share * g } else { keep * *v + share * g };
             *p = *p - lr * if own == T::ZERO { *v } else { g + ahead * *v };
@@ -167,17 +185,16 @@ impl<T: Real> Kernel for Momentum<'_, T> {
     }
 }
 
-fn adam<T: Real>(device: &Cpu, slot: &mut StepSlot<'_, Cpu>, [lr, t]: [f64; 2], config: &AdamConfig) {
-    let gradient = Gradient::<T>::new(device, slot.grad);
-    let (g, p) = (gradient.elements(), T::write(slot.param));
-    let [m, v] = &mut slot.state[..] else { unreachable!("Adam: a slot has two moments") };
+fn adam<T: Real>(slot: &mut StepSlot<'_, Cpu>, g: &[T], [lr, t]: [f64; 2], config: &AdamConfig) {
+    let p = T::write(slot.param);
+    let [m, v] = &mut slot.state[..] else { unreachable!("core gives Adam two moments") };
     let (m, v) = (T::write(m), T::write(v));
     let steps = t - slot.missed as f64;
-    // 1 - beta^steps without cancellation; at beta = 0 the logarithm is -inf and the correction 1.
+    // 1 - beta^steps without cancellation. At beta = 0 the logarithm is -inf and the correction 1.
     let correction = |beta: f64| -(steps * beta.ln()).exp_m1();
     let (coupled, kept) =
         if config.decoupled { (0.0, 1.0 - lr * config.weight_decay) } else { (config.weight_decay, 1.0) };
-    spread(Adam {
+    split(Adam {
         p,
         m,
         v,
@@ -202,11 +219,11 @@ struct Adam<'a, T> {
     /// `1 / sqrt(1 - beta2^t)`
     root: T,
     eps: T,
-    /// The penalty that enters the gradient.
+    /// The weight decay that is added to the gradient; 0 if it is decoupled.
     coupled: T,
-    /// What is left of a parameter before the step.
+    /// The factor of a parameter before the step, `1 - lr weight_decay` if the decay is decoupled.
     kept: T,
-    /// beta and 1 - beta
+    /// beta and 1 - beta.
     beta1: [T; 2],
     beta2: [T; 2],
 }
@@ -243,24 +260,23 @@ impl<T: Real> Kernel for Adam<'_, T> {
     }
 }
 
-fn rms_prop<T: Real>(device: &Cpu, slot: &mut StepSlot<'_, Cpu>, lr: f64, config: &RmsPropConfig) {
-    let gradient = Gradient::<T>::new(device, slot.grad);
+fn rms_prop<T: Real>(slot: &mut StepSlot<'_, Cpu>, g: &[T], lr: f64, config: &RmsPropConfig) {
     let mut state = slot.state.iter_mut().map(|state| T::write(state));
     let (centered, momentum) = (config.centered, config.momentum != 0.0);
     let mut take = |wanted: bool| if wanted { state.next().unwrap_or_default() } else { Default::default() };
     let (v, a, b) = (take(true), take(centered), take(momentum));
-    let numbers = RmsPropNumbers {
+    let factors = RmsPropFactors {
         lr: T::of(lr),
         decay: T::of(config.weight_decay),
         alpha: [config.alpha, 1.0 - config.alpha].map(T::of),
         eps: T::of(config.eps),
         momentum: T::of(config.momentum),
     };
-    spread(RmsProp { p: T::write(slot.param), v, a, b, g: gradient.elements(), numbers });
+    split(RmsProp { p: T::write(slot.param), v, a, b, g, factors });
 }
 
 #[derive(Clone, Copy)]
-struct RmsPropNumbers<T> {
+struct RmsPropFactors<T> {
     lr: T,
     decay: T,
     /// alpha and 1 - alpha
@@ -277,7 +293,7 @@ struct RmsProp<'a, T> {
     /// The velocity; empty without momentum.
     b: &'a mut [T],
     g: &'a [T],
-    numbers: RmsPropNumbers<T>,
+    factors: RmsPropFactors<T>,
 }
 
 impl<T: Real> Halve for RmsProp<'_, T> {
@@ -293,18 +309,18 @@ impl<T: Real> Halve for RmsProp<'_, T> {
         let (a, a2) = self.a.split_at_mut(half.min(self.a.len()));
         let (b, b2) = self.b.split_at_mut(half.min(self.b.len()));
         let (g, g2) = self.g.split_at(half);
-        let numbers = self.numbers;
-        (RmsProp { p, v, a, b, g, numbers }, RmsProp { p: p2, v: v2, a: a2, b: b2, g: g2, numbers })
+        let factors = self.factors;
+        (RmsProp { p, v, a, b, g, factors }, RmsProp { p: p2, v: v2, a: a2, b: b2, g: g2, factors })
     }
 }
 
 impl<T: Real> RmsProp<'_, T> {
-    /// One loop for each set of states: branches inside would keep it from being vectorised.
+    /// One loop per combination of states: a branch within the loop would prevent vectorisation.
     #[inline(always)]
     fn sweep<const CENTERED: bool, const MOMENTUM: bool>(self) {
-        let RmsPropNumbers { lr, decay, alpha, eps, momentum } = self.numbers;
+        let RmsPropFactors { lr, decay, alpha, eps, momentum } = self.factors;
         let len = self.p.len();
-        // Slices of one known length: no bounds checks in the loop.
+        // Slices of equal length: no bounds checks in the loop.
         let (p, v, g) = (self.p, &mut self.v[..len], &self.g[..len]);
         let a = if CENTERED { &mut self.a[..len] } else { self.a };
         let b = if MOMENTUM { &mut self.b[..len] } else { self.b };
@@ -341,17 +357,15 @@ impl<T: Real> Kernel for RmsProp<'_, T> {
     }
 }
 
-fn adagrad<T: Real>(device: &Cpu, slot: &mut StepSlot<'_, Cpu>, [lr, t]: [f64; 2], config: &AdagradConfig) {
-    let gradient = Gradient::<T>::new(device, slot.grad);
-    let g = gradient.elements();
-    let [sum] = &mut slot.state[..] else { unreachable!("Adagrad: a slot has one sum") };
+fn adagrad<T: Real>(slot: &mut StepSlot<'_, Cpu>, g: &[T], [lr, t]: [f64; 2], config: &AdagradConfig) {
+    let [sum] = &mut slot.state[..] else { unreachable!("core gives Adagrad one sum") };
     let before = t - 1.0 - slot.missed as f64;
     let lr = T::of(lr / (1.0 + before * config.lr_decay));
-    let start = T::of(if slot.fresh { config.initial } else { 0.0 });
+    let initial = T::of(if slot.fresh { config.initial } else { 0.0 });
     let (decay, eps) = (T::of(config.weight_decay), T::of(config.eps));
-    report(|| launch::pieces::<T>("step_adagrad", g.len(), 1, 3).path("in place"));
-    parallel::pieces2((T::write(slot.param), T::write(sum)), 3, |at, p, s| {
-        dispatch(Adagrad { p, s, g: &g[at..], lr, decay, eps, start });
+    report(|| launch::split::<T>("step_adagrad", g.len(), 1, 3).path("in place"));
+    parallel::split2((T::write(slot.param), T::write(sum)), 3, |at, p, s| {
+        dispatch(Adagrad { p, s, g: &g[at..], lr, decay, eps, initial });
     });
 }
 
@@ -362,8 +376,8 @@ struct Adagrad<'a, T> {
     lr: T,
     decay: T,
     eps: T,
-    /// Enters the sum first.
-    start: T,
+    /// Added to the sum before the gradient: the initial value, in the first step.
+    initial: T,
 }
 
 impl<T: Real> Kernel for Adagrad<'_, T> {
@@ -371,10 +385,10 @@ impl<T: Real> Kernel for Adagrad<'_, T> {
 
     #[inline(always)]
     fn run<I: Isa>(self, _: I) {
-        let Adagrad { p, s, g, lr, decay, eps, start } = self;
+        let Adagrad { p, s, g, lr, decay, eps, initial } = self;
         for ((p, s), &g) in p.iter_mut().zip(s).zip(g) {
             let g = if decay == T::ZERO { g } else { g + decay * *p };
-            *s = *s + start + g * g;
+            *s = *s + initial + g * g;
             *p = *p - lr * g / (s.sqrt() + eps);
         }
     }

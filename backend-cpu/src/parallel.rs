@@ -1,83 +1,86 @@
-//! When to use more than one thread.
+//! Data-parallel loops: when a loop uses more than one thread, and how its data is divided.
 //!
-//! Work is cut into pieces whose size depends on the work alone, so the bits of a result do not depend on the number of
-//! threads; and only above a threshold, so small tensors never pay for waking another thread. Both are counted in `work`: one
-//! unit is one element of f32 added to another in the cache, about 0.1 ns. An exponential of std takes 3.4 ns, 32 units.
-//!
-//! The caller begins with the first piece and rayon's workers join it (`team.rs`). Measured on 2 cores of an EPYC 7003 that others
-//! were using too, `a + b` of f32: 70,000 elements take 14 us on one thread and 6 us on two, 200,000 take 35 us and 20 us. So work
-//! is shared from 7 us on, in pieces of 3 us.
+//! ```text
+//! split(out, unit, work, body):
+//!     if len * work < MIN_PARALLEL_WORK:  body(0, out)                     on the calling thread
+//!     else:                               body(first element, chunk)       for chunks of about CHUNK_WORK, on all threads
+//! ```
+//! `work` is the cost of one element; the unit is an f32 addition on data in the cache. The chunk size depends on the size of the
+//! work alone, so results are bit-identical for any number of threads. Loops run on the rayon pool of the calling thread: the global
+//! pool, or the one that the caller has installed.
 
-mod team;
+mod job;
 
 use std::marker::PhantomData;
-use std::sync::Once;
 
-/// Work below which a call stays on its thread.
-pub(crate) const PARALLEL: usize = 64 * 1024;
+/// Work from which a loop uses more than one thread: less would take no longer than waking a worker.
+pub(crate) const MIN_PARALLEL_WORK: usize = 64 * 1024;
 
-/// Work of one piece.
-pub(crate) const PIECE: usize = 32 * 1024;
+/// Work of one chunk.
+pub(crate) const CHUNK_WORK: usize = 32 * 1024;
 
-/// Calls `body(first element, piece)` for pieces of `out` that are multiples of `unit` elements long. `work` is the work
-/// per element.
+/// The number of chunks of a long loop: enough to balance the load of many threads, and few enough that each reads memory in a long
+/// stream.
+const CHUNKS: usize = 128;
+
+/// Calls `body(first element, chunk)` for chunks of `out`, each a multiple of `unit` elements. `work` is the work of one element.
 #[inline]
-pub(crate) fn pieces<T: Send>(out: &mut [T], unit: usize, work: usize, body: impl Fn(usize, &mut [T]) + Sync) {
-    if out.len() * work >= PARALLEL {
-        spread(out, piece_len(out.len(), unit, work), &body);
+pub(crate) fn split<T: Send>(out: &mut [T], unit: usize, work: usize, body: impl Fn(usize, &mut [T]) + Sync) {
+    if out.len() * work >= MIN_PARALLEL_WORK {
+        split_on_threads(out, chunk_len(out.len(), unit, work), &body);
     } else if !out.is_empty() {
         body(0, out);
     }
 }
 
-/// [`pieces`] without the question whether.
-fn spread<T: Send>(out: &mut [T], piece: usize, body: &(dyn Fn(usize, &mut [T]) + Sync)) {
-    each_chunk(out, piece, |i, out| body(i * piece, out));
+/// The parallel case of [`split`]: not generic over the body, so that it is compiled once per element type.
+fn split_on_threads<T: Send>(out: &mut [T], chunk: usize, body: &(dyn Fn(usize, &mut [T]) + Sync)) {
+    each_chunk(out, chunk, |i, out| body(i * chunk, out));
 }
 
-/// [`pieces`] of two slices of one length.
-pub(crate) fn pieces2<T: Send>(
+/// [`split`] of two slices of equal length.
+pub(crate) fn split2<T: Send>(
     (a, b): (&mut [T], &mut [T]),
     work: usize,
     body: impl Fn(usize, &mut [T], &mut [T]) + Sync,
 ) {
-    if a.len() * work < PARALLEL {
+    if a.len() * work < MIN_PARALLEL_WORK {
         return body(0, a, b);
     }
-    let piece = piece_len(a.len(), 1, work);
-    each_chunk2((a, piece), (b, piece), 1, |i, a, b| body(i * piece, a, b));
+    let chunk = chunk_len(a.len(), 1, work);
+    each_chunk2((a, chunk), (b, chunk), 1, |i, a, b| body(i * chunk, a, b));
 }
 
-/// [`pieces`] of rows of `width` elements, with a record of `fields` numbers for each row. `work` is the work per element.
-pub(crate) fn rows<T: Send>(
+/// [`split`] of rows of `width` elements, each with a record of `fields` numbers: calls `body(first row, rows, their records)`.
+pub(crate) fn split_rows<T: Send>(
     out: &mut [T],
     width: usize,
     (records, fields): (&mut [T], usize),
     work: usize,
     body: impl Fn(usize, &mut [T], &mut [T]) + Sync,
 ) {
-    if out.len() * work < PARALLEL {
+    if out.len() * work < MIN_PARALLEL_WORK {
         return body(0, out, records);
     }
-    let piece = piece_len(out.len(), width, work);
-    let rows = piece / width;
-    each_chunk2((out, piece), (records, rows * fields), 1, |i, out, records| body(i * rows, out, records));
+    let chunk = chunk_len(out.len(), width, work);
+    let rows = chunk / width;
+    each_chunk2((out, chunk), (records, rows * fields), 1, |i, out, records| body(i * rows, out, records));
 }
 
-/// Calls `body(0)` ... `body(count - 1)`, each once, on all threads, in runs of `grain`.
+/// Calls `body(0)` ... `body(count - 1)`, each once, on all threads. A thread takes `grain` consecutive indices at a time.
 pub(crate) fn each(count: usize, grain: usize, body: impl Fn(usize) + Sync) {
     let grain = grain.max(1);
-    team::run(count.div_ceil(grain), &|run| (run * grain..count.min((run + 1) * grain)).for_each(&body));
+    job::run(count.div_ceil(grain), &|i| (i * grain..count.min((i + 1) * grain)).for_each(&body));
 }
 
-/// Calls `body(index, chunk)` for the chunks of `data`, `chunk` elements each but for the last, on all threads.
+/// Calls `body(index, chunk)` for the chunks of `data`, on all threads. Chunks have `chunk` elements; the last may have fewer.
 pub(crate) fn each_chunk<T: Send>(data: &mut [T], chunk: usize, body: impl Fn(usize, &mut [T]) + Sync) {
     let chunks = Chunks::new(data, chunk);
-    // SAFETY: each index is visited once.
-    team::run(chunks.count(), &|i| body(i, unsafe { chunks.get(i) }));
+    // SAFETY: `job::run` calls the body once for each index.
+    job::run(chunks.count(), &|i| body(i, unsafe { chunks.get(i) }));
 }
 
-/// [`each_chunk`] of two slices with as many chunks, in runs of `grain`.
+/// [`each_chunk`] of two slices with equally many chunks. A thread takes `grain` consecutive chunks at a time.
 pub(crate) fn each_chunk2<T: Send, U: Send>(
     (a, a_chunk): (&mut [T], usize),
     (b, b_chunk): (&mut [U], usize),
@@ -86,63 +89,53 @@ pub(crate) fn each_chunk2<T: Send, U: Send>(
 ) {
     let (a, b) = (Chunks::new(a, a_chunk), Chunks::new(b, b_chunk));
     assert_eq!(a.count(), b.count(), "chunks of two slices");
-    // SAFETY: each index is visited once.
+    // SAFETY: `each` calls the body once for each index.
     each(a.count(), grain, |i| unsafe { body(i, a.get(i), b.get(i)) });
 }
 
-/// A slice in chunks that several threads write at the same time.
+/// A mutable slice in disjoint chunks, which several threads write at the same time.
 struct Chunks<'a, T> {
-    first: *mut T,
+    start: *mut T,
     len: usize,
     chunk: usize,
-    owner: PhantomData<&'a mut [T]>,
+    slice: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: as good as the `&mut [T]` it was made from; shared between threads it allows nothing but the unsafe `get`, whose caller
-// sees to it that no two have one chunk.
+// SAFETY: `&Chunks` gives access to elements through `get` alone, whose caller guarantees that no two threads take the same chunk;
+// a chunk may move to another thread because `T: Send`.
 unsafe impl<T: Send> Sync for Chunks<'_, T> {}
 
 impl<'a, T> Chunks<'a, T> {
     fn new(data: &'a mut [T], chunk: usize) -> Self {
-        Chunks { first: data.as_mut_ptr(), len: data.len(), chunk: chunk.max(1), owner: PhantomData }
+        Chunks { start: data.as_mut_ptr(), len: data.len(), chunk: chunk.max(1), slice: PhantomData }
     }
 
     fn count(&self) -> usize {
         self.len.div_ceil(self.chunk)
     }
 
+    /// Chunk `index`.
+    ///
     /// # Safety
-    /// No index is asked for twice.
+    /// `get` is called at most once with each index.
     #[allow(clippy::mut_from_ref)]
     unsafe fn get(&self, index: usize) -> &'a mut [T] {
         assert!(index < self.count());
         let start = index * self.chunk;
-        // SAFETY: the chunk lies within the slice, which nobody else sees while this view lives; chunks of different indices lie
-        // apart, and the caller asks once for each.
-        unsafe { std::slice::from_raw_parts_mut(self.first.add(start), self.chunk.min(self.len - start)) }
+        // SAFETY: the assertion keeps the chunk within the slice, which `new` borrowed exclusively for 'a. Chunks of different indices
+        // are disjoint, and the caller asks for each at most once, so no two references overlap.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(start), self.chunk.min(self.len - start)) }
     }
 }
 
-/// Pieces of much work: enough for many threads to end at about the same time, each long enough to read memory in a stream.
-const PIECES: usize = 128;
-
-/// The length of a piece of `len` elements: the largest multiple of `unit` that is about one piece of work; at least one
-/// unit.
-fn piece_len(len: usize, unit: usize, work: usize) -> usize {
+/// The length of the chunks of `len` elements: about [`CHUNK_WORK`], or the length for [`CHUNKS`] chunks if that is more; a multiple
+/// of `unit`.
+fn chunk_len(len: usize, unit: usize, work: usize) -> usize {
     let unit = unit.max(1);
-    ((PIECE / work.max(1)).max(len / PIECES) / unit).max(1) * unit
+    ((CHUNK_WORK / work.max(1)).max(len / CHUNKS) / unit).max(1) * unit
 }
 
-/// How many pieces [`pieces`] makes of `len` elements.
-pub(crate) fn piece_count(len: usize, unit: usize, work: usize) -> usize {
-    if len.saturating_mul(work) >= PARALLEL { len.div_ceil(piece_len(len, unit, work)) } else { 1 }
-}
-
-/// Sizes rayon's global pool from `MINITORCH_NUM_THREADS`, once, before the first work.
-///
-/// The backend uses the pool of the calling thread: rayon's global one unless the caller is inside
-/// `ThreadPool::install`. So a program that has its own pool keeps it, and one variable bounds everything.
-pub(crate) fn start() {
-    static START: Once = Once::new();
-    START.call_once(crate::settings::size_pool);
+/// The number of chunks into which [`split`] divides `len` elements.
+pub(crate) fn chunk_count(len: usize, unit: usize, work: usize) -> usize {
+    if len.saturating_mul(work) >= MIN_PARALLEL_WORK { len.div_ceil(chunk_len(len, unit, work)) } else { 1 }
 }

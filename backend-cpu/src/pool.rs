@@ -1,11 +1,10 @@
 //! Pooling of tensors: sizes, contiguous operands and outputs for `kernels/pool`.
 
-use crate::conv::elements;
+use crate::Tensor;
 use crate::element::{Element, with_real};
 use crate::kernels::pool::{self, Pool2d};
 use crate::memory::Storage;
-use crate::{Cpu, Tensor};
-use minitorch_core::backend::PoolOps;
+use crate::view::elements;
 use minitorch_core::{DType, Pool2dOptions, Shape};
 
 impl PoolOps for Cpu {

@@ -1,58 +1,62 @@
-//! Random elements and dropout. Cost: ten rounds of Philox per four elements (about 3 ns), one write per element.
+//! Random elements and dropout. Cost: one Philox block (ten rounds) per four elements, one write per element.
 
-use crate::conv::elements;
 use crate::element::{Element, with_real};
 use crate::launch::{self, report};
 use crate::memory::{AnyBits, Storage};
 use crate::simd::{Isa, Kernel, dispatch};
+use crate::view::elements;
 use crate::{Cpu, Tensor, parallel};
 use minitorch_core::DType;
-use minitorch_core::backend::RandomOp;
+use minitorch_core::backend::{RandomOp, RandomOps};
 use minitorch_core::ops::random::threshold;
 use minitorch_core::random::{Draw, unit_f32};
 
 /// Work of one element's bits.
 const WORK: usize = 12;
 
-pub(crate) fn random(device: &Cpu, op: RandomOp, dtype: DType, len: usize, draw: Draw) -> Storage {
-    fn make<T: Element>(device: &Cpu, len: usize, draw: Draw, f: impl Fn(u32) -> T + Copy + Sync) -> Storage {
-        let mut out = device.alloc::<T>("random", len);
-        report(|| launch::pieces::<T>("random", len, 4, WORK).path("Philox, 16 blocks at once"));
-        each(&mut out, draw, move |_, bits| f(bits));
-        T::wrap(out)
-    }
-    match (op, dtype) {
-        (RandomOp::Bits, _) => make(device, len, draw, |bits| bits as i32),
-        (RandomOp::Keep(p), _) => {
-            let threshold = threshold(p);
-            make(device, len, draw, move |bits| (bits as u64 >= threshold) as u8)
+impl RandomOps for Cpu {
+    fn random(&self, op: RandomOp, dtype: DType, len: usize, draw: Draw) -> Storage {
+        fn generate<T: Element>(device: &Cpu, len: usize, draw: Draw, f: impl Fn(u32) -> T + Copy + Sync) -> Storage {
+            let mut out = device.workspace::<T>(len);
+            if let Some(out) = &mut out {
+                each("random", out, draw, move |_, bits| f(bits));
+            }
+            T::wrap(out)
         }
-        (RandomOp::Uniform, DType::F64) => make(device, len, draw, |bits| unit_f32(bits) as f64),
-        (RandomOp::Uniform, _) => make(device, len, draw, unit_f32),
+        match (op, dtype) {
+            (RandomOp::Bits, _) => generate(self, len, draw, |bits| bits as i32),
+            (RandomOp::Keep(p), _) => {
+                let threshold = threshold(p);
+                generate(self, len, draw, move |bits| (bits as u64 >= threshold) as u8)
+            }
+            (RandomOp::Uniform, DType::F64) => generate(self, len, draw, |bits| unit_f32(bits) as f64),
+            (RandomOp::Uniform, _) => generate(self, len, draw, unit_f32),
+        }
+    }
+
+    /// `x / (1 - p)` where the element's bits are at least the threshold, else 0.
+    fn dropout(&self, x: &Tensor, p: f64, draw: Draw) -> Tensor {
+        let (shape, x) = (*x.shape(), x.contiguous());
+        let threshold = threshold(p);
+        with_real!(x.dtype(), T => {
+            let mut out = self.output::<T>(shape.numel(), &[x.view().storage]);
+            if let Some(out) = &mut out {
+                let x = elements::<T>(&x);
+                // At p = 1 every element is 0, but 0 times an infinite factor is not.
+                let scale = T::from_f64(if p < 1.0 { 1.0 / (1.0 - p) } else { 0.0 });
+                each("dropout", out, draw, move |i, bits| {
+                    if bits as u64 >= threshold { x[i] * scale } else { 0.0 }
+                });
+            }
+            Tensor::from_storage(self, T::wrap(out), T::DTYPE, shape)
+        })
     }
 }
 
-/// `x / (1 - p)` where the element's bits are at least the threshold, else 0.
-pub(crate) fn dropout(x: &Tensor, p: f64, draw: Draw) -> Tensor {
-    let (device, shape) = (x.device(), *x.shape());
-    let x = x.contiguous();
-    let threshold = threshold(p);
-    with_real!(x.dtype(), T => {
-        let mut out = device.alloc::<T>("dropout", shape.numel());
-        let data = elements::<T>(&x);
-        // At p = 1 nothing is kept, whatever the factor.
-        let scale = T::from_f64(if p < 1.0 { 1.0 / (1.0 - p) } else { 0.0 });
-        report(|| launch::pieces::<T>("dropout", data.len(), 4, WORK).path("Philox, 16 blocks at once"));
-        each(&mut out, draw, move |i, bits| {
-            if bits as u64 >= threshold { data[i] * scale } else { 0.0 }
-        });
-        Tensor::from_storage(device, T::wrap(out), T::DTYPE, shape)
-    })
-}
-
-/// `out[i] = f(i, bits of element i)`; pieces begin at whole blocks.
-fn each<T: AnyBits>(out: &mut [T], draw: Draw, f: impl Fn(usize, u32) -> T + Copy + Sync) {
-    parallel::pieces(out, 4, WORK, |first, out| dispatch(Blocks { first, out, draw, f }));
+/// `out[i] = f(i, bits of element i)`. Chunks are multiples of a Philox block.
+fn each<T: AnyBits>(kernel: &str, out: &mut [T], draw: Draw, f: impl Fn(usize, u32) -> T + Copy + Sync) {
+    report(|| launch::split::<T>(kernel, out.len(), 4, WORK).path("Philox, 16 blocks at once"));
+    parallel::split(out, 4, WORK, |first, out| dispatch(Blocks { first, out, draw, f }));
 }
 
 struct Blocks<'a, T, F> {
@@ -87,11 +91,11 @@ impl<T: AnyBits, F: Fn(usize, u32) -> T> Kernel for Blocks<'_, T, F> {
     }
 }
 
-/// Blocks that are computed side by side.
+/// Philox blocks that are computed at once.
 const WIDE: usize = 16;
 
-/// `Draw::block` for the blocks from `first` on, word by word: each step of the rounds is one loop over all blocks, which
-/// vectorises. The constants are Philox's own; see `minitorch_core::random`.
+/// [`Draw::block`] of blocks `first..first + WIDE`. Each step of a round is a loop over the blocks, which vectorises. The constants
+/// are Philox's; see `minitorch_core::random`.
 #[inline(always)]
 fn philox(draw: Draw, first: u64) -> [u32; 4 * WIDE] {
     let halves = |x: u64| [x as u32, (x >> 32) as u32];

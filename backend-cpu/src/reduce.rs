@@ -1,71 +1,80 @@
-//! Reductions over any set of dimensions. Cost: one read per element.
+//! Reductions over any set of dimensions, and the index of an extreme. Cost: one read per element.
 //!
-//! The kept dimensions are moved to the front and both groups merged; then there are two loops:
+//! The dimensions are divided into kept and reduced ones, and each group is merged. With o an index of the kept and r of the reduced
+//! dimensions:
 //!
 //! ```text
-//! rows      the reduced elements are contiguous:  out[o] = fold(x[o][..])              independent lanes, then a tree
-//! columns   the kept elements are contiguous:     out[o][..] = fold(out[o][..], x[r])  a strip of columns in L1
+//! rows      reduced elements are contiguous:  out[o]    = fold(x[o][..])               lanes, then a tree; see `lanes`
+//! columns   kept elements are contiguous:     out[o..]  = fold over r of x[r][o..]     a strip of accumulators in L1
 //! ```
-//! Anything else is first copied into the order of `rows`.
-//!
-//! Sums, means and products of f32 accumulate in f64, which costs nothing where memory is the limit: the result is the
-//! exact sum rounded once, as good as always. Long folds are cut into groups of a fixed size whose partial results are joined
-//! in order, so the bits do not depend on threads.
-
-mod arg;
-mod fold;
+//! Any other arrangement is first copied to that of `rows`. A long fold is split: the parts, whose length depends on the shape alone,
+//! are folded on all threads and combined in order, so results are bit-identical for any number of threads.
 
 use crate::Cpu;
-use crate::copy::{contiguous, start_of};
-use crate::element::{Element, Real};
+use crate::copy::contiguous;
+use crate::element::{Element, Real, with_element};
+use crate::fold::{Fold, Max, Mean, Min, Prod, Sum};
 use crate::launch::{self, report};
-use crate::map::{Rows, Source};
 use crate::memory::{AnyBits, Storage};
-use crate::parallel;
 use crate::simd::{Isa, Kernel, LANES};
-pub(crate) use arg::arg_reduce;
-pub(crate) use fold::{Fold, Sum};
-use fold::{Max, Mean, Min, Prod};
-use minitorch_core::backend::{ReduceOp, View};
+use crate::view::{Rows, Source, position};
+use crate::{lanes, parallel};
+use minitorch_core::backend::{ArgReduceOp, ReduceOp, ReduceOps, View};
 use minitorch_core::{DType, Layout, MAX_RANK, Shape};
 
-/// Elements that one group of a long fold holds, about: as many as give [`GROUPS`] groups, within these bounds.
-const GROUP: std::ops::RangeInclusive<usize> = 16 * 1024..=64 * 1024;
-const GROUPS: usize = 64;
+/// Bounds of the elements of a part of a split fold, which has about [`PARTS`] parts.
+const PART: std::ops::RangeInclusive<usize> = 16 * 1024..=64 * 1024;
+const PARTS: usize = 64;
 
-/// Chunks of [`LANES`] elements from which a row is read in four streams.
-const STREAMS: usize = 256;
+/// Chunks of [`LANES`] elements from which a row is read as four streams, which the prefetcher serves at a higher bandwidth than one.
+const MIN_STREAMED: usize = 256;
 
-/// Columns that are folded at once: a strip of 8 KiB of f64 stays in L1.
+/// Columns of a strip: 8 KiB of f64, which stay in L1.
 const STRIP: usize = 1024;
 
-pub(crate) fn reduce(device: &Cpu, op: ReduceOp, x: View<'_, Storage>, dims: &[usize]) -> Storage {
-    match x.dtype {
-        DType::F16 => unreachable!("core asks `supports` first"),
-        DType::F32 => real::<f32>(device, op, x, dims),
-        DType::F64 => real::<f64>(device, op, x, dims),
-        DType::I32 => {
-            let x = Folded::<i32>::new(x, dims);
-            match op {
-                ReduceOp::Sum => x.run(device, Sum),
-                ReduceOp::Prod => x.run(device, Prod),
-                ReduceOp::Max => x.run(device, Max),
-                ReduceOp::Min => x.run(device, Min),
-                ReduceOp::Mean => unreachable!("core does not admit the mean on int32"),
+impl ReduceOps for Cpu {
+    fn reduce(&self, op: ReduceOp, x: View<'_, Storage>, dims: &[usize]) -> Storage {
+        match x.dtype {
+            _ if x.storage.is_missing() => Storage::Missing(x.dtype),
+            DType::F16 => unreachable!("core checks `supports`"),
+            DType::F32 => real::<f32>(self, op, Reduction::new(x, dims)),
+            DType::F64 => real::<f64>(self, op, Reduction::new(x, dims)),
+            DType::I32 => {
+                let x = Reduction::<i32>::new(x, dims);
+                match op {
+                    ReduceOp::Sum => x.fold(self, Sum),
+                    ReduceOp::Prod => x.fold(self, Prod),
+                    ReduceOp::Max => x.fold(self, Max),
+                    ReduceOp::Min => x.fold(self, Min),
+                    ReduceOp::Mean => unreachable!("core does not admit the mean on int32"),
+                }
             }
-        }
-        DType::Bool => {
-            let x = Folded::<u8>::new(x, dims);
-            match op {
-                ReduceOp::Max => x.run(device, Max),
-                ReduceOp::Min => x.run(device, Min),
-                other => unreachable!("core does not admit {other} on bool"),
+            DType::Bool => {
+                let x = Reduction::<u8>::new(x, dims);
+                match op {
+                    ReduceOp::Max => x.fold(self, Max),
+                    ReduceOp::Min => x.fold(self, Min),
+                    other => unreachable!("core does not admit {other} on bool"),
+                }
             }
         }
     }
+
+    fn arg_reduce(&self, op: ArgReduceOp, x: View<'_, Storage>, dim: usize) -> Storage {
+        if x.storage.is_missing() {
+            return Storage::Missing(DType::I32);
+        }
+        with_element!(x.dtype, T => {
+            let x = Reduction::<T>::new(x, &[dim]);
+            match op {
+                ArgReduceOp::ArgMax => x.index_of(self, Max),
+                ArgReduceOp::ArgMin => x.index_of(self, Min),
+            }
+        })
+    }
 }
 
-fn real<T: Real>(device: &Cpu, op: ReduceOp, x: View<'_, Storage>, dims: &[usize]) -> Storage
+fn real<T: Real>(device: &Cpu, op: ReduceOp, x: Reduction<T>) -> Storage
 where
     Sum: Fold<T>,
     Mean: Fold<T>,
@@ -73,29 +82,28 @@ where
     Max: Fold<T>,
     Min: Fold<T>,
 {
-    let x = Folded::<T>::new(x, dims);
     match op {
-        ReduceOp::Sum => x.run(device, Sum),
+        ReduceOp::Sum => x.fold(device, Sum),
         ReduceOp::Mean => {
             let count = x.reduced.numel();
-            x.run(device, Mean { count })
+            x.fold(device, Mean { count })
         }
-        ReduceOp::Prod => x.run(device, Prod),
-        ReduceOp::Max => x.run(device, Max),
-        ReduceOp::Min => x.run(device, Min),
+        ReduceOp::Prod => x.fold(device, Prod),
+        ReduceOp::Max => x.fold(device, Max),
+        ReduceOp::Min => x.fold(device, Min),
     }
 }
 
-/// A tensor whose dimensions are parted into kept and reduced ones.
-struct Folded<'a, T> {
+/// A tensor with its dimensions divided into kept and reduced ones.
+struct Reduction<'a, T> {
     data: &'a [T],
-    /// The kept dimensions in their order, merged; with the tensor's offset.
+    /// The kept dimensions, merged, with the offset of the tensor.
     kept: Layout,
-    /// The reduced dimensions, merged; offset 0.
+    /// The reduced dimensions, merged, with offset 0.
     reduced: Layout,
 }
 
-impl<'a, T: Element> Folded<'a, T> {
+impl<'a, T: Element> Reduction<'a, T> {
     fn new(x: View<'a, Storage>, dims: &[usize]) -> Self {
         let part = |of_dims: bool, offset| {
             let (mut sizes, mut strides, mut rank) = ([0; MAX_RANK], [0; MAX_RANK], 0);
@@ -108,33 +116,42 @@ impl<'a, T: Element> Folded<'a, T> {
             let [merged] = Layout::merge([Layout::new(Shape::new(&sizes[..rank]), &strides[..rank], offset)]);
             merged
         };
-        Folded { data: T::read(x.storage), kept: part(false, x.layout.offset()), reduced: part(true, 0) }
+        Reduction { data: T::read(x.storage), kept: part(false, x.layout.offset()), reduced: part(true, 0) }
     }
 
-    fn run<F: Fold<T>>(self, device: &Cpu, fold: F) -> Storage
+    fn fold<F: Fold<T>>(self, device: &Cpu, fold: F) -> Storage
     where
         F::Acc: AnyBits,
     {
-        let mut out = device.alloc::<T>("reduce", self.kept.numel());
-        if self.reduced.numel() == 0 {
-            out.fill(fold.finish(fold.start()));
-        } else if out.is_empty() {
-            // Nothing is asked for.
-        } else if last_stride(&self.reduced) == Some(1) || self.reduced.numel() == 1 && self.kept.numel() == 1 {
-            self.rows(device, fold, &mut out);
-        } else if last_stride(&self.kept) == Some(1) {
-            self.columns(device, fold, &mut out);
-        } else {
-            let whole = contiguous(device, Source { data: self.data, layout: &self.joined() });
-            let (outer, inner) = (self.kept.numel(), self.reduced.numel());
-            let kept = Layout::new([outer], &[inner], 0);
-            Folded { data: &whole, kept, reduced: Layout::contiguous([inner]) }.rows(device, fold, &mut out);
-        }
-        T::wrap(out)
+        let mut out = device.workspace::<T>(self.kept.numel());
+        let done = out.as_mut().and_then(|out| self.fold_into(device, fold, out));
+        T::wrap(done.and(out))
     }
 
-    /// The kept dimensions, then the reduced ones. Both were parts of one layout, so their ranks fit together.
-    fn joined(&self) -> Layout {
+    /// `None` if there is no memory for intermediate results.
+    fn fold_into<F: Fold<T>>(self, device: &Cpu, fold: F, out: &mut [T]) -> Option<()>
+    where
+        F::Acc: AnyBits,
+    {
+        if self.reduced.numel() == 0 {
+            out.fill(fold.finish(fold.identity()));
+            Some(())
+        } else if out.is_empty() {
+            Some(())
+        } else if last_stride(&self.reduced) == Some(1) || self.reduced.numel() == 1 && self.kept.numel() == 1 {
+            self.rows(device, fold, out)
+        } else if last_stride(&self.kept) == Some(1) {
+            self.columns(device, fold, out)
+        } else {
+            let copy = contiguous(device, Source { data: self.data, layout: &self.kept_then_reduced() })?;
+            let (outer, inner) = (self.kept.numel(), self.reduced.numel());
+            let kept = Layout::new([outer], &[inner], 0);
+            Reduction { data: &copy, kept, reduced: Layout::contiguous([inner]) }.rows(device, fold, out)
+        }
+    }
+
+    /// The kept dimensions, then the reduced ones; together they have no more than the tensor has.
+    fn kept_then_reduced(&self) -> Layout {
         let (a, b) = (self.kept.shape().len(), self.reduced.shape().len());
         let (mut sizes, mut strides) = ([0; MAX_RANK], [0; MAX_RANK]);
         sizes[..a].copy_from_slice(self.kept.shape());
@@ -144,108 +161,138 @@ impl<'a, T: Element> Folded<'a, T> {
         Layout::new(Shape::new(&sizes[..a + b]), &strides[..a + b], self.kept.offset())
     }
 
-    /// Reduced elements are contiguous, at least in pieces.
-    fn rows<F: Fold<T>>(&self, device: &Cpu, fold: F, out: &mut [T])
+    /// The last reduced dimension has stride 1: folds contiguous rows of `width` elements.
+    fn rows<F: Fold<T>>(&self, device: &Cpu, fold: F, out: &mut [T]) -> Option<()>
     where
         F::Acc: AnyBits,
     {
         let (len, width) = (self.reduced.numel(), self.reduced.shape().last().copied().unwrap_or(1));
-        // A group is a whole number of rows, or one piece of a very long row.
-        let group = (len / GROUPS).clamp(*GROUP.start(), *GROUP.end());
-        let group = if width > group { group } else { (group / width).max(1) * width };
-        let groups = len.div_ceil(group);
-        let one = |index: usize, group_index: usize| {
-            let range = group_index * group..len.min((group_index + 1) * group);
-            let data = &self.data[start_of(&self.kept, index)..];
+        // A part is a multiple of a row, or a section of a very long row.
+        let part = (len / PARTS).clamp(*PART.start(), *PART.end());
+        let part = if width > part { part } else { (part / width).max(1) * width };
+        let parts = len.div_ceil(part);
+        let fold_part = |index: usize, number: usize| {
+            let range = number * part..len.min((number + 1) * part);
+            let data = &self.data[position(&self.kept, index)..];
             T::dispatch(FoldRow { data, layout: &self.reduced, range, fold })
         };
-        if groups == 1 && len == width && self.kept.shape().len() <= 1 {
-            // Rows at equal distances: many of them in one call.
+        if parts == 1 && len == width && self.kept.shape().len() <= 1 {
+            // Rows at equal distances: one dispatch for many.
             let stride = last_stride(&self.kept).unwrap_or(0);
-            report(|| launch::pieces::<T>(&launch::named::<F>("reduce"), out.len(), 1, len).path("rows"));
-            return parallel::pieces(out, 1, len, |first, out| {
+            report(|| launch::split::<T>(&launch::named::<F>("reduce"), out.len(), 1, len).path("rows"));
+            parallel::split(out, 1, len, |first, out| {
                 let data = &self.data[self.kept.offset() + first * stride..];
                 T::dispatch(FoldRows { data, stride, len, fold, out });
             });
+            return Some(());
         }
-        if groups == 1 {
-            report(|| launch::pieces::<T>(&launch::named::<F>("reduce"), out.len(), 1, len).path("rows in parts"));
-            return parallel::pieces(out, 1, len, |first, out| {
+        if parts == 1 {
+            report(|| launch::split::<T>(&launch::named::<F>("reduce"), out.len(), 1, len).path("rows in parts"));
+            parallel::split(out, 1, len, |first, out| {
                 for (index, out) in (first..).zip(out) {
-                    *out = fold.finish(one(index, 0));
+                    *out = fold.finish(fold_part(index, 0));
                 }
             });
+            return Some(());
         }
-        let mut partial = device.alloc::<F::Acc>("reduce", out.len() * groups);
+        let mut partial = device.workspace::<F::Acc>(out.len() * parts)?;
         report(|| {
-            let launch = launch::pieces::<T>(&launch::named::<F>("reduce"), partial.len(), 1, group);
-            launch.path(format!("rows, split in {groups}"))
+            let launch = launch::split::<T>(&launch::named::<F>("reduce"), partial.len(), 1, part);
+            launch.path(format!("rows, split in {parts}"))
         });
-        parallel::pieces(&mut partial, 1, group, |first, partial| {
+        parallel::split(&mut partial, 1, part, |first, partial| {
             for (at, partial) in (first..).zip(partial) {
-                *partial = one(at / groups, at % groups);
+                *partial = fold_part(at / parts, at % parts);
             }
         });
-        for (out, partial) in out.iter_mut().zip(partial.chunks_exact(groups)) {
-            *out = fold.finish(partial.iter().fold(fold.start(), |a, &b| fold.join(a, b)));
+        for (out, partial) in out.iter_mut().zip(partial.chunks_exact(parts)) {
+            *out = fold.finish(partial.iter().fold(fold.identity(), |a, &b| fold.combine(a, b)));
         }
+        Some(())
     }
 
-    /// Kept elements are contiguous, at least in rows of `width`: strips of them are folded element by element.
-    fn columns<F: Fold<T>>(&self, device: &Cpu, fold: F, out: &mut [T])
+    /// The last kept dimension has stride 1 and `width` entries: folds strips of it, one accumulator per column.
+    fn columns<F: Fold<T>>(&self, device: &Cpu, fold: F, out: &mut [T]) -> Option<()>
     where
         F::Acc: AnyBits,
     {
         let (len, width) = (self.reduced.numel(), self.kept.shape().last().copied().unwrap_or(1));
-        let group = (GROUP.end() / width.min(STRIP)).max(64);
-        let groups = len.div_ceil(group);
-        let fold_strip = |at: usize, count: usize, group_index: usize, sums: &mut [F::Acc; STRIP]| {
-            let range = group_index * group..len.min((group_index + 1) * group);
-            let data = &self.data[start_of(&self.kept, at)..];
-            T::dispatch(FoldStrip { data, layout: &self.reduced, range, fold, sums: &mut sums[..count] });
+        let part = (PART.end() / width.min(STRIP)).max(64);
+        let parts = len.div_ceil(part);
+        let fold_strip = |at: usize, count: usize, number: usize, accs: &mut [F::Acc; STRIP]| {
+            let range = number * part..len.min((number + 1) * part);
+            let data = &self.data[position(&self.kept, at)..];
+            T::dispatch(FoldStrip { data, layout: &self.reduced, range, fold, accs: &mut accs[..count] });
         };
-        if groups == 1 {
+        if parts == 1 {
             report(|| {
-                let launch = launch::pieces::<T>(&launch::named::<F>("reduce"), out.len(), width.min(STRIP), len);
+                let launch = launch::split::<T>(&launch::named::<F>("reduce"), out.len(), width.min(STRIP), len);
                 launch.path("columns").tile([1, width.min(STRIP)])
             });
-            return parallel::pieces(out, width.min(STRIP), len, |first, out| {
-                let mut sums = [fold.start(); STRIP];
+            parallel::split(out, width.min(STRIP), len, |first, out| {
+                let mut accs = [fold.identity(); STRIP];
                 let mut done = 0;
                 while done < out.len() {
                     let at = first + done;
                     let count = STRIP.min(width - at % width).min(out.len() - done);
-                    fold_strip(at, count, 0, &mut sums);
-                    for (out, &sum) in out[done..done + count].iter_mut().zip(&sums) {
-                        *out = fold.finish(sum);
+                    fold_strip(at, count, 0, &mut accs);
+                    for (out, &acc) in out[done..done + count].iter_mut().zip(&accs) {
+                        *out = fold.finish(acc);
                     }
                     done += count;
                 }
             });
+            return Some(());
         }
-        // partial[row of out][group][column]
-        let mut partial = device.alloc::<F::Acc>("reduce", out.len() * groups);
+        // partial[row of out][part][column]
+        let mut partial = device.workspace::<F::Acc>(out.len() * parts)?;
         let strips = width.div_ceil(STRIP);
         report(|| {
-            let launch = launch::pieces::<T>(&launch::named::<F>("reduce"), partial.len(), width, group);
-            launch.path(format!("columns, split in {groups}")).tile([1, width.min(STRIP)])
+            let launch = launch::split::<T>(&launch::named::<F>("reduce"), partial.len(), width, part);
+            launch.path(format!("columns, split in {parts}")).tile([1, width.min(STRIP)])
         });
-        parallel::pieces(&mut partial, width, group, |first, partial| {
-            let mut sums = [fold.start(); STRIP];
-            for (line, partial) in (first / width..).zip(partial.chunks_exact_mut(width)) {
+        parallel::split(&mut partial, width, part, |first, partial| {
+            let mut accs = [fold.identity(); STRIP];
+            for (row, partial) in (first / width..).zip(partial.chunks_exact_mut(width)) {
                 for (strip, partial) in (0..strips).zip(partial.chunks_mut(STRIP)) {
-                    fold_strip(line / groups * width + strip * STRIP, partial.len(), line % groups, &mut sums);
-                    partial.copy_from_slice(&sums[..partial.len()]);
+                    fold_strip(row / parts * width + strip * STRIP, partial.len(), row % parts, &mut accs);
+                    partial.copy_from_slice(&accs[..partial.len()]);
                 }
             }
         });
-        for (out, partial) in out.chunks_exact_mut(width).zip(partial.chunks_exact_mut(groups * width)) {
-            let (sum, rest) = partial.split_at_mut(width);
+        for (out, partial) in out.chunks_exact_mut(width).zip(partial.chunks_exact_mut(parts * width)) {
+            let (accs, rest) = partial.split_at_mut(width);
             for part in rest.chunks_exact(width) {
-                sum.iter_mut().zip(part).for_each(|(a, &b)| *a = fold.join(*a, b));
+                accs.iter_mut().zip(part).for_each(|(a, &b)| *a = fold.combine(*a, b));
             }
-            out.iter_mut().zip(sum).for_each(|(out, sum)| *out = fold.finish(*sum));
+            out.iter_mut().zip(accs).for_each(|(out, acc)| *out = fold.finish(*acc));
         }
+        Some(())
+    }
+
+    /// For each kept index, the first reduced index of the extreme that `fold` finds. Core does not admit bool.
+    fn index_of<F: Fold<T, Acc = T>>(self, device: &Cpu, fold: F) -> Storage {
+        let (count, len) = (self.kept.numel(), self.reduced.numel());
+        let Some(mut out) = device.workspace::<i32>(count) else { return Storage::Missing(DType::I32) };
+        if len == 0 {
+            return Storage::I32(out); // the output is empty too: core does not admit the extreme of no elements
+        }
+        let copy;
+        let (data, kept, row) = if last_stride(&self.reduced).is_none_or(|stride| stride == 1) {
+            (self.data, self.kept, self.reduced)
+        } else {
+            copy = contiguous(device, Source { data: self.data, layout: &self.kept_then_reduced() });
+            let Some(copy) = &copy else { return Storage::Missing(DType::I32) };
+            (&copy[..], Layout::new([count], &[len], 0), Layout::contiguous([len]))
+        };
+        report(|| launch::split::<T>(&launch::named::<F>("arg_reduce"), count, 1, len).path("rows"));
+        parallel::split(&mut out, 1, len, |first, out| {
+            for (index, out) in (first..).zip(out) {
+                let data = &data[position(&kept, index)..][..len];
+                *out = T::dispatch(IndexOf { data, row: &row, fold });
+            }
+        });
+        Storage::I32(out)
     }
 }
 
@@ -253,7 +300,7 @@ fn last_stride(layout: &Layout) -> Option<usize> {
     layout.strides().last().copied()
 }
 
-/// Folds the elements `range` of a layout with contiguous rows.
+/// Folds the elements `range` of a layout whose rows are contiguous.
 struct FoldRow<'a, T, F> {
     data: &'a [T],
     layout: &'a Layout,
@@ -268,7 +315,7 @@ impl<T: Element, F: Fold<T>> Kernel for FoldRow<'_, T, F> {
     fn run<I: Isa>(self, isa: I) -> F::Acc {
         let FoldRow { data, layout, range, fold } = self;
         let mut rows = Rows::new([layout], range);
-        let mut state = State::new(fold);
+        let mut state = RowFold::new(fold);
         while let Some((place, [start])) = rows.next() {
             state.add(isa, &data[start..][..place.len()]);
         }
@@ -276,7 +323,7 @@ impl<T: Element, F: Fold<T>> Kernel for FoldRow<'_, T, F> {
     }
 }
 
-/// Folds contiguous rows of `len` elements, `stride` apart, to a number each.
+/// Folds each contiguous row of `len` elements; the rows are `stride` apart.
 struct FoldRows<'a, T, F> {
     data: &'a [T],
     stride: usize,
@@ -292,32 +339,33 @@ impl<T: Element, F: Fold<T>> Kernel for FoldRows<'_, T, F> {
     fn run<I: Isa>(self, isa: I) {
         let FoldRows { data, stride, len, fold, out } = self;
         for (row, out) in out.iter_mut().enumerate() {
-            let mut state = State::new(fold);
-            state.add(isa, &data[row * stride..][..len]);
+            let mut state = RowFold::new(fold);
+            state.add::<I>(&data[row * stride..][..len]);
             *out = fold.finish(state.finish());
         }
     }
 }
 
-/// A fold under way: lanes that do not wait for one another, and one for what is left of a row.
-struct State<T: Copy, F: Fold<T>> {
+/// The accumulators of a row: one per lane, and one for the elements after the last chunk of [`LANES`].
+struct RowFold<T: Copy, F: Fold<T>> {
     fold: F,
     lanes: [F::Acc; LANES],
-    single: F::Acc,
+    remainder: F::Acc,
+    /// Whether the lanes have elements.
     any: bool,
 }
 
-impl<T: Copy, F: Fold<T>> State<T, F> {
+impl<T: Copy, F: Fold<T>> RowFold<T, F> {
     #[inline(always)]
     fn new(fold: F) -> Self {
-        State { fold, lanes: [fold.start(); LANES], single: fold.start(), any: false }
+        RowFold { fold, lanes: [fold.identity(); LANES], remainder: fold.identity(), any: false }
     }
 
     #[inline(always)]
     fn add<I: Isa>(&mut self, isa: I, row: &[T]) {
         let (chunks, rest) = row.as_chunks::<LANES>();
-        // A long row is read at four places at once: four streams keep more of memory busy than one.
-        let quarter = if chunks.len() >= STREAMS { chunks.len() / 4 } else { 0 };
+        // A long row is read as four streams, its quarters.
+        let quarter = if chunks.len() >= MIN_STREAMED { chunks.len() / 4 } else { 0 };
         let (first, tail) = chunks.split_at(quarter);
         let (second, tail) = tail.split_at(quarter);
         let (third, tail) = tail.split_at(quarter);
@@ -332,35 +380,28 @@ impl<T: Copy, F: Fold<T>> State<T, F> {
         }
         self.any |= !chunks.is_empty();
         for &x in rest {
-            self.single = self.fold.add(self.single, x);
+            self.remainder = self.fold.add(self.remainder, x);
         }
     }
 
     #[inline(always)]
-    fn finish(mut self) -> F::Acc {
-        if self.any { self.fold.join(tree(self.fold, &mut self.lanes), self.single) } else { self.single }
+    fn finish(self) -> F::Acc {
+        let fold = self.fold;
+        if self.any {
+            fold.combine(lanes::combine(self.lanes, |a, b| fold.combine(a, b)), self.remainder)
+        } else {
+            self.remainder
+        }
     }
 }
 
-/// Joins lanes, halves with halves.
-#[inline(always)]
-fn tree<T: Copy, F: Fold<T>>(fold: F, lanes: &mut [F::Acc; LANES]) -> F::Acc {
-    let mut half = LANES / 2;
-    while half > 0 {
-        let (low, high) = lanes.split_at_mut(half);
-        low.iter_mut().zip(high).for_each(|(a, b)| *a = fold.join(*a, *b));
-        half /= 2;
-    }
-    lanes[0]
-}
-
-/// Folds the entries `range` of a layout, each of which begins a contiguous strip, into `sums`; overwrites those.
+/// `accs[i]` = the fold of column i of the entries `range` of a layout, each of which is the start of a contiguous strip.
 struct FoldStrip<'a, T: Copy, F: Fold<T>> {
     data: &'a [T],
     layout: &'a Layout,
     range: std::ops::Range<usize>,
     fold: F,
-    sums: &'a mut [F::Acc],
+    accs: &'a mut [F::Acc],
 }
 
 impl<T: Element, F: Fold<T>> Kernel for FoldStrip<'_, T, F> {
@@ -368,25 +409,53 @@ impl<T: Element, F: Fold<T>> Kernel for FoldStrip<'_, T, F> {
 
     #[inline(always)]
     fn run<I: Isa>(self, _: I) {
-        let FoldStrip { data, layout, range, fold, sums } = self;
-        let n = sums.len();
-        sums.fill(fold.start());
+        let FoldStrip { data, layout, range, fold, accs } = self;
+        let n = accs.len();
+        accs.fill(fold.identity());
         let mut rows = Rows::new([layout], range);
         let [stride] = rows.inner;
         while let Some((place, [start])) = rows.next() {
-            // Four entries in one pass over the sums, in their order.
+            // Four entries, in order, per pass over the accumulators.
             let (count, mut at, mut done) = (place.len(), start, 0);
             while done + 4 <= count {
                 let [a, b, c, d] = [0, 1, 2, 3].map(|i| &data[at + i * stride..][..n]);
                 for i in 0..n {
-                    sums[i] = fold.add(fold.add(fold.add(fold.add(sums[i], a[i]), b[i]), c[i]), d[i]);
+                    accs[i] = fold.add(fold.add(fold.add(fold.add(accs[i], a[i]), b[i]), c[i]), d[i]);
                 }
                 (at, done) = (at + 4 * stride, done + 4);
             }
             while done < count {
-                sums.iter_mut().zip(&data[at..][..n]).for_each(|(sum, &x)| *sum = fold.add(*sum, x));
+                accs.iter_mut().zip(&data[at..][..n]).for_each(|(acc, &x)| *acc = fold.add(*acc, x));
                 (at, done) = (at + stride, done + 1);
             }
         }
+    }
+}
+
+/// The index of the extreme of a contiguous row: first the extreme, then a search for its first occurrence, which finds the row in the
+/// cache. The first NaN, if there is one.
+struct IndexOf<'a, T, F> {
+    data: &'a [T],
+    row: &'a Layout,
+    fold: F,
+}
+
+impl<T: Element, F: Fold<T, Acc = T>> Kernel for IndexOf<'_, T, F> {
+    type Output = i32;
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) -> i32 {
+        let IndexOf { data, row, fold } = self;
+        let best = fold.finish(FoldRow { data, layout: row, range: 0..data.len(), fold }.run(isa));
+        let is_nan = |x: &T| x.partial_cmp(x).is_none();
+        if is_nan(&best) {
+            return data.iter().position(is_nan).map_or(0, |i| i as i32);
+        }
+        // Tests a chunk at a time: an exit at every element would not vectorise.
+        let (chunks, _) = data.as_chunks::<LANES>();
+        let holds = |chunk: &[T; LANES]| chunk.iter().fold(false, |any, &x| any | (x == best));
+        let before = LANES * chunks.iter().position(holds).unwrap_or(chunks.len());
+        let within = data[before..].iter().position(|&x| x == best);
+        within.map_or(0, |i| (before + i) as i32)
     }
 }

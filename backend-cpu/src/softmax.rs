@@ -1,79 +1,85 @@
 //! Softmax, its logarithm and their gradients along any dimension.
 //!
-//! A tensor is `[outer, c, inner]` with c the dimension. Rows (inner = 1) are read twice from the cache: maximum, then
-//! exponentials and their sum, then the quotient in place. Otherwise a strip of `inner` is treated at once, so that every
-//! pass over c reads contiguous memory. Cost: one read and one write of memory, one exponential per element.
+//! ```text
+//! softmax           y = e^(x - max) / sum(e^(x - max))           gradient: y (g - sum(g y))
+//! log_softmax       y = x - max - log(sum(e^(x - max)))          gradient: g - e^y sum(g)
+//! ```
+//! A tensor is `[outer, c, inner]` with c the dimension. If inner is 1, a row is read from memory once and then from the cache.
+//! Otherwise the passes over c treat a strip of `inner` at once, so that they read contiguous memory.
+//! Cost: one read and one write per element, one exponential per element.
 
-use crate::conv::elements;
 use crate::element::{Element, Real, with_real};
 use crate::launch::{self, report};
 use crate::simd::{Isa, Kernel, LANES, Wide};
-use crate::{Tensor, parallel};
+use crate::view::elements;
+use crate::{Cpu, Tensor, lanes, parallel};
+use minitorch_core::backend::SoftmaxOps;
 
-/// Columns of one strip: their maxima and sums stay in L1.
+/// Columns of a strip: their maxima and sums stay in L1.
 const STRIP: usize = 256;
 
-/// Work of one element: an exponential and some arithmetic.
+/// Work of an element: an exponential and some arithmetic.
 const WORK: usize = 12;
 
-/// The four maps, on one row or a strip of columns.
+impl SoftmaxOps for Cpu {
+    fn softmax(&self, x: &Tensor, dim: usize) -> Tensor {
+        evaluate(Function::Softmax, x, None, dim)
+    }
+
+    fn log_softmax(&self, x: &Tensor, dim: usize) -> Tensor {
+        evaluate(Function::LogSoftmax, x, None, dim)
+    }
+
+    fn softmax_grad(&self, y: &Tensor, g: &Tensor, dim: usize) -> Tensor {
+        evaluate(Function::SoftmaxGrad, y, Some(g), dim)
+    }
+
+    fn log_softmax_grad(&self, y: &Tensor, g: &Tensor, dim: usize) -> Tensor {
+        evaluate(Function::LogSoftmaxGrad, y, Some(g), dim)
+    }
+}
+
 #[derive(Clone, Copy)]
-enum Map {
-    /// `exp(x - max) / sum`
+enum Function {
     Softmax,
-    /// `x - max - log1p(rest)`, see [`max_and_rest`]
+    /// `x - max - log1p(rest)`, see [`max_and_rest`].
     LogSoftmax,
-    /// `y (g - sum(g y))`
     SoftmaxGrad,
-    /// `g - exp(y) sum(g)`
     LogSoftmaxGrad,
 }
 
-pub(crate) fn softmax(x: &Tensor, dim: usize) -> Tensor {
-    run(Map::Softmax, x, None, dim)
-}
-
-pub(crate) fn log_softmax(x: &Tensor, dim: usize) -> Tensor {
-    run(Map::LogSoftmax, x, None, dim)
-}
-
-pub(crate) fn softmax_grad(y: &Tensor, g: &Tensor, dim: usize) -> Tensor {
-    run(Map::SoftmaxGrad, y, Some(g), dim)
-}
-
-pub(crate) fn log_softmax_grad(y: &Tensor, g: &Tensor, dim: usize) -> Tensor {
-    run(Map::LogSoftmaxGrad, y, Some(g), dim)
-}
-
-/// `x` is the input or, for a gradient, the output.
-fn run(map: Map, x: &Tensor, g: Option<&Tensor>, dim: usize) -> Tensor {
-    let (device, shape) = (x.device(), *x.shape());
+/// `x` is the operation's input or, for a gradient, its output.
+fn evaluate(function: Function, x: &Tensor, g: Option<&Tensor>, dim: usize) -> Tensor {
+    let (device, dtype, shape) = (x.device(), x.dtype(), *x.shape());
     let (c, inner) = (shape[dim], shape[dim + 1..].iter().product::<usize>());
     let (x, g) = (x.contiguous(), g.map(Tensor::contiguous));
-    with_real!(x.dtype(), T => {
-        let mut out = device.alloc::<T>("softmax", shape.numel());
-        let x_data = elements::<T>(&x);
-        let g_data = g.as_ref().map_or(x_data, elements::<T>);
-        report(|| {
-            let name = match map {
-                Map::Softmax => "softmax",
-                Map::LogSoftmax => "log_softmax",
-                Map::SoftmaxGrad => "softmax_grad",
-                Map::LogSoftmaxGrad => "log_softmax_grad",
-            };
-            let path = if inner == 1 { "rows" } else { "strips of columns" };
-            launch::pieces::<T>(name, out.len(), c * inner, WORK).path(path)
-        });
-        parallel::pieces(&mut out, c * inner, WORK, |first, out| {
-            let range = first..first + out.len();
-            T::compute(Planes { map, x: &x_data[range.clone()], g: &g_data[range], out, c, inner });
-        });
+    let g = g.as_ref().unwrap_or(&x);
+    with_real!(dtype, T => {
+        let mut out = device.output::<T>(shape.numel(), &[x.view().storage, g.view().storage]);
+        if let Some(out) = &mut out {
+            let (x, g) = (elements::<T>(&x), elements::<T>(g));
+            report(|| {
+                let name = match function {
+                    Function::Softmax => "softmax",
+                    Function::LogSoftmax => "log_softmax",
+                    Function::SoftmaxGrad => "softmax_grad",
+                    Function::LogSoftmaxGrad => "log_softmax_grad",
+                };
+                let path = if inner == 1 { "rows" } else { "strips of columns" };
+                launch::split::<T>(name, out.len(), c * inner, WORK).path(path)
+            });
+            parallel::split(out, c * inner, WORK, |first, out| {
+                let range = first..first + out.len();
+                T::compute(Planes { function, x: &x[range.clone()], g: &g[range], out, c, inner });
+            });
+        }
         Tensor::from_storage(device, T::wrap(out), T::DTYPE, shape)
     })
 }
 
+/// [`Function`] of `[c, inner]` planes.
 struct Planes<'a, T> {
-    map: Map,
+    function: Function,
     x: &'a [T],
     g: &'a [T],
     out: &'a mut [T],
@@ -85,22 +91,22 @@ impl<T: Real> Kernel for Planes<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run<I: Isa>(self, isa: I) {
-        let Planes { map, x, g, out, c, inner } = self;
+    fn run<I: Isa>(self, _: I) {
+        let Planes { function, x, g, out, c, inner } = self;
         let plane = c * inner;
         for ((x, g), out) in x.chunks_exact(plane).zip(g.chunks_exact(plane)).zip(out.chunks_exact_mut(plane)) {
             if inner == 1 {
-                row(isa, map, x, g, out);
+                row::<I, T>(function, x, g, out);
             } else {
                 for first in (0..inner).step_by(STRIP) {
-                    strip::<I, T>(map, x, g, out, inner, first..inner.min(first + STRIP));
+                    strip::<I, T>(function, x, g, out, inner, first..inner.min(first + STRIP));
                 }
             }
         }
     }
 }
 
-/// The sum of `f(a[i], b[i])`, in lanes of f64 that do not wait for one another.
+/// The sum of `f(a[i], b[i])`, accumulated in f64.
 #[inline(always)]
 fn sum<I: Isa, T: Real>(isa: I, a: &[T], b: &[T], f: impl Fn(T, T) -> T) -> T {
     let mut lanes = [0.0; LANES];
@@ -115,18 +121,18 @@ fn sum<I: Isa, T: Real>(isa: I, a: &[T], b: &[T], f: impl Fn(T, T) -> T) -> T {
     for ((lane, &a), &b) in lanes.iter_mut().zip(a_rest).zip(b_rest) {
         *lane += f(a, b).to_f64();
     }
-    T::of(total(lanes))
+    T::of(lanes::sum(lanes))
 }
 
-/// Terms that are added as they are before their sum goes to f64: all are positive, so little is lost, and the conversion
-/// costs as much as a third of an exponential.
+/// Terms that are summed in the element type before the sum is converted to f64: they are positive, so the rounding error is small,
+/// and the conversion takes as long as a third of an exponential.
 const PARTIAL: usize = 4 * LANES;
 
 /// Writes `exp(x - max)`, where `max` is the largest x, and returns the sum.
 #[inline(always)]
 fn exponentials<I: Isa, T: Real>(isa: I, x: &[T], max: T, out: &mut [T]) -> T {
     let mut lanes = [0.0; LANES];
-    // Not for_each: a closure that is not inlined would lose the vector unit.
+    // Not `for_each`: a closure that is not inlined is compiled for the baseline.
     for (x, out) in x.chunks(PARTIAL).zip(out.chunks_mut(PARTIAL)) {
         let mut sums = [T::ZERO; LANES];
         let ((x, x_rest), (out, out_rest)) = (x.as_chunks::<LANES>(), out.as_chunks_mut::<LANES>());
@@ -142,10 +148,10 @@ fn exponentials<I: Isa, T: Real>(isa: I, x: &[T], max: T, out: &mut [T]) -> T {
         }
         T::add_wide(isa, &mut lanes, &sums);
     }
-    T::of(total(lanes))
+    T::of(lanes::sum(lanes))
 }
 
-/// The sums over lanes of `f(exp(x - max), x)` of up to `PARTIAL` elements.
+/// Sums of `f(exp(x - max), x)` over up to [`PARTIAL`] elements, one per lane.
 #[inline(always)]
 fn partial<I: Isa, T: Real>(x: &[T], max: T, f: impl Fn(T, T) -> T) -> [T; LANES] {
     let mut sums = [T::ZERO; LANES];
@@ -161,15 +167,15 @@ fn partial<I: Isa, T: Real>(x: &[T], max: T, f: impl Fn(T, T) -> T) -> [T; LANES
     sums
 }
 
-/// The maximum, and the sum of `exp(x - max)` over all elements but one that is the maximum.
+/// The maximum, and `rest`: the sum of `exp(x - max)` over all elements but one that is the maximum.
 ///
-/// The element left out contributes exactly 1, so the whole sum is `1 + rest` and its logarithm `log1p(rest)`, which keeps its
-/// digits where the rest is small. An infinite maximum makes the rest NaN.
+/// The excluded element contributes exactly 1, so the logarithm of the whole sum is `log1p(rest)`, which is accurate where the rest is
+/// small. An infinite maximum makes the rest NaN.
 #[inline(always)]
 pub(crate) fn max_and_rest<I: Isa, T: Real>(isa: I, x: &[T]) -> (T, T) {
     let max = largest(x);
-    // The 1 of the maximum rounds what is small beside it. So partial sums that reach 1 are added apart. If the rest is small,
-    // one chunk has such sums, that of the one maximum, and it is summed again without it.
+    // The 1 of the maximum would absorb small terms. So partial sums of at least 1 are accumulated separately, in `high`. If the rest
+    // is small, only the chunk of the maximum, `top`, has such sums: it is summed again without the maximum.
     let (mut low, mut high, mut top) = ([0.0; LANES], [0.0; LANES], &x[..0]);
     for x in x.chunks(PARTIAL) {
         let sums = partial::<I, T>(x, max, |e, _| e);
@@ -180,48 +186,35 @@ pub(crate) fn max_and_rest<I: Isa, T: Real>(isa: I, x: &[T]) -> (T, T) {
             T::add_wide(isa, &mut low, &sums);
         }
     }
-    let low = total(low);
-    let mut sum = low + (total(high) - 1.0);
+    let low = lanes::sum(low);
+    let mut sum = low + (lanes::sum(high) - 1.0);
     if sum < 0.5 {
         let below = partial::<I, T>(top, max, |e, x| if x == max { T::ZERO } else { e });
-        sum = low + total(below.map(T::to_f64));
+        sum = low + lanes::sum(below.map(T::to_f64));
     }
     (max, rest(T::of(sum), max))
 }
 
-/// What an element adds to the sum of exponentials below the maximum, and to the number of elements that are the maximum.
+/// An element's contribution to the sum of the exponentials below the maximum, and to the number of elements equal to it.
 #[inline(always)]
 fn below_and_tie<I: Isa, T: Real>(x: T, max: T) -> (T, T) {
     let e = (x - max).exp_below::<I>();
     if x == max { (T::ZERO, T::of(1.0)) } else { (e, T::ZERO) }
 }
 
-/// The rest that was summed, or NaN if the maximum is infinite.
+/// The sum, or NaN if the maximum is infinite.
 #[inline(always)]
 fn rest<T: Real>(sum: T, max: T) -> T {
     sum + max * T::ZERO
 }
 
-/// The sum of the lanes, halves with halves.
-#[inline(always)]
-pub(crate) fn total(mut lanes: [f64; LANES]) -> f64 {
-    let mut half = LANES / 2;
-    while half > 0 {
-        for i in 0..half {
-            lanes[i] += lanes[i + half];
-        }
-        half /= 2;
-    }
-    lanes[0]
-}
-
-/// The larger, in one instruction. If one is NaN it is `b`: the sums of exponentials find every NaN, a maximum need not.
+/// The larger, in one instruction; b if either is NaN. A NaN that the maximum misses reaches the result through the exponentials.
 #[inline(always)]
 fn larger<T: Real>(a: T, b: T) -> T {
     if a > b { a } else { b }
 }
 
-/// The largest element; if some are NaN, any element.
+/// The largest element; unspecified if one is NaN.
 #[inline(always)]
 fn largest<T: Real>(x: &[T]) -> T {
     let mut lanes = [T::NEG_INFINITY; LANES];
@@ -234,27 +227,28 @@ fn largest<T: Real>(x: &[T]) -> T {
     lanes.iter().chain(rest).fold(T::NEG_INFINITY, |a, &b| larger(a, b))
 }
 
+/// The function of a row.
 #[inline(always)]
-fn row<I: Isa, T: Real>(isa: I, map: Map, x: &[T], g: &[T], out: &mut [T]) {
+fn row<I: Isa, T: Real>(function: Function, x: &[T], g: &[T], out: &mut [T]) {
     let n = out.len();
     let (x, g) = (&x[..n], &g[..n]);
-    match map {
-        Map::Softmax => {
+    match function {
+        Function::Softmax => {
             let max = largest(x);
             let scale = T::of(1.0) / exponentials(isa, x, max, out);
             out.iter_mut().for_each(|out| *out = *out * scale);
         }
-        Map::LogSoftmax => {
-            let (max, rest) = max_and_rest(isa, x);
+        Function::LogSoftmax => {
+            let (max, rest) = max_and_rest::<I, T>(x);
             let log_sum = rest.ln_1p();
             out.iter_mut().zip(x).for_each(|(out, &x)| *out = x - max - log_sum);
         }
-        Map::SoftmaxGrad => {
-            let dot = sum(isa, g, x, |g, x| g * x);
+        Function::SoftmaxGrad => {
+            let dot = sum::<I, T>(g, x, |g, x| g * x);
             out.iter_mut().enumerate().for_each(|(i, out)| *out = x[i] * (g[i] - dot));
         }
-        Map::LogSoftmaxGrad => {
-            let total = sum(isa, g, g, |g, _| g);
+        Function::LogSoftmaxGrad => {
+            let total = sum::<I, T>(g, g, |g, _| g);
             for i in 0..n {
                 out[i] = g[i] - x[i].exp_below::<I>() * total;
             }
@@ -262,9 +256,16 @@ fn row<I: Isa, T: Real>(isa: I, map: Map, x: &[T], g: &[T], out: &mut [T]) {
     }
 }
 
-/// [`row`] for some columns of a `[c, inner]` plane.
+/// [`row`] for the given columns of a `[c, inner]` plane.
 #[inline(always)]
-fn strip<I: Isa, T: Real>(map: Map, x: &[T], g: &[T], out: &mut [T], inner: usize, columns: std::ops::Range<usize>) {
+fn strip<I: Isa, T: Real>(
+    function: Function,
+    x: &[T],
+    g: &[T],
+    out: &mut [T],
+    inner: usize,
+    columns: std::ops::Range<usize>,
+) {
     let n = columns.len();
     let (mut top, mut total) = ([T::NEG_INFINITY; STRIP], [T::ZERO; STRIP]);
     let (top, total) = (&mut top[..n], &mut total[..n]);
@@ -272,14 +273,14 @@ fn strip<I: Isa, T: Real>(map: Map, x: &[T], g: &[T], out: &mut [T], inner: usiz
     for at in rows() {
         let (x, g) = (&x[at..][..n], &g[at..][..n]);
         for i in 0..n {
-            match map {
-                Map::Softmax | Map::LogSoftmax => top[i] = larger(top[i], x[i]),
-                Map::SoftmaxGrad => total[i] += g[i] * x[i],
-                Map::LogSoftmaxGrad => total[i] += g[i],
+            match function {
+                Function::Softmax | Function::LogSoftmax => top[i] = larger(top[i], x[i]),
+                Function::SoftmaxGrad => total[i] += g[i] * x[i],
+                Function::LogSoftmaxGrad => total[i] += g[i],
             }
         }
     }
-    if let Map::Softmax = map {
+    if let Function::Softmax = function {
         for at in rows() {
             let (x, out) = (&x[at..][..n], &mut out[at..][..n]);
             for i in 0..n {
@@ -289,7 +290,7 @@ fn strip<I: Isa, T: Real>(map: Map, x: &[T], g: &[T], out: &mut [T], inner: usiz
         }
         total.iter_mut().for_each(|total| *total = T::of(1.0) / *total);
     }
-    if let Map::LogSoftmax = map {
+    if let Function::LogSoftmax = function {
         let mut ties = [T::of(-1.0); STRIP];
         for at in rows() {
             let x = &x[at..][..n];
@@ -306,11 +307,11 @@ fn strip<I: Isa, T: Real>(map: Map, x: &[T], g: &[T], out: &mut [T], inner: usiz
     for at in rows() {
         let (x, g, out) = (&x[at..][..n], &g[at..][..n], &mut out[at..][..n]);
         for i in 0..n {
-            out[i] = match map {
-                Map::Softmax => out[i] * total[i],
-                Map::LogSoftmax => x[i] - top[i] - total[i],
-                Map::SoftmaxGrad => x[i] * (g[i] - total[i]),
-                Map::LogSoftmaxGrad => g[i] - x[i].exp_below::<I>() * total[i],
+            out[i] = match function {
+                Function::Softmax => out[i] * total[i],
+                Function::LogSoftmax => x[i] - top[i] - total[i],
+                Function::SoftmaxGrad => x[i] * (g[i] - total[i]),
+                Function::LogSoftmaxGrad => g[i] - x[i].exp_below::<I>() * total[i],
             };
         }
     }

@@ -1,47 +1,66 @@
-//! Element-wise functions of one tensor (`real`) and their gradients (`real_grad`). Cost: one read and one write per
-//! element, two reads for a gradient, and the function itself.
+//! Element-wise functions of one tensor and their gradients. Cost: one read and one write per element, two reads for a gradient,
+//! and the function itself.
 //!
-//! The number in front of each closure is its work per element in units of an addition; see `parallel`. `run` is a loop
-//! for the vector unit; `slow` a plain one, for functions that call into the maths library.
+//! ```text
+//! unary        out = f(x)       unary_mut    x = f(x)       unary_grad   out = g * f'(saved)
+//! ```
+//! The number before each closure is its work per element in the unit of `parallel`. `run` is a vectorised loop, `slow` a scalar one
+//! for functions that call the maths library.
 
-use crate::Cpu;
-use crate::element::{Element, Real, Remainder as _, source, with_element, with_real};
+use crate::element::{Element, Real, Remainder as _, with_element, with_real};
+use crate::elementwise::{map0, map1, map2, slow1, slow2};
 use crate::launch::{self, report};
-use crate::map::{Source, map0, map1, map2, slow1, slow2};
 use crate::memory::{AnyBits, Storage};
-use crate::parallel;
 use crate::simd::Wide;
-use minitorch_core::backend::{Activation, UnaryOp, View};
-use minitorch_core::{DType, Layout, Tensor};
+use crate::view::{Source, source};
+use crate::{Cpu, Tensor, parallel};
+use minitorch_core::backend::{Activation, UnaryOp, UnaryOps, View};
+use minitorch_core::{DType, Layout};
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, LOG2_E};
 
-/// Work of the functions that call into the maths library.
+/// Work of the functions that call the maths library.
 const LIBRARY: usize = 32;
 
 /// Work of the functions in `approx`, which vectorise.
 const APPROX: usize = 8;
 
-/// `op(x)` in a buffer of its own.
-pub(crate) fn unary(device: &Cpu, op: UnaryOp, x: View<'_, Storage>) -> Storage {
-    let len = x.layout.numel();
-    with_element!(x.dtype, T => {
-        let mut out = device.alloc::<T>("unary", len);
-        Apply::apply(op, Fresh { out: &mut out, x: source::<T>(x) });
-        T::wrap(out)
-    })
-}
+impl UnaryOps for Cpu {
+    fn unary(&self, op: UnaryOp, x: View<'_, Storage>) -> Storage {
+        with_element!(x.dtype, T => {
+            let mut out = self.output::<T>(x.layout.numel(), &[x.storage]);
+            if let Some(out) = &mut out {
+                Apply::apply(op, OutOfPlace { out, x: source::<T>(x) });
+            }
+            T::wrap(out)
+        })
+    }
 
-/// `x = op(x)`. In place for F32; for the others each loop would have to be compiled once more.
-pub(crate) fn unary_mut(device: &Cpu, op: UnaryOp, x: &mut Storage, layout: &Layout, dtype: DType) {
-    match x {
-        Storage::F32(x) => Apply::apply(op, InPlace(&mut x[..layout.numel()])),
-        storage => *storage = unary(device, op, View { storage, layout, dtype }),
+    // In place for F32 only: each further type is one more copy of every loop to compile.
+    fn unary_mut(&self, op: UnaryOp, x: &mut Storage, layout: &Layout, dtype: DType) {
+        match x {
+            Storage::F32(x) => Apply::apply(op, InPlace(&mut x[..layout.numel()])),
+            storage => *storage = self.unary(op, View { storage, layout, dtype }),
+        }
+    }
+
+    fn unary_grad(&self, op: UnaryOp, saved: &Tensor, g: &Tensor) -> Tensor {
+        let [saved_layout, g_layout] = Layout::merge([*saved.layout(), *g.layout()]);
+        let (saved, shape, g) = (saved.view().storage, *g.shape(), g.view());
+        with_real!(g.dtype, T => {
+            let mut out = self.output::<T>(shape.numel(), &[saved, g.storage]);
+            if let Some(out) = &mut out {
+                let saved = Source { data: T::read(saved), layout: &saved_layout };
+                let g = Source { data: T::read(g.storage), layout: &g_layout };
+                real_grad(op, Gradient { out, saved, g });
+            }
+            Tensor::from_storage(self, T::wrap(out), T::DTYPE, shape)
+        })
     }
 }
 
-/// `x = f(x)`, on this thread.
+/// `x = f(x)`, on the calling thread.
 pub(crate) fn activate<T: Real>(f: Activation, x: &mut [T]) {
-    // Work of 0 is never shared.
+    // A loop of work 0 never uses more than one thread.
     match f {
         Activation::Relu => map0(0, x, relu),
         Activation::Sigmoid => map0(0, x, |x| x.sigmoid()),
@@ -49,26 +68,26 @@ pub(crate) fn activate<T: Real>(f: Activation, x: &mut [T]) {
     }
 }
 
-/// `max` would turn NaN into 0.
+/// `max(x, 0)`; NaN stays NaN.
 #[inline(always)]
 fn relu<T: Real>(x: T) -> T {
     if x < T::ZERO { T::ZERO } else { x }
 }
 
-/// Where the results of a function go.
-trait Sink {
+/// An operand, and the place of the result.
+trait Target {
     type Elem: AnyBits;
     fn run(self, work: usize, f: impl Fn(Self::Elem) -> Self::Elem + Copy + Sync);
-    /// For functions that call into the maths library.
+    /// As `run`, for functions that call the maths library.
     fn slow(self, work: usize, f: impl Fn(Self::Elem) -> Self::Elem + Sync);
 }
 
-struct Fresh<'a, T> {
+struct OutOfPlace<'a, T> {
     out: &'a mut [T],
     x: Source<'a, T>,
 }
 
-impl<T: AnyBits + Wide> Sink for Fresh<'_, T> {
+impl<T: AnyBits + Wide> Target for OutOfPlace<'_, T> {
     type Elem = T;
     fn run(self, work: usize, f: impl Fn(T) -> T + Copy + Sync) {
         map1(work, self.out, self.x, f);
@@ -80,35 +99,35 @@ impl<T: AnyBits + Wide> Sink for Fresh<'_, T> {
 
 struct InPlace<'a, T>(&'a mut [T]);
 
-impl<T: AnyBits + Wide> Sink for InPlace<'_, T> {
+impl<T: AnyBits + Wide> Target for InPlace<'_, T> {
     type Elem = T;
     fn run(self, work: usize, f: impl Fn(T) -> T + Copy + Sync) {
         map0(work, self.0, f);
     }
     fn slow(self, work: usize, f: impl Fn(T) -> T + Sync) {
-        report(|| launch::pieces::<T>("slow0", self.0.len(), 1, work).path("in place"));
-        parallel::pieces(self.0, 1, work, |_, x| x.iter_mut().for_each(|x| *x = f(*x)));
+        report(|| launch::split::<T>("slow0", self.0.len(), 1, work).path("in place"));
+        parallel::split(self.0, 1, work, |_, x| x.iter_mut().for_each(|x| *x = f(*x)));
     }
 }
 
 /// The functions of one element type.
 trait Apply: AnyBits {
-    fn apply(op: UnaryOp, to: impl Sink<Elem = Self>);
+    fn apply(op: UnaryOp, to: impl Target<Elem = Self>);
 }
 
 impl Apply for f32 {
-    fn apply(op: UnaryOp, to: impl Sink<Elem = Self>) {
+    fn apply(op: UnaryOp, to: impl Target<Elem = Self>) {
         real(op, to);
     }
 }
 
 impl Apply for f64 {
-    fn apply(op: UnaryOp, to: impl Sink<Elem = Self>) {
+    fn apply(op: UnaryOp, to: impl Target<Elem = Self>) {
         real(op, to);
     }
 }
 
-fn real<T: Real>(op: UnaryOp, to: impl Sink<Elem = T>) {
+fn real<T: Real>(op: UnaryOp, to: impl Target<Elem = T>) {
     use UnaryOp::*;
     let (zero, one, half) = (T::ZERO, T::of(1.0), T::of(0.5));
     match op {
@@ -143,7 +162,7 @@ fn real<T: Real>(op: UnaryOp, to: impl Sink<Elem = T>) {
         Elu(alpha) => with(T::of(alpha), |alpha| {
             to.run(APPROX, move |x| if x > zero { x } else { alpha * x.exp_m1() });
         }),
-        // x Phi(x); Phi as erfc keeps its digits where it is small.
+        // x Phi(x), with Phi(x) = erfc(-x / sqrt(2)) / 2: no cancellation where Phi is small.
         Gelu => to.run(2 * APPROX, move |x| gated(x, half * (-x * T::of(FRAC_1_SQRT_2)).erfc())),
         GeluTanh => to.run(2 * APPROX, move |x| gated(x, half * (one + gelu_inner(x).tanh()))),
         Silu => to.run(APPROX, |x| gated(x, x.sigmoid())),
@@ -162,13 +181,13 @@ fn real<T: Real>(op: UnaryOp, to: impl Sink<Elem = T>) {
     }
 }
 
-/// A `let` inside an expression.
+/// A `let` within an expression.
 #[inline(always)]
 fn with<C, R>(c: C, f: impl FnOnce(C) -> R) -> R {
     f(c)
 }
 
-/// NaN comes through.
+/// `min(max(x, low), high)`; NaN stays NaN.
 #[inline(always)]
 fn clamp<T: PartialOrd>(x: T, low: T, high: T) -> T {
     if x < low {
@@ -180,9 +199,10 @@ fn clamp<T: PartialOrd>(x: T, low: T, high: T) -> T {
     }
 }
 
+/// -1, 0 or 1; NaN stays NaN.
 #[inline(always)]
 fn sign<T: Real>(x: T) -> T {
-    // 0, -0 and NaN come through; the sum makes -0 a 0.
+    // The sum turns -0 into 0.
     if x > T::ZERO {
         T::of(1.0)
     } else if x < T::ZERO {
@@ -192,7 +212,7 @@ fn sign<T: Real>(x: T) -> T {
     }
 }
 
-/// `x gate`, and the limit 0 where the gate is closed: `-inf * 0` would be NaN.
+/// `x * gate`, but 0 where the gate is 0, which is the limit: `-inf * 0` is NaN.
 #[inline(always)]
 fn gated<T: Real>(x: T, gate: T) -> T {
     if gate == T::ZERO { T::ZERO } else { x * gate }
@@ -207,8 +227,8 @@ fn gelu_inner<T: Real>(x: T) -> T {
 const GELU_SCALE: f64 = FRAC_2_SQRT_PI * FRAC_1_SQRT_2;
 const GELU_CUBIC: f64 = 0.044_715;
 
-fn pow<T: Real>(c: f64, to: impl Sink<Elem = T>) {
-    // Where multiplication gives what C's pow would.
+fn pow<T: Real>(c: f64, to: impl Target<Elem = T>) {
+    // Exponents for which multiplication and division give the result of C's pow.
     if c == 0.0 {
         to.run(1, |_| T::of(1.0));
     } else if c == 1.0 {
@@ -226,9 +246,9 @@ fn pow<T: Real>(c: f64, to: impl Sink<Elem = T>) {
 }
 
 impl Apply for i32 {
-    fn apply(op: UnaryOp, to: impl Sink<Elem = i32>) {
+    fn apply(op: UnaryOp, to: impl Target<Elem = i32>) {
         use UnaryOp::*;
-        // Core refuses a number that is no int32.
+        // Core admits int32 scalars only.
         match op {
             Add(c) => with(c as i32, |c| to.run(1, move |x| x.wrapping_add(c))),
             Mul(c) => with(c as i32, |c| to.run(1, move |x| x.wrapping_mul(c))),
@@ -244,7 +264,7 @@ impl Apply for i32 {
 }
 
 impl Apply for u8 {
-    fn apply(op: UnaryOp, to: impl Sink<Elem = u8>) {
+    fn apply(op: UnaryOp, to: impl Target<Elem = u8>) {
         match op {
             UnaryOp::Not => to.run(1, |x| x ^ 1),
             other => unreachable!("core does not admit {other} on bool"),
@@ -252,26 +272,13 @@ impl Apply for u8 {
     }
 }
 
-/// `g op'`, in one pass over what the op saved and g.
-pub(crate) fn unary_grad(op: UnaryOp, saved: &Tensor<Cpu>, g: &Tensor<Cpu>) -> Tensor<Cpu> {
-    let (device, shape) = (g.device(), *g.shape());
-    let [layout_s, layout_g] = Layout::merge([*saved.layout(), *g.layout()]);
-    with_real!(g.dtype(), T => {
-        let mut out = device.alloc::<T>("unary_grad", shape.numel());
-        let saved = Source { data: T::read(saved.view().storage), layout: &layout_s };
-        let g = Source { data: T::read(g.view().storage), layout: &layout_g };
-        real_grad(op, Grad { out: &mut out, saved, g });
-        Tensor::from_storage(device, T::wrap(out), T::DTYPE, shape)
-    })
-}
-
-struct Grad<'a, T> {
+struct Gradient<'a, T> {
     out: &'a mut [T],
     saved: Source<'a, T>,
     g: Source<'a, T>,
 }
 
-impl<T: AnyBits + Wide> Grad<'_, T> {
+impl<T: AnyBits + Wide> Gradient<'_, T> {
     /// `out = f(s, g)`
     fn run(self, work: usize, f: impl Fn(T, T) -> T + Copy + Sync) {
         map2(work, self.out, self.saved, self.g, f);
@@ -282,8 +289,8 @@ impl<T: AnyBits + Wide> Grad<'_, T> {
     }
 }
 
-/// `s` is the input or the output, as `UnaryOp::saves` says.
-fn real_grad<T: Real>(op: UnaryOp, to: Grad<T>) {
+/// `s` is the operation's input or output, as `UnaryOp::saves` says.
+fn real_grad<T: Real>(op: UnaryOp, to: Gradient<T>) {
     use UnaryOp::*;
     let (zero, one, half) = (T::ZERO, T::of(1.0), T::of(0.5));
     match op {
@@ -291,7 +298,7 @@ fn real_grad<T: Real>(op: UnaryOp, to: Grad<T>) {
         Abs => to.run(1, |s, g| g * sign(s)),
         Square => to.run(1, |s, g| (s + s) * g),
         Pow(c) => pow_grad(c, to),
-        // s² might overflow or vanish.
+        // -c / s², without s², which may overflow or underflow.
         Rdiv(c) => with(T::of(-c), |c| {
             to.run(2, move |s, g| {
                 let r = one / s;
@@ -347,13 +354,13 @@ fn real_grad<T: Real>(op: UnaryOp, to: Grad<T>) {
         Sigmoid => to.run(1, move |s, g| g * (s * (one - s))),
         Relu => to.run(1, move |s, g| if s <= zero { zero } else { g }),
         Add(_) | Mul(_) | Rsub(_) | Neg | Div(_) | Remainder(_) | Sign | Floor | Ceil | Round | Trunc | Not => {
-            unreachable!("{op}: core writes its gradient without a kernel")
+            unreachable!("core computes the gradient of {op} from other operations")
         }
     }
 }
 
-fn pow_grad<T: Real>(c: f64, to: Grad<T>) {
-    // Core writes those of 0 and 1 without a kernel.
+fn pow_grad<T: Real>(c: f64, to: Gradient<T>) {
+    // Core computes those of 0 and 1 from other operations.
     if c == 2.0 {
         to.run(1, |s, g| (s + s) * g);
     } else if c == 3.0 {

@@ -1,29 +1,31 @@
 //! Mean and variance.
 //!
-//! One pass sums `x - origin` and its square in f64, origin being one of the elements. Differences of f32 are exact there. The
-//! variance is at least `(origin - mean)² / n`, so that what the subtraction of the squared mean cancels costs f32 no digit,
-//! wherever the origin lies; and no square of a difference of f32 overflows or vanishes. Elements of f64 take a second pass around
-//! the mean if the first was far from it.
+//! ```text
+//! one pass:   s = sum(x - origin),  q = sum((x - origin)²)     in f64, origin being the first element
+//! shift = s / n,   mean = origin + shift,   var = q / n - shift²
+//! ```
+//! The subtraction is accurate for f32: as the origin is an element, `var >= shift² / n`, so it cancels at most about log2(n) bits, fewer
+//! than f64 has beyond f32. In f64 the square of a difference of f32 neither overflows nor underflows. Elements of f64 take a second pass
+//! around the mean if the shift of the first was large.
 
-use crate::Cpu;
 use crate::element::Real;
 use crate::kernels::Float;
-use crate::parallel;
 use crate::simd::{Isa, Kernel};
+use crate::{Cpu, lanes, parallel};
 
-/// Numbers that are kept of a mean: see [`Backend::normalize`](minitorch_core::Backend::normalize).
+/// Numbers per mean in the statistics: see [`NormOps::normalize`](minitorch_core::backend::NormOps::normalize).
 pub(super) const FIELDS: usize = 4;
 
-/// Lanes of a sum: with a sum of squares beside it, eight registers of AVX2.
+/// Lanes of a sum. With the lanes of the squares they are eight registers of AVX2.
 const SUMS: usize = 16;
 
-/// Elements whose sums of columns one thread computes.
+/// Elements of a block of rows, which one thread sums.
 const BLOCK: usize = 16 * 1024;
 
-/// One row of the statistics.
+/// The statistics of a mean.
 #[derive(Clone, Copy)]
 pub(super) struct Statistics<T> {
-    /// The mean is the sum of these two.
+    /// The mean is `mean + rest`: its value in the element type, and the rounding error of that.
     pub(super) mean: T,
     pub(super) rest: T,
     pub(super) var: T,
@@ -32,10 +34,10 @@ pub(super) struct Statistics<T> {
 }
 
 impl<T: Real> Statistics<T> {
-    /// From sums around `origin`.
+    /// From the sums of `x - origin` and of its square.
     fn new(count: f64, eps: f64, origin: f64, [sum, squares]: [f64; 2]) -> Self {
         let shift = sum / count;
-        // A maximum drops NaN, a product with 0 brings it back.
+        // `max` drops NaN; the product with 0 restores it.
         let var = (squares / count - shift * shift).max(0.0) + 0.0 * shift;
         let mean = T::of(origin + shift);
         let rest = T::of((origin - mean.to_f64()) + shift);
@@ -51,31 +53,31 @@ impl<T: Real> Statistics<T> {
         Statistics { mean: row[0], rest: row[1], var: row[2], root: row[3] }
     }
 
-    /// What `(x - mean) root` lacks to the normalised x.
+    /// The difference of the normalised x and `(x - mean) root`.
     pub(super) fn offset(self) -> f64 {
         -self.rest.to_f64() * self.root.to_f64()
     }
 
-    /// `shift + h slope` as a line in `u = (x - mean) root`: its constant and its slope, from the means of g and of g u.
+    /// `mean_g + h mean_gh` as a linear function of `u = (x - mean) root`: the constant and the slope, from the means of g and of g u.
     pub(super) fn line(self, mean_g: f64, mean_gu: f64) -> [T; 2] {
         let slope = mean_gu + self.offset() * mean_g;
         [T::of(mean_g + self.offset() * slope), T::of(slope)]
     }
 }
 
-/// Of the elements of several slices, the first of which is not empty.
+/// The statistics of the elements of several slices, `count` in all. The first slice is not empty.
 pub(super) fn moments<'a, T: Real, S: Iterator<Item = &'a [T]>>(
     count: f64,
     eps: f64,
-    sets: impl Fn() -> S,
+    slices: impl Fn() -> S,
 ) -> Statistics<T> {
     let around = |origin: f64| {
-        sets().fold([0.0; 2], |[s, q], x| {
+        slices().fold([0.0; 2], |[s, q], x| {
             let [sum, squares] = T::compute(Around { x, origin });
             [s + sum, q + squares]
         })
     };
-    let mut origin = sets().next().map_or(f64::NAN, |set| set[0].to_f64());
+    let mut origin = slices().next().map_or(f64::NAN, |slice| slice[0].to_f64());
     let mut sums = around(origin);
     let [shift, square] = sums.map(|sum| sum / count);
     if size_of::<T>() == size_of::<f64>() && shift * shift > 0.5 * square {
@@ -111,26 +113,24 @@ impl<T: Real> Kernel for Around<'_, T> {
             sums[i] += d;
             squares[i] = d.multiply_add::<I>(d, squares[i]);
         }
-        [sums, squares].map(|mut lanes| {
-            let mut half = SUMS / 2;
-            while half > 0 {
-                for i in 0..half {
-                    lanes[i] += lanes[i + half];
-                }
-                half /= 2;
-            }
-            lanes[0]
-        })
+        [sums, squares].map(lanes::sum)
     }
 }
 
-/// The statistics of the columns of `x`, of F32, in a single pass. Blocks of rows are reduced separately and added in order.
-pub(super) fn column_moments<T: Real>(device: &Cpu, x: &[T], channels: usize, eps: f64, statistics: &mut [T]) {
+/// The statistics of each column of x, which is F32, in one pass. Blocks of rows are summed on all threads, then added in order. `None`
+/// if there is no memory for the sums.
+pub(super) fn channel_moments<T: Real>(
+    device: &Cpu,
+    x: &[T],
+    channels: usize,
+    eps: f64,
+    statistics: &mut [T],
+) -> Option<()> {
     let rows = x.len() / channels;
     let per_block = (BLOCK / channels).max(1);
-    let mut sums = device.alloc::<f64>("normalize", rows.div_ceil(per_block) * 2 * channels);
+    let mut sums = device.workspace::<f64>(rows.div_ceil(per_block) * 2 * channels)?;
     let origin = &x[..channels];
-    parallel::pieces(&mut sums, 2 * channels, per_block, |first, sums| {
+    parallel::split(&mut sums, 2 * channels, per_block, |first, sums| {
         for (block, sums) in (first / (2 * channels)..).zip(sums.chunks_exact_mut(2 * channels)) {
             sums.fill(0.0);
             let (sums, squares) = sums.split_at_mut(channels);
@@ -148,6 +148,7 @@ pub(super) fn column_moments<T: Real>(device: &Cpu, x: &[T], channels: usize, ep
         let sums = [first[channel], first[channels + channel]];
         Statistics::new(rows as f64, eps, origin[channel].to_f64(), sums).write(to);
     }
+    Some(())
 }
 
 /// `sums += x - origin`, `squares += (x - origin)²`, per column.

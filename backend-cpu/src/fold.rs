@@ -1,24 +1,30 @@
-//! What a reduction does with one more element, for every op and element type.
+//! Folds: the accumulator of a reduction, for every operation and element type.
+//!
+//! ```text
+//! fold(x) = finish(add(.. add(add(identity, x[0]), x[1]) .., x[n - 1]))
+//! ```
+//! Accumulators of parts are merged by `combine`, which is associative up to rounding. Sums, means and products of f32 accumulate in
+//! f64: the result is the exact one, rounded once, in all but extreme cases.
 
 use crate::binary::{maximum, minimum};
 use crate::memory::AnyBits;
 use crate::simd::{Isa, LANES};
 
-/// A reduction of elements `T`.
+/// A reduction of elements of type `T`.
 pub(crate) trait Fold<T: Copy>: Copy + Send + Sync {
-    /// The state: f64 where f32 are summed.
+    /// The accumulator.
     type Acc: AnyBits;
-    /// The state before the first element; joining it changes nothing.
-    fn start(self) -> Self::Acc;
+    /// The accumulator of no elements, neutral in `combine`.
+    fn identity(self) -> Self::Acc;
     fn add(self, acc: Self::Acc, x: T) -> Self::Acc;
-    /// Adds to each lane.
+    /// [`add`](Self::add) per lane.
     #[inline(always)]
     fn add_lanes<I: Isa>(self, _: I, lanes: &mut [Self::Acc; LANES], x: &[T; LANES]) {
         for i in 0..LANES {
             lanes[i] = self.add(lanes[i], x[i]);
         }
     }
-    fn join(self, a: Self::Acc, b: Self::Acc) -> Self::Acc;
+    fn combine(self, a: Self::Acc, b: Self::Acc) -> Self::Acc;
     fn finish(self, acc: Self::Acc) -> T;
 }
 
@@ -26,41 +32,41 @@ pub(crate) trait Fold<T: Copy>: Copy + Send + Sync {
 pub(crate) struct Sum;
 
 #[derive(Clone, Copy)]
-pub(super) struct Mean {
-    pub(super) count: usize,
+pub(crate) struct Mean {
+    pub(crate) count: usize,
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct Prod;
+pub(crate) struct Prod;
 
 #[derive(Clone, Copy)]
-pub(super) struct Max;
+pub(crate) struct Max;
 
 #[derive(Clone, Copy)]
-pub(super) struct Min;
+pub(crate) struct Min;
 
 macro_rules! fold {
-    ($Fold:ident of $($type:ty as $acc:ty),*: $start:expr, $join:expr) => {
-        fold!($Fold of $($type as $acc),*: $start, $join, |_, acc| acc);
+    ($Fold:ident of $($type:ty as $acc:ty),*: $identity:expr, $combine:expr) => {
+        fold!($Fold of $($type as $acc),*: $identity, $combine, |_, acc| acc);
     };
-    ($Fold:ident of $($type:ty as $acc:ty),*: $start:expr, $join:expr, $finish:expr) => { $(
+    ($Fold:ident of $($type:ty as $acc:ty),*: $identity:expr, $combine:expr, $finish:expr) => { $(
         impl Fold<$type> for $Fold {
             type Acc = $acc;
 
             #[inline(always)]
-            fn start(self) -> $acc {
-                $start
+            fn identity(self) -> $acc {
+                $identity
             }
 
             #[inline(always)]
             fn add(self, acc: $acc, x: $type) -> $acc {
-                <Self as Fold<$type>>::join(self, acc, x as $acc)
+                <Self as Fold<$type>>::combine(self, acc, x as $acc)
             }
 
             #[inline(always)]
-            fn join(self, a: $acc, b: $acc) -> $acc {
-                let join: fn($acc, $acc) -> $acc = $join;
-                join(a, b)
+            fn combine(self, a: $acc, b: $acc) -> $acc {
+                let combine: fn($acc, $acc) -> $acc = $combine;
+                combine(a, b)
             }
 
             #[inline(always)]
@@ -91,7 +97,7 @@ macro_rules! sum_f32 {
             type Acc = f64;
 
             #[inline(always)]
-            fn start(self) -> f64 {
+            fn identity(self) -> f64 {
                 0.0
             }
 
@@ -106,7 +112,7 @@ macro_rules! sum_f32 {
             }
 
             #[inline(always)]
-            fn join(self, a: f64, b: f64) -> f64 {
+            fn combine(self, a: f64, b: f64) -> f64 {
                 a + b
             }
 

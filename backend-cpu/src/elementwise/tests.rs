@@ -1,25 +1,16 @@
-//! The stores of large results, on small ones: the same elements, to the bit.
+//! Every kind of loop and store gives the same elements, at every instruction set.
 
-use super::one::Map1;
-use super::two::Map2;
-use super::{Source, Store};
+use super::{Map1, Map2, Source, Store};
 use crate::simd::Level;
+use crate::view::position;
 use minitorch_core::Layout;
 
 const STORES: [Store; 2] = [Store::Cached, Store::NonTemporal];
 
-/// Elements `at..at + len` of `a - b` with every kind of store; what lies around the result stays as it is.
+/// Checks elements `at..at + len` of `a - b` with every kind of store, and that nothing around them is written.
 fn check2(a: Layout, b: Layout, at: usize, len: usize) {
     let data: Vec<f32> = (0..6000).map(|i| i as f32 * 0.5 - 700.0).collect();
-    let element = |layout: &Layout, index: usize| {
-        let (mut left, mut place) = (index, layout.offset());
-        for (&size, &stride) in layout.shape().iter().zip(layout.strides()).rev() {
-            place += left % size * stride;
-            left /= size;
-        }
-        data[place]
-    };
-    let expected: Vec<f32> = (at..at + len).map(|i| element(&a, i) - element(&b, i)).collect();
+    let expected: Vec<f32> = (at..at + len).map(|i| data[position(&a, i)] - data[position(&b, i)]).collect();
     let [a, b] = [&a, &b].map(|layout| Source { data: &data[..], layout });
     for level in Level::supported() {
         for (store, shift) in STORES.into_iter().flat_map(|store| (0..9).map(move |shift| (store, shift))) {
@@ -33,20 +24,20 @@ fn check2(a: Layout, b: Layout, at: usize, len: usize) {
 }
 
 #[test]
-fn contiguous_on_all_roads() {
+fn contiguous_operands() {
     for len in [1, 3, 15, 63, 64, 65, 127, 200, 1000] {
         check2(Layout::new([2000], &[1], 5), Layout::new([2000], &[1], 100), 7, len);
     }
 }
 
 #[test]
-fn rows_on_all_roads() {
+fn rows_and_broadcasts() {
     for width in [1, 5, 16, 70] {
         let (a, b) = (Layout::new([40, width], &[width, 1], 3), Layout::new([40, width], &[0, 1], 11));
         for (at, len) in [(0, 40 * width), (0, 9 * width + width / 2), (width, 16 * width), (width / 2, 20 * width)] {
             check2(a, b, at, len);
         }
-        // Rows that lie apart, columns that do, and one number for a row.
+        // Rows with gaps, a transposed operand, and one element per row.
         check2(Layout::new([40, width], &[90, 1], 0), b, 0, 40 * width);
         check2(Layout::new([40, width], &[1, 40], 0), b, 2, 30 * width);
         check2(a, Layout::new([40, width], &[1, 0], 0), 0, 33 * width);
@@ -54,7 +45,7 @@ fn rows_on_all_roads() {
 }
 
 #[test]
-fn one_operand_on_all_roads() {
+fn one_operand() {
     let data: Vec<f32> = (0..3000).map(|i| i as f32).collect();
     for stride in [1, 2] {
         let x = Source { data: &data[..], layout: &Layout::new([1000], &[stride], 9) };
@@ -71,12 +62,12 @@ fn one_operand_on_all_roads() {
 }
 
 #[test]
-fn roads_by_size() {
-    let last = crate::caches::Caches::get().llc;
-    // Never touched, so it takes no memory.
-    let out = vec![0_u8; last + 1];
+fn large_memory_bound_results_are_streamed() {
+    let llc = crate::caches::Caches::get().last;
+    // Zeroed by the OS on access, and never accessed.
+    let out = vec![0_u8; llc + 1];
     let store = |bytes: usize, work| Store::of(&out[..bytes], work);
-    assert_eq!([store(0, 1), store(last, 1)], [Store::Cached; 2]);
-    assert_eq!(store(last + 1, 1), Store::NonTemporal);
-    assert_eq!(store(last + 1, 8), Store::Cached);
+    assert_eq!([store(0, 1), store(llc, 1)], [Store::Cached; 2]);
+    assert_eq!(store(llc + 1, 1), Store::NonTemporal);
+    assert_eq!(store(llc + 1, 8), Store::Cached);
 }

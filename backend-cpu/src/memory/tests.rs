@@ -1,16 +1,16 @@
-//! The pool hands out aligned, initialised, exclusive memory and takes it back.
+//! Buffers are aligned, initialised, exclusive and reused.
 
 use super::*;
 
-/// The pool is the process's; tests that look at its counters take turns.
-static TURN: Mutex<()> = Mutex::new(());
+/// Serialises the tests that read the process-wide counters.
+static COUNTERS: Mutex<()> = Mutex::new(());
 
-fn turn() -> MutexGuard<'static, ()> {
-    TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+fn lock_counters() -> MutexGuard<'static, ()> {
+    COUNTERS.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 #[test]
-fn classes_fit_and_waste_at_most_a_quarter() {
+fn a_class_fits_and_wastes_at_most_a_quarter() {
     let mut last = 0;
     for bytes in (1..5000).chain((13..40).flat_map(|e| [(1 << e) - 1, 1 << e, (1 << e) + 1])) {
         let class = class_of(bytes);
@@ -25,24 +25,24 @@ fn classes_fit_and_waste_at_most_a_quarter() {
 
 #[test]
 fn buffers_are_aligned_and_reused() {
-    let _turn = turn();
-    let len = 999_983; // a size of this test alone, so that the buffer below must be the one above
-    let mut first = Buffer::<f32>::new(len).unwrap();
+    let _guard = lock_counters();
+    let len = 999_983; // no other test has this size, so the second buffer is the first one's block
+    let mut first = AlignedBuffer::<f32>::new(len).unwrap();
     assert!(first.iter().all(|&x| x == 0.0), "fresh memory is zeroed");
     assert_eq!(first.as_ptr().align_offset(ALIGNMENT), 0);
     first.fill(7.0);
     let address = first.as_ptr() as usize;
     drop(first);
-    let again = Buffer::<i32>::new(len).unwrap();
+    let again = AlignedBuffer::<i32>::new(len).unwrap();
     assert_eq!(again.as_ptr() as usize, address);
-    assert_eq!(again[0], 7.0f32.to_bits() as i32, "stale, not undefined");
+    assert_eq!(again[0], 7.0f32.to_bits() as i32, "contents are stale");
 }
 
 #[test]
-fn counters_follow() {
-    let _turn = turn();
+fn counters_count_live_and_reserved_bytes() {
+    let _guard = lock_counters();
     let before = stats();
-    let buffer = Buffer::<f64>::new(8 << 20).unwrap();
+    let buffer = AlignedBuffer::<f64>::new(8 << 20).unwrap();
     let during = stats();
     // Other tests allocate meanwhile, but nothing of this size.
     assert!(during.live >= before.live.saturating_sub(32 << 20) + (64 << 20) && during.peak >= during.live);
@@ -53,16 +53,16 @@ fn counters_follow() {
 }
 
 #[test]
-fn nothing_needs_no_memory() {
-    let mut none = Buffer::<f64>::new(0).unwrap();
-    assert!(none.is_empty() && none.iter_mut().next().is_none());
-    assert_eq!(none.as_ptr().align_offset(ALIGNMENT), 0);
+fn an_empty_buffer_has_no_block() {
+    let mut empty = AlignedBuffer::<f64>::new(0).unwrap();
+    assert!(empty.is_empty() && empty.iter_mut().next().is_none());
+    assert_eq!(empty.as_ptr().align_offset(ALIGNMENT), 0);
 }
 
 #[test]
-fn absurd_sizes_are_an_error() {
-    assert!(Buffer::<f64>::new(usize::MAX / 2).is_err());
-    assert!(Buffer::<f64>::new(1 << 58).is_err());
+fn impossible_sizes_are_an_error() {
+    assert!(AlignedBuffer::<f64>::new(usize::MAX / 2).is_err());
+    assert!(AlignedBuffer::<f64>::new(1 << 58).is_err());
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn threads_do_not_share_buffers() {
         for mark in 0..8 {
             scope.spawn(move || {
                 for len in 1..2000 {
-                    let mut buffer = Buffer::<i32>::new(len).unwrap();
+                    let mut buffer = AlignedBuffer::<i32>::new(len).unwrap();
                     buffer.fill(mark);
                     std::thread::yield_now();
                     assert!(buffer.iter().all(|&x| x == mark));
@@ -81,15 +81,15 @@ fn threads_do_not_share_buffers() {
     });
 }
 
-/// Not a check of speed on a busy machine: prints what a warm allocation costs. `cargo test --release -- --ignored`
+/// Prints the time of a warm allocation: `cargo test --release -- --ignored`.
 #[test]
 #[ignore = "prints a time"]
 fn time_of_a_warm_allocation() {
-    drop(Buffer::<f32>::new(1000));
+    drop(AlignedBuffer::<f32>::new(1000));
     let start = std::time::Instant::now();
     let rounds = 1_000_000;
     for _ in 0..rounds {
-        std::hint::black_box(Buffer::<f32>::new(std::hint::black_box(1000)).unwrap());
+        std::hint::black_box(AlignedBuffer::<f32>::new(std::hint::black_box(1000)).unwrap());
     }
     println!("{:.1} ns", start.elapsed().as_nanos() as f64 / rounds as f64);
 }
