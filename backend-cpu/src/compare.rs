@@ -27,7 +27,7 @@ impl CompareOps for Cpu {
         u8::wrap(out)
     }
 
-    // The number is rounded to the type of a float tensor, but not to that of integers and bool: `x < 2.5` and `x == 2^40` are exact.
+    // The number is rounded to the type of a float tensor. Integers and bool are compared as f64: `x < 2.5` and `x == 2^40` are exact.
     fn compare_scalar(&self, op: CompareOp, a: View<'_, Storage>, b: f64) -> Storage {
         let mut out = self.output::<u8>(a.layout.numel(), &[a.storage]);
         if let Some(out) = &mut out {

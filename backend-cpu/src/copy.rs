@@ -48,7 +48,7 @@ impl CopyOps for Cpu {
     fn download(&self, x: View<'_, Storage>) -> Result<HostData> {
         fn to<T: Element>(device: &Cpu, x: View<'_, Storage>) -> Result<Vec<T>> {
             if x.storage.is_missing() {
-                // Its error has been reported. What is missing is again what is asked for.
+                // The operation that lacked the memory has queued its error; this error names the bytes of the tensor.
                 return Err(
                     device.out_of_memory(OutOfMemory { bytes: x.layout.numel().saturating_mul(size_of::<T>()) })
                 );

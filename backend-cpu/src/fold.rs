@@ -4,7 +4,7 @@
 //! fold(x) = finish(add(.. add(add(identity, x[0]), x[1]) .., x[n - 1]))
 //! ```
 //! Accumulators of parts are merged by `combine`, which is associative up to rounding. Sums, means and products of f32 accumulate in
-//! f64: the result is the exact one, rounded once, in all but extreme cases.
+//! f64: the result is almost always the exact one, rounded once.
 
 use crate::binary::{maximum, minimum};
 use crate::memory::AnyBits;

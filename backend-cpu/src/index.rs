@@ -150,7 +150,8 @@ fn scatter<const ADD: bool>(
                 &data[position(&x_lead, at)..],
                 &index_data[position(&index_lead, at)..],
             );
-            // One row per k and per entry of the dimensions between: rows never cross a k, so `column` is exact.
+            // The shape has a dimension for k, so no row continues from one k to the next, and `column` is the position within the
+            // entry of k.
             let mut rows = Rows::new([&x_body, &index_body], 0..per_plane);
             let [stride, index_stride] = rows.inner;
             while let Some((place, [start, index_start])) = rows.next() {

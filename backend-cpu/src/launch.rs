@@ -21,7 +21,7 @@ pub(crate) fn named<F>(kernel: &str) -> String {
     format!("{kernel}_{}", name.rsplit("::").next().unwrap_or_default().to_lowercase())
 }
 
-/// A loop over a result that [`parallel::split`] divides, with its arguments.
+/// A loop that [`parallel::split`] divides; the arguments are those of the division.
 pub(crate) fn split<T>(kernel: &str, len: usize, unit: usize, work: usize) -> Launch {
     on::<T>(kernel, parallel::chunk_count(len, unit, work))
 }
