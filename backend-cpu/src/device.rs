@@ -132,11 +132,6 @@ impl Cpu {
         AlignedBuffer::new(len).map_err(|error| self.queue_error(self.out_of_memory(error))).ok()
     }
 
-    /// As [`output`](Self::output), but panics.
-    pub(crate) fn alloc<T: AnyBits>(&self, op: &str, len: usize) -> AlignedBuffer<T> {
-        self.try_alloc(len).unwrap_or_else(|error| panic!("{op}: {error}"))
-    }
-
     /// A buffer with unspecified contents, for operations that return a `Result`.
     pub(crate) fn try_alloc<T: AnyBits>(&self, len: usize) -> Result<AlignedBuffer<T>> {
         AlignedBuffer::new(len).map_err(|error| self.out_of_memory(error))

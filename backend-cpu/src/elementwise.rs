@@ -31,7 +31,7 @@ enum Store {
 
 impl Store {
     fn of<U>(out: &[U], work: usize) -> Store {
-        let (bytes, llc) = (size_of_val(out), Caches::get().last);
+        let (bytes, llc) = (size_of_val(out), Caches::get().llc);
         if work >= COMPUTE_BOUND || bytes <= llc { Store::Cached } else { Store::NonTemporal }
     }
 
@@ -85,7 +85,7 @@ impl<T: AnyBits, U: AnyBits, F: Fn(T) -> U> Kernel for Map1<'_, T, U, F> {
     type Output = ();
 
     #[inline(always)]
-    fn run<I: Isa>(self, _: I) {
+    fn run<I: Isa>(self, isa: I) {
         let Map1 { at, out, x: Source { data, layout }, f, store } = self;
         let mut rows = Rows::new([layout], at..at + out.len());
         let [stride] = rows.inner;
@@ -105,10 +105,10 @@ impl<T: AnyBits, U: AnyBits, F: Fn(T) -> U> Kernel for Map1<'_, T, U, F> {
                                 block[i] = f(x[i]);
                             }
                             // SAFETY: `streams` checked that `out` is aligned to 32 bytes, and a block is a multiple of that, so every block
-                            // is aligned. `I::fence` follows, before the loop returns to other threads.
-                            unsafe { I::stream(out, &block) };
+                            // is aligned. `fence` follows, before the loop returns to other threads.
+                            unsafe { isa.stream(out, &block) };
                         }
-                        I::fence();
+                        isa.fence();
                         (out, x) = (rest, x_rest);
                     }
                     for i in 0..x.len() {
@@ -214,7 +214,7 @@ impl<A: AnyBits, B: AnyBits, U: AnyBits, F: Fn(A, B) -> U + Copy> Kernel for Map
     type Output = ();
 
     #[inline(always)]
-    fn run<I: Isa>(self, _: I) {
+    fn run<I: Isa>(self, isa: I) {
         let Map2 { at, out, a, b, f, store } = self;
         let mut rows = Rows::new([a.layout, b.layout], at..at + out.len());
         let (a, b, [sa, sb]) = (a.data, b.data, rows.inner);
@@ -234,10 +234,10 @@ impl<A: AnyBits, B: AnyBits, U: AnyBits, F: Fn(A, B) -> U + Copy> Kernel for Map
                                 block[i] = f(a[i], b[i]);
                             }
                             // SAFETY: `streams` checked that `out` is aligned to 32 bytes, and a block is a multiple of that, so every block
-                            // is aligned. `I::fence` follows, before the loop returns to other threads.
-                            unsafe { I::stream(out, &block) };
+                            // is aligned. `fence` follows, before the loop returns to other threads.
+                            unsafe { isa.stream(out, &block) };
                         }
-                        I::fence();
+                        isa.fence();
                         (out, a, b) = (rest, a_rest, b_rest);
                     }
                     let n = out.len();

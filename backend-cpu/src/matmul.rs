@@ -3,8 +3,9 @@
 //! No operand is copied, as transposed and broadcast matrices are strides. A batch that shares B is one product of all rows.
 
 use crate::element::{Element, Real, with_real};
-use crate::kernels::gemm::{Shape, Start, Strided, batched, gemm, gemm_finished};
+use crate::kernels::gemm::{Init, Shape, Strided, batched, gemm, gemm_with_epilogue};
 use crate::memory::{AlignedBuffer, Storage};
+use crate::simd::Level;
 use crate::view::{elements, in_bounds, position};
 use crate::{Cpu, Tensor, unary};
 use minitorch_core::Layout;
@@ -28,19 +29,22 @@ impl MatmulOps for Cpu {
         }
         let shape = x.shape().with(rank - 1, n);
         with_real!(x.dtype(), T => {
-            let mut out = self.alloc::<T>("linear", m * n);
             let bias = bias.map(Tensor::contiguous);
+            let operands = [Some(x), Some(w), bias.as_ref()].map(|x| x.unwrap_or(w).view().storage);
+            let Some(mut out) = self.output::<T>(m * n, &operands) else {
+                return Tensor::from_storage(self, Storage::Missing(T::DTYPE), T::DTYPE, shape);
+            };
             let init = match &bias {
                 Some(bias) => Init::ColumnBias(elements::<T>(bias)),
                 None => Init::Zero,
             };
             let x = Strided {
-                data: from(reached("linear", x.view()), x.layout().offset()),
+                data: from(in_bounds("linear", x.view()), x.layout().offset()),
                 stride: rows.strides().first().copied().unwrap_or(0),
                 k_stride: x.layout().strides()[rank - 1],
             };
             let [stride, k_stride] = [w.layout().strides()[0], w.layout().strides()[1]];
-            let w = Strided { data: from(reached("linear", w.view()), w.layout().offset()), stride, k_stride };
+            let w = Strided { data: from(in_bounds("linear", w.view()), w.layout().offset()), stride, k_stride };
             let shape_2d = Shape { m, n, k };
             match activation {
                 None => gemm(shape_2d, &x, &w, &mut out, n, init),
@@ -55,29 +59,30 @@ impl MatmulOps for Cpu {
     }
 }
 
-fn product<T: Real>(device: &Cpu, a: View<'_, Storage>, b: View<'_, Storage>) -> AlignedBuffer<T> {
+/// `[.., m, k] x [.., k, n]`. `None` if an operand is missing or there is no memory.
+fn product<T: Real>(device: &Cpu, a: View<'_, Storage>, b: View<'_, Storage>) -> Option<AlignedBuffer<T>> {
     let rank = a.layout.shape().len();
     let [m, k] = [a.layout.shape()[rank - 2], a.layout.shape()[rank - 1]];
     let n = b.layout.shape()[rank - 1];
     let count = a.layout.shape()[..rank - 2].iter().product::<usize>();
-    let mut out = device.alloc::<T>("matmul", a.layout.shape().with(rank - 1, n).numel());
+    let mut out = device.output::<T>(a.layout.shape().with(rank - 1, n).numel(), &[a.storage, b.storage])?;
     if out.is_empty() {
-        return out;
+        return Some(out);
     }
     let shape = Shape { m, n, k };
     assert!(count.saturating_mul(shape.work()) <= MAX_WORK, "matmul: {count} products of {shape:?} would never end");
     if k == 0 {
         out.fill(T::ZERO);
-        return out;
+        return Some(out);
     }
     let (a_data, b_data) = (in_bounds::<T>("matmul", a), in_bounds::<T>("matmul", b));
-    let [a_row, a_depth] = [a.layout.strides()[rank - 2], a.layout.strides()[rank - 1]];
-    let [b_depth, b_column] = [b.layout.strides()[rank - 2], b.layout.strides()[rank - 1]];
-    let left = |at| Strided { data: &a_data[at..], lane_stride: a_row, depth_stride: a_depth };
-    let right = |at| Strided { data: &b_data[at..], lane_stride: b_column, depth_stride: b_depth };
+    let [a_row, a_k] = [a.layout.strides()[rank - 2], a.layout.strides()[rank - 1]];
+    let [b_k, b_column] = [b.layout.strides()[rank - 2], b.layout.strides()[rank - 1]];
+    let a_at = |at| Strided { data: &a_data[at..], stride: a_row, k_stride: a_k };
+    let b_at = |at| Strided { data: &b_data[at..], stride: b_column, k_stride: b_k };
     if rank == 2 {
         gemm(shape, &a_at(a.layout.offset()), &b_at(b.layout.offset()), &mut out, n, Init::Zero);
-        return out;
+        return Some(out);
     }
     let batch = |l: &Layout| l.remove(rank - 1).remove(rank - 2);
     let (batch_a, batch_b) = (batch(a.layout), batch(b.layout));
@@ -88,53 +93,13 @@ fn product<T: Real>(device: &Cpu, a: View<'_, Storage>, b: View<'_, Storage>) ->
         let a = Strided { stride: rows.strides().first().copied().unwrap_or(0), ..a_at(rows.offset()) };
         gemm(Shape { m: count * m, ..shape }, &a, &b_at(b.layout.offset()), &mut out, n, Init::Zero);
     } else {
-        let operands = |i| (left(position(&batch_a, i)), right(position(&batch_b, i)));
-        batched(count, shape, operands, &mut out, Start::Zero);
+        let operands = |i| (a_at(position(&batch_a, i)), b_at(position(&batch_b, i)));
+        batched(Level::best(), count, shape, operands, &mut out, Init::Zero);
     }
-    out
+    Some(out)
 }
 
 /// The elements from `start` on. The offset of an empty matrix may lie past the end.
 fn from<T>(data: &[T], start: usize) -> &[T] {
     data.get(start..).unwrap_or(&[])
-}
-
-/// `f(x wᵀ + b)`; w is read as it lies, the bias is what the sums start from, and the activation f, if any, is applied to each block.
-pub(crate) fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, activation: Option<Activation>) -> Tensor {
-    let device = x.device();
-    let rank = x.rank();
-    let [n, k] = w.dims();
-    let lead = x.layout().remove(rank - 1);
-    let m = lead.numel();
-    let [rows] = Layout::merge([lead]);
-    // A view without elements stays as it is when it is copied, and none of them is read.
-    if rows.shape().len() > 1 && x.numel() > 0 {
-        return linear(&x.contiguous(), w, bias, activation);
-    }
-    let shape = x.shape().with(rank - 1, n);
-    with_real!(x.dtype(), T => {
-        let mut out = device.alloc::<T>("linear", m * n);
-        let bias = bias.map(Tensor::contiguous);
-        let start = match &bias {
-            Some(bias) => Start::ColumnBias(elements::<T>(bias)),
-            None => Start::Zero,
-        };
-        let x = Strided {
-            data: from(in_bounds("linear", x.view()), x.layout().offset()),
-            lane_stride: rows.strides().first().copied().unwrap_or(0),
-            depth_stride: x.layout().strides()[rank - 1],
-        };
-        let [lane_stride, depth_stride] = [w.layout().strides()[0], w.layout().strides()[1]];
-        let w = Strided { data: from(in_bounds("linear", w.view()), w.layout().offset()), lane_stride, depth_stride };
-        let shape_2d = Shape { m, n, k };
-        match activation {
-            None => gemm(shape_2d, &x, &w, &mut out, n, start),
-            Some(f) => gemm_finished(shape_2d, &x, &w, &mut out, start, &|block| {
-                for row in 0..block.rows() {
-                    unary::activate(f, block.row(row, 0..block.columns()));
-                }
-            }),
-        }
-        Tensor::from_storage(device, T::wrap(out), T::DTYPE, shape)
-    })
 }

@@ -522,7 +522,7 @@ impl<T: Real, F: Fn(T, T, T) -> [T; 2]> Kernel for TwoSums<'_, T, F> {
     type Output = [f64; 2];
 
     #[inline(always)]
-    fn run<I: Isa>(self, _: I) -> [f64; 2] {
+    fn run<I: Isa>(self, isa: I) -> [f64; 2] {
         let TwoSums { a, b, c, f } = self;
         const PAIR: usize = 2 * LANES;
         let ((a, a_rest), (b, b_rest), (c, c_rest)) =
@@ -535,7 +535,7 @@ impl<T: Real, F: Fn(T, T, T) -> [T; 2]> Kernel for TwoSums<'_, T, F> {
                 [terms[0][i], terms[1][i]] = [p + r, q + s];
             }
             for (lanes, terms) in lanes.iter_mut().zip(&terms) {
-                T::add_wide::<I>(lanes, terms);
+                T::add_wide(isa, lanes, terms);
             }
         }
         for (i, ((&a, &b), &c)) in a_rest.iter().zip(b_rest).zip(c_rest).enumerate() {

@@ -1,10 +1,10 @@
 //! Pooling of tensors: sizes, contiguous operands and outputs for `kernels/pool`.
 
-use crate::Tensor;
 use crate::element::{Element, with_real};
 use crate::kernels::pool::{self, Pool2d};
-use crate::memory::Storage;
 use crate::view::elements;
+use crate::{Cpu, Tensor};
+use minitorch_core::backend::PoolOps;
 use minitorch_core::{DType, Pool2dOptions, Shape};
 
 impl PoolOps for Cpu {
@@ -12,12 +12,14 @@ impl PoolOps for Cpu {
         let (sizes, shape) = sizes(x.dims(), options);
         let x = x.contiguous();
         with_real!(x.dtype(), T => {
-            let len = shape.numel();
-            let (mut out, mut indices) = (self.alloc::<T>("max_pool2d", len), self.alloc::<i32>("max_pool2d", len));
-            pool::max_pool2d(&sizes, elements::<T>(&x), &mut out, &mut indices);
+            let (len, operands) = (shape.numel(), [x.view().storage]);
+            let (mut out, mut indices) = (self.output::<T>(len, &operands), self.output::<i32>(len, &operands));
+            if let (Some(out), Some(indices)) = (&mut out, &mut indices) {
+                pool::max_pool2d(&sizes, elements::<T>(&x), out, indices);
+            }
             (
                 Tensor::from_storage(self, T::wrap(out), T::DTYPE, shape),
-                Tensor::from_storage(self, Storage::I32(indices), DType::I32, shape),
+                Tensor::from_storage(self, i32::wrap(indices), DType::I32, shape),
             )
         })
     }
@@ -26,8 +28,10 @@ impl PoolOps for Cpu {
         let (sizes, shape) = grad_sizes(g, size, options);
         let (g, indices) = (g.contiguous(), indices.contiguous());
         with_real!(g.dtype(), T => {
-            let mut out = self.alloc::<T>("max_pool2d_grad", shape.numel());
-            pool::max_pool2d_grad(&sizes, elements::<T>(&g), elements::<i32>(&indices), &mut out);
+            let mut out = self.output::<T>(shape.numel(), &[g.view().storage, indices.view().storage]);
+            if let Some(out) = &mut out {
+                pool::max_pool2d_grad(&sizes, elements::<T>(&g), elements::<i32>(&indices), out);
+            }
             Tensor::from_storage(self, T::wrap(out), T::DTYPE, shape)
         })
     }
@@ -36,8 +40,10 @@ impl PoolOps for Cpu {
         let (sizes, shape) = sizes(x.dims(), options);
         let x = x.contiguous();
         with_real!(x.dtype(), T => {
-            let mut out = self.alloc::<T>("avg_pool2d", shape.numel());
-            pool::avg_pool2d(&sizes, options.count_include_pad, elements::<T>(&x), &mut out);
+            let mut out = self.output::<T>(shape.numel(), &[x.view().storage]);
+            if let Some(out) = &mut out {
+                pool::avg_pool2d(&sizes, options.count_include_pad, elements::<T>(&x), out);
+            }
             Tensor::from_storage(self, T::wrap(out), T::DTYPE, shape)
         })
     }
@@ -46,8 +52,10 @@ impl PoolOps for Cpu {
         let (sizes, shape) = grad_sizes(g, size, options);
         let g = g.contiguous();
         with_real!(g.dtype(), T => {
-            let mut out = self.alloc::<T>("avg_pool2d_grad", shape.numel());
-            pool::avg_pool2d_grad(&sizes, options.count_include_pad, elements::<T>(&g), &mut out);
+            let mut out = self.output::<T>(shape.numel(), &[g.view().storage]);
+            if let Some(out) = &mut out {
+                pool::avg_pool2d_grad(&sizes, options.count_include_pad, elements::<T>(&g), out);
+            }
             Tensor::from_storage(self, T::wrap(out), T::DTYPE, shape)
         })
     }

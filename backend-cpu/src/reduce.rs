@@ -340,7 +340,7 @@ impl<T: Element, F: Fold<T>> Kernel for FoldRows<'_, T, F> {
         let FoldRows { data, stride, len, fold, out } = self;
         for (row, out) in out.iter_mut().enumerate() {
             let mut state = RowFold::new(fold);
-            state.add::<I>(&data[row * stride..][..len]);
+            state.add(isa, &data[row * stride..][..len]);
             *out = fold.finish(state.finish());
         }
     }

@@ -91,12 +91,12 @@ impl<T: Real> Kernel for Planes<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run<I: Isa>(self, _: I) {
+    fn run<I: Isa>(self, isa: I) {
         let Planes { function, x, g, out, c, inner } = self;
         let plane = c * inner;
         for ((x, g), out) in x.chunks_exact(plane).zip(g.chunks_exact(plane)).zip(out.chunks_exact_mut(plane)) {
             if inner == 1 {
-                row::<I, T>(function, x, g, out);
+                row(isa, function, x, g, out);
             } else {
                 for first in (0..inner).step_by(STRIP) {
                     strip::<I, T>(function, x, g, out, inner, first..inner.min(first + STRIP));
@@ -229,7 +229,7 @@ fn largest<T: Real>(x: &[T]) -> T {
 
 /// The function of a row.
 #[inline(always)]
-fn row<I: Isa, T: Real>(function: Function, x: &[T], g: &[T], out: &mut [T]) {
+fn row<I: Isa, T: Real>(isa: I, function: Function, x: &[T], g: &[T], out: &mut [T]) {
     let n = out.len();
     let (x, g) = (&x[..n], &g[..n]);
     match function {
@@ -239,16 +239,16 @@ fn row<I: Isa, T: Real>(function: Function, x: &[T], g: &[T], out: &mut [T]) {
             out.iter_mut().for_each(|out| *out = *out * scale);
         }
         Function::LogSoftmax => {
-            let (max, rest) = max_and_rest::<I, T>(x);
+            let (max, rest) = max_and_rest(isa, x);
             let log_sum = rest.ln_1p();
             out.iter_mut().zip(x).for_each(|(out, &x)| *out = x - max - log_sum);
         }
         Function::SoftmaxGrad => {
-            let dot = sum::<I, T>(g, x, |g, x| g * x);
+            let dot = sum(isa, g, x, |g, x| g * x);
             out.iter_mut().enumerate().for_each(|(i, out)| *out = x[i] * (g[i] - dot));
         }
         Function::LogSoftmaxGrad => {
-            let total = sum::<I, T>(g, g, |g, _| g);
+            let total = sum(isa, g, g, |g, _| g);
             for i in 0..n {
                 out[i] = g[i] - x[i].exp_below::<I>() * total;
             }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::Tensor;
+use minitorch_core::Conv2dOptions;
 use minitorch_core::backend::{CopyOps, IndexOps, OptimOps, ScatterOp, SgdConfig, StepRule, StepSlot};
 
 /// More elements than an address space holds.
@@ -60,7 +61,7 @@ fn operations_on_a_missing_tensor_give_missing_tensors() {
     let (y, w) = (Tensor::rand([3, 4], &device), Tensor::rand([4], &device));
     let target = Tensor::zeros([3], (&device, DType::I32));
     type Op<'a> = (&'a str, &'a dyn Fn() -> Tensor);
-    let ops: [Op<'_>; 22] = [
+    let ops: [Op<'_>; 26] = [
         ("unary", &|| x.exp()),
         ("unary in place", &|| (&x + 1.0) + 1.0),
         ("binary", &|| &y + &x),
@@ -83,6 +84,10 @@ fn operations_on_a_missing_tensor_give_missing_tensors() {
         ("batch_norm", &|| x.batch_norm(None, None, 1e-5)[0].clone()),
         ("cross_entropy", &|| x.cross_entropy(&target)),
         ("gather", &|| x.gather(1, &Tensor::zeros([3, 4], (&device, DType::I32)))),
+        ("matmul", &|| y.matmul(&x.t())),
+        ("linear", &|| y.linear(&x, None)),
+        ("conv2d", &|| x.reshape([1, 1, 3, 4]).conv2d(&y.reshape([1, 1, 3, 4]), None, Conv2dOptions::default())),
+        ("max_pool2d", &|| x.reshape([1, 1, 3, 4]).max_pool2d(2)),
     ];
     for (name, op) in ops {
         let y = op();

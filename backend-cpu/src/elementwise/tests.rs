@@ -63,7 +63,7 @@ fn one_operand() {
 
 #[test]
 fn large_memory_bound_results_are_streamed() {
-    let llc = crate::caches::Caches::get().last;
+    let llc = crate::caches::Caches::get().llc;
     // Zeroed by the OS on access, and never accessed.
     let out = vec![0_u8; llc + 1];
     let store = |bytes: usize, work| Store::of(&out[..bytes], work);
