@@ -1,10 +1,11 @@
-//! Comparisons: names for `kernels/compare.cu`.
+//! Comparisons and selection (`kernels/compare.cu`).
 
 use crate::device::{Cuda, name, suffix};
 use crate::memory::Storage;
-use minitorch_core::backend::{CompareOp, View};
+use minitorch_core::backend::{CompareOp, CompareOps, View};
 use minitorch_core::{DType, Layout};
 
+/// The op's name within those of kernels.
 fn kernel(op: CompareOp) -> &'static str {
     match op {
         CompareOp::Eq => "eq",
@@ -16,19 +17,28 @@ fn kernel(op: CompareOp) -> &'static str {
     }
 }
 
-pub(crate) fn compare(device: &Cuda, op: CompareOp, a: View<'_, Storage>, b: View<'_, Storage>) -> Storage {
-    let whole = Layout::contiguous(*a.layout.shape());
-    let out = device.alloc("compare", DType::Bool, whole.numel());
-    let at = (&out, DType::Bool, &whole);
-    device.map(name!("compare_{}_{}", kernel(op), suffix(a.dtype)), at, [a, b], [0.0; 2]);
-    out
-}
+impl CompareOps for Cuda {
+    fn compare(&self, op: CompareOp, a: View<'_, Storage>, b: View<'_, Storage>) -> Storage {
+        let layout = Layout::contiguous(*a.layout.shape());
+        let out = self.alloc("compare", DType::Bool, layout.numel());
+        let to = (&out, DType::Bool, &layout);
+        self.elementwise(name!("compare_{}_{}", kernel(op), suffix(a.dtype)), to, [a, b], [0.0; 2]);
+        out
+    }
 
-/// `op(a, b)` against a number.
-pub(crate) fn compare_scalar(device: &Cuda, op: CompareOp, a: View<'_, Storage>, b: f64) -> Storage {
-    let whole = Layout::contiguous(*a.layout.shape());
-    let out = device.alloc("compare_scalar", DType::Bool, whole.numel());
-    let at = (&out, DType::Bool, &whole);
-    device.map(name!("compare_scalar_{}_{}", kernel(op), suffix(a.dtype)), at, [a], [b, 0.0]);
-    out
+    fn compare_scalar(&self, op: CompareOp, a: View<'_, Storage>, b: f64) -> Storage {
+        let layout = Layout::contiguous(*a.layout.shape());
+        let out = self.alloc("compare_scalar", DType::Bool, layout.numel());
+        let to = (&out, DType::Bool, &layout);
+        self.elementwise(name!("compare_scalar_{}_{}", kernel(op), suffix(a.dtype)), to, [a], [b, 0.0]);
+        out
+    }
+
+    fn where_cond(&self, condition: View<'_, Storage>, a: View<'_, Storage>, b: View<'_, Storage>) -> Storage {
+        let layout = Layout::contiguous(*a.layout.shape());
+        let out = self.alloc("where", a.dtype, layout.numel());
+        let to = (&out, a.dtype, &layout);
+        self.elementwise(name!("compare_where_{}", a.dtype.size()), to, [condition, a, b], [0.0; 2]);
+        out
+    }
 }

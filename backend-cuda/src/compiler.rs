@@ -1,25 +1,23 @@
-//! From the kernels' text to machine code, file by file: by NVRTC, or from the cache on disk.
+//! Compiles kernel files to machine code with NVRTC, or finds it in the cache on disk.
 
 use crate::cache::{Cache, Entry, Key};
-use crate::device::Cuda;
 use crate::nvrtc::{Architecture, Nvrtc, first_error};
 use crate::sources::{HEADERS, SOURCES};
-use minitorch_core::{Error, Result};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-/// A file's name and text.
+/// A file's name and source.
 pub(crate) type Source<'a> = (&'a str, &'a str);
 
-/// What compiles kernel files for an architecture.
+/// Compiles kernel files for one architecture.
 #[derive(Debug)]
 pub(crate) struct Compiler<'a> {
     nvrtc: Nvrtc,
     cache: Cache,
     architecture: Architecture,
-    /// Those of the compiler, with the architecture among them.
+    /// NVRTC's options, including the architecture.
     options: Vec<String>,
     sources: &'a [Source<'a>],
     headers: &'a [Source<'a>],
@@ -30,7 +28,7 @@ pub(crate) struct Compiler<'a> {
 pub(crate) struct Image {
     pub(crate) cubin: Vec<u8>,
     /// Whether it comes from the cache.
-    pub(crate) kept: bool,
+    pub(crate) cached: bool,
 }
 
 impl<'a> Compiler<'a> {
@@ -45,7 +43,7 @@ impl<'a> Compiler<'a> {
         Compiler { nvrtc, cache, architecture, options, sources, headers }
     }
 
-    /// The stem of each file, in the order of their numbers.
+    /// The stem of each file, by index.
     pub(crate) fn stems(&self) -> impl Iterator<Item = &'a str> {
         self.sources.iter().map(|(name, _)| stem(name))
     }
@@ -55,23 +53,23 @@ impl<'a> Compiler<'a> {
         format!("{} by {}", self.architecture, self.nvrtc)
     }
 
-    /// The machine code of a file by its number: from the cache, or else compiled and kept there.
-    pub(crate) fn image(&self, file: usize) -> std::result::Result<Image, String> {
+    /// The machine code of a file by its index: from the cache, or else compiled and cached.
+    pub(crate) fn image(&self, file: usize) -> Result<Image, String> {
         match self.cache.read(&self.entry(file)) {
-            Some(cubin) => Ok(Image { cubin, kept: true }),
-            None => self.anew(file),
+            Some(cubin) => Ok(Image { cubin, cached: true }),
+            None => self.recompile(file),
         }
     }
 
-    /// Compiles a file whatever the cache holds, and replaces what it holds.
-    pub(crate) fn anew(&self, file: usize) -> std::result::Result<Image, String> {
+    /// Compiles a file even if it is cached, and replaces the cached machine code.
+    pub(crate) fn recompile(&self, file: usize) -> Result<Image, String> {
         let cubin = self.compile(file)?;
-        // A cache that cannot be written is slow and not wrong, so the failure has no reader.
+        // Without a writable cache the file is compiled again next time, which is no error.
         let _ = self.cache.write(&self.entry(file), &cubin);
-        Ok(Image { cubin, kept: false })
+        Ok(Image { cubin, cached: false })
     }
 
-    fn compile(&self, file: usize) -> std::result::Result<Vec<u8>, String> {
+    fn compile(&self, file: usize) -> Result<Vec<u8>, String> {
         let (name, source) = self.sources[file];
         match self.nvrtc.compile(name, source, self.headers, &self.options) {
             Ok(compiled) => Ok(compiled.cubin),
@@ -79,11 +77,11 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// Sees to it that the cache holds a file's machine code.
-    fn keep(&self, file: usize) -> std::result::Result<KernelFile, String> {
+    /// Ensures that the cache holds a file's machine code.
+    fn ensure_cached(&self, file: usize) -> Result<KernelFile, String> {
         let (start, entry) = (Instant::now(), self.entry(file));
         let name = self.sources[file].0;
-        let (kept, cubin) = match self.cache.read(&entry) {
+        let (cached, cubin) = match self.cache.read(&entry) {
             Some(cubin) => (true, cubin),
             None => {
                 let cubin = self.compile(file)?;
@@ -93,7 +91,7 @@ impl<'a> Compiler<'a> {
                 (false, cubin)
             }
         };
-        Ok(KernelFile { name: name.to_owned(), bytes: cubin.len(), elapsed: start.elapsed(), kept })
+        Ok(KernelFile { name: name.to_owned(), bytes: cubin.len(), elapsed: start.elapsed(), kept: cached })
     }
 
     /// Removes a file's machine code from the cache.
@@ -101,8 +99,8 @@ impl<'a> Compiler<'a> {
         self.cache.discard(&self.entry(file));
     }
 
-    /// A file's place in the cache. The key is of all that the machine code depends on: the version of the compiler, its
-    /// options, the file, and every header.
+    /// A file's entry in the cache. The key covers all that the machine code depends on: the version of the compiler, its options,
+    /// the file, and every header.
     fn entry(&self, file: usize) -> Entry {
         let (name, source) = self.sources[file];
         let version = format!("{}.{}", self.nvrtc.version().0, self.nvrtc.version().1);
@@ -112,14 +110,14 @@ impl<'a> Compiler<'a> {
         Entry::new(stem(name), self.architecture, key)
     }
 
-    /// Sees to it that the cache holds every file, several at once; `done` hears of each as it comes.
-    fn keep_all(&self, mut done: impl FnMut(KernelFile)) -> std::result::Result<(), String> {
+    /// Ensures that the cache holds every file; compiles in parallel and calls `done` after each file.
+    fn ensure_all_cached(&self, mut done: impl FnMut(KernelFile)) -> Result<(), String> {
         let next = &AtomicUsize::new(0);
         let work = |results: mpsc::Sender<_>| {
             while let Some(file) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&file| file < self.sources.len())
             {
-                // Nobody listens after an error.
-                if results.send(self.keep(file)).is_err() {
+                // The receiver is gone after the first error.
+                if results.send(self.ensure_cached(file)).is_err() {
                     return;
                 }
             }
@@ -140,52 +138,42 @@ impl<'a> Compiler<'a> {
     }
 }
 
-/// The stem of a file's name, with which the names of its kernels begin.
+/// The stem of a file's name, the prefix of its kernels' names.
 fn stem(name: &str) -> &str {
     name.strip_suffix(".cu").unwrap_or(name)
 }
 
-/// A kernel file that [`Cuda::compile_kernels`] has compiled.
+/// A kernel file compiled by [`Cuda::compile_kernels`](crate::Cuda::compile_kernels).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct KernelFile {
-    /// As in `kernels/`.
+    /// The file's name in `kernels/`.
     pub name: String,
     /// The size of its machine code.
     pub bytes: usize,
-    /// How long it took.
+    /// The time that it took.
     pub elapsed: Duration,
-    /// Whether it was found in the cache.
+    /// Whether the cache held it.
     pub kept: bool,
 }
 
-impl Cuda {
-    /// Compiles all kernels for a GPU that need not be here, such as `sm_90`, and keeps them where a start on one finds them: in
-    /// the folder `MINITORCH_CACHE_DIR`, or the user's cache. The folder may be copied to another machine; its NVRTC must be
-    /// of the same version, or it compiles again. Needs NVRTC and no driver. `done` hears of every file as it comes; the result
-    /// names the compiler and the folder in a line.
-    ///
-    /// # Errors
-    /// If the architecture is none or NVRTC does not know it, if there is no NVRTC, a kernel does not compile, or the folder
-    /// cannot be written: [`Error::Device`] with one line.
-    pub fn compile_kernels(architecture: &str, done: impl FnMut(KernelFile)) -> Result<String> {
-        let error = |reason| Error::Device { device: "Cuda".to_owned(), reason };
-        compile_kernels(architecture, Cache::open(), done).map_err(error)
-    }
+/// Compiles all kernels for an architecture into the user's cache; see [`Cuda::compile_kernels`](crate::Cuda::compile_kernels).
+pub(crate) fn compile_kernels(architecture: &str, done: impl FnMut(KernelFile)) -> Result<String, String> {
+    compile_into(architecture, Cache::open(), done)
 }
 
-fn compile_kernels(
+fn compile_into(
     architecture: &str,
     cache: Cache,
     done: impl FnMut(KernelFile),
-) -> std::result::Result<String, String> {
+) -> Result<String, String> {
     let architecture: Architecture = architecture.parse()?;
     let plain = Architecture::new(architecture.number());
     if architecture != plain {
         return Err(format!("a GPU of {architecture} is given code for {plain}, which is what to compile for"));
     }
     let nvrtc = Nvrtc::find(None, Some(plain.capability()))?;
-    // An older architecture's code would do, and is what a start with this compiler looks for.
+    // A device with this compiler would look for the code of an older architecture.
     let nearest = nvrtc.architecture(plain.capability())?;
     if nearest != plain {
         return Err(format!("{nvrtc} does not know {plain}; such a GPU is given code for {nearest}"));
@@ -193,7 +181,7 @@ fn compile_kernels(
     let none = "there is no folder to keep compiled kernels in; MINITORCH_CACHE_DIR names one";
     let folder = cache.folder().ok_or(none)?.to_owned();
     let compiler = Compiler::new(nvrtc, cache, plain, SOURCES, HEADERS);
-    compiler.keep_all(done)?;
+    compiler.ensure_all_cached(done)?;
     Ok(format!("{} files for {}, in {}", SOURCES.len(), compiler.describe(), folder.display()))
 }
 

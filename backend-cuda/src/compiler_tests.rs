@@ -26,15 +26,15 @@ fn a_file_is_compiled_once_and_the_broken_one_is_named_in_one_line() {
     let first = compiler.image(0).unwrap();
     assert!(!first.kept && first.cubin.starts_with(b"\x7fELF"));
     assert_eq!(files(folder.path()).len(), 1, "a file that nobody asked for");
-    assert_eq!(compiler.image(0).unwrap(), Image { kept: true, ..first });
-    assert!(!compiler.anew(0).unwrap().kept);
+    assert_eq!(compiler.image(0).unwrap(), Image { cached: true, ..first });
+    assert!(!compiler.recompile(0).unwrap().kept);
     compiler.discard(0);
     assert!(files(folder.path()).is_empty());
     let why = compiler.image(1).unwrap_err();
     assert!(why.starts_with("kernels/bad.cu does not compile for sm_80 by NVRTC"), "{why}");
     assert!(why.contains("bad.cu(2): error: ") && why.lines().count() == 1, "{why}");
     let mut seen = Vec::new();
-    assert_eq!(compiler.keep_all(|file| seen.push(file.name)), Err(why));
+    assert_eq!(compiler.ensure_all_cached(|file| seen.push(file.name)), Err(why));
     assert!(!seen.contains(&"bad.cu".to_owned()));
 }
 
@@ -99,7 +99,7 @@ fn a_folder_that_cannot_be_written_is_an_error_of_the_command() {
     let cache = Cache::at(file.path().join("cache"));
     let compiler = Compiler::new(nvrtc, cache, Architecture::new(80), &sources, HEADERS);
     assert!(compiler.image(0).is_ok(), "and none of a start");
-    let why = compiler.keep_all(|_| ()).unwrap_err();
+    let why = compiler.ensure_all_cached(|_| ()).unwrap_err();
     assert!(why.starts_with("kernels/one.cu is compiled and cannot be kept in ") && why.lines().count() == 1, "{why}");
 }
 
@@ -107,7 +107,7 @@ fn a_folder_that_cannot_be_written_is_an_error_of_the_command() {
 fn architectures_that_are_none_are_refused_in_one_line() {
     let Some(_) = nvrtc() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let why = |name: &str| compile_kernels(name, Cache::at(folder.path()), |_| ()).unwrap_err();
+    let why = |name: &str| compile_into(name, Cache::at(folder.path()), |_| ()).unwrap_err();
     assert_eq!(why("90"), "\"90\" is no GPU architecture; sm_80, sm_90 and sm_90a are");
     assert_eq!(why("sm_90a"), "a GPU of sm_90a is given code for sm_90, which is what to compile for");
     assert!(why("sm_99").ends_with(" does not know sm_99; such a GPU is given code for sm_90"), "{}", why("sm_99"));

@@ -1,21 +1,22 @@
-//! Normalisation and its gradient: geometry and names for `kernels/norm.cu` and `kernels/norm_grad.cu`.
+//! Normalisation and its gradient (`kernels/norm.cu`, `kernels/norm_grad.cu`). The launches of each kind:
 //!
 //! ```text
-//!          forward                 gradient                                     launches
-//! layer    rows                    rows, and columns if there is a weight       1, 1 or 2
-//! batch    moments, map            sums, map                                    2, 2
-//! group    moments, map            sums, map, and sums if there is a weight     2, 2 or 3
-//!
-//! running statistics of a batch: 1
+//! kind    forward           gradient
+//! layer   rows              rows; columns if there is a weight
+//! batch   moments, apply    sums, apply
+//! group   moments, apply    sums, apply; sums if there is a weight
 //! ```
+//!
+//! The update of the running statistics of a batch is one more launch.
 
 use crate::Tensor;
-use crate::device::{Cuda, THREADS, name, suffix};
+use crate::device::{Cuda, name, suffix};
 use crate::driver::Address;
-use crate::memory::Storage;
-use crate::params::{Operand, Walk, data, params};
-use crate::reduce::{column_width, pieces};
+use crate::grid::{THREADS, WARP, chunks, column_width, grid_stride, lanes};
+use crate::memory::{Storage, data, tensor_ref};
+use crate::params::{TensorRef, Walk, params};
 use minitorch_core::DType;
+use minitorch_core::backend::NormOps;
 use minitorch_core::ops::composed;
 use minitorch_core::ops::norm::NormOptions;
 
@@ -28,8 +29,8 @@ params! {
         b: Address,
         out: Address,
         statistics: Address,
-        first: Address,
-        second: Address,
+        sum_g: Address,
+        sum_gh: Address,
         partial: Address,
         counters: Address,
         eps: f64,
@@ -58,7 +59,6 @@ params! {
     }
 }
 
-const WARP: usize = 32;
 /// Threads of a block that has a row to itself.
 const LONG: usize = 512;
 
@@ -72,14 +72,14 @@ enum Kind {
     Layer,
 }
 
-/// What core asks for, as `[images, groups, together, size]`; see norm.cuh.
+/// A normalisation as `[images, groups, channels per group, size]`; see norm.cuh.
 #[derive(Clone, Copy)]
 struct Plan {
     kind: Kind,
     dims: [usize; 4],
 }
 
-/// `None` for what takes the composed form: nothing at all, and arrangements that core does not ask for.
+/// `None` for what takes the composed implementation: empty tensors, and arrangements that core does not use.
 fn plan(x: &Tensor, w: Option<&Tensor>, o: &NormOptions) -> Option<Plan> {
     let w = w.map(|w| &**w.shape());
     let (kind, dims) = match (&**x.shape(), &*o.dims) {
@@ -91,7 +91,7 @@ fn plan(x: &Tensor, w: Option<&Tensor>, o: &NormOptions) -> Option<Plan> {
     (x.numel() > 0).then_some(Plan { kind, dims })
 }
 
-/// One call: its tensors, which live as long as it, and what its kernels take.
+/// One call: it borrows its tensors and holds the parameters of its kernels.
 struct Call<'a> {
     device: &'a Cuda,
     dtype: DType,
@@ -100,29 +100,28 @@ struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// Tensors are whole and row-major.
+    /// The tensors are contiguous.
     fn new(x: &'a Tensor, g: Option<&Tensor>, [w, b]: [Option<&Tensor>; 2], plan: Plan, eps: f64) -> Self {
-        let [images, groups, together, size] = plan.dims;
-        let operand = |x: &Tensor| Operand::of(x.view().storage, x.dtype(), x.layout());
-        let [x_at, g_at, w_at, b_at] = [Some(x), g, w, b].map(|x| x.map_or(Operand::NONE, operand));
-        // Along a row weight and bias are read in packs too.
-        let along = if plan.kind == Kind::Layer { 4 } else { 2 };
-        let mut moved = [x_at, g_at, w_at, b_at].into_iter().take(along).filter(|x| x.data != 0);
+        let [images, groups, group_channels, size] = plan.dims;
+        let refs = [Some(x), g, w, b].map(|x| x.map_or(TensorRef::NONE, tensor_ref));
+        // The weight and bias of a layer are read in packs too.
+        let packed_refs = if plan.kind == Kind::Layer { 4 } else { 2 };
+        let mut packed = refs.into_iter().take(packed_refs).filter(|x| x.data != 0);
         let count = match plan.kind {
             Kind::Batch => images * size,
-            Kind::Group => together * size,
+            Kind::Group => group_channels * size,
             Kind::Layer => size,
         };
         let params = NormParams {
-            walk: Walk::new(&[images, groups, together, size]),
-            x: x_at.data,
-            g: g_at.data,
-            w: w_at.data,
-            b: b_at.data,
+            walk: Walk::new(&[images, groups, group_channels, size]),
+            x: refs[0].data,
+            g: refs[1].data,
+            w: refs[2].data,
+            b: refs[3].data,
             out: 0,
             statistics: 0,
-            first: 0,
-            second: 0,
+            sum_g: 0,
+            sum_gh: 0,
             partial: 0,
             counters: x.device().0.counters(),
             eps,
@@ -132,7 +131,7 @@ impl<'a> Call<'a> {
             per_channel: (plan.kind == Kind::Batch) as u32,
             across: (plan.kind == Kind::Batch) as u32,
             weighted: (plan.kind == Kind::Group) as u32,
-            packed: (size.is_multiple_of(4) && moved.all(|x| x.order == 2)) as u32,
+            packed: (size.is_multiple_of(4) && packed.all(|x| x.order == 2)) as u32,
             team_log: 0,
             width_log: 0,
         };
@@ -147,175 +146,179 @@ impl<'a> Call<'a> {
         self.device.0.launch(name!("{kernel}_{}", suffix(self.dtype)), grid, [threads, 1, 1], 0, &self.params);
     }
 
-    /// One kernel for whole rows of a layer: `family` is `norm` or `norm_grad`.
+    /// The kernel for the rows of a layer; `family` is `norm` or `norm_grad`.
     fn rows(&mut self, family: &str) {
         let [_, rows, _, d] = self.plan.dims;
         if d > WARP * (128 / self.dtype.size()) {
             return self.launch(name!("{family}_long"), [rows, 1, 1], LONG);
         }
-        let (kind, team) = if d <= 4 * WARP { ("small", d.div_ceil(4).next_power_of_two()) } else { ("row", WARP) };
+        let (kind, team) = if d <= 4 * WARP { ("small", lanes(d)) } else { ("row", WARP) };
         self.params.team_log = team.trailing_zeros();
         self.launch(name!("{family}_{kind}"), [(rows * team).div_ceil(THREADS), 1, 1], THREADS);
     }
 
-    /// Partial results of blocks, if there are any to join: moments are kept in double.
-    fn partial(&self, kernel: &str, sets: usize, pieces: usize) -> Storage {
+    /// The buffer for the partial results of chunks. Those of moments are f64.
+    fn partial(&self, kernel: &str, sets: usize, chunks: usize) -> Storage {
         let dtype = if kernel.starts_with("norm_grad") { self.dtype } else { DType::F64 };
-        self.device.alloc("normalize", dtype, if pieces > 1 { 3 * sets * pieces } else { 0 })
+        self.device.alloc("normalize", dtype, if chunks > 1 { 3 * sets * chunks } else { 0 })
     }
 
-    /// A kernel of a block per set of `len` elements and piece.
+    /// A kernel with a block per set of `len` elements and chunk.
     fn sets(&mut self, kernel: &str, sets: usize, len: usize) {
-        let (chunk, pieces) = pieces(self.device, sets, len, THREADS);
-        let partial = self.partial(kernel, sets, pieces);
+        let (chunk, chunks) = chunks(self.device, sets, len, THREADS);
+        let partial = self.partial(kernel, sets, chunks);
         (self.params.set, self.params.chunk, self.params.partial) = (len as u64, chunk as u64, partial.address());
-        self.launch(kernel, [sets, pieces, 1], THREADS);
+        self.launch(kernel, [sets, chunks, 1], THREADS);
     }
 
-    /// A kernel of a block per some of `columns` columns of `len` elements and piece.
+    /// A kernel with a block per group of adjacent columns of `len` elements and chunk.
     fn columns(&mut self, kernel: &str, columns: usize, len: usize) {
         let width = column_width(self.device, columns, len);
         let blocks = columns.div_ceil(width);
-        let (chunk, pieces) = pieces(self.device, blocks, len, THREADS / width);
-        let partial = self.partial(kernel, columns, pieces);
+        let (chunk, chunks) = chunks(self.device, blocks, len, THREADS / width);
+        let partial = self.partial(kernel, columns, chunks);
         (self.params.set, self.params.chunk, self.params.partial) = (len as u64, chunk as u64, partial.address());
         self.params.width_log = width.trailing_zeros();
-        self.launch(kernel, [blocks, pieces, 1], THREADS);
+        self.launch(kernel, [blocks, chunks, 1], THREADS);
     }
 
-    /// A kernel that walks over all elements.
-    fn map(&self, kernel: &str) {
+    /// An element-wise kernel.
+    fn apply(&self, kernel: &str) {
         let numel: usize = self.plan.dims.iter().product();
-        let (grid, _) = self.device.walk_over(if self.params.packed != 0 { numel / 4 } else { numel });
+        let (grid, _) = grid_stride(self.device, if self.params.packed != 0 { numel / 4 } else { numel });
         self.launch(kernel, grid, THREADS);
     }
 }
 
-/// Numbers that are kept of a mean: see `Backend::normalize`.
+/// The statistics per mean; see `NormOps::normalize`.
 const FIELDS: usize = 4;
 
-/// [`plan`] with a bias, which has the weight's shape, or the composed form broadcasts it.
+/// [`plan`] with a bias. One of another shape than the weight's takes the composed implementation, which broadcasts it.
 fn forward_plan(x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>, o: &NormOptions) -> Option<Plan> {
     plan(x, w, o).filter(|_| b.is_none_or(|b| w.is_some_and(|w| w.shape() == b.shape())))
 }
 
-pub(crate) fn normalize(x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>, o: &NormOptions) -> [Tensor; 2] {
-    let Some(plan) = forward_plan(x, w, b, o) else { return composed::normalize(x, w, b, o) };
-    let (x, affine) = (x.contiguous(), [w, b].map(|w| w.map(Tensor::contiguous)));
-    let means = o.dims.iter().fold(*x.shape(), |shape, &d| shape.with(d, 1)).numel();
-    let mut call = Call::new(&x, None, affine.each_ref().map(Option::as_ref), plan, o.eps);
-    let (out, statistics) = (call.alloc(x.numel()), call.alloc(FIELDS * means));
-    (call.params.out, call.params.statistics) = (out.address(), statistics.address());
-    let [n, g, k, size] = plan.dims;
-    match plan.kind {
-        Kind::Layer => call.rows("norm"),
-        Kind::Batch if size == 1 => call.columns("norm_columns", g, n),
-        Kind::Batch => call.sets("norm_moments", g, n * size),
-        Kind::Group => call.sets("norm_moments", n * g, k * size),
-    }
-    if plan.kind != Kind::Layer {
-        call.map("norm_map");
-    }
-    let tensor = |storage, shape| Tensor::from_storage(x.device(), storage, x.dtype(), shape);
-    [tensor(out, *x.shape()), tensor(statistics, [means, FIELDS].into())]
-}
-
-pub(crate) fn normalize_by(
-    x: &Tensor,
-    w: Option<&Tensor>,
-    b: Option<&Tensor>,
-    statistics: &Tensor,
-    o: &NormOptions,
-) -> Tensor {
-    let plan = forward_plan(x, w, b, o).filter(|plan| plan.kind != Kind::Layer);
-    let Some(plan) = plan else { return composed::normalize_by(x, w, b, statistics, o) };
-    let (x, affine, statistics) = (x.contiguous(), [w, b].map(|w| w.map(Tensor::contiguous)), whole(statistics));
-    let mut call = Call::new(&x, None, affine.each_ref().map(Option::as_ref), plan, o.eps);
-    let out = call.alloc(x.numel());
-    (call.params.out, call.params.statistics) = (out.address(), statistics.view().storage.address());
-    call.map("norm_map");
-    Tensor::from_storage(x.device(), out, x.dtype(), *x.shape())
-}
-
-/// The tensor, contiguous from the start of its buffer: the kernels read aligned packs of statistics.
-fn whole(x: &Tensor) -> Tensor {
+/// The tensor, contiguous from the start of a buffer: the kernels read aligned packs of statistics.
+fn aligned(x: &Tensor) -> Tensor {
     if x.layout().offset() == 0 { x.contiguous() } else { x + 0.0 }
 }
 
-/// In one launch.
-pub(crate) fn running_statistics(
-    [mean, var]: [&Tensor; 2],
-    statistics: &Tensor,
-    momentum: f64,
-    unbiased: f64,
-) -> [Tensor; 2] {
-    let (device, dtype, channels) = (mean.device(), mean.dtype(), mean.numel());
-    let (mean, var, statistics) = (mean.contiguous(), var.contiguous(), whole(statistics));
-    let out = [0, 1].map(|_| device.alloc("running_statistics", dtype, channels));
-    if channels > 0 {
-        let params = RunningParams {
-            mean: data(&mean),
-            var: data(&var),
-            statistics: data(&statistics),
-            new_mean: out[0].address(),
-            new_var: out[1].address(),
-            channels: channels as u64,
-            momentum,
-            unbiased,
-        };
-        let grid = [channels.div_ceil(THREADS), 1, 1];
-        device.0.launch(name!("norm_running_{}", suffix(dtype)), grid, [THREADS, 1, 1], 0, &params);
+impl NormOps for Cuda {
+    fn normalize(&self, x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>, options: &NormOptions) -> [Tensor; 2] {
+        let Some(plan) = forward_plan(x, w, b, options) else { return composed::normalize(x, w, b, options) };
+        let (x, affine) = (x.contiguous(), [w, b].map(|w| w.map(Tensor::contiguous)));
+        let means = options.dims.iter().fold(*x.shape(), |shape, &d| shape.with(d, 1)).numel();
+        let mut call = Call::new(&x, None, affine.each_ref().map(Option::as_ref), plan, options.eps);
+        let (out, statistics) = (call.alloc(x.numel()), call.alloc(FIELDS * means));
+        (call.params.out, call.params.statistics) = (out.address(), statistics.address());
+        let [n, g, k, size] = plan.dims;
+        match plan.kind {
+            Kind::Layer => call.rows("norm"),
+            Kind::Batch if size == 1 => call.columns("norm_columns", g, n),
+            Kind::Batch => call.sets("norm_moments", g, n * size),
+            Kind::Group => call.sets("norm_moments", n * g, k * size),
+        }
+        if plan.kind != Kind::Layer {
+            call.apply("norm_apply");
+        }
+        let tensor = |storage, shape| Tensor::from_storage(self, storage, x.dtype(), shape);
+        [tensor(out, *x.shape()), tensor(statistics, [means, FIELDS].into())]
     }
-    out.map(|storage| Tensor::from_storage(device, storage, dtype, channels))
-}
 
-pub(crate) fn normalize_grad(
-    g: &Tensor,
-    x: &Tensor,
-    w: Option<&Tensor>,
-    statistics: &Tensor,
-    o: &NormOptions,
-) -> (Tensor, Option<[Tensor; 2]>) {
-    let Some(plan) = plan(x, w, o) else { return composed::normalize_grad(g, x, w, statistics, o) };
-    let (g, x, weight, statistics) = (g.contiguous(), x.contiguous(), w.map(Tensor::contiguous), whole(statistics));
-    let mut call = Call::new(&x, Some(&g), [weight.as_ref(), None], plan, o.eps);
-    let [n, groups, k, size] = plan.dims;
-    let (channels, means) = (groups * k, n * groups);
-    let out = call.alloc(x.numel());
-    // The gradients in w and b; a batch's are also the sums of the gradient in x.
-    let len = if plan.kind == Kind::Layer { size } else { channels };
-    let [gw, gb] = [0, 1].map(|_| call.alloc(if weight.is_some() || plan.kind == Kind::Batch { len } else { 0 }));
-    (call.params.out, call.params.statistics) = (out.address(), statistics.view().storage.address());
-    (call.params.first, call.params.second) = (gb.address(), gw.address());
-    match plan.kind {
-        Kind::Layer => {
-            call.rows("norm_grad");
-            if weight.is_some() {
-                call.columns("norm_grad_columns", size, groups);
-            }
-        }
-        Kind::Batch => {
-            if size == 1 {
-                call.columns("norm_grad_columns", groups, n);
-            } else {
-                call.sets("norm_grad_sums", groups, n * size);
-            }
-            call.map("norm_grad_map");
-        }
-        Kind::Group => {
-            let sums = call.alloc(2 * means);
-            let second = sums.address() + (means * x.dtype().size()) as u64;
-            (call.params.first, call.params.second) = (sums.address(), second);
-            call.sets("norm_grad_sums", means, k * size);
-            call.map("norm_grad_map");
-            if weight.is_some() {
-                (call.params.first, call.params.second) = (gb.address(), gw.address());
-                (call.params.across, call.params.weighted) = (1, 0);
-                call.sets("norm_grad_sums", channels, n * size);
-            }
-        }
+    fn normalize_by(
+        &self,
+        x: &Tensor,
+        w: Option<&Tensor>,
+        b: Option<&Tensor>,
+        statistics: &Tensor,
+        options: &NormOptions,
+    ) -> Tensor {
+        let plan = forward_plan(x, w, b, options).filter(|plan| plan.kind != Kind::Layer);
+        let Some(plan) = plan else { return composed::normalize_by(x, w, b, statistics, options) };
+        let (x, affine, statistics) = (x.contiguous(), [w, b].map(|w| w.map(Tensor::contiguous)), aligned(statistics));
+        let mut call = Call::new(&x, None, affine.each_ref().map(Option::as_ref), plan, options.eps);
+        let out = call.alloc(x.numel());
+        (call.params.out, call.params.statistics) = (out.address(), statistics.view().storage.address());
+        call.apply("norm_apply");
+        Tensor::from_storage(self, out, x.dtype(), *x.shape())
     }
-    let tensor = |storage, shape| Tensor::from_storage(x.device(), storage, x.dtype(), shape);
-    let affine = w.map(|w| [gw, gb].map(|storage| tensor(storage, *w.shape())));
-    (tensor(out, *x.shape()), affine)
+
+    fn normalize_grad(
+        &self,
+        g: &Tensor,
+        x: &Tensor,
+        w: Option<&Tensor>,
+        statistics: &Tensor,
+        options: &NormOptions,
+    ) -> (Tensor, Option<[Tensor; 2]>) {
+        let Some(plan) = plan(x, w, options) else { return composed::normalize_grad(g, x, w, statistics, options) };
+        let (g, x, weight, statistics) = (g.contiguous(), x.contiguous(), w.map(Tensor::contiguous), aligned(statistics));
+        let mut call = Call::new(&x, Some(&g), [weight.as_ref(), None], plan, options.eps);
+        let [n, groups, k, size] = plan.dims;
+        let (channels, means) = (groups * k, n * groups);
+        let out = call.alloc(x.numel());
+        // The gradients of w and b; those of a batch are also the sums that the gradient of x needs.
+        let len = if plan.kind == Kind::Layer { size } else { channels };
+        let [gw, gb] = [0, 1].map(|_| call.alloc(if weight.is_some() || plan.kind == Kind::Batch { len } else { 0 }));
+        (call.params.out, call.params.statistics) = (out.address(), statistics.view().storage.address());
+        (call.params.sum_g, call.params.sum_gh) = (gb.address(), gw.address());
+        match plan.kind {
+            Kind::Layer => {
+                call.rows("norm_grad");
+                if weight.is_some() {
+                    call.columns("norm_grad_columns", size, groups);
+                }
+            }
+            Kind::Batch => {
+                if size == 1 {
+                    call.columns("norm_grad_columns", groups, n);
+                } else {
+                    call.sets("norm_grad_sums", groups, n * size);
+                }
+                call.apply("norm_grad_apply");
+            }
+            Kind::Group => {
+                let sums = call.alloc(2 * means);
+                let sum_gh = sums.address() + (means * x.dtype().size()) as u64;
+                (call.params.sum_g, call.params.sum_gh) = (sums.address(), sum_gh);
+                call.sets("norm_grad_sums", means, k * size);
+                call.apply("norm_grad_apply");
+                if weight.is_some() {
+                    (call.params.sum_g, call.params.sum_gh) = (gb.address(), gw.address());
+                    (call.params.across, call.params.weighted) = (1, 0);
+                    call.sets("norm_grad_sums", channels, n * size);
+                }
+            }
+        }
+        let tensor = |storage, shape| Tensor::from_storage(self, storage, x.dtype(), shape);
+        let affine = w.map(|w| [gw, gb].map(|storage| tensor(storage, *w.shape())));
+        (tensor(out, *x.shape()), affine)
+    }
+
+    fn running_statistics(
+        &self,
+        [mean, var]: [&Tensor; 2],
+        statistics: &Tensor,
+        momentum: f64,
+        unbiased: f64,
+    ) -> [Tensor; 2] {
+        let (dtype, channels) = (mean.dtype(), mean.numel());
+        let (mean, var, statistics) = (mean.contiguous(), var.contiguous(), aligned(statistics));
+        let out = [0, 1].map(|_| self.alloc("running_statistics", dtype, channels));
+        if channels > 0 {
+            let params = RunningParams {
+                mean: data(&mean),
+                var: data(&var),
+                statistics: data(&statistics),
+                new_mean: out[0].address(),
+                new_var: out[1].address(),
+                channels: channels as u64,
+                momentum,
+                unbiased,
+            };
+            let grid = [channels.div_ceil(THREADS), 1, 1];
+            self.0.launch(name!("norm_running_{}", suffix(dtype)), grid, [THREADS, 1, 1], 0, &params);
+        }
+        out.map(|storage| Tensor::from_storage(self, storage, dtype, channels))
+    }
 }

@@ -91,10 +91,11 @@ fn check<P: Params>() {
 #[test]
 fn structs_are_those_of_the_kernels() {
     check::<Walk>();
-    check::<Operand>();
-    check::<MapParams>();
+    check::<TensorRef>();
+    check::<crate::elementwise::ElementwiseParams>();
+    check::<crate::state::BadIndex>();
     check::<crate::sort::SortParams>();
-    check::<crate::conv::Divide>();
+    check::<Divisor>();
     check::<crate::conv::ConvParams>();
     check::<crate::matmul::MatmulParams>();
     check::<crate::matmul::VectorParams>();
@@ -105,7 +106,6 @@ fn structs_are_those_of_the_kernels() {
     check::<crate::loss::LossParams>();
     check::<crate::loss::LossGradParams>();
     check::<crate::softmax::SoftmaxParams>();
-    check::<crate::pool::Divisor>();
     check::<crate::pool::PoolParams>();
     check::<crate::optim::SlotParams>();
     check::<crate::optim::OptimParams>();

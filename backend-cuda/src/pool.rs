@@ -1,23 +1,16 @@
-//! Pooling and its gradients: sizes and names for `kernels/pool.cu`. Operands are made contiguous first.
+//! Pooling and its gradients (`kernels/pool.cu`). Operands are made contiguous first.
 
 use crate::Tensor;
-use crate::device::{THREADS, name, suffix};
+use crate::device::{Cuda, name, suffix};
 use crate::driver::Address;
-use crate::memory::Storage;
-use crate::params::{data, magic, params};
+use crate::grid::{THREADS, WARP};
+use crate::memory::{Storage, data};
+use crate::params::{Divisor, params};
+use minitorch_core::backend::PoolOps;
 use minitorch_core::{DType, Pool2dOptions};
 
 params! {
-    /// A divisor of numbers below 2^31.
-    Divisor in "pool.cu" {
-        size: u32,
-        magic: u32,
-        shift: u32,
-    }
-}
-
-params! {
-    /// What the kernels of pool.cu take.
+    /// The parameters of the kernels of pool.cu.
     PoolParams in "pool.cu" {
         r#in: Address,
         out: Address,
@@ -25,7 +18,7 @@ params! {
         items: u64,
         plane: Divisor,
         row: Divisor,
-        many: u32,
+        wide: u32,
         h: i32,
         w: i32,
         oh: i32,
@@ -38,17 +31,10 @@ params! {
     }
 }
 
-impl Divisor {
-    fn new(size: usize) -> Self {
-        let (magic, shift) = magic(size as u64);
-        Divisor { size: size as u32, magic, shift }
-    }
-}
-
-/// Windows at least this wide are a warp's work.
+/// The least width of a window that is given to a warp.
 const WIDE: usize = 16;
 
-/// Which pass: they differ in what an item is.
+/// The passes, which differ in what an item of the launch is.
 #[derive(Clone, Copy, PartialEq)]
 enum Pass {
     Forward,
@@ -74,7 +60,7 @@ impl Pooling {
             "pooling: {options:?} of {size:?} reaches beyond the 2^29 rows and columns that the CUDA backend's kernels count"
         );
         let (mut size, mut options) = (size, *options);
-        // A window that is the whole plane is one row of it.
+        // A window that covers the whole plane is a window over one row.
         if options.kernel == size && options.padding == [0; 2] && options.dilation == [1; 2] {
             size = [1, size[0] * size[1]];
             options.kernel = size;
@@ -82,7 +68,7 @@ impl Pooling {
         Pooling { planes, size, out, options }
     }
 
-    /// Windows of 2 x 2 side by side that cover pairs of each row; of a gradient, all cells.
+    /// Whether the windows are 2 x 2 with stride 2 and cover all columns; for a gradient, all cells.
     fn is_halving(&self, pass: Pass, dtype: DType, x: Address) -> bool {
         let Pooling { size: [h, w], out: [oh, ow], options: o, .. } = self;
         let exact = *w == 2 * ow && (pass == Pass::Forward || *h == 2 * oh);
@@ -100,14 +86,14 @@ impl Pooling {
         };
         let halving = self.is_halving(pass, dtype, paired);
         let wide = pass == Pass::Forward && o.kernel[1] >= WIDE;
-        // Items are windows, or the cells of a gradient that is not halved.
+        // Items are windows, or cells of the input for a gradient that is not `halving`.
         let [rows, row] = if pass == Pass::Forward || halving { [oh, ow] } else { [h, w] };
         let items = planes * rows * row;
         if items == 0 {
             return;
         }
-        // Windows further apart than the plane is long are one window.
-        let least = |n: usize| n.min(1 << 30);
+        // A step beyond the plane has the effect of any other: there is one window, or one cell within the plane.
+        let clamped = |n: usize| n.min(1 << 30);
         let params = PoolParams {
             r#in: input,
             out: out.address(),
@@ -115,62 +101,64 @@ impl Pooling {
             items: items as u64,
             plane: Divisor::new(rows * row),
             row: Divisor::new(row),
-            many: (items >= 1 << 31) as u32,
+            wide: (items >= 1 << 31) as u32,
             h: h as i32,
             w: w as i32,
             oh: oh as i32,
             ow: ow as i32,
             kernel: o.kernel.map(|n| n as i32),
             padding: o.padding.map(|n| n as i32),
-            dilation: o.dilation.map(|n| least(n) as i32),
-            stride: o.stride.map(|n| Divisor::new(least(n))),
+            dilation: o.dilation.map(|n| clamped(n) as i32),
+            stride: o.stride.map(|n| Divisor::new(clamped(n))),
             include_pad: o.count_include_pad as u32,
         };
         let grad = if pass == Pass::Gradient { "_grad" } else { "" };
-        let way = match (halving, wide) {
+        let variant = match (halving, wide) {
             (true, _) => "_halve",
             (_, true) => "_wide",
             _ => "",
         };
-        let blocks = (if wide { 32 * items } else { items }).div_ceil(THREADS);
-        // Small enough for a grid, and enough to walk on.
+        let blocks = (if wide { WARP * items } else { items }).div_ceil(THREADS);
+        // A grid-stride loop.
         let grid = [blocks.min(32 * device.0.multiprocessors()), 1, 1];
-        device.0.launch(name!("pool_{kind}{grad}{way}_{}", suffix(dtype)), grid, [THREADS, 1, 1], 0, &params);
+        device.0.launch(name!("pool_{kind}{grad}{variant}_{}", suffix(dtype)), grid, [THREADS, 1, 1], 0, &params);
     }
 }
 
-pub(crate) fn max_pool2d(x: &Tensor, options: &Pool2dOptions) -> (Tensor, Tensor) {
-    let (device, dtype, [n, c, h, w]) = (x.device(), x.dtype(), x.dims());
-    let pooling = Pooling::new(n * c, [h, w], options);
-    let shape = [n, c, pooling.out[0], pooling.out[1]];
-    let len = shape.iter().product();
-    let (out, indices) = (device.alloc("max_pool2d", dtype, len), device.alloc("max_pool2d", DType::I32, len));
-    pooling.launch("max", Pass::Forward, dtype, &x.contiguous(), &out, indices.address());
-    let out = Tensor::from_storage(device, out, dtype, shape);
-    (out, Tensor::from_storage(device, indices, DType::I32, shape))
-}
+impl PoolOps for Cuda {
+    fn max_pool2d(&self, x: &Tensor, options: &Pool2dOptions) -> (Tensor, Tensor) {
+        let (dtype, [n, c, h, w]) = (x.dtype(), x.dims());
+        let pooling = Pooling::new(n * c, [h, w], options);
+        let shape = [n, c, pooling.out[0], pooling.out[1]];
+        let len = shape.iter().product();
+        let (out, indices) = (self.alloc("max_pool2d", dtype, len), self.alloc("max_pool2d", DType::I32, len));
+        pooling.launch("max", Pass::Forward, dtype, &x.contiguous(), &out, indices.address());
+        let out = Tensor::from_storage(self, out, dtype, shape);
+        (out, Tensor::from_storage(self, indices, DType::I32, shape))
+    }
 
-pub(crate) fn max_pool2d_grad(g: &Tensor, indices: &Tensor, [h, w]: [usize; 2], options: &Pool2dOptions) -> Tensor {
-    let (device, dtype, [n, c, ..]) = (g.device(), g.dtype(), g.dims::<4>());
-    let out = device.alloc("max_pool2d_grad", dtype, n * c * h * w);
-    let indices = indices.contiguous();
-    let pooling = Pooling::new(n * c, [h, w], options);
-    pooling.launch("max", Pass::Gradient, dtype, &g.contiguous(), &out, data(&indices));
-    Tensor::from_storage(device, out, dtype, [n, c, h, w])
-}
+    fn max_pool2d_grad(&self, g: &Tensor, indices: &Tensor, [h, w]: [usize; 2], options: &Pool2dOptions) -> Tensor {
+        let (dtype, [n, c, ..]) = (g.dtype(), g.dims::<4>());
+        let out = self.alloc("max_pool2d_grad", dtype, n * c * h * w);
+        let indices = indices.contiguous();
+        let pooling = Pooling::new(n * c, [h, w], options);
+        pooling.launch("max", Pass::Gradient, dtype, &g.contiguous(), &out, data(&indices));
+        Tensor::from_storage(self, out, dtype, [n, c, h, w])
+    }
 
-pub(crate) fn avg_pool2d(x: &Tensor, options: &Pool2dOptions) -> Tensor {
-    let (device, dtype, [n, c, h, w]) = (x.device(), x.dtype(), x.dims());
-    let pooling = Pooling::new(n * c, [h, w], options);
-    let shape = [n, c, pooling.out[0], pooling.out[1]];
-    let out = device.alloc("avg_pool2d", dtype, shape.iter().product());
-    pooling.launch("avg", Pass::Forward, dtype, &x.contiguous(), &out, 0);
-    Tensor::from_storage(device, out, dtype, shape)
-}
+    fn avg_pool2d(&self, x: &Tensor, options: &Pool2dOptions) -> Tensor {
+        let (dtype, [n, c, h, w]) = (x.dtype(), x.dims());
+        let pooling = Pooling::new(n * c, [h, w], options);
+        let shape = [n, c, pooling.out[0], pooling.out[1]];
+        let out = self.alloc("avg_pool2d", dtype, shape.iter().product());
+        pooling.launch("avg", Pass::Forward, dtype, &x.contiguous(), &out, 0);
+        Tensor::from_storage(self, out, dtype, shape)
+    }
 
-pub(crate) fn avg_pool2d_grad(g: &Tensor, [h, w]: [usize; 2], options: &Pool2dOptions) -> Tensor {
-    let (device, dtype, [n, c, ..]) = (g.device(), g.dtype(), g.dims::<4>());
-    let out = device.alloc("avg_pool2d_grad", dtype, n * c * h * w);
-    Pooling::new(n * c, [h, w], options).launch("avg", Pass::Gradient, dtype, &g.contiguous(), &out, 0);
-    Tensor::from_storage(device, out, dtype, [n, c, h, w])
+    fn avg_pool2d_grad(&self, g: &Tensor, [h, w]: [usize; 2], options: &Pool2dOptions) -> Tensor {
+        let (dtype, [n, c, ..]) = (g.dtype(), g.dims::<4>());
+        let out = self.alloc("avg_pool2d_grad", dtype, n * c * h * w);
+        Pooling::new(n * c, [h, w], options).launch("avg", Pass::Gradient, dtype, &g.contiguous(), &out, 0);
+        Tensor::from_storage(self, out, dtype, [n, c, h, w])
+    }
 }

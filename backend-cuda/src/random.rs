@@ -1,20 +1,21 @@
-//! Random elements and dropout: names and numbers for `kernels/random.cu`.
+//! Random elements and dropout (`kernels/random.cu`).
 
 use crate::Tensor;
 use crate::device::{Cuda, name, suffix};
+use crate::grid::grid_stride;
 use crate::memory::Storage;
-use crate::params::{Operand, Walk, params};
-use minitorch_core::backend::RandomOp;
+use crate::params::{TensorRef, Walk, params};
+use minitorch_core::backend::{RandomOp, RandomOps};
 use minitorch_core::ops::random::threshold;
 use minitorch_core::random::Draw;
 use minitorch_core::{DType, Layout};
 
 params! {
-    /// What the kernels of random.cu take.
+    /// The parameters of the kernels of random.cu.
     RandomParams in "random.cu" {
         walk: Walk,
-        out: Operand,
-        x: Operand,
+        out: TensorRef,
+        x: TensorRef,
         seed: u64,
         draw: u64,
         threshold: u64,
@@ -22,50 +23,52 @@ params! {
     }
 }
 
-pub(crate) fn random(device: &Cuda, op: RandomOp, dtype: DType, len: usize, draw: Draw) -> Storage {
-    let out = device.alloc("random", dtype, len);
-    let (kernel, p) = match op {
-        RandomOp::Bits => ("bits", 0.0),
-        RandomOp::Uniform => ("uniform", 0.0),
-        RandomOp::Keep(p) => ("keep", p),
-    };
-    let whole = Layout::contiguous([len]);
-    launch(device, name!("random_{kernel}_{}", suffix(dtype)), (&out, dtype, &whole), Operand::NONE, p, draw);
-    out
-}
+impl RandomOps for Cuda {
+    fn random(&self, op: RandomOp, dtype: DType, len: usize, draw: Draw) -> Storage {
+        let out = self.alloc("random", dtype, len);
+        let (kernel, p) = match op {
+            RandomOp::Bits => ("bits", 0.0),
+            RandomOp::Uniform => ("uniform", 0.0),
+            RandomOp::Keep(p) => ("keep", p),
+        };
+        let layout = Layout::contiguous([len]);
+        let kernel = name!("random_{kernel}_{}", suffix(dtype));
+        launch(self, kernel, (&out, dtype, &layout), TensorRef::NONE, p, draw);
+        out
+    }
 
-/// `x / (1 - p)` where the element's bits are at least the threshold, else 0.
-pub(crate) fn dropout(x: &Tensor, p: f64, draw: Draw) -> Tensor {
-    let (device, dtype, shape) = (x.device(), x.dtype(), *x.shape());
-    let [layout] = Layout::merge([*x.layout()]);
-    let whole = Layout::contiguous(*layout.shape());
-    let out = device.alloc("dropout", dtype, whole.numel());
-    let operand = Operand::of(x.view().storage, dtype, &layout);
-    launch(device, name!("random_dropout_{}", suffix(dtype)), (&out, dtype, &whole), operand, p, draw);
-    Tensor::from_storage(device, out, dtype, shape)
+    fn dropout(&self, x: &Tensor, p: f64, draw: Draw) -> Tensor {
+        let (dtype, shape) = (x.dtype(), *x.shape());
+        let [layout] = Layout::merge([*x.layout()]);
+        let contiguous = Layout::contiguous(*layout.shape());
+        let out = self.alloc("dropout", dtype, contiguous.numel());
+        let x = x.view().storage.tensor_ref(dtype, &layout);
+        launch(self, name!("random_dropout_{}", suffix(dtype)), (&out, dtype, &contiguous), x, p, draw);
+        Tensor::from_storage(self, out, dtype, shape)
+    }
 }
 
 fn launch(
     device: &Cuda,
     kernel: &str,
-    (out, dtype, whole): (&Storage, DType, &Layout),
-    x: Operand,
+    (out, dtype, layout): (&Storage, DType, &Layout),
+    x: TensorRef,
     p: f64,
     draw: Draw,
 ) {
-    if whole.numel() == 0 {
+    if layout.numel() == 0 {
         return;
     }
     let params = RandomParams {
-        walk: Walk::new(whole.shape()),
-        out: Operand::of(out, dtype, whole),
+        walk: Walk::new(layout.shape()),
+        out: out.tensor_ref(dtype, layout),
         x,
         seed: draw.seed,
         draw: draw.index,
         threshold: threshold(p),
-        // At p = 1 nothing is kept, whatever the factor.
+        // At p = 1 every element is dropped, and 1 / 0 is not used.
         scale: if p < 1.0 { 1.0 / (1.0 - p) } else { 0.0 },
     };
-    let (grid, block) = device.walk_over(whole.numel().div_ceil(4));
+    let (grid, block) = grid_stride(device, layout.numel().div_ceil(4));
     device.0.launch(kernel, grid, block, 0, &params);
 }

@@ -1,19 +1,22 @@
-//! Reductions over any set of dimensions: geometry and names for `kernels/reduce.cu`. Always one launch.
+//! Reductions over any set of dimensions (`kernels/reduce.cu`): one launch each.
 //!
-//! The dimensions are parted into kept and reduced ones, and both groups merged. Threads lie along whichever has neighbours
-//! in memory:
+//! The dimensions are split into kept and reduced ones, and each group is merged. Adjacent threads read along the group with the
+//! smaller stride, so that accesses coalesce:
 //!
 //! ```text
-//! rows      reduced ones, few of them, or very many outputs    some threads of a warp per output
-//! long      reduced ones, many                                 a block per output and piece
-//! columns   kept ones                                          a block per group of outputs and piece
+//! kernel    adjacent threads along    used for                                  work of a block
+//! rows      reduced dimensions        short rows, or very many outputs          several outputs, 2^k lanes of a warp each
+//! long      reduced dimensions        long rows                                 one chunk of one output
+//! columns   kept dimensions           everything else                           one chunk of a group of adjacent outputs
 //! ```
 
-use crate::device::{COUNTERS, Cuda, THREADS, name, suffix};
+use crate::device::{Cuda, name, suffix};
 use crate::driver::Address;
+use crate::grid::{THREADS, chunks, column_width, lanes};
 use crate::memory::Storage;
-use crate::params::{Operand, Walk, params};
-use minitorch_core::backend::{ArgReduceOp, ReduceOp, View};
+use crate::params::{TensorRef, Walk, params};
+use crate::state::COUNTERS;
+use minitorch_core::backend::{ArgReduceOp, ReduceOp, ReduceOps, View};
 use minitorch_core::{DType, Layout, MAX_RANK, Shape};
 
 params! {
@@ -35,35 +38,37 @@ params! {
     }
 }
 
-/// Elements up to which the threads of a warp suffice for an output.
+/// The longest row for which the lanes of a warp suffice.
 const SHORT: usize = 1024;
-const WARP: usize = 32;
 
+// `order` of the reduced elements, as in common.cuh.
 const CONTIGUOUS: u32 = 1;
 const PACKED: u32 = 2;
 
-pub(crate) fn reduce(device: &Cuda, op: ReduceOp, x: View<'_, Storage>, dims: &[usize]) -> Storage {
-    let (kernel, mean) = match op {
-        ReduceOp::Sum => ("sum", false),
-        ReduceOp::Mean => ("sum", true),
-        ReduceOp::Prod => ("prod", false),
-        ReduceOp::Max => ("max", false),
-        ReduceOp::Min => ("min", false),
-    };
-    run(device, kernel, x, dims, x.dtype, mean)
+impl ReduceOps for Cuda {
+    fn reduce(&self, op: ReduceOp, x: View<'_, Storage>, dims: &[usize]) -> Storage {
+        let (kernel, mean) = match op {
+            ReduceOp::Sum => ("sum", false),
+            ReduceOp::Mean => ("sum", true),
+            ReduceOp::Prod => ("prod", false),
+            ReduceOp::Max => ("max", false),
+            ReduceOp::Min => ("min", false),
+        };
+        launch(self, kernel, x, dims, x.dtype, mean)
+    }
+
+    fn arg_reduce(&self, op: ArgReduceOp, x: View<'_, Storage>, dim: usize) -> Storage {
+        let kernel = match op {
+            ArgReduceOp::ArgMax => "argmax",
+            ArgReduceOp::ArgMin => "argmin",
+        };
+        launch(self, kernel, x, &[dim], DType::I32, false)
+    }
 }
 
-pub(crate) fn arg_reduce(device: &Cuda, op: ArgReduceOp, x: View<'_, Storage>, dim: usize) -> Storage {
-    let kernel = match op {
-        ArgReduceOp::ArgMax => "argmax",
-        ArgReduceOp::ArgMin => "argmin",
-    };
-    run(device, kernel, x, &[dim], DType::I32, false)
-}
-
-/// The kept dimensions in their order with the layout's offset, and the reduced ones by falling stride: their order is
-/// free, and so they merge best.
-fn part(layout: &Layout, dims: &[usize]) -> [Layout; 2] {
+/// The kept dimensions in their order, with the layout's offset, and the reduced ones by descending stride: the order of reduced
+/// elements is free, and this one merges most.
+fn split_dims(layout: &Layout, dims: &[usize]) -> [Layout; 2] {
     let pick = |reduced: bool, offset| {
         let (mut picked, mut rank) = ([(0, 0); MAX_RANK], 0);
         for (d, (&size, &stride)) in layout.shape().iter().zip(layout.strides()).enumerate() {
@@ -82,105 +87,94 @@ fn part(layout: &Layout, dims: &[usize]) -> [Layout; 2] {
     [pick(false, layout.offset()), pick(true, 0)]
 }
 
-fn run(device: &Cuda, kernel: &str, x: View<'_, Storage>, dims: &[usize], to: DType, mean: bool) -> Storage {
-    let [kept, reduced] = part(x.layout, dims);
+fn launch(device: &Cuda, kernel: &str, x: View<'_, Storage>, dims: &[usize], to: DType, mean: bool) -> Storage {
+    let [kept, reduced] = split_dims(x.layout, dims);
     let (outputs, len) = (kept.numel(), reduced.numel());
     x.storage.check(x.dtype, x.layout);
     let out = device.alloc("reduce", to, outputs);
     if outputs == 0 {
         return out;
     }
-    let (kept_at, reduced_at) = (Operand::new(x.storage.address(), x.dtype, &kept), Operand::new(0, x.dtype, &reduced));
+    let kept_ref = TensorRef::new(x.storage.address(), x.dtype, &kept);
+    let reduced_ref = TensorRef::new(0, x.dtype, &reduced);
     let mut params = ReduceParams {
         kept: Walk::new(kept.shape()),
         reduced: Walk::new(reduced.shape()),
-        kept_strides: kept_at.strides,
-        reduced_strides: reduced_at.strides,
-        x: kept_at.data,
+        kept_strides: kept_ref.strides,
+        reduced_strides: reduced_ref.strides,
+        x: kept_ref.data,
         out: out.address(),
         partial: 0,
         counters: device.0.counters(),
         divisor: if mean { len as f64 } else { 1.0 },
         chunk: len.next_multiple_of(4) as u64,
-        order: order(&kept, &reduced, kept_at.data, x.dtype),
+        order: order(&kept, &reduced, kept_ref.data, x.dtype),
         team_log: 0,
         width_log: 0,
         unused: 0,
     };
-    let plan = plan(device, &kept, &reduced);
-    let (blocks, threads) = match plan {
-        Plan::Rows { .. } => (COUNTERS + 1, 1), // never in pieces
-        Plan::Long => (outputs, THREADS),
-        Plan::Columns { width } => (outputs.div_ceil(width), THREADS / width),
+    let algorithm = Algorithm::choose(device, &kept, &reduced);
+    let (blocks, threads) = match algorithm {
+        Algorithm::Rows { .. } => (COUNTERS + 1, 1), // never split into chunks
+        Algorithm::Long => (outputs, THREADS),
+        Algorithm::Columns { width } => (outputs.div_ceil(width), THREADS / width),
     };
-    let (chunk, pieces) = pieces(device, blocks, len, threads);
+    let (chunk, chunks) = chunks(device, blocks, len, threads);
     params.chunk = chunk as u64;
-    // Any partial result has 16 bytes at most.
-    let partial = device.alloc("reduce", DType::F64, if pieces > 1 { 2 * outputs * pieces } else { 0 });
+    // A partial result has at most 16 bytes.
+    let partial = device.alloc("reduce", DType::F64, if chunks > 1 { 2 * outputs * chunks } else { 0 });
     params.partial = partial.address();
-    let (kind, grid) = match plan {
-        Plan::Rows { team } => {
+    let (kind, grid) = match algorithm {
+        Algorithm::Rows { team } => {
             params.team_log = team.trailing_zeros();
             ("rows", [(outputs * team).div_ceil(THREADS), 1, 1])
         }
-        Plan::Long => ("long", [outputs, pieces, 1]),
-        Plan::Columns { width } => {
+        Algorithm::Long => ("long", [outputs, chunks, 1]),
+        Algorithm::Columns { width } => {
             params.width_log = width.trailing_zeros();
-            ("columns", [blocks, pieces, 1])
+            ("columns", [blocks, chunks, 1])
         }
     };
     device.0.launch(name!("reduce_{kind}_{kernel}_{}", suffix(x.dtype)), grid, [THREADS, 1, 1], 0, &params);
     out
 }
 
-/// How many elements a piece of a long reduction has, a multiple of 4, and how many pieces there are: enough to fill the card
-/// with four blocks a multiprocessor, but each with 16 elements for every one of the `threads` that share an output's.
-pub(crate) fn pieces(device: &Cuda, blocks: usize, len: usize, threads: usize) -> (usize, usize) {
-    let most = if blocks <= COUNTERS { (4 * device.0.multiprocessors()).div_ceil(blocks) } else { 1 };
-    let pieces = (len / (16 * threads)).clamp(1, most);
-    let chunk = len.div_ceil(pieces).next_multiple_of(4).max(4);
-    (chunk, len.div_ceil(chunk).max(1))
-}
-
-/// How many neighbouring columns of `len` elements a block takes: as many as there are, and fewer of them where a column's
-/// elements can occupy the other threads.
-pub(crate) fn column_width(device: &Cuda, columns: usize, len: usize) -> usize {
-    let mut width = columns.next_power_of_two().min(THREADS);
-    let few = |width| columns / width < 2 * device.0.multiprocessors();
-    while width > WARP && (width > 64 || few(width)) && THREADS / width * 8 < len {
-        width /= 2;
-    }
-    width
-}
-
 #[derive(Clone, Copy)]
-enum Plan {
+enum Algorithm {
+    /// `team` lanes of a warp per output.
     Rows { team: usize },
+    /// A block per output and chunk.
     Long,
+    /// A block per `width` adjacent outputs and chunk.
     Columns { width: usize },
 }
 
-fn plan(device: &Cuda, kept: &Layout, reduced: &Layout) -> Plan {
-    let (outputs, len) = (kept.numel(), reduced.numel());
-    // Neighbours of the walk that lie nearest; of a group without dimensions nothing does.
-    let step = |layout: &Layout| layout.strides().last().copied().unwrap_or(usize::MAX);
-    if len == 0 || step(reduced) > step(kept) || reduced.shape().is_empty() {
-        return Plan::Columns { width: column_width(device, outputs, len) };
+impl Algorithm {
+    fn choose(device: &Cuda, kept: &Layout, reduced: &Layout) -> Self {
+        let (outputs, len) = (kept.numel(), reduced.numel());
+        // The innermost stride; a group without dimensions has no adjacent elements.
+        let stride = |layout: &Layout| layout.strides().last().copied().unwrap_or(usize::MAX);
+        if len == 0 || stride(reduced) > stride(kept) || reduced.shape().is_empty() {
+            return Algorithm::Columns { width: column_width(device, outputs, len) };
+        }
+        let many_outputs = outputs >= 32 * device.0.multiprocessors();
+        if len <= SHORT / 4
+            || len <= SHORT && outputs > device.0.multiprocessors()
+            || len <= 4 * SHORT && many_outputs
+        {
+            return Algorithm::Rows { team: lanes(len) };
+        }
+        Algorithm::Long
     }
-    let crowded = outputs >= 32 * device.0.multiprocessors();
-    if len <= SHORT / 4 || len <= SHORT && outputs > device.0.multiprocessors() || len <= 4 * SHORT && crowded {
-        return Plan::Rows { team: len.div_ceil(4).next_power_of_two().min(WARP) };
-    }
-    Plan::Long
 }
 
-/// How the reduced elements of every output lie.
+/// How the reduced elements of every output are laid out; see `ReduceParams` in reduce.cu.
 fn order(kept: &Layout, reduced: &Layout, data: Address, dtype: DType) -> u32 {
     if reduced.is_contiguous() {
         return CONTIGUOUS;
     }
     let (Some((&1, outer)), Some(&inner)) = (reduced.strides().split_last(), reduced.shape().last()) else { return 0 };
     let pack = (4 * dtype.size()).min(16) as u64;
-    let whole = kept.strides().iter().chain(outer).chain([&inner]).all(|stride| stride.is_multiple_of(4));
-    if whole && data.is_multiple_of(pack) { PACKED } else { 0 }
+    let aligned = kept.strides().iter().chain(outer).chain([&inner]).all(|stride| stride.is_multiple_of(4));
+    if aligned && data.is_multiple_of(pack) { PACKED } else { 0 }
 }

@@ -1,19 +1,20 @@
-//! Sorting along one dimension: geometry and names for `kernels/sort.cu`.
+//! Sorting along one dimension (`kernels/sort.cu`).
 
 use crate::Tensor;
-use crate::device::{Cuda, THREADS, name, suffix};
+use crate::device::{Cuda, name, suffix};
 use crate::driver::Address;
+use crate::grid::THREADS;
 use crate::memory::Storage;
-use crate::params::{Operand, Walk, params};
-use minitorch_core::backend::View;
+use crate::params::{TensorRef, Walk, params};
+use minitorch_core::backend::{SortOps, View};
 use minitorch_core::{DType, Layout};
 
 params! {
-    /// What the kernels of sort.cu take.
+    /// The parameters of the kernels of sort.cu.
     SortParams in "sort.cu" {
         rows: Walk,
-        x: Operand,
-        out: Operand,
+        x: TensorRef,
+        out: TensorRef,
         step: u64,
         out_step: u64,
         n: u64,
@@ -32,20 +33,22 @@ params! {
 /// Elements that a block sorts in shared memory.
 const TILE: usize = 2048;
 
-pub(crate) fn argsort(x: &Tensor, dim: usize, descending: bool, k: usize) -> Tensor {
-    let order = order(x.device(), x.view(), dim, descending, k);
-    Tensor::from_storage(x.device(), order, DType::I32, x.shape().with(dim, k))
+impl SortOps for Cuda {
+    fn argsort(&self, x: &Tensor, dim: usize, descending: bool, k: usize) -> Tensor {
+        let order = argsort(self, x.view(), dim, descending, k);
+        Tensor::from_storage(self, order, DType::I32, x.shape().with(dim, k))
+    }
 }
 
-/// The first k indices of the order along `dim`, as I32 of the view's shape with k for `dim`. One launch for rows of up to
-/// [`TILE`] elements; for longer ones, one and another for each doubling.
-pub(crate) fn order(device: &Cuda, view: View<'_, Storage>, dim: usize, descending: bool, k: usize) -> Storage {
+/// The first k indices of the sorted order along `dim`, as I32 of the view's shape with size k along `dim`. One launch for rows of
+/// up to [`TILE`] elements, and one more per doubling of that length.
+pub(crate) fn argsort(device: &Cuda, view: View<'_, Storage>, dim: usize, descending: bool, k: usize) -> Storage {
     let (dtype, n) = (view.dtype, view.layout.shape()[dim]);
     let sorted = view.layout.shape().with(dim, k);
     let out = device.alloc("argsort", DType::I32, sorted.numel());
-    let whole = Layout::contiguous(sorted);
-    // The first element of each row, in the view and in the result.
-    let [x_rows, out_rows] = Layout::merge([view.layout.remove(dim), whole.remove(dim)]);
+    let out_layout = Layout::contiguous(sorted);
+    // The layouts of the rows' first elements.
+    let [x_rows, out_rows] = Layout::merge([view.layout.remove(dim), out_layout.remove(dim)]);
     let rows = x_rows.numel();
     if sorted.numel() == 0 {
         return out;
@@ -54,10 +57,10 @@ pub(crate) fn order(device: &Cuda, view: View<'_, Storage>, dim: usize, descendi
     let step = view.layout.strides()[dim];
     let mut params = SortParams {
         rows: Walk::new(x_rows.shape()),
-        x: Operand::of(view.storage, dtype, &x_rows),
-        out: Operand::of(&out, DType::I32, &out_rows),
+        x: view.storage.tensor_ref(dtype, &x_rows),
+        out: out.tensor_ref(DType::I32, &out_rows),
         step: step as u64,
-        out_step: whole.strides()[dim] as u64,
+        out_step: out_layout.strides()[dim] as u64,
         n: n as u64,
         k: k as u64,
         from: 0,
@@ -71,11 +74,11 @@ pub(crate) fn order(device: &Cuda, view: View<'_, Storage>, dim: usize, descendi
     };
     let block = [THREADS, 1, 1];
     if n <= TILE {
-        // As many rows to a block as fit, unless there are too few for all multiprocessors.
+        // As many rows per block as a tile holds, but at least one block per multiprocessor.
         let share = rows.div_ceil(device.0.multiprocessors()).next_power_of_two();
-        let together = share.min(TILE >> params.log_places);
-        params.log_rows = together.trailing_zeros();
-        device.0.launch(name!("sort_rows_{}", suffix(dtype)), [rows.div_ceil(together), 1, 1], block, 0, &params);
+        let rows_per_block = share.min(TILE >> params.log_places);
+        params.log_rows = rows_per_block.trailing_zeros();
+        device.0.launch(name!("sort_rows_{}", suffix(dtype)), [rows.div_ceil(rows_per_block), 1, 1], block, 0, &params);
         return out;
     }
     let bytes = if dtype == DType::F64 { 16 } else { 8 };
@@ -86,7 +89,7 @@ pub(crate) fn order(device: &Cuda, view: View<'_, Storage>, dim: usize, descendi
     let mut run = TILE;
     while run < n {
         (params.run, params.from, params.to) = (run as u64, from.address(), to.address());
-        let kernel = if 2 * run < n { "merge" } else { "finish" };
+        let kernel = if 2 * run < n { "merge" } else { "final_merge" };
         device.0.launch(name!("sort_{kernel}_{bytes}"), grid, block, 0, &params);
         std::mem::swap(&mut from, &mut to);
         run *= 2;

@@ -1,9 +1,10 @@
-//! Element-wise functions of one tensor and their gradients: names and numbers for `kernels/unary.cu`.
+//! Element-wise functions of one tensor and their gradients (`kernels/unary.cu`).
 
+use crate::Tensor;
 use crate::device::{Cuda, name, suffix};
 use crate::memory::Storage;
-use minitorch_core::backend::{UnaryOp, View};
-use minitorch_core::{DType, Layout, Tensor};
+use minitorch_core::backend::{UnaryOp, UnaryOps, View};
+use minitorch_core::{DType, Layout};
 
 /// The kernel's name for an op, and the op's numbers.
 fn parts(op: UnaryOp) -> (&'static str, [f64; 2]) {
@@ -65,34 +66,33 @@ fn power(c: f64) -> (&'static str, [f64; 2]) {
     }
 }
 
-/// `op(x)` in a buffer of its own.
-pub(crate) fn unary(device: &Cuda, op: UnaryOp, x: View<'_, Storage>) -> Storage {
-    let ((kernel, numbers), whole) = (parts(op), Layout::contiguous(*x.layout.shape()));
-    let out = device.alloc("unary", x.dtype, whole.numel());
-    let out_at = (&out, x.dtype, &whole);
-    device.map(name!("unary_{kernel}_{}", suffix(x.dtype)), out_at, [x], numbers);
-    out
-}
+impl UnaryOps for Cuda {
+    fn unary(&self, op: UnaryOp, x: View<'_, Storage>) -> Storage {
+        let ((kernel, numbers), layout) = (parts(op), Layout::contiguous(*x.layout.shape()));
+        let out = self.alloc("unary", x.dtype, layout.numel());
+        let to = (&out, x.dtype, &layout);
+        self.elementwise(name!("unary_{kernel}_{}", suffix(x.dtype)), to, [x], numbers);
+        out
+    }
 
-/// `x = op(x)`.
-pub(crate) fn unary_mut(device: &Cuda, op: UnaryOp, x: &mut Storage, layout: &Layout, dtype: DType) {
-    let (kernel, numbers) = parts(op);
-    let (out, x) = ((&*x, dtype, layout), View { storage: &*x, layout, dtype });
-    device.map(name!("unary_{kernel}_{}", suffix(dtype)), out, [x], numbers);
-}
+    fn unary_mut(&self, op: UnaryOp, x: &mut Storage, layout: &Layout, dtype: DType) {
+        let (kernel, numbers) = parts(op);
+        let (out, x) = ((&*x, dtype, layout), View { storage: &*x, layout, dtype });
+        self.elementwise(name!("unary_{kernel}_{}", suffix(dtype)), out, [x], numbers);
+    }
 
-/// `g op'`
-pub(crate) fn unary_grad(op: UnaryOp, saved: &Tensor<Cuda>, g: &Tensor<Cuda>) -> Tensor<Cuda> {
-    let (device, dtype, shape) = (g.device(), g.dtype(), *g.shape());
-    let (kernel, numbers) = match op {
-        UnaryOp::Pow(-1.0) => ("pow", [-1.0, 0.0]),
-        op => parts(op),
-    };
-    let [layout_s, layout_g] = Layout::merge([*saved.layout(), *g.layout()]);
-    let whole = Layout::contiguous(*layout_g.shape());
-    let out = device.alloc("unary_grad", dtype, whole.numel());
-    let operands = [View { layout: &layout_s, ..saved.view() }, View { layout: &layout_g, ..g.view() }];
-    let at = (&out, dtype, &whole);
-    device.map(name!("unary_grad_{kernel}_{}", suffix(dtype)), at, operands, numbers);
-    Tensor::from_storage(device, out, dtype, shape)
+    fn unary_grad(&self, op: UnaryOp, saved: &Tensor, g: &Tensor) -> Tensor {
+        let (dtype, shape) = (g.dtype(), *g.shape());
+        let (kernel, numbers) = match op {
+            UnaryOp::Pow(-1.0) => ("pow", [-1.0, 0.0]),
+            op => parts(op),
+        };
+        let [layout_s, layout_g] = Layout::merge([*saved.layout(), *g.layout()]);
+        let layout = Layout::contiguous(*layout_g.shape());
+        let out = self.alloc("unary_grad", dtype, layout.numel());
+        let inputs = [View { layout: &layout_s, ..saved.view() }, View { layout: &layout_g, ..g.view() }];
+        let to = (&out, dtype, &layout);
+        self.elementwise(name!("unary_grad_{kernel}_{}", suffix(dtype)), to, inputs, numbers);
+        Tensor::from_storage(self, out, dtype, shape)
+    }
 }

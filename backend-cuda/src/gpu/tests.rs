@@ -3,8 +3,8 @@
 use super::*;
 
 /// The card, or why there is none, which `MINITORCH_REQUIRE=cuda` makes a failure.
-fn card() -> Result<Card, String> {
-    let card = Card::new(0).map_err(|why| why.to_string());
+fn card() -> Result<Gpu, String> {
+    let card = Gpu::new(0).map_err(|why| why.to_string());
     let required = std::env::var("MINITORCH_REQUIRE").unwrap_or_default();
     if let (Err(why), true) = (&card, required.split(',').any(|name| name.trim() == "cuda")) {
         panic!("MINITORCH_REQUIRE: cuda is required and did not run: {why}");
@@ -21,13 +21,13 @@ fn a_machine_without_a_card_is_an_error_of_one_line() {
     // SAFETY: loading the driver's library only runs its own initialisers.
     if !unsafe { sys::is_culib_present() } && cfg!(target_os = "linux") {
         assert_eq!(why, "Cuda(0): no NVIDIA driver: its library libcuda was not found");
-        assert_eq!(Card::count().unwrap_err().to_string(), why.replace("Cuda(0)", "Cuda"));
+        assert_eq!(Gpu::count().unwrap_err().to_string(), why.replace("Cuda(0)", "Cuda"));
     }
 }
 
 #[test]
 fn a_card_that_is_not_there_is_an_error_of_one_line() {
-    let why = Card::new(1000).unwrap_err().to_string();
+    let why = Gpu::new(1000).unwrap_err().to_string();
     assert!(why.starts_with("Cuda(1000): ") && why.lines().count() == 1, "{why}");
 }
 

@@ -199,8 +199,8 @@ impl<C: Calls> Modules<C> {
     fn load(&self, index: usize, file: &mut File) -> Result<CUmodule, Failure> {
         let image = self.image(index, file, Compiler::image)?;
         match self.calls.load(&image.cubin) {
-            Ok(module) => Ok(file.add(module, image.kept)),
-            Err(refusal) if refusal.code && image.kept => self.load_anew(index, file),
+            Ok(module) => Ok(file.add(module, image.cached)),
+            Err(refusal) if refusal.code && image.cached => self.load_anew(index, file),
             Err(refusal) => Err(self.refused(index, refusal)),
         }
     }
@@ -208,9 +208,9 @@ impl<C: Calls> Modules<C> {
     /// Loads a file whose kept machine code the driver does not take, compiled again.
     fn load_anew(&self, index: usize, file: &mut File) -> Result<CUmodule, Failure> {
         self.compiler.discard(index);
-        let image = self.image(index, file, Compiler::anew)?;
+        let image = self.image(index, file, Compiler::recompile)?;
         match self.calls.load(&image.cubin) {
-            Ok(module) => Ok(file.add(module, image.kept)),
+            Ok(module) => Ok(file.add(module, image.cached)),
             Err(refusal) => Err(self.refused(index, refusal)),
         }
     }

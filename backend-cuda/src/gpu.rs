@@ -33,7 +33,7 @@ const LANDING: usize = 64 << 10;
 const SMALLEST: usize = 512;
 
 /// A card of the machine, its kernels loaded when they are first launched.
-pub(crate) struct Card {
+pub(crate) struct Gpu {
     ordinal: usize,
     info: Info,
     // In the order in which they must go.
@@ -44,7 +44,7 @@ pub(crate) struct Card {
     context: Context,
 }
 
-impl Card {
+impl Gpu {
     /// A card by its number, and a compiler that knows it.
     pub(crate) fn new(ordinal: usize) -> minitorch_core::Result<Self> {
         Self::open(ordinal).map_err(|reason| Error::Device { device: format!("Cuda({ordinal})"), reason })
@@ -81,7 +81,7 @@ impl Card {
         let landing = Mutex::new(Pinned::new(LANDING).map_err(reason)?);
         let ring = Mutex::new(Ring::new().map_err(reason)?);
         let modules = Modules::new(modules::Cuda, compiler, info.shared_memory);
-        Ok(Card { ordinal, info, modules, ring, landing, stream, context })
+        Ok(Gpu { ordinal, info, modules, ring, landing, stream, context })
     }
 }
 
@@ -138,7 +138,7 @@ fn size_class(bytes: usize) -> usize {
     bytes.checked_next_multiple_of(step).unwrap_or(bytes)
 }
 
-impl Driver for Card {
+impl Driver for Gpu {
     fn info(&self) -> &Info {
         &self.info
     }
@@ -245,7 +245,7 @@ impl Driver for Card {
     }
 }
 
-impl Drop for Card {
+impl Drop for Gpu {
     /// Everything below needs the context bound and the stream idle. Where that fails, what follows fails too and is
     /// ignored: the driver takes everything back with the context.
     fn drop(&mut self) {
@@ -253,9 +253,9 @@ impl Drop for Card {
     }
 }
 
-impl fmt::Debug for Card {
+impl fmt::Debug for Gpu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Card").field("ordinal", &self.ordinal).field("info", &self.info).finish_non_exhaustive()
+        f.debug_struct("Gpu").field("ordinal", &self.ordinal).field("info", &self.info).finish_non_exhaustive()
     }
 }
 
