@@ -1,7 +1,6 @@
-//! With the feature `emulator`: compiles the kernels, and what runs them, for the CPU. Without it: nothing.
+//! With the feature `emulator`: compiles the kernels and their scheduler for the CPU. Without it: does nothing.
 //!
-//! A kernel file passes the preprocessor, then `emulator/rewrite.rs`, then the compiler; a table of its kernels is added
-//! to its end.
+//! A kernel file goes through the preprocessor, `emulator/rewrite.rs` and the compiler. A table of its kernels is appended to it.
 
 #[cfg(feature = "emulator")]
 #[path = "emulator/rewrite.rs"]
@@ -28,7 +27,7 @@ mod emulator {
 
     use crate::rewrite::{Kernel, rewrite, twice};
 
-    /// Compilers of the kernels' sanitizers, such as `address,undefined`; see scripts/emulator-sanitize.
+    /// The sanitizers to compile with, such as `address,undefined`; see scripts/emulator-sanitize.
     const SANITIZE: &str = "MINITORCH_EMULATOR_SANITIZE";
 
     pub(crate) fn build() -> Result<(), String> {
@@ -85,7 +84,7 @@ mod emulator {
         let mut build = cc::Build::new();
         build.cpp(true).std("c++20").opt_level(2).debug(false).warnings(false);
         build.include("emulator").include("kernels");
-        // What a kernel writes is what is rounded; a card's float4 loads read other types; and no kernel throws.
+        // No implicit contraction; float4 loads alias other types, as in CUDA; and kernels neither set errno nor throw.
         let flags = ["-ffp-contract=off", "-fno-strict-aliasing", "-fno-math-errno", "-fno-exceptions", "-fno-rtti"];
         for flag in flags.into_iter().chain(["-Wno-unknown-pragmas"]) {
             build.flag(flag);
@@ -105,7 +104,7 @@ mod emulator {
     fn kernel_files() -> Result<Vec<PathBuf>, String> {
         let entries = fs::read_dir("kernels").map_err(|e| format!("the folder kernels: {e}"))?;
         let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-        // Cargo watches a folder, but not behind a symbolic link.
+        // Cargo does not watch a folder through a symbolic link.
         for file in &files {
             println!("cargo::rerun-if-changed={}", file.display());
         }
@@ -122,14 +121,14 @@ mod emulator {
         wrapped: &Path,
         mut build: cc::Build,
     ) -> Result<(String, Vec<Kernel>), String> {
-        // Files may have types and functions of the same names: nothing of a file is seen outside of it.
+        // Files may define types and functions with equal names, so each is in an anonymous namespace.
         let file = path.display();
         write(wrapped, &format!("#include \"emulator.h\"\nnamespace {{\n#include \"{file}\"\n}}\n"))?;
         let expanded =
             build.include(".").file(wrapped).try_expand().map_err(|e| {
                 format!("the feature `emulator` needs a C++20 compiler, and one that takes {file}: {e}")
             })?;
-        // Reports name files as they are seen from the crate.
+        // Messages name files relative to the crate.
         let (mut text, kernels) = rewrite(&String::from_utf8_lossy(&expanded).replace("\"./", "\""))?;
         let table = format!("extern const emulator::Kernel emulator_kernels_{stem}[]");
         text += &format!("# 1 \"table of {file}\"\n{table};\n{table} = {{\n");
@@ -154,7 +153,7 @@ mod emulator {
         text + "  nullptr};\n"
     }
 
-    /// Rust's linker does not know the sanitizers' libraries.
+    /// Links the sanitizers' libraries, which rustc does not know of.
     fn link_sanitizers(build: &cc::Build, sanitize: &str) -> Result<(), String> {
         for sanitizer in sanitize.split(',').filter(|s| !s.is_empty()) {
             let library = match sanitizer {

@@ -1,8 +1,8 @@
-// What every kernel file begins with: types, the maths that float and double share, places in a strided tensor, what warps
-// and blocks do together, and the record of a bad index.
+// Included by every kernel file: types, math functions overloaded for float and double, strided tensors, warp and block reductions,
+// and the record of an out-of-range index.
 //
-// The same text is compiled by NVRTC for a card and by a C++ compiler for the emulator. Neither has headers of a standard
-// library here, so nothing is included but files of this folder.
+// NVRTC compiles this source for a GPU, and a C++ compiler compiles it for the emulator. Neither provides standard headers here, so
+// kernels include files of this folder only.
 #pragma once
 
 typedef unsigned char u8;
@@ -18,13 +18,13 @@ typedef long long i64;
 #define NAN __int_as_float(0x7fc00000)
 #endif
 
-// The rank that a tensor may have.
+// The maximum rank of a tensor.
 #define MAX_RANK 6
 
-// Threads of a block of an element-wise kernel.
+// Threads of a block, unless a kernel says otherwise.
 #define THREADS 256
 
-// ---- the maths that float and double share ----
+// ---- math functions, overloaded for float and double ----
 
 #define MATH(name)                                                                        \
   __device__ __forceinline__ float name##_of(float x) { return name##f(x); }              \
@@ -58,13 +58,13 @@ __device__ __forceinline__ double fmod_of(double x, double y) { return fmod(x, y
 __device__ __forceinline__ float fma_of(float a, float b, float c) { return fmaf(a, b, c); }
 __device__ __forceinline__ double fma_of(double a, double b, double c) { return fma(a, b, c); }
 
-// The larger or the smaller; NaN if either is NaN. Of bool: or, and.
+// NaN if either is NaN. For bool: or, and.
 template <typename T>
 __device__ __forceinline__ T maximum(T a, T b) { return a > b || a != a ? a : b; }
 template <typename T>
 __device__ __forceinline__ T minimum(T a, T b) { return a < b || a != a ? a : b; }
 
-// Sums and products. Whole numbers wrap, which for signed ones C++ leaves undefined.
+// i32 wraps: signed overflow is undefined in C++, so it computes as u32.
 template <typename T>
 __device__ __forceinline__ T sum_of(T a, T b) { return a + b; }
 __device__ __forceinline__ i32 sum_of(i32 a, i32 b) { return i32(u32(a) + u32(b)); }
@@ -72,8 +72,8 @@ template <typename T>
 __device__ __forceinline__ T product_of(T a, T b) { return a * b; }
 __device__ __forceinline__ i32 product_of(i32 a, i32 b) { return i32(u32(a) * u32(b)); }
 
-// relu, and its gradient from the result y; a NaN x comes through, and a NaN y lets the gradient through. RELU is the activation
-// of a kernel's epilogue, 0 none.
+// relu, and its gradient as a function of the output y. NaN propagates; at a NaN y the gradient is g. RELU is the code of the
+// activation in an epilogue; 0 stands for none.
 #define RELU 1
 template <typename T>
 __device__ __forceinline__ T relu_of(T x) { return x < T(0) ? T(0) : x; }
@@ -83,27 +83,36 @@ __device__ __forceinline__ T relu_grad(T g, T y) { return y <= T(0) ? T(0) : g; 
 template <typename T>
 __device__ __forceinline__ T smaller_of(T a, T b) { return a < b ? a : b; }
 
-// ---- places ----
+// ---- strided tensors ----
 
-// A walk over a shape, row-major: how a flat index becomes coordinates. Mirrors `Walk` in params.rs.
+// A divisor: x / size == (__umulhi(x, magic) + x) >> shift for x < 2^31. Mirrors `Divisor` in params.rs.
+struct Divisor {
+  u32 size;
+  u32 magic;
+  u32 shift;
+  u32 unused;
+};
+
+__device__ __forceinline__ u32 divide(const Divisor& by, u32 x) { return (__umulhi(x, by.magic) + x) >> by.shift; }
+
+// A shape, for the conversion of a flat row-major index into coordinates. Mirrors `Walk` in params.rs.
 struct Walk {
   u64 numel;
   u64 sizes[MAX_RANK];
-  // x / sizes[d] == (__umulhi(x, magics[d]) + x) >> shifts[d] for x < 2^31.
+  // Divisors of the sizes; see Divisor.
   u32 magics[MAX_RANK];
   u32 shifts[MAX_RANK];
   u32 rank;
-  // Whether numel is 2^31 or more, where the magic ends.
+  // Whether numel is 2^31 or more, beyond the range of the multiplication.
   u32 wide;
 };
 
-// Where a tensor's elements lie along a Walk. Mirrors `Operand` in params.rs.
-struct Operand {
+// A tensor's address and its strides, in elements, along the dimensions of a Walk. Mirrors `TensorRef` in params.rs.
+struct TensorRef {
   // The first element.
   void* data;
-  // Elements between neighbours along each dimension of the walk.
   u64 strides[MAX_RANK];
-  // STRIDED, or its elements lie in the walk's order, or so and aligned for packs of four.
+  // STRIDED; CONTIGUOUS: row-major without gaps; PACKED: contiguous and aligned for packs of four.
   u32 order;
   u32 unused;
 };
@@ -111,8 +120,13 @@ struct Operand {
 #define CONTIGUOUS 1
 #define PACKED 2
 
-// The position of element i of a walk, along these strides. Its loops are not unrolled: they would be most of every kernel.
-__device__ __forceinline__ u64 place(const Walk& walk, const u64 (&strides)[MAX_RANK], u64 i) {
+// x / walk.sizes[d]
+__device__ __forceinline__ u64 divide(const Walk& walk, int d, u64 x) {
+  return walk.wide ? x / walk.sizes[d] : (__umulhi(u32(x), walk.magics[d]) + u32(x)) >> walk.shifts[d];
+}
+
+// The offset of element i of a walk along these strides. The loops are not unrolled: they would dominate the size of every kernel.
+__device__ __forceinline__ u64 offset_of(const Walk& walk, const u64 (&strides)[MAX_RANK], u64 i) {
   u64 at = 0;
   if (walk.wide) {
 #pragma unroll 1
@@ -134,17 +148,17 @@ __device__ __forceinline__ u64 place(const Walk& walk, const u64 (&strides)[MAX_
   return walk.rank == 0 ? 0 : at + i * strides[0];
 }
 
-__device__ __forceinline__ u64 place(const Walk& walk, const Operand& x, u64 i) {
-  return x.order == STRIDED ? place(walk, x.strides, i) : i;
+__device__ __forceinline__ u64 offset_of(const Walk& walk, const TensorRef& x, u64 i) {
+  return x.order == STRIDED ? offset_of(walk, x.strides, i) : i;
 }
 
-// Four neighbours, moved in as few instructions as their size allows: at most 16 bytes each.
+// Four adjacent elements, loaded and stored in as few instructions as possible, of at most 16 bytes each.
 template <typename T>
 struct __align__(sizeof(T) * 4 > 16 ? 16 : sizeof(T) * 4) Pack {
   T v[4];
 };
 
-// The index of this thread among all of a grid, and their number.
+// The index of this thread in the grid, and the number of threads.
 __device__ __forceinline__ u64 thread_index() { return u64(blockIdx.x) * blockDim.x + threadIdx.x; }
 __device__ __forceinline__ u64 thread_count() { return u64(gridDim.x) * blockDim.x; }
 
@@ -153,7 +167,7 @@ __device__ __forceinline__ u64 thread_count() { return u64(gridDim.x) * blockDim
 #define WARP 32
 #define FULL_WARP 0xffffffffu
 
-// `op` over the values of a warp, in every lane; one order on every card. All 32 lanes call it.
+// The reduction of a warp's values by `op`, in every lane, in a fixed order. All 32 lanes call it.
 template <typename T, typename Op>
 __device__ __forceinline__ T warp_reduce(T v, Op op) {
 #pragma unroll
@@ -161,18 +175,18 @@ __device__ __forceinline__ T warp_reduce(T v, Op op) {
   return v;
 }
 
-// `op` over the values of a block of COUNT threads, a multiple of 32, in every thread; x is the fastest dimension.
+// The reduction of the values of a block of COUNT threads, a multiple of 32, by `op`, in every thread. `identity` is op's identity.
 template <int COUNT, typename T, typename Op>
-__device__ __forceinline__ T block_reduce(T v, T nothing, Op op) {
+__device__ __forceinline__ T block_reduce(T v, T identity, Op op) {
   constexpr int WARPS = COUNT / WARP;
   __shared__ T partial[WARPS];
   const int thread = (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;
   v = warp_reduce(v, op);
   if (thread % WARP == 0) partial[thread / WARP] = v;
   __syncthreads();
-  v = thread % WARP < WARPS ? partial[thread % WARP] : nothing;
+  v = thread % WARP < WARPS ? partial[thread % WARP] : identity;
   v = warp_reduce(v, op);
-  __syncthreads();  // before a second call writes `partial` again
+  __syncthreads();  // a second call writes `partial` again
   return v;
 }
 
@@ -185,9 +199,9 @@ struct Maximum {
   __device__ __forceinline__ T operator()(T a, T b) const { return maximum(a, b); }
 };
 
-// True, in all threads, of the block that comes last of `count`: it sees what the others wrote before they called. The
-// counter is 0 before and after. So a long reduction is one launch: parts first, and the last block joins them, in an order
-// that does not depend on who was last.
+// Returns true in all threads of the last of `count` blocks to call it; that block sees what the others wrote before their calls. The
+// counter is 0 before and after. With it a long reduction is one launch: each block writes a partial result, and the last block
+// combines them in a fixed order, so the result does not depend on which block is last.
 __device__ __forceinline__ bool last_block(u32* counter, u32 count) {
   __shared__ u32 before;
   __threadfence();
@@ -202,17 +216,17 @@ __device__ __forceinline__ bool last_block(u32* counter, u32 count) {
   return last;
 }
 
-// ---- bad indices ----
+// ---- out-of-range indices ----
 
-// The first index that was out of range since the last report. Mirrors `BadIndex` in device.rs.
+// The first out-of-range index since the last synchronization. Mirrors `BadIndex` in state.rs.
 struct BadIndex {
-  // 0, or which operation found it: `IndexedOp` in device.rs.
+  // The operation, an `IndexedOp` of state.rs; 0 if there is no such index.
   u32 op;
   i32 index;
   u64 bound;
 };
 
-// Whether an index lies in 0..bound; if not it is recorded and the caller skips the access.
+// Whether an index lies in 0..bound. If not, it is recorded, and the caller skips the access.
 __device__ __forceinline__ bool check_index(BadIndex* record, u32 op, i32 index, u64 bound) {
   if (index >= 0 && u64(index) < bound) return true;
   if (atomicCAS(&record->op, 0u, op) == 0) {

@@ -1,19 +1,19 @@
-// Convolution (cross-correlation, as the field means it) and its two gradients, as products of matrices that exist nowhere.
+// Convolution (cross-correlation) and its two gradients as implicit GEMMs: no im2col matrix is stored.
 //
 //   conv_forward_SIZE_TYPE      y[n, o, i, j] = bias[o] + sum over c, y, x of w[o, c, y, x] x[n, c, i s + y d - p, ..]
 //                               per group: A = w [co, ci kh kw], B = the windows [ci kh kw, n oh ow]
 //   conv_grad_input_SIZE_TYPE   gx[n, c, q] = sum over o and the taps that reach q of w[o, c, tap] g[n, o, where the tap reads q]
-//                               A = w turned, B = g seen through the taps
+//                               per group: A = w transposed, B = g read through the taps
 //   conv_grad_weight_SIZE_TYPE  gw[o, c, y, x] = sum over n, i, j of g[n, o, i, j] x[n, c, i s + y d - p, ..]
-//                               A = g [co, n oh ow], B = the windows turned [n oh ow, ci kh kw]
+//                               per group: A = g [co, n oh ow], B = the windows transposed [n oh ow, ci kh kw]
 //
-// A tile of SIZE x SIZE per block of 256 threads (gemm.cuh): the B slab is gathered from the image while it is copied into shared
-// memory, so no columns are ever stored. Grid: x = tiles, times splits of k; y = groups (times phases for grad_input, which
-// walks). A strided convolution's grad_input falls apart into s s phases, the pixels with equal remainders: only some taps reach
-// them, and for those it is a convolution of stride 1, so nothing is multiplied by 0. grad_weight's k is the whole batch: it is
-// split over blocks, and the last block of a tile adds the parts in order. Cost: 2 n co ci / groups kh kw oh ow flops each.
-// In forward's epilogue are bias and relu; the gradients read g as it is before a relu if they are given its result; and grad_weight
-// writes the sums of g, the gradient of a bias, beside its own. All overwrite their output. Layouts: x [n, ci, h, w], w [co, ci / groups, kh, kw], y and g [n, co, oh, ow], all in order.
+// Layouts, all contiguous: x [n, ci, h, w], w [co, ci / groups, kh, kw], y and g [n, co, oh, ow]. A block of 256 threads computes a
+// tile of SIZE x SIZE (gemm.cuh); its loader gathers the B slab from the image. Grid: x = tiles, times splits of k; y = groups, times
+// residue classes for grad_input. A strided grad_input splits into s s residue classes of pixels, each a convolution of stride 1 with
+// some of the taps (conv.cuh), so no product is one with 0. The k of grad_weight is the whole batch, which is split over blocks; the
+// last block of a tile sums the partial products in order. Cost: 2 n co ci / groups kh kw oh ow flops each.
+// Epilogues: forward adds the bias and applies relu; the gradients mask g by the output of a relu, if they are given it; grad_weight
+// also writes the sums of g, the gradient of the bias. All overwrite their output.
 // Budget: 128 registers, 18436 bytes of shared memory.
 // Budget of conv_forward_32: 128 registers, 36868 bytes of shared memory.
 // Budget of conv_grad_input_32: 128 registers, 36868 bytes of shared memory.
@@ -23,31 +23,25 @@
 // Budget of conv_grad_weight_64: 128 registers, 36868 bytes of shared memory.
 #include "conv_tile.cuh"
 
-// The B slab of the forward map and of grad_input: a thread keeps one column (one pixel) and meets a different (channel, tap) in
-// every step. `Walker` knows where a pixel's taps lie.
-template <typename T, int B, int BK, typename Walker>
-struct TapLoader {
-  static constexpr int COUNT = B * BK / GEMM_THREADS;
-  Walker walker;
-  int column, row;
+// The B slab of forward and grad_input: a thread keeps its column (a pixel) and reads another (channel, tap) in every step. Pixel::read(k)
+// is the element of the pixel's column at k.
+template <typename T, int B, int BK, typename Pixel>
+struct PixelLoader : SlabShare<T, B, BK, false> {
+  using Share = SlabShare<T, B, BK, false>;
+  Pixel pixel;
 
-  __device__ __forceinline__ explicit TapLoader(const Walker& walker)
-      : walker(walker), column(int(threadIdx.x) % B), row(int(threadIdx.x) / B) {}
+  __device__ __forceinline__ explicit PixelLoader(const Pixel& pixel) : pixel(pixel) {}
 
-  __device__ __forceinline__ void fetch(u64 first, u64 last, T (&v)[COUNT]) const {
+  __device__ __forceinline__ void load(u64 first, u64 last, T (&v)[Share::COUNT]) const {
 #pragma unroll
-    for (int i = 0; i < COUNT; ++i) {
-      const u32 k = u32(first) + row + i * (GEMM_THREADS / B);
-      v[i] = k < u32(last) ? walker.read(k) : T(0);
+    for (int i = 0; i < Share::COUNT; ++i) {
+      const u32 k = u32(first) + Share::k() + i * Share::STEP;
+      v[i] = k < u32(last) ? pixel.read(k) : T(0);
     }
-  }
-  __device__ __forceinline__ void lay(T (&slab)[BK][B + GEMM_PAD], const T (&v)[COUNT]) const {
-#pragma unroll
-    for (int i = 0; i < COUNT; ++i) slab[row + i * (GEMM_THREADS / B)][column] = v[i];
   }
 };
 
-// A window of the forward map, at one output pixel.
+// The window of an output pixel.
 template <typename T>
 struct Window {
   const ConvParams& p;
@@ -67,8 +61,8 @@ struct Window {
     u32 channel, y, x;
     split_pixel(p.taps, p.tap_width, k, channel, y, x);
     const int row = top + int(y * p.dil_h), column = left + int(x * p.dil_w);
-    const bool hit = inside && u32(row) < p.h && u32(column) < p.w;
-    return hit ? planes[(u64(channel) * p.h + row) * p.w + column] : T(0);
+    const bool in_image = inside && u32(row) < p.h && u32(column) < p.w;
+    return in_image ? planes[(u64(channel) * p.h + row) * p.w + column] : T(0);
   }
 };
 
@@ -80,157 +74,146 @@ __device__ __forceinline__ void forward(const ConvParams& p) {
   const u64 k = u64(p.group_in) * p.taps.size;
   const T* w = static_cast<const T*>(p.weight) + (u64(group) * p.group_out + row) * k;
   MatrixLoader<T, B, BK> load_w(w, k, 1, p.group_out - row, 0, p.w_mode);
-  TapLoader<T, B, BK, Window<T>> load_x(Window<T>(p, group, column + threadIdx.x % B));
+  PixelLoader<T, B, BK, Window<T>> load_x(Window<T>(p, group, column + threadIdx.x % B));
   T sum[PER][PER];
   NoSums none;
   gemm<T, B, B, BK, PER, PER, GEMM_UNROLL<T, PER, 1>>(load_w, load_x, 0, k, sum, none);
-  put_forward<B>(p, group, row, column, sum);
+  store_forward<B>(p, group, row, column, sum);
 }
 
-// The taps that reach an input pixel of a phase, and the output pixels where they do. The largest tile has no registers left for a
-// mask, here and in Pixels, nor for sums: it is given gradients that need no mask, and writes no sums.
+// The taps that reach an input pixel of a residue class, and the output pixels that they read. The kernels of the largest tile have no
+// registers left for a mask or for sums: they take gradients without a mask, and write no sums.
 template <typename T, bool MASKED>
-struct Reach {
+struct GradWindow {
   const ConvParams& p;
-  const Phase& phase;
-  // Of the group's first plane of the pixel's image
+  const ResidueClass& residue;
+  // The offset of the group's first plane of the pixel's image.
   u64 planes;
   int i, j;
   bool inside;
 
-  __device__ __forceinline__ Reach(const ConvParams& p, const Phase& phase, u32 group, u64 pixel)
-      : p(p), phase(phase), inside(pixel < phase.pixels) {
-    const u32 at = inside ? u32(pixel) : 0, plane = phase.height * phase.width;
+  __device__ __forceinline__ GradWindow(const ConvParams& p, const ResidueClass& residue, u32 group, u64 pixel)
+      : p(p), residue(residue), inside(pixel < residue.pixels) {
+    const u32 at = inside ? u32(pixel) : 0, plane = residue.height * residue.width;
     const u32 image = plane ? at / plane : 0, rest = at - image * plane;
-    const u32 a = phase.width ? rest / phase.width : 0;
+    const u32 a = residue.width ? rest / residue.width : 0;
     planes = (u64(image) * p.co + u64(group) * p.group_out) * p.out_plane.size;
-    i = int(a) + phase.top;
-    j = int(rest - a * phase.width) + phase.left;
+    i = int(a) + residue.top;
+    j = int(rest - a * residue.width) + residue.left;
   }
   __device__ __forceinline__ T read(u32 k) const {
-    const u32 taps = phase.rows * phase.columns, channel = k / taps, tap = k - channel * taps;
-    const u32 y = tap / phase.columns, x = tap - y * phase.columns;
-    const int row = i - int(y * phase.row_step), column = j - int(x * phase.column_step);
-    const bool hit = inside && u32(row) < p.oh && u32(column) < p.ow;
-    return hit ? gradient<T>(p.x, MASKED ? p.mask : nullptr, planes + u64(channel) * p.out_plane.size + u64(row) * p.ow + column) : T(0);
+    const u32 taps = residue.rows * residue.columns, channel = k / taps, tap = k - channel * taps;
+    const u32 y = tap / residue.columns, x = tap - y * residue.columns;
+    const int row = i - int(y * residue.row_step), column = j - int(x * residue.column_step);
+    if (!inside || u32(row) >= p.oh || u32(column) >= p.ow) return T(0);
+    return gradient<T>(p.x, MASKED ? p.mask : nullptr, planes + u64(channel) * p.out_plane.size + u64(row) * p.ow + column);
   }
 };
 
-// The weights as grad_input reads them: line = input channel, k = (output channel, tap of the phase).
+// The A slab of grad_input: mn = input channel, k = (output channel, tap of the residue class).
 template <typename T, int B, int BK>
-struct TurnedWeights {
-  static constexpr int COUNT = B * BK / GEMM_THREADS;
+struct TransposedWeights : SlabShare<T, B, BK, true> {
+  using Share = SlabShare<T, B, BK, true>;
   const ConvParams& p;
-  const Phase& phase;
+  const ResidueClass& residue;
   const T* weight;
-  int lines, k, line;
+  // The number of input channels from the thread's first on.
+  int channels;
 
-  __device__ __forceinline__ TurnedWeights(const ConvParams& p, const Phase& phase, u32 group, u64 row)
-      : p(p), phase(phase), k(int(threadIdx.x) % BK), line(int(threadIdx.x) / BK) {
-    weight = static_cast<const T*>(p.weight) + u64(group) * p.group_out * p.group_in * p.taps.size + (row + line) * p.taps.size;
+  __device__ __forceinline__ TransposedWeights(const ConvParams& p, const ResidueClass& residue, u32 group, u64 row)
+      : p(p), residue(residue) {
+    weight = static_cast<const T*>(p.weight) + u64(group) * p.group_out * p.group_in * p.taps.size +
+             (row + Share::mn()) * p.taps.size;
     const u64 left = p.group_in - row;
-    lines = int(left < B ? left : B) - line;
+    channels = int(left < B ? left : B) - Share::mn();
   }
-  __device__ __forceinline__ void fetch(u64 first, u64 last, T (&v)[COUNT]) const {
-    const u32 at = u32(first) + k, taps = phase.rows * phase.columns, channel = at / taps, tap = at - channel * taps;
-    const u32 y = tap / phase.columns, x = tap - y * phase.columns;
-    const T* from = weight + u64(channel) * p.group_in * p.taps.size + (phase.row + y * phase.row_tap) * p.tap_width.size +
-                    phase.column + x * phase.column_tap;
+  __device__ __forceinline__ void load(u64 first, u64 last, T (&v)[Share::COUNT]) const {
+    const u32 at = u32(first) + Share::k(), taps = residue.rows * residue.columns, channel = at / taps, tap = at - channel * taps;
+    const u32 y = tap / residue.columns, x = tap - y * residue.columns;
+    const T* from = weight + u64(channel) * p.group_in * p.taps.size +
+                    (residue.row + y * residue.row_tap) * p.tap_width.size + residue.column + x * residue.column_tap;
 #pragma unroll
-    for (int i = 0; i < COUNT; ++i)
-      v[i] = at < u32(last) && lines > i * (GEMM_THREADS / BK) ? from[u64(i) * (GEMM_THREADS / BK) * p.taps.size] : T(0);
-  }
-  __device__ __forceinline__ void lay(T (&slab)[BK][B + GEMM_PAD], const T (&v)[COUNT]) const {
-#pragma unroll
-    for (int i = 0; i < COUNT; ++i) slab[k][line + i * (GEMM_THREADS / BK)] = v[i];
+    for (int i = 0; i < Share::COUNT; ++i)
+      v[i] = at < u32(last) && channels > i * Share::STEP ? from[u64(i) * Share::STEP * p.taps.size] : T(0);
   }
 };
 
 template <typename T, int B, int BK, int PER>
 __device__ __forceinline__ void grad_input(const ConvParams& p) {
-  const u32 phases = p.stride_h * p.stride_w, group = blockIdx.y / phases;
-  const Phase phase(p, blockIdx.y % phases);
+  const u32 classes = p.stride_h * p.stride_w, group = blockIdx.y / classes;
+  const ResidueClass residue(p, blockIdx.y % classes);
   const u64 tiles_m = (p.group_in + B - 1) / B;
   const u64 row = blockIdx.x % tiles_m * B, column = blockIdx.x / tiles_m * B;
-  if (column >= phase.pixels) return;  // all of the block
-  TurnedWeights<T, B, BK> load_w(p, phase, group, row);
-  TapLoader<T, B, BK, Reach<T, PER != 8>> load_g(Reach<T, PER != 8>(p, phase, group, column + threadIdx.x % B));
+  if (column >= residue.pixels) return;  // the whole block
+  TransposedWeights<T, B, BK> load_w(p, residue, group, row);
+  PixelLoader<T, B, BK, GradWindow<T, PER != 8>> load_g(GradWindow<T, PER != 8>(p, residue, group, column + threadIdx.x % B));
   T sum[PER][PER];
   NoSums none;
-  gemm<T, B, B, BK, PER, PER, GEMM_UNROLL<T, PER, 1>>(load_w, load_g, 0, u64(p.group_out) * phase.rows * phase.columns, sum, none);
-  put_grad_input<B>(p, phase, group, row, column, sum);
+  gemm<T, B, B, BK, PER, PER, GEMM_UNROLL<T, PER, 1>>(load_w, load_g, 0, u64(p.group_out) * residue.rows * residue.columns, sum, none);
+  store_grad_input<B>(p, residue, group, row, column, sum);
 }
 
-// g as grad_weight reads it: line = output channel, k = output pixel of the batch.
+// The A slab of grad_weight: mn = output channel, k = output pixel of the batch.
 template <typename T, int B, int BK, bool MASKED>
-struct Pixels {
-  static constexpr int COUNT = B * BK / GEMM_THREADS;
+struct GradPixels : SlabShare<T, B, BK, true> {
+  using Share = SlabShare<T, B, BK, true>;
   const ConvParams& p;
-  // Of the thread's first channel of the first image
+  // The offset of the thread's first channel of the first image.
   u64 planes;
-  int lines, k, line;
+  // The number of output channels from the thread's first on.
+  int channels;
 
-  __device__ __forceinline__ Pixels(const ConvParams& p, u32 group, u64 row)
-      : p(p), k(int(threadIdx.x) % BK), line(int(threadIdx.x) / BK) {
-    planes = (u64(group) * p.group_out + row + line) * p.out_plane.size;
+  __device__ __forceinline__ GradPixels(const ConvParams& p, u32 group, u64 row) : p(p) {
+    planes = (u64(group) * p.group_out + row + Share::mn()) * p.out_plane.size;
     const u64 left = p.group_out - row;
-    lines = int(left < B ? left : B) - line;
+    channels = int(left < B ? left : B) - Share::mn();
   }
-  __device__ __forceinline__ void fetch(u64 first, u64 last, T (&v)[COUNT]) const {
-    const u64 at = first + k;
+  __device__ __forceinline__ void load(u64 first, u64 last, T (&v)[Share::COUNT]) const {
+    const u64 at = first + Share::k();
     const u32 image = divide(p.out_plane, u32(at));
     const u64 from = planes + u64(image) * (p.co - 1) * p.out_plane.size + at;
 #pragma unroll
-    for (int i = 0; i < COUNT; ++i)
-      v[i] = at < last && lines > i * (GEMM_THREADS / BK)
-                 ? gradient<T>(p.weight, MASKED ? p.mask : nullptr, from + u64(i) * (GEMM_THREADS / BK) * p.out_plane.size)
+    for (int i = 0; i < Share::COUNT; ++i)
+      v[i] = at < last && channels > i * Share::STEP
+                 ? gradient<T>(p.weight, MASKED ? p.mask : nullptr, from + u64(i) * Share::STEP * p.out_plane.size)
                  : T(0);
-  }
-  __device__ __forceinline__ void lay(T (&slab)[BK][B + GEMM_PAD], const T (&v)[COUNT]) const {
-#pragma unroll
-    for (int i = 0; i < COUNT; ++i) slab[k][line + i * (GEMM_THREADS / BK)] = v[i];
   }
 };
 
-// The windows turned: line = (input channel, tap), k = output pixel of the batch. A thread keeps its lines.
+// The B slab of grad_weight: mn = (input channel, tap), k = output pixel of the batch. A thread keeps its channels and taps.
 template <typename T, int B, int BK>
-struct TurnedWindows {
-  static constexpr int COUNT = B * BK / GEMM_THREADS;
+struct TransposedWindows : SlabShare<T, B, BK, true> {
+  using Share = SlabShare<T, B, BK, true>;
   const ConvParams& p;
   const T* planes;
-  // Of each of the thread's lines: its place relative to a window's corner, row and column; the row is far out if there is no line.
-  int place[COUNT], down[COUNT], right[COUNT];
-  int k, line;
+  // For each of the thread's (channel, tap): its offset from the window's corner, and the row and column of the tap. A row far outside
+  // stands for none.
+  int offset[Share::COUNT], down[Share::COUNT], right[Share::COUNT];
 
-  __device__ __forceinline__ TurnedWindows(const ConvParams& p, u32 group, u64 column)
-      : p(p), k(int(threadIdx.x) % BK), line(int(threadIdx.x) / BK) {
+  __device__ __forceinline__ TransposedWindows(const ConvParams& p, u32 group, u64 column) : p(p) {
     planes = static_cast<const T*>(p.x) + u64(group) * p.group_in * p.h * p.w;
 #pragma unroll
-    for (int i = 0; i < COUNT; ++i) {
-      const u64 at = column + line + i * (GEMM_THREADS / BK);
-      const bool there = at < u64(p.group_in) * p.taps.size;
+    for (int i = 0; i < Share::COUNT; ++i) {
+      const u64 at = column + Share::mn() + i * Share::STEP;
+      const bool exists = at < u64(p.group_in) * p.taps.size;
       u32 channel, y, x;
-      split_pixel(p.taps, p.tap_width, there ? u32(at) : 0, channel, y, x);
-      down[i] = there ? int(y * p.dil_h) : 1 << 30;
+      split_pixel(p.taps, p.tap_width, exists ? u32(at) : 0, channel, y, x);
+      down[i] = exists ? int(y * p.dil_h) : 1 << 30;
       right[i] = int(x * p.dil_w);
-      place[i] = int((channel * p.h + y * p.dil_h) * p.w + x * p.dil_w);
+      offset[i] = int((channel * p.h + y * p.dil_h) * p.w + x * p.dil_w);
     }
   }
-  __device__ __forceinline__ void fetch(u64 first, u64 last, T (&v)[COUNT]) const {
-    const u64 at = first + k;
+  __device__ __forceinline__ void load(u64 first, u64 last, T (&v)[Share::COUNT]) const {
+    const u64 at = first + Share::k();
     u32 image, i, j;
     split_pixel(p.out_plane, p.out_width, u32(at), image, i, j);
     const int top = int(i * p.stride_h) - int(p.pad_h), left = int(j * p.stride_w) - int(p.pad_w);
     const i64 corner = i64(image) * p.ci * p.h * p.w + i64(top) * p.w + left;
 #pragma unroll
-    for (int c = 0; c < COUNT; ++c) {
-      const bool hit = at < last && u32(top + down[c]) < p.h && u32(left + right[c]) < p.w;
-      v[c] = hit ? planes[corner + place[c]] : T(0);
+    for (int c = 0; c < Share::COUNT; ++c) {
+      const bool in_image = at < last && u32(top + down[c]) < p.h && u32(left + right[c]) < p.w;
+      v[c] = in_image ? planes[corner + offset[c]] : T(0);
     }
-  }
-  __device__ __forceinline__ void lay(T (&slab)[BK][B + GEMM_PAD], const T (&v)[COUNT]) const {
-#pragma unroll
-    for (int i = 0; i < COUNT; ++i) slab[k][line + i * (GEMM_THREADS / BK)] = v[i];
   }
 };
 
@@ -239,8 +222,8 @@ __device__ __forceinline__ void grad_weight(const ConvParams& p) {
   const u32 group = blockIdx.y, split = blockIdx.x % p.splits;
   const u64 n = u64(p.group_in) * p.taps.size, tiles_m = (p.group_out + B - 1) / B, tiles_n = (n + B - 1) / B;
   const u64 tile = blockIdx.x / p.splits, row = tile % tiles_m * B, column = tile / tiles_m * B;
-  Pixels<T, B, BK, PER != 8> load_g(p, group, row);
-  TurnedWindows<T, B, BK> load_x(p, group, column);
+  GradPixels<T, B, BK, PER != 8> load_g(p, group, row);
+  TransposedWindows<T, B, BK> load_x(p, group, column);
   const u64 steps = (p.pixels + BK - 1) / BK;
   const u64 first = steps * split / p.splits * BK, end = steps * (split + 1) / p.splits * BK;
   T sum[PER][PER];
@@ -249,19 +232,19 @@ __device__ __forceinline__ void grad_weight(const ConvParams& p) {
   if constexpr (PER == 8) {
     NoSums none;
     gemm<T, B, B, BK, PER, PER, UNROLL>(load_g, load_x, first, last, sum, none);
-    if (!gemm_join(static_cast<T*>(p.parts), p.counters, at, split, p.splits, sum)) return;
+    if (!gemm_combine_splits(static_cast<T*>(p.partials), p.counters, at, split, p.splits, sum)) return;
   } else {
     RowSums<T, B, BK> rows(p.sums && column == 0);
     gemm<T, B, B, BK, PER, PER, UNROLL>(load_g, load_x, first, last, sum, rows);
-    if (!gemm_join(static_cast<T*>(p.parts), p.counters, at, split, p.splits, sum, &rows.sum)) return;
+    if (!gemm_combine_splits(static_cast<T*>(p.partials), p.counters, at, split, p.splits, sum, &rows.sum)) return;
     rows.store(static_cast<T*>(p.sums) + u64(group) * p.group_out + row, p.group_out - row);
   }
 #pragma unroll
   for (int i = 0; i < PER; ++i) {
-    const u64 o = row + gemm_line<B, PER>(gemm_row(), i);
+    const u64 o = row + gemm_offset<B, PER>(gemm_row(), i);
 #pragma unroll
     for (int j = 0; j < PER; ++j) {
-      const u64 c = column + gemm_line<B, PER>(gemm_column(), j);
+      const u64 c = column + gemm_offset<B, PER>(gemm_column(), j);
       if (o < p.group_out && c < n) static_cast<T*>(p.out)[(u64(group) * p.group_out + o) * n + c] = sum[i][j];
     }
   }

@@ -1,18 +1,8 @@
-// The sizes of a convolution, and the index arithmetic that its kernels share.
+// The parameters of the convolution kernels, and the index arithmetic that they share.
 #pragma once
 #include "common.cuh"
 
-// x / size for x < 2^31, by a multiplication. Mirrors `Divide` in conv.rs.
-struct Divide {
-  u32 size;
-  u32 magic;
-  u32 shift;
-  u32 unused;
-};
-
-__device__ __forceinline__ u32 divide(const Divide& by, u32 x) { return (__umulhi(x, by.magic) + x) >> by.shift; }
-
-// Mirrors `ConvParams` in conv.rs. Sizes are below 2^31, and so are pixels and taps of all channels.
+// Mirrors `ConvParams` in conv.rs. All sizes are below 2^31, and so are `pixels` and channels times taps.
 struct ConvParams {
   // x [n, ci, h, w]; for grad_input g [n, co, oh, ow]
   const void* x;
@@ -22,13 +12,13 @@ struct ConvParams {
   const void* bias;
   // y [n, co, oh, ow], gx [n, ci, h, w] or gw [co, ci / groups, kh, kw]
   void* out;
-  // The result of a relu of which g is the gradient, lying as g does; or null
+  // The output of a relu, with g's layout: g is masked by it; or null
   const void* mask;
-  // [co]: the sums of g beside gw, or null
+  // [co]: receives the sums of g beside gw; or null
   void* sums;
   // [tiles of all groups, splits, tile + 256], if k is split
-  void* parts;
-  // [tiles of all groups, 1 + groups of splits], all 0; see gemm_join
+  void* partials;
+  // [tiles of all groups, 1 + groups of splits], all 0; see gemm_combine_splits
   u32* counters;
   // n oh ow
   u64 pixels;
@@ -48,42 +38,45 @@ struct ConvParams {
   u32 dil_h;
   u32 dil_w;
   u32 splits;
-  // How the weights are read; see MatrixLoader.
+  // The access mode of the weights; see MatrixLoader.
   u32 w_mode;
-  // Of the forward map: 0 or RELU
+  // Of the forward pass: 0 or RELU
   u32 activation;
   // oh ow, ow, kh kw, kw
-  Divide out_plane;
-  Divide out_width;
-  Divide taps;
-  Divide tap_width;
+  Divisor out_plane;
+  Divisor out_width;
+  Divisor taps;
+  Divisor tap_width;
 };
 
-// Element i of a gradient, before the relu if there is a mask.
+// Element i of a gradient, masked by a relu's output if there is one.
 template <typename T>
 __device__ __forceinline__ T gradient(const void* g, const void* mask, u64 i) {
   const T v = static_cast<const T*>(g)[i];
   return mask ? relu_grad(v, static_cast<const T*>(mask)[i]) : v;
 }
 
-// What the forward map writes for channel o.
+// The epilogue of the forward pass, for channel o.
 template <typename T>
-__device__ __forceinline__ T finish(const ConvParams& p, T sum, u64 o) {
+__device__ __forceinline__ T epilogue(const ConvParams& p, T sum, u64 o) {
   const T v = sum + (p.bias ? static_cast<const T*>(p.bias)[o] : T(0));
   return p.activation == RELU ? relu_of(v) : v;
 }
 
-// A flat index over [far, plane] as far, row and column.
-__device__ __forceinline__ void split_pixel(const Divide& plane, const Divide& width, u32 at, u32& far, u32& row, u32& column) {
+// The coordinates of a flat index over [far, height, width].
+__device__ __forceinline__ void split_pixel(const Divisor& plane, const Divisor& width, u32 at, u32& far, u32& row, u32& column) {
   far = divide(plane, at);
   const u32 rest = at - far * plane.size;
   row = divide(width, rest);
   column = rest - row * width.size;
 }
 
-// One phase of grad_input in one dimension: the input positions q = first, first + s, .. are reached by the taps row,
-// row + row_tap, .., and tap number y of them reads the output position a + top - y row_step, where q = first + a s.
-__device__ __forceinline__ void phase_of(u32 size, u32 taps, u32 stride, u32 pad, u32 dil, u32 first, u32& count, u32& row,
+// With a stride s, only some taps reach a given input pixel, the same for all pixels with one remainder modulo s: a residue class. For
+// the pixels of one class the gradient is a convolution of stride 1.
+//
+// One dimension of it: the input positions q = first, first + s, .. are reached by the taps row, row + row_tap, ..; the y-th of
+// these taps reads the output position a + top - y row_step, where q = first + a s.
+__device__ __forceinline__ void residue_class(u32 size, u32 taps, u32 stride, u32 pad, u32 dil, u32 first, u32& count, u32& row,
                                          u32& rows, u32& row_tap, u32& row_step, int& top) {
   count = size > first ? (size - first + stride - 1) / stride : 0;
   // The first tap with (first + pad - tap dil) divisible by the stride; they repeat after stride / gcd(stride, dil).
@@ -101,25 +94,25 @@ __device__ __forceinline__ void phase_of(u32 size, u32 taps, u32 stride, u32 pad
   top = (int(first + pad) - int(row * dil)) / int(stride);
 }
 
-struct Phase {
+struct ResidueClass {
   u32 first_row, first_column, height, width;
   u32 row, rows, row_tap, row_step;
   u32 column, columns, column_tap, column_step;
   int top, left;
-  // Pixels of all images.
+  // The pixels of all images.
   u64 pixels;
 
-  __device__ __forceinline__ Phase(const ConvParams& p, u32 number) {
+  __device__ __forceinline__ ResidueClass(const ConvParams& p, u32 number) {
     first_row = number / p.stride_w;
     first_column = number % p.stride_w;
     const u32 kh = p.taps.size / p.tap_width.size, kw = p.tap_width.size;
-    phase_of(p.h, kh, p.stride_h, p.pad_h, p.dil_h, first_row, height, row, rows, row_tap, row_step, top);
-    phase_of(p.w, kw, p.stride_w, p.pad_w, p.dil_w, first_column, width, column, columns, column_tap, column_step, left);
+    residue_class(p.h, kh, p.stride_h, p.pad_h, p.dil_h, first_row, height, row, rows, row_tap, row_step, top);
+    residue_class(p.w, kw, p.stride_w, p.pad_w, p.dil_w, first_column, width, column, columns, column_tap, column_step, left);
     pixels = u64(p.n) * height * width;
   }
 
-  // Where a pixel's first channel of the group lies in gx.
-  __device__ __forceinline__ u64 place(const ConvParams& p, u32 pixel, u32 group) const {
+  // The offset in gx of the group's first channel of a pixel.
+  __device__ __forceinline__ u64 offset_of(const ConvParams& p, u32 pixel, u32 group) const {
     const u32 image = pixel / (height * width), rest = pixel - image * height * width;
     const u32 a = rest / width, b = rest - a * width;
     return (u64(image) * p.ci + u64(group) * p.group_in) * p.h * p.w + u64(first_row + a * p.stride_h) * p.w + first_column +

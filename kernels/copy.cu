@@ -1,38 +1,35 @@
-// Copies, fills, conversions and choices.
+// Copies, fills and casts.
 //
-//   copy_TYPE       out[i] = x[i]               in[0] = x; either may be strided, so it also writes into a part of a tensor
-//   copy_turned_TYPE  the same for a walk [batch, rows, columns] of which x is contiguous along the rows: through tiles of
-//                   shared memory, so that reads and writes are both of neighbours
-//   copy_fill_TYPE  out[i] = a
-//   copy_FROM_TO    out[i] = convert(x[i])
-//   copy_where_TYPE out[i] = c[i] ? x[i] : y[i]  in[0] = c (bool), in[1] = x, in[2] = y
+//   copy_BYTES             out[i] = x[i]           in[0] = x. Both may be strided, so this also writes into a part of a tensor
+//   copy_transposed_BYTES  the same for a shape [batch, rows, columns] where x has stride 1 along the rows: through tiles in shared
+//                          memory, so that reads and writes coalesce
+//   copy_fill_TYPE         out[i] = a
+//   copy_FROM_TO           out[i] = convert(x[i])  in[0] = x
 //
-// Types are named by their size where only bits move: 1, 4 or 8 bytes. Launch: blocks of 256 threads, four elements per thread
-// and turn; copy_turned: blocks of 32 x 8 threads, a tile of 32 x 32 each. Cost: bytes read plus bytes written.
+// Copies depend on the size of an element only: 1, 4 or 8 bytes. Launch: a grid-stride loop of blocks of 256 threads, four elements
+// per thread and iteration; copy_transposed: blocks of 32 x 8 threads, a tile of 32 x 32 each. Cost: every element is read and written
+// once. Overwrites out.
 // Budget: 64 registers, 8448 bytes of shared memory.
-#include "map.cuh"
+#include "elementwise.cuh"
 
 #define COPY(suffix, T)                                                                                               \
-  extern "C" __global__ void __launch_bounds__(THREADS) copy_##suffix(const __grid_constant__ MapParams p) {          \
+  extern "C" __global__ void __launch_bounds__(THREADS) copy_##suffix(const __grid_constant__ ElementwiseParams p) {          \
     map1<T, T>(p, [=](T x) -> T { return x; });                                                                       \
   }                                                                                                                   \
-  extern "C" __global__ void __launch_bounds__(THREADS) copy_where_##suffix(const __grid_constant__ MapParams p) {    \
-    map3<u8, T, T, T>(p, [=](u8 c, T x, T y) -> T { return c ? x : y; });                                             \
-  }                                                                                                                   \
-  extern "C" __global__ void __launch_bounds__(THREADS) copy_turned_##suffix(const __grid_constant__ MapParams p) {   \
-    turned<T>(p);                                                                                                     \
+  extern "C" __global__ void __launch_bounds__(THREADS) copy_transposed_##suffix(const __grid_constant__ ElementwiseParams p) {   \
+    transpose<T>(p);                                                                                                  \
   }
 #define FILL(suffix, T)                                                                                               \
-  extern "C" __global__ void __launch_bounds__(THREADS) copy_fill_##suffix(const __grid_constant__ MapParams p) {     \
+  extern "C" __global__ void __launch_bounds__(THREADS) copy_fill_##suffix(const __grid_constant__ ElementwiseParams p) {     \
     const T value = convert<T>(p.a);                                                                                  \
     map0<T>(p, [=]() -> T { return value; });                                                                         \
   }
 #define CAST(from, to, A, R)                                                                                          \
-  extern "C" __global__ void __launch_bounds__(THREADS) copy_##from##_##to(const __grid_constant__ MapParams p) {     \
+  extern "C" __global__ void __launch_bounds__(THREADS) copy_##from##_##to(const __grid_constant__ ElementwiseParams p) {     \
     map1<A, R>(p, [=](A x) -> R { return convert<R>(x); });                                                           \
   }
 
-// Float to integer truncates and saturates, NaN becomes 0; to bool is "not equal to 0", of which NaN is true.
+// Float to i32 truncates and saturates, and NaN becomes 0. To bool is `x != 0`, which is true for NaN.
 template <typename R, typename A>
 struct Convert {
   static __device__ __forceinline__ R from(A x) { return R(x); }
@@ -59,14 +56,14 @@ __device__ __forceinline__ R convert(A x) { return Convert<R, A>::from(x); }
 
 #define TILE 32
 
-// The walk is [batch, rows, columns]; x has stride 1 along the rows, out lies in order.
+// The walk is [batch, rows, columns]; x has stride 1 along the rows, and out is contiguous.
 template <typename T>
-__device__ __forceinline__ void turned(const MapParams& p) {
-  __shared__ T tile[TILE][TILE + 1];  // the odd pitch keeps a column's elements in different banks
+__device__ __forceinline__ void transpose(const ElementwiseParams& p) {
+  __shared__ T tile[TILE][TILE + 1];  // the padding puts the elements of a column into different banks
   const T* x = static_cast<const T*>(p.in[0].data) + u64(blockIdx.z) * p.in[0].strides[0];
   T* out = static_cast<T*>(p.out.data) + u64(blockIdx.z) * p.out.strides[0];
   const u64 rows = p.walk.sizes[1], columns = p.walk.sizes[2];
-  // Along x are the tiles of the rows: there may be more of them than a grid has in y.
+  // The grid's x counts tiles of rows, of which there may be more than y allows.
   const u64 row = u64(blockIdx.x) * TILE, column = u64(blockIdx.y) * TILE;
   for (int j = threadIdx.y; j < TILE; j += 8)
     if (column + j < columns && row + threadIdx.x < rows)

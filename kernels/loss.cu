@@ -1,15 +1,15 @@
-// Cross-entropy of logits and class indices, and its gradient.
+// Cross-entropy with class indices, and its gradient.
 //
-//   loss_rows_TYPE   statistics[i] = max[i] and rest[i] (softmax.cuh), mean = 1/n times the sum of
-//                    log1p(rest[i]) + (max[i] - x[i][target[i]]); 2^team_log threads of a warp per row
+//   loss_rows_TYPE   statistics[i] = max[i] and rest[i] (softmax.cuh), and the mean over i of
+//                    log1p(rest[i]) + (max[i] - x[i][target[i]]); 2^team_log lanes of a warp per row
 //   loss_long_TYPE   the same with a block of 256 threads per row
 //   loss_grad_TYPE   out[i][j] = (exp(x[i][j] - max[i]) / (1 + rest[i]) - [j == target[i]]) g / n
 //
-// A target outside 0..c is recorded as a bad index by the first two, and its row counts as 0. The losses of a block are added
-// in f64 and left in `partial`; the last block adds those in order, so that the mean is made by the same launch. Cost: one
-// read of the logits, and one write for the gradient; one exponential per element. Overwrites its outputs.
+// A target outside of 0..c is recorded as an out-of-range index by the first two kernels, and the loss of its row is 0. The losses of a
+// block are summed in f64 and stored in `partial`; the last block sums those in order, so one launch computes the mean. Cost: one read
+// of the logits, one write for the gradient, one exponential per element. Overwrites its outputs.
 // Budget: 64 registers, 256 bytes of shared memory.
-#include "map.cuh"
+#include "elementwise.cuh"
 #include "softmax.cuh"
 
 // Mirrors `LossParams` in loss.rs.
@@ -23,21 +23,21 @@ struct LossParams {
   BadIndex* bad_index;
   u64 n;
   u64 c;
-  u32 op;               // by which a bad index is recorded
+  u32 op;               // the IndexedOp of an out-of-range target
   u32 team_log;
 };
 
 // Mirrors `LossGradParams` in loss.rs.
 struct LossGradParams {
   Walk walk;                // [n, c]
-  Operand x;                // [n][c]
-  Operand out;              // [n][c]
+  TensorRef x;                // [n][c]
+  TensorRef out;              // [n][c]
   const i32* target;        // [n]
   const void* statistics;   // [n][2]
   const void* g;            // [1]
 };
 
-// A row's statistics are written, and its loss is given.
+// Writes the statistics of a row and returns its loss.
 template <typename T>
 __device__ __forceinline__ double row_loss(const LossParams& p, u64 row, Online<T> a) {
   a.rest = rest_of(a);
@@ -48,9 +48,9 @@ __device__ __forceinline__ double row_loss(const LossParams& p, u64 row, Online<
   return double(log1p_of(a.rest)) + (double(a.max) - double(x));
 }
 
-// The mean over all rows, from what each thread of the grid has.
+// Writes the mean over all rows; `loss` is the sum of this thread's rows.
 template <typename T>
-__device__ __forceinline__ void join_losses(const LossParams& p, double loss) {
+__device__ __forceinline__ void write_mean(const LossParams& p, double loss) {
   loss = block_reduce<THREADS>(loss, 0.0, Sum());
   if (gridDim.x > 1) {
     if (threadIdx.x == 0) p.partial[blockIdx.x] = loss;
@@ -67,17 +67,17 @@ __device__ __forceinline__ void rows(const LossParams& p) {
   const u32 team = 1u << p.team_log, lane = threadIdx.x & (team - 1);
   const u64 row = thread_index() >> p.team_log;
   const bool exists = row < p.n;
-  Online<T> a = online_start<T>();
+  Online<T> a = online_identity<T>();
   if (exists) a = online_row(static_cast<const T*>(p.x) + row * p.c, p.c, lane, team);
   a = online_team(a, team);
-  join_losses<T>(p, exists && lane == 0 ? row_loss<T>(p, row, a) : 0);
+  write_mean<T>(p, exists && lane == 0 ? row_loss<T>(p, row, a) : 0);
 }
 
 template <typename T>
 __device__ __forceinline__ void long_row(const LossParams& p) {
   const u64 row = blockIdx.x;
   const Online<T> a = online_block<THREADS>(online_row(static_cast<const T*>(p.x) + row * p.c, p.c, threadIdx.x, THREADS));
-  join_losses<T>(p, threadIdx.x == 0 ? row_loss<T>(p, row, a) : 0);
+  write_mean<T>(p, threadIdx.x == 0 ? row_loss<T>(p, row, a) : 0);
 }
 
 template <typename T>
@@ -88,7 +88,7 @@ __device__ __forceinline__ void grad(const LossGradParams& p) {
   each_four(p.walk.numel, [&](u64 i, int count) {
     T x[4] = {};
     load<T>(p.walk, p.x, i, count, x);
-    u64 row = p.walk.wide ? i / c : (__umulhi(u32(i), p.walk.magics[1]) + u32(i)) >> p.walk.shifts[1];
+    u64 row = divide(p.walk, 1, i);
     u64 column = i - row * c;
     i32 target = p.target[row];
     Online<T> a = statistics[row];
@@ -102,7 +102,7 @@ __device__ __forceinline__ void grad(const LossGradParams& p) {
         a = statistics[row];
         share = T(1) / (T(1) + a.rest);
       }
-      // softmax - 1 would cancel where the class is the likely one, and lose digits to a product with the scale.
+      // For a likely class softmax - 1 would cancel, so it is computed from the rest.
       T s = exp_of(x[k] - a.max) * share;
       if (target >= 0 && u64(target) == column) s = x[k] == a.max ? -a.rest * share : s - T(1);
       r[k] = target >= 0 && u64(target) < c ? s * scale : T(0);

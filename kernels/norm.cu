@@ -1,18 +1,18 @@
-// Normalisation: y = (x - mean) / sqrt(var + eps) w + b, and mean and biased variance. See norm.cuh for the arrangements.
+// Normalization: y = (x - mean) / sqrt(var + eps) w + b, and the statistics. norm.cuh describes layers, batches and groups.
 //
-//   norm_small_TYPE    layer: 2^team_log threads of a warp per row, 4 elements each in registers; all of it
-//   norm_row_TYPE      layer: a warp per row, 128 bytes of it in each thread's registers; all of it
-//   norm_long_TYPE     layer: a block of 512 threads per row, read twice, the second time from the cache; all of it
-//   norm_moments_TYPE  batch and group: the statistics, a block of 256 threads per mean and piece: grid [means, pieces]
-//   norm_columns_TYPE  batch of size 1: the same, for 2^width_log neighbouring channels per block
-//   norm_map_TYPE      batch and group: y, from the statistics; a walk over all elements
-//   norm_running_TYPE  batch: the running mean and variance, moved towards the statistics'; a thread per channel
+//   norm_small_TYPE    layer: 2^team_log lanes of a warp per row, 4 elements in each lane's registers; statistics and y
+//   norm_row_TYPE      layer: a warp per row, 128 bytes in each lane's registers; statistics and y
+//   norm_long_TYPE     layer: a block of 512 threads per row, which is read twice, the second time from cache; statistics and y
+//   norm_moments_TYPE  batch and group: statistics; a block of 256 threads per mean and chunk: grid [means, chunks]
+//   norm_columns_TYPE  batch with size 1: statistics; as norm_moments, with 2^width_log adjacent channels per block
+//   norm_apply_TYPE    batch and group: y from the statistics; a grid-stride loop over all elements
+//   norm_running_TYPE  batch: the update of the running mean and variance; a thread per channel
 //
-// Moments are taken in double, so that they are exact to rounding for f32 of any mean, and no square overflows or vanishes. Rows in
-// registers take the mean first and then the squares around it. Else each thread sums around the first element that it meets, and
-// its (count, mean, sum of squares around the mean) are joined by the formula of Chan, Golub and LeVeque, "Updating formulae and a
-// pairwise algorithm for computing sample variances", 1979.
-// Pieces are joined by the last block. Cost: layer one read and one write, else two reads and one write. Overwrites its outputs.
+// Moments are computed in double: they are exact to rounding for f32 of any mean, and squares neither overflow nor underflow. Rows in
+// registers compute the mean first and then the squared differences. In the other kernels each thread sums relative to the first element
+// that it reads, and (count, mean, squared differences) are merged as in Chan, Golub and LeVeque, "Updating formulae and a pairwise
+// algorithm for computing sample variances", 1979. The last block merges the chunks. Cost: one read and one write for a layer, else two
+// reads and one write. Overwrites its outputs.
 // Budget: 128 registers, 6400 bytes of shared memory.
 #include "norm.cuh"
 
@@ -20,18 +20,18 @@
 
 struct Moments {
   double count;
-  double mean;     // minus the first element of all, so that a far mean does not round the differences of means
-  double squares;  // around the mean
+  double mean;     // relative to the set's first element, so that a large mean does not round differences of means
+  double squares;  // the sum of squared differences from the mean
 };
 
-__device__ __forceinline__ Moments join(Moments a, Moments b) {
+__device__ __forceinline__ Moments merge(Moments a, Moments b) {
   if (a.count == 0) return b;
   if (b.count == 0) return a;
   const double count = a.count + b.count, share = b.count / count, d = b.mean - a.mean;
   return {count, a.mean + d * share, a.squares + b.squares + d * d * (a.count * share)};
 }
 
-// Sums of one thread, around the first element.
+// The sums of one thread, relative to the first element that it reads.
 struct Shifted {
   double origin;
   double sum;
@@ -56,26 +56,26 @@ struct Shifted {
   __device__ __forceinline__ Moments moments(double first) const {
     if (count == 0) return {0, 0, 0};
     const double shift = sum / count, around = squares - sum * shift;
-    return {double(count), (origin - first) + shift, around < 0 ? 0 : around};  // NaN comes through
+    return {double(count), (origin - first) + shift, around < 0 ? 0 : around};  // NaN propagates
   }
 };
 
-__device__ __forceinline__ Moments join_lanes(Moments a, u32 lanes) {
+__device__ __forceinline__ Moments merge_lanes(Moments a, u32 lanes) {
 #pragma unroll 1
   for (u32 d = lanes / 2; d > 0; d /= 2)
-    a = join(a, {__shfl_xor_sync(FULL_WARP, a.count, d), __shfl_xor_sync(FULL_WARP, a.mean, d),
+    a = merge(a, {__shfl_xor_sync(FULL_WARP, a.count, d), __shfl_xor_sync(FULL_WARP, a.mean, d),
                  __shfl_xor_sync(FULL_WARP, a.squares, d)});
   return a;
 }
 
-// Over a block of COUNT threads, in every thread.
+// Merges the moments of a block of COUNT threads, in every thread.
 template <int COUNT>
-__device__ __forceinline__ Moments join_block(Moments a) {
+__device__ __forceinline__ Moments merge_block(Moments a) {
   __shared__ double counts[COUNT / WARP];
   __shared__ double means[COUNT / WARP];
   __shared__ double squares[COUNT / WARP];
   const u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
-  a = join_lanes(a, WARP);
+  a = merge_lanes(a, WARP);
   if (lane == 0) {
     counts[warp] = a.count;
     means[warp] = a.mean;
@@ -84,8 +84,8 @@ __device__ __forceinline__ Moments join_block(Moments a) {
   __syncthreads();
   a = {0, 0, 0};
   if (lane < COUNT / WARP) a = {counts[lane], means[lane], squares[lane]};
-  a = join_lanes(a, WARP);
-  __syncthreads();  // before a second call writes them again
+  a = merge_lanes(a, WARP);
+  __syncthreads();  // a second call writes the arrays again
   return a;
 }
 
@@ -111,7 +111,7 @@ __device__ __forceinline__ void row(const NormParams& p) {
     x[i] -= mean;
     if (part_index<ITEMS>(i, p.packed, lane, team) < n) left += x[i];
   }
-  // What rounding left of the mean.
+  // The rounding error of the mean.
   left = team_sum(left, team) / d;
 #pragma unroll
   for (int i = 0; i < ITEMS; ++i) {
@@ -148,7 +148,7 @@ __device__ __forceinline__ void long_row(const NormParams& p) {
 #pragma unroll 1
   for (u64 i = 4 * packs + threadIdx.x; i < d; i += LONG) sums.add(x[i]);
   const T origin = x[0];
-  const Statistics<T> of = statistics_of(p, origin, join_block<LONG>(sums.moments(origin)));
+  const Statistics<T> of = statistics_of(p, origin, merge_block<LONG>(sums.moments(origin)));
   if (threadIdx.x == 0) write_statistics(p, row, of);
 #pragma unroll 1
   for (u64 i = threadIdx.x; i < packs; i += LONG) {
@@ -165,8 +165,8 @@ __device__ __forceinline__ void long_row(const NormParams& p) {
     out[i] = of.normalized(x[i]) * at_or(p.w, i, T(1)) + at_or(p.b, i, T(0));
 }
 
-__device__ __forceinline__ double* partial_of(const NormParams& p, u64 set, u32 piece) {
-  return static_cast<double*>(p.partial) + (set * gridDim.y + piece) * 3;
+__device__ __forceinline__ double* partial_of(const NormParams& p, u64 set, u32 chunk) {
+  return static_cast<double*>(p.partial) + (set * gridDim.y + chunk) * 3;
 }
 __device__ __forceinline__ void write_partial(const NormParams& p, u64 set, Moments a) {
   double* to = partial_of(p, set, blockIdx.y);
@@ -174,8 +174,8 @@ __device__ __forceinline__ void write_partial(const NormParams& p, u64 set, Mome
   to[1] = a.mean;
   to[2] = a.squares;
 }
-__device__ __forceinline__ Moments read_partial(const NormParams& p, u64 set, u32 piece) {
-  const double* from = partial_of(p, set, piece);
+__device__ __forceinline__ Moments read_partial(const NormParams& p, u64 set, u32 chunk) {
+  const double* from = partial_of(p, set, chunk);
   return {from[0], from[1], from[2]};
 }
 
@@ -191,19 +191,19 @@ __device__ __forceinline__ void moments(const NormParams& p) {
       sums.add(x[i]);
   });
   const T origin = x[set * (p.across ? p.walk.sizes[3] : p.set)];
-  Moments a = join_block<THREADS>(sums.moments(origin));
+  Moments a = merge_block<THREADS>(sums.moments(origin));
   if (gridDim.y > 1) {
     if (threadIdx.x == 0) write_partial(p, set, a);
     if (!last_block(p.counters + blockIdx.x, gridDim.y)) return;
     a = {0, 0, 0};
-    for (u32 piece = threadIdx.x; piece < gridDim.y; piece += THREADS) a = join(a, read_partial(p, set, piece));
-    a = join_block<THREADS>(a);
+    for (u32 chunk = threadIdx.x; chunk < gridDim.y; chunk += THREADS) a = merge(a, read_partial(p, set, chunk));
+    a = merge_block<THREADS>(a);
   }
   if (threadIdx.x == 0) write_statistics(p, set, statistics_of(p, origin, a));
 }
 
-// Over the threads of a column, in those of the first row.
-__device__ __forceinline__ Moments join_column(Moments a, u32 width) {
+// Merges the moments of the threads of a column; the result is in the threads of the first row.
+__device__ __forceinline__ Moments merge_column(Moments a, u32 width) {
   __shared__ double counts[THREADS];
   __shared__ double means[THREADS];
   __shared__ double squares[THREADS];
@@ -214,7 +214,7 @@ __device__ __forceinline__ Moments join_column(Moments a, u32 width) {
     means[t] = a.mean;
     squares[t] = a.squares;
     __syncthreads();
-    if (t < half) a = join(a, {counts[t + half], means[t + half], squares[t + half]});
+    if (t < half) a = merge(a, {counts[t + half], means[t + half], squares[t + half]});
     __syncthreads();
   }
   return a;
@@ -233,28 +233,28 @@ __device__ __forceinline__ void columns(const NormParams& p) {
     for (u64 i = first + row; i < end; i += rows) sums.add(x[i * channels]);
   }
   const T origin = exists ? x[0] : T(0);
-  Moments a = join_column(sums.moments(origin), width);
+  Moments a = merge_column(sums.moments(origin), width);
   if (gridDim.y > 1) {
     if (row == 0 && exists) write_partial(p, column, a);
     if (!last_block(p.counters + blockIdx.x, gridDim.y)) return;
     a = {0, 0, 0};
     if (exists)
-      for (u32 piece = row; piece < gridDim.y; piece += rows) a = join(a, read_partial(p, column, piece));
-    a = join_column(a, width);
+      for (u32 chunk = row; chunk < gridDim.y; chunk += rows) a = merge(a, read_partial(p, column, chunk));
+    a = merge_column(a, width);
   }
   if (row == 0 && exists) write_statistics(p, column, statistics_of(p, origin, a));
 }
 
 template <typename T>
-__device__ __forceinline__ void map(const NormParams& p) {
+__device__ __forceinline__ void apply(const NormParams& p) {
   const T* x = static_cast<const T*>(p.x);
   T* out = static_cast<T*>(p.out);
   const u32 step = p.packed ? 4 : 1;
 #pragma unroll 1
   for (u64 i = thread_index() * step; i < p.walk.numel; i += thread_count() * step) {
-    const Run run = run_of(p, divide(p.walk, 3, i));
-    const Statistics<T> of = read_statistics<T>(p, run.mean);
-    const T factor = of.root * at_or(p.w, run.channel, T(1)), term = at_or(p.b, run.channel, T(0));
+    const RowIndex row = row_index(p, divide(p.walk, 3, i));
+    const Statistics<T> of = read_statistics<T>(p, row.mean);
+    const T factor = of.root * at_or(p.w, row.channel, T(1)), term = at_or(p.b, row.channel, T(0));
     if (p.packed) {
       Pack<T> y = *reinterpret_cast<const Pack<T>*>(x + i);
 #pragma unroll
@@ -283,9 +283,9 @@ __device__ __forceinline__ void running(const RunningParams& p) {
   const u64 c = thread_index();
   if (c >= p.channels) return;
   const Pack<T> batch = static_cast<const Pack<T>*>(p.statistics)[c];
-  const T keep = T(1.0 - p.momentum), share = T(p.momentum), spread = T(p.momentum * p.unbiased);
-  static_cast<T*>(p.new_mean)[c] = static_cast<const T*>(p.mean)[c] * keep + batch.v[0] * share;
-  static_cast<T*>(p.new_var)[c] = static_cast<const T*>(p.var)[c] * keep + batch.v[2] * spread;
+  const T decay = T(1.0 - p.momentum), weight = T(p.momentum), var_weight = T(p.momentum * p.unbiased);
+  static_cast<T*>(p.new_mean)[c] = static_cast<const T*>(p.mean)[c] * decay + batch.v[0] * weight;
+  static_cast<T*>(p.new_var)[c] = static_cast<const T*>(p.var)[c] * decay + batch.v[2] * var_weight;
 }
 
 #define KERNEL(kind, suffix, bounds, ...)                                                                           \
@@ -298,7 +298,7 @@ __device__ __forceinline__ void running(const RunningParams& p) {
   KERNEL(long, suffix, (LONG, 1), long_row<T>)                 \
   KERNEL(moments, suffix, (THREADS), moments<T>)               \
   KERNEL(columns, suffix, (THREADS), columns<T>)               \
-  KERNEL(map, suffix, (THREADS), map<T>)                       \
+  KERNEL(apply, suffix, (THREADS), apply<T>)                       \
   extern "C" __global__ void __launch_bounds__(THREADS)        \
       norm_running_##suffix(const __grid_constant__ RunningParams p) { running<T>(p); }
 NORM(f32, float)

@@ -1,50 +1,47 @@
-// What normalisation and its gradient share: their struct, and which mean, weight and set of elements an element belongs to.
+// Shared by normalization and its gradient: the parameters, and the mapping from elements to means, channels and sets.
 //
-// A tensor is seen as [images, groups, together, size]. A run is `size` neighbours, and has one channel:
-//   batch  [n, c, 1, size]       a mean per channel: of the runs of all images
-//   group  [n, g, c / g, size]   a mean per group: of neighbouring runs
-//   layer  [1, rows, 1, d]       a mean per run; weight and bias lie along it
+// A tensor is seen as [images, groups, channels per group, size]; a row is the innermost dimension:
+//   batch  [n, c, 1, size]       a mean per channel, over the rows of all images
+//   group  [n, g, c / g, size]   a mean per group, over adjacent rows
+//   layer  [1, rows, 1, d]       a mean per row; weight and bias are along the row
+// A set is the elements of one sum: of a mean, or of a channel.
 #pragma once
 #include "rows.cuh"
 
 // Mirrors `NormParams` in norm.rs.
 struct NormParams {
-  Walk walk;           // [images, groups, together, size]
-  const void* x;       // [images][groups][together][size]
-  const void* g;       // [images][groups][together][size], of a gradient
-  const void* w;       // [channels], [size] of a layer, or nothing
-  const void* b;       // [channels], [size] of a layer, or nothing
-  void* out;           // [images][groups][together][size]
+  Walk walk;           // [images, groups, channels per group, size]
+  const void* x;       // the walk's shape
+  const void* g;       // the walk's shape, for a gradient
+  const void* w;       // [channels], [size] for a layer, or null
+  const void* b;       // [channels], [size] for a layer, or null
+  void* out;           // the walk's shape
   void* statistics;    // [means][4]: see Statistics
-  void* first;         // [sets]: sums of g
-  void* second;        // [sets]: sums of g h
-  void* partial;       // [sets][pieces][3], of double for moments
+  void* sum_g;         // [sets]: sums of g
+  void* sum_gh;        // [sets]: sums of g h
+  void* partial;       // [sets][chunks][3], double for moments
   u32* counters;       // one per block of the grid's x
   double eps;
   double count;        // elements of a mean
   u64 set;             // elements of a set
-  u64 chunk;           // of them, how many a piece has: a multiple of 4
-  u32 per_channel;     // whether a mean is a channel's
-  u32 across;          // whether a set is a channel of all images, or neighbours
-  u32 weighted;        // whether g is times w in the sums
-  u32 packed;          // whether runs are whole packs of four, and aligned
+  u64 chunk;           // elements of a chunk of a set: a multiple of 4
+  u32 per_channel;     // whether there is a mean per channel
+  u32 across;          // whether a set is a channel of all images, or else contiguous
+  u32 weighted;        // whether the sums multiply g by w
+  u32 packed;          // whether rows consist of aligned packs of four
   u32 team_log;
   u32 width_log;
 };
 
-// x / sizes[d] of the walk
-__device__ __forceinline__ u64 divide(const Walk& walk, int d, u64 x) {
-  return walk.wide ? x / walk.sizes[d] : (__umulhi(u32(x), walk.magics[d]) + u32(x)) >> walk.shifts[d];
-}
-
-struct Run {
+// The mean and the channel of a row.
+struct RowIndex {
   u64 mean;
   u64 channel;
 };
 
-__device__ __forceinline__ Run run_of(const NormParams& p, u64 run) {
-  const u64 group = divide(p.walk, 2, run), image = divide(p.walk, 1, group);
-  const u64 channel = run - image * p.walk.sizes[1] * p.walk.sizes[2];
+__device__ __forceinline__ RowIndex row_index(const NormParams& p, u64 row) {
+  const u64 group = divide(p.walk, 2, row), image = divide(p.walk, 1, group);
+  const u64 channel = row - image * p.walk.sizes[1] * p.walk.sizes[2];
   return {p.per_channel ? channel : group, channel};
 }
 
@@ -53,8 +50,8 @@ __device__ __forceinline__ T at_or(const void* data, u64 i, T otherwise) {
   return data ? static_cast<const T*>(data)[i] : otherwise;
 }
 
-// What is kept of a mean, as `Backend::normalize` says. The mean is a sum of two numbers, as around a large one its last digit may
-// be as large as the differences.
+// The statistics of a mean, as `NormOps::normalize` documents them. The mean is mean + rest: the rounding error of a large mean may be as
+// large as the differences from it.
 template <typename T>
 struct Statistics {
   T mean;
@@ -80,8 +77,8 @@ __device__ __forceinline__ void write_statistics(const NormParams& p, u64 at, St
   static_cast<Pack<T>*>(p.statistics)[at] = {{of.mean, of.rest, of.var, of.root}};
 }
 
-// body(i, run) for the elements of this piece of a set that this thread takes; i counts in the whole tensor. If runs are
-// packed it is called for the first of each pack only.
+// Calls body(i, row) for this thread's elements of this block's chunk of a set, where i is the offset in the tensor. If rows are packed,
+// it is called for the first element of each pack only.
 template <typename F>
 __device__ __forceinline__ void each_of_set(const NormParams& p, u64 set, F body) {
   const u64 first = blockIdx.y * p.chunk, size = p.walk.sizes[3], channels = p.walk.sizes[1] * p.walk.sizes[2];
@@ -90,8 +87,8 @@ __device__ __forceinline__ void each_of_set(const NormParams& p, u64 set, F body
 #pragma unroll 1
   for (u64 e = first + u64(threadIdx.x) * step; e < end; e += u64(THREADS) * step) {
     if (p.across) {
-      const u64 image = divide(p.walk, 3, e), run = image * channels + set;
-      body(run * size + (e - image * size), run);
+      const u64 image = divide(p.walk, 3, e), row = image * channels + set;
+      body(row * size + (e - image * size), row);
     } else {
       const u64 i = set * p.set + e;
       body(i, divide(p.walk, 3, i));

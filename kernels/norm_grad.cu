@@ -1,18 +1,18 @@
-// The gradients of normalisation, with h = (x - mean) / sqrt(var + eps) and means over the elements of one mean:
+// The gradients of normalization, with h = (x - mean) / sqrt(var + eps) and averages over the elements of one mean:
 //
-//   in x        (g w - mean(g w) - h mean(g w h)) / sqrt(var + eps)
-//   in w, in b  sum of g h, sum of g
+//   of x         (g w - average(g w) - h average(g w h)) / sqrt(var + eps)
+//   of w and b   sum of g h, sum of g
 //
-//   norm_grad_small_TYPE    layer, in x: 2^team_log threads of a warp per row, 4 elements each in registers
-//   norm_grad_row_TYPE      layer, in x: a warp per row, 128 bytes of x and of g in each thread's registers
-//   norm_grad_long_TYPE     layer, in x: a block of 512 threads per row, read twice, the second time from the cache
-//   norm_grad_columns_TYPE  layer, and batch of size 1: the sums in w and b, for 2^width_log neighbouring columns per block
-//   norm_grad_sums_TYPE     batch and group: sums of g and g h, or of g w and g w h, over a set: a block of 256 threads per set
-//                           and piece, grid [sets, pieces]
-//   norm_grad_map_TYPE      batch and group, in x, from those sums; a walk over all elements
+//   norm_grad_small_TYPE    layer, of x: 2^team_log lanes of a warp per row, 4 elements in each lane's registers
+//   norm_grad_row_TYPE      layer, of x: a warp per row, 128 bytes of x and of g in each lane's registers
+//   norm_grad_long_TYPE     layer, of x: a block of 512 threads per row, which is read twice, the second time from cache
+//   norm_grad_columns_TYPE  layer, and batch with size 1: the sums of w and b; 2^width_log adjacent columns per block
+//   norm_grad_sums_TYPE     batch and group: the sums of g and g h, or of g w and g w h; a block of 256 threads per set and chunk:
+//                           grid [sets, chunks]
+//   norm_grad_apply_TYPE    batch and group: of x, from those sums; a grid-stride loop over all elements
 //
-// Pieces are joined by the last block, in order. Cost: layer three reads and one write, batch four reads and one write, group
-// six and one. Overwrites its outputs.
+// The last block adds the chunks in order. Cost: three reads and one write for a layer, four and one for a batch, six and one for a
+// group. Overwrites its outputs.
 // Budget: 128 registers, 4224 bytes of shared memory.
 #include "norm.cuh"
 
@@ -72,13 +72,13 @@ __device__ __forceinline__ void long_row(const NormParams& p) {
 }
 
 template <typename T>
-__device__ __forceinline__ T* partial_of(const NormParams& p, u64 set, u32 piece) {
-  return static_cast<T*>(p.partial) + (set * gridDim.y + piece) * 3;
+__device__ __forceinline__ T* partial_of(const NormParams& p, u64 set, u32 chunk) {
+  return static_cast<T*>(p.partial) + (set * gridDim.y + chunk) * 3;
 }
 template <typename T>
 __device__ __forceinline__ void write_sums(const NormParams& p, u64 set, T sum, T slope) {
-  static_cast<T*>(p.first)[set] = sum;
-  static_cast<T*>(p.second)[set] = slope;
+  static_cast<T*>(p.sum_g)[set] = sum;
+  static_cast<T*>(p.sum_gh)[set] = slope;
 }
 
 template <typename T>
@@ -87,10 +87,10 @@ __device__ __forceinline__ void sums(const NormParams& p) {
   const T* x = static_cast<const T*>(p.x);
   const T* g = static_cast<const T*>(p.g);
   T sum = T(0), slope = T(0);
-  each_of_set(p, set, [&](u64 i, u64 number) {
-    const Run run = run_of(p, number);
-    const Statistics<T> of = read_statistics<T>(p, run.mean);
-    const T factor = p.weighted ? at_or(p.w, run.channel, T(1)) : T(1);
+  each_of_set(p, set, [&](u64 i, u64 row_number) {
+    const RowIndex row = row_index(p, row_number);
+    const Statistics<T> of = read_statistics<T>(p, row.mean);
+    const T factor = p.weighted ? at_or(p.w, row.channel, T(1)) : T(1);
     if (p.packed) {
       const Pack<T> px = *reinterpret_cast<const Pack<T>*>(x + i), pg = *reinterpret_cast<const Pack<T>*>(g + i);
       sum += factor * ((pg.v[0] + pg.v[1]) + (pg.v[2] + pg.v[3]));
@@ -109,16 +109,16 @@ __device__ __forceinline__ void sums(const NormParams& p) {
     }
     if (!last_block(p.counters + blockIdx.x, gridDim.y)) return;
     sum = slope = T(0);
-    for (u32 piece = threadIdx.x; piece < gridDim.y; piece += THREADS) {
-      sum += partial_of<T>(p, set, piece)[0];
-      slope += partial_of<T>(p, set, piece)[1];
+    for (u32 chunk = threadIdx.x; chunk < gridDim.y; chunk += THREADS) {
+      sum += partial_of<T>(p, set, chunk)[0];
+      slope += partial_of<T>(p, set, chunk)[1];
     }
     sum_both<THREADS>(sum, slope);
   }
   if (threadIdx.x == 0) write_sums(p, set, sum, slope);
 }
 
-// Over the threads of a column, in those of the first row.
+// Adds the sums of the threads of a column; the result is in the threads of the first row.
 template <typename T>
 __device__ __forceinline__ void sum_column(T& a, T& b, u32 width) {
   __shared__ T firsts[THREADS];
@@ -164,9 +164,9 @@ __device__ __forceinline__ void columns(const NormParams& p) {
     if (!last_block(p.counters + blockIdx.x, gridDim.y)) return;
     sum = slope = T(0);
     if (exists) {
-      for (u32 piece = row; piece < gridDim.y; piece += rows) {
-        sum += partial_of<T>(p, column, piece)[0];
-        slope += partial_of<T>(p, column, piece)[1];
+      for (u32 chunk = row; chunk < gridDim.y; chunk += rows) {
+        sum += partial_of<T>(p, column, chunk)[0];
+        slope += partial_of<T>(p, column, chunk)[1];
       }
     }
     sum_column(sum, slope, width);
@@ -175,20 +175,20 @@ __device__ __forceinline__ void columns(const NormParams& p) {
 }
 
 template <typename T>
-__device__ __forceinline__ void map(const NormParams& p) {
+__device__ __forceinline__ void apply(const NormParams& p) {
   const T* x = static_cast<const T*>(p.x);
   const T* g = static_cast<const T*>(p.g);
   T* out = static_cast<T*>(p.out);
   const u32 step = p.packed ? 4 : 1;
 #pragma unroll 1
   for (u64 i = thread_index() * step; i < p.walk.numel; i += thread_count() * step) {
-    const Run run = run_of(p, divide(p.walk, 3, i));
-    const Statistics<T> of = read_statistics<T>(p, run.mean);
-    const T w = at_or(p.w, run.channel, T(1));
-    // A group's sums have the weights in them; a batch's mean has one weight.
+    const RowIndex row = row_index(p, divide(p.walk, 3, i));
+    const Statistics<T> of = read_statistics<T>(p, row.mean);
+    const T w = at_or(p.w, row.channel, T(1));
+    // The sums of a group include the weights; a mean of a batch has one weight.
     const T share = (p.weighted ? T(1) : w) / T(p.count);
-    const T shift = static_cast<const T*>(p.first)[run.mean] * share;
-    const T slope = static_cast<const T*>(p.second)[run.mean] * share;
+    const T shift = static_cast<const T*>(p.sum_g)[row.mean] * share;
+    const T slope = static_cast<const T*>(p.sum_gh)[row.mean] * share;
     if (p.packed) {
       const Pack<T> px = *reinterpret_cast<const Pack<T>*>(x + i);
       Pack<T> pg = *reinterpret_cast<const Pack<T>*>(g + i);
@@ -212,6 +212,6 @@ __device__ __forceinline__ void map(const NormParams& p) {
   KERNEL(long, suffix, (LONG, 1), long_row<T>)                 \
   KERNEL(columns, suffix, (THREADS), columns<T>)               \
   KERNEL(sums, suffix, (THREADS), sums<T>)                     \
-  KERNEL(map, suffix, (THREADS), map<T>)
+  KERNEL(apply, suffix, (THREADS), apply<T>)
 NORM_GRAD(f32, float)
 NORM_GRAD(f64, double)

@@ -1,56 +1,56 @@
-// One optimizer step over many parameters in one launch. Formulas: at the configs of core/src/ops/optim.rs.
+// One optimizer step over many parameters in one launch. The configs of core/src/ops/optim.rs document the formulas.
 //
-//   optim_sgd_TYPE         p -= lr g                                                         g with decay: g + decay p
-//   optim_momentum_TYPE    v = keep v + share g;  p -= lr v, or lr (g + keep v) by Nesterov
-//   optim_adam_TYPE        m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g²;  p = p kept - size m / (sqrt(v) root + eps)
-//                          with size = lr / (1 - b1^n), root = 1 / sqrt(1 - b2^n); kept = 1 - lr decay for AdamW
+//   optim_sgd_TYPE         p -= lr g                                                         with decay, g is g + decay p
+//   optim_momentum_TYPE    v = momentum v + (1 - dampening) g;  p -= lr v, or lr (g + momentum v) with Nesterov
+//   optim_adam_TYPE        m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g²;  p = p keep - size m / (sqrt(v) root + eps)
+//                          with size = lr / (1 - b1^n), root = 1 / sqrt(1 - b2^n); keep = 1 - lr decay for AdamW, else 1
 //   optim_rmspropCM_TYPE   v = a v + (1 - a) g²;  step = g / (sqrt(v) + eps);  p -= lr step; C is 1 if centered, M is 1 with
 //                          momentum
 //   optim_adagrad_TYPE     s += g²;  p -= lr / (1 + (n - 1) lr_decay) g / (sqrt(s) + eps)
 //
-// Launch: blocks of 256 threads; each takes `chunk` elements of one slot, the table of slots comes by value. Learning rate and
-// step number are read from the device by one thread of each block, which computes what is the same for all elements, in double
-// (n = t + 1 - missed is the parameter's own step). The block that finishes last in a step's last launch counts it: by then
-// all have read t. Cost: SGD reads p and g and writes p; each state is read and written once. Overwrites p and the states.
+// Launch: blocks of 256 threads, each for `chunk` elements of one slot; the table of slots is passed by value. One thread of each block
+// reads the learning rate and the step count t from the device and computes in double what is the same for all elements
+// (n = t + 1 - missed is the parameter's own step). The last block of a step's last launch increments t: by then every block has read it.
+// Cost: SGD reads p and g and writes p; each state is read and written once. Overwrites p and the states.
 // Budget: 96 registers, 64 bytes of shared memory.
 #include "common.cuh"
 
-// Slots of one launch: as many as fit into the 4096 bytes that a kernel takes.
+// The slots of one launch: as many as fit into the 4096 bytes of a kernel's parameters.
 #define SLOTS 62
 
-// One parameter. Mirrors `SlotParams` in optim.rs.
+// One parameter of the model. Mirrors `SlotParams` in optim.rs.
 struct SlotParams {
-  // [numel], as are all below
+  // [numel], as grad and states
   void* param;
   const void* grad;
-  // As many as the rule has, in the order of `StepRule::state_names`.
+  // In the order of `StepRule::state_names`; null beyond the rule's number.
   void* state[3];
   u64 numel;
-  // Steps in which it had no gradient.
+  // The steps in which it had no gradient.
   u64 missed;
   // The first block of this slot.
   u32 block;
   // FRESH, ALIGNED
   u32 flags;
 };
-// The states are new, still all 0.
+// The states are new, and all 0.
 #define FRESH 1
-// All its addresses are multiples of 16.
+// All addresses are multiples of 16.
 #define ALIGNED 2
 
 // Mirrors `OptimParams` in optim.rs.
 struct OptimParams {
-  // [2]: the learning rate, and how many steps are done
+  // [2]: the learning rate, and the number of completed steps
   void* scalars;
   u32* counter;
-  // Elements of a block: a multiple of four.
+  // The elements of a block: a multiple of four.
   u64 chunk;
-  // The penalty's factor.
+  // The weight decay.
   double decay;
   double eps;
-  // Of the first average: what is kept and what enters. Momentum and 1 - dampening, beta1, alpha.
+  // The factors of the first moving average, for the old value and the gradient: momentum and 1 - dampening, beta1, alpha.
   double first[2];
-  // Of Adam's second average.
+  // Those of Adam's second moving average.
   double second[2];
   // log beta1, log beta2
   double logs[2];
@@ -62,12 +62,13 @@ struct OptimParams {
   u32 nesterov;
   u32 decoupled;
   u32 count;
-  // Whether this launch is the step's last, which counts it.
+  // Whether this is the last launch of the step, which increments the count.
   u32 last;
   SlotParams slots[SLOTS];
 };
 
-// Each rule: `rates` computes in one thread what depends on lr and t; the constructor takes it to all; the call is one element.
+// Each rule: `rates` computes, in one thread, what depends on lr and t; the constructor passes it to every thread; operator() updates one
+// element.
 
 template <typename T>
 struct Sgd {
@@ -76,7 +77,7 @@ struct Sgd {
   static __device__ void rates(const OptimParams&, const SlotParams&, double lr, double, T* rate) { rate[0] = T(lr); }
   __device__ Sgd(const OptimParams& p, const SlotParams&, const T* rate) : lr(rate[0]), decay(T(p.decay)) {}
   __device__ __forceinline__ void operator()(T& param, T g, T (&)[3]) const {
-    // Without decay `0 p` would turn an infinite parameter into NaN.
+    // Without decay, 0 * param would turn an infinite parameter into NaN.
     if (decay != T(0)) g += decay * param;
     param -= lr * g;
   }
@@ -103,7 +104,7 @@ struct Momentum {
 template <typename T>
 struct Adam {
   static constexpr int STATES = 2;
-  T size, root, kept, coupled, eps, keep1, share1, keep2, share2;
+  T size, root, keep, coupled, eps, keep1, share1, keep2, share2;
   static __device__ void rates(const OptimParams& p, const SlotParams& slot, double lr, double t, T* rate) {
     // 1 - beta^n without cancellation; at beta = 0 the logarithm is -inf and the correction 1.
     const double n = t + 1.0 - double(slot.missed);
@@ -112,7 +113,7 @@ struct Adam {
     rate[2] = T(p.decoupled ? 1.0 - lr * p.decay : 1.0);
   }
   __device__ Adam(const OptimParams& p, const SlotParams&, const T* rate)
-      : size(rate[0]), root(rate[1]), kept(rate[2]), coupled(p.decoupled ? T(0) : T(p.decay)), eps(T(p.eps)),
+      : size(rate[0]), root(rate[1]), keep(rate[2]), coupled(p.decoupled ? T(0) : T(p.decay)), eps(T(p.eps)),
         keep1(T(p.first[0])), share1(T(p.first[1])), keep2(T(p.second[0])), share2(T(p.second[1])) {}
   __device__ __forceinline__ void operator()(T& param, T g, T (&state)[3]) const {
     if (coupled != T(0)) g += coupled * param;
@@ -120,7 +121,7 @@ struct Adam {
     const T v = keep2 * state[1] + share2 * (g * g);
     state[0] = m;
     state[1] = v;
-    param = param * kept - size * m / (sqrt_of(v) * root + eps);
+    param = param * keep - size * m / (sqrt_of(v) * root + eps);
   }
 };
 
@@ -165,7 +166,7 @@ struct Adagrad {
   }
 };
 
-// Elements begin..end of a slot: four at a time where they are aligned, the others one by one.
+// Updates the elements begin..end of a slot: in packs where they are aligned, else one by one.
 template <typename T, typename Rule>
 __device__ __forceinline__ void sweep(const SlotParams& slot, const Rule& rule, u64 begin, u64 end) {
   T* param = static_cast<T*>(slot.param);
@@ -207,7 +208,7 @@ __device__ __forceinline__ void step(const OptimParams& p) {
   __shared__ T rate[3];
   T* scalars = static_cast<T*>(p.scalars);
   if (p.count > 0) {
-    // The last slot whose first block is not behind this one.
+    // The slot of this block: the last one whose first block is not after it.
     u32 low = 0, high = p.count;
     while (high - low > 1) {
       const u32 middle = (low + high) / 2;

@@ -4,7 +4,7 @@
 #pragma once
 #include "common.cuh"
 
-// The four words of one block: ten rounds over a 128-bit counter under a 64-bit key.
+// The four words of one block: ten rounds over a 128-bit counter with a 64-bit key.
 __device__ __forceinline__ void philox(u64 seed, u64 draw, u64 block, u32 (&words)[4]) {
   u32 key0 = u32(seed), key1 = u32(seed >> 32);
   u32 c0 = u32(draw), c1 = u32(draw >> 32), c2 = u32(block), c3 = u32(block >> 32);

@@ -1,42 +1,36 @@
-// Pooling of planes [h, w] and its gradients; x is [planes, h, w], y and g are [planes, oh, ow], all in order.
+// Pooling of planes [h, w] and its gradients; x is [planes, h, w], y and g are [planes, oh, ow], all contiguous.
 //
-//   max   y[i][j] = max over (a, b) of x[i sy + a dy - py][j sx + b dx - px], index[i][j] = row w + column of it
+//   max   y[i][j] = max over (a, b) of x[i sy + a dy - py][j sx + b dx - px], index[i][j] = row w + column of the maximum
 //   avg   y[i][j] = sum over (a, b) of the same / count
 //
-//   pool_max_TYPE       only cells of the plane take part; the first of equals wins, and the first NaN over everything
+//   pool_max_TYPE       over cells of the plane only; ties go to the first cell, and the first NaN precedes all numbers
 //   pool_max_grad_TYPE  gx[row][column] = sum of g over the windows whose index it is
-//   pool_avg_TYPE       count is kh kw, or the window's cells within the plane
-//   pool_avg_grad_TYPE  gx[row][column] = sum of g / count over the windows that cover it; no dilation, as core admits none
-//   pool_KIND_halve_TYPE  each of the four for windows of 2 x 2 side by side that cover even planes
-//   pool_KIND_wide_TYPE max and avg for large windows: a warp per window
+//   pool_avg_TYPE       count is kh kw, or the number of the window's cells within the plane
+//   pool_avg_grad_TYPE  gx[row][column] = sum of g / count over the windows that cover it; without dilation, which core refuses
+//   pool_OP_halve_TYPE  each of the four for 2 x 2 windows with stride 2 that cover even planes
+//   pool_OP_wide_TYPE   max and avg for wide windows: a warp per window
 //
-// A gradient gathers: each cell asks the windows that may cover it, rows first, so that sums have one order and nothing is set
-// to 0 before. A mean's sums are taken of some terms at a time, and those sums in double. Launch: blocks of 256 threads, a thread per output and turn (halve: per window, wide: a warp per window). Cost: one
-// read and one write per element; overlapping windows find their cells in the cache. Overwrites.
+// Gradients gather: each cell reads the windows that may cover it, row by row, so sums have a fixed order and nothing is cleared first.
+// Averages add up to 32 terms in the element type and the results of that in double. Launch: a grid-stride loop of blocks of 256 threads,
+// an output per thread and iteration (halve: a window; wide: a window per warp). Cost: one read and one write per element; overlapping
+// windows read from cache. Overwrites its outputs.
 // Budget: 64 registers, 0 bytes of shared memory.
 #include "common.cuh"
 
-// x / size == (__umulhi(x, magic) + x) >> shift for x < 2^31. Mirrors `Divisor` in pool.rs.
-struct Divisor {
-  u32 size;
-  u32 magic;
-  u32 shift;
-};
-
-// Mirrors `PoolParams` in pool.rs. Pairs are of rows and columns.
+// Mirrors `PoolParams` in pool.rs. Pairs are for rows and columns.
 struct PoolParams {
-  // x, or the output's gradient
+  // x, or g
   const void* in;
-  // y, or the input's gradient
+  // y, or gx
   void* out;
-  // [planes, oh, ow] of places in the plane: written by max, read by its gradient
+  // [planes, oh, ow]: offsets in the plane, written by max and read by its gradient
   i32* indices;
-  // Items of the launch: elements of out, or windows.
+  // The items of the launch: elements of out, or windows.
   u64 items;
-  // Items of a plane, and of a row of it; whether there are 2^31 items or more.
+  // The items of a plane and of a row; and whether there are 2^31 items or more.
   Divisor plane;
   Divisor row;
-  u32 many;
+  u32 wide;
   i32 h;
   i32 w;
   i32 oh;
@@ -45,13 +39,11 @@ struct PoolParams {
   i32 padding[2];
   i32 dilation[2];
   Divisor stride[2];
-  // Whether a mean counts the padding.
+  // Whether an average counts the padding.
   u32 include_pad;
 };
 
-__device__ __forceinline__ u32 divide(u32 x, const Divisor& d) { return (__umulhi(x, d.magic) + x) >> d.shift; }
-
-// Where item i lies.
+// The coordinates of item i.
 struct Cell {
   u64 plane;
   i32 row;
@@ -59,9 +51,9 @@ struct Cell {
 };
 __device__ __forceinline__ Cell cell_of(const PoolParams& p, u64 i) {
   Cell cell;
-  cell.plane = p.many ? i / p.plane.size : divide(u32(i), p.plane);
+  cell.plane = p.wide ? i / p.plane.size : divide(p.plane, u32(i));
   const u32 rest = u32(i - cell.plane * p.plane.size);
-  cell.row = i32(divide(rest, p.row));
+  cell.row = i32(divide(p.row, rest));
   cell.column = i32(rest - u32(cell.row) * p.row.size);
   return cell;
 }
@@ -71,13 +63,13 @@ __device__ __forceinline__ const T* input_plane(const PoolParams& p, u64 plane) 
   return static_cast<const T*>(p.in) + plane * u64(p.h) * u64(p.w);
 }
 
-// Whether `candidate` replaces `best`: greater, or the first NaN.
+// Whether `candidate` replaces `best`: it is greater, or the first NaN.
 template <typename T>
-__device__ __forceinline__ bool wins(T candidate, T best) {
+__device__ __forceinline__ bool replaces(T candidate, T best) {
   return candidate > best || (candidate != candidate && best == best);
 }
 
-// The taps of a window that are in the plane, along one axis: `count` coordinates from `first` on, `step` apart.
+// The part of a window within the plane along one axis: `count` coordinates from `first` on, `step` distance.
 struct Span {
   i32 first;
   i32 step;
@@ -86,50 +78,50 @@ struct Span {
 __device__ __forceinline__ Span span_of(const PoolParams& p, int axis, i32 window, i32 size) {
   const i32 begin = window * i32(p.stride[axis].size) - p.padding[axis], step = p.dilation[axis];
   i32 before = 0, end = p.kernel[axis];
-  // Only windows over an edge divide.
+  // Only windows that cross an edge divide.
   if (begin < 0) before = (step - 1 - begin) / step;
   if (begin + (end - 1) * step >= size) end = (size - 1 - begin) / step + 1;
   return {begin + before * step, step, end - before};
 }
 
-// The largest element of a window, and where it lies; -1 if it was none. Lanes share out the columns.
+// The maximum of a window and its offset in the plane, -1 if there is none. The lanes take turns along columns.
 template <typename T>
-struct Best {
+struct Maximal {
   T value;
   i32 at;
 };
 template <typename T>
-__device__ __forceinline__ Best<T> best_of(const PoolParams& p, const Cell& window, int lane, int lanes) {
+__device__ __forceinline__ Maximal<T> best_of(const PoolParams& p, const Cell& window, int lane, int lanes) {
   const T* x = input_plane<T>(p, window.plane);
   const Span rows = span_of(p, 0, window.row, p.h), columns = span_of(p, 1, window.column, p.w);
-  Best<T> best = {T(0), -1};
+  Maximal<T> best = {T(0), -1};
 #pragma unroll 1
   for (i32 a = 0; a < rows.count; ++a) {
-    const i32 line = (rows.first + a * rows.step) * p.w + columns.first;
+    const i32 row = (rows.first + a * rows.step) * p.w + columns.first;
     for (i32 b = lane; b < columns.count; b += lanes) {
-      const i32 at = line + b * columns.step;
+      const i32 at = row + b * columns.step;
       const T v = x[at];
-      if (best.at < 0 || wins(v, best.value)) best = {v, at};
+      if (best.at < 0 || replaces(v, best.value)) best = {v, at};
     }
   }
   return best;
 }
 
-// The sum of many terms: some at a time, and those sums in double.
+// The sum of many terms: of up to 32 in T, and of those sums in double.
 template <typename T>
 struct LongSum {
-  T part;
-  double whole;
+  T partial;
+  double total;
   u32 count;
 
   __device__ __forceinline__ void add(T x) {
-    part += x;
+    partial += x;
     if (++count % 32 == 0) {
-      whole += part;
-      part = T(0);
+      total += partial;
+      partial = T(0);
     }
   }
-  __device__ __forceinline__ double value() const { return whole + part; }
+  __device__ __forceinline__ double value() const { return total + partial; }
 };
 
 // The sum of a window's elements.
@@ -139,8 +131,8 @@ __device__ __forceinline__ double sum_of_taps(const PoolParams& p, u64 plane, Sp
   LongSum<T> sum = {};
 #pragma unroll 1
   for (i32 a = 0; a < rows.count; ++a) {
-    const T* line = x + (rows.first + a * rows.step) * p.w + columns.first;
-    for (i32 b = lane; b < columns.count; b += lanes) sum.add(line[b * columns.step]);
+    const T* row = x + (rows.first + a * rows.step) * p.w + columns.first;
+    for (i32 b = lane; b < columns.count; b += lanes) sum.add(row[b * columns.step]);
   }
   return sum.value();
 }
@@ -153,7 +145,7 @@ __device__ __forceinline__ T mean_of(const PoolParams& p, double sum, i32 cells)
 template <typename T>
 __device__ __forceinline__ void max_forward(const PoolParams& p) {
   for (u64 i = thread_index(); i < p.items; i += thread_count()) {
-    const Best<T> best = best_of<T>(p, cell_of(p, i), 0, 1);
+    const Maximal<T> best = best_of<T>(p, cell_of(p, i), 0, 1);
     static_cast<T*>(p.out)[i] = best.value;
     p.indices[i] = best.at;
   }
@@ -169,19 +161,19 @@ __device__ __forceinline__ void avg_forward(const PoolParams& p) {
   }
 }
 
-// A warp per window: lanes take columns side by side. The trip count is the same for all lanes of a warp.
+// A warp per window: adjacent lanes read adjacent columns. The trip count is uniform in a warp.
 template <typename T>
 __device__ __forceinline__ void max_wide(const PoolParams& p) {
   const int lane = threadIdx.x % WARP;
   for (u64 i = thread_index() / WARP; i < p.items; i += thread_count() / WARP) {
-    Best<T> best = best_of<T>(p, cell_of(p, i), lane, WARP);
+    Maximal<T> best = best_of<T>(p, cell_of(p, i), lane, WARP);
 #pragma unroll
-    for (int apart = WARP / 2; apart > 0; apart /= 2) {
-      const T value = __shfl_xor_sync(FULL_WARP, best.value, apart);
-      const i32 at = __shfl_xor_sync(FULL_WARP, best.at, apart);
-      // Of equals, and of several NaN, the first: the smaller place.
+    for (int distance = WARP / 2; distance > 0; distance /= 2) {
+      const T value = __shfl_xor_sync(FULL_WARP, best.value, distance);
+      const i32 at = __shfl_xor_sync(FULL_WARP, best.at, distance);
+      // Ties, and several NaN, go to the smaller offset.
       const bool tie = value == best.value || (value != value && best.value != best.value);
-      if (at >= 0 && (best.at < 0 || (tie ? at < best.at : wins(value, best.value)))) best = {value, at};
+      if (at >= 0 && (best.at < 0 || (tie ? at < best.at : replaces(value, best.value)))) best = {value, at};
     }
     if (lane == 0) {
       static_cast<T*>(p.out)[i] = best.value;
@@ -201,12 +193,12 @@ __device__ __forceinline__ void avg_wide(const PoolParams& p) {
   }
 }
 
-// The windows first..last, along one axis, that may cover a coordinate: those that begin at most a window's span before it.
+// The windows first..last that may cover a coordinate along one axis: those that begin at most a window's extent before it.
 __device__ __forceinline__ void covering(const PoolParams& p, int axis, i32 at, i32 windows, i32& first, i32& last) {
   const i32 end = at + p.padding[axis];
   const i32 begin = end - (p.kernel[axis] - 1) * p.dilation[axis];
-  first = begin <= 0 ? 0 : i32(divide(u32(begin) + p.stride[axis].size - 1, p.stride[axis]));
-  last = i32(divide(u32(end), p.stride[axis])) + 1;
+  first = begin <= 0 ? 0 : i32(divide(p.stride[axis], u32(begin) + p.stride[axis].size - 1));
+  last = i32(divide(p.stride[axis], u32(end))) + 1;
   if (last > windows) last = windows;
 }
 
@@ -248,14 +240,14 @@ __device__ __forceinline__ void avg_grad(const PoolParams& p) {
   }
 }
 
-// ---- windows of 2 x 2 side by side: no bounds, and two neighbours per access ----
+// ---- 2 x 2 windows with stride 2: no bounds checks, and two elements per access ----
 
 template <typename T>
 struct __align__(sizeof(T) * 2) Pair {
   T v[2];
 };
 
-// Where window i begins in its plane, and the two rows of it in all planes.
+// The offset of window i in its plane, and pointers to its two rows.
 template <typename T, typename P>
 struct Quad {
   P* upper;
@@ -275,10 +267,10 @@ __device__ __forceinline__ void max_halve(const PoolParams& p) {
   for (u64 i = thread_index(); i < p.items; i += thread_count()) {
     const Quad<const T, const Pair<T>> quad(p, static_cast<const T*>(p.in), i);
     const Pair<T> upper = *quad.upper, lower = *quad.lower;
-    Best<T> best = {upper.v[0], quad.at};
-    if (wins(upper.v[1], best.value)) best = {upper.v[1], quad.at + 1};
-    if (wins(lower.v[0], best.value)) best = {lower.v[0], quad.at + p.w};
-    if (wins(lower.v[1], best.value)) best = {lower.v[1], quad.at + p.w + 1};
+    Maximal<T> best = {upper.v[0], quad.at};
+    if (replaces(upper.v[1], best.value)) best = {upper.v[1], quad.at + 1};
+    if (replaces(lower.v[0], best.value)) best = {lower.v[0], quad.at + p.w};
+    if (replaces(lower.v[1], best.value)) best = {lower.v[1], quad.at + p.w + 1};
     static_cast<T*>(p.out)[i] = best.value;
     p.indices[i] = best.at;
   }

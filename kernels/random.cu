@@ -1,28 +1,27 @@
-// Random elements of one draw, and dropout.
+// Random elements, and dropout.
 //
-//   random_bits_i32        out[i] = bits[i]
-//   random_uniform_TYPE    out[i] = (bits[i] >> 8) 2^-24: uniform in [0, 1), the same number for float and double
-//   random_keep_bool       out[i] = bits[i] >= threshold
-//   random_dropout_TYPE    out[i] = bits[i] >= threshold ? x[i] scale : 0    selected, so that what is dropped is 0 even if it
-//                          was NaN or infinite
+//   random_bits_i32      out[i] = bits[i]
+//   random_uniform_TYPE  out[i] = (bits[i] >> 8) 2^-24, uniform in [0, 1), the same number for float and double
+//   random_keep_bool     out[i] = bits[i] >= threshold
+//   random_dropout_TYPE  out[i] = bits[i] >= threshold ? x[i] scale : 0. A selection, so a dropped NaN or infinity is 0
 //
-// bits[i] are the draw's 32 bits of element i, counted in the order of the shape whatever x's layout is. Launch: blocks of 256
-// threads; a thread takes four elements, one Philox block, per turn. Cost: one write per element (and one read of x), and
-// about 25 instructions of Philox. Overwrites out.
+// bits[i] are the 32 random bits of element i, counted in row-major order whatever the layout of x. Launch: a grid-stride loop of
+// blocks of 256 threads; a thread takes four elements, one Philox block, per iteration. Cost: one write per element, one read of x,
+// and about 25 instructions of Philox. Overwrites out.
 // Budget: 64 registers, 0 bytes of shared memory.
-#include "map.cuh"
+#include "elementwise.cuh"
 #include "philox.cuh"
 
 // Mirrors `RandomParams` in random.rs.
 struct RandomParams {
   Walk walk;
   // Contiguous, of the walk's shape.
-  Operand out;
-  // Dropout's input, of the walk's shape.
-  Operand x;
+  TensorRef out;
+  // The input of dropout, of the walk's shape.
+  TensorRef x;
   u64 seed;
   u64 draw;
-  // Of 32 bits, but may be 2^32: then nothing is kept.
+  // A 32-bit number, or 2^32, with which every element is dropped.
   u64 threshold;
   double scale;
 };

@@ -1,17 +1,16 @@
-// Reductions over any set of dimensions, and the index of an extreme.
+// Reductions over any set of dimensions, and arg-reductions.
 //
-//   out[o] = finish(join over r of x[place(kept, o) + place(reduced, r)])
+//   out[o] = finalize(combine over r of x[offset_of(kept, o) + offset_of(reduced, r)])
 //
-//   reduce_rows_OP_TYPE     2^team_log threads of a warp per output: short rows, and many of them
-//   reduce_long_OP_TYPE     a block of 256 threads per output and piece: grid [outputs, pieces]
-//   reduce_columns_OP_TYPE  2^width_log neighbouring outputs per block, the rest of its threads along the reduced elements:
-//                           grid [groups of outputs, pieces]
+//   reduce_rows_OP_TYPE     2^team_log lanes of a warp per output: short rows, and many of them
+//   reduce_long_OP_TYPE     a block of 256 threads per output and chunk: grid [outputs, chunks]
+//   reduce_columns_OP_TYPE  2^width_log adjacent outputs per block, whose other threads are along the reduced elements:
+//                           grid [groups of outputs, chunks]
 //
-// OP is sum (which divides: a mean), prod, max, min, argmax or argmin; the last two give the index (I32) of the first extreme,
-// and the first NaN wins. Sums and products of f32 are kept in f64: the result is the exact sum rounded once, and neither
-// overflows nor vanishes on the way. If there are pieces, each block leaves its result in `partial` and the last one of
-// an output joins them in order: always one launch. Cost: one read per element, 16 bytes at a time where rows lie so.
-// Overwrites out.
+// OP is sum (with a divisor: mean), prod, max, min, argmax or argmin. The last two return the index (I32) of the extreme; ties go to the
+// lowest index, and NaN comes before all numbers. Sums and products of f32 are accumulated in f64, so the result is the exact one rounded
+// once, without intermediate overflow or underflow. With several chunks each block stores a partial result, and the last block of an
+// output combines them in order: always one launch. Cost: one read per element, of 16 bytes where rows are contiguous. Overwrites out.
 // Budget: 64 registers, 4112 bytes of shared memory.
 #include "common.cuh"
 
@@ -23,43 +22,43 @@ struct ReduceParams {
   u64 reduced_strides[MAX_RANK];
   const void* x;    // the first element
   void* out;        // [kept]
-  void* partial;    // [kept][pieces], 16 bytes each
-  u32* counters;    // one per block of the grid's x, if there are pieces
+  void* partial;    // [kept][chunks], 16 bytes each
+  u32* counters;    // one per block of the grid's x, if there are several chunks
   double divisor;   // of a sum
-  u64 chunk;        // reduced elements per piece: a multiple of 4
-  u32 order;        // of the reduced elements: STRIDED, CONTIGUOUS, or PACKED: four from 4 i on are neighbours and aligned
+  u64 chunk;        // reduced elements per chunk: a multiple of 4
+  u32 order;        // of the reduced elements: STRIDED, CONTIGUOUS, or PACKED: elements 4 i .. 4 i + 4 are an aligned pack
   u32 team_log;
   u32 width_log;
   u32 unused;
 };
 
-// ---- what is done with one more element ----
+// ---- the operations: identity, add one element, combine two accumulators, finalize ----
 
 template <typename T, typename A>
 struct SumFold {
   typedef T Element;
   typedef T Result;
   typedef A Acc;
-  static __device__ __forceinline__ A start() { return A(0); }
+  static __device__ __forceinline__ A identity() { return A(0); }
   static __device__ __forceinline__ A add(A a, T x, u32) { return sum_of(a, A(x)); }
-  static __device__ __forceinline__ A join(A a, A b) { return sum_of(a, b); }
-  static __device__ __forceinline__ T finish(A a, double divisor) { return T(a / A(divisor)); }
+  static __device__ __forceinline__ A combine(A a, A b) { return sum_of(a, b); }
+  static __device__ __forceinline__ T finalize(A a, double divisor) { return T(a / A(divisor)); }
 };
 template <>
-__device__ __forceinline__ i32 SumFold<i32, i32>::finish(i32 a, double) { return a; }
+__device__ __forceinline__ i32 SumFold<i32, i32>::finalize(i32 a, double) { return a; }
 
 template <typename T, typename A>
 struct ProdFold {
   typedef T Element;
   typedef T Result;
   typedef A Acc;
-  static __device__ __forceinline__ A start() { return A(1); }
+  static __device__ __forceinline__ A identity() { return A(1); }
   static __device__ __forceinline__ A add(A a, T x, u32) { return product_of(a, A(x)); }
-  static __device__ __forceinline__ A join(A a, A b) { return product_of(a, b); }
-  static __device__ __forceinline__ T finish(A a, double) { return T(a); }
+  static __device__ __forceinline__ A combine(A a, A b) { return product_of(a, b); }
+  static __device__ __forceinline__ T finalize(A a, double) { return T(a); }
 };
 
-// Below and above all elements.
+// The identities of max and min. Bool is reduced as u32.
 template <typename T>
 __device__ __forceinline__ T lowest();
 template <>
@@ -86,10 +85,10 @@ struct MaxFold {
   typedef T Element;
   typedef T Result;
   typedef A Acc;
-  static __device__ __forceinline__ A start() { return lowest<A>(); }
+  static __device__ __forceinline__ A identity() { return lowest<A>(); }
   static __device__ __forceinline__ A add(A a, T x, u32) { return maximum(a, A(x)); }
-  static __device__ __forceinline__ A join(A a, A b) { return maximum(a, b); }
-  static __device__ __forceinline__ T finish(A a, double) { return T(a); }
+  static __device__ __forceinline__ A combine(A a, A b) { return maximum(a, b); }
+  static __device__ __forceinline__ T finalize(A a, double) { return T(a); }
 };
 
 template <typename T, typename A>
@@ -97,22 +96,22 @@ struct MinFold {
   typedef T Element;
   typedef T Result;
   typedef A Acc;
-  static __device__ __forceinline__ A start() { return highest<A>(); }
+  static __device__ __forceinline__ A identity() { return highest<A>(); }
   static __device__ __forceinline__ A add(A a, T x, u32) { return minimum(a, A(x)); }
-  static __device__ __forceinline__ A join(A a, A b) { return minimum(a, b); }
-  static __device__ __forceinline__ T finish(A a, double) { return T(a); }
+  static __device__ __forceinline__ A combine(A a, A b) { return minimum(a, b); }
+  static __device__ __forceinline__ T finalize(A a, double) { return T(a); }
 };
 
 template <typename T>
-struct Place {
+struct Indexed {
   T value;
   u32 index;
 };
 
-// Whether `join` prefers a: NaN before numbers, the extreme before others, the first of equals. A total order, so any order
-// of joining gives one result.
+// Whether a comes before b: NaN before numbers, then by value, ties by index. A total order, so the result does not depend on the order
+// of combining.
 template <bool LARGEST, typename T>
-__device__ __forceinline__ bool before(Place<T> a, Place<T> b) {
+__device__ __forceinline__ bool before(Indexed<T> a, Indexed<T> b) {
   const bool a_nan = a.value != a.value, b_nan = b.value != b.value;
   if (a_nan != b_nan) return a_nan;
   if (a_nan || a.value == b.value) return a.index < b.index;
@@ -123,31 +122,31 @@ template <typename T, bool LARGEST>
 struct ArgFold {
   typedef T Element;
   typedef i32 Result;
-  typedef Place<T> Acc;
-  // An index past all: an element of the same value wins.
-  static __device__ __forceinline__ Acc start() { return {LARGEST ? lowest<T>() : highest<T>(), 0xffffffffu}; }
-  static __device__ __forceinline__ Acc join(Acc a, Acc b) { return before<LARGEST>(b, a) ? b : a; }
-  static __device__ __forceinline__ Acc add(Acc a, T x, u32 i) { return join(a, Acc{x, i}); }
-  static __device__ __forceinline__ i32 finish(Acc a, double) { return i32(a.index); }
+  typedef Indexed<T> Acc;
+  // The largest index: an element of the same value comes before it.
+  static __device__ __forceinline__ Acc identity() { return {LARGEST ? lowest<T>() : highest<T>(), 0xffffffffu}; }
+  static __device__ __forceinline__ Acc combine(Acc a, Acc b) { return before<LARGEST>(b, a) ? b : a; }
+  static __device__ __forceinline__ Acc add(Acc a, T x, u32 i) { return combine(a, Acc{x, i}); }
+  static __device__ __forceinline__ i32 finalize(Acc a, double) { return i32(a.index); }
 };
 
 template <typename A>
 __device__ __forceinline__ A exchange(A v, u32 lane) { return __shfl_xor_sync(FULL_WARP, v, lane); }
 template <typename T>
-__device__ __forceinline__ Place<T> exchange(Place<T> v, u32 lane) {
+__device__ __forceinline__ Indexed<T> exchange(Indexed<T> v, u32 lane) {
   return {__shfl_xor_sync(FULL_WARP, v.value, lane), __shfl_xor_sync(FULL_WARP, v.index, lane)};
 }
 
 // ---- the reduced elements of one output ----
 
-// Those from `first` to `end` that this thread, `lane` of `step`, takes; x is the output's first.
+// Reduces the elements first..end of thread `lane` of `step`; x is the output's first element.
 template <typename F>
 __device__ __forceinline__ typename F::Acc fold(const ReduceParams& p, const typename F::Element* x, u64 first, u64 end,
                                                 u32 lane, u32 step) {
   typedef typename F::Element T;
-  typename F::Acc a[4] = {F::start(), F::start(), F::start(), F::start()};
+  typename F::Acc a[4] = {F::identity(), F::identity(), F::identity(), F::identity()};
   if (p.order == CONTIGUOUS) {
-    // Single elements up to the first that is aligned, packs, and what is left.
+    // Elements up to the first aligned one, packs, and the remaining elements.
     const u64 count = end - first;
     x += first;
     const u32 to_aligned = u32(0ull - reinterpret_cast<u64>(x) / sizeof(T)) % 4;
@@ -165,32 +164,32 @@ __device__ __forceinline__ typename F::Acc fold(const ReduceParams& p, const typ
   } else if (p.order == PACKED) {
 #pragma unroll 1
     for (u64 i = first + 4 * u64(lane); i < end; i += 4 * u64(step)) {
-      const Pack<T> pack = *reinterpret_cast<const Pack<T>*>(x + place(p.reduced, p.reduced_strides, i));
+      const Pack<T> pack = *reinterpret_cast<const Pack<T>*>(x + offset_of(p.reduced, p.reduced_strides, i));
 #pragma unroll
       for (int k = 0; k < 4; ++k) a[k] = F::add(a[k], pack.v[k], u32(i + k));
     }
   } else {
 #pragma unroll 1
     for (u64 i = first + lane; i < end; i += step)
-      a[0] = F::add(a[0], x[place(p.reduced, p.reduced_strides, i)], u32(i));
+      a[0] = F::add(a[0], x[offset_of(p.reduced, p.reduced_strides, i)], u32(i));
   }
-  return F::join(F::join(a[0], a[1]), F::join(a[2], a[3]));
+  return F::combine(F::combine(a[0], a[1]), F::combine(a[2], a[3]));
 }
 
 template <typename F>
 __device__ __forceinline__ const typename F::Element* first_of(const ReduceParams& p, u64 output) {
-  return static_cast<const typename F::Element*>(p.x) + place(p.kept, p.kept_strides, output);
+  return static_cast<const typename F::Element*>(p.x) + offset_of(p.kept, p.kept_strides, output);
 }
 
 template <typename F>
-__device__ __forceinline__ void finish(const ReduceParams& p, u64 output, typename F::Acc a) {
-  static_cast<typename F::Result*>(p.out)[output] = F::finish(a, p.divisor);
+__device__ __forceinline__ void write_result(const ReduceParams& p, u64 output, typename F::Acc a) {
+  static_cast<typename F::Result*>(p.out)[output] = F::finalize(a, p.divisor);
 }
 
-// The partial result of a piece: 16 bytes hold any.
+// The partial result of a chunk, of at most 16 bytes.
 template <typename F>
-__device__ __forceinline__ typename F::Acc* partial_of(const ReduceParams& p, u64 output, u32 piece) {
-  return reinterpret_cast<typename F::Acc*>(static_cast<u8*>(p.partial) + (output * gridDim.y + piece) * 16);
+__device__ __forceinline__ typename F::Acc* partial_of(const ReduceParams& p, u64 output, u32 chunk) {
+  return reinterpret_cast<typename F::Acc*>(static_cast<u8*>(p.partial) + (output * gridDim.y + chunk) * 16);
 }
 
 __device__ __forceinline__ u64 end_of(const ReduceParams& p, u64 first) {
@@ -202,25 +201,25 @@ __device__ __forceinline__ void rows(const ReduceParams& p) {
   const u32 team = 1u << p.team_log;
   const u64 output = thread_index() >> p.team_log;
   const u32 lane = threadIdx.x & (team - 1);
-  typename F::Acc a = F::start();
+  typename F::Acc a = F::identity();
   if (output < p.kept.numel) a = fold<F>(p, first_of<F>(p, output), 0, p.reduced.numel, lane, team);
 #pragma unroll 1
-  for (u32 d = team / 2; d > 0; d /= 2) a = F::join(a, exchange(a, d));
-  if (lane == 0 && output < p.kept.numel) finish<F>(p, output, a);
+  for (u32 d = team / 2; d > 0; d /= 2) a = F::combine(a, exchange(a, d));
+  if (lane == 0 && output < p.kept.numel) write_result<F>(p, output, a);
 }
 
-// `join` over the values of a block, in its thread 0.
+// Combines the values of a block, in thread 0.
 template <typename F>
-__device__ __forceinline__ typename F::Acc block_join(typename F::Acc a) {
+__device__ __forceinline__ typename F::Acc block_combine(typename F::Acc a) {
   __shared__ typename F::Acc warps[THREADS / WARP];
 #pragma unroll 1
-  for (u32 d = WARP / 2; d > 0; d /= 2) a = F::join(a, exchange(a, d));
+  for (u32 d = WARP / 2; d > 0; d /= 2) a = F::combine(a, exchange(a, d));
   if (threadIdx.x % WARP == 0) warps[threadIdx.x / WARP] = a;
   __syncthreads();
-  a = threadIdx.x % WARP < THREADS / WARP ? warps[threadIdx.x % WARP] : F::start();
+  a = threadIdx.x % WARP < THREADS / WARP ? warps[threadIdx.x % WARP] : F::identity();
 #pragma unroll 1
-  for (u32 d = THREADS / WARP / 2; d > 0; d /= 2) a = F::join(a, exchange(a, d));
-  __syncthreads();  // before a second call writes `warps` again
+  for (u32 d = THREADS / WARP / 2; d > 0; d /= 2) a = F::combine(a, exchange(a, d));
+  __syncthreads();  // a second call writes `warps` again
   return a;
 }
 
@@ -228,26 +227,26 @@ template <typename F>
 __device__ __forceinline__ void long_row(const ReduceParams& p) {
   const u64 output = blockIdx.x, first = blockIdx.y * p.chunk;
   typename F::Acc a = fold<F>(p, first_of<F>(p, output), first, end_of(p, first), threadIdx.x, THREADS);
-  a = block_join<F>(a);
+  a = block_combine<F>(a);
   if (gridDim.y > 1) {
     if (threadIdx.x == 0) *partial_of<F>(p, output, blockIdx.y) = a;
     if (!last_block(p.counters + blockIdx.x, gridDim.y)) return;
-    a = F::start();
-    for (u32 piece = threadIdx.x; piece < gridDim.y; piece += THREADS) a = F::join(a, *partial_of<F>(p, output, piece));
-    a = block_join<F>(a);
+    a = F::identity();
+    for (u32 chunk = threadIdx.x; chunk < gridDim.y; chunk += THREADS) a = F::combine(a, *partial_of<F>(p, output, chunk));
+    a = block_combine<F>(a);
   }
-  if (threadIdx.x == 0) finish<F>(p, output, a);
+  if (threadIdx.x == 0) write_result<F>(p, output, a);
 }
 
-// `join` over the threads of a column, in those of the first row.
+// Combines the values of the threads of a column; the result is in the threads of the first row.
 template <typename F>
-__device__ __forceinline__ typename F::Acc column_join(typename F::Acc a, u32 width) {
+__device__ __forceinline__ typename F::Acc column_combine(typename F::Acc a, u32 width) {
   __shared__ typename F::Acc values[THREADS];
   values[threadIdx.x] = a;
   __syncthreads();
 #pragma unroll 1
   for (u32 half = THREADS / 2; half >= width; half /= 2) {
-    if (threadIdx.x < half) values[threadIdx.x] = a = F::join(a, values[threadIdx.x + half]);
+    if (threadIdx.x < half) values[threadIdx.x] = a = F::combine(a, values[threadIdx.x + half]);
     __syncthreads();
   }
   return a;
@@ -260,7 +259,7 @@ __device__ __forceinline__ void columns(const ReduceParams& p) {
   const u64 output = u64(blockIdx.x) * width + (threadIdx.x & (width - 1));
   const u64 first = blockIdx.y * p.chunk, end = end_of(p, first);
   const bool exists = output < p.kept.numel;
-  typename F::Acc a = F::start();
+  typename F::Acc a = F::identity();
   if (exists) {
     const T* x = first_of<F>(p, output);
     if (p.reduced.rank <= 1) {
@@ -270,19 +269,19 @@ __device__ __forceinline__ void columns(const ReduceParams& p) {
     } else {
 #pragma unroll 1
       for (u64 i = first + row; i < end; i += rows)
-        a = F::add(a, x[place(p.reduced, p.reduced_strides, i)], u32(i));
+        a = F::add(a, x[offset_of(p.reduced, p.reduced_strides, i)], u32(i));
     }
   }
-  a = column_join<F>(a, width);
+  a = column_combine<F>(a, width);
   if (gridDim.y > 1) {
     if (row == 0 && exists) *partial_of<F>(p, output, blockIdx.y) = a;
     if (!last_block(p.counters + blockIdx.x, gridDim.y)) return;
-    a = F::start();
+    a = F::identity();
     if (exists)
-      for (u32 piece = row; piece < gridDim.y; piece += rows) a = F::join(a, *partial_of<F>(p, output, piece));
-    a = column_join<F>(a, width);
+      for (u32 chunk = row; chunk < gridDim.y; chunk += rows) a = F::combine(a, *partial_of<F>(p, output, chunk));
+    a = column_combine<F>(a, width);
   }
-  if (row == 0 && exists) finish<F>(p, output, a);
+  if (row == 0 && exists) write_result<F>(p, output, a);
 }
 
 #define KERNEL(kind, body, op, suffix, ...)                                                                \

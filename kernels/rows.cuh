@@ -1,8 +1,8 @@
-// Rows that a team of 2^k lanes of a warp holds in registers.
+// Rows in the registers of a team: 2^k adjacent lanes of a warp.
 #pragma once
 #include "common.cuh"
 
-// Over the team, in each of its lanes. All 32 lanes of the warp call it.
+// The maximum and the sum over a team, in each of its lanes. All 32 lanes of the warp call them.
 template <typename T>
 __device__ __forceinline__ T team_max(T v, u32 team) {
 #pragma unroll 1
@@ -16,7 +16,8 @@ __device__ __forceinline__ T team_sum(T v, u32 team) {
   return v;
 }
 
-// A thread's part of a row of n elements, no more than team * ITEMS: of packs of four, each team-th, or each team-th element.
+// Loads and stores a lane's part of a row of n <= team * ITEMS elements: every team-th pack of four if `packed`, or else every team-th
+// element. Elements beyond the row are `fill`.
 template <typename T, int ITEMS>
 __device__ __forceinline__ void load_part(const T* x, u32 n, bool packed, u32 lane, u32 team, T fill,
                                           T (&v)[ITEMS]) {
@@ -59,8 +60,7 @@ __device__ __forceinline__ void store_part(T* x, u32 n, bool packed, u32 lane, u
   }
 }
 
-
-// Which element of the row is number i of a thread's part.
+// The index in the row of element i of a lane's part.
 template <int ITEMS>
 __device__ __forceinline__ u32 part_index(int i, bool packed, u32 lane, u32 team) {
   return packed ? 4 * (i / 4 * team + lane) + i % 4 : i * team + lane;

@@ -1,14 +1,13 @@
-// Running sums along one dimension of [outer, n, inner], from the start or from the end.
+// Cumulative sums along one dimension of [outer, n, inner], in ascending or descending order.
 //
-//   scan_rows_TYPE     inner = 1: a warp per row, which walks it by 128 elements
-//   scan_long_TYPE     inner = 1: a block of 256 threads per row and piece, which walks it by 1024: grid [outer, pieces]
-//   scan_columns_TYPE  inner > 1: a thread per column and piece: grid [groups of 256 columns, pieces]
-//   scan_sums_TYPE     before the last two, if there are pieces: the sum of every piece, and then, by the last block of a row or
-//                      of a group of columns, what comes before each of them
+//   scan_rows_TYPE     inner = 1: a warp per row, 128 elements per iteration
+//   scan_long_TYPE     inner = 1: a block of 256 threads per row and chunk, 1024 elements per iteration: grid [outer, chunks]
+//   scan_columns_TYPE  inner > 1: a thread per column and chunk: grid [groups of 256 columns, chunks]
+//   scan_sums_TYPE     before the last two, if there are several chunks: the sum of every chunk, and then, by the last block of a row or
+//                      of a group of columns, the sum of all elements before each chunk
 //
-// Neighbours are added as a tree, and what was carried from one step of a walk to the next is kept in f64 for f32, so that a
-// long row keeps its digits. I32 wraps. Cost: one read and one write per element, and one more read if there are pieces.
-// Overwrites out.
+// Sums within an iteration are a tree; the carry between iterations is f64 for f32, which keeps long rows accurate. I32 wraps. Cost: one
+// read and one write per element, and a second read if there are several chunks. Overwrites out.
 // Budget: 64 registers, 256 bytes of shared memory.
 #include "common.cuh"
 
@@ -16,17 +15,17 @@
 struct ScanParams {
   const void* x;    // [outer][n][inner]
   void* out;        // [outer][n][inner]
-  void* before;     // [outer][inner][pieces] of 8 bytes: the sum of a piece, then of all before it; or nothing
+  void* before;     // [outer][inner][chunks] of 8 bytes: the sum of a chunk, then of all before it
   u32* counters;    // one per block of the grid's x
   u64 outer;
   u64 n;
   u64 inner;
-  u64 chunk;        // elements of a piece
+  u64 chunk;        // elements of a chunk
   u32 reverse;
-  u32 packed;       // whether rows are whole packs of four, and aligned
+  u32 packed;       // whether rows consist of aligned packs of four
 };
 
-// In what sums are carried.
+// The type of the carry.
 template <typename T>
 struct Wide {
   typedef T Type;
@@ -36,10 +35,10 @@ struct Wide<float> {
   typedef double Type;
 };
 
-// Element i in the order of the sums.
-__device__ __forceinline__ u64 turn(const ScanParams& p, u64 i) { return p.reverse ? p.n - 1 - i : i; }
+// The position of element i in the order of the sums.
+__device__ __forceinline__ u64 position(const ScanParams& p, u64 i) { return p.reverse ? p.n - 1 - i : i; }
 
-// The sum of a warp's lanes up to each.
+// The inclusive scan of a warp's values.
 template <typename T>
 __device__ __forceinline__ T warp_scan(T v) {
   const u32 lane = threadIdx.x % WARP;
@@ -51,7 +50,7 @@ __device__ __forceinline__ T warp_scan(T v) {
   return v;
 }
 
-// Four neighbours per thread, from element `at` on in the order of the sums; 0 past the end.
+// Loads and stores four elements, from `at` on in the order of the sums; elements beyond the end are 0.
 template <typename T>
 __device__ __forceinline__ void load_four(const ScanParams& p, const T* x, u64 at, u64 end, T (&v)[4]) {
   if (p.packed && at < end) {
@@ -60,7 +59,7 @@ __device__ __forceinline__ void load_four(const ScanParams& p, const T* x, u64 a
     for (int k = 0; k < 4; ++k) v[k] = p.reverse ? pack.v[3 - k] : pack.v[k];
   } else {
 #pragma unroll
-    for (int k = 0; k < 4; ++k) v[k] = at + k < end ? x[turn(p, at + k)] : T(0);
+    for (int k = 0; k < 4; ++k) v[k] = at + k < end ? x[position(p, at + k)] : T(0);
   }
 }
 template <typename T>
@@ -75,11 +74,11 @@ __device__ __forceinline__ void store_four(const ScanParams& p, T* out, u64 at, 
   } else {
 #pragma unroll
     for (int k = 0; k < 4; ++k)
-      if (at + k < end) out[turn(p, at + k)] = T(sum_of(carry, W(v[k])));
+      if (at + k < end) out[position(p, at + k)] = T(sum_of(carry, W(v[k])));
   }
 }
 
-// v becomes the sums within the thread, and their last is given.
+// The inclusive scan of a thread's elements; returns the total.
 template <typename T>
 __device__ __forceinline__ T scan_four(T (&v)[4]) {
   const T a = sum_of(v[0], v[1]), b = sum_of(v[2], v[3]);
@@ -98,7 +97,7 @@ __device__ __forceinline__ void rows(const ScanParams& p) {
   const T* x = static_cast<const T*>(p.x) + row * p.n;
   T* out = static_cast<T*>(p.out) + row * p.n;
   W carry = W(0);
-  for (u64 first = 0; first < n; first += 4 * WARP) {  // n is the same in all lanes
+  for (u64 first = 0; first < n; first += 4 * WARP) {  // n is uniform in the warp
     T v[4];
     load_four(p, x, first + 4 * lane, n, v);
     const T own = scan_four(v), sum = warp_scan(own);
@@ -128,13 +127,13 @@ __device__ __forceinline__ void long_row(const ScanParams& p) {
     if (lane == 0) below = T(0);
     if (lane == WARP - 1) sums[warp] = sum;
     __syncthreads();
-    // Every warp adds the warps' sums for itself.
+    // Every warp scans the sums of all warps.
     const T warps = warp_scan(lane < WARPS ? sums[lane] : T(0));
     const T before_warp = __shfl_sync(FULL_WARP, warps, warp == 0 ? 0 : warp - 1);
     if (warp > 0) below = sum_of(before_warp, below);
     store_four(p, out, first + 4 * threadIdx.x, end, sum_of(carry, W(below)), v);
     carry = sum_of(carry, W(__shfl_sync(FULL_WARP, warps, WARPS - 1)));
-    __syncthreads();  // before the next step writes `sums`
+    __syncthreads();  // the next iteration writes `sums`
   }
 }
 
@@ -150,13 +149,13 @@ __device__ __forceinline__ void columns(const ScanParams& p) {
   W sum = gridDim.y > 1 ? static_cast<const W*>(p.before)[column * gridDim.y + blockIdx.y] : W(0);
 #pragma unroll 4
   for (u64 i = begin; i < end; ++i) {
-    const u64 place = turn(p, i) * p.inner;
-    sum = sum_of(sum, W(x[place]));
-    out[place] = T(sum);
+    const u64 offset = position(p, i) * p.inner;
+    sum = sum_of(sum, W(x[offset]));
+    out[offset] = T(sum);
   }
 }
 
-// Rows: the block adds a piece. Columns: each thread adds its own.
+// The sum of a chunk: of a row by a block, of a column by a thread.
 template <typename T>
 __device__ __forceinline__ void sums(const ScanParams& p) {
   typedef typename Wide<T>::Type W;
@@ -171,13 +170,13 @@ __device__ __forceinline__ void sums(const ScanParams& p) {
   if (exists) {
 #pragma unroll 4
     for (u64 i = begin + (rows ? threadIdx.x : 0); i < end; i += rows ? THREADS : 1)
-      sum = sum_of(sum, W(x[turn(p, i) * p.inner]));
+      sum = sum_of(sum, W(x[position(p, i) * p.inner]));
   }
   if (rows) sum = block_reduce<THREADS>(sum, W(0), Sum());
   if (exists && (!rows || threadIdx.x == 0)) before[blockIdx.y] = sum;
   if (!last_block(p.counters + blockIdx.x, gridDim.y)) return;
   if (rows) {
-    // As in long_row, on some neighbouring pieces per thread.
+    // The exclusive scan over chunks, as in long_row; a thread takes several adjacent chunks.
     constexpr u32 WARPS = THREADS / WARP;
     __shared__ W warp_sums[WARPS];
     const u32 lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;

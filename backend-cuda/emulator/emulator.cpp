@@ -1,5 +1,5 @@
-// Runs kernels: a block after another, a fiber per thread. A thread runs until it waits or ends; when none of the block can
-// run, those that wait for each other go on, or there is an error to report.
+// The scheduler: runs one block after another, with a fiber per CUDA thread. A fiber runs until it waits or exits. When no fiber of the
+// block can run, those that wait for each other are released, or an error is reported.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -30,7 +30,7 @@ bool same(const Site& a, const Site& b) {
 
 size_t round_up(size_t bytes, size_t to) { return (bytes + to - 1) / to * to; }
 
-// None while no kernel runs.
+// Null while no kernel runs.
 constinit thread_local Machine* active = nullptr;
 
 }  // namespace
@@ -40,7 +40,7 @@ void Machine::fail(const std::string& what) {
   failed_ = true;
 }
 
-// Fails and leaves the fiber for good.
+// Fails and suspends the fiber forever.
 void Machine::abandon(const std::string& what) {
   fail(what);
   suspend(State::kReady, nullptr);
@@ -58,7 +58,7 @@ void Machine::entry() {
 void Machine::resume(Fiber& fiber) {
   if (fiber.state == State::kFresh) {
     fiber.stack = stacks_.take();
-    if (fiber.stack == nullptr) return fail("the system has no memory for the stack of a thread");
+    if (fiber.stack == nullptr) return fail("there is no memory for the stack of a thread");
     fiber.top = Stacks::start(fiber.stack, entry);
   }
   current_ = &fiber;
@@ -78,7 +78,7 @@ void Machine::suspend(State state, const Site* site) {
   Fiber& fiber = *current_;
   fiber.state = state;
   fiber.site = site;
-  // Null says that the fiber has ended.
+  // Null tells the sanitizer that the fiber has exited.
   __sanitizer_start_switch_fiber(state == State::kDone ? nullptr : &fiber.fake, host_bottom_, host_bytes_);
   emulator_switch(&fiber.top, host_top_);
   __sanitizer_finish_switch_fiber(fiber.fake, &host_bottom_, &host_bytes_);
@@ -104,12 +104,12 @@ Exchange Machine::exchange(const Site& site, unsigned mask, unsigned long long v
   return fiber.result;
 }
 
-// A fence orders what its own thread wrote, so all threads need one, and a barrier after it.
+// A fence orders the writes of its own thread only, so every thread needs one, and then a barrier.
 void Machine::arrive() {
   const auto unfenced = [](const Fiber& f) { return !f.fenced; };
   if (std::any_of(fibers_.begin(), fibers_.begin() + threads_, unfenced)) {
-    abandon("thread " + place(current_->thread) + " counts its block in before " + crowd(unfenced) +
-            " has called __threadfence: other blocks may not see what it wrote");
+    abandon("thread " + place(current_->thread) + " increments a block counter before " + crowd(unfenced) +
+            " has called __threadfence: its writes may be invisible to other blocks");
   }
   for (unsigned i = 0; i < threads_; ++i) fibers_[i].fenced = false;
   arrived_ = true;
@@ -118,7 +118,7 @@ void Machine::arrive() {
 void Machine::end_arrival() {
   const auto unfenced = [](const Fiber& f) { return !f.fenced; };
   if (arrived_ && std::any_of(fibers_.begin(), fibers_.begin() + threads_, unfenced)) {
-    fail("no __threadfence of " + crowd(unfenced) + " after the block counted itself in: it may not see what others wrote");
+    fail("no __threadfence of " + crowd(unfenced) + " after the block incremented a block counter: other blocks' writes may be invisible to it");
   }
 }
 
@@ -137,25 +137,25 @@ void* Machine::shared(const void* key, const char* name, size_t bytes, size_t al
   }
   arrays_.push_back({key, name, offset, bytes});
   arena_end_ = offset + bytes + kGap;
-  // begin_arena filled only what was known then, but nobody has written here.
+  // begin_arena has filled the arrays that were known then; this memory was not written since the launch began.
   __asan_unpoison_memory_region(arena_ + offset, bytes);
   return arena_ + offset;
 }
 
-// Shared memory as a block finds it: no number is one.
+// Resets shared memory to uninitialized contents at the start of a block.
 void Machine::begin_arena() {
   __asan_unpoison_memory_region(arena_, kArena);
-  std::memset(arena_, kUnset, arena_end_);
+  std::memset(arena_, kUninitialized, arena_end_);
   __asan_poison_memory_region(arena_, kArena);
   for ([[maybe_unused]] const Array& array : arrays_) __asan_unpoison_memory_region(arena_ + array.offset, array.bytes);
 }
 
-// Looks for writes into the gaps.
+// Checks for writes into the gaps between arrays.
 void Machine::end_arena() {
   __asan_unpoison_memory_region(arena_, kArena);
   for (const Array& array : arrays_) {
     const unsigned char* gap = arena_ + array.offset + array.bytes;
-    if (std::any_of(gap, gap + kGap, [](unsigned char byte) { return byte != kUnset; })) {
+    if (std::any_of(gap, gap + kGap, [](unsigned char byte) { return byte != kUninitialized; })) {
       fail(text("a thread writes beyond the end of the shared array `%s`", array.name));
     }
   }
@@ -168,7 +168,7 @@ uint64_t Machine::random() {  // splitmix64
   return z ^ z >> 31;
 }
 
-// The numbers below `count`, in the order of this launch.
+// The numbers below `count` in the order of this launch.
 void Machine::order(std::vector<uint8_t>& order, unsigned count) {
   order.resize(count);
   for (unsigned i = 0; i < count; ++i) {
@@ -209,7 +209,7 @@ void Machine::run_block() {
   end_arena();
 }
 
-// Until all lanes wait for other warps, or are done.
+// Runs a warp until all lanes wait for other warps or have exited.
 void Machine::run_warp(unsigned first, unsigned lanes) {
   do {
     order(lanes_, lanes);
@@ -222,8 +222,8 @@ void Machine::run_warp(unsigned first, unsigned lanes) {
   } while (release_lanes(first, lanes));
 }
 
-// Lets groups of lanes that have come together go on. Whether there was one: lanes that wait without one wait forever,
-// because no other warp can help them.
+// Releases groups of lanes that are complete, and returns whether there was one. Lanes of incomplete groups would wait forever, since no
+// other warp can complete them.
 bool Machine::release_lanes(unsigned first, unsigned lanes) {
   bool released = false, waiting = false;
   for (unsigned lane = 0; lane < lanes && !failed_; ++lane) {
@@ -236,7 +236,7 @@ bool Machine::release_lanes(unsigned first, unsigned lanes) {
   return released && !failed_;
 }
 
-// The lanes of one's mask, if they all are there; lanes that have exited, or that the block does not have, are not missed.
+// Releases the lanes of a fiber's mask if all of them wait; lanes that have exited or do not exist are not waited for.
 bool Machine::release_group(const Fiber& one, unsigned first, unsigned lanes) {
   Exchange result = {};
   for (unsigned lane = 0; lane < lanes; ++lane) {
@@ -267,7 +267,7 @@ bool Machine::release_group(const Fiber& one, unsigned first, unsigned lanes) {
   return true;
 }
 
-// The first lane that waits for one that does not come, and what that one does instead.
+// Reports the first lane that waits for another one, and where that one waits.
 void Machine::report_lane(unsigned first, unsigned lanes) {
   for (unsigned at = first; at < first + lanes; ++at) {
     const Fiber& one = fibers_[at];
@@ -286,7 +286,7 @@ void Machine::report_lane(unsigned first, unsigned lanes) {
   fail("a deadlock of lanes");
 }
 
-// Whether all threads waited at the same barrier; they go on. If all are done, or there is an error, none does.
+// Releases all threads if they wait at the same barrier. Returns false if all have exited, or there is an error.
 bool Machine::release_barrier() {
   const Fiber* one = nullptr;
   unsigned done = 0, predicates = 0;
@@ -331,7 +331,7 @@ bool Machine::launch(const Request& request) {
     fibers_[i].index = i;
     fibers_[i].thread = {i % block[0], i / block[0] % block[1], i / block[0] / block[1]};
   }
-  std::memset(arena_, kUnset, arena_end_);
+  std::memset(arena_, kUninitialized, arena_end_);
   arrays_.assign(1, {nullptr, "extern", 0, request.shared});
   arena_end_ = request.shared + kGap;
   static_bytes_ = 0;
@@ -341,7 +341,7 @@ bool Machine::launch(const Request& request) {
   context.counters_end = request.counters_end;
   active = this;
 
-  // Blocks in a shuffled order are i -> (step * i + start) modulo their number: every one once, and no list of them.
+  // The shuffled order of blocks is i -> (step * i + start) modulo their number: a permutation without a list.
   using Wide = unsigned __int128;
   const uint64_t blocks = uint64_t{grid[0]} * grid[1] * grid[2];
   uint64_t step = 1, start = 0;
@@ -359,7 +359,7 @@ bool Machine::launch(const Request& request) {
     run_block();
   }
   if (failed_) {
-    // Kernels have no destructors, so fibers that wait can be dropped.
+    // Kernels have no destructors, so suspended fibers can be discarded.
     for (unsigned i = 0; i < threads_; ++i) {
       Fiber& fiber = fibers_[i];
       if (fiber.stack == nullptr) continue;
@@ -391,7 +391,7 @@ void* dynamic_shared() { return active->dynamic_shared(); }
 
 }  // namespace emulator
 
-// Runs a kernel to its end. If it fails, `message` of `capacity` bytes says why, cut to fit and ended by a zero.
+// Runs a kernel to completion. If it fails, writes the reason to `message`, truncated to `capacity` bytes, as a C string.
 extern "C" bool emulator_launch(const emulator::Request* request, char* message, size_t capacity) {
   thread_local const auto machine = std::make_unique<emulator::Machine>();
   if (machine->launch(*request)) return true;

@@ -1,5 +1,5 @@
-// The declarations that NVRTC has built in, for a C++ compiler: qualifiers, vector types, and what threads do together.
-// Maths is in maths.h. The words __global__ and __shared__ are no macros; rewrite.rs replaces them.
+// NVRTC's built-in declarations for a C++ compiler: qualifiers, vector types, barriers, warp functions, atomics. Math functions are in
+// maths.h. __global__ and __shared__ are no macros; rewrite.rs replaces them.
 #pragma once
 #include "runtime.h"
 
@@ -18,7 +18,7 @@
 #define gridDim (emulator::context.grid_dim)
 #define warpSize 32
 
-// Vector types, with the alignments that a card's wide loads need.
+// Vector types, with CUDA's alignments.
 
 #define EMULATED_VECTORS(T, type, align2, align4)                                      \
   struct __align__(align2) type##2 { T x, y; };                                        \
@@ -51,7 +51,7 @@ inline float3 make_float3(float x, float y, float z) { return {x, y, z}; }
 #define __syncthreads_or(p) ((int)(emulator::barrier(EMULATED_SITE(__syncthreads_or), (p) != 0) != 0))
 #define __syncthreads_and(p) ((int)(emulator::barrier(EMULATED_SITE(__syncthreads_and), (p) == 0) == 0))
 
-// Threads run one at a time until they wait, so memory is always up to date; see emulator::arrive.
+// Threads run one at a time, so memory is always consistent; emulator::arrive checks the fences.
 inline void __threadfence() { emulator::fence(); }
 inline void __threadfence_block() {}
 inline void __threadfence_system() { emulator::fence(); }
@@ -90,7 +90,7 @@ T fetch(const Site& site, unsigned mask, T value, unsigned source) {
   return value;
 }
 
-// The width splits the warp into segments of that many lanes. A source beyond the end of the segment is the lane itself.
+// The warp is split into segments of `width` lanes. A source beyond the segment is the lane itself.
 template <class T>
 T shuffle(const Site& site, unsigned mask, T value, int source, int width = 32) {
   const unsigned low = width - 1;
@@ -114,7 +114,7 @@ T shuffle_xor(const Site& site, unsigned mask, T value, int lanes, int width = 3
 
 }  // namespace emulator
 
-// Atomics: nothing runs beside a thread, so they are plain reads and writes. Each returns the old value.
+// Atomics: threads run one at a time, so plain reads and writes suffice. Each returns the old value.
 
 #define EMULATED_ATOMIC(name, T, result)     \
   inline T name(T* address, T value) {       \
@@ -137,7 +137,7 @@ T shuffle_xor(const Site& site, unsigned mask, T value, int lanes, int width = 3
   EMULATED_ATOMIC(atomicXor, T, old ^ value)                     \
   EMULATED_ATOMIC_CAS(T)
 
-// Signed 64-bit addition is missing on purpose: CUDA has only the unsigned one.
+// CUDA has no atomicAdd for signed 64-bit integers.
 EMULATED_ATOMICS(unsigned)
 EMULATED_ATOMICS(unsigned long long)
 EMULATED_ATOMIC(atomicAdd, unsigned long long, old + value)
@@ -174,7 +174,7 @@ T __ldg(const T* address) {
   return *address;
 }
 
-// What a card has without headers.
+// Library functions that device code has without headers.
 extern "C" {
 void* memcpy(void* to, const void* from, size_t bytes) noexcept;
 void* memset(void* to, int value, size_t bytes) noexcept;

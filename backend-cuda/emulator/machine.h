@@ -1,4 +1,4 @@
-// The scheduler's state: what a host thread needs to run kernels. emulator.cpp says how it works.
+// The scheduler's state, one per host thread. emulator.cpp documents it.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -11,12 +11,12 @@
 namespace emulator {
 
 constexpr unsigned kWarp = 32;
-constexpr size_t kStatic = 48 << 10;  // bytes of static shared memory that CUDA allows
-constexpr size_t kGap = 64;           // bytes between arrays of shared memory, where nobody may write
-constexpr size_t kArena = 512 << 10;  // room for all arrays and gaps
-constexpr unsigned char kUnset = 0xff;
+constexpr size_t kStatic = 48 << 10;  // CUDA's limit of static shared memory
+constexpr size_t kGap = 64;           // red zone between arrays of shared memory
+constexpr size_t kArena = 512 << 10;  // all arrays and gaps
+constexpr unsigned char kUninitialized = 0xff;
 
-// Rust fills it in; see Request in src/emulator.rs.
+// A launch, as `Request` of src/emulator.rs.
 struct Request {
   const char* kernel;
   Call call;
@@ -35,13 +35,13 @@ struct Fiber {
   unsigned index;
   State state = State::kFresh;
   char* stack = nullptr;
-  void* top = nullptr;   // where to go on
+  void* top = nullptr;   // the saved stack pointer
   void* fake = nullptr;  // the address sanitizer's
   const Site* site = nullptr;  // on the fiber's own stack
-  // At a barrier `value` is the predicate, and the number of true ones when it goes on.
+  // At a barrier: the predicate, and after it the number of true predicates.
   unsigned long long value = 0;
   unsigned mask = 0, source = 0;
-  // Whether it fenced since the block began, or since it counted itself in.
+  // Whether it has called a fence since the block started or incremented a block counter.
   bool fenced = false;
   Exchange result = {};
 };
@@ -52,7 +52,7 @@ struct Array {
   size_t offset, bytes;
 };
 
-// What a host thread needs to run kernels; it keeps its memory from launch to launch.
+// Runs kernels on a host thread; its memory is reused by later launches.
 class Machine {
  public:
   bool launch(const Request& request);
@@ -98,10 +98,10 @@ class Machine {
   size_t host_bytes_ = 0;
   void* host_fake_ = nullptr;
   bool failed_ = false;
-  bool arrived_ = false;  // whether the block has counted itself in
+  bool arrived_ = false;  // whether the block has incremented a block counter
   std::string message_;
   std::vector<Array> arrays_;  // the first is the dynamic one
-  size_t arena_end_ = kArena;  // beyond it nobody has written
+  size_t arena_end_ = kArena;  // the end of the memory that may have been written
   size_t static_bytes_ = 0;
   std::vector<uint8_t> warps_, lanes_;
   uint64_t state_ = 0;

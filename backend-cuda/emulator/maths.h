@@ -1,7 +1,7 @@
-// CUDA's functions of numbers: C's by their names and overloads, conversions, bits, and those that only CUDA has.
+// CUDA's math functions: those of C with CUDA's overloads, conversions, bit operations, and intrinsics.
 #pragma once
 
-// Functions of libm under both of C's names, and overloaded for float as C++ and CUDA do.
+// Functions of libm: both of C's names, and the overload for float as in C++ and CUDA.
 
 #define EMULATED_UNARY(name)                   \
   extern "C" double name(double) noexcept;     \
@@ -58,7 +58,7 @@ EMULATED_BINARY(remainder)
 #undef EMULATED_UNARY
 #undef EMULATED_BINARY
 
-// One rounding, with or without an instruction for it: libm computes it exactly.
+// Fused multiply-add with one rounding, also where libm has to emulate it.
 extern "C" double fma(double, double, double) noexcept;
 extern "C" float fmaf(float, float, float) noexcept;
 inline float fma(float x, float y, float z) { return fmaf(x, y, z); }
@@ -85,7 +85,7 @@ inline bool isfinite(double x) { return __builtin_isfinite(x); }
 inline bool signbit(float x) { return __builtin_signbit(x); }
 inline bool signbit(double x) { return __builtin_signbit(x); }
 
-// As in CUDA, of two floating-point numbers the one that is not NaN, and mixed signs compare as unsigned.
+// As in CUDA: if one floating-point argument is NaN, the other is returned; mixed signedness compares as unsigned.
 
 #define EMULATED_ORDER(R, A, B)                                  \
   inline R min(A a, B b) { return (R)a < (R)b ? (R)a : (R)b; }   \
@@ -115,7 +115,7 @@ inline long long abs(long long x) { return x < 0 ? -x : x; }
 inline float abs(float x) { return fabsf(x); }
 inline double abs(double x) { return fabs(x); }
 
-// The fast approximations are exact here. The C library has names like __expf for itself, hence macros.
+// Fast approximations, computed accurately here. Macros, since names like __expf are reserved by the C library.
 
 #define __expf emulated_expf
 #define __exp10f emulated_exp10f
@@ -138,7 +138,7 @@ inline float __tanf(float x) { return tanf(x); }
 inline float __fdividef(float x, float y) { return x / y; }
 inline float __saturatef(float x) { return fminf(fmaxf(x, 0.0f), 1.0f); }
 
-// Rounded to the nearest and never contracted: -ffp-contract=off makes that every operation's rule.
+// Rounded to nearest and never contracted, as all operations with -ffp-contract=off.
 
 inline float __fadd_rn(float x, float y) { return x + y; }
 inline float __fsub_rn(float x, float y) { return x - y; }
@@ -155,7 +155,7 @@ inline double __ddiv_rn(double x, double y) { return x / y; }
 inline double __fma_rn(double x, double y, double z) { return fma(x, y, z); }
 inline double __dsqrt_rn(double x) { return sqrt(x); }
 
-// The same bits as another type.
+// Bit casts.
 
 template <class To, class From>
 To emulated_bits(From from) {
@@ -171,7 +171,7 @@ inline float __uint_as_float(unsigned x) { return emulated_bits<float>(x); }
 inline long long __double_as_longlong(double x) { return emulated_bits<long long>(x); }
 inline double __longlong_as_double(long long x) { return emulated_bits<double>(x); }
 
-// Float to int and back. As on a card, and unlike a C++ cast, what does not fit becomes the nearest that does, and NaN 0.
+// Conversions between float and int. As on a GPU and unlike a C++ cast, they saturate, and NaN becomes 0.
 
 inline int emulated_to_int(float x) {
   if (isnan(x)) return 0;
@@ -185,7 +185,7 @@ inline int __float2int_ru(float x) { return emulated_to_int(ceilf(x)); }
 inline float __int2float_rn(int x) { return (float)x; }
 inline float __uint2float_rn(unsigned x) { return (float)x; }
 
-// Bits.
+// Bit operations.
 
 inline unsigned __umulhi(unsigned x, unsigned y) { return (unsigned)((unsigned long long)x * y >> 32); }
 inline int __mulhi(int x, int y) { return (int)((long long)x * y >> 32); }

@@ -1,11 +1,11 @@
-//! Turns a preprocessed kernel file into C++: finds the kernels, and gives each shared array its memory. For build.rs.
+//! Translates a preprocessed kernel file to C++: collects the kernels, and replaces declarations of shared memory. For build.rs.
 //!
-//! It works behind the preprocessor, so kernels and declarations that macros make are found like any other. Line numbers
-//! stay: a replacement has as many line breaks as what it replaces.
+//! The preprocessor has run, so kernels and declarations from macros are found too. Line numbers are preserved: a replacement has as many
+//! line breaks as the original.
 
 use std::fmt::Write;
 
-/// A kernel's name and where it is defined.
+/// A kernel's name and the place of its definition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Kernel {
     pub(crate) name: String,
@@ -38,7 +38,7 @@ impl Token<'_> {
     }
 }
 
-/// What a pair of braces is around.
+/// The kind of a scope in braces.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Scope {
     Namespace,
@@ -46,7 +46,7 @@ enum Scope {
     Other,
 }
 
-/// The C++ text and its kernels, or a sentence that says what is not supported, and where.
+/// The C++ source and its kernels; or an error that says what is not supported, and where.
 pub(crate) fn rewrite(source: &str) -> Result<(String, Vec<Kernel>), String> {
     let tokens = tokens(source);
     let (mut out, mut copied) = (String::new(), 0);
@@ -100,7 +100,7 @@ pub(crate) fn rewrite(source: &str) -> Result<(String, Vec<Kernel>), String> {
     Ok((out, kernels))
 }
 
-/// What to say of two kernels with one name.
+/// The error for two kernels with one name.
 pub(crate) fn twice(first: &Kernel, second: &Kernel) -> String {
     format!("{}: kernel `{}` is already defined at {}", second.place, second.name, first.place)
 }
@@ -115,7 +115,7 @@ impl Texts for [Token<'_>] {
     }
 }
 
-/// Splits into words, literals and single characters, each with its place in the file that it came from.
+/// Splits source into words, literals and single characters, each with its file and line.
 fn tokens(source: &str) -> Vec<Token<'_>> {
     let bytes = source.as_bytes();
     let is_word = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b >= 0x80;
@@ -135,7 +135,7 @@ fn tokens(source: &str) -> Vec<Token<'_>> {
             b'#' if at_start => {
                 i += source[i..].find('\n').unwrap_or(source.len() - i);
                 if let Some((next, name)) = line_marker(&source[start..i]) {
-                    // The marker speaks of the line after it, and the line break is still to come.
+                    // The marker gives the number of the next line, and the line break follows.
                     (line, file) = (next - 1, name);
                 }
                 continue;
@@ -149,7 +149,7 @@ fn tokens(source: &str) -> Vec<Token<'_>> {
                 Kind::Text
             }
             b if is_word(b) => {
-                // The ' of a number like 1'000 belongs to it.
+                // A digit separator, as in 1'000, is part of the word.
                 while i < bytes.len() && (is_word(bytes[i]) || (b.is_ascii_digit() && bytes[i] == b'\'')) {
                     i += 1;
                 }
@@ -166,7 +166,7 @@ fn tokens(source: &str) -> Vec<Token<'_>> {
     tokens
 }
 
-/// Number and file of `# 12 "kernels/unary.cu" 2`, and of the same with the word `line`.
+/// The line and the file of `# 12 "kernels/unary.cu" 2` or `#line 12 "kernels/unary.cu"`.
 fn line_marker(directive: &str) -> Option<(i64, &str)> {
     let rest = directive.strip_prefix("#line").or(directive.strip_prefix('#'))?;
     let (number, rest) = rest.trim_start().split_once(' ')?;
@@ -174,7 +174,7 @@ fn line_marker(directive: &str) -> Option<(i64, &str)> {
     Some((number.parse().ok()?, &file[..file.find('"')?]))
 }
 
-/// What the brace after these tokens opens.
+/// The scope that a brace after these tokens opens.
 fn scope(before: &[Token<'_>]) -> Scope {
     let texts: Vec<&str> = before.iter().rev().take(2).map(|t| t.text).collect();
     match texts[..] {
@@ -184,7 +184,7 @@ fn scope(before: &[Token<'_>]) -> Scope {
     }
 }
 
-/// The index of the bracket that closes the one at `open`.
+/// The index of the bracket that matches the one at `open`.
 fn closing(tokens: &[Token<'_>], open: usize) -> Option<usize> {
     let mut depth = 0;
     for (i, token) in tokens.iter().enumerate().skip(open) {
@@ -200,7 +200,7 @@ fn closing(tokens: &[Token<'_>], open: usize) -> Option<usize> {
     None
 }
 
-/// The kernel whose `__global__` comes first here; none where it is only declared.
+/// The kernel of the leading `__global__`; `None` for a declaration without a body.
 fn kernel(tokens: &[Token<'_>]) -> Result<Option<Kernel>, String> {
     let place = tokens[0].place();
     let malformed = || format!("{place}: not a kernel: `__global__` without a function");
@@ -283,7 +283,7 @@ fn shared(source: &str, tokens: &[Token<'_>], dynamic: bool) -> Result<String, S
     } else if size == "[]" {
         return wrong("a shared array without a length");
     } else {
-        // The static variable is a key that every instance of a template has for itself.
+        // The address of the static variable is the key: every instance of a template has its own.
         write!(
             text,
             "static char emulated_key_{name}; using emulated_type_{name} = {element}{size}; \

@@ -1,4 +1,4 @@
-// Kernels for the emulator's own tests: a few that are right, and one for each mistake that it shall find.
+// Kernels for the emulator's own tests: some correct ones, and one for each error that it detects.
 #include "common.cuh"
 
 struct TestParams {
@@ -40,7 +40,7 @@ extern "C" __global__ void __launch_bounds__(256) test_sum(const __grid_constant
 TEST_UNARY(double, x + x)
 TEST_UNARY(exp, expf(x))
 
-// Each thread reads its neighbour's value; without the barrier it depends on who came first.
+// Each thread reads the next thread's value; without the barrier the result depends on the order.
 extern "C" __global__ void test_missing_barrier(TestParams p) {
   __shared__ __align__(16) float value[64];
   value[threadIdx.x] = threadIdx.x;
@@ -54,7 +54,7 @@ extern "C" __global__ void test_uninitialised(TestParams p) {
   extern __shared__ float dynamic[];
   float* out = p.out + blockIdx.x * 3;
   out[0] = row[3][7], out[1] = one, out[2] = dynamic[1];
-  // The next block shall not see these.
+  // The next block must not read these.
   row[3][7] = one = dynamic[1] = 1.0f;
 }
 
@@ -82,7 +82,7 @@ extern "C" __global__ void test_warps(TestParams p) {
   out[7] = lane < 16 ? (int)__ballot_sync(0xffffu, 1) : (int)__ballot_sync(0xffff0000u, lane == 31);
 }
 
-// Maths that differs from plain C++ or from macros of the C library.
+// Functions that differ from C++, or that are macros in the C library.
 extern "C" __global__ void test_maths(TestParams p) {
   const float x = p.in[0];
   float* out = p.out;
@@ -98,7 +98,7 @@ extern "C" __global__ void test_maths(TestParams p) {
   out[7] = (float)(warpSize + gridDim.y + blockDim.z);
 }
 
-// From here on each kernel has a mistake; `mode` chooses between variants.
+// Each of the following kernels has an error; `mode` selects a variant.
 
 extern "C" __global__ void test_divergent_barriers(TestParams p) {
   if (threadIdx.x < 32) {
@@ -143,7 +143,7 @@ extern "C" __global__ void test_masks(TestParams p) {
   }
 }
 
-// Blocks leave a number each, and the last adds them up. p.n blocks count themselves in at out[0]; out[1] is the sum.
+// Each block writes a number, and the last one adds them up. out[0] is the block counter of p.n blocks; out[1] is the sum.
 extern "C" __global__ void test_arrivals(TestParams p) {
   if (p.mode == 0) {
     p.out[2 + blockIdx.x * 64 + threadIdx.x] = 1.0f;
@@ -175,7 +175,7 @@ extern "C" __global__ void test_shared_overrun(TestParams p) {
   out[threadIdx.x + p.mode] = 1.0f;
 }
 
-// Writes one float too many; scripts/emulator-sanitize shows that the address sanitizer sees it.
+// Writes one float past the end; scripts/emulator-sanitize checks that the address sanitizer detects it.
 extern "C" __global__ void test_overrun(TestParams p) {
   if (threadIdx.x <= p.n) p.out[threadIdx.x] = 1.0f;
 }

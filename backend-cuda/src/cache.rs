@@ -1,11 +1,11 @@
-//! Compiled kernels on disk, so that only the first run of a version on a machine compiles.
+//! Compiled kernels on disk, so that only the first run of a version compiles.
 //!
-//! A file is `reduce-sm_90-0123456789abcdef.cubin`: a head of [`HEAD`] bytes, then the CUBIN. The head repeats the whole
-//! key and carries a checksum, and a file that does not agree with it in every byte is built again and replaced. The
-//! cache is a convenience: where it cannot be read or written, kernels are compiled each time and nothing is reported.
+//! A file is `reduce-sm_90-0123456789abcdef.cubin`: a header of [`HEADER`] bytes, then the CUBIN. The header contains the whole key and a
+//! checksum; a file that does not match them is compiled again and replaced. If the cache cannot be read or written, kernels are
+//! compiled each time, which is no error.
 //!
-//! What is in the cache runs on the device with all of the process's data, so the folder is made for its owner alone (0700), and
-//! one that belongs to somebody else or that others can write to is not used, which one line on stderr says.
+//! Cached code runs on the device with access to the process's data, so the folder is created for its owner only (0700). A folder of
+//! another user, or one that others can write to, is not used, and one line on stderr says so.
 
 use crate::nvrtc::Architecture;
 use std::ffi::OsString;
@@ -15,31 +15,31 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::Builder;
 
-/// The name of a temporary file: this, random letters and digits, [`SUFFIX`].
+/// The name of a temporary file: this prefix, random characters, [`SUFFIX`].
 const PREFIX: &str = ".minitorch-";
 const SUFFIX: &str = ".tmp";
-/// A temporary file of that age is of a process that was killed: writing one takes a moment.
+/// The age after which a temporary file is known to belong to a process that was killed.
 const ABANDONED: Duration = Duration::from_secs(3600);
 
-/// First in every file. Another layout of the head gets another number.
+/// The first bytes of every file. Another layout of the header gets another number.
 const MAGIC: &[u8; 16] = b"minitorch cubin1";
 
-/// Magic, key, length of the content, checksum of the content.
-const HEAD: usize = 16 + 16 + 8 + 16;
+/// The size of magic, key, length of the content and checksum of the content.
+const HEADER: usize = 16 + 16 + 8 + 16;
 
 /// A folder of compiled kernels.
 #[derive(Debug)]
 pub(crate) struct Cache {
-    /// None: nothing is kept.
+    /// `None`: nothing is cached.
     folder: Option<PathBuf>,
 }
 
-/// Everything that the compiled code depends on, as one number.
+/// A hash of everything that the compiled code depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key(u128);
 
 impl Key {
-    /// Of texts in this order. Each counts with its length, so that ("ab", "c") is not ("a", "bc").
+    /// The hash of strings in this order. Lengths are hashed too, which tells ("ab", "c") from ("a", "bc").
     pub(crate) fn of<'a>(parts: impl IntoIterator<Item = &'a str>) -> Self {
         let hash = parts.into_iter().fold(OFFSET, |hash, part| {
             let length = (part.len() as u64).to_le_bytes();
@@ -53,41 +53,41 @@ impl Cache {
     /// The user's cache: `MINITORCH_CACHE_DIR`, or the platform's folder for caches.
     pub(crate) fn open() -> Self {
         let cache = Cache { folder: folder(&|name| std::env::var_os(name)) };
-        match cache.folder.as_deref().map(|folder| (folder, foreign(folder))) {
+        match cache.folder.as_deref().map(|folder| (folder, untrusted(folder))) {
             Some((folder, Ok(Some(why)))) => {
-                // Nobody may be there to read it.
-                let _ = writeln!(io::stderr(), "minitorch: compiled kernels are not kept in {folder:?}: {why}");
+                // stderr may be closed.
+                let _ = writeln!(io::stderr(), "minitorch: compiled kernels are not cached in {folder:?}: {why}");
                 Cache { folder: None }
             }
             _ => cache,
         }
     }
 
-    /// A cache in a folder of one's choice.
+    /// A cache in this folder.
     #[cfg(test)]
     pub(crate) fn at(folder: impl Into<PathBuf>) -> Self {
         Cache { folder: Some(folder.into()) }
     }
 
-    /// Where files are kept, if they are.
+    /// The folder, if there is one.
     pub(crate) fn folder(&self) -> Option<&Path> {
         self.folder.as_deref()
     }
 
-    /// What is kept. A file that is damaged, or of another key, is not.
+    /// The machine code of an entry, unless its file is missing, damaged, or has another key.
     pub(crate) fn read(&self, entry: &Entry) -> Option<Vec<u8>> {
         let folder = self.trusted()?;
         fs::read(folder.join(&entry.name)).ok().and_then(|file| unpack(file, entry.key))
     }
 
-    /// Keeps machine code, in the place of what was kept before.
+    /// Stores machine code, and replaces that of the same entry.
     pub(crate) fn write(&self, entry: &Entry, content: &[u8]) -> io::Result<()> {
         let folder =
             self.folder.as_deref().ok_or_else(|| io::Error::other("there is no folder for compiled kernels"))?;
         store(folder, &folder.join(&entry.name), &pack(content, entry.key))
     }
 
-    /// Removes what is kept, if anything is and can be.
+    /// Removes the file of an entry, if there is one.
     pub(crate) fn discard(&self, entry: &Entry) {
         if let Some(folder) = self.trusted() {
             let _ = fs::remove_file(folder.join(&entry.name));
@@ -95,14 +95,14 @@ impl Cache {
     }
 
     fn trusted(&self) -> Option<&Path> {
-        self.folder.as_deref().filter(|folder| !matches!(foreign(folder), Ok(Some(_))))
+        self.folder.as_deref().filter(|folder| !matches!(untrusted(folder), Ok(Some(_))))
     }
 }
 
-/// What is asked of a cache: the machine code of a file for an architecture, of exactly this key.
+/// The name and the key of a file's machine code for an architecture.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    /// It holds half of the key, which is enough to tell versions apart; the head of the file holds all of it.
+    /// Contains half of the key, which suffices to tell versions apart; the header of the file contains all of it.
     name: String,
     key: Key,
 }
@@ -113,7 +113,7 @@ impl Entry {
     }
 }
 
-/// Where the user's caches are. Variables come as a parameter, so that a test can invent them.
+/// The folder of the user's cache, from environment variables.
 fn folder(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let path = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(chosen) = path("MINITORCH_CACHE_DIR") {
@@ -124,22 +124,22 @@ fn folder(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     } else if cfg!(target_os = "macos") {
         path("HOME").map(|home| home.join("Library/Caches"))
     } else {
-        // The XDG specification says that a relative path is to be ignored.
+        // The XDG specification requires that relative paths are ignored.
         let xdg = path("XDG_CACHE_HOME").filter(|path| path.is_absolute());
         xdg.or_else(|| path("HOME").map(|home| home.join(".cache")))
     };
     caches.map(|caches| caches.join("minitorch"))
 }
 
-/// Why a folder that exists must not be used.
+/// Why an existing folder must not be used.
 #[cfg(unix)]
-fn foreign(folder: &Path) -> io::Result<Option<String>> {
+fn untrusted(folder: &Path) -> io::Result<Option<String>> {
     use std::os::unix::fs::MetadataExt;
     let metadata = fs::metadata(folder)?;
-    // SAFETY: the call has no preconditions and cannot fail.
+    // SAFETY: geteuid has no preconditions.
     let user = unsafe { libc::geteuid() };
     let (owner, mode) = (metadata.uid(), metadata.mode());
-    // An administrator may provide it.
+    // Root may provide the folder.
     Ok(if owner != user && owner != 0 {
         Some(format!("it belongs to user {owner}, and this is user {user}"))
     } else if mode & 0o022 != 0 {
@@ -149,14 +149,14 @@ fn foreign(folder: &Path) -> io::Result<Option<String>> {
     })
 }
 
-/// Folders of the user's profile are the user's.
+/// On Windows the folder is in the user's profile.
 #[cfg(not(unix))]
-fn foreign(_: &Path) -> io::Result<Option<String>> {
+fn untrusted(_: &Path) -> io::Result<Option<String>> {
     Ok(None)
 }
 
-/// Makes the folder, for its owner alone.
-fn make(folder: &Path) -> io::Result<()> {
+/// Creates the folder, for its owner only.
+fn create(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
@@ -165,16 +165,16 @@ fn make(folder: &Path) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     match builder.create(folder) {
-        // Another process was first.
+        // Another process created it.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         other => other,
     }
 }
 
-/// Written under a name that cannot be foreseen and then renamed: a reader sees the whole file or none, whoever else writes.
+/// Writes a temporary file with an unpredictable name and renames it, so that readers see a complete file or none.
 fn store(folder: &Path, path: &Path, file: &[u8]) -> io::Result<()> {
-    make(folder)?;
-    if let Some(why) = foreign(folder)? {
+    create(folder)?;
+    if let Some(why) = untrusted(folder)? {
         return Err(io::Error::other(why));
     }
     remove_abandoned(folder)?;
@@ -184,7 +184,7 @@ fn store(folder: &Path, path: &Path, file: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes the temporary files of processes that did not live to do it.
+/// Removes the temporary files of processes that were killed.
 fn remove_abandoned(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)?.flatten() {
         let name = entry.file_name();
@@ -202,19 +202,19 @@ fn pack(content: &[u8], key: Key) -> Vec<u8> {
     [&MAGIC[..], &key.0.to_le_bytes(), &length.to_le_bytes(), &checksum.to_le_bytes(), content].concat()
 }
 
-/// The content, if the file is what [`pack`] made of it under this key.
+/// The content of a file, if [`pack`] with this key would write the same file.
 fn unpack(mut file: Vec<u8>, key: Key) -> Option<Vec<u8>> {
-    let content = file.get(HEAD..)?;
-    if pack(content, key)[..HEAD] != file[..HEAD] {
+    let content = file.get(HEADER..)?;
+    if pack(content, key)[..HEADER] != file[..HEADER] {
         return None;
     }
-    file.drain(..HEAD);
+    file.drain(..HEADER);
     Some(file)
 }
 
-// FNV-1a with 128 bits, as both the key and the checksum. Against accidents it suffices: a step is a bijection of the
-// state, so two texts that differ in one place never agree, and others do so by a chance of 2^-128. It is no defence
-// against malice, and need not be one: the folder is the user's alone.
+// 128-bit FNV-1a for keys and checksums. It detects accidents: each step is a bijection of the state, so inputs that differ in one byte
+// have different hashes, and other inputs collide with a probability of about 2^-128. It is not cryptographic: only the owner can write
+// to the folder.
 
 const OFFSET: u128 = 0x6c62272e07bb014262b821756295c58d;
 const PRIME: u128 = 0x0000000001000000000000000000013b;

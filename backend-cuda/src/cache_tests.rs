@@ -1,4 +1,4 @@
-//! What is kept is found whole or not at all, and in a folder that is the user's alone.
+//! Entries are read completely or not at all, from a folder that only the user can write to.
 
 use super::*;
 use std::sync::Barrier;
@@ -9,7 +9,7 @@ fn entry(key: Key) -> Entry {
     Entry::new("reduce", Architecture::new(90), key)
 }
 
-/// What the cache gives, and whether it had to be built.
+/// The content of an entry, and whether it had to be built.
 fn get(cache: &Cache, key: Key) -> (Vec<u8>, bool) {
     cache.read(&entry(key)).map_or_else(
         || {
@@ -27,9 +27,9 @@ fn only_file(folder: &Path) -> PathBuf {
 }
 
 #[test]
-fn what_was_built_once_is_found() {
+fn an_entry_is_built_once() {
     let folder = tempfile::tempdir().unwrap();
-    // The folder itself is made when it is first needed.
+    // The folder is created when it is first needed.
     let cache = Cache::at(folder.path().join("a/b"));
     let key = Key::of(["source", "options"]);
     assert_eq!(get(&cache, key), (CUBIN.to_vec(), true));
@@ -71,7 +71,7 @@ fn a_file_that_is_damaged_anywhere_is_built_again() {
 }
 
 #[test]
-fn a_good_file_under_anothers_name_is_foreign() {
+fn a_file_under_the_name_of_another_entry_is_ignored() {
     let folder = tempfile::tempdir().unwrap();
     let cache = Cache::at(folder.path());
     let (key, other) = (Key(7 << 64 | 1), Key(7 << 64 | 2));
@@ -83,7 +83,7 @@ fn a_good_file_under_anothers_name_is_foreign() {
 #[test]
 fn a_folder_that_cannot_be_written_is_no_error() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    // Nobody, root included, can make a folder below a file.
+    // Not even root can create a folder below a file.
     for cache in [Cache::at(file.path().join("cache")), Cache { folder: None }] {
         assert!(get(&cache, Key(1)).1);
         assert!(get(&cache, Key(1)).1);
@@ -91,7 +91,7 @@ fn a_folder_that_cannot_be_written_is_no_error() {
 }
 
 #[test]
-fn what_is_discarded_is_gone() {
+fn discarded_entries_are_removed() {
     let folder = tempfile::tempdir().unwrap();
     let cache = Cache::at(folder.path());
     get(&cache, Key(1));
@@ -103,13 +103,13 @@ fn what_is_discarded_is_gone() {
 }
 
 #[test]
-fn many_at_once_do_not_disturb_each_other() {
+fn concurrent_readers_and_writers_see_complete_files() {
     let folder = tempfile::tempdir().unwrap();
     let barrier = Barrier::new(8);
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
-                // A cache each, as processes have.
+                // One `Cache` per thread, as processes have.
                 let cache = Cache::at(folder.path());
                 barrier.wait();
                 for round in 0..50 {
@@ -123,7 +123,7 @@ fn many_at_once_do_not_disturb_each_other() {
 
 #[test]
 #[cfg(unix)]
-fn the_folder_is_its_owners_alone() {
+fn only_the_owner_can_use_the_folder() {
     use std::os::unix::fs::{PermissionsExt, symlink};
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let root = tempfile::tempdir().unwrap();
@@ -137,7 +137,7 @@ fn the_folder_is_its_owners_alone() {
         get(&cache, Key(2 << 64));
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1 + used as usize, "{permissions:o}: nothing is written");
     }
-    // A link to a folder is judged by the folder.
+    // A link is checked as the folder that it points to.
     let link = root.path().join("link");
     symlink(&folder, &link).unwrap();
     assert!(!get(&Cache::at(&link), Key(1)).1);
@@ -145,10 +145,10 @@ fn the_folder_is_its_owners_alone() {
     assert!(get(&Cache::at(&link), Key(1)).1);
 }
 
-/// Only an administrator can make a folder of somebody else's; the tests of a container often run as one.
+/// Only root can create a folder of another user; tests in containers often run as root.
 #[test]
 #[cfg(unix)]
-fn a_folder_of_somebody_elses_is_not_used() {
+fn a_folder_of_another_user_is_not_used() {
     let root = tempfile::tempdir().unwrap();
     let folder = root.path().join("theirs");
     get(&Cache::at(&folder), Key(1));
@@ -160,7 +160,7 @@ fn a_folder_of_somebody_elses_is_not_used() {
 }
 
 #[test]
-fn planted_and_forgotten_temporary_files_are_harmless() {
+fn abandoned_temporary_files_are_removed() {
     let folder = tempfile::tempdir().unwrap();
     let cache = Cache::at(folder.path());
     let (dead, young) = (folder.path().join(".minitorch-dead.tmp"), folder.path().join(".minitorch-young.tmp"));

@@ -1,4 +1,4 @@
-//! What is compiled, what is kept, and under which key.
+//! What is compiled, what is cached, and under which key.
 
 use super::*;
 use crate::nvrtc::tests::nvrtc;
@@ -24,10 +24,10 @@ fn a_file_is_compiled_once_and_the_broken_one_is_named_in_one_line() {
     let compiler = Compiler::new(nvrtc, Cache::at(folder.path()), Architecture::new(80), &sources, HEADERS);
     assert_eq!(compiler.stems().collect::<Vec<_>>(), ["one", "bad", "two"]);
     let first = compiler.image(0).unwrap();
-    assert!(!first.kept && first.cubin.starts_with(b"\x7fELF"));
+    assert!(!first.cached && first.cubin.starts_with(b"\x7fELF"));
     assert_eq!(files(folder.path()).len(), 1, "a file that nobody asked for");
     assert_eq!(compiler.image(0).unwrap(), Image { cached: true, ..first });
-    assert!(!compiler.recompile(0).unwrap().kept);
+    assert!(!compiler.recompile(0).unwrap().cached);
     compiler.discard(0);
     assert!(files(folder.path()).is_empty());
     let why = compiler.image(1).unwrap_err();
@@ -53,7 +53,7 @@ fn damaged_machine_code_is_compiled_again() {
     for bad in [&whole[..whole.len() / 2], &flipped, b""] {
         fs::write(&file, bad).unwrap();
         let image = compiler.image(0).unwrap();
-        assert!(!image.kept && image.cubin == good);
+        assert!(!image.cached && image.cubin == good);
         assert!(fs::read(&file).unwrap() == whole, "the good one is back");
     }
 }
@@ -68,7 +68,7 @@ fn the_key_holds_all_that_the_code_depends_on() {
         let architecture = Architecture::new(architecture);
         let cache = Cache::at(folder.path());
         let compiler = Compiler::new(nvrtc().unwrap(), cache, architecture, &sources, &headers);
-        compiler.image(0).unwrap().kept
+        compiler.image(0).unwrap().cached
     };
     assert!(!with(&one, 80, ""));
     for (source, architecture, header) in [(&one, 90, ""), (&one, 80, "// changed"), (&other, 80, "")] {

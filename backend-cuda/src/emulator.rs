@@ -1,7 +1,7 @@
-//! The emulator: memory is the host's, and kernels are functions that build.rs compiled for the CPU.
+//! The emulator: device memory is host memory, and kernels are functions that build.rs compiled for the CPU.
 //!
-//! It exists to find mistakes, so memory that nobody has written holds NaN, addresses are checked, and what a kernel's threads
-//! do together is checked too (`emulator/emulator.cpp`).
+//! It exists to find errors in kernels: uninitialized memory contains NaN, addresses are checked, and so are barriers, shuffles and
+//! fences (`emulator/emulator.cpp`).
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::collections::{BTreeMap, HashMap};
@@ -15,8 +15,8 @@ use crate::driver::{Address, Driver, Failure, Info, Launch};
 #[path = "emulator_tests.rs"]
 mod tests;
 
-/// Every byte of memory that nobody has written: a NaN in every float, and a large number in every index.
-const UNSET: u8 = 0xff;
+/// The bytes of uninitialized memory: NaN as a float, -1 as an index.
+const UNINITIALIZED: u8 = 0xff;
 
 const ALIGNMENT: usize = 16;
 
@@ -25,32 +25,31 @@ const MAX_THREADS: u64 = 1024;
 const MAX_BLOCK: [u32; 3] = [1024, 1024, 64];
 const MAX_GRID: [u32; 3] = [i32::MAX as u32, 65535, 65535];
 
-/// Shared memory of a block that fits into `kArena` of machine.h, with the gaps between arrays.
-const MOST_SHARED: u32 = 256 << 10;
+/// The maximum of shared memory per block: it fits into `kArena` of machine.h with the gaps between arrays.
+const MAX_SHARED: u32 = 256 << 10;
 
-/// The order of blocks, of a block's warps and of a warp's threads, as far as they do not wait for each other. A kernel that
-/// depends on it lacks a barrier or an atomic.
+/// The order in which blocks, the warps of a block and the threads of a warp run, where they do not wait for each other. A kernel whose
+/// result depends on it lacks a barrier or an atomic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// The first comes first.
+    /// Ascending.
     Forward,
-    /// The last comes first.
+    /// Descending.
     Reversed,
-    /// At random, from this seed; every launch alike.
+    /// Random, from this seed, which restarts at every launch.
     Shuffled(u64),
 }
 
-/// What an emulated device is like: `Cuda::emulated(Order::Forward)`, or
+/// The options of an emulated device: `Cuda::emulated(Order::Forward)`, or
 /// `Cuda::emulated(EmulatorOptions { multiprocessors: 132, ..EmulatorOptions::default() })`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EmulatorOptions {
-    /// In which order threads run.
+    /// The order in which threads run.
     pub order: Order,
-    /// Streaming multiprocessors, 4 unless said otherwise: grids, tiles and the number of parts that long sums are split into
-    /// follow it. An H100 has 132.
+    /// Streaming multiprocessors, by default 4. Grids, tile sizes and the splits of long sums depend on it. An H100 has 132.
     pub multiprocessors: u32,
-    /// Bytes of shared memory that a block may have, static and dynamic together, at most 256 KiB: 99 KiB unless said
-    /// otherwise, as GPUs for desktops have; an H100 has 227 KiB.
+    /// The maximum of shared memory per block in bytes, static and dynamic, at most 256 KiB. The default is 99 KiB, as on desktop GPUs; an
+    /// H100 has 227 KiB.
     pub shared_memory: u32,
 }
 
@@ -66,21 +65,21 @@ impl From<Order> for EmulatorOptions {
     }
 }
 
-/// A device that is not there.
+/// An emulated device.
 #[derive(Debug)]
 pub(crate) struct Emulator {
     info: Info,
     order: Order,
-    /// Where memory is allocated, and how many bytes.
+    /// The allocations by address, with their sizes.
     allocations: Mutex<BTreeMap<Address, usize>>,
-    /// Where blocks count themselves in, from and to.
+    /// The range of the counters of `last_block`.
     counters: OnceLock<[Address; 2]>,
 }
 
 /// A kernel, as runtime.h declares it.
 ///
 /// # Safety
-/// The argument points to the struct that the kernel takes.
+/// The argument points to the struct that the kernel takes, whose addresses are valid.
 type Call = unsafe extern "C" fn(*const c_void);
 
 /// `emulator::Kernel` of runtime.h.
@@ -106,9 +105,9 @@ struct Request {
     order: u32,
 }
 
-// SAFETY: emulator.cpp and the list that build.rs writes define them so.
+// SAFETY: emulator.cpp and the file of tables that build.rs writes define both with these types.
 unsafe extern "C" {
-    /// All tables of kernels; both they and the list end with a null.
+    /// All tables of kernels. Each table, and the list of them, ends with a null.
     #[link_name = "emulator_tables"]
     static TABLES: *const Kernel;
 
@@ -119,13 +118,13 @@ unsafe extern "C" {
 static KERNELS: LazyLock<HashMap<&'static str, (&'static CStr, Call)>> = LazyLock::new(|| {
     let mut kernels = HashMap::new();
     let mut tables = &raw const TABLES;
-    // SAFETY: the list and each of its tables are static, their last entry is null, and names are C strings.
+    // SAFETY: build.rs writes the list and its tables as static arrays whose last entry is null, and names as C strings.
     unsafe {
         while !(*tables).is_null() {
             let mut kernel = *tables;
             while let Some(call) = (*kernel).call {
                 let name = CStr::from_ptr((*kernel).name);
-                // C++ lets no other names through.
+                // C++ identifiers are ASCII.
                 kernels.insert(name.to_str().unwrap_or_default(), (name, call));
                 kernel = kernel.add(1);
             }
@@ -137,10 +136,10 @@ static KERNELS: LazyLock<HashMap<&'static str, (&'static CStr, Call)>> = LazyLoc
 
 impl Emulator {
     /// # Panics
-    /// If a block is to have more shared memory than the emulator can hold.
+    /// If the options ask for more shared memory than the emulator has.
     pub(crate) fn new(options: impl Into<EmulatorOptions>) -> Self {
         let EmulatorOptions { order, multiprocessors, shared_memory } = options.into();
-        assert!(shared_memory <= MOST_SHARED, "{shared_memory} bytes of shared memory; the emulator has {MOST_SHARED}");
+        assert!(shared_memory <= MAX_SHARED, "{shared_memory} bytes of shared memory; the emulator has {MAX_SHARED}");
         let info = Info {
             name: "emulated".into(),
             capability: (9, 0),
@@ -153,11 +152,11 @@ impl Emulator {
     }
 
     fn allocations(&self) -> MutexGuard<'_, BTreeMap<Address, usize>> {
-        // A panic elsewhere leaves the map as it was.
+        // No panic can leave the map inconsistent.
         self.allocations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether these bytes are in one allocation.
+    /// Fails unless these bytes are within one allocation.
     fn check(&self, what: &str, at: Address, bytes: usize) -> Result<(), Failure> {
         let allocations = self.allocations();
         let inside = |(&start, &held): (&Address, &usize)| {
@@ -204,7 +203,7 @@ impl Driver for Emulator {
         &self.info
     }
 
-    /// As it is: an access behind the last byte asked for is a mistake that the address sanitizer shall see.
+    /// Not rounded, so that the address sanitizer detects an access past the requested size.
     fn round_up(&self, bytes: usize) -> usize {
         bytes
     }
@@ -216,68 +215,69 @@ impl Driver for Emulator {
             return Err(Failure::OutOfMemory);
         }
         let layout = layout(bytes)?;
-        // SAFETY: the layout's size is not 0.
+        // SAFETY: `bytes` is not 0, as was checked above.
         let memory = unsafe { alloc(layout) };
         if memory.is_null() {
             return Err(Failure::OutOfMemory);
         }
-        // SAFETY: the memory was just allocated with this many bytes.
-        unsafe { memory.write_bytes(UNSET, bytes) };
+        // SAFETY: `alloc` returned this many bytes, and not null.
+        unsafe { memory.write_bytes(UNINITIALIZED, bytes) };
         let address = memory.expose_provenance() as Address;
         allocations.insert(address, bytes);
         Ok(address)
     }
 
-    // SAFETY: the caller knows that the memory is allocated and no longer used.
+    // SAFETY: the precondition is that of the trait, and the allocation is checked.
     unsafe fn free(&self, address: Address, bytes: usize) {
         let held = self.allocations().remove(&address);
         assert_eq!(held, Some(bytes), "freed {bytes} bytes at {address:#x}, where this many bytes were allocated");
         if let Ok(layout) = layout(bytes) {
-            // SAFETY: `allocate` got this memory with the same layout, and it is gone from the map: nobody frees it again.
+            // SAFETY: `allocate` got this memory with the same layout, as the assertion checks; removing it from the map prevents a second
+            // free. The caller guarantees that nothing uses it.
             unsafe { dealloc(pointer(address), layout) };
         }
     }
 
-    // SAFETY: the caller knows that the bytes have no owner.
+    // SAFETY: the precondition is that of the trait, and the allocation is checked.
     unsafe fn recycle(&self, address: Address, bytes: usize) {
         if let Err(failure) = self.check("recycling", address, bytes) {
             panic!("{failure:?}");
         }
-        // SAFETY: the bytes are allocated, as was just checked, and the caller says that they have no owner.
-        unsafe { pointer(address).write_bytes(UNSET, bytes) };
+        // SAFETY: `check` has found the bytes in an allocation, and the caller guarantees that they have no owner.
+        unsafe { pointer(address).write_bytes(UNINITIALIZED, bytes) };
     }
 
     fn counters(&self, address: Address, bytes: usize) {
-        // A device has one place for them.
+        // A device has one range of counters.
         let _ = self.counters.set([address, address + bytes as u64]);
     }
 
-    // SAFETY: the caller answers for the bytes at the address.
+    // SAFETY: the precondition is that of the trait, and the address is checked.
     unsafe fn upload(&self, to: Address, data: &[u8]) -> Result<(), Failure> {
         self.check("an upload", to, data.len())?;
-        // SAFETY: the bytes are allocated, as was just checked, and device memory is no part of a slice of the host's.
+        // SAFETY: `check` has found the bytes in an allocation, and no host slice overlaps device memory, which only this file dereferences.
         unsafe { ptr::copy_nonoverlapping(data.as_ptr(), pointer(to), data.len()) };
         Ok(())
     }
 
-    // SAFETY: the caller answers for the bytes at the address.
+    // SAFETY: the precondition is that of the trait, and the address is checked.
     unsafe fn download(&self, from: Address, data: &mut [u8]) -> Result<(), Failure> {
         self.check("a download", from, data.len())?;
-        // SAFETY: as for `upload`.
+        // SAFETY: `check` has found the bytes in an allocation, and no host slice overlaps device memory, which only this file dereferences.
         unsafe { ptr::copy_nonoverlapping(pointer(from).cast_const(), data.as_mut_ptr(), data.len()) };
         Ok(())
     }
 
-    // SAFETY: the caller answers for the bytes at the address.
+    // SAFETY: the precondition is that of the trait, and the address is checked.
     unsafe fn set(&self, at: Address, value: u8, bytes: usize) -> Result<(), Failure> {
         self.check("setting", at, bytes)?;
-        // SAFETY: the bytes are allocated, as was just checked.
+        // SAFETY: `check` has found the bytes in an allocation.
         unsafe { pointer(at).write_bytes(value, bytes) };
         Ok(())
     }
 
     /// Runs the kernel to its end.
-    // SAFETY: the caller answers for what the parameters point to.
+    // SAFETY: the precondition is that of the trait.
     unsafe fn launch(&self, launch: &Launch<'_>) -> Result<(), Failure> {
         let failed = |what: String| Failure::Other(format!("kernel `{}`: {what}", launch.kernel));
         let &(kernel, call) = KERNELS.get(launch.kernel).ok_or_else(|| failed("there is none of this name".into()))?;
@@ -302,8 +302,8 @@ impl Driver for Emulator {
             order,
         };
         let mut message = [0_u8; 1024];
-        // SAFETY: the request is whole and its shape was checked, the message has that capacity, and the caller answers for
-        // the argument.
+        // SAFETY: the request is complete and `check_shape` accepted its sizes; the message has this capacity; the caller guarantees the
+        // kernel's parameters.
         if unsafe { emulator_launch(&request, message.as_mut_ptr().cast(), message.len()) } {
             return Ok(());
         }
@@ -311,13 +311,13 @@ impl Driver for Emulator {
         Err(Failure::Other(text.to_string_lossy().into_owned()))
     }
 
-    /// Nothing is ever queued.
+    /// Launches are synchronous.
     fn synchronize(&self) -> Result<(), Failure> {
         Ok(())
     }
 }
 
-/// Memory that `allocate` exposed.
+/// A pointer to device memory, whose provenance `allocate` exposed.
 fn pointer(address: Address) -> *mut u8 {
     ptr::with_exposed_provenance_mut(address as usize)
 }

@@ -38,7 +38,7 @@ struct Case<'a> {
 impl<'a> Case<'a> {
     fn new(kernel: &'a str, blocks: u32, threads: u32) -> Self {
         let (grid, block) = ([blocks, 1, 1], [threads, 1, 1]);
-        Self { kernel, grid, block, shared: 0, mode: 0, input: &[1.0], fill: UNSET, outputs: 1024 }
+        Self { kernel, grid, block, shared: 0, mode: 0, input: &[1.0], fill: UNINITIALIZED, outputs: 1024 }
     }
 
     fn try_on(&self, emulator: &Emulator) -> Result<Vec<u8>, String> {
@@ -57,7 +57,7 @@ impl<'a> Case<'a> {
         // gives its kernel as much memory as it uses.
         let launched = unsafe {
             emulator.upload(input, &bytes(self.input)).expect("an upload");
-            if self.fill != UNSET {
+            if self.fill != UNINITIALIZED {
                 emulator.set(out, self.fill, result.len()).expect("setting memory");
             }
             let launched = emulator.launch(&launch);
@@ -144,11 +144,11 @@ fn memory_that_nobody_has_written_is_nan() {
     // SAFETY: 12 bytes were just allocated there.
     unsafe {
         emulator.download(at, &mut read).expect("a download");
-        assert_eq!(read, [UNSET; 12]);
+        assert_eq!(read, [UNINITIALIZED; 12]);
         emulator.set(at, 1, 12).expect("setting memory");
         emulator.recycle(at, 12);
         emulator.download(at, &mut read).expect("a download");
-        assert_eq!(read, [UNSET; 12]);
+        assert_eq!(read, [UNINITIALIZED; 12]);
         emulator.free(at, 12);
     }
 }
@@ -252,13 +252,13 @@ fn blocks_that_count_themselves_in_without_fences() {
             let message = on(mode).expect_err("a fence is missing");
             assert!(message.contains(part) && message.contains("__threadfence"), "{order:?}, mode {mode}: {message}");
         };
-        fails(1, "counts its block in before 64 threads");
-        fails(2, "counts its block in before 4 threads (first (60, 0, 0))");
+        fails(1, "increments a block counter before 64 threads");
+        fails(2, "increments a block counter before 4 threads (first (60, 0, 0))");
         fails(4, "no __threadfence of 64 threads");
         // Whoever comes after the one that counts has not fenced yet: in reverse nobody does.
         match order {
             Order::Reversed => assert!(on(3).is_ok()),
-            _ => fails(3, "counts its block in before"),
+            _ => fails(3, "increments a block counter before"),
         }
     }
 }

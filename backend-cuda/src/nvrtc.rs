@@ -1,4 +1,4 @@
-//! NVRTC, NVIDIA's compiler as a library: found, loaded and called. Needs no GPU and no driver.
+//! NVRTC, NVIDIA's run-time compiler: search, loading and calls. Needs no GPU and no driver.
 
 mod architecture;
 mod choose;
@@ -16,7 +16,7 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
 use std::ptr;
 
-/// A compiler that is loaded. It stays so until the process ends, as it has threads and tables of its own.
+/// A loaded NVRTC library. It stays loaded until the process ends, since it has threads of its own.
 #[derive(Debug)]
 pub struct Nvrtc {
     pub(crate) version: (u32, u32),
@@ -24,7 +24,7 @@ pub struct Nvrtc {
     api: Api,
 }
 
-/// What came out of a compilation.
+/// The result of a compilation.
 #[derive(Debug)]
 pub struct Compiled {
     /// The machine code.
@@ -33,7 +33,7 @@ pub struct Compiled {
     pub log: String,
 }
 
-/// The line of a log that says what is wrong.
+/// The first error in a log, or its first line.
 pub fn first_error(log: &str) -> &str {
     let mut lines = log.lines().map(str::trim).filter(|line| !line.is_empty());
     lines.clone().find(|line| line.contains("error")).or_else(|| lines.next()).unwrap_or("no log")
@@ -44,67 +44,67 @@ impl Nvrtc {
         if let Some(why) = unusable(path) {
             return Err(why.to_owned());
         }
-        // SAFETY: NVRTC's initialisers only set up its own tables.
-        let library = unsafe { Library::new(path) }.map_err(|why| words(path, &why))?;
-        // The pointers taken from it are used until the process ends.
+        // SAFETY: the file is chosen by name as an NVRTC library, whose initialisers only set up its own state.
+        let library = unsafe { Library::new(path) }.map_err(|why| load_error(path, &why))?;
+        // Leaked, since its functions are used until the process ends.
         let api = Api::new(Box::leak(Box::new(library)))?;
-        // Of a bare name the system knows where it found it.
+        // For a bare name, the loader knows the path.
         let path = if path.is_absolute() { path.to_owned() } else { file_of(api.version).unwrap_or(path.to_owned()) };
         if let Some(why) = unusable(&path) {
             return Err(format!("{} {why}", path.display()));
         }
         let (mut major, mut minor) = (0, 0);
-        // SAFETY: both pointers are to integers that live through the call.
+        // SAFETY: both pointers are to local integers, which outlive the call.
         match unsafe { (api.version)(&mut major, &mut minor) } {
             0 => Ok(Nvrtc { version: (major as u32, minor as u32), path, api }),
             status => Err(format!("nvrtcVersion: status {status}")),
         }
     }
 
-    /// The compiler opens a second library by its bare name when it first compiles. Outside the system's folders that
-    /// name leads nowhere, unless the library is already there.
+    /// NVRTC opens a second library by its bare name when it first compiles. Outside of the system's folders the loader finds it only if it
+    /// is loaded already.
     fn load_builtins(&self) {
         let Some(folder) = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return };
         let prefix = if cfg!(windows) { "nvrtc-builtins64_" } else { "libnvrtc-builtins.so" };
         for path in entries(folder, prefix) {
-            // SAFETY: the library holds tables for NVRTC and runs nothing when it is loaded.
+            // SAFETY: the library contains data for NVRTC and runs no code when it is loaded.
             #[cfg(unix)]
             let loaded = unsafe {
                 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
                 Library::open(Some(&path), RTLD_NOW | RTLD_GLOBAL)
             };
-            // SAFETY: as above.
+            // SAFETY: the library contains data for NVRTC and runs no code when it is loaded.
             #[cfg(not(unix))]
             let loaded = unsafe { Library::new(&path) };
-            // Without it a compilation fails and says so; with it, it has to stay.
+            // Without it compilations fail with an error; a loaded one must stay loaded.
             if let Ok(library) = loaded {
                 std::mem::forget(library);
             }
         }
     }
 
-    /// The options of every kernel. No fast math: a kernel that wants an approximation names it.
+    /// The options for all kernels. No fast math: a kernel calls an approximation by name.
     pub fn options(&self, architecture: Architecture) -> Vec<String> {
         let mut options =
             vec![format!("--gpu-architecture={architecture}"), "--std=c++17".into(), "--fmad=true".into()];
-        // The optimizer and the assembler on all cores. NVRTC 12 learnt it somewhere on its way, 13.0 has it.
+        // The optimizer and the assembler use all cores. All versions from 13.0 on, and some of 12, have the option.
         if self.version >= (13, 0) {
             options.push("--split-compile=0".into());
         }
         options
     }
 
-    /// Major and minor.
+    /// The version, major and minor.
     pub fn version(&self) -> (u32, u32) {
         self.version
     }
 
-    /// The file or, where the system found it and does not say where, its name.
+    /// The file, or the bare name if the path is unknown.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Compiles a file that includes headers by name. An error is the whole log.
+    /// Compiles a file that includes headers by name. The error is the log.
     pub fn compile(
         &self,
         name: &str,
@@ -119,7 +119,7 @@ impl Nvrtc {
         let options = options.iter().map(|option| c_string(option)).collect::<Result<Vec<_>, _>>()?;
         let pointers = |list: &[CString]| list.iter().map(|text| text.as_ptr()).collect::<Vec<_>>();
         let mut program = Program { raw: ptr::null_mut(), api: &self.api };
-        // SAFETY: strings end in zero, both arrays have the length given, and all live through the call.
+        // SAFETY: all strings are C strings, both arrays have `headers.len()` entries, and all of them outlive the call.
         let status = unsafe {
             let (names, texts) = (pointers(&names), pointers(&texts));
             let (source, file, count) = (source.as_ptr(), file.as_ptr(), headers.len() as c_int);
@@ -127,15 +127,15 @@ impl Nvrtc {
         };
         self.check("nvrtcCreateProgram", status)?;
         let list = pointers(&options);
-        // SAFETY: the program is alive, and so are the options, as many as said.
+        // SAFETY: the program exists until the drop of `program`; `list` has `list.len()` C strings.
         let status = unsafe { (self.api.compile_program)(program.raw, list.len() as c_int, list.as_ptr()) };
-        // SAFETY: the calls belong together and the program is alive.
+        // SAFETY: the program exists until the drop of `program`, and the two functions are a pair.
         let log = unsafe { self.text(program.raw, self.api.program_log_size, self.api.program_log) };
         let log = String::from_utf8_lossy(log.as_deref().unwrap_or_default()).trim_end_matches('\0').to_owned();
         if let Err(why) = self.check("nvrtcCompileProgram", status) {
             return Err(if log.trim().is_empty() { why } else { log });
         }
-        // SAFETY: as above, and the program is compiled.
+        // SAFETY: the program exists until the drop of `program`, is compiled, and the two functions are a pair.
         let cubin = unsafe { self.text(program.raw, self.api.cubin_size, self.api.cubin) }?;
         if cubin.is_empty() {
             return Err(format!("{self} gave no machine code"));
@@ -143,16 +143,16 @@ impl Nvrtc {
         Ok(Compiled { cubin, log })
     }
 
-    /// What a pair of calls gives: one says how many bytes, the other writes them.
+    /// The result of a pair of functions, of which one returns the size and the other writes the bytes.
     ///
     /// # Safety
-    /// The program is alive and the second function writes as many bytes as the first says.
+    /// The program exists, and the second function writes as many bytes as the first returns.
     unsafe fn text(&self, program: Handle, size: SizeFn, write: WriteFn) -> Result<Vec<u8>, String> {
         let mut bytes = 0;
-        // SAFETY: the caller answers for the program; the pointer is to an integer of the right type.
+        // SAFETY: the caller guarantees the program; the pointer is to a local integer, which outlives the call.
         self.check("the size of NVRTC's answer", unsafe { size(program, &mut bytes) })?;
         let mut answer = vec![0_u8; bytes];
-        // SAFETY: there is room for as many bytes as the call before has said.
+        // SAFETY: the caller guarantees the program, and that the function writes `bytes` bytes.
         self.check("NVRTC's answer", unsafe { write(program, answer.as_mut_ptr().cast()) })?;
         Ok(answer)
     }
@@ -161,7 +161,7 @@ impl Nvrtc {
         if status == 0 {
             return Ok(());
         }
-        // SAFETY: the call takes any integer and gives a string that is never freed, or null.
+        // SAFETY: nvrtcGetErrorString accepts any integer and returns a C string that is never freed, or null.
         let reason = unsafe {
             let text = (self.api.error_string)(status);
             if text.is_null() { "unknown".into() } else { CStr::from_ptr(text).to_string_lossy() }
@@ -176,26 +176,26 @@ impl std::fmt::Display for Nvrtc {
     }
 }
 
-/// The file that holds a function.
+/// The library that contains a function.
 #[cfg(unix)]
 fn file_of(function: VersionFn) -> Option<PathBuf> {
-    // SAFETY: any bytes are a value of the struct, which consists of pointers.
+    // SAFETY: zeros are a valid value of the struct, which consists of pointers.
     let mut found: libc::Dl_info = unsafe { std::mem::zeroed() };
-    // SAFETY: the call takes any address and fills the struct, with strings that live as long as the library.
+    // SAFETY: dladdr accepts any address, and the pointer is to a local struct, which outlives the call.
     let known = unsafe { libc::dladdr(function as *const c_void, &mut found) != 0 && !found.dli_fname.is_null() };
-    // SAFETY: the call has set the pointer.
+    // SAFETY: dladdr succeeded and the pointer is not null: it is to a C string that lives as long as the library, which stays loaded.
     let name = known.then(|| unsafe { CStr::from_ptr(found.dli_fname) })?;
     Path::new(<OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(name.to_bytes())).canonicalize().ok()
 }
 
-/// The file that holds a function.
+/// The library that contains a function.
 #[cfg(not(unix))]
 fn file_of(_: VersionFn) -> Option<PathBuf> {
     None
 }
 
-/// The system's own words for why a library does not load, in a line and without the file's name, which is said before.
-fn words(path: &Path, why: &libloading::Error) -> String {
+/// The loader's error in one line, without the file's name, which callers add.
+fn load_error(path: &Path, why: &libloading::Error) -> String {
     let text = why.source().map_or_else(|| why.to_string(), |source| source.to_string());
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     line.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&line).to_owned()
@@ -204,7 +204,7 @@ fn words(path: &Path, why: &libloading::Error) -> String {
 /// `nvrtcProgram`.
 type Handle = *mut c_void;
 type Text = *const c_char;
-// SAFETY: these are types; every call says why it is sound.
+// SAFETY: types of functions; each call site has its own SAFETY comment.
 type VersionFn = unsafe extern "C" fn(*mut c_int, *mut c_int) -> c_int;
 type ErrorFn = unsafe extern "C" fn(c_int) -> Text;
 type ArchsFn = unsafe extern "C" fn(*mut c_int) -> c_int;
@@ -214,14 +214,14 @@ type SizeFn = unsafe extern "C" fn(Handle, *mut usize) -> c_int;
 type WriteFn = unsafe extern "C" fn(Handle, *mut c_char) -> c_int;
 type DestroyFn = unsafe extern "C" fn(*mut Handle) -> c_int;
 
-/// The calls of nvrtc.h that are used, all as old as CUDA 11.2.
+/// The functions of nvrtc.h that are used; CUDA 11.2 and later have them.
 #[derive(Clone, Copy, Debug)]
 struct Api {
     version: VersionFn,
     error_string: ErrorFn,
     num_supported_archs: ArchsFn,
     supported_archs: ArchsFn,
-    /// Program, source, its name, the number of headers, their texts, their names.
+    /// Program, source, its name, the number of headers, their sources, their names.
     create_program: CreateFn,
     compile_program: CompileFn,
     program_log_size: SizeFn,
@@ -236,10 +236,10 @@ impl Api {
         /// # Safety
         /// `T` is the function's type.
         unsafe fn get<T: Copy>(library: &'static Library, name: &str) -> Result<T, String> {
-            // SAFETY: the caller answers for the type; the library stays loaded.
+            // SAFETY: the caller guarantees the type; the library is never unloaded.
             unsafe { library.get::<T>(name.as_bytes()) }.map(|symbol| *symbol).map_err(|_| format!("has no {name}"))
         }
-        // SAFETY: the types are those of nvrtc.h, which have not changed since the calls exist.
+        // SAFETY: the types are those of nvrtc.h, the same in all versions.
         unsafe {
             Ok(Api {
                 version: get(library, "nvrtcVersion")?,
@@ -258,7 +258,7 @@ impl Api {
     }
 }
 
-/// A program of NVRTC's, destroyed when it goes.
+/// An nvrtcProgram, destroyed when it is dropped.
 struct Program<'a> {
     raw: Handle,
     api: &'a Api,
@@ -267,19 +267,18 @@ struct Program<'a> {
 impl Drop for Program<'_> {
     fn drop(&mut self) {
         if !self.raw.is_null() {
-            // SAFETY: the program was created, is destroyed once and is used no more.
+            // SAFETY: nvrtcCreateProgram created the program, and it is destroyed once, here.
             unsafe { (self.api.destroy_program)(&mut self.raw) };
         }
     }
 }
 
-/// Compiles a snippet, which may include the kernels' headers, for sm_80: `static_assert` with `offsetof` and `sizeof`
-/// compares what Rust and CUDA think of a struct. The error is the whole log. Without NVRTC nothing is checked, unless
-/// `MINITORCH_REQUIRE` holds `nvrtc`.
+/// Compiles a snippet, which may include the kernels' headers, for sm_80: `static_assert` with `offsetof` and `sizeof` compares a struct's
+/// layout with Rust's. The error is the log. Without NVRTC nothing is checked, unless `MINITORCH_REQUIRE` contains `nvrtc`.
 #[cfg(test)]
 pub(crate) fn check(snippet: &str) -> Result<(), String> {
     let Some(nvrtc) = tests::nvrtc() else { return Ok(()) };
-    // NVRTC has no stddef.h. This is its front end's own way to a constant address.
+    // NVRTC has no stddef.h; its front end has this builtin for constant addresses.
     let offsetof = "#define offsetof(type, member) __INTADDR__(&((type *)0)->member)";
     let source = format!("{offsetof}\n#line 1\n{snippet}");
     nvrtc.compile("check.cu", &source, crate::sources::HEADERS, &nvrtc.options(Architecture::new(80))).map(|_| ())

@@ -1,6 +1,6 @@
-//! The kernels' text, part of the program: a card needs no files beside it.
+//! The kernels' source, embedded in the program.
 
-/// Every `kernels/*.cu` by its file's name: one module each.
+/// Every `kernels/*.cu` by its name; each is compiled to one module.
 pub(crate) const SOURCES: &[(&str, &str)] = &[
     ("binary.cu", include_str!("../kernels/binary.cu")),
     ("compare.cu", include_str!("../kernels/compare.cu")),
@@ -24,13 +24,13 @@ pub(crate) const SOURCES: &[(&str, &str)] = &[
     ("unary.cu", include_str!("../kernels/unary.cu")),
 ];
 
-/// Every `kernels/*.cuh` by the name that an `#include` gives.
+/// Every `kernels/*.cuh` by its name in an `#include`.
 pub(crate) const HEADERS: &[(&str, &str)] = &[
     ("common.cuh", include_str!("../kernels/common.cuh")),
     ("conv.cuh", include_str!("../kernels/conv.cuh")),
     ("conv_tile.cuh", include_str!("../kernels/conv_tile.cuh")),
+    ("elementwise.cuh", include_str!("../kernels/elementwise.cuh")),
     ("gemm.cuh", include_str!("../kernels/gemm.cuh")),
-    ("map.cuh", include_str!("../kernels/map.cuh")),
     ("matmul.cuh", include_str!("../kernels/matmul.cuh")),
     ("norm.cuh", include_str!("../kernels/norm.cuh")),
     ("philox.cuh", include_str!("../kernels/philox.cuh")),
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
     use std::path::Path;
 
-    /// The names in kernels/ that end so.
+    /// The names of the files in kernels/ with an extension.
     fn on_disk(extension: &str) -> Vec<String> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
         let mut names: Vec<String> = std::fs::read_dir(folder)
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lists_are_the_folder_in_order() {
+    fn the_lists_match_the_folder() {
         let names = |list: &[(&str, &str)]| list.iter().map(|(name, _)| (*name).to_owned()).collect::<Vec<_>>();
         assert_eq!(names(SOURCES), on_disk("cu"), "SOURCES in sources.rs and kernels/*.cu");
         assert_eq!(names(HEADERS), on_disk("cuh"), "HEADERS in sources.rs and kernels/*.cuh");

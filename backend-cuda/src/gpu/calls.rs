@@ -1,13 +1,13 @@
-//! What every call of CUDA's driver has in common: whether it can be made, and what its result says.
+//! Calls of CUDA's driver API: loading the library, and its result codes.
 //!
-//! A result is an integer that cudarc declares as an `enum`. A driver newer than the declaration may return a code in a
-//! gap of it, so a code is only compared with others and turned into its number, never matched or printed by name here.
+//! A result is an integer that cudarc declares as an `enum`. A newer driver may return a code that is none of its variants, so code here
+//! only compares results and converts them to numbers; it does not match or print variants.
 
 use crate::driver::Failure;
 use cudarc::driver::sys::{self, CUresult};
 use std::ffi::CStr;
 
-/// Every call that is made. All are in the drivers of CUDA 12 and 13; a library without one of them is no driver.
+/// All functions that are called. The drivers of CUDA 12 and 13 have them; a library without one of them is no driver.
 const CALLS: &[&str] = &[
     "cuCtxSetCurrent",
     "cuDeviceGet",
@@ -43,8 +43,8 @@ const CALLS: &[&str] = &[
     "cuStreamSynchronize",
 ];
 
-/// Looks for the driver's library and starts it; the driver's version, major and minor. cudarc's calls panic where the
-/// library or a call is missing, so nothing else is called before.
+/// Loads and initialises the driver; returns its version, major and minor. cudarc's functions panic if the library or a function is
+/// missing, so this is called first.
 pub(super) fn start() -> Result<(u32, u32), String> {
     // SAFETY: loading the driver's library only runs its own initialisers.
     if !unsafe { sys::is_culib_present() } {
@@ -54,15 +54,15 @@ pub(super) fn start() -> Result<(u32, u32), String> {
             "no NVIDIA driver: its library libcuda was not found".to_owned()
         });
     }
-    // SAFETY: the library is there, so this does not panic; it stays loaded.
+    // SAFETY: `is_culib_present` found the library, so this does not panic; cudarc keeps it loaded.
     let library = unsafe { sys::culib() };
-    // SAFETY: the pointers are not used.
+    // SAFETY: the symbols are looked up and not used, so their type does not matter.
     let missing = CALLS.iter().find(|name| unsafe { library.get::<*const ()>(name.as_bytes()) }.is_err());
     if let Some(name) = missing {
         return Err(format!("the library libcuda that was found is not that of an NVIDIA driver: it has no {name}"));
     }
     let mut version = 0;
-    // SAFETY: the pointer is to an integer that lives through the call, which needs no cuInit.
+    // SAFETY: the pointer is to a local integer, which outlives the call. The function needs no cuInit.
     let status = unsafe { sys::cuDriverGetVersion(&mut version) };
     if status == CUresult::CUDA_ERROR_STUB_LIBRARY {
         return Err(stub(library));
@@ -73,7 +73,7 @@ pub(super) fn start() -> Result<(u32, u32), String> {
     if major < 12 {
         return Err(format!("the NVIDIA driver is too old: it is made for CUDA {major}.{minor}, 12.0 is needed"));
     }
-    // SAFETY: the flags must be 0 and are; calling again is allowed.
+    // SAFETY: the flags must be 0, and are. Repeated calls are allowed.
     let status = unsafe { sys::cuInit(0) };
     if status == CUresult::CUDA_ERROR_NO_DEVICE {
         return Err(no_device());
@@ -82,7 +82,7 @@ pub(super) fn start() -> Result<(u32, u32), String> {
     Ok((major, minor))
 }
 
-/// The sentence for a library that toolkits bring along to link with, and that answers every call with an error.
+/// The message for the stub library of a CUDA toolkit, which exists for linking and returns an error from every call.
 fn stub(library: &libloading::Library) -> String {
     let path = path_of(library).map_or("libcuda that was found".to_owned(), |path| path.display().to_string());
     format!(
@@ -95,15 +95,15 @@ fn stub(library: &libloading::Library) -> String {
 #[cfg(unix)]
 fn path_of(library: &libloading::Library) -> Option<std::path::PathBuf> {
     use std::os::unix::ffi::OsStrExt;
-    // SAFETY: the pointer is not called.
+    // SAFETY: the symbol is not used, so its type does not matter.
     let symbol = unsafe { library.get::<*const std::ffi::c_void>(b"cuInit") }.ok()?;
     let mut info = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
-    // SAFETY: the call takes any address and fills in the struct, of which zeros are a value.
+    // SAFETY: dladdr accepts any address and writes to the struct, for which zeros are a valid value.
     let (found, info) = unsafe { (libc::dladdr(*symbol, info.as_mut_ptr()), info.assume_init()) };
     if found == 0 || info.dli_fname.is_null() {
         return None;
     }
-    // SAFETY: the loader's name of the file ends in zero and lives as long as the library, which stays loaded.
+    // SAFETY: dladdr succeeded, so the pointer is to a C string that lives as long as the library, which stays loaded.
     let name = unsafe { CStr::from_ptr(info.dli_fname) };
     Some(std::ffi::OsStr::from_bytes(name.to_bytes()).into())
 }
@@ -113,7 +113,7 @@ fn path_of(_: &libloading::Library) -> Option<std::path::PathBuf> {
     None
 }
 
-/// The sentence for a driver without a device, which a variable often is to blame for.
+/// The message for a driver without a device, which an environment variable often causes.
 pub(super) fn no_device() -> String {
     let hidden = match std::env::var("CUDA_VISIBLE_DEVICES") {
         Ok(value) => format!("; CUDA_VISIBLE_DEVICES is {value:?}"),
@@ -122,7 +122,7 @@ pub(super) fn no_device() -> String {
     format!("the NVIDIA driver is here but sees no device (CUDA_ERROR_NO_DEVICE{hidden})")
 }
 
-/// A call's result, with its name and the driver's own words in the failure.
+/// Converts a result; a failure has the name of the call and the driver's message.
 pub(super) fn check(call: &str, result: CUresult) -> Result<(), Failure> {
     if result == CUresult::CUDA_SUCCESS {
         return Ok(());
@@ -130,22 +130,21 @@ pub(super) fn check(call: &str, result: CUresult) -> Result<(), Failure> {
     if result == CUresult::CUDA_ERROR_OUT_OF_MEMORY {
         return Err(Failure::OutOfMemory);
     }
-    let words = format!("{call}: {}", describe(result));
-    Err(if is_fatal(result) { Failure::Lost(words) } else { Failure::Other(words) })
+    let message = format!("{call}: {}", describe(result));
+    Err(if is_fatal(result) { Failure::Lost(message) } else { Failure::Other(message) })
 }
 
-/// Whether a kernel failed. The driver tells it at any later call, and answers every call so from then on.
+/// Whether the code means that a kernel failed, after which every call returns this code.
 fn is_fatal(result: CUresult) -> bool {
     matches!(result as u32, 700 | 702 | 710 | 714..=719)
 }
 
 /// "an illegal memory access was encountered (CUDA_ERROR_ILLEGAL_ADDRESS)".
 pub(super) fn describe(result: CUresult) -> String {
-    // SAFETY: both calls that `get` may be take any code and set the pointer to a string that is never freed, or leave it
-    // null where they know no such code.
+    // `get` is cuGetErrorName or cuGetErrorString.
     let text = |get: unsafe fn(CUresult, *mut *const std::ffi::c_char) -> CUresult| {
         let mut text = std::ptr::null();
-        // SAFETY: as above.
+        // SAFETY: both functions accept any code, and set the pointer to a C string that is never freed, or leave it null for an unknown code.
         unsafe {
             let known = get(result, &mut text) == CUresult::CUDA_SUCCESS && !text.is_null();
             known.then(|| CStr::from_ptr(text).to_string_lossy().into_owned())
@@ -162,7 +161,7 @@ pub(super) fn describe(result: CUresult) -> String {
     format!("{words} ({name}){note}")
 }
 
-/// A failure in words, where running out of memory is nothing special.
+/// The message of a failure, for callers that do not distinguish out of memory.
 pub(super) fn reason(failure: Failure) -> String {
     match failure {
         Failure::OutOfMemory => "out of memory (CUDA_ERROR_OUT_OF_MEMORY)".to_owned(),

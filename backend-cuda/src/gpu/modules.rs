@@ -1,5 +1,4 @@
-//! The kernels of a GPU: a file's machine code is loaded when one of its kernels is first launched, and kernels are found by
-//! their names.
+//! Lazily loaded modules: the machine code of a kernel file is loaded when one of its kernels is first launched.
 
 use super::calls::check;
 use super::table::Table;
@@ -12,38 +11,38 @@ use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// Shared memory that a kernel may have without being asked, static and dynamic together.
-const SHARED_MEMORY: u32 = 48 << 10;
+/// The shared memory, static and dynamic, that a kernel may use without a change of its attributes.
+const DEFAULT_SHARED: u32 = 48 << 10;
 
-/// The driver's calls about modules, of the context that is current; a test has its own.
+/// The driver's module functions, in the current context. Tests have another implementation.
 pub(super) trait Calls: Debug + Send + Sync {
-    /// Loads machine code, which is a whole CUBIN.
+    /// Loads a CUBIN.
     fn load(&self, cubin: &[u8]) -> Result<CUmodule, Refusal>;
 
-    /// Unloads a module that was loaded here, once. Nothing runs in it.
+    /// Unloads a module of `load`, at most once, while no kernel of it runs.
     fn unload(&self, module: CUmodule);
 
-    /// A kernel of a module that is loaded.
+    /// A kernel of a loaded module.
     fn function(&self, module: CUmodule, name: &CStr) -> Result<CUfunction, Refusal>;
 
-    /// Bytes of static shared memory of a kernel.
+    /// The static shared memory of a kernel in bytes.
     fn static_shared(&self, function: CUfunction) -> Result<u32, Failure>;
 
-    /// Lets a kernel be launched with so many bytes of dynamic shared memory.
+    /// Sets the maximum of dynamic shared memory of a kernel.
     fn allow_shared(&self, function: CUfunction, bytes: u32) -> Result<(), Failure>;
 }
 
-/// Why the driver did not take machine code, or did not find a kernel in it.
+/// Why the driver refused machine code, or did not find a kernel in it.
 #[derive(Debug)]
 pub(super) struct Refusal {
     failure: Failure,
-    /// Whether the code is at fault, and not the device or its memory: other code may do.
+    /// Whether the cause is the code and not the device or its memory, so recompiling may help.
     code: bool,
 }
 
 /// CUDA's driver.
 #[derive(Debug)]
-pub(super) struct Cuda;
+pub(super) struct DriverCalls;
 
 impl Refusal {
     fn check(call: &str, result: CUresult) -> Result<(), Refusal> {
@@ -53,23 +52,24 @@ impl Refusal {
     }
 }
 
-impl Calls for Cuda {
+impl Calls for DriverCalls {
     fn load(&self, cubin: &[u8]) -> Result<CUmodule, Refusal> {
         let mut module = ptr::null_mut();
-        // SAFETY: a CUBIN says its own length, and the bytes live through the call, which sets the handle.
+        // SAFETY: the bytes are a complete CUBIN, which contains its own length: `Compiler` got it from NVRTC, or from the cache, which verifies
+        // a checksum. The pointer is to a local handle, which outlives the call.
         Refusal::check("cuModuleLoadData", unsafe { sys::cuModuleLoadData(&mut module, cubin.as_ptr().cast()) })?;
         Ok(module)
     }
 
     fn unload(&self, module: CUmodule) {
-        // SAFETY: it was loaded and is unloaded once, and nothing runs in it. A failure means that the context is broken,
-        // and its modules go with it.
+        // SAFETY: the caller guarantees that the module was loaded, is unloaded once, and runs no kernel. A failure means that the context is
+        // broken, and its modules are unloaded with it.
         let _ = unsafe { sys::cuModuleUnload(module) };
     }
 
     fn function(&self, module: CUmodule, name: &CStr) -> Result<CUfunction, Refusal> {
         let mut function = ptr::null_mut();
-        // SAFETY: the module is loaded, the name ends in zero, and the call sets the handle.
+        // SAFETY: the caller guarantees that the module is loaded; the pointer is to a local handle, which outlives the call.
         let result = unsafe { sys::cuModuleGetFunction(&mut function, module, name.as_ptr()) };
         Refusal::check("cuModuleGetFunction", result)?;
         Ok(function)
@@ -78,54 +78,54 @@ impl Calls for Cuda {
     fn static_shared(&self, function: CUfunction) -> Result<u32, Failure> {
         let mut bytes = 0;
         let attribute = CUfunction_attribute::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES;
-        // SAFETY: the pointer is to an integer that lives through the call, and the function is of a loaded module.
+        // SAFETY: the pointer is to a local integer, which outlives the call; the caller guarantees that the function's module is loaded.
         check("cuFuncGetAttribute", unsafe { sys::cuFuncGetAttribute(&mut bytes, attribute, function) })?;
         Ok(bytes as u32)
     }
 
     fn allow_shared(&self, function: CUfunction, bytes: u32) -> Result<(), Failure> {
         let attribute = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-        // SAFETY: the function is of a loaded module.
+        // SAFETY: the caller guarantees that the function's module is loaded.
         check("cuFuncSetAttribute", unsafe { sys::cuFuncSetAttribute(function, attribute, bytes as i32) })
     }
 }
 
-/// A kernel that was launched before.
+/// A kernel that has been launched.
 #[derive(Debug)]
 struct Function {
     raw: CUfunction,
     /// Bytes of static shared memory.
-    fixed: u32,
-    /// Bytes of dynamic shared memory that it may be launched with.
-    allowed: AtomicU32,
+    static_shared: u32,
+    /// The maximum of dynamic shared memory in bytes.
+    max_dynamic: AtomicU32,
 }
 
-/// What is loaded of a kernel file.
+/// The state of a kernel file.
 #[derive(Debug, Default)]
 struct File {
-    /// The newest last. Kernels of the others may have been launched, so they stay.
+    /// The newest is last. The others stay loaded, since their kernels may have been launched.
     modules: Vec<CUmodule>,
-    /// Whether the newest came from the cache, so that the compiler may do better.
-    kept: bool,
-    /// Why it does not compile, which the compiler is not asked twice.
-    broken: Option<String>,
+    /// Whether the newest came from the cache, so recompiling may help.
+    cached: bool,
+    /// The error of a file that does not compile; it is compiled once.
+    error: Option<String>,
 }
 
 /// All kernels of a GPU.
 #[derive(Debug)]
-pub(super) struct Modules<C: Calls = Cuda> {
+pub(super) struct Modules<C: Calls = DriverCalls> {
     calls: C,
     compiler: Compiler<'static>,
-    /// In the order of the compiler's. While one is compiled or loaded, who needs a kernel of it waits.
+    /// By the compiler's index. The lock is held while a file is compiled and loaded.
     files: Vec<Mutex<File>>,
     functions: Table<Function>,
     /// Bytes of shared memory that a block may have.
     shared_memory: u32,
 }
 
-// SAFETY: modules and functions are handles that the driver takes from any thread with the context current.
+// SAFETY: modules and functions are handles, which the driver API accepts from any thread in which the context is current.
 unsafe impl<C: Calls> Send for Modules<C> {}
-// SAFETY: as above; what changes has a lock, or is atomic.
+// SAFETY: as for Send; mutable state is behind a lock, or atomic.
 unsafe impl<C: Calls> Sync for Modules<C> {}
 
 impl<C: Calls> Modules<C> {
@@ -134,15 +134,13 @@ impl<C: Calls> Modules<C> {
         Modules { calls, compiler, files, functions: Table::default(), shared_memory }
     }
 
-    /// A kernel that was launched before and may have this much dynamic shared memory: a look into a table, without a lock or
-    /// a call of the driver.
+    /// A kernel that has been launched and may use this much dynamic shared memory: a lookup without a lock or a driver call.
     pub(super) fn known(&self, name: &str, shared: u32) -> Option<CUfunction> {
         let function = self.functions.get(name)?;
-        (shared <= function.allowed.load(Ordering::Acquire)).then_some(function.raw)
+        (shared <= function.max_dynamic.load(Ordering::Acquire)).then_some(function.raw)
     }
 
-    /// What is done at a kernel's first launch, and at its first one with more shared memory than any kernel may have
-    /// unasked. The context is current.
+    /// Prepares a kernel for its first launch, and for its first one with more than the default shared memory. The context is current.
     #[cold]
     pub(super) fn prepare(&self, name: &str, shared: u32) -> Result<CUfunction, Failure> {
         let unlisted;
@@ -150,24 +148,24 @@ impl<C: Calls> Modules<C> {
             Some(function) => function,
             None => match self.functions.insert(name, self.find(name)?) {
                 Ok(function) => function,
-                // The table is full. Then this is slow, and right.
+                // The table is full: each launch looks the kernel up again.
                 Err(function) => {
                     unlisted = function;
                     &unlisted
                 }
             },
         };
-        if shared > function.allowed.load(Ordering::Acquire) {
-            let (fixed, most) = (function.fixed, self.shared_memory.saturating_sub(function.fixed));
-            if shared > most {
+        if shared > function.max_dynamic.load(Ordering::Acquire) {
+            let (fixed, max) = (function.static_shared, self.shared_memory.saturating_sub(function.static_shared));
+            if shared > max {
                 return Err(Failure::Other(format!(
                     "{shared} bytes of dynamic shared memory and {fixed} static ones; a block has {}",
                     self.shared_memory
                 )));
             }
-            // Two threads may do this at once, and do the same.
-            self.calls.allow_shared(function.raw, most)?;
-            function.allowed.store(most, Ordering::Release);
+            // Idempotent, so two threads may do this at once.
+            self.calls.allow_shared(function.raw, max)?;
+            function.max_dynamic.store(max, Ordering::Release);
         }
         Ok(function.raw)
     }
@@ -183,30 +181,30 @@ impl<C: Calls> Modules<C> {
             None => self.load(index, &mut file)?,
         };
         let raw = match self.calls.function(module, &c_name) {
-            Err(refusal) if refusal.code && file.kept => {
-                let module = self.load_anew(index, &mut file)?;
+            Err(refusal) if refusal.code && file.cached => {
+                let module = self.reload(index, &mut file)?;
                 self.calls.function(module, &c_name)
             }
             found => found,
         };
-        // The caller says which kernel.
+        // The caller adds the name of the kernel.
         let raw = raw.map_err(|refusal| at(&self.title(index), refusal.failure))?;
-        let fixed = self.calls.static_shared(raw)?;
-        Ok(Function { raw, fixed, allowed: SHARED_MEMORY.saturating_sub(fixed).into() })
+        let static_shared = self.calls.static_shared(raw)?;
+        Ok(Function { raw, static_shared, max_dynamic: DEFAULT_SHARED.saturating_sub(static_shared).into() })
     }
 
-    /// Loads a file's machine code, compiled where the cache does not hold it.
+    /// Loads the machine code of a file, from the cache or compiled.
     fn load(&self, index: usize, file: &mut File) -> Result<CUmodule, Failure> {
         let image = self.image(index, file, Compiler::image)?;
         match self.calls.load(&image.cubin) {
             Ok(module) => Ok(file.add(module, image.cached)),
-            Err(refusal) if refusal.code && image.cached => self.load_anew(index, file),
+            Err(refusal) if refusal.code && image.cached => self.reload(index, file),
             Err(refusal) => Err(self.refused(index, refusal)),
         }
     }
 
-    /// Loads a file whose kept machine code the driver does not take, compiled again.
-    fn load_anew(&self, index: usize, file: &mut File) -> Result<CUmodule, Failure> {
+    /// Recompiles a file whose cached machine code the driver refuses, and loads it.
+    fn reload(&self, index: usize, file: &mut File) -> Result<CUmodule, Failure> {
         self.compiler.discard(index);
         let image = self.image(index, file, Compiler::recompile)?;
         match self.calls.load(&image.cubin) {
@@ -221,13 +219,13 @@ impl<C: Calls> Modules<C> {
         file: &mut File,
         make: impl Fn(&Compiler<'static>, usize) -> Result<Image, String>,
     ) -> Result<Image, Failure> {
-        if let Some(why) = &file.broken {
+        if let Some(why) = &file.error {
             return Err(Failure::Other(why.clone()));
         }
-        make(&self.compiler, index).map_err(|why| Failure::Other(file.broken.insert(why).clone()))
+        make(&self.compiler, index).map_err(|why| Failure::Other(file.error.insert(why).clone()))
     }
 
-    /// The failure for machine code fresh from the compiler, which is not worth keeping if it is at fault.
+    /// The failure for newly compiled machine code, which is removed from the cache if it is the cause.
     fn refused(&self, index: usize, refusal: Refusal) -> Failure {
         if refusal.code {
             self.compiler.discard(index);
@@ -243,7 +241,7 @@ impl<C: Calls> Modules<C> {
 }
 
 impl<C: Calls> Drop for Modules<C> {
-    /// The stream has been waited for, and the context is current.
+    /// The drop of `Gpu` has synchronized the stream and made the context current.
     fn drop(&mut self) {
         for file in &mut self.files {
             let file = file.get_mut().unwrap_or_else(PoisonError::into_inner);
@@ -253,14 +251,14 @@ impl<C: Calls> Drop for Modules<C> {
 }
 
 impl File {
-    fn add(&mut self, module: CUmodule, kept: bool) -> CUmodule {
+    fn add(&mut self, module: CUmodule, cached: bool) -> CUmodule {
         self.modules.push(module);
-        self.kept = kept;
+        self.cached = cached;
         module
     }
 }
 
-/// A failure with what it is about; running out of memory stays what it is.
+/// Adds the subject to the message of a failure; out of memory has none.
 fn at(what: &str, failure: Failure) -> Failure {
     match failure {
         Failure::Other(why) => Failure::Other(format!("{what}: {why}")),
@@ -269,8 +267,8 @@ fn at(what: &str, failure: Failure) -> Failure {
     }
 }
 
-/// Which file a kernel is in: its name begins with the file's stem and an underscore. Of several stems that fit it is
-/// the longest, so that `conv_grad.cu` can stand beside `conv.cu`.
+/// The index of a kernel's file: the kernel's name begins with the file's stem and an underscore. The longest such stem counts, which
+/// tells `norm_grad.cu` from `norm.cu`.
 fn owner<'a>(stems: impl Iterator<Item = &'a str>, name: &str) -> Option<usize> {
     let fits = |stem: &str| name.strip_prefix(stem).is_some_and(|rest| rest.starts_with('_'));
     let fitting = stems.enumerate().filter(|(_, stem)| fits(stem));

@@ -1,4 +1,4 @@
-//! Which machine code is loaded, and what is done when the driver does not take it. The compiler is the real one.
+//! Which machine code is loaded, and what happens when the driver refuses it. NVRTC is the real one.
 
 use super::*;
 use crate::cache::Cache;
@@ -8,10 +8,10 @@ use crate::sources::HEADERS;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// A driver that writes down what is asked of it, and answers as it is told.
+/// A fake driver that logs calls and returns scripted results.
 #[derive(Debug, Default)]
 struct Script {
-    /// What is done with the next calls of `load` and `function`; then they succeed.
+    /// The results of the next calls of `load` and `function`; later calls succeed.
     loads: VecDeque<Answer>,
     functions: VecDeque<Answer>,
     /// "load 1", "function one_k of 1", ...
@@ -20,7 +20,7 @@ struct Script {
 
 #[derive(Clone, Copy, Debug)]
 enum Answer {
-    Right,
+    Success,
     Refused,
     Lost,
     NoMemory,
@@ -30,7 +30,7 @@ impl Answer {
     fn result(answer: Option<Answer>) -> Result<(), Refusal> {
         let other = |why: &str| Failure::Other(why.to_owned());
         match answer {
-            None | Some(Answer::Right) => Ok(()),
+            None | Some(Answer::Success) => Ok(()),
             Some(Answer::Refused) => Err(Refusal { failure: other("image is invalid"), code: true }),
             Some(Answer::Lost) => Err(Refusal { failure: other("the device is lost"), code: false }),
             Some(Answer::NoMemory) => Err(Refusal { failure: Failure::OutOfMemory, code: false }),
@@ -74,7 +74,7 @@ impl Calls for Fake {
 const SOURCES: &[(&str, &str)] =
     &[("one.cu", "extern \"C\" __global__ void one_k(unsigned *x) { *x = 1; }"), ("bad.cu", "int f() { return x; }")];
 
-/// Modules over a fresh driver with these answers, and with the cache in a folder; none without a compiler.
+/// Modules with a new fake driver and the cache in a folder; `None` without NVRTC.
 fn modules(folder: &std::path::Path, loads: &[Answer], functions: &[Answer]) -> Option<(Modules<Fake>, Fake)> {
     let compiler = Compiler::new(nvrtc()?, Cache::at(folder), Architecture::new(90), SOURCES, HEADERS);
     let fake = Fake::default();
@@ -89,8 +89,8 @@ impl Fake {
     }
 }
 
-/// How many files the cache holds.
-fn kept(folder: &std::path::Path) -> usize {
+/// The number of files in the cache.
+fn cached(folder: &std::path::Path) -> usize {
     std::fs::read_dir(folder).map_or(0, |entries| entries.count())
 }
 
@@ -112,15 +112,15 @@ fn a_kernel_belongs_to_the_longest_stem() {
 }
 
 #[test]
-fn a_file_is_loaded_at_the_first_launch_and_a_known_kernel_asks_nothing() {
+fn a_file_is_loaded_at_the_first_launch_only() {
     let folder = tempfile::tempdir().unwrap();
     let Some((modules, fake)) = modules(folder.path(), &[], &[]) else { return };
-    assert_eq!((fake.log().len(), kept(folder.path())), (0, 0));
+    assert_eq!((fake.log().len(), cached(folder.path())), (0, 0));
     assert_eq!(modules.known("one_k", 0), None);
     let function = modules.prepare("one_k", 0).unwrap();
     assert_eq!(fake.log(), ["load 1", "one_k of 1"]);
     assert_eq!((modules.known("one_k", 0), modules.known("one_k", 47 << 10)), (Some(function), Some(function)));
-    // 48 KiB unasked, 1 KiB of them static; what a block has, on demand and once; and no more.
+    // 48 KiB by default, of which 1 KiB is static; the limit of a block, set once on demand; no more.
     assert_eq!(modules.known("one_k", (47 << 10) + 1), None);
     assert_eq!(modules.prepare("one_k", (47 << 10) + 1), Ok(function));
     assert_eq!(modules.known("one_k", 98 << 10), Some(function));
@@ -131,37 +131,37 @@ fn a_file_is_loaded_at_the_first_launch_and_a_known_kernel_asks_nothing() {
 }
 
 #[test]
-fn kept_code_that_the_driver_refuses_is_compiled_again_once() {
+fn refused_cached_code_is_recompiled_once() {
     let folder = tempfile::tempdir().unwrap();
     let fresh = |loads: &[Answer]| modules(folder.path(), loads, &[]);
     let Some((first, _)) = fresh(&[]) else { return };
     first.prepare("one_k", 0).unwrap();
     let (modules, fake) = fresh(&[Answer::Refused]).unwrap();
     assert_eq!(modules.prepare("one_k", 0).unwrap() as usize, 102);
-    assert_eq!((fake.log(), kept(folder.path())), (vec!["load 1".into(), "load 2".into(), "one_k of 2".into()], 1));
-    // The second refusal is final, and what was compiled is not kept.
+    assert_eq!((fake.log(), cached(folder.path())), (vec!["load 1".into(), "load 2".into(), "one_k of 2".into()], 1));
+    // The second refusal is final, and the new code is removed from the cache.
     let (modules, fake) = fresh(&[Answer::Refused, Answer::Refused]).unwrap();
     let failure = why(modules.prepare("one_k", 0).unwrap_err());
     assert!(failure.starts_with("kernels/one.cu, compiled for sm_90 by NVRTC "), "{failure}");
     assert!(failure.ends_with(": image is invalid"), "{failure}");
-    assert_eq!((fake.log().len(), kept(folder.path())), (2, 0));
-    // Fresh code is not compiled again.
+    assert_eq!((fake.log().len(), cached(folder.path())), (2, 0));
+    // New code is not recompiled.
     let (modules, fake) = fresh(&[Answer::Refused]).unwrap();
     assert!(why(modules.prepare("one_k", 0).unwrap_err()).ends_with(": image is invalid"));
-    assert_eq!((fake.log().len(), kept(folder.path())), (1, 0));
+    assert_eq!((fake.log().len(), cached(folder.path())), (1, 0));
 }
 
 #[test]
-fn a_kernel_that_kept_code_lacks_is_looked_for_in_fresh_code() {
+fn a_kernel_missing_from_cached_code_is_looked_up_in_recompiled_code() {
     let folder = tempfile::tempdir().unwrap();
     let fresh = |functions: &[Answer]| modules(folder.path(), &[], functions);
     let Some((first, _)) = fresh(&[]) else { return };
     first.prepare("one_k", 0).unwrap();
-    let (modules, fake) = fresh(&[Answer::Right, Answer::Refused]).unwrap();
+    let (modules, fake) = fresh(&[Answer::Success, Answer::Refused]).unwrap();
     let known = modules.prepare("one_k", 0).unwrap();
     assert_eq!(modules.prepare("one_j", 0).unwrap() as usize, 102);
     assert_eq!(modules.known("one_k", 0), Some(known), "its module stays");
-    // The code is fresh by now.
+    // The code is new, so it is not recompiled.
     fake.0.lock().unwrap().functions.push_back(Answer::Refused);
     let failure = why(modules.prepare("one_i", 0).unwrap_err());
     assert!(failure.starts_with("kernels/one.cu, compiled for sm_90 by NVRTC "), "{failure}");
@@ -172,7 +172,7 @@ fn a_kernel_that_kept_code_lacks_is_looked_for_in_fresh_code() {
 }
 
 #[test]
-fn a_lost_device_and_missing_memory_cost_the_cache_nothing() {
+fn device_and_memory_failures_leave_the_cache() {
     let folder = tempfile::tempdir().unwrap();
     let fresh = |loads: &[Answer], functions: &[Answer]| modules(folder.path(), loads, functions);
     let Some((first, _)) = fresh(&[], &[]) else { return };
@@ -181,21 +181,21 @@ fn a_lost_device_and_missing_memory_cost_the_cache_nothing() {
     assert!(why(modules.prepare("one_k", 0).unwrap_err()).ends_with(": the device is lost"));
     assert_eq!(modules.prepare("one_k", 0), Err(Failure::OutOfMemory));
     assert!(why(modules.prepare("one_k", 0).unwrap_err()).ends_with(": the device is lost"));
-    // Memory may be free later.
+    // Later there may be memory.
     assert!(modules.prepare("one_k", 0).is_ok());
-    assert_eq!((fake.log().len(), kept(folder.path())), (5, 1));
+    assert_eq!((fake.log().len(), cached(folder.path())), (5, 1));
 }
 
 #[test]
-fn what_does_not_compile_says_so_at_every_launch_and_is_compiled_once() {
+fn a_file_that_does_not_compile_is_compiled_once_and_fails_at_every_launch() {
     let folder = tempfile::tempdir().unwrap();
     let Some((modules, fake)) = modules(folder.path(), &[], &[]) else { return };
     let failure = why(modules.prepare("bad_k", 0).unwrap_err());
     assert!(failure.starts_with("kernels/bad.cu does not compile for sm_90 by NVRTC "), "{failure}");
-    assert_eq!(modules.files[1].lock().unwrap().broken.as_ref(), Some(&failure));
+    assert_eq!(modules.files[1].lock().unwrap().error.as_ref(), Some(&failure));
     assert_eq!(why(modules.prepare("bad_k", 0).unwrap_err()), failure);
     let failure = why(modules.prepare("none_k", 0).unwrap_err());
     assert_eq!(failure, "no kernel file has a name that none_k begins with");
     assert!(fake.log().is_empty());
-    assert!(modules.prepare("one_k", 0).is_ok(), "the others serve");
+    assert!(modules.prepare("one_k", 0).is_ok(), "other files work");
 }

@@ -1,14 +1,14 @@
-//! Kernels by name: a table that is read without a lock and without hashing more than the name's bytes.
+//! A hash table from names to kernels with lock-free reads.
 
 use std::sync::OnceLock;
 
-/// A power of two, and more than twice the number of all kernels, so that few probes find a name.
+/// A power of two, and more than twice the number of kernels, so that probe sequences are short.
 pub(super) const SLOTS: usize = 4096;
 
-/// A name and what belongs to it, or nothing yet.
+/// An entry, or an empty slot.
 type Slot<T> = OnceLock<(Box<str>, T)>;
 
-/// Entries are added and never moved or removed, so a reader needs no lock: a slot is empty or final.
+/// Open addressing with linear probing. Entries are never moved or removed, so a slot is empty or final, and readers need no lock.
 #[derive(Debug)]
 pub(super) struct Table<T> {
     slots: Box<[Slot<T>]>,
@@ -31,11 +31,11 @@ impl<T> Table<T> {
         None
     }
 
-    /// Adds an entry unless the name has one; the one that stays. The error is the value, if the table is full.
+    /// Adds an entry unless the name has one. Returns the value in the table, or `value` as an error if the table is full.
     pub(super) fn insert(&self, name: &str, value: T) -> Result<&T, T> {
         let mut entry = (name.into(), value);
         for slot in self.probe(name) {
-            // Of two threads at an empty slot one fills it, and the other gets its entry back.
+            // If two threads reach an empty slot, one fills it and the other gets its entry back.
             let taken = slot.set(entry);
             match (slot.get(), taken) {
                 (Some((known, value)), _) if **known == *name => return Ok(value),
@@ -46,14 +46,14 @@ impl<T> Table<T> {
         Err(entry.1)
     }
 
-    /// Every slot once, beginning at the name's own.
+    /// All slots, beginning at that of the name's hash.
     fn probe(&self, name: &str) -> impl Iterator<Item = &Slot<T>> {
         let start = hash(name.as_bytes());
         (0..SLOTS).map(move |step| &self.slots[start.wrapping_add(step) % SLOTS])
     }
 }
 
-/// Eight bytes at a time, each word rotated into the state and multiplied; the upper half of a product depends on all bits.
+/// FxHash-style: each word of eight bytes is mixed into the rotated state and multiplied. The upper half of a product depends on all bits.
 fn hash(bytes: &[u8]) -> usize {
     const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
     let mix = |state: u64, word: u64| (state.rotate_left(5) ^ word).wrapping_mul(ODD);
@@ -74,7 +74,7 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn what_was_added_is_found_and_nothing_else() {
+    fn only_added_names_are_found() {
         let table = Table::default();
         let names: Vec<String> = (0..1000).map(|i| format!("kernel_{i}_f32")).collect();
         for (i, name) in names.iter().enumerate() {
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_table_takes_no_more_and_still_answers() {
+    fn a_full_table_refuses_entries_and_finds_others() {
         let table = Table::default();
         for i in 0..SLOTS {
             assert!(table.insert(&i.to_string(), i).is_ok());
@@ -113,9 +113,9 @@ mod tests {
         assert!((0..500).all(|i| table.get(&format!("k_{i}")) == Some(&seen[0][i])));
     }
 
-    /// Names of kernels differ in a few letters. Lists of them are made from what the files are called and their words.
+    /// Names of kernels differ in a few letters. The test builds some from words of the kernels' source.
     #[test]
-    fn names_like_those_of_kernels_spread() {
+    fn kernel_names_hash_to_distinct_slots() {
         let words: HashSet<&str> =
             SOURCES.iter().flat_map(|(_, text)| text.split(|c: char| !c.is_ascii_alphanumeric())).collect();
         let mut words: Vec<&str> = words.into_iter().filter(|word| word.len() > 2).collect();
@@ -123,7 +123,7 @@ mod tests {
         let names: HashSet<String> =
             words.iter().take(500).flat_map(|w| ["f32", "f64"].map(|t| format!("unary_{w}_{t}"))).collect();
         let used: HashSet<usize> = names.iter().map(|name| hash(name.as_bytes()) % SLOTS).collect();
-        // 1000 in 4096 at random leave about 889 distinct.
+        // 1000 random slots of 4096 are about 889 distinct ones.
         assert!(names.len() == 1000 && used.len() > 840, "{} of {}", used.len(), names.len());
     }
 }

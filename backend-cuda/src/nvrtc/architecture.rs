@@ -1,4 +1,4 @@
-//! The architecture that machine code is for, as the compiler names it: `sm_90`, `sm_90a`, `sm_100f`.
+//! The target architecture of machine code: `sm_90`, `sm_90a`, `sm_100f`.
 
 use std::fmt;
 use std::str::FromStr;

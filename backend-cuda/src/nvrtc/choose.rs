@@ -1,89 +1,86 @@
-//! Which of the libraries that are found is taken: the one that suits the driver and knows the GPU.
+//! The choice among the libraries that are found: one that suits the driver and supports the GPU.
 
 use super::search::{Environment, Search};
 use super::{Architecture, Nvrtc, first_error};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// The oldest major version that is asked to compile: the one that the oldest driver we take came with.
-const OLDEST: u32 = 12;
+/// The minimum major version, that of the oldest supported driver.
+const MIN_VERSION: u32 = 12;
 
-/// What a compiler has to suit; `None` is anything.
+/// What a compiler has to support; `None` stands for anything.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Wanted {
-    /// The version of CUDA, major and minor, that the driver is made for.
+pub(super) struct Requirements {
+    /// The driver's version of CUDA, major and minor.
     pub(super) driver: Option<(u32, u32)>,
     /// The GPU's compute capability, major and minor.
     pub(super) capability: Option<(u32, u32)>,
 }
 
-/// What became of the candidates so far.
+/// The results for the candidates so far.
 #[derive(Default)]
 struct Tried {
     best: Option<Nvrtc>,
-    /// Files that were loaded or are there and do not load.
+    /// The libraries that were loaded.
     files: Vec<PathBuf>,
-    /// A phrase for each of them that was not taken.
+    /// A message for each library that was not chosen.
     unfit: Vec<String>,
 }
 
 impl Nvrtc {
-    /// The compiler that suits a driver and a GPU of this compute capability best: one that knows the GPU, of the driver's
-    /// major version, or else of an older one. A newer one writes code that the driver does not read. Without a driver, or
-    /// without a GPU, any will do.
+    /// The best compiler for a driver and a GPU of this compute capability: one that supports the GPU and has the driver's major version,
+    /// or else an older one. The driver cannot load the code of a newer one. Without a driver or a GPU there is no such requirement.
     ///
     /// # Errors
-    /// If there is none: one line with all places that were searched, and every library that is there with the reason why
-    /// it was not used.
+    /// If there is none: one line with all places that were searched, and the reason for each library that was not used.
     pub fn find(driver: Option<(u32, u32)>, capability: Option<(u32, u32)>) -> Result<Self, String> {
         let variable = |name: &str| std::env::var_os(name);
         let search = Search::new(&Environment { variable: &variable, local: Path::new("/usr/local") });
-        Self::search(search, Wanted { driver, capability })
+        Self::search(search, Requirements { driver, capability })
     }
 
-    pub(super) fn search(mut search: Search, wanted: Wanted) -> Result<Self, String> {
-        // One at a time: what another search has half loaded answers to its bare name, and does not compile yet.
-        static TURN: Mutex<()> = Mutex::new(());
-        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn search(mut search: Search, required: Requirements) -> Result<Self, String> {
+        // One search at a time: the loader would find a library that another search has loaded without its builtins.
+        static SEARCH: Mutex<()> = Mutex::new(());
+        let _guard = SEARCH.lock().unwrap_or_else(PoisonError::into_inner);
         let mut tried = Tried::default();
-        tried.add(&search.candidates, search.chosen, wanted);
+        tried.add(&search.candidates, search.chosen, required);
         if tried.best.is_none() {
             let known = search.candidates.len();
-            search.ask();
-            tried.add(&search.candidates[known..], search.chosen, wanted);
+            search.query_python();
+            tried.add(&search.candidates[known..], search.chosen, required);
         }
         let Tried { best, unfit, .. } = tried;
-        best.ok_or_else(|| missing(&search.places, &unfit, wanted.driver))
+        best.ok_or_else(|| missing(&search.places, &unfit, required.driver))
     }
 
-    /// Whether the driver reads what it writes, whether it knows the GPU, and whether it compiles at all.
-    fn suits(&self, wanted: Wanted, chosen: bool) -> Result<(), String> {
+    /// Checks that the driver can load its code, that it supports the GPU, and that it compiles.
+    fn suits(&self, required: Requirements, chosen: bool) -> Result<(), String> {
         let major = self.version.0;
-        match wanted.driver {
+        match required.driver {
             _ if chosen => {}
-            _ if major < OLDEST => return Err(format!("is older than {OLDEST}.0")),
+            _ if major < MIN_VERSION => return Err(format!("is older than {MIN_VERSION}.0")),
             Some((ours, minor)) if major > ours => {
                 return Err(format!("is newer than the driver's CUDA {ours}.{minor}"));
             }
             _ => {}
         }
-        let architecture = match wanted.capability {
+        let architecture = match required.capability {
             Some(capability) => self.nearest(capability)?,
             None => self.architectures()?.into_iter().min().ok_or("knows no architecture")?,
         };
         self.load_builtins();
-        // Nothing, compiled: a library that lacks its second one says so here, when another may still be taken.
+        // An empty file: a library without its builtins fails here, where another one can still be chosen.
         let compiled = self.compile("nothing.cu", "", &[], &self.options(architecture));
         compiled.map(|_| ()).map_err(|log| format!("does not work: {}", first_error(&log)))
     }
 
-    /// The architecture to compile for: the GPU's own, or else the nearest older one of the same generation, whose code the
-    /// GPU runs as well.
+    /// The architecture to compile for: the GPU's own, or else the newest older one of the same major version, whose code the GPU runs too.
     pub fn architecture(&self, capability: (u32, u32)) -> Result<Architecture, String> {
         self.nearest(capability).map_err(|why| format!("{self} {why}"))
     }
 
-    /// As [`architecture`](Self::architecture); the error is a phrase about the library.
+    /// As [`architecture`](Self::architecture), with an error that does not name the library.
     fn nearest(&self, (major, minor): (u32, u32)) -> Result<Architecture, String> {
         let known = self.architectures()?;
         let fits = |known: &&Architecture| known.capability().0 == major && known.capability().1 <= minor;
@@ -93,21 +90,21 @@ impl Nvrtc {
         })
     }
 
-    /// All architectures that it knows, without suffixes: what it says of `sm_90` holds for `sm_90a`.
+    /// All architectures that it supports, without suffixes: it supports `sm_90a` if it supports `sm_90`.
     fn architectures(&self) -> Result<Vec<Architecture>, String> {
         let mut count = 0;
-        // SAFETY: the pointer is to an integer that lives through the call.
+        // SAFETY: the pointer is to a local integer, which outlives the call.
         self.check("nvrtcGetNumSupportedArchs", unsafe { (self.api.num_supported_archs)(&mut count) })?;
         let mut known = vec![0; usize::try_from(count).unwrap_or(0)];
-        // SAFETY: the call writes as many integers as the one before has said.
+        // SAFETY: the vector has as many integers as nvrtcGetNumSupportedArchs returned.
         self.check("nvrtcGetSupportedArchs", unsafe { (self.api.supported_archs)(known.as_mut_ptr()) })?;
         Ok(known.into_iter().map(|number| Architecture::new(number as u32)).collect())
     }
 }
 
 impl Tried {
-    /// Tries candidates until one is as good as can be.
-    fn add(&mut self, candidates: &[PathBuf], chosen: bool, wanted: Wanted) {
+    /// Tries candidates until one is optimal.
+    fn add(&mut self, candidates: &[PathBuf], chosen: bool, required: Requirements) {
         for path in candidates {
             if self.files.contains(path) {
                 continue;
@@ -115,25 +112,25 @@ impl Tried {
             let nvrtc = match Nvrtc::load(path) {
                 Ok(nvrtc) => nvrtc,
                 Err(why) => {
-                    // A name that leads nowhere is the rule; what is there and does not load is worth a word.
-                    if !leads_nowhere(path, &why) {
+                    // Most bare names do not exist; a file that exists and does not load is reported.
+                    if !does_not_exist(path, &why) {
                         self.unfit.push(format!("{}: {why}", path.display()));
                     }
                     continue;
                 }
             };
-            // Two of the system's names may be one file.
+            // Two bare names may be one file.
             if self.files.contains(&nvrtc.path) {
                 continue;
             }
             self.files.push(nvrtc.path.clone());
-            match nvrtc.suits(wanted, chosen) {
+            match nvrtc.suits(required, chosen) {
                 Ok(()) => {
-                    let perfect = chosen || wanted.driver.is_none_or(|(major, _)| major == nvrtc.version.0);
+                    let optimal = chosen || required.driver.is_none_or(|(major, _)| major == nvrtc.version.0);
                     if self.best.as_ref().is_none_or(|best| best.version < nvrtc.version) {
                         self.best = Some(nvrtc);
                     }
-                    if perfect {
+                    if optimal {
                         break;
                     }
                 }
@@ -143,14 +140,14 @@ impl Tried {
     }
 }
 
-/// Whether the system says of a bare name that it has no such library. Of one that is there and lacks another that it needs,
-/// it says the other's name first.
-fn leads_nowhere(name: &Path, why: &str) -> bool {
+/// Whether the loader found no library of this bare name. If it found one that lacks a dependency, the message begins with the name of the
+/// dependency.
+fn does_not_exist(name: &Path, why: &str) -> bool {
     let bare = name.parent().is_none_or(|folder| folder.as_os_str().is_empty());
     bare && (cfg!(windows) || why.starts_with("cannot open shared object file"))
 }
 
-/// The sentence for a machine without a compiler that fits.
+/// The message for a machine without a suitable compiler.
 fn missing(places: &[String], unfit: &[String], driver: Option<(u32, u32)>) -> String {
     let package = match driver {
         Some((12, _)) => "nvidia-cuda-nvrtc-cu12",

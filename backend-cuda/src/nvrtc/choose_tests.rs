@@ -1,10 +1,10 @@
-//! Which library is taken, of the real one and of fakes: small C libraries that say what a test wants.
+//! Which library is chosen among the real one and fakes, which are small C libraries.
 
 use super::*;
 use crate::nvrtc::tests::{nvrtc, required};
 use std::process::Command;
 
-/// A library whose compiler makes four bytes of any program.
+/// The source of a fake, which compiles any program to four bytes.
 const FAKE: &str = r#"
 static const int known[] = {ARCHITECTURES};
 int nvrtcVersion(int *major, int *minor) { *major = MAJOR, *minor = MINOR; return STATUS; }
@@ -23,7 +23,7 @@ int nvrtcGetCUBIN(void *p, char *to) { for (int i = 0; i < 4; i++) to[i] = "fake
 int nvrtcDestroyProgram(void **p) { return 0; }
 "#;
 
-/// What a fake says.
+/// What a fake returns.
 #[derive(Clone, Copy)]
 struct Fake {
     version: (u32, u32),
@@ -34,7 +34,7 @@ struct Fake {
 
 const FAKE_12: Fake = Fake { version: (12, 2), architectures: "80, 86, 90", status: 0, compiles: true };
 
-/// The file of a fake; none with a note where there is no C compiler.
+/// The file of a fake; `None` with a note without a C compiler.
 fn fake(folder: &Path, name: &str, fake: Fake) -> Option<PathBuf> {
     let (source, file) = (folder.join("fake.c"), folder.join(name));
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -62,37 +62,37 @@ fn of(candidates: &[&Path]) -> Search {
     Search { candidates, places: vec!["a test".into()], ..Search::default() }
 }
 
-fn wanted(driver: Option<(u32, u32)>, capability: (u32, u32)) -> Wanted {
-    Wanted { driver, capability: Some(capability) }
+fn requirements(driver: Option<(u32, u32)>, capability: (u32, u32)) -> Requirements {
+    Requirements { driver, capability: Some(capability) }
 }
 
 #[test]
-fn a_library_that_does_not_know_the_gpu_is_passed_over() {
+fn a_library_that_does_not_support_the_gpu_is_skipped() {
     let folder = tempfile::tempdir().unwrap();
     let Some(old) = fake(folder.path(), "old.so", FAKE_12) else { return };
     let new = Fake { version: (13, 1), architectures: "75, 90, 100, 120", ..FAKE_12 };
     let new = fake(folder.path(), "new.so", new).unwrap();
-    let found = |driver, capability| Nvrtc::search(of(&[&old, &new]), wanted(driver, capability)).unwrap();
-    // The driver's own version first, unless the other alone knows the GPU.
+    let found = |driver, capability| Nvrtc::search(of(&[&old, &new]), requirements(driver, capability)).unwrap();
+    // The driver's own version is preferred, unless only the other supports the GPU.
     assert_eq!(found(Some((12, 8)), (9, 0)).path(), old);
     assert_eq!(found(Some((13, 0)), (9, 0)).path(), new);
     assert_eq!(found(None, (9, 0)).path(), old);
     assert_eq!(found(None, (12, 0)).path(), new);
     assert_eq!(found(Some((13, 0)), (8, 6)).path(), old, "an older version than the driver's serves");
-    // Of two that are older than the driver it is the newer one, whichever is found first.
+    // Of two older ones the newer is chosen, whichever is found first.
     for order in [[&*old, &*new], [&*new, &*old]] {
-        assert_eq!(Nvrtc::search(of(&order), wanted(Some((14, 0)), (9, 0))).unwrap().path(), new);
+        assert_eq!(Nvrtc::search(of(&order), requirements(Some((14, 0)), (9, 0))).unwrap().path(), new);
     }
     assert_eq!(found(None, (12, 1)).architecture((12, 1)), Ok(Architecture::new(120)));
     assert_eq!(found(Some((12, 8)), (8, 9)).architecture((8, 9)), Ok(Architecture::new(86)));
-    // Neither: each is listed with its own reason.
-    let why = Nvrtc::search(of(&[&old, &new]), wanted(Some((12, 8)), (12, 0))).unwrap_err();
+    // If neither is suitable, each is listed with its reason.
+    let why = Nvrtc::search(of(&[&old, &new]), requirements(Some((12, 8)), (12, 0))).unwrap_err();
     let reason = |file: &Path, version, why: &str| format!("NVRTC {version} ({}), which {why}", file.display());
     let first = reason(&old, "12.2", "does not know compute capability 12.0 (it knows sm_80, sm_86, sm_90)");
     let second = reason(&new, "13.1", "is newer than the driver's CUDA 12.8");
     assert!(why.ends_with(&format!("; looked at: a test; found: {first}; {second}")), "{why}");
-    // A choice of the user's is not bettered.
-    let why = Nvrtc::search(Search { chosen: true, ..of(&[&old]) }, wanted(None, (12, 0))).unwrap_err();
+    // The user's choice is not replaced.
+    let why = Nvrtc::search(Search { chosen: true, ..of(&[&old]) }, requirements(None, (12, 0))).unwrap_err();
     assert!(why.ends_with(&format!("found: {first}")), "{why}");
 }
 
@@ -106,9 +106,9 @@ fn every_library_that_is_there_is_listed_with_its_reason() {
     let stub = fake(folder.path(), "stubs/libnvrtc.so", FAKE_12).unwrap();
     let other = fake(folder.path(), "libnvrtc.alt.so.13", FAKE_12).unwrap();
     std::fs::write(path("text.so"), "not a library").unwrap();
-    let gone = path("gone.so"); // as a user may say
+    let gone = path("gone.so"); // a user's choice
     let list = [&ancient, &broken, &mute, &stub, &other, &path("text.so"), &gone, Path::new("no-such-nvrtc.so")];
-    let why = Nvrtc::search(of(&list), wanted(None, (9, 0))).unwrap_err();
+    let why = Nvrtc::search(of(&list), requirements(None, (9, 0))).unwrap_err();
     assert_eq!(why.lines().count(), 1, "{why}");
     let reasons: Vec<&str> = why.split_once("found: ").unwrap().1.split("; ").collect();
     let expected = [
@@ -124,13 +124,13 @@ fn every_library_that_is_there_is_listed_with_its_reason() {
     for (reason, (file, words)) in reasons.iter().zip(expected) {
         assert!(reason.contains(words) && reason.contains(&file.display().to_string()), "{reason}: {words}");
     }
-    // The user's own choice is no reason to take a stub.
-    let why = Nvrtc::search(Search { chosen: true, ..of(&[&stub]) }, wanted(None, (9, 0))).unwrap_err();
+    // Even if the user chooses a stub, it is refused.
+    let why = Nvrtc::search(Search { chosen: true, ..of(&[&stub]) }, requirements(None, (9, 0))).unwrap_err();
     assert!(why.contains("is a stub"), "{why}");
 }
 
 #[test]
-fn python_is_asked_only_where_nothing_else_serves() {
+fn python_is_queried_only_if_no_other_candidate_works() {
     let folder = tempfile::tempdir().unwrap();
     let packages = folder.path().canonicalize().unwrap();
     let Some(old) = fake(&packages, "old.so", FAKE_12) else { return };
@@ -140,11 +140,11 @@ fn python_is_asked_only_where_nothing_else_serves() {
     let script = format!("echo asked >>'{}'; echo '{}'", note.display(), packages.display());
     let (_bin, python) = crate::nvrtc::python::tests::python(&script);
     let search = |candidates: &[&Path]| Search { interpreter: Some(python.clone()), ..of(candidates) };
-    assert_eq!(Nvrtc::search(search(&[&old]), wanted(None, (9, 0))).unwrap().path(), old);
+    assert_eq!(Nvrtc::search(search(&[&old]), requirements(None, (9, 0))).unwrap().path(), old);
     assert!(!note.exists());
-    assert_eq!(Nvrtc::search(search(&[&old]), wanted(None, (12, 0))).unwrap().path(), new);
-    assert_eq!(Nvrtc::search(search(&[]), wanted(None, (12, 0))).unwrap().path(), new);
-    let why = Nvrtc::search(search(&[&old]), wanted(None, (10, 0))).unwrap_err();
+    assert_eq!(Nvrtc::search(search(&[&old]), requirements(None, (12, 0))).unwrap().path(), new);
+    assert_eq!(Nvrtc::search(search(&[]), requirements(None, (12, 0))).unwrap().path(), new);
+    let why = Nvrtc::search(search(&[&old]), requirements(None, (10, 0))).unwrap_err();
     let (old, new) = (format!("({}), which does not", old.display()), format!("({}), which does not", new.display()));
     assert!(why.contains(&old) && why.contains(&new) && why.contains("a test, the packages of "), "{why}");
     assert_eq!(std::fs::read_to_string(note).unwrap().lines().count(), 3);
@@ -175,10 +175,10 @@ fn code_for_one_architecture_alone_can_be_asked_for() {
 #[test]
 fn a_missing_library_says_where_it_was_sought_and_how_to_get_it() {
     let search = || Search { places: vec!["CUDA_PATH".into()], ..of(&[Path::new("no-such-nvrtc")]) };
-    let why = Nvrtc::search(search(), Wanted { driver: Some((13, 0)), capability: None }).unwrap_err();
+    let why = Nvrtc::search(search(), Requirements { driver: Some((13, 0)), capability: None }).unwrap_err();
     assert!(why.ends_with("; looked at: CUDA_PATH; found: nothing"), "{why}");
     assert!(why.contains("`pip install nvidia-cuda-nvrtc`"), "{why}");
-    let why = Nvrtc::search(search(), Wanted { driver: Some((12, 4)), capability: None }).unwrap_err();
+    let why = Nvrtc::search(search(), Requirements { driver: Some((12, 4)), capability: None }).unwrap_err();
     assert!(why.contains("`pip install nvidia-cuda-nvrtc-cu12`"), "{why}");
 }
 
@@ -186,7 +186,7 @@ fn a_missing_library_says_where_it_was_sought_and_how_to_get_it() {
 fn a_compiler_newer_than_the_driver_is_refused_unless_it_was_chosen() {
     let Some(found) = nvrtc() else { return };
     let search = |chosen, major, minor| {
-        let wanted = Wanted { driver: Some((major, minor)), capability: None };
+        let wanted = Requirements { driver: Some((major, minor)), capability: None };
         Nvrtc::search(Search { chosen, ..of(&[found.path()]) }, wanted)
     };
     let (major, minor) = found.version();

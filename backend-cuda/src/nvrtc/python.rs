@@ -1,5 +1,4 @@
-//! Where the Python on PATH keeps its packages. A virtual environment that is not activated sets no variable, but its
-//! interpreter knows.
+//! Queries the Python on PATH for its package folders, which finds a virtual environment that is not activated.
 
 use std::ffi::OsStr;
 use std::io::Read;
@@ -8,14 +7,14 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-/// What the interpreter is asked: its search path, a folder a line. Nothing is imported that a folder on that path could
-/// replace, and the current folder, which is an empty entry, is left out.
-const QUESTION: &str = "import os, sys; sys.stdout.buffer.write(b'\\n'.join(map(os.fsencode, filter(None, sys.path))))";
+/// Prints the interpreter's search path, one folder per line. It imports nothing that a folder on that path could replace, and skips the
+/// current folder, which is an empty entry.
+const SCRIPT: &str = "import os, sys; sys.stdout.buffer.write(b'\\n'.join(map(os.fsencode, filter(None, sys.path))))";
 
-/// More than any search path is long.
-const LONGEST: u64 = 1 << 20;
+/// The maximum length of the output.
+const MAX_OUTPUT: u64 = 1 << 20;
 
-/// The first Python 3 of a `PATH`. Relative entries are left out: they depend on the folder that a program starts in.
+/// The first Python 3 of a `PATH`. Relative entries are skipped: they depend on the current folder.
 pub(super) fn on_path(path: &OsStr) -> Option<PathBuf> {
     let name = if cfg!(windows) { "python.exe" } else { "python3" };
     let folders = std::env::split_paths(path).filter(|folder| folder.is_absolute());
@@ -33,18 +32,18 @@ fn is_program(file: &Path) -> bool {
     file.is_file()
 }
 
-/// The folders in which an interpreter looks for packages. It has `limit` to answer, and is ended after that.
+/// The folders in which an interpreter searches for packages. It is killed if it takes longer than `limit`.
 pub(super) fn packages(python: &Path, limit: Duration) -> Result<Vec<PathBuf>, String> {
     let deadline = Instant::now() + limit;
     let mut command = Command::new(python);
-    command.args(["-c", QUESTION]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.args(["-c", SCRIPT]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = Running(command.spawn().map_err(|why| format!("does not start: {why}"))?);
     let (sender, answer) = mpsc::channel();
     let stdout = child.0.stdout.take();
-    // A thread, as a read from a pipe has no time limit. It ends with the last process that holds the pipe.
+    // In a thread, since a read from a pipe has no timeout. It ends when the last process closes the pipe.
     let reader = std::thread::Builder::new().name("python".to_owned()).spawn(move || {
         let mut text = Vec::new();
-        let read = stdout.map(|stdout| stdout.take(LONGEST).read_to_end(&mut text));
+        let read = stdout.map(|stdout| stdout.take(MAX_OUTPUT).read_to_end(&mut text));
         let _ = sender.send(read.is_some_and(|read| read.is_ok()).then_some(text));
     });
     reader.map_err(|why| format!("cannot be read: {why}"))?;
@@ -61,7 +60,7 @@ pub(super) fn packages(python: &Path, limit: Duration) -> Result<Vec<PathBuf>, S
     }
 }
 
-/// The absolute folders of an answer.
+/// The absolute folders of an output.
 fn folders(text: &[u8]) -> Vec<PathBuf> {
     let lines = text.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     lines.map(path).filter(|folder| folder.is_absolute()).collect()
@@ -77,12 +76,12 @@ fn path(bytes: &[u8]) -> PathBuf {
     String::from_utf8_lossy(bytes).into_owned().into()
 }
 
-/// A process that does not outlive the question.
+/// A child process that is killed when it is dropped.
 struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Both fail only for a process that has ended.
+        // Both fail only if the process has ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -94,12 +93,12 @@ pub(super) mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
-    /// A folder with a `python3` that is a shell script.
+    /// A folder with a shell script named `python3`.
     pub(in crate::nvrtc) fn python(script: &str) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("python3");
-        // Written by another process: a program that this one has open, or a child that a parallel test has just forked from it,
-        // does not start.
+        // Written by another process: an executable that this process, or a child forked by a parallel test, has open for writing does not
+        // start.
         let mut writer = Command::new("sh");
         writer.args(["-c", "printf '#!/bin/sh\\n%s\\n' \"$1\" >\"$2\" && chmod 755 \"$2\"", "sh", script]).arg(&file);
         assert!(writer.status().unwrap().success());
@@ -107,7 +106,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_first_program_on_the_path_is_taken() {
+    fn the_first_program_on_the_path_is_chosen() {
         let (one, first) = python("");
         let (two, second) = python("");
         let (three, text) = python("");
@@ -116,14 +115,14 @@ pub(super) mod tests {
         fs::create_dir(folder.path().join("python3")).unwrap();
         let on = |folders: &[&Path]| on_path(&std::env::join_paths(folders).unwrap());
         assert_eq!(on(&[one.path(), two.path()]), Some(first));
-        // A file that cannot be run, a folder of that name, a folder that is not there, a relative one.
+        // A file that is not executable, a folder of that name, a folder that does not exist, a relative one.
         let others = [three.path(), folder.path(), Path::new("/no such folder"), Path::new(".")];
         assert_eq!(on(&others), None);
         assert_eq!(on(&[&others[..], &[two.path()]].concat()), Some(second));
     }
 
     #[test]
-    fn the_answer_is_folders_a_line() {
+    fn the_output_is_one_folder_per_line() {
         let (_folder, file) = python(r"printf '/a/site-packages\nrelative\n\n/b c/dist-packages'");
         let found = packages(&file, Duration::from_secs(20)).unwrap();
         assert_eq!(found, [Path::new("/a/site-packages"), Path::new("/b c/dist-packages")]);
@@ -139,18 +138,18 @@ pub(super) mod tests {
             why
         };
         assert!(ask("echo /a; exit 3", 20_000).contains("exit status: 3"));
-        // Says nothing; answers and stays; answers without an end.
+        // Prints nothing; prints and does not exit; closes its output and does not exit.
         for script in ["exec sleep 30", "echo /a; exec sleep 30 >&-", "exec sleep 30 >&-"] {
             assert!(ask(script, 300).contains("did not answer within 0.3 s"), "{script}");
         }
-        assert!(ask("exec cat /dev/zero", 20_000).contains("failed"), "the reader stops and the writer is told");
+        assert!(ask("exec cat /dev/zero", 20_000).contains("failed"), "the reader stops, so the writer fails");
         let why = packages(Path::new("/no such program"), Duration::from_secs(1)).unwrap_err();
         assert!(why.starts_with("does not start: ") && why.lines().count() == 1, "{why}");
     }
 
-    /// The real one, where there is one: it answers, and the current folder is not part of the answer.
+    /// The real interpreter, if there is one: the output has no current folder.
     #[test]
-    fn an_interpreter_understands_the_question() {
+    fn an_interpreter_runs_the_script() {
         let Some(file) = std::env::var_os("PATH").and_then(|path| on_path(&path)) else { return };
         let found = packages(&file, Duration::from_secs(60)).unwrap();
         assert!(!found.is_empty() && found.iter().all(|folder| folder.is_absolute()), "{found:?}");

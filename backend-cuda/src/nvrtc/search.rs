@@ -1,4 +1,4 @@
-//! Where an NVRTC library may lie: in NVIDIA's toolkit, in a distribution's package or in a Python wheel.
+//! The paths at which an NVRTC library may be: in NVIDIA's toolkit, a distribution's package or a Python wheel.
 
 use super::python;
 use std::ffi::OsString;
@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Names for the system's own search. A folder is listed instead, so that it may hold a version not known here.
+/// Names for the loader's own search. Folders are listed instead, which also finds versions that are not named here.
 const NAMES: &[&str] = if cfg!(windows) {
     &["nvrtc64_130_0.dll", "nvrtc64_120_0.dll"]
 } else if cfg!(target_os = "linux") {
@@ -15,36 +15,36 @@ const NAMES: &[&str] = if cfg!(windows) {
     &[]
 };
 
-/// Where the toolkit keeps its libraries, below its own folder.
+/// The folders of libraries within a toolkit.
 const TOOLKIT: &[&str] = if cfg!(windows) {
     &["bin", "bin/x64"]
 } else {
     &["lib64", "lib", "targets/x86_64-linux/lib", "targets/sbsa-linux/lib"]
 };
 
-/// Where a wheel keeps its libraries, below its own folder.
+/// The folders of libraries within a wheel.
 const WHEEL: &[&str] = if cfg!(windows) { &["bin", "bin/x86_64"] } else { &["lib"] };
 
-/// How long the Python on PATH may take to answer. A cold one on a network's file system takes seconds.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The time limit for the Python on PATH. A cold start from a network file system takes seconds.
+const PYTHON_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the search depends on, so that a test can invent it.
+/// The environment that the search depends on, as a parameter for tests.
 pub(super) struct Environment<'a> {
     pub(super) variable: &'a dyn Fn(&str) -> Option<OsString>,
     /// `/usr/local`.
     pub(super) local: &'a Path,
 }
 
-/// What is to be tried.
+/// The candidates of a search.
 #[derive(Debug, Default)]
 pub(super) struct Search {
-    /// Files in the order of preference; one without a folder is for the system's own search.
+    /// Files in the order of preference; a bare name is for the loader's own search.
     pub(super) candidates: Vec<PathBuf>,
-    /// Where they were sought, in words.
+    /// The places that were searched, for the error message.
     pub(super) places: Vec<String>,
-    /// The user said which one, so no other will do and its version is not questioned.
+    /// The user has chosen the library: no other is tried, and its version is not checked.
     pub(super) chosen: bool,
-    /// The Python on PATH, which is asked if no candidate serves: starting it takes longer than looking into folders.
+    /// The Python on PATH. It is queried if no candidate works, since starting it takes longer than listing folders.
     pub(super) interpreter: Option<PathBuf>,
 }
 
@@ -57,7 +57,7 @@ impl Search {
             search.places.push(format!("MINITORCH_NVRTC={}", chosen.display()));
             match chosen.is_dir() {
                 true => search.folder(&chosen),
-                // A name without a folder is for the system's search.
+                // A bare name is for the loader's search.
                 false if chosen.components().count() > 1 => {
                     search.candidates.push(chosen.canonicalize().unwrap_or(chosen));
                 }
@@ -84,7 +84,7 @@ impl Search {
                 search.folders(&root, TOOLKIT); // conda's own package
             }
         }
-        // What pip does without a virtual environment: for the user, or for all.
+        // pip's folders without a virtual environment: of the user and of the system.
         let user = path("HOME").map(|home| home.join(".local"));
         for root in user.iter().map(PathBuf::as_path).chain([environment.local]) {
             search.places.push(format!("{}/lib/python3*", root.display()));
@@ -94,11 +94,10 @@ impl Search {
         search
     }
 
-    /// Asks the Python on PATH where its packages lie, and adds what is there and is no candidate yet. Without an answer,
-    /// which the places say, nothing is added.
-    pub(super) fn ask(&mut self) {
+    /// Queries the Python on PATH for its packages, and adds the libraries that are no candidates yet. An error is noted in the places.
+    pub(super) fn query_python(&mut self) {
         let Some(interpreter) = self.interpreter.take() else { return };
-        let answer = python::packages(&interpreter, PATIENCE);
+        let answer = python::packages(&interpreter, PYTHON_TIMEOUT);
         let note = answer.as_ref().err().map(|why| format!(" ({why})")).unwrap_or_default();
         self.places.push(format!("the packages of {}{note}", interpreter.display()));
         answer.unwrap_or_default().iter().for_each(|packages| self.wheels(packages));
@@ -124,7 +123,7 @@ impl Search {
         below.iter().for_each(|below| self.folder(&root.join(below)));
     }
 
-    /// Every NVRTC in a folder, the newest name first, each file once whatever its names.
+    /// Every NVRTC in a folder, in descending order of names; a file with several names is added once.
     fn folder(&mut self, folder: &Path) {
         for path in entries(folder, if cfg!(windows) { "nvrtc64_" } else { "libnvrtc.so" }) {
             let real = path.canonicalize().unwrap_or(path);
@@ -135,7 +134,7 @@ impl Search {
     }
 }
 
-/// Why a file is never to be loaded, whatever is in it.
+/// Why a file must not be loaded, by its path.
 pub(super) fn unusable(file: &Path) -> Option<&'static str> {
     let is = |name: &str| name.eq_ignore_ascii_case("stubs");
     if file.parent().and_then(Path::file_name).is_some_and(|folder| is(&folder.to_string_lossy())) {
@@ -146,7 +145,7 @@ pub(super) fn unusable(file: &Path) -> Option<&'static str> {
         .then_some("is the alternative build of the library beside it, which is meant for other programs")
 }
 
-/// The entries of a folder whose names begin so, backwards by name; none if there is no such folder.
+/// The entries of a folder whose names have a prefix, in descending order; none if there is no such folder.
 pub(super) fn entries(folder: &Path, prefix: &str) -> Vec<PathBuf> {
     let listed = fs::read_dir(folder).into_iter().flatten().flatten();
     let named = listed.filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix));
@@ -160,7 +159,7 @@ pub(super) fn entries(folder: &Path, prefix: &str) -> Vec<PathBuf> {
 mod tests {
     use super::*;
 
-    /// A search in an invented file system; what it finds is given relative to the root.
+    /// A search in a temporary file system; candidates are relative to its root.
     fn search(files: &[&str], variables: &[(&str, &str)]) -> (Vec<String>, Search) {
         let root = tempfile::tempdir().unwrap();
         let base = root.path().canonicalize().unwrap();
@@ -194,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn every_place_is_looked_at_in_order() {
+    fn places_are_searched_in_order() {
         let files = [
             "home/.local/lib/python3.12/site-packages/nvidia/cu13/lib/libnvrtc.so.13",
             "conda/lib/libnvrtc.so.12",
@@ -252,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn the_python_on_the_path_is_asked_for_its_packages() {
+    fn the_python_on_the_path_is_queried_for_its_packages() {
         let venv = tempfile::tempdir().unwrap();
         let base = venv.path().canonicalize().unwrap();
         let (packages, library) = (base.join("site-packages"), "site-packages/nvidia/cu13/lib/libnvrtc.so.13");
@@ -262,14 +261,14 @@ mod tests {
         let (bin, python) = crate::nvrtc::python::tests::python(&format!("echo '{}'", packages.display()));
         let variable = |name: &str| (name == "PATH").then(|| bin.path().as_os_str().to_owned());
         let mut search = Search::new(&Environment { variable: &variable, local: Path::new("/no such folder") });
-        assert!(!search.candidates.contains(&library), "not before it is asked");
-        search.ask();
+        assert!(!search.candidates.contains(&library), "before it is queried");
+        search.query_python();
         assert_eq!(search.candidates[3..], [&*library]);
         assert!(search.places.contains(&format!("the packages of {}", python.display())), "{:?}", search.places);
-        // Once is enough, and its answer may be known.
-        search.ask();
+        // Another query adds nothing.
+        search.query_python();
         search.interpreter = Some(python);
-        search.ask();
+        search.query_python();
         assert_eq!(search.candidates[3..], [library]);
     }
 
@@ -277,7 +276,7 @@ mod tests {
     fn a_python_that_fails_is_a_note() {
         let (_bin, python) = crate::nvrtc::python::tests::python("echo /somewhere; exit 1");
         let mut search = Search { interpreter: Some(python), ..Search::default() };
-        search.ask();
+        search.query_python();
         assert!(search.candidates.is_empty());
         assert!(search.places[0].ends_with("(failed (exit status: 1))"), "{:?}", search.places);
     }

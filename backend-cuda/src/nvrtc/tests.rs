@@ -1,9 +1,9 @@
-//! Tests of the compiler's binding.
+//! Tests of the bindings to NVRTC.
 
 use super::*;
 use crate::sources::HEADERS;
 
-/// The compiler, or none with a note; `MINITORCH_REQUIRE=nvrtc` makes its absence a failure.
+/// NVRTC, or `None` with a note. `MINITORCH_REQUIRE=nvrtc` turns its absence into a failure.
 pub(crate) fn nvrtc() -> Option<Nvrtc> {
     match Nvrtc::find(None, None) {
         Ok(nvrtc) => Some(nvrtc),
@@ -15,7 +15,7 @@ pub(crate) fn nvrtc() -> Option<Nvrtc> {
     }
 }
 
-/// Whether `MINITORCH_REQUIRE` holds `nvrtc`.
+/// Whether `MINITORCH_REQUIRE` contains `nvrtc`.
 pub(crate) fn required() -> bool {
     let required = std::env::var("MINITORCH_REQUIRE").unwrap_or_default();
     required.split(',').any(|name| name.trim() == "nvrtc")
@@ -33,7 +33,7 @@ fn a_snippet_sees_the_headers_and_the_offsets() {
 }
 
 #[test]
-fn a_kernel_becomes_machine_code() {
+fn a_kernel_is_compiled_to_machine_code() {
     let Some(nvrtc) = nvrtc() else { return };
     let source = "#include \"common.cuh\"
         struct Params { float *x; u32 n; };
@@ -57,7 +57,7 @@ fn the_first_error_is_found_in_a_log() {
     assert_eq!(first_error(""), "no log");
 }
 
-/// The script compiles kernels without the crate: what it counts is what a GPU runs.
+/// The script compiles kernels without the crate; with the same options it counts the instructions that a GPU runs.
 #[test]
 fn the_script_that_counts_instructions_has_the_same_options() {
     let Some(nvrtc) = nvrtc() else { return };
