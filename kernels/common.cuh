@@ -1,8 +1,8 @@
-// Included by every kernel file: types, math functions overloaded for float and double, strided tensors, warp and block reductions,
-// and the record of an out-of-range index.
+// Included by every kernel file: types, math functions overloaded for float and double, strided tensors, warp and block
+// reductions, and the record of an out-of-range index.
 //
-// NVRTC compiles this source for a GPU, and a C++ compiler compiles it for the emulator. Neither provides standard headers here, so
-// kernels include files of this folder only.
+// NVRTC compiles this source for a GPU, and a C++ compiler compiles it for the emulator. Neither provides standard headers here,
+// so kernels include files of this folder only.
 #pragma once
 
 typedef unsigned char u8;
@@ -125,7 +125,8 @@ __device__ __forceinline__ u64 divide(const Walk& walk, int d, u64 x) {
   return walk.wide ? x / walk.sizes[d] : (__umulhi(u32(x), walk.magics[d]) + u32(x)) >> walk.shifts[d];
 }
 
-// The offset of element i of a walk along these strides. The loops are not unrolled: they would dominate the size of every kernel.
+// The offset of element i of a walk along these strides. The loops are not unrolled: they would dominate the size of every
+// kernel.
 __device__ __forceinline__ u64 offset_of(const Walk& walk, const u64 (&strides)[MAX_RANK], u64 i) {
   u64 at = 0;
   if (walk.wide) {
@@ -175,7 +176,8 @@ __device__ __forceinline__ T warp_reduce(T v, Op op) {
   return v;
 }
 
-// The reduction of the values of a block of COUNT threads, a multiple of 32, by `op`, in every thread. `identity` is op's identity.
+// The reduction of the values of a block of COUNT threads, a multiple of 32, by `op`, in every thread. `identity` is op's
+// identity.
 template <int COUNT, typename T, typename Op>
 __device__ __forceinline__ T block_reduce(T v, T identity, Op op) {
   constexpr int WARPS = COUNT / WARP;
@@ -199,9 +201,9 @@ struct Maximum {
   __device__ __forceinline__ T operator()(T a, T b) const { return maximum(a, b); }
 };
 
-// Returns true in all threads of the last of `count` blocks to call it; that block sees what the others wrote before their calls. The
-// counter is 0 before and after. With it a long reduction is one launch: each block writes a partial result, and the last block
-// combines them in a fixed order, so the result does not depend on which block is last.
+// Returns true in all threads of the last of `count` blocks to call it; that block sees what the others wrote before their calls.
+// The counter is 0 before and after. With it a long reduction is one launch: each block writes a partial result, and the last
+// block combines them in a fixed order, so the result does not depend on which block is last.
 __device__ __forceinline__ bool last_block(u32* counter, u32 count) {
   __shared__ u32 before;
   __threadfence();

@@ -7,13 +7,13 @@
 //   conv_grad_weight_SIZE_TYPE  gw[o, c, y, x] = sum over n, i, j of g[n, o, i, j] x[n, c, i s + y d - p, ..]
 //                               per group: A = g [co, n oh ow], B = the windows transposed [n oh ow, ci kh kw]
 //
-// Layouts, all contiguous: x [n, ci, h, w], w [co, ci / groups, kh, kw], y and g [n, co, oh, ow]. A block of 256 threads computes a
-// tile of SIZE x SIZE (gemm.cuh); its loader gathers the B slab from the image. Grid: x = tiles, times splits of k; y = groups, times
-// residue classes for grad_input. A strided grad_input splits into s s residue classes of pixels, each a convolution of stride 1 with
-// some of the taps (conv.cuh), so no product is one with 0. The k of grad_weight is the whole batch, which is split over blocks; the
-// last block of a tile sums the partial products in order. Cost: 2 n co ci / groups kh kw oh ow flops each.
-// Epilogues: forward adds the bias and applies relu; the gradients mask g by the output of a relu, if they are given it; grad_weight
-// also writes the sums of g, the gradient of the bias. All overwrite their output.
+// Layouts, all contiguous: x [n, ci, h, w], w [co, ci / groups, kh, kw], y and g [n, co, oh, ow]. A block of 256 threads computes
+// a tile of SIZE x SIZE (gemm.cuh); its loader gathers the B slab from the image. Grid: x = tiles, times splits of k; y = groups,
+// times residue classes for grad_input. A strided grad_input splits into s s residue classes of pixels, each a convolution of
+// stride 1 with some of the taps (conv.cuh), so no product is one with 0. The k of grad_weight is the whole batch, which is split
+// over blocks; the last block of a tile sums the partial products in order. Cost: 2 n co ci / groups kh kw oh ow flops each.
+// Epilogues: forward adds the bias and applies relu; the gradients mask g by the output of a relu, if they are given it;
+// grad_weight also writes the sums of g, the gradient of the bias. All overwrite their output.
 // Budget: 128 registers, 18436 bytes of shared memory.
 // Budget of conv_forward_32: 128 registers, 36868 bytes of shared memory.
 // Budget of conv_grad_input_32: 128 registers, 36868 bytes of shared memory.
@@ -23,8 +23,8 @@
 // Budget of conv_grad_weight_64: 128 registers, 36868 bytes of shared memory.
 #include "conv_tile.cuh"
 
-// The B slab of forward and grad_input: a thread keeps its column (a pixel) and reads another (channel, tap) in every step. Pixel::read(k)
-// is the element of the pixel's column at k.
+// The B slab of forward and grad_input: a thread keeps its column (a pixel) and reads another (channel, tap) in every step.
+// Pixel::read(k) is the element of the pixel's column at k.
 template <typename T, int B, int BK, typename Pixel>
 struct PixelLoader : SlabShare<T, B, BK, false> {
   using Share = SlabShare<T, B, BK, false>;
@@ -81,8 +81,8 @@ __device__ __forceinline__ void forward(const ConvParams& p) {
   store_forward<B>(p, group, row, column, sum);
 }
 
-// The taps that reach an input pixel of a residue class, and the output pixels that they read. The kernels of the largest tile have no
-// registers left for a mask or for sums: they take gradients without a mask, and write no sums.
+// The taps that reach an input pixel of a residue class, and the output pixels that they read. The kernels of the largest tile
+// have no registers left for a mask or for sums: they take gradients without a mask, and write no sums.
 template <typename T, bool MASKED>
 struct GradWindow {
   const ConvParams& p;
@@ -149,7 +149,8 @@ __device__ __forceinline__ void grad_input(const ConvParams& p) {
   PixelLoader<T, B, BK, GradWindow<T, PER != 8>> load_g(GradWindow<T, PER != 8>(p, residue, group, column + threadIdx.x % B));
   T sum[PER][PER];
   NoSums none;
-  gemm<T, B, B, BK, PER, PER, GEMM_UNROLL<T, PER, 1>>(load_w, load_g, 0, u64(p.group_out) * residue.rows * residue.columns, sum, none);
+  const u64 k = u64(p.group_out) * residue.rows * residue.columns;
+  gemm<T, B, B, BK, PER, PER, GEMM_UNROLL<T, PER, 1>>(load_w, load_g, 0, k, sum, none);
   store_grad_input<B>(p, residue, group, row, column, sum);
 }
 
@@ -186,8 +187,8 @@ struct TransposedWindows : SlabShare<T, B, BK, true> {
   using Share = SlabShare<T, B, BK, true>;
   const ConvParams& p;
   const T* planes;
-  // For each of the thread's (channel, tap): its offset from the window's corner, and the row and column of the tap. A row far outside
-  // stands for none.
+  // For each of the thread's (channel, tap): its offset from the window's corner, and the row and column of the tap. A row far
+  // outside stands for none.
   int offset[Share::COUNT], down[Share::COUNT], right[Share::COUNT];
 
   __device__ __forceinline__ TransposedWindows(const ConvParams& p, u32 group, u64 column) : p(p) {

@@ -71,8 +71,8 @@ __device__ __forceinline__ void split_pixel(const Divisor& plane, const Divisor&
   column = rest - row * width.size;
 }
 
-// With a stride s, only some taps reach a given input pixel, the same for all pixels with one remainder modulo s: a residue class. For
-// the pixels of one class the gradient is a convolution of stride 1.
+// With a stride s, only some taps reach a given input pixel, the same for all pixels with one remainder modulo s: a residue
+// class. For the pixels of one class the gradient is a convolution of stride 1.
 //
 // One dimension of it: the input positions q = first, first + s, .. are reached by the taps row, row + row_tap, ..; the y-th of
 // these taps reads the output position a + top - y row_step, where q = first + a s.

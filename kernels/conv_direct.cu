@@ -1,28 +1,30 @@
-// Direct convolution for few output channels per group (depthwise, first layers of LeNet), where most of a tile of a product would be
-// padding.
+// Direct convolution for few output channels per group (depthwise, first layers of LeNet), where most of a tile of a product
+// would be padding.
 //
 //   conv_direct_forward_C_TYPE     y as in conv.cu: a thread computes C channels of an output pixel.
 //                                  Grid: x = pixels / (256 / splits), y = groups, times channels / C
 //   conv_direct_grad_input_C_TYPE  gx as in conv.cu: a thread computes C channels of an input pixel. Grid: the same
 //   conv_direct_grad_weight_TYPE   gw as in conv.cu: a block computes one weight. Grid: x = weights
 //
-// The weights of C channels are cached in shared memory, for some input channels at a time. An element of the image is read once per
-// tap and C channels, by adjacent threads at adjacent addresses. Where there are few pixels, `splits` threads share one: each sums over
-// a part of the channels, which shortens the chain of dependent loads, and the sums are added in shared memory. At most 256 taps.
-// Blocks of 256 threads. Cost: 2 n co ci / groups kh kw oh ow flops each. All overwrite their output.
-// The minimum of 1 block per multiprocessor in __launch_bounds__ keeps ptxas from spilling for an occupancy that it reaches anyway.
+// The weights of C channels are cached in shared memory, for some input channels at a time. An element of the image is read once
+// per tap and C channels, by adjacent threads at adjacent addresses. Where there are few pixels, `splits` threads share one: each
+// sums over a part of the channels, which shortens the chain of dependent loads, and the sums are added in shared memory. At most
+// 256 taps. Blocks of 256 threads. Cost: 2 n co ci / groups kh kw oh ow flops each. All overwrite their output.
+// The minimum of 1 block per multiprocessor in __launch_bounds__ keeps ptxas from spilling for an occupancy that it reaches
+// anyway.
 // Budget: 96 registers, 8192 bytes of shared memory.
 // Budget of conv_direct_forward_8_f64: 120 registers, 16384 bytes of shared memory.
 // Budget of conv_direct_grad_input_8_f64: 120 registers, 16384 bytes of shared memory.
 #include "conv.cuh"
 
-// The taps of one output channel whose weights are cached at a time. One per thread, since the cache holds the threads' sums in the end.
+// The taps of one output channel whose weights are cached at a time. One per thread, since the cache holds the threads' sums in
+// the end.
 #define CACHED THREADS
 
-// sum[c] = the sum over `channels` planes, from offset `planes` on, and all taps of weight times image, for the pixel that the threads
-// t, t + 256 / splits, .. of a block share. `at(y, x, row, column)` returns the position that a tap reads, or false if it reads none;
-// `weight(channel, tap, c)` returns the weight's offset for c < count. A gradient is masked by `mask`, if that is not null. Three taps of
-// a row are read at a time, so that their loads overlap.
+// sum[c] = the sum over `channels` planes, from offset `planes` on, and all taps of weight times image, for the pixel that the
+// threads t, t + 256 / splits, .. of a block share. `at(y, x, row, column)` returns the position that a tap reads, or false if it
+// reads none; `weight(channel, tap, c)` returns the weight's offset for c < count. A gradient is masked by `mask`, if that is not
+// null. Three taps of a row are read at a time, so that their loads overlap.
 template <typename T, int C, typename At, typename Weight>
 __device__ __forceinline__ void direct(const void* image, const void* mask, u64 planes, u32 height, u32 width, u32 channels,
                                        u32 kh, u32 kw, u32 count, u32 splits, const T* weights, At at, Weight weight,

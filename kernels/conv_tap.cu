@@ -1,12 +1,13 @@
-// The forward pass of convolution and the gradient of its input as implicit GEMMs in tap-major order, where the channels of a group are a
-// multiple of BK. As conv.cu, but k runs over groups of BK channels, within a group over taps, and within a tap over channels.
+// The forward pass of convolution and the gradient of its input as implicit GEMMs in tap-major order, where the channels of a
+// group are a multiple of BK. As conv.cu, but k runs over groups of BK channels, within a group over taps, and within a tap over
+// channels.
 //
 //   conv_tap_forward_SIZE_TYPE      y as in conv.cu
 //   conv_tap_grad_input_SIZE_TYPE   gx as in conv.cu; the channels are those of g
 //
-// A slab is then one tap of BK channels: the position in the image is computed once per slab instead of once per element, without a
-// division. The taps of one group of channels follow each other, so that their pixels and weights hit in L1. BK is 8, 16 and 32 for
-// tiles of 128, 64 and 32. Launch, cost, layouts, epilogue and masks are those of conv.cu.
+// A slab is then one tap of BK channels: the position in the image is computed once per slab instead of once per element, without
+// a division. The taps of one group of channels follow each other, so that their pixels and weights hit in L1. BK is 8, 16 and 32
+// for tiles of 128, 64 and 32. Launch, cost, layouts, epilogue and masks are those of conv.cu.
 // Budget: 128 registers, 18436 bytes of shared memory.
 // Budget of conv_tap_forward_32: 128 registers, 36868 bytes of shared memory.
 // Budget of conv_tap_grad_input_32: 128 registers, 36868 bytes of shared memory.
@@ -21,8 +22,8 @@ struct Taps {
 
   __device__ __forceinline__ Taps(u32 rows, u32 columns) : rows(rows), columns(columns), row(0), column(0) {}
 
-  // Advances to the next tap. Returns 1 if it is in the same row, 2 if it is the first of the next row, and 3 if it is the first tap of
-  // the next channels.
+  // Advances to the next tap. Returns 1 if it is in the same row, 2 if it is the first of the next row, and 3 if it is the first
+  // tap of the next channels.
   __device__ __forceinline__ int advance() {
     if (++column < columns) return 1;
     column = 0;
@@ -71,8 +72,8 @@ struct TapPixels : SlabShare<T, B, BK, false> {
   }
 };
 
-// The offsets between the weights of consecutive taps: within a row, from the end of a row to the next row, and from the last tap to the
-// first.
+// The offsets between the weights of consecutive taps: within a row, from the end of a row to the next row, and from the last tap
+// to the first.
 struct TapSteps {
   int tap, row, all;
 
@@ -141,11 +142,11 @@ __device__ __forceinline__ void grad_input(const ConvParams& p) {
   const Taps taps(residue.rows, residue.columns);
   const T* w = static_cast<const T*>(p.weight) + (u64(group) * p.group_out * p.group_in + row) * p.taps.size +
                residue.row * p.tap_width.size + residue.column;
-  TapWeights<T, B, BK, false> load_w(w, taps, TapSteps(taps, residue.column_tap, residue.row_tap * p.tap_width.size), p.taps.size,
-                                     u64(p.group_in) * p.taps.size, p.group_in - row);
-  TapPixels<T, B, BK, PER != 8> load_g(p.x, p.mask, taps, (u64(image) * p.co + u64(group) * p.group_out) * p.out_plane.size, p.oh,
-                                      p.ow, int(i) + residue.top, int(rest - i * residue.width) + residue.left, -int(residue.row_step),
-                                      -int(residue.column_step), inside);
+  TapWeights<T, B, BK, false> load_w(w, taps, TapSteps(taps, residue.column_tap, residue.row_tap * p.tap_width.size),
+                                     p.taps.size, u64(p.group_in) * p.taps.size, p.group_in - row);
+  TapPixels<T, B, BK, PER != 8> load_g(p.x, p.mask, taps, (u64(image) * p.co + u64(group) * p.group_out) * p.out_plane.size,
+                                       p.oh, p.ow, int(i) + residue.top, int(rest - i * residue.width) + residue.left,
+                                       -int(residue.row_step), -int(residue.column_step), inside);
   T sum[PER][PER];
   NoSums none;
   const u64 k = u64(p.group_out) * residue.rows * residue.columns;

@@ -6,9 +6,9 @@
 //   copy_fill_TYPE         out[i] = a
 //   copy_FROM_TO           out[i] = convert(x[i])  in[0] = x
 //
-// Copies depend on the size of an element only: 1, 4 or 8 bytes. Launch: a grid-stride loop of blocks of 256 threads, four elements
-// per thread and iteration; copy_transposed: blocks of 32 x 8 threads, a tile of 32 x 32 each. Cost: every element is read and written
-// once. Overwrites out.
+// Copies depend on the size of an element only: 1, 4 or 8 bytes. Launch: a grid-stride loop of blocks of 256 threads, four
+// elements per thread and iteration; copy_transposed: blocks of 32 x 8 threads, a tile of 32 x 32 each. Cost: every element is
+// read and written once. Overwrites out.
 // Budget: 64 registers, 8448 bytes of shared memory.
 #include "elementwise.cuh"
 

@@ -1,8 +1,8 @@
 // Element-wise kernels: out[i] = f(a[i], b[i], ..) over one shape; every tensor has its own strides.
 //
-// A grid-stride loop; a thread takes four adjacent elements per iteration. Their offsets are computed once for all tensors, or once
-// per segment where the four cross from one row of the innermost dimension to the next. Four contiguous and aligned elements are one
-// access of up to 16 bytes, others one access each. There is one copy of f for all layouts, so that kernels stay small.
+// A grid-stride loop; a thread takes four adjacent elements per iteration. Their offsets are computed once for all tensors, or
+// once per segment where the four cross from one row of the innermost dimension to the next. Four contiguous and aligned elements
+// are one access of up to 16 bytes, others one access each. There is one copy of f for all layouts, so that kernels stay small.
 #pragma once
 #include "common.cuh"
 

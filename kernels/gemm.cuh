@@ -1,8 +1,8 @@
 // The tiled matrix product behind matmul and convolution: C[m, n] = sum over k of A[m, k] B[k, n].
 //
-// A block of 256 threads computes one BM x BN tile of C in steps of BK along k: it copies a BM x BK slab of A and a BK x BN slab of B
-// into shared memory, from which each thread multiplies its share. An element is read from global memory once per tile instead of
-// once per result; the larger the tile, the fewer reads.
+// A block of 256 threads computes one BM x BN tile of C in steps of BK along k: it copies a BM x BK slab of A and a BK x BN slab
+// of B into shared memory, from which each thread multiplies its share. An element is read from global memory once per tile
+// instead of once per result; the larger the tile, the fewer reads.
 //
 //      B slab   BK x BN                        the 16 x 16 threads of a block are 8 warps of 4 x 8 threads; a
 //             +--------------+                 thread accumulates TM x TN results in registers, in fragments of
@@ -13,13 +13,13 @@
 //   |  k> |   |              |                   | w4 w5 |    4 x 8  | ..           |
 //   +-----+   +--------------+                   | w6 w7 |           | t24 ..   t31 |
 //
-// For each k a thread reads TM + TN elements from shared memory and does TM TN multiply-adds: at 8 x 8, arithmetic is the bottleneck
-// and not shared memory. The slabs are double-buffered: while the threads compute from one pair, they load the next step's elements
-// into registers, and store them into the other pair before the step's only barrier.
+// For each k a thread reads TM + TN elements from shared memory and does TM TN multiply-adds: at 8 x 8, arithmetic is the
+// bottleneck and not shared memory. The slabs are double-buffered: while the threads compute from one pair, they load the next
+// step's elements into registers, and store them into the other pair before the step's only barrier.
 //
-// Loaders know the layouts of A and B: a matrix with any strides, or the windows of an image (implicit GEMM). `load(first, last, v)`
-// reads the thread's share of the slab k = first .. first + BK from global memory, with zeros from `last` on; `store(slab, v)` writes
-// it to slab[k][mn]. `mn` is the dimension of an operand that is not k: m for A, n for B.
+// Loaders know the layouts of A and B: a matrix with any strides, or the windows of an image (implicit GEMM). `load(first, last,
+// v)` reads the thread's share of the slab k = first .. first + BK from global memory, with zeros from `last` on; `store(slab,
+// v)` writes it to slab[k][mn]. `mn` is the dimension of an operand that is not k: m for A, n for B.
 #pragma once
 #include "common.cuh"
 
@@ -59,8 +59,8 @@ struct SlabShare {
   }
 };
 
-// The sums of A's rows, computed beside the product: where the product is a weight's gradient, they are the bias's. All threads of the
-// blocks with `wanted` add them up from the slabs in shared memory.
+// The sums of A's rows, computed beside the product: where the product is a weight's gradient, they are the bias's. All threads
+// of the blocks with `wanted` add them up from the slabs in shared memory.
 template <typename T, int B, int BK>
 struct RowSums {
   static constexpr int PARTS = GEMM_THREADS / B, EACH = BK / PARTS;
@@ -137,7 +137,8 @@ __device__ __forceinline__ void gemm(LoadA& a, LoadB& b, u64 first, u64 last, T 
       }
 #pragma unroll
       for (int j = 0; j < TN; j += CN) {
-        const Fragment<T, CN> fragment = *reinterpret_cast<const Fragment<T, CN>*>(&slab_b[now][kk][gemm_offset<BN, TN>(column, j)]);
+        const Fragment<T, CN> fragment =
+            *reinterpret_cast<const Fragment<T, CN>*>(&slab_b[now][kk][gemm_offset<BN, TN>(column, j)]);
 #pragma unroll
         for (int c = 0; c < CN; ++c) from_b[j + c] = fragment.v[c];
       }
@@ -160,8 +161,8 @@ __device__ __forceinline__ void gemm(LoadA& a, LoadB& b, u64 first, u64 last, T 
 // Partial products that one block sums.
 #define GEMM_GROUP 16
 
-// Stores a thread's results, and *extra if it is not null, as a partial product; and the sum, in order, of partial products that are
-// `step` apart.
+// Stores a thread's results, and *extra if it is not null, as a partial product; and the sum, in order, of partial products that
+// are `step` apart.
 template <typename T, int TM, int TN>
 __device__ __forceinline__ void gemm_store_partial(T* partial, const T (&sum)[TM][TN], const T* extra) {
 #pragma unroll
@@ -189,9 +190,9 @@ __device__ __forceinline__ void gemm_sum_partials(const T* partials, u64 step, u
 }
 
 // Split-k: where tiles are few and k is long, `splits` blocks share a tile. Each stores its sums into
-// `partials` [tiles, splits, TM TN (+ 1), 256]. The last block of every GEMM_GROUP adjacent splits sums the group, and the last of those
-// blocks sums the groups, so that no block reads more than a few dozen partial products in sequence. Only that block returns true, with
-// the total in `sum`. `counters` [tiles, 1 + groups] are 0 before and after.
+// `partials` [tiles, splits, TM TN (+ 1), 256]. The last block of every GEMM_GROUP adjacent splits sums the group, and the last
+// of those blocks sums the groups, so that no block reads more than a few dozen partial products in sequence. Only that block
+// returns true, with the total in `sum`. `counters` [tiles, 1 + groups] are 0 before and after.
 template <typename T, int TM, int TN>
 __device__ __forceinline__ bool gemm_combine_splits(T* partials, u32* counters, u64 tile, u32 split, u32 splits, T (&sum)[TM][TN],
                                           T* extra = nullptr) {
@@ -215,8 +216,8 @@ __device__ __forceinline__ bool gemm_combine_splits(T* partials, u32* counters, 
 #define GEMM_K_MAJOR 1
 #define GEMM_PACKED 2
 
-// A matrix operand with any strides: element (mn, k) at data[mn * mn_stride + k * k_stride]. In every mode the elements (or packs) of a
-// thread are a fixed step apart. Slabs are loaded in order, from k = first on.
+// A matrix operand with any strides: element (mn, k) at data[mn * mn_stride + k * k_stride]. In every mode the elements (or
+// packs) of a thread are a fixed step apart. Slabs are loaded in order, from k = first on.
 //
 // A MASKED loader that is given a relu's output, with the operand's layout, applies the relu's gradient to the operand.
 template <typename T, int B, int BK, bool MASKED = false>

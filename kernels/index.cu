@@ -9,23 +9,24 @@
 //   index_claim            owners[base(i) + step index[i]] = the largest k + 1 of all entries with this index
 //   index_commit_BYTES     to[base(i) + step index[i]] = x[i] if owners says that i has the largest k
 //
-// i counts over the shape of the index; base(i) is the offset of i with the indexed dimension at 0, and k is its position along that
-// dimension. A row is the entries along the indexed dimension. Set is one launch for short rows, where each element compares itself with
-// the later ones, and three for long rows: clear, claim, commit. The last of several writers wins deterministically. All but sums move
-// bits only, so kernels depend on the size of an element; where contiguous elements share an index (an embedding) 16 bytes are one
-// element.
+// i counts over the shape of the index; base(i) is the offset of i with the indexed dimension at 0, and k is its position along
+// that dimension. A row is the entries along the indexed dimension. Set is one launch for short rows, where each element compares
+// itself with the later ones, and three for long rows: clear, claim, commit. The last of several writers wins deterministically.
+// All but sums move bits only, so kernels depend on the size of an element; where contiguous elements share an index (an
+// embedding) 16 bytes are one element.
 //
-// Floats are added to an element one after another in the order of k, so results are bit-identical on every run and equal to those of the
-// CPU backend. For long rows, sort.cu sorts the entries by index, and entries of one index by k, once for all rows that share the index
-// (for an embedding there is one). The sum is then a segmented reduction: a segment is the entries of one index. A warp processes the
-// segments that begin in a tile of 32 / c entries, for c columns (rows that share the index); c is the smallest power of two that covers
-// all columns, at most 32. It reads 32 entries of a long segment at a time.
+// Floats are added to an element one after another in the order of k, so results are bit-identical on every run and equal to
+// those of the CPU backend. For long rows, sort.cu sorts the entries by index, and entries of one index by k, once for all rows
+// that share the index (for an embedding there is one). The sum is then a segmented reduction: a segment is the entries of one
+// index. A warp processes the segments that begin in a tile of 32 / c entries, for c columns (rows that share the index); c is
+// the smallest power of two that covers all columns, at most 32. It reads 32 entries of a long segment at a time.
 //
-// An index outside of 0..bound is recorded and its access is skipped; gather writes 0. Launch: a grid-stride loop of blocks of 256
-// threads, four elements per thread and iteration, 256 apart, so that accesses coalesce and four are in flight; index_add_sorted: a warp
-// per tile and c columns. Cost: the index, one read and one write per element. For long rows set reads the index three times and moves
-// two owners more. add_short reads the index once per pair of entries. add_sorted adds the launches of sort.cu, with up to 20 bytes of
-// workspace per entry; one warp adds the entries of a segment in sequence, so the longest segment bounds the time.
+// An index outside of 0..bound is recorded and its access is skipped; gather writes 0. Launch: a grid-stride loop of blocks of
+// 256 threads, four elements per thread and iteration, 256 apart, so that accesses coalesce and four are in flight;
+// index_add_sorted: a warp per tile and c columns. Cost: the index, one read and one write per element. For long rows set reads
+// the index three times and moves two owners more. add_short reads the index once per pair of entries. add_sorted adds the
+// launches of sort.cu, with up to 20 bytes of workspace per entry; one warp adds the entries of a segment in sequence, so the
+// longest segment bounds the time.
 // Budget: 96 registers, 0 bytes of shared memory.
 #include "common.cuh"
 
@@ -149,8 +150,8 @@ __device__ __forceinline__ void gather(const IndexParams& p) {
   });
 }
 
-// Calls body(to, x, index, k) for this thread's elements with an index in range: the offsets of the destination, of the source and of
-// the index, and the position along the indexed dimension.
+// Calls body(to, x, index, k) for this thread's elements with an index in range: the offsets of the destination, of the source
+// and of the index, and the position along the indexed dimension.
 template <typename F>
 __device__ __forceinline__ void scattered(const IndexParams& p, F body) {
   const i32* index = static_cast<const i32*>(p.index.data);
@@ -193,8 +194,8 @@ __device__ __forceinline__ void add_short(const IndexParams& p) {
   });
 }
 
-// Adds to `sum`, one by one, the elements of x at the sorted entries from j on as long as their index is `key`. All lanes of a warp call it
-// with the same j and key; x is this lane's column.
+// Adds to `sum`, one by one, the elements of x at the sorted entries from j on as long as their index is `key`. All lanes of a
+// warp call it with the same j and key; x is this lane's column.
 template <typename T>
 __device__ __forceinline__ T add_segment(const SortedParams& p, const i32* order, const i32* index, const T* x, bool inside,
                                      u64 j, i32 key, T sum) {
@@ -261,7 +262,8 @@ __device__ __forceinline__ void add_sorted(const SortedParams& p) {
     const u64 safe_column = inside ? column : 0;
     const T* x = static_cast<const T*>(p.x.data) + offset_of(p.rows, p.x.strides, row) +
                  offset_of(p.columns, p.x_column.strides, safe_column);
-    T* to = static_cast<T*>(p.to.data) + offset_of(p.rows, p.to.strides, row) + offset_of(p.columns, p.to_column.strides, safe_column);
+    T* to = static_cast<T*>(p.to.data) + offset_of(p.rows, p.to.strides, row) +
+            offset_of(p.columns, p.to_column.strides, safe_column);
     T v = T(0), sum = T(0);
     if (j < p.n && inside) v = x[u64(k) * p.x_step];
     const bool valid = begins && check_index(p.bad, p.op, i, p.bound);

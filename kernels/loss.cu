@@ -5,9 +5,9 @@
 //   loss_long_TYPE   the same with a block of 256 threads per row
 //   loss_grad_TYPE   out[i][j] = (exp(x[i][j] - max[i]) / (1 + rest[i]) - [j == target[i]]) g / n
 //
-// A target outside of 0..c is recorded as an out-of-range index by the first two kernels, and the loss of its row is 0. The losses of a
-// block are summed in f64 and stored in `partial`; the last block sums those in order, so one launch computes the mean. Cost: one read
-// of the logits, one write for the gradient, one exponential per element. Overwrites its outputs.
+// A target outside of 0..c is recorded as an out-of-range index by the first two kernels, and the loss of its row is 0. The
+// losses of a block are summed in f64 and stored in `partial`; the last block sums those in order, so one launch computes the
+// mean. Cost: one read of the logits, one write for the gradient, one exponential per element. Overwrites its outputs.
 // Budget: 64 registers, 256 bytes of shared memory.
 #include "elementwise.cuh"
 #include "softmax.cuh"

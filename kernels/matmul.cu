@@ -1,10 +1,11 @@
 // Matrix products.
 //
-//   matmul_tile_SIZE_TYPE  out[.., i, j] = sum over k of a[.., i, k] b[.., k, j]  (+ bias[j], relu); any strides. A block of 256 threads
-//                          computes one tile of SIZE x SIZE (gemm.cuh). Grid: x = tiles of m, times tiles of n, times splits of k;
-//                          y and z = batch. Cost: 2 m n k flops; each operand is read n / SIZE or m / SIZE times, mostly from L2.
-//   matmul_vector_TYPE     out[i] = sum over k of x[i, k] v[k]  (+ bias[i], relu), where k is contiguous: a warp per row, 8 rows per
-//                          block of 256 threads. Cost: the matrix is read once.
+//   matmul_tile_SIZE_TYPE  out[.., i, j] = sum over k of a[.., i, k] b[.., k, j]  (+ bias[j], relu); any strides. A block of 256
+//                          threads computes one tile of SIZE x SIZE (gemm.cuh). Grid: x = tiles of m, times tiles of n, times
+//                          splits of k; y and z = batch. Cost: 2 m n k flops; each operand is read n / SIZE or m / SIZE times,
+//                          mostly from L2.
+//   matmul_vector_TYPE     out[i] = sum over k of x[i, k] v[k]  (+ bias[i], relu), where k is contiguous: a warp per row, 8 rows
+//                          per block of 256 threads. Cost: the matrix is read once.
 //   matmul_columns_TYPE    the same where the rows i are adjacent: blocks of 32 rows x 8 parts of k.
 //
 // Sums have a fixed order. Arithmetic is full f32 or f64: no tensor cores, no reduced precision. Overwrites out.

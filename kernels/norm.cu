@@ -8,11 +8,11 @@
 //   norm_apply_TYPE    batch and group: y from the statistics; a grid-stride loop over all elements
 //   norm_running_TYPE  batch: the update of the running mean and variance; a thread per channel
 //
-// Moments are computed in double: they are exact to rounding for f32 of any mean, and squares neither overflow nor underflow. Rows in
-// registers compute the mean first and then the squared differences. In the other kernels each thread sums relative to the first element
-// that it reads, and (count, mean, squared differences) are merged as in Chan, Golub and LeVeque, "Updating formulae and a pairwise
-// algorithm for computing sample variances", 1979. The last block merges the chunks. Cost: one read and one write for a layer, else two
-// reads and one write. Overwrites its outputs.
+// Moments are computed in double: they are exact to rounding for f32 of any mean, and squares neither overflow nor underflow.
+// Rows in registers compute the mean first and then the squared differences. In the other kernels each thread sums relative to
+// the first element that it reads, and (count, mean, squared differences) are merged as in Chan, Golub and LeVeque, "Updating
+// formulae and a pairwise algorithm for computing sample variances", 1979. The last block merges the chunks. Cost: one read and
+// one write for a layer, else two reads and one write. Overwrites its outputs.
 // Budget: 128 registers, 6400 bytes of shared memory.
 #include "norm.cuh"
 

@@ -50,8 +50,8 @@ __device__ __forceinline__ T at_or(const void* data, u64 i, T otherwise) {
   return data ? static_cast<const T*>(data)[i] : otherwise;
 }
 
-// The statistics of a mean, as `NormOps::normalize` documents them. The mean is mean + rest: the rounding error of a large mean may be as
-// large as the differences from it.
+// The statistics of a mean, as `NormOps::normalize` documents them. The mean is mean + rest: the rounding error of a large mean
+// may be as large as the differences from it.
 template <typename T>
 struct Statistics {
   T mean;
@@ -77,8 +77,8 @@ __device__ __forceinline__ void write_statistics(const NormParams& p, u64 at, St
   static_cast<Pack<T>*>(p.statistics)[at] = {{of.mean, of.rest, of.var, of.root}};
 }
 
-// Calls body(i, row) for this thread's elements of this block's chunk of a set, where i is the offset in the tensor. If rows are packed,
-// it is called for the first element of each pack only.
+// Calls body(i, row) for this thread's elements of this block's chunk of a set, where i is the offset in the tensor. If rows are
+// packed, it is called for the first element of each pack only.
 template <typename F>
 __device__ __forceinline__ void each_of_set(const NormParams& p, u64 set, F body) {
   const u64 first = blockIdx.y * p.chunk, size = p.walk.sizes[3], channels = p.walk.sizes[1] * p.walk.sizes[2];

@@ -11,8 +11,8 @@
 //                           grid [sets, chunks]
 //   norm_grad_apply_TYPE    batch and group: of x, from those sums; a grid-stride loop over all elements
 //
-// The last block adds the chunks in order. Cost: three reads and one write for a layer, four and one for a batch, six and one for a
-// group. Overwrites its outputs.
+// The last block adds the chunks in order. Cost: three reads and one write for a layer, four and one for a batch, six and one for
+// a group. Overwrites its outputs.
 // Budget: 128 registers, 4224 bytes of shared memory.
 #include "norm.cuh"
 

@@ -8,10 +8,10 @@
 //                          momentum
 //   optim_adagrad_TYPE     s += g²;  p -= lr / (1 + (n - 1) lr_decay) g / (sqrt(s) + eps)
 //
-// Launch: blocks of 256 threads, each for `chunk` elements of one slot; the table of slots is passed by value. One thread of each block
-// reads the learning rate and the step count t from the device and computes in double what is the same for all elements
-// (n = t + 1 - missed is the parameter's own step). The last block of a step's last launch increments t: by then every block has read it.
-// Cost: SGD reads p and g and writes p; each state is read and written once. Overwrites p and the states.
+// Launch: blocks of 256 threads, each for `chunk` elements of one slot; the table of slots is passed by value. One thread of each
+// block reads the learning rate and the step count t from the device and computes in double what is the same for all elements
+// (n = t + 1 - missed is the parameter's own step). The last block of a step's last launch increments t: by then every block has
+// read it. Cost: SGD reads p and g and writes p; each state is read and written once. Overwrites p and the states.
 // Budget: 96 registers, 64 bytes of shared memory.
 #include "common.cuh"
 
@@ -67,8 +67,8 @@ struct OptimParams {
   SlotParams slots[SLOTS];
 };
 
-// Each rule: `rates` computes, in one thread, what depends on lr and t; the constructor passes it to every thread; operator() updates one
-// element.
+// Each rule: `rates` computes, in one thread, what depends on lr and t; the constructor passes it to every thread; operator()
+// updates one element.
 
 template <typename T>
 struct Sgd {

@@ -10,10 +10,10 @@
 //   pool_OP_halve_TYPE  each of the four for 2 x 2 windows with stride 2 that cover even planes
 //   pool_OP_wide_TYPE   max and avg for wide windows: a warp per window
 //
-// Gradients gather: each cell reads the windows that may cover it, row by row, so sums have a fixed order and nothing is cleared first.
-// Averages add up to 32 terms in the element type and the results of that in double. Launch: a grid-stride loop of blocks of 256 threads,
-// an output per thread and iteration (halve: a window; wide: a window per warp). Cost: one read and one write per element; overlapping
-// windows read from cache. Overwrites its outputs.
+// Gradients gather: each cell reads the windows that may cover it, row by row, so sums have a fixed order and nothing is cleared
+// first. Averages add up to 32 terms in the element type and the results of that in double. Launch: a grid-stride loop of blocks
+// of 256 threads, an output per thread and iteration (halve: a window; wide: a window per warp). Cost: one read and one write per
+// element; overlapping windows read from cache. Overwrites its outputs.
 // Budget: 64 registers, 0 bytes of shared memory.
 #include "common.cuh"
 

@@ -6,8 +6,8 @@
 //   random_dropout_TYPE  out[i] = bits[i] >= threshold ? x[i] scale : 0. A selection, so a dropped NaN or infinity is 0
 //
 // bits[i] are the 32 random bits of element i, counted in row-major order whatever the layout of x. Launch: a grid-stride loop of
-// blocks of 256 threads; a thread takes four elements, one Philox block, per iteration. Cost: one write per element, one read of x,
-// and about 25 instructions of Philox. Overwrites out.
+// blocks of 256 threads; a thread takes four elements, one Philox block, per iteration. Cost: one write per element, one read of
+// x, and about 25 instructions of Philox. Overwrites out.
 // Budget: 64 registers, 0 bytes of shared memory.
 #include "elementwise.cuh"
 #include "philox.cuh"

@@ -7,10 +7,11 @@
 //   reduce_columns_OP_TYPE  2^width_log adjacent outputs per block, whose other threads are along the reduced elements:
 //                           grid [groups of outputs, chunks]
 //
-// OP is sum (with a divisor: mean), prod, max, min, argmax or argmin. The last two return the index (I32) of the extreme; ties go to the
-// lowest index, and NaN comes before all numbers. Sums and products of f32 are accumulated in f64, so the result is the exact one rounded
-// once, without intermediate overflow or underflow. With several chunks each block stores a partial result, and the last block of an
-// output combines them in order: always one launch. Cost: one read per element, of 16 bytes where rows are contiguous. Overwrites out.
+// OP is sum (with a divisor: mean), prod, max, min, argmax or argmin. The last two return the index (I32) of the extreme; ties go
+// to the lowest index, and NaN comes before all numbers. Sums and products of f32 are accumulated in f64, so the result is the
+// exact one rounded once, without intermediate overflow or underflow. With several chunks each block stores a partial result, and
+// the last block of an output combines them in order: always one launch. Cost: one read per element, of 16 bytes where rows are
+// contiguous. Overwrites out.
 // Budget: 64 registers, 4112 bytes of shared memory.
 #include "common.cuh"
 
@@ -108,8 +109,8 @@ struct Indexed {
   u32 index;
 };
 
-// Whether a comes before b: NaN before numbers, then by value, ties by index. A total order, so the result does not depend on the order
-// of combining.
+// Whether a comes before b: NaN before numbers, then by value, ties by index. A total order, so the result does not depend on the
+// order of combining.
 template <bool LARGEST, typename T>
 __device__ __forceinline__ bool before(Indexed<T> a, Indexed<T> b) {
   const bool a_nan = a.value != a.value, b_nan = b.value != b.value;

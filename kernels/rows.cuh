@@ -16,8 +16,8 @@ __device__ __forceinline__ T team_sum(T v, u32 team) {
   return v;
 }
 
-// Loads and stores a lane's part of a row of n <= team * ITEMS elements: every team-th pack of four if `packed`, or else every team-th
-// element. Elements beyond the row are `fill`.
+// Loads and stores a lane's part of a row of n <= team * ITEMS elements: every team-th pack of four if `packed`, or else every
+// team-th element. Elements beyond the row are `fill`.
 template <typename T, int ITEMS>
 __device__ __forceinline__ void load_part(const T* x, u32 n, bool packed, u32 lane, u32 team, T fill,
                                           T (&v)[ITEMS]) {

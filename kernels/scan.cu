@@ -3,11 +3,11 @@
 //   scan_rows_TYPE     inner = 1: a warp per row, 128 elements per iteration
 //   scan_long_TYPE     inner = 1: a block of 256 threads per row and chunk, 1024 elements per iteration: grid [outer, chunks]
 //   scan_columns_TYPE  inner > 1: a thread per column and chunk: grid [groups of 256 columns, chunks]
-//   scan_sums_TYPE     before the last two, if there are several chunks: the sum of every chunk, and then, by the last block of a row or
-//                      of a group of columns, the sum of all elements before each chunk
+//   scan_sums_TYPE     before the last two, if there are several chunks: the sum of every chunk, and then, by the last block of a
+//                      row or of a group of columns, the sum of all elements before each chunk
 //
-// Sums within an iteration are a tree; the carry between iterations is f64 for f32, which keeps long rows accurate. I32 wraps. Cost: one
-// read and one write per element, and a second read if there are several chunks. Overwrites out.
+// Sums within an iteration are a tree; the carry between iterations is f64 for f32, which keeps long rows accurate. I32 wraps.
+// Cost: one read and one write per element, and a second read if there are several chunks. Overwrites out.
 // Budget: 64 registers, 256 bytes of shared memory.
 #include "common.cuh"
 

@@ -12,8 +12,8 @@
 //         long    inner = 1: a block of 512 threads per row, which is read twice, the second time from cache
 //         columns inner > 1: 2^width_log adjacent columns per block of 256 threads, whose other threads are along n; read twice
 //
-// All tensors are contiguous. A row that contains NaN or infinity, or only -inf, is NaN. Cost: one read of x (and g) from memory and one
-// write per element, one or two exponentials. Overwrites out.
+// All tensors are contiguous. A row that contains NaN or infinity, or only -inf, is NaN. Cost: one read of x (and g) from memory
+// and one write per element, one or two exponentials. Overwrites out.
 // Budget: 128 registers, 6144 bytes of shared memory.
 #include "rows.cuh"
 #include "softmax.cuh"

@@ -1,8 +1,8 @@
-// The sum of exponentials in one pass without overflow: the running maximum, and the sum of exp(x - max) over all elements but one
-// maximum, rescaled whenever the maximum grows. Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018.
+// The sum of exponentials in one pass without overflow: the running maximum, and the sum of exp(x - max) over all elements but
+// one maximum, rescaled whenever the maximum grows. Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018.
 //
-// The excluded element contributes exactly 1, so the sum is 1 + rest and its logarithm is log1p(rest), which is accurate where the rest
-// is small; and merging two parts takes one exponential.
+// The excluded element contributes exactly 1, so the sum is 1 + rest and its logarithm is log1p(rest), which is accurate where
+// the rest is small; and merging two parts takes one exponential.
 #pragma once
 #include "common.cuh"
 

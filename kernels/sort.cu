@@ -5,13 +5,13 @@
 //   sort_merge_BYTES        merges adjacent runs of `run` elements into runs of twice the length
 //   sort_final_merge_BYTES  merges the last two runs of a row and writes the first k indices to out
 //
-// An element and its index are encoded as one integer key with the same order, so keys are unique and the sort is stable. Keys have 8
-// bytes for f32 and i32, 16 for f64. NaN of either sign is last, and -0 equals 0.
+// An element and its index are encoded as one integer key with the same order, so keys are unique and the sort is stable. Keys
+// have 8 bytes for f32 and i32, 16 for f64. NaN of either sign is last, and -0 equals 0.
 //
-// Within a tile: bitonic sort, log²(TILE) / 2 = 66 steps in shared memory. Between tiles: merge path. A block finds by binary search
-// (co-rank) where its TILE outputs begin and end in the two runs, loads them, and each thread does the same for its 8 outputs. Launch:
-// blocks of 256 threads, one per tile; shorter rows share a tile. Cost: rows of up to TILE elements are read once; longer ones move 2 keys
-// per element and merge, or fewer if k is small. Overwrites out and the workspace.
+// Within a tile: bitonic sort, log²(TILE) / 2 = 66 steps in shared memory. Between tiles: merge path. A block finds by binary
+// search (co-rank) where its TILE outputs begin and end in the two runs, loads them, and each thread does the same for its 8
+// outputs. Launch: blocks of 256 threads, one per tile; shorter rows share a tile. Cost: rows of up to TILE elements are read
+// once; longer ones move 2 keys per element and merge, or fewer if k is small. Overwrites out and the workspace.
 // Budget: 64 registers, 32832 bytes of shared memory.
 #include "common.cuh"
 
@@ -60,8 +60,8 @@ __device__ __forceinline__ bool before(const Key16& a, const Key16& b) {
 __device__ __forceinline__ u32 index_of(Key8 key) { return u32(key); }
 __device__ __forceinline__ u32 index_of(const Key16& key) { return u32(key.index); }
 
-// Unsigned integers with the order of the elements: for floats, the bits with negative numbers inverted and the sign bit of others set.
-// Adding 0 makes -0 equal to 0.
+// Unsigned integers with the order of the elements: for floats, the bits with negative numbers inverted and the sign bit of
+// others set. Adding 0 makes -0 equal to 0.
 __device__ __forceinline__ u32 rank_of(float x) {
   const u32 bits = u32(__float_as_int(x + 0.0f));
   return x != x ? 0xffffffffu : bits >> 31 ? ~bits : bits | 0x80000000u;

@@ -4,8 +4,8 @@
 //   unary_grad_NAME_TYPE  out[i] = g[i] f'(s[i])   in[0] = s, the input or the output (`UnaryOp::saves`), in[1] = g
 //
 // Names and numbers are those of `UnaryOp::kernel` in core; the methods of `Tensor` document formulas and edge cases. Launch: a
-// grid-stride loop of blocks of 256 threads, four elements per thread and iteration. Cost: one read and one write per element, two
-// reads for a gradient. Overwrites out, which may be x.
+// grid-stride loop of blocks of 256 threads, four elements per thread and iteration. Cost: one read and one write per element,
+// two reads for a gradient. Overwrites out, which may be x.
 // Budget: 64 registers, 0 bytes of shared memory.
 #include "elementwise.cuh"
 

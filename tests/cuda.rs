@@ -1,6 +1,6 @@
-//! What the CUDA backend promises beyond the conformance suite: how many kernels a training step launches, that a warm step
-//! asks the driver for nothing, that it draws the CPU's masks and follows its losses. On the emulator, and on GPU 0 if there
-//! is one; `MINITORCH_REQUIRE=cuda` fails where there is none.
+//! Properties of the CUDA backend beyond the conformance suite: the number of kernels per training step, no allocations in a warm
+//! step, the same dropout masks and losses as on the CPU. On the emulator, and on GPU 0 if there is one; `MINITORCH_REQUIRE=cuda`
+//! fails without one.
 
 mod common;
 #[path = "common/cuda.rs"]
@@ -10,7 +10,7 @@ use common::LeNet;
 use cuda::Held;
 use minitorch::prelude::*;
 
-/// Every CUDA device that there is here, each for this test alone.
+/// All CUDA devices; no other test uses them concurrently.
 fn devices() -> impl Iterator<Item = Held> {
     cuda::devices(vec![
         #[cfg(feature = "cuda-emu")]
@@ -24,7 +24,7 @@ fn twenty_steps_with_dropout_follow_the_cpu() -> Result<()> {
     common::follows_the_cpu(held.iter().map(|device| Cuda::clone(device)).collect())
 }
 
-/// Kernels launched by `f`.
+/// The number of kernels that `f` launches.
 fn launches<T>(device: &Cuda, f: impl FnOnce() -> T) -> u64 {
     let before = device.launches();
     f();
@@ -32,7 +32,7 @@ fn launches<T>(device: &Cuda, f: impl FnOnce() -> T) -> u64 {
 }
 
 #[test]
-fn a_step_launches_few_kernels_and_takes_no_memory() -> Result<()> {
+fn a_step_launches_few_kernels_and_allocates_nothing() -> Result<()> {
     for held in devices() {
         let device = &*held;
         let mut model = LeNet::new(0.5, device);
@@ -50,7 +50,7 @@ fn a_step_launches_few_kernels_and_takes_no_memory() -> Result<()> {
         device.synchronize()?;
         println!("{device:?}: {kernels} kernels in a LeNet step with dropout and Adam");
         assert!(kernels <= 26, "{device:?}: a LeNet step launches {kernels} kernels");
-        assert_eq!(device.allocations(), allocations, "{device:?}: a warm step asked the driver for memory");
+        assert_eq!(device.allocations(), allocations, "{device:?}: a warm step allocated memory");
     }
     Ok(())
 }
@@ -91,43 +91,47 @@ fn fused_operations_are_few_kernels() {
 
         let logits = Tensor::randn([64, 10], device).requires_grad();
         let target = Tensor::arange(0..64, device).remainder(10);
-        // One each, and one for the gradient 1 that backward starts from.
+        // One each, and one for the initial gradient 1 of backward.
         let start = launches(device, || Tensor::full([], 1.0, device));
         let kernels = launches(device, || logits.cross_entropy(&target).backward()) - start;
         assert!(kernels <= 2, "{device:?}: cross-entropy with its gradient takes {kernels} kernels");
     }
 }
 
-/// Whole numbers repeat, so that what comes first among equals shows; 77 stands for NaN, which is above all.
-fn check_long_sort(device: &Cuda, [lines, n]: [usize; 2], across: bool, dtype: DType) -> Result<()> {
-    let numbers: Vec<i32> = (0..lines * n).map(|i| (i as i32).wrapping_mul(0x9E37_79B1u32 as i32) >> 22).collect();
-    let (shape, dim) = if across { ([n, lines], 0) } else { ([lines, n], 1) };
-    let place = |line: usize, i: usize, n: usize| if across { i * lines + line } else { line * n + i };
-    let at = |line: usize, i: usize| place(line, i, n);
-    let whole = Tensor::from_slice(&numbers, shape, device);
-    let x = if dtype == DType::I32 { whole.clone() } else { whole.cast(dtype).masked_fill(&whole.eq(77.0), f64::NAN) };
-    let key = |line: usize, i: usize| match numbers[at(line, i)] {
+/// Values repeat, which tests stability; 77 stands for NaN, which is greater than all numbers.
+fn check_long_sort(device: &Cuda, [rows, n]: [usize; 2], across: bool, dtype: DType) -> Result<()> {
+    let numbers: Vec<i32> = (0..rows * n).map(|i| (i as i32).wrapping_mul(0x9E37_79B1u32 as i32) >> 22).collect();
+    let (shape, dim) = if across { ([n, rows], 0) } else { ([rows, n], 1) };
+    let offset = |row: usize, i: usize, n: usize| if across { i * rows + row } else { row * n + i };
+    let at = |row: usize, i: usize| offset(row, i, n);
+    let integers = Tensor::from_slice(&numbers, shape, device);
+    let x = if dtype == DType::I32 {
+        integers.clone()
+    } else {
+        integers.cast(dtype).masked_fill(&integers.eq(77.0), f64::NAN)
+    };
+    let key = |row: usize, i: usize| match numbers[at(row, i)] {
         77 if dtype != DType::I32 => i32::MAX,
         number => number,
     };
     for descending in [false, true] {
         let order = x.argsort(dim, descending).to_vec::<i32>()?;
         let first = x.topk(9, dim, descending).1.to_vec::<i32>()?;
-        for line in 0..lines {
+        for row in 0..rows {
             let mut want: Vec<i32> = (0..n as i32).collect();
             match descending {
-                false => want.sort_by_key(|&i| key(line, i as usize)),
-                true => want.sort_by_key(|&i| std::cmp::Reverse(key(line, i as usize))),
+                false => want.sort_by_key(|&i| key(row, i as usize)),
+                true => want.sort_by_key(|&i| std::cmp::Reverse(key(row, i as usize))),
             }
-            let about = format!("line {line} of {shape:?} along {dim}, {dtype}, descending {descending}, {device:?}");
-            assert!((0..n).all(|i| order[at(line, i)] == want[i]), "{about}");
-            assert!((0..9).all(|i| first[place(line, i, 9)] == want[i]), "the first nine of {about}");
+            let about = format!("row {row} of {shape:?} along {dim}, {dtype}, descending {descending}, {device:?}");
+            assert!((0..n).all(|i| order[at(row, i)] == want[i]), "{about}");
+            assert!((0..9).all(|i| first[offset(row, i, 9)] == want[i]), "the first nine of {about}");
         }
     }
     Ok(())
 }
 
-/// Rows that are longer than what a block sorts. The conformance suite has none: the oracle compares all with all.
+/// Rows that are longer than a block's tile. The conformance suite has none, since its reference compares all pairs.
 #[test]
 fn long_rows_are_sorted() -> Result<()> {
     for device in devices() {

@@ -1,5 +1,5 @@
-// The scheduler: runs one block after another, with a fiber per CUDA thread. A fiber runs until it waits or exits. When no fiber of the
-// block can run, those that wait for each other are released, or an error is reported.
+// The scheduler: runs one block after another, with a fiber per CUDA thread. A fiber runs until it waits or exits. When no fiber
+// of the block can run, those that wait for each other are released, or an error is reported.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -118,7 +118,8 @@ void Machine::arrive() {
 void Machine::end_arrival() {
   const auto unfenced = [](const Fiber& f) { return !f.fenced; };
   if (arrived_ && std::any_of(fibers_.begin(), fibers_.begin() + threads_, unfenced)) {
-    fail("no __threadfence of " + crowd(unfenced) + " after the block incremented a block counter: other blocks' writes may be invisible to it");
+    fail("no __threadfence of " + crowd(unfenced) +
+         " after the block incremented a block counter: other blocks' writes may be invisible to it");
   }
 }
 
@@ -222,8 +223,8 @@ void Machine::run_warp(unsigned first, unsigned lanes) {
   } while (release_lanes(first, lanes));
 }
 
-// Releases groups of lanes that are complete, and returns whether there was one. Lanes of incomplete groups would wait forever, since no
-// other warp can complete them.
+// Releases groups of lanes that are complete, and returns whether there was one. Lanes of incomplete groups would wait forever,
+// since no other warp can complete them.
 bool Machine::release_lanes(unsigned first, unsigned lanes) {
   bool released = false, waiting = false;
   for (unsigned lane = 0; lane < lanes && !failed_; ++lane) {

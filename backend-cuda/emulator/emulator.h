@@ -1,5 +1,5 @@
-// NVRTC's built-in declarations for a C++ compiler: qualifiers, vector types, barriers, warp functions, atomics. Math functions are in
-// maths.h. __global__ and __shared__ are no macros; rewrite.rs replaces them.
+// NVRTC's built-in declarations for a C++ compiler: qualifiers, vector types, barriers, warp functions, atomics. Math functions
+// are in maths.h. __global__ and __shared__ are no macros; rewrite.rs replaces them.
 #pragma once
 #include "runtime.h"
 

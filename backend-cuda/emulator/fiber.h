@@ -19,8 +19,8 @@
 
 // Switches from the current stack to the one saved at `load`, and saves the current one in `*save`.
 //
-// It is an ordinary function to its caller, so it saves only the callee-saved registers (System V, x86-64): rbx, rbp, r12 to r15. The
-// return address is on the stack already. MXCSR and the x87 control word are not saved, since no kernel changes them.
+// It is an ordinary function to its caller, so it saves only the callee-saved registers (System V, x86-64): rbx, rbp, r12 to r15.
+// The return address is on the stack already. MXCSR and the x87 control word are not saved, since no kernel changes them.
 extern "C" void emulator_switch(void** save, void* load);
 asm(R"(
   .text

@@ -1,7 +1,7 @@
 //! Translates a preprocessed kernel file to C++: collects the kernels, and replaces declarations of shared memory. For build.rs.
 //!
-//! The preprocessor has run, so kernels and declarations from macros are found too. Line numbers are preserved: a replacement has as many
-//! line breaks as the original.
+//! The preprocessor has run, so kernels and declarations from macros are found too. Line numbers are preserved: a replacement has
+//! as many line breaks as the original.
 
 use std::fmt::Write;
 
@@ -115,7 +115,7 @@ impl Texts for [Token<'_>] {
     }
 }
 
-/// Splits source into words, literals and single characters, each with its file and line.
+/// Tokenizes source: words, literals and single characters, each with its file and line.
 fn tokens(source: &str) -> Vec<Token<'_>> {
     let bytes = source.as_bytes();
     let is_word = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b >= 0x80;

@@ -13,8 +13,8 @@ struct dim3 {
 
 namespace emulator {
 
-// The built-in variables of the running thread, and its index in the block. A fiber stays on its host thread, so thread-local storage
-// suffices; constinit avoids an initialization check at every access.
+// The built-in variables of the running thread, and its index in the block. A fiber stays on its host thread, so thread-local
+// storage suffices; constinit avoids an initialization check at every access.
 struct Context {
   uint3 thread, block;
   dim3 block_dim, grid_dim;
@@ -36,7 +36,8 @@ struct Site {
 // Waits for all threads of the block, and returns the number of true predicates.
 unsigned barrier(const Site& site, bool predicate);
 
-// Waits for the lanes of the mask. Returns the value of lane `source`, the participating lanes, and those of them whose value is not 0.
+// Waits for the lanes of the mask. Returns the value of lane `source`, the participating lanes, and those of them whose value is
+// not 0.
 struct Exchange {
   unsigned long long value;
   unsigned lanes, nonzero;
@@ -46,9 +47,9 @@ Exchange exchange(const Site& site, unsigned mask, unsigned long long value, uns
 // __threadfence.
 void fence();
 
-// Called when a thread increments a block counter (last_block of common.cuh): all threads of the block must have called a fence after
-// their writes, and must call another one before they read other blocks' writes. Threads run one at a time, so a missing fence would
-// otherwise have no effect.
+// Called when a thread increments a block counter (last_block of common.cuh): all threads of the block must have called a fence
+// after their writes, and must call another one before they read other blocks' writes. Threads run one at a time, so a missing
+// fence would otherwise have no effect.
 void arrive();
 
 // The block's memory for a __shared__ declaration, which `key` identifies.

@@ -1,13 +1,13 @@
-//! What a launch costs the host: nanoseconds from the call of an operation until it is queued.
+//! The host's overhead per launch: nanoseconds from the call of an operation until it is queued.
 //!
 //! ```text
 //! cargo run --release -p minitorch-cuda --example launch_cost
 //! ```
 //!
-//! A turn queues 200 calls, which is less than a GPU's queue holds, and waits for the device outside of the time; the median
-//! of the turns counts. `fill` and `relu in place` are a launch and nothing else, `relu of a buffer` takes memory from the
-//! pool and gives it back, and the rest is what a program calls. With a driver whose launches do nothing (`scripts/fake-driver`) the
-//! figures are the crate's own cost; on a GPU they include the driver's.
+//! A sample queues 200 calls, which is less than a GPU's queue holds, and is not timed while it waits for the device; the median
+//! of the samples is printed. `fill` and `relu in place` are a launch and nothing else, `relu of a buffer` also takes a buffer
+//! from the pool and returns it, and the others are calls of a program. With a driver whose launches do nothing
+//! (`scripts/fake-driver`) the times are those of the crate alone; on a GPU they include the driver's.
 
 use minitorch_core::backend::{CopyOps, Device, UnaryOp, UnaryOps, View};
 use minitorch_core::{DType, Layout, Result, Tensor};
@@ -16,10 +16,10 @@ use std::hint::black_box;
 use std::process::ExitCode;
 use std::time::Instant;
 
-/// Calls of a turn.
+/// Calls per sample.
 const CALLS: usize = 200;
-/// Turns; the median counts.
-const TURNS: usize = 301;
+/// The number of samples.
+const SAMPLES: usize = 301;
 
 fn main() -> ExitCode {
     match run() {
@@ -51,18 +51,18 @@ fn run() -> Result<()> {
 }
 
 fn time<T>(device: &Cuda, name: &str, mut call: impl FnMut() -> T) -> Result<()> {
-    let (before, mut turns) = (device.launches(), Vec::with_capacity(TURNS));
-    for _ in 0..TURNS {
+    let (before, mut samples) = (device.launches(), Vec::with_capacity(SAMPLES));
+    for _ in 0..SAMPLES {
         let start = Instant::now();
         for _ in 0..CALLS {
             black_box(call());
         }
-        turns.push(start.elapsed());
+        samples.push(start.elapsed());
         device.synchronize()?;
     }
-    turns.sort();
-    let [median, least] = [turns[TURNS / 2], turns[0]].map(|turn| turn.as_nanos() as f64 / CALLS as f64);
-    let launches = (device.launches() - before) as f64 / (TURNS * CALLS) as f64;
+    samples.sort();
+    let [median, least] = [samples[SAMPLES / 2], samples[0]].map(|sample| sample.as_nanos() as f64 / CALLS as f64);
+    let launches = (device.launches() - before) as f64 / (SAMPLES * CALLS) as f64;
     println!("{name:<20} {median:>7.0} ns ({least:.0} at the least), {launches:.0} launch");
     Ok(())
 }

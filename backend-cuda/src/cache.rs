@@ -1,11 +1,11 @@
 //! Compiled kernels on disk, so that only the first run of a version compiles.
 //!
-//! A file is `reduce-sm_90-0123456789abcdef.cubin`: a header of [`HEADER`] bytes, then the CUBIN. The header contains the whole key and a
-//! checksum; a file that does not match them is compiled again and replaced. If the cache cannot be read or written, kernels are
-//! compiled each time, which is no error.
+//! A file is `reduce-sm_90-0123456789abcdef.cubin`: a header of [`HEADER`] bytes, then the CUBIN. The header contains the whole
+//! key and a checksum; a file that does not match them is compiled again and replaced. If the cache cannot be read or written,
+//! kernels are compiled each time, which is no error.
 //!
-//! Cached code runs on the device with access to the process's data, so the folder is created for its owner only (0700). A folder of
-//! another user, or one that others can write to, is not used, and one line on stderr says so.
+//! Cached code runs on the device with access to the process's data, so the folder is created for its owner only (0700). A folder
+//! of another user, or one that others can write to, is not used, and one line on stderr says so.
 
 use crate::nvrtc::Architecture;
 use std::ffi::OsString;
@@ -212,9 +212,9 @@ fn unpack(mut file: Vec<u8>, key: Key) -> Option<Vec<u8>> {
     Some(file)
 }
 
-// 128-bit FNV-1a for keys and checksums. It detects accidents: each step is a bijection of the state, so inputs that differ in one byte
-// have different hashes, and other inputs collide with a probability of about 2^-128. It is not cryptographic: only the owner can write
-// to the folder.
+// 128-bit FNV-1a for keys and checksums. It detects accidents: each step is a bijection of the state, so inputs that differ in
+// one byte have different hashes, and other inputs collide with a probability of about 2^-128. It is not cryptographic: only the
+// owner can write to the folder.
 
 const OFFSET: u128 = 0x6c62272e07bb014262b821756295c58d;
 const PRIME: u128 = 0x0000000001000000000000000000013b;

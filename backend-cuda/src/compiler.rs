@@ -99,8 +99,8 @@ impl<'a> Compiler<'a> {
         self.cache.discard(&self.entry(file));
     }
 
-    /// A file's entry in the cache. The key covers all that the machine code depends on: the version of the compiler, its options,
-    /// the file, and every header.
+    /// A file's entry in the cache. The key covers all that the machine code depends on: the version of the compiler, its
+    /// options, the file, and every header.
     fn entry(&self, file: usize) -> Entry {
         let (name, source) = self.sources[file];
         let version = format!("{}.{}", self.nvrtc.version().0, self.nvrtc.version().1);
@@ -162,11 +162,7 @@ pub(crate) fn compile_kernels(architecture: &str, done: impl FnMut(KernelFile)) 
     compile_into(architecture, Cache::open(), done)
 }
 
-fn compile_into(
-    architecture: &str,
-    cache: Cache,
-    done: impl FnMut(KernelFile),
-) -> Result<String, String> {
+fn compile_into(architecture: &str, cache: Cache, done: impl FnMut(KernelFile)) -> Result<String, String> {
     let architecture: Architecture = architecture.parse()?;
     let plain = Architecture::new(architecture.number());
     if architecture != plain {

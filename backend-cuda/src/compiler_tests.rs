@@ -16,7 +16,7 @@ fn files(folder: &Path) -> Vec<std::path::PathBuf> {
 }
 
 #[test]
-fn a_file_is_compiled_once_and_the_broken_one_is_named_in_one_line() {
+fn a_file_is_compiled_once_and_errors_name_the_file_in_one_line() {
     let Some(nvrtc) = nvrtc() else { return };
     let folder = tempfile::tempdir().unwrap();
     let (one, two) = (kernel("one_k"), kernel("two_k"));
@@ -25,7 +25,7 @@ fn a_file_is_compiled_once_and_the_broken_one_is_named_in_one_line() {
     assert_eq!(compiler.stems().collect::<Vec<_>>(), ["one", "bad", "two"]);
     let first = compiler.image(0).unwrap();
     assert!(!first.cached && first.cubin.starts_with(b"\x7fELF"));
-    assert_eq!(files(folder.path()).len(), 1, "a file that nobody asked for");
+    assert_eq!(files(folder.path()).len(), 1, "only the requested file is compiled");
     assert_eq!(compiler.image(0).unwrap(), Image { cached: true, ..first });
     assert!(!compiler.recompile(0).unwrap().cached);
     compiler.discard(0);
@@ -39,7 +39,7 @@ fn a_file_is_compiled_once_and_the_broken_one_is_named_in_one_line() {
 }
 
 #[test]
-fn damaged_machine_code_is_compiled_again() {
+fn damaged_machine_code_is_recompiled() {
     let Some(nvrtc) = nvrtc() else { return };
     let folder = tempfile::tempdir().unwrap();
     let one = kernel("one_k");
@@ -54,12 +54,12 @@ fn damaged_machine_code_is_compiled_again() {
         fs::write(&file, bad).unwrap();
         let image = compiler.image(0).unwrap();
         assert!(!image.cached && image.cubin == good);
-        assert!(fs::read(&file).unwrap() == whole, "the good one is back");
+        assert!(fs::read(&file).unwrap() == whole, "the file is replaced");
     }
 }
 
 #[test]
-fn the_key_holds_all_that_the_code_depends_on() {
+fn the_key_covers_all_that_the_code_depends_on() {
     let Some(_) = nvrtc() else { return };
     let folder = tempfile::tempdir().unwrap();
     let (one, other) = (kernel("one_k"), kernel("one_j"));
@@ -91,7 +91,7 @@ fn the_key_holds_all_that_the_code_depends_on() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_is_an_error_of_the_command() {
+fn compile_kernels_fails_if_the_folder_cannot_be_written() {
     let Some(nvrtc) = nvrtc() else { return };
     let file = tempfile::NamedTempFile::new().unwrap();
     let one = kernel("one_k");
@@ -104,7 +104,7 @@ fn a_folder_that_cannot_be_written_is_an_error_of_the_command() {
 }
 
 #[test]
-fn architectures_that_are_none_are_refused_in_one_line() {
+fn unknown_architectures_are_errors_of_one_line() {
     let Some(_) = nvrtc() else { return };
     let folder = tempfile::tempdir().unwrap();
     let why = |name: &str| compile_into(name, Cache::at(folder.path()), |_| ()).unwrap_err();

@@ -59,7 +59,8 @@ params! {
 /// The most taps whose weights the direct kernels cache in shared memory.
 const MAX_TAPS: usize = 256;
 
-/// The most channels of the result (per group) for which the direct kernels are faster than tiles, half of which would be padding.
+/// The most channels of the result (per group) for which the direct kernels are faster than tiles, half of which would be
+/// padding.
 const FEW_CHANNELS: usize = 16;
 
 /// The sizes of one convolution.
@@ -140,8 +141,8 @@ fn channels(of: usize) -> usize {
     }
 }
 
-/// Launches a direct kernel: all channels of `pixels` pixels, each a sum over `channels_in`. Several threads share a pixel where there
-/// are too few pixels to fill the multiprocessors.
+/// Launches a direct kernel: all channels of `pixels` pixels, each a sum over `channels_in`. Several threads share a pixel where
+/// there are too few pixels to fill the multiprocessors.
 fn direct(
     device: &Cuda,
     kernel: &str,
@@ -159,7 +160,13 @@ fn direct(
     }
     geometry.params.splits = splits as u32;
     let grid = [pixels.div_ceil(THREADS / splits), rows, 1];
-    device.0.launch(name!("conv_direct_{kernel}_{count}_{}", suffix(dtype)), grid, [THREADS, 1, 1], 0, &geometry.params);
+    device.0.launch(
+        name!("conv_direct_{kernel}_{count}_{}", suffix(dtype)),
+        grid,
+        [THREADS, 1, 1],
+        0,
+        &geometry.params,
+    );
 }
 
 /// The part of a kernel's name that selects conv_tap.cu: the channels are a multiple of the slab depth BK of the tile size.
@@ -170,7 +177,10 @@ fn tap_major(size: usize, channels: usize) -> &'static str {
 
 /// A launch with the groups along the grid's y dimension.
 fn launch_groups(device: &Cuda, kernel: &str, tiles: usize, groups: usize, params: &ConvParams) {
-    assert!(groups <= MAX_GRID_YZ, "conv2d: {groups} groups (times phases of the stride) are more than a grid's {MAX_GRID_YZ}");
+    assert!(
+        groups <= MAX_GRID_YZ,
+        "conv2d: {groups} groups (times phases of the stride) are more than a grid's {MAX_GRID_YZ}"
+    );
     device.0.launch(kernel, [tiles, groups, 1], [GEMM_THREADS, 1, 1], 0, params);
 }
 
@@ -242,7 +252,8 @@ impl ConvOps for Cuda {
                 let channels = [geometry.group_in, geometry.group_out];
                 direct(self, "forward", dtype, &mut geometry, channels, pixels);
             } else {
-                let Tiling { size, .. } = Tiling::unsplit(self, dtype, [geometry.group_out, pixels, k], geometry.groups);
+                let Tiling { size, .. } =
+                    Tiling::unsplit(self, dtype, [geometry.group_out, pixels, k], geometry.groups);
                 geometry.params.w_mode = mode(dtype, geometry.params.weight, k, 1, &[]);
                 // The weights of every group begin at a multiple of k, so one mode serves all groups.
                 let tiles = geometry.group_out.div_ceil(size) * pixels.div_ceil(size);
@@ -303,7 +314,10 @@ fn grad_input(gradient: &Gradient, w: &Tensor, size: [usize; 2], options: &Conv2
             let pixels = n * size[0].div_ceil(sh) * size[1].div_ceil(sw);
             let k = geometry.group_out * geometry.taps;
             let rows = geometry.groups.saturating_mul(sh).saturating_mul(sw);
-            assert!(rows <= MAX_GRID_YZ, "conv2d: {rows} groups times phases of the stride are more than a grid's {MAX_GRID_YZ}");
+            assert!(
+                rows <= MAX_GRID_YZ,
+                "conv2d: {rows} groups times phases of the stride are more than a grid's {MAX_GRID_YZ}"
+            );
             let Tiling { size, .. } = Tiling::unsplit(device, dtype, [geometry.group_in, pixels, k], rows);
             let tiles = geometry.group_in.div_ceil(size) * pixels.div_ceil(size);
             [geometry.params.x, geometry.params.mask] = gradient.addresses(size);

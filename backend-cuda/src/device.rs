@@ -76,8 +76,8 @@ impl Cuda {
     }
 
     /// A new device that runs the same kernels on the CPU, thread by thread, and reports errors that a GPU tolerates: accesses
-    /// outside of a buffer, uninitialized memory, barriers that not all threads reach. Slow; for tests. Takes the `Order` in which
-    /// threads run, or [`EmulatorOptions`].
+    /// outside of a buffer, uninitialized memory, barriers that not all threads reach. Slow; for tests. Takes the `Order` in
+    /// which threads run, or [`EmulatorOptions`].
     ///
     /// # Panics
     /// If the machine is out of memory, or the options ask for more shared memory than the emulator has.
@@ -89,10 +89,10 @@ impl Cuda {
         state.map_or_else(|error| panic!("{error}"), |state| Cuda(Arc::new(state)))
     }
 
-    /// Compiles all kernels for a GPU that need not be present, such as `sm_90`, into the cache: the folder `MINITORCH_CACHE_DIR`,
-    /// or the user's cache. The folder may be copied to another machine; if the NVRTC there has another version, kernels are
-    /// compiled again. Needs NVRTC and no driver. Calls `done` after each file. Returns one line that names the compiler and the
-    /// folder.
+    /// Compiles all kernels for a GPU that need not be present, such as `sm_90`, into the cache: the folder
+    /// `MINITORCH_CACHE_DIR`, or the user's cache. The folder may be copied to another machine; if the NVRTC there has another
+    /// version, kernels are compiled again. Needs NVRTC and no driver. Calls `done` after each file. Returns one line that names
+    /// the compiler and the folder.
     ///
     /// # Errors
     /// If the architecture is unknown, there is no NVRTC, a kernel does not compile, or the folder cannot be written:
@@ -129,8 +129,8 @@ impl Cuda {
         )
     }
 
-    /// A buffer with unspecified contents for a result that a kernel will write. If there is no memory for it, the error is queued
-    /// and the storage is missing; see `memory.rs`.
+    /// A buffer with unspecified contents for a result that a kernel will write. If there is no memory for it, the error is
+    /// queued and the storage is missing; see `memory.rs`.
     pub(crate) fn alloc(&self, op: &str, dtype: DType, len: usize) -> Storage {
         if self.0.is_halted() {
             return Storage::missing(&self.0, dtype, len);

@@ -1,16 +1,18 @@
-//! A driver that fails where it is told to: which failure the user gets, and as what.
+//! Which error a user gets for each failure of the driver, with a driver that fails at a chosen call.
 
 use super::*;
-use minitorch_core::backend::{CopyOps, Device};
+use crate::driver::{Address, Driver, Failure, Launch};
+use crate::grid::grid_stride;
+use minitorch_core::backend::CopyOps;
 use minitorch_core::{HostSlice, Tensor};
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Gives out addresses of memory that does not exist, and touches none.
+/// Returns addresses of memory that does not exist, and accesses none.
 #[derive(Debug)]
 struct Broken {
     info: Info,
     next: AtomicU64,
-    /// The call that fails, and how.
+    /// The call that fails, and its failure.
     at: &'static str,
     failure: Failure,
     synchronized: AtomicUsize,
@@ -33,7 +35,7 @@ impl Driver for Broken {
     }
 
     fn allocate(&self, bytes: usize) -> std::result::Result<Address, Failure> {
-        // The device's own memory is there.
+        // Only this size fails, so the allocations of the device itself succeed.
         if bytes == 4 * 1000 {
             self.result("allocate")?;
             self.result("memory")?;
@@ -41,26 +43,26 @@ impl Driver for Broken {
         Ok(self.next.fetch_add(1 << 20, Ordering::Relaxed))
     }
 
-    // SAFETY: nothing is touched.
+    // SAFETY: no memory is accessed.
     unsafe fn free(&self, _: Address, _: usize) {}
 
-    // SAFETY: nothing is touched.
+    // SAFETY: no memory is accessed.
     unsafe fn upload(&self, _: Address, _: &[u8]) -> std::result::Result<(), Failure> {
         self.result("upload")
     }
 
-    // SAFETY: nothing is touched but the slice.
+    // SAFETY: no memory but the slice is accessed.
     unsafe fn download(&self, _: Address, data: &mut [u8]) -> std::result::Result<(), Failure> {
         data.fill(0);
         self.result("download")
     }
 
-    // SAFETY: nothing is touched.
+    // SAFETY: no memory is accessed.
     unsafe fn set(&self, _: Address, _: u8, _: usize) -> std::result::Result<(), Failure> {
         Ok(())
     }
 
-    // SAFETY: nothing is touched.
+    // SAFETY: no memory is accessed.
     unsafe fn launch(&self, _: &Launch<'_>) -> std::result::Result<(), Failure> {
         self.launched.fetch_add(1, Ordering::Relaxed);
         self.result("launch")
@@ -76,7 +78,7 @@ fn broken(at: &'static str, failure: Failure) -> Cuda {
     counting(at, failure, &Arc::default())
 }
 
-/// The same, where launches count.
+/// The same, with a counter of launches.
 fn counting(at: &'static str, failure: Failure, launched: &Arc<AtomicUsize>) -> Cuda {
     let info = Info {
         name: "broken".into(),
@@ -96,7 +98,7 @@ fn lost() -> Failure {
 }
 
 #[test]
-fn an_upload_fails_with_the_drivers_words() {
+fn transfers_return_the_drivers_message() {
     let error = broken("upload", lost()).upload(HostSlice::F32(&[1.0])).err().map(|e| e.to_string());
     assert_eq!(error.as_deref(), Some("Cuda(broken): upload: the device is lost (CUDA_ERROR_DEVICE_LOST)"));
     let tensor = Tensor::try_from_slice(&[1.0f32; 25], [25], &broken("upload", Failure::OutOfMemory));
@@ -120,13 +122,13 @@ fn of_several_failures_the_first_is_returned() {
     let error = device.upload(HostSlice::F32(&[1.0])).err().map(|e| e.to_string());
     assert_eq!(error.as_deref(), Some("the first"));
 
-    // Out of memory after a kernel has failed: the failure is what counts.
+    // Out of memory after a failed kernel: the kernel's error is returned.
     let error = broken("allocate", Failure::OutOfMemory).upload(HostSlice::F32(&[1.0; 1000])).err();
     assert_eq!(error.map(|e| e.to_string()).as_deref(), Some("Cuda(broken): allocation: a kernel failed before"));
 }
 
 #[test]
-fn a_launch_without_memory_is_out_of_memory() {
+fn a_launch_that_lacks_memory_is_out_of_memory() {
     let device = broken("launch", Failure::OutOfMemory);
     let _x = Tensor::<Cuda>::ones([4], &device);
     let error = device.synchronize().unwrap_err();
@@ -135,16 +137,16 @@ fn a_launch_without_memory_is_out_of_memory() {
 }
 
 #[test]
-fn a_result_without_memory_is_an_error_where_it_is_read() {
+fn out_of_memory_in_an_operation_is_returned_by_the_next_read() {
     let launched = Arc::default();
     let device = counting("memory", Failure::OutOfMemory, &launched);
     let x = Tensor::<Cuda>::ones([10], &device);
     let missing = x.expand([100, 10]).contiguous();
     let before = launched.load(Ordering::Relaxed);
-    // Neither this nor what is made of nothing but x is computed as long as the missing one is held.
+    // While the missing result exists, nothing is computed: neither from it nor from x.
     let (more, other) = (missing.sum(0), &x + 1.0);
     let filled = Tensor::<Cuda>::zeros([3], &device);
-    assert_eq!(launched.load(Ordering::Relaxed), before, "a kernel was launched without its memory");
+    assert_eq!(launched.load(Ordering::Relaxed), before, "a kernel was launched while a result is missing");
     let error = more.to_vec::<f32>().unwrap_err();
     assert!(matches!(error, Error::OutOfMemory { bytes: 4000, .. }), "{error}");
     for tensor in [&missing, &more, &other, &filled, &missing.t().reshape([1000])] {
@@ -161,12 +163,12 @@ fn a_result_without_memory_is_an_error_where_it_is_read() {
 }
 
 #[test]
-fn a_lost_device_says_so_at_every_read() {
+fn a_lost_device_fails_every_read() {
     let launched = Arc::default();
     let device = counting("launch", Failure::Lost("the words of 719".into()), &launched);
     let uploaded = Tensor::try_from_slice(&[1.0f32; 3], [3], &device).expect("an upload");
     let x = &uploaded + 1.0;
-    // The driver of this test does not repeat its failure.
+    // The fake driver does not repeat its failure, so the device has to.
     for _ in 0..2 {
         let reads = [device.synchronize(), x.to_vec::<f32>().map(drop), uploaded.to_vec::<f32>().map(drop)];
         let uploads =
@@ -176,7 +178,7 @@ fn a_lost_device_says_so_at_every_read() {
             assert!(error.contains(": the words of 719") && error.starts_with("Cuda(broken): "), "{error}");
         }
     }
-    // A training step on it goes on to its next read.
+    // A training step continues up to its next read.
     let loss = uploaded.requires_grad().square().sum(..);
     let _ = (loss.backward(), Tensor::<Cuda>::zeros([77], &device), Tensor::from_slice(&[1.0f32; 77], [77], &device));
     assert!(loss.item().is_err());
@@ -184,7 +186,7 @@ fn a_lost_device_says_so_at_every_read() {
 }
 
 #[test]
-fn a_failed_copy_is_an_error_of_the_read_that_needs_it() {
+fn a_read_returns_the_failure_of_its_copy() {
     let device = broken("launch", Failure::Other("refused".into()));
     let x = Tensor::try_from_slice(&[1.0f32; 6], [2, 3], &device).expect("an upload");
     assert!(x.to_vec::<f32>().is_ok());
@@ -192,15 +194,15 @@ fn a_failed_copy_is_an_error_of_the_read_that_needs_it() {
     assert!(error.contains("refused"), "{error}");
 }
 
-/// Grids are made from the number of multiprocessors, in clamps and divisions.
+/// Grids depend on the number of multiprocessors through clamps and divisions.
 #[test]
-fn a_driver_that_reports_no_multiprocessors_is_no_reason_to_panic() {
+fn a_driver_that_reports_no_multiprocessors_causes_no_panic() {
     let device = broken("nothing", lost());
     let x = Tensor::<Cuda>::rand([300, 300], &device);
     let images = Tensor::<Cuda>::rand([2, 4, 16, 16], &device);
     let _ = (&x + 1.0, x.sum(..), x.sum(0), x.max(1), x.matmul(&x), x.cumsum(0), x.sort(1, false), x.softmax(1));
     let _ = (images.max_pool2d(2), images.conv2d(&Tensor::rand([4, 4, 3, 3], &device), None, Default::default()));
     let _ = x.index_select(0, &Tensor::new([1, 2], &device));
-    assert_eq!(device.walk_over(1 << 20).0, [8, 1, 1]);
+    assert_eq!(grid_stride(&device, 1 << 20).0, [8, 1, 1]);
     assert!(device.synchronize().is_ok());
 }

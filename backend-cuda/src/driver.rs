@@ -58,7 +58,8 @@ pub(crate) trait Driver: Debug + Send + Sync {
     /// The size to allocate for this many bytes, rounded up so that similar requests can reuse the buffer.
     fn round_up(&self, bytes: usize) -> usize;
 
-    /// Allocates memory with unspecified contents; `bytes` is not 0. The address is a multiple of 256 on a GPU, of 16 on an emulator.
+    /// Allocates memory with unspecified contents; `bytes` is not 0. The address is a multiple of 256 on a GPU, of 16 on an
+    /// emulator.
     fn allocate(&self, bytes: usize) -> Result<Address, Failure>;
 
     /// Frees memory after the work that is queued.

@@ -1,7 +1,7 @@
 //! The emulator: device memory is host memory, and kernels are functions that build.rs compiled for the CPU.
 //!
-//! It exists to find errors in kernels: uninitialized memory contains NaN, addresses are checked, and so are barriers, shuffles and
-//! fences (`emulator/emulator.cpp`).
+//! It exists to find errors in kernels: uninitialized memory contains NaN, addresses are checked, and so are barriers, shuffles
+//! and fences (`emulator/emulator.cpp`).
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::collections::{BTreeMap, HashMap};
@@ -28,8 +28,8 @@ const MAX_GRID: [u32; 3] = [i32::MAX as u32, 65535, 65535];
 /// The maximum of shared memory per block: it fits into `kArena` of machine.h with the gaps between arrays.
 const MAX_SHARED: u32 = 256 << 10;
 
-/// The order in which blocks, the warps of a block and the threads of a warp run, where they do not wait for each other. A kernel whose
-/// result depends on it lacks a barrier or an atomic.
+/// The order in which blocks, the warps of a block and the threads of a warp run, where they do not wait for each other. A kernel
+/// whose result depends on it lacks a barrier or an atomic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Ascending.
@@ -48,8 +48,8 @@ pub struct EmulatorOptions {
     pub order: Order,
     /// Streaming multiprocessors, by default 4. Grids, tile sizes and the splits of long sums depend on it. An H100 has 132.
     pub multiprocessors: u32,
-    /// The maximum of shared memory per block in bytes, static and dynamic, at most 256 KiB. The default is 99 KiB, as on desktop GPUs; an
-    /// H100 has 227 KiB.
+    /// The maximum of shared memory per block in bytes, static and dynamic, at most 256 KiB. The default is 99 KiB, as on desktop
+    /// GPUs; an H100 has 227 KiB.
     pub shared_memory: u32,
 }
 
@@ -232,8 +232,8 @@ impl Driver for Emulator {
         let held = self.allocations().remove(&address);
         assert_eq!(held, Some(bytes), "freed {bytes} bytes at {address:#x}, where this many bytes were allocated");
         if let Ok(layout) = layout(bytes) {
-            // SAFETY: `allocate` got this memory with the same layout, as the assertion checks; removing it from the map prevents a second
-            // free. The caller guarantees that nothing uses it.
+            // SAFETY: `allocate` got this memory with the same layout, as the assertion checks; removing it from the map prevents
+            // a second free. The caller guarantees that nothing uses it.
             unsafe { dealloc(pointer(address), layout) };
         }
     }
@@ -255,7 +255,8 @@ impl Driver for Emulator {
     // SAFETY: the precondition is that of the trait, and the address is checked.
     unsafe fn upload(&self, to: Address, data: &[u8]) -> Result<(), Failure> {
         self.check("an upload", to, data.len())?;
-        // SAFETY: `check` has found the bytes in an allocation, and no host slice overlaps device memory, which only this file dereferences.
+        // SAFETY: `check` has found the bytes in an allocation, and no host slice overlaps device memory, which only this file
+        // dereferences.
         unsafe { ptr::copy_nonoverlapping(data.as_ptr(), pointer(to), data.len()) };
         Ok(())
     }
@@ -263,7 +264,8 @@ impl Driver for Emulator {
     // SAFETY: the precondition is that of the trait, and the address is checked.
     unsafe fn download(&self, from: Address, data: &mut [u8]) -> Result<(), Failure> {
         self.check("a download", from, data.len())?;
-        // SAFETY: `check` has found the bytes in an allocation, and no host slice overlaps device memory, which only this file dereferences.
+        // SAFETY: `check` has found the bytes in an allocation, and no host slice overlaps device memory, which only this file
+        // dereferences.
         unsafe { ptr::copy_nonoverlapping(pointer(from).cast_const(), data.as_mut_ptr(), data.len()) };
         Ok(())
     }
@@ -302,8 +304,8 @@ impl Driver for Emulator {
             order,
         };
         let mut message = [0_u8; 1024];
-        // SAFETY: the request is complete and `check_shape` accepted its sizes; the message has this capacity; the caller guarantees the
-        // kernel's parameters.
+        // SAFETY: the request is complete and `check_shape` accepted its sizes; the message has this capacity; the caller
+        // guarantees the kernel's parameters.
         if unsafe { emulator_launch(&request, message.as_mut_ptr().cast(), message.len()) } {
             return Ok(());
         }

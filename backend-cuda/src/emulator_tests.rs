@@ -23,7 +23,7 @@ fn bytes(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|v| v.to_ne_bytes()).collect()
 }
 
-/// One launch over `input` that writes `outputs` floats, which begin as `fill`.
+/// One launch over `input` that writes `outputs` floats, with `fill` as the initial byte of the output.
 struct Case<'a> {
     kernel: &'a str,
     grid: [u32; 3],
@@ -53,8 +53,8 @@ impl<'a> Case<'a> {
             shared: self.shared,
             params: (&raw const params).cast(),
         };
-        // SAFETY: both addresses were just allocated with these lengths, `Params` is what the kernels take, and each test
-        // gives its kernel as much memory as it uses.
+        // SAFETY: both addresses were allocated above with these lengths, `Params` mirrors the struct that the kernels take, and
+        // each test passes as much memory as its kernel accesses.
         let launched = unsafe {
             emulator.upload(input, &bytes(self.input)).expect("an upload");
             if self.fill != UNINITIALIZED {
@@ -82,10 +82,10 @@ impl<'a> Case<'a> {
         self.words(order).into_iter().map(f32::from_bits).collect()
     }
 
-    /// The message of a launch that fails, which every order finds; with parts that it must have.
+    /// Asserts that the launch fails in every order, with a message that contains these parts.
     fn fails(&self, parts: &[&str]) {
         for order in ORDERS {
-            let message = self.try_on(&Emulator::new(order)).expect_err("a mistake that is found");
+            let message = self.try_on(&Emulator::new(order)).expect_err("an error is detected");
             let named = format!("kernel `{}`", self.kernel);
             for part in parts.iter().copied().chain([named.as_str()]) {
                 assert!(message.contains(part), "{order:?}: no {part:?} in {message:?}");
@@ -99,19 +99,19 @@ fn numbers(count: usize) -> Vec<f32> {
 }
 
 #[test]
-fn a_block_reduction_is_right_in_every_order() {
+fn a_block_reduction_is_correct_in_every_order() {
     let input = numbers(1000);
     for order in ORDERS {
         let sums = Case { input: &input, ..Case::new("test_sum", 4, 256) }.floats(order);
         for (block, part) in input.chunks(256).enumerate() {
             assert_eq!(sums[block], part.iter().sum::<f32>(), "{order:?}, block {block}");
         }
-        assert!(sums[4..].iter().all(|x| x.is_nan()), "{order:?}: more was written");
+        assert!(sums[4..].iter().all(|x| x.is_nan()), "{order:?}: a write past the result");
     }
 }
 
 #[test]
-fn kernels_that_macros_make_are_found() {
+fn kernels_defined_by_macros_are_found() {
     let input = numbers(50);
     for order in ORDERS {
         let doubled = Case { input: &input, outputs: 50, ..Case::new("test_double", 2, 32) }.floats(order);
@@ -121,7 +121,7 @@ fn kernels_that_macros_make_are_found() {
 }
 
 #[test]
-fn a_missing_barrier_shows_in_the_order() {
+fn without_a_barrier_the_result_depends_on_the_order() {
     let case = |mode| Case { mode, outputs: 64, ..Case::new("test_missing_barrier", 1, 64) };
     let right: Vec<f32> = (0..64).map(|i| ((i + 1) % 64) as f32).collect();
     for order in ORDERS {
@@ -132,7 +132,7 @@ fn a_missing_barrier_shows_in_the_order() {
 }
 
 #[test]
-fn memory_that_nobody_has_written_is_nan() {
+fn uninitialized_memory_is_nan() {
     for order in ORDERS {
         let case = Case { shared: 16, outputs: 9, fill: 0, ..Case::new("test_uninitialised", 3, 1) };
         let read = case.floats(order);
@@ -141,7 +141,7 @@ fn memory_that_nobody_has_written_is_nan() {
     let emulator = Emulator::new(Order::Forward);
     let at = emulator.allocate(12).expect("memory");
     let mut read = [0; 12];
-    // SAFETY: 12 bytes were just allocated there.
+    // SAFETY: 12 bytes are allocated at the address, and freed once.
     unsafe {
         emulator.download(at, &mut read).expect("a download");
         assert_eq!(read, [UNINITIALIZED; 12]);
@@ -162,7 +162,7 @@ fn atomics() {
 }
 
 #[test]
-fn what_warps_do_together() {
+fn warp_functions() {
     for order in ORDERS {
         let out = Case { outputs: 256, ..Case::new("test_warps", 1, 32) }.words(order);
         for lane in 0..32_u32 {
@@ -184,7 +184,7 @@ fn what_warps_do_together() {
 }
 
 #[test]
-fn maths_of_cuda() {
+fn math_functions() {
     let x = 1.000_123_4_f32;
     let out = Case { input: &[x], outputs: 12, ..Case::new("test_maths", 1, 1) }.floats(Order::Forward);
     assert_eq!(out[0], x.mul_add(x, -(x * x)));
@@ -227,7 +227,7 @@ fn masks_of_warps() {
 }
 
 #[test]
-fn blocks_that_count_themselves_in_without_fences() {
+fn missing_fences_around_block_counters() {
     for order in ORDERS {
         let on = |mode: u32| {
             let (emulator, bytes) = (Emulator::new(order), 4 * (2 + 3 * 64));
@@ -237,7 +237,7 @@ fn blocks_that_count_themselves_in_without_fences() {
             let params = (&raw const params).cast();
             let launch = Launch { kernel: "test_arrivals", grid: [3, 1, 1], block: [64, 1, 1], shared: 0, params };
             let mut sum = [0; 4];
-            // SAFETY: the allocation holds all that the kernel writes, and `Params` is what it takes.
+            // SAFETY: the allocation covers all that the kernel accesses, and `Params` mirrors the struct that it takes.
             let launched = unsafe {
                 emulator.set(out, 0, bytes).expect("setting memory");
                 let launched = emulator.launch(&launch);
@@ -255,7 +255,7 @@ fn blocks_that_count_themselves_in_without_fences() {
         fails(1, "increments a block counter before 64 threads");
         fails(2, "increments a block counter before 4 threads (first (60, 0, 0))");
         fails(4, "no __threadfence of 64 threads");
-        // Whoever comes after the one that counts has not fenced yet: in reverse nobody does.
+        // Threads that run after thread 0 have not called the fence yet; in reverse order thread 0 is last.
         match order {
             Order::Reversed => assert!(on(3).is_ok()),
             _ => fails(3, "increments a block counter before"),
@@ -307,7 +307,7 @@ fn writes_beyond_a_shared_array() {
     case(1).fails(&["beyond the end of the shared array `values`"]);
 }
 
-/// Run by scripts/emulator-sanitize --show: without the sanitizer it would corrupt the heap.
+/// For scripts/emulator-sanitize --show: without the sanitizer it would corrupt the heap.
 #[test]
 #[ignore = "needs the address sanitizer, and ends in its report"]
 fn an_overrun_that_the_sanitizer_reports() {
@@ -326,8 +326,8 @@ fn launches_of_several_threads_at_once() {
                 let first = case.try_on(&emulator).expect("the first launch");
                 for _ in 0..250 {
                     assert_eq!(case.try_on(&emulator).as_ref(), Ok(&first));
-                    // A launch that fails leaves nothing behind.
-                    Case::new("test_exited", 1, 64).try_on(&emulator).expect_err("a mistake that is found");
+                    // A failed launch does not affect later ones.
+                    Case::new("test_exited", 1, 64).try_on(&emulator).expect_err("an error is detected");
                 }
             });
         }
@@ -338,15 +338,15 @@ fn launches_of_several_threads_at_once() {
 fn addresses_outside_of_allocations() {
     let emulator = Emulator::new(Order::Forward);
     let at = emulator.allocate(16).expect("memory");
-    // SAFETY: not even an allocation is needed: the emulator checks.
+    // SAFETY: the emulator checks addresses, so any are allowed.
     let wrong =
         unsafe { [emulator.upload(at + 8, &[0; 9]), emulator.set(at - 1, 0, 1), emulator.download(64, &mut [0])] };
     for (result, name) in wrong.into_iter().zip(["an upload of 9 bytes", "setting of 1 bytes", "a download of 1 bytes"])
     {
-        let Err(Failure::Other(message)) = result else { panic!("{name} is not found") };
+        let Err(Failure::Other(message)) = result else { panic!("{name} is not detected") };
         assert!(message.contains(name) && message.contains("not allocated"), "{message}");
     }
-    // SAFETY: this much was allocated there.
+    // SAFETY: 16 bytes are allocated at the address, and freed once.
     unsafe { emulator.free(at, 16) };
     assert_eq!(emulator.allocate(17 << 30), Err(Failure::OutOfMemory));
 }
@@ -354,14 +354,14 @@ fn addresses_outside_of_allocations() {
 #[test]
 #[should_panic(expected = "freed 8 bytes")]
 fn freeing_what_was_not_allocated() {
-    // SAFETY: the emulator checks.
+    // SAFETY: the emulator checks addresses, so any are allowed.
     unsafe { Emulator::new(Order::Forward).free(4096, 8) };
 }
 
 #[test]
-fn what_kernel_files_may_not_say() {
+fn unsupported_source_is_an_error() {
     let fails = |text: &str, part: &str| {
-        let message = rewrite::rewrite(&format!("# 7 \"a.cu\"\n{text}\n")).expect_err("a mistake in the text");
+        let message = rewrite::rewrite(&format!("# 7 \"a.cu\"\n{text}\n")).expect_err("unsupported source");
         assert!(message.starts_with("a.cu:7: ") && message.contains(part), "{text}: {message}");
     };
     fails("__global__ void f(P p) {}", "extern \"C\" __global__");
@@ -377,7 +377,7 @@ fn what_kernel_files_may_not_say() {
 #[test]
 fn rewriting_keeps_lines_and_finds_alignments() {
     let text = "extern \"C\"\n__global__ void f(P p);\nvoid g() {\n__shared__ __attribute__((aligned(2 * 16))) Pair<A, 2>\nx[2][N];\n}\n";
-    let (out, kernels) = rewrite::rewrite(text).expect("text that is right");
+    let (out, kernels) = rewrite::rewrite(text).expect("supported source");
     assert!(kernels.is_empty(), "only declared: {kernels:?}");
     assert_eq!(out.matches('\n').count(), text.matches('\n').count());
     assert!(out.starts_with("static\n void f(P p);"), "{out}");

@@ -22,12 +22,12 @@ use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// The minimum compute capability, that of Volta: warps of older GPUs have no independent thread scheduling, which the kernels' masked
-/// shuffles rely on.
+/// The minimum compute capability, that of Volta: warps of older GPUs have no independent thread scheduling, which the kernels'
+/// masked shuffles rely on.
 const MIN_CAPABILITY: (u32, u32) = (7, 0);
 
-/// The size of the pinned buffer for downloads. Into pageable memory the driver itself copies through a pinned buffer, which is slower
-/// for small sizes.
+/// The size of the pinned buffer for downloads. Into pageable memory the driver itself copies through a pinned buffer, which is
+/// slower for small sizes.
 const DOWNLOAD_BUFFER: usize = 64 << 10;
 
 /// The smallest size class of allocations.
@@ -158,11 +158,11 @@ impl Driver for Gpu {
 
     // SAFETY: the precondition is that of the trait.
     unsafe fn free(&self, address: Address, _bytes: usize) {
-        // The driver does not guarantee to wait for a stream before it frees. A failure is that of earlier work, which the next synchronize
-        // returns too, or of a context that is gone with its memory.
+        // The driver does not guarantee to wait for a stream before it frees. A failure is that of earlier work, which the next
+        // synchronize returns too, or of a context that is gone with its memory.
         let _ = self.synchronize();
-        // SAFETY: the caller guarantees that `allocate` returned the address and that only queued work uses it, for which synchronize waited
-        // above; it also made the context current.
+        // SAFETY: the caller guarantees that `allocate` returned the address and that only queued work uses it, for which
+        // synchronize waited above; it also made the context current.
         let _ = unsafe { sys::cuMemFree_v2(address) };
     }
 
@@ -178,8 +178,8 @@ impl Driver for Gpu {
     unsafe fn download(&self, from: Address, data: &mut [u8]) -> Result<(), Failure> {
         self.context.bind()?;
         if data.len() > DOWNLOAD_BUFFER {
-            // SAFETY: the caller guarantees the memory at the address; the slice outlives the copy, since the stream is synchronized below.
-            // If that fails, the context is broken and no copy runs any more.
+            // SAFETY: the caller guarantees the memory at the address; the slice outlives the copy, since the stream is
+            // synchronized below. If that fails, the context is broken and no copy runs any more.
             let result =
                 unsafe { sys::cuMemcpyDtoHAsync_v2(data.as_mut_ptr().cast(), from, data.len(), self.stream.0) };
             let copied = check("cuMemcpyDtoHAsync", result);
@@ -190,12 +190,13 @@ impl Driver for Gpu {
             return Ok(());
         }
         let buffer = self.download.lock().unwrap_or_else(PoisonError::into_inner);
-        // SAFETY: the caller guarantees the memory at the address; the pinned buffer has DOWNLOAD_BUFFER bytes, and the lock makes the access
-        // exclusive.
+        // SAFETY: the caller guarantees the memory at the address; the pinned buffer has DOWNLOAD_BUFFER bytes, and the lock
+        // makes the access exclusive.
         let result = unsafe { sys::cuMemcpyDtoHAsync_v2(buffer.pointer.cast(), from, data.len(), self.stream.0) };
         check("cuMemcpyDtoHAsync", result)?;
         self.stream.synchronize()?;
-        // SAFETY: synchronize waited for the copy of these bytes; the pinned buffer and the caller's slice are different allocations.
+        // SAFETY: synchronize waited for the copy of these bytes; the pinned buffer and the caller's slice are different
+        // allocations.
         unsafe { ptr::copy_nonoverlapping(buffer.pointer, data.as_mut_ptr(), data.len()) };
         Ok(())
     }
@@ -225,8 +226,8 @@ impl Driver for Gpu {
         let ([gx, gy, gz], [bx, by, bz]) = (launch.grid, launch.block);
         let mut params = [launch.params.cast_mut()];
         let mut call = || {
-            // SAFETY: the caller guarantees that the pointer is to the struct that the kernel takes; the driver copies it before it returns and
-            // writes nothing through it. `modules` returned the function of a module that stays loaded.
+            // SAFETY: the caller guarantees that the pointer is to the struct that the kernel takes; the driver copies it before
+            // it returns and writes nothing through it. `modules` returned the function of a module that stays loaded.
             unsafe {
                 let (shared, params) = (launch.shared, params.as_mut_ptr());
                 sys::cuLaunchKernel(function, gx, gy, gz, bx, by, bz, shared, self.stream.0, params, ptr::null_mut())
@@ -252,8 +253,8 @@ impl Driver for Gpu {
 }
 
 impl Drop for Gpu {
-    /// The drops of the fields need the context current and the stream idle. If that fails, they fail too and are ignored: the driver
-    /// frees everything with the context.
+    /// The drops of the fields need the context current and the stream idle. If that fails, they fail too and are ignored: the
+    /// driver frees everything with the context.
     fn drop(&mut self) {
         let _ = self.synchronize();
     }
@@ -300,8 +301,9 @@ impl Context {
         Ok(())
     }
 
-    /// As [`bind`](Self::bind), but without a driver call if this crate last made this context current in this thread. Another library may
-    /// have made another one current since: use it only before a call that fails then, not before one that allocates or loads.
+    /// As [`bind`](Self::bind), but without a driver call if this crate last made this context current in this thread. Another
+    /// library may have made another one current since: use it only before a call that fails then, not before one that allocates
+    /// or loads.
     fn expect_bound(&self) -> Result<(), Failure> {
         if BOUND.get() == self.id { Ok(()) } else { self.bind() }
     }

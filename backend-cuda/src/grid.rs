@@ -22,8 +22,9 @@ pub(crate) fn lanes(n: usize) -> usize {
     n.div_ceil(4).next_power_of_two().min(WARP)
 }
 
-/// The length, a multiple of 4, and the number of the chunks that a long reduction is split into: enough chunks for four blocks per
-/// multiprocessor, but at least 16 elements for each of the `threads` that share an output. There are `blocks` blocks per chunk.
+/// The length, a multiple of 4, and the number of the chunks that a long reduction is split into: enough chunks for four blocks
+/// per multiprocessor, but at least 16 elements for each of the `threads` that share an output. There are `blocks` blocks per
+/// chunk.
 pub(crate) fn chunks(device: &Cuda, blocks: usize, len: usize, threads: usize) -> (usize, usize) {
     let max_chunks = if blocks <= COUNTERS { (4 * device.0.multiprocessors()).div_ceil(blocks) } else { 1 };
     let chunks = (len / (16 * threads)).clamp(1, max_chunks);

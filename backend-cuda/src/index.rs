@@ -55,8 +55,8 @@ params! {
     }
 }
 
-/// The longest row of an index (its entries along the indexed dimension) for the kernels that compare all pairs of entries. For longer
-/// rows, `Set` elects the last writer of each element, and `Add` sorts.
+/// The longest row of an index (its entries along the indexed dimension) for the kernels that compare all pairs of entries. For
+/// longer rows, `Set` elects the last writer of each element, and `Add` sorts.
 const SHORT_ROW: usize = 32;
 
 /// The most entries of an index that are sorted at once, which bounds the workspace to 84 MB.
@@ -247,8 +247,8 @@ struct SortedAdd<'a> {
 }
 
 impl SortedAdd<'_> {
-    /// Adds x into the destination. The layouts are those of the destination at index 0 of `dim`, of the index and of x, and have one
-    /// shape. Sums add entries in their order, so an index may be split anywhere.
+    /// Adds x into the destination. The layouts are those of the destination at index 0 of `dim`, of the index and of x, and have
+    /// one shape. Sums add entries in their order, so an index may be split anywhere.
     fn launch(&self, layouts: [Layout; 3]) {
         let [base, index, x] = &layouts;
         let (shape, dim) = (*index.shape(), self.dim);

@@ -1,4 +1,4 @@
-//! Sums at indices: their bits are those of the entries added one after another, whatever the order of the threads.
+//! scatter_add of floats is bit-identical to adding the entries one by one, for any order of threads.
 
 use super::*;
 use crate::Tensor;
@@ -6,7 +6,7 @@ use crate::Tensor;
 use crate::emulator::Order;
 use minitorch_core::{Element, Shape};
 
-/// The emulator in every order, and the card if there is one.
+/// The emulator in every order, and GPU 0 if there is one.
 fn devices() -> Vec<Cuda> {
     let mut devices = Vec::new();
     #[cfg(feature = "emulator")]
@@ -23,7 +23,7 @@ impl Numbers {
         self.0 >> 33
     }
 
-    /// Of magnitudes so different that every order has a sum of its own.
+    /// Numbers of very different magnitudes, so that another order gives another sum.
     fn floats(&mut self, len: usize) -> Vec<f64> {
         let number = |bits: u64| ((bits % 4001) as f64 - 2000.0) / 7.0 * f64::from(1u32 << (bits / 4001 % 20));
         (0..len).map(|_| number(self.next()) as f32 as f64).collect()
@@ -34,22 +34,22 @@ impl Numbers {
     }
 }
 
-/// An element type that can be added on the host.
+/// An element type with addition on the host.
 trait Adds: Element + std::ops::Add<Output = Self> + PartialEq {}
 impl Adds for f32 {}
 impl Adds for f64 {}
 
-/// `to.scatter_add(dim, index, x)`, entry after entry. Bad indices are skipped.
+/// `to.scatter_add(dim, index, x)`, entry by entry. Out-of-range indices are skipped.
 fn expected<T: Adds>(to: &Tensor, dim: usize, index: &Tensor, x: &Tensor) -> Vec<T> {
     let shape = *to.shape();
     let mut sums = to.to_vec::<T>().expect("the destination");
     let (index_of, x_of) = (index.to_vec::<i32>().expect("the index"), x.to_vec::<T>().expect("what is added"));
     let inner: usize = shape[dim + 1..].iter().product();
-    let line = index.shape()[dim];
+    let n = index.shape()[dim];
     for (i, (&k, &x)) in index_of.iter().zip(&x_of).enumerate() {
         let Some(k) = usize::try_from(k).ok().filter(|&k| k < shape[dim]) else { continue };
-        let place = (i / inner / line * shape[dim] + k) * inner + i % inner;
-        sums[place] = sums[place] + x;
+        let at = (i / inner / n * shape[dim] + k) * inner + i % inner;
+        sums[at] = sums[at] + x;
     }
     sums
 }
@@ -64,7 +64,7 @@ fn compare<T: Adds>(about: &str, to: &Tensor, dim: usize, index: &Tensor, x: &Te
     }
 }
 
-/// Compares in both types, of an index and of numbers that are laid out by `lay`.
+/// Compares in both float types; `lay` chooses the layout of x.
 fn compare_both(
     about: &str,
     device: &Cuda,
@@ -75,7 +75,6 @@ fn compare_both(
     let mut numbers = Numbers(7);
     let to_shape = Shape::new(shape);
     let (to, values) = (numbers.floats(to_shape.numel()), numbers.floats(index.numel()));
-    // `lay` takes a tensor of the index's shape to another layout of that shape.
     let both = |dtype: DType| {
         let on = (device, dtype);
         (
@@ -89,11 +88,11 @@ fn compare_both(
     compare::<f64>(about, &to, dim, index, &x);
 }
 
-fn as_it_is(x: &Tensor) -> Tensor {
+fn contiguous(x: &Tensor) -> Tensor {
     x.clone()
 }
 
-/// The same elements with the first and the last dimension exchanged in memory, one element further than the start.
+/// The same elements with the first and the last dimension transposed in memory, at an offset.
 fn transposed(x: &Tensor) -> Tensor {
     let last = x.rank() as isize - 1;
     let wide = x.transpose(0, last).contiguous();
@@ -101,13 +100,13 @@ fn transposed(x: &Tensor) -> Tensor {
 }
 
 #[test]
-fn one_line() {
+fn one_row() {
     for device in devices() {
         let mut numbers = Numbers(1);
-        for line in [1, 2, 31, 32, 33, 64, 95, 2048, 2049, 4100] {
+        for n in [1, 2, 31, 32, 33, 64, 95, 2048, 2049, 4100] {
             for bound in [1, 2, 7, 600, 10_000] {
-                let index = Tensor::from_vec(numbers.indices(bound, line), [line], &device);
-                compare_both(&format!("{line} into {bound}"), &device, (&[bound], 0), &index, &as_it_is);
+                let index = Tensor::from_vec(numbers.indices(bound, n), [n], &device);
+                compare_both(&format!("{n} into {bound}"), &device, (&[bound], 0), &index, &contiguous);
             }
         }
     }
@@ -117,18 +116,18 @@ fn one_line() {
 fn rows_that_share_an_index() {
     for device in devices() {
         let mut numbers = Numbers(2);
-        for line in [3, 32, 33, 70, 300] {
+        for n in [3, 32, 33, 70, 300] {
             for width in [2, 3, 5, 8, 17, 31, 32, 33, 100] {
-                let index = Tensor::from_vec(numbers.indices(9, line), [line, 1], &device).expand([line, width]);
-                let about = format!("{line} rows of {width}");
-                compare_both(&about, &device, (&[9, width], 0), &index, &as_it_is);
+                let index = Tensor::from_vec(numbers.indices(9, n), [n, 1], &device).expand([n, width]);
+                let about = format!("{n} rows of {width}");
+                compare_both(&about, &device, (&[9, width], 0), &index, &contiguous);
                 compare_both(&about, &device, (&[9, width], 0), &index, &transposed);
             }
         }
-        // Most are one row, as the padding of a batch of sentences is.
+        // Most entries have one index, as the padding of a batch of sentences does.
         let padded: Vec<i32> = numbers.indices(50, 400).into_iter().map(|i| if i < 30 { 0 } else { i }).collect();
         let index = Tensor::from_vec(padded, [400, 1], &device).expand([400, 40]);
-        compare_both("padding", &device, (&[50, 40], 0), &index, &as_it_is);
+        compare_both("padding", &device, (&[50, 40], 0), &index, &contiguous);
     }
 }
 
@@ -137,15 +136,15 @@ fn any_dimension_and_layout() {
     for device in devices() {
         let mut numbers = Numbers(3);
         for dim in 0..3 {
-            for line in [20, 40, 130] {
-                let shape = Shape::from([4, 6, 5]).with(dim, line);
+            for n in [20, 40, 130] {
+                let shape = Shape::from([4, 6, 5]).with(dim, n);
                 let to = Shape::from([4, 6, 5]).with(dim, 11);
                 let make = |shape: Shape, numbers: &mut Numbers| {
                     Tensor::from_vec(numbers.indices(11, shape.numel()), shape, &device)
                 };
                 let whole = make(shape, &mut numbers);
                 let mut indices = vec![whole.clone(), transposed(&whole)];
-                // The index is shared by what lies along each other dimension, and along both.
+                // Indices shared along each other dimension, and along both.
                 let others: Vec<usize> = (0..3).filter(|&d| d != dim).collect();
                 for shared in [&others[..1], &others[1..], &others[..]] {
                     let narrow = shared.iter().fold(shape, |shape, &d| shape.with(d, 1));
@@ -153,10 +152,10 @@ fn any_dimension_and_layout() {
                 }
                 for (n, index) in indices.iter().enumerate() {
                     let about = format!("{shape:?} along {dim}, index {n}");
-                    compare_both(&about, &device, (&to, dim), index, &as_it_is);
+                    compare_both(&about, &device, (&to, dim), index, &contiguous);
                     compare_both(&about, &device, (&to, dim), index, &transposed);
                 }
-                // One number for all, at one index for all.
+                // One element, at one index.
                 let one = Tensor::from_vec(vec![3], [1, 1, 1], &device).expand(shape);
                 compare_both("a constant", &device, (&to, dim), &one, &|x| x.narrow(dim as isize, 0, 1).expand(shape));
             }
@@ -168,19 +167,19 @@ fn any_dimension_and_layout() {
 fn bad_indices_are_skipped_and_reported() {
     for device in devices() {
         let mut numbers = Numbers(4);
-        for (line, width) in [(20, 3), (100, 1), (100, 3), (100, 40), (2100, 1)] {
-            let mut indices = numbers.indices(6, line);
-            for (at, bad) in [(0, -1), (1, i32::MIN), (line / 2, 6), (line - 1, i32::MAX), (line - 2, -1)] {
+        for (n, width) in [(20, 3), (100, 1), (100, 3), (100, 40), (2100, 1)] {
+            let mut indices = numbers.indices(6, n);
+            for (at, bad) in [(0, -1), (1, i32::MIN), (n / 2, 6), (n - 1, i32::MAX), (n - 2, -1)] {
                 indices[at] = bad;
             }
-            let index = Tensor::from_vec(indices, [line, 1], &device).expand([line, width]);
+            let index = Tensor::from_vec(indices, [n, 1], &device).expand([n, width]);
             let to = Tensor::from_f64(numbers.floats(6 * width), [6, width], (&device, DType::F32));
-            let x = Tensor::from_f64(numbers.floats(line * width), [line, width], (&device, DType::F32));
+            let x = Tensor::from_f64(numbers.floats(n * width), [n, width], (&device, DType::F32));
             let want = expected::<f32>(&to, 0, &index, &x);
             let sums = to.scatter_add(0, &index, &x);
             let error = sums.to_vec::<f32>().expect_err("bad indices");
             assert!(error.to_string().contains("scatter_add"), "{error}");
-            assert_eq!(sums.to_vec::<f32>().expect("they are reported once"), want, "{line} rows of {width}");
+            assert_eq!(sums.to_vec::<f32>().expect("they are reported once"), want, "{n} rows of {width}");
         }
         let nothing = Tensor::from_vec(Vec::<f32>::new(), [0, 3], &device);
         let index = Tensor::from_vec(vec![0; 120], [40, 3], &device);
@@ -189,35 +188,35 @@ fn bad_indices_are_skipped_and_reported() {
     }
 }
 
-/// Long indices are sorted part after part.
+/// Indices with more than MAX_SORTED entries are split.
 #[test]
-fn parts_of_an_index() {
+fn long_indices_are_split() {
     let mut numbers = Numbers(5);
-    let sizes = [(2 * SORTED_AT_ONCE + 5, false), (SORTED_AT_ONCE + 1, true), (SORTED_AT_ONCE / 3, false)];
-    for (device, (line, shared)) in devices().into_iter().zip(sizes.into_iter().cycle()) {
-        let shape = [line, if shared { 2 } else { 7 }];
-        let stored = if shared { [line, 1] } else { shape };
+    let sizes = [(2 * MAX_SORTED + 5, false), (MAX_SORTED + 1, true), (MAX_SORTED / 3, false)];
+    for (device, (n, shared)) in devices().into_iter().zip(sizes.into_iter().cycle()) {
+        let shape = [n, if shared { 2 } else { 7 }];
+        let stored = if shared { [n, 1] } else { shape };
         let indices = numbers.indices(50, stored[0] * stored[1]);
         let index = Tensor::from_vec(indices, stored, &device).expand(shape);
-        compare_both(&format!("{shape:?}"), &device, (&[50, shape[1]], 0), &index, &as_it_is);
+        compare_both(&format!("{shape:?}"), &device, (&[50, shape[1]], 0), &index, &contiguous);
         compare_both(&format!("{shape:?}"), &device, (&[50, shape[1]], 0), &index, &transposed);
     }
 }
 
-/// Other tests launch kernels on the card meanwhile.
+/// On the emulator only: other tests launch kernels on the GPU concurrently.
 #[cfg(feature = "emulator")]
 #[test]
 fn launches() {
     let device = Cuda::emulated(Order::Forward);
     let mut numbers = Numbers(6);
-    // A sort of more than 2,048 entries takes a launch more for each doubling.
-    for (line, width, launches) in [(32, 100, 1), (33, 100, 2), (2000, 100, 2), (2049, 1, 3), (4096, 1, 3)] {
-        let index = Tensor::from_vec(numbers.indices(40, line), [line, 1], &device).expand([line, width]);
-        let x = Tensor::from_f64(numbers.floats(line * width), [line, width], (&device, DType::F32));
+    // A sort of more than 2,048 entries takes one more launch per doubling.
+    for (n, width, launches) in [(32, 100, 1), (33, 100, 2), (2000, 100, 2), (2049, 1, 3), (4096, 1, 3)] {
+        let index = Tensor::from_vec(numbers.indices(40, n), [n, 1], &device).expand([n, width]);
+        let x = Tensor::from_f64(numbers.floats(n * width), [n, width], (&device, DType::F32));
         let to = Tensor::full([40, width], 0.0, (&device, DType::F32));
         let before = device.launches();
         drop(to.scatter_add(0, &index, &x));
         // The first launch copies the destination.
-        assert_eq!(device.launches() - before - 1, launches, "{line} rows of {width}");
+        assert_eq!(device.launches() - before - 1, launches, "{n} rows of {width}");
     }
 }

@@ -110,8 +110,8 @@ pub(crate) fn code(activation: Option<Activation>) -> Option<u32> {
     }
 }
 
-/// A gradient with respect to an activation's input, as kernels read it: the gradient with respect to its output and, for relu, the
-/// output itself as a mask. The gradient of another activation is computed here.
+/// A gradient with respect to an activation's input, as kernels read it: the gradient with respect to its output and, for relu,
+/// the output itself as a mask. The gradient of another activation is computed here.
 pub(crate) fn unmasked(g: &Tensor, activated: Option<(Activation, &Tensor)>) -> (Tensor, Option<Tensor>) {
     match activated {
         None => (g.contiguous(), None),

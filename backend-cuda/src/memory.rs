@@ -8,11 +8,11 @@
 //!
 //! # Out of memory
 //!
-//! Uploads and fills return [`Error::OutOfMemory`](minitorch_core::Error). An operation cannot: its result is a **missing** storage,
-//! which has a size and no buffer, and the error is queued, so that the next read or synchronize returns it. While a missing
-//! storage exists the device is halted: it launches no kernel, and every other result is missing too. So no kernel accesses memory
-//! that does not exist, and no read returns elements that were not computed: reading a missing storage is an error each time.
-//! Dropping the missing tensors resumes the device. A lost device (a failed kernel) stays halted.
+//! Uploads and fills return [`Error::OutOfMemory`](minitorch_core::Error). An operation cannot: its result is a **missing**
+//! storage, which has a size and no buffer, and the error is queued, so that the next read or synchronize returns it. While a
+//! missing storage exists the device is halted: it launches no kernel, and every other result is missing too. So no kernel
+//! accesses memory that does not exist, and no read returns elements that were not computed: reading a missing storage is an
+//! error each time. Dropping the missing tensors resumes the device. A lost device (a failed kernel) stays halted.
 
 use crate::Tensor;
 use crate::driver::Address;

@@ -1,6 +1,7 @@
-//! What the list of freed buffers does, and what `MINITORCH_EXACT=1` does without it, on the emulator.
+//! Reuse of freed buffers, and `MINITORCH_EXACT=1`, on the emulator.
 
 use super::*;
+use crate::Cuda;
 use crate::emulator::{Emulator, Order};
 use minitorch_core::Tensor;
 use minitorch_core::backend::Device;
@@ -11,30 +12,30 @@ fn device(exact: bool) -> Cuda {
     Cuda(Arc::new(device))
 }
 
-/// Sums of a tensor, which take a buffer for the result and one for the parts of the split.
+/// A sum, which takes a buffer for the result and one for partial results.
 fn work(device: &Cuda) -> Vec<f32> {
     let x = Tensor::<Cuda>::ones([5000], device);
     (&x + 1.0).sum(0).to_vec::<f32>().expect("a sum")
 }
 
 #[test]
-fn a_freed_buffer_serves_the_next_of_its_size() {
+fn freed_buffers_are_reused() {
     let device = device(false);
     assert_eq!(work(&device), [10_000.0]);
-    let (made, reserved) = (device.allocations(), device.memory().reserved);
+    let (allocations, reserved) = (device.allocations(), device.memory().reserved);
     assert_eq!(work(&device), [10_000.0]);
-    assert_eq!((device.allocations(), device.memory().reserved), (made, reserved));
+    assert_eq!((device.allocations(), device.memory().reserved), (allocations, reserved));
     device.release_memory();
     assert_eq!((device.memory().live, device.memory().reserved), (0, 0));
 }
 
 #[test]
-fn exact_buffers_are_freed_where_they_are_dropped() {
+fn exact_buffers_are_freed_when_they_are_dropped() {
     let device = device(true);
     for round in 1..4 {
         assert_eq!(work(&device), [10_000.0]);
-        assert_eq!((device.memory().live, device.memory().reserved), (0, 0), "nothing is kept");
-        // The ones, what follows them, the sum and its parts.
+        assert_eq!((device.memory().live, device.memory().reserved), (0, 0), "nothing is cached");
+        // The ones, the tensor plus one, the sum and its partial results.
         assert!(device.allocations() >= 3 * round, "{} in {round} rounds", device.allocations());
     }
     let x = Tensor::<Cuda>::ones([7], &device);

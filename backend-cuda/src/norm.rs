@@ -252,7 +252,8 @@ impl NormOps for Cuda {
         options: &NormOptions,
     ) -> (Tensor, Option<[Tensor; 2]>) {
         let Some(plan) = plan(x, w, options) else { return composed::normalize_grad(g, x, w, statistics, options) };
-        let (g, x, weight, statistics) = (g.contiguous(), x.contiguous(), w.map(Tensor::contiguous), aligned(statistics));
+        let (g, x, weight, statistics) =
+            (g.contiguous(), x.contiguous(), w.map(Tensor::contiguous), aligned(statistics));
         let mut call = Call::new(&x, Some(&g), [weight.as_ref(), None], plan, options.eps);
         let [n, groups, k, size] = plan.dims;
         let (channels, means) = (groups * k, n * groups);

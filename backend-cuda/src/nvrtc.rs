@@ -61,8 +61,8 @@ impl Nvrtc {
         }
     }
 
-    /// NVRTC opens a second library by its bare name when it first compiles. Outside of the system's folders the loader finds it only if it
-    /// is loaded already.
+    /// NVRTC opens a second library by its bare name when it first compiles. Outside of the system's folders the loader finds it
+    /// only if it is loaded already.
     fn load_builtins(&self) {
         let Some(folder) = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return };
         let prefix = if cfg!(windows) { "nvrtc-builtins64_" } else { "libnvrtc-builtins.so" };
@@ -183,7 +183,8 @@ fn file_of(function: VersionFn) -> Option<PathBuf> {
     let mut found: libc::Dl_info = unsafe { std::mem::zeroed() };
     // SAFETY: dladdr accepts any address, and the pointer is to a local struct, which outlives the call.
     let known = unsafe { libc::dladdr(function as *const c_void, &mut found) != 0 && !found.dli_fname.is_null() };
-    // SAFETY: dladdr succeeded and the pointer is not null: it is to a C string that lives as long as the library, which stays loaded.
+    // SAFETY: dladdr succeeded and the pointer is not null: it is to a C string that lives as long as the library, which stays
+    // loaded.
     let name = known.then(|| unsafe { CStr::from_ptr(found.dli_fname) })?;
     Path::new(<OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(name.to_bytes())).canonicalize().ok()
 }
@@ -273,8 +274,9 @@ impl Drop for Program<'_> {
     }
 }
 
-/// Compiles a snippet, which may include the kernels' headers, for sm_80: `static_assert` with `offsetof` and `sizeof` compares a struct's
-/// layout with Rust's. The error is the log. Without NVRTC nothing is checked, unless `MINITORCH_REQUIRE` contains `nvrtc`.
+/// Compiles a snippet, which may include the kernels' headers, for sm_80: `static_assert` with `offsetof` and `sizeof` compares a
+/// struct's layout with Rust's. The error is the log. Without NVRTC nothing is checked, unless `MINITORCH_REQUIRE` contains
+/// `nvrtc`.
 #[cfg(test)]
 pub(crate) fn check(snippet: &str) -> Result<(), String> {
     let Some(nvrtc) = tests::nvrtc() else { return Ok(()) };

@@ -1,15 +1,15 @@
-//! The structs of `params.rs` and of the family files are those of `kernels/`.
+//! Compares the structs of `params.rs` and of the family files with those of `kernels/`.
 
 use super::*;
 use std::path::Path;
 
-/// Finds the size and alignment of a struct.
+/// Returns the size and alignment of a struct by name.
 type Structs<'a> = &'a dyn Fn(&str) -> Option<(usize, usize)>;
 
 /// A field: name, type as Rust writes it, offset.
 type Field = (String, String, usize);
 
-/// Size and alignment of a C type of the kernels, and how Rust calls it.
+/// The size and alignment of a C type of the kernels, and its name in Rust.
 fn c_type(name: &str, structs: Structs<'_>) -> (usize, usize, String) {
     match name {
         "u32" => (4, 4, "u32".into()),
@@ -20,13 +20,13 @@ fn c_type(name: &str, structs: Structs<'_>) -> (usize, usize, String) {
         "double" => (8, 8, "f64".into()),
         pointer if pointer.ends_with('*') => (8, 8, "Address".into()),
         other => {
-            let Some((size, align)) = structs(other) else { panic!("{other}: no type that a kernel takes") };
+            let Some((size, align)) = structs(other) else { panic!("{other}: not a type of a kernel's parameters") };
             (size, align, other.into())
         }
     }
 }
 
-/// The fields of `struct name` in C text; and size and alignment of the whole.
+/// The fields of `struct name` in C source, and the struct's size and alignment.
 fn parse(text: &str, name: &str) -> Option<(Vec<Field>, usize, usize)> {
     let all = format!("{}\n{text}", kernel_text("common.cuh"));
     let body = text.split_once(&format!("\nstruct {name} {{\n"))?.1.split_once("\n};")?.0;
@@ -79,7 +79,7 @@ fn check<P: Params>() {
         .collect();
     for (ours, theirs) in ours.iter().zip(&fields) {
         assert_eq!((&ours.0, ours.2), (&theirs.0, theirs.2), "{name}: Rust on the left, kernels/{file} on the right");
-        // Lengths of arrays may be written as names on one side: offsets compare them.
+        // Array lengths may be constants on one side; comparing offsets covers them.
         let element = |kind: &str| kind.trim_start_matches('[').split(';').next().unwrap_or_default().to_string();
         assert_eq!(element(&ours.1), element(&theirs.1), "{name}.{}: the types differ", ours.0);
     }
@@ -89,7 +89,7 @@ fn check<P: Params>() {
 }
 
 #[test]
-fn structs_are_those_of_the_kernels() {
+fn structs_match_those_of_the_kernels() {
     check::<Walk>();
     check::<TensorRef>();
     check::<crate::elementwise::ElementwiseParams>();
@@ -115,7 +115,7 @@ fn structs_are_those_of_the_kernels() {
 }
 
 #[test]
-fn a_multiplication_divides() {
+fn multiplication_by_magic_divides() {
     let divide = |x: u64, size: u64| {
         let (magic, shift) = magic(size);
         (((x * magic as u64) >> 32) + x) >> shift

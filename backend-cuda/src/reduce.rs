@@ -47,13 +47,8 @@ const PACKED: u32 = 2;
 
 impl ReduceOps for Cuda {
     fn reduce(&self, op: ReduceOp, x: View<'_, Storage>, dims: &[usize]) -> Storage {
-        let (kernel, mean) = match op {
-            ReduceOp::Sum => ("sum", false),
-            ReduceOp::Mean => ("sum", true),
-            ReduceOp::Prod => ("prod", false),
-            ReduceOp::Max => ("max", false),
-            ReduceOp::Min => ("min", false),
-        };
+        let mean = op == ReduceOp::Mean;
+        let kernel = if mean { ReduceOp::Sum } else { op }.name();
         launch(self, kernel, x, dims, x.dtype, mean)
     }
 
@@ -158,9 +153,7 @@ impl Algorithm {
             return Algorithm::Columns { width: column_width(device, outputs, len) };
         }
         let many_outputs = outputs >= 32 * device.0.multiprocessors();
-        if len <= SHORT / 4
-            || len <= SHORT && outputs > device.0.multiprocessors()
-            || len <= 4 * SHORT && many_outputs
+        if len <= SHORT / 4 || len <= SHORT && outputs > device.0.multiprocessors() || len <= 4 * SHORT && many_outputs
         {
             return Algorithm::Rows { team: lanes(len) };
         }

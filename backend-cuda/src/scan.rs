@@ -1,4 +1,5 @@
-//! Cumulative sums along one dimension (`kernels/scan.cu`): one launch, or two where a few long rows or columns are split into chunks.
+//! Cumulative sums along one dimension (`kernels/scan.cu`): one launch, or two where a few long rows or columns are split into
+//! chunks.
 
 use crate::Tensor;
 use crate::device::{Cuda, name, suffix};

@@ -40,8 +40,8 @@ impl SortOps for Cuda {
     }
 }
 
-/// The first k indices of the sorted order along `dim`, as I32 of the view's shape with size k along `dim`. One launch for rows of
-/// up to [`TILE`] elements, and one more per doubling of that length.
+/// The first k indices of the sorted order along `dim`, as I32 of the view's shape with size k along `dim`. One launch for rows
+/// of up to [`TILE`] elements, and one more per doubling of that length.
 pub(crate) fn argsort(device: &Cuda, view: View<'_, Storage>, dim: usize, descending: bool, k: usize) -> Storage {
     let (dtype, n) = (view.dtype, view.layout.shape()[dim]);
     let sorted = view.layout.shape().with(dim, k);

@@ -305,7 +305,7 @@ impl DeviceState {
             }
             None => {
                 let allocated = self.driver.allocate(bytes).or_else(|failure| {
-                    // Cached buffers of other sizes may make room, once no queued work uses them.
+                    // Freeing cached buffers of other sizes, once no queued work uses them, may help.
                     if failure != Failure::OutOfMemory {
                         return Err(failure);
                     }

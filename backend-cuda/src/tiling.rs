@@ -15,8 +15,8 @@ pub(crate) struct Tiling {
     pub(crate) splits: usize,
 }
 
-/// Tile sizes, and the throughput of a multiprocessor with each: thousands of multiply-adds per microsecond. These and the constants
-/// below are calibrated on an H100; only their ratios matter.
+/// Tile sizes, and the throughput of a multiprocessor with each: thousands of multiply-adds per microsecond. These and the
+/// constants below are calibrated on an H100; only their ratios matter.
 const TILES: [(usize, f64); 3] = [(128, 152.0), (64, 107.0), (32, 58.0)];
 
 /// The fraction of that throughput that a block reaches which has a multiprocessor to itself.

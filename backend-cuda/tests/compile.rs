@@ -1,34 +1,34 @@
-//! Every kernel compiled for cards that need not be here: `cargo test -p minitorch-cuda --test compile`.
+//! Compiles every kernel for GPUs that need not be present: `cargo test -p minitorch-cuda --test compile`.
 //!
-//! For each file of kernels/ and each architecture, the assembler's own report is held against the budget that the file
-//! states, and nothing may spill. `-- --nocapture` prints the report. Without NVRTC there is one ignored trial that says
-//! why; `MINITORCH_REQUIRE=nvrtc` turns that into a failure.
+//! For each file of kernels/ and each architecture, it compares the resource usage that ptxas reports with the budget in the
+//! file's header, and fails if registers spill. `-- --nocapture` prints the report. Without NVRTC there is one ignored trial with
+//! the reason; `MINITORCH_REQUIRE=nvrtc` turns that into a failure.
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use minitorch_cuda::nvrtc::{Architecture, Nvrtc, first_error};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-/// A100 and H100: two generations, two assemblers' habits.
+/// A100 and H100: two generations with different register allocation.
 const ARCHITECTURES: [Architecture; 2] = [Architecture::new(80), Architecture::new(90)];
 
-/// What the assembler says of one kernel.
+/// The resource usage of one kernel, as ptxas reports it.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Usage {
     kernel: String,
     registers: u32,
     /// Bytes of static shared memory.
     shared: u32,
-    /// Bytes of local memory per thread. Some of CUDA's own functions need it: it is shown, not judged.
+    /// Bytes of local memory per thread. Some of CUDA's own functions need it: it is printed and not checked.
     stack: u32,
-    /// Bytes that did not fit into registers, stores and loads, of the kernel and of what it calls.
+    /// Bytes of spill stores and loads, of the kernel and of the functions that it calls.
     spilled: u32,
 }
 
-/// Of all kernels of a file, or why there is none.
+/// The usage of all kernels of a file, or an error.
 type Report = Result<Vec<Usage>, String>;
 
-/// What a file promises: for kernels whose names begin so, the most specific line counts.
+/// A budget for the kernels whose names have a prefix. Of several the longest prefix counts.
 #[derive(Clone, Debug, PartialEq)]
 struct Budget {
     prefix: String,
@@ -47,7 +47,7 @@ fn main() {
         Err(why) => {
             let short = why.split(';').next().unwrap_or_default();
             trials.push(Trial::test(format!("kernels ({short})"), || Ok(())).with_ignored_flag(true));
-            // Other names in the list are for other test binaries.
+            // Other names in the variable are for other tests.
             let required = std::env::var("MINITORCH_REQUIRE").unwrap_or_default();
             if required.split(',').any(|name| name.trim() == "nvrtc") {
                 let message = format!("MINITORCH_REQUIRE: nvrtc is required and was not found: {why}");
@@ -58,7 +58,7 @@ fn main() {
     libtest_mimic::run(&arguments, trials).exit();
 }
 
-/// Name and text of the files of kernels/ that end so.
+/// The name and the source of the files of kernels/ with an extension.
 fn files(extension: &str) -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
     let entries = std::fs::read_dir(&folder).unwrap_or_else(|why| panic!("{}: {why}", folder.display()));
@@ -100,7 +100,7 @@ fn kernels(nvrtc: Nvrtc, verbose: bool) -> Vec<Trial> {
         }
         let (nvrtc, headers, stems) = (nvrtc.clone(), headers.clone(), stems.clone());
         trials.push(Trial::test(format!("names::{}", stem(&name)), move || {
-            // What the trial of an architecture has compiled or will.
+            // Shared with the trial of the architecture, whichever runs first.
             let usages = reports[0].get_or_init(|| compile(&nvrtc, &name, &source, &headers, ARCHITECTURES[0]));
             Ok(names(stem(&name), &stems, &usages.clone()?)?)
         }));
@@ -124,7 +124,7 @@ fn compile(
     options.push("--ptxas-options=-v".to_owned());
     match nvrtc.compile(name, source, &headers, &options) {
         Ok(compiled) => report(&compiled.log),
-        // The line that matters first, as some runners show no more.
+        // The first error comes first: some runners show only one line.
         Err(log) => Err(format!("{}\n{log}", first_error(&log))),
     }
 }
@@ -144,7 +144,7 @@ fn report(log: &str) -> Result<Vec<Usage>, String> {
             let digits = line.split_once(unit)?.0.trim_end().rsplit(|c: char| !c.is_ascii_digit()).next()?;
             digits.parse::<u32>().ok()
         };
-        // Lines of functions that were not inlined stand between those of the kernels that call them.
+        // Functions that are not inlined are reported between the kernels that call them.
         usage.spilled += number("bytes spill stores").unwrap_or(0) + number("bytes spill loads").unwrap_or(0);
         if of == usage.kernel {
             usage.stack = number("bytes stack frame").unwrap_or(usage.stack);
@@ -165,7 +165,7 @@ fn between<'a>(text: &'a str, from: &str, to: &str) -> Option<&'a str> {
     Some(text.split_once(from)?.1.split_once(to)?.0)
 }
 
-/// The lines of the head comment that state a budget.
+/// The budgets in the header comment.
 fn budgets(name: &str, source: &str) -> Result<Vec<Budget>, String> {
     let head = source.lines().take_while(|line| line.starts_with("//"));
     let lines = head.map(|line| line.trim_start_matches('/').trim()).filter(|line| line.starts_with("Budget"));
@@ -186,7 +186,7 @@ fn budgets(name: &str, source: &str) -> Result<Vec<Budget>, String> {
     }
 }
 
-/// Every kernel within its budget, nothing spilled, no line of a budget for kernels that are gone.
+/// Checks that every kernel is within its budget, that nothing spills, and that every budget has a kernel.
 fn judge(name: &str, source: &str, usages: &[Usage]) -> Result<(), String> {
     let budgets = budgets(name, source)?;
     let mut problems = Vec::new();
@@ -213,8 +213,8 @@ fn judge(name: &str, source: &str, usages: &[Usage]) -> Result<(), String> {
     }
 }
 
-/// A kernel's file follows from its name, and so no two files have a kernel of one name: the name begins with the file's
-/// stem and an underscore, and with no longer stem of another file.
+/// Checks that a kernel's name determines its file: the name begins with the file's stem and an underscore, and with no longer
+/// stem of another file. So no two files have kernels of one name.
 fn names(stem: &str, stems: &[String], usages: &[Usage]) -> Result<(), String> {
     let begins = |kernel: &str, stem: &str| kernel.strip_prefix(stem).is_some_and(|rest| rest.starts_with('_'));
     for Usage { kernel, .. } in usages {
@@ -238,7 +238,7 @@ fn table(name: &str, architecture: Architecture, usages: &[Usage]) -> String {
     text
 }
 
-// ---- the reader of reports and budgets, tried ----
+// ---- tests of the parsers ----
 
 fn expect<T: PartialEq + std::fmt::Debug>(got: T, expected: T) -> Result<(), String> {
     if got == expected { Ok(()) } else { Err(format!("got {got:?}, expected {expected:?}")) }
@@ -289,14 +289,14 @@ fn budgets_are_read() -> Result<(), String> {
     for bad in [usage("a_f32", 41, 0, 0), usage("a_f32", 40, 1, 0), usage("a_f32", 40, 0, 4)] {
         expect(judge("a.cu", source, &[bad, tiled.clone()]).is_err(), true)?;
     }
-    expect(judge("a.cu", source, &[usage("a_f32", 40, 0, 0)]).is_err(), true)?; // a_tiled is gone
+    expect(judge("a.cu", source, &[usage("a_f32", 40, 0, 0)]).is_err(), true)?; // no a_tiled
     let stems = ["a".to_owned(), "a_tiled".to_owned()];
     expect(names("a", &stems, &[usage("a_f32", 1, 0, 0)]), Ok(()))?;
     expect(names("a", &stems, &[tiled]).is_err(), true)?;
     expect(names("a", &stems, &[usage("b_f32", 1, 0, 0)]).is_err(), true)
 }
 
-/// A kernel that is given too few registers is reported as spilling, so that none of the others can hide it.
+/// A kernel with too few registers is reported as spilling.
 fn a_spill_is_seen(nvrtc: &Nvrtc) -> Result<(), String> {
     let source = "
 extern \"C\" __global__ void __launch_bounds__(1024, 2) try_spill(float *x) {

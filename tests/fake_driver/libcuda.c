@@ -1,16 +1,15 @@
-// A stand-in for NVIDIA's driver (libcuda.so.1) and for NVRTC, in one library: one device whose memory is the host's, copies that
-// copy, and launches that do nothing. It shows what a program does when a call of the driver fails, and what a launch costs
-// the host. scripts/fake-driver builds it and runs a command with it; tests/driver_failures.rs uses it likewise.
+// A fake of NVIDIA's driver (libcuda.so.1) and of NVRTC, in one library: one device whose memory is host memory, and launches
+// that do nothing. It injects failures of driver calls, and shows the host's overhead per launch. scripts/fake-driver builds it
+// and runs a command with it; tests/driver_failures.rs uses it likewise.
 //
 //   FAKE_CUDA_FAIL=CALL:N:CODE  the Nth call of this name returns this CUresult. A code that destroys the context (700, 719 and
 //                               their like) is returned by every later call too, as the driver does.
-//   FAKE_CUDA_MEMORY=BYTES      of the device, 8 GiB unless set: what would exceed it is out of memory.
+//   FAKE_CUDA_MEMORY=BYTES      the device's memory, by default 8 GiB.
 //   FAKE_CUDA_STUB=1            every call returns CUDA_ERROR_STUB_LIBRARY, as the library in a toolkit's folder `stubs` does.
-//   FAKE_CUDA_LOG=FILE          `alloc BYTES`, `free BYTES` and `sync 0` as they come, and `calls NAME COUNT` of every call at the end.
+//   FAKE_CUDA_LOG=FILE          logs `alloc BYTES`, `free BYTES` and `sync 0`, and at exit `calls NAME COUNT` for every function.
 //
-// What no program may do ends the process with a line: a copy or memset outside of an allocation, memory freed twice, a call
-// without a current context that needs one. Memory that is still allocated at the end is not reported: a process-wide device
-// lives until the driver goes.
+// Errors of the program end the process with one line: a copy or memset outside of an allocation, a double free, a call that
+// needs a current context without one. Leaks are not reported, since a process-wide device lives until the process ends.
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -20,7 +19,7 @@
 typedef unsigned CUresult;
 typedef uint64_t CUdeviceptr;
 
-// The list of backend-cuda/src/card/calls.rs; the backend refuses a library that lacks one.
+// The list of backend-cuda/src/gpu/calls.rs; the backend refuses a library that lacks one.
 #define CALLS(X)                                                                                                          \
   X(cuCtxSetCurrent) X(cuDeviceGet) X(cuDeviceGetAttribute) X(cuDeviceGetCount) X(cuDeviceGetName)                        \
   X(cuDevicePrimaryCtxRelease_v2) X(cuDevicePrimaryCtxRetain) X(cuDeviceTotalMem_v2) X(cuDriverGetVersion)                \

@@ -1,7 +1,7 @@
 //! Calls of CUDA's driver API: loading the library, and its result codes.
 //!
-//! A result is an integer that cudarc declares as an `enum`. A newer driver may return a code that is none of its variants, so code here
-//! only compares results and converts them to numbers; it does not match or print variants.
+//! A result is an integer that cudarc declares as an `enum`. A newer driver may return a code that is none of its variants, so
+//! code here only compares results and converts them to numbers; it does not match or print variants.
 
 use crate::driver::Failure;
 use cudarc::driver::sys::{self, CUresult};
@@ -43,8 +43,8 @@ const CALLS: &[&str] = &[
     "cuStreamSynchronize",
 ];
 
-/// Loads and initialises the driver; returns its version, major and minor. cudarc's functions panic if the library or a function is
-/// missing, so this is called first.
+/// Loads and initialises the driver; returns its version, major and minor. cudarc's functions panic if the library or a function
+/// is missing, so this is called first.
 pub(super) fn start() -> Result<(u32, u32), String> {
     // SAFETY: loading the driver's library only runs its own initialisers.
     if !unsafe { sys::is_culib_present() } {
@@ -144,7 +144,8 @@ pub(super) fn describe(result: CUresult) -> String {
     // `get` is cuGetErrorName or cuGetErrorString.
     let text = |get: unsafe fn(CUresult, *mut *const std::ffi::c_char) -> CUresult| {
         let mut text = std::ptr::null();
-        // SAFETY: both functions accept any code, and set the pointer to a C string that is never freed, or leave it null for an unknown code.
+        // SAFETY: both functions accept any code, and set the pointer to a C string that is never freed, or leave it null for an
+        // unknown code.
         unsafe {
             let known = get(result, &mut text) == CUresult::CUDA_SUCCESS && !text.is_null();
             known.then(|| CStr::from_ptr(text).to_string_lossy().into_owned())

@@ -55,15 +55,15 @@ impl Refusal {
 impl Calls for DriverCalls {
     fn load(&self, cubin: &[u8]) -> Result<CUmodule, Refusal> {
         let mut module = ptr::null_mut();
-        // SAFETY: the bytes are a complete CUBIN, which contains its own length: `Compiler` got it from NVRTC, or from the cache, which verifies
-        // a checksum. The pointer is to a local handle, which outlives the call.
+        // SAFETY: the bytes are a complete CUBIN, which contains its own length: `Compiler` got it from NVRTC, or from the cache,
+        // which verifies a checksum. The pointer is to a local handle, which outlives the call.
         Refusal::check("cuModuleLoadData", unsafe { sys::cuModuleLoadData(&mut module, cubin.as_ptr().cast()) })?;
         Ok(module)
     }
 
     fn unload(&self, module: CUmodule) {
-        // SAFETY: the caller guarantees that the module was loaded, is unloaded once, and runs no kernel. A failure means that the context is
-        // broken, and its modules are unloaded with it.
+        // SAFETY: the caller guarantees that the module was loaded, is unloaded once, and runs no kernel. A failure means that
+        // the context is broken, and its modules are unloaded with it.
         let _ = unsafe { sys::cuModuleUnload(module) };
     }
 
@@ -78,7 +78,8 @@ impl Calls for DriverCalls {
     fn static_shared(&self, function: CUfunction) -> Result<u32, Failure> {
         let mut bytes = 0;
         let attribute = CUfunction_attribute::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES;
-        // SAFETY: the pointer is to a local integer, which outlives the call; the caller guarantees that the function's module is loaded.
+        // SAFETY: the pointer is to a local integer, which outlives the call; the caller guarantees that the function's module is
+        // loaded.
         check("cuFuncGetAttribute", unsafe { sys::cuFuncGetAttribute(&mut bytes, attribute, function) })?;
         Ok(bytes as u32)
     }
@@ -140,7 +141,8 @@ impl<C: Calls> Modules<C> {
         (shared <= function.max_dynamic.load(Ordering::Acquire)).then_some(function.raw)
     }
 
-    /// Prepares a kernel for its first launch, and for its first one with more than the default shared memory. The context is current.
+    /// Prepares a kernel for its first launch, and for its first one with more than the default shared memory. The context is
+    /// current.
     #[cold]
     pub(super) fn prepare(&self, name: &str, shared: u32) -> Result<CUfunction, Failure> {
         let unlisted;
@@ -267,8 +269,8 @@ fn at(what: &str, failure: Failure) -> Failure {
     }
 }
 
-/// The index of a kernel's file: the kernel's name begins with the file's stem and an underscore. The longest such stem counts, which
-/// tells `norm_grad.cu` from `norm.cu`.
+/// The index of a kernel's file: the kernel's name begins with the file's stem and an underscore. The longest such stem counts,
+/// which tells `norm_grad.cu` from `norm.cu`.
 fn owner<'a>(stems: impl Iterator<Item = &'a str>, name: &str) -> Option<usize> {
     let fits = |stem: &str| name.strip_prefix(stem).is_some_and(|rest| rest.starts_with('_'));
     let fitting = stems.enumerate().filter(|(_, stem)| fits(stem));

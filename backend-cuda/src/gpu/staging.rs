@@ -33,8 +33,8 @@ impl Pinned {
 
 impl Drop for Pinned {
     fn drop(&mut self) {
-        // SAFETY: `new` got it from cuMemHostAlloc, and the drop of `Gpu` has synchronized the stream that uses it. A failure means that the
-        // context is broken, and its memory is freed with it.
+        // SAFETY: `new` got it from cuMemHostAlloc, and the drop of `Gpu` has synchronized the stream that uses it. A failure
+        // means that the context is broken, and its memory is freed with it.
         let _ = unsafe { sys::cuMemFreeHost(self.pointer.cast()) };
     }
 }
@@ -63,8 +63,8 @@ impl Drop for Event {
     }
 }
 
-/// A ring of pinned chunks. Uploads fill the current chunk in sequence; when it is full, an event is recorded after its last copy, and
-/// the chunk is reused after that event has completed.
+/// A ring of pinned chunks. Uploads fill the current chunk in sequence; when it is full, an event is recorded after its last
+/// copy, and the chunk is reused after that event has completed.
 #[derive(Debug)]
 pub(super) struct UploadRing {
     pinned: Pinned,
@@ -97,10 +97,11 @@ impl UploadRing {
             let part = &data[done..data.len().min(done + CHUNK - self.used)];
             // SAFETY: `chunk < CHUNKS` and `used < CHUNK`, so the address is within the buffer of `new`.
             let source = unsafe { self.pinned.pointer.add(self.chunk * CHUNK + self.used) };
-            // SAFETY: the part fits into the rest of the chunk, which no copy in flight reads: `next_chunk` waited for the chunk's event. The
-            // pinned buffer and the caller's slice are different allocations.
+            // SAFETY: the part fits into the rest of the chunk, which no copy in flight reads: `next_chunk` waited for the
+            // chunk's event. The pinned buffer and the caller's slice are different allocations.
             unsafe { ptr::copy_nonoverlapping(part.as_ptr(), source, part.len()) };
-            // SAFETY: the caller guarantees the memory at the address; `next_chunk` keeps the source unchanged until its event completes.
+            // SAFETY: the caller guarantees the memory at the address; `next_chunk` keeps the source unchanged until its event
+            // completes.
             let result = unsafe { sys::cuMemcpyHtoDAsync_v2(to + done as u64, source.cast(), part.len(), stream) };
             check("cuMemcpyHtoDAsync", result)?;
             self.used = (self.used + part.len()).next_multiple_of(ALIGNMENT);

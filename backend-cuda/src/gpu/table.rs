@@ -8,7 +8,8 @@ pub(super) const SLOTS: usize = 4096;
 /// An entry, or an empty slot.
 type Slot<T> = OnceLock<(Box<str>, T)>;
 
-/// Open addressing with linear probing. Entries are never moved or removed, so a slot is empty or final, and readers need no lock.
+/// Open addressing with linear probing. Entries are never moved or removed, so a slot is empty or final, and readers need no
+/// lock.
 #[derive(Debug)]
 pub(super) struct Table<T> {
     slots: Box<[Slot<T>]>,
@@ -53,7 +54,8 @@ impl<T> Table<T> {
     }
 }
 
-/// FxHash-style: each word of eight bytes is mixed into the rotated state and multiplied. The upper half of a product depends on all bits.
+/// FxHash-style: each word of eight bytes is mixed into the rotated state and multiplied. The upper half of a product depends on
+/// all bits.
 fn hash(bytes: &[u8]) -> usize {
     const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
     let mix = |state: u64, word: u64| (state.rotate_left(5) ^ word).wrapping_mul(ODD);

@@ -28,8 +28,9 @@ struct Tried {
 }
 
 impl Nvrtc {
-    /// The best compiler for a driver and a GPU of this compute capability: one that supports the GPU and has the driver's major version,
-    /// or else an older one. The driver cannot load the code of a newer one. Without a driver or a GPU there is no such requirement.
+    /// The best compiler for a driver and a GPU of this compute capability: one that supports the GPU and has the driver's major
+    /// version, or else an older one. The driver cannot load the code of a newer one. Without a driver or a GPU there is no such
+    /// requirement.
     ///
     /// # Errors
     /// If there is none: one line with all places that were searched, and the reason for each library that was not used.
@@ -75,7 +76,8 @@ impl Nvrtc {
         compiled.map(|_| ()).map_err(|log| format!("does not work: {}", first_error(&log)))
     }
 
-    /// The architecture to compile for: the GPU's own, or else the newest older one of the same major version, whose code the GPU runs too.
+    /// The architecture to compile for: the GPU's own, or else the newest older one of the same major version, whose code the GPU
+    /// runs too.
     pub fn architecture(&self, capability: (u32, u32)) -> Result<Architecture, String> {
         self.nearest(capability).map_err(|why| format!("{self} {why}"))
     }
@@ -140,8 +142,8 @@ impl Tried {
     }
 }
 
-/// Whether the loader found no library of this bare name. If it found one that lacks a dependency, the message begins with the name of the
-/// dependency.
+/// Whether the loader found no library of this bare name. If it found one that lacks a dependency, the message begins with the
+/// name of the dependency.
 fn does_not_exist(name: &Path, why: &str) -> bool {
     let bare = name.parent().is_none_or(|folder| folder.as_os_str().is_empty());
     bare && (cfg!(windows) || why.starts_with("cannot open shared object file"))

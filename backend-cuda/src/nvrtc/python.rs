@@ -7,8 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-/// Prints the interpreter's search path, one folder per line. It imports nothing that a folder on that path could replace, and skips the
-/// current folder, which is an empty entry.
+/// Prints the interpreter's search path, one folder per line. It imports nothing that a folder on that path could replace, and
+/// skips the current folder, which is an empty entry.
 const SCRIPT: &str = "import os, sys; sys.stdout.buffer.write(b'\\n'.join(map(os.fsencode, filter(None, sys.path))))";
 
 /// The maximum length of the output.
@@ -97,8 +97,8 @@ pub(super) mod tests {
     pub(in crate::nvrtc) fn python(script: &str) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("python3");
-        // Written by another process: an executable that this process, or a child forked by a parallel test, has open for writing does not
-        // start.
+        // Written by another process: an executable that this process, or a child forked by a parallel test, has open for writing
+        // does not start.
         let mut writer = Command::new("sh");
         writer.args(["-c", "printf '#!/bin/sh\\n%s\\n' \"$1\" >\"$2\" && chmod 755 \"$2\"", "sh", script]).arg(&file);
         assert!(writer.status().unwrap().success());

@@ -94,7 +94,8 @@ impl Search {
         search
     }
 
-    /// Queries the Python on PATH for its packages, and adds the libraries that are no candidates yet. An error is noted in the places.
+    /// Queries the Python on PATH for its packages, and adds the libraries that are no candidates yet. An error is noted in the
+    /// places.
     pub(super) fn query_python(&mut self) {
         let Some(interpreter) = self.interpreter.take() else { return };
         let answer = python::packages(&interpreter, PYTHON_TIMEOUT);
