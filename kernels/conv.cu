@@ -10,9 +10,9 @@
 // Layouts, all contiguous: x [n, ci, h, w], w [co, ci / groups, kh, kw], y and g [n, co, oh, ow]. A block of 256 threads computes
 // a tile of SIZE x SIZE (gemm.cuh); its loader gathers the B slab from the image. Grid: x = tiles, times splits of k; y = groups,
 // times residue classes for grad_input. A strided grad_input splits into s s residue classes of pixels, each a convolution of
-// stride 1 with some of the taps (conv.cuh), so no product is one with 0. The k of grad_weight is the whole batch, which is split
-// over blocks; the last block of a tile sums the partial products in order. Cost: 2 n co ci / groups kh kw oh ow flops each.
-// Epilogues: forward adds the bias and applies relu; the gradients mask g by the output of a relu, if they are given it;
+// stride 1 with some of the taps (conv.cuh), so no multiplication by 0 is wasted. The k of grad_weight is the whole batch, which
+// is split over blocks; the last block of a tile sums the partial products in order. Cost: 2 n co ci / groups kh kw oh ow flops
+// each. Epilogues: forward adds the bias and applies relu; the gradients mask g by the output of a relu, if they are given it;
 // grad_weight also writes the sums of g, the gradient of the bias. All overwrite their output.
 // Budget: 128 registers, 18436 bytes of shared memory.
 // Budget of conv_forward_32: 128 registers, 36868 bytes of shared memory.

@@ -59,8 +59,8 @@ struct SlabShare {
   }
 };
 
-// The sums of A's rows, computed beside the product: where the product is a weight's gradient, they are the bias's. All threads
-// of the blocks with `wanted` add them up from the slabs in shared memory.
+// The sums of A's rows, computed along with the product: where the product is a weight's gradient, they are the bias's. All
+// threads of the blocks with `wanted` add them up from the slabs in shared memory.
 template <typename T, int B, int BK>
 struct RowSums {
   static constexpr int PARTS = GEMM_THREADS / B, EACH = BK / PARTS;

@@ -11,7 +11,7 @@
 //
 // i counts over the shape of the index; base(i) is the offset of i with the indexed dimension at 0, and k is its position along
 // that dimension. A row is the entries along the indexed dimension. Set is one launch for short rows, where each element compares
-// itself with the later ones, and three for long rows: clear, claim, commit. The last of several writers wins deterministically.
+// itself with the later ones, and three for long rows: clear, claim, commit. The last of several writers determines the value.
 // All but sums move bits only, so kernels depend on the size of an element; where contiguous elements share an index (an
 // embedding) 16 bytes are one element.
 //

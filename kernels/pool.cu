@@ -84,17 +84,17 @@ __device__ __forceinline__ Span span_of(const PoolParams& p, int axis, i32 windo
   return {begin + before * step, step, end - before};
 }
 
-// The maximum of a window and its offset in the plane, -1 if there is none. The lanes take turns along columns.
+// The maximum of a window and its offset in the plane, -1 if there is none. Lanes read interleaved columns.
 template <typename T>
-struct Maximal {
+struct ArgMax {
   T value;
   i32 at;
 };
 template <typename T>
-__device__ __forceinline__ Maximal<T> best_of(const PoolParams& p, const Cell& window, int lane, int lanes) {
+__device__ __forceinline__ ArgMax<T> best_of(const PoolParams& p, const Cell& window, int lane, int lanes) {
   const T* x = input_plane<T>(p, window.plane);
   const Span rows = span_of(p, 0, window.row, p.h), columns = span_of(p, 1, window.column, p.w);
-  Maximal<T> best = {T(0), -1};
+  ArgMax<T> best = {T(0), -1};
 #pragma unroll 1
   for (i32 a = 0; a < rows.count; ++a) {
     const i32 row = (rows.first + a * rows.step) * p.w + columns.first;
@@ -145,7 +145,7 @@ __device__ __forceinline__ T mean_of(const PoolParams& p, double sum, i32 cells)
 template <typename T>
 __device__ __forceinline__ void max_forward(const PoolParams& p) {
   for (u64 i = thread_index(); i < p.items; i += thread_count()) {
-    const Maximal<T> best = best_of<T>(p, cell_of(p, i), 0, 1);
+    const ArgMax<T> best = best_of<T>(p, cell_of(p, i), 0, 1);
     static_cast<T*>(p.out)[i] = best.value;
     p.indices[i] = best.at;
   }
@@ -166,7 +166,7 @@ template <typename T>
 __device__ __forceinline__ void max_wide(const PoolParams& p) {
   const int lane = threadIdx.x % WARP;
   for (u64 i = thread_index() / WARP; i < p.items; i += thread_count() / WARP) {
-    Maximal<T> best = best_of<T>(p, cell_of(p, i), lane, WARP);
+    ArgMax<T> best = best_of<T>(p, cell_of(p, i), lane, WARP);
 #pragma unroll
     for (int distance = WARP / 2; distance > 0; distance /= 2) {
       const T value = __shfl_xor_sync(FULL_WARP, best.value, distance);
@@ -267,7 +267,7 @@ __device__ __forceinline__ void max_halve(const PoolParams& p) {
   for (u64 i = thread_index(); i < p.items; i += thread_count()) {
     const Quad<const T, const Pair<T>> quad(p, static_cast<const T*>(p.in), i);
     const Pair<T> upper = *quad.upper, lower = *quad.lower;
-    Maximal<T> best = {upper.v[0], quad.at};
+    ArgMax<T> best = {upper.v[0], quad.at};
     if (replaces(upper.v[1], best.value)) best = {upper.v[1], quad.at + 1};
     if (replaces(lower.v[0], best.value)) best = {lower.v[0], quad.at + p.w};
     if (replaces(lower.v[1], best.value)) best = {lower.v[1], quad.at + p.w + 1};

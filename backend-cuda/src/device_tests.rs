@@ -160,6 +160,10 @@ fn out_of_memory_in_an_operation_is_returned_by_the_next_read() {
     assert!((&x + 1.0).to_vec::<f32>().is_ok() && x.expand([2, 10]).to_vec::<f32>().is_ok());
     assert!(launched.load(Ordering::Relaxed) > before);
     assert!(matches!(Tensor::<Cuda>::try_full([1000], 1.0, &device), Err(Error::OutOfMemory { bytes: 4000, .. })));
+    // synchronize returns the error too, and once.
+    let _missing = x.expand([100, 10]).contiguous();
+    assert!(matches!(device.synchronize(), Err(Error::OutOfMemory { bytes: 4000, .. })));
+    assert!(device.synchronize().is_ok());
 }
 
 #[test]
