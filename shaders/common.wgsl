@@ -1,25 +1,24 @@
-// What every shader begins with: places in a strided tensor, the index of an invocation, numbers from bits. The backend puts
-// this text before each file.
+// Precedes every shader: element offsets in a strided tensor, the index of an invocation, bit tests and constants of f32.
 //
-// Elements take 32 bits: f32, i32, or bool as a u32 of 0 or 1. WGSL lets an implementation assume that there is no NaN and no
-// infinity, and drivers do: `select(x, 0.0, x < 0.0)` of NaN becomes `max(x, 0.0)`, which is 0, and `s <= 0.0` becomes
-// `!(s > 0.0)`. So a test for them looks at the bits, and no comparison decides about a NaN: see `or_nan`.
+// Elements have 32 bits: f32, i32, or bool as a u32 of 0 or 1. WGSL lets an implementation assume that there is no NaN and no
+// infinity, and drivers do: `select(x, 0.0, x < 0.0)` may become `max(x, 0.0)`, which is 0 for NaN, and `s <= 0.0` may become
+// `!(s > 0.0)`. So a test for either looks at the bits, and a result that comparisons select passes through `or_nan`.
 
 // Invocations of a workgroup of an element-wise shader.
 const THREADS: u32 = 256u;
 
-// Where a tensor's elements lie along a walk over a shape. Dimensions are counted from the innermost: `near` holds the strides
-// of the last four, `far` of the two before. Mirrors `Operand` in params.rs.
-struct Operand {
+// The strides of a tensor along a Walk, innermost dimension first: `near` of the last four dimensions, `far` of the two before.
+// Mirrors `Strides` in params.rs.
+struct Strides {
     near: vec4<u32>,
     far: vec2<u32>,
     // The first element.
     offset: u32,
-    // Whether the elements lie in the walk's order.
-    ordered: u32,
+    // Whether the elements are contiguous in row-major order.
+    contiguous: u32,
 }
 
-// A shape, innermost dimension first; sizes beyond the rank are 1. Mirrors `Walk` in params.rs.
+// A shape to iterate over in row-major order, innermost dimension first; sizes beyond the rank are 1. Mirrors `Walk` in params.rs.
 struct Walk {
     near: vec4<u32>,
     far: vec2<u32>,
@@ -27,9 +26,9 @@ struct Walk {
     rank: u32,
 }
 
-// The position of element i of a walk.
-fn place(walk: Walk, x: Operand, i: u32) -> u32 {
-    if (x.ordered != 0u) {
+// The offset of element i: i is split into coordinates, innermost first.
+fn offset_of(walk: Walk, x: Strides, i: u32) -> u32 {
+    if (x.contiguous != 0u) {
         return x.offset + i;
     }
     if (walk.rank < 2u) {
@@ -57,8 +56,8 @@ fn place(walk: Walk, x: Operand, i: u32) -> u32 {
     return at;
 }
 
-// The index of this invocation among all, and their number. A grid has at most 65,535 workgroups in a dimension: large ones are
-// folded into two.
+// The index of this invocation in the grid, and the number of invocations: the start and the step of a grid-stride loop. A grid has
+// at most 65,535 workgroups along a dimension; larger ones are folded into two dimensions.
 fn thread_index(group: vec3<u32>, groups: vec3<u32>, local: u32) -> u32 {
     return (group.y * groups.x + group.x) * THREADS + local;
 }
@@ -69,7 +68,7 @@ fn thread_count(groups: vec3<u32>) -> u32 {
 fn is_nan(x: f32) -> bool {
     return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
 }
-// y, which was computed from x by comparisons; NaN if x is.
+// y, which comparisons of x selected; NaN if x is NaN.
 fn or_nan(x: f32, y: f32) -> f32 {
     return select(y, x, is_nan(x));
 }
@@ -79,7 +78,7 @@ fn is_zero(x: f32) -> bool {
 fn is_infinite(x: f32) -> bool {
     return (bitcast<u32>(x) & 0x7fffffffu) == 0x7f800000u;
 }
-// Not constants: WGSL has no literal for either.
+// WGSL has no literal for either, and a constant expression must not be one.
 fn nan() -> f32 {
     return bitcast<f32>(0x7fc00000u | (bitcast<u32>(f32(THREADS)) & 0u));
 }

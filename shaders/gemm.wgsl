@@ -1,32 +1,33 @@
-// The tile engine behind matrix products and convolutions: C[m, n] = sum over k of A[m, k] B[k, n].
+// Tiled matrix multiplication for matmul.wgsl and conv.wgsl: C[m, n] = sum over k of A[m, k] B[k, n].
 //
-// A workgroup makes one tile of C: 256 invocations 64 x 64 results, or 64 invocations 32 x 32. With `quads` = 16 or 8 it is a
-// square of quads x quads invocations, each with 4 x 4 results in registers. It walks along k in steps of `quads`: each invocation
-// fetches four lines of A and four of B at one k, and lays them into workgroup memory as one vec4 each; then it multiplies its
-// share from there, two vec4 for 16 multiply-adds. What the next step needs is fetched before the multiplications, so that it is
-// on its way meanwhile. kernels/gemm.cuh has a picture.
+// A workgroup computes one tile of C: 256 invocations 64 x 64 results, or 64 invocations 32 x 32. With `quads` = 16 or 8 it is a
+// square of quads x quads invocations, each with 4 x 4 results in registers. It iterates over k in steps of `quads`: each invocation
+// loads four rows of A and four columns of B at one k and stores them to workgroup memory as one vec4 each; then it multiplies its
+// share from there, two vec4 loads for 16 multiply-adds. The loads of the next step are issued before the multiplications, to overlap
+// with them. kernels/gemm.cuh has a picture.
 //
-// Where A and B lie is the business of the file that this text precedes. It has `lines_a(line)` and `lines_b(line)`, which take note
-// of an invocation's four lines once per tile, `seek_a(k, step)` and `seek_b(k, step)`, which take note of its first k and of how far
-// it is to the next, and `fetch_a()` and `fetch_b()`, which read the lines at that k, 0 where there is no such line, and move on:
-// no k is divided into its parts more than once. They are called for each k inside of the matrix.
+// The file that follows defines how A and B are loaded:
+//   begin_a(row), begin_b(column)       sets an invocation's four rows or columns, once per tile
+//   seek_a(k, step), seek_b(k, step)    sets its first k and the distance to its next
+//   fetch_a(), fetch_b()                returns the elements at that k, 0 beyond the matrix's rows or columns, and advances k
+// So k is split into coordinates once per tile. fetch is called only for k within the matrix.
 
-// Rows of a slab are one longer than a tile, so that the writes of a column fall into different banks.
+// Rows of a slab are padded by one vec4, so that the writes of a column fall into different banks.
 var<workgroup> slab_a: array<vec4<f32>, 288>;
 var<workgroup> slab_b: array<vec4<f32>, 288>;
-// The invocation's results: row i of its four.
+// The invocation's results, by row.
 var<private> sum: array<vec4<f32>, 4>;
 
-// Sums over k in first .. last for the tile whose corner is (row, column). along_k says that neighbours in memory differ in k, so
-// that neighbouring invocations should. All invocations of a workgroup call with the same arguments.
+// The sums over k in first .. last of the tile at (row, column). along_k: neighbouring elements in memory differ in k, so neighbouring
+// invocations load neighbouring k. All invocations of a workgroup call it with the same arguments.
 fn gemm(local: u32, quads: u32, row: u32, column: u32, first: u32, last: u32, a_along_k: bool, b_along_k: bool) {
     let y = local / quads;
     let x = local % quads;
-    let a = select(vec2(y, x), vec2(x, y), a_along_k); // k and quad
+    let a = select(vec2(y, x), vec2(x, y), a_along_k); // (k, vec4)
     let b = select(vec2(y, x), vec2(x, y), b_along_k);
     let pitch = quads + 1u;
-    lines_a(row + 4u * a.y);
-    lines_b(column + 4u * b.y);
+    begin_a(row + 4u * a.y);
+    begin_b(column + 4u * b.y);
     seek_a(first + a.x, quads);
     seek_b(first + b.x, quads);
     sum[0] = vec4(0.0);
@@ -65,19 +66,19 @@ fn gemm(local: u32, quads: u32, row: u32, column: u32, first: u32, last: u32, a_
     }
 }
 
-// The same for a tile of 32 x 32 by 256 invocations, for products of few tiles: four slices of 64 take every fourth eight of k, so that
-// there are a quarter as many steps. The first slice has the sums in the end.
+// The same for a tile of 32 x 32 with 256 invocations, for products of few tiles: each of four slices of 64 invocations handles every
+// fourth step of k, and the sums of all slices are added in the first.
 fn gemm_sliced(local: u32, row: u32, column: u32, first: u32, last: u32, a_along_k: bool, b_along_k: bool) {
     let slice = local / 64u;
     let own = local % 64u;
     let y = own / 8u;
     let x = own % 8u;
-    let a = select(vec2(y, x), vec2(x, y), a_along_k); // k and quad
+    let a = select(vec2(y, x), vec2(x, y), a_along_k); // (k, vec4)
     let b = select(vec2(y, x), vec2(x, y), b_along_k);
     let start = slice * 72u;
     let begin = first + slice * 8u;
-    lines_a(row + 4u * a.y);
-    lines_b(column + 4u * b.y);
+    begin_a(row + 4u * a.y);
+    begin_b(column + 4u * b.y);
     seek_a(begin + a.x, 32u);
     seek_b(begin + b.x, 32u);
     sum[0] = vec4(0.0);
@@ -128,11 +129,11 @@ fn gemm_sliced(local: u32, row: u32, column: u32, first: u32, last: u32, a_along
             sum[2] += slab_a[own + 128u];
             sum[3] += slab_a[own + 192u];
         }
-        workgroupBarrier(); // before the next slice lays down its sums
+        workgroupBarrier(); // before the next slice stores its sums
     }
 }
 
-// What an invocation of gemm_wide needs for the next eight k: B at four of them, and A.
+// The loads of an invocation of gemm_wide for the next eight k: B at four of them, and A.
 var<private> next_wide: array<vec4<f32>, 5>;
 fn fetch_wide(local: u32, a: u32, b: u32, k: u32, last: u32) {
     next_wide = array<vec4<f32>, 5>();
@@ -153,15 +154,15 @@ fn fetch_wide(local: u32, a: u32, b: u32, k: u32, last: u32) {
     }
 }
 
-// The same for a tile of 8 x 128 by 64 invocations, for products of few lines, most of which a square tile would waste: B along
-// its lines.
+// The same for a tile of 8 x 128 with 64 invocations, for products of few rows, where most of a square tile would be unused. B is
+// loaded along its rows.
 fn gemm_wide(local: u32, row: u32, column: u32, first: u32, last: u32) {
     let y = local / 32u;
     let x = local % 32u;
-    // Sixteen invocations fetch A's two quads at eight k; of B each fetches its quad at every second k.
+    // 16 invocations load the two vec4 of A at eight k; all load their vec4 of B at every second k.
     let a = vec2(local % 8u, local / 8u);
-    lines_a(row + 4u * min(a.y, 1u));
-    lines_b(column + 4u * x);
+    begin_a(row + 4u * min(a.y, 1u));
+    begin_b(column + 4u * x);
     seek_a(first + a.x, 8u);
     seek_b(first + y, 2u);
     sum[0] = vec4(0.0);

@@ -1,21 +1,22 @@
-// Cross-entropy of logits [n, c] against classes [n], and its gradient; both in order.
+// Cross-entropy of logits [n, c] against classes [n], and its gradient; both contiguous.
 //
-// rows: statistics[r] = max and rest of x[r], losses[r] = log1p(rest) + (max - x[r, target[r]]), an invocation per row; grid = rows.
-//       The rest is the sum of exp(x - max) without one of the largest, whose exponential is 1: what is small keeps its digits. A
-//       target outside of 0..c is recorded and its row counts as 0. The mean of the losses is a reduction of its own.
-// wide: the same, a workgroup of 256 invocations per row, for many classes
-// mean: rows and their mean at once, for few small rows: one workgroup, whose invocations walk over the rows, and a tree: out = the mean loss.
-// grad: gx[r, k] = (exp(x[r, k] - max) / (1 + rest) - [k = target[r]]) g / n, and 0 in the row of a bad target; an invocation per element.
-// Cost: one read of the logits each way. All overwrite.
+//   rows             statistics[r] = (max, rest) of x[r]; out[r] = log1p(rest) + (max - x[r, class[r]]); an invocation per row
+//   rows_workgroup   the same for many classes: a workgroup of 256 invocations per row
+//   mean             rows and out[0] = their mean, for few small rows: one workgroup
+//   grad             out[r, k] = (exp(x[r, k] - max) / (1 + rest) - [k = class[r]]) g / n; an invocation per element
+//
+// The rest is the sum of exp(x - max) without one of the largest, whose exponential is 1: small terms keep their precision. A class
+// outside 0..c is recorded, and its row counts as 0. Grids: one invocation (rows, grad) or workgroup per item, grid-stride. Cost: one
+// read of the logits each way. Overwrites out.
 struct LossParams {
     n: u32,
     c: u32,
-    // The first elements of the logits, the classes, and for grad the statistics and g.
+    // The first elements of the logits, of the classes, and for grad of the statistics and of g.
     x: u32,
     target_: u32,
     statistics: u32,
     g: u32,
-    // Who records a bad class.
+    // The op id recorded with a class out of range.
     op: u32,
 }
 @group(0) @binding(0) var<uniform> p: LossParams;
@@ -27,13 +28,13 @@ struct LossParams {
 @group(0) @binding(3) var<storage, read_write> bad: array<atomic<u32>, 4>;
 @group(0) @binding(4) var<storage, read> x: array<f32>;
 @group(0) @binding(5) var<storage, read> classes: array<i32>;
-// The same for grad, which writes neither of them.
+// The operands of grad.
 @group(0) @binding(2) var<storage, read> grad_x: array<f32>;
 @group(0) @binding(3) var<storage, read> grad_classes: array<i32>;
 @group(0) @binding(4) var<storage, read> grad_statistics: array<f32>;
 @group(0) @binding(5) var<storage, read> g: array<f32>;
 
-// What a row adds to the sum of the losses; its statistics are kept, and a bad class is recorded.
+// Stores the statistics of a row and returns its loss; 0 if its class is out of range, which is recorded.
 fn loss(row: u32, largest: f32, rest: f32) -> f32 {
     statistics[2u * row] = largest;
     statistics[2u * row + 1u] = rest;
@@ -45,21 +46,21 @@ fn loss(row: u32, largest: f32, rest: f32) -> f32 {
     return log1p_of(rest) + (largest - x[p.x + row * p.c + u32(class_)]);
 }
 
-// The first to come records. "Weak" may fail although the place is free, so it is tried until somebody has it.
+// Records a class out of range, if none is. The weak exchange may fail spuriously: retry until the record is taken.
 fn record(class_: i32) {
     loop {
-        let tried = atomicCompareExchangeWeak(&bad[0], 0u, p.op);
-        if (tried.exchanged) {
+        let attempt = atomicCompareExchangeWeak(&bad[0], 0u, p.op);
+        if (attempt.exchanged) {
             atomicStore(&bad[1], bitcast<u32>(class_));
             atomicStore(&bad[2], p.c);
         }
-        if (tried.exchanged || tried.old_value != 0u) {
+        if (attempt.exchanged || attempt.old_value != 0u) {
             return;
         }
     }
 }
 
-// The loss of a row by one invocation.
+// The loss of a row, computed by one invocation.
 fn row_loss(row: u32) -> f32 {
     let first = p.x + row * p.c;
     var largest = -infinity();
@@ -82,7 +83,7 @@ fn rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 }
 
 @compute @workgroup_size(256)
-fn wide(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+fn rows_workgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
     for (var row = group.y * groups.x + group.x; row < p.n; row += groups.x * groups.y) {
         let first = p.x + row * p.c;
@@ -90,12 +91,12 @@ fn wide(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         for (var k = local; k < p.c; k += 256u) {
             largest = larger(largest, x[first + k]);
         }
-        largest = join_max(largest, local);
+        largest = workgroup_max(largest, local);
         var sum = vec2<f32>();
         for (var k = local; k < p.c; k += 256u) {
             sum += below_and_tie(x[first + k], largest);
         }
-        sum = vec2<f32>(join_sum(sum.x, local), join_sum(sum.y, local));
+        sum = vec2<f32>(workgroup_sum(sum.x, local), workgroup_sum(sum.y, local));
         if (local == 0u) {
             out[row] = loss(row, largest, rest_of(sum, largest));
         }
@@ -108,7 +109,7 @@ fn mean(@builtin(local_invocation_index) local: u32) {
     for (var row = local; row < p.n; row += 256u) {
         sum += row_loss(row);
     }
-    sum = join_sum(sum, local);
+    sum = workgroup_sum(sum, local);
     if (local == 0u) {
         out[0] = sum / f32(p.n);
     }
@@ -129,7 +130,7 @@ fn grad(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             let value = grad_x[p.x + i];
             var share = exp_of(value - largest) / (1.0 + rest);
             if (u32(class_) == i % p.c) {
-                // share - 1 would cancel where the class is the likely one.
+                // share - 1 would cancel where the class has the largest logit.
                 share = select(share - 1.0, -rest / (1.0 + rest), value == largest);
             }
             out[i] = share * scale;

@@ -1,12 +1,16 @@
-// What element-wise shaders take. Mirrors `MapParams` in params.rs. The operands are bound as quads.wgsl says.
+// Parameters of element-wise shaders. Mirrors `MapParams` in params.rs. vec4.wgsl and scalars.wgsl declare the buffers: out at binding 1,
+// x, y and z at 2 to 4.
+//
+// An element-wise file holds a function `NAME_at(at, mask)` for each entry point NAME: it handles the elements with the indices `at` of
+// the walk and stores those that the mask selects. shader.rs adds the entry points from map_entry.wgsl.
 struct MapParams {
-    // The shape of all operands, and where the elements of each lie along it.
+    // The shape of all operands, and the strides of each along it.
     walk: Walk,
-    out: Operand,
-    x: Operand,
-    y: Operand,
-    z: Operand,
-    // Numbers of the function, as bits of the element type.
+    out: Strides,
+    x: Strides,
+    y: Strides,
+    z: Strides,
+    // Constants of the function, as bits of the element type.
     a: u32,
     b: u32,
 }

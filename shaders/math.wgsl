@@ -1,13 +1,13 @@
-// Exponentials, logarithms and what builds on them, in arithmetic of our own: WGSL promises two digits of a sine and five of a
-// hyperbolic tangent. The backend puts this text before each file, after common.wgsl.
+// Exponentials, logarithms, trigonometric functions and what builds on them, in arithmetic of our own: WGSL guarantees about two
+// digits of a sine and five of a hyperbolic tangent. Precedes every file, after common.wgsl.
 //
-// exp to erfc use the polynomials of backend-cpu/src/approx.rs, so that both backends differ by rounding alone. The sine, the
-// cosine and the arc tangent use the polynomials of Moshier's Cephes library (sinf, atanf), the power a logarithm in two parts.
-// Nothing relies on an order of rounding that a compiler may change, `round` and bit masks excepted, which are exact.
+// exp to erfc use the polynomials of backend-cpu/src/approx.rs, so that both backends differ by rounding alone. Sine, cosine and arc
+// tangent use those of Moshier's Cephes library (sinf, atanf), pow a logarithm in two parts. Nothing depends on an order of
+// rounding that a compiler may change, except `round` and bit masks, which are exact.
 
 const LOG2_E: f32 = 1.4426950408889634;
 const LN2: f32 = 0.6931471805599453;
-// ln 2 in two parts. The first has eight bits, so that its product with any exponent is exact.
+// ln 2 = LN2_HIGH + LN2_LOW. LN2_HIGH has eight significant bits, so its product with any exponent is exact.
 const LN2_HIGH: f32 = 0.6933594;
 const LN2_LOW: f32 = -2.1219444e-4;
 
@@ -27,7 +27,8 @@ fn power_of_two(n: i32) -> f32 {
     return bitcast<f32>(u32(n + 127) << 23u);
 }
 
-// y 2^n, by y's exponent: 2^n need not be a number where the result is, and of two factors a compiler may multiply the powers first.
+// y 2^n, through y's exponent field. 2^n may be out of range where the result is not, and in a product with two powers of two a
+// compiler may multiply those first.
 fn shifted(y: f32, n: i32) -> f32 {
     let tiny = (bitcast<u32>(y) & 0x7f800000u) == 0u; // 0 or subnormal
     let bits = bitcast<u32>(select(y, y * 16777216.0, tiny));
@@ -39,12 +40,12 @@ fn shifted(y: f32, n: i32) -> f32 {
     if (to > 254) {
         return with_sign(infinity(), y);
     }
-    // Below the normal numbers one product from 2^-126 on.
+    // A subnormal result is one product of a number in [2^-126, 2^-125).
     let least = bitcast<f32>((bits & 0x807fffffu) | 0x00800000u) * power_of_two(clamp(to - 1, -126, 0));
     return select(least, bitcast<f32>((bits & 0x807fffffu) | (u32(max(to, 1)) << 23u)), to >= 1);
 }
 
-// y 2^n, in two factors: 2^n alone need not be a number where the product is.
+// y 2^n, as a product with two powers: 2^n alone may be out of range where the result is not.
 fn scaled(y: f32, n: i32) -> f32 {
     let half = n >> 1u;
     return y * power_of_two(half) * power_of_two(n - half);
@@ -57,9 +58,9 @@ fn exp_of(x: f32) -> f32 {
     if (x > 88.75) {
         return infinity();
     }
-    let held = max(x, -104.0);
-    let n = round(held * LOG2_E);
-    return scaled(expm1_reduced(held - n * LN2_HIGH - n * LN2_LOW) + 1.0, i32(n));
+    let clamped = max(x, -104.0);
+    let n = round(clamped * LOG2_E);
+    return scaled(expm1_reduced(clamped - n * LN2_HIGH - n * LN2_LOW) + 1.0, i32(n));
 }
 
 fn expm1_of(x: f32) -> f32 {
@@ -69,11 +70,11 @@ fn expm1_of(x: f32) -> f32 {
     if (x > 88.75) {
         return infinity();
     }
-    let held = max(x, -20.0);
-    let n = round(held * LOG2_E);
-    // (2^n (e^r - 1) + 2^n - 1), in halves: 2^128 is not a number.
+    let clamped = max(x, -20.0);
+    let n = round(clamped * LOG2_E);
+    // 2^n (e^r - 1) + 2^n - 1, as twice its half: 2^128 is out of range.
     let half = power_of_two(i32(n) - 1);
-    return (half * expm1_reduced(held - n * LN2_HIGH - n * LN2_LOW) + (half - 0.5)) * 2.0;
+    return (half * expm1_reduced(clamped - n * LN2_HIGH - n * LN2_LOW) + (half - 0.5)) * 2.0;
 }
 
 // log(1 + f) - f + f²/2 for 1 + f in [sqrt(1/2), sqrt(2)).
@@ -92,7 +93,7 @@ fn log_rest(f: f32) -> f32 {
 
 // x = (1 + f) 2^e with 1 + f in [sqrt(1/2), sqrt(2)): f and e. For x above 0 and finite.
 fn log_parts(x: f32) -> vec2<f32> {
-    // Subnormal numbers are brought into range.
+    // Subnormal numbers are scaled into the normal range.
     let tiny = x < 1.17549435e-38;
     let bits = bitcast<i32>(select(x, x * 8388608.0, tiny));
     let e = (bits - 0x3f3504f3) >> 23u;
@@ -100,7 +101,7 @@ fn log_parts(x: f32) -> vec2<f32> {
     return vec2(f, f32(e) - select(0.0, 23.0, tiny));
 }
 
-// Whether x has a logarithm that is a number. If not it is `log_edge`.
+// Whether the logarithm of x is finite; else it is log_edge(x).
 fn has_log(x: f32) -> bool {
     return x > 0.0 && !is_infinite(x) && !is_nan(x);
 }
@@ -129,7 +130,7 @@ fn log2_of(x: f32) -> f32 {
 }
 
 fn log1p_of(x: f32) -> f32 {
-    // Near 0 the polynomial takes x itself, which 1 + x would round.
+    // Near 0 the polynomial is evaluated at x itself: 1 + x would round it.
     if (x > -0.29 && x < 0.41) {
         return log_rest(x) - 0.5 * (x * x) + x;
     }
@@ -148,7 +149,7 @@ fn tanh_of(x: f32) -> f32 {
     return with_sign(-m / (2.0 + m), x);
 }
 
-// e^-a and e^a are both finite or 0 in their halves.
+// Where e^a may overflow, the result is (e^(a/2) / 2) e^(a/2).
 fn sinh_of(x: f32) -> f32 {
     if (is_nan(x) || is_infinite(x)) {
         return x;
@@ -175,16 +176,16 @@ fn cosh_of(x: f32) -> f32 {
     return 0.5 * e + 0.5 / e;
 }
 
-// 1 - erf(t) for t at least 0; see approx.rs.
-fn complement(t: f32) -> f32 {
-    let held = min(t, 10.5); // where it is 0
-    // t² in two parts, the first exact: the exponential would magnify its rounding 2 t² times.
-    let cut = bitcast<f32>(bitcast<u32>(held) & 0xfffff000u);
+// erfc(t) for t >= 0; see approx.rs.
+fn erfc_positive(t: f32) -> f32 {
+    let clamped = min(t, 10.5); // erfc is 0 in f32 from here on
+    // t² in two parts, the first exact: the exponential would amplify its rounding error by 2 t².
+    let cut = bitcast<f32>(bitcast<u32>(clamped) & 0xfffff000u);
     let square = -(cut * cut);
     let n = round(square * LOG2_E);
-    let r = square - n * LN2_HIGH - n * LN2_LOW - (held - cut) * (held + cut);
+    let r = square - n * LN2_HIGH - n * LN2_LOW - (clamped - cut) * (clamped + cut);
     let e = scaled(expm1_reduced(r) + 1.0, i32(n));
-    let u = (held - 2.0) / (held + 2.0);
+    let u = (clamped - 2.0) / (clamped + 2.0);
     var q = 1.677e-5;
     q = q * u + 1.1411231e-4;
     q = q * u + 1.6705206e-4;
@@ -198,14 +199,14 @@ fn complement(t: f32) -> f32 {
     q = q * u - 1.6603044e-1;
     q = q * u - 9.2763826e-2;
     q = q * u + 1.2769784;
-    return e * (q / (1.0 + 2.0 * held));
+    return e * (q / (1.0 + 2.0 * clamped));
 }
 
 fn erfc_of(x: f32) -> f32 {
     if (is_nan(x)) {
         return x;
     }
-    let y = complement(abs(x));
+    let y = erfc_positive(abs(x));
     return select(y, 2.0 - y, x < 0.0);
 }
 
@@ -214,7 +215,7 @@ fn erf_of(x: f32) -> f32 {
         return x;
     }
     if (abs(x) >= 1.0) {
-        return with_sign(1.0 - complement(abs(x)), x);
+        return with_sign(1.0 - erfc_positive(abs(x)), x);
     }
     let square = x * x;
     var q = -9.641518e-6;
@@ -240,11 +241,11 @@ fn softplus_of(x: f32) -> f32 {
     return max(x, 0.0) + log1p_of(exp_of(-abs(x)));
 }
 
-// ---- angles ----
+// ---- trigonometric functions ----
 
-// x = k pi/2 + r with |r| at most pi/4: r and k mod 4. pi/2 is in four parts of nine bits and a rest, so that their
-// products with k are exact for |x| up to 5e4; beyond, digits are lost.
-fn quarter_turns(x: f32) -> vec2<f32> {
+// Cody-Waite reduction: x = k pi/2 + r with |r| <= pi/4; returns r and k mod 4. pi/2 is split into four parts of nine bits and a rest,
+// whose products with k are exact for |x| up to 5e4; beyond, precision is lost.
+fn reduce_angle(x: f32) -> vec2<f32> {
     let k = round(x * 0.6366197723675814);
     var r = x - k * 1.5703125;
     r -= k * 0.00048351287841796875;
@@ -268,28 +269,28 @@ fn sin_of(x: f32) -> f32 {
     if (is_nan(x) || is_infinite(x)) {
         return nan();
     }
-    let turn = quarter_turns(x);
-    let y = select(sine(turn.x), cosine(turn.x), turn.y == 1.0 || turn.y == 3.0);
-    return select(y, -y, turn.y >= 2.0);
+    let reduced = reduce_angle(x);
+    let y = select(sine(reduced.x), cosine(reduced.x), reduced.y == 1.0 || reduced.y == 3.0);
+    return select(y, -y, reduced.y >= 2.0);
 }
 
 fn cos_of(x: f32) -> f32 {
     if (is_nan(x) || is_infinite(x)) {
         return nan();
     }
-    let turn = quarter_turns(x);
-    let y = select(cosine(turn.x), sine(turn.x), turn.y == 1.0 || turn.y == 3.0);
-    return select(y, -y, turn.y == 1.0 || turn.y == 2.0);
+    let reduced = reduce_angle(x);
+    let y = select(cosine(reduced.x), sine(reduced.x), reduced.y == 1.0 || reduced.y == 3.0);
+    return select(y, -y, reduced.y == 1.0 || reduced.y == 2.0);
 }
 
 fn tan_of(x: f32) -> f32 {
     if (is_nan(x) || is_infinite(x)) {
         return nan();
     }
-    let turn = quarter_turns(x);
-    let s = sine(turn.x);
-    let c = cosine(turn.x);
-    return select(s / c, -c / s, turn.y == 1.0 || turn.y == 3.0);
+    let reduced = reduce_angle(x);
+    let s = sine(reduced.x);
+    let c = cosine(reduced.x);
+    return select(s / c, -c / s, reduced.y == 1.0 || reduced.y == 3.0);
 }
 
 fn atan_of(x: f32) -> f32 {
@@ -326,7 +327,7 @@ fn power(x: f32, y: f32) -> f32 {
     let size = abs(x);
     var result: f32;
     if (size == 0.0 || is_infinite(size) || is_infinite(y)) {
-        // The result is 0, 1 or infinite, as the size's logarithm times y is.
+        // The result is 0, 1 or infinite, by the signs of log(size) and y.
         let grows = (size > 1.0) == (y > 0.0);
         result = select(select(0.0, infinity(), grows), 1.0, size == 1.0);
     } else if (negative && !whole) {
@@ -337,21 +338,21 @@ fn power(x: f32, y: f32) -> f32 {
     return select(result, -result, negative && odd);
 }
 
-// size^y for a size above 0, both finite: 2^(y log2(size)), the logarithm in two parts, as its error is multiplied by y.
+// size^y for finite size > 0 and finite y: 2^(y log2(size)), with the logarithm in two parts, as its error is multiplied by y.
 fn power_of(size: f32, y: f32) -> f32 {
     let p = log_parts(size);
     let f = p.x;
-    // log(1 + f) = f - f²/2 + rest: the first part exact in f's upper bits.
+    // log(1 + f) = f - f²/2 + rest, exact in the upper bits of f.
     let upper = bitcast<f32>(bitcast<u32>(f) & 0xfffff000u);
     let first = upper - 0.5 * upper * upper;
     let natural = bitcast<f32>(bitcast<u32>(first) & 0xfffff000u);
-    let left = (upper - natural) - 0.5 * upper * upper + (f - upper) - 0.5 * (f - upper) * (f + upper) + log_rest(f);
-    // Times log2(e), in parts of twelve bits.
+    let low_part = (upper - natural) - 0.5 * upper * upper + (f - upper) - 0.5 * (f - upper) * (f + upper) + log_rest(f);
+    // Times log2(e), split into parts of twelve bits.
     const E_HIGH: f32 = 1.4423828125;
     const E_LOW: f32 = 0.00031222838896340733;
     let high = natural * E_HIGH;
-    let low = natural * E_LOW + left * LOG2_E;
-    // y (e + high + low), y in two parts.
+    let low = natural * E_LOW + low_part * LOG2_E;
+    // y (e + high + low), with y split into two parts.
     let y_high = bitcast<f32>(bitcast<u32>(y) & 0xfffff000u);
     let y_low = y - y_high;
     let log_high = bitcast<f32>(bitcast<u32>(p.y + high) & 0xfffff000u);

@@ -1,49 +1,48 @@
-// One optimizer step of several parameters. Formulas: at the configs of core/src/ops/optim.rs.
+// One optimizer step of several parameters. The formulas are at the configs of core/src/ops/optim.rs.
 //
-//   sgd         p -= lr g                                                         g with decay: g + decay p
-//   momentum    v = keep v + share g;  p -= lr v, or lr (g + ahead v) by Nesterov
-//   adam        m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g²;  p = p kept - size m / (sqrt(v) root + eps)
-//               with size = lr / (1 - b1^n), root = 1 / sqrt(1 - b2^n); kept = 1 - lr decay for AdamW
+//   sgd         p -= lr g, where g includes decay p
+//   momentum    v = momentum v + (1 - dampening) g;  p -= lr v, or lr (g + momentum v) for Nesterov
+//   adam        m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g²;  p = p (1 - lr decay) - size m / (sqrt(v) root + eps)
+//               with size = lr / (1 - b1^n), root = 1 / sqrt(1 - b2^n); the factor of p is that of AdamW
 //   rmsprop..   v = a v + (1 - a) g²;  step = g / (sqrt(v) + eps);  p -= lr step; _centered, _momentum, _both
 //   adagrad     s += g²;  p -= lr / (1 + (n - 1) lr_decay) g / (sqrt(s) + eps)
-//   count       t += 1: a dispatch of its own at the end, as by then all have read t
+//   count       t += 1: a dispatch of its own, after all others have read t
 //
-// A parameter, its gradient and its states are [numel] and take a slot: as many parameters per dispatch as the adapter binds
-// buffers, the slot being the workgroup's z. scalars is [2]: the learning rate, and how many steps are done. Workgroups of 256,
-// an element per invocation and turn; the first invocation of each computes what is the same for all elements, from lr and the
-// parameter's own step number n = t + 1 - missed. Cost: SGD reads p and g and writes p; each state is read and written once.
+// A parameter, its gradient and its states are [numel] each and occupy a slot: as many per dispatch as the adapter binds buffers. Grid: z
+// = slots; x and y = elements / 256, grid-stride. scalars = [learning rate, steps done]. n = t + 1 - missed is the parameter's own step
+// number. Cost: SGD reads p and g and writes p; each state is read and written once.
 struct Slot {
     numel: u32,
     // The gradient's first element.
     offset: u32,
     // Steps in which the parameter had no gradient.
     missed: f32,
-    // Whether its states are new, still all zeros.
+    // Whether its states are new: all zeros.
     fresh: u32,
 }
 struct OptimParams {
     slots: array<Slot, 8>,
-    // Of the first average: what is kept and what enters. Momentum and 1 - dampening, beta1, alpha.
+    // Weights of the old and of the new value in the first average: momentum and 1 - dampening; or beta1, or alpha, and its complement.
     first: vec2<f32>,
-    // Of Adam's second average.
+    // The same of Adam's second average.
     second: vec2<f32>,
     // log beta1, log beta2
     logs: vec2<f32>,
-    // The penalty's factor: of the gradient, and of the parameter itself (AdamW).
+    // Weight decay: added to the gradient, or decoupled (AdamW).
     decay: f32,
     decoupled: f32,
     eps: f32,
-    // RMSprop's momentum; Nesterov's share of the velocity.
+    // The momentum of RMSprop, and of Nesterov's step.
     momentum: f32,
-    // Adagrad's.
+    // The learning rate decay of Adagrad.
     lr_decay: f32,
-    // What is added to a fresh state first: Adagrad's start.
+    // The initial state of Adagrad.
     start: f32,
     nesterov: u32,
 }
 @group(0) @binding(0) var<uniform> p: OptimParams;
 @group(0) @binding(1) var<storage, read> scalars: array<f32>;
-// What follows from 2 on, and the functions that reach it, is written by sources.rs for so many slots and states; of each slot:
+// shader.rs generates the bindings from 2 on and the functions that access them:
 //   param(slot, i), set_param(slot, i, value)               the parameter
 //   grad(slot, i)                                           its gradient
 //   state(slot, k, i), set_state(slot, k, i, value)         state k, in the order of `StepRule::state_names`
@@ -51,7 +50,7 @@ struct OptimParams {
 
 var<workgroup> rates: vec3<f32>;
 
-// The gradient of element i with the penalty. Without decay `0 p` would turn an infinite parameter into NaN.
+// The gradient of element i with weight decay. Without decay nothing is added: 0 times an infinite parameter is NaN.
 fn gradient(slot: u32, i: u32) -> f32 {
     var g = grad(slot, p.slots[slot].offset + i);
     if (p.decay != 0.0) {
@@ -60,7 +59,7 @@ fn gradient(slot: u32, i: u32) -> f32 {
     return g;
 }
 
-// The parameter's own count of steps, without this one.
+// The steps of a parameter before this one.
 fn steps(slot: u32) -> f32 {
     return scalars[1] - p.slots[slot].missed;
 }
@@ -111,7 +110,7 @@ fn adam(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
 }
 
-// The mean square after this step, and the step from a mean square.
+// The updated mean square; the updated variance; the step.
 fn mean_square(slot: u32, i: u32, g: f32) -> f32 {
     let v = p.first.x * state(slot, 0u, i) + p.first.y * (g * g);
     set_state(slot, 0u, i, v);
@@ -122,7 +121,7 @@ fn variance(slot: u32, i: u32, g: f32) -> f32 {
     let a = p.first.x * state(slot, 1u, i) + p.first.y * g;
     set_state(slot, 1u, i, a);
     let variance = v - a * a;
-    return or_nan(variance, max(variance, 0.0)); // rounding may take it below 0
+    return or_nan(variance, max(variance, 0.0)); // rounding may make it negative
 }
 fn normal_step(g: f32, square: f32) -> f32 {
     return g / (sqrt(square) + p.eps);

@@ -1,20 +1,18 @@
-// Pooling of planes [h, w] and its gradients; x and its gradient are [planes, h, w], y, its gradient g and index are
-// [planes, oh, ow], in order.
+// Pooling of planes [h, w] and its gradients. x and its gradient are [planes, h, w]; y, its gradient g and index are [planes, oh, ow]; all
+// contiguous.
 //
-//   max   y[i][j] = max over (a, b) of x[i sy + a dy - py][j sx + b dx - px], index[i][j] = row w + column of it
-//   avg   y[i][j] = sum over (a, b) of the same / count
+//   max_pool             y[i][j] = max over (a, b) of x[i sy + a dy - py][j sx + b dx - px] within the plane; index[i][j] = the element's
+//                        row w + column. The first of equal elements, or the first NaN
+//   max_pool_grad        gx[row][column] = sum of g over the windows whose index it is
+//   avg_pool             y[i][j] = sum over (a, b) of the same / count, where count is kh kw or the window's elements within the plane
+//   avg_pool_workgroup   the same for large windows: a workgroup per window; grid: x and y = windows, grid-stride
+//   avg_pool_grad        gx[row][column] = sum of g / count over the windows that cover it; no dilation, which core does not offer
 //
-//   max_pool        only cells of the plane take part; the first of equals wins, and the first NaN over everything
-//   max_pool_grad   gx[row][column] = sum of g over the windows whose index it is
-//   avg_pool        count is kh kw, or the window's cells within the plane
-//   avg_pool_wide   the same for large windows: a workgroup per window; grid x and y = windows, which walk
-//   avg_pool_grad   gx[row][column] = sum of g / count over the windows that cover it; no dilation, as core admits none
-//
-// A gradient gathers: each cell asks the windows that may cover it, rows first, so that sums have one order and nothing is set
-// to 0 before. Workgroups of 256, an output per invocation and turn. Cost: one read and one write per element; overlapping
-// windows find their cells in the cache.
+// A gradient gathers from the windows that may cover an element, row by row: sums have a fixed order, and nothing is zeroed first.
+// Workgroups of 256, an output per iteration of a grid-stride loop. Cost: one read and one write per element; overlapping windows hit
+// the cache.
 
-// Pairs are of rows and columns.
+// Pairs are (row, column).
 struct PoolParams {
     kernel: vec2<i32>,
     padding: vec2<i32>,
@@ -23,12 +21,12 @@ struct PoolParams {
     // Of x, and of y.
     size: vec2<i32>,
     out_size: vec2<i32>,
-    // Elements of what is written.
+    // Elements of the output.
     items: u32,
-    // The first element of what is read: x, or y's gradient.
+    // The first element of the input: x, or g.
     offset: u32,
     index_offset: u32,
-    // Whether a mean counts the padding.
+    // Whether count includes the padding.
     include_pad: u32,
 }
 @group(0) @binding(0) var<uniform> p: PoolParams;
@@ -37,44 +35,44 @@ struct PoolParams {
 @group(0) @binding(3) var<storage, read_write> index_out: array<i32>;
 @group(0) @binding(3) var<storage, read> index: array<i32>;
 
-// The sum of many terms: some at a time, and of those sums what rounding loses is kept (Neumaier, 1974).
+// A sum of many terms: plain sums of 32 terms, which compensated summation adds (Neumaier, 1974).
 struct LongSum {
-    part: f32,
-    whole: f32,
+    partial: f32,
+    total: f32,
     lost: f32,
     count: u32,
 }
 fn added(sum: LongSum, term: f32) -> LongSum {
-    let part = sum.part + term;
+    let partial = sum.partial + term;
     if ((sum.count + 1u) % 32u != 0u) {
-        return LongSum(part, sum.whole, sum.lost, sum.count + 1u);
+        return LongSum(partial, sum.total, sum.lost, sum.count + 1u);
     }
-    let whole = sum.whole + part;
-    let lost = select((part - whole) + sum.whole, (sum.whole - whole) + part, abs(sum.whole) >= abs(part));
-    return LongSum(0.0, whole, sum.lost + lost, sum.count + 1u);
+    let total = sum.total + partial;
+    let lost = select((partial - total) + sum.total, (sum.total - total) + partial, abs(sum.total) >= abs(partial));
+    return LongSum(0.0, total, sum.lost + lost, sum.count + 1u);
 }
 fn value_of(sum: LongSum) -> f32 {
-    let whole = sum.whole + sum.part;
-    // Of an infinite sum what was lost is no number.
-    return select(whole + sum.lost, whole, (bitcast<u32>(whole) & 0x7fffffffu) >= 0x7f800000u);
+    let total = sum.total + sum.partial;
+    // The compensation of an infinite or NaN sum is NaN.
+    return select(total + sum.lost, total, (bitcast<u32>(total) & 0x7fffffffu) >= 0x7f800000u);
 }
 
-// Where item i lies among planes of this size: the plane, the row and the column.
-struct Cell {
+// The position of element i in planes of this size: the plane, and (row, column).
+struct Position {
     plane: u32,
     at: vec2<i32>,
 }
-fn cell_of(i: u32, size: vec2<i32>) -> Cell {
-    let line = i / u32(size.y);
-    let plane = line / u32(size.x);
-    return Cell(plane, vec2(i32(line - plane * u32(size.x)), i32(i - line * u32(size.y))));
+fn position_of(i: u32, size: vec2<i32>) -> Position {
+    let row_start = i / u32(size.y);
+    let plane = row_start / u32(size.x);
+    return Position(plane, vec2(i32(row_start - plane * u32(size.x)), i32(i - row_start * u32(size.y))));
 }
 
 fn area(size: vec2<i32>) -> u32 {
     return u32(size.x) * u32(size.y);
 }
 
-// The taps of a window that are in the plane: along each axis `count` coordinates from `first` on, a dilation apart.
+// The partial of a window within the plane: along each axis `count` coordinates from `first` on, a dilation apart.
 struct Span {
     first: vec2<i32>,
     count: vec2<i32>,
@@ -91,15 +89,15 @@ fn span_of(window: vec2<i32>) -> Span {
 fn max_pool(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
     for (var i = thread_index(group, groups, local); i < p.items; i += thread_count(groups)) {
-        let window = cell_of(i, p.out_size);
+        let window = position_of(i, p.out_size);
         let span = span_of(window.at);
         let plane = p.offset + window.plane * area(p.size);
         var best = span.first.x * p.size.y + span.first.y;
         var value = x[plane + u32(best)];
         for (var a = 0; a < span.count.x; a++) {
-            let line = (span.first.x + a * p.dilation.x) * p.size.y + span.first.y;
+            let row_start = (span.first.x + a * p.dilation.x) * p.size.y + span.first.y;
             for (var b = 0; b < span.count.y; b++) {
-                let at = line + b * p.dilation.y;
+                let at = row_start + b * p.dilation.y;
                 let v = x[plane + u32(at)];
                 if (!is_nan(value) && (is_nan(v) || v > value)) {
                     value = v;
@@ -116,14 +114,14 @@ fn max_pool(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gr
 fn avg_pool(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
     for (var i = thread_index(group, groups, local); i < p.items; i += thread_count(groups)) {
-        let window = cell_of(i, p.out_size);
+        let window = position_of(i, p.out_size);
         let span = span_of(window.at);
         let plane = p.offset + window.plane * area(p.size);
         var sum = LongSum();
         for (var a = 0; a < span.count.x; a++) {
-            let line = plane + u32((span.first.x + a) * p.size.y + span.first.y);
+            let row_start = plane + u32((span.first.x + a) * p.size.y + span.first.y);
             for (var b = 0; b < span.count.y; b++) {
-                sum = added(sum, x[line + u32(b)]);
+                sum = added(sum, x[row_start + u32(b)]);
             }
         }
         out[i] = value_of(sum) / f32(area(select(span.count, p.kernel, p.include_pad != 0u)));
@@ -131,10 +129,10 @@ fn avg_pool(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gr
 }
 
 @compute @workgroup_size(256)
-fn avg_pool_wide(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+fn avg_pool_workgroup(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
     for (var i = group.y * groups.x + group.x; i < p.items; i += groups.x * groups.y) {
-        let window = cell_of(i, p.out_size);
+        let window = position_of(i, p.out_size);
         let span = span_of(window.at);
         let first = p.offset + window.plane * area(p.size) + u32(span.first.x * p.size.y + span.first.y);
         let columns = u32(span.count.y);
@@ -143,20 +141,20 @@ fn avg_pool_wide(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroup
             let row = tap / columns;
             sum = added(sum, x[first + row * u32(p.size.y) + (tap - row * columns)]);
         }
-        let whole = join_sum(value_of(sum), local);
+        let total = workgroup_sum(value_of(sum), local);
         if (local == 0u) {
-            out[i] = whole / f32(area(select(span.count, p.kernel, p.include_pad != 0u)));
+            out[i] = total / f32(area(select(span.count, p.kernel, p.include_pad != 0u)));
         }
     }
 }
 
-// The windows first..last that may cover a cell: those that begin at most a window's span before it.
+// The windows first..last that may cover an element: those that begin at most a window's extent before it.
 struct Covering {
     first: vec2<i32>,
     last: vec2<i32>,
 }
-fn covering(cell: vec2<i32>) -> Covering {
-    let end = cell + p.padding;
+fn covering(element: vec2<i32>) -> Covering {
+    let end = element + p.padding;
     let begin = max(end - (p.kernel - 1i) * p.dilation, vec2(0i));
     return Covering((begin + (p.stride - 1i)) / p.stride, min(end / p.stride + 1i, p.out_size));
 }
@@ -165,15 +163,15 @@ fn covering(cell: vec2<i32>) -> Covering {
 fn max_pool_grad(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
     for (var i = thread_index(group, groups, local); i < p.items; i += thread_count(groups)) {
-        let cell = cell_of(i, p.size);
-        let plane = cell.plane * area(p.out_size);
-        let own = cell.at.x * p.size.y + cell.at.y;
-        let windows = covering(cell.at);
+        let element = position_of(i, p.size);
+        let plane = element.plane * area(p.out_size);
+        let index_here = element.at.x * p.size.y + element.at.y;
+        let windows = covering(element.at);
         var sum = 0.0;
         for (var row = windows.first.x; row < windows.last.x; row++) {
             for (var column = windows.first.y; column < windows.last.y; column++) {
                 let at = plane + u32(row * p.out_size.y + column);
-                if (index[p.index_offset + at] == own) {
+                if (index[p.index_offset + at] == index_here) {
                     sum += x[p.offset + at];
                 }
             }
@@ -186,9 +184,9 @@ fn max_pool_grad(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroup
 fn avg_pool_grad(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
     for (var i = thread_index(group, groups, local); i < p.items; i += thread_count(groups)) {
-        let cell = cell_of(i, p.size);
-        let plane = p.offset + cell.plane * area(p.out_size);
-        let windows = covering(cell.at);
+        let element = position_of(i, p.size);
+        let plane = p.offset + element.plane * area(p.out_size);
+        let windows = covering(element.at);
         var sum = LongSum();
         for (var row = windows.first.x; row < windows.last.x; row++) {
             for (var column = windows.first.y; column < windows.last.y; column++) {

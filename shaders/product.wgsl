@@ -1,18 +1,17 @@
-// The product of f32 over any dimensions. See reduce.wgsl for the shape.
+// The product of f32 over any dimensions; reduce.wgsl describes the shape.
 //
-// rows:    a workgroup of 256 invocations makes one result, for long lines; grid x and y = results, which walk
-// columns: an invocation makes one result, for short lines; grid x and y = results / 256
+//   rows      a workgroup of 256 invocations per result, for many elements; grid: x and y = results, grid-stride
+//   columns   an invocation per result, for few elements; grid: x and y = results / 256
 //
-// A product of f32 by f32 multiplications overflows or vanishes on the way although the result may not, and near 1, where the
-// spacing of f32 changes, its roundings do not cancel: 100,000 factors around 1 lose four digits. There is no f64 to keep it
-// in. So it is kept as a mantissa of 32 bits and an exponent of its own: exact to 2^-32 per factor, and of any size. Cost:
-// every element is read once. Overwrites out.
+// The running product has a mantissa of 32 bits and an exponent of its own, exact to 2^-32 per factor and of any magnitude. In f32 it
+// would overflow or underflow on the way although the result does not, and accumulate roundings; WGSL has no f64. Cost: every
+// element is read once. Overwrites out.
 struct ProductParams {
     kept: Walk,
     reduced: Walk,
-    // Where x's elements lie along both.
-    x_kept: Operand,
-    x_reduced: Operand,
+    // x's strides along both.
+    x_kept: Strides,
+    x_reduced: Strides,
 }
 @group(0) @binding(0) var<uniform> p: ProductParams;
 // [kept]
@@ -21,14 +20,14 @@ struct ProductParams {
 @group(0) @binding(2) var<storage, read> x: array<WordIn>;
 
 struct Product {
-    // The product of the factors' signs (1 or -1), or of what is 0, infinite or NaN.
+    // The product of the signs (1 or -1) of finite factors, and of all factors that are 0, infinite or NaN.
     special: f32,
     // mantissa / 2^31 * 2^exponent, with the highest bit set
     mantissa: u32,
     exponent: i32,
 }
 
-fn nothing() -> Product {
+fn identity() -> Product {
     return Product(1.0, 0x80000000u, 0);
 }
 
@@ -48,7 +47,7 @@ fn factor(bits: u32) -> Product {
 }
 
 fn times(a: Product, b: Product) -> Product {
-    // The 64 bits of the mantissas' product, from products of halves.
+    // The 64 bits of the mantissas' product, from four products of 16-bit halves.
     let a_low = a.mantissa & 0xffffu;
     let a_high = a.mantissa >> 16u;
     let b_low = b.mantissa & 0xffffu;
@@ -58,7 +57,7 @@ fn times(a: Product, b: Product) -> Product {
     let two = a_low * b_high;
     let middle = (low >> 16u) + (one & 0xffffu) + (two & 0xffffu);
     var high = a_high * b_high + (one >> 16u) + (two >> 16u) + (middle >> 16u);
-    // The next lower bits: the highest of them rounds.
+    // The lower bits, of which the highest rounds.
     var rest = (middle << 16u) | (low & 0xffffu);
     var exponent = a.exponent + b.exponent + 1;
     if ((high >> 31u) == 0u) {
@@ -72,7 +71,7 @@ fn times(a: Product, b: Product) -> Product {
     return Product(a.special * b.special, high, exponent);
 }
 
-// mantissa / 2^shift, to the nearest, of two equally near ones the even.
+// mantissa / 2^shift, rounded to nearest even.
 fn rounded(mantissa: u32, shift: u32) -> u32 {
     let whole = mantissa >> shift;
     let rest = mantissa & ((1u << shift) - 1u);
@@ -89,14 +88,14 @@ fn value(x: Product) -> f32 {
         return bitcast<f32>(sign | 0x7f800000u);
     }
     if (x.exponent < -126) {
-        // Below the smallest normal number the digits get fewer.
+        // A subnormal number has fewer bits.
         let shift = 8u + u32(min(-126 - x.exponent, 24));
         if (shift == 32u) {
             return bitcast<f32>(sign);
         }
         return bitcast<f32>(sign | rounded(x.mantissa, shift));
     }
-    // A carry out of the fraction raises the exponent, as it should.
+    // A carry out of the fraction increments the exponent.
     let fraction = rounded(x.mantissa, 8u) - 0x800000u;
     return bitcast<f32>(sign | ((u32(x.exponent + 127) << 23u) + fraction));
 }
@@ -109,10 +108,10 @@ var<workgroup> exponents: array<i32, 256>;
 fn rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
     for (var result = group.y * groups.x + group.x; result < p.kept.numel; result += groups.x * groups.y) {
-        let corner = place(p.kept, p.x_kept, result);
-        var product = nothing();
+        let base = offset_of(p.kept, p.x_kept, result);
+        var product = identity();
         for (var i = local; i < p.reduced.numel; i += 256u) {
-            product = times(product, factor(word_in(x[corner + place(p.reduced, p.x_reduced, i)])));
+            product = times(product, factor(word_in(x[base + offset_of(p.reduced, p.x_reduced, i)])));
         }
         special[local] = product.special;
         mantissas[local] = product.mantissa;
@@ -131,7 +130,7 @@ fn rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         if (local == 0u) {
             out[result] = float_out(value(product));
         }
-        workgroupBarrier(); // before the next result's tree
+        workgroupBarrier(); // before the next result overwrites the tree
     }
 }
 
@@ -139,10 +138,10 @@ fn rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 fn columns(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
     for (var result = thread_index(group, groups, local); result < p.kept.numel; result += thread_count(groups)) {
-        let corner = place(p.kept, p.x_kept, result);
-        var product = nothing();
+        let base = offset_of(p.kept, p.x_kept, result);
+        var product = identity();
         for (var i = 0u; i < p.reduced.numel; i++) {
-            product = times(product, factor(word_in(x[corner + place(p.reduced, p.x_reduced, i)])));
+            product = times(product, factor(word_in(x[base + offset_of(p.reduced, p.x_reduced, i)])));
         }
         out[result] = float_out(value(product));
     }

@@ -3,21 +3,20 @@
 //   random_bits      out[i] = bits[i], as i32
 //   random_uniform   out[i] = (bits[i] >> 8) 2^-24: uniform in [0, 1)
 //   random_keep      out[i] = bits[i] >= threshold, as bool
-//   dropout          out[i] = bits[i] >= threshold ? x[i] scale : 0      selected, so that what is dropped is 0 even if it
-//                    was NaN or infinite
+//   dropout          out[i] = bits[i] >= threshold ? x[i] scale : 0; a dropped NaN or infinity is 0, too
 //
-// out is [numel], in order; x has the walk's shape, strided. bits[i] are the draw's 32 bits of element i, counted in the order
-// of the shape whatever x's layout is. Workgroups of 256; an invocation takes four elements, one Philox block, per turn. Cost:
-// one write per element (and one read of x), and about 40 instructions of Philox.
+// out is contiguous; x has the walk's shape, strided. bits[i] are the draw's 32 bits of element i, numbered in row-major order of the shape
+// for any layout of x. Workgroups of 256; an invocation computes one Philox block, four elements, per iteration of a grid-stride
+// loop. Cost: one write per element (and one read of x), and about 40 instructions of Philox.
 struct RandomParams {
     walk: Walk,
-    x: Operand,
+    x: Strides,
     // Low words first.
     seed: vec2<u32>,
     draw: vec2<u32>,
     threshold: u32,
-    // Whether the threshold is 2^32: then nothing is kept.
-    none: u32,
+    // Whether the threshold is 2^32: every element is dropped.
+    drop_all: u32,
     scale: f32,
     unused: u32,
 }
@@ -26,19 +25,19 @@ struct RandomParams {
 @group(0) @binding(1) var<storage, read_write> out_f32: array<f32>;
 @group(0) @binding(2) var<storage, read> x: array<f32>;
 
-// The upper 32 bits of a product of 64: WGSL has no such integers, so it is made of halves.
+// The upper 32 bits of a 64-bit product, from products of 16-bit halves: WGSL has no 64-bit integers.
 fn high_product(a: u32, b: u32) -> u32 {
     let low_a = a & 0xffffu;
     let high_a = a >> 16u;
     let low_b = b & 0xffffu;
     let high_b = b >> 16u;
-    let cross = high_a * low_b + (low_a * low_b >> 16u); // at most (2^16 - 1) 2^16: no carry is lost
+    let cross = high_a * low_b + (low_a * low_b >> 16u); // at most (2^16 - 1) 2^16: it does not overflow
     let middle = low_a * high_b + (cross & 0xffffu); // likewise
     return high_a * high_b + (cross >> 16u) + (middle >> 16u);
 }
 
-// The four words of one block: Philox4x32-10, as core/src/random.rs has it. Element i of a draw is word i % 4 of the block with
-// key = seed and counter = (draw, i / 4).
+// Philox4x32-10, as in core/src/random.rs: the four words of one block. Element i of a draw is word i % 4 of the block with key = seed
+// and counter = (draw, i / 4).
 fn philox(block: u32) -> vec4<u32> {
     var key = p.seed;
     var c = vec4(p.draw, block, 0u);
@@ -55,10 +54,10 @@ fn philox(block: u32) -> vec4<u32> {
 }
 
 fn kept(bits: u32) -> bool {
-    return p.none == 0u && bits >= p.threshold;
+    return p.drop_all == 0u && bits >= p.threshold;
 }
 
-// Blocks of the draw that have elements, and elements of one.
+// The number of blocks, and of elements in one.
 fn block_count() -> u32 {
     return (p.walk.numel + 3u) / 4u;
 }
@@ -106,7 +105,7 @@ fn dropout(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gro
         var words = philox(block);
         for (var k = 0u; k < block_end(block); k++) {
             let i = 4u * block + k;
-            out_f32[i] = select(0.0, x[place(p.walk, p.x, i)] * p.scale, kept(words[k]));
+            out_f32[i] = select(0.0, x[offset_of(p.walk, p.x, i)] * p.scale, kept(words[k]));
         }
     }
 }

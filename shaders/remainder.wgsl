@@ -1,8 +1,8 @@
-// What is left of a after whole steps of b, with the sign of b. The backend puts this text before the files that need it.
+// remainder(a, b) = a - b floor(a / b), with the sign of b. Precedes the files that use it.
 
-// |a| mod |b| for bits of finite magnitudes, b not 0. Long division of the mantissas as whole numbers: exact, subnormal numbers
-// included, which a device may take for 0 in arithmetic of floats, and over after 32 turns at most, as each takes 8 of at most
-// 253 binary places.
+// |a| mod |b| on the bits of finite magnitudes, b not 0: long division of the mantissas as integers. It is exact, also for subnormal
+// numbers, which a device may flush to 0 in float arithmetic. Each iteration divides 8 of at most 253 binary digits, so there are at
+// most 32 iterations.
 fn remainder_bits(a: u32, b: u32) -> u32 {
     if (a < b) {
         return a;
@@ -10,13 +10,13 @@ fn remainder_bits(a: u32, b: u32) -> u32 {
     let exponent = max(b >> 23u, 1u);
     let step = select(b, (b & 0x7fffffu) | 0x800000u, b >= 0x800000u);
     var rest = select(a, (a & 0x7fffffu) | 0x800000u, a >= 0x800000u) % step;
-    for (var places = max(a >> 23u, 1u) - exponent; places > 0u; places -= min(places, 8u)) {
-        rest = (rest << min(places, 8u)) % step; // the rest has at most 24 bits
+    for (var digits = max(a >> 23u, 1u) - exponent; digits > 0u; digits -= min(digits, 8u)) {
+        rest = (rest << min(digits, 8u)) % step; // rest has at most 24 bits before the shift
     }
     if (rest == 0u) {
         return 0u;
     }
-    // The highest bit of a normal number's mantissa counts as one exponent.
+    // Normalizes. The implicit bit of a normal number adds 1 to the exponent field, so the field is one less.
     let shift = min(countLeadingZeros(rest) - 8u, exponent - 1u);
     return (rest << shift) + ((exponent - 1u - shift) << 23u);
 }
@@ -33,7 +33,7 @@ fn remainder(a: f32, b: f32) -> f32 {
 
 fn remainder_i32(a: i32, b: i32) -> i32 {
     if (b == 0 || b == -1) {
-        return 0; // -1 divides everything, and the smallest number by it overflows
+        return 0; // -1 divides everything; i32::MIN % -1 overflows
     }
     let rest = a % b;
     return select(rest, rest + b, rest != 0 && (rest < 0) != (b < 0));

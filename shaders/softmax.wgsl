@@ -1,15 +1,19 @@
-// Softmax, its logarithm, and their gradients, along one dimension of [outer, n, inner], in order.
+// Softmax, its logarithm, and their gradients along one dimension of a contiguous [outer, n, inner]. A row is the n elements of one
+// (outer, inner) pair.
 //
-//   OP 0  y = exp(x) / sum(exp(x))          OP 2  gx = y (g - sum(g y)), x = y of the forward map
-//   OP 1  y = x - max - log1p(rest)         OP 3  gx = g - exp(y) sum(g), x = y of the forward map
+//   OP 0  softmax            out = exp(x - max) / sum(exp(x - max))
+//   OP 1  log_softmax        out = x - max - log1p(rest)
+//   OP 2  softmax_grad       out = x (g - sum(g x)), where x is the output of softmax
+//   OP 3  log_softmax_grad   out = g - exp(x) sum(g), where x is the output of log_softmax
 //
-// The rest is the sum of exp(x - max) without one of the largest, whose exponential is 1: what is small keeps its digits.
+// The rest is the sum of exp(x - max) without one of the largest elements, whose exponential is 1: small terms keep their precision.
 //
-// rows: a workgroup of 256 invocations per line; grid x and y = lines, which walk. columns: an invocation per line, for short ones and
-// where neighbours in memory belong to different lines. The largest element is subtracted first, so nothing overflows. Cost: a line
-// is read two or three times, from the cache after the first. Overwrites out.
+//   rows      a workgroup of 256 invocations per row; grid: x and y = rows, grid-stride
+//   columns   an invocation per row, for short rows and where neighbouring elements belong to different rows
+//
+// Cost: a row is read two or three times, from a cache after the first. Overwrites out.
 struct SoftmaxParams {
-    lines: u32,
+    rows: u32,
     n: u32,
     inner: u32,
     // The first elements of x and g.
@@ -26,12 +30,12 @@ const SOFTMAX: u32 = 0u;
 const LOG_SOFTMAX: u32 = 1u;
 const SOFTMAX_GRAD: u32 = 2u;
 
-// Where a line begins.
-fn corner(line: u32) -> u32 {
-    return line / p.inner * p.n * p.inner + line % p.inner;
+// The first element of a row.
+fn row_start(row: u32) -> u32 {
+    return row / p.inner * p.n * p.inner + row % p.inner;
 }
 
-// What is summed over a line: a number, and for the logarithm how many are the largest.
+// The term of an element in the sum over its row; see fold.wgsl for log_softmax.
 fn term(at: u32, largest: f32) -> vec2<f32> {
     if (OP == SOFTMAX) {
         return vec2<f32>(exp_of(x[p.x + at] - largest), 0.0);
@@ -45,7 +49,7 @@ fn term(at: u32, largest: f32) -> vec2<f32> {
     return vec2<f32>(g[p.g + at], 0.0);
 }
 
-// What the elements of a line share, from the sum of its terms.
+// The number that all elements of a row need, from the sum of their terms.
 fn finish(sum: vec2<f32>, largest: f32) -> f32 {
     if (OP == LOG_SOFTMAX) {
         return log1p_of(rest_of(sum, largest));
@@ -66,22 +70,22 @@ fn result(at: u32, largest: f32, sum: f32) -> f32 {
 @compute @workgroup_size(256)
 fn rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
-    for (var line = group.y * groups.x + group.x; line < p.lines; line += groups.x * groups.y) {
-        let start = corner(line);
+    for (var row = group.y * groups.x + group.x; row < p.rows; row += groups.x * groups.y) {
+        let start = row_start(row);
         var largest = -infinity();
         if (OP <= LOG_SOFTMAX) {
             for (var i = local; i < p.n; i += 256u) {
                 largest = larger(largest, x[p.x + start + i * p.inner]);
             }
-            largest = join_max(largest, local);
+            largest = workgroup_max(largest, local);
         }
         var terms = vec2<f32>();
         for (var i = local; i < p.n; i += 256u) {
             terms += term(start + i * p.inner, largest);
         }
-        terms.x = join_sum(terms.x, local);
+        terms.x = workgroup_sum(terms.x, local);
         if (OP == LOG_SOFTMAX) {
-            terms.y = join_sum(terms.y, local);
+            terms.y = workgroup_sum(terms.y, local);
         }
         let sum = finish(terms, largest);
         for (var i = local; i < p.n; i += 256u) {
@@ -94,8 +98,8 @@ fn rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 @compute @workgroup_size(256)
 fn columns(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
-    for (var line = thread_index(group, groups, local); line < p.lines; line += thread_count(groups)) {
-        let start = corner(line);
+    for (var row = thread_index(group, groups, local); row < p.rows; row += thread_count(groups)) {
+        let start = row_start(row);
         var largest = -infinity();
         if (OP <= LOG_SOFTMAX) {
             for (var i = 0u; i < p.n; i++) {

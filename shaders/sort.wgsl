@@ -1,17 +1,16 @@
-// The order of elements along a dimension, stable, by keys: 32 bits that compare as the elements do, with NaN above all and
-// both zeros equal; all turned over where the order descends.
+// The order of elements along a dimension: stable, by keys of 32 bits that compare as the elements do, with NaN above all and both zeros
+// equal; complemented for a descending order.
 //
-//   sort_rows_TYPE   out = the order of whole rows of at most CAPACITY elements
-//   sort_runs_TYPE   runs[row][i] = (key, number), each run of CAPACITY elements of a row in order
-//   merge_runs       runs = those of `merging`, each pair of neighbouring runs of `run` elements now one
-//   merge_last       likewise the last pair of each row, into out
+//   sort_rows_TYPE   out = the order of rows of at most CAPACITY elements
+//   sort_runs_TYPE   runs[row][i] = (key, number): each run of CAPACITY elements of a row is sorted
+//   merge_runs       runs = each pair of neighbouring runs of `run` elements in `merging`, merged
+//   merge_last       the same for the last pair of each row, with the order stored in out
 //
-// x is [outer, n, inner] in order, out [outer, k, inner] of i32; a row is one (outer, inner) pair; runs and merging are
-// [rows, n] of (key, number). Sorting in workgroup memory is bitonic over segments of a power of two, in the variant whose
-// first step of each merge takes mirrored pairs, so that all pairs are put in one order; a workgroup takes several short rows.
-// A merge looks up each element's rank in the other run: no step waits for another. Workgroups of 256. Cost: each element is
-// read and written once, and log²(segment) / 2 times in workgroup memory; in longer rows once more per doubling beyond that,
-// with a binary search.
+// x is a contiguous [outer, n, inner], out [outer, k, inner] of i32; a row is one (outer, inner) pair; runs and merging are [rows, n].
+// Workgroup memory is sorted bitonically, in segments of a power of two, where the first step of each merge compares mirrored pairs, so
+// that all pairs are ordered alike; a workgroup sorts several short rows. A merge finds each element's rank in the other run by
+// binary search, independently of all others. Workgroups of 256. Cost: each element is read and written once, and
+// log²(segment) / 2 times in workgroup memory; in longer rows once more for each doubling, with a binary search.
 struct SortParams {
     rows: u32,
     n: u32,
@@ -20,12 +19,12 @@ struct SortParams {
     // The first element of x.
     offset: u32,
     descending: u32,
-    // Elements that a workgroup sorts as one: a power of two, at most CAPACITY; and how many such segments it takes.
+    // Elements of a segment, a power of two, at most CAPACITY; and segments of a workgroup.
     segment: u32,
     segments: u32,
     // Segments of a row.
     row_segments: u32,
-    // Elements of the runs to be merged.
+    // Elements of the runs to merge.
     run: u32,
 }
 @group(0) @binding(0) var<uniform> p: SortParams;
@@ -55,13 +54,13 @@ fn key_i32(v: i32) -> u32 {
     return select(key, ~key, p.descending != 0u);
 }
 
-// The place of an entry of a row, among rows of n entries.
-fn entry_of(row: u32, n: u32, i: u32) -> u32 {
+// The offset of element i of a row, in rows of n elements.
+fn offset_in(row: u32, n: u32, i: u32) -> u32 {
     let outer = row / p.inner;
     return (outer * n + i) * p.inner + (row - outer * p.inner);
 }
 
-// Which element slot `at` of a workgroup holds: its row and number. Slots beyond a row hold numbers of n and more.
+// The element in slot `at` of a workgroup: its row and number. Slots beyond the end of a row have numbers from n on.
 struct Slot {
     row: u32,
     number: u32,
@@ -76,8 +75,8 @@ fn exists(slot: Slot) -> bool {
     return slot.row < p.rows && slot.number < p.n;
 }
 
-// Puts a pair in order. Numbers differ, so that no two elements are equal; what is beyond a row has the largest key and
-// larger numbers, and stays behind.
+// Orders a pair by (key, number). Numbers differ, so no two are equal; slots beyond the end of a row have the largest key and larger
+// numbers, and stay behind its elements.
 fn order(low: u32, high: u32) {
     let a = vec2(keys[low], numbers[low]);
     let b = vec2(keys[high], numbers[high]);
@@ -89,7 +88,7 @@ fn order(low: u32, high: u32) {
     }
 }
 
-// Sorts the segments. Called by all invocations, after they filled their slots.
+// Sorts the segments. All invocations call it after filling their slots.
 fn sort_segments(local: u32) {
     let pairs = p.segment * p.segments / 2u;
     workgroupBarrier();
@@ -116,7 +115,7 @@ fn fill_f32(workgroup: u32, local: u32) {
         let slot = slot_of(workgroup, at);
         var key = 0xffffffffu;
         if (exists(slot)) {
-            key = key_f32(x_f32[p.offset + entry_of(slot.row, p.n, slot.number)]);
+            key = key_f32(x_f32[p.offset + offset_in(slot.row, p.n, slot.number)]);
         }
         keys[at] = key;
         numbers[at] = slot.number;
@@ -127,7 +126,7 @@ fn fill_i32(workgroup: u32, local: u32) {
         let slot = slot_of(workgroup, at);
         var key = 0xffffffffu;
         if (exists(slot)) {
-            key = key_i32(x_i32[p.offset + entry_of(slot.row, p.n, slot.number)]);
+            key = key_i32(x_i32[p.offset + offset_in(slot.row, p.n, slot.number)]);
         }
         keys[at] = key;
         numbers[at] = slot.number;
@@ -138,7 +137,7 @@ fn put_rows(workgroup: u32, local: u32) {
     for (var at = local; at < p.segment * p.segments; at += THREADS) {
         let slot = slot_of(workgroup, at);
         if (exists(slot) && slot.number < p.k) {
-            out[entry_of(slot.row, p.k, slot.number)] = i32(numbers[at]);
+            out[offset_in(slot.row, p.k, slot.number)] = i32(numbers[at]);
         }
     }
 }
@@ -187,9 +186,9 @@ fn sort_runs_i32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroup
     put_runs(workgroup, local);
 }
 
-// Where element i of a row goes when its run and the neighbour become one: its place in its own, and how many of the other come
-// before it. Of equals those of the first run do.
-fn merged_place(row: u32, i: u32, key: u32) -> u32 {
+// The position of element i of a row in the merge of its run with the neighbour: its position in its own run plus the number of elements
+// of the other that precede it. Equal keys of the first run precede those of the second.
+fn merged_position(row: u32, i: u32, key: u32) -> u32 {
     let pair = i / (2u * p.run) * (2u * p.run);
     let middle = min(pair + p.run, p.n);
     let second = i >= middle;
@@ -214,7 +213,7 @@ fn merge_runs(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) 
     for (var at = thread_index(group, groups, local); at < p.rows * p.n; at += thread_count(groups)) {
         let row = at / p.n;
         let own = merging[at];
-        runs[row * p.n + merged_place(row, at - row * p.n, own.x)] = own;
+        runs[row * p.n + merged_position(row, at - row * p.n, own.x)] = own;
     }
 }
 
@@ -224,9 +223,9 @@ fn merge_last(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) 
     for (var at = thread_index(group, groups, local); at < p.rows * p.n; at += thread_count(groups)) {
         let row = at / p.n;
         let own = merging[at];
-        let i = merged_place(row, at - row * p.n, own.x);
+        let i = merged_position(row, at - row * p.n, own.x);
         if (i < p.k) {
-            out[entry_of(row, p.k, i)] = i32(own.y);
+            out[offset_in(row, p.k, i)] = i32(own.y);
         }
     }
 }

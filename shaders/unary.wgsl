@@ -1,20 +1,21 @@
-// Functions of one element, and their gradients.
+// Element-wise functions of one tensor, and their gradients. The formulas and edge cases are stated at the methods of `Tensor`.
 //
-// unary_TYPE: out[i] = f(x[i]); unary_mut_TYPE: out[i] = f(out[i]), in place, as what is written is bound once; unary_grad:
-// out[i] = g[i] f'(s[i]) with x = s, the input or the output (`UnaryOp::saves`), and y = g. a and b are the op's numbers. The
-// formulas and their edges are stated at the methods of `Tensor`. Four elements per invocation and turn. Cost: one read and one
-// write per element, two reads for a gradient.
+//   unary_TYPE       out[i] = f(x[i])
+//   unary_mut_TYPE   out[i] = f(out[i])
+//   unary_grad       out[i] = y[i] f'(x[i]): x is the saved input or output (`UnaryOp::saves`), y the gradient g
+//
+// a and b are the constants of f. Cost: one read and one write per element, two reads for a gradient.
 
-// Which function; `code` in unary.rs counts in this order.
+// The kernel: its position in `UnaryOp::KERNELS`, from which shader.rs generates the constants ADD, MUL, ..
 override OP: u32 = 0u;
 
 const SQRT_HALF: f32 = 0.7071067811865476;
 const TWO_OVER_SQRT_PI: f32 = 1.1283791670955126;
-// sqrt(2 / pi), and the cubic term, of gelu's approximation by tanh.
+// sqrt(2 / pi) and the cubic coefficient of gelu's approximation by tanh.
 const GELU_SCALE: f32 = 0.7978845608028654;
 const GELU_CUBIC: f32 = 0.044715;
 
-// NaN comes through, -0 becomes 0.
+// NaN stays NaN; -0 becomes 0.
 fn sign_of(x: f32) -> f32 {
     return or_nan(x, select(select(0.0, -1.0, x < 0.0), 1.0, x > 0.0));
 }
@@ -23,12 +24,12 @@ fn clamp_to(x: f32, low: f32, high: f32) -> f32 {
     return or_nan(x, select(select(x, high, x > high), low, x < low));
 }
 
-// x gate, and the limit 0 where the gate is closed: -inf * 0 would be NaN.
+// x gate, and the limit 0 where the gate is 0: -inf * 0 would be NaN.
 fn gated(x: f32, gate: f32) -> f32 {
     return select(x * gate, 0.0, is_zero(gate));
 }
 
-// The distribution of the normal: half of erfc keeps its digits where it is small.
+// The cumulative distribution function of the standard normal. erfc keeps its relative precision where the result is small.
 fn normal(x: f32) -> f32 {
     return 0.5 * erfc_of(-x * SQRT_HALF);
 }
@@ -36,50 +37,6 @@ fn normal(x: f32) -> f32 {
 fn gelu_inner(x: f32) -> f32 {
     return GELU_SCALE * (x + GELU_CUBIC * (x * x * x));
 }
-const ADD: u32 = 0u;
-const MUL: u32 = 1u;
-const RSUB: u32 = 2u;
-const NEG: u32 = 3u;
-const ABS: u32 = 4u;
-const SIGN: u32 = 5u;
-const REMAINDER: u32 = 6u;
-const CLAMP: u32 = 7u;
-const DIV: u32 = 8u;
-const RDIV: u32 = 9u;
-const SQUARE: u32 = 10u;
-const ONE: u32 = 11u;
-const IDENTITY: u32 = 12u;
-const CUBE: u32 = 13u;
-const POW: u32 = 14u;
-const SQRT: u32 = 15u;
-const RSQRT: u32 = 16u;
-const EXP: u32 = 17u;
-const EXPM1: u32 = 18u;
-const LOG: u32 = 19u;
-const LOG1P: u32 = 20u;
-const LOG2: u32 = 21u;
-const SIN: u32 = 22u;
-const COS: u32 = 23u;
-const TAN: u32 = 24u;
-const ATAN: u32 = 25u;
-const SINH: u32 = 26u;
-const COSH: u32 = 27u;
-const TANH: u32 = 28u;
-const ERF: u32 = 29u;
-const SIGMOID: u32 = 30u;
-const RELU: u32 = 31u;
-const LEAKY_RELU: u32 = 32u;
-const ELU: u32 = 33u;
-const GELU: u32 = 34u;
-const GELU_TANH: u32 = 35u;
-const SILU: u32 = 36u;
-const HARDSWISH: u32 = 37u;
-const SOFTPLUS: u32 = 38u;
-const FLOOR: u32 = 39u;
-const CEIL: u32 = 40u;
-const ROUND: u32 = 41u;
-const TRUNC: u32 = 42u;
-const NOT: u32 = 43u;
 
 fn apply_f32(x: f32) -> f32 {
     let a = bitcast<f32>(p.a);
@@ -99,7 +56,7 @@ fn apply_f32(x: f32) -> f32 {
         case ONE: { return 1.0; }
         case IDENTITY: { return x; }
         case CUBE: { return x * x * x; }
-        case POW: { return power(x, a); }
+        case POWF: { return power(x, a); }
         case SQRT: { return sqrt(x); }
         case RSQRT: { return 1.0 / sqrt(x); }
         case EXP: { return exp_of(x); }
@@ -132,7 +89,7 @@ fn apply_f32(x: f32) -> f32 {
     }
 }
 
-// Whole numbers wrap.
+// I32 wraps.
 fn apply_i32(x: i32) -> i32 {
     let a = bitcast<i32>(p.a);
     let b = bitcast<i32>(p.b);
@@ -145,11 +102,11 @@ fn apply_i32(x: i32) -> i32 {
         case SIGN: { return sign(x); }
         case REMAINDER: { return remainder_i32(x, a); }
         case CLAMP: { return select(select(x, b, x > b), a, x < a); }
-        default: { return select(0, 1, x == 0); } // not
+        default: { return select(0, 1, x == 0); } // LOGICAL_NOT
     }
 }
 
-// Of the input down to CLAMP, of the output from there on.
+// f'(s) g, where s is the input down to CLAMP, and the output below.
 fn gradient(s: f32, g: f32) -> f32 {
     let a = bitcast<f32>(p.a);
     let b = bitcast<f32>(p.b);
@@ -157,8 +114,8 @@ fn gradient(s: f32, g: f32) -> f32 {
         case ABS: { return g * sign_of(s); }
         case SQUARE: { return (s + s) * g; }
         case CUBE: { return 3.0 * s * s * g; }
-        case POW: { return g * (power(s, a - 1.0) * a); }
-        // s² might overflow or vanish, so its exponent is handled apart.
+        case POWF: { return g * (power(s, a - 1.0) * a); }
+        // -a g / s². The square may overflow or underflow, so exponents are handled apart.
         case RDIV: {
             let bits = bitcast<u32>(s);
             let exponent = i32((bits >> 23u) & 255u);
@@ -205,7 +162,7 @@ fn gradient(s: f32, g: f32) -> f32 {
         case TAN: { return g * (s * s + 1.0); }
         case TANH: { return g * (1.0 - s * s); }
         case SIGMOID: { return g * (s * (1.0 - s)); }
-        default: { return select(g, 0.0, s <= 0.0 && !is_nan(s)); } // relu
+        default: { return select(g, 0.0, s <= 0.0 && !is_nan(s)); } // RELU
     }
 }
 
@@ -217,71 +174,23 @@ fn all_i32(bits: vec4<u32>) -> vec4<u32> {
     return bitcast<vec4<u32>>(vec4(apply_i32(x.x), apply_i32(x.y), apply_i32(x.z), apply_i32(x.w)));
 }
 
-@compute @workgroup_size(256)
-fn unary_f32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32) {
-    for (var block = group.y * groups.x + group.x; block < blocks(p.walk.numel); block += groups.x * groups.y) {
-        let i = block * BLOCK + first_of(local);
-        if (i < p.walk.numel) {
-            let at = items(i, p.walk.numel);
-            let x = x_f32(places(p.walk, p.x, at));
-            put_f32(places(p.walk, p.out, at), valid(i, p.walk.numel), all_f32(x));
-        }
-    }
+fn unary_f32_at(at: vec4<u32>, mask: vec4<bool>) {
+    store_f32(offsets_of(p.walk, p.out, at), mask, all_f32(x_f32(offsets_of(p.walk, p.x, at))));
 }
-
-@compute @workgroup_size(256)
-fn unary_mut_f32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32) {
-    for (var block = group.y * groups.x + group.x; block < blocks(p.walk.numel); block += groups.x * groups.y) {
-        let i = block * BLOCK + first_of(local);
-        if (i < p.walk.numel) {
-            let at = items(i, p.walk.numel);
-            let source = places(p.walk, p.out, at);
-            let x = out_f32(source);
-            put_f32(source, valid(i, p.walk.numel), all_f32(x));
-        }
-    }
+fn unary_mut_f32_at(at: vec4<u32>, mask: vec4<bool>) {
+    let to = offsets_of(p.walk, p.out, at);
+    store_f32(to, mask, all_f32(out_f32(to)));
 }
-
-@compute @workgroup_size(256)
-fn unary_i32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32) {
-    for (var block = group.y * groups.x + group.x; block < blocks(p.walk.numel); block += groups.x * groups.y) {
-        let i = block * BLOCK + first_of(local);
-        if (i < p.walk.numel) {
-            let at = items(i, p.walk.numel);
-            let x = x_bits(places(p.walk, p.x, at));
-            put_bits(places(p.walk, p.out, at), valid(i, p.walk.numel), all_i32(x));
-        }
-    }
+fn unary_i32_at(at: vec4<u32>, mask: vec4<bool>) {
+    store_bits(offsets_of(p.walk, p.out, at), mask, all_i32(x_bits(offsets_of(p.walk, p.x, at))));
 }
-
-@compute @workgroup_size(256)
-fn unary_mut_i32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32) {
-    for (var block = group.y * groups.x + group.x; block < blocks(p.walk.numel); block += groups.x * groups.y) {
-        let i = block * BLOCK + first_of(local);
-        if (i < p.walk.numel) {
-            let at = items(i, p.walk.numel);
-            let source = places(p.walk, p.out, at);
-            let x = out_bits(source);
-            put_whole(source, valid(i, p.walk.numel), all_i32(x));
-        }
-    }
+fn unary_mut_i32_at(at: vec4<u32>, mask: vec4<bool>) {
+    let to = offsets_of(p.walk, p.out, at);
+    store_u32(to, mask, all_i32(out_bits(to)));
 }
-
-@compute @workgroup_size(256)
-fn unary_grad(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32) {
-    for (var block = group.y * groups.x + group.x; block < blocks(p.walk.numel); block += groups.x * groups.y) {
-        let i = block * BLOCK + first_of(local);
-        if (i < p.walk.numel) {
-            let at = items(i, p.walk.numel);
-            let s = x_f32(places(p.walk, p.x, at));
-            let g = y_f32(places(p.walk, p.y, at));
-            let gx = vec4(gradient(s.x, g.x), gradient(s.y, g.y), gradient(s.z, g.z), gradient(s.w, g.w));
-            put_f32(places(p.walk, p.out, at), valid(i, p.walk.numel), gx);
-        }
-    }
+fn unary_grad_at(at: vec4<u32>, mask: vec4<bool>) {
+    let s = x_f32(offsets_of(p.walk, p.x, at));
+    let g = y_f32(offsets_of(p.walk, p.y, at));
+    let gx = vec4(gradient(s.x, g.x), gradient(s.y, g.y), gradient(s.z, g.z), gradient(s.w, g.w));
+    store_f32(offsets_of(p.walk, p.out, at), mask, gx);
 }

@@ -1,4 +1,4 @@
-// Elements that are written: 32 bits, f32 or others.
+// Elements that are written have 32 bits: f32, or others as a u32.
 alias FloatOut = f32;
 alias WordOut = u32;
 fn float_out(x: f32) -> FloatOut {
@@ -7,7 +7,7 @@ fn float_out(x: f32) -> FloatOut {
 fn word_out(bits: u32) -> WordOut {
     return bits;
 }
-// What was written, read again.
+// A written element, read again.
 fn float_back(element: FloatOut) -> f32 {
     return element;
 }

@@ -1,6 +1,6 @@
-//! What the wgpu backend promises beyond the conformance suite: how many shaders a training step dispatches, that a warm step
-//! makes no object of the driver's, that memory comes back, that it draws the CPU's masks and follows its losses, that failures
-//! are errors and not panics. On the best adapter, if there is one.
+//! Properties of the wgpu backend beyond the conformance suite: the number of dispatches of a training step, no driver objects created
+//! in a warm step, memory that is reused, the CPU's dropout masks and losses, errors instead of panics. On the best adapter, if
+//! there is one.
 #![cfg(feature = "wgpu")]
 
 mod common;
@@ -11,11 +11,11 @@ use common::LeNet;
 use minitorch::prelude::*;
 use minitorch_wgpu::{Adapter, Options};
 
-/// A device of its own, so that no other test counts on it; none where there is no adapter and none is required.
+/// A device that no other test uses, as tests compare counters; none if there is no adapter and none is required.
 fn device() -> Option<Wgpu> {
     let required = || require::names().iter().any(|name| name == "wgpu");
     let best = Wgpu::new().map_err(|error| assert!(!required(), "{}", require::absent("wgpu", &error.to_string())));
-    best.ok().map(|_| Wgpu::open(&Options::default()).expect("the adapter was here a moment ago"))
+    best.ok().map(|_| Wgpu::open(&Options::default()).expect("the adapter exists"))
 }
 
 #[test]
@@ -31,18 +31,18 @@ fn dispatches<T>(device: &Wgpu, f: impl FnOnce() -> T) -> u64 {
 }
 
 #[test]
-fn a_step_dispatches_little_and_makes_nothing() -> Result<()> {
+fn a_warm_step_creates_no_driver_objects() -> Result<()> {
     for options in
         [Options::default(), Options { subgroups: false, immediates: false, many_buffers: false, ..Options::default() }]
     {
         if device().is_some() {
-            a_step_on(&Wgpu::open(&options)?)?;
+            check_warm_step(&Wgpu::open(&options)?)?;
         }
     }
     Ok(())
 }
 
-fn a_step_on(device: &Wgpu) -> Result<()> {
+fn check_warm_step(device: &Wgpu) -> Result<()> {
     let mut model = LeNet::new(0.5, device);
     let mut optimizer = Adam::new(1e-3);
     let x = Tensor::randn([8, 1, 28, 28], device);
@@ -64,16 +64,17 @@ fn a_step_on(device: &Wgpu) -> Result<()> {
         step();
     }
     device.synchronize()?;
-    assert_eq!(device.allocations(), buffers, "a warm step made buffers");
-    assert_eq!(device.pipelines_and_bind_groups(), objects, "a warm step made pipelines or bind groups");
-    assert_eq!(device.memory().live, live, "200 steps kept memory");
+    assert_eq!(device.allocations(), buffers, "a warm step created buffers");
+    assert_eq!(device.pipelines_and_bind_groups(), objects, "a warm step created pipelines or bind groups");
+    assert_eq!(device.memory().live, live, "200 steps leaked memory");
     Ok(())
 }
 
-/// An optimizer's step takes as many parameters per dispatch as the adapter binds buffers, to the same weights bit for bit.
+/// One dispatch of an optimizer step updates as many parameters as the adapter can bind the buffers of; the weights are bit-identical
+/// for any number.
 #[test]
-fn an_optimizer_step_is_as_few_dispatches_as_buffers_allow() -> Result<()> {
-    /// The weights after two steps, the dispatches of the second, and how many buffers a parameter takes.
+fn an_optimizer_step_batches_parameters() -> Result<()> {
+    /// The weights after two steps, the dispatches of the second, and the buffers of a parameter.
     fn steps(device: &Wgpu, rule: &str) -> Result<(Vec<f32>, u64, usize)> {
         device.rng().seed(3);
         let mut model = LeNet::new(0.0, device);
@@ -107,9 +108,9 @@ fn an_optimizer_step_is_as_few_dispatches_as_buffers_allow() -> Result<()> {
         let (many, few) = (many?, few?);
         assert!(many.0 == few.0, "{rule}: the weights depend on how many parameters a dispatch takes");
         for (device, (_, count, buffers)) in [(&device, many), (&least, few)] {
-            // Eight parameters in a dispatch at most; one dispatch counts the step.
-            let most = ((device.storage_buffers() - 1) / buffers).clamp(1, 8);
-            let expected = 10u64.div_ceil(most as u64) + 1;
+            // At most 8 parameters per dispatch; one more dispatch counts the step.
+            let slots = ((device.storage_buffers() - 1) / buffers).clamp(1, 8);
+            let expected = 10u64.div_ceil(slots as u64) + 1;
             assert_eq!(count, expected, "{rule} with {} buffers", device.storage_buffers());
         }
     }
@@ -117,7 +118,7 @@ fn an_optimizer_step_is_as_few_dispatches_as_buffers_allow() -> Result<()> {
 }
 
 #[test]
-fn fused_operations_are_few_dispatches() -> Result<()> {
+fn fused_operations_take_few_dispatches() -> Result<()> {
     let Some(device) = device() else { return Ok(()) };
     let x = Tensor::randn([4, 3, 12, 12], &device).requires_grad();
     let w = Tensor::randn([8, 3, 3, 3], &device).requires_grad();
@@ -130,7 +131,7 @@ fn fused_operations_are_few_dispatches() -> Result<()> {
 
     let logits = Tensor::randn([64, 10], &device).requires_grad();
     let target = Tensor::arange(0..64, &device).remainder(10);
-    // One each, and one for the gradient 1 that backward starts from.
+    // One each way, not counting the initial gradient of 1.
     let start = dispatches(&device, || Tensor::full([], 1.0, &device));
     let count = dispatches(&device, || logits.cross_entropy(&target).backward()) - start;
     assert!(count <= 2, "cross-entropy with its gradient takes {count} dispatches");
@@ -141,38 +142,38 @@ fn moved(x: &Tensor<Cpu>, device: &Wgpu) -> Result<Tensor<Wgpu>> {
     Ok(Tensor::from_vec(x.to_vec::<f32>()?, *x.shape(), device))
 }
 
-/// The largest difference of two results, beside the largest number of the CPU's.
+/// The largest difference of two results, relative to the largest magnitude of the CPU's.
 fn difference(ours: &Tensor<Wgpu>, cpu: &Tensor<Cpu>) -> Result<f32> {
     let (ours, cpu) = (ours.to_vec::<f32>()?, cpu.to_vec::<f32>()?);
     let largest = cpu.iter().fold(0f32, |most, x| most.max(x.abs()));
     Ok(ours.iter().zip(&cpu).fold(0f32, |most, (a, b)| most.max((a - b).abs())) / largest)
 }
 
-/// Sizes at which another framework's wgpu backend returned zeros: products of 500 rows and more.
+/// Products of 500 rows and more, for which another framework's wgpu backend returned zeros.
 #[test]
-fn products_of_many_rows_are_right() -> Result<()> {
+fn products_of_many_rows_match_the_cpu() -> Result<()> {
     let Some(device) = device() else { return Ok(()) };
     let cpu = Cpu::new();
-    for (left, right) in [
+    for (shape_a, shape_b) in [
         (vec![499, 64], vec![64, 33]),
         (vec![500, 1024], vec![1024, 256]),
         (vec![1000, 17], vec![17, 65]),
         (vec![2049, 32], vec![32, 3]),
-        // A long k in ten parts.
+        // A long k, which is split.
         (vec![20, 700], vec![700, 30]),
         (vec![1, 8, 512, 512], vec![1, 8, 512, 32]),
     ] {
-        let (a, b) = (Tensor::randn(left.as_slice(), &cpu), Tensor::randn(right.as_slice(), &cpu));
+        let (a, b) = (Tensor::randn(shape_a.as_slice(), &cpu), Tensor::randn(shape_b.as_slice(), &cpu));
         let product = moved(&a, &device)?.matmul(&moved(&b, &device)?);
         let off = difference(&product, &a.matmul(&b))?;
-        assert!(off < 1e-5, "{left:?} by {right:?} is off by {off}");
+        assert!(off < 1e-5, "{shape_a:?} by {shape_b:?} is off by {off}");
     }
     Ok(())
 }
 
-/// Sizes at which another framework's took seconds to go back through a convolution: here it is three dispatches, and right.
+/// Gradients of convolutions on small images, for which another framework's wgpu backend took seconds.
 #[test]
-fn small_images_go_back_through_a_convolution() -> Result<()> {
+fn convolution_gradients_of_small_images_take_few_dispatches() -> Result<()> {
     let Some(device) = device() else { return Ok(()) };
     let cpu = Cpu::new();
     for size in [10, 18, 30] {
@@ -197,10 +198,10 @@ fn small_images_go_back_through_a_convolution() -> Result<()> {
     Ok(())
 }
 
-/// Long reductions are cut into pieces, which a second dispatch joins: lines that are read by fours, and odd ones.
+/// Long reductions are cut into chunks, which a second dispatch reduces: sizes that are read as vec4, and odd ones.
 #[test]
-fn pieces_of_long_reductions_are_joined() -> Result<()> {
-    /// Batch norm of x around 1000 with its mean, variance and three gradients; sums over all, rows and columns.
+fn long_reductions_in_chunks_match_the_cpu() -> Result<()> {
+    /// Batch norm of x around 1000 with mean, variance and three gradients; sums over all dimensions, rows and columns.
     fn results<B: Backend>(values: &[Tensor<Cpu>; 4], device: &B) -> Result<Vec<Tensor<B>>> {
         let moved = |x: &Tensor<Cpu>| Ok(Tensor::from_vec(x.to_vec::<f32>()?, *x.shape(), device));
         let [x, w, b, g] = [moved(&values[0])?, moved(&values[1])?, moved(&values[2])?, moved(&values[3])?];
@@ -226,9 +227,9 @@ fn pieces_of_long_reductions_are_joined() -> Result<()> {
     Ok(())
 }
 
-/// Copies between all arrangements, in tiles, by fours and one by one, and functions of what repeats: the CPU's bits.
+/// Copies between all permutations, in tiles, as vec4 and one by one, and operands with stride 0 equal the CPU's bit for bit.
 #[test]
-fn arrangements_do_not_change_a_bit() -> Result<()> {
+fn layouts_do_not_change_results() -> Result<()> {
     fn results<B: Backend>(shape: [usize; 3], device: &B) -> Result<Vec<Vec<f32>>> {
         let numel = shape.iter().product::<usize>();
         let x = Tensor::from_vec((0..numel).map(|i| i as f32).collect::<Vec<_>>(), shape, device);
@@ -251,14 +252,14 @@ fn arrangements_do_not_change_a_bit() -> Result<()> {
     for shape in [[4, 40, 36], [3, 33, 70], [64, 2, 17], [20, 16, 8], [1, 2, 3]] {
         let (ours, cpu) = (results(shape, &device)?, results(shape, &Cpu::new())?);
         for (i, (ours, cpu)) in ours.iter().zip(&cpu).enumerate() {
-            assert!(ours == cpu, "arrangement {i} of {shape:?}");
+            assert!(ours == cpu, "result {i} of {shape:?}");
         }
     }
     Ok(())
 }
 
-/// Tensors that one binding does not reach, through a limit that is small: 32 x 32 numbers. The conformance suite meets it in
-/// element-wise functions and reductions; here are products that are halved in every way.
+/// Products of tensors larger than a binding, which is limited to 32 x 32 elements here, halved along every dimension. The conformance
+/// suite covers element-wise functions and reductions.
 #[test]
 fn products_of_large_tensors_are_split() -> Result<()> {
     if device().is_none() {
@@ -266,7 +267,7 @@ fn products_of_large_tensors_are_split() -> Result<()> {
     }
     let small = Wgpu::open(&Options { largest_binding: Some(1 << 12), ..Options::default() })?;
     let cpu = Cpu::new();
-    for (left, right) in [
+    for (shape_a, shape_b) in [
         (vec![70, 5], vec![5, 3]),
         (vec![3, 5], vec![5, 700]),
         (vec![2, 1500], vec![1500, 2]),
@@ -274,10 +275,10 @@ fn products_of_large_tensors_are_split() -> Result<()> {
         (vec![9, 20, 12], vec![9, 12, 15]),
         (vec![3, 2, 40, 30], vec![2, 30, 33]),
     ] {
-        let (a, b) = (Tensor::randn(left.as_slice(), &cpu), Tensor::randn(right.as_slice(), &cpu));
+        let (a, b) = (Tensor::randn(shape_a.as_slice(), &cpu), Tensor::randn(shape_b.as_slice(), &cpu));
         let product = moved(&a, &small)?.matmul(&moved(&b, &small)?);
         let off = difference(&product, &a.matmul(&b))?;
-        assert!(off < 1e-5, "{left:?} by {right:?} is off by {off}");
+        assert!(off < 1e-5, "{shape_a:?} by {shape_b:?} is off by {off}");
     }
     let (x, w, bias) = (Tensor::randn([33, 40], &cpu), Tensor::randn([50, 40], &cpu), Tensor::randn([50], &cpu));
     let y = moved(&x, &small)?.linear(&moved(&w, &small)?, Some(&moved(&bias, &small)?));
@@ -286,12 +287,12 @@ fn products_of_large_tensors_are_split() -> Result<()> {
     Ok(())
 }
 
-/// What would keep a GPU for long is submitted in parts, what is small all at once.
+/// Work that would occupy a GPU for long is split into several submissions; short work is one.
 #[test]
-fn long_work_is_submitted_in_parts() -> Result<()> {
+fn long_work_is_split_into_submissions() -> Result<()> {
     let Some(device) = device() else { return Ok(()) };
-    // A discrete GPU is trusted with eight times the work of the others.
-    for (numel, times, parts) in [(1 << 20, 400, 1..=20), (1 << 20, 3200, 1..=160), (1 << 10, 1000, 0..=0)] {
+    // The limit of a discrete GPU is eight times that of others.
+    for (numel, times, expected) in [(1 << 20, 400, 1..=20), (1 << 20, 3200, 1..=160), (1 << 10, 1000, 0..=0)] {
         if numel > 1 << 10 && (times > 400) == device.is_software() {
             continue;
         }
@@ -302,13 +303,13 @@ fn long_work_is_submitted_in_parts() -> Result<()> {
             x += 1.0;
         }
         let submitted = device.submissions() - before;
-        assert!(parts.contains(&submitted), "{times} times {numel} elements are {submitted} submissions");
+        assert!(expected.contains(&submitted), "{times} times {numel} elements are {submitted} submissions");
         assert_eq!(x.narrow(0, numel - 1, 1).to_vec::<f32>()?, [times as f32]);
     }
     Ok(())
 }
 
-/// The remainder of floats is exact, whatever the sizes of the two, subnormal numbers among them, and every invocation ends.
+/// The remainder of floats is exact for all magnitudes, subnormal numbers included, and its loop ends.
 #[test]
 fn remainders_are_exact() -> Result<()> {
     let Some(device) = device() else { return Ok(()) };
@@ -319,7 +320,7 @@ fn remainders_are_exact() -> Result<()> {
             state >> 8
         };
         let sign = random() << 31;
-        // Any size, subnormal ones in every fourth.
+        // Any magnitude; every fourth divisor is small or subnormal.
         let range = if i % 4 == 0 { 1 << 16 } else { 1 << 24 };
         let divisor = sign | (random() % range * 127 + 1);
         a.push(f32::from_bits((random() << 31) | (random() * 127)));
@@ -334,7 +335,7 @@ fn remainders_are_exact() -> Result<()> {
     }
     let [x, y] = [&a, &b].map(|values| Tensor::from_vec(values.clone(), [values.len()], &device));
     let results = x.remainder(&y).to_vec::<f32>()?;
-    // A device may take subnormal numbers for 0 in the sum that gives the result the divisor's sign.
+    // A device may flush subnormal numbers to 0 in the addition that gives the result the divisor's sign.
     let keeps_subnormal =
         (Tensor::new([f32::from_bits(1)], &device) + f32::from_bits(1) as f64).to_vec::<f32>()?[0] != 0.0;
     for ((a, b), result) in a.iter().zip(&b).zip(results) {
@@ -349,9 +350,9 @@ fn remainders_are_exact() -> Result<()> {
     Ok(())
 }
 
-/// What does not split refuses, naming the limit and the need.
+/// An operation that cannot be split fails with an error that names the limit and the size; its result is missing.
 #[test]
-fn a_limit_is_named_and_nothing_panics() -> Result<()> {
+fn a_tensor_beyond_the_limit_is_an_error() -> Result<()> {
     if device().is_none() {
         return Ok(());
     }
@@ -363,11 +364,13 @@ fn a_limit_is_named_and_nothing_panics() -> Result<()> {
     for part in ["conv", "16384", "4096"] {
         assert!(message.contains(part), "{message} does not name {part}");
     }
-    // The device goes on.
+    assert!(y.to_vec::<f32>().is_err(), "the result was never computed");
+    // The device still works.
     assert_eq!((&x * 0.0).sum(..).to_vec::<f32>()?, [0.0]);
     Ok(())
 }
 
+/// The result of an operation without memory is missing, and so is everything computed from it; reading returns the queued error first.
 #[test]
 fn running_out_of_memory_is_an_error() -> Result<()> {
     let Some(device) = device() else { return Ok(()) };
@@ -377,7 +380,7 @@ fn running_out_of_memory_is_an_error() -> Result<()> {
     let sum = y.sum(..);
     let error = sum.item().expect_err("no adapter has so much").to_string();
     assert!(error.contains("4398046511104"), "{error}");
-    // Whoever reads once more gets an error once more, never any data; and the device goes on.
+    // Every further read is an error, too; the device still works.
     assert!(sum.item().is_err() && y.narrow(0, 5, 1).narrow(1, 5, 9).to_vec::<f32>().is_err());
     device.synchronize()?;
     assert_eq!((&x + 1.0).sum(..).to_vec::<f32>()?, [1048576.0]);
@@ -385,13 +388,13 @@ fn running_out_of_memory_is_an_error() -> Result<()> {
 }
 
 #[test]
-fn what_is_not_there_is_an_error() {
+fn an_unknown_adapter_or_size_is_an_error() {
     let Some(device) = device() else {
         assert!(Wgpu::new().expect_err("no adapter").to_string().contains("no adapter"));
         return;
     };
-    let missing = Adapter::Named("a card of the year 1985".into());
-    let error = Wgpu::open(&Options { adapter: missing, ..Options::default() }).expect_err("there is no such card");
+    let missing = Adapter::Named("an adapter that does not exist".into());
+    let error = Wgpu::open(&Options { adapter: missing, ..Options::default() }).expect_err("there is no such adapter");
     assert!(error.to_string().contains("there are"), "{error}");
     let error = Tensor::<Wgpu>::try_full([1 << 40], 1.0, &device).expect_err("4 TiB").to_string();
     assert!(error.contains("4398046511104"), "{error}");

@@ -1,109 +1,33 @@
-//! `Wgpu`, the device: how an adapter is chosen, the failure that was not reported yet, random state, grids.
+//! [`Wgpu`], the handle of a device: allocation, grids, dispatches, and `impl Device`.
 
-use crate::index::IndexedOp;
-use crate::memory::{Pool, Storage};
-use crate::optim::MOST_BUFFERS;
-use crate::stream::Stream;
+use crate::context::{Adapter, Context, Options, adapters};
+use crate::memory::{Allocator, Storage};
+use crate::params::Params;
+use crate::shader::Shader;
+use crate::stream::{Bind, Stream};
+use crate::work::THREADS;
+use minitorch_core::backend::{Device, MemoryStats};
 use minitorch_core::random::DeviceRng;
 use minitorch_core::{DType, Error, Result};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, OnceLock};
 
-/// A GPU through wgpu: a cheap handle. [`Wgpu::new`] gives the process-wide handle of the best adapter. Tensors of unequal
+/// A GPU through wgpu: a cheap handle. [`Wgpu::new`] gives the process-wide handle of the best adapter. Tensors of different
 /// devices do not mix.
 #[derive(Clone)]
-pub struct Wgpu(pub(crate) Arc<DeviceState>);
+pub struct Wgpu(pub(crate) Arc<State>);
 
-/// Which adapter a device is opened on.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub enum Adapter {
-    /// A discrete card before an integrated one before software.
-    #[default]
-    Best,
-    /// The best of those whose name holds this text, in upper or lower case.
-    Named(String),
-    /// The one at this place of [`Wgpu::list`].
-    Number(usize),
-}
-
-/// How a device is opened; see [`Wgpu::open`]. All but the adapter is there to test and to compare.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Options {
-    /// Where.
-    pub adapter: Adapter,
-    /// Whether the values of a workgroup are joined by subgroups where the adapter has them; else by trees in memory.
-    pub subgroups: bool,
-    /// Bytes of the largest binding, if that is to be less than the adapter's.
-    pub largest_binding: Option<u64>,
-    /// Workgroups along a dimension of a grid, if they are to be fewer than the adapter's.
-    pub largest_grid: Option<u32>,
-    /// Whether shaders take their parameters as immediates where the adapter has them and they are not too many; else from a
-    /// buffer.
-    pub immediates: bool,
-    /// Whether there is F16 where the adapter has it.
-    pub halves: bool,
-    /// Whether an optimizer's step binds more than the 8 buffers that every adapter has.
-    pub many_buffers: bool,
-    /// Whether shaders are compiled without the checks that make any shader safe to run: a bound of every loop and of every
-    /// access to workgroup memory, and of divisors. These shaders keep within all of them, and are faster on some drivers
-    /// without; a fault of theirs would be undefined behaviour. [`Wgpu::new`] takes it from `MINITORCH_WGPU_UNCHECKED=1`.
-    pub unchecked: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Options {
-            adapter: Adapter::Best,
-            subgroups: true,
-            largest_binding: None,
-            largest_grid: None,
-            immediates: true,
-            halves: true,
-            many_buffers: true,
-            unchecked: false,
-        }
-    }
-}
-
-pub(crate) struct DeviceState {
-    name: String,
-    pub(crate) info: wgpu::AdapterInfo,
-    pub(crate) device: wgpu::Device,
-    pub(crate) queue: wgpu::Queue,
-    pub(crate) limits: wgpu::Limits,
-    pool: Mutex<Pool>,
-    stream: Mutex<Stream>,
-    random: DeviceRng,
-    failure: Arc<Mutex<Option<Error>>>,
-    /// The shader that was dispatched last, for the handler of validation errors.
-    pub(crate) current: Arc<Mutex<&'static str>>,
-    /// Whether a shader that checks indices ran since the last report.
-    indexed: AtomicBool,
-    pub(crate) dispatches: AtomicU64,
-}
-
-/// The adapters of this machine, as wgpu's environment variables (`WGPU_BACKEND`, ..) narrow them.
-fn adapters() -> Vec<wgpu::Adapter> {
-    let descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
-    let backends = descriptor.backends;
-    let instance = wgpu::Instance::new(descriptor);
-    let mut adapters = pollster::block_on(instance.enumerate_adapters(backends));
-    // Discrete cards first, software last; within a kind in wgpu's order.
-    let rank = |adapter: &wgpu::Adapter| match adapter.get_info().device_type {
-        wgpu::DeviceType::DiscreteGpu => 0,
-        wgpu::DeviceType::IntegratedGpu => 1,
-        wgpu::DeviceType::VirtualGpu => 2,
-        wgpu::DeviceType::Other => 3,
-        wgpu::DeviceType::Cpu => 4,
-    };
-    adapters.sort_by_key(rank);
-    adapters
+/// What all handles of a device share.
+pub(crate) struct State {
+    pub(crate) context: Arc<Context>,
+    allocator: Arc<Allocator>,
+    pub(crate) stream: Stream,
+    rng: DeviceRng,
 }
 
 impl Wgpu {
-    /// The process-wide handle of the best adapter: the one that `WGPU_ADAPTER_NAME` names, else a discrete card before an
-    /// integrated one before software. `MINITORCH_WGPU_UNCHECKED=1` is [`Options::unchecked`].
+    /// The process-wide handle of the best adapter: the one that `WGPU_ADAPTER_NAME` names, else a discrete GPU before an
+    /// integrated one before software. `MINITORCH_WGPU_UNCHECKED=1` sets [`Options::unchecked`].
     ///
     /// # Errors
     /// If there is no adapter, or it does not give a device.
@@ -120,7 +44,7 @@ impl Wgpu {
         best.clone().map_err(|reason| Error::Device { device: "Wgpu".into(), reason })
     }
 
-    /// A device of its own.
+    /// A new device, which shares nothing with others.
     ///
     /// ```no_run
     /// # use minitorch_wgpu::{Adapter, Options, Wgpu};
@@ -131,23 +55,9 @@ impl Wgpu {
     /// # Errors
     /// If there is no such adapter, or it does not give a device.
     pub fn open(options: &Options) -> Result<Self> {
-        let adapters = adapters();
-        let names = || adapters.iter().map(|adapter| adapter.get_info().name).collect::<Vec<_>>().join(", ");
-        if adapters.is_empty() {
-            return Err(none("there is no adapter: no driver for Vulkan, Metal or Direct3D 12"));
-        }
-        let adapter = match &options.adapter {
-            Adapter::Best => adapters.first(),
-            Adapter::Number(number) => adapters.get(*number),
-            Adapter::Named(text) => {
-                let text = text.to_lowercase();
-                adapters.iter().find(|adapter| adapter.get_info().name.to_lowercase().contains(&text))
-            }
-        };
-        match adapter {
-            Some(adapter) => DeviceState::open(adapter, options).map(|device| Wgpu(Arc::new(device))),
-            None => Err(none(&format!("no adapter is {:?}; there are {}", options.adapter, names()))),
-        }
+        let context = Arc::new(Context::open(options)?);
+        let (allocator, stream) = (Arc::new(Allocator::new(&context)), Stream::new(&context));
+        Ok(Wgpu(Arc::new(State { context, allocator, stream, rng: DeviceRng::default() })))
     }
 
     /// The names of this machine's adapters, the best first.
@@ -155,10 +65,10 @@ impl Wgpu {
         adapters().iter().map(|adapter| adapter.get_info().name).collect()
     }
 
-    /// What is known of the device, in a line.
+    /// The adapter, its driver interface and its limits, in one line.
     pub fn describe(&self) -> String {
-        let (info, limits) = (&self.0.info, &self.0.limits);
-        let subgroups = match self.0.device.features().contains(wgpu::Features::SUBGROUP) {
+        let Context { info, limits, .. } = &*self.0.context;
+        let subgroups = match self.0.context.has(wgpu::Features::SUBGROUP) {
             true => format!("subgroups of {} to {}", info.subgroup_min_size, info.subgroup_max_size),
             false => "no subgroups".to_string(),
         };
@@ -175,201 +85,145 @@ impl Wgpu {
 
     /// Storage buffers that a shader may bind here: 8, or more for optimizer steps where the adapter has more.
     pub fn storage_buffers(&self) -> usize {
-        self.0.limits.max_storage_buffers_per_shader_stage as usize
+        self.0.context.limits.max_storage_buffers_per_shader_stage as usize
     }
 
     /// Whether the adapter computes on the processor.
     pub fn is_software(&self) -> bool {
-        self.0.info.device_type == wgpu::DeviceType::Cpu
+        self.0.context.info.device_type == wgpu::DeviceType::Cpu
     }
 
-    /// Lets go of the memory that is cached and not in use.
+    /// Frees the memory that is cached and not in use.
     pub fn release_memory(&self) {
-        self.0.release();
+        self.0.stream.flush();
+        self.0.stream.clear_bind_groups();
+        self.0.allocator.release();
     }
 
-    /// How many shaders were dispatched since the start.
+    /// Shaders dispatched since the start.
     pub fn dispatches(&self) -> u64 {
-        self.0.dispatches.load(Ordering::Relaxed)
+        self.0.stream.dispatches()
     }
 
-    /// How many times recorded shaders were handed to the driver since the start: when something is read, and before what is
-    /// recorded may keep a GPU for long.
+    /// Submissions to the driver since the start. Recorded dispatches are submitted when something is read, and before they may
+    /// keep a GPU busy for long.
     pub fn submissions(&self) -> u64 {
-        self.0.stream().submits
+        self.0.stream.submissions()
     }
 
-    /// How many buffers were made since the start; a warm training step makes none.
+    /// Buffers created since the start; a warm training step creates none.
     pub fn allocations(&self) -> u64 {
-        self.0.allocations()
+        self.0.allocator.created()
     }
 
-    /// How many pipelines and bind groups were made since the start; a warm training step makes none.
+    /// Pipelines and bind groups created since the start; a warm training step creates none.
     pub fn pipelines_and_bind_groups(&self) -> u64 {
-        self.0.stream().made
+        self.0.stream.created()
     }
 
-    /// A buffer with any contents. If there is no memory left, that is kept for the next report, and the result is a storage that
-    /// is missing: what would touch it is not dispatched, and reading it is an error.
+    /// An uninitialized buffer for the result of an operation. Without memory the error is queued and the storage is **missing**:
+    /// dispatches that bind it are skipped, their results are missing too, and reading one is an error.
     pub(crate) fn alloc(&self, op: &str, dtype: DType, len: usize) -> Storage {
         self.try_alloc(dtype, len).unwrap_or_else(|error| {
-            self.0.keep(match error {
+            self.0.context.queue_error(match error {
                 Error::Device { device, reason } => Error::Device { device, reason: format!("{op}: {reason}") },
                 other => other,
             });
-            Storage::missing(&self.0)
+            Storage::missing(&self.0.allocator)
         })
     }
 
+    /// An uninitialized buffer.
     pub(crate) fn try_alloc(&self, dtype: DType, len: usize) -> Result<Storage> {
-        Storage::new(&self.0, dtype, len)
-    }
-}
-
-/// What is used where an adapter has it.
-const WANTED: wgpu::Features =
-    wgpu::Features::SUBGROUP.union(wgpu::Features::IMMEDIATES).union(wgpu::Features::SHADER_F16);
-
-fn none(reason: &str) -> Error {
-    Error::Device { device: "Wgpu".into(), reason: reason.into() }
-}
-
-impl DeviceState {
-    fn open(adapter: &wgpu::Adapter, options: &Options) -> Result<Self> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let name = format!("Wgpu({})", NEXT.fetch_add(1, Ordering::Relaxed));
-        // The default limits are WebGPU's least.
-        let mut limits = adapter.limits();
-        let binding = &mut limits.max_storage_buffer_binding_size;
-        // Whole vectors of four elements, as shaders may see a buffer as an array of such.
-        *binding = options.largest_binding.unwrap_or(*binding).min(*binding) & !15;
-        let grid = &mut limits.max_compute_workgroups_per_dimension;
-        *grid = options.largest_grid.unwrap_or(*grid).min(*grid);
-        // WebGPU guarantees 8, which is enough for all shaders; optimizer steps take more parameters at once with more.
-        let most = if options.many_buffers { MOST_BUFFERS } else { 8 };
-        limits.max_storage_buffers_per_shader_stage = limits.max_storage_buffers_per_shader_stage.min(most);
-        let mut features = adapter.features() & WANTED;
-        if !options.subgroups {
-            features.remove(wgpu::Features::SUBGROUP);
-        }
-        if !options.immediates {
-            features.remove(wgpu::Features::IMMEDIATES);
-        }
-        if !options.halves {
-            features.remove(wgpu::Features::SHADER_F16);
-        }
-        if !features.contains(wgpu::Features::IMMEDIATES) {
-            limits.max_immediate_size = 0;
-        }
-        let descriptor = wgpu::DeviceDescriptor {
-            label: Some("minitorch"),
-            required_features: features,
-            required_limits: limits.clone(),
-            experimental_features: wgpu::ExperimentalFeatures::disabled(),
-            memory_hints: wgpu::MemoryHints::Performance,
-            trace: wgpu::Trace::Off,
-        };
-        let info = adapter.get_info();
-        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
-            .map_err(|error| Error::Device { device: name.clone(), reason: format!("{}: {error}", info.name) })?;
-        let failure = Arc::new(Mutex::new(None));
-        let current = Arc::new(Mutex::new("the start"));
-        let (keep, at, who) = (failure.clone(), current.clone(), name.clone());
-        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-            keep_first(&keep, &who, format!("{}: {error}", lock(&at)));
-        }));
-        let (keep, who) = (failure.clone(), name.clone());
-        device.set_device_lost_callback(move |reason, message| {
-            // A device that is dropped is "lost" too.
-            if reason != wgpu::DeviceLostReason::Destroyed {
-                keep_first(&keep, &who, format!("the device was lost: {message}"));
+        Storage::new(&self.0.allocator, dtype, len).or_else(|error| match error {
+            Error::OutOfMemory { .. } => {
+                // Freed buffers of other sizes may hold enough memory.
+                self.release_memory();
+                Storage::new(&self.0.allocator, dtype, len)
             }
-        });
-        let discrete = info.device_type == wgpu::DeviceType::DiscreteGpu;
-        let stream = Mutex::new(Stream::new(&device, &limits, discrete, options.unchecked));
-        Ok(DeviceState {
-            name,
-            info,
-            device,
-            queue,
-            limits,
-            pool: Mutex::default(),
-            stream,
-            random: DeviceRng::default(),
-            failure,
-            current,
-            indexed: AtomicBool::new(false),
-            dispatches: AtomicU64::new(0),
+            error => Err(error),
         })
     }
 
-    pub(crate) fn rng(&self) -> &DeviceRng {
-        &self.random
+    /// Workgroups along one dimension of a grid, at most.
+    pub(crate) fn largest_grid(&self) -> usize {
+        self.0.context.limits.max_compute_workgroups_per_dimension as usize
     }
 
-    pub(crate) fn pool(&self) -> MutexGuard<'_, Pool> {
-        lock(&self.pool)
+    /// A grid of at least this many workgroups, folded into two dimensions if one does not hold them; fewer if two do not hold
+    /// them either, for shaders with a grid-stride loop.
+    pub(crate) fn folded(&self, groups: usize) -> [u32; 3] {
+        let most = self.largest_grid();
+        let groups = groups.max(1);
+        let rows = groups.div_ceil(most).min(most);
+        [groups.div_ceil(rows).min(most) as u32, rows as u32, 1]
     }
 
-    pub(crate) fn stream(&self) -> MutexGuard<'_, Stream> {
-        lock(&self.stream)
+    /// The grid of a shader that handles one item per invocation and iteration of its grid-stride loop.
+    pub(crate) fn grid_over(&self, items: usize) -> [u32; 3] {
+        self.folded(items.div_ceil(THREADS))
     }
 
-    pub(crate) fn error(&self, reason: impl Into<String>) -> Error {
-        Error::Device { device: self.name.clone(), reason: reason.into() }
+    /// Records one dispatch of a memory-bound shader.
+    pub(crate) fn dispatch<P: Params>(&self, shader: Shader, groups: [u32; 3], params: &P, binds: &[Bind<'_>]) {
+        self.0.stream.dispatch(shader, groups, params, binds, 0);
     }
 
-    /// Keeps a failure for the next report, unless an earlier one waits.
-    pub(crate) fn keep(&self, failure: Error) {
-        lock(&self.failure).get_or_insert(failure);
+    /// Records one dispatch of a compute-bound shader of about this many arithmetic operations.
+    pub(crate) fn dispatch_heavy<P: Params>(
+        &self,
+        shader: Shader,
+        groups: [u32; 3],
+        params: &P,
+        binds: &[Bind<'_>],
+        operations: u64,
+    ) {
+        self.0.stream.dispatch(shader, groups, params, binds, operations);
     }
+}
 
-    /// Waits for all work, then gives the first failure since the last report.
-    pub(crate) fn report(&self) -> Result<()> {
-        self.flush();
-        if let Err(error) = self.device.poll(wgpu::PollType::wait_indefinitely()) {
-            self.keep(self.error(format!("waiting: {error}")));
+impl Device for Wgpu {
+    type Storage = Storage;
+
+    fn supports(&self, dtype: DType) -> bool {
+        match dtype {
+            DType::F16 => self.0.context.has(wgpu::Features::SHADER_F16),
+            DType::F64 => false,
+            _ => true,
         }
-        if self.indexed.swap(false, Ordering::AcqRel) {
-            match self.take_bad_index() {
-                Ok(record) if record[0] != 0 => {
-                    let (op, index) = (IndexedOp::name(record[0]), record[1] as i32 as i64);
-                    self.keep(Error::IndexOutOfRange { op, index, bound: record[2] as u64 });
-                }
-                Ok(_) => {}
-                Err(error) => self.keep(error),
-            }
+    }
+
+    fn rng(&self) -> &DeviceRng {
+        &self.0.rng
+    }
+
+    fn memory(&self) -> MemoryStats {
+        self.0.allocator.stats()
+    }
+
+    fn reset_peak_memory(&self) {
+        self.0.allocator.reset_peak();
+    }
+
+    fn synchronize(&self) -> Result<()> {
+        let State { context, stream, .. } = &*self.0;
+        stream.flush();
+        if let Err(error) = context.wait() {
+            context.queue_error(context.error(format!("waiting: {error}")));
         }
-        lock(&self.failure).take().map_or(Ok(()), Err)
+        match stream.take_bad_index() {
+            Ok(Some(error)) | Err(error) => context.queue_error(error),
+            Ok(None) => {}
+        }
+        context.take_error().map_or(Ok(()), Err)
     }
 
-    /// What a call returns that fails: the failure that waits to be reported, of which this one may be a consequence, or else
-    /// this one.
-    pub(crate) fn first(&self, own: Error) -> Error {
-        lock(&self.failure).take().unwrap_or(own)
-    }
-
-    /// Says that a shader which checks indices is about to run.
-    pub(crate) fn checks_indices(&self) {
-        self.indexed.store(true, Ordering::Release);
+    fn queue_error(&self, error: Error) {
+        self.0.context.queue_error(error);
     }
 }
 
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
-fn keep_first(failure: &Mutex<Option<Error>>, device: &str, reason: String) {
-    lock(failure).get_or_insert(Error::Device { device: device.into(), reason });
-}
-
-impl fmt::Debug for DeviceState {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(&self.name)
-    }
-}
-
-/// Two handles are equal if they are the same device.
+/// Two handles are equal if they are of one device.
 impl PartialEq for Wgpu {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
@@ -378,6 +232,6 @@ impl PartialEq for Wgpu {
 
 impl fmt::Debug for Wgpu {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        self.0.fmt(f)
+        f.write_str(&self.0.context.name)
     }
 }

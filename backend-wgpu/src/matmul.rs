@@ -1,13 +1,13 @@
-//! Matrix products: tiles, splits and strides for `shaders/matmul.wgsl`.
+//! Matrix products and linear maps (`shaders/matmul.wgsl`): `C[m, n] = sum over k of A[m, k] B[k, n]` over a batch, any strides.
 
 use crate::Tensor;
 use crate::device::Wgpu;
 use crate::memory::Storage;
-use crate::params::{Operand, Walk, params};
+use crate::params::{Strides, Walk, params};
 use crate::shader::{Form, Shader};
+use crate::split;
 use crate::stream::Bind;
-use crate::{binary, copy, split};
-use minitorch_core::backend::{Activation, BinaryOp, View};
+use minitorch_core::backend::{Activation, BinaryOp, BinaryOps, CopyOps, MatmulOps, View, ViewOf};
 use minitorch_core::ops::composed;
 use minitorch_core::{DType, Layout};
 
@@ -15,139 +15,141 @@ params! {
     /// Mirrors `MatmulParams` in matmul.wgsl.
     MatmulParams in "matmul" {
         batch: Walk,
-        a: Operand,
-        b: Operand,
+        a: Strides,
+        b: Strides,
         m: u32,
         n: u32,
         k: u32,
         splits: u32,
-        a_line: u32,
-        a_k: u32,
-        b_line: u32,
-        b_k: u32,
+        a_stride: u32,
+        a_stride_k: u32,
+        b_stride: u32,
+        b_stride_k: u32,
         unused: u32,
         has_bias: u32,
         bias_offset: u32,
-        part: u32,
+        split_numel: u32,
     }
 }
 
-/// The k from which on a product of few tiles is split, so that it makes up for the dispatch that joins; the least k of a split;
-/// and workgroups from which on nothing is.
-const LONG: usize = 512;
-const LEAST: usize = 128;
-const ENOUGH: usize = 256;
+/// The k from which a product of few tiles is split: below, the second dispatch costs more than the split saves. The least k of a
+/// split, and the number of tiles from which nothing is split.
+const MIN_SPLIT_K: usize = 512;
+const MIN_K: usize = 128;
+const MAX_SPLIT_TILES: usize = 256;
 
-/// Workgroups of the small tile up to which they take four times as many invocations.
-const FEW: usize = 256;
+/// Tiles of 32 x 32 up to which a workgroup has 256 invocations, in four slices along k, instead of 64.
+const MAX_SLICED_TILES: usize = 256;
 
-/// One operand of a product: lines (m or n) of k elements, in a batch.
+/// Operand A or B: the stride between its rows (A) or columns (B), the stride along k, and the batch.
 struct Matrix<'a> {
     bind: Bind<'a>,
-    line: usize,
-    k: usize,
+    stride: usize,
+    stride_k: usize,
     batch: Layout,
 }
 
-/// What a product is halved along when an operand or the result is more than one binding reaches.
+/// The dimension along which a product is halved when an operand or the result does not fit a binding.
 #[derive(Clone, Copy, PartialEq)]
 enum Along {
     Batch(usize),
-    Rows,
-    Columns,
-    Sum,
+    M,
+    N,
+    K,
 }
 
 impl Along {
-    /// The meaning of a dimension, the last two of which are these.
+    /// Dimension `dim` of a tensor whose last two dimensions are `last`.
     fn new(dim: usize, rank: usize, last: [Along; 2]) -> Self {
         if dim < rank - 2 { Along::Batch(dim) } else { last[dim + 2 - rank] }
     }
 }
 
-pub(crate) fn matmul(device: &Wgpu, a: View<'_, Storage>, b: View<'_, Storage>) -> Storage {
-    use Along::{Columns, Rows, Sum};
-    let rank = a.layout.shape().len();
-    let [m, k] = [a.layout.shape()[rank - 2], a.layout.shape()[rank - 1]];
-    let n = b.layout.shape()[rank - 1];
-    let whole = Layout::contiguous(a.layout.shape().with(rank - 1, n));
-    [a, b].iter().for_each(|x| x.storage.check(x.layout));
-    let along =
-        |x: View<'_, Storage>, last| device.too_wide(x.storage, x.layout).map(|dim| Along::new(dim, rank, last));
-    let too_long =
-        (!device.0.binds_whole(whole.numel())).then(|| Along::new(split::widest(&whole), rank, [Rows, Columns]));
-    if let Some(along) = along(a, [Rows, Sum]).or(along(b, [Sum, Columns])).or(too_long) {
-        if a.dtype == DType::F16 {
-            // Sums of parts are not rounded.
-            let wide = [a, b].map(|x| (copy::cast(device, x, DType::F32), Layout::contiguous(*x.layout.shape())));
-            let [a, b] = [&wide[0], &wide[1]].map(|(storage, layout)| View { storage, layout, dtype: DType::F32 });
-            let out = matmul(device, a, b);
-            return copy::cast(device, View { storage: &out, layout: &whole, dtype: DType::F32 }, DType::F16);
+impl MatmulOps for Wgpu {
+    fn matmul(&self, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Storage {
+        use Along::{K, M, N};
+        let rank = a.layout.shape().len();
+        let [m, k] = [a.layout.shape()[rank - 2], a.layout.shape()[rank - 1]];
+        let n = b.layout.shape()[rank - 1];
+        let result = Layout::contiguous(a.layout.shape().with(rank - 1, n));
+        [a, b].iter().for_each(|x| x.storage.check(x.layout));
+        let along =
+            |x: View<'_, Storage>, last| self.too_wide(x.storage, x.layout).map(|dim| Along::new(dim, rank, last));
+        let too_long =
+            (!self.0.context.fits_binding(result.numel())).then(|| Along::new(split::widest(&result), rank, [M, N]));
+        if let Some(along) = along(a, [M, K]).or(along(b, [K, N])).or(too_long) {
+            if a.dtype == DType::F16 {
+                // In F32, so that only the result is rounded.
+                let wide = [a, b].map(|x| (self.cast(x, DType::F32), Layout::contiguous(*x.layout.shape())));
+                let [a, b] = [&wide[0], &wide[1]].map(|(storage, layout)| View { storage, layout, dtype: DType::F32 });
+                let out = self.matmul(a, b);
+                return self.cast(View { storage: &out, layout: &result, dtype: DType::F32 }, DType::F16);
+            }
+            return matmul_halves(self, a, b, along, &result);
         }
-        return halved(device, a, b, along, &whole);
+        let windows = [a, b].map(|x| self.window(x.storage, x.layout));
+        let batch = |x: Layout| x.remove(rank - 1).remove(rank - 2);
+        let [batch_a, batch_b] = [batch(windows[0].within(a.layout)), batch(windows[1].within(b.layout))];
+        let (sa, sb) = (a.layout.strides(), b.layout.strides());
+        let a_matrix = Matrix { bind: windows[0].read(), stride: sa[rank - 2], stride_k: sa[rank - 1], batch: batch_a };
+        let b_matrix = Matrix { bind: windows[1].read(), stride: sb[rank - 1], stride_k: sb[rank - 2], batch: batch_b };
+        product(self, ("matmul", a.dtype), [m, n, k], a_matrix, b_matrix, None)
     }
-    let (left, right) = (device.window(a.storage, a.layout), device.window(b.storage, b.layout));
-    let batch = |x: &Layout| x.remove(rank - 1).remove(rank - 2);
-    let (sa, sb) = (a.layout.strides(), b.layout.strides());
-    let (line, step) = (sa[rank - 2], sa[rank - 1]);
-    let left = Matrix { batch: batch(&left.within(a.layout)), bind: left.read(), line, k: step };
-    let (line, step) = (sb[rank - 1], sb[rank - 2]);
-    let right = Matrix { batch: batch(&right.within(b.layout)), bind: right.read(), line, k: step };
-    product(device, ("matmul", a.dtype), [m, n, k], left, right, None)
+
+    fn linear(&self, x: &Tensor, w: &Tensor, bias: Option<&Tensor>, activation: Option<Activation>) -> Tensor {
+        if activation.is_some() {
+            return composed::linear(x, w, bias, activation);
+        }
+        let (dtype, x) = (x.dtype(), x.contiguous());
+        let rank = x.rank();
+        let [n, k] = w.dims();
+        let rows: usize = x.shape()[..rank - 1].iter().product();
+        if [x.view().storage.bytes(), w.view().storage.bytes(), rows as u64 * n as u64 * 4]
+            .iter()
+            .any(|&bytes| bytes > self.0.context.largest_binding())
+        {
+            return composed::linear(&x, w, bias, None);
+        }
+        let no_batch = |x: &Tensor| Layout::new([], &[], x.layout().offset());
+        let a = Matrix { bind: Bind::Read(x.view().storage), stride: k, stride_k: 1, batch: no_batch(&x) };
+        // B is w transposed.
+        let [stride, stride_k] = [w.layout().strides()[0], w.layout().strides()[1]];
+        let b = Matrix { bind: Bind::Read(w.view().storage), stride, stride_k, batch: no_batch(w) };
+        let bias = bias.map(Tensor::contiguous);
+        let out = product(self, ("linear", dtype), [rows, n, k], a, b, bias.as_ref());
+        Tensor::from_storage(self, out, dtype, x.shape().with(rank - 1, n))
+    }
 }
 
-/// The product of both halves: side by side, or their sum.
-fn halved(device: &Wgpu, a: View<'_, Storage>, b: View<'_, Storage>, along: Along, whole: &Layout) -> Storage {
-    let rank = whole.shape().len();
-    let [of_a, of_b, of_result] = match along {
+/// The products of both halves along a dimension: concatenated, or added for k.
+fn matmul_halves(device: &Wgpu, a: View<'_, Storage>, b: View<'_, Storage>, along: Along, result: &Layout) -> Storage {
+    let rank = result.shape().len();
+    let [dim_a, dim_b, dim_result] = match along {
         Along::Batch(dim) => [Some(dim); 3],
-        Along::Rows => [Some(rank - 2), None, Some(rank - 2)],
-        Along::Columns => [None, Some(rank - 1), Some(rank - 1)],
-        Along::Sum => [Some(rank - 1), Some(rank - 2), None],
+        Along::M => [Some(rank - 2), None, Some(rank - 2)],
+        Along::N => [None, Some(rank - 1), Some(rank - 1)],
+        Along::K => [Some(rank - 1), Some(rank - 2), None],
     };
-    let part = |half: usize| {
+    let product = |half: usize| {
         let cut = |layout: &Layout, dim: Option<usize>| dim.map_or(*layout, |dim| split::halves(layout, dim)[half]);
-        let (left, right) = (cut(a.layout, of_a), cut(b.layout, of_b));
-        matmul(device, View { layout: &left, ..a }, View { layout: &right, ..b })
+        let (layout_a, layout_b) = (cut(a.layout, dim_a), cut(b.layout, dim_b));
+        device.matmul(View { layout: &layout_a, ..a }, View { layout: &layout_b, ..b })
     };
-    let Some(dim) = of_result else {
-        let (mut sum, other) = (part(0), part(1));
-        let other = View { storage: &other, layout: whole, dtype: DType::F32 };
-        binary::binary_mut(device, BinaryOp::Add, &mut sum, whole, other);
+    let Some(dim) = dim_result else {
+        let (mut sum, other) = (product(0), product(1));
+        let other = View { storage: &other, layout: result, dtype: DType::F32 };
+        device.binary_mut(BinaryOp::Add, &mut sum, result, other);
         return sum;
     };
-    let mut out = device.alloc("matmul", DType::F32, whole.numel());
-    for (half, to) in split::halves(whole, dim).iter().enumerate() {
-        let (results, layout) = (part(half), Layout::contiguous(*to.shape()));
-        copy::write(device, &mut out, to, View { storage: &results, layout: &layout, dtype: DType::F32 });
+    let mut out = device.alloc("matmul", DType::F32, result.numel());
+    for (half, to) in split::halves(result, dim).iter().enumerate() {
+        let (results, layout) = (product(half), Layout::contiguous(*to.shape()));
+        device.write(&mut out, to, View { storage: &results, layout: &layout, dtype: DType::F32 });
     }
     out
 }
 
-/// `x wᵀ + b`
-pub(crate) fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, activation: Option<Activation>) -> Tensor {
-    if activation.is_some() {
-        return composed::linear(x, w, bias, activation);
-    }
-    let (device, dtype, x) = (x.device(), x.dtype(), x.contiguous());
-    let rank = x.rank();
-    let [n, k] = w.dims();
-    let rows: usize = x.shape()[..rank - 1].iter().product();
-    if [x.view().storage.bytes(), w.view().storage.bytes(), rows as u64 * n as u64 * 4]
-        .iter()
-        .any(|&bytes| bytes > device.0.largest_binding())
-    {
-        return composed::linear(&x, w, bias, None);
-    }
-    let one = |x: &Tensor| Layout::new([], &[], x.layout().offset());
-    let left = Matrix { bind: Bind::Read(x.view().storage), line: k, k: 1, batch: one(&x) };
-    let [line, step] = [w.layout().strides()[0], w.layout().strides()[1]];
-    let right = Matrix { bind: Bind::Read(w.view().storage), line, k: step, batch: one(w) };
-    let bias = bias.map(Tensor::contiguous);
-    let out = product(device, ("linear", dtype), [rows, n, k], left, right, bias.as_ref());
-    Tensor::from_storage(device, out, dtype, x.shape().with(rank - 1, n))
-}
-
+/// `C = A B (+ bias)`: the choice of the shader, the tile and the splits of k, and the dispatches.
 fn product(
     device: &Wgpu,
     (op, dtype): (&str, DType),
@@ -163,66 +165,64 @@ fn product(
         return out;
     }
     if k == 0 {
-        // Nothing to bind: the sum over nothing, and the bias.
-        let zeros = device.alloc(op, dtype, 1);
-        copy::fill_part(device, &zeros, &Layout::contiguous([1]), dtype, 0.0);
-        let layout = Layout::new([batch, m, n], &[0, 0, 0], 0);
-        let view = |storage| View { storage, layout: &layout, dtype };
-        return match bias {
-            None => copy::copy(device, view(&zeros)),
+        // There are no elements of A and B to bind: the result is 0, or the bias in every row.
+        let mut out = out;
+        match bias {
+            None => device.fill(&mut out, &Layout::contiguous([batch * m * n]), dtype, 0.0),
             Some(bias) => {
                 let repeated = Layout::new([batch, m, n], &[0, 0, 1], bias.layout().offset());
-                copy::copy(device, View { layout: &repeated, ..bias.view() })
+                let rows = Layout::contiguous([batch, m, n]);
+                device.write(&mut out, &rows, View { layout: &repeated, ..bias.view() });
             }
-        };
+        }
+        return out;
     }
     let mut params = MatmulParams {
         batch: Walk::new(a_batch.shape()),
-        a: Operand::new(&a_batch),
-        b: Operand::new(&b_batch),
+        a: Strides::new(&a_batch),
+        b: Strides::new(&b_batch),
         m: m as u32,
         n: n as u32,
         k: k as u32,
         splits: 1,
-        a_line: a.line as u32,
-        a_k: a.k as u32,
-        b_line: b.line as u32,
-        b_k: b.k as u32,
+        a_stride: a.stride as u32,
+        a_stride_k: a.stride_k as u32,
+        b_stride: b.stride as u32,
+        b_stride_k: b.stride_k as u32,
         unused: 0,
         has_bias: bias.is_some() as u32,
         bias_offset: bias.map_or(0, |bias| bias.layout().offset()) as u32,
-        part: (batch * m * n) as u32,
+        split_numel: (batch * m * n) as u32,
     };
-    // What is not read is bound to something that may be.
+    // Without a bias, its binding is not read: any buffer will do.
     let bias = bias.map_or(a.bind, |bias| Bind::Read(bias.view().storage));
     if batch == 1 && (m == 1 || n == 1 && params.has_bias == 0) {
-        let (lines, one) = if m == 1 { (&b, &a) } else { (&a, &b) };
+        let (matrix, vector) = if m == 1 { (&b, &a) } else { (&a, &b) };
         if m == 1 {
             params = MatmulParams {
                 a: params.b,
                 b: params.a,
                 m: n as u32,
-                a_line: params.b_line,
-                a_k: params.b_k,
-                b_line: params.a_line,
-                b_k: params.a_k,
+                a_stride: params.b_stride,
+                a_stride_k: params.b_stride_k,
+                b_stride: params.a_stride,
+                b_stride_k: params.a_stride_k,
                 ..params
             };
         }
-        let binds = [Bind::Write(&out), lines.bind, one.bind, bias];
-        let shader = Shader::new("matmul", "vector").form(Form::of(dtype, dtype));
+        let binds = [Bind::Write(&out), matrix.bind, vector.bind, bias];
+        let shader = Shader::new("matmul", "matrix_vector").form(Form::of(dtype, dtype));
         device.dispatch(shader, device.folded(m.max(n)), &params, &binds);
         return out;
     }
     let tiles = |size: usize| m.div_ceil(size) * n.div_ceil(size);
     let tile = if m.min(n) > 32 && tiles(64) * batch >= 16 { 64 } else { 32 };
-    // A long k over few tiles is split, so that more than a few workgroups have something to do.
-    let splits = if batch == 1 && k >= LONG { (ENOUGH / tiles(tile)).min(k / LEAST).max(1) } else { 1 };
-    let splits = if device.0.binds_whole(splits * m * n) { splits } else { 1 };
+    // A long k over few tiles is split, so that more workgroups have work.
+    let splits = if batch == 1 && k >= MIN_SPLIT_K { (MAX_SPLIT_TILES / tiles(tile)).min(k / MIN_K).max(1) } else { 1 };
+    let splits = if device.0.context.fits_binding(splits * m * n) { splits } else { 1 };
     let entry = match tile {
         64 => "tile_64",
-        // Where tiles are few, invocations share the steps of k.
-        _ if tiles(tile) * splits * batch <= FEW && k > 32 => "tile_32_sliced",
+        _ if tiles(tile) * splits * batch <= MAX_SLICED_TILES && k > 32 => "tile_32_sliced",
         _ => "tile_32",
     };
     params.splits = splits as u32;
@@ -231,16 +231,17 @@ fn product(
     let operands = [a.bind, b.bind, bias];
     let run = |entry, [read, write]: [DType; 2], to: &Storage, [a, b, bias]: [Bind<'_>; 3], groups| {
         let shader = Shader::new("matmul", entry).form(Form::of(read, write));
-        let operations = if entry == "join" { 0 } else { 2 * (batch * m * n) as u64 * k as u64 };
+        let operations = if entry == "sum_splits" { 0 } else { 2 * (batch * m * n) as u64 * k as u64 };
         device.dispatch_heavy(shader, groups, &params, &[Bind::Write(to), a, b, bias], operations);
     };
     if splits == 1 {
         run(entry, [dtype; 2], &out, operands, groups);
         return out;
     }
-    let parts = device.alloc(op, DType::F32, splits * m * n);
-    run(entry, [dtype, DType::F32], &parts, operands, groups);
+    let partials = device.alloc(op, DType::F32, splits * m * n);
+    run(entry, [dtype, DType::F32], &partials, operands, groups);
     let [_, _, bias] = operands;
-    run("join", [DType::F32, dtype], &out, [Bind::Read(&parts), Bind::Read(&parts), bias], device.walk_over(m * n));
+    let operands = [Bind::Read(&partials), Bind::Read(&partials), bias];
+    run("sum_splits", [DType::F32, dtype], &out, operands, device.grid_over(m * n));
     out
 }

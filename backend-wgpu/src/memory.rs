@@ -1,26 +1,26 @@
-//! Where elements live: one buffer per tensor, from a list of freed ones.
+//! Buffers of tensors: a caching allocator over wgpu buffers, by size class, and [`Storage`], a tensor's buffer.
 
-use crate::device::DeviceState;
+use crate::context::{Context, lock};
 use minitorch_core::backend::MemoryStats;
 use minitorch_core::{DType, Error, Layout, Result};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
-/// The elements of a tensor: 32 bits each, of whatever dtype, but F16, which takes 16.
+/// A tensor's elements: 16 bits each for F16, 32 bits for every other dtype.
 pub struct Storage {
-    device: Arc<DeviceState>,
+    allocator: Arc<Allocator>,
     /// Bytes of an element.
     element: u64,
     /// `None` if there are no elements, or no memory for them.
-    buffer: Option<Buffer>,
-    /// Whether the elements were never computed, for want of memory.
+    buffer: Option<GpuBuffer>,
+    /// Whether the elements were never computed, for lack of memory.
     missing: AtomicBool,
 }
 
-/// A buffer and the name under which bind groups remember it.
+/// A wgpu buffer with an id, by which bind groups are cached.
 #[derive(Clone, Debug)]
-pub(crate) struct Buffer {
+pub(crate) struct GpuBuffer {
     pub(crate) id: u64,
     pub(crate) raw: wgpu::Buffer,
 }
@@ -32,30 +32,31 @@ impl std::fmt::Debug for Storage {
 }
 
 impl Storage {
-    /// A buffer of `len` elements with any contents.
-    pub(crate) fn new(device: &Arc<DeviceState>, dtype: DType, len: usize) -> Result<Self> {
+    /// A buffer of `len` elements, uninitialized.
+    pub(crate) fn new(allocator: &Arc<Allocator>, dtype: DType, len: usize) -> Result<Self> {
         let element = if dtype == DType::F16 { 2 } else { 4 };
         let buffer = match len {
             0 => None,
-            len => Some(device.take(len as u64 * element)?),
+            len => Some(allocator.take(len as u64 * element)?),
         };
-        Ok(Storage { device: device.clone(), element, buffer, missing: AtomicBool::new(false) })
+        Ok(Storage { allocator: allocator.clone(), element, buffer, missing: AtomicBool::new(false) })
     }
 
-    /// What stands for elements that there was no memory for.
-    pub(crate) fn missing(device: &Arc<DeviceState>) -> Self {
-        Storage { device: device.clone(), element: 4, buffer: None, missing: AtomicBool::new(true) }
+    /// The result of an operation that found no memory for it.
+    pub(crate) fn missing(allocator: &Arc<Allocator>) -> Self {
+        Storage { allocator: allocator.clone(), element: 4, buffer: None, missing: AtomicBool::new(true) }
     }
 
     pub(crate) fn is_missing(&self) -> bool {
         self.missing.load(Ordering::Relaxed)
     }
 
-    /// Says that what should have been written here was not.
-    pub(crate) fn miss(&self) {
+    /// Records that the elements were not computed.
+    pub(crate) fn mark_missing(&self) {
         self.missing.store(true, Ordering::Relaxed);
     }
 
+    /// Bytes of an element.
     pub(crate) fn element(&self) -> u64 {
         self.element
     }
@@ -65,8 +66,8 @@ impl Storage {
         self.buffer.as_ref().map_or(0, |buffer| buffer.raw.size())
     }
 
-    /// Panics unless all elements that a layout shows lie within the buffer, if there was memory for it: sums of strides do not
-    /// overflow then.
+    /// Panics unless every element of the layout lies within the buffer, or the storage is missing. Sums of the layout's strides then
+    /// do not overflow.
     pub(crate) fn check(&self, layout: &Layout) {
         let end = (layout.end() as u64).saturating_mul(self.element);
         assert!(
@@ -76,11 +77,11 @@ impl Storage {
         );
     }
 
-    /// The buffer; asked for only where there are elements.
-    pub(crate) fn buffer(&self) -> &Buffer {
+    /// The buffer. Callers have checked that there are elements and that they are not missing.
+    pub(crate) fn buffer(&self) -> &GpuBuffer {
         match &self.buffer {
             Some(buffer) => buffer,
-            None => unreachable!("nothing is done with no elements"),
+            None => unreachable!("a storage without elements is not bound"),
         }
     }
 }
@@ -88,25 +89,31 @@ impl Storage {
 impl Drop for Storage {
     fn drop(&mut self) {
         if let Some(buffer) = self.buffer.take() {
-            self.device.give(buffer);
+            self.allocator.give_back(buffer);
         }
     }
 }
 
-/// The freed buffers of a device, by size, and what is in use.
+/// A device's allocator: freed buffers are cached by size class.
+pub(crate) struct Allocator {
+    context: Arc<Context>,
+    pool: Mutex<Pool>,
+}
+
 #[derive(Debug, Default)]
-pub(crate) struct Pool {
-    /// Of each size by id: the lowest is taken first, so that equal training steps find equal buffers, and with them their bind
-    /// groups.
+struct Pool {
+    /// Freed buffers by size class, then by id. The lowest id is reused first, so that equal training steps reuse equal buffers, and
+    /// with them their cached bind groups.
     free: HashMap<u64, BTreeMap<u64, wgpu::Buffer>>,
     stats: MemoryStats,
-    made: u64,
+    /// Buffers created since the start.
+    created: u64,
 }
 
 /// The smallest size class.
 const SMALLEST: u64 = 256;
 
-/// The next of four steps per power of two, so that at most a quarter is wasted.
+/// The size rounded up to one of four steps per power of two: at most a quarter is unused.
 fn size_class(bytes: u64) -> u64 {
     if bytes <= SMALLEST {
         return SMALLEST;
@@ -114,75 +121,74 @@ fn size_class(bytes: u64) -> u64 {
     bytes.next_multiple_of((1 << (bytes - 1).ilog2()) / 4)
 }
 
-static NEXT: AtomicU64 = AtomicU64::new(0);
+impl Allocator {
+    pub(crate) fn new(context: &Arc<Context>) -> Self {
+        Allocator { context: context.clone(), pool: Mutex::default() }
+    }
 
-impl DeviceState {
-    fn take(&self, bytes: u64) -> Result<Buffer> {
-        let limit = self.limits.max_buffer_size;
-        // What one binding reaches is not rounded up to more than that.
-        let whole = self.largest_binding();
-        let class = size_class(bytes).min(if bytes <= whole { whole } else { limit } & !15);
+    fn take(&self, bytes: u64) -> Result<GpuBuffer> {
+        let limit = self.context.limits.max_buffer_size;
+        // A size that fits one binding is not rounded up to a class that does not.
+        let binding = self.context.largest_binding();
+        let class = size_class(bytes).min(if bytes <= binding { binding } else { limit } & !15);
         if bytes > class {
-            return Err(
-                self.error(format!("a tensor of {bytes} bytes is over the adapter's limit of {limit} per buffer"))
-            );
+            return Err(self
+                .context
+                .error(format!("a tensor of {bytes} bytes is over the adapter's limit of {limit} per buffer")));
         }
-        let cached = self.pool().free.get_mut(&class).and_then(BTreeMap::pop_first);
+        let cached = lock(&self.pool).free.get_mut(&class).and_then(BTreeMap::pop_first);
         let buffer = match cached {
-            Some((id, raw)) => Buffer { id, raw },
-            None => self.make(class).or_else(|_| {
-                // What is free in other sizes may do.
-                self.release();
-                self.make(class)
-            })?,
+            Some((id, raw)) => GpuBuffer { id, raw },
+            None => self.create(class)?,
         };
-        let mut pool = self.pool();
-        pool.stats.live += class;
-        pool.stats.peak = pool.stats.peak.max(pool.stats.live);
+        let stats = &mut lock(&self.pool).stats;
+        stats.live += class;
+        stats.peak = stats.peak.max(stats.live);
         Ok(buffer)
     }
 
-    fn make(&self, bytes: u64) -> Result<Buffer> {
-        let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+    fn create(&self, bytes: u64) -> Result<GpuBuffer> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let device = &self.context.device;
+        let scope = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
         let descriptor = wgpu::BufferDescriptor { label: None, size: bytes, usage, mapped_at_creation: false };
-        let raw = self.device.create_buffer(&descriptor);
+        let raw = device.create_buffer(&descriptor);
         if pollster::block_on(scope.pop()).is_some() {
-            let MemoryStats { live, reserved, .. } = self.memory();
-            return Err(Error::OutOfMemory { device: format!("{self:?}"), bytes, live, reserved });
+            let MemoryStats { live, reserved, .. } = self.stats();
+            return Err(Error::OutOfMemory { device: self.context.name.clone(), bytes, live, reserved });
         }
-        let mut pool = self.pool();
+        let mut pool = lock(&self.pool);
         pool.stats.reserved += bytes;
-        pool.made += 1;
-        Ok(Buffer { id: NEXT.fetch_add(1, Ordering::Relaxed), raw })
+        pool.created += 1;
+        Ok(GpuBuffer { id: NEXT.fetch_add(1, Ordering::Relaxed), raw })
     }
 
-    fn give(&self, buffer: Buffer) {
-        let mut pool = self.pool();
+    fn give_back(&self, buffer: GpuBuffer) {
+        let mut pool = lock(&self.pool);
         let class = buffer.raw.size();
         pool.stats.live -= class;
         pool.free.entry(class).or_default().insert(buffer.id, buffer.raw);
     }
 
-    pub(crate) fn memory(&self) -> MemoryStats {
-        self.pool().stats
+    pub(crate) fn stats(&self) -> MemoryStats {
+        lock(&self.pool).stats
     }
 
     pub(crate) fn reset_peak(&self) {
-        let mut pool = self.pool();
-        pool.stats.peak = pool.stats.live;
+        let stats = &mut lock(&self.pool).stats;
+        stats.peak = stats.live;
     }
 
-    /// Buffers made since the start.
-    pub(crate) fn allocations(&self) -> u64 {
-        self.pool().made
+    /// Buffers created since the start.
+    pub(crate) fn created(&self) -> u64 {
+        lock(&self.pool).created
     }
 
-    /// Lets go of all freed buffers, and of the bind groups that would keep them.
+    /// Drops all freed buffers. Bind groups that refer to them keep them alive: those are dropped first.
     pub(crate) fn release(&self) {
-        self.flush();
-        self.forget_bind_groups();
-        let freed: u64 = self.pool().free.drain().map(|(class, list)| class * list.len() as u64).sum();
-        self.pool().stats.reserved -= freed;
+        let pool = &mut *lock(&self.pool);
+        let freed: u64 = pool.free.drain().map(|(class, buffers)| class * buffers.len() as u64).sum();
+        pool.stats.reserved -= freed;
     }
 }

@@ -1,19 +1,18 @@
-//! Optimizer steps: entries and numbers for `shaders/optim.wgsl`. A dispatch takes as many parameters as the adapter binds buffers;
-//! one more counts the step.
+//! Optimizer steps (`shaders/optim.wgsl`). A dispatch updates as many parameters as the adapter can bind the buffers of; one more
+//! dispatch counts the step.
 
-use crate::copy;
 use crate::device::Wgpu;
 use crate::memory::Storage;
 use crate::params::params;
-use crate::shader::{Form, Shader};
+use crate::shader::{Form, SLOTS, Shader};
 use crate::stream::Bind;
 use bytemuck::Zeroable;
 use minitorch_core::DType;
-use minitorch_core::backend::{StepRule, StepSlot};
+use minitorch_core::backend::{CopyOps, OptimOps, StepRule, StepSlot};
 use minitorch_core::ops::composed;
 
 params! {
-    /// What optim.wgsl takes.
+    /// Mirrors `OptimParams` in optim.wgsl.
     OptimParams in "optim" {
         slots: [Slot; SLOTS],
         first: [f32; 2],
@@ -31,7 +30,7 @@ params! {
 }
 
 params! {
-    /// A parameter in a dispatch.
+    /// Mirrors `Slot` in optim.wgsl: one parameter of a dispatch.
     Slot in "optim" {
         numel: u32,
         offset: u32,
@@ -40,19 +39,13 @@ params! {
     }
 }
 
-/// Parameters of a dispatch, at most.
-pub(crate) const SLOTS: usize = 8;
-
-/// The buffers with which a dispatch takes as many parameters as it can, whatever the rule.
-pub(crate) const MOST_BUFFERS: u32 = 1 + SLOTS as u32 * 5;
-
-/// What a weighted mean keeps, and what enters it.
-fn shares(keep: f64) -> [f32; 2] {
+/// The weights of an exponential moving average: of the old value and of the new one.
+fn weights(keep: f64) -> [f32; 2] {
     [keep as f32, (1.0 - keep) as f32]
 }
 
-/// The entry of a rule, and the rule's numbers.
-fn parts(rule: &StepRule) -> (&'static str, OptimParams) {
+/// The entry point of a rule, and the parameters that all slots share.
+fn rule_params(rule: &StepRule) -> (&'static str, OptimParams) {
     let nothing = OptimParams::zeroed();
     match *rule {
         StepRule::Sgd(config) => {
@@ -67,11 +60,11 @@ fn parts(rule: &StepRule) -> (&'static str, OptimParams) {
         }
         StepRule::Adam(config) => {
             let decay = config.weight_decay as f32;
-            // At beta = 0 the logarithm is infinite, which WGSL need not know; e to this is 0 too.
+            // At beta = 0 the logarithm is infinite, which WGSL need not represent; the exponential of this is 0, too.
             let log = |beta: f64| beta.ln().max(-1e6) as f32;
             let params = OptimParams {
-                first: shares(config.beta1),
-                second: shares(config.beta2),
+                first: weights(config.beta1),
+                second: weights(config.beta2),
                 logs: [log(config.beta1), log(config.beta2)],
                 decay: if config.decoupled { 0.0 } else { decay },
                 decoupled: if config.decoupled { decay } else { 0.0 },
@@ -88,7 +81,7 @@ fn parts(rule: &StepRule) -> (&'static str, OptimParams) {
                 (true, true) => "rmsprop_both",
             };
             let params = OptimParams {
-                first: shares(config.alpha),
+                first: weights(config.alpha),
                 decay: config.weight_decay as f32,
                 eps: config.eps as f32,
                 momentum: config.momentum as f32,
@@ -109,43 +102,42 @@ fn parts(rule: &StepRule) -> (&'static str, OptimParams) {
     }
 }
 
-pub(crate) fn optimizer_step(device: &Wgpu, rule: &StepRule, slots: &mut [StepSlot<'_, Wgpu>], scalars: &mut Storage) {
-    if slots.is_empty() {
-        return;
-    }
-    if slots[0].grad.dtype == DType::F16 {
-        return composed::optimizer_step(device, rule, slots, scalars);
-    }
-    let (entry, numbers) = parts(rule);
-    let states = rule.states();
-    let buffers = device.storage_buffers();
-    let most = ((buffers - 1) / (2 + states)).clamp(1, SLOTS);
-    let mut full: Vec<_> = slots.iter().filter(|slot| slot.grad.layout.numel() > 0).collect();
-    // Alike beside alike: a dispatch has as many workgroups for each of its parameters as the largest needs.
-    full.sort_by_key(|slot| slot.grad.layout.numel());
-    for slots in full.chunks(most) {
-        let copied: Vec<Option<Storage>> = slots
-            .iter()
-            .map(|slot| (!slot.grad.layout.is_contiguous()).then(|| copy::copy(device, slot.grad)))
-            .collect();
-        let mut params = numbers;
-        let mut binds = vec![Bind::Read(&*scalars)];
-        for ((to, slot), copied) in params.slots.iter_mut().zip(slots).zip(&copied) {
-            let (grad, offset) = match copied {
-                Some(copied) => (copied, 0),
-                None => (slot.grad.storage, slot.grad.layout.offset()),
-            };
-            let numel = slot.grad.layout.numel() as u32;
-            *to = Slot { numel, offset: offset as u32, missed: slot.missed as f32, fresh: slot.fresh as u32 };
-            binds.extend([Bind::Write(&*slot.param), Bind::Read(grad)]);
-            binds.extend(slot.state.iter().map(|state| Bind::Write(state)));
+impl OptimOps for Wgpu {
+    fn optimizer_step(&self, rule: &StepRule, slots: &mut [StepSlot<'_, Self>], scalars: &mut Storage) {
+        if slots.is_empty() {
+            return;
         }
-        let largest = slots.last().map_or(0, |slot| slot.grad.layout.numel());
-        let [x, y, _] = device.walk_over(largest);
-        let form = Form { slots: Some((states, slots.len())), ..Form::default() };
-        device.dispatch(Shader::new("optim", entry).form(form), [x, y, slots.len() as u32], &params, &binds);
+        if slots[0].grad.dtype == DType::F16 {
+            return composed::optimizer_step(self, rule, slots, scalars);
+        }
+        let (entry, numbers) = rule_params(rule);
+        let states = rule.states();
+        let max_slots = ((self.storage_buffers() - 1) / (2 + states)).clamp(1, SLOTS);
+        let mut full: Vec<_> = slots.iter().filter(|slot| slot.grad.layout.numel() > 0).collect();
+        // Parameters of similar size share a dispatch: its grid has as many workgroups for each as the largest needs.
+        full.sort_by_key(|slot| slot.grad.layout.numel());
+        for slots in full.chunks(max_slots) {
+            let copied: Vec<Option<Storage>> =
+                slots.iter().map(|slot| (!slot.grad.layout.is_contiguous()).then(|| self.copy(slot.grad))).collect();
+            let mut params = numbers;
+            let mut binds = vec![Bind::Read(&*scalars)];
+            for ((to, slot), copied) in params.slots.iter_mut().zip(slots).zip(&copied) {
+                let (grad, offset) = match copied {
+                    Some(copied) => (copied, 0),
+                    None => (slot.grad.storage, slot.grad.layout.offset()),
+                };
+                let numel = slot.grad.layout.numel() as u32;
+                *to = Slot { numel, offset: offset as u32, missed: slot.missed as f32, fresh: slot.fresh as u32 };
+                binds.extend([Bind::Write(&*slot.param), Bind::Read(grad)]);
+                binds.extend(slot.state.iter().map(|state| Bind::Write(state)));
+            }
+            let largest = slots.last().map_or(0, |slot| slot.grad.layout.numel());
+            let [x, y, _] = self.grid_over(largest);
+            let form = Form { slots: Some((states, slots.len())), ..Form::default() };
+            self.dispatch(Shader::new("optim", entry).form(form), [x, y, slots.len() as u32], &params, &binds);
+        }
+        // A step counts even if no parameter has elements.
+        let count = Shader::new("optim", "count").form(Form { slots: Some((0, 1)), ..Form::default() });
+        self.dispatch(count, [1; 3], &OptimParams::zeroed(), &[Bind::Write(scalars)]);
     }
-    // Without any element the step still counts.
-    let count = Shader::new("optim", "count").form(Form { slots: Some((0, 1)), ..Form::default() });
-    device.dispatch(count, [1; 3], &OptimParams::zeroed(), &[Bind::Write(scalars)]);
 }

@@ -1,14 +1,14 @@
-//! What shaders take: structs that mirror those of `shaders/`, in WGSL's layout for uniforms.
+//! Parameters of shaders: structs that mirror those of `shaders/`, in WGSL's layout for uniforms.
 
 use bytemuck::Pod;
 use minitorch_core::{Layout, MAX_RANK};
 
-/// A struct that shaders take, with the same members in the same order.
+/// A struct of parameters. WGSL declares the same members in the same order.
 pub(crate) trait Params: Pod {
     /// Its name, in Rust and in WGSL.
     #[cfg(test)]
     const NAME: &'static str;
-    /// The files of `shaders/` that take it or hold it.
+    /// The files of `shaders/` that declare it.
     #[cfg(test)]
     const FILES: &'static [&'static str];
     /// Name, type, offset and size of each member.
@@ -46,7 +46,8 @@ macro_rules! params {
 pub(crate) use params;
 
 params! {
-    /// A shape, innermost dimension first: the sizes of the last four dimensions and of the two before. Sizes beyond the rank are 1.
+    /// A shape to iterate over, innermost dimension first: the sizes of the last four dimensions and of the two before. Sizes beyond the
+    /// rank are 1.
     Walk in "unary" "reduce" {
         near: [u32; 4],
         far: [u32; 2],
@@ -56,30 +57,30 @@ params! {
 }
 
 params! {
-    /// Where a tensor's elements lie along a [`Walk`]: strides as the walk has sizes.
-    Operand in "unary" "reduce" {
+    /// The strides of a tensor along a [`Walk`], in its order of dimensions, and the first element.
+    Strides in "unary" "reduce" {
         near: [u32; 4],
         far: [u32; 2],
         offset: u32,
-        ordered: u32,
+        contiguous: u32,
     }
 }
 
 params! {
-    /// What element-wise shaders take; a and b are numbers of the function, as bits of the element type.
+    /// Parameters of element-wise shaders; a and b are numbers of the function, as bits of the element type.
     MapParams in "binary" "compare" "copy" "transpose" "unary" {
         walk: Walk,
-        out: Operand,
-        x: Operand,
-        y: Operand,
-        z: Operand,
+        out: Strides,
+        x: Strides,
+        y: Strides,
+        z: Strides,
         a: u32,
         b: u32,
         unused: [u32; 2],
     }
 }
 
-/// The last four of `MAX_RANK` values and the two before, innermost first.
+/// The last four of at most `MAX_RANK` values and the two before, innermost first.
 fn reversed(values: &[usize], fill: u32) -> ([u32; 4], [u32; 2]) {
     let mut out = [fill; MAX_RANK];
     for (to, &value) in out.iter_mut().zip(values.iter().rev()) {
@@ -91,7 +92,7 @@ fn reversed(values: &[usize], fill: u32) -> ([u32; 4], [u32; 2]) {
 
 impl Walk {
     /// # Panics
-    /// If there are more elements than shaders count.
+    /// If there are more elements than a u32 counts.
     pub(crate) fn new(shape: &[usize]) -> Self {
         let Ok(numel) = u32::try_from(shape.iter().product::<usize>()) else {
             panic!("wgpu: {shape:?} has more elements than the 2^32 that shaders count")
@@ -101,16 +102,21 @@ impl Walk {
     }
 }
 
-impl Operand {
+impl Strides {
     /// # Panics
-    /// If the layout reaches further than shaders count.
+    /// If an element lies beyond what a u32 addresses.
     pub(crate) fn new(layout: &Layout) -> Self {
         assert!(
             layout.end() <= u32::MAX as usize,
             "wgpu: {layout:?} reaches beyond the 2^32 elements that shaders count"
         );
         let ((near, far), offset) = (reversed(layout.strides(), 0), layout.offset() as u32);
-        Operand { near, far, offset, ordered: layout.is_contiguous() as u32 }
+        Strides { near, far, offset, contiguous: layout.is_contiguous() as u32 }
+    }
+
+    /// The strides of a second walk over the same tensor: the first one's strides bring the offset.
+    pub(crate) fn without_offset(layout: &Layout) -> Self {
+        Strides { offset: 0, ..Strides::new(layout) }
     }
 }
 

@@ -1,12 +1,17 @@
-//! Reductions over any dimensions: walks, pieces and entries for `shaders/reduce.wgsl`.
+//! Reductions over any dimensions (`shaders/reduce.wgsl`, `shaders/product.wgsl`). The shape is split into the kept and the reduced
+//! dimensions, each merged. Long reductions of few results are cut into chunks, which a second dispatch reduces; tensors that are
+//! larger than a binding are reduced by halves.
 
 use crate::device::Wgpu;
 use crate::memory::Storage;
-use crate::params::{Operand, Walk, params};
-use crate::shader::{Form, Shader};
+use crate::params::{Strides, Walk, params};
+use crate::shader::{FOLDS, Form, Shader};
+use crate::split;
 use crate::stream::Bind;
-use crate::{binary, compare, copy, split, unary};
-use minitorch_core::backend::{ArgReduceOp, BinaryOp, CompareOp, ReduceOp, UnaryOp, View};
+use minitorch_core::backend::{
+    ArgReduceOp, BinaryOp, BinaryOps, CompareOp, CompareOps, CopyOps, ReduceOp, ReduceOps, UnaryOp, UnaryOps, View,
+    ViewOf,
+};
 use minitorch_core::{DType, Layout};
 
 params! {
@@ -14,10 +19,10 @@ params! {
     ReduceParams in "reduce" {
         kept: Walk,
         reduced: Walk,
-        x_kept: Operand,
-        x_reduced: Operand,
-        pieces: u32,
-        piece: u32,
+        x_kept: Strides,
+        x_reduced: Strides,
+        chunks: u32,
+        chunk: u32,
         divisor: f32,
         unused: u32,
     }
@@ -28,39 +33,42 @@ params! {
     ProductParams in "product" {
         kept: Walk,
         reduced: Walk,
-        x_kept: Operand,
-        x_reduced: Operand,
+        x_kept: Strides,
+        x_reduced: Strides,
     }
 }
 
-/// Lines from this length on are reduced by a workgroup each; shorter ones by an invocation.
-const SHORT: usize = 32;
+/// Reduced elements per result from which a workgroup makes a result; below, an invocation does.
+const MIN_WORKGROUP: usize = 32;
 
-/// Elements of a piece at the least, per workgroup of `rows`; and those of each of its lines for `tiles`.
-const PIECE: usize = 4096;
-const TALL: usize = 256;
+/// The least elements of a chunk: of a workgroup of `rows`, and of each result of `tiles`.
+const MIN_CHUNK: usize = 4096;
+const MIN_CHUNK_TILED: usize = 256;
 
-/// Workgroups that keep a large GPU busy: eight of 256 invocations for each of 128 multiprocessors.
+/// Workgroups that occupy a large GPU: eight of 256 invocations for each of 128 multiprocessors.
 pub(crate) const BUSY: usize = 1024;
 
-/// Neighbouring results of a workgroup of `tiles`.
+/// Results of a workgroup of `tiles`.
 const TILE: usize = 32;
 
-/// The fold's number in fold.wgsl.
-fn code(op: ReduceOp, dtype: DType) -> u32 {
-    let float = dtype.is_float();
-    match op {
-        ReduceOp::Sum | ReduceOp::Mean if float => 0,
-        ReduceOp::Sum | ReduceOp::Mean => 1,
-        ReduceOp::Prod => 2,
-        ReduceOp::Max if float => 3,
-        ReduceOp::Min if float => 4,
-        ReduceOp::Max => 5,
-        ReduceOp::Min => 6,
+/// The `OP` of a reduction: its position in [`FOLDS`]. A mean is a sum that is divided at the end.
+fn fold_op(op: ReduceOp, dtype: DType) -> u32 {
+    let name = match (op, dtype.is_float()) {
+        (ReduceOp::Sum | ReduceOp::Mean, true) => "SUM_F32",
+        (ReduceOp::Sum | ReduceOp::Mean, false) => "SUM_I32",
+        (ReduceOp::Prod, _) => "PRODUCT_I32",
+        (ReduceOp::Max, true) => "MAX_F32",
+        (ReduceOp::Min, true) => "MIN_F32",
+        (ReduceOp::Max, false) => "MAX_I32",
+        (ReduceOp::Min, false) => "MIN_I32",
+    };
+    match FOLDS.iter().position(|fold| *fold == name) {
+        Some(code) => code as u32,
+        None => unreachable!("{name} is a fold"),
     }
 }
 
-/// The layout with only the dimensions that are (or are not) reduced, merged.
+/// The dimensions of a layout that are reduced (or not), merged.
 fn part(layout: &Layout, dims: &[usize], reduced: bool) -> Layout {
     let rank = layout.shape().len();
     let dropped = (0..rank).rev().filter(|d| dims.contains(d) != reduced);
@@ -68,99 +76,133 @@ fn part(layout: &Layout, dims: &[usize], reduced: bool) -> Layout {
     merged
 }
 
-pub(crate) fn reduce(device: &Wgpu, op: ReduceOp, x: View<'_, Storage>, dims: &[usize]) -> Storage {
-    let kept = part(x.layout, dims, false);
-    let count: usize = dims.iter().map(|&d| x.layout.shape()[d]).product();
-    let results = kept.numel();
-    let out = device.alloc("reduce", x.dtype, results);
-    if results == 0 {
-        return out;
-    }
-    if x.storage.is_missing() {
-        // There was no memory for it, which may be because it has more elements than a walk counts.
-        out.miss();
-        return out;
-    }
-    if count == 0 {
-        // Over nothing; core refuses extremes of nothing.
-        let value = match op {
-            ReduceOp::Sum => 0.0,
-            ReduceOp::Prod => 1.0,
-            _ => f64::NAN,
-        };
-        copy::fill_part(device, &out, &Layout::contiguous([results]), x.dtype, value);
-        return out;
-    }
-    if let Some(dim) = device.too_wide(x.storage, x.layout) {
-        if x.dtype == DType::F16 {
-            // Parts are not rounded.
-            let (wide, layout) = (copy::cast(device, x, DType::F32), Layout::contiguous(*x.layout.shape()));
-            let results = reduce(device, op, View { storage: &wide, layout: &layout, dtype: DType::F32 }, dims);
-            let line = Layout::contiguous([kept.numel()]);
-            return copy::cast(device, View { storage: &results, layout: &line, dtype: DType::F32 }, DType::F16);
+impl ReduceOps for Wgpu {
+    fn reduce(&self, op: ReduceOp, x: ViewOf<'_, Self>, dims: &[usize]) -> Storage {
+        let results = part(x.layout, dims, false).numel();
+        let count: usize = dims.iter().map(|&d| x.layout.shape()[d]).product();
+        let mut out = self.alloc("reduce", x.dtype, results);
+        if results == 0 {
+            return out;
         }
-        return halved(device, op, x, dims, dim);
+        if x.storage.is_missing() {
+            // Before the layout is turned into parameters: it may have more elements than those count.
+            out.mark_missing();
+            return out;
+        }
+        if count == 0 {
+            // Core refuses extremes of nothing.
+            let value = match op {
+                ReduceOp::Sum => 0.0,
+                ReduceOp::Prod => 1.0,
+                _ => f64::NAN,
+            };
+            self.fill(&mut out, &Layout::contiguous([results]), x.dtype, value);
+            return out;
+        }
+        if let Some(dim) = self.too_wide(x.storage, x.layout) {
+            if x.dtype == DType::F16 {
+                // In F32, so that only the result is rounded.
+                let (wide, layout) = (self.cast(x, DType::F32), Layout::contiguous(*x.layout.shape()));
+                let sums = self.reduce(op, View { storage: &wide, layout: &layout, dtype: DType::F32 }, dims);
+                let layout = Layout::contiguous([results]);
+                return self.cast(View { storage: &sums, layout: &layout, dtype: DType::F32 }, DType::F16);
+            }
+            return reduce_halves(self, op, x, dims, dim);
+        }
+        let window = self.window(x.storage, x.layout);
+        let (inside, dtype) = (window.within(x.layout), x.dtype);
+        let [kept, reduced] = [false, true].map(|reduced| part(&inside, dims, reduced));
+        if op == ReduceOp::Prod && dtype.is_float() {
+            product(self, dtype, window.read(), &out, [&kept, &reduced]);
+            return out;
+        }
+        let (groups, least) = match tiled(&kept, &reduced) {
+            true => (results.div_ceil(TILE), MIN_CHUNK_TILED),
+            false => (results, MIN_CHUNK),
+        };
+        let [chunks, chunk] = chunks(groups, count, least);
+        let divisor = if op == ReduceOp::Mean { count as f32 } else { 1.0 };
+        if chunks == 1 {
+            fold(self, op, [dtype; 2], window.read(), &out, [&kept, &reduced], [1, count], divisor);
+            return out;
+        }
+        // Partial results of F16 are F32.
+        let partial = if dtype == DType::F16 { DType::F32 } else { dtype };
+        let partials = self.alloc("reduce", partial, chunks * results);
+        fold(self, op, [dtype, partial], window.read(), &partials, [&kept, &reduced], [chunks, chunk], 1.0);
+        let (kept, reduced) = (Layout::contiguous([results]), Layout::new([chunks], &[results], 0));
+        fold(self, op, [partial, dtype], Bind::Read(&partials), &out, [&kept, &reduced], [1, chunks], divisor);
+        out
     }
-    let window = device.window(x.storage, x.layout);
-    let (inside, dtype) = (window.within(x.layout), x.dtype);
-    let [kept, reduced] = [false, true].map(|reduced| part(&inside, dims, reduced));
-    if op == ReduceOp::Prod && dtype.is_float() {
-        product(device, dtype, window.read(), &out, [&kept, &reduced]);
-        return out;
+
+    fn arg_reduce(&self, op: ArgReduceOp, x: ViewOf<'_, Self>, dim: usize) -> Storage {
+        let results = Layout::contiguous(x.layout.shape().with(dim, 1));
+        let mut out = self.alloc("arg_reduce", DType::I32, results.numel());
+        if results.numel() == 0 {
+            return out;
+        }
+        match self.too_wide(x.storage, x.layout) {
+            None => {}
+            Some(along) if along == dim => return arg_reduce_halves(self, op, x, dim, &results),
+            Some(along) => {
+                for half in 0..2 {
+                    let [part, to] = [x.layout, &results].map(|layout| split::halves(layout, along)[half]);
+                    let found = self.arg_reduce(op, View { layout: &part, ..x }, dim);
+                    let layout = Layout::contiguous(*to.shape());
+                    self.write(&mut out, &to, View { storage: &found, layout: &layout, dtype: DType::I32 });
+                }
+                return out;
+            }
+        }
+        let window = self.window(x.storage, x.layout);
+        let inside = window.within(x.layout);
+        let [kept, reduced] = [false, true].map(|reduced| part(&inside, &[dim], reduced));
+        let params = reduce_params([&kept, &reduced], [1, reduced.numel()], 1.0);
+        let op = if op == ArgReduceOp::ArgMax { ReduceOp::Max } else { ReduceOp::Min };
+        let (entry, groups) = match reduced.numel() < MIN_WORKGROUP {
+            true => ("arg_columns", self.grid_over(kept.numel())),
+            false => ("arg_rows", self.folded(kept.numel())),
+        };
+        let shader = Shader::new("reduce", entry).op(fold_op(op, x.dtype)).form(Form::of(x.dtype, DType::I32));
+        self.dispatch(shader, groups, &params, &[Bind::Write(&out), window.read()]);
+        out
     }
-    // Long lines, when they are too few for a card, are cut into pieces; a second reduction joins those.
-    let (groups, least) = match tiled(&kept, &reduced) {
-        true => (results.div_ceil(TILE), TALL),
-        false => (results, PIECE),
-    };
-    let [pieces, piece] = pieces(groups, count, least);
-    let divisor = if op == ReduceOp::Mean { count as f32 } else { 1.0 };
-    if pieces == 1 {
-        fold(device, op, [dtype; 2], window.read(), &out, [&kept, &reduced], [1, count], divisor);
-        return out;
-    }
-    // Parts of F16 are F32.
-    let part = if dtype == DType::F16 { DType::F32 } else { dtype };
-    let parts = device.alloc("reduce", part, pieces * results);
-    fold(device, op, [dtype, part], window.read(), &parts, [&kept, &reduced], [pieces, piece], 1.0);
-    let (line, across) = (Layout::contiguous([results]), Layout::new([pieces], &[results], 0));
-    fold(device, op, [part, dtype], Bind::Read(&parts), &out, [&line, &across], [1, pieces], divisor);
-    out
 }
 
-/// Into how many pieces lines of so many elements are cut, if workgroups take so many lines each by itself, and elements of a piece:
-/// `least` or more, and whole turns of a workgroup.
-pub(crate) fn pieces(groups: usize, count: usize, least: usize) -> [usize; 2] {
-    let pieces = (BUSY / groups.max(1)).min(count / least).max(1);
-    let piece = if pieces == 1 { count } else { count.div_ceil(pieces).next_multiple_of(least.min(1024)) };
-    [count.div_ceil(piece), piece]
+/// Into how many chunks reductions of `count` elements are cut, where one chunk of all results takes `groups` workgroups; and the
+/// elements of a chunk: at least `least`, and a multiple of a workgroup's iteration.
+pub(crate) fn chunks(groups: usize, count: usize, least: usize) -> [usize; 2] {
+    let chunks = (BUSY / groups.max(1)).min(count / least).max(1);
+    let chunk = if chunks == 1 { count } else { count.div_ceil(chunks).next_multiple_of(least.min(1024)) };
+    [count.div_ceil(chunk), chunk]
 }
 
-/// Both halves of a tensor that one binding does not reach: side by side, or one folded with the other.
-fn halved(device: &Wgpu, op: ReduceOp, x: View<'_, Storage>, dims: &[usize], dim: usize) -> Storage {
+/// The reduction of a tensor that does not fit a binding: of both halves along `dim`, which are concatenated, or combined if `dim` is
+/// reduced.
+fn reduce_halves(device: &Wgpu, op: ReduceOp, x: View<'_, Storage>, dims: &[usize], dim: usize) -> Storage {
     let halves = split::halves(x.layout, dim);
     let all = Layout::contiguous(dims.iter().fold(*x.layout.shape(), |shape, &d| shape.with(d, 1)));
-    let part = |op, half: usize| reduce(device, op, View { layout: &halves[half], ..x }, dims);
+    let half = |op, half: usize| device.reduce(op, View { layout: &halves[half], ..x }, dims);
     if !dims.contains(&dim) {
         let mut out = device.alloc("reduce", x.dtype, all.numel());
-        for (half, to) in split::halves(&all, dim).iter().enumerate() {
-            let results = part(op, half);
+        for (i, to) in split::halves(&all, dim).iter().enumerate() {
+            let results = half(op, i);
             let layout = Layout::contiguous(*to.shape());
-            copy::write(device, &mut out, to, View { storage: &results, layout: &layout, dtype: x.dtype });
+            device.write(&mut out, to, View { storage: &results, layout: &layout, dtype: x.dtype });
         }
         return out;
     }
-    let (sum, join) = match op {
+    let (op_of_half, combine) = match op {
         ReduceOp::Sum | ReduceOp::Mean => (ReduceOp::Sum, BinaryOp::Add),
         ReduceOp::Prod => (op, BinaryOp::Mul),
         ReduceOp::Max => (op, BinaryOp::Maximum),
         ReduceOp::Min => (op, BinaryOp::Minimum),
     };
-    let (mut out, other) = (part(sum, 0), part(sum, 1));
-    binary::binary_mut(device, join, &mut out, &all, View { storage: &other, layout: &all, dtype: x.dtype });
+    let (mut out, other) = (half(op_of_half, 0), half(op_of_half, 1));
+    device.binary_mut(combine, &mut out, &all, View { storage: &other, layout: &all, dtype: x.dtype });
     if op == ReduceOp::Mean {
         let count: usize = dims.iter().map(|&d| x.layout.shape()[d]).product();
-        unary::unary_mut(device, UnaryOp::Div(count as f64), &mut out, &all, x.dtype);
+        device.unary_mut(UnaryOp::Div(count as f64), &mut out, &all, x.dtype);
     }
     out
 }
@@ -170,41 +212,50 @@ fn product(device: &Wgpu, dtype: DType, x: Bind<'_>, out: &Storage, [kept, reduc
     let params = ProductParams {
         kept: Walk::new(kept.shape()),
         reduced: Walk::new(reduced.shape()),
-        x_kept: Operand::new(kept),
-        x_reduced: Operand { offset: 0, ..Operand::new(reduced) },
+        x_kept: Strides::new(kept),
+        x_reduced: Strides::without_offset(reduced),
     };
-    let (entry, groups) = match reduced.numel() < SHORT {
-        true => ("columns", device.walk_over(kept.numel())),
+    let (entry, groups) = match reduced.numel() < MIN_WORKGROUP {
+        true => ("columns", device.grid_over(kept.numel())),
         false => ("rows", device.folded(kept.numel())),
     };
-    device.dispatch(
-        Shader::new("product", entry).form(Form::of(dtype, dtype)),
-        groups,
-        &params,
-        &[Bind::Write(out), x],
-    );
+    let shader = Shader::new("product", entry).form(Form::of(dtype, dtype));
+    device.dispatch(shader, groups, &params, &[Bind::Write(out), x]);
 }
 
-/// Whether neighbouring results, not the elements of a line, are neighbours in memory.
+/// Whether consecutive results, rather than the reduced elements of one, are close in memory.
 fn tiled(kept: &Layout, reduced: &Layout) -> bool {
     let inner = |layout: &Layout| layout.strides().last().copied().unwrap_or(usize::MAX);
     inner(kept) < inner(reduced) && kept.numel() >= TILE / 2
 }
 
-/// Whether elements can be read as whole vectors of four neighbours: the innermost reduced dimension is contiguous, and all else
-/// moves by multiples of four.
-pub(crate) fn by_fours(kept: &Layout, reduced: &Layout) -> bool {
-    let four = |n: &usize| n.is_multiple_of(4);
+/// Whether reduced elements can be read as vec4: the innermost reduced dimension is contiguous, and its size, all other strides and
+/// the offset are multiples of 4.
+pub(crate) fn is_vec4(kept: &Layout, reduced: &Layout) -> bool {
+    let aligned = |n: &usize| n.is_multiple_of(4);
     match (reduced.shape().last(), reduced.strides().split_last()) {
         (Some(size), Some((1, outer))) => {
-            four(size) && outer.iter().chain(kept.strides()).all(four) && four(&kept.offset())
+            aligned(size) && outer.iter().chain(kept.strides()).all(aligned) && aligned(&kept.offset())
         }
         _ => false,
     }
 }
 
-/// One dispatch: `out[piece, kept] = fold(x[kept, piece of reduced]) / divisor`.
-#[allow(clippy::too_many_arguments, reason = "one call's geometry")]
+fn reduce_params([kept, reduced]: [&Layout; 2], [chunks, chunk]: [usize; 2], divisor: f32) -> ReduceParams {
+    ReduceParams {
+        kept: Walk::new(kept.shape()),
+        reduced: Walk::new(reduced.shape()),
+        x_kept: Strides::new(kept),
+        x_reduced: Strides::without_offset(reduced),
+        chunks: chunks as u32,
+        chunk: chunk as u32,
+        divisor,
+        unused: 0,
+    }
+}
+
+/// One dispatch: `out[c, kept] = fold(x[kept, chunk c of reduced]) / divisor`.
+#[allow(clippy::too_many_arguments, reason = "the geometry of one dispatch")]
 fn fold(
     device: &Wgpu,
     op: ReduceOp,
@@ -212,97 +263,44 @@ fn fold(
     x: Bind<'_>,
     out: &Storage,
     [kept, reduced]: [&Layout; 2],
-    [pieces, piece]: [usize; 2],
+    [chunks, chunk]: [usize; 2],
     divisor: f32,
 ) {
-    let params = ReduceParams {
-        kept: Walk::new(kept.shape()),
-        reduced: Walk::new(reduced.shape()),
-        x_kept: Operand::new(kept),
-        // The offset counts once.
-        x_reduced: Operand { offset: 0, ..Operand::new(reduced) },
-        pieces: pieces as u32,
-        piece: piece as u32,
-        divisor,
-        unused: 0,
-    };
-    let results = kept.numel() * pieces;
+    let params = reduce_params([kept, reduced], [chunks, chunk], divisor);
+    let results = kept.numel() * chunks;
     let (entry, groups) = match tiled(kept, reduced) {
-        _ if piece < SHORT => ("columns", device.walk_over(results)),
-        true => ("tiles", device.folded(kept.numel().div_ceil(TILE) * pieces)),
-        false if piece.is_multiple_of(4) && by_fours(kept, reduced) => ("rows_4", device.folded(results)),
+        _ if chunk < MIN_WORKGROUP => ("columns", device.grid_over(results)),
+        true => ("tiles", device.folded(kept.numel().div_ceil(TILE) * chunks)),
+        false if chunk.is_multiple_of(4) && is_vec4(kept, reduced) => ("rows_vec4", device.folded(results)),
         false => ("rows", device.folded(results)),
     };
-    let shader = Shader::new("reduce", entry).op(code(op, read)).form(Form::of(read, write));
+    let shader = Shader::new("reduce", entry).op(fold_op(op, read)).form(Form::of(read, write));
     device.dispatch(shader, groups, &params, &[Bind::Write(out), x]);
 }
 
-pub(crate) fn arg_reduce(device: &Wgpu, op: ArgReduceOp, x: View<'_, Storage>, dim: usize) -> Storage {
-    let mut results = x.layout.narrow(dim, 0, 1);
-    results = Layout::contiguous(*results.shape());
-    let mut out = device.alloc("arg_reduce", DType::I32, results.numel());
-    if results.numel() == 0 {
-        return out;
+/// The index of an extreme along a dimension that does not fit a binding: the second half's if its extreme is the better one or the
+/// first NaN, else the first half's.
+fn arg_reduce_halves(device: &Wgpu, op: ArgReduceOp, x: View<'_, Storage>, dim: usize, results: &Layout) -> Storage {
+    fn view<'a>(storage: &'a Storage, layout: &'a Layout, dtype: DType) -> View<'a, Storage> {
+        View { storage, layout, dtype }
     }
-    match device.too_wide(x.storage, x.layout) {
-        None => {}
-        Some(along) if along == dim => return arg_of_halves(device, op, x, dim, &results),
-        Some(along) => {
-            for half in 0..2 {
-                let [part, to] = [x.layout, &results].map(|layout| split::halves(layout, along)[half]);
-                let found = arg_reduce(device, op, View { layout: &part, ..x }, dim);
-                let layout = Layout::contiguous(*to.shape());
-                copy::write(device, &mut out, &to, View { storage: &found, layout: &layout, dtype: DType::I32 });
-            }
-            return out;
-        }
-    }
-    let window = device.window(x.storage, x.layout);
-    let inside = window.within(x.layout);
-    let [kept, reduced] = [false, true].map(|reduced| part(&inside, &[dim], reduced));
-    let params = ReduceParams {
-        kept: Walk::new(kept.shape()),
-        reduced: Walk::new(reduced.shape()),
-        x_kept: Operand::new(&kept),
-        x_reduced: Operand { offset: 0, ..Operand::new(&reduced) },
-        pieces: 1,
-        piece: reduced.numel() as u32,
-        divisor: 1.0,
-        unused: 0,
-    };
-    let op = if op == ArgReduceOp::ArgMax { ReduceOp::Max } else { ReduceOp::Min };
-    let (entry, groups) = match reduced.numel() < SHORT {
-        true => ("arg_columns", device.walk_over(kept.numel())),
-        false => ("arg_rows", device.folded(kept.numel())),
-    };
-    let shader = Shader::new("reduce", entry).op(code(op, x.dtype)).form(Form::of(x.dtype, DType::I32));
-    device.dispatch(shader, groups, &params, &[Bind::Write(&out), window.read()]);
-    out
-}
-
-/// The index of an extreme along a dimension of which one binding does not reach a line: the second half's if its extreme is the
-/// better one, or the first NaN.
-fn arg_of_halves(device: &Wgpu, op: ArgReduceOp, x: View<'_, Storage>, dim: usize, results: &Layout) -> Storage {
     let halves = split::halves(x.layout, dim);
     let half = |i: usize| View { layout: &halves[i], ..x };
     let (extreme, better) = match op {
         ArgReduceOp::ArgMax => (ReduceOp::Max, CompareOp::Gt),
         ArgReduceOp::ArgMin => (ReduceOp::Min, CompareOp::Lt),
     };
-    fn view<'a>(storage: &'a Storage, layout: &'a Layout, dtype: DType) -> View<'a, Storage> {
-        View { storage, layout, dtype }
-    }
-    let [first, second] = [0, 1].map(|i| reduce(device, extreme, half(i), &[dim]));
+    let [first, second] = [0, 1].map(|i| device.reduce(extreme, half(i), &[dim]));
     let [first, second] = [&first, &second].map(|storage| view(storage, results, x.dtype));
-    let truth = |storage| view(storage, results, DType::Bool);
-    let is_better = compare::compare(device, better, second, first);
-    let is_nan = compare::compare(device, CompareOp::Ne, second, second);
-    let no_nan = compare::compare(device, CompareOp::Eq, first, first);
-    let first_nan = binary::binary(device, BinaryOp::Minimum, truth(&is_nan), truth(&no_nan));
-    let takes = binary::binary(device, BinaryOp::Maximum, truth(&is_better), truth(&first_nan));
-    let [first, mut second] = [0, 1].map(|i| arg_reduce(device, op, half(i), dim));
+    let mask = |storage| view(storage, results, DType::Bool);
+    let is_better = device.compare(better, second, first);
+    let is_nan = device.compare(CompareOp::Ne, second, second);
+    let no_nan_before = device.compare(CompareOp::Eq, first, first);
+    let is_first_nan = device.binary(BinaryOp::Minimum, mask(&is_nan), mask(&no_nan_before));
+    let takes_second = device.binary(BinaryOp::Maximum, mask(&is_better), mask(&is_first_nan));
+    let [first, mut second] = [0, 1].map(|i| device.arg_reduce(op, half(i), dim));
     let before = halves[0].shape()[dim] as f64;
-    unary::unary_mut(device, UnaryOp::Add(before), &mut second, results, DType::I32);
+    device.unary_mut(UnaryOp::Add(before), &mut second, results, DType::I32);
     let [second, first] = [&second, &first].map(|storage| view(storage, results, DType::I32));
-    copy::where_cond(device, truth(&takes), second, first)
+    device.where_cond(mask(&takes_second), second, first)
 }

@@ -1,22 +1,22 @@
-//! The queue of dispatches: recorded one after another into a compute pass and submitted together.
+//! The stream of commands: dispatches are recorded into one compute pass and submitted together.
 //!
-//! A dispatch costs a pipeline (cached by shader, entry and constants), a bind group (cached by the buffers in it) and its
-//! parameters: immediates where the adapter has them and they are not too many, else a slot of the uniform ring, which is
-//! written once per submit. wgpu orders the dispatches of a pass by the buffers they share.
+//! A dispatch takes a pipeline (cached by shader and bindings), a bind group (cached by its buffers) and its parameters: immediates
+//! where the adapter has them and they fit, else a slot of the uniform ring, which is written once per submission. wgpu puts
+//! barriers between the dispatches of a pass that share a buffer.
 
-use crate::device::{DeviceState, Wgpu, lock};
-use crate::memory::{Buffer, Storage};
+use crate::context::{Context, lock};
+use crate::memory::{GpuBuffer, Storage};
 use crate::params::Params;
-use crate::shader::{Form, Shader};
-use crate::sources;
+use crate::shader::{self, Form, Shader};
 use crate::work::{self, DISPATCHES, Recorded, THREADS};
-use minitorch_core::Result;
 use minitorch_core::launch::report;
+use minitorch_core::{Error, Result};
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
-/// Bind groups that are remembered; more than any training step has.
+/// Cached bind groups, at most: more than a training step uses.
 const BIND_GROUPS: usize = 8192;
 
 /// A buffer that a shader binds, at 1 and up in this order.
@@ -27,7 +27,7 @@ pub(crate) enum Bind<'a> {
     /// From this element on, which is a multiple of the adapter's alignment, as far as a binding reaches.
     ReadAt(&'a Storage, usize),
     WriteAt(&'a Storage, usize),
-    /// The record of bad indices.
+    /// The record of an out-of-range index.
     BadIndex,
 }
 
@@ -42,49 +42,76 @@ impl Bind<'_> {
     }
 }
 
+/// The op id that a shader reports with an out-of-range index; 0 is none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub(crate) enum IndexedOp {
+    Gather = 1,
+    ScatterAdd = 2,
+    Scatter = 3,
+    CrossEntropy = 4,
+}
+
+impl IndexedOp {
+    fn name(id: u32) -> &'static str {
+        match id {
+            id if id == IndexedOp::Gather as u32 => "gather",
+            id if id == IndexedOp::ScatterAdd as u32 => "scatter_add",
+            id if id == IndexedOp::Scatter as u32 => "scatter",
+            _ => "cross_entropy",
+        }
+    }
+}
+
 struct Pipeline {
     raw: wgpu::ComputePipeline,
     layout: Arc<wgpu::BindGroupLayout>,
 }
 
-/// What a pipeline binds.
+/// The bindings of a pipeline.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Signature {
     /// One bit for each buffer that is written.
     written: u64,
     buffers: usize,
-    /// Whether the ring is bound, at 0.
+    /// Whether the uniform ring is bound, at 0.
     ring: bool,
 }
 
-/// A signature, and each binding's buffer and first byte.
+/// A signature, and the buffer id and first byte of each binding.
 type GroupKey = (Signature, Vec<(u64, u64)>);
 
+/// A device's commands, in the order in which they are recorded.
 pub(crate) struct Stream {
+    context: Arc<Context>,
+    recorder: Mutex<Recorder>,
+    /// Whether a shader that checks indices ran since the record was last read.
+    indexed: AtomicBool,
+    dispatches: AtomicU64,
+}
+
+/// The commands that are not submitted yet, and caches of the objects that dispatches need.
+struct Recorder {
     open: Option<(wgpu::CommandEncoder, Option<wgpu::ComputePass<'static>>)>,
     modules: HashMap<(&'static str, Form), wgpu::ShaderModule>,
     layouts: HashMap<Signature, Arc<wgpu::BindGroupLayout>>,
     pipelines: HashMap<(Shader, Signature), Arc<Pipeline>>,
     bind_groups: HashMap<GroupKey, wgpu::BindGroup>,
     recorded: Recorded,
-    /// Whether shader modules are made without naga's checks.
-    unchecked: bool,
-    /// Bytes of parameters that a dispatch may take as immediates.
-    immediates: usize,
-    /// The parameters of the dispatches that were not submitted yet and take theirs from the ring.
+    /// The parameters of recorded dispatches that take theirs from the ring.
     params: Vec<u8>,
     ring: wgpu::Buffer,
-    /// Bytes of a slot: the adapter's alignment, or the size of the largest struct.
+    /// Bytes of a slot of the ring: the adapter's alignment, or the size of the largest struct.
     slot: usize,
-    bad_index: Buffer,
-    /// Pipelines and bind groups made since the start.
-    pub(crate) made: u64,
-    /// Submissions since the start.
-    pub(crate) submits: u64,
+    /// Four words: the op id, the index, the bound, unused.
+    bad_index: GpuBuffer,
+    /// Pipelines and bind groups created since the start.
+    created: u64,
+    submissions: u64,
 }
 
-impl Stream {
-    pub(crate) fn new(device: &wgpu::Device, limits: &wgpu::Limits, discrete: bool, unchecked: bool) -> Self {
+impl Recorder {
+    fn new(Context { device, limits, info, .. }: &Context) -> Self {
         let buffer = |label, size, usage| {
             device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some(label),
@@ -95,22 +122,20 @@ impl Stream {
         };
         let slot = (limits.min_uniform_buffer_offset_alignment as usize).max(256);
         let ring = DISPATCHES * slot;
-        Stream {
+        Recorder {
             open: None,
             modules: HashMap::new(),
             layouts: HashMap::new(),
             pipelines: HashMap::new(),
             bind_groups: HashMap::new(),
-            recorded: Recorded::new(discrete),
-            unchecked,
-            immediates: limits.max_immediate_size as usize,
+            recorded: Recorded::new(info.device_type == wgpu::DeviceType::DiscreteGpu),
             params: Vec::with_capacity(ring),
             ring: buffer("parameters", ring as u64, wgpu::BufferUsages::UNIFORM),
             slot,
-            // Zeroed, as all of wgpu's buffers are at first.
-            bad_index: Buffer { id: u64::MAX, raw: buffer("bad index", 16, wgpu::BufferUsages::STORAGE) },
-            made: 0,
-            submits: 0,
+            // wgpu initializes buffers with zeros.
+            bad_index: GpuBuffer { id: u64::MAX, raw: buffer("bad index", 16, wgpu::BufferUsages::STORAGE) },
+            created: 0,
+            submissions: 0,
         }
     }
 
@@ -123,7 +148,7 @@ impl Stream {
                 ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: dynamic, min_binding_size: size },
                 count: None,
             };
-            let params = binding(0, wgpu::BufferBindingType::Uniform, true, std::num::NonZeroU64::new(slot));
+            let params = binding(0, wgpu::BufferBindingType::Uniform, true, NonZeroU64::new(slot));
             let storages = (0..signature.buffers as u32).map(|i| {
                 let read_only = signature.written >> i & 1 == 0;
                 binding(i + 1, wgpu::BufferBindingType::Storage { read_only }, false, None)
@@ -135,30 +160,25 @@ impl Stream {
         entry.clone()
     }
 
-    fn pipeline(
-        &mut self,
-        device: &wgpu::Device,
-        shader: Shader,
-        signature: Signature,
-        params: usize,
-    ) -> Arc<Pipeline> {
+    fn pipeline(&mut self, context: &Context, shader: Shader, signature: Signature, params: usize) -> Arc<Pipeline> {
         if let Some(pipeline) = self.pipelines.get(&(shader, signature)) {
             return pipeline.clone();
         }
+        let device = &context.device;
         let layout = self.layout(device, signature);
         let module = self.modules.entry((shader.file, shader.form)).or_insert_with(|| {
-            let subgroups = device.features().contains(wgpu::Features::SUBGROUP);
-            // All entries of a file take one struct, so that its size decides for the file.
-            let text = sources::text(shader.file, shader.form, subgroups, !signature.ring);
+            // All entry points of a file take one struct, so its size decides for the whole module.
+            let text = shader::text(shader.file, shader.form, context.has(wgpu::Features::SUBGROUP), !signature.ring);
             let source = wgpu::ShaderSource::Wgsl(text.into());
             let descriptor = wgpu::ShaderModuleDescriptor { label: Some(shader.file), source };
-            if !self.unchecked {
+            if !context.unchecked {
                 return device.create_shader_module(descriptor);
             }
-            // SAFETY: The text is the crate's own. Every index into a buffer is below a size that the backend has compared with the
-            // buffer's (`Storage::check`, contiguous operands) or with a bound in the shader, and every one into workgroup memory
-            // below a constant; every loop counts towards a number, those that try an atomic again end as soon as one invocation has
-            // succeeded; sizes by which is divided are not 0, as nothing is dispatched where they are.
+            // SAFETY: the text is the crate's own, and its shaders need none of the checks. Every index into a buffer is below a size
+            // that the backend has compared with the buffer's (`Storage::check`, contiguous operands) or below a bound that the
+            // shader tests; every index into workgroup memory is below a constant. Every loop counts towards a fixed number, and one
+            // that retries an atomic exchange ends once one invocation has succeeded. No divisor is 0: nothing is dispatched for
+            // empty shapes.
             unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
         });
         let constants: Vec<(&str, f64)> = shader.op.map(|op| ("OP", op as f64)).into_iter().collect();
@@ -179,7 +199,7 @@ impl Stream {
             },
             cache: None,
         });
-        self.made += 1;
+        self.created += 1;
         let pipeline = Arc::new(Pipeline { raw, layout });
         self.pipelines.insert((shader, signature), pipeline.clone());
         pipeline
@@ -191,7 +211,7 @@ impl Stream {
         layout: &wgpu::BindGroupLayout,
         limit: u64,
         key: &GroupKey,
-        buffers: &[(&Buffer, u64)],
+        buffers: &[(&GpuBuffer, u64)],
     ) {
         if self.bind_groups.contains_key(key) {
             return;
@@ -199,109 +219,121 @@ impl Stream {
         if self.bind_groups.len() >= BIND_GROUPS {
             self.bind_groups.clear();
         }
-        let params =
-            wgpu::BufferBinding { buffer: &self.ring, offset: 0, size: std::num::NonZeroU64::new(self.slot as u64) };
+        let params = wgpu::BufferBinding { buffer: &self.ring, offset: 0, size: NonZeroU64::new(self.slot as u64) };
         let params = wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(params) };
         let storages = buffers.iter().enumerate().map(|(i, &(buffer, first))| {
-            let size = std::num::NonZeroU64::new((buffer.raw.size() - first).min(limit));
-            let part = wgpu::BufferBinding { buffer: &buffer.raw, offset: first, size };
-            wgpu::BindGroupEntry { binding: i as u32 + 1, resource: wgpu::BindingResource::Buffer(part) }
+            let size = NonZeroU64::new((buffer.raw.size() - first).min(limit));
+            let range = wgpu::BufferBinding { buffer: &buffer.raw, offset: first, size };
+            wgpu::BindGroupEntry { binding: i as u32 + 1, resource: wgpu::BindingResource::Buffer(range) }
         });
         let entries: Vec<_> = key.0.ring.then_some(params).into_iter().chain(storages).collect();
         let group = device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries });
-        self.made += 1;
+        self.created += 1;
         self.bind_groups.insert(key.clone(), group);
+    }
+
+    fn submit(&mut self, queue: &wgpu::Queue) {
+        let Some((encoder, pass)) = self.open.take() else { return };
+        drop(pass);
+        if !self.params.is_empty() {
+            queue.write_buffer(&self.ring, 0, &self.params);
+            self.params.clear();
+        }
+        self.recorded.clear();
+        self.submissions += 1;
+        queue.submit([encoder.finish()]);
     }
 }
 
-impl DeviceState {
-    pub(crate) fn forget_bind_groups(&self) {
-        self.stream().bind_groups.clear();
-    }
-
-    /// Submits what was recorded.
-    pub(crate) fn flush(&self) {
-        let stream = &mut *self.stream();
-        self.submit(stream);
-    }
-
-    fn submit(&self, stream: &mut Stream) {
-        let Some((encoder, pass)) = stream.open.take() else { return };
-        drop(pass);
-        if !stream.params.is_empty() {
-            self.queue.write_buffer(&stream.ring, 0, &stream.params);
-            stream.params.clear();
+impl Stream {
+    pub(crate) fn new(context: &Arc<Context>) -> Self {
+        Stream {
+            context: context.clone(),
+            recorder: Mutex::new(Recorder::new(context)),
+            indexed: AtomicBool::new(false),
+            dispatches: AtomicU64::new(0),
         }
-        stream.recorded.clear();
-        stream.submits += 1;
-        self.queue.submit([encoder.finish()]);
     }
 
-    /// Records a command that is no dispatch.
-    fn record(&self, stream: &mut Stream, command: impl FnOnce(&mut wgpu::CommandEncoder)) {
-        let (encoder, pass) = stream.open.get_or_insert_with(|| {
-            (self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None }), None)
-        });
-        drop(pass.take());
-        command(encoder);
+    /// Dispatches since the start.
+    pub(crate) fn dispatches(&self) -> u64 {
+        self.dispatches.load(Ordering::Relaxed)
     }
 
-    /// Bytes of a buffer, after all work that was queued before; `first` and `bytes` are multiples of 4.
-    pub(crate) fn read<T: bytemuck::Pod>(&self, buffer: &Buffer, first: u64, bytes: u64) -> Result<Vec<T>> {
-        let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
+    /// Submissions since the start.
+    pub(crate) fn submissions(&self) -> u64 {
+        lock(&self.recorder).submissions
+    }
+
+    /// Pipelines and bind groups created since the start.
+    pub(crate) fn created(&self) -> u64 {
+        lock(&self.recorder).created
+    }
+
+    pub(crate) fn clear_bind_groups(&self) {
+        lock(&self.recorder).bind_groups.clear();
+    }
+
+    /// Submits everything recorded.
+    pub(crate) fn flush(&self) {
+        lock(&self.recorder).submit(&self.context.queue);
+    }
+
+    /// Copies bytes of a buffer to the host, after all work recorded before; `first` and `bytes` are multiples of 4.
+    pub(crate) fn read<T: bytemuck::Pod>(&self, buffer: &GpuBuffer, first: u64, bytes: u64) -> Result<Vec<T>> {
+        let context = &*self.context;
+        let staging = context.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("read"),
             size: bytes,
             usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
         {
-            let stream = &mut *self.stream();
-            self.record(stream, |encoder| {
-                encoder.copy_buffer_to_buffer(&buffer.raw, first, &staging, 0, bytes);
-            });
-            self.submit(stream);
+            let recorder = &mut *lock(&self.recorder);
+            let (encoder, pass) = recorder.open.get_or_insert_with(|| (context.encoder(), None));
+            // A copy ends the pass.
+            drop(pass.take());
+            encoder.copy_buffer_to_buffer(&buffer.raw, first, &staging, 0, bytes);
+            recorder.submit(&context.queue);
         }
+        let fails = |reason: String| context.first_error(context.error(reason));
         let (sender, receiver) = std::sync::mpsc::channel();
         staging.map_async(wgpu::MapMode::Read, .., move |result| drop(sender.send(result)));
-        self.device
-            .poll(wgpu::PollType::wait_indefinitely())
-            .map_err(|error| self.first(self.error(format!("waiting for a read: {error}"))))?;
+        context.wait().map_err(|error| fails(format!("waiting for a read: {error}")))?;
         match receiver.recv() {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(self.first(self.error(format!("the device gave no data back: {error}")))),
-            Err(_) => return Err(self.first(self.error("the device gave no data back"))),
+            Ok(Err(error)) => return Err(fails(format!("the device returned no data: {error}"))),
+            Err(_) => return Err(fails("the device returned no data".into())),
         }
-        let view = staging.get_mapped_range(..).map_err(|error| self.first(self.error(format!("reading: {error}"))))?;
+        let view = staging.get_mapped_range(..).map_err(|error| fails(format!("reading: {error}")))?;
         Ok(bytemuck::pod_collect_to_vec(&view))
     }
 
-    /// Copies a multiple of 4 bytes to the device, after the work that was queued before.
-    pub(crate) fn write(&self, buffer: &Buffer, data: &[u8]) {
-        // A buffer that serves again may be read by what is recorded and not submitted; a write would come before it.
+    /// Copies a multiple of 4 bytes to the device, after all work recorded before.
+    pub(crate) fn write(&self, buffer: &GpuBuffer, data: &[u8]) {
+        // The queue writes before the next submission: recorded dispatches that read a reused buffer must be submitted first.
         self.flush();
-        self.queue.write_buffer(&buffer.raw, 0, data);
+        self.context.queue.write_buffer(&buffer.raw, 0, data);
     }
 
-    /// The record of bad indices, which is cleared.
-    pub(crate) fn take_bad_index(&self) -> Result<Vec<u32>> {
-        let buffer = self.stream().bad_index.clone();
-        let record: Vec<u32> = self.read(&buffer, 0, 16)?;
-        if record[0] != 0 {
-            self.write(&buffer, &[0; 16]);
+    /// The out-of-range index that a shader recorded since the last call, which clears the record.
+    pub(crate) fn take_bad_index(&self) -> Result<Option<Error>> {
+        if !self.indexed.swap(false, Ordering::AcqRel) {
+            return Ok(None);
         }
-        Ok(record)
+        let buffer = lock(&self.recorder).bad_index.clone();
+        let record: Vec<u32> = self.read(&buffer, 0, 16)?;
+        if record[0] == 0 {
+            return Ok(None);
+        }
+        self.write(&buffer, &[0; 16]);
+        let (op, index, bound) = (IndexedOp::name(record[0]), record[1] as i32 as i64, record[2] as u64);
+        Ok(Some(Error::IndexOutOfRange { op, index, bound }))
     }
-}
 
-impl Wgpu {
-    /// Records one dispatch of a shader that takes few operations for each byte. The parameters are at most a slot of the ring;
-    /// buffers are bound from 1 on.
-    pub(crate) fn dispatch<P: Params>(&self, shader: Shader, groups: [u32; 3], params: &P, binds: &[Bind<'_>]) {
-        self.dispatch_heavy(shader, groups, params, binds, 0);
-    }
-
-    /// Records one dispatch that takes about so many operations.
-    pub(crate) fn dispatch_heavy<P: Params>(
+    /// Records one dispatch of a shader that takes about so many operations beyond a few per byte. The parameters fit a slot of the
+    /// ring.
+    pub(crate) fn dispatch<P: Params>(
         &self,
         shader: Shader,
         groups: [u32; 3],
@@ -309,23 +341,25 @@ impl Wgpu {
         binds: &[Bind<'_>],
         operations: u64,
     ) {
-        let device = &*self.0;
-        if binds.iter().any(Bind::is_missing) {
-            // The failure is kept; whatever is made of what is missing is missing too.
+        let context = &*self.context;
+        let skip = || {
             for bind in binds {
                 if let Bind::Write(storage) | Bind::WriteAt(storage, _) = bind {
-                    storage.miss();
+                    storage.mark_missing();
                 }
             }
-            return;
+        };
+        if binds.iter().any(Bind::is_missing) {
+            // The error is queued already; the results are missing too.
+            return skip();
         }
-        device.dispatches.fetch_add(1, Ordering::Relaxed);
+        self.dispatches.fetch_add(1, Ordering::Relaxed);
         report(|| shader.launch(groups));
-        *lock(&device.current) = shader.entry;
-        let stream = &mut *device.stream();
-        let bad_index = stream.bad_index.clone();
-        let (mut written, limit) = (0, device.largest_binding());
-        let mut buffers: Vec<(&Buffer, u64)> = Vec::with_capacity(binds.len());
+        *lock(&context.current) = shader.entry;
+        let recorder = &mut *lock(&self.recorder);
+        let bad_index = recorder.bad_index.clone();
+        let (mut written, limit) = (0, context.largest_binding());
+        let mut buffers: Vec<(&GpuBuffer, u64)> = Vec::with_capacity(binds.len());
         for (i, bind) in binds.iter().enumerate() {
             written |= u64::from(!matches!(bind, Bind::Read(_) | Bind::ReadAt(..))) << i;
             buffers.push(match *bind {
@@ -334,15 +368,16 @@ impl Wgpu {
                     (storage.buffer(), first as u64 * storage.element())
                 }
                 Bind::BadIndex => {
-                    device.checks_indices();
+                    self.indexed.store(true, Ordering::Release);
                     (&bad_index, 0)
                 }
             });
             if let Bind::Read(storage) | Bind::Write(storage) = bind
                 && storage.bytes() > limit
             {
-                return device.keep(device.error(format!(
-                    "{} of {} needs a tensor of {} bytes in one piece; the adapter binds at most {limit}",
+                skip();
+                return context.queue_error(context.error(format!(
+                    "{} of {} binds a whole tensor of {} bytes; the adapter binds at most {limit}",
                     shader.entry,
                     shader.file,
                     storage.bytes()
@@ -351,27 +386,25 @@ impl Wgpu {
         }
         let bytes = buffers.iter().map(|&(buffer, first)| (buffer.raw.size() - first).min(limit)).sum();
         let params = bytemuck::bytes_of(params);
-        assert!(params.len() <= stream.slot, "{}: {} bytes of parameters", shader.entry, params.len());
+        assert!(params.len() <= recorder.slot, "{}: {} bytes of parameters", shader.entry, params.len());
         let invocations = groups.iter().map(|&n| n as u64).product::<u64>() * THREADS as u64;
         let nanoseconds = work::estimate(bytes, invocations, operations);
-        if !stream.recorded.holds(nanoseconds) {
-            device.submit(stream);
+        if !recorder.recorded.has_room_for(nanoseconds) {
+            recorder.submit(&context.queue);
         }
-        stream.recorded.add(nanoseconds);
-        let ring = params.len() > stream.immediates;
-        let at = stream.params.len();
+        recorder.recorded.add(nanoseconds);
+        let ring = params.len() > context.limits.max_immediate_size as usize;
+        let at = recorder.params.len();
         if ring {
-            stream.params.extend_from_slice(params);
-            stream.params.resize(at + stream.slot, 0);
+            recorder.params.extend_from_slice(params);
+            recorder.params.resize(at + recorder.slot, 0);
         }
         let signature = Signature { written, buffers: buffers.len(), ring };
-        let pipeline = stream.pipeline(&device.device, shader, signature, params.len());
+        let pipeline = recorder.pipeline(context, shader, signature, params.len());
         let key = (signature, buffers.iter().map(|&(buffer, first)| (buffer.id, first)).collect());
-        stream.bind_group(&device.device, &pipeline.layout, limit, &key, &buffers);
-        let Stream { open, bind_groups, .. } = stream;
-        let (encoder, pass) = open.get_or_insert_with(|| {
-            (device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None }), None)
-        });
+        recorder.bind_group(&context.device, &pipeline.layout, limit, &key, &buffers);
+        let Recorder { open, bind_groups, .. } = recorder;
+        let (encoder, pass) = open.get_or_insert_with(|| (context.encoder(), None));
         let pass = pass.get_or_insert_with(|| {
             encoder
                 .begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes: None })

@@ -1,8 +1,6 @@
-//! Grids, and how much is submitted at once. Systems with a screen end a program whose submission keeps the GPU for too long: after 2 s on
-//! Windows, after some seconds elsewhere. So what is recorded is submitted before it may take that long, by an estimate for a slow
-//! GPU.
-
-use crate::device::Wgpu;
+//! How much work one submission holds. An operating system with a display kills a program whose submission occupies the GPU for too
+//! long: after 2 s on Windows, after some seconds elsewhere. So recorded dispatches are submitted before their estimated time on a
+//! slow GPU reaches a fraction of that.
 
 /// Invocations of a workgroup of an element-wise shader.
 pub(crate) const THREADS: usize = 256;
@@ -10,22 +8,22 @@ pub(crate) const THREADS: usize = 256;
 /// Dispatches of a submission, at most.
 pub(crate) const DISPATCHES: usize = 1024;
 
-/// Estimated nanoseconds of a submission, at most: a quarter of a second, an eighth of the shortest time that a system grants. The
-/// estimate may be wrong by that factor. A dispatch that takes longer by itself is a submission of its own.
+/// Estimated nanoseconds of a submission, at most: an eighth of the shortest time limit of an operating system, as the estimate may
+/// be wrong by that factor. A dispatch that takes longer by itself is a submission of its own.
 const LIMIT: u64 = 250_000_000;
 
-/// Bytes per nanosecond and operations per nanosecond of a slow integrated GPU: one channel of memory, some of it lost to strided
-/// access; and a quarter of the arithmetic that it could do.
+/// Bytes and operations per nanosecond of a slow integrated GPU: one memory channel, less what strided access loses; a quarter of
+/// its peak arithmetic.
 const BYTES: u64 = 8;
 const OPERATIONS: u64 = 100;
 
-/// How many times as fast a discrete GPU is at least, in both.
+/// The least factor by which a discrete GPU is faster, in both.
 const DISCRETE: u64 = 8;
 
-/// Operations of an invocation of an element-wise shader: more than most functions take.
+/// Assumed operations of an invocation beyond those that a dispatch states: more than most element-wise functions take.
 const INVOCATION: u64 = 64;
 
-/// What was recorded and not submitted.
+/// The dispatches recorded since the last submission.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Recorded {
     dispatches: usize,
@@ -38,8 +36,8 @@ impl Recorded {
         Recorded { dispatches: 0, nanoseconds: 0, limit: if discrete { LIMIT * DISCRETE } else { LIMIT } }
     }
 
-    /// Whether a dispatch of so many nanoseconds fits beside what was recorded.
-    pub(crate) fn holds(&self, nanoseconds: u64) -> bool {
+    /// Whether a dispatch of this estimated time joins the submission.
+    pub(crate) fn has_room_for(&self, nanoseconds: u64) -> bool {
         self.dispatches == 0
             || self.dispatches < DISPATCHES && self.nanoseconds.saturating_add(nanoseconds) <= self.limit
     }
@@ -49,49 +47,28 @@ impl Recorded {
         self.nanoseconds = self.nanoseconds.saturating_add(nanoseconds);
     }
 
-    /// All was submitted.
+    /// Starts the next submission.
     pub(crate) fn clear(&mut self) {
         (self.dispatches, self.nanoseconds) = (0, 0);
     }
 }
 
-/// Nanoseconds of a dispatch on a slow integrated GPU: by the bytes that it binds, its invocations, and the operations that
-/// it takes beyond some for each of these.
+/// Estimated nanoseconds of a dispatch on a slow integrated GPU, from the bytes that it binds, its invocations, and its operations
+/// beyond a fixed number for each invocation.
 pub(crate) fn estimate(bytes: u64, invocations: u64, operations: u64) -> u64 {
     let operations = invocations.saturating_mul(INVOCATION).saturating_add(operations);
     bytes / BYTES + operations / OPERATIONS
-}
-
-impl Wgpu {
-    /// The grid of an element-wise shader of one element per invocation and turn.
-    pub(crate) fn walk_over(&self, items: usize) -> [u32; 3] {
-        self.folded(items.div_ceil(THREADS))
-    }
-
-    /// Workgroups along one dimension of a grid.
-    pub(crate) fn largest_grid(&self) -> usize {
-        self.0.limits.max_compute_workgroups_per_dimension as usize
-    }
-
-    /// So many workgroups or a few more, folded into two dimensions if one does not hold them; fewer if two do not, for shaders
-    /// that walk.
-    pub(crate) fn folded(&self, groups: usize) -> [u32; 3] {
-        let most = self.largest_grid();
-        let groups = groups.max(1);
-        let rows = groups.div_ceil(most).min(most);
-        [groups.div_ceil(rows).min(most) as u32, rows as u32, 1]
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Submissions of so many equal dispatches.
+    /// Submissions that `count` equal dispatches take.
     fn submissions(count: usize, nanoseconds: u64, discrete: bool) -> usize {
         let mut recorded = Recorded::new(discrete);
         (0..count).fold(1, |submissions, _| {
-            let full = !recorded.holds(nanoseconds);
+            let full = !recorded.has_room_for(nanoseconds);
             if full {
                 recorded.clear();
             }
@@ -106,10 +83,10 @@ mod tests {
         let relu = estimate(512 << 20, 64 << 20, 0);
         assert!(relu < LIMIT && submissions(10, relu, false) >= 4);
         assert_eq!(submissions(10, relu, true), 1);
-        // A matrix product of 2048 counts by its operations.
+        // A matrix product of size 2048: its operations dominate.
         let product = estimate(48 << 20, 64 << 10, 2 * 2048 * 2048 * 2048);
         assert!(submissions(10, product, false) >= 5, "{product} ns");
-        // One that is too long stands alone; many short ones are bounded by their number.
+        // A long one is a submission of its own; the number of short ones is bounded.
         assert_eq!(submissions(3, u64::MAX, false), 3);
         assert_eq!(submissions(2 * DISPATCHES, estimate(4096, 256, 0), false), 2);
     }

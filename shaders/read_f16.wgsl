@@ -1,4 +1,4 @@
-// Elements that are read: f16, each of which is an f32.
+// Elements that are read are f16; each converts to an f32 exactly.
 alias FloatIn = f16;
 alias WordIn = f16;
 fn float_in(element: FloatIn) -> f32 {

@@ -1,5 +1,5 @@
-// Elements that are written: f16. Adapters may round either way, and need not reach infinity, so that the number is first rounded
-// here, to nearest and ties to even: what is left to convert is an f16 already.
+// Elements that are written are f16. WGSL lets an adapter round a conversion in either direction and need not overflow to infinity,
+// so the number is first rounded here, to nearest even, to an f32 that is an f16: what remains to convert is exact.
 alias FloatOut = f16;
 alias WordOut = f16;
 fn float_out(x: f32) -> FloatOut {
@@ -7,13 +7,13 @@ fn float_out(x: f32) -> FloatOut {
     let size = bits & 0x7fffffffu;
     var rounded = bits;
     if (size < 0x38800000u) {
-        // Below the normal numbers, of which 2^-14 is the least, they are 2^-24 apart.
+        // Below 2^-14, the least normal f16, the spacing is 2^-24.
         let steps = round(bitcast<f32>(size) * 16777216.0);
         rounded = bits & 0x80000000u | bitcast<u32>(steps * 5.9604644775390625e-8);
     } else if (size < 0x477ff000u) {
         rounded = (bits + 0xfffu + (bits >> 13u & 1u)) & 0xffffe000u;
     } else if (size <= 0x7f800000u) {
-        // From halfway between the largest, 65504, and the next step.
+        // From halfway between the largest f16, 65504, and the number that would follow it.
         rounded = bits & 0x80000000u | 0x7f800000u;
     }
     return f16(bitcast<f32>(rounded));
@@ -21,7 +21,7 @@ fn float_out(x: f32) -> FloatOut {
 fn word_out(bits: u32) -> WordOut {
     return float_out(bitcast<f32>(bits));
 }
-// What was written, read again.
+// A written element, read again.
 fn float_back(element: FloatOut) -> f32 {
     return f32(element);
 }
