@@ -1,9 +1,9 @@
-// Exponentials, logarithms, trigonometric functions and what builds on them, in arithmetic of our own: WGSL guarantees about two
-// digits of a sine and five of a hyperbolic tangent. Precedes every file, after common.wgsl.
+// Exponentials, logarithms, trigonometric functions and what builds on them, computed with basic arithmetic: WGSL's built-in functions
+// guarantee about two digits of a sine and five of a hyperbolic tangent. Precedes every file, after common.wgsl.
 //
 // exp to erfc use the polynomials of backend-cpu/src/approx.rs, so that both backends differ by rounding alone. Sine, cosine and arc
-// tangent use those of Moshier's Cephes library (sinf, atanf), pow a logarithm in two parts. Nothing depends on an order of
-// rounding that a compiler may change, except `round` and bit masks, which are exact.
+// tangent use those of Moshier's Cephes library (sinf, atanf), pow a logarithm in two parts. No result relies on the order of
+// operations, which a compiler may change, but for `round` and bit masks, which are exact.
 
 const LOG2_E: f32 = 1.4426950408889634;
 const LN2: f32 = 0.6931471805599453;

@@ -39,22 +39,22 @@ struct PoolParams {
 struct LongSum {
     partial: f32,
     total: f32,
-    lost: f32,
+    compensation: f32,
     count: u32,
 }
 fn added(sum: LongSum, term: f32) -> LongSum {
     let partial = sum.partial + term;
     if ((sum.count + 1u) % 32u != 0u) {
-        return LongSum(partial, sum.total, sum.lost, sum.count + 1u);
+        return LongSum(partial, sum.total, sum.compensation, sum.count + 1u);
     }
     let total = sum.total + partial;
-    let lost = select((partial - total) + sum.total, (sum.total - total) + partial, abs(sum.total) >= abs(partial));
-    return LongSum(0.0, total, sum.lost + lost, sum.count + 1u);
+    let compensation = select((partial - total) + sum.total, (sum.total - total) + partial, abs(sum.total) >= abs(partial));
+    return LongSum(0.0, total, sum.compensation + compensation, sum.count + 1u);
 }
 fn value_of(sum: LongSum) -> f32 {
     let total = sum.total + sum.partial;
     // The compensation of an infinite or NaN sum is NaN.
-    return select(total + sum.lost, total, (bitcast<u32>(total) & 0x7fffffffu) >= 0x7f800000u);
+    return select(total + sum.compensation, total, (bitcast<u32>(total) & 0x7fffffffu) >= 0x7f800000u);
 }
 
 // The position of element i in planes of this size: the plane, and (row, column).
@@ -72,7 +72,7 @@ fn area(size: vec2<i32>) -> u32 {
     return u32(size.x) * u32(size.y);
 }
 
-// The partial of a window within the plane: along each axis `count` coordinates from `first` on, a dilation apart.
+// The part of a window within the plane: along each axis `count` coordinates from `first` on, a dilation apart.
 struct Span {
     first: vec2<i32>,
     count: vec2<i32>,

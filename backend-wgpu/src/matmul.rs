@@ -160,13 +160,12 @@ fn product(
 ) -> Storage {
     let [a_batch, b_batch] = Layout::merge([a.batch, b.batch]);
     let batch = a_batch.numel();
-    let out = device.alloc(op, dtype, batch * m * n);
+    let mut out = device.alloc(op, dtype, batch * m * n);
     if batch * m * n == 0 {
         return out;
     }
     if k == 0 {
         // There are no elements of A and B to bind: the result is 0, or the bias in every row.
-        let mut out = out;
         match bias {
             None => device.fill(&mut out, &Layout::contiguous([batch * m * n]), dtype, 0.0),
             Some(bias) => {

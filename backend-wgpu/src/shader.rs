@@ -49,7 +49,7 @@ impl Shader {
         Shader { form, ..self }
     }
 
-    /// The record of a dispatch in a grid of so many workgroups.
+    /// The report of a dispatch with this grid.
     pub(crate) fn launch(self, groups: [u32; 3]) -> Launch {
         let Form { read_f16, write_f16, vec4, slots } = self.form;
         let parts = [

@@ -331,8 +331,8 @@ impl Stream {
         Ok(Some(Error::IndexOutOfRange { op, index, bound }))
     }
 
-    /// Records one dispatch of a shader that takes about so many operations beyond a few per byte. The parameters fit a slot of the
-    /// ring.
+    /// Records one dispatch. `operations` estimates the arithmetic of a compute-bound shader, and is 0 for others. The parameters fit a
+    /// slot of the ring.
     pub(crate) fn dispatch<P: Params>(
         &self,
         shader: Shader,
