@@ -7,13 +7,14 @@ use crate::memory::Storage;
 use crate::shader::{Form, Shader};
 use minitorch_core::backend::{UnaryOp, UnaryOps, View, ViewOf};
 use minitorch_core::{DType, Layout};
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
-/// A shader that computes a kernel of [`UnaryOp::KERNELS`]; its `OP` is the position there.
+/// The `OP` of each kernel: its position in [`UnaryOp::KERNELS`].
+static KERNELS: LazyLock<HashMap<&str, u32>> = LazyLock::new(|| UnaryOp::KERNELS.iter().copied().zip(0..).collect());
+
 fn shader(entry: &'static str, kernel: &str, dtype: DType) -> Shader {
-    let Some(op) = UnaryOp::KERNELS.iter().position(|name| *name == kernel) else {
-        unreachable!("core lists all kernels, {kernel} among them")
-    };
-    Shader::new("unary", entry).op(op as u32).form(Form::of(dtype, dtype))
+    Shader::new("unary", entry).op(KERNELS[kernel]).form(Form::of(dtype, dtype))
 }
 
 impl UnaryOps for Wgpu {
