@@ -30,7 +30,7 @@
 //! }
 //! ```
 //!
-//! # A training loop with all its parts
+//! # A complete training loop
 //!
 //! ```
 //! use minitorch::nn::Group;
@@ -47,7 +47,7 @@
 //!     .push(Linear::new(4 * 6 * 6, 3, &device));
 //! println!("{}", summary(&model, |model| model.forward(&Tensor::zeros([1, 1, 8, 8], &device))));
 //!
-//! // Norms and biases do not decay; the rate rises for ten steps and then falls along a cosine.
+//! // Norms and biases are not decayed; the rate warms up for ten steps, then follows a cosine.
 //! let bare = |_: &str, param: &Tensor<Cpu>| param.rank() == 1;
 //! let mut optimizer = AdamW::new(1e-3).weight_decay(0.05).group(bare, Group::new().weight_decay(0.0));
 //! let schedule = WarmUp::new(10, 0.1, Cosine::new(1e-3, 100));
@@ -76,27 +76,28 @@
 //! # let folder = std::env::temp_dir();
 //! # let path = |name: &str| folder.join(format!("minitorch-doc-{}-{name}.safetensors", std::process::id()));
 //! model.save(path("model"))?;
-//! optimizer.save(&model, path("optimizer"))?; // to go on another day
+//! optimizer.save(&model, path("optimizer"))?; // to resume later
 //! # std::fs::remove_file(path("model")).and_then(|()| std::fs::remove_file(path("optimizer"))).ok();
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! This crate only re-exports: [`Tensor`] and the [`Backend`] contract live in `minitorch-core`, the [`Cpu`] backend in
-//! `minitorch-cpu`, `Cuda` (feature `cuda`) in `minitorch-cuda`, `Wgpu` (feature `wgpu`) in `minitorch-wgpu`, layers, optimizers and data in `minitorch-nn` ([`nn`]).
+//! This crate only re-exports: [`Tensor`] and the [`Backend`] trait are in `minitorch-core`, the [`Cpu`] backend in
+//! `minitorch-cpu`, `Cuda` (feature `cuda`) in `minitorch-cuda`, `Wgpu` (feature `wgpu`) in `minitorch-wgpu`, and
+//! layers, optimizers and data in `minitorch-nn` ([`nn`]).
 
 pub use minitorch_core::*;
 pub use minitorch_cpu::Cpu;
 #[cfg(feature = "cuda")]
 pub use minitorch_cuda::Cuda;
 pub use minitorch_nn as nn;
-#[doc(hidden)] // where #[derive(Module)] finds it
+#[doc(hidden)] // for the code that derive(Module) generates
 pub use minitorch_nn::module;
 pub use minitorch_nn::{Module, Param};
 #[cfg(feature = "wgpu")]
 pub use minitorch_wgpu::Wgpu;
 
-/// All that a program of this crate usually names: `use minitorch::prelude::*;`.
+/// The names that most programs use: `use minitorch::prelude::*;`.
 pub mod prelude {
     pub use minitorch_core::{
         Activation, Backend, Conv1dOptions, Conv2dOptions, CrossEntropyOptions, DType, Device, Error, Function,

@@ -1,10 +1,10 @@
-//! What scripts need of minitorch's own reading of text.
+//! Text preprocessing for scripts, by minitorch's own readers.
 //!
-//! `vectors FOLDER GLOVE OUT` writes the vectors of the words in the sentences of `FOLDER` (`train.tsv`, `dev.tsv`, `test.tsv`) as
-//! safetensors, and says how many words have one: `scripts/fetch-sentiment`.
+//! `vectors FOLDER GLOVE OUT` writes the vectors of the words in the sentences of `FOLDER` (`train.tsv`, `dev.tsv`,
+//! `test.tsv`) as safetensors, and prints the coverage: used by `scripts/fetch-sentiment`.
 //!
 //! `tokens FOLDER` prints the three sets as lines of set, label and tokens, separated by tabs and the tokens by blanks:
-//! `scripts/torch_sentiment.py`.
+//! used by `scripts/torch_sentiment.py`.
 
 use minitorch_core::{Error, Result};
 use minitorch_nn::data::{Reviews, Sentence, WordVectors, sst2, tokenize};

@@ -1,15 +1,15 @@
-//! A running average of a model's weights.
+//! Averages of a model's weights.
 
 use crate::module::{Entry, EntryMut, Module, Path};
 use minitorch_core::{Backend, Tensor};
 
-/// The exponential moving average of a model's parameters: often better for evaluation than the last weights. Buffers are
-/// copied, not averaged. Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992. PyTorch:
-/// `swa_utils.AveragedModel` with `get_ema_multi_avg_fn(decay)`.
+/// The exponential moving average of a model's parameters, which often evaluates better than the last weights. Buffers
+/// are copied, not averaged. Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992.
+/// PyTorch: `swa_utils.AveragedModel` with `get_ema_multi_avg_fn(decay)`.
 ///
-/// The average starts at the values that the model has when it is made, and every update averages, the first one too, so that
-/// an average that was loaded is continued. PyTorch's first update copies the parameters instead: for its numbers, make the
-/// `Ema` where that update would be.
+/// The initial average is the model's values at construction, and every update averages, so that a loaded average is
+/// continued. PyTorch's first update copies the parameters instead: for its numbers, construct the `Ema` in place of
+/// that update.
 ///
 /// ```
 /// use minitorch_nn::{Ema, Linear, Sgd};
@@ -23,11 +23,11 @@ use minitorch_core::{Backend, Tensor};
 ///     ema.update(&model);
 /// }
 /// ema.swap(&mut model); // evaluate or save the averages
-/// ema.swap(&mut model); // and train on
+/// ema.swap(&mut model); // continue training
 /// ```
 ///
-/// To save the average, swap, save the model and swap back; to resume, make an `Ema` of the model, swap, load that file and
-/// swap back.
+/// To save the average, swap, save the model and swap back; to resume, construct an `Ema` of the model, swap, load that
+/// file and swap back.
 pub struct Ema<B: Backend> {
     decay: f64,
     /// Identities and values of the parameters, in the order of the walk.
@@ -39,7 +39,7 @@ pub struct Ema<B: Backend> {
 }
 
 impl<B: Backend> Ema<B> {
-    /// An average that starts at the model's values. Storage is shared until either changes.
+    /// An average with the model's values. Storage is copy-on-write.
     ///
     /// # Panics
     /// If the decay is outside [0, 1].
@@ -50,7 +50,7 @@ impl<B: Backend> Ema<B> {
         model.visit(&mut Path::default(), &mut |_, entry| match entry {
             Entry::Param(param) => params.push((param.id(), param.detach())),
             Entry::Buffer(buffer) => buffers.push(buffer.get()),
-            Entry::Module { .. } | Entry::Training(_) => {}
+            Entry::Training(_) => {}
         });
         Ema { decay, params, buffers, swapped: false }
     }
@@ -58,7 +58,7 @@ impl<B: Backend> Ema<B> {
     /// `average += (1 - decay) (parameter - average)` for every parameter, and a copy of every buffer.
     ///
     /// # Panics
-    /// If the model holds the averages, or is not the one that the average was made of.
+    /// If the model holds the averages, or is not the model of the average.
     #[track_caller]
     pub fn update(&mut self, model: &(impl Module<B> + ?Sized)) {
         assert!(!self.swapped, "Ema: the model holds the averages; swap back before the update");
@@ -79,14 +79,15 @@ impl<B: Backend> Ema<B> {
                     *average = buffer.get();
                 }
             }
-            Entry::Module { .. } | Entry::Training(_) => {}
+            Entry::Training(_) => {}
         });
     }
 
-    /// Exchanges the model's parameters and buffers with the averages; again to return. Identities stay.
+    /// Exchanges the model's parameters and buffers with the averages; a second call restores them. The identities of
+    /// parameters are preserved.
     ///
     /// # Panics
-    /// If the model is not the one that the average was made of.
+    /// If the model is not the model of the average.
     #[track_caller]
     pub fn swap(&mut self, model: &mut (impl Module<B> + ?Sized)) {
         self.check(model);
@@ -114,21 +115,21 @@ impl<B: Backend> Ema<B> {
         self.swapped
     }
 
-    /// All is checked before anything changes.
+    /// Panics unless the model has the parameters and buffers of the average.
     #[track_caller]
     fn check(&self, model: &(impl Module<B> + ?Sized)) {
         let (mut params, mut buffers) = (self.params.iter(), 0);
-        let mut stranger = None;
+        let mut foreign = None;
         model.visit(&mut Path::default(), &mut |name, entry| match entry {
             Entry::Param(param) => {
-                if params.next().is_none_or(|(id, _)| *id != param.id()) && stranger.is_none() {
-                    stranger = Some(name.to_string());
+                if params.next().is_none_or(|(id, _)| *id != param.id()) && foreign.is_none() {
+                    foreign = Some(name.to_string());
                 }
             }
             Entry::Buffer(_) => buffers += 1,
-            Entry::Module { .. } | Entry::Training(_) => {}
+            Entry::Training(_) => {}
         });
-        if let Some(name) = stranger {
+        if let Some(name) = foreign {
             panic!("Ema: the parameter {name} is not of the model that the average was made of");
         }
         let (left, had) = (params.count(), self.buffers.len());

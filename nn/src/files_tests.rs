@@ -1,4 +1,4 @@
-//! Writing over links, devices and each other; what killed processes leave.
+//! Replacing links and devices, concurrent writers, and files of killed processes.
 
 use super::*;
 use std::io::Write;
@@ -21,7 +21,7 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn failures_leave_the_old_file_and_nothing_else() {
+fn failures_leave_only_the_old_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out");
     fs::write(&path, "old").unwrap();
@@ -41,7 +41,7 @@ fn failures_leave_the_old_file_and_nothing_else() {
 }
 
 #[test]
-fn a_temporary_file_is_new_and_its_name_cannot_be_foreseen() {
+fn a_temporary_file_is_created_exclusively_with_a_random_name() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out");
     let mut seen = std::collections::HashSet::new();
@@ -112,7 +112,7 @@ mod unix {
     }
 
     #[test]
-    fn permissions_are_kept_and_new_files_are_as_any() {
+    fn permissions_are_preserved_and_new_files_have_the_default() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out");
         for permissions in [0o600, 0o640, 0o644, 0o666, 0o751] {
@@ -128,7 +128,7 @@ mod unix {
     }
 
     #[test]
-    fn a_link_to_a_file_stays_and_its_target_is_replaced() {
+    fn a_link_is_preserved_and_its_target_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let inner = folder.path().join("inner");
         fs::create_dir(&inner).unwrap();
@@ -152,7 +152,7 @@ mod unix {
     }
 
     #[test]
-    fn what_is_no_file_is_neither_replaced_nor_read() {
+    fn irregular_files_are_neither_replaced_nor_read() {
         let folder = tempfile::tempdir().unwrap();
         let [fifo, socket, link] = ["fifo", "socket", "link"].map(|name| folder.path().join(name));
         assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
@@ -170,9 +170,9 @@ mod unix {
 }
 
 #[test]
-fn no_more_memory_is_asked_for_than_arrives() {
+fn allocations_are_bounded_by_what_arrives() {
     let bytes = read_up_to(&mut &[7; 100][..], usize::MAX).unwrap();
-    assert!(bytes == [7; 100] && bytes.capacity() <= FIRST);
+    assert!(bytes == [7; 100] && bytes.capacity() <= FIRST_READ);
     let bytes = read_up_to(&mut io::repeat(1), 1_000_003).unwrap();
     assert_eq!((bytes.len(), bytes.capacity()), (1_000_003, 1_000_003));
     assert!(read_up_to(&mut io::repeat(1), 0).unwrap().is_empty());

@@ -1,11 +1,11 @@
-//! Initial weights. Computed on the host from one draw of the device's random state, in f64 and rounded once, so that the
-//! same seed starts every backend from the same numbers.
+//! Initial weights. Uniform ones are computed on the host in f64 and rounded once, so that they are identical on all
+//! backends for one seed.
 
 use minitorch_core::random::Philox;
 use minitorch_core::{Backend, Placement, Shape, Tensor};
 use rand::Rng;
 
-/// What a layer's activation does to the size of its signal: PyTorch's `calculate_gain`.
+/// The factor by which a layer's activation requires larger weights. PyTorch: `calculate_gain`.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Gain {
     /// 1: no activation, sigmoid, convolution.
@@ -30,7 +30,7 @@ impl Gain {
     }
 }
 
-/// How many inputs and outputs one unit of a weight `[out, in, kernel..]` connects.
+/// `(fan_in, fan_out)` of a weight `[out, in, kernel..]`.
 ///
 /// # Panics
 /// If the rank is below 2.
@@ -64,7 +64,7 @@ pub fn normal<B: Backend>(shape: impl Into<Shape>, mean: f64, std: f64, place: i
     Tensor::randn(shape, place) * std + mean
 }
 
-/// He's uniform initialisation for the forward pass: bound `gain sqrt(3 / fan_in)`. He et al., "Delving deep into
+/// He's uniform initialisation by fan-in: bound `gain sqrt(3 / fan_in)`. He et al., "Delving deep into
 /// rectifiers", 2015. PyTorch: `kaiming_uniform_`.
 #[track_caller]
 pub fn kaiming_uniform<B: Backend>(shape: impl Into<Shape>, gain: Gain, place: impl Placement<B>) -> Tensor<B> {
@@ -73,7 +73,7 @@ pub fn kaiming_uniform<B: Backend>(shape: impl Into<Shape>, gain: Gain, place: i
     uniform(shape, -bound, bound, place)
 }
 
-/// He's normal initialisation for the forward pass: deviation `gain / sqrt(fan_in)`. PyTorch: `kaiming_normal_`.
+/// He's normal initialisation by fan-in: standard deviation `gain / sqrt(fan_in)`. PyTorch: `kaiming_normal_`.
 #[track_caller]
 pub fn kaiming_normal<B: Backend>(shape: impl Into<Shape>, gain: Gain, place: impl Placement<B>) -> Tensor<B> {
     let shape = shape.into();
@@ -91,7 +91,7 @@ pub fn xavier_uniform<B: Backend>(shape: impl Into<Shape>, gain: Gain, place: im
     uniform(shape, -bound, bound, place)
 }
 
-/// Glorot's normal initialisation: deviation `gain sqrt(2 / (fan_in + fan_out))`. PyTorch: `xavier_normal_`.
+/// Glorot's normal initialisation: standard deviation `gain sqrt(2 / (fan_in + fan_out))`. PyTorch: `xavier_normal_`.
 #[track_caller]
 pub fn xavier_normal<B: Backend>(shape: impl Into<Shape>, gain: Gain, place: impl Placement<B>) -> Tensor<B> {
     let shape = shape.into();
@@ -100,7 +100,7 @@ pub fn xavier_normal<B: Backend>(shape: impl Into<Shape>, gain: Gain, place: imp
     normal(shape, 0.0, std, place)
 }
 
-/// What PyTorch gives the weights and biases of linear and convolutional layers: uniform within `1 / sqrt(fan_in)`.
+/// PyTorch's default of linear and convolutional layers: uniform within `±1 / sqrt(fan_in)`.
 pub(crate) fn layer_default<B: Backend>(shape: impl Into<Shape>, fan_in: usize, device: &B) -> Tensor<B> {
     let bound = 1.0 / (fan_in.max(1) as f64).sqrt();
     uniform(shape, -bound, bound, device)

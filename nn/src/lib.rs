@@ -1,18 +1,23 @@
-//! Networks for minitorch: modules and layers, initial weights, optimizers, data, and exchange with PyTorch through
-//! safetensors. Everything is generic over the backend; nothing here names one.
+//! Neural networks for minitorch: modules and layers, initial weights, optimizers, schedules, data, and exchange with
+//! PyTorch through safetensors. Everything is generic over the backend; nothing here names one.
 
-// The derive writes paths through `::minitorch`, the facade that users depend on; inside this crate that is this crate.
+// `derive(Module)` generates paths through `::minitorch`, the facade that users depend on; in this crate that is the
+// crate.
 extern crate self as minitorch;
 
 #[doc(hidden)]
 pub use minitorch_core::Backend;
 
+mod check;
 pub mod data;
 mod ema;
 mod files;
+mod formats;
+mod gzip;
 pub mod init;
 mod layers;
 pub mod module;
+mod observe;
 mod optim;
 mod schedule;
 pub mod state;
@@ -23,7 +28,7 @@ pub use ema::Ema;
 pub use layers::*;
 pub use minitorch_nn_derive::Module;
 pub use module::{Buffer, Layer, Module, Param, Training};
-pub use optim::{Adagrad, Adam, AdamW, Group, Optimizer, RmsProp, Sgd};
+pub use optim::{Adagrad, Adam, AdamSettings, AdamW, Group, Optimizer, RmsProp, Rule, RuleOptimizer, Sgd};
 pub use schedule::{
     Constant, Cosine, CosineRestarts, ExponentialLr, MultiStepLr, OneCycle, Plateau, Schedule, StepLr, WarmUp,
 };

@@ -1,98 +1,20 @@
-//! `Module`: one ordered walk over parameters, buffers and training flags. Optimizers, checkpoints, `train` and `eval` are
-//! functions over that walk.
+//! Modules: one ordered walk over parameters, buffers and training flags.
+//!
+//! Everything else is a function of that walk: optimizers, `train` and `eval`, saved state, averages, summaries.
 
 mod param;
+mod walk;
 
 pub use param::{Buffer, Param};
+pub use walk::{Entry, EntryMut, Path, Training, Visit, VisitMut};
 
-use minitorch_core::{Backend, Result, Tensor};
+use crate::formats::{HostTensor, read_tensors, write_tensors};
+use crate::text::{name_mismatch, shown};
+use minitorch_core::{Backend, Error, Result, Tensor};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path as FilePath;
 
-/// Whether a module is being trained or used: a field of the modules that behave differently. New modules train.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Training(pub bool);
-
-impl Training {
-    /// Whether to behave as in training: the mode, unless a [`summary`](crate::summary) is being made, which must leave
-    /// statistics and random state as they are.
-    pub fn is_on(self) -> bool {
-        self.0 && !crate::summary::in_progress()
-    }
-}
-
-impl Default for Training {
-    fn default() -> Self {
-        Training(true)
-    }
-}
-
-/// The dotted name of the entry that a walk is at, grown and cut in place.
-#[derive(Default, Debug)]
-pub struct Path {
-    name: String,
-}
-
-impl Path {
-    /// Runs `f` one level deeper.
-    pub fn enter(&mut self, name: &str, f: impl FnOnce(&mut Path)) {
-        let mark = self.name.len();
-        if mark > 0 {
-            self.name.push('.');
-        }
-        self.name.push_str(name);
-        f(self);
-        self.name.truncate(mark);
-    }
-
-    /// The name so far, such as `conv1.weight`.
-    pub fn as_str(&self) -> &str {
-        &self.name
-    }
-
-    /// [`enter`](Path::enter) the i-th of a list.
-    fn enter_index(&mut self, index: usize, f: impl FnOnce(&mut Path)) {
-        use std::fmt::Write;
-        let mark = self.name.len();
-        let dot = if mark > 0 { "." } else { "" };
-        // Writing to a String cannot fail.
-        let _ = write!(self.name, "{dot}{index}");
-        f(self);
-        self.name.truncate(mark);
-    }
-}
-
-/// What a walk meets.
-pub enum Entry<'m, B: Backend> {
-    /// A module, before what is inside it: the name of its type, and where it lies.
-    Module {
-        /// Such as `Conv2d`.
-        kind: &'static str,
-        /// Tells one from another of its type, unless they hold no data.
-        address: usize,
-    },
-    /// A trained tensor.
-    Param(&'m Param<B>),
-    /// A saved tensor.
-    Buffer(&'m Buffer<B>),
-    /// A mode.
-    Training(&'m Training),
-}
-
-/// What a changing walk meets.
-pub enum EntryMut<'m, B: Backend> {
-    /// A trained tensor.
-    Param(&'m mut Param<B>),
-    /// A saved tensor.
-    Buffer(&'m mut Buffer<B>),
-    /// A mode.
-    Training(&'m mut Training),
-}
-
-/// The function that a walk calls with each entry and its dotted name.
-pub type Visit<'f, 'm, B> = &'f mut dyn FnMut(&str, Entry<'m, B>);
-/// The function that a changing walk calls with each entry and its dotted name.
-pub type VisitMut<'f, 'm, B> = &'f mut dyn FnMut(&str, EntryMut<'m, B>);
-
-/// Something with parameters. Derive it:
+/// Something with parameters. PyTorch: `nn.Module`. Derive it:
 ///
 /// ```
 /// use minitorch_nn::{Conv2d, Linear, Module};
@@ -107,7 +29,7 @@ pub type VisitMut<'f, 'm, B> = &'f mut dyn FnMut(&str, EntryMut<'m, B>);
 /// }
 /// ```
 ///
-/// A field that is neither a module nor plain data does not compile, so that no layer stays untrained by oversight:
+/// A field that is neither a module nor plain data does not compile, so that no layer remains untrained by oversight:
 ///
 /// ```compile_fail
 /// # use minitorch_nn::{Linear, Module};
@@ -119,8 +41,8 @@ pub type VisitMut<'f, 'm, B> = &'f mut dyn FnMut(&str, EntryMut<'m, B>);
 /// }
 /// ```
 ///
-/// The walk goes through the fields in order, with dotted names (`conv.weight`, `head.bias`). `'m` ties what is met to the
-/// module, so that a caller may collect `&mut Param`s.
+/// The walk visits the fields in order, with dotted names (`conv.weight`, `head.bias`). `'m` is the borrow of the
+/// module, so a caller can collect `&mut Param`s.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a Module",
     note = "derive(Module) on it, or mark the field #[module(skip)] if it holds no parameters"
@@ -159,18 +81,18 @@ pub trait Module<B: Backend> {
         self.named_parameters().iter().map(|(_, param)| param.numel()).sum()
     }
 
-    /// Switches every part to training (dropout drops).
+    /// Switches every part to training mode (dropout is active).
     fn train(&mut self) {
         set_training(self, true);
     }
 
-    /// Switches every part to evaluation (dropout does nothing).
+    /// Switches every part to evaluation mode (dropout is inactive).
     fn eval(&mut self) {
         set_training(self, false);
     }
 
-    /// [Freezes](Param::freeze) every parameter: `model.encoder.freeze()` before fine-tuning the rest. Running statistics are no
-    /// parameters: [`eval`](Module::eval) holds them still.
+    /// [Freezes](Param::freeze) every parameter: `model.encoder.freeze()` before fine-tuning the rest. Running
+    /// statistics are not parameters: [`eval`](Module::eval) stops their updates.
     fn freeze(&mut self) {
         each_parameter(self, Param::freeze);
     }
@@ -180,7 +102,7 @@ pub trait Module<B: Backend> {
         each_parameter(self, Param::unfreeze);
     }
 
-    /// Writes parameters and buffers as safetensors under their dotted names; the file is whole or not there.
+    /// Writes parameters and buffers as safetensors under their dotted names; the file is complete or absent.
     ///
     /// # Errors
     /// If a device or the file system fails.
@@ -188,11 +110,11 @@ pub trait Module<B: Backend> {
     where
         Self: Sized,
     {
-        crate::state::save(self, path)
+        save(self, path)
     }
 
-    /// Reads parameters and buffers from safetensors, PyTorch's too. Strict: on a missing, unexpected or mis-shaped name
-    /// nothing is changed, and the error lists them all.
+    /// Reads parameters and buffers from safetensors, also from PyTorch's. Strict: on a missing, unexpected or
+    /// mis-shaped name nothing is changed, and the error lists all of them.
     ///
     /// # Errors
     /// If the file cannot be read, is not safetensors or does not fit.
@@ -200,7 +122,19 @@ pub trait Module<B: Backend> {
     where
         Self: Sized,
     {
-        crate::state::load(self, path)
+        load(self, path)
+    }
+}
+
+/// A module that maps a tensor to a tensor. Object-safe: [`Sequential`](crate::Sequential) boxes layers.
+pub trait Layer<B: Backend>: Module<B> + Send + Sync {
+    /// The map.
+    fn forward(&self, x: &Tensor<B>) -> Tensor<B>;
+}
+
+impl<B: Backend, L: Layer<B> + ?Sized> Layer<B> for Box<L> {
+    fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
+        (**self).forward(x)
     }
 }
 
@@ -270,8 +204,8 @@ impl<B: Backend, M: Module<B> + ?Sized> Module<B> for Box<M> {
     }
 }
 
-/// Plain data in a module. Listed, so that a forgotten derive on something with parameters is an error and not an
-/// untrained layer.
+/// Plain data in a module. An explicit list, so that a forgotten derive on something with parameters is an error and
+/// not an untrained layer.
 macro_rules! plain {
     ($([$($generics:tt)*] $type:ty),*) => { $(impl<B: Backend, $($generics)*> Module<B> for $type {
         fn visit<'m>(&'m self, _: &mut Path, _: Visit<'_, 'm, B>) {}
@@ -283,14 +217,186 @@ plain!(
     [] &'static str, [] minitorch_core::Shape, [const N: usize] minitorch_core::ConvOptions<N>, [const N: usize] minitorch_core::PoolOptions<N>
 );
 
-/// A module that maps a tensor to a tensor. Object-safe: [`Sequential`](crate::Sequential) boxes layers.
-pub trait Layer<B: Backend>: Module<B> + Send + Sync {
-    /// The map.
-    fn forward(&self, x: &Tensor<B>) -> Tensor<B>;
+/// Whether names must match exactly.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Strict {
+    /// Model and file have the same names.
+    Yes,
+    /// Common names are loaded. Their shapes and dtypes must still fit.
+    No,
 }
 
-impl<B: Backend, L: Layer<B> + ?Sized> Layer<B> for Box<L> {
-    fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
-        (**self).forward(x)
+/// The names that only a file or only a model has, sorted.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Mismatch {
+    /// In the model, not in the file.
+    pub missing: Vec<String>,
+    /// In the file, not in the model; long names and unusual characters are quoted, escaped and truncated.
+    pub unexpected: Vec<String>,
+}
+
+/// Copies the parameters and buffers of a module to the host, with their names, in the order of the walk.
+///
+/// # Errors
+/// If a device fails, or two entries have one name ([`Error::Invalid`]).
+pub fn tensors<B: Backend>(module: &(impl Module<B> + ?Sized)) -> Result<Vec<(String, HostTensor)>> {
+    let mut found: Vec<(String, Tensor<B>)> = Vec::new();
+    module.visit(&mut Path::default(), &mut |name, entry| match entry {
+        Entry::Param(param) => found.push((name.to_string(), param.detach())),
+        Entry::Buffer(buffer) => found.push((name.to_string(), buffer.get())),
+        Entry::Training(_) => {}
+    });
+    found.into_iter().map(|(name, tensor)| Ok((name, HostTensor::read(&tensor)?))).collect()
+}
+
+/// Writes the parameters and buffers of a module.
+///
+/// # Errors
+/// If a device or the file system fails; an existing file is then unchanged.
+pub fn save<B: Backend>(module: &(impl Module<B> + ?Sized), path: impl AsRef<FilePath>) -> Result<()> {
+    write_tensors(path, &tensors(module)?, &BTreeMap::new())
+}
+
+/// Reads the parameters and buffers of a module: [`load_with`] and [`Strict::Yes`].
+///
+/// # Errors
+/// As [`load_with`].
+pub fn load<B: Backend>(module: &mut (impl Module<B> + ?Sized), path: impl AsRef<FilePath>) -> Result<()> {
+    load_with(module, path, Strict::Yes).map(|_| ())
+}
+
+/// Reads the parameters and buffers of a module, and returns the names that are not common.
+///
+/// # Errors
+/// [`Error::Io`] if the file cannot be read, [`Error::Format`] if it is not safetensors, holds a dtype that minitorch
+/// does not have, or does not fit: the message then lists missing, unexpected and mis-shaped names, at most 40 of each.
+/// [`Error::Device`] or [`Error::OutOfMemory`] if the device cannot hold the values. On any error the module is
+/// unchanged.
+pub fn load_with<B: Backend>(
+    module: &mut (impl Module<B> + ?Sized),
+    path: impl AsRef<FilePath>,
+    strict: Strict,
+) -> Result<Mismatch> {
+    let path = path.as_ref();
+    let mut file = read_tensors(path)?.tensors;
+
+    // Everything that can fail comes before the first change.
+    let mut mismatch = Mismatch::default();
+    let mut misshaped = Vec::new();
+    let mut values: HashMap<String, Tensor<B>> = HashMap::new();
+    let mut outcome = Ok(());
+    module.visit(&mut Path::default(), &mut |name, entry| {
+        let old = match entry {
+            Entry::Param(param) => param.detach(),
+            Entry::Buffer(buffer) => buffer.get(),
+            Entry::Training(_) => return,
+        };
+        match file.remove(name) {
+            None if values.contains_key(name) => {} // a tied name: both entries get the value
+            None => mismatch.missing.push(name.to_string()),
+            Some(new) if new.fits(&old) => match new.to_tensor(old.device()) {
+                Ok(tensor) => drop(values.insert(name.to_string(), tensor)),
+                Err(error) if outcome.is_ok() => outcome = Err(error),
+                Err(_) => {}
+            },
+            Some(new) => {
+                misshaped.push(format!("{name} ({new} in the file, {:?} {} in the model)", old.shape(), old.dtype()))
+            }
+        }
+    });
+    mismatch.missing.sort();
+    mismatch.unexpected = file.into_keys().map(|name| shown(&name)).collect();
+    let (missing, unexpected) = match strict {
+        Strict::Yes => (mismatch.missing.clone(), mismatch.unexpected.clone()),
+        Strict::No => Default::default(),
+    };
+    if let Some(why) = name_mismatch(missing, unexpected, misshaped) {
+        return Err(Error::format(path, format!("does not fit the model: {why}")));
+    }
+    outcome?;
+
+    module.visit_mut(&mut Path::default(), &mut |name, entry| match (entry, values.get(name)) {
+        (EntryMut::Param(param), Some(value)) => param.set(value.clone()),
+        (EntryMut::Buffer(buffer), Some(value)) => buffer.set(value.clone()),
+        _ => {}
+    });
+    Ok(mismatch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Buffer, Linear, Module, Param};
+    use minitorch_conformance::doc::{Plain, device};
+    use minitorch_core::{DType, HostData};
+
+    #[derive(Module)]
+    struct Net {
+        fc: Linear<Plain>,
+        scale: Param<Plain>,
+        seen: Buffer<Plain>,
+        mask: Buffer<Plain>,
+    }
+
+    impl Net {
+        fn new(value: f64) -> Self {
+            let device = &device();
+            Net {
+                fc: Linear::new(3, 2, device),
+                scale: Param::new(Tensor::full([2], value, (device, DType::F64))),
+                seen: Buffer::new(Tensor::full([], value, (device, DType::I32))),
+                mask: Buffer::new(Tensor::new([true, false, true], device)),
+            }
+        }
+    }
+
+    fn path(name: &str) -> std::path::PathBuf {
+        std::env::temp_dir().join(format!("minitorch-state-{}-{name}.safetensors", std::process::id()))
+    }
+
+    fn host(shape: &[usize], data: HostData) -> HostTensor {
+        HostTensor::new(shape, data)
+    }
+
+    #[test]
+    fn a_loaded_model_keeps_its_leaves() -> Result<()> {
+        let (path, a, mut b) = (path("round"), Net::new(3.0), Net::new(4.0));
+        a.save(&path)?;
+        let (before, id) = (tensors(&b)?, b.fc.weight.id());
+        assert_ne!(before, tensors(&a)?);
+        b.load(&path)?;
+        assert_eq!(tensors(&b)?, tensors(&a)?);
+        assert_eq!(b.fc.weight.id(), id);
+        let names: Vec<_> = tensors(&a)?.into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["fc.weight", "fc.bias", "scale", "seen", "mask"]);
+        std::fs::remove_file(&path).map_err(|e| Error::io(&path, e))
+    }
+
+    #[test]
+    fn mismatches_are_listed_and_change_nothing() -> Result<()> {
+        let (path, mut net) = (path("fit"), Net::new(1.0));
+        let before = tensors(&net)?;
+        let file = vec![
+            ("zz".to_string(), host(&[1], HostData::I32(vec![1]))),
+            ("aa".to_string(), host(&[1], HostData::I32(vec![1]))),
+            ("fc.weight".to_string(), host(&[3, 2], HostData::F32(vec![0.5; 6]))),
+            ("scale".to_string(), host(&[2], HostData::F32(vec![0.5; 2]))),
+            ("seen".to_string(), host(&[], HostData::I32(vec![9]))),
+        ];
+        write_tensors(&path, &file, &BTreeMap::new())?;
+        let message = net.load(&path).unwrap_err().to_string();
+        let expected = "does not fit the model: missing: fc.bias, mask; unexpected: aa, zz; mis-shaped: \
+                        fc.weight ([3, 2] float32 in the file, [2, 3] float32 in the model), \
+                        scale ([2] float32 in the file, [2] float64 in the model)";
+        assert!(message.ends_with(expected), "{message}");
+        assert!(load_with(&mut net, &path, Strict::No).is_err(), "shapes must fit even so");
+        assert_eq!(tensors(&net)?, before);
+
+        write_tensors(&path, &[file[0].clone(), file[4].clone()], &BTreeMap::new())?;
+        let rest = load_with(&mut net, &path, Strict::No)?;
+        assert_eq!(rest.missing, ["fc.bias", "fc.weight", "mask", "scale"]);
+        assert_eq!(rest.unexpected, ["zz"]);
+        assert_eq!(net.seen.get().item()?, 9.0);
+        std::fs::remove_file(&path).map_err(|e| Error::io(&path, e))
     }
 }

@@ -1,87 +1,53 @@
-//! What a model is made of: its modules as a tree, with shapes, parameters, arithmetic and memory.
+//! A model as a table: its modules as a tree, with output shapes, parameters, arithmetic and memory.
+//!
+//! ```text
+//! rows    = modules of a walk, in order; each parameter counts for the innermost module around it
+//! outputs = one recorded forward pass (observe.rs), matched to the rows by type and address
+//! sums    = every row plus the rows below it
+//! ```
 
 use crate::module::{Entry, Module, Path};
-use minitorch_core::{Backend, Shape, Tensor};
-use std::cell::RefCell;
+use crate::observe::{self, Identity};
+use minitorch_core::{Backend, Shape};
 use std::fmt;
-
-thread_local! {
-    /// What the layers report while a summary is made; `None` otherwise.
-    static LOG: RefCell<Option<Vec<Event>>> = const { RefCell::new(None) };
-}
-
-struct Event {
-    address: usize,
-    kind: &'static str,
-    output: Shape,
-    bytes: u64,
-    flops: u64,
-}
-
-/// Called by a layer's `forward` with its result: reports it if a summary is being made, and hands it back. `flops` counts
-/// the multiplications and additions.
-pub(crate) fn observed<B: Backend, L>(layer: &L, kind: &'static str, flops: u64, y: Tensor<B>) -> Tensor<B> {
-    LOG.with_borrow_mut(|log| {
-        let Some(log) = log else { return };
-        let bytes = (y.numel() * y.dtype().size()) as u64;
-        log.push(Event { address: std::ptr::from_ref(layer).addr(), kind, output: *y.shape(), bytes, flops });
-    });
-    y
-}
-
-/// Whether a summary is being made on this thread.
-pub(crate) fn in_progress() -> bool {
-    LOG.with_borrow(Option::is_some)
-}
-
-/// Puts the log back that was there before, also when `forward` panics: else every later forward pass would report.
-struct Listening {
-    outer: Option<Vec<Event>>,
-}
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        LOG.set(self.outer.take());
-    }
-}
 
 /// One module of a [`Summary`].
 #[derive(Clone, PartialEq, Debug)]
 pub struct Row {
-    /// The dotted name; empty for the model itself.
+    /// The dotted name; empty for the model.
     pub name: String,
     /// The type's name, such as `Conv2d`.
     pub kind: &'static str,
-    /// The shape of its last output; `None` if no layer of the library computed it.
+    /// The shape of its last output; `None` if it is no layer of the library, or did not run.
     pub output: Option<Shape>,
-    /// Elements of its own parameters and those of the modules inside; a tied parameter counts where it is met first.
+    /// Elements of its parameters and of those inside it; a tied parameter counts at its first occurrence.
     pub parameters: usize,
-    /// Those of them that are frozen.
+    /// The frozen ones among them.
     pub frozen: usize,
-    /// Multiplications and additions of its convolutions and linear maps, and of those inside.
+    /// Multiplications and additions of the convolutions and linear layers in it.
     pub flops: u64,
-    /// Bytes of its outputs and of those of the modules inside.
+    /// Bytes of its outputs and of those of the modules inside it.
     pub output_bytes: u64,
-    /// How often it ran.
+    /// How many times it ran.
     pub calls: usize,
     depth: usize,
 }
 
-/// The modules of a model in the order of the walk; see [`summary`]. Displays as a tree.
+/// The modules of a model in the order of the walk; see [`summary`]. `Display` prints a tree.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Summary {
     /// One row per module, the model first.
     pub rows: Vec<Row>,
     /// Bytes of all parameters and buffers.
     pub state_bytes: u64,
-    /// The most that the device held for tensors at once during `forward`, beyond what it held before.
+    /// Peak of tensor memory on the device during `forward`, beyond what was live before.
     pub peak_bytes: u64,
 }
 
-/// Runs `forward` once, as in evaluation, and tells what the model is made of; the model stays as it is. Layers of this
-/// library report themselves; a module of yours
-/// appears with the sums of what is inside it. Arithmetic is counted for convolutions and linear layers, where it is: a
-/// multiplication and an addition are two.
+/// Runs `forward` once, in evaluation mode, and returns a table of the model's modules. The model is not changed.
+///
+/// Layers of this library have an output shape and a call count; a user's module has the sums of the modules inside it.
+/// Arithmetic is counted for convolutions and linear layers: a multiplication and an addition are two operations.
 ///
 /// ```
 /// # use minitorch_conformance::doc::*;
@@ -103,106 +69,96 @@ pub struct Summary {
 /// state 132 B; the forward pass held up to ... B
 /// ```
 pub fn summary<B: Backend, M: Module<B> + ?Sized, R>(model: &M, forward: impl FnOnce(&M) -> R) -> Summary {
+    let mut path = Path::recording();
+    let mut tensors = Vec::new();
+    model.visit(&mut path, &mut |name, entry| match entry {
+        Entry::Param(param) => tensors.push((name.to_string(), param.detach(), Some(param))),
+        Entry::Buffer(buffer) => tensors.push((name.to_string(), buffer.get(), None)),
+        Entry::Training(_) => {}
+    });
     let mut rows: Vec<Row> = Vec::new();
-    let mut addresses = Vec::new();
-    let (mut state_bytes, mut seen, mut device) = (0, Vec::new(), None);
-    model.visit(&mut Path::default(), &mut |name, entry| {
-        let (tensor, param) = match entry {
-            Entry::Module { kind, address } => {
-                let inside = |row: &Row| {
-                    row.name.is_empty() || name.strip_prefix(&row.name).is_some_and(|rest| rest.starts_with('.'))
-                };
-                let depth = rows.iter().rfind(|row| inside(row)).map_or(0, |row: &Row| row.depth + 1);
-                rows.push(Row::new(name, kind, depth));
-                addresses.push(address);
-                return;
-            }
-            Entry::Param(param) => (param.detach(), Some(param)),
-            Entry::Buffer(buffer) => (buffer.get(), None),
-            Entry::Training(_) => return,
-        };
-        device.get_or_insert_with(|| tensor.device().clone());
+    let mut identities: Vec<Identity> = Vec::new();
+    for module in path.into_modules() {
+        let depth = rows.iter().rfind(|row| row.contains(&module.name)).map_or(0, |row| row.depth + 1);
+        rows.push(Row::new(module.name, module.identity.kind(), depth));
+        identities.push(module.identity);
+    }
+    let (mut state_bytes, mut seen) = (0, Vec::new());
+    for (name, tensor, param) in &tensors {
         if let Some(param) = param {
             if seen.contains(&param.id()) {
-                return;
+                continue;
             }
             seen.push(param.id());
-            // The owner is the module met last that the name lies in; a walk is depth first.
-            let owner = rows.iter_mut().rfind(|row| row.name.is_empty() || name.starts_with(&format!("{}.", row.name)));
-            if let Some(row) = owner {
+            // Of nested modules the last row is the innermost.
+            if let Some(row) = rows.iter_mut().rfind(|row| row.contains(name)) {
                 row.parameters += param.numel();
                 row.frozen += if param.is_frozen() { param.numel() } else { 0 };
             }
         }
         state_bytes += (tensor.numel() * tensor.dtype().size()) as u64;
-    });
+    }
+    let device = tensors.first().map(|(_, tensor, _)| tensor.device().clone());
+    drop(tensors);
 
     let before = device.as_ref().map_or(0, |device| {
         device.reset_peak_memory();
         device.memory().live
     });
-    let listening = Listening { outer: LOG.replace(Some(Vec::new())) };
-    let result = forward(model);
-    let events = LOG.take().unwrap_or_default();
-    drop(listening);
+    let (result, events) = observe::record(|| forward(model));
     let peak_bytes = device.map_or(0, |device| device.memory().peak.saturating_sub(before));
     drop(result);
 
     for event in events {
-        // Layers without data may share an address: the one that ran least is next.
-        let found = (0..rows.len()).filter(|&i| addresses[i] == event.address && rows[i].kind == event.kind);
-        let Some(at) = found.min_by_key(|&i| rows[i].calls) else { continue };
+        // Layers without data can share an identity: the one with the fewest calls is next.
+        let candidates = (0..rows.len()).filter(|&i| identities[i] == event.layer);
+        let Some(at) = candidates.min_by_key(|&i| rows[i].calls) else { continue };
         let row = &mut rows[at];
         row.output = Some(event.output);
         row.flops += event.flops;
         row.output_bytes += event.bytes;
         row.calls += 1;
     }
-    // Inner rows stand after their owners: from the last to the first, each adds itself to its own.
+    // A row follows its parent, so from the last row to the first each adds its own sums to its parent's.
     for i in (1..rows.len()).rev() {
-        let Some(owner) = (0..i).rev().find(|&j| rows[j].depth < rows[i].depth) else { continue };
+        let Some(parent) = (0..i).rev().find(|&j| rows[j].depth < rows[i].depth) else { continue };
         let (front, back) = rows.split_at_mut(i);
-        let (owner, row) = (&mut front[owner], &back[0]);
-        owner.parameters += row.parameters;
-        owner.frozen += row.frozen;
-        owner.flops += row.flops;
-        owner.output_bytes += row.output_bytes;
+        let (parent, row) = (&mut front[parent], &back[0]);
+        parent.parameters += row.parameters;
+        parent.frozen += row.frozen;
+        parent.flops += row.flops;
+        parent.output_bytes += row.output_bytes;
     }
     Summary { rows, state_bytes, peak_bytes }
 }
 
 impl Row {
-    fn new(name: &str, kind: &'static str, depth: usize) -> Self {
-        Row {
-            name: name.into(),
-            kind,
-            output: None,
-            parameters: 0,
-            frozen: 0,
-            flops: 0,
-            output_bytes: 0,
-            calls: 0,
-            depth,
-        }
+    fn new(name: String, kind: &'static str, depth: usize) -> Self {
+        Row { name, kind, output: None, parameters: 0, frozen: 0, flops: 0, output_bytes: 0, calls: 0, depth }
+    }
+
+    /// Whether an entry of this name is inside the module.
+    fn contains(&self, name: &str) -> bool {
+        self.name.is_empty() || name.strip_prefix(&self.name).is_some_and(|rest| rest.starts_with('.'))
     }
 }
 
 impl Summary {
-    /// The lines that join a row to its owner, and its name and type.
+    /// The branch of the tree, the name below the parent, and the type.
     fn label(&self, i: usize) -> String {
         let row = &self.rows[i];
         if row.depth == 0 {
             return row.kind.to_string();
         }
-        // At each level: does a later row stand on it, before one of a level above?
-        let goes_on = |depth: usize| {
+        // Whether a later sibling follows, before a row of a lower depth.
+        let has_sibling = |depth: usize| {
             let next = self.rows[i + 1..].iter().find(|later| later.depth <= depth);
             next.is_some_and(|later| later.depth == depth)
         };
-        let mut label: String = (1..row.depth).map(|depth| if goes_on(depth) { "│  " } else { "   " }).collect();
-        label += if goes_on(row.depth) { "├─ " } else { "└─ " };
-        let owner = self.rows[..i].iter().rfind(|r| r.depth < row.depth).map_or(0, |r| r.name.len());
-        label + row.name[owner..].trim_start_matches('.') + ": " + row.kind
+        let mut label: String = (1..row.depth).map(|depth| if has_sibling(depth) { "│  " } else { "   " }).collect();
+        label += if has_sibling(row.depth) { "├─ " } else { "└─ " };
+        let parent = self.rows[..i].iter().rfind(|r| r.depth < row.depth).map_or(0, |r| r.name.len());
+        label + row.name[parent..].trim_start_matches('.') + ": " + row.kind
     }
 }
 
@@ -252,17 +208,6 @@ fn scaled(n: u64, unit: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Linear;
-    use minitorch_conformance::doc::device;
-
-    #[test]
-    fn a_panic_in_forward_leaves_no_listener() {
-        let model = Linear::new(1, 1, &device());
-        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            summary(&model, |_| -> () { panic!("no forward") });
-        }));
-        assert!(panic.is_err() && LOG.with_borrow(Option::is_none));
-    }
 
     #[test]
     fn numbers_have_three_digits_before_the_point_at_most() {

@@ -1,21 +1,21 @@
-//! What comes from a file, in a message: escaped, so that a terminal only shows it, and short.
+//! Text for messages. Text that comes from a file is escaped, so that it cannot control a terminal, and truncated.
 
 use std::fmt::Display;
 
-/// Characters of a name that a message shows.
+/// Limits of a message: characters of a name,
 const LONGEST_NAME: usize = 100;
 
-/// Characters of a sentence that a message shows.
+/// characters of a sentence,
 const LONGEST_SENTENCE: usize = 300;
 
-/// Sizes of a shape that a message shows.
+/// sizes of a shape,
 const MOST_SIZES: usize = 8;
 
-/// Names in a list that a message shows.
+/// and names in a list.
 const MOST_NAMES: usize = 40;
 
-/// A name, or any other text that a file holds: as it is if it is short and of letters, digits and the usual signs, else in
-/// quotes, escaped, its end left out.
+/// A name, or any other text from a file: unchanged if it is short and consists of letters, digits and the usual
+/// punctuation, else quoted, escaped and truncated.
 pub(crate) fn shown(text: &str) -> String {
     let usual = |byte: u8| byte.is_ascii_alphanumeric() || b"._-+/:()[]<>|=".contains(&byte);
     if !text.is_empty() && text.len() <= LONGEST_NAME && text.bytes().all(usual) {
@@ -26,7 +26,7 @@ pub(crate) fn shown(text: &str) -> String {
     if head.len() == text.len() { quoted } else { format!("{quoted}.. ({} bytes)", text.len()) }
 }
 
-/// What another crate says of a file, which may hold parts of it.
+/// The message of another crate about a file, which can contain parts of the file.
 pub(crate) fn said(reason: impl Display) -> String {
     let text = reason.to_string();
     let escape = |c: char| match c {
@@ -37,7 +37,7 @@ pub(crate) fn said(reason: impl Display) -> String {
     if text.chars().nth(LONGEST_SENTENCE).is_none() { head } else { head + ".." }
 }
 
-/// A shape.
+/// A shape, truncated.
 pub(crate) fn shown_shape(shape: &[usize]) -> String {
     match shape.get(..MOST_SIZES) {
         Some(head) if shape.len() > MOST_SIZES => {
@@ -48,6 +48,11 @@ pub(crate) fn shown_shape(shape: &[usize]) -> String {
     }
 }
 
+/// A number with its noun: "1 word", "2 words".
+pub(crate) fn count(n: usize, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
 /// Names that are fit to be shown, separated by commas.
 pub(crate) fn list(names: &[String]) -> String {
     let (head, rest) = names.split_at(names.len().min(MOST_NAMES));
@@ -55,19 +60,31 @@ pub(crate) fn list(names: &[String]) -> String {
     head.join(", ") + &more
 }
 
+/// One line that lists the names of a file and a model that do not match; `None` if all do. The names are already fit
+/// to be shown.
+pub(crate) fn name_mismatch(missing: Vec<String>, unexpected: Vec<String>, misshaped: Vec<String>) -> Option<String> {
+    let lists = [("missing", missing), ("unexpected", unexpected), ("mis-shaped", misshaped)];
+    let told = lists.map(|(what, mut names)| {
+        names.sort();
+        (!names.is_empty()).then(|| format!("{what}: {}", list(&names)))
+    });
+    let told: Vec<String> = told.into_iter().flatten().collect();
+    (!told.is_empty()).then(|| told.join("; "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn usual_names_are_shown_as_they_are() {
+    fn usual_names_are_shown_unchanged() {
         for name in ["fc.weight", "layers.0/exp_avg", "<f4", "BF16", "a-b:c"] {
             assert_eq!(shown(name), name);
         }
     }
 
     #[test]
-    fn all_else_is_quoted_escaped_and_short() {
+    fn everything_else_is_quoted_escaped_and_truncated() {
         for (name, text) in [
             ("", r#""""#),
             ("a b", r#""a b""#),

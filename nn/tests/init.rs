@@ -1,4 +1,4 @@
-//! Initial weights: bounds and spread as their papers state, and the same numbers for the same seed.
+//! Initial weights: bounds and standard deviations of their papers, and reproducibility by seed.
 
 use minitorch_conformance::Plain;
 use minitorch_core::backend::Device;
@@ -13,7 +13,7 @@ fn spread(x: &Tensor<Plain>) -> (f64, f64, f64) {
 }
 
 #[test]
-fn spreads_are_what_the_formulas_say() {
+fn bounds_and_deviations_follow_the_formulas() {
     let device = Plain::new();
     let place = (&device, DType::F64);
     let shape = [64, 32, 3, 3]; // fan in 288, fan out 576, 18,432 numbers
@@ -31,7 +31,7 @@ fn spreads_are_what_the_formulas_say() {
     ];
     for (name, x, std, bound) in cases {
         let (mean, found, largest) = spread(&x);
-        // The error of a mean over n is std / sqrt(n); of a deviation about std / sqrt(2n). Five of them.
+        // The standard error of a mean of n numbers is std / sqrt(n), of a standard deviation about std / sqrt(2n).
         let n = x.numel() as f64;
         assert!(mean.abs() < 5.0 * std / n.sqrt(), "{name}: mean {mean}");
         assert!((found - std).abs() < 5.0 * std / (2.0 * n).sqrt(), "{name}: deviation {found}, {std} expected");
@@ -42,7 +42,7 @@ fn spreads_are_what_the_formulas_say() {
 }
 
 #[test]
-fn layers_start_within_one_over_the_root_of_the_fan_in() {
+fn layers_are_initialised_within_one_over_the_root_of_the_fan_in() {
     let device = Plain::new();
     let layer = Linear::new(100, 50, &device);
     let (_, _, weight) = spread(&layer.weight);
@@ -54,7 +54,7 @@ fn layers_start_within_one_over_the_root_of_the_fan_in() {
 }
 
 #[test]
-fn the_seed_decides() {
+fn the_seed_determines_the_weights() {
     let weights = |seed: u64| {
         let device = Plain::new();
         device.rng().seed(seed);

@@ -1,4 +1,4 @@
-//! Layers beyond their maths, which the conformance suite checks: running statistics, modes, names, and the summary.
+//! Layers: running statistics, modes, names, and the summary. The conformance suite checks their results.
 
 use minitorch_conformance::doc::{Backend, Plain, Tensor, device};
 use minitorch_nn::*;
@@ -15,20 +15,20 @@ fn close(got: &Tensor<Plain>, want: &[f64]) {
 }
 
 #[test]
-fn batch_norm_keeps_running_statistics() {
+fn batch_norm_updates_running_statistics() {
     let mut norm = BatchNorm1d::new(2, &device());
     let x = Tensor::new([[1.0, 10.0], [2.0, 10.0], [6.0, 40.0]], &device());
     let y = norm.forward(&x);
     // Means 3 and 20, biased variances 14/3 and 200.
     close(&y.sum(0), &[0.0, 0.0]);
     close(&y.square().mean(0), &[1.0, 1.0]);
-    // A tenth of the way from 0 and 1; the variances unbiased: 7 and 300.
+    // A tenth of the way from 0 and 1 towards the mean and the unbiased variance: 7 and 300.
     close(&norm.running_mean.get(), &[0.3, 2.0]);
     close(&norm.running_var.get(), &[1.6, 30.9]);
     norm.forward(&x);
     close(&norm.running_mean.get(), &[0.57, 3.8]);
     assert_eq!(norm.num_batches_tracked.get().item().ok(), Some(2.0));
-    assert!(!norm.running_mean.get().is_tracked(), "statistics are no part of the tape");
+    assert!(!norm.running_mean.get().is_tracked(), "statistics are off the tape");
 
     norm.eval();
     let want = |x: f64, mean: f64, var: f64| (x - mean) / (var + 1e-5_f64).sqrt();
@@ -43,7 +43,7 @@ fn batch_norm_keeps_running_statistics() {
 }
 
 #[test]
-fn batch_norm_refuses_what_has_no_variance_or_another_shape() {
+fn batch_norm_refuses_single_elements_and_wrong_shapes() {
     let norm = BatchNorm2d::new(3, &device());
     let message = |shape: &[usize]| {
         let run = || norm.forward(&Tensor::zeros(shape, &device()));
@@ -57,7 +57,7 @@ fn batch_norm_refuses_what_has_no_variance_or_another_shape() {
 }
 
 #[test]
-fn norms_learn_and_have_pytorchs_names() {
+fn norms_have_gradients_and_pytorchs_names() {
     let device = device();
     let norm = BatchNorm2d::new(3, &device);
     let names: Vec<String> = state::tensors(&norm).expect("readable").into_iter().map(|(name, _)| name).collect();
@@ -122,7 +122,7 @@ impl<B: Backend> Net<B> {
 }
 
 #[test]
-fn the_summary_counts_what_ran() {
+fn the_summary_lists_modules_and_their_results() {
     let device = device();
     let conv =
         |from, to| Conv2d::with_options(from, to, 3, minitorch_core::Conv2dOptions::default().padding(1), &device);
@@ -138,13 +138,13 @@ fn the_summary_counts_what_ran() {
     let summary = summary(&net, |net| net.forward(&Tensor::zeros([2, 1, 6, 6], &device)));
     let row = |name: &str| summary.rows.iter().find(|row| row.name == name).unwrap_or_else(|| panic!("no row {name}"));
     let parameters = net.num_parameters();
-    assert_eq!(net.blocks[0].norm.num_batches_tracked.get().item().ok(), Some(0.0), "a look changes nothing");
+    assert_eq!(net.blocks[0].norm.num_batches_tracked.get().item().ok(), Some(0.0), "a summary changes nothing");
     let root = row("");
     assert_eq!((root.kind, root.parameters, root.frozen), ("Net", parameters, 4 * 9 + 4 + 8));
     let flops = |from: u64, to: u64| 2 * 2 * 36 * 9 * from * to;
     assert_eq!(row("blocks.0.conv").flops, flops(1, 4));
     assert_eq!(root.flops, flops(1, 4) + flops(4, 8) + 2 * 2 * 8 * 10);
-    assert_eq!(row("blocks.1").flops, flops(4, 8), "a module of the user has the sum of its parts");
+    assert_eq!(row("blocks.1").flops, flops(4, 8), "a user's module has the sums of its parts");
     assert_eq!(row("blocks.1.norm").output, Some([2, 8, 6, 6].into()));
     assert_eq!((row("first").calls + row("second").calls, row("pool").output), (3, Some([2, 8, 1, 1].into())));
     assert_eq!((row("head").kind, row("head.0").output), ("Sequential", Some([2, 10].into())));

@@ -1,4 +1,4 @@
-//! An option that is no number is refused where it is given, or at the latest where it is used, and not found in the results.
+//! NaN as an option panics where it is set, or at the latest where it is used.
 
 use minitorch_conformance::Plain;
 use minitorch_core::Tensor;
@@ -7,11 +7,11 @@ use minitorch_nn::init::{self, Gain};
 use minitorch_nn::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// What is given an option, and its name.
+/// A name, and a function that sets an option.
 type Case<'a> = (&'a str, Box<dyn Fn(f64) + 'a>);
 
-/// That each of these panics, with NaN in the message.
-fn refused(cases: Vec<Case<'_>>) {
+/// Asserts that each case panics with NaN in the message.
+fn assert_refused(cases: Vec<Case<'_>>) {
     for (what, case) in cases {
         let payload = catch_unwind(AssertUnwindSafe(|| case(f64::NAN))).expect_err(what);
         let message = payload.downcast_ref::<String>().map(String::as_str).unwrap_or_default();
@@ -24,11 +24,11 @@ fn case<'a, T>(f: impl Fn(f64) -> T + 'a) -> Box<dyn Fn(f64) + 'a> {
 }
 
 #[test]
-fn nan_is_no_option() {
+fn nan_is_refused_by_every_option() {
     let device = &Plain::new();
     let x = &Tensor::<Plain>::randn([4, 6], device);
     let images = || ImageDataset::new(vec![0; 4], vec![0], [1, 2, 2]);
-    refused(vec![
+    assert_refused(vec![
         ("normalize: mean", case(|v| images().normalize(v as f32, 1.0))),
         ("normalize: std", case(|v| images().normalize(0.0, v as f32))),
         ("split", case(|v| images().split(v, 1))),
@@ -49,7 +49,7 @@ fn nan_is_no_option() {
         ("kaiming", case(|v| init::kaiming_uniform([2, 2], Gain::LeakyRelu(v), device))),
         ("xavier", case(|v| init::xavier_normal([2, 2], Gain::LeakyRelu(v), device))),
     ]);
-    refused(vec![
+    assert_refused(vec![
         ("Sgd", case(Sgd::<Plain>::new)),
         ("Sgd: momentum", case(|v| Sgd::<Plain>::new(0.1).momentum(v))),
         ("Sgd: dampening", case(|v| Sgd::<Plain>::new(0.1).dampening(v))),

@@ -1,9 +1,9 @@
-//! Optimizer steps of a table of which few rows were read.
+//! Optimizer steps with row-sparse gradients.
 
 use minitorch_conformance::doc::*;
 use minitorch_nn::{Adagrad, Adam, AdamW, Group, Module, Optimizer, Param, RmsProp, Sgd};
 
-// The derive names the facade.
+// derive(Module) generates paths through the facade.
 extern crate minitorch_nn as minitorch;
 
 const ROWS: usize = 20_000;
@@ -17,8 +17,8 @@ macro_rules! made {
     };
 }
 
-/// Rules that remember, so that a row without a gradient would move too.
-const REMEMBERING: [(&str, Make); 6] = [
+/// Rules that update rows without a gradient too.
+const STATEFUL: [(&str, Make); 6] = [
     ("adam", made!(Adam::new(0.1))),
     ("adam with decay", made!(Adam::new(0.1).weight_decay(0.1))),
     ("adamw", made!(AdamW::new(0.1))),
@@ -41,7 +41,7 @@ impl Net {
     fn grads(&self, index: &[i32]) -> Gradients<Tensor<Plain>> {
         let index = Tensor::from_vec(index.to_vec(), index.len(), self.bias.device());
         let y = self.table.index_select(0, &index) + &self.bias;
-        // Other numbers for each reading.
+        // Different gradients for each occurrence of a row.
         let factors = Tensor::arange(1..(y.numel() + 1) as i32, y.device()).cast(DType::F32).reshape(*y.shape());
         (y.square() * factors).sum(..).backward()
     }
@@ -52,8 +52,8 @@ impl Net {
         optimizer.step(self, &grads);
     }
 
-    /// The same with the zeros of all other rows.
-    fn learn_whole(&mut self, optimizer: &mut dyn Optimizer<Plain>, index: &[i32]) {
+    /// The same with a dense gradient.
+    fn learn_dense(&mut self, optimizer: &mut dyn Optimizer<Plain>, index: &[i32]) {
         let grads = self.grads(index).map(|g| g);
         assert!(grads.rows(&self.table).is_none());
         optimizer.step(self, &grads);
@@ -70,38 +70,38 @@ fn numbers(rows: usize) -> Tensor<Plain> {
 }
 
 #[test]
-fn where_a_zero_gradient_is_nothing_steps_by_rows_are_the_steps_of_the_whole() {
+fn rules_that_skip_zeros_give_the_same_results_by_rows() {
     let rules: [(&str, Make); 3] = [
         ("sgd", made!(Sgd::new(0.01))),
         ("adagrad", made!(Adagrad::new(0.1))),
-        ("adagrad that starts", made!(Adagrad::new(0.1).initial_accumulator(0.3).lr_decay(0.1))),
+        ("adagrad with an initial value", made!(Adagrad::new(0.1).initial_accumulator(0.3).lr_decay(0.1))),
     ];
     for (name, make) in rules {
         let [mut by_rows, mut whole] = [(); 2].map(|()| Net::new(numbers(ROWS)));
         let [mut a, mut b] = [(); 2].map(|()| make(Group::new()));
         for index in [&[7, 0, 7, 19_999][..], &[7, 3], &[4, 3, 3, 3]] {
             by_rows.learn(&mut *a, index);
-            whole.learn_whole(&mut *b, index);
+            whole.learn_dense(&mut *b, index);
             assert_eq!(by_rows.table(), whole.table(), "{name}");
         }
     }
 }
 
 #[test]
-fn such_steps_do_not_look_at_other_rows() {
-    // Without eps a step of the whole would divide zeros by zeros.
+fn steps_by_rows_do_not_read_other_rows() {
+    // Without eps a dense step divides zeros by zeros.
     let mut net = Net::new(numbers(ROWS));
     let mut adagrad = Adagrad::new(0.1).eps(0.0);
     net.learn(&mut adagrad, &[7, 3, 7]);
     assert!(net.table().iter().all(|x| x.is_finite()));
     let mut whole = Net::new(numbers(ROWS));
     let mut adagrad = Adagrad::new(0.1).eps(0.0);
-    whole.learn_whole(&mut adagrad, &[7, 3, 7]);
+    whole.learn_dense(&mut adagrad, &[7, 3, 7]);
     assert!(whole.table().iter().any(|x| x.is_nan()));
 }
 
 #[test]
-fn steps_by_rows_and_of_the_whole_take_turns() {
+fn sparse_and_dense_steps_can_alternate() {
     let make = || Adagrad::new(0.1).initial_accumulator(0.3).lr_decay(0.1);
     let ([mut a, mut b], [mut mixed, mut whole]) =
         ([(); 2].map(|()| make()), [(); 2].map(|()| Net::new(numbers(ROWS))));
@@ -109,16 +109,16 @@ fn steps_by_rows_and_of_the_whole_take_turns() {
         if step % 2 == 0 {
             mixed.learn(&mut a, index)
         } else {
-            mixed.learn_whole(&mut a, index)
+            mixed.learn_dense(&mut a, index)
         }
-        whole.learn_whole(&mut b, index);
+        whole.learn_dense(&mut b, index);
         assert_eq!(mixed.table(), whole.table(), "step {step}");
     }
 }
 
 #[test]
-fn lazy_steps_are_those_of_a_table_of_the_rows_that_were_read() {
-    for (name, make) in REMEMBERING {
+fn lazy_steps_equal_those_of_a_table_of_the_rows_that_were_read() {
+    for (name, make) in STATEFUL {
         // Rows 5 and 19,999 of the large table are rows 0 and 1 of the small one.
         let large = numbers(ROWS);
         let before: Vec<f32> = large.to_vec().unwrap();
@@ -138,20 +138,20 @@ fn lazy_steps_are_those_of_a_table_of_the_rows_that_were_read() {
 }
 
 #[test]
-fn without_being_asked_rows_without_a_gradient_move_as_in_pytorch() {
-    for (name, make) in REMEMBERING {
+fn by_default_rows_without_a_gradient_are_updated_as_in_pytorch() {
+    for (name, make) in STATEFUL {
         let [mut by_rows, mut whole] = [(); 2].map(|()| Net::new(numbers(ROWS)));
         let [mut a, mut b] = [(); 2].map(|()| make(Group::new()));
         for index in [[5, 6], [6, 7]] {
             by_rows.learn(&mut *a, &index);
-            whole.learn_whole(&mut *b, &index);
+            whole.learn_dense(&mut *b, &index);
         }
         assert_eq!(by_rows.table(), whole.table(), "{name}");
     }
 }
 
 #[test]
-fn steps_by_rows_go_on_after_they_were_saved() {
+fn lazy_steps_resume_from_saved_state() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("optimizer.safetensors");
     let make = || Adam::<Plain>::new(0.1).group(|name, _| name == "table", Group::new().lazy());

@@ -1,5 +1,4 @@
-//! What stands between a gradient and a trained model: parameter groups, frozen and tied parameters, optimizers that are
-//! saved and resumed, averaged weights.
+//! Training: parameter groups, frozen and tied parameters, saved and resumed optimizers, averaged weights.
 
 use minitorch_conformance::doc::*;
 use minitorch_nn::state::{HostTensor, read_tensors, tensors, write_tensors};
@@ -10,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-// The derive names the facade.
+// derive(Module) generates paths through the facade.
 extern crate minitorch_nn as minitorch;
 
 #[derive(Module)]
@@ -22,7 +21,7 @@ struct Net {
 }
 
 impl Net {
-    /// The same numbers every time.
+    /// Deterministic weights.
     fn new() -> Self {
         let device = Plain::new();
         let ramp = |n: usize, shape: &[usize]| {
@@ -46,7 +45,7 @@ impl Net {
         let device = self.scale.device();
         let x: Vec<f32> = (0..15).map(|i| ((i + 7 * step) as f32).cos()).collect();
         let x = Tensor::from_slice(&x, [5, 3], device);
-        // Every third step leaves the scale out, so that parameters count different steps.
+        // Every third step does not use the scale, so the step counts of parameters differ.
         let hidden = self.body.forward(&x).tanh();
         let hidden = if step % 3 == 1 { hidden } else { hidden * &self.scale };
         (self.head.forward(&hidden).square().mean(..)).backward()
@@ -81,7 +80,7 @@ fn panic_message(f: impl FnOnce()) -> String {
     }
 }
 
-/// A way to make an optimizer, twice the same.
+/// A name, and a constructor of an optimizer.
 type Make = (&'static str, fn() -> Box<dyn Optimizer<Plain>>);
 
 /// Every optimizer with every kind of state.
@@ -108,7 +107,7 @@ fn undecayed() -> Group {
 }
 
 #[test]
-fn a_resumed_run_is_the_run_bit_for_bit() -> Result<()> {
+fn a_resumed_run_is_bit_identical() -> Result<()> {
     for (name, make) in ALL {
         let (mut whole, mut optimizer) = (Net::new(), make());
         let (model_file, optimizer_file) = (file("model"), file("optimizer"));
@@ -122,7 +121,7 @@ fn a_resumed_run_is_the_run_bit_for_bit() -> Result<()> {
         }
         assert_ne!(whole.bits(), Net::new().bits(), "{name}");
         let end = whole.bits();
-        // Into new objects, into used ones, and back in time in those that went on.
+        // Load into new objects, into used ones, and into the ones that were saved.
         let mut used = (Net::new(), make());
         used.0.learn(&mut *used.1, 2);
         for (mut model, mut optimizer) in [(Net::new(), make()), used, (whole, optimizer)] {
@@ -142,7 +141,7 @@ fn a_resumed_run_is_the_run_bit_for_bit() -> Result<()> {
 }
 
 #[test]
-fn an_optimizer_file_has_pytorchs_names_and_fits_or_changes_nothing() -> Result<()> {
+fn optimizer_files_have_pytorchs_names_and_mismatches_change_nothing() -> Result<()> {
     let (path, mut net) = (file("names"), Net::new());
     let mut adam = Adam::new(0.01);
     for step in [0, 1] {
@@ -190,8 +189,8 @@ fn an_optimizer_file_has_pytorchs_names_and_fits_or_changes_nothing() -> Result<
 }
 
 #[test]
-fn a_group_is_an_optimizer_of_its_own() {
-    // Two optimizers, each seeing its own gradients only, are the reference.
+fn a_group_behaves_as_a_separate_optimizer() {
+    // The reference is one optimizer per group.
     let (mut grouped, mut apart) = (Net::new(), Net::new());
     let asked = Arc::new(Mutex::new(Vec::new()));
     let log = asked.clone();
@@ -225,7 +224,7 @@ fn a_group_is_an_optimizer_of_its_own() {
             assert!((got - want).abs() < 1e-6, "{name}: {got}, not {want}");
         }
     }
-    // Once each, though five steps were taken.
+    // Called once per parameter in five steps.
     let asked = asked.lock().unwrap().clone();
     assert_eq!(asked, ["body.weight", "body.bias", "scale", "head.weight", "head.bias"]);
     let message = panic_message(|| drop(one.group(|_, _| true, Group::new())));
@@ -250,7 +249,7 @@ impl Module<Plain> for Only<'_> {
 }
 
 #[test]
-fn a_frozen_part_stands_still_and_keeps_its_place() -> Result<()> {
+fn a_frozen_part_does_not_change_and_keeps_its_identity() -> Result<()> {
     let (path, mut net) = (file("frozen"), Net::new());
     let mut optimizer = Sgd::new(0.1).momentum(0.9).weight_decay(0.1);
     let early = net.grads(0);
@@ -261,10 +260,10 @@ fn a_frozen_part_stands_still_and_keeps_its_place() -> Result<()> {
     assert_eq!(net.grads(0).len(), 3, "scale and head");
     optimizer.step(&mut net, &early);
     net.learn(&mut optimizer, 0);
-    assert_eq!(net.bits()[..2], before[..2], "also with a gradient from before");
+    assert_eq!(net.bits()[..2], before[..2], "even with an earlier gradient");
     assert_ne!(net.bits()[2..], before[2..]);
 
-    // Values may be set and loaded; the copy of a frozen parameter is frozen.
+    // Values can be set and loaded; a clone of a frozen parameter is frozen.
     net.body.weight.update(|w| w * 2.0);
     assert!(net.body.weight.is_frozen() && net.body.weight.clone().is_frozen());
     net.save(&path)?;
@@ -272,7 +271,7 @@ fn a_frozen_part_stands_still_and_keeps_its_place() -> Result<()> {
     other.freeze();
     other.load(&path)?;
     assert_eq!(other.bits(), net.bits());
-    assert!(other.head.weight.is_frozen(), "what is loaded into stays frozen");
+    assert!(other.head.weight.is_frozen(), "loading does not unfreeze");
     std::fs::remove_file(&path).map_err(|e| Error::io(&path, e))?;
 
     net.unfreeze();
@@ -316,7 +315,7 @@ fn a_tied_weight_sums_its_gradients_and_is_stepped_and_saved_once() -> Result<()
 }
 
 #[test]
-fn averages_follow_the_formula_and_swap_there_and_back() -> Result<()> {
+fn averages_follow_the_formula_and_swap_twice() -> Result<()> {
     let mut net = Net::new();
     let ids: Vec<u64> = net.named_parameters().iter().map(|(_, p)| p.id()).collect();
     let (mut ema, mut sgd) = (Ema::new(&net, 0.75), Sgd::new(0.1));

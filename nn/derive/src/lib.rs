@@ -1,18 +1,17 @@
 //! `#[derive(Module)]` for minitorch. Use it as `minitorch::Module`, beside the trait of that name.
-//!
-//! `parse` takes the struct apart, this file puts the implementation together. Both work on tokens, without `syn`: a
-//! build of minitorch need not wait for it. User tokens are never printed and parsed again, so they keep their spans,
-//! and every error the compiler finds in a field's type points at that type.
 
-mod parse;
-
-use parse::{Field, Struct, Wrong};
-use proc_macro::{Group, Ident, Literal, Punct, Spacing, Span, TokenStream, TokenTree};
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::{
+    Attribute, Data, DeriveInput, Error, Generics, Index, Member, Meta, Result, Type, TypeParam, WherePredicate,
+};
+use syn::{parse_macro_input, parse_quote_spanned};
 
 /// Implements `minitorch::module::Module` for a struct whose fields are modules.
 ///
-/// The walk names the struct's type, then enters the fields in their order under their names, tuple fields under their positions: a `conv1` that holds
-/// a `weight` is `conv1.weight` in a checkpoint, as in PyTorch. Raw identifiers lose their `r#`.
+/// The walk enters the fields in order, under their names, or their positions in a tuple struct: the `weight` of a
+/// field `conv1` is `conv1.weight` in a checkpoint, as in PyTorch. Raw identifiers lose their `r#`.
 ///
 /// ```
 /// use minitorch::prelude::*;
@@ -20,179 +19,175 @@ use proc_macro::{Group, Ident, Literal, Punct, Spacing, Span, TokenStream, Token
 ///
 /// #[derive(Module)]
 /// struct Block<B: Backend, M> {
-///     inner: M,                       // "inner...."; the implementation asks for `M: Module<B>`
+///     inner: M,                       // "inner...."; the implementation requires `M: Module<B>`
 ///     shortcut: Option<Linear<B>>,    // "shortcut.weight", if it is there
 ///     gain: f64,                      // plain numbers, text and flags are modules without parameters
 ///     #[module(skip)]
-///     cache: HashMap<String, usize>,  // anything else is skipped in so many words, or is an error here
+///     cache: HashMap<String, usize>,  // a field of any other type is skipped explicitly, or is an error here
 /// }
 /// ```
 ///
-/// **Which backend.** A type parameter with a bound called `Backend` is the module's backend. Without one, the struct is
-/// a module for every backend that all its fields are modules for: any, for plain data; one, if a field names it.
+/// **Which backend.** A type parameter with a bound called `Backend` is the module's backend. Without one, the struct
+/// is a module for every backend that all its fields are modules for: any, for plain data; one, if a field names it.
 ///
-/// **Bounds.** Each other type parameter that a walked field mentions must be a `Module` of that backend.
+/// **Bounds.** Each other type parameter that a field mentions must be a `Module` of that backend.
 ///
-/// **Errors.** A field whose type is no module is an error at that type. Enums and unions are refused: what their fields
-/// are depends on the value. So are two parameters bounded by `Backend`.
+/// **Errors.** A field whose type is no module is an error at that type. Enums and unions are refused: their fields
+/// depend on the value. So are structs with two parameters bounded by `Backend`.
 #[proc_macro_derive(Module, attributes(module))]
-pub fn derive_module(input: TokenStream) -> TokenStream {
-    parse::parse(input).and_then(implementation).unwrap_or_else(|Wrong { why, at }| {
-        let mut why = Literal::string(&why);
-        why.set_span(at);
-        template(at, "::core::compile_error! { __WHY }", &[("__WHY", one(why))])
-    })
+pub fn derive_module(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    implementation(parse_macro_input!(input as DeriveInput)).unwrap_or_else(Error::into_compile_error).into()
 }
 
-fn implementation(input: Struct) -> parse::Result<TokenStream> {
-    let backend = backend(&input)?;
-    let mut params: Vec<TokenStream> = input.generics.iter().map(|g| g.declared.clone()).collect();
-    let mut predicates = input.predicates;
-    let walked = |name: &Ident| input.fields.iter().any(|field| mentions(&field.ty, name));
-    let is_module = |ty: TokenStream, at: Span, backend: &TokenStream| {
-        let slots = [("__TYPE", ty), ("__BACKEND", backend.clone())];
-        template(at, "__TYPE: ::minitorch::module::Module<__BACKEND>", &slots)
-    };
+/// A field that the walk enters.
+struct Field {
+    member: Member,
+    /// Its part of the dotted name.
+    name: String,
+    ty: Type,
+    /// The type's location, where the compiler reports that it is no module. Local names resolve as in `macro_rules`,
+    /// so they cannot collide with the user's.
+    span: Span,
+}
 
-    let backend: TokenStream = match backend {
-        Some(name) => {
-            let backend = one(name.clone());
-            let others = input.generics.iter().filter_map(|g| g.type_name.as_ref());
-            for ty in others.filter(|ty| ty.to_string() != name.to_string() && walked(ty)) {
-                predicates.push(is_module(one(ty.clone()), ty.span(), &backend));
+fn implementation(input: DeriveInput) -> Result<TokenStream> {
+    if let Some(attribute) = skip(&input.attrs)? {
+        return Err(Error::new_spanned(attribute, "#[module(skip)] belongs on a field; leave the derive away instead"));
+    }
+    let fields = fields(input.data)?;
+    let struct_name = &input.ident;
+    let (_, used_generics, _) = input.generics.split_for_impl();
+    let mut generics = input.generics.clone();
+    let backend = match backend_parameter(&input.generics)? {
+        Some(backend) => {
+            let others = input.generics.type_params().map(|param| &param.ident).filter(|name| **name != backend);
+            for name in others.filter(|name| fields.iter().any(|field| mentions(field.ty.to_token_stream(), name))) {
+                let span = Span::mixed_site().located_at(name.span());
+                let bound = parse_quote_spanned!(span=> #name: ::minitorch::module::Module<#backend>);
+                generics.make_where_clause().predicates.push(bound);
             }
             backend
         }
         None => {
-            let any = one(Ident::new("__B", Span::mixed_site()));
-            params.push(template(Span::call_site(), "__B: ::minitorch::Backend", &[]));
-            // A type that holds this struct again would ask for the implementation that is being made.
-            for field in input.fields.iter().filter(|field| !mentions(&field.ty, &input.name)) {
-                predicates.push(is_module(field.ty.clone(), field.at, &any));
+            let any = Ident::new("__B", Span::mixed_site());
+            generics.params.push(parse_quote_spanned!(Span::mixed_site()=> #any: ::minitorch::Backend));
+            // The bound of a type that contains this struct again would be circular.
+            for Field { ty, span, .. } in fields.iter().filter(|f| !mentions(f.ty.to_token_stream(), struct_name)) {
+                let bound = parse_quote_spanned!(*span=> #ty: ::minitorch::module::Module<#any>);
+                generics.make_where_clause().predicates.push(bound);
             }
             any
         }
     };
-
-    let walk = |method: &str, borrow: &str| -> TokenStream {
-        input.fields.iter().map(|field| enter(field, method, borrow, &backend)).collect()
+    let walk = |method: &str, borrow: TokenStream| -> TokenStream {
+        let method = format_ident!("{method}");
+        let enter = fields.iter().map(|Field { member, name, span, .. }| {
+            quote_spanned!(*span=>
+                path.enter(#name, |path| ::minitorch::module::Module::<#backend>::#method(#borrow self.#member, path, f));
+            )
+        });
+        enter.collect()
     };
-    Ok(template(
-        Span::call_site(),
-        "#[automatically_derived]
-        #[allow(unused_variables)] // a struct without fields walks nowhere
-        impl<__PARAMS> ::minitorch::module::Module<__BACKEND> for __NAME<__USED> where __PREDICATES {
+    let (visit, visit_mut) = (walk("visit", quote!(&)), walk("visit_mut", quote!(&mut)));
+    let (impl_generics, _, where_clause) = generics.split_for_impl();
+    Ok(quote_spanned!(Span::mixed_site()=>
+        #[automatically_derived]
+        #[allow(unused_variables)] // a struct without fields uses neither path nor f
+        impl #impl_generics ::minitorch::module::Module<#backend> for #struct_name #used_generics #where_clause {
             fn visit<'__m>(
                 &'__m self,
                 path: &mut ::minitorch::module::Path,
-                f: ::minitorch::module::Visit<'_, '__m, __BACKEND>,
+                f: ::minitorch::module::Visit<'_, '__m, #backend>,
             ) {
-                f(
-                    path.as_str(),
-                    ::minitorch::module::Entry::Module {
-                        kind: __KIND,
-                        address: ::core::ptr::from_ref(self).addr(),
-                    },
-                );
-                __VISIT
+                path.module(self);
+                #visit
             }
             fn visit_mut<'__m>(
                 &'__m mut self,
                 path: &mut ::minitorch::module::Path,
-                f: ::minitorch::module::VisitMut<'_, '__m, __BACKEND>,
-            ) { __VISIT_MUT }
-        }",
-        &[
-            ("__PARAMS", list(params)),
-            ("__NAME", one(input.name.clone())),
-            ("__KIND", one(Literal::string(input.name.to_string().trim_start_matches("r#")))),
-            ("__USED", list(input.generics.iter().map(|g| g.used.clone()))),
-            ("__PREDICATES", list(predicates)),
-            ("__VISIT", walk("visit", "&")),
-            ("__VISIT_MUT", walk("visit_mut", "&mut")),
-            ("__BACKEND", backend.clone()),
-        ],
+                f: ::minitorch::module::VisitMut<'_, '__m, #backend>,
+            ) {
+                #visit_mut
+            }
+        }
     ))
 }
 
-/// The parameter bounded by `Backend`, in its declaration or in the where clause.
-fn backend(input: &Struct) -> parse::Result<Option<Ident>> {
-    let in_where = |name: &Ident| {
-        input.predicates.iter().any(|predicate| {
-            let mut tokens = predicate.clone().into_iter();
-            let subject = tokens.next().is_some_and(|t| t.to_string() == name.to_string());
-            let colon = tokens.next().is_some_and(|t| t.to_string() == ":");
-            subject && colon && parse::bounded_by_backend(tokens)
-        })
+/// The fields in order, without those marked `#[module(skip)]`.
+fn fields(data: Data) -> Result<Vec<Field>> {
+    let why = "derive(Module) wants a struct: which fields an enum or union has depends on its value, so its parameters \
+               would have no stable names; implement Module by hand";
+    let data = match data {
+        Data::Struct(data) => data,
+        Data::Enum(data) => return Err(Error::new(data.enum_token.span, why)),
+        Data::Union(data) => return Err(Error::new(data.union_token.span, why)),
     };
-    let mut found = input
-        .generics
-        .iter()
-        .filter_map(|g| g.type_name.as_ref().map(|name| (name, g.is_backend)))
-        .filter_map(|(name, inline)| (inline || in_where(name)).then_some(name));
-    let (first, second) = (found.next(), found.next());
-    match second {
-        None => Ok(first.cloned()),
-        Some(name) => {
-            let why =
-                "derive(Module) cannot tell which of two Backend parameters the module is for; implement it by hand";
-            Err(Wrong { why: why.into(), at: name.span() })
+    let mut fields = Vec::new();
+    for (position, field) in data.fields.into_iter().enumerate() {
+        if skip(&field.attrs)?.is_some() {
+            continue;
+        }
+        let at = field.ty.span();
+        let name = field
+            .ident
+            .as_ref()
+            .map_or(position.to_string(), |ident| ident.to_string().trim_start_matches("r#").to_string());
+        let member = match field.ident {
+            Some(mut ident) => {
+                ident.set_span(ident.span().located_at(at));
+                Member::Named(ident)
+            }
+            None => Member::Unnamed(Index { index: position as u32, span: at }),
+        };
+        fields.push(Field { member, name, ty: field.ty, span: Span::mixed_site().located_at(at) });
+    }
+    Ok(fields)
+}
+
+/// The attribute `#[module(skip)]`, if there is one.
+fn skip(attributes: &[Attribute]) -> Result<Option<&Attribute>> {
+    let mut skip = None;
+    for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("module")) {
+        match &attribute.meta {
+            Meta::List(list) if list.tokens.to_string() == "skip" => skip = Some(attribute),
+            _ => return Err(Error::new_spanned(attribute, "the only attribute of derive(Module) is #[module(skip)]")),
         }
     }
+    Ok(skip)
 }
 
-/// The walk into one field, located at its type: that is where rustc reports a type that is no module.
-fn enter(field: &Field, method: &str, borrow: &str, backend: &TokenStream) -> TokenStream {
-    let code = format!(
-        "path.enter(__PART, |path| ::minitorch::module::Module::<__BACKEND>::{method}({borrow} self.__FIELD, path, f));"
-    );
-    let slots = [
-        ("__PART", one(Literal::string(&field.name))),
-        ("__FIELD", field.access.clone()),
-        ("__BACKEND", backend.clone()),
-    ];
-    template(field.at, &code, &slots)
-}
-
-/// Whether a type names an identifier.
-fn mentions(ty: &TokenStream, name: &Ident) -> bool {
-    ty.clone().into_iter().any(|token| match token {
-        TokenTree::Group(group) => mentions(&group.stream(), name),
-        token => token.to_string() == name.to_string(),
-    })
-}
-
-fn one(token: impl Into<TokenTree>) -> TokenStream {
-    token.into().into()
-}
-
-/// `a, b, c,`
-fn list(items: impl IntoIterator<Item = TokenStream>) -> TokenStream {
-    let comma = || one(Punct::new(',', Spacing::Alone));
-    items.into_iter().flat_map(|item| [item, comma()]).collect()
-}
-
-/// Parses `code` and puts token streams in the place of identifiers. The code's own tokens are located at `at` and
-/// resolve as in `macro_rules`: their local names cannot meet the user's.
-fn template(at: Span, code: &str, slots: &[(&str, TokenStream)]) -> TokenStream {
-    fn fill(code: TokenStream, span: Span, slots: &[(&str, TokenStream)]) -> TokenStream {
-        let fill_one = |token| match token {
-            TokenTree::Group(group) => {
-                let mut filled = Group::new(group.delimiter(), fill(group.stream(), span, slots));
-                filled.set_span(span);
-                one(filled)
+/// The type parameter with a bound called `Backend`, in its declaration or in the where clause.
+fn backend_parameter(generics: &Generics) -> Result<Option<Ident>> {
+    let is_backend = |bound: &syn::TypeParamBound| match bound {
+        syn::TypeParamBound::Trait(bound) => bound.path.segments.last().is_some_and(|last| last.ident == "Backend"),
+        _ => false,
+    };
+    let in_where = |name: &Ident| {
+        let predicates = generics.where_clause.iter().flat_map(|clause| &clause.predicates);
+        predicates.into_iter().any(|predicate| match predicate {
+            WherePredicate::Type(predicate) => {
+                let subject = matches!(&predicate.bounded_ty, Type::Path(ty) if ty.path.is_ident(name));
+                subject && predicate.bounds.iter().any(is_backend)
             }
-            mut token => {
-                let text = token.to_string();
-                if let Some((_, tokens)) = slots.iter().find(|(slot, _)| text == *slot) {
-                    return tokens.clone();
-                }
-                token.set_span(span);
-                one(token)
-            }
-        };
-        code.into_iter().map(fill_one).collect()
+            _ => false,
+        })
+    };
+    let bounded = |param: &&TypeParam| param.bounds.iter().any(is_backend) || in_where(&param.ident);
+    let mut found = generics.type_params().filter(bounded).map(|param| &param.ident);
+    match (found.next(), found.next()) {
+        (first, None) => Ok(first.cloned()),
+        (_, Some(second)) => Err(Error::new(
+            second.span(),
+            "derive(Module) cannot tell which of two Backend parameters the module is for; implement it by hand",
+        )),
     }
-    let code = code.parse().expect("the derive's templates are valid Rust");
-    fill(code, Span::mixed_site().located_at(at), slots)
+}
+
+/// Whether tokens contain an identifier.
+fn mentions(tokens: TokenStream, name: &Ident) -> bool {
+    tokens.into_iter().any(|token| match token {
+        TokenTree::Group(group) => mentions(group.stream(), name),
+        TokenTree::Ident(ident) => ident == *name,
+        _ => false,
+    })
 }

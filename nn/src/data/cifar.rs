@@ -1,6 +1,6 @@
-//! CIFAR-10's binary files: records of a label byte and 3072 pixel bytes, the red, the green and the blue plane of 32 x 32.
+//! CIFAR-10's binary files: records of a label byte and 3072 pixel bytes, `[3, 32, 32]` in RGB.
 
-use super::{ImageDataset, Split};
+use super::images::{ImageDataset, Split};
 use crate::files::open;
 use minitorch_core::{Error, Result};
 use std::io::{BufReader, ErrorKind, Read};
@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 /// `[channels, height, width]`.
 const SHAPE: [usize; 3] = [3, 32, 32];
 const PIXELS: usize = SHAPE[0] * SHAPE[1] * SHAPE[2];
-/// A label and pixels.
+/// A label and its pixels.
 const RECORD: usize = 1 + PIXELS;
 /// The folder inside the archive that the authors publish.
 const INSIDE: &str = "cifar-10-batches-bin";
-/// Of the training set: per channel, over all its pixels.
+/// Mean and standard deviation of the training set, per channel.
 const MEAN: [f32; 3] = [0.4914, 0.4822, 0.4465];
 const STD: [f32; 3] = [0.2470, 0.2435, 0.2616];
 
@@ -22,8 +22,9 @@ pub const CIFAR10_CLASSES: [&str; 10] =
     ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
 
 /// Reads CIFAR-10 from a folder that holds `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin`, or that holds
-/// such a folder called `cifar-10-batches-bin`. Krizhevsky, "Learning multiple layers of features from tiny images", 2009.
-/// Pixels are normalised by each channel's mean and deviation over the training set. PyTorch: `torchvision.datasets.CIFAR10`.
+/// such a folder called `cifar-10-batches-bin`. Krizhevsky, "Learning multiple layers of features from tiny images",
+/// 2009. Pixels are normalised by the mean and standard deviation of their channel in the training set. PyTorch:
+/// `torchvision.datasets.CIFAR10`.
 ///
 /// ```no_run
 /// use minitorch_nn::data::{Dataset, Split, cifar10};
@@ -33,8 +34,8 @@ pub const CIFAR10_CLASSES: [&str; 10] =
 /// ```
 ///
 /// # Errors
-/// If the folder or a file is missing, and then all missing files are named; if a file is empty or not whole records, or a
-/// label is above 9.
+/// If the folder or a file is missing (the message names all missing files), if the length of a file is not a positive
+/// multiple of a record, or if a label is above 9.
 pub fn cifar10(folder: impl AsRef<Path>, split: Split) -> Result<ImageDataset> {
     let folder = folder.as_ref();
     let names: Vec<String> = match split {
@@ -66,7 +67,7 @@ pub fn cifar10(folder: impl AsRef<Path>, split: Split) -> Result<ImageDataset> {
     Ok(ImageDataset::new(pixels, labels, SHAPE).normalize_channels(&MEAN, &STD))
 }
 
-/// Where these files are: in the folder, or in the one of the archive inside it.
+/// The paths of these files, in the folder or in the archive's folder inside it.
 fn find(folder: &Path, names: &[String]) -> Result<Vec<PathBuf>> {
     let inner = folder.join(INSIDE);
     let folder = if inner.is_dir() { &inner } else { folder };
@@ -81,16 +82,16 @@ fn find(folder: &Path, names: &[String]) -> Result<Vec<PathBuf>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::batches::Dataset;
     use super::*;
-    use crate::data::Dataset;
 
-    /// Records whose pixels all are the record's number.
+    /// Records whose pixels are all the position of the record.
     fn records(labels: &[u8]) -> Vec<u8> {
         let record = |(i, &label): (usize, &u8)| [vec![label], vec![i as u8; PIXELS]].concat();
         labels.iter().enumerate().flat_map(record).collect()
     }
 
-    /// A folder that goes away with the test.
+    /// A folder that is removed after the test.
     struct Folder(PathBuf);
     impl Folder {
         fn new(name: &str) -> Self {
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_are_joined_in_order_from_the_folder_or_the_one_inside() {
+    fn files_are_concatenated_in_order_from_the_folder_or_the_one_inside() {
         let folder = Folder::new("good");
         let inside = folder.0.join(INSIDE);
         for i in 1..=5u8 {
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn errors_name_the_file_and_the_reason() {
         let folder = Folder::new("bad");
         let inside = folder.0.join(INSIDE);
         let attempt = |split| cifar10(&folder.0, split).unwrap_err().to_string();

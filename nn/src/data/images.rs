@@ -1,12 +1,21 @@
-//! Images with labels, normalised, and changed at random for training.
+//! Images with labels: normalised, and augmented for training.
 
-use super::Dataset;
+use super::batches::Dataset;
 use minitorch_core::random::Draw;
 use minitorch_core::{Backend, Result, Tensor};
 use std::sync::Arc;
 
-/// Images of bytes, each with the number of its class. Batches are images `[n, channels, height, width]` as F32, scaled to
-/// 0..1 and normalised, and labels `[n]` as I32.
+/// A part of a data set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Split {
+    /// For training.
+    Train,
+    /// For evaluation.
+    Test,
+}
+
+/// Images of bytes with class labels. A batch is images `[n, channels, height, width]` (F32), scaled to 0..1 and
+/// normalised, and labels `[n]` (I32).
 ///
 /// ```
 /// # use minitorch_conformance::doc::*;
@@ -20,21 +29,21 @@ use std::sync::Arc;
 /// # Ok::<(), Error>(())
 /// ```
 ///
-/// [`shift`](ImageDataset::shift) and [`flip`](ImageDataset::flip) change images at random while a model learns from them:
-/// in the batches of a [`Loader`](super::Loader) that shuffles, and nowhere else.
+/// [`shift`](ImageDataset::shift) and [`flip`](ImageDataset::flip) augment the images at random, only in the batches of
+/// a [`Loader`](super::Loader) that shuffles.
 #[derive(Clone, Debug)]
 pub struct ImageDataset {
     pixels: Arc<Vec<u8>>,
     labels: Arc<Vec<u8>>,
     shape: [usize; 3],
-    /// One of each for every channel.
+    /// Per channel.
     mean: Vec<f32>,
     std: Vec<f32>,
     shift: usize,
     flip: bool,
 }
 
-/// The host memory of a batch of an [`ImageDataset`].
+/// The host buffers of a batch of an [`ImageDataset`].
 #[derive(Default, Debug)]
 pub struct ImageBatch {
     pixels: Vec<f32>,
@@ -42,10 +51,11 @@ pub struct ImageBatch {
 }
 
 impl ImageDataset {
-    /// Images one after the other, each channel by channel, row by row; one label each. Not normalised: mean 0, std 1.
+    /// From the pixels of all images, `[n, channels, height, width]` row-major, and their labels. Not normalised: mean
+    /// 0, std 1.
     ///
     /// # Panics
-    /// If the number of pixels is not that of labels times `channels * height * width`.
+    /// If the number of pixels is not the number of labels times `channels * height * width`.
     #[track_caller]
     pub fn new(pixels: Vec<u8>, labels: Vec<u8>, [channels, height, width]: [usize; 3]) -> Self {
         let shape = [channels, height, width];
@@ -66,7 +76,7 @@ impl ImageDataset {
         }
     }
 
-    /// With pixels normalised as `(x / 255 - mean) / std`, all channels alike.
+    /// Normalises pixels as `(x / 255 - mean) / std`, the same for all channels.
     ///
     /// # Panics
     /// If `mean` is not finite, or `std` is not finite and above 0.
@@ -76,11 +86,11 @@ impl ImageDataset {
         self.normalize_channels(&vec![mean; channels], &vec![std; channels])
     }
 
-    /// With pixels normalised as `(x / 255 - mean) / std`, by the mean and deviation of their channel. PyTorch:
+    /// Normalises pixels as `(x / 255 - mean) / std`, by the mean and standard deviation of their channel. PyTorch:
     /// `torchvision.transforms.Normalize`.
     ///
     /// # Panics
-    /// If there is not one of each for every channel, a mean is not finite, or a deviation is not finite and above 0.
+    /// If there is not one of each per channel, a mean is not finite, or a deviation is not finite and above 0.
     #[track_caller]
     pub fn normalize_channels(mut self, mean: &[f32], std: &[f32]) -> Self {
         let channels = self.shape[0];
@@ -101,12 +111,12 @@ impl ImageDataset {
         self
     }
 
-    /// With every image moved by up to so many pixels up or down and as many left or right, each distance as likely, while
-    /// a model learns; what comes in from outside is 0 before normalisation. PyTorch:
+    /// Augments by shifting every image vertically and horizontally by up to `pixels`, each distance with equal
+    /// probability. Pixels from outside the image are 0 before normalisation. PyTorch:
     /// `torchvision.transforms.RandomCrop(size, padding=pixels)`.
     ///
     /// # Panics
-    /// If that could move a whole image away.
+    /// If that could shift an image out of sight.
     #[track_caller]
     pub fn shift(mut self, pixels: usize) -> Self {
         let [_, height, width] = self.shape;
@@ -118,7 +128,7 @@ impl ImageDataset {
         self
     }
 
-    /// With every other image, at random, mirrored left to right while a model learns. Not for digits. PyTorch:
+    /// Augments by mirroring every image left to right with probability 1/2. Not for digits. PyTorch:
     /// `torchvision.transforms.RandomHorizontalFlip`.
     pub fn flip(mut self) -> Self {
         self.flip = true;
@@ -130,7 +140,7 @@ impl ImageDataset {
         self.shape
     }
 
-    /// The bytes of one image, as they were given.
+    /// The bytes of one image, not normalised.
     ///
     /// # Panics
     /// If there is no such image.
@@ -150,9 +160,9 @@ impl ImageDataset {
         self.shape.iter().product()
     }
 
-    /// Fills `host`; `view` says how the k-th image is looked at.
+    /// Fills `host`; `view(k)` is the augmentation of the k-th image.
     fn gather(&self, indices: &[usize], host: &mut ImageBatch, view: impl Fn(usize) -> View) {
-        // A byte has 256 values: their floats are computed once a batch and looked up.
+        // A byte has 256 values: their normalised floats are tabulated once per batch.
         let float = |(mean, std): (&f32, &f32)| std::array::from_fn(|byte| (byte as f32 / 255.0 - mean) / std);
         let floats: Vec<[f32; 256]> = self.mean.iter().zip(&self.std).map(float).collect();
         let [_, height, width] = self.shape;
@@ -160,7 +170,7 @@ impl ImageDataset {
         host.labels.clear();
         for (k, &index) in indices.iter().enumerate() {
             let view = view(k);
-            // An image without pixels has no planes either.
+            // An image without pixels has no planes.
             for (plane, float) in self.image(index).chunks_exact((height * width).max(1)).zip(&floats) {
                 if view == View::default() {
                     host.pixels.extend(plane.iter().map(|&byte| float[byte as usize]));
@@ -209,7 +219,7 @@ impl Dataset for ImageDataset {
     }
 }
 
-/// How an image is looked at: mirrored or not, then through a frame that stands so many pixels further down and right.
+/// An augmented image: mirrored or not, then the window of the image that starts `down` and `right` of its corner.
 #[derive(Clone, Copy, PartialEq, Default, Debug)]
 struct View {
     down: isize,
@@ -218,7 +228,7 @@ struct View {
 }
 
 impl View {
-    /// The bytes of one channel, row by row; 0 outside of the image.
+    /// The bytes of one channel, row-major; 0 outside the image.
     fn of(self, plane: &[u8], [height, width]: [usize; 2]) -> impl Iterator<Item = u8> {
         let pixel = move |at: usize| {
             let inside = |at: usize, by: isize, size: usize| at.checked_add_signed(by).filter(|&at| at < size);
@@ -277,7 +287,7 @@ mod tests {
         }
     }
 
-    /// What happened to images of one bright pixel in the middle: where it went, for each of `n`.
+    /// Augments `n` copies of an image with one bright pixel, and returns the positions of that pixel.
     fn bright(set: &ImageDataset, n: usize, draw: Draw, first: usize) -> Vec<usize> {
         let mut host = ImageBatch::default();
         set.augment(&vec![0; n], draw, first, &mut host);
@@ -285,11 +295,11 @@ mod tests {
     }
 
     #[test]
-    fn shifts_and_flips_are_even_and_repeat() {
+    fn shifts_and_flips_are_uniform_and_repeatable() {
         let draw = Draw { seed: 3, index: 1 };
         let spot =
             |at: usize| ImageDataset::new((0..25).map(|i| if i == at { 255 } else { 0 }).collect(), vec![0], [1, 5, 5]);
-        // From the middle of 5 x 5, a shift by up to 1 leads to nine places, each as likely.
+        // From the middle of 5 x 5, a shift by up to 1 leads to nine positions with equal probability.
         let places = bright(&spot(12).shift(1), 9000, draw, 0);
         for y in 1..4 {
             for x in 1..4 {
@@ -303,7 +313,7 @@ mod tests {
 
         let set = spot(12).shift(2).flip();
         let whole = bright(&set, 100, draw, 0);
-        assert_eq!([bright(&set, 60, draw, 0), bright(&set, 40, draw, 60)].concat(), whole, "by position alone");
+        assert_eq!([bright(&set, 60, draw, 0), bright(&set, 40, draw, 60)].concat(), whole, "by position only");
         assert_ne!(bright(&set, 100, Draw { index: 2, ..draw }, 0), whole);
         let mut plain = ImageBatch::default();
         set.collate(&[0], &mut plain);

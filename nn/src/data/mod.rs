@@ -1,20 +1,20 @@
 //! Data: from files to batches on a device.
 //!
-//! A [`Dataset`] gathers examples into host buffers and uploads them; a [`Loader`] decides which examples, in which order,
-//! and prepares them ahead on a thread of its own. [`mnist`], [`fashion_mnist`], [`cifar10`] and [`sst2`] read well-known sets
-//! from their files. Text takes four steps: [`tokenize`] makes words of it, a [`Vocabulary`] makes numbers of words,
-//! [`WordVectors`] are trained vectors of words, and a [`TextDataset`] makes batches.
+//! A [`Dataset`] collates examples into host buffers and uploads them; a [`Loader`] chooses the examples of each batch
+//! and prefetches on a worker thread. [`mnist`], [`fashion_mnist`], [`cifar10`] and [`sst2`] read well-known sets from
+//! their files. Text takes four steps: [`tokenize`] splits it into words, a [`Vocabulary`] maps words to ids,
+//! [`WordVectors`] are pretrained vectors of words, and a [`TextDataset`] makes batches.
 
+mod batches;
 mod cifar;
-mod dataset;
 mod idx;
 mod images;
-mod loader;
+mod mnist;
 mod text;
 
+pub use batches::{Dataset, Epoch, Loader};
 pub use cifar::{CIFAR10_CLASSES, cifar10};
-pub use dataset::Dataset;
-pub use idx::{FASHION_MNIST_CLASSES, Idx, Split, fashion_mnist, mnist};
-pub use images::{ImageBatch, ImageDataset};
-pub use loader::{Epoch, Loader};
+pub use idx::Idx;
+pub use images::{ImageBatch, ImageDataset, Split};
+pub use mnist::{FASHION_MNIST_CLASSES, fashion_mnist, mnist};
 pub use text::{Reviews, Sentence, TextBatch, TextDataset, Vocabulary, WordVectors, read_sst2, sst2, tokenize};

@@ -1,8 +1,8 @@
-//! Activations as layers, for [`Sequential`](crate::Sequential). The maths is at the tensor's methods.
+//! Activations as layers, for [`Sequential`](crate::Sequential). The formulas are at the methods of `Tensor`.
 
 use crate::Module;
 use crate::module::Layer;
-use crate::summary::observed;
+use crate::observe::observe;
 use minitorch_core::{Backend, Tensor};
 
 macro_rules! activations {
@@ -13,7 +13,7 @@ macro_rules! activations {
 
         impl<B: Backend> Layer<B> for $name {
             fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
-                observed(self, stringify!($name), 0, x.$method())
+                observe(self, x.$method())
             }
         }
     )* };
@@ -33,14 +33,14 @@ activations! {
     Hardswish = hardswish;
     /// [`Tensor::softplus`]. PyTorch: `nn.Softplus`.
     Softplus = softplus;
-    /// x itself. PyTorch: `nn.Identity`.
+    /// x. PyTorch: `nn.Identity`.
     Identity = clone;
 }
 
 /// [`Tensor::leaky_relu`]. PyTorch: `nn.LeakyReLU`.
 #[derive(Module, Clone, Copy, Debug)]
 pub struct LeakyRelu {
-    /// The slope below 0.
+    /// The slope for x below 0.
     pub slope: f64,
 }
 
@@ -53,14 +53,14 @@ impl Default for LeakyRelu {
 
 impl<B: Backend> Layer<B> for LeakyRelu {
     fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
-        observed(self, "LeakyRelu", 0, x.leaky_relu(self.slope))
+        observe(self, x.leaky_relu(self.slope))
     }
 }
 
 /// [`Tensor::elu`]. PyTorch: `nn.ELU`.
 #[derive(Module, Clone, Copy, Debug)]
 pub struct Elu {
-    /// Minus the limit far below 0.
+    /// The limit for x towards minus infinity is `-alpha`.
     pub alpha: f64,
 }
 
@@ -73,7 +73,7 @@ impl Default for Elu {
 
 impl<B: Backend> Layer<B> for Elu {
     fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
-        observed(self, "Elu", 0, x.elu(self.alpha))
+        observe(self, x.elu(self.alpha))
     }
 }
 
@@ -86,7 +86,7 @@ pub struct Softmax {
 
 impl<B: Backend> Layer<B> for Softmax {
     fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
-        observed(self, "Softmax", 0, x.softmax(self.dim))
+        observe(self, x.softmax(self.dim))
     }
 }
 
@@ -99,6 +99,6 @@ pub struct LogSoftmax {
 
 impl<B: Backend> Layer<B> for LogSoftmax {
     fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
-        observed(self, "LogSoftmax", 0, x.log_softmax(self.dim))
+        observe(self, x.log_softmax(self.dim))
     }
 }

@@ -2,14 +2,14 @@
 
 use crate::Module;
 use crate::init;
-use crate::module::{Layer, Param};
-use crate::summary::observed;
+use crate::module::Param;
+use crate::observe::observe_flops;
 use minitorch_core::{Activation, Backend, Conv1dOptions, Conv2dOptions, PerDim, Tensor};
 
-/// Slides kernels over images: x `[n, inputs, h, w]`, y `[n, outputs, oh, ow]`; see [`Tensor::conv2d`]. PyTorch:
+/// Convolution of images: x `[n, inputs, h, w]`, y `[n, outputs, oh, ow]`; see [`Tensor::conv2d`]. PyTorch:
 /// `nn.Conv2d`.
 ///
-/// Weight and bias start uniform within `1 / sqrt(fan_in)`, as PyTorch's do.
+/// Initial weight and bias are uniform within `±1 / sqrt(fan_in)`, as in PyTorch.
 ///
 /// ```
 /// # use minitorch_conformance::doc::*;
@@ -37,7 +37,7 @@ impl<B: Backend> Conv2d<B> {
     /// With these options.
     ///
     /// # Panics
-    /// If `groups` does not divide both channel numbers.
+    /// If `groups` does not divide both numbers of channels.
     #[track_caller]
     pub fn with_options(
         inputs: usize,
@@ -67,10 +67,11 @@ impl<B: Backend> Conv2d<B> {
     #[track_caller]
     pub fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
         let y = x.conv2d(&self.weight, self.bias.as_deref(), self.options);
-        observed(self, "Conv2d", flops(&self.weight, y.numel()), y)
+        observe_flops(self, flops(&self.weight, y.numel()), y)
     }
 
-    /// [`forward`](Self::forward) and an activation in its epilogue, with the same numbers. See [`Tensor::conv2d_activated`].
+    /// [`forward`](Self::forward) with the activation fused into its epilogue; results are identical. See
+    /// [`Tensor::conv2d_activated`].
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;
@@ -88,19 +89,13 @@ impl<B: Backend> Conv2d<B> {
     #[track_caller]
     pub fn forward_activated(&self, x: &Tensor<B>, activation: Activation) -> Tensor<B> {
         let y = x.conv2d_activated(&self.weight, self.bias.as_deref(), self.options, activation);
-        observed(self, "Conv2d", flops(&self.weight, y.numel()), y)
+        observe_flops(self, flops(&self.weight, y.numel()), y)
     }
 }
 
-impl<B: Backend> Layer<B> for Conv2d<B> {
-    fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
-        self.forward(x)
-    }
-}
-
-/// Slides kernels over sequences: x `[n, inputs, t]`, y `[n, outputs, ot]`; see [`Tensor::conv1d`]. PyTorch: `nn.Conv1d`.
+/// Convolution of sequences: x `[n, inputs, t]`, y `[n, outputs, ot]`; see [`Tensor::conv1d`]. PyTorch: `nn.Conv1d`.
 ///
-/// Weight and bias start uniform within `1 / sqrt(fan_in)`, as PyTorch's do.
+/// Initial weight and bias are uniform within `±1 / sqrt(fan_in)`, as in PyTorch.
 #[derive(Module, Clone, Debug)]
 pub struct Conv1d<B: Backend> {
     /// `[outputs, inputs / groups, kernel]`.
@@ -120,7 +115,7 @@ impl<B: Backend> Conv1d<B> {
     /// With these options.
     ///
     /// # Panics
-    /// If `groups` does not divide both channel numbers.
+    /// If `groups` does not divide both numbers of channels.
     #[track_caller]
     pub fn with_options(inputs: usize, outputs: usize, kernel: usize, options: Conv1dOptions, device: &B) -> Self {
         let group = inputs_per_group("Conv1d", inputs, outputs, options.groups);
@@ -143,20 +138,15 @@ impl<B: Backend> Conv1d<B> {
     #[track_caller]
     pub fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
         let y = x.conv1d(&self.weight, self.bias.as_deref(), self.options);
-        observed(self, "Conv1d", flops(&self.weight, y.numel()), y)
+        observe_flops(self, flops(&self.weight, y.numel()), y)
     }
 }
 
-impl<B: Backend> Layer<B> for Conv1d<B> {
-    fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
-        self.forward(x)
-    }
-}
-
-/// Transposed convolution: the gradient of a convolution as a layer of its own, which enlarges images. x `[n, inputs, h, w]`,
-/// y `[n, outputs, oh, ow]`; see [`Tensor::conv_transpose2d`]. PyTorch: `nn.ConvTranspose2d`.
+/// Transposed convolution, the gradient of a convolution in its input: a layer that upsamples images. x `[n, inputs, h,
+/// w]`, y `[n, outputs, oh, ow]`; see [`Tensor::conv_transpose2d`]. PyTorch: `nn.ConvTranspose2d`.
 ///
-/// Weight and bias start uniform within `1 / sqrt(fan_in)`, where PyTorch's fan counts the weight's second dimension.
+/// Initial weight and bias are uniform within `±1 / sqrt(fan_in)`, `fan_in` being the product of the weight's
+/// dimensions but the first, as in PyTorch.
 ///
 /// ```
 /// # use minitorch_conformance::doc::*;
@@ -172,7 +162,7 @@ pub struct ConvTranspose2d<B: Backend> {
     pub bias: Option<Param<B>>,
     /// Stride, padding, dilation and groups.
     pub options: Conv2dOptions,
-    /// Rows and columns added at the end; below the stride or the dilation.
+    /// Rows and columns added at the end; each less than the stride or the dilation.
     pub output_padding: [usize; 2],
 }
 
@@ -185,7 +175,7 @@ impl<B: Backend> ConvTranspose2d<B> {
     /// With these options.
     ///
     /// # Panics
-    /// If `groups` does not divide both channel numbers.
+    /// If `groups` does not divide both numbers of channels.
     #[track_caller]
     pub fn with_options(
         inputs: usize,
@@ -205,7 +195,7 @@ impl<B: Backend> ConvTranspose2d<B> {
         }
     }
 
-    /// The layer with rows and columns added at the end, where the stride leaves the size open.
+    /// The layer with rows and columns added at the end, which chooses among the output sizes that a stride allows.
     pub fn output_padding(self, output_padding: impl PerDim<2>) -> Self {
         ConvTranspose2d { output_padding: output_padding.per_dim(), ..self }
     }
@@ -222,17 +212,12 @@ impl<B: Backend> ConvTranspose2d<B> {
     #[track_caller]
     pub fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
         let y = x.conv_transpose2d(&self.weight, self.bias.as_deref(), self.options, self.output_padding);
-        observed(self, "ConvTranspose2d", flops(&self.weight, x.numel()), y)
+        observe_flops(self, flops(&self.weight, x.numel()), y)
     }
 }
 
-impl<B: Backend> Layer<B> for ConvTranspose2d<B> {
-    fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
-        self.forward(x)
-    }
-}
-
-/// Every one of `pixels` (outputs, or inputs of a transposed convolution) meets one filter of the weight.
+/// A multiplication and an addition per element of a filter, for each of `pixels` output elements (input elements of a
+/// transposed convolution).
 fn flops<B: Backend>(weight: &Tensor<B>, pixels: usize) -> u64 {
     (2 * weight.shape()[1..].iter().product::<usize>()).saturating_mul(pixels) as u64
 }

@@ -1,22 +1,23 @@
 //! Dropout.
 
 use crate::Module;
-use crate::module::{Layer, Training};
-use crate::summary::observed;
+use crate::module::Training;
+use crate::observe::observe;
 use minitorch_core::{Backend, Tensor};
 
-/// While training, zeroes each element with probability `p` and divides the others by `1 - p`; in evaluation, nothing.
-/// Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014. PyTorch: `nn.Dropout`.
+/// In training mode, zeroes each element with probability `p` and divides the others by `1 - p`; in evaluation, the
+/// identity. Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014. PyTorch:
+/// `nn.Dropout`.
 #[derive(Module, Clone, Copy, Debug)]
 pub struct Dropout {
-    /// The probability of a zero.
+    /// The probability that an element is zeroed.
     pub p: f64,
     /// The mode; set by [`Module::train`] and [`Module::eval`].
     pub training: Training,
 }
 
 impl Dropout {
-    /// Dropout of probability `p`, training.
+    /// Dropout with probability `p`, in training mode.
     ///
     /// # Panics
     /// If `p` is not in [0, 1].
@@ -28,23 +29,23 @@ impl Dropout {
 
     /// See [`Tensor::dropout`].
     pub fn forward<B: Backend>(&self, x: &Tensor<B>) -> Tensor<B> {
-        observed(self, "Dropout", 0, if self.training.is_on() { x.dropout(self.p) } else { x.clone() })
+        observe(self, if self.training.is_on() { x.dropout(self.p) } else { x.clone() })
     }
 }
 
-/// While training, zeroes whole channels of `[n, c, ..]`, each with probability `p`, and divides the others by `1 - p`; in
-/// evaluation, nothing. Neighbouring pixels say the same, so that dropping one at a time would drop nothing. Tompson et
-/// al., "Efficient object localization using convolutional networks", 2015. PyTorch: `nn.Dropout2d`.
+/// In training mode, zeroes entire channels of `[n, c, ..]`, each with probability `p`, and divides the others by `1 -
+/// p`; in evaluation, the identity. Neighbouring pixels are correlated, so dropping single ones would have little
+/// effect. Tompson et al., "Efficient object localization using convolutional networks", 2015. PyTorch: `nn.Dropout2d`.
 #[derive(Module, Clone, Copy, Debug)]
 pub struct Dropout2d {
-    /// The probability of a channel of zeros.
+    /// The probability that a channel is zeroed.
     pub p: f64,
     /// The mode; set by [`Module::train`] and [`Module::eval`].
     pub training: Training,
 }
 
 impl Dropout2d {
-    /// Dropout of probability `p`, training.
+    /// Dropout with probability `p`, in training mode.
     ///
     /// # Panics
     /// If `p` is not in [0, 1].
@@ -60,18 +61,6 @@ impl Dropout2d {
     /// If the rank is below 2.
     #[track_caller]
     pub fn forward<B: Backend>(&self, x: &Tensor<B>) -> Tensor<B> {
-        observed(self, "Dropout2d", 0, if self.training.is_on() { x.dropout2d(self.p) } else { x.clone() })
-    }
-}
-
-impl<B: Backend> Layer<B> for Dropout2d {
-    fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
-        self.forward(x)
-    }
-}
-
-impl<B: Backend> Layer<B> for Dropout {
-    fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
-        self.forward(x)
+        observe(self, if self.training.is_on() { x.dropout2d(self.p) } else { x.clone() })
     }
 }

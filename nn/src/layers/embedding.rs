@@ -1,16 +1,16 @@
 //! Embeddings.
 
 use crate::Module;
-use crate::module::{Layer, Param};
-use crate::summary::observed;
+use crate::module::Param;
+use crate::observe::observe;
 use minitorch_core::{Backend, Tensor};
 
-/// A table of vectors, read by index: indices (I32) `[..]` give `[.., dim]`. The gradient of a row is the sum over its uses.
-/// An index outside the table gives zeros and is an error at the next read. PyTorch: `nn.Embedding`.
+/// A table of vectors, looked up by index: indices (I32) `[..]` to vectors `[.., dim]`. The gradient of a row is the
+/// sum over its uses. An index out of range gives zeros, and an error at the next read. PyTorch: `nn.Embedding`.
 ///
-/// The gradient is kept by rows ([`Gradients::rows`](minitorch_core::Gradients::rows)). SGD without momentum and Adagrad, both
-/// without weight decay, step only these rows where they are few; Adam and the others do if
-/// [`Group::lazy`](crate::Group::lazy) says so, and else go through the whole table, as PyTorch's do unless `sparse=True`.
+/// The gradient is row-sparse ([`Gradients::rows`](minitorch_core::Gradients::rows)), as PyTorch's with `sparse=True`.
+/// SGD without momentum and Adagrad, both without weight decay, update only these rows if they are few. The other
+/// optimizers update the whole table, unless [`Group::lazy`](crate::Group::lazy) is set.
 ///
 /// ```
 /// # use minitorch_conformance::doc::*;
@@ -26,12 +26,12 @@ pub struct Embedding<B: Backend> {
 }
 
 impl<B: Backend> Embedding<B> {
-    /// A table of standard normal numbers, as PyTorch's.
+    /// A table of standard normal numbers, as in PyTorch.
     pub fn new(rows: usize, dim: usize, device: &B) -> Self {
         Embedding::from_vectors(Tensor::randn([rows, dim], device))
     }
 
-    /// A table of these vectors, `[rows, dim]`. To keep them as they are, freeze the weight. PyTorch:
+    /// A table of these vectors, `[rows, dim]`. Freeze the weight to exclude it from training. PyTorch:
     /// `nn.Embedding.from_pretrained`.
     ///
     /// ```
@@ -51,22 +51,16 @@ impl<B: Backend> Embedding<B> {
         Embedding { weight: Param::new(vectors) }
     }
 
-    /// The rows.
+    /// The rows of these indices.
     ///
     /// # Panics
-    /// If the indices are not I32, or of the largest rank.
+    /// If the indices are not I32, or have the maximal rank.
     #[track_caller]
     pub fn forward(&self, indices: &Tensor<B>) -> Tensor<B> {
         let [_, dim] = self.weight.dims();
         let shape = indices.shape().insert(indices.rank(), dim);
         let rows = self.weight.index_select(0, &indices.reshape([indices.numel()]));
-        observed(self, "Embedding", 0, rows.reshape(shape))
-    }
-}
-
-impl<B: Backend> Layer<B> for Embedding<B> {
-    fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
-        self.forward(x)
+        observe(self, rows.reshape(shape))
     }
 }
 
@@ -77,7 +71,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "no memory for 281474976710656 elements")]
-    fn a_table_that_no_memory_holds_is_refused() {
+    fn a_table_beyond_memory_is_refused() {
         drop(Embedding::new(1 << 45, 8, &Plain::new()));
     }
 }

@@ -2,13 +2,13 @@
 
 use crate::Module;
 use crate::init;
-use crate::module::{Layer, Param};
-use crate::summary::observed;
+use crate::module::Param;
+use crate::observe::observe_flops;
 use minitorch_core::{Activation, Backend, Tensor};
 
 /// `y = x wᵀ + b`: x `[.., inputs]`, y `[.., outputs]`. PyTorch: `nn.Linear`.
 ///
-/// Weight and bias start uniform within `1 / sqrt(inputs)`, as PyTorch's do.
+/// Initial weight and bias are uniform within `±1 / sqrt(inputs)`, as in PyTorch.
 ///
 /// ```
 /// # use minitorch_conformance::doc::*;
@@ -45,10 +45,10 @@ impl<B: Backend> Linear<B> {
     /// If the last dimension of x is not `inputs`.
     #[track_caller]
     pub fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
-        self.observed(x.linear(&self.weight, self.bias.as_deref()))
+        self.observe(x.linear(&self.weight, self.bias.as_deref()))
     }
 
-    /// `f(x wᵀ + b)` in one pass: [`forward`](Self::forward) and an activation after it, with the same numbers. See
+    /// [`forward`](Self::forward) with the activation fused into its epilogue; results are identical. See
     /// [`Tensor::linear_activated`].
     ///
     /// ```
@@ -66,18 +66,12 @@ impl<B: Backend> Linear<B> {
     /// If the last dimension of x is not `inputs`.
     #[track_caller]
     pub fn forward_activated(&self, x: &Tensor<B>, activation: Activation) -> Tensor<B> {
-        self.observed(x.linear_activated(&self.weight, self.bias.as_deref(), activation))
+        self.observe(x.linear_activated(&self.weight, self.bias.as_deref(), activation))
     }
 
-    fn observed(&self, y: Tensor<B>) -> Tensor<B> {
+    fn observe(&self, y: Tensor<B>) -> Tensor<B> {
         let [outputs, inputs] = self.weight.dims();
         let rows = y.numel() / outputs.max(1);
-        observed(self, "Linear", (2 * rows * outputs).saturating_mul(inputs) as u64, y)
-    }
-}
-
-impl<B: Backend> Layer<B> for Linear<B> {
-    fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
-        self.forward(x)
+        observe_flops(self, (2 * rows * outputs).saturating_mul(inputs) as u64, y)
     }
 }

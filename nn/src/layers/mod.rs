@@ -1,4 +1,4 @@
-//! Layers: one short file each, with formula, shapes and PyTorch's name.
+//! Layers, with formula, shapes and PyTorch's name. Those in `activation`, `pool` and `resize` have no parameters.
 
 mod activation;
 mod conv;
@@ -24,3 +24,31 @@ pub use resize::{
     Upsample, UpsampleMode, UpsampleSize, ZeroPad2d,
 };
 pub use sequential::Sequential;
+
+use crate::module::Layer;
+use minitorch_core::{Backend, Tensor};
+
+/// [`Layer`] for layers that have an inherent `forward`, which callers can use without the trait in scope.
+macro_rules! layers {
+    ($($layer:ty),* $(,)?) => { $(
+        impl<B: Backend> Layer<B> for $layer {
+            fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
+                self.forward(x)
+            }
+        }
+    )* };
+}
+layers!(
+    Conv1d<B>,
+    Conv2d<B>,
+    ConvTranspose2d<B>,
+    Linear<B>,
+    Embedding<B>,
+    Sequential<B>,
+    BatchNorm1d<B>,
+    BatchNorm2d<B>,
+    LayerNorm<B>,
+    GroupNorm<B>,
+    Dropout,
+    Dropout2d,
+);

@@ -1,11 +1,11 @@
-//! Normalisation layers. Weights start at 1 and biases at 0, as PyTorch's do.
+//! Normalisation layers. Initial weights are 1 and biases 0, as in PyTorch.
 
 use crate::Module;
-use crate::module::{Buffer, Layer, Param, Training};
-use crate::summary::observed;
+use crate::module::{Buffer, Param, Training};
+use crate::observe::observe;
 use minitorch_core::{Backend, DType, Shape, Tensor};
 
-/// PyTorch's number beside the variance.
+/// PyTorch's default.
 const EPS: f64 = 1e-5;
 
 fn ones<B: Backend>(shape: impl Into<Shape>, device: &B) -> Option<Param<B>> {
@@ -20,22 +20,22 @@ macro_rules! batch_norms {
     ($($(#[$doc:meta])* $name:ident: $($rank:literal)|+, $wants:literal;)*) => { $(
         $(#[$doc])*
         ///
-        /// While training, each channel is normalised by the batch's own mean and variance, and the running ones move
-        /// towards them: `running = (1 - momentum) running + momentum batch`, where the variance is the unbiased one. In
-        /// evaluation the running ones are used, and nothing changes. The formula is at [`Tensor::batch_norm`].
+        /// In training mode, each channel is normalised by the mean and variance of the batch, and the running
+        /// statistics are updated: `running = (1 - momentum) running + momentum batch`, with the unbiased variance. In
+        /// evaluation the running statistics normalise and do not change. The formula is at [`Tensor::batch_norm`].
         #[derive(Module, Clone, Debug)]
         pub struct $name<B: Backend> {
             /// `[channels]`; `None` multiplies by 1.
             pub weight: Option<Param<B>>,
             /// `[channels]`; `None` adds 0.
             pub bias: Option<Param<B>>,
-            /// `[channels]`, from 0 on.
+            /// `[channels]`, initially 0.
             pub running_mean: Buffer<B>,
-            /// `[channels]`, from 1 on.
+            /// `[channels]`, initially 1.
             pub running_var: Buffer<B>,
-            /// How many batches were seen in training; rank 0, I32.
+            /// The number of training batches; rank 0, I32.
             pub num_batches_tracked: Buffer<B>,
-            /// How far one batch moves the running statistics.
+            /// The weight of one batch in the running statistics.
             pub momentum: f64,
             /// Added to the variance under the root.
             pub eps: f64,
@@ -66,8 +66,8 @@ macro_rules! batch_norms {
             /// The normalisation.
             ///
             /// # Panics
-            /// If the rank or the channels do not fit, or a channel has a single element in training: its variance is 0
-            /// whatever it is, or the momentum is not in [0, 1] then.
+            /// If the rank or the number of channels does not fit; in training mode, also if a channel has a single
+            /// element, whose variance is always 0, or if the momentum is not in [0, 1].
             #[track_caller]
             pub fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
                 assert!(
@@ -82,13 +82,7 @@ macro_rules! batch_norms {
                     momentum: self.momentum,
                 };
                 let y = statistics.normalize(x, affine, self.eps, self.training.is_on(), stringify!($name));
-                observed(self, stringify!($name), 0, y)
-            }
-        }
-
-        impl<B: Backend> Layer<B> for $name<B> {
-            fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
-                self.forward(x)
+                observe(self, y)
             }
         }
     )* };
@@ -105,7 +99,7 @@ batch_norms! {
     /// let x = Tensor::randn([8, 3, 4, 4], &device()) * 5.0 + 2.0;
     /// let y = norm.forward(&x);
     /// assert!(y.mean(..).item()?.abs() < 1e-5 && (y.square().mean(..).item()? - 1.0).abs() < 1e-4);
-    /// norm.eval(); // now by the running statistics, which one batch has moved a tenth of the way
+    /// norm.eval(); // normalises by the running statistics, a tenth of which are those of the batch
     /// assert!(norm.forward(&x).mean(..).item()? > 0.9);
     /// # Ok::<(), Error>(())
     /// ```
@@ -176,12 +170,12 @@ impl<B: Backend> LayerNorm<B> {
     #[track_caller]
     pub fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
         let y = x.layer_norm(self.shape, self.weight.as_deref(), self.bias.as_deref(), self.eps);
-        observed(self, "LayerNorm", 0, y)
+        observe(self, y)
     }
 }
 
-/// Normalises groups of channels of each image; see [`Tensor::group_norm`]. PyTorch: `nn.GroupNorm`; with as many groups as
-/// channels `nn.InstanceNorm2d(affine=True)`.
+/// Normalises groups of channels of each image; see [`Tensor::group_norm`]. PyTorch: `nn.GroupNorm`; with as many
+/// groups as channels `nn.InstanceNorm2d(affine=True)`.
 #[derive(Module, Clone, Debug)]
 pub struct GroupNorm<B: Backend> {
     /// `[channels]`; `None` multiplies by 1.
@@ -220,18 +214,6 @@ impl<B: Backend> GroupNorm<B> {
     #[track_caller]
     pub fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
         let y = x.group_norm(self.groups, self.weight.as_deref(), self.bias.as_deref(), self.eps);
-        observed(self, "GroupNorm", 0, y)
-    }
-}
-
-impl<B: Backend> Layer<B> for LayerNorm<B> {
-    fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
-        self.forward(x)
-    }
-}
-
-impl<B: Backend> Layer<B> for GroupNorm<B> {
-    fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
-        self.forward(x)
+        observe(self, y)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::Module;
 use crate::module::Layer;
-use crate::summary::observed;
+use crate::observe::observe;
 use minitorch_core::{Backend, Pool1dOptions, Pool2dOptions, Tensor};
 
 macro_rules! pooling {
@@ -15,7 +15,7 @@ macro_rules! pooling {
         }
 
         impl $name {
-            #[doc = concat!("`", stringify!($name), "::new(2)`, or with options as [`Tensor::", stringify!($method), "`] takes.")]
+            #[doc = concat!("`", stringify!($name), "::new(2)`, or with options; see [`Tensor::", stringify!($method), "`].")]
             pub fn new(options: impl Into<$options>) -> Self {
                 $name { options: options.into() }
             }
@@ -23,15 +23,15 @@ macro_rules! pooling {
 
         impl<B: Backend> Layer<B> for $name {
             fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
-                observed(self, stringify!($name), 0, x.$method(self.options))
+                observe(self, x.$method(self.options))
             }
         }
     )* };
 }
 pooling! {
-    /// The largest element of each window of `[n, c, h, w]`. PyTorch: `nn.MaxPool2d`.
+    /// The maximum of each window of `[n, c, h, w]`. PyTorch: `nn.MaxPool2d`.
     MaxPool2d(Pool2dOptions) = max_pool2d;
-    /// The largest element of each window of `[n, c, t]`. PyTorch: `nn.MaxPool1d`.
+    /// The maximum of each window of `[n, c, t]`. PyTorch: `nn.MaxPool1d`.
     MaxPool1d(Pool1dOptions) = max_pool1d;
     /// The mean of each window of `[n, c, h, w]`. PyTorch: `nn.AvgPool2d`.
     AvgPool2d(Pool2dOptions) = avg_pool2d;
@@ -39,12 +39,12 @@ pooling! {
     AvgPool1d(Pool1dOptions) = avg_pool1d;
 }
 
-/// `[n, ..]` becomes `[n, everything else]`. PyTorch: `nn.Flatten`.
+/// Flattens all dimensions but the first. PyTorch: `nn.Flatten`.
 #[derive(Module, Clone, Copy, Default, Debug)]
 pub struct Flatten;
 
 impl<B: Backend> Layer<B> for Flatten {
     fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
-        observed(self, "Flatten", 0, x.flatten(1..))
+        observe(self, x.flatten(1..))
     }
 }

@@ -2,22 +2,22 @@
 
 use crate::Module;
 use crate::module::Layer;
-use crate::summary::observed;
+use crate::observe::observe;
 use minitorch_core::{Backend, PadMode, PerDim, Tensor};
 
-/// How [`Upsample`] fills its output.
+/// The interpolation of [`Upsample`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum UpsampleMode {
     /// [`Tensor::interpolate_nearest`].
     Nearest,
     /// [`Tensor::interpolate_bilinear`].
     Bilinear {
-        /// Whether the corner pixels stay where they are.
+        /// Whether the centres of the corner pixels are aligned.
         align_corners: bool,
     },
 }
 
-/// The size that [`Upsample`] gives.
+/// The output size of [`Upsample`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum UpsampleSize {
     /// Height and width.
@@ -26,7 +26,7 @@ pub enum UpsampleSize {
     Scale([usize; 2]),
 }
 
-/// `[n, c, h, w]` in another height and width. PyTorch: `nn.Upsample`.
+/// Resizes images `[n, c, h, w]`. PyTorch: `nn.Upsample`.
 ///
 /// ```
 /// # use minitorch_nn::{Layer, Upsample};
@@ -40,18 +40,18 @@ pub struct Upsample {
     /// The output's size.
     #[module(skip)]
     pub size: UpsampleSize,
-    /// How it is filled.
+    /// The interpolation.
     #[module(skip)]
     pub mode: UpsampleMode,
 }
 
 impl Upsample {
-    /// To this height and width; nearest, unless [`bilinear`](Self::bilinear) follows.
+    /// To this height and width; nearest, unless [`bilinear`](Self::bilinear) is called.
     pub fn size(size: impl PerDim<2>) -> Self {
         Upsample { size: UpsampleSize::Size(size.per_dim()), mode: UpsampleMode::Nearest }
     }
 
-    /// By whole factors; nearest, unless [`bilinear`](Self::bilinear) follows. PyTorch: `scale_factor`.
+    /// By integer factors; nearest, unless [`bilinear`](Self::bilinear) is called. PyTorch: `scale_factor`.
     pub fn scale(factor: impl PerDim<2>) -> Self {
         Upsample { size: UpsampleSize::Scale(factor.per_dim()), mode: UpsampleMode::Nearest }
     }
@@ -75,7 +75,7 @@ impl<B: Backend> Layer<B> for Upsample {
             UpsampleMode::Nearest => x.interpolate_nearest(size),
             UpsampleMode::Bilinear { align_corners } => x.interpolate_bilinear(size, align_corners),
         };
-        observed(self, "Upsample", 0, y)
+        observe(self, y)
     }
 }
 
@@ -89,7 +89,7 @@ macro_rules! adaptive {
         }
 
         impl $name {
-            #[doc = concat!("Pooling to this size; see [`Tensor::", stringify!($method), "`].")]
+            #[doc = concat!("Pools to this size; see [`Tensor::", stringify!($method), "`].")]
             pub fn new(size: impl PerDim<$n>) -> Self {
                 $name { size: size.per_dim() }
             }
@@ -97,7 +97,7 @@ macro_rules! adaptive {
 
         impl<B: Backend> Layer<B> for $name {
             fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
-                observed(self, stringify!($name), 0, x.$method(self.size))
+                observe(self, x.$method(self.size))
             }
         }
     )* };
@@ -105,11 +105,11 @@ macro_rules! adaptive {
 adaptive! {
     /// The mean of each of `[oh, ow]` regions of `[n, c, h, w]`. PyTorch: `nn.AdaptiveAvgPool2d`.
     AdaptiveAvgPool2d(2) = adaptive_avg_pool2d;
-    /// The largest element of each of `[oh, ow]` regions of `[n, c, h, w]`. PyTorch: `nn.AdaptiveMaxPool2d`.
+    /// The maximum of each of `[oh, ow]` regions of `[n, c, h, w]`. PyTorch: `nn.AdaptiveMaxPool2d`.
     AdaptiveMaxPool2d(2) = adaptive_max_pool2d;
     /// The mean of each of `size` regions of `[n, c, t]`. PyTorch: `nn.AdaptiveAvgPool1d`.
     AdaptiveAvgPool1d(1) = adaptive_avg_pool1d;
-    /// The largest element of each of `size` regions of `[n, c, t]`. PyTorch: `nn.AdaptiveMaxPool1d`.
+    /// The maximum of each of `size` regions of `[n, c, t]`. PyTorch: `nn.AdaptiveMaxPool1d`.
     AdaptiveMaxPool1d(1) = adaptive_max_pool1d;
 }
 
@@ -118,13 +118,13 @@ macro_rules! padding {
         $(#[$doc])*
         #[derive(Module, Clone, Copy, Debug)]
         pub struct $name {
-            /// Rows above and below, columns left and right.
+            /// Rows above and below; columns left and right.
             #[module(skip)]
             pub around: [(usize, usize); 2],
         }
 
         impl $name {
-            /// The same on both sides: of all dimensions, or `[rows, columns]`.
+            /// The same padding on both sides; one number, or `[rows, columns]`.
             pub fn new(padding: impl PerDim<2>) -> Self {
                 $name { around: padding.per_dim().map(|p| (p, p)) }
             }
@@ -132,7 +132,7 @@ macro_rules! padding {
 
         impl<B: Backend> Layer<B> for $name {
             fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
-                observed(self, stringify!($name), 0, x.pad_with(self.around, $mode))
+                observe(self, x.pad_with(self.around, $mode))
             }
         }
     )* };
@@ -140,9 +140,9 @@ macro_rules! padding {
 padding! {
     /// Zeros around the last two dimensions. PyTorch: `nn.ZeroPad2d`.
     ZeroPad2d = PadMode::Constant(0.0);
-    /// The image mirrored at its edges; see [`PadMode::Reflect`]. PyTorch: `nn.ReflectionPad2d`.
+    /// Reflects the image at its edges; see [`PadMode::Reflect`]. PyTorch: `nn.ReflectionPad2d`.
     ReflectionPad2d = PadMode::Reflect;
-    /// The edge pixels again; see [`PadMode::Replicate`]. PyTorch: `nn.ReplicationPad2d`.
+    /// Repeats the edge pixels; see [`PadMode::Replicate`]. PyTorch: `nn.ReplicationPad2d`.
     ReplicationPad2d = PadMode::Replicate;
 }
 

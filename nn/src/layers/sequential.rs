@@ -1,9 +1,9 @@
-//! Layers one after another.
+//! A chain of layers.
 
-use crate::module::{Entry, Layer, Module, Path, Visit, VisitMut};
+use crate::module::{Layer, Module, Path, Visit, VisitMut};
 use minitorch_core::{Backend, Tensor};
 
-/// Layers applied in order; their parameters are named by position (`0.weight`), as PyTorch's `nn.Sequential` does.
+/// A chain of layers. Parameters are named by position (`0.weight`). PyTorch: `nn.Sequential`.
 ///
 /// ```
 /// # use minitorch_conformance::doc::*;
@@ -23,7 +23,7 @@ impl<B: Backend> Sequential<B> {
         Sequential { layers: Vec::new() }
     }
 
-    /// With one more layer at the end.
+    /// Appends a layer.
     pub fn push(mut self, layer: impl Layer<B> + 'static) -> Self {
         self.layers.push(Box::new(layer));
         self
@@ -34,7 +34,7 @@ impl<B: Backend> Sequential<B> {
         &self.layers
     }
 
-    /// The last layer of the first layer's ... of x.
+    /// Applies the layers in order.
     pub fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
         let Some((first, rest)) = self.layers.split_first() else { return x.clone() };
         rest.iter().fold(first.forward(x), |x, layer| layer.forward(&x))
@@ -47,19 +47,13 @@ impl<B: Backend> Default for Sequential<B> {
     }
 }
 
-/// By hand: the layers' positions stand directly under the module's own name, without a `layers.` between.
+/// By hand, because the positions follow the module's own name directly, without `layers.` between.
 impl<B: Backend> Module<B> for Sequential<B> {
     fn visit<'m>(&'m self, path: &mut Path, f: Visit<'_, 'm, B>) {
-        f(path.as_str(), Entry::Module { kind: "Sequential", address: std::ptr::from_ref(self).addr() });
+        path.module(self);
         self.layers.visit(path, f);
     }
     fn visit_mut<'m>(&'m mut self, path: &mut Path, f: VisitMut<'_, 'm, B>) {
         self.layers.visit_mut(path, f);
-    }
-}
-
-impl<B: Backend> Layer<B> for Sequential<B> {
-    fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
-        self.forward(x)
     }
 }

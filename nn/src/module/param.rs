@@ -1,4 +1,4 @@
-//! The tensors of a module: parameters, which are trained, and buffers, which are only saved.
+//! The tensors of a module: parameters, which are trained and saved, and buffers, which are only saved.
 
 use minitorch_core::autodiff::{Node, Value};
 use minitorch_core::{Backend, Operand, Rhs, Tensor};
@@ -6,14 +6,13 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::{Arc, RwLock};
 
-/// A trained tensor: a leaf of the tape with a place in a module. Dereferences to its [`Tensor`].
+/// A trained tensor of a module: a leaf of the tape. Dereferences to its [`Tensor`]. PyTorch: `nn.Parameter`.
 ///
-/// Its identity is its leaf, which every update keeps: gradients and optimizer state are found by it. Cloning makes a
-/// *new* leaf over shared storage (copied when either is written), so that a second model never mixes its gradients with
-/// the first's.
+/// The leaf is its identity, by which gradients and optimizer state are found; updates preserve it. A clone is a *new*
+/// leaf with copy-on-write storage, so two models never share gradients.
 ///
-/// To tie a weight, keep one `Param` and use it twice in `forward`, as an embedding that is also the output layer: the
-/// gradients of both uses sum, an optimizer steps it once, and it is saved once.
+/// To tie a weight, use one `Param` twice in `forward`, as in an embedding that is also the output layer: the gradients
+/// of both uses are summed, an optimizer steps it once, and it is saved once.
 ///
 /// A [frozen](Param::freeze) parameter is a constant.
 pub struct Param<B: Backend> {
@@ -34,32 +33,32 @@ impl<B: Backend> Param<B> {
         Param { value: value.with_node(Some(leaf.clone())), leaf }
     }
 
-    /// A number that stays with the parameter through updates and differs from every other's.
+    /// A unique number, which updates preserve.
     pub fn id(&self) -> u64 {
         self.leaf.id()
     }
 
-    /// Makes it a constant until [`unfreeze`](Param::unfreeze): no gradient is computed for it, so an optimizer passes it
-    /// by, also with gradients computed before. It is still saved and loaded, and its identity and what optimizers
-    /// remember of it stay. PyTorch: `requires_grad_(False)`.
+    /// Makes it a constant until [`unfreeze`](Param::unfreeze): it gets no gradients, and optimizers skip it, even if
+    /// gradients were computed before. It is still saved and loaded, and keeps its identity and its optimizer state.
+    /// PyTorch: `requires_grad_(False)`.
     pub fn freeze(&mut self) {
         self.value = self.value.detach();
     }
 
-    /// Makes it trained again.
+    /// Reverses [`freeze`](Param::freeze).
     pub fn unfreeze(&mut self) {
         self.value = self.value.with_node(Some(self.leaf.clone()));
     }
 
-    /// Whether it is a constant.
+    /// Whether it is frozen.
     pub fn is_frozen(&self) -> bool {
         !self.value.is_tracked()
     }
 
-    /// Replaces the value and keeps the identity.
+    /// Replaces the value; the identity is preserved.
     ///
     /// # Panics
-    /// If shape, dtype or device differ from the old value's.
+    /// If shape, dtype or device change.
     #[track_caller]
     pub fn set(&mut self, value: Tensor<B>) {
         assert!(
@@ -79,7 +78,7 @@ impl<B: Backend> Param<B> {
         self.value = value.with_node(self.value.node().cloned());
     }
 
-    /// Changes the value by a function of it, off the tape, and keeps the identity.
+    /// Replaces the value by a function of it, off the tape; the identity is preserved.
     ///
     /// # Panics
     /// As [`set`](Param::set).
@@ -126,7 +125,7 @@ impl<B: Backend> fmt::Debug for Param<B> {
     }
 }
 
-/// Dereferencing does not reach operators: with this `x + &self.bias` works.
+/// Operators do not dereference; this makes `x + &self.bias` work.
 impl<B: Backend> Operand<B> for &Param<B> {
     fn operand<'a>(self) -> Rhs<'a, B>
     where
@@ -136,14 +135,15 @@ impl<B: Backend> Operand<B> for &Param<B> {
     }
 }
 
-/// State that is saved but not trained, such as running statistics. `forward` takes `&self`, so it changes behind a lock.
+/// State that is saved but not trained, such as running statistics. It has interior mutability, since `forward` takes
+/// `&self`.
 #[derive(Debug)]
 pub struct Buffer<B: Backend> {
     value: RwLock<Tensor<B>>,
 }
 
 impl<B: Backend> Buffer<B> {
-    /// A buffer of this value, off the tape.
+    /// A buffer with this value, off the tape.
     pub fn new(value: Tensor<B>) -> Self {
         Buffer { value: RwLock::new(value.detach()) }
     }

@@ -1,24 +1,24 @@
-//! An optimizer's memory as a safetensors file, and back.
+//! The state of an optimizer as a safetensors file, and back.
 
-use super::memory::{Memory, Slot};
+use super::state::{Slot, State};
+use crate::formats::{HostTensor, read_tensors, write_tensors};
 use crate::module::{Entry, Module, Path};
-use crate::state::{HostTensor, complaints, read_tensors, write_tensors};
-use crate::text::shown;
+use crate::text::{name_mismatch, shown};
 use minitorch_core::backend::StepRule;
-use minitorch_core::{Backend, DType, Error, HostData, Result, Shape, Tensor};
+use minitorch_core::{Backend, Error, HostData, Result, Tensor};
 use std::collections::BTreeMap;
 use std::path::Path as FilePath;
 
-/// The steps that a parameter took part in, as PyTorch calls them.
+/// PyTorch's name for the number of steps of a parameter.
 const STEP: &str = "step";
 
-impl<B: Backend> Memory<B> {
+impl<B: Backend> State<B> {
     pub(super) fn save(&self, name: &str, rule: StepRule, model: &dyn Module<B>, path: &FilePath) -> Result<()> {
         let mut tensors = Vec::new();
         let mut outcome = Ok(());
         model.visit(&mut Path::default(), &mut |param_name, entry| {
             let Entry::Param(param) = entry else { return };
-            let entries = self.by_param.get(&param.id()).map_or_else(|| Ok(vec![steps(0)?]), |slot| slot.entries(rule));
+            let entries = self.slot(param.id()).map_or_else(|| Ok(vec![steps(0)?]), |slot| slot.entries(rule));
             match entries {
                 Ok(entries) => tensors.extend(entries.into_iter().map(|(key, t)| (format!("{param_name}/{key}"), t))),
                 Err(error) if outcome.is_ok() => outcome = Err(error),
@@ -26,7 +26,7 @@ impl<B: Backend> Memory<B> {
             }
         });
         outcome?;
-        // Debug prints a float so that reading it gives the same bits.
+        // `Debug` of a float parses back to the same bits.
         let metadata = [("optimizer", name.to_string()), ("lr", format!("{:?}", self.lr))];
         write_tensors(path, &tensors, &metadata.map(|(key, value)| (key.to_string(), value)).into())
     }
@@ -43,38 +43,35 @@ impl<B: Backend> Memory<B> {
             _ => return Err(unfit(format!("its learning rate is {}", shown(of("lr"))))),
         };
 
-        // First everything that can go wrong.
+        // Everything that can fail comes before the first change.
         let mut reader = Reader { file: file.tensors, missing: Vec::new(), misshaped: Vec::new(), outcome: Ok(()) };
-        let mut slots: Vec<(u64, Option<Slot<B>>)> = Vec::new();
+        let mut slots: Vec<(u64, Slot<B>)> = Vec::new();
         model.visit(&mut Path::default(), &mut |name, entry| {
             let Entry::Param(param) = entry else { return };
             let taken = reader.steps(name);
             let names = if taken == 0 { &[] } else { rule.state_names() };
             let state = names.iter().filter_map(|state| reader.state(format!("{name}/{state}"), param)).collect();
-            let slot = Slot { group: self.group_of(name, param), state, taken };
-            slots.push((param.id(), (taken > 0).then_some(slot)));
+            if taken > 0 || self.slot(param.id()).is_some() {
+                slots.push((param.id(), Slot { group: self.group_of(name, param), state, taken }));
+            }
         });
         let Reader { file, missing, misshaped, outcome } = reader;
         let unexpected = file.into_keys().map(|name| shown(&name)).collect();
-        if let Some(why) = complaints(missing, unexpected, misshaped) {
+        if let Some(why) = name_mismatch(missing, unexpected, misshaped) {
             return Err(unfit(why));
         }
         outcome?;
 
         self.lr = lr;
         for (id, slot) in slots {
-            match slot {
-                Some(slot) => {
-                    let members = &mut self.groups[slot.group];
-                    // Any count that is no smaller than each parameter's own will do: what is used is the difference.
-                    members.steps = members.steps.max(slot.taken);
-                    self.by_param.insert(id, slot);
-                }
-                None => drop(self.by_param.remove(&id)),
-            }
+            // Only the difference of the two counts is used, so any count that is at least each parameter's own will
+            // do.
+            let group = &mut self.groups[slot.group];
+            group.steps = group.steps.max(slot.taken);
+            self.set_slot(id, slot);
         }
-        for members in &mut self.groups {
-            members.scalars = None; // made again at the next step, of the new count and rate
+        for group in &mut self.groups {
+            group.scalars = None; // uploaded again at the next step, with the new count and rate
         }
         Ok(())
     }
@@ -97,7 +94,7 @@ fn steps(taken: u64) -> Result<(&'static str, HostTensor)> {
     }
 }
 
-/// Takes tensors out of a file, and notes what is not as it should be.
+/// Takes tensors out of a file, and collects what is missing or does not fit.
 struct Reader {
     file: BTreeMap<String, HostTensor>,
     missing: Vec<String>,
@@ -130,12 +127,12 @@ impl Reader {
                 Err(error) if self.outcome.is_ok() => self.outcome = Err(error),
                 Err(_) => {}
             },
-            Some(tensor) => self.misshaped.push(wanted(&name, &tensor, param.shape(), param.dtype())),
+            Some(tensor) => self.misshaped.push(format!(
+                "{name} ({tensor} in the file, {:?} {} in the model)",
+                param.shape(),
+                param.dtype()
+            )),
         }
         None
     }
-}
-
-fn wanted(name: &str, tensor: &HostTensor, shape: &Shape, dtype: DType) -> String {
-    format!("{name} ({tensor} in the file, {shape:?} {dtype} in the model)")
 }

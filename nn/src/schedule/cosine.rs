@@ -1,11 +1,12 @@
-//! Rates along half a cosine.
+//! Cosine annealing.
 
-use super::{Schedule, checked};
+use super::Schedule;
+use crate::check::non_negative;
 use std::f64::consts::PI;
 
-/// One cycle: the rate rises from `peak / 25` to `peak` along half a cosine over the first 30 % of the steps, then falls
-/// along another to `peak / 250,000`. Cycles of up to 3 steps fall from the start. Smith and Topin, "Super-convergence", 2017. PyTorch: `OneCycleLR` (which also
-/// cycles the momentum unless told not to).
+/// One cycle: the rate rises from `peak / 25` to `peak` along half a cosine over the first 30 % of the steps, then
+/// falls along another to `peak / 250,000`. Cycles of up to 3 steps only fall. Smith and Topin, "Super-convergence",
+/// 2017. PyTorch: `OneCycleLR` with `cycle_momentum=False`.
 ///
 /// ```
 /// # use minitorch_nn::OneCycle;
@@ -22,19 +23,19 @@ pub struct OneCycle {
 }
 
 impl OneCycle {
-    /// A cycle of so many steps.
+    /// A cycle of `steps` steps.
     ///
     /// # Panics
     /// If the rate is negative or not finite.
     #[track_caller]
     pub fn new(peak: f64, steps: usize) -> Self {
-        OneCycle { peak: checked("OneCycle: the peak", peak), steps }
+        OneCycle { peak: non_negative("OneCycle", "the peak", peak), steps }
     }
 
-    /// The rate of step `step`, counted from 0; after the last step, the last rate.
+    /// The rate of a step, counted from 0; after the last step, the last rate.
     pub fn lr(&self, step: usize) -> f64 {
         let (start, end) = (self.peak / 25.0, self.peak / 25.0 / 1e4);
-        // The step of the peak; before the first one in a cycle of up to 3 steps.
+        // The step of the peak; negative in a cycle of up to 3 steps.
         let rise = 0.3 * self.steps as f64 - 1.0;
         let fall = self.steps as f64 - 1.0 - rise;
         let step = step as f64;
@@ -62,23 +63,23 @@ pub struct Cosine {
 }
 
 impl Cosine {
-    /// Down from `lr` to 0 in so many steps.
+    /// From `lr` to 0 in `steps` steps.
     ///
     /// # Panics
     /// If the rate is negative or not finite, or there are no steps.
     #[track_caller]
     pub fn new(lr: f64, steps: usize) -> Self {
         assert!(steps > 0, "Cosine: wants at least 1 step");
-        Cosine { lr: checked("Cosine: the rate", lr), steps, eta_min: 0.0 }
+        Cosine { lr: non_negative("Cosine", "the rate", lr), steps, eta_min: 0.0 }
     }
 
-    /// Down to this rate.
+    /// Sets the final rate.
     ///
     /// # Panics
     /// If it is negative or not finite.
     #[track_caller]
     pub fn eta_min(mut self, eta_min: f64) -> Self {
-        self.eta_min = checked("Cosine: eta_min", eta_min);
+        self.eta_min = non_negative("Cosine", "eta_min", eta_min);
         self
     }
 }
@@ -89,9 +90,9 @@ impl Schedule for Cosine {
     }
 }
 
-/// [`Cosine`] again and again, each cycle `factor` times as long as the one before: within a cycle of length T, t steps after
-/// its start, `eta_min + (lr - eta_min) (1 + cos(pi t / T)) / 2`. Loshchilov and Hutter, "SGDR: stochastic gradient descent
-/// with warm restarts", 2016. PyTorch: `CosineAnnealingWarmRestarts`.
+/// [`Cosine`] again and again, each cycle `factor` times as long as the one before: within a cycle of length T, t steps
+/// after its start, `eta_min + (lr - eta_min) (1 + cos(pi t / T)) / 2`. Loshchilov and Hutter, "SGDR: stochastic
+/// gradient descent with warm restarts", 2016. PyTorch: `CosineAnnealingWarmRestarts`.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct CosineRestarts {
     lr: f64,
@@ -101,7 +102,8 @@ pub struct CosineRestarts {
 }
 
 impl CosineRestarts {
-    /// Down from `lr` to 0, in a first cycle of so many steps (`T_0`), the next being `factor` (`T_mult`) times as long.
+    /// From `lr` to 0 in each cycle. The first cycle has `first` steps (`T_0`), every next one `factor` (`T_mult`)
+    /// times as many.
     ///
     /// # Panics
     /// If the rate is negative or not finite, or `first` or `factor` is 0.
@@ -111,16 +113,16 @@ impl CosineRestarts {
             first > 0 && factor > 0,
             "CosineRestarts: the first cycle and the factor must be at least 1, not {first} and {factor}"
         );
-        CosineRestarts { lr: checked("CosineRestarts: the rate", lr), first, factor, eta_min: 0.0 }
+        CosineRestarts { lr: non_negative("CosineRestarts", "the rate", lr), first, factor, eta_min: 0.0 }
     }
 
-    /// Down to this rate.
+    /// Sets the final rate.
     ///
     /// # Panics
     /// If it is negative or not finite.
     #[track_caller]
     pub fn eta_min(mut self, eta_min: f64) -> Self {
-        self.eta_min = checked("CosineRestarts: eta_min", eta_min);
+        self.eta_min = non_negative("CosineRestarts", "eta_min", eta_min);
         self
     }
 }
@@ -131,7 +133,7 @@ impl Schedule for CosineRestarts {
         if self.factor == 1 {
             at %= length;
         }
-        // Cycles grow geometrically: a few rounds at most.
+        // Cycles grow geometrically, so there are few iterations.
         while at >= length {
             at -= length;
             length = length.saturating_mul(self.factor);

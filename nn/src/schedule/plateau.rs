@@ -1,24 +1,25 @@
-//! A rate that falls when the loss no longer does.
+//! Decay of the rate when the loss stops improving.
 
-use super::{Schedule, checked};
+use super::Schedule;
+use crate::check::non_negative;
 
-/// Lowers the rate when a loss has stopped falling. PyTorch: `ReduceLROnPlateau` with `mode="min"`,
+/// Lowers the rate when a loss has stopped improving. PyTorch: `ReduceLROnPlateau` with `mode="min"`,
 /// `threshold_mode="rel"`.
 ///
-/// A loss is better if it is below `best (1 - threshold)`; NaN never is. After more than `patience` losses in a row that are
-/// not better, the rate becomes `max(factor lr, min_lr)`, unless that changes it by 1e-8 or less; then for `cooldown` losses
-/// none counts as bad.
+/// A loss is an improvement if it is below `best (1 - threshold)`; NaN never is. After more than `patience` consecutive
+/// losses without improvement the rate becomes `max(factor lr, min_lr)`, unless that changes it by 1e-8 or less. The
+/// next `cooldown` losses do not count.
 ///
 /// ```
 /// use minitorch_nn::{Plateau, Schedule};
 /// let mut plateau = Plateau::new(0.1).patience(1);
 /// let rates: Vec<f64> = [3.0, 2.0, 2.0, 2.0, 1.0].into_iter().map(|loss| plateau.observe(loss)).collect();
-/// assert_eq!(rates[..3], [0.1; 3]); // one loss that is not better is borne
+/// assert_eq!(rates[..3], [0.1; 3]); // within the patience of one loss
 /// assert!((rates[3] - 0.01).abs() < 1e-12 && rates[4] == rates[3]);
 /// assert_eq!(plateau.lr(5), rates[4]);
 /// ```
 ///
-/// For a loss that should rise, observe its negative, with a threshold of 0.
+/// To maximise a value, observe its negative, with a threshold of 0.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Plateau {
     lr: f64,
@@ -33,14 +34,15 @@ pub struct Plateau {
 }
 
 impl Plateau {
-    /// From this rate, with factor 0.1, patience 10, threshold 1e-4, no cooldown and no least rate, as PyTorch's.
+    /// From this rate, with factor 0.1, patience 10, threshold 1e-4, no cooldown and no minimal rate: PyTorch's
+    /// defaults.
     ///
     /// # Panics
     /// If the rate is negative or not finite.
     #[track_caller]
     pub fn new(lr: f64) -> Self {
         Plateau {
-            lr: checked("Plateau: the rate", lr),
+            lr: non_negative("Plateau", "the rate", lr),
             factor: 0.1,
             patience: 10,
             threshold: 1e-4,
@@ -52,7 +54,7 @@ impl Plateau {
         }
     }
 
-    /// With this factor of the rate.
+    /// Sets the factor of the rate.
     ///
     /// # Panics
     /// If it is outside [0, 1).
@@ -63,39 +65,39 @@ impl Plateau {
         self
     }
 
-    /// Bearing so many losses in a row that are not better.
+    /// Sets the number of consecutive losses without improvement that are tolerated.
     pub fn patience(mut self, patience: usize) -> Self {
         self.patience = patience;
         self
     }
 
-    /// With this share that a loss must be below the best.
+    /// Sets the fraction by which a loss must be below the best.
     ///
     /// # Panics
     /// If it is negative or not finite.
     #[track_caller]
     pub fn threshold(mut self, threshold: f64) -> Self {
-        self.threshold = checked("Plateau: the threshold", threshold);
+        self.threshold = non_negative("Plateau", "the threshold", threshold);
         self
     }
 
-    /// With so many losses after a fall of the rate in which none counts as bad.
+    /// Sets the number of losses that do not count after a decay.
     pub fn cooldown(mut self, cooldown: usize) -> Self {
         self.cooldown = cooldown;
         self
     }
 
-    /// With a least rate.
+    /// Sets the minimal rate.
     ///
     /// # Panics
     /// If it is negative or not finite.
     #[track_caller]
     pub fn min_lr(mut self, min_lr: f64) -> Self {
-        self.min_lr = checked("Plateau: the least rate", min_lr);
+        self.min_lr = non_negative("Plateau", "the least rate", min_lr);
         self
     }
 
-    /// Takes note of a loss, usually an epoch's on data not trained on, and returns the rate from here on.
+    /// Records a loss, usually that of an epoch on a validation set, and returns the new rate.
     pub fn observe(&mut self, loss: f64) -> f64 {
         if loss < self.best * (1.0 - self.threshold) {
             (self.best, self.bad) = (loss, 0);
@@ -116,7 +118,7 @@ impl Plateau {
     }
 }
 
-/// The rate now, whatever the step: it changes with what is observed.
+/// The current rate, for every step.
 impl Schedule for Plateau {
     fn lr(&self, _: usize) -> f64 {
         self.lr

@@ -1,8 +1,9 @@
-//! Rates that fall by a factor, and the warm-up before any other.
+//! Step-wise decay, and warm-up before another schedule.
 
-use super::{Schedule, checked};
+use super::Schedule;
+use crate::check::non_negative;
 
-/// One rate for ever. PyTorch: no scheduler.
+/// A constant rate. PyTorch: no scheduler.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Constant {
     lr: f64,
@@ -15,7 +16,7 @@ impl Constant {
     /// If it is negative or not finite.
     #[track_caller]
     pub fn new(lr: f64) -> Self {
-        Constant { lr: checked("Constant: the rate", lr) }
+        Constant { lr: non_negative("Constant", "the rate", lr) }
     }
 }
 
@@ -25,7 +26,7 @@ impl Schedule for Constant {
     }
 }
 
-/// `lr gamma^(step / every)`, the quotient rounded down. PyTorch: `StepLR`.
+/// `lr gamma^floor(step / every)`. PyTorch: `StepLR`.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct StepLr {
     lr: f64,
@@ -34,14 +35,14 @@ pub struct StepLr {
 }
 
 impl StepLr {
-    /// From `lr`, times `gamma` after every so many steps.
+    /// Multiplies the rate by `gamma` after every `every` steps.
     ///
     /// # Panics
     /// If `every` is 0, or a number is negative or not finite.
     #[track_caller]
     pub fn new(lr: f64, every: usize, gamma: f64) -> Self {
         assert!(every > 0, "StepLr: the rate falls after every 1 step or more, not 0");
-        StepLr { lr: checked("StepLr: the rate", lr), every, gamma: checked("StepLr: gamma", gamma) }
+        StepLr { lr: non_negative("StepLr", "the rate", lr), every, gamma: non_negative("StepLr", "gamma", gamma) }
     }
 }
 
@@ -51,7 +52,7 @@ impl Schedule for StepLr {
     }
 }
 
-/// `lr gamma^n`, n being how many milestones `step` has reached. PyTorch: `MultiStepLR`.
+/// `lr gamma^n`, n being the number of milestones up to `step`. PyTorch: `MultiStepLR`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct MultiStepLr {
     lr: f64,
@@ -60,13 +61,13 @@ pub struct MultiStepLr {
 }
 
 impl MultiStepLr {
-    /// From `lr`, times `gamma` at each of these steps, in any order; one that occurs twice counts twice.
+    /// Multiplies the rate by `gamma` at each of these steps, in any order; a step that occurs twice counts twice.
     ///
     /// # Panics
     /// If a number is negative or not finite.
     #[track_caller]
     pub fn new(lr: f64, milestones: impl Into<Vec<usize>>, gamma: f64) -> Self {
-        let (lr, gamma) = (checked("MultiStepLr: the rate", lr), checked("MultiStepLr: gamma", gamma));
+        let (lr, gamma) = (non_negative("MultiStepLr", "the rate", lr), non_negative("MultiStepLr", "gamma", gamma));
         MultiStepLr { lr, milestones: milestones.into(), gamma }
     }
 }
@@ -85,13 +86,16 @@ pub struct ExponentialLr {
 }
 
 impl ExponentialLr {
-    /// From `lr`, times `gamma` after every step.
+    /// Multiplies the rate by `gamma` after every step.
     ///
     /// # Panics
     /// If a number is negative or not finite.
     #[track_caller]
     pub fn new(lr: f64, gamma: f64) -> Self {
-        ExponentialLr { lr: checked("ExponentialLr: the rate", lr), gamma: checked("ExponentialLr: gamma", gamma) }
+        ExponentialLr {
+            lr: non_negative("ExponentialLr", "the rate", lr),
+            gamma: non_negative("ExponentialLr", "gamma", gamma),
+        }
     }
 }
 
@@ -105,9 +109,9 @@ fn power(gamma: f64, n: usize) -> f64 {
     gamma.powf(n as f64)
 }
 
-/// A linear rise over the first steps, then another schedule from its own step 0: in step `s < steps` the rate is that
-/// schedule's first times `start + (1 - start) s / steps`. PyTorch: `SequentialLR` of `LinearLR` and the other. Goyal et
-/// al., "Accurate, large minibatch SGD", 2017.
+/// Linear warm-up, then another schedule from its step 0. In step `s < steps` the rate is the first rate of that
+/// schedule times `start + (1 - start) s / steps`. PyTorch: `SequentialLR` of `LinearLR` and the other. Goyal et al.,
+/// "Accurate, large minibatch SGD", 2017.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct WarmUp<S> {
     steps: usize,
@@ -116,7 +120,7 @@ pub struct WarmUp<S> {
 }
 
 impl<S: Schedule> WarmUp<S> {
-    /// So many steps up from `start` times the first rate of `then`.
+    /// `steps` steps of warm-up from `start` times the first rate of `then`.
     ///
     /// # Panics
     /// If `start` is outside [0, 1].

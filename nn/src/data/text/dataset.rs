@@ -1,15 +1,15 @@
-//! Sentences with labels, in batches as long as their longest.
+//! Sentences with labels, in batches that are padded to their longest sentence.
 
-use super::Vocabulary;
-use crate::data::Dataset;
+use super::vocabulary::Vocabulary;
+use crate::data::batches::Dataset;
 use minitorch_core::{Backend, Result, Tensor};
 use std::sync::Arc;
 
-/// Sentences as the ids of their words, each with the number of its class. A batch is ids `[n, t]` (I32), where shorter
-/// sentences end with [`Vocabulary::PADDING`] and `t` is the length of the longest, and labels `[n]` (I32).
+/// Sentences as word ids, with class labels. A batch is ids `[n, t]` (I32), `t` being the length of the longest
+/// sentence and shorter ones being padded with [`Vocabulary::PADDING`], and labels `[n]` (I32).
 ///
-/// A sentence may have no words: its row is padding alone. With [`Loader::buckets`](super::super::Loader::buckets) sentences of
-/// similar length share a batch, which takes less padding.
+/// A sentence can be empty: its row is all padding. With [`Loader::buckets`](super::super::Loader::buckets) sentences
+/// of similar length share a batch, which needs less padding.
 ///
 /// ```
 /// # use minitorch_conformance::doc::*;
@@ -31,7 +31,7 @@ pub struct TextDataset {
     max_words: usize,
 }
 
-/// The host memory of a batch of a [`TextDataset`].
+/// The host buffers of a batch of a [`TextDataset`].
 #[derive(Default, Debug)]
 pub struct TextBatch {
     ids: Vec<i32>,
@@ -41,10 +41,10 @@ pub struct TextBatch {
 }
 
 impl TextDataset {
-    /// Sentences of ids, one label each.
+    /// From the word ids and the label of each sentence.
     ///
     /// # Panics
-    /// If there are not as many labels as sentences.
+    /// If the numbers of labels and sentences differ.
     #[track_caller]
     pub fn new(sentences: Vec<Vec<i32>>, labels: Vec<u8>) -> Self {
         let (n, m) = (sentences.len(), labels.len());
@@ -52,13 +52,13 @@ impl TextDataset {
         TextDataset { sentences: Arc::new(sentences), labels: Arc::new(labels), min_words: 0, max_words: usize::MAX }
     }
 
-    /// With batches of at least so many columns, such as the width of the widest kernel.
+    /// Pads every batch to at least `n` words, such as the width of the widest kernel.
     pub fn min_words(mut self, n: usize) -> Self {
         self.min_words = n;
         self
     }
 
-    /// With every sentence cut to its first `n` words.
+    /// Truncates every sentence to its first `n` words.
     pub fn max_words(mut self, n: usize) -> Self {
         self.max_words = n;
         self
@@ -127,7 +127,7 @@ mod tests {
     use minitorch_conformance::doc::device;
 
     fn rows(set: &TextDataset, indices: &[usize]) -> Vec<Vec<i32>> {
-        // In memory that another batch has used.
+        // Buffers that another batch has used.
         let mut host = TextBatch { ids: vec![-1; 5], labels: vec![-1; 2], words: 9 };
         set.collate(indices, &mut host);
         assert_eq!(host.ids.len(), indices.len() * host.words);
@@ -136,19 +136,19 @@ mod tests {
     }
 
     #[test]
-    fn batches_are_as_long_as_their_longest_sentence() {
+    fn batches_are_padded_to_their_longest_sentence() {
         let set = TextDataset::new(vec![vec![2], vec![3, 4, 5], vec![], vec![6, 7]], vec![0, 1, 1, 0]);
         assert_eq!(rows(&set, &[3, 0, 2]), [[6, 7], [2, 0], [0, 0]]);
         assert_eq!(rows(&set, &[1, 0]), [[3, 4, 5], [2, 0, 0]]);
         assert_eq!(rows(&set.clone().min_words(4), &[0, 3]), [[2, 0, 0, 0], [6, 7, 0, 0]]);
         assert_eq!(rows(&set.clone().max_words(2), &[1, 0]), [[3, 4], [2, 0]]);
         let cut = set.clone().min_words(3).max_words(1).select(&[1, 3]);
-        assert_eq!(rows(&cut, &[0, 1]), [[3, 0, 0], [6, 0, 0]], "selecting keeps both");
+        assert_eq!(rows(&cut, &[0, 1]), [[3, 0, 0], [6, 0, 0]], "selecting preserves both settings");
         assert_eq!((cut.labels(), cut.size(0), cut.sentence(1)), (&[1, 0][..], 1, &[6][..]));
     }
 
     #[test]
-    fn sentences_of_no_words_are_rows_of_padding_or_of_nothing() {
+    fn empty_sentences_are_rows_of_padding_or_of_nothing() {
         let set = TextDataset::new(vec![vec![]; 3], vec![1, 0, 1]);
         for (set, t) in [(set.clone(), 0), (set.min_words(5), 5)] {
             let (ids, labels) = set.batches(50, &device()).next().unwrap().unwrap();
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn sentences_of_every_length_train_and_are_judged() {
+    fn sentences_of_every_length_train_and_evaluate() {
         let long = "good film ".repeat(50_000);
         let texts = ["", "  ", "xyzzy", "a good film", "no words of it known here !", &long];
         let vocabulary = Vocabulary::new(["a", "good", "film"]);

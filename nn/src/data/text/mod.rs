@@ -1,4 +1,4 @@
-//! Text: words, their numbers, their vectors, and batches of sentences.
+//! Text: words, their ids, their vectors, and batches of sentences.
 
 mod dataset;
 mod sst2;
@@ -11,8 +11,3 @@ pub use sst2::{Reviews, Sentence, read_sst2, sst2};
 pub use tokenize::tokenize;
 pub use vectors::WordVectors;
 pub use vocabulary::Vocabulary;
-
-/// "1 word", "2 words".
-fn count(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
-}

@@ -1,8 +1,7 @@
 //! Sentences with labels: tab-separated files in the layout of GLUE's SST-2.
 
-use super::count;
 use crate::files::open;
-use crate::text::{list, said, shown};
+use crate::text::{count, list, said, shown};
 use csv::{ByteRecord, ReaderBuilder, Terminator};
 use minitorch_core::random::Draw;
 use minitorch_core::{Error, Result};
@@ -11,15 +10,15 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-/// The draw of the validation set of a folder that has none.
+/// The random numbers that choose a validation set for a folder that has none.
 const VALIDATION: Draw = Draw { seed: 0x7373_7432, index: 0 };
-/// The most sentences of such a set.
+/// The maximal size of such a set.
 const VALIDATION_SIZE: usize = 1066;
 
 /// A sentence and its class.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Sentence {
-    /// The text as the file has it, but for blanks at both ends.
+    /// The text of the file, without leading and trailing blanks.
     pub text: String,
     /// 1 if it is positive, else 0.
     pub label: u8,
@@ -28,16 +27,16 @@ pub struct Sentence {
 /// The three sets of [`sst2`].
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Reviews {
-    /// To learn from.
+    /// For training.
     pub train: Vec<Sentence>,
-    /// To choose by.
+    /// For choosing the best epoch.
     pub validation: Vec<Sentence>,
-    /// To judge with.
+    /// For the final evaluation.
     pub test: Vec<Sentence>,
 }
 
-/// Reads a tab-separated file whose first line names the columns, `sentence` and `label` among them. Labels are 0 or 1. Quotes
-/// mean nothing; lines end with LF or CRLF; blank lines are skipped. A sentence may be empty.
+/// Reads a tab-separated file whose first line names the columns, `sentence` and `label` among them. Labels are 0 or 1.
+/// Quotes are ordinary characters; lines end with LF or CRLF; blank lines are skipped. A sentence can be empty.
 ///
 /// ```no_run
 /// use minitorch_nn::data::read_sst2;
@@ -47,9 +46,9 @@ pub struct Reviews {
 /// ```
 ///
 /// # Errors
-/// [`Error::Io`] if the file cannot be read or is none (a folder, a FIFO). [`Error::Format`], with the line, if it is empty,
-/// lacks one of the two columns, a line has more or fewer columns than the first, a label is neither 0 nor 1, or a line is
-/// not UTF-8.
+/// [`Error::Io`] if the file cannot be read or is not a regular file. [`Error::Format`], with the line, if it is empty,
+/// lacks one of the two columns, a line has more or fewer columns than the first, a label is neither 0 nor 1, or a line
+/// is not UTF-8.
 pub fn read_sst2(path: impl AsRef<Path>) -> Result<Vec<Sentence>> {
     let mut table = Table::open(path.as_ref())?;
     let (text, label) = (table.column("sentence")?, table.column("label")?);
@@ -70,20 +69,19 @@ pub fn read_sst2(path: impl AsRef<Path>) -> Result<Vec<Sentence>> {
 
 /// Reads `train.tsv`, `dev.tsv` and `test.tsv` of a folder; `dev.tsv` is the validation set.
 ///
-/// GLUE's SST-2 (Socher et al., 2013; Wang et al., 2018), whose `test.tsv` has the columns `index` and `sentence` and no
-/// labels, is read as well: `dev.tsv` is then
-/// the test set, and 1,066 sentences of `train.tsv`, or a tenth of it if that is fewer, are the validation set. They are
-/// drawn at random, the same ones every time.
+/// In GLUE's SST-2 (Socher et al., 2013; Wang et al., 2018), `test.tsv` has the columns `index` and `sentence` and no
+/// labels. `dev.tsv` is then the test set, and 1,066 sentences of `train.tsv`, or a tenth of it if that is fewer, are
+/// the validation set. They are drawn at random, the same ones every time.
 ///
 /// ```no_run
 /// use minitorch_nn::data::sst2;
 /// let reviews = sst2("data/sentiment")?;
-/// println!("{} sentences to learn from", reviews.train.len());
+/// println!("{} sentences for training", reviews.train.len());
 /// # Ok::<(), minitorch_core::Error>(())
 /// ```
 ///
 /// # Errors
-/// As [`read_sst2`]; and if a file is missing, and then all missing ones are named, or one of the sets would be empty.
+/// As [`read_sst2`]; and if a file is missing (the message names all missing files), or one of the sets is empty.
 pub fn sst2(folder: impl AsRef<Path>) -> Result<Reviews> {
     let folder = folder.as_ref();
     let [train, dev, test] = ["train.tsv", "dev.tsv", "test.tsv"].map(|name| folder.join(name));
@@ -98,7 +96,7 @@ pub fn sst2(folder: impl AsRef<Path>) -> Result<Reviews> {
         return Err(Error::io(folder, std::io::Error::new(ErrorKind::NotFound, reason)));
     }
     let header = Table::open(&test)?;
-    // GLUE's columns, and not just any table without labels.
+    // Only GLUE's columns count, not any table without labels.
     let labelled = header.column("index").and(header.column("sentence")).is_err() || header.column("label").is_ok();
     let mut reviews = Reviews { train: read_sst2(&train)?, validation: read_sst2(&dev)?, ..Reviews::default() };
     if labelled {
@@ -119,7 +117,7 @@ pub fn sst2(folder: impl AsRef<Path>) -> Result<Reviews> {
     Ok(reviews)
 }
 
-/// What stays of a training set, and the validation set drawn from it, both in the order of the file.
+/// Splits a random validation set off a training set; both stay in the order of the file.
 fn draw(sentences: Vec<Sentence>) -> (Vec<Sentence>, Vec<Sentence>) {
     let mut order: Vec<usize> = (0..sentences.len()).collect();
     order.shuffle(&mut VALIDATION.generator());
@@ -143,8 +141,8 @@ struct Table {
 impl Table {
     fn open(path: &Path) -> Result<Table> {
         let (file, _) = open(path).map_err(|error| Error::io(path, error))?;
-        // Lines end with LF alone, and the last one too, so that the reader's own count of lines is right after each of
-        // them; a CR before it is a blank.
+        // The terminator is LF alone, also after the last line, so that the reader's line count is right after every
+        // line. A CR before it is trimmed as a blank.
         let reader = ReaderBuilder::new()
             .delimiter(b'\t')
             .quoting(false)
@@ -158,10 +156,10 @@ impl Table {
         Ok(table)
     }
 
-    /// The place of a column.
+    /// The position of a column.
     fn column(&self, name: &str) -> Result<usize> {
-        let place = self.header.iter().position(|column| column == name);
-        place.ok_or_else(|| {
+        let position = self.header.iter().position(|column| column == name);
+        position.ok_or_else(|| {
             let columns: Vec<String> = self.header.iter().map(|column| shown(column)).collect();
             self.wrong(format!("no column {name}; there are {}", list(&columns)))
         })

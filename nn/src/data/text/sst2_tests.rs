@@ -1,10 +1,10 @@
-//! Tables that are whole, and tables that are not.
+//! Valid and invalid tables.
 
 use super::*;
 use std::fs;
 use tempfile::{TempDir, tempdir};
 
-/// What becomes of a file of these bytes, without its path if it is an error.
+/// Reads a file of these bytes. An error comes without the path.
 fn read(bytes: impl AsRef<[u8]>) -> std::result::Result<Vec<(String, u8)>, String> {
     let folder = tempdir().unwrap();
     let path = folder.path().join("table.tsv");
@@ -35,7 +35,7 @@ fn columns_are_found_by_name() {
 }
 
 #[test]
-fn what_is_wrong_is_named_with_its_line() {
+fn errors_name_the_line() {
     let wrong = |bytes: &[u8], reason: &str| assert_eq!(read(bytes), Err(reason.to_string()));
     wrong(b"", "the file is empty");
     wrong(b"\n\r\n\n", "the file is empty");
@@ -68,7 +68,7 @@ fn one_sentence_may_be_long_and_sentences_many() {
 }
 
 #[test]
-fn what_is_no_file_is_refused() {
+fn irregular_files_are_refused() {
     let folder = tempdir().unwrap();
     let attempt = |name: &str| read_sst2(folder.path().join(name)).unwrap_err().to_string();
     assert!(attempt("").ends_with("is a directory"), "{}", attempt(""));
@@ -89,7 +89,7 @@ fn folder(files: &[(&str, &str)]) -> TempDir {
     folder
 }
 
-/// Sentences of increasing numbers.
+/// Sentences `0`, `1`, ..
 fn numbered(n: usize) -> String {
     let lines = (0..n).map(|i| format!("{i}\t{}\n", i % 2));
     "sentence\tlabel\n".to_string() + &lines.collect::<String>()
@@ -116,7 +116,7 @@ fn without_labels_in_the_test_set_a_part_of_the_training_set_validates() {
         let files = folder(&[("train.tsv", &numbered(n)), ("dev.tsv", ONE), ("test.tsv", GLUE_TEST)]);
         let reviews = sst2(&files).unwrap();
         assert_eq!((reviews.train.len(), reviews.validation.len()), (n - held, held));
-        assert_eq!(reviews.test[0].text, "good", "dev.tsv judges");
+        assert_eq!(reviews.test[0].text, "good", "dev.tsv is the test set");
         let (train, validation) = (numbers(&reviews.train), numbers(&reviews.validation));
         assert!(train.is_sorted() && validation.is_sorted());
         let mut all = [train, validation.clone()].concat();
@@ -128,7 +128,7 @@ fn without_labels_in_the_test_set_a_part_of_the_training_set_validates() {
 }
 
 #[test]
-fn folders_that_are_not_whole() {
+fn incomplete_folders() {
     let wrong = |files: &[(&str, &str)], reason: &str| {
         let message = sst2(folder(files)).unwrap_err().to_string();
         assert!(message.ends_with(reason), "{message}");

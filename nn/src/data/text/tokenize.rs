@@ -1,25 +1,27 @@
-//! Words and punctuation, as the corpus of GloVe has them.
+//! Splits text into words and punctuation like the Penn Treebank tokenizer, which GloVe's corpus was made with.
 
-/// Ends of words that are words of their own.
+/// Clitics, which become tokens of their own.
 const CLITICS: [&str; 6] = ["'s", "'m", "'d", "'re", "'ve", "'ll"];
-/// The same, with the letter before the apostrophe: do n't.
+/// The clitic that takes a letter of the word: do n't.
 const NOT: &str = "n't";
 
-/// Letters of an abbreviation.
+/// The most letters of an abbreviation.
 const MOST_INITIALS: usize = 8;
 
-/// The words and punctuation marks of a text, lower-cased, in the manner of the Penn Treebank, which GloVe's corpus was cut by
+/// The words and punctuation marks of a text, lower-cased, by the conventions of the Penn Treebank, as GloVe's corpus
 /// (Pennington, Socher and Manning, 2014):
 ///
 /// - contractions are split: `do n't`, `it 's`, `we 'll`; other apostrophes and hyphens within a word stay: `o'neill`,
 ///   `well-made`;
 /// - numbers stay whole: `1,000`, `3.5`, `10:30`; so do initials: `j.r.r.`, `u.s.`;
-/// - other marks stand alone, but for `...` (two or more dots, or the one character) and `--` (two or more hyphens, or a dash);
-/// - double quotes of every kind (`''`, two backticks and curly ones) become `"`, curly single ones `'`, the treebank's `-lrb-` and
-///   `-rrb-` brackets;
-/// - control characters count as blanks; soft hyphens and characters of no width are left out.
+/// - other marks are single tokens, except `...` (two or more dots, or the one character) and `--` (two or more
+///   hyphens, or a dash);
+/// - double quotes of every kind (`''`, two backticks and curly ones) become `"`, curly single quotes `'`, the
+///   treebank's `-lrb-` and `-rrb-` parentheses;
+/// - control characters count as blanks; soft hyphens and zero-width characters are removed.
 ///
-/// Tokens joined by blanks give the same tokens again, so that text which is tokenized already, as GLUE's is, stays so.
+/// The function is idempotent on tokens joined by blanks, so text that is already tokenized, as GLUE's is, does not
+/// change.
 ///
 /// ```
 /// use minitorch_nn::data::tokenize;
@@ -40,7 +42,7 @@ pub fn tokenize(text: &str) -> Vec<String> {
     tokens
 }
 
-/// Lower case, with one sign for each purpose.
+/// Lower case, with one character for each kind of quote, dash and ellipsis.
 fn normalize(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -63,7 +65,7 @@ fn normalize(text: &str) -> String {
     out
 }
 
-/// The length of the first token of these characters, of which there is at least one and none is white.
+/// The length of the first token. `chars` is not empty and contains no white space.
 fn next(chars: &[char]) -> usize {
     let at = |i: usize| chars.get(i).copied().unwrap_or(' ');
     let run = |of: char| chars.iter().take_while(|&&c| c == of).count();
@@ -82,12 +84,13 @@ fn next(chars: &[char]) -> usize {
     }
 }
 
-/// Letters, digits, and accents that stand behind their letter.
+/// Letters, digits, and combining accents.
 fn is_word(c: char) -> bool {
     c.is_alphanumeric() || ('\u{300}'..='\u{36f}').contains(&c)
 }
 
-/// The length of two to [`MOST_INITIALS`] letters with a dot behind each, up to the end of the word; 0 if there are none.
+/// The length of two to [`MOST_INITIALS`] letters, each followed by a dot, up to the end of the word; 0 if there are
+/// none.
 fn initials(chars: &[char]) -> usize {
     let pairs = chars.chunks_exact(2).take(MOST_INITIALS);
     let pairs = pairs.take_while(|pair| pair[0].is_alphabetic() && pair[1] == '.').count();
@@ -95,7 +98,7 @@ fn initials(chars: &[char]) -> usize {
     if pairs < 2 || dots_follow { 0 } else { 2 * pairs }
 }
 
-/// The length of a word or number with the signs within it.
+/// The length of a word or number, including the marks within it.
 fn word(chars: &[char]) -> usize {
     let mut n = 1;
     while n < chars.len() {
@@ -115,7 +118,7 @@ fn word(chars: &[char]) -> usize {
     n
 }
 
-/// Adds a token, its contractions split.
+/// Appends a token, and its clitics as further tokens.
 fn push(mut token: String, tokens: &mut Vec<String>) {
     let mut ends = Vec::new();
     while let Some(end) = CLITICS.iter().chain([&NOT]).find(|end| {

@@ -1,4 +1,4 @@
-//! What becomes a word, and that words stay what they are.
+//! Tokens of sample texts, and idempotence.
 
 use super::tokenize;
 use crate::data::sst2;
@@ -57,7 +57,7 @@ fn check_stable(text: &str) {
 }
 
 #[test]
-fn tokens_give_the_same_tokens_again() {
+fn tokenizing_is_idempotent() {
     let pieces: Vec<&str> =
         "' ' '' ` `` . . .. , - - -- n't 's 'll 'd t s n x A É \u{301} 1 23 & & : / ( -lrb- -rrb- \u{2019} \u{201d} \u{2026} \
          \u{2014} \u{2011} \u{ad} \u{200b} \u{130} Σ ß ½ 😀 don't u.s. l lrb"
@@ -90,7 +90,7 @@ fn all_sentences_of_the_repository_are_tokenized() -> minitorch_core::Result<()>
 }
 
 #[test]
-fn long_texts_take_no_square_of_their_length() {
+fn long_texts_take_linear_time() {
     let initials = "a.".repeat(500_000);
     let texts =
         ["word ".repeat(200_000), "'".repeat(1_000_001), "n't".repeat(300_000), initials.clone() + "b", initials];

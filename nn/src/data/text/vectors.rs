@@ -1,10 +1,10 @@
-//! Trained vectors of words, from GloVe's text files or from safetensors.
+//! Pretrained word vectors, from GloVe's text files or from safetensors.
 
-use super::{Vocabulary, count};
-use crate::data::idx::Wrong;
+use super::vocabulary::Vocabulary;
 use crate::files::{open, read_up_to};
-use crate::state::{HostTensor, read_tensors, write_tensors};
-use crate::text::shown;
+use crate::formats::{HostTensor, read_tensors, write_tensors};
+use crate::gzip::ReadError;
+use crate::text::{count, shown};
 use flate2::bufread::MultiGzDecoder;
 use minitorch_core::{Backend, Error, HostData, Result, Tensor, f16};
 use rand::Rng;
@@ -12,17 +12,17 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::Path;
 
-/// The tensor and the text of a safetensors file.
+/// The tensor, and the entry of the header, of a safetensors file.
 const TENSOR: &str = "vectors";
 const WORDS: &str = "words";
 
-/// Bytes of a line; a vector of 100,000 numbers fits.
+/// The most bytes of a line; a vector of 100,000 numbers fits.
 const LONGEST_LINE: u64 = 1 << 20;
 
-/// Words that have no vector get numbers from -RANGE to RANGE.
+/// Words without a vector get random numbers from -RANGE to RANGE.
 const RANGE: f64 = 0.25;
 
-/// A vector for each of some words.
+/// Vectors of words.
 ///
 /// ```
 /// # use minitorch_conformance::doc::*;
@@ -40,12 +40,12 @@ const RANGE: f64 = 0.25;
 pub struct WordVectors {
     words: Vocabulary,
     dim: usize,
-    /// One after the other, in the order of the words.
+    /// `[words, dim]`, row-major.
     values: Vec<f32>,
 }
 
 impl WordVectors {
-    /// No vectors: [`table`](WordVectors::table) draws all words at random.
+    /// No vectors: [`table`](WordVectors::table) draws those of all words at random.
     ///
     /// # Panics
     /// If `dim` is 0.
@@ -55,28 +55,29 @@ impl WordVectors {
         WordVectors { words: Vocabulary::default(), dim, values: Vec::new() }
     }
 
-    /// Reads the vectors of the words for which `wanted` is true. What is in the file decides how it is read:
+    /// Reads the vectors of the words for which `wanted` is true. The content of the file decides how it is read:
     ///
-    /// - a text file as GloVe's (Pennington, Socher and Manning, 2014), or that compressed with gzip: one line per word, the
-    ///   word and then its numbers, all separated by blanks. The word may hold blanks, as a few of GloVe's do: the numbers
-    ///   count from the end of the line, and are as many as in the first line. A first line of two whole numbers, as word2vec
-    ///   and fastText write it, is taken for the number of words and that of numbers per word. It is read line by line: memory
-    ///   is that of what is kept. Numbers of words that are not wanted are not looked at.
-    /// - safetensors as [`save`](WordVectors::save) writes it; F32 and F64 are read as well as F16.
+    /// - GloVe's text (Pennington, Socher and Manning, 2014), plain or compressed with gzip: one line per word, the
+    ///   word and its numbers, separated by blanks. The word can contain blanks, as a few of GloVe's do: the numbers
+    ///   are counted from the end of the line, as many as in the first line. A first line of two integers, as word2vec
+    ///   and fastText write it, is the number of words and the dimension. The file is streamed: memory is needed for
+    ///   the wanted vectors only, and the numbers of other words are not parsed.
+    /// - safetensors as [`save`](WordVectors::save) writes it, in F16, F32 or F64.
     ///
-    /// Of several vectors of one word the first is kept.
+    /// Of several vectors of one word the first is used.
     ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be read or is none (a folder, a FIFO). [`Error::Format`], with the line, if there are no
-    /// vectors in it, vectors differ in length, a number is none or is not finite, a line is not UTF-8 or longer than 1 MiB; or
-    /// if it is damaged gzip or safetensors without the tensor and the words.
+    /// [`Error::Io`] if the file cannot be read or is not a regular file. [`Error::Format`], with the line, if it
+    /// contains no vectors, vectors differ in length, a number is invalid or not finite, a line is not UTF-8 or longer
+    /// than 1 MiB; or if it is damaged gzip, or safetensors without the tensor or the words.
     pub fn read(path: impl AsRef<Path>, wanted: impl Fn(&str) -> bool) -> Result<Self> {
         let path = path.as_ref();
         let attempt = || {
-            let (mut file, length) = open(path).map_err(Wrong::Io)?;
-            let head = read_up_to(&mut file, 9).map_err(Wrong::Io)?;
-            file.rewind().map_err(Wrong::Io)?;
-            // The length of a header and its first brace; no text of nine characters is so small a number.
+            let (mut file, length) = open(path).map_err(ReadError::Io)?;
+            let head = read_up_to(&mut file, 9).map_err(ReadError::Io)?;
+            file.rewind().map_err(ReadError::Io)?;
+            // The length of a safetensors header and its first brace. Eight characters of text are a larger number than
+            // any length of a file.
             let header = head.first_chunk().map_or(u64::MAX, |length| u64::from_le_bytes(*length));
             if head.get(8) == Some(&b'{') && header <= length {
                 return Ok(None);
@@ -88,13 +89,13 @@ impl WordVectors {
             }
             .map(Some)
         };
-        match attempt().map_err(|wrong: Wrong| wrong.of(path))? {
+        match attempt().map_err(|error: ReadError| error.at(path))? {
             Some(vectors) => Ok(vectors),
             None => from_tensors(path, &wanted),
         }
     }
 
-    /// The numbers of each vector.
+    /// The dimension of the vectors.
     pub fn dim(&self) -> usize {
         self.dim
     }
@@ -120,9 +121,9 @@ impl WordVectors {
         self.values.get(row * self.dim..)?.get(..self.dim)
     }
 
-    /// The table of an embedding, `[vocabulary.len(), dim]` in F32: zeros for padding and for unknown words, the vector of
-    /// each word that has one, and for others numbers drawn evenly from -0.25..0.25 (Kim, "Convolutional neural networks for
-    /// sentence classification", 2014) by the device's random state.
+    /// The table of an embedding, `[vocabulary.len(), dim]` in F32: zeros for padding and for unknown words, the vector
+    /// of each word that has one, and for the others uniform random numbers from -0.25..0.25 (Kim, "Convolutional
+    /// neural networks for sentence classification", 2014) from the device's random state.
     ///
     /// # Panics
     /// If the device fails or has no memory for it.
@@ -142,11 +143,12 @@ impl WordVectors {
         Tensor::from_slice(&values, [vocabulary.len(), self.dim], device)
     }
 
-    /// Writes safetensors: the tensor `vectors` `[n, dim]` in F16, and in the header's `words` the words, one per line.
+    /// Writes safetensors: the tensor `vectors` `[n, dim]` in F16, and the words, one per line, as `words` in the
+    /// header.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if a number is beyond F16; [`Error::Io`] if the file system fails. What was there before is then as
-    /// it was.
+    /// [`Error::Invalid`] if a number is beyond F16; [`Error::Io`] if the file system fails. An
+    /// existing file is then unchanged.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let values: Vec<f16> = self.values.iter().map(|&x| f16::from_f32(x)).collect();
         if let Some(i) = values.iter().position(|x| !x.is_finite()) {
@@ -190,13 +192,13 @@ fn from_tensors(path: &Path, wanted: &impl Fn(&str) -> bool) -> Result<WordVecto
     Ok(vectors)
 }
 
-fn from_text(mut reader: impl BufRead, wanted: &impl Fn(&str) -> bool) -> std::result::Result<WordVectors, Wrong> {
+fn from_text(mut reader: impl BufRead, wanted: &impl Fn(&str) -> bool) -> std::result::Result<WordVectors, ReadError> {
     let mut bytes = Vec::new();
-    // The number of the line that says how long vectors are, and what it says.
+    // The line that determines the dimension, and the vectors so far.
     let mut first: Option<(u64, WordVectors)> = None;
     let mut any = false;
     for number in 1u64.. {
-        let wrong = |reason: String| Wrong::Format(format!("line {number}: {reason}"));
+        let wrong = |reason: String| ReadError::Format(format!("line {number}: {reason}"));
         bytes.clear();
         let read = reader.by_ref().take(LONGEST_LINE + 1).read_until(b'\n', &mut bytes)?;
         if read == 0 {
@@ -232,17 +234,17 @@ fn from_text(mut reader: impl BufRead, wanted: &impl Fn(&str) -> bool) -> std::r
         if !wanted(word) || !vectors.words.insert(word.into()) {
             continue;
         }
-        vectors.values.try_reserve(vectors.dim).map_err(|error| Wrong::Io(error.into()))?;
-        for piece in pieces(&line[word.len()..]) {
-            match piece.parse::<f32>() {
+        vectors.values.try_reserve(vectors.dim).map_err(|error| ReadError::Io(error.into()))?;
+        for field in fields(&line[word.len()..]) {
+            match field.parse::<f32>() {
                 Ok(x) if x.is_finite() => vectors.values.push(x),
-                _ => return Err(wrong(format!("{} is not a finite number", shown(piece)))),
+                _ => return Err(wrong(format!("{} is not a finite number", shown(field)))),
             }
         }
     }
     match first {
         Some((_, vectors)) if any => Ok(vectors),
-        _ => Err(Wrong::Format("no vectors in it".into())),
+        _ => Err(ReadError::Format("no vectors in it".into())),
     }
 }
 
@@ -250,36 +252,36 @@ fn is_blank(c: char) -> bool {
     c == ' ' || c == '\t'
 }
 
-fn pieces(text: &str) -> impl DoubleEndedIterator<Item = &str> {
-    text.split(is_blank).filter(|piece| !piece.is_empty())
+fn fields(text: &str) -> impl DoubleEndedIterator<Item = &str> {
+    text.split(is_blank).filter(|field| !field.is_empty())
 }
 
-/// The numbers per word, if this is the line before the first word: how many words, how many numbers.
+/// The dimension, if this is a header: two integers, the number of words and the dimension.
 fn header(line: &str) -> Option<usize> {
-    let whole = |piece: &str| piece.bytes().all(|byte| byte.is_ascii_digit());
-    let pieces: Vec<&str> = pieces(line).take(3).collect();
-    match pieces[..] {
-        [words, numbers] if whole(words) && whole(numbers) => numbers.parse().ok().filter(|&numbers| numbers > 0),
+    let integer = |field: &str| field.bytes().all(|byte| byte.is_ascii_digit());
+    let fields: Vec<&str> = fields(line).take(3).collect();
+    match fields[..] {
+        [words, numbers] if integer(words) && integer(numbers) => numbers.parse().ok().filter(|&numbers| numbers > 0),
         _ => None,
     }
 }
 
-/// How many numbers end a line behind its first piece.
+/// The number of numbers at the end of a line, not counting its first field.
 fn numbers_at_end(line: &str) -> usize {
-    let numbers = pieces(line).rev().take_while(|piece| piece.parse::<f32>().is_ok()).count();
-    numbers.min(pieces(line).count() - 1)
+    let numbers = fields(line).rev().take_while(|field| field.parse::<f32>().is_ok()).count();
+    numbers.min(fields(line).count() - 1)
 }
 
-/// What stands before the last `dim` pieces of a line, or how many numbers there are instead.
+/// The part of a line before its last `dim` fields, or the number of numbers that it has instead.
 fn word(line: &str, dim: usize) -> std::result::Result<&str, usize> {
     let mut rest = line;
     for found in 0..dim {
         let blank = rest.bytes().rposition(|byte| is_blank(byte as char)).ok_or(found)?;
         rest = rest[..blank].trim_end_matches(is_blank);
     }
-    // A word of blanks and other pieces, or more numbers than there should be?
-    let number = |piece: &str| piece.bytes().any(|byte| byte.is_ascii_digit()) && piece.parse::<f32>().is_ok();
-    match rest.contains(is_blank) && pieces(rest).next_back().is_some_and(number) {
+    // Either the word contains blanks, or there are too many numbers.
+    let number = |field: &str| field.bytes().any(|byte| byte.is_ascii_digit()) && field.parse::<f32>().is_ok();
+    match rest.contains(is_blank) && fields(rest).next_back().is_some_and(number) {
         true => Err(numbers_at_end(line)),
         false => Ok(rest),
     }

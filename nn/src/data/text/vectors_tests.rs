@@ -1,7 +1,7 @@
-//! Vectors from text, gzip and safetensors, and files that hold none.
+//! Vectors from text, gzip and safetensors, and invalid files.
 
 use super::*;
-use crate::state::Tensors;
+use crate::formats::Tensors;
 use flate2::{Compression, write::GzEncoder};
 use minitorch_conformance::doc::device;
 use minitorch_core::backend::Device;
@@ -9,7 +9,7 @@ use std::fs;
 use std::io::Write;
 use tempfile::tempdir;
 
-/// What becomes of a file of these bytes, without its path if it is an error.
+/// Reads a file of these bytes. An error comes without the path.
 fn read_some(bytes: impl AsRef<[u8]>, wanted: impl Fn(&str) -> bool) -> std::result::Result<WordVectors, String> {
     let folder = tempdir().unwrap();
     let path = folder.path().join("vectors");
@@ -40,7 +40,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn text_is_a_word_and_its_numbers() {
+fn a_line_of_text_is_a_word_and_its_numbers() {
     let text = "the 0.5 -1 2e-2\n, 1 2 3\n5 4 5 6\n";
     let expected: [(&str, &[f32]); 3] = [("the", &[0.5, -1.0, 0.02]), (",", &[1.0, 2.0, 3.0]), ("5", &[4.0, 5.0, 6.0])];
     let vectors = read(text).unwrap();
@@ -66,7 +66,7 @@ fn text_is_a_word_and_its_numbers() {
 }
 
 #[test]
-fn words_may_hold_blanks() {
+fn words_can_contain_blanks() {
     let vectors = read("at 1 2\n. . . 3 4\nat name@domain.com 5 6\n\u{a0} 7 8\nnan nan 9 9\n").unwrap();
     let expected: [(&str, &[f32]); 5] = [
         ("at", &[1.0, 2.0]),
@@ -79,7 +79,7 @@ fn words_may_hold_blanks() {
 }
 
 #[test]
-fn what_is_wrong_with_a_text_is_named_with_its_line() {
+fn errors_in_a_text_name_the_line() {
     wrong("", "no vectors in it");
     wrong("\n \n\r\n", "no vectors in it");
     wrong("400000 100\n", "no vectors in it");
@@ -105,7 +105,7 @@ fn what_is_wrong_with_a_text_is_named_with_its_line() {
 }
 
 #[test]
-fn damaged_gzip_is_an_error_and_bombs_are_cheap() {
+fn damaged_gzip_is_an_error_and_bombs_cost_little_memory() {
     let whole = gzip("word 1 2\n".repeat(1000).as_bytes());
     wrong(&whole[..whole.len() / 2], "cut short: the gzip stream does not end");
     let mut damaged = whole.clone();
@@ -116,7 +116,7 @@ fn damaged_gzip_is_an_error_and_bombs_are_cheap() {
 }
 
 #[test]
-fn what_is_no_file_is_refused() {
+fn irregular_files_are_refused() {
     let folder = tempdir().unwrap();
     let attempt = |name: &str| WordVectors::read(folder.path().join(name), |_| true).unwrap_err().to_string();
     assert!(attempt("").ends_with("is a directory"), "{}", attempt(""));
@@ -144,7 +144,7 @@ fn f32s(shape: [usize; 2], values: &[f32]) -> HostTensor {
 }
 
 #[test]
-fn saved_vectors_are_the_same_but_for_rounding() {
+fn saved_vectors_are_equal_up_to_rounding() {
     let vectors = read("film 0.5 -0.125\ncaf\u{e9} 0.1 65504\n").unwrap();
     let folder = tempdir().unwrap();
     let path = folder.path().join("vectors.safetensors");
@@ -159,11 +159,11 @@ fn saved_vectors_are_the_same_but_for_rounding() {
 
     let large = read("a 1\nb 65520\n").unwrap();
     assert_eq!(large.save(&path).unwrap_err().to_string(), "save: 65520 in the vector of b is beyond F16");
-    assert_eq!(WordVectors::read(&path, |_| true).unwrap(), again, "the old file is there");
+    assert_eq!(WordVectors::read(&path, |_| true).unwrap(), again, "the old file is unchanged");
 }
 
 #[test]
-fn wrong_safetensors_are_named() {
+fn invalid_safetensors_are_refused() {
     let good = f32s([2, 1], &[1.0, 2.0]);
     let found = read(tensors(&[(TENSOR, good.clone())], Some("a\na"))).unwrap();
     assert_eq!(content(&found), [("a", &[1.0][..])], "the first of two");
@@ -182,7 +182,7 @@ fn wrong_safetensors_are_named() {
     let nan = f32s([2, 1], &[1.0, f32::NAN]);
     let bytes = tensors(&[(TENSOR, nan)], Some("a\nb\u{1b}c"));
     wrong(&bytes, "NaN in the vector of \"b\\u{1b}c\" is not a finite number");
-    assert!(read_some(&bytes, |word| word == "a").is_ok(), "what is not wanted is not looked at");
+    assert!(read_some(&bytes, |word| word == "a").is_ok(), "unwanted vectors are not checked");
     let bytes = tensors(&[(TENSOR, good)], Some("a\nb"));
     assert!(read(&bytes[..bytes.len() - 1]).unwrap_err().starts_with("not a valid safetensors file"));
 }
@@ -205,7 +205,7 @@ fn tables_have_vectors_zeros_and_draws() {
     let rows = WordVectors::empty(10).table(&many, &device).to_vec::<f32>().unwrap();
     let (drawn, mean) = (&rows[20..], rows.iter().sum::<f32>() / 10_000.0);
     assert!(drawn.iter().all(|x| (-0.25..0.25).contains(x)) && mean.abs() < 0.01, "{mean}");
-    assert!(drawn.iter().filter(|x| x.abs() > 0.125).count().abs_diff(5000) < 300, "evenly");
+    assert!(drawn.iter().filter(|x| x.abs() > 0.125).count().abs_diff(5000) < 300, "uniformly");
 }
 
 #[test]
@@ -218,5 +218,5 @@ fn the_vectors_of_the_repository_cover_its_words() {
         let norm = |x: &[f32]| x.iter().map(|x| x * x).sum::<f32>().sqrt();
         a.iter().zip(b).map(|(x, y)| x * y).sum::<f32>() / (norm(a) * norm(b))
     };
-    assert!(dot("film", "movie") > 0.8 && dot("film", "potato") < 0.3, "neighbours are neighbours");
+    assert!(dot("film", "movie") > 0.8 && dot("film", "potato") < 0.3, "similar words have similar vectors");
 }

@@ -1,8 +1,8 @@
-//! The numbers of words.
+//! Word ids.
 
 use std::collections::HashMap;
 
-/// Words with their ids: 0 is padding, 1 is any unknown word, and words count from 2.
+/// A mapping between words and ids: 0 is padding, 1 is every unknown word, and the words have the ids from 2 on.
 ///
 /// ```
 /// use minitorch_nn::data::{Vocabulary, tokenize};
@@ -18,17 +18,17 @@ pub struct Vocabulary {
 }
 
 impl Vocabulary {
-    /// The id that fills sentences up to the length of their batch.
+    /// The id that pads sentences to the length of their batch.
     pub const PADDING: i32 = 0;
     /// The id of every word that is not in the vocabulary.
     pub const UNKNOWN: i32 = 1;
     /// The id of the first word.
     const FIRST: i32 = 2;
 
-    /// These words in the order in which they appear first.
+    /// The distinct words, in the order of their first occurrence.
     ///
     /// # Panics
-    /// If there are more than 2^31 - 3 different words, which ids do not reach.
+    /// If there are more than 2^31 - 3 distinct words, more than there are ids.
     #[track_caller]
     pub fn new(words: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let mut vocabulary = Vocabulary::default();
@@ -38,7 +38,7 @@ impl Vocabulary {
         vocabulary
     }
 
-    /// Adds a word; whether it was not there before.
+    /// Adds a word; returns whether it is new.
     #[track_caller]
     pub(super) fn insert(&mut self, word: String) -> bool {
         if self.ids.contains_key(&word) {
@@ -50,7 +50,7 @@ impl Vocabulary {
         true
     }
 
-    /// The number of ids: that of words and two more. The rows of an embedding.
+    /// The number of ids, two more than there are words: the number of rows of an embedding.
     #[allow(clippy::len_without_is_empty)] // never empty
     pub fn len(&self) -> usize {
         self.words.len() + Self::FIRST as usize
@@ -61,7 +61,7 @@ impl Vocabulary {
         &self.words
     }
 
-    /// The word of an id; `None` for padding, unknown and ids that no word has.
+    /// The word of an id; `None` for padding, unknown and unused ids.
     pub fn word(&self, id: i32) -> Option<&str> {
         let index = usize::try_from(id.checked_sub(Self::FIRST)?).ok()?;
         self.words.get(index).map(String::as_str)
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_those_of_the_first_appearance() {
+    fn ids_follow_the_first_occurrence() {
         let vocabulary = Vocabulary::new(["b", "a", "b", ""]);
         assert_eq!((vocabulary.words(), vocabulary.len()), (&["b", "a", ""].map(String::from)[..], 5));
         for (i, word) in vocabulary.words().iter().enumerate() {

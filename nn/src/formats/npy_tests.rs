@@ -1,4 +1,4 @@
-//! `.npy` files, good, damaged and forged. Files that NumPy wrote are in `npz_tests.rs`.
+//! Valid, damaged and forged `.npy` files. Files that NumPy wrote are in `npz_tests.rs`.
 
 use super::*;
 
@@ -14,8 +14,8 @@ fn file(descr: &str, fortran: bool, shape: &str, data: &[u8]) -> Vec<u8> {
 
 fn read(bytes: &[u8]) -> std::result::Result<HostTensor, String> {
     parse(&mut &bytes[..], bytes.len() as u64).map_err(|wrong| match wrong {
-        Wrong::Format(reason) | Wrong::NotNpy(reason) => reason,
-        Wrong::Io(error) => panic!("memory has no errors of its own: {error}"),
+        Failure::Format(reason) | Failure::NotNpy(reason) => reason,
+        Failure::Io(error) => panic!("a reader in memory has no system errors: {error}"),
     })
 }
 
@@ -30,7 +30,7 @@ fn samples() -> Vec<HostTensor> {
 }
 
 #[test]
-fn arrays_come_back() -> Result<()> {
+fn arrays_round_trip() -> Result<()> {
     let path = std::env::temp_dir().join(format!("minitorch-npy-{}.npy", std::process::id()));
     for tensor in samples() {
         write_npy(&path, &tensor)?;
@@ -60,7 +60,7 @@ fn the_header_is_what_numpy_writes() {
 }
 
 #[test]
-fn headers_may_be_written_differently() {
+fn variants_of_the_header_are_accepted() {
     for text in [
         "{'descr': '<i4', 'fortran_order': False, 'shape': (1, 2)}",
         "{\"shape\":(1,2,),\"fortran_order\":False,\"descr\":\"<i4\"}",

@@ -1,10 +1,12 @@
-//! NumPy's `.npy`: one array. A magic string, a version, the length of a header, the header (a Python dict that names
-//! element type, order and shape), the data. Archives of them are in `npz.rs`.
+//! NumPy's `.npy`, one array:
 //!
-//! Nothing in a file is trusted: what a header claims is compared with the length of the file before any of it is read.
+//! ```text
+//! \x93NUMPY | major minor | length of the header, u16 or u32 | header | data
+//! header = {'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }
+//! ```
 
-use super::{HostTensor, replace_file};
-use crate::files::{open, read_up_to};
+use super::host::HostTensor;
+use crate::files::{open, read_up_to, replace_file};
 use crate::text::{said, shown, shown_shape};
 use minitorch_core::{Error, HostData, MAX_RANK, Result, f16};
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -12,7 +14,7 @@ use std::path::Path;
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
 
-/// No array of numbers needs a longer header; the format allows 4 GiB for records with many fields.
+/// Enough for every array of numbers; the format allows 4 GiB, for records with many fields.
 const LONGEST_HEADER: usize = 1 << 16;
 
 /// Reads an array that NumPy's `save` wrote, format versions 1.0, 2.0 and 3.0, little- or big-endian, row- or
@@ -36,22 +38,23 @@ const LONGEST_HEADER: usize = 1 << 16;
 /// ```
 ///
 /// # Errors
-/// [`Error::Io`] if the file cannot be read or is none (a FIFO, a device). [`Error::Format`] if it is no `.npy`, is shorter or longer than its header
-/// says, has another element type or more than [`MAX_RANK`] dimensions, or holds an integer beyond I32.
+/// [`Error::Io`] if the file cannot be read or is not a regular file. [`Error::Format`] if it is not `.npy`, is shorter
+/// or longer than its header says, has another element type or more than [`MAX_RANK`] dimensions, or an integer does
+/// not fit I32.
 pub fn read_npy(path: impl AsRef<Path>) -> Result<HostTensor> {
     let path = path.as_ref();
     let (file, length) = open(path).map_err(|e| Error::io(path, e))?;
-    parse(&mut BufReader::new(file), length).map_err(|wrong| wrong.of(path))
+    parse(&mut BufReader::new(file), length).map_err(|failure| failure.at(path))
 }
 
 /// Writes an array that NumPy's `load` reads: format version 1.0, little-endian, row-major; F32 as `float32`, F64 as
 /// `float64`, F16 as `float16`, I32 as `int32`, Bool as `bool`.
 ///
 /// # Errors
-/// [`Error::Io`] if the file system fails; what was there before is then as it was. [`Error::Invalid`] if the elements are
-/// not as many as the shape says.
+/// [`Error::Io`] if the file system fails; an existing file is then unchanged. [`Error::Invalid`] if the number of
+/// elements is not that of the shape.
 pub fn write_npy(path: impl AsRef<Path>, tensor: &HostTensor) -> Result<()> {
-    tensor.check_whole("write_npy: the tensor")?;
+    tensor.check_consistent("write_npy: the tensor")?;
     replace_file(path, |file| {
         let mut writer = BufWriter::new(file);
         write_array(&mut writer, tensor)?;
@@ -59,48 +62,50 @@ pub fn write_npy(path: impl AsRef<Path>, tensor: &HostTensor) -> Result<()> {
     })
 }
 
-/// What can be wrong while reading: the system, or the file.
-pub(super) enum Wrong {
+/// Why an array could not be read.
+pub(super) enum Failure {
+    /// The system failed.
     Io(io::Error),
+    /// The content is wrong.
     Format(String),
-    /// It does not begin as a `.npy` file does.
+    /// It does not begin with the magic string.
     NotNpy(String),
 }
 
-impl Wrong {
+impl Failure {
     /// The error that names the file.
-    pub(super) fn of(self, path: &Path) -> Error {
+    pub(super) fn at(self, path: &Path) -> Error {
         match self {
-            Wrong::Io(source) => Error::io(path, source),
-            Wrong::Format(reason) | Wrong::NotNpy(reason) => Error::format(path, reason),
+            Failure::Io(source) => Error::io(path, source),
+            Failure::Format(reason) | Failure::NotNpy(reason) => Error::format(path, reason),
         }
     }
 }
 
-impl From<io::Error> for Wrong {
-    /// What a decoder finds wrong inside a file is the file's fault, not the system's, whose errors have numbers.
+impl From<io::Error> for Failure {
+    /// An error without an OS error code comes from a decoder: the file is damaged.
     fn from(error: io::Error) -> Self {
         match error.raw_os_error() {
-            None if error.kind() != io::ErrorKind::OutOfMemory => Wrong::Format(format!("damaged: {}", said(error))),
-            _ => Wrong::Io(error),
+            None if error.kind() != io::ErrorKind::OutOfMemory => Failure::Format(format!("damaged: {}", said(error))),
+            _ => Failure::Io(error),
         }
     }
 }
 
-impl From<String> for Wrong {
+impl From<String> for Failure {
     fn from(reason: String) -> Self {
-        Wrong::Format(reason)
+        Failure::Format(reason)
     }
 }
 
-/// The array that a reader of so many bytes holds, and nothing behind it.
-pub(super) fn parse(reader: &mut impl Read, length: u64) -> std::result::Result<HostTensor, Wrong> {
+/// Parses an array from a reader of `length` bytes, to its end.
+pub(super) fn parse(reader: &mut impl Read, length: u64) -> std::result::Result<HostTensor, Failure> {
     let start = read_up_to(reader, 8)?;
     let Some(&[magic @ .., major, minor]) = start.first_chunk::<8>() else {
-        return Err(Wrong::NotNpy("cut short: the file ends before the .npy header".into()));
+        return Err(Failure::NotNpy("cut short: the file ends before the .npy header".into()));
     };
     if &magic != MAGIC {
-        return Err(Wrong::NotNpy(format!("not a .npy file: it begins with {magic:02x?}")));
+        return Err(Failure::NotNpy(format!("not a .npy file: it begins with {magic:02x?}")));
     }
     let (head, before) = match (major, minor) {
         (1, 0) => (u16::from_le_bytes(array(reader)?) as usize, 10),
@@ -119,7 +124,7 @@ pub(super) fn parse(reader: &mut impl Read, length: u64) -> std::result::Result<
         return Err(format!("not a header of one plain array: {}", shown(text.trim_end())).into());
     };
     let kind = Kind::parse(&descr)?;
-    // A size of 0 hides any other from the check against the number of bytes.
+    // With a size of 0 the product is 0, whatever the other sizes are: they are checked without it.
     let bytes = shape.iter().filter(|&&n| n != 0).try_fold(kind.size, |bytes, &n| bytes.checked_mul(n));
     let claimed = match bytes {
         Some(bytes) if shape.len() <= MAX_RANK && bytes <= isize::MAX as usize / 8 => {
@@ -147,7 +152,7 @@ pub(super) fn parse(reader: &mut impl Read, length: u64) -> std::result::Result<
     if data.len() < claimed {
         return Err(cut_short(data.len() as u64).into());
     }
-    // A decoder compares checksums at its end.
+    // Reading to the end also makes a decoder verify its checksum.
     if !read_up_to(reader, 1)?.is_empty() {
         return Err(format!("bytes follow the {claimed} that {shape:?} of {descr} is").into());
     }
@@ -157,8 +162,8 @@ pub(super) fn parse(reader: &mut impl Read, length: u64) -> std::result::Result<
     Ok(HostTensor::new(shape, kind.decode(data)?))
 }
 
-/// The next bytes.
-fn array<const N: usize>(reader: &mut impl Read) -> std::result::Result<[u8; N], Wrong> {
+/// The next `N` bytes.
+fn array<const N: usize>(reader: &mut impl Read) -> std::result::Result<[u8; N], Failure> {
     let bytes = read_up_to(reader, N)?;
     bytes.try_into().map_err(|_| "cut short: the file ends before the .npy header".to_string().into())
 }
@@ -206,13 +211,13 @@ impl Header {
     }
 }
 
-/// A text in single or double quotes, and what follows it. Real element types need no escapes.
+/// A string in single or double quotes, and the rest after it. Element types contain no escapes.
 fn quoted(text: &str) -> Option<(&str, &str)> {
     let quote = text.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
     text[1..].split_once(quote)
 }
 
-/// The inside of a tuple: ``, `3,`, `3, 4`. Python 2 wrote `3L`.
+/// The elements of a tuple: ``, `3,`, `3, 4`. Python 2 wrote `3L`.
 fn sizes(inside: &str) -> Option<Vec<usize>> {
     let inside = inside.trim();
     if inside.is_empty() {
@@ -227,7 +232,7 @@ fn sizes(inside: &str) -> Option<Vec<usize>> {
     list.split(',').map(size).collect()
 }
 
-/// An element type as a file stores it.
+/// An element type of a file.
 struct Kind {
     big_endian: bool,
     letter: u8,
@@ -235,7 +240,7 @@ struct Kind {
 }
 
 impl Kind {
-    /// `<f4`, `>i8`, `|b1` and their like.
+    /// Parses `<f4`, `>i8`, `|b1`, ..
     fn parse(descr: &str) -> std::result::Result<Kind, String> {
         if let &[order @ (b'<' | b'>' | b'|' | b'='), letter, digit @ b'1'..=b'8'] = descr.as_bytes() {
             let (size, byte_order) = ((digit - b'0') as usize, order != b'|' || digit == b'1');
@@ -246,7 +251,7 @@ impl Kind {
                 _ => false,
             };
             if known && byte_order {
-                // `=` is the order of the machine that reads; NumPy itself writes `<` or `>`.
+                // `=` is the native order of the reader; NumPy itself writes `<` or `>`.
                 let big_endian = order == b'>' || (order == b'=' && cfg!(target_endian = "big"));
                 return Ok(Kind { big_endian, letter, size });
             }
@@ -291,7 +296,7 @@ impl Kind {
     }
 }
 
-/// Column-major elements of `size` bytes in row-major order.
+/// Converts column-major elements of `size` bytes to row-major order.
 fn row_major(data: &[u8], size: usize, shape: &[usize]) -> Vec<u8> {
     let mut rows = Vec::with_capacity(data.len());
     let (mut index, mut at) = ([0; MAX_RANK], 0);
@@ -301,7 +306,7 @@ fn row_major(data: &[u8], size: usize, shape: &[usize]) -> Vec<u8> {
     }
     while rows.len() < data.len() {
         rows.extend_from_slice(&data[at..at + size]);
-        // Count up from the last dimension, carrying to the left.
+        // Increment the index: the last dimension first, with carry.
         for dim in (0..shape.len()).rev() {
             (index[dim], at) = (index[dim] + 1, at + strides[dim]);
             if index[dim] < shape[dim] {
@@ -328,13 +333,13 @@ pub(super) fn write_array(writer: &mut impl Write, tensor: &HostTensor) -> io::R
         shape.truncate(shape.len() - 2); // as Python writes tuples: (), (3,), (3, 4)
     }
     let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}), }}", shape.trim_end());
-    // The data start at a multiple of 64, so that they can be mapped into memory; the header ends with a line break.
+    // The data starts at a multiple of 64, for memory mapping; the header ends with a newline.
     let start = (MAGIC.len() + 4 + header.len() + 1).next_multiple_of(64);
     header.extend(std::iter::repeat_n(' ', start - MAGIC.len() - 4 - header.len() - 1));
     header.push('\n');
     writer.write_all(MAGIC)?;
     writer.write_all(&[1, 0])?;
-    // At most 6 sizes of 20 digits, far below 2^16.
+    // At most 6 sizes of 20 digits: far below 2^16.
     writer.write_all(&(header.len() as u16).to_le_bytes())?;
     writer.write_all(header.as_bytes())?;
     writer.write_all(&tensor.bytes())

@@ -1,6 +1,6 @@
-//! Orders, buckets, buffers used again, and workers that stop.
+//! Splits, orders, buckets, reused buffers, and workers that stop.
 
-use super::super::ImageDataset;
+use super::super::images::ImageDataset;
 use super::*;
 use minitorch_conformance::doc::{Plain, device};
 use minitorch_core::{Error, Tensor};
@@ -199,4 +199,30 @@ fn buffers_are_recycled_stops_are_quick_and_panics_arrive() {
         loader.epoch(0, &device).for_each(|_| seen += 1);
     }));
     assert!(panic.is_err() && seen == 7, "{seen}");
+}
+
+/// Images of two pixels, `i` and `255 - i`.
+fn pairs(n: u8) -> ImageDataset {
+    ImageDataset::new((0..n).flat_map(|i| [i, 255 - i]).collect(), (0..n).collect(), [1, 1, 2])
+}
+
+#[test]
+fn split_is_a_partition_by_seed() {
+    let set = pairs(100);
+    let (a, b) = set.split(0.3, 5);
+    assert_eq!((a.len(), b.len()), (30, 70));
+    let mut all = [a.labels(), b.labels()].concat();
+    assert!(a.labels().is_sorted() && b.labels().is_sorted());
+    all.sort_unstable();
+    assert_eq!(all, (0..100).collect::<Vec<u8>>());
+    assert_eq!(set.split(0.3, 5).0.labels(), a.labels());
+    assert_ne!(set.split(0.3, 6).0.labels(), a.labels());
+    assert_eq!(a.image(0), [a.labels()[0], 255 - a.labels()[0]], "pixels go with their labels");
+    assert!(set.split(0.0, 1).0.is_empty() && set.split(1.0, 1).1.is_empty());
+}
+
+#[test]
+fn take_stops_at_the_end() {
+    assert_eq!(pairs(5).take(3).labels(), [0, 1, 2]);
+    assert_eq!(pairs(5).take(9).len(), 5);
 }

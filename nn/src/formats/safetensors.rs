@@ -1,133 +1,29 @@
-//! Files of named tensors: safetensors read into and written from host memory.
+//! safetensors: named tensors, and a header with their names, dtypes, shapes and offsets.
 
+use super::host::HostTensor;
 use crate::files::{open, read_up_to, replace_file};
 use crate::text::{said, shown, shown_shape};
-use minitorch_core::{Backend, DType, Error, HostData, MAX_RANK, Result, Tensor, f16};
+use minitorch_core::{DType, Error, HostData, MAX_RANK, Result, f16};
 use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::{Dtype, SafeTensors};
 use std::collections::{BTreeMap, HashSet};
-use std::fmt;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-/// A tensor in host memory, row-major.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HostTensor {
-    /// The sizes.
-    pub shape: Vec<usize>,
-    /// The elements, as many as the sizes say.
-    pub data: HostData,
-}
-
-impl HostTensor {
-    /// A tensor of this shape and data.
-    ///
-    /// # Panics
-    /// If the number of elements is not the shape's.
-    #[track_caller]
-    pub fn new(shape: impl Into<Vec<usize>>, data: HostData) -> Self {
-        let tensor = HostTensor { shape: shape.into(), data };
-        assert!(tensor.is_whole(), "HostTensor: {} elements for the shape {:?}", tensor.len(), tensor.shape);
-        tensor
-    }
-
-    /// A copy of a tensor. Waits for the device.
-    ///
-    /// # Errors
-    /// If the device fails.
-    pub fn read<B: Backend>(tensor: &Tensor<B>) -> Result<Self> {
-        let data = tensor.device().download(tensor.view())?;
-        Ok(HostTensor { shape: tensor.shape().to_vec(), data })
-    }
-
-    /// A copy on a device.
-    ///
-    /// # Errors
-    /// If the device fails or has no memory for it. [`Error::Invalid`] if it does not support the dtype, the elements are not
-    /// as many as the shape says, or there are more than [`MAX_RANK`] dimensions: a file may say so.
-    pub fn to_tensor<B: Backend>(&self, device: &B) -> Result<Tensor<B>> {
-        self.check_whole("to_tensor: the tensor")?;
-        let (shape, dtype) = (self.shape.as_slice(), self.dtype());
-        if shape.len() > MAX_RANK {
-            return Err(Error::Invalid(format!("to_tensor: {} is beyond {MAX_RANK} dimensions", shown_shape(shape))));
-        }
-        if !device.supports(dtype) {
-            return Err(Error::Invalid(format!("to_tensor: {device:?} does not support {dtype}")));
-        }
-        match &self.data {
-            HostData::F16(v) => Tensor::try_from_slice(v, shape, device),
-            HostData::F32(v) => Tensor::try_from_slice(v, shape, device),
-            HostData::F64(v) => Tensor::try_from_slice(v, shape, device),
-            HostData::I32(v) => Tensor::try_from_slice(v, shape, device),
-            HostData::Bool(v) => Tensor::try_from_slice(v, shape, device),
-        }
-    }
-
-    /// The element type.
-    pub fn dtype(&self) -> DType {
-        self.data.as_slice().dtype()
-    }
-
-    fn len(&self) -> usize {
-        self.data.as_slice().len()
-    }
-
-    /// Whether there are as many elements as the shape says.
-    fn is_whole(&self) -> bool {
-        let claimed = self.shape.iter().try_fold(1usize, |n, &size| n.checked_mul(size));
-        claimed == Some(self.len())
-    }
-
-    /// That there are, or an error that begins with `what`.
-    pub(super) fn check_whole(&self, what: &str) -> Result<()> {
-        let (len, shape) = (self.len(), &self.shape);
-        let reason = || Error::Invalid(format!("{what} has {len} elements for the shape {shape:?}"));
-        self.is_whole().then_some(()).ok_or_else(reason)
-    }
-
-    /// The elements, little-endian.
-    pub(super) fn bytes(&self) -> Vec<u8> {
-        match &self.data {
-            HostData::F16(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            HostData::F32(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            HostData::F64(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            HostData::I32(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            HostData::Bool(v) => v.iter().map(|&x| x as u8).collect(),
-        }
-    }
-
-    /// The number of them.
-    pub(super) fn bytes_len(&self) -> usize {
-        self.len() * self.dtype().size()
-    }
-
-    /// Whether shape and dtype are those of a tensor.
-    pub(crate) fn fits<B: Backend>(&self, tensor: &Tensor<B>) -> bool {
-        self.shape == **tensor.shape() && self.dtype() == tensor.dtype()
-    }
-}
-
-/// Shape and dtype, such as `[2, 3] float32`.
-impl fmt::Display for HostTensor {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "{:?} {}", self.shape, self.dtype())
-    }
-}
-
-/// What a safetensors file holds.
+/// The content of a safetensors file.
 #[derive(Clone, PartialEq, Default, Debug)]
 pub struct Tensors {
     /// The tensors by name.
     pub tensors: BTreeMap<String, HostTensor>,
-    /// The header's own texts.
+    /// The `__metadata__` of the header.
     pub metadata: BTreeMap<String, String>,
 }
 
-/// Writes named tensors, and texts into the header, as safetensors. The order of the names does not matter.
+/// Writes named tensors, and metadata into the header, as safetensors. The order of the tensors does not matter.
 ///
 /// # Errors
-/// [`Error::Io`] if the file system fails; what was there before is then as it was. [`Error::Invalid`] if a name occurs
-/// twice or is the format's own `__metadata__`, or a tensor's elements are not as many as its shape says.
+/// [`Error::Io`] if the file system fails; an existing file is then unchanged. [`Error::Invalid`] if a name occurs
+/// twice or is the reserved `__metadata__`, or the number of elements of a tensor is not that of its shape.
 pub fn write_tensors(
     path: impl AsRef<Path>,
     tensors: &[(String, HostTensor)],
@@ -135,7 +31,7 @@ pub fn write_tensors(
 ) -> Result<()> {
     let mut names = HashSet::new();
     for (name, tensor) in tensors {
-        tensor.check_whole(&format!("write_tensors: {}", shown(name)))?;
+        tensor.check_consistent(&format!("write_tensors: {}", shown(name)))?;
         if name == "__metadata__" || !names.insert(name) {
             let name = shown(name);
             return Err(Error::Invalid(format!(
@@ -143,7 +39,7 @@ pub fn write_tensors(
             )));
         }
     }
-    // The order of the safetensors crate: wide elements first, so that all are aligned, then by name.
+    // The order of the safetensors crate: by descending element size, which aligns all tensors, then by name.
     let mut ordered: Vec<&(String, HostTensor)> = tensors.iter().collect();
     ordered.sort_by(|(a, x), (b, y)| dtype_of(y).cmp(&dtype_of(x)).then(a.cmp(b)));
     let header = header(&ordered, metadata).map_err(|error| Error::Invalid(format!("write_tensors: {error}")))?;
@@ -158,7 +54,7 @@ pub fn write_tensors(
     })
 }
 
-/// The header of a file that holds these tensors one after the other, filled up with blanks to a multiple of 8 bytes.
+/// The header of a file with these tensors in this order, padded with blanks to a multiple of 8 bytes.
 fn header(
     tensors: &[&(String, HostTensor)],
     metadata: &BTreeMap<String, String>,
@@ -193,11 +89,12 @@ fn dtype_of(tensor: &HostTensor) -> Dtype {
     }
 }
 
-/// Reads a safetensors file. I64, what PyTorch counts in, becomes I32.
+/// Reads a safetensors file. I64, the dtype of PyTorch's counters, becomes I32.
 ///
 /// # Errors
-/// [`Error::Io`] if the file cannot be read or is none (a FIFO, a device). [`Error::Format`] if it is not whole and valid
-/// safetensors, a name occurs twice, a tensor has a dtype that minitorch lacks (BF16 among them) or more than [`MAX_RANK`] dimensions, or an I64 is beyond I32.
+/// [`Error::Io`] if the file cannot be read or is not a regular file. [`Error::Format`] if it is not complete and valid
+/// safetensors, a name occurs twice, a tensor has a dtype that minitorch lacks (such as BF16) or more than [`MAX_RANK`]
+/// dimensions, or an I64 does not fit I32.
 pub fn read_tensors(path: impl AsRef<Path>) -> Result<Tensors> {
     let path = path.as_ref();
     let read = || {
@@ -219,7 +116,7 @@ fn parse(bytes: &[u8]) -> std::result::Result<Tensors, String> {
     let mut tensors = BTreeMap::new();
     for (name, view) in file.iter() {
         let shape = view.shape().to_vec();
-        // A size of 0 hides any other from the check against the number of bytes.
+        // With a size of 0 the product is 0, whatever the other sizes are: they are checked without it.
         let elements = shape.iter().filter(|&&size| size != 0).try_fold(1usize, |n, &size| n.checked_mul(size));
         if shape.len() > MAX_RANK || elements.is_none_or(|n| n > isize::MAX as usize / 8) {
             let (name, shape) = (shown(name), shown_shape(&shape));
@@ -232,9 +129,9 @@ fn parse(bytes: &[u8]) -> std::result::Result<Tensors, String> {
     Ok(Tensors { tensors, metadata })
 }
 
-/// Refuses numbers in the header that no real file needs, and counts the names at its top. The safetensors crate checks
-/// shapes and offsets well, but adds the last offset to the header's length unchecked, and offsets near 2^64 overflow there; and
-/// of two tensors of one name it takes one.
+/// Counts the names at the top level of the header, and refuses numbers of more than 15 digits in it. The safetensors
+/// crate checks shapes and offsets, with two gaps: it adds the last offset to the length of the header, which overflows
+/// for offsets near 2^64, and it silently drops one of two tensors with the same name.
 fn check_header(bytes: &[u8]) -> std::result::Result<usize, String> {
     let length = bytes.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
     let header = bytes.iter().skip(8).take(usize::try_from(length).unwrap_or(usize::MAX));
@@ -278,5 +175,5 @@ fn decode(dtype: Dtype, bytes: &[u8]) -> std::result::Result<HostData, String> {
 }
 
 #[cfg(test)]
-#[path = "file_tests.rs"]
+#[path = "safetensors_tests.rs"]
 mod tests;

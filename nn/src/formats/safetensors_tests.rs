@@ -1,4 +1,4 @@
-//! Safetensors files, good, damaged and forged.
+//! Valid, damaged and forged safetensors files.
 
 use super::*;
 use std::fs;
@@ -16,7 +16,7 @@ fn path(name: &str) -> PathBuf {
 }
 
 #[test]
-fn tensors_and_texts_come_back() -> Result<()> {
+fn tensors_and_metadata_round_trip() -> Result<()> {
     let path = path("round");
     let tensors: Vec<(String, HostTensor)> = [
         ("a.weight", HostTensor::new([2, 2], HostData::F32(vec![1.5, -0.0, f32::NAN.to_bits() as f32, f32::INFINITY]))),
@@ -119,7 +119,7 @@ fn no_damaged_byte_panics() {
     }
 }
 
-/// What another program may have written: a good file with another element type, or other names.
+/// Valid files of other programs, with an unsupported element type or unusual names.
 #[test]
 fn other_types_and_names_are_errors_that_say_so() -> Result<()> {
     use crate::Linear;
@@ -148,7 +148,7 @@ fn other_types_and_names_are_errors_that_say_so() -> Result<()> {
 }
 
 #[test]
-fn a_tensor_that_no_device_can_hold_is_an_error() {
+fn a_tensor_beyond_the_device_limits_is_an_error() {
     use minitorch_conformance::doc::device;
     for (tensor, reason) in [
         (HostTensor { shape: vec![3], data: HostData::F32(vec![0.0]) }, "1 elements for the shape [3]"),

@@ -1,4 +1,4 @@
-//! `.npz` archives that NumPy wrote (`scripts/numpy_files.py make`), archives of ours, damaged and forged ones.
+//! `.npz` archives by NumPy (`scripts/numpy_files.py make`), by this library, damaged and forged ones.
 
 use super::*;
 use minitorch_core::HostData;
@@ -11,12 +11,12 @@ fn fixture(name: &str) -> PathBuf {
 
 fn read(bytes: &[u8]) -> std::result::Result<BTreeMap<String, HostTensor>, String> {
     parse_archive(Cursor::new(bytes)).map_err(|wrong| match wrong {
-        Wrong::Format(reason) | Wrong::NotNpy(reason) => reason,
-        Wrong::Io(error) => panic!("memory has no errors of its own: {error}"),
+        Failure::Format(reason) | Failure::NotNpy(reason) => reason,
+        Failure::Io(error) => panic!("memory has no errors of its own: {error}"),
     })
 }
 
-/// An archive of members as they come.
+/// An archive of these members.
 fn archive(members: &[(&str, &[u8])], method: CompressionMethod) -> Vec<u8> {
     let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
     for (name, content) in members {
@@ -26,7 +26,7 @@ fn archive(members: &[(&str, &[u8])], method: CompressionMethod) -> Vec<u8> {
     archive.finish().unwrap().into_inner()
 }
 
-/// What `scripts/numpy_files.py` puts into an array of this name: the element type, then the shape.
+/// The array that `scripts/numpy_files.py` writes under this name, which encodes element type and shape.
 fn promised(name: &str) -> HostTensor {
     let mut words = name.split(' ');
     let (kind, shape) = (words.next().unwrap(), words.nth(1).unwrap());
@@ -51,7 +51,7 @@ fn promised(name: &str) -> HostTensor {
 }
 
 #[test]
-fn archives_of_numpy_hold_what_it_put_there() -> Result<()> {
+fn archives_of_numpy_are_read() -> Result<()> {
     for file in ["stored.npz", "deflated.npz"] {
         let tensors = read_npz(fixture(file))?;
         assert_eq!(tensors.len(), 12 + 9 + 12 + 3, "{file}");
@@ -63,7 +63,7 @@ fn archives_of_numpy_hold_what_it_put_there() -> Result<()> {
 }
 
 #[test]
-fn arrays_come_back_by_name() -> Result<()> {
+fn arrays_round_trip_by_name() -> Result<()> {
     let path = std::env::temp_dir().join(format!("minitorch-npz-{}.npz", std::process::id()));
     let tensors: Vec<(String, HostTensor)> = [
         ("w", HostTensor::new([2, 1], HostData::F32(vec![1.5, -2.0]))),
@@ -106,7 +106,7 @@ fn bad_archives_are_errors_of_one_line() {
     write_array(&mut npy, &HostTensor::new([1], HostData::F32(vec![1.0]))).unwrap();
     let mut damaged = good.clone();
     let at = damaged.windows(4).position(|bytes| bytes == 1f32.to_le_bytes()).unwrap();
-    damaged[at] ^= 1; // the checksum of the member knows
+    damaged[at] ^= 1; // wrong checksum
     for (what, bytes, reason) in [
         ("empty", vec![], "not a .npz file"),
         ("an array", npy.clone(), "not a .npz file"),
@@ -126,7 +126,7 @@ fn bad_archives_are_errors_of_one_line() {
     }
 }
 
-/// An archive whose members' name is another of the same length.
+/// The archive with one name replaced by another of the same length.
 fn renamed(archive: &[u8], from: &str, to: &str) -> Vec<u8> {
     let mut bytes = archive.to_vec();
     for at in 0..bytes.len() - from.len() {
@@ -137,7 +137,7 @@ fn renamed(archive: &[u8], from: &str, to: &str) -> Vec<u8> {
     bytes
 }
 
-/// One deflated array of 8 MiB of zeros, to which so many names lead.
+/// One deflated array of 8 MiB of zeros under several names.
 fn overlapping(names: u16) -> Vec<u8> {
     let mut npy = Vec::new();
     write_array(&mut npy, &HostTensor::new([1 << 21], HostData::F32(vec![0.0; 1 << 21]))).unwrap();
@@ -158,7 +158,7 @@ fn overlapping(names: u16) -> Vec<u8> {
 }
 
 #[test]
-fn the_overlapping_archive_is_one_that_others_would_inflate() {
+fn other_readers_inflate_the_overlapping_archive() {
     assert!(read(&overlapping(1)).is_ok_and(|tensors| tensors["a0000"].shape == [1 << 21]));
     let archive = ZipArchive::new(Cursor::new(overlapping(3))).unwrap();
     let names: Vec<&[u8]> = archive.file_names_raw().collect();
@@ -166,7 +166,7 @@ fn the_overlapping_archive_is_one_that_others_would_inflate() {
 }
 
 #[test]
-fn what_an_archive_claims_is_compared_before_it_is_inflated() {
+fn claimed_sizes_are_checked_before_inflating() {
     let mut npy = Vec::new();
     write_array(&mut npy, &HostTensor::new([64], HostData::F32(vec![0.0; 64]))).unwrap();
     let size = npy.len() as u32;
@@ -189,7 +189,7 @@ fn what_an_archive_claims_is_compared_before_it_is_inflated() {
 }
 
 #[test]
-fn members_that_are_no_arrays_are_left_out() -> Result<()> {
+fn members_that_are_no_arrays_are_skipped() -> Result<()> {
     let (mut npy, text) = (Vec::new(), b"hello there");
     write_array(&mut npy, &HostTensor::new([1], HostData::F32(vec![2.5]))).unwrap();
     let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
@@ -202,7 +202,7 @@ fn members_that_are_no_arrays_are_left_out() -> Result<()> {
     let tensors = read(&bytes).unwrap();
     assert_eq!(tensors.keys().collect::<Vec<_>>(), ["bare", "enc/w"]);
 
-    // Of an array that cannot be read, read_npz says which it is; the others can be had one by one.
+    // read_npz names the array that it cannot read; read_npz_array reads the others.
     let texts = [&npy[..]].concat().iter().map(|&b| if b == b'f' { b'U' } else { b }).collect::<Vec<u8>>();
     let file = tempfile::NamedTempFile::new().map_err(|e| Error::io("a temporary file", e))?;
     let mixed = archive(&[("names.npy", &texts), ("w.npy", &npy)], CompressionMethod::Stored);
