@@ -1,13 +1,13 @@
-//! Lists the devices of every backend in this build, what each can hold, and why one cannot be used; or compiles the CUDA kernels
-//! for a GPU that is not here.
+//! Lists the devices of every backend in this build, with the element types that they support, or why one cannot be
+//! used; or compiles the CUDA kernels for another GPU.
 //!
 //! ```text
 //! cargo run --example devices --features cuda,wgpu
 //! cargo run --release --example devices --features cuda -- --compile sm_90
 //! ```
 //!
-//! What `--compile` leaves in the folder `MINITORCH_CACHE_DIR`, or else in the user's cache, may be copied to the same place on a
-//! machine with such a GPU. A start there with the same version of minitorch and of NVRTC compiles nothing.
+//! `--compile` writes to the folder `MINITORCH_CACHE_DIR`, by default in the user's cache. Copied to a machine with
+//! such a GPU, the same versions of minitorch and NVRTC start there without compiling.
 
 use clap::Parser;
 use minitorch::prelude::*;
@@ -22,14 +22,14 @@ struct Args {
     compile: Option<String>,
 }
 
-/// A line for a device, and one for the element types that it supports.
+/// Prints a device, its description, and the element types that it supports.
 fn show<B: Backend>(name: &str, device: &B, description: &str) {
     let dtypes: Vec<String> =
         DType::ALL.into_iter().filter(|&dtype| device.supports(dtype)).map(|dtype| dtype.to_string()).collect();
     println!("{name}: {device:?}\n  {description}\n  {}", dtypes.join(", "));
 }
 
-/// A device of this backend that can be used, and what it says of itself.
+/// Every CUDA device.
 #[cfg(feature = "cuda")]
 fn cuda() {
     let count = match Cuda::count() {
@@ -39,12 +39,12 @@ fn cuda() {
     for ordinal in 0..count {
         match Cuda::new(ordinal) {
             Ok(device) => show("cuda", &device, &device.describe()),
-            Err(error) => println!("cuda: card {ordinal} cannot be used\n  {error}"),
+            Err(error) => println!("cuda: GPU {ordinal} cannot be used\n  {error}"),
         }
     }
 }
 
-/// Compiles every kernel file, a line each.
+/// Compiles every kernel file, and prints a line for each.
 #[cfg(feature = "cuda")]
 fn compile(architecture: &str) -> Result<()> {
     let summary = Cuda::compile_kernels(architecture, |file| {
@@ -55,7 +55,7 @@ fn compile(architecture: &str) -> Result<()> {
     Ok(())
 }
 
-/// Every adapter of this machine.
+/// Every adapter of wgpu.
 #[cfg(feature = "wgpu")]
 fn wgpu() {
     let names = Wgpu::list();

@@ -1,29 +1,29 @@
-//! A program for any backend, run on two: `cargo run --example write_a_backend`.
+//! A program that is generic over the backend, run on two of them: `cargo run --example write_a_backend`.
 //!
-//! To write a backend, read `conformance/src/plain.rs` beside `core/src/backend.rs`: Plain is a whole one in plain loops.
-//! It implements the required families (unary, reduce, matmul, ..) and inherits every fused method (convolution, softmax,
-//! optimizers, ..), so all of the below runs on it. A faster backend then overrides what is worth a kernel, and
-//! `minitorch_conformance::cases` tells whether it still computes the same.
+//! To write a backend, read `conformance/src/plain.rs` next to `core/src/backend.rs`: Plain is a complete backend of
+//! simple loops. It implements the required methods (unary, reduce, matmul, ..) and inherits the defaults of all others
+//! (convolution, softmax, optimizers, ..), so everything below runs on it. A faster backend then overrides the methods
+//! that deserve a kernel, and `minitorch_conformance::cases` checks that the results are the same.
 
 use minitorch_conformance::Plain;
 use minitorch_core::{Backend, Result, Tensor};
 use minitorch_cpu::Cpu;
 
 fn main() -> Result<()> {
-    // A backend's value is a device. Nothing but this line names one.
+    // A value of a backend type is a device. Only this line names backends.
     let (plain, cpu) = (Plain::new(), Cpu::default());
     first_steps(&plain)?;
     let losses = [train_xor(&plain)?, train_xor(&cpu)?];
     println!("XOR after 500 steps: loss {:.6} on {plain:?}, {:.6} on {cpu:?}", losses[0], losses[1]);
-    // Same seed, same numbers: the two trainings differ by rounding only.
+    // With one seed the two trainings differ by rounding only.
     assert!(losses.iter().all(|&loss| loss < 0.02) && (losses[0] - losses[1]).abs() < 1e-4);
     check_a_backend();
     Ok(())
 }
 
-/// What a test of your own backend does: one device per case, and a panic where the case disagrees with Plain.
+/// The test of a backend: one device per case; a case panics if the results differ from those of Plain.
 fn check_a_backend() {
-    // One family here; leave the filter out for all of it.
+    // One family here; without the filter, all of them.
     let softmax = minitorch_conformance::cases(Cpu::new).into_iter().filter(|case| case.name.starts_with("softmax"));
     let count = softmax.map(|case| (case.run)(&Cpu::new())).count();
     println!("{count} conformance cases of softmax agree");
@@ -43,13 +43,13 @@ fn first_steps<B: Backend>(device: &B) -> Result<()> {
     Ok(())
 }
 
-/// A perceptron with one hidden layer learns exclusive or by plain gradient descent; returns the last loss.
+/// Trains a perceptron with one hidden layer on exclusive or by gradient descent; returns the last loss.
 fn train_xor<B: Backend>(device: &B) -> Result<f64> {
     device.rng().seed(42);
     let x = Tensor::new([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], device);
     let xor = Tensor::new([0, 1, 1, 0], device);
 
-    // Weights as `linear` takes them: [outputs, inputs]. A leaf is a tensor whose gradient is wanted.
+    // The weights of `linear` are [outputs, inputs]. `requires_grad` makes a tensor a leaf, which gets a gradient.
     let mut parameters = [
         Tensor::randn([8, 2], device).requires_grad(),
         Tensor::zeros([8], device).requires_grad(),
@@ -62,7 +62,7 @@ fn train_xor<B: Backend>(device: &B) -> Result<f64> {
     };
     for _ in 0..500 {
         let grads = loss(&parameters).backward();
-        // The step's result is a constant; as a leaf it starts the next tape.
+        // The result of the update is a constant; `requires_grad` makes it a leaf of the next tape.
         parameters = parameters.map(|p| (p.detach() - &grads[&p] * 0.5).requires_grad());
     }
     loss(&parameters).item()

@@ -1,4 +1,4 @@
-//! The part of the command line that all training examples have.
+//! The common part of the command line of the training examples.
 
 use super::backends::backend;
 use super::cli::{positive, rate, refuse};
@@ -6,7 +6,8 @@ use clap::{CommandFactory, FromArgMatches};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// The shared options, in whose help EXAMPLES becomes what they are called. What has no default here gets one from the example.
+/// The common options. EXAMPLES in their help is replaced by the kind of example. Defaults that are missing here come
+/// from the example.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Options {
     /// cpu, cuda, wgpu, or cuda-emu for tests; by default the fastest of this build
@@ -42,7 +43,7 @@ pub(crate) struct Options {
     pub(crate) eval: Option<PathBuf>,
 }
 
-/// The arguments, or the code to exit with after help or a complaint was printed. `defaults` are those of the example, by
+/// The arguments, or the code to exit with after help or an error was printed. `defaults` are those of the example, by
 /// the names of the fields; `kind` is what the examples of its data are called.
 pub(crate) fn from_command_line<A: CommandFactory + FromArgMatches>(
     kind: &str,
@@ -52,21 +53,22 @@ pub(crate) fn from_command_line<A: CommandFactory + FromArgMatches>(
         command.mut_arg(name, |argument| argument.default_value(value).required(false))
     });
     let command = command.mut_args(|argument| match argument.get_help().map(ToString::to_string) {
-        Some(help) => argument.help(named(&help, kind)),
+        Some(help) => argument.help(with_kind(&help, kind)),
         None => argument,
     });
     command.try_get_matches().and_then(|matches| A::from_arg_matches(&matches)).map_err(|error| refuse(&error))
 }
 
-/// A text about EXAMPLES, of this kind; with a capital letter where they are its first word.
-fn named(help: &str, kind: &str) -> String {
+/// Replaces EXAMPLES, capitalised if it is the first word.
+fn with_kind(help: &str, kind: &str) -> String {
     match (help.strip_prefix("EXAMPLES"), kind.split_at_checked(1)) {
         (Some(rest), Some((first, letters))) => first.to_uppercase() + letters + rest,
         _ => help.replace("EXAMPLES", kind),
     }
 }
 
-/// A folder of the source tree: as it is seen from here; else by its full path, so that an example runs from any folder.
+/// A folder of the source tree: relative to the current folder if it exists there, else by its full path, so that an
+/// example runs in any folder.
 pub(crate) fn of_the_source_tree(folder: &str) -> PathBuf {
     let here = Path::new(folder);
     if here.is_dir() { here.into() } else { Path::new(env!("CARGO_MANIFEST_DIR")).join(here) }

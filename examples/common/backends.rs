@@ -1,10 +1,11 @@
-//! The backends that `--backend` takes, for all examples.
+//! The backends of `--backend`, for all examples.
 
 #![allow(dead_code, reason = "an example that measures several backends opens its devices itself")]
 
 use minitorch::prelude::*;
 
-/// Those of this build, the preferred one first. A further backend is a line here, one in [`backend`] and an arm in [`run_on`].
+/// The backends of this build, the preferred one first. A new backend needs a line here, one in [`backend`] and an arm
+/// in [`run_on`].
 pub(crate) const BACKENDS: &[&str] = &[
     #[cfg(feature = "cuda")]
     "cuda",
@@ -15,7 +16,7 @@ pub(crate) const BACKENDS: &[&str] = &[
     "cuda-emu",
 ];
 
-/// A name from the command line.
+/// Parses a name from the command line.
 pub(crate) fn backend(name: &str) -> std::result::Result<String, String> {
     let known = ["cpu", "cuda", "cuda-emu", "wgpu"];
     if !known.contains(&name) {
@@ -27,22 +28,22 @@ pub(crate) fn backend(name: &str) -> std::result::Result<String, String> {
     Ok(name.to_string())
 }
 
-/// Something that an example runs on the backend that its user names.
+/// A program that is generic over the backend.
 pub(crate) trait Program {
-    /// What it returns.
+    /// Its result.
     type Output;
 
-    /// Runs on a device of any backend.
+    /// Runs on a device.
     ///
     /// # Errors
-    /// The program's own.
+    /// Those of the program.
     fn run<B: Backend>(self, device: &B) -> Result<Self::Output>;
 }
 
 /// Opens a device of the named backend, by default the first of [`BACKENDS`], and runs the program on it.
 ///
 /// # Errors
-/// If the backend has no device here, and those of the program.
+/// If the backend has no device, and those of the program.
 pub(crate) fn run_on<P: Program>(backend: Option<&str>, program: P) -> Result<P::Output> {
     match backend.unwrap_or(BACKENDS[0]) {
         "cpu" => program.run(&Cpu::default()),
@@ -56,7 +57,7 @@ pub(crate) fn run_on<P: Program>(backend: Option<&str>, program: P) -> Result<P:
     }
 }
 
-/// Why there is no device, and what to do without it.
+/// Adds a way out to an error of opening a device.
 pub(crate) fn no_device(error: &Error) -> Error {
     Error::Invalid(format!("{error}; --backend cpu works on any machine"))
 }

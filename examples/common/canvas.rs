@@ -1,6 +1,5 @@
-//! A picture in memory with letters of its own: pictures look the same on a machine without fonts.
-//!
-//! plotters draws on it as on any backend; the letters are the 8 x 8 bitmaps of the font8x8 crate, enlarged.
+//! An RGB picture in memory, with the 8 x 8 bitmap letters of the font8x8 crate: pictures do not depend on system
+//! fonts. It is a drawing backend of plotters.
 
 use font8x8::UnicodeFonts;
 use minitorch::nn::state::replace_file;
@@ -27,7 +26,7 @@ impl Canvas {
         Canvas { width, height, rgb: vec![255; width as usize * height as usize * 3] }
     }
 
-    /// Mixes a colour into one pixel; outside of the picture, nothing.
+    /// Blends a colour into a pixel; pixels outside the picture are ignored.
     pub(crate) fn blend(&mut self, x: i32, y: i32, (r, g, b): (u8, u8, u8), alpha: f64) {
         if x < 0 || y < 0 || x >= self.width as i32 || y >= self.height as i32 {
             return;
@@ -47,7 +46,7 @@ impl Canvas {
         }
     }
 
-    /// Writes a line of text, its upper left corner at a point. What the font lacks becomes a question mark.
+    /// Draws a line of text, given its upper left corner. Letters that the font lacks become question marks.
     pub(crate) fn text(&mut self, text: &str, (x, y): (i32, i32), scale: i32, color: (u8, u8, u8)) {
         for (i, letter) in text.chars().enumerate() {
             let known = font8x8::BASIC_FONTS.get(letter).or_else(|| font8x8::BASIC_FONTS.get('?'));
@@ -75,7 +74,7 @@ impl Canvas {
     }
 }
 
-/// What plotters needs: pixels and text; it draws all else with pixels.
+/// plotters draws everything but text by pixels.
 impl DrawingBackend for &mut Canvas {
     type ErrorType = Infallible;
 
@@ -131,7 +130,7 @@ impl DrawingBackend for &mut Canvas {
     }
 }
 
-/// The letters come in multiples of 8 pixels.
+/// The scale of the letters for a style: a multiple of 8 pixels.
 fn scale<S: BackendTextStyle>(style: &S) -> i32 {
     (style.size() as i32 / LETTER).max(1)
 }

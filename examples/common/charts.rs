@@ -1,4 +1,4 @@
-//! The picture of a run.
+//! `curves.png`: loss and accuracy over the epochs.
 
 use super::canvas::Canvas;
 use super::output::Row;
@@ -7,21 +7,23 @@ use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 
 const TRAIN: RGBColor = RGBColor(31, 119, 180);
-const JUDGED: RGBColor = RGBColor(214, 69, 30);
+const EVALUATED: RGBColor = RGBColor(214, 69, 30);
 
-/// Loss and accuracy over the epochs, on the training set and on the one that judges.
-pub(crate) fn curves(rows: &[Row], epochs: usize, judge: &str) -> Canvas {
+/// Two panels, each with the curve of the training set and that of the set that evaluates the epochs.
+pub(crate) fn curves(rows: &[Row], epochs: usize, set: &str) -> Canvas {
     let mut canvas = Canvas::new(1280, 520);
     let points = |value: fn(&Row) -> Option<f64>| -> Vec<(f64, f64)> {
         rows.iter().filter_map(|row| Some((row.at, value(row)?))).collect()
     };
-    let loss =
-        [points(|row| row.judged.is_none().then_some(row.train.0)), points(|row| row.judged.map(|judged| judged.0))];
-    let accuracy = [
-        points(|row| row.judged.is_none().then_some(100.0 * row.train.1)),
-        points(|row| row.judged.map(|judged| 100.0 * judged.1)),
+    let loss = [
+        points(|row| row.evaluated.is_none().then_some(row.train.0)),
+        points(|row| row.evaluated.map(|(loss, _)| loss)),
     ];
-    // The first steps are off any useful scale of accuracy: show from below the worst of the second half of the run.
+    let accuracy = [
+        points(|row| row.evaluated.is_none().then_some(100.0 * row.train.1)),
+        points(|row| row.evaluated.map(|(_, accuracy)| 100.0 * accuracy)),
+    ];
+    // The first steps are off any useful scale of accuracy: the axis starts below the minimum after the first quarter.
     let settled = accuracy.iter().flatten().filter(|(at, _)| *at >= epochs as f64 / 4.0).map(|&(_, y)| y);
     let floor = (settled.fold(100.0, f64::min) - 1.0).floor().clamp(0.0, 99.0);
     let largest = loss.iter().flatten().map(|&(_, y)| y).fold(0.1, f64::max);
@@ -30,8 +32,9 @@ pub(crate) fn curves(rows: &[Row], epochs: usize, judge: &str) -> Canvas {
     let area = (&mut canvas).into_drawing_area();
     let (left, right) = area.split_horizontally(640);
     let x = 0.0..epochs as f64;
-    let names = ["training", judge];
-    // The canvas has no way to fail; if plotters finds one, the picture misses a part and the run still ends well.
+    let names = ["training", set];
+    // The canvas is infallible. An error of plotters leaves a part of the picture blank, which is no reason to fail the
+    // run.
     let _ =
         panel(&left, "loss (logarithmic)", names, x.clone(), (smallest * 0.8..largest * 1.2).log_scale(), &loss, |y| {
             format!("{y:.4}").trim_end_matches('0').trim_end_matches('.').to_string()
@@ -65,16 +68,16 @@ where
     mesh.x_desc("epoch").y_label_formatter(&label).draw()?;
     let range = chart.y_range();
     let clamp = |&(x, y): &(f64, f64)| (x, y.clamp(range.start, range.end));
-    let [train, judged] = curves;
+    let [train, evaluated] = curves;
     chart.draw_series(LineSeries::new(train.iter().map(clamp), TRAIN))?;
-    chart.draw_series(LineSeries::new(judged.iter().map(clamp), JUDGED.stroke_width(2)))?;
-    chart.draw_series(judged.iter().map(clamp).map(|point| Circle::new(point, 4, JUDGED.filled())))?;
-    // A legend: plotters' own wants to know the size of a font.
-    // At the right, in the corner that the curves leave free: the upper one if they fall.
+    chart.draw_series(LineSeries::new(evaluated.iter().map(clamp), EVALUATED.stroke_width(2)))?;
+    chart.draw_series(evaluated.iter().map(clamp).map(|point| Circle::new(point, 4, EVALUATED.filled())))?;
+    // plotters' own legend needs font metrics, which the canvas has not. This one is in the right corner that the
+    // curves leave free: the upper one if they fall.
     let (width, height) = area.dim_in_pixel();
     let falls = train.first().zip(train.last()).is_some_and(|(first, last)| first.1 > last.1);
     let top = if falls { 64 } else { height as i32 - 110 };
-    for (line, (name, color)) in names.into_iter().zip([TRAIN, JUDGED]).enumerate() {
+    for (line, (name, color)) in names.into_iter().zip([TRAIN, EVALUATED]).enumerate() {
         let at = (width as i32 - 130, top + 20 * line as i32);
         area.draw(&Rectangle::new([at, (at.0 + 16, at.1 + 8)], color.filled()))?;
         area.draw_text(name, &("sans-serif", 8).into_text_style(area), (at.0 + 24, at.1))?;

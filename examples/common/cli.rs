@@ -1,4 +1,4 @@
-//! A command line as all examples read it. Whatever is wrong with it is one line on stderr and exit code 2.
+//! The command line of all examples. An error is one line on stderr and exit code 2.
 
 #![allow(dead_code, reason = "an example uses what its options need")]
 
@@ -6,7 +6,7 @@ use clap::error::ErrorKind;
 use std::io::Write;
 use std::process::ExitCode;
 
-/// Prints what clap found, help or a complaint of one line, and returns the code to exit with.
+/// Prints help or the first line of an error of clap, and returns the code to exit with.
 pub(crate) fn refuse(error: &clap::Error) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         let _ = error.print();
@@ -18,7 +18,7 @@ pub(crate) fn refuse(error: &clap::Error) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// A whole number of at least 1.
+/// Parses an integer of at least 1.
 pub(crate) fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("must be at least 1".into()),
@@ -27,7 +27,7 @@ pub(crate) fn positive(text: &str) -> Result<usize, String> {
     }
 }
 
-/// A learning rate.
+/// Parses a learning rate.
 pub(crate) fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
@@ -36,17 +36,17 @@ pub(crate) fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
-/// A line on stdout. A reader that went away is no reason to stop.
+/// Prints a line on stdout. A closed pipe is no reason to stop.
 pub(crate) fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-/// A line on stderr that is no failure.
+/// Prints a note on stderr.
 pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "note: {text}");
 }
 
-/// The line on stderr that says why a program fails.
+/// Prints the error that ends a program on stderr, as one line.
 pub(crate) fn complain(reason: &str) {
     let _ = writeln!(std::io::stderr(), "error: {}", reason.replace('\n', " "));
 }

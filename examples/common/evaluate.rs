@@ -1,43 +1,90 @@
-//! Judges a model by a set of examples.
+//! The result of a classifier on a set of examples.
 
-use super::{Classes, Labelled};
 use minitorch::prelude::*;
 use std::fmt::Write;
 
+/// What the labels mean.
+#[derive(Clone, Copy)]
+pub(crate) struct Classes {
+    /// What a class is called: digit, class.
+    pub(crate) kind: &'static str,
+    /// Their names, by label.
+    pub(crate) names: &'static [&'static str],
+}
+
 /// An example that the model classifies wrongly.
 pub(crate) struct Mistake {
-    /// Which one of the set.
+    /// Its position in the set.
     pub(crate) example: usize,
-    /// What it is.
-    pub(crate) truth: usize,
-    /// What the model says.
+    pub(crate) label: usize,
     pub(crate) predicted: usize,
-    /// The probability that the model gives to that.
+    /// The probability of the predicted class.
     pub(crate) confidence: f64,
 }
 
 /// A model's result on a set.
 pub(crate) struct Score {
+    pub(crate) classes: Classes,
     /// The mean cross-entropy.
     pub(crate) loss: f64,
-    /// Per class: how many examples were classified rightly, and how many there are.
-    pub(crate) classes: Vec<(usize, usize)>,
+    /// Per class: examples that were classified correctly, and all examples.
+    pub(crate) counts: Vec<(usize, usize)>,
     /// The mistakes, the most confident first.
     pub(crate) mistakes: Vec<Mistake>,
 }
 
 impl Score {
-    /// The share of examples that were classified rightly.
-    pub(crate) fn accuracy(&self) -> f64 {
-        let (right, all) = self.classes.iter().fold((0, 0), |sum, class| (sum.0 + class.0, sum.1 + class.1));
-        right as f64 / all as f64
+    /// Of no examples.
+    pub(crate) fn new(classes: Classes) -> Self {
+        Score { classes, loss: 0.0, counts: vec![(0, 0); classes.names.len()], mistakes: Vec::new() }
     }
 
-    /// The accuracy for each class, in lines; `example` is what an example is called.
-    pub(crate) fn table(&self, Classes { kind, names }: Classes, example: &str) -> String {
+    /// Adds the next examples of the set: logits `[n, classes]`, labels `[n]`.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn add<B: Backend>(&mut self, logits: &Tensor<B>, labels: &Tensor<B>) -> Result<()> {
+        let log_probabilities: Vec<f32> = logits.detach().log_softmax(-1).to_vec()?;
+        let (first, count) = (self.len(), self.counts.len());
+        for (i, (row, label)) in log_probabilities.chunks_exact(count).zip(labels.to_vec::<i32>()?).enumerate() {
+            let label = label as usize;
+            // The first of equals, as argmax; NaN is never the largest.
+            let predicted = (1..count).fold(0, |best, class| if row[class] > row[best] { class } else { best });
+            self.loss -= row[label] as f64;
+            self.counts[label].1 += 1;
+            if predicted == label {
+                self.counts[label].0 += 1;
+            } else {
+                let confidence = (row[predicted] as f64).exp();
+                self.mistakes.push(Mistake { example: first + i, label, predicted, confidence });
+            }
+        }
+        Ok(())
+    }
+
+    /// After the last example: makes the sum of the losses a mean, and sorts the mistakes.
+    pub(crate) fn finish(mut self) -> Self {
+        self.loss /= self.len() as f64;
+        self.mistakes.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
+        self
+    }
+
+    fn len(&self) -> usize {
+        self.counts.iter().map(|&(_, all)| all).sum()
+    }
+
+    /// The share of examples that were classified correctly.
+    pub(crate) fn accuracy(&self) -> f64 {
+        let right: usize = self.counts.iter().map(|&(right, _)| right).sum();
+        right as f64 / self.len() as f64
+    }
+
+    /// The accuracy per class, one line each; `example` is what an example is called.
+    pub(crate) fn table(&self, example: &str) -> String {
+        let Classes { kind, names } = self.classes;
         let width = names.iter().map(|name| name.len()).fold(kind.len(), usize::max);
         let mut table = format!("{kind:width$}  accuracy");
-        for (name, &(right, all)) in names.iter().zip(&self.classes) {
+        for (name, &(right, all)) in names.iter().zip(&self.counts) {
             // Writing to a String cannot fail.
             let _ = match all {
                 0 => write!(table, "\n{name:width$}  {:>8} (no such {example})", "-"),
@@ -46,45 +93,4 @@ impl Score {
         }
         table
     }
-}
-
-/// Runs the model over the whole set, or until it is told to stop, and then there is no score; leaves it evaluating.
-///
-/// # Errors
-/// If the device fails.
-pub(crate) fn score<B: Backend, D: Labelled>(
-    model: &mut impl Layer<B>,
-    set: &D,
-    classes: Classes,
-    stop: impl Fn() -> bool,
-    device: &B,
-) -> Result<Option<Score>> {
-    model.eval();
-    let count = classes.names.len();
-    let mut score = Score { loss: 0.0, classes: vec![(0, 0); count], mistakes: Vec::new() };
-    for (batch, uploaded) in set.batches(D::JUDGED_AT_ONCE, device).enumerate() {
-        if stop() {
-            return Ok(None);
-        }
-        let (inputs, _) = D::pair(uploaded?);
-        let log_probabilities: Vec<f32> = no_grad(|| model.forward(&inputs).log_softmax(-1)).to_vec()?;
-        for (i, row) in log_probabilities.chunks_exact(count).enumerate() {
-            let example = batch * D::JUDGED_AT_ONCE + i;
-            let truth = set.labels()[example] as usize;
-            // The first of equals, as argmax; NaN never wins.
-            let predicted = (1..count).fold(0, |best, class| if row[class] > row[best] { class } else { best });
-            score.loss -= row[truth] as f64;
-            score.classes[truth].1 += 1;
-            if predicted == truth {
-                score.classes[truth].0 += 1;
-            } else {
-                let confidence = (row[predicted] as f64).exp();
-                score.mistakes.push(Mistake { example, truth, predicted, confidence });
-            }
-        }
-    }
-    score.loss /= set.len() as f64;
-    score.mistakes.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
-    // A stop during the last batch counts as well.
-    Ok((!stop()).then_some(score))
 }

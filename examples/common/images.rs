@@ -1,10 +1,11 @@
-//! What the classifiers of images share: their data, and the pictures that a run leaves.
+//! What the classifiers of images share: their data, and the pictures of a finished run.
 
 mod maps;
 
 use crate::common::canvas::{Canvas, LETTER};
-use crate::common::evaluate::Score;
-use crate::common::{Classes, End, Labelled};
+use crate::common::evaluate::{Classes, Score};
+use crate::common::example::Labelled;
+use crate::common::output::Output;
 pub(crate) use maps::Maps;
 use minitorch::nn::data::ImageDataset;
 use minitorch::nn::state::replace_file;
@@ -22,44 +23,41 @@ const BLACK: (u8, u8, u8) = (0, 0, 0);
 
 impl Labelled for ImageDataset {
     const KIND: &'static str = "image";
-    const JUDGED_AT_ONCE: usize = 1000;
-
-    fn labels(&self) -> &[u8] {
-        self.labels()
-    }
+    const EVALUATED_AT_ONCE: usize = 1000;
 
     fn pair<B: Backend>(batch: Self::Batch<B>) -> (Tensor<B>, Tensor<B>) {
         batch
     }
 }
 
-/// Writes `mistakes.png`, and `feature-maps.svg` of what layers of the model compute from the first test image
-/// `[1, channels, height, width]`, if there are such maps.
+/// Writes `mistakes.png`, and `feature-maps.svg` if `feature_maps` of the first test image `[1, channels, height,
+/// width]` returns any.
 ///
 /// # Errors
 /// If the device or the file system fails.
 pub(crate) fn show<B: Backend>(
-    end: &End<ImageDataset>,
+    score: &Score,
+    test: &ImageDataset,
+    output: &Output,
     device: &B,
     feature_maps: impl FnOnce(&Tensor<B>) -> Vec<Maps<B>>,
 ) -> Result<()> {
-    let End { score, test, classes, output } = *end;
-    mistakes(score, test, classes).save(&output.path("mistakes.png"))?;
+    mistakes(score, test).save(&output.path("mistakes.png"))?;
     if let Some(first) = test.take(1).batches(1, device).next() {
         let maps = no_grad(|| Ok(feature_maps(&first?.0)))?;
         if !maps.is_empty() {
-            let picture = maps::picture(&maps, (test, 0), classes, score)?;
+            let picture = maps::picture(&maps, test, 0, score)?;
             replace_file(output.path("feature-maps.svg"), |file| file.write_all(picture.as_bytes()))?;
         }
     }
     Ok(())
 }
 
-/// The most confident mistakes, each with the class that it is and the one that was read.
-fn mistakes(score: &Score, test: &ImageDataset, classes: Classes) -> Canvas {
+/// The most confident mistakes, each with its class and the predicted one.
+fn mistakes(score: &Score, test: &ImageDataset) -> Canvas {
     const COLUMNS: usize = 8;
     const SHOWN: usize = 40;
-    const PIXEL: i32 = 3; // the side of an image's pixel
+    const PIXEL: i32 = 3; // the side of an enlarged pixel
     const TOP: i32 = 48;
     let [channels, height, width] = test.image_shape();
     let cell = (width as i32 * PIXEL + 28, height as i32 * PIXEL + 48);
@@ -84,11 +82,11 @@ fn mistakes(score: &Score, test: &ImageDataset, classes: Classes) -> Canvas {
             canvas.square(corner, PIXEL, color);
         }
         let below = y + height as i32 * PIXEL + 4;
-        let (truth, predicted) = (classes.names[mistake.truth], classes.names[mistake.predicted]);
-        if truth.len() + predicted.len() <= 2 {
-            canvas.text(&format!("{truth} > {predicted}"), (x, below), 2, BLACK);
+        let [label, predicted] = [mistake.label, mistake.predicted].map(|class| score.classes.names[class]);
+        if label.len() + predicted.len() <= 2 {
+            canvas.text(&format!("{label} > {predicted}"), (x, below), 2, BLACK);
         } else {
-            canvas.text(truth, (x, below), 1, BLACK);
+            canvas.text(label, (x, below), 1, BLACK);
             canvas.text(&format!("> {predicted}"), (x, below + LETTER), 1, BLACK);
         }
         let sure = format!("{:.1} %", 100.0 * mistake.confidence);

@@ -1,8 +1,8 @@
-//! `feature-maps.svg`: what the layers of a trained model compute from one image, as tiles.
+//! `feature-maps.svg`: the outputs of layers of a trained model for one image, as tiles.
 //!
-//! A tile is a PNG inside of the SVG, enlarged by a whole factor so that no viewer blurs its pixels; titles and numbers are text.
+//! A tile is a PNG in the SVG, enlarged by an integer factor so that viewers do not blur its pixels; titles and numbers
+//! are text.
 
-use crate::common::Classes;
 use crate::common::evaluate::Score;
 use minitorch::nn::data::ImageDataset;
 use minitorch::prelude::*;
@@ -11,7 +11,7 @@ use std::io;
 
 /// The outputs of one layer.
 pub(crate) struct Maps<B: Backend> {
-    /// The layer, for people.
+    /// The title of the layer.
     pub(crate) title: &'static str,
     /// `[1, maps, height, width]`.
     pub(crate) values: Tensor<B>,
@@ -19,36 +19,31 @@ pub(crate) struct Maps<B: Backend> {
 
 type Rgb = [f64; 3];
 
-/// From the lowest value to the highest, in equal steps; colours between them are mixed.
+/// Colour scales from the lowest value to the highest, equally spaced; colours between are interpolated.
 const BLUES: [Rgb; 4] = [[255.0, 255.0, 255.0], [158.0, 202.0, 225.0], [49.0, 130.0, 189.0], [8.0, 48.0, 107.0]];
 const INK: [Rgb; 2] = [[255.0, 255.0, 255.0], [0.0, 0.0, 0.0]];
 
 const WIDTH: usize = 1040;
 const MARGIN: usize = 24;
-/// The side of a tile, at most.
+/// The maximal side of a tile.
 const TILE: usize = 112;
-/// Between tiles, and below them for their names.
+/// The gap between tiles, and the height of a label below them.
 const GAP: usize = 12;
 const LABEL: usize = 18;
 const BAR: usize = 120;
 
-/// The picture of one image of a set: the image, and a block of tiles for each layer.
+/// The picture for one image of a set: the image, and a block of tiles per layer.
 ///
 /// # Errors
 /// If the device fails.
-pub(crate) fn picture<B: Backend>(
-    maps: &[Maps<B>],
-    (set, image): (&ImageDataset, usize),
-    classes: Classes,
-    score: &Score,
-) -> Result<String> {
-    let truth = set.labels()[image] as usize;
+pub(crate) fn picture<B: Backend>(maps: &[Maps<B>], set: &ImageDataset, image: usize, score: &Score) -> Result<String> {
+    let (classes, label) = (score.classes, set.labels()[image] as usize);
     let mistake = score.mistakes.iter().find(|mistake| mistake.example == image);
-    let read = mistake.map_or(truth, |mistake| mistake.predicted);
+    let read = mistake.map_or(label, |mistake| mistake.predicted);
     let mut svg = Svg { body: String::new(), y: MARGIN + 20, gradients: 0 };
     let title = format!(
         "Feature maps of test image {image}: {} {}, read as {}",
-        classes.kind, classes.names[truth], classes.names[read]
+        classes.kind, classes.names[label], classes.names[read]
     );
     svg.text((MARGIN, svg.y), 20, &title);
     svg.y += 16;
@@ -89,7 +84,7 @@ impl Svg {
         let _ = writeln!(self.body, r#"<text x="{x}" y="{y}" font-size="{size}">{text}</text>"#);
     }
 
-    /// The title of a block and, at the right, the scale of its colours.
+    /// The title of a block, and its colour scale at the right.
     fn heading(&mut self, title: &str, (low, high): (f64, f64), colors: &[Rgb]) {
         self.y += 28;
         self.text((MARGIN, self.y), 15, title);
@@ -116,7 +111,7 @@ impl Svg {
         self.y += 12;
     }
 
-    /// So many tiles of one size, in rows, each with a label below.
+    /// `count` tiles in rows, each with a label below.
     fn tiles(
         &mut self,
         [height, width]: [usize; 2],
@@ -157,13 +152,13 @@ impl Svg {
     }
 }
 
-/// Of at most two decimals, none of them a last zero.
+/// With at most two decimals and no trailing zeros.
 fn number(value: f64) -> String {
     let text = format!("{value:.2}");
     text.trim_end_matches('0').trim_end_matches('.').to_string()
 }
 
-/// The colour at a share of the scale; at its lower end for NaN.
+/// The colour at a position of the scale, from 0 to 1; the lowest one for NaN.
 fn mix(colors: &[Rgb], share: f64) -> Rgb {
     let at = share.max(0.0) * (colors.len() - 1) as f64;
     let left = (at as usize).min(colors.len() - 2);

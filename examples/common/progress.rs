@@ -1,10 +1,10 @@
-//! Progress on stderr: a bar on a terminal, otherwise a line for every tenth of the way.
+//! Progress on stderr: a bar on a terminal, else a line for every tenth of the run.
 
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{IsTerminal, Write, stderr};
 use std::time::Instant;
 
-/// How far a run is.
+/// The progress of a run.
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     epochs: usize,
@@ -12,13 +12,13 @@ pub(crate) struct Progress {
     examples: String,
     done: u64,
     total: u64,
-    /// Lines written so far, in tenths of the way.
+    /// Tenths of the run that were printed.
     tenths: u64,
     started: Instant,
 }
 
 impl Progress {
-    /// For so many epochs of so many examples, each of which is called `kind`.
+    /// Of `epochs` passes over `count` examples, one of which is called `kind`.
     pub(crate) fn new(epochs: usize, count: usize, kind: &str) -> Self {
         let total = (epochs as u64).saturating_mul(count as u64);
         let examples = format!("{kind}s");
@@ -31,7 +31,7 @@ impl Progress {
         Progress { bar, epochs, examples, done: 0, total, tenths: 0, started: Instant::now() }
     }
 
-    /// So many more examples are done.
+    /// Counts examples that were processed.
     pub(crate) fn advance(&mut self, count: usize) {
         self.done += count as u64;
         if let Some(bar) = &self.bar {
@@ -58,17 +58,17 @@ impl Progress {
         }
     }
 
-    /// Tells how an epoch ended, with the accuracy on the set that judges it.
-    pub(crate) fn epoch(&self, epoch: usize, loss: f64, accuracy: f64, (judge, judged): (&str, f64)) {
+    /// Prints the result of an epoch, with the accuracy on the set that evaluates it.
+    pub(crate) fn epoch(&self, epoch: usize, loss: f64, accuracy: f64, (set, evaluated): (&str, f64)) {
         self.line(&format!(
-            "epoch {epoch}/{}: training loss {loss:.4}, training accuracy {:.2} %, {judge} accuracy {:.2} %",
+            "epoch {epoch}/{}: training loss {loss:.4}, training accuracy {:.2} %, {set} accuracy {:.2} %",
             self.epochs,
             100.0 * accuracy,
-            100.0 * judged
+            100.0 * evaluated
         ));
     }
 
-    /// A line that stays. A terminal that went away is no reason to stop.
+    /// Prints a line above the bar. A closed stderr is no reason to stop.
     pub(crate) fn line(&self, text: &str) {
         match &self.bar {
             Some(bar) if !bar.is_finished() => bar.println(text),
@@ -76,7 +76,7 @@ impl Progress {
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub(crate) fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

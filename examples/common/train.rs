@@ -1,145 +1,125 @@
-//! The training loop, generic over the backend.
-//!
-//! The loss is not read at every step: that would make a GPU wait for the host. Sums of losses and of right answers stay
-//! on the device and are read every [`READ_EVERY`] steps.
+//! Training of a classifier, generic over model, data and backend. It is the loop of `examples/mnist/train.rs` with an
+//! optional validation set, which chooses the epoch whose weights are kept.
 
 use super::args::Options;
-use super::output::{Output, Row};
-use super::progress::Progress;
-use super::{End, Example, Labelled, Outcome, Task, charts, evaluate};
+use super::backends::{Program, run_on};
+use super::evaluate::{Classes, Score};
+use super::example::{Example, Labelled, Task};
+use super::run::{Outcome, Run, Setup, report};
 use minitorch::module::{Entry, EntryMut, Path};
-use minitorch::nn::data::Loader;
+use minitorch::nn::data::{Loader, Split};
 use minitorch::prelude::*;
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::process::ExitCode;
 
-/// Steps between two looks at the loss.
-const READ_EVERY: usize = 50;
-
-/// What a run learns from and is judged by.
-pub(super) struct Sets<D> {
-    pub(super) train: D,
-    /// What judges the epochs, if not the test set.
-    pub(super) validation: Option<D>,
-    pub(super) test: D,
+/// Runs an example on the backend that its options name, and returns the code to exit with.
+pub(crate) fn start<E: Example>(example: &E, options: &Options) -> ExitCode {
+    report(run_on(options.backend.as_deref(), Train { example, options }), E::Data::KIND)
 }
 
-/// Trains; writes weights, metrics and what the example shows.
-pub(super) fn train<B: Backend, E: Example>(
-    example: &E,
-    options: &Options,
-    task: Task<E::Model<B>, B>,
-    Sets { train, validation, test }: &Sets<E::Data>,
-    mut output: Output,
-    device: &B,
-) -> Result<Outcome> {
-    let Task { name, mut model, mut optimizer, schedule, classes } = task;
-    let (kind, metadata) = (E::Data::KIND, example.metadata());
-    let (judge, judging) = validation.as_ref().map_or(("test", test), |set| ("validation", set));
-    let interrupted = watch_for_interrupt()?;
-    let loader = Loader::new(train, options.batch_size).shuffle(options.seed).prefetch(2);
-    let steps = loader.len().saturating_mul(options.epochs);
-    let schedule = schedule(options.lr, steps);
-    let mut progress = Progress::new(options.epochs, train.len(), kind);
-    let sets = match validation {
-        None => format!("{} training and {} test {kind}s", train.len(), test.len()),
-        Some(set) => format!("{} training, {} validation and {} test {kind}s", train.len(), set.len(), test.len()),
-    };
-    progress.line(&format!(
-        "{name}, {} parameters, {sets}, on {device:?}; writing to {}",
-        model.num_parameters(),
-        options.out.display()
-    ));
+struct Train<'a, E> {
+    example: &'a E,
+    options: &'a Options,
+}
 
-    let started = Instant::now();
-    let mut step = 0;
+impl<E: Example> Program for Train<'_, E> {
+    type Output = Outcome;
+
+    fn run<B: Backend>(self, device: &B) -> Result<Outcome> {
+        train(self.example, self.options, device)
+    }
+}
+
+/// Trains an example's model, or evaluates it with `--eval`; writes weights, metrics and the example's own files.
+///
+/// # Errors
+/// If data, device or file system fail, or the loss is no longer finite.
+fn train<B: Backend, E: Example>(example: &E, options: &Options, device: &B) -> Result<Outcome> {
+    device.rng().seed(options.seed);
+    let Task { name, mut model, mut optimizer, schedule, classes } = example.task(device);
+    let limit = options.limit.unwrap_or(usize::MAX);
+    let test = example.data(Split::Test)?.take(limit);
+    if let Some(weights) = &options.eval {
+        model.load(weights)?;
+        let score = evaluate(&mut model, &test, classes, || false, device)?;
+        return Ok(score.map_or(Outcome::Interrupted, Outcome::Finished));
+    }
+    let train = example.data(Split::Train)?.take(limit);
+    let validation = example.validation()?.map(|set| set.take(limit));
+    let setup = Setup {
+        model: (name, model.num_parameters()),
+        kind: E::Data::KIND,
+        train: train.len(),
+        validation: validation.as_ref().map(|set| set.len()),
+        test: test.len(),
+        files: E::FILES,
+        metadata: example.metadata(),
+    };
+    let mut run = Run::start(options, setup, device)?;
+
+    let loader = Loader::new(&train, options.batch_size).shuffle(options.seed).prefetch(2);
+    let schedule = schedule(options.lr, loader.len().saturating_mul(options.epochs));
     let mut score = None;
     let mut best: Option<Best<B>> = None;
     for epoch in 1..=options.epochs {
         model.train();
-        let mut recent = Tally::new(device);
-        let mut whole = Means::default();
-        let batches = loader.len();
-        for (i, batch) in loader.epoch(epoch as u64, device).enumerate() {
+        for batch in loader.epoch(epoch as u64, device) {
             let (inputs, labels) = E::Data::pair(batch?);
-            optimizer.set_lr(schedule.lr(step));
+            optimizer.set_lr(schedule.lr(run.steps()));
             let logits = model.forward(&inputs);
             let loss = logits.cross_entropy(&labels);
-            recent.add(&loss, &logits, &labels);
             optimizer.step(&mut model, &loss.backward());
-            step += 1;
-            progress.advance(labels.numel());
-
-            let stop = interrupted();
-            if stop || step % READ_EVERY == 0 || i + 1 == batches {
-                let means = recent.read()?;
-                if !means.loss().is_finite() {
-                    progress.finish();
-                    output.write_metrics(judge)?;
-                    return Err(diverged(step, options.lr));
-                }
-                whole.merge(&means);
-                progress.report(epoch, means.loss(), means.accuracy());
-                output.record(Row {
-                    epoch,
-                    step,
-                    at: epoch as f64 - 1.0 + (i + 1) as f64 / batches as f64,
-                    lr: schedule.lr(step - 1),
-                    train: (means.loss(), means.accuracy()),
-                    judged: None,
-                    seconds: started.elapsed().as_secs_f64(),
-                });
-            }
-            if stop {
-                progress.finish();
-                save(&output, "last.safetensors", &model, &metadata, diverged(step, options.lr))?;
-                output.write_metrics(judge)?;
-                return Ok(stopped(&progress, &output, step));
+            if !run.after_step(&model, optimizer.lr(), (&loss, &logits, &labels))? {
+                return Ok(Outcome::Interrupted);
             }
         }
-        let Some(judged) = evaluate::score(&mut model, judging, classes, interrupted, device)? else {
-            progress.finish();
-            save(&output, "last.safetensors", &model, &metadata, diverged(step, options.lr))?;
-            output.write_metrics(judge)?;
-            return Ok(stopped(&progress, &output, step));
+        let set = validation.as_ref().unwrap_or(&test);
+        let Some(evaluated) = evaluate(&mut model, set, classes, || run.interrupted(), device)? else {
+            run.stop(&model)?;
+            return Ok(Outcome::Interrupted);
         };
-        output.record(Row {
-            epoch,
-            step,
-            at: epoch as f64,
-            lr: schedule.lr(step - 1),
-            train: (whole.loss(), whole.accuracy()),
-            judged: Some((judged.loss, judged.accuracy())),
-            seconds: started.elapsed().as_secs_f64(),
-        });
-        save(&output, "last.safetensors", &model, &metadata, diverged(step, options.lr))?;
-        output.write_metrics(judge)?;
-        progress.epoch(epoch, whole.loss(), whole.accuracy(), (judge, judged.accuracy()));
-        // Of equally good epochs the first.
-        if validation.is_some() && best.as_ref().is_none_or(|best| judged.accuracy() > best.accuracy) {
-            best = Some(Best { epoch, accuracy: judged.accuracy(), weights: weights(&model) });
+        run.after_epoch(&model, &evaluated)?;
+        // Of equally good epochs the first is kept.
+        if validation.is_some() && best.as_ref().is_none_or(|best| evaluated.accuracy() > best.accuracy) {
+            best = Some(Best { epoch, accuracy: evaluated.accuracy(), weights: weights(&model) });
         }
-        score = Some(judged);
+        score = Some(evaluated);
     }
-    progress.finish();
-    let chosen = best.is_some();
-    if let Some(best) = best {
-        restore(&mut model, best.weights);
-        progress.line(&format!("the weights are those of epoch {}, the best one on the {judge} set", best.epoch));
-    }
-    save(&output, "model.safetensors", &model, &metadata, diverged(step, options.lr))?;
-    if chosen {
-        score = evaluate::score(&mut model, test, classes, interrupted, device)?;
+    if let Some(Best { epoch, weights, .. }) = best {
+        restore(&mut model, weights);
+        let note = format!("the weights are those of epoch {epoch}, the best one on the validation set");
+        run.finish(&model, Some(&note))?;
+        score = evaluate(&mut model, &test, classes, || run.interrupted(), device)?;
         if score.is_none() {
-            return Ok(stopped(&progress, &output, step));
+            run.say_stopped();
+            return Ok(Outcome::Interrupted);
         }
+    } else {
+        run.finish(&model, None)?;
     }
     let Some(score) = score else { return Err(Error::Invalid("there was no epoch to train".into())) };
-    charts::curves(output.rows(), options.epochs, judge).save(&output.path("curves.png"))?;
-    example.show(&model, &End { score: &score, test, classes, output: &output }, device)?;
-    // Whoever interrupts a run is told that it was, even where nothing is lost.
-    Ok(if interrupted() { stopped(&progress, &output, step) } else { Outcome::Finished(score, classes) })
+    run.draw_curves()?;
+    example.show(&model, &score, &test, run.output(), device)?;
+    Ok(run.outcome(score))
+}
+
+/// The result on a set, or `None` if `stop` returned true.
+fn evaluate<B: Backend, D: Labelled>(
+    model: &mut impl Layer<B>,
+    set: &D,
+    classes: Classes,
+    stop: impl Fn() -> bool,
+    device: &B,
+) -> Result<Option<Score>> {
+    model.eval();
+    let mut score = Score::new(classes);
+    for batch in set.batches(D::EVALUATED_AT_ONCE, device) {
+        if stop() {
+            return Ok(None);
+        }
+        let (inputs, labels) = D::pair(batch?);
+        score.add(&no_grad(|| model.forward(&inputs)), &labels)?;
+    }
+    Ok((!stop()).then(|| score.finish()))
 }
 
 /// The best epoch so far.
@@ -149,122 +129,24 @@ struct Best<B: Backend> {
     weights: Vec<Tensor<B>>,
 }
 
-/// Parameters and buffers in the order of the walk. They share storage with the model until it is written, so that nothing is
-/// copied before the next step.
+/// Parameters and buffers in the order of the walk. They share storage with the model until the next step writes it.
 fn weights<B: Backend>(model: &impl Module<B>) -> Vec<Tensor<B>> {
     let mut weights = Vec::new();
     model.visit(&mut Path::default(), &mut |_, entry| match entry {
         Entry::Param(param) => weights.push(param.detach()),
         Entry::Buffer(buffer) => weights.push(buffer.get()),
-        Entry::Module { .. } | Entry::Training(_) => {}
+        Entry::Training(_) => {}
     });
     weights
 }
 
 /// Puts back what [`weights`] took from the same model.
 fn restore<B: Backend>(model: &mut impl Module<B>, weights: Vec<Tensor<B>>) {
-    fn next<T>(weights: &mut impl Iterator<Item = T>) -> T {
-        weights.next().unwrap_or_else(|| unreachable!("the walk of one model has one length"))
-    }
     let mut weights = weights.into_iter();
+    let mut next = || weights.next().unwrap_or_else(|| unreachable!("two walks of one model have one length"));
     model.visit_mut(&mut Path::default(), &mut |_, entry| match entry {
-        EntryMut::Param(param) => param.set(next(&mut weights)),
-        EntryMut::Buffer(buffer) => buffer.set(next(&mut weights)),
+        EntryMut::Param(param) => param.set(next()),
+        EntryMut::Buffer(buffer) => buffer.set(next()),
         EntryMut::Training(_) => {}
     });
-}
-
-/// How an interrupted run ends, whose weights were saved.
-fn stopped(progress: &Progress, output: &Output, step: usize) -> Outcome {
-    let kept = output.path("last.safetensors");
-    progress.line(&format!("interrupted after step {step}; the weights are in {}", kept.display()));
-    Outcome::Interrupted
-}
-
-/// Sums over some steps, on the device.
-struct Tally<B: Backend> {
-    loss: Tensor<B>,
-    right: Tensor<B>,
-    count: usize,
-}
-
-impl<B: Backend> Tally<B> {
-    fn new(device: &B) -> Self {
-        Tally { loss: Tensor::zeros([], device), right: Tensor::zeros([], device), count: 0 }
-    }
-
-    fn add(&mut self, loss: &Tensor<B>, logits: &Tensor<B>, labels: &Tensor<B>) {
-        let n = labels.numel();
-        self.loss += loss.detach() * n as f64; // the loss is a mean
-        self.right += logits.detach().argmax(-1).eq(labels).cast(DType::F32).sum(..);
-        self.count += n;
-    }
-
-    /// Waits for the device, and starts again at 0.
-    fn read(&mut self) -> Result<Means> {
-        let means = Means { loss: self.loss.item()?, right: self.right.item()?, count: self.count as f64 };
-        let device = self.loss.device().clone();
-        *self = Tally::new(&device);
-        Ok(means)
-    }
-}
-
-/// The same sums on the host, in f64: those of an epoch are too long for f32.
-#[derive(Default)]
-struct Means {
-    loss: f64,
-    right: f64,
-    count: f64,
-}
-
-impl Means {
-    fn merge(&mut self, more: &Means) {
-        self.loss += more.loss;
-        self.right += more.right;
-        self.count += more.count;
-    }
-    fn loss(&self) -> f64 {
-        self.loss / self.count
-    }
-    fn accuracy(&self) -> f64 {
-        self.right / self.count
-    }
-}
-
-/// Writes the weights, or fails with `otherwise` if one of them is no finite number: the step after the last loss may have made
-/// it so.
-fn save<B: Backend>(
-    output: &Output,
-    name: &str,
-    model: &impl Layer<B>,
-    metadata: &BTreeMap<String, String>,
-    otherwise: Error,
-) -> Result<()> {
-    use minitorch::HostData;
-    use minitorch::nn::state::{tensors, write_tensors};
-    let tensors = tensors(model)?;
-    let finite = |data: &HostData| !matches!(data, HostData::F32(v) if v.iter().any(|x| !x.is_finite()));
-    if !tensors.iter().all(|(_, tensor)| finite(&tensor.data)) {
-        return Err(otherwise);
-    }
-    write_tensors(output.path(name), &tensors, metadata)
-}
-
-fn diverged(step: usize, lr: f64) -> Error {
-    Error::Invalid(format!(
-        "the loss or a weight is no longer a finite number after step {step}; the weights were not saved; \
-         weight files in the folder are from before; a learning rate below --lr {lr:e} may help"
-    ))
-}
-
-/// Whether Ctrl-C was pressed since; a second Ctrl-C ends the program at once.
-fn watch_for_interrupt() -> Result<fn() -> bool> {
-    static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-    let handler = || {
-        if INTERRUPTED.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-    };
-    ctrlc::set_handler(handler).map_err(|error| Error::Invalid(format!("cannot watch for Ctrl-C: {error}")))?;
-    Ok(|| INTERRUPTED.load(Ordering::Relaxed))
 }

@@ -1,14 +1,14 @@
 //! Lesson 01: what a derivative is, and how a tape finds it.
 //!
-//! What one learns:
+//! What you learn:
 //! - a derivative can be measured: change one input a little in both directions and divide the difference (central
 //!   difference);
-//! - it can be computed: each operation knows its own derivative, a tape remembers the operations, and the chain rule
-//!   multiplies on the way back;
-//! - what a value is used for twice, it is asked about twice: the two answers add up;
-//! - the derivative again consists of operations, so it has a derivative itself;
-//! - the tape is walked from the latest operation to the earliest, which is an order in which every value is complete before
-//!   it is passed on.
+//! - it can be computed: each operation knows its own derivative, a tape records the operations, and the chain rule
+//!   multiplies the derivatives backward;
+//! - the gradients of all uses of a value are added;
+//! - the derivative itself consists of operations, so it can be differentiated again;
+//! - the tape is walked from the latest operation to the earliest, in which order every gradient is complete before it
+//!   is passed on.
 
 use crate::cli::say;
 use minitorch::autodiff::Value;
@@ -19,12 +19,12 @@ fn f(x: f64, y: f64) -> f64 {
     x * y + (-x * x).exp()
 }
 
-/// ... and once for values that remember how they were computed. Operators work on both; `exp` is a method of both.
+/// ... and once for values that record how they were computed. Operators work on both; `exp` is a method of both.
 fn f_taped(x: &Scalar, y: &Scalar) -> Scalar {
     x * y + (-x * x).exp()
 }
 
-/// The derivative of `g` at `x`, measured. The error of the quotient shrinks with the square of `h`.
+/// The derivative of `g` at `x`, measured. The error of the quotient is proportional to the square of `h`.
 fn central_difference(g: impl Fn(f64) -> f64, x: f64, h: f64) -> f64 {
     (g(x + h) - g(x - h)) / (2.0 * h)
 }
@@ -41,7 +41,7 @@ pub(crate) fn run((): ()) -> Result<()> {
 fn measured_and_computed() {
     say("f(x, y) = x y + exp(-x²) at x = 0.5, y = 3\n");
     let (x, y) = (Scalar::variable(0.5), Scalar::variable(3.0));
-    let grads = f_taped(&x, &y).backward(); // both derivatives by one walk
+    let grads = f_taped(&x, &y).backward(); // both derivatives in one walk
     let by_tape = grads[&x].value();
     say(&format!("  df/dx by the tape             {by_tape:.12}"));
     for h in [0.1, 1e-3, 1e-5, 1e-8, 1e-12] {
@@ -75,7 +75,7 @@ fn used_twice() {
 
 fn second_derivative() {
     let (x, y) = (Scalar::variable(0.5), Scalar::variable(3.0));
-    let [first] = f_taped(&x, &y).grad([&x]); // `grad` records what it does; `backward` does not
+    let [first] = f_taped(&x, &y).grad([&x]); // `grad` records its own operations; `backward` does not
     let [second] = first.grad([&x]);
     let formula = (4.0 * 0.25 - 2.0) * (-0.25f64).exp(); // (4 x² - 2) exp(-x²)
     let measured = central_difference(|x| central_difference(|x| f(x, 3.0), x, 1e-3), 0.5, 1e-3);

@@ -1,13 +1,13 @@
-//! Lesson 02: a network of single numbers learns to tell points apart.
+//! Lesson 02: a network of single numbers learns to classify points.
 //!
-//! What one learns:
-//! - a unit is a weighted sum and a ReLU; a layer is some units side by side; a network is layers one after the other, here
-//!   2 -> H -> H -> 1, and a sigmoid makes a probability of the last sum;
-//! - binary cross-entropy says how wrong a probability is: `-log` of what the network gave the true class;
-//! - training repeats: compute the loss of some points, walk its tape back, move every weight a little against its
+//! What you learn:
+//! - a unit is a weighted sum and a ReLU; a layer is a number of units with the same inputs; a network is a chain of
+//!   layers, here 2 -> H -> H -> 1, and a sigmoid turns the last sum into a probability;
+//! - binary cross-entropy measures how wrong a probability is: `-log` of the probability of the right class;
+//! - training repeats: compute the loss of some points, walk its tape backward, move every weight a little against its
 //!   derivative.
 //!
-//! Every sum and product is a node of the tape of lesson 01. That is slow, and it hides nothing.
+//! Every sum and product is a node of the tape of lesson 01. That is slow, but nothing is hidden.
 //!
 //! ```text
 //! cargo run --release --example course -- 02 --task xor --hidden 10 --lr 0.5 --epochs 300
@@ -27,7 +27,7 @@ struct Linear {
 }
 
 impl Linear {
-    /// Random weights. The more inputs a sum has, the smaller they start, so that all sums start at about the same size.
+    /// Random weights, smaller for more inputs, so that initially all sums have about the same magnitude.
     fn new(inputs: usize, outputs: usize, draw: Draw) -> Self {
         let mut drawn = 0;
         let mut random = |bound: f64| {
@@ -62,7 +62,7 @@ impl Net {
     /// The probability of class 1 at a point of the unit square.
     fn forward(&self, at: [f64; 2]) -> Scalar {
         let [first, second, last] = &self.layers;
-        let x = at.map(|x| Scalar::from(2.0 * x - 1.0)); // around 0, where the units bend
+        let x = at.map(|x| Scalar::from(2.0 * x - 1.0)); // centred at 0
         let relu = |sums: Vec<Scalar>| sums.iter().map(Scalar::relu).collect::<Vec<_>>();
         let hidden = relu(first.forward(&x));
         let hidden = relu(second.forward(&hidden));
@@ -74,7 +74,7 @@ impl Net {
         self.layers.iter_mut().flat_map(|layer| layer.weights.iter_mut().flatten().chain(&mut layer.biases))
     }
 
-    /// What it says of many points, without a tape.
+    /// The probability of class 1 at many points, without a tape.
     fn probabilities(&self, places: &[[f64; 2]]) -> Result<Vec<f64>> {
         no_grad(|| Ok(places.iter().map(|&at| self.forward(at).value()).collect()))
     }

@@ -1,10 +1,11 @@
-//! Lesson 03: a tensor is a storage and a way to look at it.
+//! Lesson 03: a tensor is a storage and a layout.
 //!
-//! What one learns:
-//! - a storage is one row of numbers; shape, strides and offset say which of them is element `[i, j]`;
-//! - transposing, slicing and broadcasting change only those: they copy nothing, and share the storage;
+//! What you learn:
+//! - a storage is a flat array of numbers; shape, strides and offset determine which of them is element `[i, j]`;
+//! - transposing, slicing and broadcasting change the layout only: they copy nothing and share the storage;
 //! - `reshape` is a view where strides can express it, and a copy where they cannot;
-//! - two shapes broadcast if, from the last dimension on, sizes are equal or one of them is 1; an error says where they are not;
+//! - two shapes broadcast if, from the last dimension on, sizes are equal or one of them is 1; an error names the sizes
+//!   that are not;
 //! - the gradient of a value that was broadcast is the sum over its uses.
 //!
 //! ```text
@@ -47,7 +48,7 @@ impl Program for Lesson {
         say(&format!("A broadcast row is one row in memory; a stride of 0 repeats it:\n\n{}", rows.explain()));
         assert!(rows.shares_storage(&row));
 
-        // In row-major order the transpose's elements do not lie at even steps: that reshape has to copy.
+        // No strides express the row-major order of the transpose: that reshape has to copy.
         let (view, copy) = (x.reshape([3, 2]), t.reshape([2, 3]));
         assert!(view.shares_storage(&x) && !copy.shares_storage(&x));
         say(&format!(
@@ -65,7 +66,7 @@ impl Program for Lesson {
         say(&format!("[2, 3] + [3] adds the row to every row:\n{sum}\n"));
         say(&format!("[2, 3] + [2] does not fit:\n\n{}\n", message(|| drop(&x + Tensor::new([1.0, 2.0], device)))));
 
-        // Backward through a broadcast: the row was used twice, so its gradient is the sum of two.
+        // Backward through a broadcast: the row was used twice, so its gradient is the sum of two rows.
         let bias = row.requires_grad();
         let grads = (&x * &bias).sum(..).backward();
         say(&format!("The gradient of sum(x * row) in the row is the sum of x's rows: {}", grads[&bias]));
@@ -76,7 +77,7 @@ impl Program for Lesson {
     }
 }
 
-/// What a function that panics says.
+/// The panic message of a function.
 fn message(f: impl FnOnce()) -> String {
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| ())); // the message is printed here

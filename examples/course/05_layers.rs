@@ -1,10 +1,10 @@
 //! Lesson 05: the same network with layers and an optimizer, on any device.
 //!
-//! What one learns:
-//! - a layer owns its weights; `#[derive(Module)]` makes a network of layers, which optimizers, files and devices can walk;
-//! - an optimizer does the update: Adam scales every weight's step by the size that its gradients had;
-//! - a `Loader` shuffles the points anew for each epoch and makes mini-batches of them: many small steps instead of one;
-//! - `B: Backend` is all that the network knows of the device; `--backend` names one.
+//! What you learn:
+//! - a layer owns its weights; `#[derive(Module)]` lets optimizers and files find the weights of all layers;
+//! - an optimizer does the update: Adam divides every weight's step by the magnitude of its past gradients;
+//! - a `Loader` shuffles the points in each epoch and splits them into mini-batches: many small steps instead of one;
+//! - the network is generic over `B: Backend`; `--backend` chooses one.
 //!
 //! ```text
 //! cargo run --release --example course -- 05 --task spiral
@@ -32,16 +32,16 @@ impl<B: Backend> Net<B> {
         Net { fc1: linear(2, hidden), fc2: linear(hidden, hidden), fc3: linear(hidden, 1) }
     }
 
-    /// Points `[n, 2]` in the unit square to logits `[n, 1]`, whose sigmoid is the probability of class 1. The loss takes
-    /// logits: a probability near 0 or 1 has lost the digits that its logarithm needs.
+    /// Points `[n, 2]` in the unit square to logits `[n, 1]`, whose sigmoid is the probability of class 1. The loss
+    /// takes logits, because the logarithm of a probability near 0 or 1 is inaccurate.
     fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
-        let x = x * 2.0 - 1.0; // around 0, where the units bend
+        let x = x * 2.0 - 1.0; // centred at 0
         let x = self.fc1.forward(&x).relu();
         let x = self.fc2.forward(&x).relu();
         self.fc3.forward(&x)
     }
 
-    /// What it says of many points, without a tape.
+    /// The probability of class 1 at many points, without a tape.
     fn probabilities(&self, places: &[[f64; 2]], device: &B) -> Result<Vec<f64>> {
         let x = places.iter().flatten().map(|&x| x as f32).collect();
         let x = Tensor::from_vec(x, [places.len(), 2], device);
@@ -50,7 +50,7 @@ impl<B: Backend> Net<B> {
     }
 }
 
-/// The points as a `Loader` wants them: gathered into a buffer on the host, then uploaded.
+/// The points as a `Dataset`: gathered into a buffer on the host, then uploaded.
 #[derive(Clone)]
 struct Points(Vec<Point>);
 

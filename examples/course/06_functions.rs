@@ -1,10 +1,11 @@
-//! Lesson 06: functions of one's own, and what the tape looks like.
+//! Lesson 06: custom functions, and the tape as a graph.
 //!
-//! What one learns:
-//! - `custom` takes a forward and a backward; what backward does is an operation like any other, so second derivatives follow;
-//! - a gradient may be a choice: the straight-through estimator rounds forward and looks away backward;
-//! - `loss.graph()` shows the operations between leaves and loss; `Graph::trace` shows their values and gradients too;
-//! - `backward` visits the nodes of that picture from the bottom up, each when all that it led to is done.
+//! What you learn:
+//! - `custom` takes a forward and a backward; backward consists of differentiable operations, so second derivatives
+//!   work too;
+//! - a gradient can be a choice: the straight-through estimator rounds forward and is the identity backward;
+//! - `loss.graph()` shows the operations between leaves and loss; `Graph::trace` also shows their values and gradients;
+//! - `backward` visits the nodes of the graph from the bottom up, each after all nodes that use it.
 //!
 //! ```text
 //! cargo run --release --example course -- 06
@@ -18,7 +19,7 @@ use crate::show::write;
 use minitorch::prelude::*;
 use std::path::PathBuf;
 
-/// `x^2 y` of two values of any kind that multiplies, its derivatives by hand.
+/// `x^2 y`, with its derivatives by hand.
 struct SquareTimes;
 
 impl Function<Scalar, 2> for SquareTimes {
@@ -43,7 +44,7 @@ pub(crate) fn run(options: Pictures) -> Result<()> {
     say(&format!("differences agree: {worst}\n"));
     assert!(worst.error <= 1.0);
 
-    // Every node with its value and its gradient: what backward computes, all at once.
+    // Every node with its value and its gradient.
     let graph = Graph::trace(|| (&x * &y + x.sin()).square()).name(&x, "x").name(&y, "y");
     say(&format!("(x y + sin x)^2, in the order of computation; backward goes up the list:\n\n{graph}"));
     write(&options.out.join("06-scalars.svg"), &graph.to_svg())?;
@@ -59,7 +60,8 @@ impl Program for OnTensors {
     type Output = ();
 
     fn run<B: Backend>(self, device: &B) -> Result<()> {
-        // Rounding has the derivative 0: nothing that was rounded would ever learn. Straight through, it does.
+        // The derivative of rounding is 0, so nothing before it would train. The straight-through estimator passes
+        // gradients on.
         let x = Tensor::new([0.4, 1.6], device).requires_grad();
         let through = |x: &Tensor<B>| custom("round_through", [x], |[x]| x.round(), |grad, _, _| [Some(grad.clone())]);
         say(&format!("Rounded to {}", x.round()));

@@ -1,8 +1,8 @@
-//! Lesson 07: convolutions and pools. Each is written down once as its formula and once by the library, and the two agree.
+//! Lesson 07: convolutions and pools, by their formula and by the library, with equal results.
 //!
-//! A kernel of k weights slides over a sequence: at place t it reads the elements t to t + k - 1. Near the end it reads past the
-//! sequence, and there the course has zeros, so that the output is as long as the input. The library pads on both sides by the same
-//! number or not at all; so the zeros at one end are laid there by `pad`.
+//! A kernel of k weights slides over a sequence: at position t it reads the elements t to t + k - 1. The course pads
+//! the end with zeros, so that the output is as long as the input. The library's convolution pads both ends equally, so
+//! `pad` adds the zeros here.
 
 use crate::args::Device;
 use crate::backends::{Program, run_on};
@@ -24,7 +24,8 @@ impl Program for Lesson {
         say(&format!("A convolution as long as its input:\n  {x}\n  by {w}\n  is {y}"));
         equal("values", &y, &[8.0, 14.0, 8.0, 3.0])?;
 
-        // Each weight touches every element, and every element is touched by k weights: so both gradients are convolutions again.
+        // Each weight multiplies every element, and every element is multiplied by k weights: both gradients are
+        // convolutions too.
         let (x, w) = (x.requires_grad(), w.requires_grad());
         let g = Tensor::new([[[1.0, 2.0, 3.0, 4.0]]], device);
         let grads = same_length(&x, &w).backward_with(&g);
@@ -42,15 +43,17 @@ impl Program for Lesson {
         say(&format!("Sums over 2 x 2 windows of\n{}\nare\n{}", image.slice((0, 0)), sums.slice((0, 0))));
         equal("sums", &sums, &formula(&image.to_vec()?, 4, 2))?;
 
-        // A pool reads windows that do not overlap: a reshape cuts both sides, a permutation brings a window's elements together.
+        // A pool reads windows that do not overlap: a reshape splits both dimensions, a permutation makes each window
+        // contiguous.
         let image = Tensor::new([[[[1.0, 2.0, 7.0, 7.0], [3.0, 4.0, 7.0, 5.0]]]], device).requires_grad();
         let tiles = tile(&image, [2, 2]);
         say(&format!("The windows of\n{}\nare, one a line,\n{}", image.slice((0, 0)), tiles.slice((0, 0, 0))));
         equal("the mean of tiles", &tiles.mean(-1), &image.avg_pool2d(2).to_vec::<f32>()?)?;
         equal("the largest of tiles", &tiles.max(-1), &image.max_pool2d(2).to_vec::<f32>()?)?;
 
-        // Three sevens are equal. Whose is the gradient? The course gives all of it to each of them: it multiplies by a mask with
-        // several ones. A pool here takes the first, and a maximum shares the gradient out; either sums to the gradient that came.
+        // Tie-breaking: three sevens are equal. The course multiplies the gradient by a mask with several ones, so each
+        // of them gets all of it. Here a pool gives it to the first, and a maximum divides it among them; either
+        // preserves its sum.
         let ones = Tensor::ones([1, 1, 1, 2], device);
         let mask = tiles.detach().eq(tiles.detach().max_keepdim(-1)).cast(DType::F32);
         let first = image.max_pool2d(2).backward_with(&ones).remove(&image);
@@ -62,7 +65,7 @@ impl Program for Lesson {
             equal(rule, &gradient.sum(..), &[sum])?;
         }
 
-        // The largest as a vector of zeros and one 1; as a softmax, which has a derivative; and its logarithm, without overflow.
+        // The maximum as a one-hot vector; as a softmax, which is differentiable; and its logarithm, without overflow.
         let scores = Tensor::new([1.0, 3.0, 2.0], device);
         say(&format!("Of {scores}\n  one-hot {}", scores.argmax(0).one_hot(3, DType::F32)));
         let exps = scores.exp();
@@ -73,14 +76,14 @@ impl Program for Lesson {
     }
 }
 
-/// `y[b, o, t] = sum over c, k of x[b, c, t + k] w[o, c, k]`, where x is 0 past its end.
+/// `y[b, o, t] = sum over c, k of x[b, c, t + k] w[o, c, k]`, where x is 0 after its end.
 fn same_length<B: Backend>(x: &Tensor<B>, w: &Tensor<B>) -> Tensor<B> {
     let [_, _, k] = w.dims();
     x.pad([(0, k - 1)], 0.0).conv1d(w, None, Conv1dOptions::default())
 }
 
-/// `y[b, o, t] = sum over c, k of x[b, c, t - k] w[o, c, k]`, where x is 0 before its start: the zeros are at the other end, and
-/// the kernel is flipped.
+/// `y[b, o, t] = sum over c, k of x[b, c, t - k] w[o, c, k]`, where x is 0 before its start: padded at the
+/// start, with a flipped kernel.
 fn reversed<B: Backend>(x: &Tensor<B>, w: &Tensor<B>) -> Tensor<B> {
     let [_, _, k] = w.dims();
     x.pad([(k - 1, 0)], 0.0).conv1d(&w.flip(2), None, Conv1dOptions::default())

@@ -5,7 +5,7 @@ use crate::cli::{positive, rate};
 use crate::data::{BATCH, Method, Plan, Task};
 use std::path::PathBuf;
 
-/// What all of them take.
+/// The options of all of them.
 #[derive(clap::Args)]
 pub(crate) struct Training {
     /// What to learn: simple, diag, split, xor, circle or spiral
@@ -37,7 +37,7 @@ pub(crate) struct Training {
     out: PathBuf,
 }
 
-/// What a lesson takes that trains on any device.
+/// The options of a lesson that trains on any device.
 #[derive(clap::Args)]
 pub(crate) struct Anywhere {
     #[command(flatten)]
@@ -51,7 +51,7 @@ pub(crate) struct Anywhere {
     pub(crate) batch_size: usize,
 }
 
-/// What a lesson takes that runs on any device.
+/// The options of a lesson that runs on any device.
 #[derive(clap::Args)]
 pub(crate) struct Device {
     /// cpu, cuda, wgpu, or cuda-emu for tests
@@ -59,7 +59,7 @@ pub(crate) struct Device {
     pub(crate) backend: String,
 }
 
-/// What a lesson takes that leaves pictures.
+/// The options of a lesson that writes pictures.
 #[derive(clap::Args)]
 pub(crate) struct Pictures {
     #[command(flatten)]
@@ -71,7 +71,7 @@ pub(crate) struct Pictures {
 }
 
 impl Training {
-    /// The run that these options ask for; what they leave open is the recipe's of the task and the method.
+    /// The run of these options; the defaults are the recipe of the task and the method.
     pub(crate) fn plan(self, method: Method) -> Plan {
         let recipe = method.recipe(self.task);
         Plan {
@@ -87,6 +87,6 @@ impl Training {
     }
 }
 
-fn at_most(most: usize, text: &str) -> Result<usize, String> {
-    positive(text).and_then(|n| if n > most { Err(format!("must be at most {most}")) } else { Ok(n) })
+fn at_most(max: usize, text: &str) -> Result<usize, String> {
+    positive(text).and_then(|n| if n > max { Err(format!("must be at most {max}")) } else { Ok(n) })
 }

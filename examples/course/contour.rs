@@ -1,4 +1,4 @@
-//! Where a function of the plane reaches a level: closed outlines of the part that lies above, by marching squares.
+//! Marching squares: the level sets of a function of the plane, as closed outlines of the region above a level.
 
 use std::collections::HashMap;
 
@@ -16,7 +16,8 @@ impl Grid {
         Grid { side, values }
     }
 
-    /// The value at a place of the grid with a ring around it, which is below every level: so every outline is closed.
+    /// The value at a point of the grid, which is surrounded by a ring of minus infinity, so that every outline is
+    /// closed.
     fn ringed(&self, row: usize, column: usize) -> f64 {
         let inside = 1..=self.side;
         if inside.contains(&row) && inside.contains(&column) {
@@ -26,11 +27,12 @@ impl Grid {
         }
     }
 
-    /// Outlines of the part at or above `level`, as points `[x, y]` in 0..=1, y downwards; filled by the even-odd rule.
+    /// Outlines of the region at or above `level`, as points `[x, y]` in 0..=1, y downwards; filled by the even-odd
+    /// rule.
     pub(crate) fn outlines(&self, level: f64) -> Vec<Vec<[f64; 2]>> {
-        // A crossing is named by the edge of the grid that it lies on. In each cell an outline runs from the edge where a
-        // clockwise walk around the cell leaves the part to the one where it enters it. The neighbour walks the shared edge
-        // the other way, so every crossing starts one segment and ends one.
+        // A crossing is identified by the edge of the grid that it lies on. In each cell an outline runs from the edge
+        // where a clockwise walk around the cell leaves the region to the edge where it enters it. The neighbouring
+        // cell walks the shared edge in the other direction, so every crossing starts one segment and ends one.
         let mut next: HashMap<Edge, Edge> = HashMap::new();
         let mut starts = Vec::new();
         for row in 0..=self.side {
@@ -41,7 +43,7 @@ impl Grid {
                 let edge = |i: usize| Edge::between(corners[i], corners[(i + 1) % 4]);
                 let leaves = |i: usize| above[i] && !above[(i + 1) % 4];
                 let enters = |i: usize| !above[i] && above[(i + 1) % 4];
-                // Only opposite corners lie above: the centre decides whether they are connected.
+                // Only opposite corners are above: the mean of the cell decides whether they are connected.
                 let saddle = above[0] == above[2] && above[1] == above[3] && above[0] != above[1];
                 let connected = saddle && values.iter().sum::<f64>() / 4.0 >= level;
                 for from in (0..4).filter(|&i| leaves(i)) {
@@ -69,10 +71,10 @@ impl Grid {
         outlines
     }
 
-    /// Where the function, linear along the edge, reaches the level.
+    /// The point where the function, linear along the edge, reaches the level.
     fn crossing(&self, Edge { a, b }: Edge, level: f64) -> [f64; 2] {
         let [va, vb] = [a, b].map(|(row, column)| self.ringed(row, column));
-        // Towards the ring a crossing lies on the border itself.
+        // Crossings towards the ring lie on the border.
         let share = if va.is_finite() && vb.is_finite() { (level - va) / (vb - va) } else { 0.5 };
         let place = |from: usize, to: usize| {
             let at = from as f64 + share * (to as f64 - from as f64);
@@ -82,7 +84,7 @@ impl Grid {
     }
 }
 
-/// Two neighbouring places of the grid, the upper or left one first.
+/// Two neighbouring points of the grid, the upper or left one first.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Edge {
     a: (usize, usize),
@@ -95,7 +97,7 @@ impl Edge {
     }
 }
 
-/// Without the points that lie on a line between those that stay, to a thousandth of the picture.
+/// Removes points that are within a thousandth of the picture of the line between the remaining ones.
 fn simplified(outline: Vec<[f64; 2]>) -> Vec<[f64; 2]> {
     const TOLERANCE: f64 = 0.001;
     let Some(&first) = outline.first() else { return outline };
@@ -118,7 +120,7 @@ fn simplified(outline: Vec<[f64; 2]>) -> Vec<[f64; 2]> {
     kept
 }
 
-/// From a point to the segment between two others.
+/// The distance from a point to the segment between two others.
 fn distance([x, y]: [f64; 2], [ax, ay]: [f64; 2], [bx, by]: [f64; 2]) -> f64 {
     let (dx, dy) = (bx - ax, by - ay);
     let length = dx * dx + dy * dy;

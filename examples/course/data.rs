@@ -3,22 +3,21 @@
 use minitorch::random::{Draw, unit_f32};
 use std::path::PathBuf;
 
-/// Keeps the draws that make points apart from those that make weights of the same seed.
+// Streams of random numbers for the points and for their order, independent of those of the weights for the same seed.
 const POINTS: u64 = 0x706F_696E_7473;
-/// The same for the order of the points in an epoch.
 const ORDER: u64 = 0x6F_7264_6572;
 
 /// Points per step, in the lessons that take steps within an epoch.
 pub(crate) const BATCH: usize = 10;
 
-/// Where a point is, and whether it is of class 1.
+/// A point, and whether it is of class 1.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct Point {
     pub(crate) at: [f64; 2],
     pub(crate) class: bool,
 }
 
-/// What there is to learn.
+/// A classification task.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) enum Task {
     /// Class 1 is left of a vertical line.
@@ -27,7 +26,7 @@ pub(crate) enum Task {
     Diag,
     /// Class 1 is a strip on the left and one on the right.
     Split,
-    /// Class 1 is two opposite quarters: no line separates it.
+    /// Class 1 is two opposite quarters: no line separates the classes.
     Xor,
     /// Class 1 is outside of a circle.
     Circle,
@@ -57,8 +56,8 @@ impl Task {
         Task::ALL.iter().find(|(_, task)| *task == self).map_or("", |(name, _)| name)
     }
 
-    /// `n` points. They are uniform in the unit square, the same for the same seed, except for the spiral, which has no
-    /// chance in it: of its two arms the first gets the odd point.
+    /// `n` points, uniform in the unit square and determined by the seed; except for the spiral, which is not random.
+    /// Of its two arms, the first gets the odd point.
     pub(crate) fn points(self, n: usize, seed: u64) -> Vec<Point> {
         let draw = Draw { seed: seed ^ POINTS, index: 0 };
         let random = |i: usize| unit_f32(draw.word(i as u64)) as f64;
@@ -88,8 +87,8 @@ impl Task {
     }
 }
 
-/// Point `i` of the `n` of one arm: evenly spaced angles from 2 to 11.6 rad, and a radius that grows with the angle. The second
-/// arm is the first one after a quarter turn.
+/// Point `i` of the `n` points of one arm: evenly spaced angles from 2 to 11.6 rad, and a radius proportional to the
+/// angle. The second arm is the first one, rotated by 90 degrees.
 fn arm(i: usize, n: usize, second: bool) -> Point {
     let angle = 2.0 + 9.6 * i as f64 / (n.max(2) - 1) as f64;
     let [x, y] = [angle.cos(), angle.sin()].map(|part| angle * part / 20.0);
@@ -116,26 +115,26 @@ pub(crate) struct Recipe {
 }
 
 impl Method {
-    /// Settings under which 50 points end up on their side, whatever the seed.
+    /// Settings with which 50 points are classified correctly for any seed.
     pub(crate) fn recipe(self, task: Task) -> Recipe {
         let (hidden, lr, epochs) = match (self, task == Task::Spiral) {
-            // Plain descent bears a large rate if the initial weights fit the number of inputs. A rate that falls to 0
-            // settles the points beside the boundary.
+            // With initial weights scaled to the number of inputs, plain descent tolerates a large rate. Its decay to 0
+            // settles the points next to the boundary.
             (Method::Scalars, false) => (10, 0.5, 300),
-            // The spiral's boundary has many bends: with 20 units some seeds cut an arm through.
+            // The boundary of the spiral has many bends: with 20 units some seeds cut through an arm.
             (Method::Scalars, true) => (24, 0.5, 600),
-            // An epoch is a single step here. Momentum of 0.9 makes it as long as ten steps of the same rate.
+            // An epoch is a single step here. A momentum of 0.9 makes it effectively ten times as long.
             (Method::Tensors, false) => (10, 0.1, 1000),
             (Method::Tensors, true) => (30, 0.1, 2000),
-            // Adam's steps have the size of the rate, whatever the gradient's, so the rate is a small part of a weight. At 0.02
-            // some seeds of the spiral lose in a late step what they had learned.
+            // Adam's steps have the magnitude of the rate, independent of the gradient's, so the rate is small compared
+            // to a weight. At 0.02 some seeds of the spiral diverge late.
             (Method::Layers, false) => (16, 0.02, 300),
             (Method::Layers, true) => (32, 0.01, 500),
         };
         Recipe { hidden, lr, epochs }
     }
 
-    /// In a word, for file names and titles.
+    /// Its name, in file names and titles.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Method::Scalars => "scalars",
@@ -145,7 +144,7 @@ impl Method {
     }
 }
 
-/// All that a run is.
+/// Everything that determines a run.
 pub(crate) struct Plan {
     pub(crate) method: Method,
     pub(crate) task: Task,
@@ -159,7 +158,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// The learning rate in an epoch, counted from 0: it falls in a line to 0.
+    /// The learning rate in an epoch, counted from 0: linear decay to 0.
     pub(crate) fn rate(&self, epoch: usize) -> f64 {
         self.lr * (1.0 - epoch as f64 / self.epochs as f64)
     }

@@ -6,12 +6,12 @@
 //! cargo run --release --example course -- 02 --help  # its options
 //! ```
 //!
-//! A lesson is the file of its number: a header that says what one learns, then a program to read. Lessons that train share
-//! `data.rs` (the six tasks and the settings that solve them), `args.rs` (the command line) and `show.rs` (what the terminal
-//! shows meanwhile), which draws with `picture.rs` and `contour.rs`.
+//! A lesson is the file of its number: a header with what you learn, then a program to read. Lessons that train share
+//! `data.rs` (the six tasks and the settings that solve them), `args.rs` (the command line) and `show.rs` (the display
+//! during training), which uses `picture.rs` and `contour.rs`.
 //!
-//! The last line on stdout of a lesson that trains is its figure, `training points: 50 of 50 right (100.0 %)`. Exit codes: 0;
-//! 1 for files, devices and a loss that is no number; 2 for a wrong command line.
+//! The last line on stdout of a lesson that trains is its result, `training points: 50 of 50 right (100.0 %)`. Exit
+//! codes: 0; 1 if a file or a device fails or the loss is not finite; 2 for a wrong command line.
 
 mod args;
 #[path = "../common/backends.rs"]
@@ -44,7 +44,8 @@ use cli::{complain, refuse, say};
 use minitorch::Result;
 use std::process::ExitCode;
 
-/// The lessons in order. A further one is a module above and a line here; its options are what its function takes.
+/// The lessons in order. A new one needs a module above and a line here; the type of its function's argument is its
+/// options.
 fn lessons() -> Vec<Lesson> {
     vec![
         lesson("01", "what a derivative is, and how a tape finds it", "01", derivatives::run),
@@ -63,11 +64,11 @@ struct Lesson {
     /// The arguments that run it.
     example: &'static str,
     options: fn(Command) -> Command,
-    run: Box<Run>,
+    run: Box<Start>,
 }
 
-/// A lesson's function behind its arguments, which clap may refuse.
-type Run = dyn Fn(&ArgMatches) -> std::result::Result<Result<()>, clap::Error>;
+/// A lesson's function after the parsing of its arguments, which can fail.
+type Start = dyn Fn(&ArgMatches) -> std::result::Result<Result<()>, clap::Error>;
 
 fn lesson<A: Args + 'static>(
     number: &'static str,

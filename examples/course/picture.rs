@@ -1,4 +1,5 @@
-//! The picture of a run: where the network sees which class, the points, and the loss over the epochs, as SVG.
+//! The picture of a run as SVG: the class that the network predicts at each point of the plane, the training points,
+//! and the loss over the epochs.
 
 use crate::contour::Grid;
 use crate::data::{Plan, Point};
@@ -6,38 +7,39 @@ use std::fmt::Write;
 
 /// Evaluations of the network along each side of the square.
 const SIDE: usize = 80;
-/// Points drawn at the most.
+/// The most points that are drawn.
 const SHOWN: usize = 1500;
-/// The square, and the chart beside it: left, top, width, height.
+/// The square and the chart: left, top, width, height.
 const SQUARE: [f64; 4] = [62.0, 84.0, 400.0, 400.0];
 const CHART: [f64; 4] = [610.0, 84.0, 330.0, 400.0];
 /// The classes' colours differ in hue and in lightness.
 const MARKS: [&str; 2] = ["#0b3c73", "#c2410c"];
 
-/// What is in a picture.
+/// The content of a picture.
 pub(crate) struct Picture<'a> {
     pub(crate) plan: &'a Plan,
     /// The loss of each epoch.
     pub(crate) losses: &'a [f64],
-    /// The probability of class 1 at each of the plan's points.
+    /// The probability of class 1 at each training point.
     pub(crate) seen: &'a [f64],
     /// The same at each of [`places`], row by row from the upper left.
     pub(crate) field: &'a [f64],
 }
 
-/// The square that shows the points: its lower and its upper bound on both axes.
+/// The lower and the upper bound, on both axes, of the square around the points.
 pub(crate) fn bounds(points: &[Point]) -> [f64; 2] {
     let reach = points.iter().flat_map(|point| point.at).map(|x| (x - 0.5).abs()).fold(0.5, f64::max);
     [0.46 - reach, 0.54 + reach]
 }
 
-/// The centres of `side` x `side` places in such a square, row by row from the upper left; the outermost lie on its border.
+/// A grid of `side` x `side` points over such a square, row by row from the upper left; the outermost are on its
+/// border.
 pub(crate) fn places([low, high]: [f64; 2], side: usize) -> Vec<[f64; 2]> {
     let along = |i: usize| low + (high - low) * i as f64 / (side - 1) as f64;
     (0..side).rev().flat_map(|row| (0..side).map(move |column| [along(column), along(row)])).collect()
 }
 
-/// The places that a picture wants to know.
+/// The grid at which a picture needs probabilities.
 pub(crate) fn field(points: &[Point]) -> Vec<[f64; 2]> {
     places(bounds(points), SIDE)
 }
@@ -54,7 +56,7 @@ pub(crate) fn shade(probability: f64) -> (u8, u8, u8) {
 }
 
 impl Picture<'_> {
-    /// The file.
+    /// The content of the file.
     pub(crate) fn svg(&self) -> String {
         let Plan { method, task, points, hidden, lr, epochs, seed, .. } = self.plan;
         let right = points.iter().zip(self.seen).filter(|(point, seen)| (**seen > 0.5) == point.class).count();
@@ -78,10 +80,10 @@ impl Picture<'_> {
         svg
     }
 
-    /// The shades, one over the other from class 0 to class 1, and the boundary between the classes.
+    /// The shades, drawn over each other from class 0 to class 1, and the boundary between the classes.
     fn regions(&self, svg: &mut String) {
         let [left, top, width, height] = SQUARE;
-        // Linear between the places in the logit, as a network of ReLUs is.
+        // Interpolation is linear in the logit, which a network of ReLUs is piecewise.
         let logit = |p: &f64| (p / (1.0 - p)).ln().clamp(-20.0, 20.0);
         let grid = Grid::new(SIDE, self.field.iter().map(logit).collect());
         let path = |level: f64| {
@@ -105,7 +107,7 @@ impl Picture<'_> {
         }
         let boundary = path(0.5);
         let _ = writeln!(svg, "</g>\n<path d='{boundary}' fill='none' stroke='#222' stroke-width='1.6'/>");
-        // The outlines' borders, under the frame.
+        // The frame covers the borders of the outlines.
         frame(svg, SQUARE);
         let [low, high] = bounds(&self.plan.points);
         for tick in [0.0, 0.25, 0.5, 0.75, 1.0] {
@@ -116,7 +118,7 @@ impl Picture<'_> {
         }
     }
 
-    /// The points: class 0 as circles, class 1 as triangles, a ring around those on the wrong side; and the legend.
+    /// The points: class 0 as circles, class 1 as triangles, a ring around misclassified ones; and the legend.
     fn marks(&self, svg: &mut String) {
         let [left, top, width, height] = SQUARE;
         let [low, high] = bounds(&self.plan.points);
@@ -146,7 +148,7 @@ impl Picture<'_> {
         let _ = writeln!(svg, "<path d='M{x} {y}h22' stroke='#222' stroke-width='1.6'/>");
     }
 
-    /// What the shades mean.
+    /// The legend of the shades.
     fn scale(&self, svg: &mut String) {
         let [left, top, width, height] = SQUARE;
         let (x, step) = (left + width + 18.0, height / 40.0);
@@ -164,7 +166,7 @@ impl Picture<'_> {
         );
     }
 
-    /// The loss over the epochs, its axis logarithmic.
+    /// The loss over the epochs, on a logarithmic axis.
     fn chart(&self, svg: &mut String) {
         let [left, top, width, height] = CHART;
         let losses: Vec<f64> = self.losses.iter().map(|loss| loss.max(1e-9)).collect();
@@ -174,7 +176,7 @@ impl Picture<'_> {
         let place = |epoch: f64, loss: f64| {
             (left + width * epoch / epochs as f64, top + height * (high - loss.log10()) / (high - low))
         };
-        // As many points as one can see; each is a mean.
+        // At most 330 points; each is the mean of a number of epochs.
         let bucket = epochs.div_ceil(330);
         let mut path = String::new();
         for (i, bucket_losses) in losses.chunks(bucket).enumerate() {
@@ -196,7 +198,7 @@ impl Picture<'_> {
         for tick in (0..=5).map(|i| i * round_up(epochs.div_ceil(5))).filter(|&tick| tick <= epochs) {
             tick_x(svg, place(tick as f64, 1.0).0, top + height, &tick.to_string());
         }
-        // Round ends: the dot of a single epoch is visible.
+        // Round caps make the dot of a single epoch visible.
         let _ = writeln!(
             svg,
             "<path d='{path}h0' fill='none' stroke='#111' stroke-width='1.6' stroke-linejoin='round' \

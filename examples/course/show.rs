@@ -1,8 +1,8 @@
-//! What one sees of a training run: the classes of the plane in the terminal while it trains, a picture and a figure at
-//! its end.
+//! The display of a training run: the predicted classes of the plane in the terminal during training, a picture and the
+//! result at the end.
 //!
-//! On a terminal the plane is drawn in place, two squares to a character by half blocks. Elsewhere a few lines say epoch, loss
-//! and points right, without control characters.
+//! On a terminal the plane is drawn in place, two squares per character by half blocks. Elsewhere a few lines report
+//! epoch, loss and correctly classified points, without control characters.
 
 use crate::cli::say;
 use crate::data::Plan;
@@ -18,12 +18,12 @@ use std::time::{Duration, Instant};
 
 /// Squares of the plane along each side, on the terminal.
 const SIDE: usize = 40;
-/// The shades of `picture::shade` among the 256 colours that most terminals have.
+/// `picture::shade` in the palette of 256 colours.
 const SHADES: [u8; 9] = [74, 110, 153, 189, 231, 230, 223, 222, 215];
-/// Lines of a run that no terminal watches.
+/// Lines of a run without a terminal.
 const LINES: usize = 10;
 
-/// Watches a run.
+/// The display of a run.
 pub(crate) struct Watch<'a> {
     plan: &'a Plan,
     /// The loss of each epoch so far.
@@ -31,17 +31,17 @@ pub(crate) struct Watch<'a> {
     terminal: Option<Terminal>,
 }
 
-/// A plane that is drawn in place.
+/// The plane, drawn in place.
 struct Terminal {
     bar: ProgressBar,
     places: Vec<[f64; 2]>,
     started: Instant,
-    /// Time that drawing took so far, and took once.
+    /// The time of all drawing so far, and of the last one.
     drawing: Duration,
     once: Duration,
 }
 
-/// Writes a picture, whole, and says where it is.
+/// Writes a picture atomically, and prints its path.
 ///
 /// # Errors
 /// If the file system fails.
@@ -55,7 +55,7 @@ pub(crate) fn write(path: &Path, svg: &str) -> Result<()> {
 }
 
 impl<'a> Watch<'a> {
-    /// Makes the folder of the picture if need be, and proves before the training that it can be written to.
+    /// Creates the folder of the picture, and checks before training that it can be written to.
     ///
     /// # Errors
     /// If it cannot.
@@ -75,8 +75,8 @@ impl<'a> Watch<'a> {
         Ok(Watch { plan, losses: Vec::new(), terminal })
     }
 
-    /// Takes the mean loss of an epoch, and shows how the network stands if it is time. `net` is asked for the probability of
-    /// class 1 at each of some places.
+    /// Records the mean loss of an epoch, and updates the display if it is due. `net` returns the probability of class
+    /// 1 at each of a list of points.
     ///
     /// # Errors
     /// If the loss is not a finite number, and those of `net`.
@@ -96,7 +96,7 @@ impl<'a> Watch<'a> {
             }
             return Ok(());
         };
-        // Drawing may take a tenth of the time.
+        // Drawing takes at most a tenth of the time.
         let begin = Instant::now();
         let due = terminal.drawing + terminal.once <= (begin - terminal.started) / 10;
         if due || epoch == 1 || epoch == epochs {
@@ -110,7 +110,7 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    /// Ends the run: writes the picture, and says where it is and how many points are right.
+    /// Ends the run: writes the picture, and prints its path and the number of correctly classified points.
     ///
     /// # Errors
     /// If the file system fails, and those of `net`.
@@ -130,7 +130,7 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// What the network says of the points.
+/// The probability of class 1 at each training point.
 fn seen(plan: &Plan, net: impl Fn(&[[f64; 2]]) -> Result<Vec<f64>>) -> Result<Vec<f64>> {
     net(&plan.points.iter().map(|point| point.at).collect::<Vec<_>>())
 }

@@ -1,7 +1,8 @@
-//! What a device can do at best, measured before the rows: the yardstick of their shares.
+//! The peak rates of a device, measured before the rows, whose shares are relative to them.
 //!
-//! On the processor: fused multiply-adds in registers of all threads, and the fastest of reading, writing and copying so many bytes, by
-//! one thread and by all, in whichever cache so many are held. On a GPU: a large matrix product, and copies of so many bytes.
+//! On the CPU: fused multiply-adds in registers on all threads; and the fastest of reading, writing and copying the
+//! same number of bytes, on one thread or on all, in whichever cache they fit. On a GPU: a large matrix product, and
+//! copies of the same number of bytes.
 
 use crate::devices::About;
 use crate::measure::{Budget, seconds};
@@ -13,16 +14,16 @@ use std::hint::black_box;
 use std::sync::Barrier;
 use std::time::Instant;
 
-/// Bytes below which moving them is no floor: they lie in registers and the nearest cache.
-const FEW: usize = 4096;
+/// Below this number of bytes, which fit registers and the L1 cache, moving them is no lower bound of the time.
+const MIN_BYTES: usize = 4096;
 
-/// Seconds of moving so many bytes.
+/// The seconds that it takes to move a number of bytes.
 type Move<'a> = Box<dyn Fn(usize) -> Result<f64> + 'a>;
 
 pub(crate) struct Ceilings<'a> {
     /// Floating-point operations per second.
     pub(crate) flops: f64,
-    /// What reached them.
+    /// How they were measured.
     pub(crate) flops_by: String,
     /// Bytes read and written per second by moving [`Ceilings::LARGE`].
     pub(crate) copy: f64,
@@ -32,7 +33,7 @@ pub(crate) struct Ceilings<'a> {
 }
 
 impl<'a> Ceilings<'a> {
-    /// Bytes that no cache of a processor holds.
+    /// More bytes than any cache of a CPU holds.
     const LARGE: usize = 256 << 20;
 
     pub(crate) fn measure<B: Backend>(device: &'a B, about: &About, budget: Budget) -> Result<Self> {
@@ -67,12 +68,12 @@ impl<'a> Ceilings<'a> {
         })
     }
 
-    /// Seconds that it takes at the least to move so many bytes, reads and writes together.
+    /// The minimal time in seconds to move `bytes`, the sum of reads and writes.
     ///
     /// # Errors
-    /// What the device met.
+    /// If the device fails.
     pub(crate) fn memory(&mut self, bytes: usize) -> Result<f64> {
-        if bytes < FEW {
+        if bytes < MIN_BYTES {
             return Ok(0.0);
         }
         // Sizes within an eighth share a measurement.
@@ -90,7 +91,7 @@ impl<'a> Ceilings<'a> {
     }
 }
 
-/// The threads that a large operation may use.
+/// The number of threads of a large operation.
 fn threads<B: Backend>(device: &B) -> usize {
     let x = Tensor::zeros([1 << 22], device);
     let (_, launches) = launches(|| &x + &x);
@@ -101,7 +102,7 @@ fn threads<B: Backend>(device: &B) -> usize {
     used.max().unwrap_or(1)
 }
 
-/// The best rate in bytes per second at which so many bytes are read, written or copied, by one thread and by all.
+/// The best rate in bytes per second of reading, writing or copying `bytes`, on one thread or on all.
 fn host_rate(bytes: usize, threads: usize) -> f64 {
     let of = |threads: usize| {
         [read as fn(&mut [f32]), write, copy].into_iter().map(|f| rate(bytes, threads, f)).fold(0.0, f64::max)
@@ -109,10 +110,10 @@ fn host_rate(bytes: usize, threads: usize) -> f64 {
     of(1).max(of(threads))
 }
 
-/// The best rate of `f`, which handles a share of the bytes at a time, on so many threads.
+/// The best rate of `f` in bytes per second. Each thread calls it on its share of the bytes.
 fn rate(bytes: usize, threads: usize, f: fn(&mut [f32])) -> f64 {
-    // So often that the clock does not count.
-    let (turns, rounds) = ((32 << 20) / bytes.max(1) + 1, 6);
+    // Enough calls per measurement to make the overhead of the clock negligible.
+    let (calls, rounds) = ((32 << 20) / bytes.max(1) + 1, 6);
     let barrier = Barrier::new(threads);
     let run = || {
         let mut share = vec![1f32; bytes.div_ceil(4 * threads)];
@@ -120,7 +121,7 @@ fn rate(bytes: usize, threads: usize, f: fn(&mut [f32])) -> f64 {
         for _ in 0..rounds {
             barrier.wait();
             let start = Instant::now();
-            (0..turns).for_each(|_| f(black_box(&mut share)));
+            (0..calls).for_each(|_| f(black_box(&mut share)));
             barrier.wait();
             best = best.min(start.elapsed().as_secs_f64());
         }
@@ -131,7 +132,7 @@ fn rate(bytes: usize, threads: usize, f: fn(&mut [f32])) -> f64 {
         let own = run();
         others.into_iter().filter_map(|other| other.join().ok()).fold(own, f64::max)
     });
-    (turns * bytes) as f64 / best
+    (calls * bytes) as f64 / best
 }
 
 fn read(share: &mut [f32]) {
@@ -148,7 +149,7 @@ fn copy(share: &mut [f32]) {
     to[..from.len()].copy_from_slice(from);
 }
 
-/// Fused multiply-adds in registers, on so many threads: floating-point operations per second.
+/// The rate of fused multiply-adds in registers, in floating-point operations per second.
 fn multiply_adds(threads: usize) -> f64 {
     const STEPS: usize = 4_000_000;
     let start = Instant::now();
@@ -160,7 +161,7 @@ fn multiply_adds(threads: usize) -> f64 {
     2.0 * (STEPS * lanes) as f64 / start.elapsed().as_secs_f64()
 }
 
-/// Runs `steps` rounds of independent fused multiply-adds; returns the numbers of one round.
+/// Runs `steps` iterations of independent fused multiply-adds; returns the number of lanes of one iteration.
 #[cfg(target_arch = "x86_64")]
 fn fma(steps: usize) -> usize {
     use std::arch::x86_64::{_mm256_fmadd_ps, _mm256_set1_ps, _mm512_fmadd_ps, _mm512_set1_ps};
@@ -189,10 +190,10 @@ fn fma(steps: usize) -> usize {
         12 * 8
     }
     if is_x86_feature_detected!("avx512f") {
-        // SAFETY: the processor has the instructions, as the line above has asked.
+        // SAFETY: the check above has found AVX-512F, which `wide` requires.
         unsafe { wide(steps) }
     } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-        // SAFETY: as above.
+        // SAFETY: the check above has found AVX2 and FMA, which `narrow` requires.
         unsafe { narrow(steps) }
     } else {
         plain(steps)
@@ -204,7 +205,7 @@ fn fma(steps: usize) -> usize {
     plain(steps)
 }
 
-/// Multiplications and additions as the compilation target has them.
+/// Multiplications and additions for the compilation target.
 fn plain(steps: usize) -> usize {
     let (mut sums, x, y) = ([0f32; 32], black_box(0.5), black_box(0.25));
     for _ in 0..steps {

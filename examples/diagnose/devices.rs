@@ -1,17 +1,17 @@
-//! The devices that are measured, each with what it says of itself.
+//! The devices that are measured.
 
 use minitorch::prelude::*;
 
-/// What is known of a device beside the backend trait.
+/// Facts about a device that the backend trait does not provide.
 pub(crate) struct About {
-    /// As `--backend` calls it.
+    /// The name on the command line.
     pub(crate) name: &'static str,
     pub(crate) description: String,
-    /// Whether it computes on the processor in place of a GPU.
+    /// Whether it emulates a GPU on the CPU.
     pub(crate) is_slow: bool,
 }
 
-/// Something that is done on a device of any backend.
+/// A function of a device of any backend.
 pub(crate) trait Visitor {
     type Output;
 
@@ -50,7 +50,7 @@ pub(crate) fn visit<V: Visitor>(name: &str, visitor: V) -> Result<V::Output> {
     }
 }
 
-/// Whether a backend's device emulates a GPU on the processor. One that is not there does not.
+/// Whether a backend's device emulates a GPU on the CPU; false without a device.
 pub(crate) fn is_slow(name: &str) -> bool {
     match name {
         #[cfg(feature = "wgpu")]

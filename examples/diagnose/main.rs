@@ -1,5 +1,5 @@
-//! Shows what ran: for each operation of a list the kernels that a backend chose, by which code path, on how many threads or in which
-//! grid, with which tile; beside it bytes, arithmetic, time, and the share of what the machine can do.
+//! For each operation of a list: the kernels that a backend launches, their code path, threads or grid, and tile; the
+//! bytes, the arithmetic, the time, and the share of the peak rate of the machine.
 //!
 //! ```text
 //! cargo run --release --example diagnose                                  # every backend of this build that is here
@@ -7,28 +7,31 @@
 //! cargo run --release --example diagnose -- --matmul                      # square products of 64 to 2048, as a table and a chart
 //! ```
 //!
-//! `docs/diagnose.md` says how to read it. The launches come from `minitorch::launches`, which any program can call.
+//! `docs/diagnose.md` explains the table. The launches come from `minitorch::launches`, which any program can call.
 
 #[path = "../common/backends.rs"]
 mod backends;
 mod ceilings;
+#[path = "../common/cli.rs"]
+mod cli;
 mod devices;
 mod measure;
 mod ops;
 mod plot;
 mod products;
+mod row;
 mod table;
 
 use backends::{BACKENDS, backend, no_device};
 use clap::Parser;
-use clap::error::ErrorKind;
+use cli::{complain, refuse, say};
 use devices::{Visitor, visit};
 use minitorch::prelude::*;
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Shows which kernel, code path, threads and tile each operation takes, and how near it comes to the machine's ceiling.
+/// Shows which kernel, code path, threads and tile each operation takes, and how near it comes to the machine's
+/// ceiling.
 #[derive(Parser, Debug)]
 struct Args {
     /// The backends: cpu, cuda, wgpu, cuda-emu; by default all of this build that have a device here
@@ -72,15 +75,7 @@ fn main() -> ExitCode {
 
 /// The command line, or the code to exit with after help or one line that says what is wrong.
 fn arguments() -> std::result::Result<Args, ExitCode> {
-    let args = Args::try_parse().map_err(|error| {
-        if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-            let _ = error.print();
-            return ExitCode::SUCCESS;
-        }
-        let text = error.to_string(); // "error: what", then hints
-        complain(text.lines().next().unwrap_or_default().trim_start_matches("error: "));
-        ExitCode::from(2)
-    })?;
+    let args = Args::try_parse().map_err(|error| refuse(&error))?;
     let names: Vec<&str> = ops::list::<Cpu>().iter().map(|(name, _)| *name).collect();
     if !names.iter().any(|name| name.contains(&args.op)) {
         complain(&format!("--op {:?} is in no operation's name; there are {}", args.op, names.join("; ")));
@@ -90,23 +85,23 @@ fn arguments() -> std::result::Result<Args, ExitCode> {
 }
 
 fn run(args: &Args) -> Result<()> {
-    // A backend that was asked for must be there; of the others those that are.
-    let asked = !args.backend.is_empty();
-    let names: Vec<&str> = if asked { args.backend.iter().map(String::as_str).collect() } else { BACKENDS.to_vec() };
+    // A backend that was named must have a device; the default is all backends that have one.
+    let named = !args.backend.is_empty();
+    let names: Vec<&str> = if named { args.backend.iter().map(String::as_str).collect() } else { BACKENDS.to_vec() };
     for name in &names {
         if devices::is_slow(name) {
             say(&format!("note: {name} computes on the processor; its times say nothing about a GPU"));
         }
     }
     if args.matmul {
-        return products::run(&names, asked, args.toy, &args.out, args.json.as_deref());
+        return products::run(&names, named, args.toy, &args.out, args.json.as_deref());
     }
     let mut report = table::Report::new(args.json.as_deref());
     for name in names {
         let program = Diagnose { args, report: &mut report };
         match visit(name, program) {
             Ok(result) => result?,
-            Err(error) if asked => return Err(no_device(&error)),
+            Err(error) if named => return Err(no_device(&error)),
             Err(error) => say(&format!("\n{name}: no device here: {error}")),
         }
     }
@@ -125,7 +120,7 @@ impl Visitor for Diagnose<'_, '_> {
     fn visit<B: Backend>(self, device: &B, about: &devices::About) -> Result<()> {
         let Diagnose { args, report } = self;
         let budget = measure::Budget::new(args.toy || about.is_slow);
-        // Those of a processor that plays a GPU would say nothing.
+        // The peak rates of an emulated GPU are meaningless.
         let mut ceilings = match about.is_slow {
             true => None,
             false => Some(ceilings::Ceilings::measure(device, about, budget)?),
@@ -136,19 +131,9 @@ impl Visitor for Diagnose<'_, '_> {
             if !name.contains(&args.op) {
                 continue;
             }
-            let row = measure::row(device, name, prepare(&maker), budget, ceilings.as_mut())?;
+            let row = row::row(device, name, prepare(&maker), budget, ceilings.as_mut())?;
             report.add(&row)?;
         }
         Ok(())
     }
-}
-
-/// A line on stdout. A reader that went away is no reason to stop.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
-}
-
-/// One line on stderr.
-fn complain(reason: &str) {
-    let _ = writeln!(std::io::stderr(), "error: {}", reason.replace('\n', " "));
 }

@@ -1,14 +1,14 @@
-//! The operations: those that a course on deep learning builds one after the other, in the shapes that choose between code paths.
+//! The operations of a course on deep learning, in shapes that take different code paths.
 
 use minitorch::prelude::*;
 use minitorch::{PoolOptions, Shape};
 
-/// What a call does at the least.
+/// The minimal work of a call.
 #[derive(Clone, Copy)]
 pub(crate) struct Work {
     /// Bytes read plus bytes written, each once.
     pub(crate) bytes: usize,
-    /// Multiplications plus additions; 0 where memory alone counts.
+    /// Multiplications plus additions; 0 for operations that are bound by memory.
     pub(crate) flops: usize,
 }
 
@@ -20,7 +20,7 @@ pub(crate) struct Prepared {
     pub(crate) call: Box<dyn FnMut()>,
 }
 
-/// Makes inputs on a device.
+/// Creates inputs on a device.
 pub(crate) struct Maker<'a, B> {
     pub(crate) device: &'a B,
     pub(crate) toy: bool,
@@ -40,7 +40,7 @@ pub(crate) fn list<B: Backend>() -> Vec<(&'static str, Prepare<B>)> {
     list
 }
 
-/// Bytes of so many F32.
+/// Bytes of `count` F32.
 const fn f32s(count: usize) -> usize {
     4 * count
 }
@@ -65,13 +65,13 @@ impl<B: Backend> Maker<'_, B> {
         [self.size(1024, 24), self.size(1024, 40)]
     }
 
-    /// Indices that wander over a range.
+    /// Indices that are spread over a range.
     fn indices(&self, count: usize, bound: usize) -> Tensor<B> {
         let indices = (0..count).map(|i| (i * 2_654_435_761 % bound) as i32).collect();
         Tensor::from_vec(indices, count, self.device)
     }
 
-    /// A function of the matrix and of another operand, that reads so many elements beside the matrix.
+    /// A function of the matrix and of another operand of this shape, which is broadcast.
     fn zip(&self, shape: &[usize], f: impl Fn(&Tensor<B>, &Tensor<B>) -> Tensor<B> + 'static) -> Prepared {
         let size = self.matrix();
         let (n, x, y) = (size[0] * size[1], self.rand(size), self.rand(shape));
@@ -79,7 +79,7 @@ impl<B: Backend> Maker<'_, B> {
         prepared(format!("{size:?}, {shape:?}"), bytes, n, move || drop(f(&x, &y)))
     }
 
-    /// A function of the matrix with so many results and so much arithmetic per element.
+    /// A function of the matrix, with the number of results and the arithmetic per element.
     fn fold(
         &self,
         results: fn([usize; 2]) -> usize,
@@ -91,7 +91,7 @@ impl<B: Backend> Maker<'_, B> {
         prepared(format!("{size:?}"), f32s(n + results(size)), flops * n, move || drop(f(&x)))
     }
 
-    /// A function of the matrix with as many results, where memory alone counts.
+    /// A function of the matrix with a result of the same size, bound by memory.
     fn map(&self, f: impl Fn(&Tensor<B>) -> Tensor<B> + 'static) -> Prepared {
         self.fold(|[rows, columns]| rows * columns, 0, f)
     }
@@ -108,13 +108,13 @@ impl<B: Backend> Maker<'_, B> {
             true => ([1, x[1].min(8), x[2].min(10), x[3].min(10)], [w[0].min(8), w[1].min(8), w[2], w[3]]),
             false => (x, w),
         };
-        // As many groups as the channels that are left ask for.
+        // The number of groups follows from the channels, which `toy` reduces.
         let options = options.groups(x[1] / w[1]);
         let size = options.output_size([x[2], x[3]], [w[2], w[3]]).unwrap_or_default();
-        let places = x[0] * w[0] * size[0] * size[1];
+        let pixels = x[0] * w[0] * size[0] * size[1];
         let ways = if both_ways { 3 } else { 1 };
-        let bytes = ways * f32s(x.iter().product::<usize>() + w.iter().product::<usize>() + places);
-        let flops = ways * 2 * places * w[1] * w[2] * w[3];
+        let bytes = ways * f32s(x.iter().product::<usize>() + w.iter().product::<usize>() + pixels);
+        let flops = ways * 2 * pixels * w[1] * w[2] * w[3];
         let (text, g) = (format!("{x:?} * {w:?}"), self.rand([x[0], w[0], size[0], size[1]]));
         let [mut x, mut w, mut b] = [self.rand(x), self.rand(w), self.rand([w[0]])];
         if both_ways {
@@ -233,9 +233,9 @@ fn convolutions<B: Backend>(list: &mut Vec<(&'static str, Prepare<B>)>) {
     list.push(("conv1d, 3 words", |m| {
         let (n, maps) = (m.size(50, 2), m.size(100, 4));
         let (x, w, b) = (m.rand([n, 128, 40]), m.rand([maps, 128, 3]), m.rand([maps]));
-        let places = n * maps * 38;
-        let bytes = f32s(x.numel() + w.numel() + places);
-        prepared(format!("[{n}, 128, 40] * [{maps}, 128, 3]"), bytes, 2 * places * 128 * 3, move || {
+        let pixels = n * maps * 38;
+        let bytes = f32s(x.numel() + w.numel() + pixels);
+        prepared(format!("[{n}, 128, 40] * [{maps}, 128, 3]"), bytes, 2 * pixels * 128 * 3, move || {
             drop(x.conv1d(&w, Some(&b), Conv1dOptions::default()));
         })
     }));

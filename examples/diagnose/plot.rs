@@ -1,4 +1,4 @@
-//! A chart of GFLOP/s over the size, both logarithmic, as SVG; every line carries its name at its end.
+//! A chart of GFLOP/s over the size as SVG, with logarithmic axes and labelled lines.
 
 /// A line of the chart.
 pub(crate) struct Line {
@@ -14,10 +14,10 @@ const RIGHT: f64 = 750.0;
 const TOP: f64 = 64.0;
 const BOTTOM: f64 = 490.0;
 
-/// Pixels between two names at the least.
-const APART: f64 = 21.0;
+/// The minimal distance of two labels in pixels.
+const LABEL_DISTANCE: f64 = 21.0;
 
-/// Colours that stay apart for eyes that do not see red and green, and in print.
+/// Colours that can be told apart with colour blindness and in print.
 fn colour(name: &str) -> &'static str {
     match name {
         "cpu" => "#0072b2",
@@ -94,13 +94,13 @@ pub(crate) fn chart(lines: &[Line]) -> String {
             put(format!(r#"<circle cx="{cx}" cy="{cy}" r="4" fill="{ink}"/>"#));
         }
     }
-    // Names from above to below, each at least so far under the one before if both stand at the same size.
+    // Labels from top to bottom, moved down where two would overlap.
     let mut ends: Vec<(f64, f64, &Line)> =
         lines.iter().filter_map(|line| line.points.last().map(|&(size, rate)| (x(size), y(rate), line))).collect();
     ends.sort_by(|a, b| a.1.total_cmp(&b.1));
     for i in 1..ends.len() {
         let above = ends[..i].iter().filter(|above| (above.0 - ends[i].0).abs() < 1.0).map(|above| above.1);
-        ends[i].1 = above.fold(ends[i].1, |at, above| at.max(above + APART));
+        ends[i].1 = above.fold(ends[i].1, |at, above| at.max(above + LABEL_DISTANCE));
     }
     for (at, height, line) in ends {
         let (ink, name) = (colour(line.name), line.name);

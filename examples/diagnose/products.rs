@@ -1,10 +1,10 @@
-//! The matrix product by size: the backends beside a loop that everybody would write first.
+//! The matrix product by size: the backends, and a naive loop.
 
 use crate::backends::no_device;
+use crate::cli::say;
 use crate::devices::{About, Visitor, visit};
 use crate::measure::{Budget, seconds};
 use crate::plot::{self, Line};
-use crate::say;
 use crate::table::{digits, duration, write_json};
 use minitorch::nn::state::replace_file;
 use minitorch::prelude::*;
@@ -19,24 +19,24 @@ const SIZES: [usize; 6] = [64, 128, 256, 512, 1024, 2048];
 /// The largest size of the naive loop.
 const NAIVE: usize = 512;
 
-/// The largest size of a device that computes on the processor, if it has not taken too long before.
+/// The largest sizes of emulated GPUs.
 const EMULATED: usize = 128;
 const SOFTWARE: usize = 512;
 
-/// Seconds that a product may take; a larger one, which takes eight times as long, is left out where it would take longer.
-const PATIENCE: f64 = 10.0;
+/// Sizes whose product would take more seconds are skipped.
+const MAX_SECONDS: f64 = 10.0;
 
 /// Times products of all sizes on the backends, prints a table and writes `matmul.svg`.
 ///
 /// # Errors
-/// If a backend that was asked for has no device, a device fails, or a file cannot be written.
-pub(crate) fn run(names: &[&str], asked: bool, toy: bool, out: &Path, json: Option<&Path>) -> Result<()> {
+/// If a backend that was named has no device, a device fails, or a file cannot be written.
+pub(crate) fn run(names: &[&str], named: bool, toy: bool, out: &Path, json: Option<&Path>) -> Result<()> {
     let sizes = if toy { &SIZES[..1] } else { &SIZES[..] };
     let mut columns = vec![naive(sizes)?];
     for name in names {
         match visit(name, Products { sizes }) {
             Ok(column) => columns.push(column?),
-            Err(error) if asked => return Err(no_device(&error)),
+            Err(error) if named => return Err(no_device(&error)),
             Err(error) => say(&format!("{name}: no device here: {error}")),
         }
     }
@@ -68,7 +68,7 @@ pub(crate) fn run(names: &[&str], asked: bool, toy: bool, out: &Path, json: Opti
     Ok(())
 }
 
-/// The times of one way to multiply.
+/// The times of one implementation.
 struct Column {
     name: &'static str,
     device: String,
@@ -107,7 +107,7 @@ impl Visitor for Products<'_> {
     }
 }
 
-/// The times of the sizes up to the largest, or up to where they would take too long; a line says where it stops.
+/// The times of all sizes up to `largest` that do not take too long; prints where it stops.
 fn points(
     name: &str,
     sizes: &[usize],
@@ -121,8 +121,8 @@ fn points(
             say(&format!("{name}: sizes up to {largest}"));
             break;
         }
-        if expected > PATIENCE {
-            say(&format!("{name}: {size} would take {}, more than {PATIENCE} s", duration(expected)));
+        if expected > MAX_SECONDS {
+            say(&format!("{name}: {size} would take {}, more than {MAX_SECONDS} s", duration(expected)));
             break;
         }
         points.push((size, measure(size)?));
@@ -160,7 +160,7 @@ fn multiply(size: usize, a: &[f32], b: &[f32], out: &mut [f32]) {
     }
 }
 
-/// A line for each size, two numbers for each column.
+/// One line per size, two numbers per column.
 fn table(columns: &[Column], sizes: &[usize]) -> Vec<String> {
     let cells = |f: &dyn Fn(&Column) -> String| columns.iter().map(f).collect::<Vec<_>>().join("  ");
     let mut lines = vec![

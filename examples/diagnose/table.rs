@@ -1,9 +1,9 @@
-//! The rows as a table for people, at most 140 columns wide, and as JSON.
+//! The rows as a table and as JSON.
 
 use crate::ceilings::Ceilings;
+use crate::cli::say;
 use crate::devices::About;
-use crate::measure::{Bound, Row};
-use crate::say;
+use crate::row::{Bound, Row};
 use minitorch::Launch;
 use minitorch::launch::Extent;
 use minitorch::nn::state::replace_file;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::path::Path;
 
-/// What was measured so far: a run that is cut off leaves it.
+/// The results so far, written after every row, so that an aborted run leaves them.
 pub(crate) struct Report<'a> {
     path: Option<&'a Path>,
     backends: Vec<Value>,
@@ -23,7 +23,7 @@ impl<'a> Report<'a> {
         Report { path, backends: Vec::new() }
     }
 
-    /// Begins a backend.
+    /// Starts a backend.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -48,13 +48,13 @@ impl<'a> Report<'a> {
         self.write()
     }
 
-    /// A row and its launches.
+    /// Adds a row and its launches.
     ///
     /// # Errors
     /// If the file cannot be written.
     pub(crate) fn add(&mut self, row: &Row) -> Result<()> {
         say(&line(row));
-        counted(&row.launches).iter().for_each(|(count, launch)| say(&launch_line(*count, launch)));
+        run_lengths(&row.launches).iter().for_each(|(count, launch)| say(&launch_line(*count, launch)));
         if let Some(rows) = self.backends.last_mut().and_then(|backend| backend["rows"].as_array_mut()) {
             rows.push(as_json(row));
         }
@@ -67,7 +67,7 @@ impl<'a> Report<'a> {
     }
 }
 
-/// Writes a JSON file as a whole.
+/// Replaces a JSON file atomically.
 ///
 /// # Errors
 /// If it cannot be written.
@@ -91,8 +91,8 @@ fn line(row: &Row) -> String {
     )
 }
 
-/// Launches in their order, those alike that follow each other as one.
-fn counted(launches: &[Launch]) -> Vec<(usize, &Launch)> {
+/// Launches in order; consecutive equal ones are counted.
+fn run_lengths(launches: &[Launch]) -> Vec<(usize, &Launch)> {
     let mut counted: Vec<(usize, &Launch)> = Vec::new();
     for launch in launches {
         match counted.last_mut() {
@@ -145,12 +145,12 @@ fn as_json(row: &Row) -> Value {
     })
 }
 
-/// Millions, in three digits.
+/// Millions, with three digits.
 fn mega(count: usize) -> String {
     digits(count as f64 / 1e6)
 }
 
-/// Three significant digits where there are some behind the point.
+/// A number with about three significant digits.
 pub(crate) fn digits(x: f64) -> String {
     match x {
         0.0 => "0".into(),

@@ -1,11 +1,11 @@
 //! The rows. `scripts/torch_gpu.py` has the same under the same names.
 
+use crate::bench::{Bench, Work};
 use crate::lenet::LeNet;
 use crate::resnet::ResNet20;
-use crate::{Bench, Work};
 use minitorch::prelude::*;
 
-/// Bytes of so many f32.
+/// Bytes of `count` f32.
 const fn f32s(count: usize) -> usize {
     4 * count
 }
@@ -101,7 +101,7 @@ fn reductions<B: Backend>(bench: &mut Bench<'_, '_, B>) -> Result<()> {
 
 fn indexing<B: Backend>(bench: &mut Bench<'_, '_, B>) -> Result<()> {
     let (n, bins) = (bench.size(1 << 20, 300), bench.size(1000, 10));
-    // Odd multiples wander over all bins.
+    // Odd multiples spread over all bins.
     let indices = |n: usize, bound: usize| (0..n).map(|i| (i * 2_654_435_761 % bound) as i32).collect::<Vec<_>>();
     bench.row("scatter_add 2^20 to 1000", Work { bytes: f32s(2 * n), flops: n }, |bench| {
         let (zeros, x) = (Tensor::zeros([bins], &bench.device), bench.rand([n]));
@@ -176,10 +176,10 @@ fn convolutions<B: Backend>(bench: &mut Bench<'_, '_, B>) -> Result<()> {
         let Some([height, width]) = options.output_size([x[2], x[3]], [w[2], w[3]]) else {
             return Err(Error::Invalid(format!("{name}: the kernel is larger than the image")));
         };
-        let places = x[0] * w[0] * height * width;
+        let pixels = x[0] * w[0] * height * width;
         let one_way = Work {
-            bytes: f32s(x.iter().product::<usize>() + w.iter().product::<usize>() + places),
-            flops: 2 * places * w[1] * w[2] * w[3],
+            bytes: f32s(x.iter().product::<usize>() + w.iter().product::<usize>() + pixels),
+            flops: 2 * pixels * w[1] * w[2] * w[3],
         };
         bench.row(&format!("conv {name}"), one_way, |bench| {
             let (x, w, b) = (bench.rand(x), bench.rand(w), bench.rand([w[0]]));

@@ -29,13 +29,13 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// The arguments, or the code to exit with after help or a complaint was printed.
+    /// The arguments, or the code to exit with after help or an error was printed.
     pub(crate) fn from_command_line() -> Result<Args, ExitCode> {
         let defaults = [("epochs", "5"), ("batch_size", "64"), ("lr", "4e-3"), ("out", "runs/mnist")];
         from_command_line("images", &defaults)
     }
 
-    /// `--data`, else that of the source tree.
+    /// `--data`, by default that of the source tree.
     pub(crate) fn data_folder(&self) -> PathBuf {
         self.data.clone().unwrap_or_else(|| of_the_source_tree("data/mnist"))
     }

@@ -1,12 +1,12 @@
-//! The network of the MiniTorch course: two small convolutions that keep the size of the image, one average pool, two linear
+//! The network of the MiniTorch course: two small convolutions of unchanged image size, one average pool, two linear
 //! layers.
 
 use minitorch::prelude::*;
 
 /// 26,138 parameters.
 ///
-/// The convolutions are padded by one pixel on each side; the course's own are padded by two at the right and the bottom, which
-/// computes the same kernels one pixel further up and left. Dropout scales what it keeps and is off in evaluation.
+/// The convolutions are padded by one pixel on each side. The course pads by two at the right and the bottom, which
+/// shifts the output by one pixel. Unlike the course's, dropout scales the remaining elements and is off in evaluation.
 #[derive(Module)]
 pub(crate) struct CourseNet<B: Backend> {
     conv1: Conv2d<B>,
@@ -29,21 +29,19 @@ impl<B: Backend> CourseNet<B> {
         }
     }
 
-    /// `[n, 4, 28, 28]`.
-    pub(crate) fn first(&self, x: &Tensor<B>) -> Tensor<B> {
-        self.conv1.forward_activated(x, Activation::Relu)
-    }
-
-    /// `[n, 8, 28, 28]`.
-    pub(crate) fn second(&self, first: &Tensor<B>) -> Tensor<B> {
-        self.conv2.forward_activated(first, Activation::Relu)
+    /// The output of both convolutions: `[n, 4, 28, 28]` and `[n, 8, 28, 28]`.
+    pub(crate) fn features(&self, x: &Tensor<B>) -> [Tensor<B>; 2] {
+        let first = self.conv1.forward_activated(x, Activation::Relu);
+        let second = self.conv2.forward_activated(&first, Activation::Relu);
+        [first, second]
     }
 }
 
 impl<B: Backend> Layer<B> for CourseNet<B> {
     /// Images `[n, 1, 28, 28]` to logits `[n, 10]`.
     fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
-        let x = self.second(&self.first(x)).avg_pool2d(4).flatten(1..); // [n, 8 * 7 * 7]
+        let [_, x] = self.features(x);
+        let x = x.avg_pool2d(4).flatten(1..); // [n, 8 * 7 * 7]
         let x = self.dropout.forward(&self.fc1.forward_activated(&x, Activation::Relu));
         self.fc2.forward(&x)
     }

@@ -1,9 +1,9 @@
-//! LeNet-5 as it is taught today: LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document
-//! recognition", 1998, with ReLU and max pooling.
+//! LeNet-5 as it is taught today, with ReLU and max pooling: LeCun, Bottou, Bengio and Haffner, "Gradient-based
+//! learning applied to document recognition", 1998.
 
 use minitorch::prelude::*;
 
-/// 61,706 parameters. The names are those of the PyTorch model in `scripts/goldens.py`.
+/// 61,706 parameters, with the names of the PyTorch model in `scripts/goldens.py`.
 #[derive(Module)]
 pub(crate) struct LeNet<B: Backend> {
     conv1: Conv2d<B>,
@@ -25,21 +25,19 @@ impl<B: Backend> LeNet<B> {
         }
     }
 
-    /// `[n, 6, 28, 28]`. ReLU is computed with the layer before it: one pass less over its output.
-    pub(crate) fn first(&self, x: &Tensor<B>) -> Tensor<B> {
-        self.conv1.forward_activated(x, Activation::Relu)
-    }
-
-    /// `[n, 16, 10, 10]`.
-    pub(crate) fn second(&self, first: &Tensor<B>) -> Tensor<B> {
-        self.conv2.forward_activated(&first.max_pool2d(2), Activation::Relu)
+    /// The output of both convolutions: `[n, 6, 28, 28]` and `[n, 16, 10, 10]`. ReLU is fused into them.
+    pub(crate) fn features(&self, x: &Tensor<B>) -> [Tensor<B>; 2] {
+        let first = self.conv1.forward_activated(x, Activation::Relu);
+        let second = self.conv2.forward_activated(&first.max_pool2d(2), Activation::Relu);
+        [first, second]
     }
 }
 
 impl<B: Backend> Layer<B> for LeNet<B> {
     /// Images `[n, 1, 28, 28]` to logits `[n, 10]`.
     fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
-        let x = self.second(&self.first(x)).max_pool2d(2).flatten(1..); // [n, 16 * 5 * 5]
+        let [_, x] = self.features(x);
+        let x = x.max_pool2d(2).flatten(1..); // [n, 16 * 5 * 5]
         let x = self.fc1.forward_activated(&x, Activation::Relu);
         let x = self.fc2.forward_activated(&x, Activation::Relu);
         self.fc3.forward(&x)

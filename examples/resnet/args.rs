@@ -19,7 +19,7 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// The arguments, or the code to exit with after help or a complaint was printed.
+    /// The arguments, or the code to exit with after help or an error was printed.
     pub(crate) fn from_command_line() -> Result<Args, ExitCode> {
         let defaults = [("epochs", "5"), ("batch_size", "128"), ("lr", "0.1"), ("out", "runs/resnet")];
         from_command_line("images", &defaults)

@@ -1,7 +1,7 @@
-//! Which images: one of the sets that have names here, or a folder.
+//! The choice of images: a named set, or a folder.
 
-use crate::common::Classes;
 use crate::common::args::of_the_source_tree;
+use crate::common::evaluate::Classes;
 use crate::images::DIGITS;
 use minitorch::nn::data::{CIFAR10_CLASSES, FASHION_MNIST_CLASSES, ImageDataset, Split, cifar10, fashion_mnist, mnist};
 use minitorch::prelude::*;
@@ -19,12 +19,12 @@ enum Kind {
     Mnist,
     Fashion,
     Cifar10,
-    /// A folder of IDX files that is none of the above. Normalised as MNIST is; batch norm makes up for the rest.
+    /// Another folder of IDX files. Normalised as MNIST; batch norm corrects the difference.
     Idx,
 }
 
 impl From<&str> for Data {
-    /// A name, or a folder, which is CIFAR-10 if it has its files.
+    /// A name, or a folder, which is CIFAR-10 if it has files of its names.
     fn from(text: &str) -> Self {
         let named = |kind, folder| Data { kind, folder: of_the_source_tree(folder) };
         match text {
@@ -42,7 +42,7 @@ impl From<&str> for Data {
 }
 
 impl Data {
-    /// The images. Those to learn from are changed at random.
+    /// The images, with the augmentation of the training set.
     pub(crate) fn read(&self, split: Split) -> Result<ImageDataset> {
         let folder = &self.folder;
         Ok(match self.kind {
@@ -52,12 +52,12 @@ impl Data {
         })
     }
 
-    /// 1 for grey images, 3 for coloured ones.
+    /// 1 for greyscale images, 3 for RGB.
     pub(crate) fn channels(&self) -> usize {
         if matches!(self.kind, Kind::Cifar10) { 3 } else { 1 }
     }
 
-    /// What the images show.
+    /// The classes of the images.
     pub(crate) fn classes(&self) -> Classes {
         match self.kind {
             Kind::Mnist => DIGITS,

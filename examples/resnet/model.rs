@@ -1,13 +1,14 @@
-//! ResNet-20 for small images: He, Zhang, Ren and Sun, "Deep residual learning for image recognition", 2015, section 4.2.
+//! ResNet-20 for small images: He, Zhang, Ren and Sun, "Deep residual learning for image recognition", 2015, section
+//! 4.2.
 //!
-//! Where a block halves the image and doubles the channels, its shortcut is a 1 x 1 convolution with batch norm (the paper's
-//! option B; its own CIFAR networks pad with zero channels instead, option A, and have 2,752 weights less).
+//! Where a block halves the image and doubles the channels, its shortcut is a 1 x 1 convolution with batch norm, the
+//! paper's option B. The paper's CIFAR networks use option A, zero channels, and have 2,752 weights less.
 
 use minitorch::nn::init::{self, Gain};
 use minitorch::prelude::*;
 
-/// One convolution, three stages of three blocks of two convolutions each, a fully connected layer: 272,474 parameters for
-/// three channels and ten classes. The names are those of the PyTorch model in `scripts/goldens_resnet.py`.
+/// One convolution, three stages of three blocks of two convolutions, and a fully connected layer: 272,474 parameters
+/// for three channels and ten classes, with the names of the PyTorch model in `scripts/goldens_resnet.py`.
 #[derive(Module)]
 pub(crate) struct ResNet20<B: Backend> {
     conv1: Conv2d<B>,
@@ -49,14 +50,14 @@ impl<B: Backend> Layer<B> for ResNet20<B> {
     }
 }
 
-/// Two convolutions whose result is added to what came in.
+/// Two convolutions and a shortcut.
 #[derive(Module)]
 struct Block<B: Backend> {
     conv1: Conv2d<B>,
     bn1: BatchNorm2d<B>,
     conv2: Conv2d<B>,
     bn2: BatchNorm2d<B>,
-    /// Where the shape changes.
+    /// The shortcut, where the shape changes.
     downsample: Option<Sequential<B>>,
 }
 
@@ -85,7 +86,7 @@ impl<B: Backend> Block<B> {
     }
 }
 
-/// A convolution that keeps the size of the image at stride 1, without a bias, as batch norm follows; He's initialisation.
+/// A convolution of unchanged image size at stride 1, without bias since batch norm follows; He's initialisation.
 fn conv<B: Backend>(inputs: usize, outputs: usize, kernel: usize, stride: usize, device: &B) -> Conv2d<B> {
     let options = Conv2dOptions::default().stride(stride).padding(kernel / 2);
     let weight = init::kaiming_normal([outputs, inputs, kernel, kernel], Gain::Relu, device);

@@ -5,14 +5,14 @@ use clap::Parser;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Where word vectors come from and what becomes of them.
+/// Where word vectors come from, and whether they are trained.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Embeddings {
-    /// From a file, and constant.
+    /// From a file, constant.
     Static,
-    /// From a file, and trained.
+    /// From a file, trained.
     Tuned,
-    /// Drawn at random, and trained.
+    /// Random, trained.
     Random,
 }
 
@@ -32,7 +32,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     vectors: Option<PathBuf>,
 
-    /// Do not train: judge this sentence, or the one on stdin if it is -, by the weights of --eval or of the last run
+    /// Do not train: classify this sentence, or stdin if it is -, with the weights of --eval or of the last run
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(crate) say: Option<String>,
 
@@ -41,24 +41,24 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// The arguments, or the code to exit with after help or a complaint was printed.
+    /// The arguments, or the code to exit with after help or an error was printed.
     pub(crate) fn from_command_line() -> Result<Args, ExitCode> {
         let defaults = [("epochs", "8"), ("batch_size", "50"), ("lr", "1e-3"), ("out", "runs/sentiment")];
         from_command_line("sentences", &defaults)
     }
 
-    /// `--data`, else that of the source tree.
+    /// `--data`, by default that of the source tree.
     pub(crate) fn data_folder(&self) -> PathBuf {
         self.data.clone().unwrap_or_else(|| of_the_source_tree("data/sentiment"))
     }
 
-    /// `--vectors`, else those of the source tree.
+    /// `--vectors`, by default those of the source tree.
     pub(crate) fn vectors_file(&self) -> PathBuf {
         let own = || of_the_source_tree("data/sentiment").join("glove.safetensors");
         self.vectors.clone().unwrap_or_else(own)
     }
 
-    /// The weights that `--say` asks: those of `--eval`, else of the last run.
+    /// The weights for `--say`: those of `--eval`, by default of the last run.
     pub(crate) fn weights_file(&self) -> PathBuf {
         self.options.eval.clone().unwrap_or_else(|| self.options.out.join("model.safetensors"))
     }
@@ -67,7 +67,7 @@ impl Args {
 impl Embeddings {
     const ALL: [Embeddings; 3] = [Embeddings::Static, Embeddings::Tuned, Embeddings::Random];
 
-    /// As on the command line and in the files.
+    /// The name on the command line and in files.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Embeddings::Static => "static",

@@ -1,4 +1,4 @@
-//! Sentences in words, from the files to datasets.
+//! From files of sentences to datasets of word ids.
 
 use crate::common::cli::note;
 use crate::model::SHORTEST;
@@ -8,7 +8,7 @@ use minitorch::prelude::*;
 use std::collections::HashSet;
 use std::path::Path;
 
-/// Sentences are cut to so many words: a batch takes the memory of its longest sentence for each of its sentences.
+/// The most words of a sentence, which bounds the memory of a batch: all its sentences are padded to the longest.
 pub(crate) const LONGEST: usize = 400;
 
 /// One set of sentences.
@@ -44,7 +44,7 @@ impl Set {
         self.tokens.iter().flatten().map(String::as_str)
     }
 
-    /// How many words the vocabulary lacks, and of how many; both with repeats.
+    /// The number of words that the vocabulary lacks, and of all words; both with repeats.
     fn unknown(&self, vocabulary: &Vocabulary) -> (usize, usize) {
         (self.words().filter(|word| vocabulary.id(word).is_none()).count(), self.words().count())
     }
@@ -72,7 +72,7 @@ impl Corpus {
         Ok(corpus)
     }
 
-    /// Reads the vectors of the words that occur.
+    /// Reads the vectors of the words of all sets.
     ///
     /// # Errors
     /// If the file cannot be read, or its vectors are longer than [`LARGEST_DIM`].
@@ -87,16 +87,16 @@ impl Corpus {
         Ok(vectors)
     }
 
-    /// The words of the training set, and those of the others that have a vector: the only ones of which the model can know
-    /// anything.
+    /// The words of the training set, and the words of the other sets that have a vector: the model can learn nothing
+    /// about others.
     pub(crate) fn vocabulary(&self, vectors: &WordVectors) -> Vocabulary {
         let of_others = [&self.validation, &self.test].into_iter().flat_map(Set::words);
         let known = of_others.filter(|word| vectors.get(word).is_some());
         Vocabulary::new(self.train.words().chain(known))
     }
 
-    /// Tells how much of the test set a vocabulary does not know.
-    pub(crate) fn tell_unknown(&self, vocabulary: &Vocabulary) {
+    /// Prints how many words of the test set a vocabulary lacks.
+    pub(crate) fn note_unknown(&self, vocabulary: &Vocabulary) {
         if let (unknown @ 1.., all) = self.test.unknown(vocabulary) {
             note(&format!("{unknown} of the {all} words of the test set are unknown, and zeros to the model"));
         }

@@ -1,23 +1,23 @@
-//! Why the network decides as it does: the difference of its logits as a sum over the words and the biases.
+//! The difference of the network's logits as an exact sum over the words and the biases.
 //!
-//! A feature m, the maximum of a map after ReLU, adds `v = W[1, m] - W[0, m]` times its value to the difference. Where it is above
-//! 0, its value is the map's bias and one product per word of the window that has the maximum: the word at place k of a window
-//! that starts at word j contributes `v * sum over d of w[m, d, k] x[d, j + k]`. Nothing is approximated.
+//! A feature m, the maximum of a map after ReLU, adds `v = W[1, m] - W[0, m]` times its value to the difference. If it
+//! is positive, its value is the bias of the map plus one product per word of the window with the maximum: the word at
+//! position k of a window that starts at word j contributes `v * sum over d of w[m, d, k] x[d, j + k]`.
 
 use crate::model::{MAPS, SHORTEST, TextCnn, WIDTHS};
 use minitorch::prelude::*;
 
-/// The logit of positive minus that of negative, in parts that sum to it.
+/// The logit of positive minus that of negative, and its summands.
 pub(crate) struct Explanation {
-    /// As the network computes it.
+    /// As computed by the network.
     pub(crate) difference: f64,
-    /// What each word contributes.
+    /// The contribution of each word.
     pub(crate) words: Vec<f64>,
-    /// What the biases contribute: the linear layer's, and those of the maps that are above 0.
+    /// The contribution of the biases: those of the linear layer, and of the maps with a positive maximum.
     pub(crate) biases: f64,
 }
 
-/// Takes the decision on one sentence apart. The model has to be evaluating.
+/// Explains the decision on one sentence. The model must be in evaluation mode.
 ///
 /// # Errors
 /// If the device fails.

@@ -1,5 +1,5 @@
-//! A convolutional network learns to tell positive sentences of film reviews from negative ones: Kim, "Convolutional neural
-//! networks for sentence classification", 2014.
+//! Trains a convolutional network to classify sentences of film reviews as positive or negative: Kim, "Convolutional
+//! neural networks for sentence classification", 2014.
 //!
 //! ```text
 //! cargo run --release --example sentiment
@@ -8,25 +8,25 @@
 //! cargo run --release --example sentiment -- --eval runs/sentiment/model.safetensors
 //! ```
 //!
-//! Every sentence is a row of word vectors (GloVe's, in the repository), read by three convolutions of 3, 4 and 5 words with 100
-//! maps each. Adam at a constant rate; dropout of one half. After every epoch the validation set judges the weights, and the best
-//! ones are kept. The last line on stdout is their figure on the test set, `test accuracy: 80.30 %`; the same seed gives the same
-//! one. In `--out` (default `runs/sentiment`):
+//! A sentence is a sequence of word vectors (GloVe's, in the repository), the input of three convolutions of 3, 4 and 5
+//! words with 100 maps each. Adam at a constant rate; dropout 0.5. The validation set evaluates every epoch, and the
+//! best weights are kept. The last line on stdout is their result on the test set, such as `test accuracy: 80.30 %`; it
+//! depends on the seed only. In `--out` (default `runs/sentiment`):
 //!
-//! | file | holds |
+//! | file | content |
 //! |---|---|
-//! | `model.safetensors` | the best epoch's weights; the header holds the vocabulary |
-//! | `last.safetensors` | the weights after the latest epoch, or where Ctrl-C stopped |
+//! | `model.safetensors` | the weights of the best epoch; the header contains the vocabulary |
+//! | `last.safetensors` | the weights after the last epoch, or at Ctrl-C |
 //! | `metrics.csv` | loss and accuracy, every 50 steps and, on the validation set, every epoch |
-//! | `curves.png` | the same as a picture |
-//! | `mistakes.tsv` | the test sentences that the model gets wrong, the most confident first |
+//! | `curves.png` | the same as a chart |
+//! | `mistakes.tsv` | the mistakes on the test set, the most confident first |
 //!
-//! Files, exit codes and Ctrl-C are as in the mnist example. `--say` prints the class of a sentence and the words that decided
-//! it; see `explain.rs`.
+//! Exit codes and Ctrl-C are as in the mnist example. `--say` prints the class of a sentence and the contribution of
+//! its words; see `explain.rs`.
 //!
-//! Where to read: `model.rs` is the network, `main.rs` its recipe, `corpus.rs` the way from files to ids, `weights.rs` what the
-//! files of weights say besides the weights, `say.rs` and `explain.rs` the answer to `--say`, `args.rs` the command line. The
-//! training loop and all that shows what happened are in `../common`.
+//! Where to read: `model.rs` is the network, `main.rs` its recipe, `corpus.rs` the way from files to word ids,
+//! `weights.rs` the header of the files of weights, `say.rs` and `explain.rs` the answer to `--say`, `args.rs` the
+//! command line, `../common/train.rs` the training loop.
 
 mod args;
 #[path = "../common/mod.rs"]
@@ -39,7 +39,9 @@ mod weights;
 
 use args::{Args, Embeddings};
 use common::cli::note;
-use common::{Classes, End, Example, Labelled, Task};
+use common::evaluate::{Classes, Score};
+use common::example::{Example, Labelled, Task};
+use common::output::Output;
 use corpus::Corpus;
 use minitorch::nn::data::{Split, TextDataset, Vocabulary, WordVectors};
 use minitorch::nn::state::replace_file;
@@ -54,7 +56,7 @@ use weights::Header;
 /// By label.
 const CLASSES: Classes = Classes { kind: "class", names: &["negative", "positive"] };
 
-/// Numbers of a vector that is drawn at random: as many as those in the repository have.
+/// The dimension of random vectors, equal to that of the vectors in the repository.
 const RANDOM_DIM: usize = 100;
 
 fn main() -> ExitCode {
@@ -66,18 +68,18 @@ fn main() -> ExitCode {
         return say::start(text, &args);
     }
     match Sentiment::prepare(&args) {
-        Ok(sentiment) => common::start(&sentiment, &args.options),
-        Err(error) => common::failed(&error),
+        Ok(sentiment) => common::train::start(&sentiment, &args.options),
+        Err(error) => common::run::failed(&error),
     }
 }
 
-/// What is known before there is a device.
+/// Everything that does not depend on the device.
 struct Sentiment {
     lr: f64,
     corpus: Corpus,
     vocabulary: Vocabulary,
     embeddings: Embeddings,
-    /// The vectors to start from; none where they are drawn or come with the weights.
+    /// The initial vectors; empty if they are random or come with the weights.
     vectors: WordVectors,
 }
 
@@ -88,7 +90,7 @@ impl Sentiment {
         if let Some(path) = &args.options.eval {
             let Header { vocabulary, embeddings, dim } = weights::read_header(path)?;
             let corpus = read()?;
-            corpus.tell_unknown(&vocabulary);
+            corpus.note_unknown(&vocabulary);
             return Ok(Sentiment { lr, corpus, vocabulary, embeddings, vectors: WordVectors::empty(dim) });
         }
         let (corpus, embeddings) = (read()?, args.embeddings);
@@ -101,7 +103,7 @@ impl Sentiment {
             let (all, found) = (vocabulary.words().len(), vectors.len());
             note(&format!("{found} of {all} words have a vector; those of the others are drawn at random"));
         }
-        corpus.tell_unknown(&vocabulary);
+        corpus.note_unknown(&vocabulary);
         Ok(Sentiment { lr, corpus, vocabulary, embeddings, vectors })
     }
 }
@@ -142,25 +144,21 @@ impl Example for Sentiment {
         weights::metadata(&self.vocabulary, self.embeddings)
     }
 
-    fn show<B: Backend>(&self, _: &TextCnn<B>, end: &End<TextDataset>, _: &B) -> Result<()> {
+    fn show<B: Backend>(&self, _: &TextCnn<B>, score: &Score, _: &TextDataset, output: &Output, _: &B) -> Result<()> {
         let mut table = String::from("label\tprediction\tprobability\tsentence\n");
-        for mistake in &end.score.mistakes {
-            let [truth, predicted] = [mistake.truth, mistake.predicted].map(|class| end.classes.names[class]);
+        for mistake in &score.mistakes {
+            let [label, predicted] = [mistake.label, mistake.predicted].map(|class| score.classes.names[class]);
             let text = &self.corpus.test.sentences[mistake.example].text;
             // Writing to a String cannot fail.
-            let _ = writeln!(table, "{truth}\t{predicted}\t{:.4}\t{text}", mistake.confidence);
+            let _ = writeln!(table, "{label}\t{predicted}\t{:.4}\t{text}", mistake.confidence);
         }
-        replace_file(end.output.path("mistakes.tsv"), |file| file.write_all(table.as_bytes()))
+        replace_file(output.path("mistakes.tsv"), |file| file.write_all(table.as_bytes()))
     }
 }
 
 impl Labelled for TextDataset {
     const KIND: &'static str = "sentence";
-    const JUDGED_AT_ONCE: usize = 100;
-
-    fn labels(&self) -> &[u8] {
-        self.labels()
-    }
+    const EVALUATED_AT_ONCE: usize = 100;
 
     fn pair<B: Backend>(batch: Self::Batch<B>) -> (Tensor<B>, Tensor<B>) {
         batch

@@ -2,22 +2,22 @@
 
 use minitorch::prelude::*;
 
-/// Words that a window of each branch covers.
+/// The kernel width of each branch, in words.
 pub(crate) const WIDTHS: [usize; 3] = [3, 4, 5];
 
-/// Words that an input has at least, so that every branch has a window.
+/// The minimal length of an input, so that every branch has a window.
 pub(crate) const SHORTEST: usize = 5;
 
 /// Feature maps of each branch.
 pub(crate) const MAPS: usize = 100;
 
-/// The id of padding, which stands at the end of a sentence.
+/// The id of padding, at the end of a sentence.
 const PADDING: i32 = 0;
 
-/// Three convolutions of different widths over the same word vectors, the maximum of each map over time, dropout, a linear
-/// layer: 120,902 parameters for vectors of 100 numbers, besides the vectors.
+/// Three convolutions of different widths over the same word vectors, the maximum of each map over time, dropout, a
+/// linear layer: 120,902 parameters for 100-dimensional vectors, not counting the vectors.
 ///
-/// The logits of a sentence do not depend on the sentences in its batch, and so not on its padding.
+/// The logits of a sentence do not depend on its padding, and so not on the other sentences of its batch.
 #[derive(Module)]
 pub(crate) struct TextCnn<B: Backend> {
     pub(crate) embedding: Embedding<B>,
@@ -27,8 +27,8 @@ pub(crate) struct TextCnn<B: Backend> {
 }
 
 impl<B: Backend> TextCnn<B> {
-    /// A network on word vectors `[words, d]`, row 0 of which is padding's; they are trained too, or constants. Initial weights
-    /// from the device's random state.
+    /// A network on word vectors `[words, d]`, of which row 0 is padding. Initial weights from the device's random
+    /// state.
     pub(crate) fn new(vectors: Tensor<B>, trained: bool, device: &B) -> Self {
         let [_, dim] = vectors.dims();
         let mut embedding = Embedding::from_vectors(vectors);
@@ -43,24 +43,24 @@ impl<B: Backend> TextCnn<B> {
         }
     }
 
-    /// The vectors of ids `[n, t]`: `[n, t, d]`.
+    /// Ids `[n, t]` to vectors `[n, t, d]`.
     ///
-    /// Padding gives zeros whatever its row holds, and so has no gradient: a sentence that is shorter than a window reads it.
+    /// Padding is masked to zeros, which also removes its gradient: a sentence that is shorter than a window reads it.
     pub(crate) fn embed(&self, ids: &Tensor<B>) -> Tensor<B> {
         self.embedding.forward(ids).masked_fill(&ids.eq(PADDING).unsqueeze(-1), 0.0)
     }
 
     /// The maps of one branch over time, `[n, t - width + 1, 100]`, from [`embed`](Self::embed)'s result and the ids.
     ///
-    /// Windows that reach into padding are -infinity, so that no maximum is theirs; except the first of a sentence that is
-    /// shorter than the window, which has no other.
+    /// Windows that reach into padding are set to -infinity, so that they are never the maximum; except the first
+    /// window, the only one of a sentence that is shorter than it.
     pub(crate) fn responses(&self, branch: usize, x: &Tensor<B>, ids: &Tensor<B>) -> Tensor<B> {
         let y = self.convs[branch].forward(&x.transpose(1, 2)).transpose(1, 2);
         let [_, windows, _] = y.dims();
         let last_word = ids.narrow(1, WIDTHS[branch] - 1, windows); // of each window
         let not_first = Tensor::arange(0..windows as i32, ids.device()).gt(0);
         let masked = last_word.eq(PADDING).logical_and(&not_first); // [n, windows]
-        // A term with no gradient, where a fill would take one more pass backward.
+        // Adding a constant mask has a cheaper gradient than a masked fill.
         let [n, _] = ids.dims();
         let mask = Tensor::zeros([n, windows, 1], ids.device()).masked_fill(&masked.unsqueeze(-1), f64::NEG_INFINITY);
         y + mask

@@ -1,9 +1,9 @@
-//! `--say`: the class of one sentence, and the words that decided it.
+//! `--say`: the class of one sentence, and the contribution of its words.
 
 use crate::args::Args;
 use crate::common::backends::{Program, run_on};
 use crate::common::cli::{note, say};
-use crate::common::failed;
+use crate::common::run::failed;
 use crate::corpus::LONGEST;
 use crate::explain::{Explanation, explain};
 use crate::model::TextCnn;
@@ -15,17 +15,17 @@ use std::io::{self, IsTerminal, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Bytes of a sentence on stdin, at most.
+/// The most bytes of a sentence on stdin.
 const LARGEST_TEXT: u64 = 1 << 20;
 
-/// Words that are listed with their contribution, and the length of the longest bar.
+/// The most words that are listed with their contribution, and the length of the longest bar.
 const LISTED: usize = 10;
 const BAR: f64 = 24.0;
 
-/// Letters of a word in the list.
+/// The width of a word in the list.
 const WORD: usize = 24;
 
-/// Answers; a failure is one line on stderr.
+/// Prints the answer, or an error as one line on stderr. Returns the code to exit with.
 pub(crate) fn start(text: &str, args: &Args) -> ExitCode {
     let color = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let answer = sentence(text)
@@ -39,7 +39,7 @@ pub(crate) fn start(text: &str, args: &Args) -> ExitCode {
     }
 }
 
-/// The text itself, or of stdin.
+/// The text, read from stdin if it is `-`.
 fn sentence(text: &str) -> Result<String> {
     if text != "-" {
         return Ok(text.into());
@@ -91,7 +91,7 @@ impl Program for Say {
     }
 }
 
-/// What is printed.
+/// The text to print.
 struct Answer {
     words: Vec<String>,
     explanation: Explanation,
@@ -117,7 +117,7 @@ impl std::fmt::Display for Answer {
         }
 
         let mut order: Vec<usize> = (0..parts.len()).filter(|&i| parts[i] != 0.0).collect();
-        order.sort_by(|&a, &b| parts[b].abs().total_cmp(&parts[a].abs())); // of equal ones the first
+        order.sort_by(|&a, &b| parts[b].abs().total_cmp(&parts[a].abs())); // stable: the first of equals
         let (listed, others) = order.split_at(order.len().min(LISTED));
         write!(f, "\n\n{:WORD$}  contribution to positive", "word")?;
         for &i in listed {
@@ -137,7 +137,7 @@ impl std::fmt::Display for Answer {
 }
 
 impl Answer {
-    /// A word of the sentence: the stronger its contribution, the more signs around it or the stronger its colour.
+    /// A word of the sentence, with more signs or a stronger colour for a larger contribution.
     fn marked(&self, word: &str, share: f64) -> String {
         let level = [0.1, 0.3, 0.6].iter().filter(|&&least| share.abs() >= least).count();
         let unknown = if self.vocabulary.id(word).is_none() { "(?)" } else { "" };
@@ -165,7 +165,7 @@ impl Answer {
     }
 }
 
-/// A word as a terminal may show it: control characters are escaped.
+/// A word with control characters escaped.
 fn shown(word: &str) -> String {
     let mut text = String::new();
     for letter in word.chars() {
@@ -178,7 +178,7 @@ fn shown(word: &str) -> String {
     text
 }
 
-/// The same, and no longer than a column.
+/// The same, truncated to the width of the column.
 fn short(word: &str) -> String {
     let text = shown(word);
     if text.chars().count() <= WORD { text } else { text.chars().take(WORD - 2).chain("..".chars()).collect() }

@@ -1,4 +1,4 @@
-//! The header of this example's weights: the vocabulary and the kind of embeddings, so that a file is all that a model needs.
+//! The header of the files of weights: the vocabulary and the kind of embeddings, which make the file self-contained.
 
 use crate::args::Embeddings;
 use minitorch::nn::data::Vocabulary;
@@ -7,24 +7,24 @@ use minitorch::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Numbers of a word vector, at most: the weights of the convolutions grow with it.
+/// The maximal dimension of a word vector, which bounds the weights of the convolutions.
 pub(crate) const LARGEST_DIM: usize = 4096;
 
-/// What the tensors of a file belong to.
+/// The content of the header.
 pub(crate) struct Header {
     pub(crate) vocabulary: Vocabulary,
     pub(crate) embeddings: Embeddings,
-    /// Numbers of a word vector.
+    /// The dimension of a word vector.
     pub(crate) dim: usize,
 }
 
-/// The texts to be saved with the weights.
+/// The metadata to save with the weights.
 pub(crate) fn metadata(vocabulary: &Vocabulary, embeddings: Embeddings) -> BTreeMap<String, String> {
     let words = vocabulary.words().join("\n");
     [("words", words), ("embeddings", embeddings.name().into())].map(|(key, text)| (key.to_string(), text)).into()
 }
 
-/// Reads the header of a file, and that its table of vectors goes with it.
+/// Reads the header of a file, and checks that its table of vectors fits.
 ///
 /// # Errors
 /// If the file cannot be read, or was not written by this example.
