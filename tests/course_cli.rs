@@ -1,5 +1,4 @@
-//! The course as a reader meets it: the table of contents, lessons that solve their tasks, pictures, and one line for
-//! whatever is wrong.
+//! The course example as a program: the table of contents, lessons that solve their tasks, pictures, and errors.
 
 #[path = "common/cli.rs"]
 #[allow(dead_code, reason = "other tests use more of it")]
@@ -22,14 +21,14 @@ fn course(arguments: &str) -> Output {
     example("course").args(arguments.split_whitespace()).output().expect("the example starts")
 }
 
-/// The same with a folder for the picture, whose name may hold blanks.
+/// The same with a folder for the picture, whose name can contain blanks.
 fn course_into(arguments: &str, out: &Path) -> Output {
     let mut command = example("course");
     command.args(arguments.split_whitespace()).arg("--out").arg(out);
     command.output().expect("the example starts")
 }
 
-/// How many points are right of how many, by the last line.
+/// The correctly classified and all points, from the last line.
 fn figure(output: &Output) -> (usize, usize) {
     let line = last_line(output);
     let parsed = line.strip_prefix("training points: ").and_then(|rest| {
@@ -50,8 +49,8 @@ fn all_runs(seeds: std::ops::RangeInclusive<u64>) -> Vec<Run> {
     seeds.flat_map(of_seed).collect()
 }
 
-/// Trains, on all cores, and asserts that each task is learned.
-fn are_learned(mut runs: Vec<Run>) {
+/// Trains on all cores, and asserts that every task is learned.
+fn assert_learned(mut runs: Vec<Run>) {
     runs.sort_by_key(|(lesson, task, _)| (*lesson, *task != "spiral")); // the longest first
     let (next, missed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let folder = tempdir().expect("a temporary folder");
@@ -79,14 +78,14 @@ fn are_learned(mut runs: Vec<Run>) {
 fn every_lesson_learns_every_task() {
     let mut runs = all_runs(1..=1);
     runs.retain(|run| *run != ("02", "spiral", 1)); // takes long without optimisation; see below
-    are_learned(runs);
+    assert_learned(runs);
 }
 
 /// `cargo test --release --test course_cli -- --ignored`, after `cargo build --release --example course`.
 #[test]
 #[ignore = "minutes of training"]
 fn every_lesson_learns_every_task_from_five_seeds() {
-    are_learned(all_runs(1..=5));
+    assert_learned(all_runs(1..=5));
 }
 
 #[test]
@@ -142,7 +141,7 @@ fn without_arguments_it_lists_the_lessons() {
 }
 
 #[test]
-fn the_first_lesson_finds_the_same_derivatives_by_all_ways() {
+fn the_first_lesson_finds_the_same_derivatives_by_all_methods() {
     let output = course("01");
     assert!(output.status.success());
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -164,7 +163,7 @@ fn the_first_lesson_finds_the_same_derivatives_by_all_ways() {
 }
 
 #[test]
-fn a_seed_repeats_a_run_and_its_picture() {
+fn the_seed_determines_a_run_and_its_picture() {
     let folder = tempdir().expect("a temporary folder");
     let run = |lesson: &str, seed: u32| {
         let output = course_into(&format!("{lesson} --epochs 12 --points 30 --seed {seed}"), folder.path());
@@ -208,7 +207,7 @@ fn few_points_many_points_and_many_units_work() {
 }
 
 #[test]
-fn a_loss_that_is_no_number_stops() {
+fn a_loss_that_is_not_finite_stops() {
     let folder = tempdir().expect("a temporary folder");
     for (lesson, lr) in [("02", "1e6"), ("04", "1e6"), ("05", "1e38")] {
         let output = course_into(&format!("{lesson} --lr {lr} --epochs 20"), folder.path());
@@ -218,18 +217,18 @@ fn a_loss_that_is_no_number_stops() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_is_noticed_before_training() {
+fn an_invalid_folder_is_an_error_before_training() {
     let folder = tempdir().expect("a temporary folder");
     let file = folder.path().join("file");
     fs::write(&file, "").expect("a temporary file");
     for lesson in TRAINING {
-        let output = course_into(lesson, &file.join("run")); // not even root can make it
+        let output = course_into(lesson, &file.join("run")); // cannot be created, not even by root
         fails(1, &output, &["file"]);
-        assert!(output.stdout.is_empty(), "noticed before training");
+        assert!(output.stdout.is_empty(), "before training");
     }
 }
 
-/// The backends of this build besides the CPU start from the same weights: their losses stay close for some epochs.
+/// All backends of this build start from the same weights: their losses stay close to the CPU's for some epochs.
 #[test]
 fn the_layers_train_on_every_backend() {
     let folder = tempdir().expect("a temporary folder");
@@ -247,9 +246,9 @@ fn the_layers_train_on_every_backend() {
             continue;
         }
         let output = run(backend);
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        if complaint.contains("--backend cpu works on any machine") {
-            assert!(!require::names().iter().any(|name| name == backend), "{}", require::absent(backend, &complaint));
+        let error = String::from_utf8_lossy(&output.stderr);
+        if error.contains("--backend cpu works on any machine") {
+            assert!(!require::names().iter().any(|name| name == backend), "{}", require::absent(backend, &error));
             continue;
         }
         for (found, expected) in losses(backend, &output).into_iter().zip(&expected) {

@@ -1,11 +1,11 @@
-//! The diagnose example as a user meets it: a row for every operation on every backend that is here, narrow enough for a terminal; the
-//! chart of products; a wrong command line is one line on stderr and exit code 2.
+//! The diagnose example as a program: a row for every operation on every available backend, within 140 columns; the
+//! chart of products; errors.
 
 #[path = "common/cli.rs"]
 #[allow(dead_code, reason = "this example neither trains nor reads a data set")]
 mod cli;
 #[path = "../examples/diagnose/ops.rs"]
-#[allow(dead_code, reason = "the names are what this test needs")]
+#[allow(dead_code, reason = "this test needs the names only")]
 mod ops;
 
 use cli::{example, fails, names};
@@ -26,7 +26,7 @@ fn text(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).expect("UTF-8")
 }
 
-/// The backends of this build that have a device here and are no GPU.
+/// The backends of this build that have a device, without GPUs.
 fn backends() -> Vec<&'static str> {
     let mut backends = vec!["cpu"];
     if cfg!(feature = "cuda-emu") {
@@ -74,7 +74,7 @@ fn every_operation_has_a_row_on_every_backend() {
 }
 
 #[test]
-fn a_filter_leaves_the_operations_that_hold_the_text() {
+fn a_filter_selects_the_operations_with_the_text() {
     let table = text(&run("--toy --backend cpu --op matmul", &[]));
     let rows: Vec<&str> =
         table.lines().filter(|line| line.contains(" memory") || line.contains(" arithmetic")).collect();

@@ -333,7 +333,7 @@ fn the_devices_example_prints_failures() {
     for call in
         ["cuDeviceGetName:1:999", "cuDevicePrimaryCtxRetain:1:46", "cuStreamCreate:1:999", "cuMemAlloc_v2:1:999"]
     {
-        assert!(devices(call).contains(" 0 cannot be used\n  Cuda(0): "), "{call}");
+        assert!(devices(call).contains("cuda: GPU 0 cannot be used\n  Cuda(0): "), "{call}");
     }
 }
 

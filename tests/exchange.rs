@@ -1,5 +1,5 @@
-//! Every kind of layer that has weights, exchanged with PyTorch: its file loads strictly and gives its outputs; ours has the
-//! same names, shapes and numbers.
+//! Every layer with weights, exchanged with PyTorch: its file loads strictly and gives its outputs; the file of this
+//! library has the same names, shapes and values.
 
 #[path = "common/golden.rs"]
 mod golden;
@@ -9,7 +9,7 @@ use minitorch::nn::state::{read_tensors, tensors};
 use minitorch::prelude::*;
 use minitorch_conformance::Plain;
 
-/// One of each, as `scripts/goldens_layers.py` has them.
+/// One layer of each kind, as in `scripts/goldens_layers.py`.
 #[derive(Module)]
 struct Zoo<B: Backend> {
     linear: Linear<B>,
@@ -82,10 +82,10 @@ fn on_cpu() -> Result<()> {
     pytorchs_weights_give_pytorchs_outputs(&Cpu::new())
 }
 
-/// What we write is what PyTorch wrote but for its I64 counters, which are I32 here. (That PyTorch loads it strictly is
-/// `scripts/goldens_layers.py --check`'s to say.)
+/// A saved file equals PyTorch's, except for its I64 counters, which are I32 here. `scripts/goldens_layers.py --check`
+/// checks that PyTorch loads it strictly.
 #[test]
-fn our_file_is_pytorchs() -> Result<()> {
+fn a_saved_file_equals_pytorchs() -> Result<()> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("layers.safetensors");
     let mut zoo = Zoo::new(&Cpu::new());
@@ -100,7 +100,7 @@ fn our_file_is_pytorchs() -> Result<()> {
     Ok(())
 }
 
-/// A file may hold what the device does not compute with; that is the file's doing and no misuse.
+/// A dtype that the device does not support is an error of the file, not API misuse: no panic.
 #[test]
 fn halves_on_a_device_without_them_are_an_error() {
     use minitorch::nn::state::HostTensor;

@@ -1,4 +1,4 @@
-//! Lazy optimizer steps of an embedding: every backend against the oracle.
+//! Lazy optimizer steps of an embedding: every backend against the reference backend.
 
 #[cfg(feature = "wgpu")]
 #[path = "common/require.rs"]
@@ -10,7 +10,7 @@ use minitorch_conformance::Plain;
 const ROWS: usize = 20_000;
 const WIDTH: usize = 6;
 
-/// The rows that are read, with repeats, in some steps; the last reads none.
+/// The rows that each step reads, with repeats; the last step reads none.
 const STEPS: [&[i32]; 4] = [&[5, 19_999, 5, 0], &[0, 7, 7, 7, 5], &[19_999], &[]];
 
 fn numbers(n: usize, factor: f32) -> Vec<f32> {
@@ -44,7 +44,7 @@ fn all<B: Backend>(device: &B) -> Result<Vec<(&'static str, Vec<f32>)>> {
     ])
 }
 
-fn agrees_with_the_oracle<B: Backend>(device: &B) -> Result<()> {
+fn agrees_with_the_reference<B: Backend>(device: &B) -> Result<()> {
     let before = numbers(ROWS * WIDTH, 0.7);
     let read: Vec<usize> = STEPS.concat().iter().map(|&row| row as usize).collect();
     for ((name, got), (_, want)) in all(device)?.into_iter().zip(all(&Plain::new())?) {
@@ -60,20 +60,20 @@ fn agrees_with_the_oracle<B: Backend>(device: &B) -> Result<()> {
 
 #[test]
 fn on_the_cpu() -> Result<()> {
-    agrees_with_the_oracle(&Cpu::default())
+    agrees_with_the_reference(&Cpu::default())
 }
 
 #[cfg(feature = "cuda-emu")]
 #[test]
 fn on_the_emulator() -> Result<()> {
-    agrees_with_the_oracle(&Cuda::emulated(minitorch_cuda::Order::Shuffled(1)))
+    agrees_with_the_reference(&Cuda::emulated(minitorch_cuda::Order::Shuffled(1)))
 }
 
 #[cfg(feature = "wgpu")]
 #[test]
 fn on_wgpu() -> Result<()> {
     match Wgpu::new() {
-        Ok(device) => agrees_with_the_oracle(&device),
+        Ok(device) => agrees_with_the_reference(&device),
         Err(error) => {
             let required = require::names().iter().any(|name| name == "wgpu");
             assert!(!required, "{}", require::absent("wgpu", &error.to_string()));

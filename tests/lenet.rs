@@ -1,4 +1,4 @@
-//! LeNet-5 against PyTorch, and the backends against each other, step by step.
+//! LeNet-5 against PyTorch, and the backends against each other.
 
 mod common;
 #[path = "common/golden.rs"]
@@ -52,7 +52,7 @@ fn ten_steps_follow_pytorch<B: Backend>(device: &B) -> Result<()> {
     Ok(())
 }
 
-/// The reverse: weights that this framework wrote, and the logits that PyTorch computed from them.
+/// The reverse direction: weights of this framework, and the logits that PyTorch computed from them.
 fn weights_of_ours_gave_pytorch_these_logits<B: Backend>(device: &B) -> Result<()> {
     let x = Golden::read("lenet.safetensors")?.tensor("x", device);
     let theirs = Golden::read("lenet-minitorch-logits.safetensors")?;
@@ -83,8 +83,8 @@ fn our_weights_in_pytorch() -> Result<()> {
 }
 
 #[test]
-fn a_saved_model_is_the_committed_golden_again() -> Result<()> {
-    // Same names, shapes, dtypes and bytes: what was checked in PyTorch is what `save` writes today.
+fn saving_reproduces_the_golden_file() -> Result<()> {
+    // Equal bytes: PyTorch was checked with a file that `save` still writes.
     let mut model = LeNet::new(0.0, &Cpu::new());
     model.load(golden_path("lenet-minitorch.safetensors"))?;
     let folder = tempfile::tempdir().map_err(|e| Error::io("a temporary folder", e))?;

@@ -1,5 +1,5 @@
-//! The mnist example as a user meets it: every bad input is one line on stderr and the right exit code, a good run writes
-//! whole files and the promised last line, Ctrl-C keeps the weights.
+//! The mnist example as a program: an error is one line on stderr and an exit code, a run writes all of its files and
+//! the result as its last line, Ctrl-C saves the weights.
 
 #[path = "common/cli.rs"]
 mod cli;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use tempfile::{TempDir, tempdir};
 
-/// Runs on the CPU with arguments separated by blanks, and further ones that may hold blanks themselves.
+/// Runs on the CPU with arguments separated by blanks, and further ones that can contain blanks.
 fn run(arguments: &str, more: &[&Path]) -> Output {
     on_cpu("mnist", arguments).args(more).output().expect("the example starts")
 }
@@ -25,12 +25,12 @@ fn idx(dims: &[u32], data: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// What a run leaves.
+/// The files of a run.
 const FILES: [&str; 6] =
     ["curves.png", "feature-maps.svg", "last.safetensors", "metrics.csv", "mistakes.png", "model.safetensors"];
 
-/// The picture in a run's folder has the image and, for each layer, so many maps of such a side.
-fn feature_maps(run: &Path, layers: [(usize, usize); 2]) {
+/// Asserts that the picture of a run contains the image and, for each layer, maps of this number and side.
+fn assert_feature_maps(run: &Path, layers: [(usize, usize); 2]) {
     let svg = fs::read_to_string(run.join("feature-maps.svg")).expect("a picture");
     assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n") && svg.len() < 200_000, "{} bytes", svg.len());
     assert!(svg.contains("Feature maps of test image 0: digit "));
@@ -38,14 +38,14 @@ fn feature_maps(run: &Path, layers: [(usize, usize); 2]) {
         assert!(svg.contains(&format!(": {count} maps of {side} x {side}</text>")), "{count} maps of {side}");
     }
     let tiles = 1 + layers.iter().map(|(count, _)| count).sum::<usize>();
-    // Every tile is a whole PNG, by its first and its last bytes; base64 has three forms of the last.
+    // Every tile is a complete PNG, by its first and last bytes; base64 has three forms of the latter.
     let ends = ["kSuQmCC", "5ErkJggg==", "RK5CYII="];
     let png = |data: &str| data.starts_with("iVBORw0KGgo") && ends.iter().any(|end| data.ends_with(end));
     let data: Vec<&str> = svg.split("base64,").skip(1).filter_map(|rest| rest.split('"').next()).collect();
     assert!(data.len() == tiles && data.iter().all(|data| png(data)), "{} pictures for {tiles} tiles", data.len());
 }
 
-/// A folder with a tiny, proper MNIST: 20 images to train on, 10 to test on.
+/// A folder with a tiny, valid MNIST: 20 training and 10 test images.
 fn tiny() -> TempDir {
     let folder = tempdir().expect("a temporary folder");
     for (name, n) in [("train", 20u32), ("t10k", 10)] {
@@ -57,7 +57,7 @@ fn tiny() -> TempDir {
     folder
 }
 
-/// Trains on a tiny set one of whose files was replaced.
+/// Trains on a tiny set with one file replaced, which must fail.
 fn with_file(name: &str, bytes: &[u8], reasons: &[&str]) {
     with_file_in(tiny(), name, bytes, reasons);
 }
@@ -97,7 +97,7 @@ fn a_wrong_command_line_is_exit_code_2() {
     for backend in ["cuda", "wgpu"] {
         let output = run(&format!("--backend {backend} --data /no/such/folder"), &[]);
         match output.status.code() {
-            // Compiled in: a missing folder if there is a device; if not, what is missing and what works without it.
+            // In this build: with a device, the missing folder is the error; without one, the message names a way out.
             Some(1) if String::from_utf8_lossy(&output.stderr).contains("/no/such/folder") => {}
             Some(1) => fails(1, &output, &["--backend cpu works"]),
             _ => fails(2, &output, &[backend, "not in this build"]),
@@ -125,7 +125,7 @@ fn bad_data_is_exit_code_1() {
 
     let whole =
         fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("data/mnist/t10k-labels-idx1-ubyte.gz")).expect("MNIST");
-    // As many images as labels: headers are compared before the data are read.
+    // As many images as labels: headers are compared before data is read.
     let many = || {
         let data = tiny();
         put(&data, "t10k-images-idx3-ubyte", &idx(&[10_000, 28, 28], &vec![0; 10_000 * 784]));
@@ -159,13 +159,13 @@ fn bad_weights_are_exit_code_1() -> Result<()> {
 }
 
 #[test]
-fn an_output_folder_that_cannot_be_is_noticed_before_training() {
+fn an_invalid_output_folder_is_an_error_before_training() {
     let data = tiny();
-    // Below a file, so that not even root can make it.
+    // Below a file, so that not even root can create it.
     let out = data.path().join("t10k-images-idx3-ubyte").join("run");
     let output = run("--data", &[data.path(), Path::new("--out"), &out]);
     fails(1, &output, &["t10k-images-idx3-ubyte"]);
-    assert!(!String::from_utf8_lossy(&output.stderr).contains("LeNet-5"), "it is noticed before training starts");
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("LeNet-5"), "before training");
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn a_short_run_writes_everything_and_repeats() -> Result<()> {
     for picture in ["curves.png", "mistakes.png"] {
         assert!(fs::read(first.join(picture)).expect("a picture").starts_with(b"\x89PNG\r\n"), "{picture}");
     }
-    feature_maps(&first, [(6, 28), (16, 10)]);
+    assert_feature_maps(&first, [(6, 28), (16, 10)]);
 
     let (second, again) = train("second");
     assert_eq!(figure, again, "the same seed, the same figure");
@@ -202,7 +202,7 @@ fn a_short_run_writes_everything_and_repeats() -> Result<()> {
 }
 
 #[test]
-fn the_courses_network_trains_and_takes_no_other_weights() -> Result<()> {
+fn the_courses_network_trains_and_refuses_other_weights() -> Result<()> {
     let (data, out) = (tiny(), tempdir().expect("a temporary folder"));
     let train = |net: &str, out: &Path| {
         let output = run(&format!("--net {net} --epochs 1 --data"), &[data.path(), Path::new("--out"), out]);
@@ -212,7 +212,7 @@ fn the_courses_network_trains_and_takes_no_other_weights() -> Result<()> {
     let (figure, told) = train("minitorch", &course);
     assert!(told.contains("the course's network, 26138 parameters"), "{told}");
     assert_eq!(names(&course), FILES);
-    feature_maps(&course, [(4, 28), (8, 28)]);
+    assert_feature_maps(&course, [(4, 28), (8, 28)]);
     let (_, told) = train("lenet", &lenet);
     assert!(told.contains("LeNet-5, 61706 parameters"), "{told}");
 
@@ -220,7 +220,7 @@ fn the_courses_network_trains_and_takes_no_other_weights() -> Result<()> {
         let weights = weights.join("model.safetensors");
         run(&format!("--net {net} --data"), &[data.path(), Path::new("--eval"), &weights])
     };
-    // Evaluation drops nothing, so that it repeats.
+    // Dropout is off in evaluation, so the result repeats.
     assert_eq!(last_line(&eval("minitorch", &course)), figure);
     assert_eq!(last_line(&eval("minitorch", &course)), figure);
     fails(1, &eval("lenet", &course), &["model.safetensors", "missing: fc3.bias", "conv1.weight ([4, 1, 3, 3]"]);
@@ -229,7 +229,7 @@ fn the_courses_network_trains_and_takes_no_other_weights() -> Result<()> {
 }
 
 #[test]
-fn a_loss_that_is_no_number_stops_and_saves_nothing() {
+fn a_loss_that_is_not_finite_stops_and_saves_nothing() {
     let (data, out) = (tiny(), tempdir().expect("a temporary folder"));
     fs::write(out.path().join("last.safetensors"), "of an earlier run").expect("a temporary file");
     let output = run("--epochs 3 --lr 1e38 --data", &[data.path(), Path::new("--out"), out.path()]);
@@ -239,7 +239,7 @@ fn a_loss_that_is_no_number_stops_and_saves_nothing() {
 }
 
 #[test]
-fn runs_at_once_into_one_folder_do_not_disturb_each_other() -> Result<()> {
+fn concurrent_runs_in_one_folder_do_not_interfere() -> Result<()> {
     let (data, out) = (tiny(), tempdir().expect("a temporary folder"));
     let out = out.path().join("run");
     let start = || {
@@ -261,7 +261,7 @@ fn runs_at_once_into_one_folder_do_not_disturb_each_other() -> Result<()> {
 
 #[cfg(unix)]
 #[test]
-fn what_is_no_file_is_refused_at_the_start() {
+fn irregular_files_are_refused_at_the_start() {
     let (data, out) = (tiny(), tempdir().expect("a temporary folder"));
     let fifo = |path: &Path| assert!(Command::new("mkfifo").arg(path).status().is_ok_and(|status| status.success()));
     let weights = data.path().join("weights");
@@ -281,7 +281,7 @@ fn what_is_no_file_is_refused_at_the_start() {
         make(&folder.join(name));
         let output = run("--epochs 1 --data", &[data.path(), Path::new("--out"), &folder]);
         fails(1, &output, &[name]);
-        assert!(!String::from_utf8_lossy(&output.stderr).contains("LeNet-5"), "{name}: noticed before training");
+        assert!(!String::from_utf8_lossy(&output.stderr).contains("LeNet-5"), "{name}: before training");
         assert_eq!(names(&folder), [name], "nothing was replaced");
     }
 
@@ -291,8 +291,8 @@ fn what_is_no_file_is_refused_at_the_start() {
     fails(1, &run("--data", &[data.path()]), &["train-images-idx3-ubyte: not a regular file"]);
 }
 
-/// Interrupts the example as soon as a line on stderr starts with `at`. It exits with 130, says so, and leaves the weights. Returns
-/// what it wrote on stdout.
+/// Interrupts the example as soon as a line on stderr starts with `at`. Asserts that it exits with 130 and a message,
+/// and leaves the weights. Returns its stdout.
 #[cfg(unix)]
 fn interrupted(arguments: &str, data: &Path, out: &Path, at: &str) -> Result<String> {
     let mut child = on_cpu("mnist", arguments)
@@ -316,9 +316,9 @@ fn interrupted(arguments: &str, data: &Path, out: &Path, at: &str) -> Result<Str
 
 #[cfg(unix)]
 #[test]
-fn an_interrupt_of_the_last_evaluation_is_not_swallowed() -> Result<()> {
+fn an_interrupt_of_the_last_evaluation_is_reported() -> Result<()> {
     let (data, out) = (tiny(), tempdir().expect("a temporary folder"));
-    // Few images to train on, many to be judged by.
+    // Few training images, many test images.
     put(&data, "t10k-images-idx3-ubyte", &idx(&[40_000, 28, 28], &vec![0; 40_000 * 784]));
     put(&data, "t10k-labels-idx1-ubyte", &idx(&[40_000], &[1; 40_000]));
     let stdout = interrupted("--epochs 1 --data", data.path(), out.path(), "100 %")?;
@@ -327,7 +327,7 @@ fn an_interrupt_of_the_last_evaluation_is_not_swallowed() -> Result<()> {
 }
 
 #[test]
-fn settings_that_are_no_number_are_told_once_and_ignored() {
+fn invalid_environment_settings_are_reported_once_and_ignored() {
     let data = tiny();
     let with = |threads: &str| {
         let out = tempdir().expect("a temporary folder");
@@ -356,7 +356,7 @@ fn settings_that_are_no_number_are_told_once_and_ignored() {
 
 #[cfg(unix)]
 #[test]
-fn an_interrupt_keeps_the_weights() -> Result<()> {
+fn an_interrupt_saves_the_weights() -> Result<()> {
     let (data, out) = (tiny(), tempdir().expect("a temporary folder"));
     interrupted("--epochs 1000000 --batch-size 5 --data", data.path(), out.path(), "epoch 2/")?;
     Ok(())

@@ -1,4 +1,4 @@
-//! Modules: the derived walk, identity of parameters, modes, optimizers over parts of a model.
+//! Modules: the derived walk, identity of parameters, modes, optimizers of parts of a model.
 
 use minitorch::prelude::*;
 use minitorch_conformance::Plain;
@@ -28,11 +28,11 @@ struct Net<B: Backend> {
     pair: (),
 }
 
-/// No backend of its own: a module for every backend for which its field is one.
+/// No Backend parameter: a module for every backend that its field is a module for.
 #[derive(Module)]
 struct Head<M>(M, usize);
 
-/// One backend only.
+/// A module for one backend.
 #[derive(Module)]
 struct OnlyCpu {
     fc: Linear<Cpu>,
@@ -74,7 +74,7 @@ fn panic_message(f: impl FnOnce()) -> String {
 }
 
 #[test]
-fn the_walk_goes_in_order_with_dotted_names() {
+fn the_walk_visits_fields_in_order_with_dotted_names() {
     let device = Cpu::new();
     let mut net = net(&device);
     let expected = [
@@ -102,7 +102,7 @@ fn the_walk_goes_in_order_with_dotted_names() {
 }
 
 #[test]
-fn a_parameter_keeps_its_identity_and_a_clone_has_its_own() {
+fn updates_keep_the_identity_and_clones_get_a_new_one() {
     let device = Cpu::new();
     let mut param = Param::new(Tensor::new([1.0, 2.0], &device));
     let id = param.id();
@@ -119,7 +119,7 @@ fn a_parameter_keeps_its_identity_and_a_clone_has_its_own() {
 }
 
 #[test]
-fn modes_reach_every_part() {
+fn train_and_eval_reach_every_part() {
     let device = Cpu::new();
     let mut model = Sequential::new().push(Linear::new(4, 64, &device)).push(Dropout::new(0.5)).push(Relu);
     let x = Tensor::ones([8, 4], &device);
@@ -132,7 +132,7 @@ fn modes_reach_every_part() {
 }
 
 #[test]
-fn a_step_changes_what_has_a_gradient_and_copies_what_a_tape_still_sees() -> Result<()> {
+fn a_step_updates_parameters_with_gradients_and_copies_storage_that_a_tape_holds() -> Result<()> {
     let device = Cpu::new();
     let mut layers = [Linear::new(3, 2, &device), Linear::new(3, 2, &device)];
     let x = Tensor::ones([4, 3], &device);
@@ -144,15 +144,15 @@ fn a_step_changes_what_has_a_gradient_and_copies_what_a_tape_still_sees() -> Res
     optimizer.step(&mut layers, &loss.backward());
     assert_ne!(layers[0].weight.to_vec::<f32>()?, before[0]);
     assert_eq!(layers[1].weight.to_vec::<f32>()?, before[1], "no gradient, no change");
-    // The kept tape saw the old weights; the step wrote into a copy.
+    // The tape holds the old weights; the step wrote to a copy.
     let [gradient_after] = kept.grad([&layers[0].weight]);
     assert_eq!(gradient_before.to_vec::<f32>()?, gradient_after.to_vec::<f32>()?);
     Ok(())
 }
 
 #[test]
-fn a_parameter_that_missed_steps_counts_its_own() -> Result<()> {
-    // Adam's first step for a parameter moves it by lr, whenever that step comes.
+fn a_parameter_counts_its_own_steps() -> Result<()> {
+    // The first step of a parameter with Adam moves it by lr.
     let device = Cpu::new();
     let mut params = [Param::new(Tensor::new([1.0], &device)), Param::new(Tensor::new([1.0], &device))];
     let mut adam = Adam::new(0.1);
@@ -167,27 +167,27 @@ fn a_parameter_that_missed_steps_counts_its_own() -> Result<()> {
     adam.set_lr(0.0);
     let loss = (&*params[0] * 5.0).sum(..);
     adam.step(&mut params, &loss.backward());
-    assert!((value(&params[0])? - 0.6).abs() < 1e-5, "a learning rate of 0 stands still");
+    assert!((value(&params[0])? - 0.6).abs() < 1e-5, "a learning rate of 0 changes nothing");
     Ok(())
 }
 
 #[test]
-fn steps_that_pass_a_parameter_by_do_not_count_for_it() -> Result<()> {
+fn steps_without_a_gradient_do_not_count_for_a_parameter() -> Result<()> {
     let device = Cpu::new();
     let new = || Param::new(Tensor::new([1.0], &device));
     let (mut a, mut b, mut idle) = (new(), new(), new());
-    // With beta1 = 0 and a constant gradient every step of Adam moves by lr, if it counts the right steps.
+    // With beta1 = 0 and a constant gradient every step of Adam moves by lr, if the step count is right.
     let mut adam = Adam::new(0.1).betas(0.0, 0.999);
-    for round in 1..=4 {
+    for step in 1..=4 {
         for param in [&mut a, &mut b] {
-            // One optimizer, a model at a time, as a GAN's; and between them steps without any gradient.
+            // One optimizer for two models in turn, as in a GAN, and steps without any gradient.
             let grads = (&**param * 5.0).sum(..).backward();
             adam.step(param, &grads);
             adam.step(&mut idle, &grads);
         }
         for param in [&a, &b] {
-            let expected = 1.0 - 0.1 * round as f64;
-            assert!((param.item()? - expected).abs() < 1e-5, "round {round}: {} instead of {expected}", param.item()?);
+            let expected = 1.0 - 0.1 * step as f64;
+            assert!((param.item()? - expected).abs() < 1e-5, "step {step}: {} instead of {expected}", param.item()?);
         }
     }
     assert_eq!(idle.item()?, 1.0);
@@ -223,7 +223,7 @@ fn adamw_is_a_type_and_shrinks_without_moments() -> Result<()> {
 }
 
 #[test]
-fn bad_settings_say_what_is_wrong() {
+fn invalid_settings_panic_with_the_reason() {
     assert!(panic_message(|| drop(Sgd::<Cpu>::new(f64::NAN))).contains("learning rate"));
     assert!(panic_message(|| drop(Adam::<Cpu>::new(0.1).betas(1.0, 0.5))).contains("beta"));
     assert!(panic_message(|| assert_eq!(Dropout::new(1.5).p, 1.5)).contains("1.5"));

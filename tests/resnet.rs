@@ -64,7 +64,7 @@ fn steps_follow_pytorch<B: Backend>(device: &B, count: usize) -> Result<()> {
             optimizer.step(&mut model, &loss.backward());
         }
         let loss = loss.item()? as f32;
-        // Rounding to 1e-6 at first; later it turns the sign of some input of a ReLU that is nearly 0.
+        // At first rounding of 1e-6; later it flips the sign of inputs of a ReLU that are almost 0.
         let bound = if step < 4 { 1e-5 } else { 1e-3 };
         assert!((loss / want - 1.0).abs() < bound, "step {step}: the loss is {loss}, PyTorch's {want}");
     }
@@ -99,7 +99,7 @@ fn ten_steps_on_cpu() -> Result<()> {
     steps_follow_pytorch(&Cpu::new(), 10)
 }
 
-/// Two, because plain loops are slow: the second loss depends on every gradient of the first step.
+/// Two steps, because plain loops are slow: the second loss depends on every gradient of the first step.
 #[test]
 fn two_steps_on_plain() -> Result<()> {
     steps_follow_pytorch(&Plain::new(), 2)

@@ -1,5 +1,5 @@
-//! The resnet example as a user meets it: its kinds of data, and that a run with batch norm repeats and is judged as it was
-//! saved. What it shares with the mnist example is tested there.
+//! The resnet example as a program: its data sets, and that a run with batch norm is reproducible and evaluates as it
+//! was saved. tests/mnist_cli.rs covers the common code.
 
 #[path = "common/cli.rs"]
 mod cli;
@@ -11,18 +11,18 @@ use std::path::Path;
 use std::process::Output;
 use tempfile::{TempDir, tempdir};
 
-/// Runs on the CPU with arguments separated by blanks, and further ones that may hold blanks themselves.
+/// Runs on the CPU with arguments separated by blanks, and further ones that can contain blanks.
 fn run(arguments: &str, more: &[&Path]) -> Output {
     on_cpu("resnet", arguments).args(more).output().expect("the example starts")
 }
 
-/// CIFAR-10's records, the pixels a pattern of their number.
+/// CIFAR-10's records, with pixels that depend on the label.
 fn records(labels: impl Iterator<Item = u8>) -> Vec<u8> {
     let pixels = |label: u8| (0..3072u32).map(move |i| (i * (7 + label as u32) % 251) as u8);
     labels.flat_map(|label| std::iter::once(label).chain(pixels(label))).collect()
 }
 
-/// A folder with a tiny, proper CIFAR-10: 20 images to train on, 10 to test on.
+/// A folder with a tiny, valid CIFAR-10: 20 training and 10 test images.
 fn tiny() -> TempDir {
     let folder = tempdir().expect("a temporary folder");
     for i in 1..=5 {
@@ -33,7 +33,7 @@ fn tiny() -> TempDir {
 }
 
 #[test]
-fn a_short_run_on_cifar10_repeats_and_is_judged_as_it_was_saved() -> Result<()> {
+fn a_short_run_on_cifar10_repeats_and_evaluates_as_it_was_saved() -> Result<()> {
     let (data, folder) = (tiny(), tempdir().expect("a temporary folder"));
     let train = |name: &str, seed: &str| {
         let out = folder.path().join(name);
@@ -75,7 +75,7 @@ fn a_short_run_on_mnist_learns() {
 }
 
 #[test]
-fn what_is_wrong_with_the_data_is_named() {
+fn errors_in_the_data_are_named() {
     let data = tiny();
     let attempt = || run("--data", &[data.path()]);
     put(&data, "data_batch_3.bin", &[0; 3072]);

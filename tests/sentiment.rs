@@ -1,4 +1,4 @@
-//! The network of the sentiment example: what padding may change, and that a decision taken apart sums to the decision.
+//! The network of the sentiment example: independence of padding, and exactness of explanations.
 
 #[path = "../examples/sentiment/explain.rs"]
 mod explain;
@@ -12,7 +12,7 @@ use model::{SHORTEST, TextCnn};
 const WORDS: usize = 30;
 const DIM: usize = 8;
 
-/// Padding and unknown are zeros, the words random.
+/// Vectors of zeros for padding and unknown words, random ones for the others.
 fn net(device: &Cpu) -> TextCnn<Cpu> {
     device.rng().seed(3);
     let words = Tensor::randn([WORDS - 2, DIM], device);
@@ -21,13 +21,13 @@ fn net(device: &Cpu) -> TextCnn<Cpu> {
     net
 }
 
-/// Sentences of these lengths, of words that differ.
+/// Sentences of these lengths, of different words.
 fn sentences(lengths: &[usize]) -> Vec<Vec<i32>> {
     let word = |i: usize, k: usize| (2 + (i * 13 + k * 7 + k * k) % (WORDS - 2)) as i32;
     lengths.iter().enumerate().map(|(i, &length)| (0..length).map(|k| word(i, k)).collect()).collect()
 }
 
-/// One tensor of sentences, padded to a length.
+/// Sentences as one tensor, padded to a length.
 fn padded(sentences: &[Vec<i32>], length: usize, device: &Cpu) -> Tensor<Cpu> {
     let row = |sentence: &Vec<i32>| (0..length).map(|k| sentence.get(k).copied().unwrap_or(0)).collect::<Vec<_>>();
     Tensor::from_vec(sentences.iter().flat_map(row).collect(), [sentences.len(), length], device)
@@ -50,10 +50,10 @@ fn logits_do_not_depend_on_the_batch() -> Result<()> {
 }
 
 #[test]
-fn padding_is_zeros_whatever_its_row_and_has_no_gradient() -> Result<()> {
+fn padding_is_zero_for_any_value_of_its_row_and_has_no_gradient() -> Result<()> {
     let device = Cpu::default();
     let mut net = net(&device);
-    // Shorter than the windows, so that their first ones read padding.
+    // Shorter than the windows, whose first ones read padding.
     let ids = padded(&sentences(&[1, 2, 7]), 9, &device);
     let logits: Vec<f32> = net.forward(&ids).to_vec()?;
     let gradients = net.forward(&ids).cross_entropy(&Tensor::new([0, 1, 1], &device)).backward();
@@ -80,7 +80,7 @@ fn constant_vectors_have_no_gradient_and_are_saved() -> Result<()> {
         names.contains(&"embedding.weight".to_string()) && names.contains(&"convs.2.bias".to_string()),
         "{names:?}"
     );
-    // Of 8 numbers: three kernels of 100 maps with their biases, and the linear layer.
+    // Three convolutions of 100 maps on 8-dimensional vectors with biases, and the linear layer.
     assert_eq!(net.num_parameters(), WORDS * DIM + 100 * (DIM * (3 + 4 + 5) + 3) + 602);
     Ok(())
 }
@@ -92,7 +92,7 @@ fn contributions_and_biases_sum_to_the_difference_of_the_logits() -> Result<()> 
     for sentence in sentences(&[0, 1, 2, 3, 4, 5, 8, 40]) {
         let explanation = explain(&net, &sentence, &device)?;
         assert_eq!(explanation.words.len(), sentence.len());
-        // The one window of a sentence that is shorter than it counts.
+        // The single window of a short sentence counts.
         assert_eq!(explanation.words.iter().any(|&part| part != 0.0), !sentence.is_empty(), "{} words", sentence.len());
         let sum = explanation.words.iter().sum::<f64>() + explanation.biases;
         assert!(
@@ -104,7 +104,7 @@ fn contributions_and_biases_sum_to_the_difference_of_the_logits() -> Result<()> 
         let logits: Vec<f32> = net.forward(&padded(&[sentence], 45, &device)).to_vec()?;
         assert!((explanation.difference - (logits[1] - logits[0]) as f64).abs() < 1e-5);
     }
-    // An unknown word is zeros, and contributes nothing.
+    // The vector of an unknown word is zero, so it contributes nothing.
     let explanation = explain(&net, &[5, 1, 9, 1, 1, 6], &device)?;
     assert_eq!([1, 3, 4].map(|i| explanation.words[i]), [0.0; 3]);
     assert!([0, 2, 5].iter().any(|&i| explanation.words[i] != 0.0));

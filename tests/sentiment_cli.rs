@@ -1,5 +1,5 @@
-//! The sentiment example as a user meets it: its data, its word vectors, the epoch that is kept, and `--say`. What it shares with
-//! the mnist example is tested there.
+//! The sentiment example as a program: its data, its word vectors, the choice of the best epoch, and `--say`.
+//! tests/mnist_cli.rs covers the common code.
 
 #[path = "common/cli.rs"]
 mod cli;
@@ -14,18 +14,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use tempfile::{TempDir, tempdir};
 
-/// Runs on the CPU with arguments separated by blanks, and further ones that may hold blanks themselves.
+/// Runs on the CPU with arguments separated by blanks, and further ones that can contain blanks.
 fn run(arguments: &str, more: &[&Path]) -> Output {
     on_cpu("sentiment", arguments).args(more).output().expect("the example starts")
 }
 
-/// What a run leaves.
+/// The files of a run.
 const FILES: [&str; 5] = ["curves.png", "last.safetensors", "metrics.csv", "mistakes.tsv", "model.safetensors"];
 
 /// Word vectors of four numbers.
 const GLOVE: &str = "a 0.1 0.2 0.3 0.4\ngood 1 0 0 -1\nbad -1 0 0.5 1\nfilm 0 0.5 0 0.25\nfine 0.9 0.1 0 -0.9\n";
 
-/// So many sentences with their labels, the first column called `sentence`.
+/// A file of `count` sentences with labels.
 fn tsv(count: usize) -> String {
     let mut text = String::from("sentence\tlabel\trating\n");
     for i in 0..count {
@@ -35,7 +35,7 @@ fn tsv(count: usize) -> String {
     text
 }
 
-/// A folder with a tiny, proper data set and word vectors.
+/// A folder with a tiny, valid data set and word vectors.
 fn tiny() -> TempDir {
     let folder = tempdir().expect("a temporary folder");
     for (name, count) in [("train", 40), ("dev", 12), ("test", 10)] {
@@ -45,19 +45,19 @@ fn tiny() -> TempDir {
     folder
 }
 
-/// Runs on a folder of [`tiny`]'s kind.
+/// Runs on a folder of [`tiny`].
 fn on(data: &TempDir, arguments: &str, more: &[&Path]) -> Output {
     let vectors = data.path().join("glove.txt");
     run(arguments, &[&[Path::new("--data"), data.path(), Path::new("--vectors"), &vectors], more].concat())
 }
 
-/// Trains into a folder, and returns the figure and what was said on stderr.
+/// Trains into a folder, and returns the last line on stdout and all of stderr.
 fn train(data: &TempDir, arguments: &str, out: &Path) -> (String, String) {
     let output = on(data, arguments, &[Path::new("--out"), out]);
     (last_line(&output), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// A run on a tiny set with a file of these bytes fails for these reasons, and writes nothing.
+/// Asserts that a run on a tiny set with a file of these bytes fails for these reasons, and writes nothing.
 fn with_file(name: &str, bytes: &[u8], reasons: &[&str]) {
     let (data, out) = (tiny(), tempdir().expect("a temporary folder"));
     put(&data, name, bytes);
@@ -66,12 +66,12 @@ fn with_file(name: &str, bytes: &[u8], reasons: &[&str]) {
     assert!(!out.path().join("run").exists(), "a run that cannot start writes nothing");
 }
 
-/// Asks the weights about a sentence on the command line, or on stdin.
+/// Runs `--say` with a sentence on the command line, or on stdin.
 fn ask(weights: &Path, sentence: &str, stdin: Option<&[u8]>) -> Output {
     let mut command = on_cpu("sentiment", "--eval");
     command.arg(weights).args(["--say", sentence]).stdin(Stdio::piped());
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the example starts");
-    // One that does not read all of it closes the pipe.
+    // Writing fails if the example does not read all of it.
     let _ = child.stdin.take().expect("a pipe").write_all(stdin.unwrap_or_default());
     child.wait_with_output().expect("it ends")
 }
@@ -135,9 +135,9 @@ fn a_short_run_writes_everything_and_repeats() -> Result<()> {
 }
 
 #[test]
-fn embeddings_are_constant_or_trained_and_padding_is_zeros() -> Result<()> {
+fn embeddings_are_constant_or_trained_and_padding_is_zero() -> Result<()> {
     let (data, out) = (tiny(), tempdir().expect("a temporary folder"));
-    // Sentences that are shorter than a window, in which padding is read.
+    // Sentences that are shorter than a window, which then reads padding.
     put(&data, "train.tsv", (tsv(38) + "good\t1\t4\nbad\t0\t0\n").as_bytes());
     for kind in ["static", "tuned", "random"] {
         let folder = out.path().join(kind);
@@ -150,7 +150,7 @@ fn embeddings_are_constant_or_trained_and_padding_is_zeros() -> Result<()> {
         assert!(rows[..2 * dim].iter().all(|&x| x == 0.0), "{kind}: padding and unknown stay zeros");
         let at = state.metadata["words"].lines().position(|word| word == "good").expect("a word") + 2;
         assert_eq!(rows[at * dim..][..4] == [1.0, 0.0, 0.0, -1.0], kind == "static", "{kind}");
-        // The file says what it is.
+        // The file is self-contained.
         assert_eq!(last_line(&on(&data, "", &[Path::new("--eval"), &weights])), figure, "{kind}");
     }
     Ok(())
@@ -159,7 +159,7 @@ fn embeddings_are_constant_or_trained_and_padding_is_zeros() -> Result<()> {
 #[test]
 fn the_best_epoch_on_the_validation_set_is_kept() -> Result<()> {
     let (data, out) = (tiny(), tempdir().expect("a temporary folder"));
-    // Labels that no word explains, so that more epochs are not better ones.
+    // Random labels, so that later epochs are not better.
     let noise = |numbers: std::ops::Range<usize>| {
         let line = |i: usize| format!("w{} w{} w{} w{} w{}\t{}\n", i % 7, i % 5, i % 3, i % 11, i % 4, i * i % 13 % 2);
         format!("sentence\tlabel\n{}", numbers.map(line).collect::<String>())
@@ -171,12 +171,12 @@ fn the_best_epoch_on_the_validation_set_is_kept() -> Result<()> {
     let (_, told) = train(&data, &arguments(6), &long);
     let metrics = fs::read_to_string(long.join("metrics.csv")).expect("metrics");
     let fields: Vec<Vec<&str>> = metrics.lines().skip(1).map(|line| line.split(',').collect()).collect();
-    let judged =
+    let evaluated =
         fields.iter().filter(|row| !row[6].is_empty()).map(|row| (row[0], row[6].parse::<f64>().unwrap_or(-1.0)));
-    let best = judged.fold(("0", -1.0), |best, epoch| if epoch.1 > best.1 { epoch } else { best }).0;
+    let best = evaluated.fold(("0", -1.0), |best, epoch| if epoch.1 > best.1 { epoch } else { best }).0;
     assert!(told.contains(&format!("the weights are those of epoch {best}, the best one")), "{metrics}\n{told}");
     assert!(best != "0" && best != "6", "the test wants a best epoch before the last: {metrics}");
-    // The rate is constant, so a run that ends there passes through the same weights.
+    // The rate is constant, so a run that ends at the best epoch has the same weights there.
     let short = out.path().join("short");
     train(&data, &arguments(best.parse().unwrap_or_default()), &short);
     let (kept, there) = (read_tensors(long.join("model.safetensors"))?, read_tensors(short.join("last.safetensors"))?);
@@ -229,7 +229,7 @@ fn bad_weights_are_exit_code_1() -> Result<()> {
     let header = |words: &str, kind: &str| -> BTreeMap<String, String> {
         [("words", words), ("embeddings", kind)].map(|(key, text)| (key.into(), text.into())).into()
     };
-    // Another example's file has no such header.
+    // The file of another example lacks the header.
     write_tensors(&weights, &[("conv1.weight".into(), table(&[4, 2])[0].1.clone())], &Default::default())?;
     attempt(&["not weights of the sentiment example", "`words`"]);
     for (tensors, header, reasons) in [
@@ -250,7 +250,7 @@ fn bad_weights_are_exit_code_1() -> Result<()> {
 }
 
 #[test]
-fn say_answers_or_says_why_not() {
+fn say_prints_an_answer_or_an_error() {
     let (data, out) = (tiny(), tempdir().expect("a temporary folder"));
     train(&data, "--epochs 8 --batch-size 4 --lr 0.01", out.path());
     let weights = out.path().join("model.safetensors");
@@ -261,7 +261,7 @@ fn say_answers_or_says_why_not() {
     let (text, _) = answer(&ask(&weights, "-", Some(b"bad film ,\nbad days\n")));
     assert!(text.starts_with("negative, ") && text.contains("-bad-"), "{text}");
 
-    // The listed contributions and the biases are the sum, to the digits that are printed.
+    // The listed contributions and the biases add up to the sum, within the printed digits.
     let table = text.lines().skip_while(|line| !line.contains("contribution")).skip(1);
     let numbers: Vec<f64> =
         table.filter_map(|line| line.split_whitespace().find_map(|word| word.parse().ok())).collect();
@@ -322,6 +322,6 @@ fn an_interrupt_keeps_the_weights() -> Result<()> {
     assert_eq!(names(out.path()), ["last.safetensors", "metrics.csv"]);
     let weights = out.path().join("last.safetensors");
     assert!(read_tensors(&weights)?.metadata.contains_key("words"));
-    last_line(&on(&data, "", &[Path::new("--eval"), &weights])); // such a file is whole, too
+    last_line(&on(&data, "", &[Path::new("--eval"), &weights])); // a complete file
     Ok(())
 }

@@ -1,11 +1,11 @@
-//! An example as a user meets it: its binary, what it prints and what it leaves in a folder.
+//! An example as a program: its binary, its output and its files.
 
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
-/// An example's binary, which `cargo test` builds beside the tests' folder.
+/// The binary of an example, which `cargo test` builds next to the folder of the tests.
 pub(crate) fn example(name: &str) -> Command {
     let test = std::env::current_exe().expect("the path of this test");
     let folder = test.ancestors().nth(2).expect("a target folder");
@@ -26,7 +26,7 @@ pub(crate) fn on_cpu(name: &str, arguments: &str) -> Command {
     command
 }
 
-/// Asserts that a run ends with `code`, says one line `error: ..` that holds `reasons`, and prints no figure.
+/// Asserts that a run ends with `code`, prints one line `error: ..` that contains `reasons`, and prints no result.
 pub(crate) fn fails(code: i32, output: &Output, reasons: &[&str]) {
     let text = String::from_utf8_lossy(&output.stderr);
     let errors: Vec<&str> = text.lines().filter(|line| line.starts_with("error: ")).collect();
@@ -40,7 +40,7 @@ pub(crate) fn fails(code: i32, output: &Output, reasons: &[&str]) {
     assert!(!String::from_utf8_lossy(&output.stdout).contains("test accuracy"));
 }
 
-/// A file in a temporary folder.
+/// Writes a file in a temporary folder.
 pub(crate) fn put(folder: &TempDir, name: &str, bytes: &[u8]) {
     fs::write(folder.path().join(name), bytes).expect("a file in a temporary folder");
 }
@@ -53,7 +53,7 @@ pub(crate) fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// The last line on stdout of a run that went well.
+/// The last line on stdout of a successful run.
 pub(crate) fn last_line(output: &Output) -> String {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).lines().last().unwrap_or_default().to_string()

@@ -1,4 +1,4 @@
-//! Golden files: what PyTorch computed, and how close is close.
+//! Golden files: results of PyTorch, and comparison with a tolerance.
 
 use minitorch::HostData;
 use minitorch::nn::state::read_tensors;
@@ -11,7 +11,7 @@ pub(crate) fn golden_path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("conformance/goldens").join(name)
 }
 
-/// All tensors of a golden file as f32 (or i32) vectors with their shapes.
+/// All tensors of a golden file, with their shapes.
 pub(crate) struct Golden(pub(crate) HashMap<String, (Vec<usize>, HostData)>);
 
 impl Golden {
