@@ -304,7 +304,7 @@ fn glues_folder_is_judged_by_its_labelled_sets() {
 
 #[cfg(unix)]
 #[test]
-fn an_interrupt_keeps_the_weights() -> Result<()> {
+fn an_interrupt_saves_the_weights() -> Result<()> {
     let (data, out) = (tiny(), tempdir().expect("a temporary folder"));
     let vectors = data.path().join("glove.txt");
     let mut child = on_cpu("sentiment", "--epochs 1000000 --batch-size 5 --data")

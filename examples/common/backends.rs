@@ -1,11 +1,11 @@
 //! The backends of `--backend`, for all examples.
 
-#![allow(dead_code, reason = "an example that measures several backends opens its devices itself")]
+#![allow(dead_code, reason = "every example uses a part of this")]
 
 use minitorch::prelude::*;
 
 /// The backends of this build, the preferred one first. A new backend needs a line here, one in [`backend`] and an arm
-/// in [`run_on`].
+/// in [`visit`].
 pub(crate) const BACKENDS: &[&str] = &[
     #[cfg(feature = "cuda")]
     "cuda",
@@ -45,15 +45,84 @@ pub(crate) trait Program {
 /// # Errors
 /// If the backend has no device, and those of the program.
 pub(crate) fn run_on<P: Program>(backend: Option<&str>, program: P) -> Result<P::Output> {
-    match backend.unwrap_or(BACKENDS[0]) {
-        "cpu" => program.run(&Cpu::default()),
+    struct Run<P>(P);
+    impl<P: Program> Visitor for Run<P> {
+        type Output = Result<P::Output>;
+
+        fn visit<B: Backend>(self, device: &B, _: &About) -> Result<P::Output> {
+            self.0.run(device)
+        }
+    }
+    visit(backend.unwrap_or(BACKENDS[0]), Run(program)).map_err(|error| no_device(&error))?
+}
+
+/// Facts about a device that the backend trait does not provide.
+pub(crate) struct About {
+    /// The name on the command line.
+    pub(crate) name: &'static str,
+    pub(crate) description: String,
+    /// Whether it emulates a GPU on the CPU.
+    pub(crate) is_emulated: bool,
+    /// The number of kernels launched so far, if the backend counts them.
+    pub(crate) launches: Option<Box<dyn Fn() -> u64>>,
+}
+
+/// A function of a device of any backend.
+pub(crate) trait Visitor {
+    /// Its result.
+    type Output;
+
+    /// Calls it.
+    fn visit<B: Backend>(self, device: &B, about: &About) -> Self::Output;
+}
+
+/// Opens a device of a backend of this build and visits it.
+///
+/// # Errors
+/// If there is no device.
+pub(crate) fn visit<V: Visitor>(name: &str, visitor: V) -> Result<V::Output> {
+    match name {
         #[cfg(feature = "cuda")]
-        "cuda" => program.run(&Cuda::new(0).map_err(|error| no_device(&error))?),
+        "cuda" => {
+            let device = Cuda::new(0)?;
+            let counter = device.clone();
+            let about = About {
+                name: "cuda",
+                description: device.describe(),
+                is_emulated: false,
+                launches: Some(Box::new(move || counter.launches())),
+            };
+            Ok(visitor.visit(&device, &about))
+        }
         #[cfg(feature = "wgpu")]
-        "wgpu" => program.run(&Wgpu::new().map_err(|error| no_device(&error))?),
+        "wgpu" => {
+            let device = Wgpu::new()?;
+            let counter = device.clone();
+            let about = About {
+                name: "wgpu",
+                description: device.describe(),
+                is_emulated: device.is_software(),
+                launches: Some(Box::new(move || counter.dispatches())),
+            };
+            Ok(visitor.visit(&device, &about))
+        }
         #[cfg(feature = "cuda-emu")]
-        "cuda-emu" => program.run(&Cuda::emulated(minitorch_cuda::Order::Forward)),
-        other => Err(Error::Invalid(format!("this build has no backend {other}; it has {}", BACKENDS.join(", ")))),
+        "cuda-emu" => {
+            let device = Cuda::emulated(minitorch_cuda::Order::Forward);
+            let counter = device.clone();
+            let about = About {
+                name: "cuda-emu",
+                description: device.describe(),
+                is_emulated: true,
+                launches: Some(Box::new(move || counter.launches())),
+            };
+            Ok(visitor.visit(&device, &about))
+        }
+        _ => {
+            let device = Cpu::default();
+            let about = About { name: "cpu", description: device.describe(), is_emulated: false, launches: None };
+            Ok(visitor.visit(&device, &about))
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! same number of bytes, on one thread or on all, in whichever cache they fit. On a GPU: a large matrix product, and
 //! copies of the same number of bytes.
 
-use crate::devices::About;
+use crate::backends::About;
 use crate::measure::{Budget, seconds};
 use minitorch::launch::Extent;
 use minitorch::launches;
@@ -46,7 +46,7 @@ impl<'a> Ceilings<'a> {
             let copy_by = "the fastest of reading, writing and copying 256 MiB";
             return Ok(Ceilings { flops, flops_by, copy, copy_by, seconds: HashMap::new(), moves });
         }
-        let (side, large, copy_by) = match about.is_slow {
+        let (side, large, copy_by) = match about.is_emulated {
             true => (64, 64 << 10, "copying 64 KiB"),
             false => (4096, Ceilings::LARGE, "copying 256 MiB"),
         };

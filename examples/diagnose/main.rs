@@ -14,7 +14,6 @@ mod backends;
 mod ceilings;
 #[path = "../common/cli.rs"]
 mod cli;
-mod devices;
 mod measure;
 mod ops;
 mod plot;
@@ -22,10 +21,9 @@ mod products;
 mod row;
 mod table;
 
-use backends::{BACKENDS, backend, no_device};
+use backends::{About, BACKENDS, Visitor, backend, no_device, visit};
 use clap::Parser;
 use cli::{complain, refuse, say};
-use devices::{Visitor, visit};
 use minitorch::prelude::*;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -89,7 +87,7 @@ fn run(args: &Args) -> Result<()> {
     let named = !args.backend.is_empty();
     let names: Vec<&str> = if named { args.backend.iter().map(String::as_str).collect() } else { BACKENDS.to_vec() };
     for name in &names {
-        if devices::is_slow(name) {
+        if is_emulated(name) {
             say(&format!("note: {name} computes on the processor; its times say nothing about a GPU"));
         }
     }
@@ -108,6 +106,15 @@ fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// Whether a backend's device emulates a GPU on the CPU; false without a device.
+fn is_emulated(name: &str) -> bool {
+    match name {
+        #[cfg(feature = "wgpu")]
+        "wgpu" => Wgpu::new().is_ok_and(|device| device.is_software()),
+        other => other == "cuda-emu",
+    }
+}
+
 /// The table of one backend.
 struct Diagnose<'a, 'r> {
     args: &'a Args,
@@ -117,16 +124,16 @@ struct Diagnose<'a, 'r> {
 impl Visitor for Diagnose<'_, '_> {
     type Output = Result<()>;
 
-    fn visit<B: Backend>(self, device: &B, about: &devices::About) -> Result<()> {
+    fn visit<B: Backend>(self, device: &B, about: &About) -> Result<()> {
         let Diagnose { args, report } = self;
-        let budget = measure::Budget::new(args.toy || about.is_slow);
+        let budget = measure::Budget::new(args.toy || about.is_emulated);
         // The peak rates of an emulated GPU are meaningless.
-        let mut ceilings = match about.is_slow {
+        let mut ceilings = match about.is_emulated {
             true => None,
             false => Some(ceilings::Ceilings::measure(device, about, budget)?),
         };
         report.begin(about, ceilings.as_ref())?;
-        let maker = ops::Maker { device, toy: args.toy || about.is_slow };
+        let maker = ops::Maker { device, toy: args.toy || about.is_emulated };
         for (name, prepare) in ops::list::<B>() {
             if !name.contains(&args.op) {
                 continue;

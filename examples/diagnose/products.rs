@@ -1,8 +1,7 @@
 //! The matrix product by size: the backends, and a naive loop.
 
-use crate::backends::no_device;
+use crate::backends::{About, Visitor, no_device, visit};
 use crate::cli::say;
-use crate::devices::{About, Visitor, visit};
 use crate::measure::{Budget, seconds};
 use crate::plot::{self, Line};
 use crate::table::{digits, duration, write_json};
@@ -91,16 +90,16 @@ impl Visitor for Products<'_> {
     fn visit<B: Backend>(self, device: &B, about: &About) -> Result<Column> {
         let largest = match about.name {
             "cuda-emu" => EMULATED,
-            _ if about.is_slow => SOFTWARE,
+            _ if about.is_emulated => SOFTWARE,
             _ => usize::MAX,
         };
         let measure = |size: usize| {
             let [a, b] = [0, 1].map(|_| Tensor::rand([size, size], device) - 0.5);
-            seconds(device, Budget::new(about.is_slow), &mut || drop(a.matmul(&b)))
+            seconds(device, Budget::new(about.is_emulated), &mut || drop(a.matmul(&b)))
         };
         say(&format!("{}: {}", about.name, about.description));
         Ok(Column {
-            name: if about.name == "wgpu" && about.is_slow { "wgpu, software" } else { about.name },
+            name: if about.name == "wgpu" && about.is_emulated { "wgpu, software" } else { about.name },
             device: about.description.clone(),
             points: points(about.name, self.sizes, largest, measure)?,
         })

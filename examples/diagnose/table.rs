@@ -1,8 +1,8 @@
 //! The rows as a table and as JSON.
 
+use crate::backends::About;
 use crate::ceilings::Ceilings;
 use crate::cli::say;
-use crate::devices::About;
 use crate::row::{Bound, Row};
 use minitorch::Launch;
 use minitorch::launch::Extent;
@@ -43,7 +43,7 @@ impl<'a> Report<'a> {
             })
         });
         self.backends.push(json!({
-            "backend": about.name, "device": about.description, "emulated": about.is_slow, "ceilings": of, "rows": [],
+            "backend": about.name, "device": about.description, "emulated": about.is_emulated, "ceilings": of, "rows": [],
         }));
         self.write()
     }

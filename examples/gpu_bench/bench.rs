@@ -1,6 +1,7 @@
 //! The timing of a row, and the report.
 
 use crate::args::Args;
+use crate::backends::About;
 use minitorch::nn::state::replace_file;
 use minitorch::prelude::*;
 use serde_json::{Value, json};
@@ -43,11 +44,9 @@ pub(crate) struct Work {
 
 /// The rows of one backend as they are measured.
 pub(crate) struct Bench<'a, 'r, B: Backend> {
-    pub(crate) name: &'a str,
+    pub(crate) about: &'a About,
     pub(crate) device: B,
     pub(crate) args: &'a Args,
-    /// Kernels launched since the start, where the backend counts them.
-    pub(crate) launches: &'a dyn Fn() -> Option<u64>,
     pub(crate) report: &'a mut Report<'r>,
 }
 
@@ -92,9 +91,10 @@ impl<B: Backend> Bench<'_, '_, B> {
             Ok::<_, Error>((queued, begin.elapsed().as_secs_f64()))
         };
         queue(1)?;
-        let before = (self.launches)();
+        let count = || self.about.launches.as_ref().map(|launches| launches());
+        let before = count();
         queue(1)?;
-        let launches = before.zip((self.launches)()).map(|(before, after)| after - before);
+        let launches = before.zip(count()).map(|(before, after)| after - before);
         if self.args.once {
             return Ok(());
         }
@@ -118,7 +118,7 @@ impl<B: Backend> Bench<'_, '_, B> {
         let spread = (measured[measured.len() - 1].0 - measured[0].0) / 2.0 / seconds;
         println!(
             "{:<9} {name:<42} {:>11.2} us  host {:>8.2} us  {:>8.1} GB/s  {:>9.1} GFLOP/s  {:>4} launches  (±{:.0} %)",
-            self.name,
+            self.about.name,
             1e6 * seconds,
             1e6 * host,
             work.bytes as f64 / seconds / 1e9,

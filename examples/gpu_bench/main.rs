@@ -22,7 +22,7 @@ mod resnet;
 mod rows;
 
 use args::Args;
-use backends::BACKENDS;
+use backends::{About, BACKENDS, Visitor, visit};
 use bench::{Bench, Report};
 use clap::Parser;
 use minitorch::prelude::*;
@@ -51,45 +51,26 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
-    let report = &mut Report { path: args.json.as_deref(), backends: Vec::new() };
+    let mut report = Report { path: args.json.as_deref(), backends: Vec::new() };
     for name in &args.backend {
-        match name.as_str() {
-            #[cfg(feature = "cuda")]
-            "cuda" => {
-                let device = Cuda::new(0)?;
-                let count = device.clone();
-                measure(name, &device.describe(), device, args, report, &|| Some(count.launches()))?;
-            }
-            #[cfg(feature = "wgpu")]
-            "wgpu" => {
-                let device = Wgpu::new()?;
-                let count = device.clone();
-                measure(name, &device.describe(), device, args, report, &|| Some(count.dispatches()))?;
-            }
-            #[cfg(feature = "cuda-emu")]
-            "cuda-emu" => {
-                let device = Cuda::emulated(minitorch_cuda::Order::Forward);
-                let count = device.clone();
-                measure(name, &device.describe(), device, args, report, &|| Some(count.launches()))?;
-            }
-            _ => {
-                let device = Cpu::default();
-                measure(name, &device.describe(), device, args, report, &|| None)?;
-            }
-        }
+        visit(name, Measure { args, report: &mut report })??;
     }
     Ok(())
 }
 
-fn measure<B: Backend>(
-    name: &str,
-    description: &str,
-    device: B,
-    args: &Args,
-    report: &mut Report<'_>,
-    launches: &dyn Fn() -> Option<u64>,
-) -> Result<()> {
-    println!("{name}: {description}");
-    report.backends.push(json!({ "backend": name, "device": description, "rows": [] }));
-    rows::all(&mut Bench { name, device, args, launches, report })
+/// All rows of one backend.
+struct Measure<'a, 'r> {
+    args: &'a Args,
+    report: &'a mut Report<'r>,
+}
+
+impl Visitor for Measure<'_, '_> {
+    type Output = Result<()>;
+
+    fn visit<B: Backend>(self, device: &B, about: &About) -> Result<()> {
+        let Measure { args, report } = self;
+        println!("{}: {}", about.name, about.description);
+        report.backends.push(json!({ "backend": about.name, "device": about.description, "rows": [] }));
+        rows::all(&mut Bench { about, device: device.clone(), args, report })
+    }
 }

@@ -329,6 +329,7 @@ mod tests {
     use crate::{Buffer, Linear, Module, Param};
     use minitorch_conformance::doc::{Plain, device};
     use minitorch_core::{DType, HostData};
+    use tempfile::tempdir;
 
     #[derive(Module)]
     struct Net {
@@ -350,17 +351,14 @@ mod tests {
         }
     }
 
-    fn path(name: &str) -> std::path::PathBuf {
-        std::env::temp_dir().join(format!("minitorch-state-{}-{name}.safetensors", std::process::id()))
-    }
-
     fn host(shape: &[usize], data: HostData) -> HostTensor {
         HostTensor::new(shape, data)
     }
 
     #[test]
     fn a_loaded_model_keeps_its_leaves() -> Result<()> {
-        let (path, a, mut b) = (path("round"), Net::new(3.0), Net::new(4.0));
+        let (folder, a, mut b) = (tempdir().unwrap(), Net::new(3.0), Net::new(4.0));
+        let path = folder.path().join("file");
         a.save(&path)?;
         let (before, id) = (tensors(&b)?, b.fc.weight.id());
         assert_ne!(before, tensors(&a)?);
@@ -369,12 +367,13 @@ mod tests {
         assert_eq!(b.fc.weight.id(), id);
         let names: Vec<_> = tensors(&a)?.into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["fc.weight", "fc.bias", "scale", "seen", "mask"]);
-        std::fs::remove_file(&path).map_err(|e| Error::io(&path, e))
+        Ok(())
     }
 
     #[test]
     fn mismatches_are_listed_and_change_nothing() -> Result<()> {
-        let (path, mut net) = (path("fit"), Net::new(1.0));
+        let (folder, mut net) = (tempdir().unwrap(), Net::new(1.0));
+        let path = folder.path().join("file");
         let before = tensors(&net)?;
         let file = vec![
             ("zz".to_string(), host(&[1], HostData::I32(vec![1]))),
@@ -397,6 +396,6 @@ mod tests {
         assert_eq!(rest.missing, ["fc.bias", "fc.weight", "mask", "scale"]);
         assert_eq!(rest.unexpected, ["zz"]);
         assert_eq!(net.seen.get().item()?, 9.0);
-        std::fs::remove_file(&path).map_err(|e| Error::io(&path, e))
+        Ok(())
     }
 }

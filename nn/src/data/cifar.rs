@@ -84,6 +84,7 @@ fn find(folder: &Path, names: &[String]) -> Result<Vec<PathBuf>> {
 mod tests {
     use super::super::batches::Dataset;
     use super::*;
+    use tempfile::{TempDir, tempdir};
 
     /// Records whose pixels are all the position of the record.
     fn records(labels: &[u8]) -> Vec<u8> {
@@ -91,37 +92,29 @@ mod tests {
         labels.iter().enumerate().flat_map(record).collect()
     }
 
-    /// A folder that is removed after the test.
-    struct Folder(PathBuf);
-    impl Folder {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("minitorch-cifar-{}-{name}", std::process::id()));
-            std::fs::create_dir_all(path.join(INSIDE)).unwrap();
-            Folder(path)
-        }
-    }
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
+    /// A folder with the archive's folder inside it.
+    fn folder() -> TempDir {
+        let folder = tempdir().unwrap();
+        std::fs::create_dir(folder.path().join(INSIDE)).unwrap();
+        folder
     }
 
     #[test]
     fn files_are_concatenated_in_order_from_the_folder_or_the_one_inside() {
-        let folder = Folder::new("good");
-        let inside = folder.0.join(INSIDE);
+        let folder = folder();
+        let inside = folder.path().join(INSIDE);
         for i in 1..=5u8 {
             std::fs::write(inside.join(format!("data_batch_{i}.bin")), records(&[i, 9])).unwrap();
         }
         let mut bytes = records(&[3]);
         bytes[1..1025].fill(255); // red
         std::fs::write(inside.join("test_batch.bin"), bytes).unwrap();
-        for path in [&folder.0, &inside] {
+        for path in [folder.path(), &inside] {
             let train = cifar10(path, Split::Train).unwrap();
             assert_eq!(train.labels(), [1, 9, 2, 9, 3, 9, 4, 9, 5, 9]);
             assert_eq!((train.image(0)[0], train.image(1)[PIXELS - 1], train.image_shape()), (0, 1, SHAPE));
         }
-        let test = cifar10(&folder.0, Split::Test).unwrap();
+        let test = cifar10(folder.path(), Split::Test).unwrap();
         assert_eq!((test.labels(), test.image(0)[1023], test.image(0)[1024]), (&[3][..], 255, 0));
         let mut host = Default::default();
         test.collate(&[0], &mut host);
@@ -135,9 +128,9 @@ mod tests {
 
     #[test]
     fn errors_name_the_file_and_the_reason() {
-        let folder = Folder::new("bad");
-        let inside = folder.0.join(INSIDE);
-        let attempt = |split| cifar10(&folder.0, split).unwrap_err().to_string();
+        let folder = folder();
+        let inside = folder.path().join(INSIDE);
+        let attempt = |split| cifar10(folder.path(), split).unwrap_err().to_string();
         std::fs::write(inside.join("data_batch_2.bin"), records(&[1])).unwrap();
         let message = attempt(Split::Train);
         let missing = "no data_batch_1.bin, data_batch_3.bin, data_batch_4.bin, data_batch_5.bin here";
@@ -153,10 +146,10 @@ mod tests {
             let message = attempt(Split::Test);
             assert!(message.contains("test_batch.bin: ") && message.contains(reason), "{message}");
         }
-        let message = cifar10(folder.0.join("nowhere"), Split::Test).unwrap_err().to_string();
+        let message = cifar10(folder.path().join("nowhere"), Split::Test).unwrap_err().to_string();
         assert!(message.contains("nowhere: no such folder"), "{message}");
-        std::fs::create_dir(folder.0.join("empty")).unwrap();
-        let message = cifar10(folder.0.join("empty"), Split::Test).unwrap_err().to_string();
+        std::fs::create_dir(folder.path().join("empty")).unwrap();
+        let message = cifar10(folder.path().join("empty"), Split::Test).unwrap_err().to_string();
         assert!(message.contains("empty: no test_batch.bin here"), "{message}");
     }
 }

@@ -133,6 +133,7 @@ pub(super) mod tests {
     use flate2::{Compression, write::GzEncoder};
     use minitorch_core::Error;
     use std::io::Write;
+    use tempfile::{TempDir, tempdir};
 
     pub(in crate::data) fn idx(kind: u8, dims: &[u32], data: &[u8]) -> Vec<u8> {
         let mut bytes = vec![0, 0, kind, dims.len() as u8];
@@ -147,39 +148,27 @@ pub(super) mod tests {
         encoder.finish().unwrap()
     }
 
-    /// A folder that is removed after the test.
-    pub(in crate::data) struct Folder(pub(in crate::data) PathBuf);
-    impl Folder {
-        pub(in crate::data) fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("minitorch-idx-{}-{name}", std::process::id()));
-            std::fs::create_dir_all(&path).unwrap();
-            Folder(path)
-        }
-        pub(in crate::data) fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
-            std::fs::write(self.0.join(name), bytes).unwrap();
-            self.0.join(name)
-        }
-    }
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
+    /// Writes a file in a folder, and returns its path.
+    pub(in crate::data) fn put(folder: &TempDir, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
     }
 
     #[test]
     fn reads_plain_and_compressed_by_content() {
-        let folder = Folder::new("plain");
+        let folder = tempdir().unwrap();
         let bytes = idx(8, &[2, 3], &[1, 2, 3, 4, 5, 6]);
         let want = Idx { dims: vec![2, 3], data: vec![1, 2, 3, 4, 5, 6] };
-        assert_eq!(Idx::read(folder.write("plain.gz", &bytes)).unwrap(), want);
-        assert_eq!(Idx::read(folder.write("compressed", &gzip(&bytes))).unwrap(), want);
-        assert_eq!(Idx::read(folder.write("scalar", &idx(8, &[], &[7]))).unwrap().data, [7]);
-        assert!(Idx::read(folder.write("none", &idx(8, &[0, 28], &[]))).unwrap().data.is_empty());
+        assert_eq!(Idx::read(put(&folder, "plain.gz", &bytes)).unwrap(), want);
+        assert_eq!(Idx::read(put(&folder, "compressed", &gzip(&bytes))).unwrap(), want);
+        assert_eq!(Idx::read(put(&folder, "scalar", &idx(8, &[], &[7]))).unwrap().data, [7]);
+        assert!(Idx::read(put(&folder, "none", &idx(8, &[0, 28], &[]))).unwrap().data.is_empty());
     }
 
     #[test]
     fn every_bad_file_is_one_line_that_names_it() {
-        let folder = Folder::new("bad");
+        let folder = tempdir().unwrap();
         let good = idx(8, &[2, 3], &[1, 2, 3, 4, 5, 6]);
         let zipped = gzip(&good);
         let mut flipped = zipped.clone();
@@ -202,11 +191,11 @@ pub(super) mod tests {
             ("gz-tail", [zipped.clone(), b"rubbish".to_vec()].concat(), "gzip"),
         ];
         for (name, bytes, reason) in cases {
-            let path = folder.write(name, &bytes);
+            let path = put(&folder, name, &bytes);
             let message = Idx::read(&path).unwrap_err().to_string();
             assert!(message.contains(reason) && message.contains(name), "{name}: {message}");
             assert!(!message.contains('\n'), "{name}: {message}");
         }
-        assert!(matches!(Idx::read(&folder.0), Err(Error::Io { .. })), "a folder is no file");
+        assert!(matches!(Idx::read(folder.path()), Err(Error::Io { .. })), "a folder is no file");
     }
 }

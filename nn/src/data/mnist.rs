@@ -86,17 +86,18 @@ fn find(folder: &Path, name: &str) -> Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::idx::tests::{Folder, gzip, idx};
+    use super::super::idx::tests::{gzip, idx, put};
     use super::*;
+    use tempfile::tempdir;
 
     #[test]
     fn mnist_checks_the_pair() {
-        let folder = Folder::new("pair");
+        let folder = tempdir().unwrap();
         let images = |n: u32| idx(8, &[n, 28, 28], &vec![9; n as usize * 784]);
         let attempt = |images: &[u8], labels: &[u8]| {
-            folder.write("t10k-images-idx3-ubyte", images);
-            folder.write("t10k-labels-idx1-ubyte.gz", &gzip(labels));
-            mnist(&folder.0, Split::Test).map(|set| set.labels().to_vec()).map_err(|e| e.to_string())
+            put(&folder, "t10k-images-idx3-ubyte", images);
+            put(&folder, "t10k-labels-idx1-ubyte.gz", &gzip(labels));
+            mnist(folder.path(), Split::Test).map(|set| set.labels().to_vec()).map_err(|e| e.to_string())
         };
         assert_eq!(attempt(&images(2), &idx(8, &[2], &[3, 9])).unwrap(), [3, 9]);
         for (images, labels, reason) in [
@@ -111,9 +112,9 @@ mod tests {
             let message = attempt(&images, &labels).unwrap_err();
             assert!(message.contains(reason) && message.contains("t10k-"), "{message}");
         }
-        let message = mnist(&folder.0, Split::Train).unwrap_err().to_string();
+        let message = mnist(folder.path(), Split::Train).unwrap_err().to_string();
         assert!(message.contains("train-images-idx3-ubyte") && message.contains("no such file"), "{message}");
-        let message = mnist(folder.0.join("nowhere"), Split::Train).unwrap_err().to_string();
+        let message = mnist(folder.path().join("nowhere"), Split::Train).unwrap_err().to_string();
         assert!(message.contains("nowhere: no such folder"), "{message}");
     }
 }
