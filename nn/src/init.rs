@@ -5,7 +5,7 @@ use minitorch_core::random::Philox;
 use minitorch_core::{Backend, Placement, Shape, Tensor};
 use rand::Rng;
 
-/// The factor by which a layer's activation requires larger weights. PyTorch: `calculate_gain`.
+/// The factor of the initial weights that an activation needs to preserve the variance. PyTorch: `calculate_gain`.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Gain {
     /// 1: no activation, sigmoid, convolution.

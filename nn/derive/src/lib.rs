@@ -1,10 +1,10 @@
 //! `#[derive(Module)]` for minitorch. Use it as `minitorch::Module`, beside the trait of that name.
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
-use quote::{ToTokens, format_ident, quote, quote_spanned};
+use quote::{ToTokens, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{
-    Attribute, Data, DeriveInput, Error, Generics, Index, Member, Meta, Result, Type, TypeParam, WherePredicate,
+    Attribute, Data, DeriveInput, Error, Generics, Index, LitStr, Member, Meta, Result, Type, TypeParam, WherePredicate,
 };
 use syn::{parse_macro_input, parse_quote_spanned};
 
@@ -45,8 +45,7 @@ struct Field {
     /// Its part of the dotted name.
     name: String,
     ty: Type,
-    /// The type's location, where the compiler reports that it is no module. Local names resolve as in `macro_rules`,
-    /// so they cannot collide with the user's.
+    /// The location of the type. Local names resolve as in `macro_rules`, so they cannot collide with the user's.
     span: Span,
 }
 
@@ -79,16 +78,21 @@ fn implementation(input: DeriveInput) -> Result<TokenStream> {
             any
         }
     };
-    let walk = |method: &str, borrow: TokenStream| -> TokenStream {
-        let method = format_ident!("{method}");
-        let enter = fields.iter().map(|Field { member, name, span, .. }| {
+    let backend_ref = &backend;
+    // All tokens of a call have the span of the field's type: the compiler then reports an error at the type.
+    let calls = |mutable: bool| {
+        fields.iter().map(move |Field { member, name, span, .. }| {
+            let (name, method) = (LitStr::new(name, *span), if mutable { "visit_mut" } else { "visit" });
+            let method = Ident::new(method, *span);
+            let mutable = mutable.then(|| quote_spanned!(*span=> mut));
             quote_spanned!(*span=>
-                path.enter(#name, |path| ::minitorch::module::Module::<#backend>::#method(#borrow self.#member, path, f));
+                path.enter(#name, |path| {
+                    ::minitorch::module::Module::<#backend_ref>::#method(& #mutable self.#member, path, f)
+                });
             )
-        });
-        enter.collect()
+        })
     };
-    let (visit, visit_mut) = (walk("visit", quote!(&)), walk("visit_mut", quote!(&mut)));
+    let (visit, visit_mut) = (calls(false), calls(true));
     let (impl_generics, _, where_clause) = generics.split_for_impl();
     Ok(quote_spanned!(Span::mixed_site()=>
         #[automatically_derived]
@@ -100,14 +104,14 @@ fn implementation(input: DeriveInput) -> Result<TokenStream> {
                 f: ::minitorch::module::Visit<'_, '__m, #backend>,
             ) {
                 path.module(self);
-                #visit
+                #(#visit)*
             }
             fn visit_mut<'__m>(
                 &'__m mut self,
                 path: &mut ::minitorch::module::Path,
                 f: ::minitorch::module::VisitMut<'_, '__m, #backend>,
             ) {
-                #visit_mut
+                #(#visit_mut)*
             }
         }
     ))

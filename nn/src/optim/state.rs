@@ -67,6 +67,14 @@ struct Update<'m, B: Backend> {
     slot: usize,
 }
 
+/// An update with the slot of its parameter.
+struct SlotUpdate<'m, 's, B: Backend> {
+    update: Update<'m, B>,
+    slot: &'s mut Slot<B>,
+    /// The gathered rows of a row-sparse update.
+    rows: Option<Rows<B>>,
+}
+
 impl<B: Backend> State<B> {
     pub(super) fn new(lr: f64) -> Self {
         let default = GroupState { belongs: None, group: Group::new(), steps: 0, scalars: None };
@@ -147,7 +155,7 @@ impl<B: Backend> State<B> {
 
         // Disjoint borrows of the slots, in the order of the walk.
         let mut slots: Vec<Option<&mut Slot<B>>> = self.slots.iter_mut().map(Some).collect();
-        let mut updates: Vec<(Update<'_, B>, &mut Slot<B>, Option<Rows<B>>)> = updates
+        let mut updates: Vec<SlotUpdate<'_, '_, B>> = updates
             .into_iter()
             .filter_map(|update| {
                 let slot = slots[update.slot].take()?;
@@ -157,13 +165,13 @@ impl<B: Backend> State<B> {
                     slot.state.extend((0..rule.states()).map(|_| initial()));
                 }
                 let rows = update.index.as_ref().map(|index| Rows::read(index, update.param, &slot.state));
-                Some((update, slot, rows))
+                Some(SlotUpdate { update, slot, rows })
             })
             .collect();
         for (at, group) in self.groups.iter_mut().enumerate() {
             let rule = group.group.rule(settings);
             let mut batch: Vec<StepSlot<'_, B>> = Vec::with_capacity(updates.len());
-            for (update, slot, rows) in updates.iter_mut().filter(|(_, slot, _)| slot.group == at) {
+            for SlotUpdate { update, slot, rows } in updates.iter_mut().filter(|update| update.slot.group == at) {
                 let missed = group.steps - slot.taken;
                 // `fresh` promises zeros, and that all elements are stepped for the first time.
                 let fresh = slot.taken == 0 && rows.is_none() && rule.initial_state() == 0.0;
@@ -180,7 +188,7 @@ impl<B: Backend> State<B> {
             let scalars = group.scalars(self.lr * group.group.lr_scale, &device, dtype);
             device.optimizer_step(&rule, &mut batch, scalars.storage_mut().1);
             group.steps += 1;
-            for (update, slot, rows) in updates.iter_mut().filter(|(_, slot, _)| slot.group == at) {
+            for SlotUpdate { update, slot, rows } in updates.iter_mut().filter(|update| update.slot.group == at) {
                 if let Some(rows) = rows.take() {
                     rows.write(update.param, &mut slot.state);
                 }
