@@ -1,6 +1,10 @@
 //! The conventions that a test can check: the mirror rule, file sizes, unsafe code, the width of the trait, and what
 //! each crate may know.
 
+mod circles;
+mod source;
+mod words;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
