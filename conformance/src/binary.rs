@@ -2,7 +2,7 @@
 
 use crate::check::{assert_same, assert_values, with_grads};
 use crate::close::{EXACT, Tolerance, eps};
-use crate::on::Lay;
+use crate::on::{Lay, pairs};
 use crate::{On, Suite};
 use minitorch_core::backend::{Backend, BinaryOp, BinaryOps, View};
 use minitorch_core::{DType, Layout, Tensor};
@@ -149,6 +149,19 @@ fn layouts<B: Backend>(on: &On<B>, op: BinaryOp) {
             }
         }
     }
+    for lay in Lay::all(2) {
+        agree!(
+            on,
+            bound(op),
+            |d| {
+                let (mut a, b) = (d.uniform(low, high, [17, 33]), d.laid(lay, low, high, [17, 33]));
+                let (device, storage) = a.storage_mut();
+                device.binary_mut(op, storage, &Layout::contiguous([17, 33]), b.view());
+                a
+            },
+            "{op} in place with {lay:?}"
+        );
+    }
     // Unmerged: any layout may arrive.
     agree!(on, bound(op), |d| {
         let (a, b) = (d.laid(Lay::Sliced, low, high, [3, 4, 5]), d.laid(Lay::Broadcast(1), low, high, [3, 4, 5]));
@@ -185,7 +198,6 @@ fn broadcast<B: Backend>(on: &On<B>, op: BinaryOp) {
     }
 }
 
-/// Owned operands may be overwritten, and nobody sees it.
 /// Rows that are and are not a multiple of four long, and begin at places that are and are not: what is moved four elements at a
 /// time, row by row. A row, a column and a number are repeated. Sums of two such numbers are rounded once.
 fn rows<B: Backend>(on: &On<B>) {
@@ -213,6 +225,7 @@ fn rows<B: Backend>(on: &On<B>) {
     }
 }
 
+/// Owned operands may be overwritten; no holder of the other observes it.
 fn in_place<B: Backend>(on: &On<B>, op: BinaryOp) {
     let (low, high) = range(op);
     let shapes: [(&[usize], &[usize]); 7] = [
@@ -301,6 +314,17 @@ fn integers<B: Backend>(on: &On<B>) {
             |d| apply(op, &d.ints(i32::MIN, i32::MAX, [7, 33]), &d.ints(i32::MIN, i32::MAX, [33])),
             "{op}"
         );
+        for (a, b) in pairs(Lay::all(2)) {
+            agree!(
+                on,
+                EXACT,
+                |d| {
+                    let lies = |lay: Lay| lay.view([17, 33].into(), |s| d.ints(-99, 99, s));
+                    apply(op, &lies(a), &lies(b))
+                },
+                "{op} of {a:?} and {b:?} int32"
+            );
+        }
         let edges = [i32::MIN, -1, 0, 1, i32::MAX];
         agree!(
             on,

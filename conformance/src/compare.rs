@@ -2,7 +2,7 @@
 
 use crate::check::{assert_values, with_grads};
 use crate::close::{EXACT, eps};
-use crate::on::Lay;
+use crate::on::{Lay, pairs};
 use crate::{On, Suite};
 use minitorch_core::backend::{Backend, CompareOp};
 use minitorch_core::{DType, Operand, Tensor};
@@ -45,6 +45,19 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         assert_values(&x.isnan(), &[0.0, 1.0, 0.0, 0.0, 0.0], EXACT);
         assert_values(&x.isinf(), &[0.0, 0.0, 1.0, 1.0, 0.0], EXACT);
         assert_values(&x.isfinite(), &[1.0, 0.0, 0.0, 0.0, 1.0], EXACT);
+    });
+    suite.f32("integers_of_every_layout", 600, |on| {
+        for (a, b) in pairs(Lay::all(2)) {
+            agree!(
+                on,
+                EXACT,
+                |d| {
+                    let lies = |lay: Lay| lay.view([17, 33].into(), |s| d.ints(-2, 2, s));
+                    [lies(a).ge(lies(b)), lies(a).lt(0.5)]
+                },
+                "{a:?} and {b:?} int32"
+            );
+        }
     });
     suite.f32("integers_and_bool", 100, |on| {
         for op in ALL {
@@ -117,6 +130,21 @@ fn where_cond<B: Backend>(on: &On<B>) {
             },
             "where with a {lay:?} mask"
         );
+    }
+    for shape in [&[17][..], &[17, 33], &[2, 3, 4]] {
+        for (a, b) in pairs(Lay::all(shape.len())) {
+            for c in [Lay::Whole, Lay::Reversed, Lay::Broadcast(0)] {
+                agree!(
+                    on,
+                    EXACT,
+                    |d| {
+                        let mask = c.view(shape.into(), |s| d.mask(s));
+                        Tensor::where_cond(&mask, &d.laid(a, -1.0, 1.0, shape), &d.laid(b, -1.0, 1.0, shape))
+                    },
+                    "where of {c:?}, {a:?} and {b:?} {shape:?}"
+                );
+            }
+        }
     }
     let shapes: [[&[usize]; 3]; 6] = [
         [&[4, 5], &[4, 5], &[4, 5]],

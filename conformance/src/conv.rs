@@ -2,7 +2,7 @@
 
 use crate::check::{assert_values, with_grads};
 use crate::close::{EXACT, Values, assert_close, eps, read};
-use crate::on::Lay;
+use crate::on::{Lay, pairs};
 use crate::{On, Suite};
 use minitorch_core::backend::{Backend, ConvOps};
 use minitorch_core::ops::composed;
@@ -372,6 +372,30 @@ fn layouts<B: Backend>(on: &On<B>) {
             },
             "conv2d of {lay:?} operands"
         );
+    }
+    // A layout of each, where the channels differ from group to group and no window reaches the last pixels.
+    let setups = [
+        ([2, 3, 7, 8], [4, 3, 3, 3], Conv2dOptions::default()),
+        ([1, 4, 9, 9], [6, 2, 3, 2], Conv2dOptions::default().groups(2).stride(2).padding(1)),
+        ([2, 4, 9, 7], [4, 1, 3, 3], Conv2dOptions::default().groups(4).padding([1, 2])),
+        ([2, 2, 10, 11], [3, 2, 2, 3], Conv2dOptions::default().dilation([2, 3]).stride([3, 1])),
+        ([2, 2, 8, 8], [2, 2, 2, 2], Conv2dOptions::default().stride(3)),
+    ];
+    for (x_shape, w_shape, o) in setups {
+        for (of_x, of_w) in pairs([Lay::Whole, Lay::Reversed, Lay::Sliced, Lay::Stepped]) {
+            agree!(
+                on,
+                eps(4.0).terms(160),
+                |d| {
+                    let (x, w) = (d.laid(of_x, -1.0, 1.0, x_shape), d.laid(of_w, -1.0, 1.0, w_shape));
+                    let y = d.device.conv2d(&x, &w, None, &o, None);
+                    let (g, [_, _, h, width], [.., kh, kw]) = (d.uniform(-1.0, 1.0, *y.shape()), x_shape, w_shape);
+                    let grad_input = d.device.conv2d_grad_input(&g, &w, [h, width], &o);
+                    [y, grad_input, d.device.conv2d_grad_weight(&x, &g, [kh, kw], &o)]
+                },
+                "conv2d of {of_x:?} {x_shape:?} and {of_w:?} {w_shape:?}, {o:?}"
+            );
+        }
     }
     if on.dtype == DType::F32 {
         let x = on.uniform(-1.0, 1.0, [2, 4, 7, 6]).requires_grad();

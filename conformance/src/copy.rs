@@ -3,7 +3,7 @@
 use crate::arrange::moves;
 use crate::check::{assert_same, assert_values, with_grads};
 use crate::close::{EXACT, read, read_storage};
-use crate::on::Lay;
+use crate::on::{Lay, pairs};
 use crate::{On, Suite};
 use minitorch_core::backend::{Backend, CopyOps, View};
 use minitorch_core::{DType, HostSlice, Layout, PadMode, Tensor, f16};
@@ -166,6 +166,16 @@ fn cast<B: Backend>(on: &On<B>) {
             );
         }
     }
+    for (from, to) in pairs(supported()) {
+        for lay in Lay::all(2) {
+            agree!(
+                on,
+                EXACT,
+                |d| lay.view([17, 33].into(), |s| d.ints(-9, 9, s).cast(from)).cast(to),
+                "{from} to {to}, {lay:?}"
+            );
+        }
+    }
     if crate::check::has_f64(&on.device) {
         let x = on.list(&[1.0, 2.0], [2]).requires_grad();
         let grads = (x.cast(DType::F64) * 1.5).cast(DType::F32).sum(..).backward();
@@ -193,6 +203,25 @@ fn write<B: Backend>(on: &On<B>) {
                 },
                 "{lay:?} written at {r}, {c}"
             );
+        }
+    }
+    // Into a layout of every kind that repeats no element; what it does not reach stays.
+    for shape in [&[7][..], &[17, 33], &[2, 3, 4, 5]] {
+        for at in [Lay::Whole, Lay::Reversed, Lay::Sliced, Lay::Stepped] {
+            let at = *at.view(shape.into(), |s| Tensor::<crate::Plain>::zeros(s, &crate::Plain::new())).layout();
+            for lay in Lay::all(shape.len()) {
+                let (x, len) = (on.laid(lay, -1.0, 1.0, shape), at.end() + 5);
+                let nines = || on.device.full(on.dtype, len, -9.0).unwrap_or_else(|error| panic!("full: {error}"));
+                let (mut written, mut filled) = (nines(), nines());
+                on.device.write(&mut written, &at, x.view());
+                on.device.fill(&mut filled, &at, on.dtype, 2.5);
+                let (mut want, mut want_filled) = (vec![-9.0; len], vec![-9.0; len]);
+                for (position, value) in at.positions().zip(read(&x).data) {
+                    (want[position], want_filled[position]) = (value, 2.5);
+                }
+                assert!(read_storage(&on.device, &written, on.dtype, len) == want, "{lay:?} written to {at:?}");
+                assert!(read_storage(&on.device, &filled, on.dtype, len) == want_filled, "{at:?} filled");
+            }
         }
     }
     // Copy on write: a holder does not see it.

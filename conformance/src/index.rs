@@ -2,7 +2,7 @@
 
 use crate::check::{assert_same, assert_values, reports_index_error, with_grads};
 use crate::close::{EXACT, eps, read};
-use crate::on::Lay;
+use crate::on::{Lay, pairs};
 use crate::{On, Suite};
 use minitorch_core::backend::Backend;
 use minitorch_core::{DType, Tensor};
@@ -252,6 +252,21 @@ fn gather<B: Backend>(on: &On<B>) {
             let index = lay.view(x.shape().with(dim, 7), |s| on.ints(0, bound, s));
             let copied = x.contiguous().gather(dim as isize, &index.contiguous());
             assert_same(&format!("gather of a {lay:?} view"), &x.gather(dim as isize, &index), &copied);
+        }
+    }
+    // A layout of each; the index may repeat along the other dimensions, as an embedding's does.
+    for dim in 0..3usize {
+        for (of_x, of_index) in pairs(Lay::all(3)) {
+            agree!(
+                on,
+                EXACT,
+                |d| {
+                    let shape = minitorch_core::Shape::from([4, 5, 3]);
+                    let index = of_index.view(shape.with(dim, 7), |s| d.ints(0, shape[dim] as i32, s));
+                    d.laid(of_x, -1.0, 1.0, shape).gather(dim as isize, &index)
+                },
+                "gather along {dim} of {of_x:?} at {of_index:?}"
+            );
         }
     }
     agree!(on, EXACT, |d| [

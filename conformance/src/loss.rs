@@ -34,6 +34,19 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             with_grads(d, [d.mixed([9, 5])], |[x]| x.cross_entropy(&target))
         });
     });
+    suite.floats("cross_entropy_every_length", 20_000, |on| {
+        for (n, c) in [(700, 10), (1, 3), (3, 1000), (20, 1000), (9, 1028), (9, 2001)] {
+            agree!(
+                on,
+                eps(8.0).terms(c),
+                |d| {
+                    let target = d.ints(0, c as i32, [n]);
+                    with_grads(d, [d.uniform(-5.0, 5.0, [n, c])], |[x]| x.cross_entropy(&target))
+                },
+                "cross_entropy of [{n}, {c}]"
+            );
+        }
+    });
     suite.f32("cross_entropy_large", 300_000, |on| {
         for (n, c) in [(3, 100_003), (70_001, 3), (512, 257)] {
             agree!(

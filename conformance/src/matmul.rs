@@ -2,7 +2,7 @@
 
 use crate::check::{assert_same, with_grads};
 use crate::close::{Tolerance, assert_close, eps, read};
-use crate::on::Lay;
+use crate::on::{Lay, pairs};
 use crate::{On, Suite};
 use minitorch_core::backend::Backend;
 use minitorch_core::ops::composed;
@@ -99,7 +99,7 @@ fn shapes<B: Backend>(on: &On<B>) {
 }
 
 fn layouts<B: Backend>(on: &On<B>) {
-    for (m, k, n) in [(7, 17, 5), (33, 18, 40), (1, 9, 20), (20, 9, 1)] {
+    for (m, k, n) in [(7, 17, 5), (33, 18, 40), (65, 70, 67), (1, 9, 20), (20, 9, 1)] {
         for a in Lay::all(2) {
             for b in Lay::all(2) {
                 agree!(
@@ -115,13 +115,18 @@ fn layouts<B: Backend>(on: &On<B>) {
             }
         }
     }
-    for a in Lay::all(3) {
-        for b in Lay::all(3) {
+    let batches: [&[usize]; 3] = [&[3], &[2, 3], &[0]];
+    for batch in batches {
+        for (a, b) in pairs(Lay::all(2 + batch.len())) {
             agree!(
                 on,
                 BOUND.terms(6),
-                |d| d.laid(a, -1.0, 1.0, [3, 4, 6]).matmul(&d.laid(b, -1.0, 1.0, [3, 6, 5])),
-                "batch of {a:?} x {b:?}"
+                |d| {
+                    let of = |rows, columns| [batch, &[rows, columns]].concat();
+                    let a = d.laid(a, -1.0, 1.0, of(4, 6).as_slice());
+                    a.matmul(&d.laid(b, -1.0, 1.0, of(6, 5).as_slice()))
+                },
+                "{batch:?} of {a:?} x {b:?}"
             );
         }
     }
@@ -231,16 +236,17 @@ fn linear<B: Backend>(on: &On<B>) {
             );
         }
     }
-    for lay in Lay::all(2) {
-        agree!(
-            on,
-            BOUND.terms(18),
-            |d| {
-                let (x, w) = (d.laid(lay, -1.0, 1.0, [6, 18]), d.laid(lay, -1.0, 1.0, [7, 18]));
-                let b = d.laid(Lay::Stepped, -1.0, 1.0, [7]);
-                [x.linear(&w, Some(&b)), x.linear(&w, None)]
-            },
-            "linear of {lay:?}"
-        );
+    for (of_x, of_w) in pairs(Lay::all(2)) {
+        for of_b in Lay::all(1) {
+            agree!(
+                on,
+                BOUND.terms(18),
+                |d| {
+                    let (x, w) = (d.laid(of_x, -1.0, 1.0, [6, 18]), d.laid(of_w, -1.0, 1.0, [7, 18]));
+                    [x.linear(&w, Some(&d.laid(of_b, -1.0, 1.0, [7]))), x.linear(&w, None)]
+                },
+                "linear of {of_x:?}, {of_w:?} and {of_b:?}"
+            );
+        }
     }
 }

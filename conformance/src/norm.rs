@@ -36,6 +36,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             })
         });
     });
+    suite.floats("every_split", 60_000, every_split);
     suite.floats("batch_norm_tracked", 4000, |on| {
         for (shape, momentum) in
             [(vec![4, 3, 5, 2], 0.1), (vec![2, 300], 1.0), (vec![3, 1, 7], 0.0), (vec![2, 0, 3], 0.5)]
@@ -176,6 +177,52 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         assert_eq!(x.layer_norm(3, None, None, EPS).dims(), [0, 3]);
         assert_eq!(on.mixed([0, 4, 2]).group_norm(2, None, None, EPS).dims(), [0, 4, 2]);
     });
+}
+
+/// Shapes that take each way of a GPU backend to split a norm: a warp or a block per statistic, several blocks, and columns.
+fn every_split<B: Backend>(on: &On<B>) {
+    let shapes: [(&[usize], usize); 8] = [
+        (&[16, 3, 20, 20], 3),
+        (&[16, 6, 7, 7], 2),
+        (&[2, 8, 10, 10], 2),
+        (&[1, 2, 100, 100], 1),
+        (&[2000, 6], 1),
+        (&[3, 300], 50),
+        (&[60, 70], 7),
+        (&[1, 1, 40_000], 1),
+    ];
+    for (shape, groups) in shapes {
+        let c = shape[1];
+        let terms = shape.iter().product::<usize>() / c;
+        agree!(
+            on,
+            BOUND.terms(terms / 64),
+            |d| {
+                let inputs = || [d.uniform(2.0, 4.0, shape), d.uniform(0.5, 1.5, [c]), d.uniform(-1.0, 1.0, [c])];
+                let mut all = inputs()[0].batch_norm(None, None, EPS).to_vec();
+                all.extend(with_grads(d, inputs(), |[x, w, b]| {
+                    let [y, ..] = x.batch_norm(Some(w), Some(b), EPS);
+                    y
+                }));
+                all.extend(with_grads(d, inputs(), |[x, w, b]| x.group_norm(groups, Some(w), Some(b), EPS)));
+                let [x, ..] = inputs();
+                all.extend(with_grads(d, [x], |[x]| x.group_norm(groups, None, None, EPS)));
+                all
+            },
+            "batch_norm and group_norm of {shape:?} in {groups} groups"
+        );
+    }
+    for [rows, n] in [[50, 64], [50, 63], [20, 700], [20, 701], [3, 3000], [3, 3001], [2000, 8], [1, 5]] {
+        agree!(
+            on,
+            BOUND.terms(rows.max(n) / 64),
+            |d| {
+                let inputs = [d.uniform(2.0, 4.0, [rows, n]), d.uniform(0.5, 1.5, [n]), d.uniform(-1.0, 1.0, [n])];
+                with_grads(d, inputs, |[x, w, b]| x.layer_norm([n], Some(w), Some(b), EPS))
+            },
+            "layer_norm of {rows} rows of {n}"
+        );
+    }
 }
 
 fn batch_norm<B: Backend>(on: &On<B>) {

@@ -50,6 +50,14 @@ impl<B: Backend> On<B> {
         Tensor::from_f64(values.iter().copied(), shape, (&self.device, self.dtype))
     }
 
+    /// A vector that repeats these values: longer than a few, so that a backend takes its full SIMD registers or blocks to them as
+    /// well as its scalar remainder.
+    #[track_caller]
+    pub fn cycle(&self, values: &[f64], len: usize) -> Tensor<B> {
+        let values: Vec<f64> = values.iter().copied().cycle().take(len).collect();
+        self.list(&values, len)
+    }
+
     /// Uniform numbers of a range.
     #[track_caller]
     pub fn uniform(&self, low: f64, high: f64, shape: impl Into<Shape>) -> Tensor<B> {
@@ -101,6 +109,12 @@ impl<B: Backend> On<B> {
     pub fn laid(&self, lay: Lay, low: f64, high: f64, shape: impl Into<Shape>) -> Tensor<B> {
         lay.view(shape.into(), |shape| self.uniform(low, high, shape))
     }
+}
+
+/// Every ordered pair of some things.
+pub(crate) fn pairs<T: Copy>(of: impl IntoIterator<Item = T>) -> impl Iterator<Item = (T, T)> {
+    let all: Vec<T> = of.into_iter().collect();
+    (0..all.len() * all.len()).map(move |i| (all[i / all.len()], all[i % all.len()]))
 }
 
 /// A kind of layout: how a tensor of a given shape may lie in its storage.

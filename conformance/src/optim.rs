@@ -75,6 +75,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         ("adam_decay", StepRule::Adam(AdamConfig { weight_decay: 0.1, ..adam })),
         ("adamw", StepRule::Adam(AdamConfig { weight_decay: 0.1, decoupled: true, ..adam })),
         ("adam_betas", StepRule::Adam(AdamConfig { beta1: 0.5, beta2: 0.9, eps: 1e-3, ..adam })),
+        ("adam_without_momentum", StepRule::Adam(AdamConfig { beta1: 0.0, ..adam })),
         ("rmsprop", StepRule::RmsProp(rms)),
         ("rmsprop_decay", StepRule::RmsProp(RmsPropConfig { weight_decay: 0.1, alpha: 0.9, eps: 1e-3, ..rms })),
         ("rmsprop_momentum", StepRule::RmsProp(RmsPropConfig { momentum: 0.9, ..rms })),

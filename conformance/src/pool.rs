@@ -232,6 +232,29 @@ fn special<B: Backend>(on: &On<B>) {
     assert_values(&at, &[1.0, 1.0, 4.0, 4.0], EXACT);
     let grad = &y.sum(..).backward()[&x];
     assert_values(grad, &[0.0, 2.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 0.0], EXACT);
+    // The same with holes between the cells of a window.
+    let dilated = Pool2dOptions::new(2).dilation(3).stride(1).padding(1);
+    let values: Vec<f64> = (0..128)
+        .map(|i| {
+            if i < 64 {
+                -inf
+            } else if i == 100 {
+                nan
+            } else {
+                (i * 7 % 16) as f64
+            }
+        })
+        .collect();
+    let host = Values::new([1, 2, 8, 8], on.dtype, values);
+    let (mut largest, mut at) = (Vec::new(), Vec::new());
+    definition(&host, &dilated, |plane, cells| {
+        let best = first_largest(plane, cells);
+        largest.push(plane[best]);
+        at.push(best as f64);
+    });
+    let (y, indices) = on.list(&host.data, host.shape).max_pool2d_with_indices(dilated);
+    assert_values(&y, &largest, EXACT);
+    assert_values(&indices, &at, EXACT);
     // Padding is never the maximum, also of negative numbers.
     let x = on.list(&[-5.0, -6.0, -7.0, -8.0], [1, 1, 2, 2]);
     assert_values(&x.max_pool2d(Pool2dOptions::new(2).padding(1)), &[-5.0, -6.0, -7.0, -8.0], EXACT);

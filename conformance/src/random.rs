@@ -140,7 +140,7 @@ fn normal<B: Backend>(on: &On<B>) {
 
 fn dropout<B: Backend>(on: &On<B>) {
     let draw = Draw { seed: 9, index: 1 << 40 };
-    for p in [0.1, 0.5, 0.75] {
+    for p in [0.0, 0.1, 0.5, 0.75, 1.0] {
         for len in [1, 17, 100_000] {
             let x = on.uniform(0.5, 1.0, [len]);
             let y = on.device.dropout(&x, p, draw);

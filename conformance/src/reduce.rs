@@ -76,6 +76,15 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             [x.sum(..), x.mean(..), x.reshape([1000, 1000]).sum(0)]
         });
     });
+    // f32 numbers whose exact sum is known: within 2.5 roundings of it, however many they are.
+    suite.f32("sums_of_many", 10_000_000, |on| {
+        let values: Vec<f64> = (0..10_000_000).map(|i| (0.1 + (i % 7) as f32 * 0.01) as f64).collect();
+        let (x, sum) = (on.list(&values, [values.len()]), values.iter().sum::<f64>());
+        for x in [x.clone(), x.reshape([1_000_000, 10]).sum(0), x.reshape([10, 1_000_000]).sum(1)] {
+            assert_values(&x.sum(..), &[sum], eps(2.5));
+        }
+    });
+    suite.floats("every_split", 100_000, every_split);
     suite.f32("integers", 1000, integers);
     suite.f32("any_and_all", 700, |on| {
         for dims in subsets(3) {
@@ -257,6 +266,64 @@ fn wide_and_tall<B: Backend>(on: &On<B>, op: ReduceOp) {
     }
 }
 
+/// Shapes and dimensions that take each way of a GPU backend to split a reduction: a thread, a warp or a block per result, columns,
+/// several blocks per result; contiguous, shifted so that no vector load is aligned, and with gaps.
+fn every_split<B: Backend>(on: &On<B>) {
+    let shapes: [(&[usize], &[&[usize]]); 13] = [
+        (&[50_003], &[&[0]]),
+        (&[3, 20_000], &[&[1], &[0], &[0, 1]]),
+        (&[150, 601], &[&[1], &[0]]),
+        (&[40, 700], &[&[1]]),
+        (&[1000, 7], &[&[1], &[0]]),
+        (&[300, 4], &[&[1], &[]]),
+        (&[20_000, 3], &[&[0]]),
+        (&[1000, 70], &[&[0]]),
+        (&[7, 1000], &[&[0]]),
+        (&[8, 16, 20, 20], &[&[0, 2, 3], &[1], &[1, 3], &[0, 2]]),
+        (&[8, 5, 7, 7], &[&[0, 2, 3], &[2, 3], &[0]]),
+        (&[300, 2, 3], &[&[0, 2], &[1]]),
+        (&[200, 6, 4], &[&[0, 2]]),
+    ];
+    for (shape, sets) in shapes {
+        let n: usize = shape.iter().product();
+        for &dims in sets {
+            let terms = dims.iter().map(|&d| shape[d]).product();
+            let about = format!("over {dims:?} of {shape:?}");
+            agree!(
+                on,
+                eps(4.0).terms(terms),
+                |d| {
+                    let x = d.uniform(-1.0, 1.0, shape);
+                    let shifted = d.uniform(-1.0, 1.0, [n + 3]).narrow(0, 3, n).reshape(Shape::new(shape));
+                    let gaps = d.uniform(-1.0, 1.0, [n, 2]).narrow(1, 1, 1).reshape(Shape::new(shape));
+                    let near_1 = &x * (1.0 / n as f64) + 1.0;
+                    let mut all = vec![family(ReduceOp::Mean, &x, dims), family(ReduceOp::Prod, &near_1, dims)];
+                    all.extend([&x, &shifted, &gaps].map(|x| family(ReduceOp::Sum, x, dims)));
+                    all
+                },
+                "{about}"
+            );
+            agree!(
+                on,
+                EXACT,
+                |d| {
+                    let x = d.whole(-9, 9, shape);
+                    let shifted = d.whole(-9, 9, [n + 3]).narrow(0, 3, n).reshape(Shape::new(shape));
+                    let gaps = d.whole(-9, 9, [n, 2]).narrow(1, 1, 1).reshape(Shape::new(shape));
+                    let mut all = [&x, &shifted, &gaps].map(|x| family(ReduceOp::Max, x, dims)).to_vec();
+                    all.push(family(ReduceOp::Sum, &x.cast(DType::I32), dims));
+                    all.push(family(ReduceOp::Max, &x.gt(8.0), dims));
+                    if let &[dim] = dims {
+                        all.extend([x.argmax(dim as isize), x.argmin(dim as isize)]);
+                    }
+                    all
+                },
+                "exact, {about}"
+            );
+        }
+    }
+}
+
 /// Over nothing a sum is 0, a product 1, a mean NaN; nothing kept is nothing. Extremes of nothing panic: see `panics`.
 fn nothing<B: Backend>(on: &On<B>) {
     let x = on.uniform(0.0, 1.0, [3, 0]);
@@ -304,6 +371,19 @@ fn integers<B: Backend>(on: &On<B>) {
             agree!(on, EXACT, |d| family(op, &d.ints(i32::MIN, i32::MAX, [4, 9, 33]), &dims), "{op} over {dims:?}");
         }
     }
+    for lay in Lay::all(3) {
+        for dims in subsets(3) {
+            agree!(
+                on,
+                EXACT,
+                |d| {
+                    let x = lay.view([3, 5, 17].into(), |s| d.ints(-99, 99, s));
+                    [ReduceOp::Sum, ReduceOp::Max, ReduceOp::Min].map(|op| family(op, &x, &dims))
+                },
+                "over {dims:?} of {lay:?}"
+            );
+        }
+    }
     agree!(on, EXACT, |d| {
         let x = d.ints(-3, 4, [5, 67]);
         [x.argmax(1), x.argmin(0), x.sum(..), x.t().max(0)]
@@ -337,9 +417,17 @@ fn arg_reduce<B: Backend>(on: &On<B>, op: ArgReduceOp) {
             "{op} along {dim} of {shape:?}"
         );
     }
+    // The first of two NaNs, wherever it stands in a long row.
+    for len in [1, 5, 40, 100, 5000] {
+        for at in [0, len / 2, len - 1] {
+            let mut values = crate::close::read(&on.uniform(-1.0, 1.0, [len])).data;
+            (values[at], values[len - 1]) = (f64::NAN, f64::NAN);
+            assert_values(&arg(op, &on.list(&values, [len]), 0), &[at as f64], EXACT);
+        }
+    }
     let (nan, inf) = (f64::NAN, f64::INFINITY);
     let rows = [
-        [1.0, nan, 5.0, nan], // the first NaN wins over all
+        [1.0, nan, 5.0, nan], // the first NaN, before every number
         [nan, 1.0, 2.0, 0.0],
         [inf, inf, 1.0, inf],
         [-inf, -inf, -inf, -inf],

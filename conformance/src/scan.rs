@@ -37,6 +37,28 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         assert_values(&on.device.cumsum(&x, 0, true), &[10.0, 9.0, 7.0, 4.0], EXACT);
         assert_values(&on.device.cumsum(&x, 0, false), &[1.0, 3.0, 6.0, 10.0], EXACT);
     });
+    suite.floats("every_length", 90_000, |on| {
+        // One block per row, several blocks per row, and columns.
+        let shapes: [(&[usize], isize); 8] = [
+            (&[50_003], 0),
+            (&[50_004], 0),
+            (&[3, 20_000], 1),
+            (&[5, 900], 1),
+            (&[5, 901], 1),
+            (&[10_000, 3], 0),
+            (&[2, 150, 300], 1),
+            (&[40, 2, 7], 0),
+        ];
+        for (shape, dim) in shapes {
+            agree!(
+                on,
+                eps(4.0).terms(shape[dim as usize]),
+                |d| with_grads(d, [d.uniform(-1.0, 1.0, shape)], |[x]| x.cumsum(dim)),
+                "cumsum along {dim} of {shape:?}"
+            );
+            agree!(on, EXACT, |d| d.ints(-99, 99, shape).cumsum(dim), "cumsum along {dim} of int32 {shape:?}");
+        }
+    });
     suite.f32("long", 200_000, |on| {
         agree!(on, eps(4.0).terms(200_000), |d| [
             d.uniform(-1.0, 1.0, [200_003]).cumsum(0),

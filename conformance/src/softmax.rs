@@ -33,6 +33,37 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             );
         }
     });
+    suite.floats("every_length", 20_000, |on| {
+        // A thread, a warp or a block per row; rows that are and are not a multiple of 16 bytes; columns.
+        let shapes: [(&[usize], isize); 13] = [
+            (&[300, 10], 1),
+            (&[300, 12], 1),
+            (&[30, 129], 1),
+            (&[30, 500], 1),
+            (&[9, 1024], 1),
+            (&[9, 1023], 1),
+            (&[5, 3000], 1),
+            (&[5, 3001], 1),
+            (&[4, 300, 6], 1),
+            (&[2, 21, 300], 1),
+            (&[1500, 3], 0),
+            (&[1, 70], 0),
+            (&[17, 1], 1),
+        ];
+        for (shape, dim) in shapes {
+            let terms = shape[dim as usize];
+            agree!(
+                on,
+                eps(8.0).terms(terms),
+                |d| {
+                    let mut all = with_grads(d, [d.uniform(-9.0, 9.0, shape)], |[x]| x.softmax(dim));
+                    all.extend(with_grads(d, [d.uniform(-9.0, 9.0, shape)], |[x]| x.log_softmax(dim)));
+                    all
+                },
+                "along {dim} of {shape:?}"
+            );
+        }
+    });
     suite.floats("far_out", 100, far_out);
     suite.floats("keeps_digits", 3000, keeps_digits);
     suite.floats("nothing_and_one", 4, |on| {

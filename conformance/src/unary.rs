@@ -1,13 +1,16 @@
 //! Element-wise functions of one tensor: every op, every kind of layout, in place, and at the edges.
 
 use crate::check::{assert_same, assert_values, with_grads};
-use crate::close::{EXACT, Tolerance, eps};
+use crate::close::{EXACT, Tolerance, assert_close, eps, read};
 use crate::on::Lay;
 use crate::{On, Suite};
 use minitorch_core::backend::{Backend, UnaryOp, UnaryOps, View};
 use minitorch_core::ops::composed;
 use minitorch_core::ops::unary::Saves;
 use minitorch_core::{DType, Layout, Tensor};
+
+/// Elements of a vector of special values: two registers of 16 lanes, and a remainder.
+const LONG: usize = 45;
 
 /// The family call as core makes it: layouts merged.
 pub(crate) fn family<B: Backend>(op: UnaryOp, x: &Tensor<B>) -> Tensor<B> {
@@ -163,7 +166,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             let x = on.list(&[nan, 0.5], [2]).requires_grad();
             let [first] = by_method(op, &x).sum(..).grad([&x]);
             let [second] = first.sum(..).grad([&x]);
-            let second = crate::close::read(&second).data;
+            let second = read(&second).data;
             assert!(second[0].is_nan() && second[1].is_finite(), "{op:?}: {second:?}");
         }
     });
@@ -198,13 +201,20 @@ fn gradient_kernel<B: Backend>(on: &On<B>, op: UnaryOp, low: f64, high: f64) {
         agree!(on, eps(4.0), |d| with_grads(d, [d.uniform(low, high, [3, 33])], |[x]| by_method(op, x)));
         return;
     }
+    // Both operands in every pair of layouts; scalars, nothing and ranks above 2 by the fused method alone.
+    let shapes: [&[usize]; 5] = [&[], &[0], &[37], &[5, 8], &[2, 3, 4]];
+    for shape in shapes {
+        for of_x in Lay::all(shape.len()) {
+            for of_g in Lay::all(shape.len()) {
+                let (x, g) = (on.laid(of_x, low, high, shape), on.laid(of_g, -1.0, 1.0, shape));
+                let saved = if op.saves() == Saves::Output { family(op, &x) } else { x };
+                let about = format!("{op:?} gradient of {shape:?}, {of_x:?} and {of_g:?}");
+                let fused = on.device.unary_grad(op, &saved, &g);
+                assert_close(&about, &read(&fused), &read(&composed::unary_grad(op, &saved, &g)), eps(32.0));
+            }
+        }
+    }
     for lay in [Lay::Whole, Lay::Reversed, Lay::Sliced, Lay::Broadcast(0)] {
-        let x = on.again().laid(lay, low, high, [3, 33]);
-        let saved = if op.saves() == Saves::Output { family(op, &x) } else { x };
-        let g = on.again().laid(lay, -1.0, 1.0, [3, 33]);
-        let fused = crate::close::read(&on.device.unary_grad(op, &saved, &g));
-        let composed = crate::close::read(&composed::unary_grad(op, &saved, &g));
-        crate::close::assert_close(&format!("{op:?} gradient, {lay:?}"), &fused, &composed, eps(32.0));
         // From the input on: what the rounding of a saved output does to the gradient is part of the bound. 1 - y² of a
         // tanh near 1 keeps few digits, which the absolute part allows for.
         agree!(
@@ -303,7 +313,7 @@ fn in_place<B: Backend>(on: &On<B>) {
 
 fn shared_storage<B: Backend>(on: &On<B>) {
     let x = on.uniform(-1.0, 1.0, [4, 5]);
-    let before = crate::close::read(&x).data;
+    let before = read(&x).data;
     let (held, view, part) = (x.clone(), x.t(), x.slice(1..3));
     let results = [x.clone() * 2.0, -x.t(), x.slice(1..3) + 1.0, 1.0 - x.reshape([20]), x * 3.0];
     drop(results);
@@ -323,7 +333,22 @@ fn infinities<B: Backend>(on: &On<B>) {
         }
         let sin = matches!(op, Sin | Cos | Tan);
         let values: Vec<f64> = values.into_iter().filter(|v| !sin || v.is_finite()).collect();
-        agree!(on, bound(op), |d| family(op, &d.list(&values, values.len())), "{op:?} of {values:?}");
+        agree!(on, bound(op), |d| family(op, &d.cycle(&values, LONG)), "{op:?} of {values:?}");
+    }
+    // Where a function saturates, to the bit.
+    let inf = f64::INFINITY;
+    let saturated = [
+        (Sigmoid, [1000.0, -1000.0, -inf], [1.0, 0.0, 0.0]),
+        (Softplus, [1000.0, -1000.0, -inf], [1000.0, 0.0, 0.0]),
+        (Gelu, [1000.0, -1000.0, -inf], [1000.0, 0.0, 0.0]),
+        (GeluTanh, [inf, -1000.0, -inf], [inf, 0.0, 0.0]),
+        (Silu, [inf, -1000.0, -inf], [inf, 0.0, 0.0]),
+        (Round, [0.5, 1.5, -2.5], [0.0, 2.0, -2.0]),
+        (Sign, [-3.0, 0.0, 3.0], [-1.0, 0.0, 1.0]),
+    ];
+    for (op, at, want) in saturated {
+        let want: Vec<f64> = want.into_iter().cycle().take(LONG).collect();
+        assert_values(&family(op, &on.cycle(&at, LONG)), &want, EXACT);
     }
 }
 
@@ -331,10 +356,10 @@ fn infinities<B: Backend>(on: &On<B>) {
 fn nan<B: Backend>(on: &On<B>) {
     for (op, ..) in ops() {
         let want = if op == UnaryOp::Pow(0.0) { 1.0 } else { f64::NAN };
-        assert_values(&family(op, &on.list(&[f64::NAN; 5], [5])), &[want; 5], EXACT);
+        assert_values(&family(op, &on.list(&[f64::NAN; LONG], [LONG])), &[want; LONG], EXACT);
     }
     for bad in [UnaryOp::Sqrt, UnaryOp::Log, UnaryOp::Rsqrt, UnaryOp::Pow(0.5)] {
-        assert_values(&family(bad, &on.list(&[-1.0, -2.5], [2])), &[f64::NAN; 2], EXACT);
+        assert_values(&family(bad, &on.cycle(&[-1.0, -2.5], LONG)), &[f64::NAN; LONG], EXACT);
     }
 }
 
@@ -345,26 +370,21 @@ fn extremes<B: Backend>(on: &On<B>) {
     {
         // e^x carries the rounding of its argument's reduction: x epsilons at worst, 8 in practice; subnormal results
         // may be flushed to 0.
-        agree!(on, eps(8.0), |d| family(op, &d.list(&far, far.len())), "{op:?} of {far:?}");
+        agree!(on, eps(8.0), |d| family(op, &d.cycle(&far, LONG)), "{op:?} of {far:?}");
     }
     let small = [1e-30, -1e-30, 1e-10, -1e-10, 1e-5, -1e-5, 1e-3, -1e-3];
     for op in [Expm1, Log1p, Tanh, Erf, Sin, Tan, Atan, Sinh, Elu(1.0), Hardswish] {
         // Relative: near 0 these must not lose digits to a cancellation.
         let relative = Tolerance { atol: 1e-30, rtol: 8.0 };
-        agree!(on, relative, |d| family(op, &d.list(&small, small.len())), "{op:?} of {small:?}");
+        agree!(on, relative, |d| family(op, &d.cycle(&small, LONG)), "{op:?} of {small:?}");
     }
     let halves = [-2.5, -1.5, -0.5, 0.5, 1.5, 2.5, 8_388_607.5, 16_777_216.0, -1e30, 1e30];
     for op in [Floor, Ceil, Round, Trunc] {
-        agree!(on, EXACT, |d| family(op, &d.list(&halves, halves.len())), "{op:?} of {halves:?}");
+        agree!(on, EXACT, |d| family(op, &d.cycle(&halves, LONG)), "{op:?} of {halves:?}");
     }
     let wide = [1e-35, 1e-20, 1e20, 1e35];
     for op in [Log, Log2, Sqrt, Rsqrt, Rdiv(1.0), Pow(0.5), Log1p, Atan] {
-        agree!(
-            on,
-            Tolerance { atol: 0.0, rtol: 8.0 },
-            |d| family(op, &d.list(&wide, wide.len())),
-            "{op:?} of {wide:?}"
-        );
+        agree!(on, Tolerance { atol: 0.0, rtol: 8.0 }, |d| family(op, &d.cycle(&wide, LONG)), "{op:?} of {wide:?}");
     }
 }
 
@@ -374,7 +394,12 @@ fn integers<B: Backend>(on: &On<B>) {
     let arithmetic = [Add(5.0), Add(-5.0), Mul(3.0), Mul(-1.0), Rsub(2.0), Neg, Abs, Sign];
     let rest = [Remainder(7.0), Remainder(-7.0), Remainder(-1.0), Clamp(-3.0, 5.0), Clamp(f64::NEG_INFINITY, 2.0)];
     for op in arithmetic.into_iter().chain(rest) {
-        agree!(on, EXACT, |d| family(op, &Tensor::from_slice(&edges, edges.len(), &d.device)), "{op:?} of {edges:?}");
+        agree!(
+            on,
+            EXACT,
+            |d| family(op, &Tensor::from_slice(&[edges; 5].concat(), 45, &d.device)),
+            "{op:?} of {edges:?}"
+        );
         agree!(on, EXACT, |d| family(op, &d.ints(i32::MIN, i32::MAX, [5, 33]).t()), "{op:?}");
         assert!(op.accepts(DType::I32) && !op.accepts(DType::Bool));
     }
