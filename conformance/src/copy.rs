@@ -6,7 +6,7 @@ use crate::close::{EXACT, read, read_storage};
 use crate::on::{Lay, pairs};
 use crate::{On, Suite};
 use minitorch_core::backend::{Backend, CopyOps, View};
-use minitorch_core::{DType, HostSlice, Layout, PadMode, Tensor, f16};
+use minitorch_core::{DType, Error, HostSlice, Layout, PadMode, Tensor, f16};
 
 pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     suite.floats("layouts", 600, layouts);
@@ -30,6 +30,22 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             [x.t().contiguous(), Tensor::cat(&[x.slice(..40_000), x.slice(40_000..)], 0), x.pad([(1, 1), (0, 2)], 0.5)]
         });
         agree!(on, EXACT, |d| d.mixed([501, 33, 35]).permute([2, 0, 1]).contiguous());
+    });
+    suite.f32("out_of_memory_is_queued", 1, |on| {
+        // 2^50 elements, as no device has them. A device may refuse so much in one buffer before it asks for memory.
+        let x = on.list(&[0.5], [1, 1]);
+        let large = x.expand([1 << 25, 1 << 25]).contiguous();
+        let reported = |outcome: minitorch_core::Result<()>| {
+            matches!(outcome, Err(Error::OutOfMemory { .. } | Error::Device { .. }))
+        };
+        assert!(reported(large.to_vec::<f32>().map(drop)), "the next read returns the error");
+        assert!(on.device.synchronize().is_ok(), "it is returned once");
+        assert!(reported(large.slice((0, 0)).item().map(drop)), "what was never computed cannot be read");
+        drop(large);
+        let large = x.expand([1 << 25, 1 << 25]).contiguous();
+        assert!(reported(on.device.synchronize()), "synchronize returns the error");
+        drop(large);
+        assert_values(&(&x + 1.0), &[1.5], EXACT);
     });
     suite.f32("to_another_device_and_back", 100, |on| {
         let plain = crate::Plain::new();

@@ -1,14 +1,21 @@
-//! `Plain`: a whole backend in plain loops. It is the oracle that every other backend is compared with, and the example
-//! of how to write one: it implements the methods without a default of each family of [`Backend`](minitorch_core::Backend) and inherits every fused one.
+//! `Plain`: a complete backend in plain loops, the oracle of the suite and the example of how to write a backend.
 //!
-//! Two ideas carry the file:
+//! It implements the methods without a default of every family of [`Backend`](minitorch_core::Backend) and inherits the fused ones.
+//! Each method is one walk:
 //!
-//! * **All elements are read as f64 and rounded once on the way back.** f32, i32 and bool are exact in f64, so sums are
-//!   accumulated and functions computed more exactly than any f32 backend will: what an oracle should do. (Of `+ - * /`
-//!   and the square root, the f64 result rounded to f32 *is* the correctly rounded f32 result.)
-//! * **Layouts do the index arithmetic.** [`Layout::positions`] lists storage positions in the order of the shape; a
-//!   stride of 0 says "the same element again", so a reduction is a walk over the input beside the output broadcast
-//!   back to the input's shape.
+//! ```text
+//! unary   out[i] = f(x[i])                       binary   out[i] = f(a[i], b[i])
+//! reduce  out[into(i)] = f(out[into(i)], x[i])   matmul   out[i, j] = sum over k of a[i, k] b[k, j]
+//! gather  out[i] = x[row(i) + index[i]]          scatter  to[row(i) + index[i]] (+)= x[i]
+//! ```
+//!
+//! * **Elements are read as f64 and rounded once when they are stored.** f16, f32, i32 and bool are exact in f64, so a sum or a function is
+//!   more accurate than any f32 backend computes it. (For `+ - * /` and the square root, the f64 result rounded to f32 *is* the
+//!   correctly rounded f32 result.)
+//! * **Layouts do the index arithmetic.** [`Layout::positions`] lists storage positions in the order of the shape. A stride of 0
+//!   repeats an element, so a reduction walks its input beside the output broadcast back to the input's shape.
+//! * **Lack of memory is queued.** A storage without elements stands for a result that there was no memory for; what is computed from it
+//!   has no elements either, and reading it is an error.
 
 mod math;
 
@@ -25,80 +32,91 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// A device that computes with plain loops. The value is a cheap handle; clones are the same device, `Plain::new()` is
-/// another one.
+/// A device that computes with plain loops. The value is a cheap handle: clones are the same device, `Plain::new()` is another.
 #[derive(Clone)]
 pub struct Plain(Arc<Shared>);
 
 struct Shared {
     id: u64,
     rng: DeviceRng,
-    /// The first failure since the last report.
-    failure: Mutex<Option<Error>>,
+    /// The first error since the last [`synchronize`](Device::synchronize).
+    queued: Mutex<Option<Error>>,
     live: AtomicU64,
     peak: AtomicU64,
 }
 
 impl Plain {
-    /// A new device; its random numbers start from seed 0.
+    /// A new device, with seed 0.
     pub fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Plain(Arc::new(Shared {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             rng: DeviceRng::default(),
-            failure: Mutex::new(None),
+            queued: Mutex::new(None),
             live: AtomicU64::new(0),
             peak: AtomicU64::new(0),
         }))
     }
 
-    /// Every result passes here: `data` becomes a buffer that counts as this device's memory while it lives.
-    fn buffer(&self, data: HostData) -> Buffer {
+    /// Storage of this data, counted as the device's memory until it is dropped.
+    fn store(&self, data: HostData) -> Storage {
         let bytes = (data.as_slice().len() * data.as_slice().dtype().size()) as u64;
         let live = self.0.live.fetch_add(bytes, Ordering::Relaxed) + bytes;
         self.0.peak.fetch_max(live, Ordering::Relaxed);
-        Buffer { data, bytes, device: self.0.clone() }
+        Storage { data, bytes, device: self.0.clone() }
     }
 
-    /// A buffer of a dtype from f64 values, each converted as [`CopyOps::cast`] says.
-    fn make(&self, dtype: DType, values: impl Iterator<Item = f64>) -> Buffer {
-        self.try_make(dtype, values).unwrap_or_else(|error| panic!("{error}"))
+    /// The result of an operation: f64 values, each converted as [`CopyOps::cast`] says. Without memory for them the error is queued,
+    /// and the storage has no elements.
+    fn make(&self, dtype: DType, values: impl Iterator<Item = f64>) -> Storage {
+        self.try_make(dtype, values).unwrap_or_else(|error| {
+            self.queue_error(error);
+            self.missing(dtype)
+        })
     }
 
-    /// [`make`](Self::make), with an error where there is no memory for so many values.
-    fn try_make(&self, dtype: DType, values: impl Iterator<Item = f64>) -> Result<Buffer> {
-        let out_of_memory = |len: usize| {
-            let bytes = len.saturating_mul(dtype.size()) as u64;
-            let live = self.0.live.load(Ordering::Relaxed);
-            Error::OutOfMemory { device: format!("{self:?}"), bytes, live, reserved: live }
-        };
-        fn collected<T>(values: impl Iterator<Item = T>, failure: &impl Fn(usize) -> Error) -> Result<Vec<T>> {
-            let (mut out, (len, _)) = (Vec::new(), values.size_hint());
-            out.try_reserve_exact(len).map_err(|_| failure(len))?;
-            out.extend(values);
-            Ok(out)
-        }
-        Ok(self.buffer(match dtype {
-            DType::F16 => HostData::F16(collected(values.map(f16::from_f64), &out_of_memory)?),
-            DType::F32 => HostData::F32(collected(values.map(|v| v as f32), &out_of_memory)?), // rounds to nearest
-            DType::F64 => HostData::F64(collected(values, &out_of_memory)?),
-            DType::I32 => HostData::I32(collected(values.map(|v| v as i32), &out_of_memory)?), // truncates, saturates, NaN is 0
-            DType::Bool => HostData::Bool(collected(values.map(|v| v != 0.0), &out_of_memory)?), // NaN is true
+    /// A storage without elements, for a result that has some.
+    fn missing(&self, dtype: DType) -> Storage {
+        self.make(dtype, std::iter::empty())
+    }
+
+    fn try_make(&self, dtype: DType, values: impl Iterator<Item = f64>) -> Result<Storage> {
+        let size = values.size_hint().0;
+        let error = || self.out_of_memory(size, dtype);
+        Ok(self.store(match dtype {
+            DType::F16 => HostData::F16(collect(values.map(f16::from_f64)).ok_or_else(error)?),
+            DType::F32 => HostData::F32(collect(values.map(|v| v as f32)).ok_or_else(error)?), // to nearest
+            DType::F64 => HostData::F64(collect(values).ok_or_else(error)?),
+            DType::I32 => HostData::I32(collect(values.map(|v| v as i32)).ok_or_else(error)?), // truncated, saturated; NaN is 0
+            DType::Bool => HostData::Bool(collect(values.map(|v| v != 0.0)).ok_or_else(error)?), // NaN is true
         }))
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Error>> {
-        self.0.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn out_of_memory(&self, len: usize, dtype: DType) -> Error {
+        let (bytes, live) = (len.saturating_mul(dtype.size()) as u64, self.0.live.load(Ordering::Relaxed));
+        Error::OutOfMemory { device: format!("{self:?}"), bytes, live, reserved: live }
     }
 
-    /// The index as a position along a dimension of size `bound`. A bad one is kept for the next report, if it is the
-    /// first, and the access must be skipped.
+    /// `len` times the same value, for a method that updates its result element by element; `None` as in [`make`](Self::make).
+    fn accumulators<T: Clone>(&self, len: usize, value: T, dtype: DType) -> Option<Vec<T>> {
+        let all = collect(std::iter::repeat_n(value, len));
+        if all.is_none() {
+            self.queue_error(self.out_of_memory(len, dtype));
+        }
+        all
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Error>> {
+        self.0.queued.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// The index as a position along a dimension of size `bound`. `None` outside of it: the error is queued, and the caller skips the
+    /// access.
     fn check_index(&self, op: &'static str, index: f64, bound: usize) -> Option<usize> {
         if (0.0..bound as f64).contains(&index) {
             return Some(index as usize);
         }
-        let error = Error::IndexOutOfRange { op, index: index as i64, bound: bound as u64 };
-        self.lock().get_or_insert(error);
+        self.queue_error(Error::IndexOutOfRange { op, index: index as i64, bound: bound as u64 });
         None
     }
 }
@@ -122,20 +140,28 @@ impl fmt::Debug for Plain {
     }
 }
 
-/// Storage: host data, counted.
-pub struct Buffer {
+/// A vector of any length, unless there is no memory for it.
+fn collect<T>(values: impl Iterator<Item = T>) -> Option<Vec<T>> {
+    let mut all = Vec::new();
+    all.try_reserve_exact(values.size_hint().0).ok()?;
+    all.extend(values);
+    Some(all)
+}
+
+/// Host data of one dtype, counted as its device's memory.
+pub struct Storage {
     data: HostData,
     bytes: u64,
     device: Arc<Shared>,
 }
 
-impl Drop for Buffer {
+impl Drop for Storage {
     fn drop(&mut self) {
         self.device.live.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
-impl Buffer {
+impl Storage {
     fn get(&self, at: usize) -> f64 {
         match &self.data {
             HostData::F16(v) => v[at].to_f64(),
@@ -157,28 +183,34 @@ impl Buffer {
     }
 }
 
-/// A view's elements in the order of its shape.
-fn read<'a>(x: ViewOf<'a, Plain>) -> impl Iterator<Item = f64> + 'a {
-    x.layout.positions().map(|at| x.storage.get(at))
+/// Whether a layout's elements are missing from the storage: there was no memory for them.
+fn is_missing(storage: &Storage, layout: &Layout) -> bool {
+    storage.data.as_slice().len() < layout.end()
 }
 
-/// The layout with every stride 0 but that of `dim`: its positions are the indices along `dim`, times `stride`.
-fn along(layout: &Layout, dim: usize, stride: usize) -> Layout {
+/// A view's elements in the order of its shape; none if they are missing.
+fn read<'a>(x: ViewOf<'a, Plain>) -> impl Iterator<Item = f64> + 'a {
+    let count = if is_missing(x.storage, x.layout) { 0 } else { x.layout.numel() };
+    x.layout.positions().take(count).map(|at| x.storage.get(at))
+}
+
+/// A layout of the same shape whose positions are the indices along `dim`.
+fn indices_along(layout: &Layout, dim: usize) -> Layout {
     let mut strides = vec![0; layout.shape().len()];
-    strides[dim] = stride;
+    strides[dim] = 1;
     Layout::new(*layout.shape(), &strides, 0)
 }
 
-/// The start of the line along `dim` that each element of `index` reads from (or adds to): the strides of `layout`, 0 at
-/// `dim`, over the index's shape.
-fn lines(layout: &Layout, dim: usize, index: &Layout) -> Layout {
+/// For each element of `index` the position of the first element along `dim` of the row that it selects from: the strides of
+/// `layout`, 0 at `dim`, over the index's shape.
+fn rows(layout: &Layout, dim: usize, index: &Layout) -> Layout {
     let mut strides = layout.strides().to_vec();
     strides[dim] = 0;
     Layout::new(*index.shape(), &strides, layout.offset())
 }
 
 impl Device for Plain {
-    type Storage = Buffer;
+    type Storage = Storage;
 
     fn supports(&self, _: DType) -> bool {
         true
@@ -197,7 +229,7 @@ impl Device for Plain {
         self.0.peak.store(self.0.live.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
-    /// Nothing is ever under way here; what is left to do is the report. `take`: a failure is reported once.
+    /// All work is done when its method returns. `take`: an error is returned once.
     fn synchronize(&self) -> Result<()> {
         self.lock().take().map_or(Ok(()), Err)
     }
@@ -208,12 +240,12 @@ impl Device for Plain {
 }
 
 impl CopyOps for Plain {
-    fn full(&self, dtype: DType, len: usize, value: f64) -> Result<Buffer> {
+    fn full(&self, dtype: DType, len: usize, value: f64) -> Result<Storage> {
         self.try_make(dtype, std::iter::repeat_n(value, len))
     }
 
-    fn upload(&self, data: HostSlice<'_>) -> Result<Buffer> {
-        Ok(self.buffer(match data {
+    fn upload(&self, data: HostSlice<'_>) -> Result<Storage> {
+        Ok(self.store(match data {
             HostSlice::F16(v) => HostData::F16(v.to_vec()),
             HostSlice::F32(v) => HostData::F32(v.to_vec()),
             HostSlice::F64(v) => HostData::F64(v.to_vec()),
@@ -224,30 +256,39 @@ impl CopyOps for Plain {
 
     fn download(&self, x: ViewOf<'_, Self>) -> Result<HostData> {
         self.synchronize()?;
+        if is_missing(x.storage, x.layout) {
+            return Err(self.out_of_memory(x.layout.numel(), x.dtype));
+        }
         let mut copy = self.try_make(x.dtype, read(x))?;
-        Ok(std::mem::replace(&mut copy.data, HostData::Bool(Vec::new()))) // out of a type with a Drop
+        Ok(std::mem::replace(&mut copy.data, HostData::Bool(Vec::new()))) // a field cannot be moved out of a type with a Drop
     }
 
-    fn copy(&self, x: ViewOf<'_, Self>) -> Buffer {
+    fn copy(&self, x: ViewOf<'_, Self>) -> Storage {
         self.make(x.dtype, read(x))
     }
 
-    /// `x` is other storage than `to`: the borrow checker says so, and no backend needs to ask.
-    fn write(&self, to: &mut Buffer, at: &Layout, x: ViewOf<'_, Self>) {
+    /// `to` and `x` are different storages: the borrow checker makes sure of it.
+    fn write(&self, to: &mut Storage, at: &Layout, x: ViewOf<'_, Self>) {
+        if is_missing(to, at) {
+            return;
+        }
         at.positions().zip(read(x)).for_each(|(at, v)| to.set(at, v));
     }
 
-    fn fill(&self, to: &mut Buffer, at: &Layout, _: DType, value: f64) {
+    fn fill(&self, to: &mut Storage, at: &Layout, _: DType, value: f64) {
+        if is_missing(to, at) {
+            return;
+        }
         at.positions().for_each(|at| to.set(at, value));
     }
 
-    fn cast(&self, x: ViewOf<'_, Self>, to: DType) -> Buffer {
+    fn cast(&self, x: ViewOf<'_, Self>, to: DType) -> Storage {
         self.make(to, read(x))
     }
 }
 
 impl UnaryOps for Plain {
-    fn unary(&self, op: UnaryOp, x: ViewOf<'_, Self>) -> Buffer {
+    fn unary(&self, op: UnaryOp, x: ViewOf<'_, Self>) -> Storage {
         let op = with_scalars_of(op, x.dtype);
         match x.dtype {
             DType::I32 => self.make(x.dtype, read(x).map(|x| unary_i32(op, x as i32) as f64)),
@@ -257,7 +298,7 @@ impl UnaryOps for Plain {
 }
 
 impl BinaryOps for Plain {
-    fn binary(&self, op: BinaryOp, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Buffer {
+    fn binary(&self, op: BinaryOp, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Storage {
         let pairs = read(a).zip(read(b));
         match a.dtype {
             DType::I32 => self.make(a.dtype, pairs.map(|(a, b)| binary_i32(op, a as i32, b as i32) as f64)),
@@ -267,64 +308,75 @@ impl BinaryOps for Plain {
 }
 
 impl CompareOps for Plain {
-    fn compare(&self, op: CompareOp, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Buffer {
+    fn compare(&self, op: CompareOp, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Storage {
         self.make(DType::Bool, read(a).zip(read(b)).map(|(a, b)| compare(op, a, b) as u8 as f64))
     }
 
-    fn compare_scalar(&self, op: CompareOp, a: ViewOf<'_, Self>, b: f64) -> Buffer {
+    fn compare_scalar(&self, op: CompareOp, a: ViewOf<'_, Self>, b: f64) -> Storage {
         let b = if a.dtype == DType::F16 { f16::from_f64(b).to_f64() } else { in_dtype(b, a.dtype) };
         self.make(DType::Bool, read(a).map(|a| compare(op, a, b) as u8 as f64))
     }
 
-    fn where_cond(&self, condition: ViewOf<'_, Self>, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Buffer {
+    fn where_cond(&self, condition: ViewOf<'_, Self>, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Storage {
         let pairs = read(a).zip(read(b));
         self.make(a.dtype, read(condition).zip(pairs).map(|(c, (a, b))| if c != 0.0 { a } else { b }))
     }
 }
 
 impl ReduceOps for Plain {
-    fn reduce(&self, op: ReduceOp, x: ViewOf<'_, Self>, dims: &[usize]) -> Buffer {
+    fn reduce(&self, op: ReduceOp, x: ViewOf<'_, Self>, dims: &[usize]) -> Storage {
+        if is_missing(x.storage, x.layout) {
+            return self.missing(x.dtype);
+        }
         let shape = *x.layout.shape();
         let kept = dims.iter().fold(shape, |kept, &d| kept.with(d, 1));
         // The output broadcast back: for each input element, where its result lies.
         let into = Layout::contiguous(kept).expand(shape);
         if x.dtype == DType::I32 && matches!(op, ReduceOp::Sum | ReduceOp::Prod) {
-            // Wrapping arithmetic is the one thing that f64 cannot do.
-            let mut out = vec![(op == ReduceOp::Prod) as i32; kept.numel()];
+            // f64 has no wrapping arithmetic.
+            let Some(mut out) = self.accumulators(kept.numel(), (op == ReduceOp::Prod) as i32, x.dtype) else {
+                return self.missing(x.dtype);
+            };
             for (at, x) in into.positions().zip(read(x)) {
                 let op = if op == ReduceOp::Sum { BinaryOp::Add } else { BinaryOp::Mul };
                 out[at] = binary_i32(op, out[at], x as i32);
             }
-            return self.buffer(HostData::I32(out));
+            return self.store(HostData::I32(out));
         }
-        // What a reduction of nothing gives; a maximum of nothing is never asked for.
-        let (start, step) = match op {
+        // The result over no elements, and the operation with each; core rejects an extreme of no elements.
+        let (initial, step) = match op {
             ReduceOp::Sum | ReduceOp::Mean => (0.0, BinaryOp::Add),
             ReduceOp::Prod => (1.0, BinaryOp::Mul),
             ReduceOp::Max => (f64::NEG_INFINITY, BinaryOp::Maximum),
             ReduceOp::Min => (f64::INFINITY, BinaryOp::Minimum),
         };
-        let mut out = vec![start; kept.numel()];
+        let Some(mut out) = self.accumulators(kept.numel(), initial, x.dtype) else { return self.missing(x.dtype) };
         for (at, x) in into.positions().zip(read(x)) {
             out[at] = binary(step, out[at], x);
         }
         let count: usize = dims.iter().map(|&d| shape[d]).product();
         let scale = if op == ReduceOp::Mean { count as f64 } else { 1.0 };
-        self.make(x.dtype, out.into_iter().map(|x| x / scale)) // the mean of nothing: 0 / 0 is NaN
+        self.make(x.dtype, out.into_iter().map(|x| x / scale)) // over no elements 0 / 0: NaN
     }
 
-    fn arg_reduce(&self, op: ArgReduceOp, x: ViewOf<'_, Self>, dim: usize) -> Buffer {
+    fn arg_reduce(&self, op: ArgReduceOp, x: ViewOf<'_, Self>, dim: usize) -> Storage {
         let kept = x.layout.shape().with(dim, 1);
         let into = Layout::contiguous(kept).expand(*x.layout.shape());
-        let mut best: Vec<Option<(f64, usize)>> = vec![None; kept.numel()];
-        for ((at, x), k) in into.positions().zip(read(x)).zip(along(x.layout, dim, 1).positions()) {
-            let wins = match (best[at], op) {
+        if is_missing(x.storage, x.layout) {
+            return self.missing(DType::I32);
+        }
+        let mut best: Vec<Option<(f64, usize)>> = match self.accumulators(kept.numel(), None, DType::I32) {
+            Some(best) => best,
+            None => return self.missing(DType::I32),
+        };
+        for ((at, x), k) in into.positions().zip(read(x)).zip(indices_along(x.layout, dim).positions()) {
+            let better = match (best[at], op) {
                 (None, _) => true,
-                (Some((best, _)), _) if best.is_nan() => false, // the first NaN wins over all
-                (Some((best, _)), ArgReduceOp::ArgMax) => x > best || x.is_nan(), // not >=: the first of equals stays
+                (Some((best, _)), _) if best.is_nan() => false, // the first NaN stays
+                (Some((best, _)), ArgReduceOp::ArgMax) => x > best || x.is_nan(), // ties: the first index
                 (Some((best, _)), ArgReduceOp::ArgMin) => x < best || x.is_nan(),
             };
-            if wins {
+            if better {
                 best[at] = Some((x, k));
             }
         }
@@ -333,35 +385,37 @@ impl ReduceOps for Plain {
 }
 
 impl MatmulOps for Plain {
-    fn matmul(&self, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Buffer {
+    fn matmul(&self, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Storage {
         let rank = a.layout.shape().len();
         let (m, k, n) = (a.layout.shape()[rank - 2], a.layout.shape()[rank - 1], b.layout.shape()[rank - 1]);
         // Where each matrix of the batch starts.
         let batch = |layout: &Layout| layout.remove(rank - 1).remove(rank - 2);
         let step = |layout: &Layout| [layout.strides()[rank - 2], layout.strides()[rank - 1]];
         let ([a_row, a_column], [b_row, b_column]) = (step(a.layout), step(b.layout));
-        let mut out = Vec::with_capacity(batch(a.layout).numel() * m * n);
-        for (a_at, b_at) in batch(a.layout).positions().zip(batch(b.layout).positions()) {
-            for i in 0..m {
-                for j in 0..n {
-                    let term = |l| {
-                        a.storage.get(a_at + i * a_row + l * a_column) * b.storage.get(b_at + l * b_row + j * b_column)
-                    };
-                    out.push((0..k).map(term).fold(0.0, |sum, product| sum + product));
-                }
-            }
+        if is_missing(a.storage, a.layout) || is_missing(b.storage, b.layout) {
+            return self.missing(a.dtype);
         }
-        self.make(a.dtype, out.into_iter())
+        let starts: Vec<(usize, usize)> = batch(a.layout).positions().zip(batch(b.layout).positions()).collect();
+        let element = |at: usize| {
+            let ((a_at, b_at), i, j) = (starts[at / (m * n)], at / n % m, at % n);
+            let term =
+                |l| a.storage.get(a_at + i * a_row + l * a_column) * b.storage.get(b_at + l * b_row + j * b_column);
+            (0..k).map(term).fold(0.0, |sum, product| sum + product)
+        };
+        self.make(a.dtype, (0..starts.len() * m * n).map(element))
     }
 }
 
 impl IndexOps for Plain {
-    fn gather(&self, x: ViewOf<'_, Self>, dim: usize, index: ViewOf<'_, Self>) -> Buffer {
+    fn gather(&self, x: ViewOf<'_, Self>, dim: usize, index: ViewOf<'_, Self>) -> Storage {
         let (bound, stride) = (x.layout.shape()[dim], x.layout.strides()[dim]);
-        let lines = lines(x.layout, dim, index.layout);
-        let out = lines.positions().zip(read(index)).map(|(line, index)| {
+        if is_missing(x.storage, x.layout) {
+            return self.missing(x.dtype);
+        }
+        let rows = rows(x.layout, dim, index.layout);
+        let out = rows.positions().zip(read(index)).map(|(row, index)| {
             let k = self.check_index("gather", index, bound);
-            k.map_or(0.0, |k| x.storage.get(line + k * stride))
+            k.map_or(0.0, |k| x.storage.get(row + k * stride))
         });
         self.make(x.dtype, out)
     }
@@ -369,22 +423,25 @@ impl IndexOps for Plain {
     fn scatter(
         &self,
         op: ScatterOp,
-        to: &mut Buffer,
+        to: &mut Storage,
         layout: &Layout,
         dim: usize,
         index: ViewOf<'_, Self>,
         x: ViewOf<'_, Self>,
     ) {
         let (bound, stride) = (layout.shape()[dim], layout.strides()[dim]);
-        let lines = lines(layout, dim, index.layout);
+        let rows = rows(layout, dim, index.layout);
         let name = if op == ScatterOp::Add { "scatter_add" } else { "scatter" };
-        // The sums are kept in f64 and rounded once at the end, as everywhere here; an i32 sum of this many is exact.
+        if is_missing(to, layout) || is_missing(index.storage, index.layout) || is_missing(x.storage, x.layout) {
+            return;
+        }
+        // Sums are f64 and rounded once at the end; a sum of i32 numbers is exact.
         let mut sums: Vec<f64> = (0..layout.numel()).map(|at| to.get(at)).collect();
-        for ((line, index), x) in lines.positions().zip(read(index)).zip(read(x)) {
+        for ((row, index), x) in rows.positions().zip(read(index)).zip(read(x)) {
             let Some(k) = self.check_index(name, index, bound) else { continue };
             match op {
-                ScatterOp::Add => sums[line + k * stride] += x,
-                ScatterOp::Set => sums[line + k * stride] = x, // in the order of k: the last stays
+                ScatterOp::Add => sums[row + k * stride] += x,
+                ScatterOp::Set => sums[row + k * stride] = x, // in row-major order: the last stays
             }
         }
         let wrap = |x: f64| if x.abs() < 9e15 { x as i64 as i32 as f64 } else { x };
@@ -395,7 +452,7 @@ impl IndexOps for Plain {
 }
 
 impl RandomOps for Plain {
-    fn random(&self, op: RandomOp, dtype: DType, len: usize, draw: Draw) -> Buffer {
+    fn random(&self, op: RandomOp, dtype: DType, len: usize, draw: Draw) -> Storage {
         let value = |bits: u32| match op {
             RandomOp::Bits => bits as i32 as f64,
             RandomOp::Uniform => unit_f32(bits) as f64,
@@ -405,7 +462,7 @@ impl RandomOps for Plain {
     }
 }
 
-// The defaults serve for the fused methods.
+// Families of fused methods: the defaults compose the families above.
 impl ConvOps for Plain {}
 impl PoolOps for Plain {}
 impl SoftmaxOps for Plain {}
