@@ -1,4 +1,4 @@
-//! Rearranging: every element's source by index arithmetic on the host, for all layouts, and with it the gradient.
+//! Operations that rearrange elements, and their gradients, against each element's source by index arithmetic on the host.
 
 use crate::check::assert_values;
 use crate::close::{EXACT, multi_index, read};
@@ -12,8 +12,8 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     suite.f32("split_and_chunk", 100, split);
     suite.f32("split_gradients_add_up", 100, |on| {
         let x = on.mixed([5, 2]).requires_grad();
-        let pieces = x.split(2, 0);
-        let loss = pieces[0].sum(..) * 2.0 + pieces[2].sum(..) * 3.0 + x.unbind(1)[1].sum(..);
+        let parts = x.split(2, 0);
+        let loss = parts[0].sum(..) * 2.0 + parts[2].sum(..) * 3.0 + x.unbind(1)[1].sum(..);
         assert_values(&loss.backward()[&x], &[2.0, 3.0, 2.0, 3.0, 0.0, 1.0, 0.0, 1.0, 3.0, 4.0], EXACT);
     });
     suite.floats("flip", 500, flip);
@@ -55,8 +55,8 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     check!(suite, "triangles", 2, |d| [d.uniform(-1.0, 1.0, [2, 3, 3])], |[x]| x.square().tril(0) * x.triu(-1));
 }
 
-/// `op` only moves elements: `y[i] = x[source(i)]`, or 0 where there is no source, for every layout and kind of dtype.
-/// The gradient in x is then the sum of those of its images.
+/// `y[i] = x[source(i)]`, or 0 where there is no source, for every layout and dtype; the gradient in `x[j]` is the sum of the
+/// gradients of all `y[i]` with `source(i) = j`.
 #[track_caller]
 pub(crate) fn moves<B: Backend>(
     on: &On<B>,
@@ -93,17 +93,17 @@ pub(crate) fn moves<B: Backend>(
 }
 
 fn split<B: Backend>(on: &On<B>) {
-    let sizes = |pieces: &[Tensor<B>], dim: usize| -> Vec<usize> { pieces.iter().map(|x| x.shape()[dim]).collect() };
+    let sizes = |parts: &[Tensor<B>], dim: usize| -> Vec<usize> { parts.iter().map(|x| x.shape()[dim]).collect() };
     let x = counted(on, &[2, 7, 3]);
-    let pieces = x.split(3, 1);
-    assert!(sizes(&pieces, 1) == [3, 3, 1]);
-    maps(&pieces[1], &[2, 3, 3], |i| i[0] * 21 + (3 + i[1]) * 3 + i[2]);
-    maps(&pieces[2], &[2, 1, 3], |i| i[0] * 21 + 18 + i[2]);
+    let parts = x.split(3, 1);
+    assert!(sizes(&parts, 1) == [3, 3, 1]);
+    maps(&parts[1], &[2, 3, 3], |i| i[0] * 21 + (3 + i[1]) * 3 + i[2]);
+    maps(&parts[2], &[2, 1, 3], |i| i[0] * 21 + 18 + i[2]);
     assert!(sizes(&x.split(9, -2), 1) == [7] && sizes(&x.split(7, 1), 1) == [7]);
-    let pieces = x.split_sizes(&[2, 0, 5], 1);
-    assert!(sizes(&pieces, 1) == [2, 0, 5]);
-    maps(&pieces[2], &[2, 5, 3], |i| i[0] * 21 + (2 + i[1]) * 3 + i[2]);
-    // As PyTorch chunks: equal pieces of the rounded-up size, so there may be fewer than asked for.
+    let parts = x.split_sizes(&[2, 0, 5], 1);
+    assert!(sizes(&parts, 1) == [2, 0, 5]);
+    maps(&parts[2], &[2, 5, 3], |i| i[0] * 21 + (2 + i[1]) * 3 + i[2]);
+    // As PyTorch chunks: equal parts of the rounded-up size, so there may be fewer than asked for.
     for (n, want) in
         [(1, &[7][..]), (2, &[4, 3]), (3, &[3, 3, 1]), (4, &[2, 2, 2, 1]), (5, &[2, 2, 2, 1]), (9, &[1; 7])]
     {
@@ -122,20 +122,20 @@ fn split<B: Backend>(on: &On<B>) {
 fn flip<B: Backend>(on: &On<B>) {
     for dims in [&[0][..], &[1], &[2], &[0, 2], &[0, 1, 2]] {
         let n = [2, 3, 4];
-        let turned = |i: &[usize]| (0..3).map(|d| if dims.contains(&d) { n[d] - 1 - i[d] } else { i[d] }).collect();
+        let flipped = |i: &[usize]| (0..3).map(|d| if dims.contains(&d) { n[d] - 1 - i[d] } else { i[d] }).collect();
         let op = |x: &Tensor<B>| match *dims {
             [a] => x.flip(a),
             [a, b] => x.flip([a as isize, b as isize - 3]),
             _ => x.flip(..),
         };
-        moves(on, &n, &n, &op, &|i| Some(turned(i)));
+        moves(on, &n, &n, &op, &|i| Some(flipped(i)));
     }
     moves(on, &[2, 0], &[2, 0], &|x| x.flip(..), &|i| Some(i.to_vec()));
     moves(on, &[1, 1], &[1, 1], &|x| x.flip(..), &|i| Some(i.to_vec()));
     moves(on, &[], &[], &|x| x.flip(..), &|i| Some(i.to_vec()));
     let n = [1, 2, 3, 2, 1, 2];
     moves(on, &n, &n, &|x| x.flip(..), &|i| Some((0..6).map(|d| n[d] - 1 - i[d]).collect()));
-    // Infinities move too, and nothing is multiplied.
+    // Infinities are copied, not multiplied by a mask.
     let x = on.list(&[f64::INFINITY, 1.0, f64::NAN], [3]);
     assert_values(&x.flip(0), &[f64::NAN, 1.0, f64::INFINITY], EXACT);
 }
@@ -179,7 +179,7 @@ fn repeat<B: Backend>(on: &On<B>) {
 }
 
 fn unfold<B: Backend>(on: &On<B>) {
-    // Overlapping, side by side, with gaps, a tail left over, one window, windows of one entry.
+    // Overlapping windows, adjacent ones, gaps, a remainder, one window, windows of one element.
     for (size, step) in [(3, 1), (2, 2), (2, 3), (3, 2), (7, 1), (5, 4), (1, 1), (1, 3), (6, 1), (7, 9)] {
         let count = (7 - size) / step + 1;
         moves(on, &[2, 7, 2], &[2, count, 2, size], &|x| x.unfold(1, size, step), &|i| {
@@ -192,7 +192,7 @@ fn unfold<B: Backend>(on: &On<B>) {
     moves(on, &[1, 2, 1, 3, 2], &[1, 2, 1, 2, 2, 2], &|x| x.unfold(3, 2, 1), &|i| {
         Some(vec![i[0], i[1], i[2], i[3] + i[5], i[4]])
     });
-    // Its gradient, differentiated, is the same windows again, also of a gradient that is itself a part.
+    // The gradient of its gradient is the same windows again, also of a gradient that is a view.
     let (x, v) = (on.mixed([5]).requires_grad(), on.whole(-9, 9, [3, 3]).requires_grad());
     let [g] = x.unfold(0, 3, 1).grad_with(&v, [&x]);
     let grads = Tensor::cat(&[on.mixed([2]), g], 0).backward_with(&on.list(&[7.0, 8.0, 1.0, 2.0, 3.0, 4.0, 5.0], [7]));
@@ -236,7 +236,7 @@ fn triangles<B: Backend>(on: &On<B>) {
     for shape in [[0, 3], [3, 0], [1, 1]] {
         moves(on, &shape, &shape, &|x| x.tril(0), &|i| Some(i.to_vec()));
     }
-    // What is outside vanishes, whatever it is, in the value and in the gradient.
+    // Elements outside are 0 in the value and in the gradient, whatever they were.
     let x = on.list(&[1.0, f64::NAN, f64::INFINITY, 2.0], [2, 2]).requires_grad();
     assert_values(&x.tril(0).triu(0), &[1.0, 0.0, 0.0, 2.0], EXACT);
     let g = on.list(&[3.0, f64::NAN, 4.0, 5.0], [2, 2]);

@@ -12,7 +12,7 @@ pub(crate) const ALL: [BinaryOp; 8] = {
     [Add, Sub, Mul, Div, Pow, Remainder, Maximum, Minimum]
 };
 
-/// By the methods a user calls. Without a wildcard: a new op must be named here.
+/// The call by the methods of `Tensor`. Without a wildcard, so that a new op must be added here.
 pub(crate) fn apply<B: Backend>(op: BinaryOp, a: &Tensor<B>, b: &Tensor<B>) -> Tensor<B> {
     match op {
         BinaryOp::Add => a + b,
@@ -26,7 +26,7 @@ pub(crate) fn apply<B: Backend>(op: BinaryOp, a: &Tensor<B>, b: &Tensor<B>) -> T
     }
 }
 
-/// One rounding; `pow` is documented with up to 8 ulp by CUDA.
+/// One rounding; CUDA documents up to 8 ulp for `pow`.
 fn bound(op: BinaryOp) -> Tolerance {
     match op {
         BinaryOp::Maximum | BinaryOp::Minimum => EXACT,
@@ -35,7 +35,7 @@ fn bound(op: BinaryOp) -> Tolerance {
     }
 }
 
-/// Inputs that the op is well-behaved on: divisors and bases away from 0.
+/// The range of the inputs: divisors and bases away from 0.
 fn range(op: BinaryOp) -> (f64, f64) {
     if matches!(op, BinaryOp::Div | BinaryOp::Pow | BinaryOp::Remainder) { (0.25, 3.0) } else { (-3.0, 3.0) }
 }
@@ -55,7 +55,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         let grads = a.maximum(&b).sum(..).backward();
         assert_values(&grads[&a], &[0.0, 0.5, 1.0], EXACT);
         assert_values(&grads[&b], &[1.0, 0.5, 0.0], EXACT);
-        // Beside a NaN both have it, and where one takes all, an infinite gradient leaves the other at 0.
+        // Beside a NaN both operands have the gradient; where one has all of it, an infinite gradient leaves 0 for the other.
         let (nan, inf) = (f64::NAN, f64::INFINITY);
         for op in [BinaryOp::Maximum, BinaryOp::Minimum] {
             let [a, b] =
@@ -84,7 +84,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         let grads = a.remainder(&b).sum(..).backward();
         assert_values(&grads[&a], &[1.0, 1.0], EXACT);
         assert_values(&grads[&b], &[-3.0, 4.0], EXACT);
-        // By an infinity, by 0 and of an infinity; a quotient that rounding lifts to a whole number, and a large one.
+        // Divisors of infinity and 0, a dividend of infinity, a quotient that rounds up to an integer, and a large quotient.
         let a = on.list(&[5.0, -5.0, 5.0, -5.0, 0.0, 5.0, -5.0, inf, nan, 0.0], [10]).requires_grad();
         let b = on.list(&[inf, inf, -inf, -inf, inf, 0.0, 0.0, 2.0, 1.0, 0.0], [10]).requires_grad();
         let grads = a.remainder(&b).sum(..).backward();
@@ -94,7 +94,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         let [a, b] = [on.list(&[below_3 * 0.5, 1e30], [2]), on.list(&[0.5, 3.0], [2])].map(|x| x.requires_grad());
         let grads = a.remainder(&b).sum(..).backward();
         assert_values(&grads[&b], &[-2.0, -1e30 / 3.0], eps(2.0));
-        // Far apart: the quotient does not fit a float, the rest is exact all the same.
+        // The quotient does not fit a float; the remainder is exact.
         let far = 2f64.powi(100);
         agree!(on, EXACT, |d| d.list(&[far, -far, 1e7], [3]).remainder(d.list(&[7.0, 7.0, 0.375], [3])));
         let ints = |v: &[i32]| Tensor::from_slice(v, [v.len()], &on.device);
@@ -107,7 +107,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         let y = a.pow(&b);
         assert_values(&y, &[0.0, 1.0, 1.0, 0.0], EXACT);
         let grads = y.sum(..).backward();
-        // b a^(b-1), and 0 where b is 0; a^b log a, and 0 where a is 0: as PyTorch has it.
+        // b a^(b-1), and 0 where b is 0; a^b log a, and 0 where a is 0, as in PyTorch.
         assert_values(&grads[&a], &[0.0, 0.0, 0.0, 1.0], eps(2.0));
         assert_values(&grads[&b], &[0.0, 0.0, std::f64::consts::LN_2, 0.0], eps(2.0));
         let (nan, inf) = (f64::NAN, f64::INFINITY);
@@ -162,14 +162,14 @@ fn layouts<B: Backend>(on: &On<B>, op: BinaryOp) {
             "{op} in place with {lay:?}"
         );
     }
-    // Unmerged: any layout may arrive.
+    // Layouts that core has not merged.
     agree!(on, bound(op), |d| {
         let (a, b) = (d.laid(Lay::Sliced, low, high, [3, 4, 5]), d.laid(Lay::Broadcast(1), low, high, [3, 4, 5]));
         Tensor::from_storage(&d.device, d.device.binary(op, a.view(), b.view()), d.dtype, [3, 4, 5])
     });
 }
 
-/// Values and gradients: broadcasting is undone by a sum.
+/// Values and gradients; the gradient of broadcasting is a sum.
 fn broadcast<B: Backend>(on: &On<B>, op: BinaryOp) {
     let (low, high) = range(op);
     let pairs: [(&[usize], &[usize]); 13] = [
@@ -198,8 +198,8 @@ fn broadcast<B: Backend>(on: &On<B>, op: BinaryOp) {
     }
 }
 
-/// Rows that are and are not a multiple of four long, and begin at places that are and are not: what is moved four elements at a
-/// time, row by row. A row, a column and a number are repeated. Sums of two such numbers are rounded once.
+/// Rows with lengths and offsets that are and are not multiples of four, for backends with vector loads of four elements; with a row, a
+/// column and a scalar broadcast.
 fn rows<B: Backend>(on: &On<B>) {
     for width in [1, 2, 3, 4, 5, 8, 13, 32] {
         for (before, after) in [(0, 4), (4, 0), (1, 3), (3, 4), (0, 1)] {
@@ -214,8 +214,9 @@ fn rows<B: Backend>(on: &On<B>) {
                     let chosen = Tensor::where_cond(&a.gt(&row), &a, &column);
                     let counted = a.le(&column).cast(d.dtype);
                     let sums = [&a + &b, &a + &row, &row + &column, &column + &a, &whole + &row, &whole + &a];
-                    let joined = Tensor::cat(&[column.clone(), a.clone(), number.expand([7, 3]), b], 1);
-                    let mut all = vec![&number + &a, chosen, counted, -&a, a.contiguous(), joined, a.cast(DType::I32)];
+                    let concatenated = Tensor::cat(&[column.clone(), a.clone(), number.expand([7, 3]), b], 1);
+                    let mut all =
+                        vec![&number + &a, chosen, counted, -&a, a.contiguous(), concatenated, a.cast(DType::I32)];
                     all.extend(sums);
                     all
                 },
@@ -225,7 +226,7 @@ fn rows<B: Backend>(on: &On<B>) {
     }
 }
 
-/// Owned operands may be overwritten; no holder of the other observes it.
+/// Operators on owned operands may reuse their storage: results are the same, and other tensors are unchanged.
 fn in_place<B: Backend>(on: &On<B>, op: BinaryOp) {
     let (low, high) = range(op);
     let shapes: [(&[usize], &[usize]); 7] = [
@@ -265,7 +266,7 @@ fn in_place<B: Backend>(on: &On<B>, op: BinaryOp) {
         }
         assert_same("the left operand", &a, &make().0);
         assert_same("the right operand", &b, &make().1);
-        // The family itself: `a` is whole, `b` any view of its shape.
+        // The method of the trait: `a` is contiguous, `b` any view of its shape.
         let shape = *want.shape();
         if *a.shape() == shape {
             let mut target = make().0;
@@ -277,17 +278,17 @@ fn in_place<B: Backend>(on: &On<B>, op: BinaryOp) {
             assert_same(&format!("{op} in place"), &target, &want);
         }
     }
-    // One tensor on both sides is not unique.
+    // A tensor that is both operands has two holders.
     let x = on.uniform(low, high, [17]);
     let want = apply(op, &x, &x.clone());
-    assert_same("both sides", &apply(op, &x, &x), &want);
+    assert_same("both operands", &apply(op, &x, &x), &want);
 }
 
 fn special<B: Backend>(on: &On<B>) {
     let (nan, inf) = (f64::NAN, f64::INFINITY);
     let values = [0.0, 1.0, -1.0, inf, -inf, nan];
     for op in ALL {
-        // pow(-1, inf) and its like are C's business and differ between devices.
+        // pow(-1, inf) and its like differ between devices.
         let values: Vec<f64> =
             values.into_iter().filter(|v| op != BinaryOp::Pow || v.is_finite() && *v >= 0.0).collect();
         let n = values.len();
@@ -301,7 +302,7 @@ fn special<B: Backend>(on: &On<B>) {
             "{op} of every pair of {values:?}"
         );
     }
-    // Whole exponents keep the sign of a negative base.
+    // A negative base: integral exponents have a value, others give NaN.
     agree!(on, eps(8.0), |d| d.list(&[-2.0, -1.5, -3.0, -2.0], [4]).pow(&d.list(&[3.0, 2.0, -1.0, 0.0], [4])));
     assert_values(&on.list(&[-2.0], [1]).pow(&on.list(&[0.5], [1])), &[nan], EXACT);
 }
@@ -336,7 +337,7 @@ fn integers<B: Backend>(on: &On<B>) {
             "{op} of every pair of {edges:?}"
         );
     }
-    // The smallest number has no negative; what is subtracted need not have one.
+    // i32::MIN has no negation, and its subtraction must not need one.
     let (x, smallest) = (Tensor::from_slice(&[i32::MIN, -1, 0, 5], [4], &on.device), i32::MIN as f64);
     assert_values(&(&x - i32::MIN), &[0.0, i32::MAX as f64, smallest, smallest + 5.0], EXACT);
     assert_values(&(x.clone() - i32::MIN), &[0.0, i32::MAX as f64, smallest, smallest + 5.0], EXACT);

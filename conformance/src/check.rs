@@ -1,4 +1,4 @@
-//! Checks that are more than a comparison: gradients, panics, index errors.
+//! Checks beyond a comparison: gradients, panics, index errors.
 
 use crate::close::{Tolerance, Values, assert_close, read};
 use crate::on::On;
@@ -19,7 +19,7 @@ pub(crate) fn with_grads<B: Backend, const N: usize>(
     with_grads_of(d, inputs, &f)
 }
 
-/// By `dyn`, here and below: one body for hundreds of closures, which would else be most of the suite's compile time.
+/// `dyn`, here and below: one instance for hundreds of closures bounds the compile time of the suite.
 #[track_caller]
 fn with_grads_of<B: Backend, const N: usize>(
     d: &On<B>,
@@ -30,7 +30,7 @@ fn with_grads_of<B: Backend, const N: usize>(
     let out = f(leaves.each_ref());
     let mut results = vec![out.detach()];
     let grads = out.backward_with(&d.uniform(-1.0, 1.0, *out.shape()));
-    // A function need not depend on all of an input's kind: no gradient is a gradient of zeros.
+    // A function need not depend on every input; no gradient means a gradient of zeros.
     results.extend(leaves.iter().map(|x| grads.get(x).cloned().unwrap_or_else(|| x.detach().zeros_like())));
     results
 }
@@ -46,15 +46,15 @@ fn first_derivative<B: Backend, const N: usize>(inputs: &[Tensor<B>; N], f: Func
 
 /// The gradients of the gradients against central differences of the gradients, in F64.
 ///
-/// `gradcheck` cannot serve: it evaluates its function off the tape, where a function that asks for gradients finds none.
+/// `gradcheck` does not apply: it evaluates its function off the tape, where no gradients can be taken.
 #[track_caller]
 fn second_derivative<B: Backend, const N: usize>(inputs: &[Tensor<B>; N], f: Function<'_, B, N>) {
-    // Fixed weights of order 1 that differ from element to element, first on the output, then on its gradients.
+    // Weights of order 1 that differ from element to element, for the output and for its gradients.
     let weights = |like: &Tensor<B>, phase: f64| {
         let w: Vec<f64> = (0..like.numel()).map(|i| 0.5 + (phase + i as f64 * 0.618_033_988_75).fract()).collect();
         Tensor::from_slice(&w, *like.shape(), like.device())
     };
-    // The first gradients at some point, and the leaves that they depend on.
+    // The first gradients at a point, and the leaves that they depend on.
     let gradients = |at: [Tensor<B>; N]| {
         let leaves = at.map(|x| x.requires_grad());
         let out = f(leaves.each_ref());
@@ -80,7 +80,7 @@ fn second_derivative<B: Backend, const N: usize>(inputs: &[Tensor<B>; N], f: Fun
             };
             let numeric = (at(step) - at(-step)) / (2.0 * step);
             let analytic = second[input].data[element];
-            // Differences of numbers of order 1 with rounding errors of 1e-15 over a step of 1e-5: 1e-7 is fair.
+            // Numbers of order 1 with rounding errors of 1e-15, over a step of 1e-5: an absolute error below 1e-7.
             assert!(
                 (analytic - numeric).abs() <= 1e-7 + 1e-6 * numeric.abs(),
                 "second derivative in input {input} at element {element}: {analytic} by the tape, {numeric} by differences"
@@ -128,7 +128,7 @@ thread_local! {
     static EXPECTED: RefCell<Option<Option<Caught>>> = const { RefCell::new(None) };
 }
 
-/// Runs `f`, which must panic, without printing the panic; other threads' panics print as ever.
+/// Runs `f`, which must panic, without printing the panic. Panics of other threads are printed.
 #[track_caller]
 pub(crate) fn catch(f: impl FnOnce()) -> Caught {
     static HOOK: Once = Once::new();
@@ -160,26 +160,26 @@ pub(crate) fn catch(f: impl FnOnce()) -> Caught {
     }
 }
 
-/// `panics!("matmul", "[2, 3]", "[4, 5]"; a.matmul(&b))`: the expression panics with a message that has all the parts,
-/// and blames this line.
+/// `panics!("matmul", "[2, 3]", "[4, 5]"; a.matmul(&b))`: the expression panics with a message that contains all the parts, at the
+/// location of the macro call (`#[track_caller]`).
 macro_rules! panics {
     ($($part:expr),+; $body:expr) => {{
         let caught = $crate::check::catch(|| {
             let _unused = $body;
         });
         for part in [$($part),+] {
-            assert!(caught.message.contains(&*part), "the message {:?} does not say {part:?}", caught.message);
+            assert!(caught.message.contains(&*part), "the message {:?} does not contain {part:?}", caught.message);
         }
         let here = (file!(), line!());
-        // A macro call may be laid over a few lines; `line!()` is its first.
+        // A macro call may span a few lines; `line!()` is the first.
         assert!(
             caught.file == here.0 && (here.1..here.1 + 8).contains(&caught.line),
-            "the panic {:?} blames {}:{}, not the caller at {}:{}", caught.message, caught.file, caught.line, here.0, here.1
+            "the panic {:?} has the location {}:{}, not the caller's {}:{}", caught.message, caught.file, caught.line, here.0, here.1
         );
     }};
 }
 
-/// The device reports the bad index once, then is clean.
+/// `synchronize` returns an error of one of these indices, once.
 #[track_caller]
 pub(crate) fn reports_index_error<B: Backend>(device: &B, bad: &[i64], size: u64) {
     match device.synchronize() {
@@ -202,7 +202,7 @@ pub(crate) fn assert_values<B: Backend>(x: &Tensor<B>, want: &[f64], tolerance: 
     assert_close("the values", &read(x), &want, tolerance);
 }
 
-/// Two tensors are equal bit for bit (NaN to NaN).
+/// Two tensors are bit-identical, except that any NaN equals any NaN.
 #[track_caller]
 pub(crate) fn assert_same<B: Backend>(about: &str, got: &Tensor<B>, want: &Tensor<B>) {
     let bits = |x: &Tensor<B>| -> Vec<u64> { read(x).data.into_iter().map(f64::to_bits).collect() };
@@ -212,11 +212,11 @@ pub(crate) fn assert_same<B: Backend>(about: &str, got: &Tensor<B>, want: &Tenso
     let off = a.iter().zip(&b).position(|(&a, &b)| a != b && !(nan(a) && nan(b)));
     if let Some(i) = off {
         let (a, b) = (f64::from_bits(a[i]), f64::from_bits(b[i]));
-        panic!("{about}: element {i} of {:?} is {a:e}, not {b:e}, and should be equal to the bit", got.shape());
+        panic!("{about}: element {i} of {:?} is {a:e}, not {b:e}, and should be bit-identical", got.shape());
     }
 }
 
-/// The dtypes under test on a device.
+/// Whether a device has F64.
 pub(crate) fn has_f64<B: Backend>(device: &B) -> bool {
     device.supports(DType::F64)
 }

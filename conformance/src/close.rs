@@ -1,10 +1,10 @@
-//! Comparing results.
+//! Reading tensors back and comparing them: `|x - y| <= epsilon (atol + rtol |y|)`.
 
 use minitorch_core::backend::View;
 use minitorch_core::{Backend, DType, HostData, Layout, Shape, Tensor, f16};
 
-/// How far off a result may be: `|x - y| <= atol + rtol |y|`, both counted in the dtype's machine epsilon (2^-23 for F32,
-/// 2^-52 for F64), so that one bound serves both. NaN equals NaN, and an infinity itself.
+/// The bound of an error: `|x - y| <= epsilon (atol + rtol |y|)` with the dtype's machine epsilon (2^-10 for F16, 2^-23 for F32,
+/// 2^-52 for F64), so that one bound serves all dtypes. NaN equals NaN, and an infinity equals itself.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tolerance {
     /// The absolute part.
@@ -13,7 +13,7 @@ pub struct Tolerance {
     pub rtol: f64,
 }
 
-/// Equal, but for the sign of zero.
+/// Equality, of zeros of either sign too.
 pub(crate) const EXACT: Tolerance = Tolerance { atol: 0.0, rtol: 0.0 };
 
 /// `n` epsilons, absolute and relative.
@@ -22,14 +22,14 @@ pub(crate) const fn eps(n: f64) -> Tolerance {
 }
 
 impl Tolerance {
-    /// For a sum of `k` terms of order 1: rounding errors add up like a random walk.
+    /// For a sum of `k` terms of order 1, whose rounding errors grow like a random walk: `sqrt(k)` times the bound.
     pub(crate) fn terms(self, k: usize) -> Self {
         let scale = (k.max(1) as f64).sqrt();
         Tolerance { atol: self.atol * scale, rtol: self.rtol * scale }
     }
 }
 
-/// A tensor read back.
+/// A tensor on the host.
 #[derive(Clone, Debug)]
 pub(crate) struct Values {
     pub(crate) shape: Shape,
@@ -101,7 +101,7 @@ impl<B: Backend> Results for (Tensor<B>, Tensor<B>) {
     }
 }
 
-/// Panics with the worst element unless `got` is close to `want`. Want is rounded to the dtype of what was got.
+/// Panics with the worst element unless `got` is close to `want`, which is rounded to the dtype of `got` first.
 #[track_caller]
 pub(crate) fn assert_close(about: &str, got: &Values, want: &Values, tolerance: Tolerance) {
     assert!(got.shape == want.shape, "{about}: the shape is {:?}, not {:?}", got.shape, want.shape);
@@ -156,7 +156,8 @@ pub(crate) fn multi_index(mut flat: usize, shape: &Shape) -> Vec<usize> {
     index
 }
 
-/// Runs a body on the device under test and, expanded a second time, on the oracle; compares the results.
+/// Runs a body on the device under test and on the oracle, and compares the results. The macro expands the body twice, once per
+/// backend type.
 /// `agree!(on, eps(4.0), |d| d.mixed([3, 4]).relu())`, optionally with a message's format and arguments.
 macro_rules! agree {
     ($on:expr, $tolerance:expr, |$d:ident| $body:expr) => {

@@ -1,4 +1,4 @@
-//! Comparisons, selection by a mask.
+//! Comparisons, and selection by a mask.
 
 use crate::check::{assert_values, with_grads};
 use crate::close::{EXACT, eps};
@@ -65,7 +65,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
                 on,
                 EXACT,
                 |d| {
-                    // Large neighbours that f32 cannot tell apart; a number beside them is not rounded to one of theirs.
+                    // Large integers that are equal in f32, against each other and against scalars between them.
                     let big = Tensor::from_slice(&[i32::MAX, i32::MAX - 1, 16_777_217, 16_777_216], [4], &d.device);
                     let x = d.ints(-3, 3, [6, 33]);
                     let exact = [0.5, -0.5, 1e12, -f64::INFINITY, f64::NAN].map(|c| apply(op, &x, c));
@@ -101,7 +101,7 @@ fn layouts<B: Backend>(on: &On<B>, op: CompareOp) {
                     on,
                     EXACT,
                     |d| {
-                        // Whole numbers: equal pairs are frequent.
+                        // Integers: equal pairs are frequent.
                         let (a, b) =
                             (a.view(shape.into(), |s| d.whole(-2, 2, s)), b.view(shape.into(), |s| d.whole(-2, 2, s)));
                         [apply(op, &a, &b), apply(op, &a, 1.0)]
@@ -174,7 +174,7 @@ fn where_cond<B: Backend>(on: &On<B>) {
         let x = Tensor::where_cond(&mask, &d.ints(-9, 9, [4, 9]), &d.ints(-9, 9, [9]));
         [x.masked_fill(&mask, 5.0), mask.masked_fill(&x.gt(0.0), 1.0)]
     });
-    // f64 and i32 keep all their bits.
+    // f64 passes with all its bits.
     if on.dtype == DType::F64 {
         let third = on.list(&[1.0 / 3.0, 0.1], [2]);
         let mask = Tensor::from_slice(&[true, false], [2], &on.device);

@@ -1,4 +1,6 @@
-//! Convolution and its two gradients over a grid of options.
+//! Convolutions and their gradients over a grid of options, against the definition and against the composed form.
+
+mod activated;
 
 use crate::check::{assert_values, with_grads};
 use crate::close::{EXACT, Values, assert_close, eps, read};
@@ -10,25 +12,25 @@ use minitorch_core::{Conv1dOptions, Conv2dOptions, DType, Tensor};
 
 /// One convolution: batch, channels in, channels out, size, kernel, options.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Setup {
-    pub(crate) n: usize,
-    pub(crate) ci: usize,
-    pub(crate) co: usize,
-    pub(crate) size: [usize; 2],
-    pub(crate) kernel: [usize; 2],
-    pub(crate) o: Conv2dOptions,
+struct Setup {
+    n: usize,
+    ci: usize,
+    co: usize,
+    size: [usize; 2],
+    kernel: [usize; 2],
+    o: Conv2dOptions,
 }
 
 impl Setup {
-    pub(crate) fn x(&self) -> [usize; 4] {
+    fn x(&self) -> [usize; 4] {
         [self.n, self.ci, self.size[0], self.size[1]]
     }
 
-    pub(crate) fn w(&self) -> [usize; 4] {
+    fn w(&self) -> [usize; 4] {
         [self.co, self.ci / self.o.groups, self.kernel[0], self.kernel[1]]
     }
 
-    pub(crate) fn out(&self) -> [usize; 2] {
+    fn out(&self) -> [usize; 2] {
         match self.o.output_size(self.size, self.kernel) {
             Some(out) => out,
             None => panic!("the grid holds only kernels that fit: {self:?}"),
@@ -46,7 +48,7 @@ fn grid() -> Vec<Setup> {
                         let o =
                             Conv2dOptions::default().stride(stride).padding(padding).dilation(dilation).groups(groups);
                         let fits = o.output_size(size, kernel).is_some();
-                        // A third of the grid, spread evenly: 300 setups say as much as 900.
+                        // A third of the grid, spread evenly, bounds the run time.
                         let pick =
                             (stride[0] + 2 * padding[0] + padding[1] + dilation[0] * 3 + dilation[1] + ci + kernel[1])
                                 % 3;
@@ -62,8 +64,9 @@ fn grid() -> Vec<Setup> {
 }
 
 pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
+    activated::cases(suite);
     suite.floats("padding_is_multiplied", 20_000, |on| {
-        // A NaN in a corner, beside padding: of the weight it reaches every output, of the gradient every tap of its channel.
+        // A NaN in a corner beside padding: in the weight it reaches every output, in the gradient every tap of its channel.
         for (c, groups, size, kernel) in [(1, 1, 6, 3), (8, 1, 8, 3), (16, 1, 12, 3), (4, 4, 8, 3), (2, 1, 9, 5)] {
             for stride in [1, 2] {
                 let o = Conv2dOptions::default().padding(kernel / 2).stride(stride).groups(groups);
@@ -79,14 +82,14 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
                 assert!(of_channel(&y, 0).iter().all(|&nan| nan == 1.0), "{o:?} of {c}: an output without the NaN");
                 assert!(
                     c == 1 || of_channel(&y, 1).iter().all(|&nan| nan == 0.0),
-                    "{o:?} of {c}: NaN in a strange channel"
+                    "{o:?} of {c}: NaN in another channel"
                 );
                 let w = on.uniform(0.5, 1.5, shape).requires_grad();
                 let y = x.conv2d(&w, None, o);
                 let gw = y.backward_with(&corner([2, c, y.shape()[2], y.shape()[3]]))[&w].isnan().cast(on.dtype);
                 let want = (c / groups * kernel * kernel) as f64;
                 assert!(read(&gw.narrow(0, 0, 1).sum(..)).data == [want], "{o:?} of {c}: a tap without the NaN");
-                assert!(read(&gw.sum(..)).data == [want], "{o:?} of {c}: NaN in a strange channel");
+                assert!(read(&gw.sum(..)).data == [want], "{o:?} of {c}: NaN in another channel");
             }
         }
     });
@@ -118,7 +121,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             Setup { n: 0, ci: 2, co: 3, size: [5, 5], kernel: [3, 3], o },
             Setup { n: 700, ci: 1, co: 1, size: [10, 10], kernel: [3, 3], o },
             Setup { n: 17, ci: 6, co: 16, size: [14, 14], kernel: [5, 5], o },
-            // Channels in whole slabs of a tile, in groups, with phases of a stride.
+            // Channel counts that are multiples of a tile, groups, strides.
             Setup { n: 2, ci: 32, co: 33, size: [9, 11], kernel: [3, 3], o: o.padding(1) },
             Setup { n: 3, ci: 16, co: 40, size: [13, 12], kernel: [3, 2], o: o.padding([0, 1]) },
             Setup { n: 5, ci: 8, co: 72, size: [12, 11], kernel: [2, 3], o },
@@ -136,8 +139,8 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             gradients(on, s);
         }
     });
-    // Strides, holes between taps and channels enough for a matrix product: a backend may take each phase of a stride by itself,
-    // and there are phases that no tap reaches.
+    // Strides and dilations with enough channels for implicit GEMM: a backend may compute each phase of a stride separately, and some
+    // phases have no tap.
     suite.f32("strided_channels", 10_000, |on| {
         let o = Conv2dOptions::default();
         let setups = [
@@ -192,8 +195,8 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
                 "conv_transpose2d of {o:?}, output padding {extra:?}"
             );
         }
-        // An output padding below the dilation, by PyTorch: no input reaches the last rows. In the last setup the output begins
-        // behind what would fit without it.
+        // An output padding below the dilation, with values from PyTorch: no input contributes to the last rows. In the last setup the
+        // output has no element without the output padding.
         let (x, w) = (on.list(&[1.0, 2.0, 3.0, 4.0], [1, 1, 2, 2]), on.list(&[1.0, -1.0, 2.0, 0.5], [1, 1, 2, 2]));
         let (x, w, b) = (x.requires_grad(), w.requires_grad(), on.list(&[0.5], [1]));
         let o = Conv2dOptions::default().dilation(3).padding(1);
@@ -247,7 +250,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         }
     });
     suite.floats("sequences", 20_000, |on| {
-        // Words with their vectors last, and a maximum over time behind: of its gradient all but one element per map is zero.
+        // Embedded words, channels last, then a maximum over time: its gradient has one nonzero element per channel.
         for (t, k) in [(20, 3), (23, 1), (9, 5), (7, 4)] {
             agree!(
                 on,
@@ -261,7 +264,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
                 "{t} words, windows of {k}"
             );
         }
-        // Zeros of the gradient do not hide what is infinite.
+        // A zero gradient times an infinite input is NaN.
         agree!(
             on,
             eps(8.0).terms(200),
@@ -280,7 +283,8 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     });
 }
 
-/// The definition as seven loops over host numbers.
+/// The definition, on the host:
+/// `out[n, co, oy, ox] = b[co] + sum over c, i, j of x[n, c, oy stride + i dilation - padding, ..] w[co, c, i, j]`.
 fn definition(x: &[f64], w: &[f64], b: &[f64], s: &Setup) -> Vec<f64> {
     let ([h, width], [kh, kw], [oh, ow]) = (s.size, s.kernel, s.out());
     let (c_group, per_group) = (s.ci / s.o.groups, s.co / s.o.groups);
@@ -323,7 +327,7 @@ fn against_definition<B: Backend>(on: &On<B>, s: &Setup) {
 }
 
 fn gradients<B: Backend>(on: &On<B>, s: &Setup) {
-    // A weight's gradient sums over the batch and all windows.
+    // The longest sum: a weight's gradient sums over the batch and all windows.
     let [oh, ow] = s.out();
     let terms = (s.n * oh * ow).max(s.co * s.kernel[0] * s.kernel[1]).max(1);
     agree!(
@@ -335,7 +339,7 @@ fn gradients<B: Backend>(on: &On<B>, s: &Setup) {
         },
         "conv2d and its gradients, {s:?}"
     );
-    // The fused methods against their composition on the same device.
+    // The fused methods against the composed ones on the same device.
     let place = on.again();
     let (x, w) = (place.uniform(-1.0, 1.0, s.x()), place.uniform(-1.0, 1.0, s.w()));
     let g = place.uniform(-1.0, 1.0, [s.n, s.co, oh, ow]);
@@ -351,7 +355,7 @@ fn gradients<B: Backend>(on: &On<B>, s: &Setup) {
     }
 }
 
-/// Every operand through every kind of layout; a gradient may be broadcast (that of a sum is).
+/// Every operand in every kind of layout, the gradient too: that of a sum is broadcast.
 fn layouts<B: Backend>(on: &On<B>) {
     let o = Conv2dOptions::default().stride([2, 1]).padding(1).groups(2);
     for lay in Lay::all(4) {
@@ -373,7 +377,7 @@ fn layouts<B: Backend>(on: &On<B>) {
             "conv2d of {lay:?} operands"
         );
     }
-    // A layout of each, where the channels differ from group to group and no window reaches the last pixels.
+    // x and w in different layouts; with strides whose windows do not reach the last pixels.
     let setups = [
         ([2, 3, 7, 8], [4, 3, 3, 3], Conv2dOptions::default()),
         ([1, 4, 9, 9], [6, 2, 3, 2], Conv2dOptions::default().groups(2).stride(2).padding(1)),

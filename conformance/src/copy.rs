@@ -1,4 +1,4 @@
-//! Making, copying, converting, writing, joining and padding.
+//! Creation, upload and download, copies, casts, writes, concatenation and padding.
 
 use crate::arrange::moves;
 use crate::check::{assert_same, assert_values, with_grads};
@@ -32,7 +32,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         agree!(on, EXACT, |d| d.mixed([501, 33, 35]).permute([2, 0, 1]).contiguous());
     });
     suite.f32("out_of_memory_is_queued", 1, |on| {
-        // 2^50 elements, as no device has them. A device may refuse so much in one buffer before it asks for memory.
+        // 2^50 elements are more than any device has. A device may have a lower limit of one buffer, and report that.
         let x = on.list(&[0.5], [1, 1]);
         let large = x.expand([1 << 25, 1 << 25]).contiguous();
         let reported = |outcome: minitorch_core::Result<()>| {
@@ -56,11 +56,11 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             assert_same("there and back", &back, &x);
         }
     });
-    suite.alone("memory_is_given_back", 10_000, |on| {
+    suite.alone("memory_is_released", 10_000, |on| {
         let before = on.device.memory();
         let x = on.uniform(0.0, 1.0, [100, 100]);
         let bytes = (10_000 * on.dtype.size()) as u64;
-        // At least its bytes; a device may round up to the sizes that it keeps.
+        // A device may round up to a size class.
         let live = on.device.memory().live - before.live;
         assert!((bytes..3 * bytes).contains(&live), "{live} live bytes for a tensor of {bytes}");
         let views = [x.t(), x.slice(3..), x.reshape([10_000]), x.expand([5, 100, 100]), x.clone()];
@@ -70,10 +70,10 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         let after = on.device.memory();
         assert!(
             after.peak >= after.live + bytes && after.reserved >= after.live,
-            "the peak holds what was freed: {after:?}"
+            "the peak includes what was freed: {after:?}"
         );
         drop((x, views));
-        assert!(on.device.memory().live == before.live, "all is given back");
+        assert!(on.device.memory().live == before.live, "all is released");
     });
 }
 
@@ -86,7 +86,7 @@ fn layouts<B: Backend>(on: &On<B>) {
                 EXACT,
                 |d| {
                     let x = d.laid(lay, -1.0, 1.0, shape);
-                    // The family itself, and a download of the view.
+                    // The method of the trait, and a download of the view.
                     [Tensor::from_storage(&d.device, d.device.copy(x.view()), d.dtype, shape), x.contiguous(), x]
                 },
                 "a copy of {lay:?} {shape:?}"
@@ -100,7 +100,7 @@ fn layouts<B: Backend>(on: &On<B>) {
             agree!(on, EXACT, |d| lay.view(shape.into(), |s| d.mask(s)).contiguous(), "bool, {lay:?} {shape:?}");
         }
     }
-    // Overlapping windows: an element is seen many times.
+    // Overlapping windows repeat elements.
     agree!(on, EXACT, |d| {
         let x = d.mixed([2, 6, 7]);
         let layout = x.layout().windows([4, 3], [3, 3], [1, 2], [1, 1]);
@@ -133,7 +133,7 @@ fn full<B: Backend>(on: &On<B>) {
     for dtype in DType::ALL.into_iter().filter(|&dtype| on.device.supports(dtype)) {
         for len in [0, 1, 3, 17, 1000] {
             for value in [0.0, 1.0, -2.0, 3.7, f64::NAN, 3e9, f64::INFINITY] {
-                // As a cast converts: see `cast`.
+                // Converted as by a cast.
                 let want = match dtype {
                     DType::I32 => value as i32 as f64,
                     DType::Bool => (value != 0.0) as u8 as f64,
@@ -155,7 +155,7 @@ fn full<B: Backend>(on: &On<B>) {
     assert_values(&Tensor::arange(-2..3, &on.device), &[-2.0, -1.0, 0.0, 1.0, 2.0], EXACT);
 }
 
-/// Every pair of dtypes at the edges of what they hold.
+/// Every pair of dtypes, at the limits of their ranges.
 fn cast<B: Backend>(on: &On<B>) {
     let (nan, inf) = (f64::NAN, f64::INFINITY);
     let edges =
@@ -163,7 +163,7 @@ fn cast<B: Backend>(on: &On<B>) {
     let supported = || DType::ALL.into_iter().filter(|&dtype| on.device.supports(dtype));
     for from in supported() {
         for to in supported() {
-            // Made on the oracle and carried over, so that making does not hide converting.
+            // Uploaded in `from` by way of the oracle, so that the device converts once.
             agree!(
                 on,
                 EXACT,
@@ -212,16 +212,16 @@ fn write<B: Backend>(on: &On<B>) {
                     let at = Layout::contiguous([6, 8]).narrow(0, r, 3).narrow(1, c, 4);
                     let (device, storage) = to.storage_mut();
                     device.write(storage, &at, x.view());
-                    // Also through a transposed layout.
-                    let turned = Layout::contiguous([6, 8]).narrow(0, 0, 4).narrow(1, 5, 3).transpose(0, 1);
-                    device.write(storage, &turned, x.view());
+                    // A transposed destination.
+                    let transposed = Layout::contiguous([6, 8]).narrow(0, 0, 4).narrow(1, 5, 3).transpose(0, 1);
+                    device.write(storage, &transposed, x.view());
                     to
                 },
                 "{lay:?} written at {r}, {c}"
             );
         }
     }
-    // Into a layout of every kind that repeats no element; what it does not reach stays.
+    // Destinations of every layout that repeats no element; other elements of the storage stay.
     for shape in [&[7][..], &[17, 33], &[2, 3, 4, 5]] {
         for at in [Lay::Whole, Lay::Reversed, Lay::Sliced, Lay::Stepped] {
             let at = *at.view(shape.into(), |s| Tensor::<crate::Plain>::zeros(s, &crate::Plain::new())).layout();
@@ -240,7 +240,7 @@ fn write<B: Backend>(on: &On<B>) {
             }
         }
     }
-    // Copy on write: a holder does not see it.
+    // Copy on write: other holders of the storage do not observe it.
     let held = on.list(&[1.0, 2.0, 3.0], [3]);
     let mut x = held.clone();
     let one = match on.device.upload(HostSlice::F32(&[9.0])) {
@@ -278,7 +278,7 @@ fn cat<B: Backend>(on: &On<B>) {
                 }));
                 all
             },
-            "joined along {dim}"
+            "cat and stack along {dim}"
         );
     }
     agree!(on, EXACT, |d| {
@@ -312,7 +312,7 @@ fn pad<B: Backend>(on: &On<B>) {
 }
 
 fn pad_modes<B: Backend>(on: &On<B>) {
-    // What lies at a place outside 0..n, counted on along the sequence that the mode continues.
+    // The index within 0..n that an index outside of it reads.
     let mirrored = |at: isize, n: isize| {
         if at < 0 {
             -at
@@ -362,7 +362,7 @@ fn sequences<B: Backend>(on: &On<B>) {
         assert_values(&Tensor::linspace(3.0, 1.0, 2, place), &[3.0, 1.0], EXACT);
         assert_values(&Tensor::linspace(3.0, 1.0, 1, place), &[3.0], EXACT);
         assert_values(&Tensor::linspace(3.0, 1.0, 0, place), &[], EXACT);
-        // Both ends exact, and as far from them the same distance, where a sum of steps would drift.
+        // Both ends are exact, and the sequence is symmetric; a sum of steps would drift.
         let thirds = read(&Tensor::linspace(-0.1, 0.1, 31, place)).data;
         let ends = read(&Tensor::full([1], 0.1, place)).data[0];
         assert!(

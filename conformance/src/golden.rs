@@ -1,7 +1,6 @@
-//! What PyTorch computes: every case of `goldens/ops.safetensors`, values and gradients, in F32.
+//! PyTorch's results: values and gradients of every case in `goldens/ops.safetensors`, in F32.
 
 use crate::close::{Tolerance, Values, assert_close, eps, read};
-use crate::golden_ops::{Options, apply, optimizer};
 use crate::{On, Suite};
 use minitorch_core::backend::Backend;
 use minitorch_core::{DType, Tensor};
@@ -9,8 +8,13 @@ use safetensors::{Dtype, SafeTensors};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
+mod arrange;
+mod ops;
+
+use ops::{Options, apply, optimizer};
+
 /// The file's tensors by case and role.
-pub(crate) type Roles = BTreeMap<String, Values>;
+type Roles = BTreeMap<String, Values>;
 
 static GOLDENS: LazyLock<BTreeMap<String, Roles>> = LazyLock::new(|| {
     let bytes = include_bytes!("../goldens/ops.safetensors");
@@ -32,11 +36,10 @@ static GOLDENS: LazyLock<BTreeMap<String, Roles>> = LazyLock::new(|| {
     cases
 });
 
-/// PyTorch's operations that core does not have.
+/// Goldens of operations that core does not have.
 const SKIPPED: [&str; 0] = [];
 
-/// The goldens are f64 results rounded once. PyTorch's own f32 lies within 3.6e-6 (1 + |y|) of them; ours, with roundings
-/// in other places, should within 1e-5, which is 84 epsilons.
+/// The goldens are f64 results rounded to f32. PyTorch's f32 results are within 3.6e-6 (1 + |y|) of them; 84 epsilons are 1e-5.
 const BOUND: Tolerance = eps(84.0);
 
 pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
@@ -46,7 +49,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             None => compare(on, name, roles),
         });
     }
-    // The page beside the file lists its cases: a golden that got lost, or a list that is out of date, shows.
+    // goldens/README.md lists the cases: the list and the file must be equal.
     suite.f32("all_are_run_or_named", 0, |_| {
         let page = include_str!("../goldens/README.md").split("\n## Cases").nth(1).unwrap_or_default();
         let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());

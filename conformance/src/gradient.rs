@@ -1,6 +1,5 @@
-//! Derivatives. On devices with F64: the first of every differentiable operation and the second of the more intricate
-//! ones against central differences, at points where they are of order 1 and no kink is near. On all devices: F32
-//! gradients against the oracle's F64 ones.
+//! Derivatives: `f(x + h) - f(x - h)) / 2h` in F64 for the first derivative of every differentiable operation, and for the second of
+//! those with more than one term, at points of order 1 away from kinks; F32 gradients against the oracle's F64 ones.
 
 use crate::Suite;
 use minitorch_core::backend::{Backend, Device};
@@ -209,13 +208,13 @@ fn movement<B: Backend>(suite: &mut Suite<B>) {
     check!(suite, "slice", 2, |d| [d.uniform(-1.0, 1.0, [3, 4])], |[x]| x.slice((1.., ..-1)).square()
         * x.slice((0, 1..)));
     check!(suite, "parts", 2, |d| [d.uniform(-1.0, 1.0, [4, 4])], |[x]| {
-        let (rows, pieces) = (x.unbind(0), x.split(3, 1));
+        let (rows, parts) = (x.unbind(0), x.split(3, 1));
         let overlapping = (0..3).map(|i| x.narrow(0, i, 2).square().sum(0)).collect::<Vec<_>>();
         Tensor::stack(&rows, 1) * x
-            + Tensor::cat(&pieces, 1).exp()
+            + Tensor::cat(&parts, 1).exp()
             + rows[1].square() * &rows[2] * x.diagonal(0, 0, 1)
             + Tensor::stack(&overlapping, 0).sum(0)
-            + pieces[1].tanh() * x.slice((1, 2))
+            + parts[1].tanh() * x.slice((1, 2))
     });
     check!(suite, "permute", 2, |d| [d.uniform(-1.0, 1.0, [2, 3, 4])], |[x]| x
         .permute([2, 0, 1])
@@ -228,8 +227,8 @@ fn movement<B: Backend>(suite: &mut Suite<B>) {
         .square()
         .flatten(1..));
     check!(suite, "cat_stack", 2, |d| [d.uniform(-1.0, 1.0, [2, 3]), d.uniform(-1.0, 1.0, [2, 2])], |[a, b]| {
-        let joined = Tensor::cat(&[a.clone(), b.square(), a * 2.0], 1);
-        Tensor::stack(&[joined.clone(), joined.square()], 0)
+        let all = Tensor::cat(&[a.clone(), b.square(), a * 2.0], 1);
+        Tensor::stack(&[all.clone(), all.square()], 0)
     });
     check!(suite, "pad", 2, |d| [d.uniform(-1.0, 1.0, [2, 3])], |[x]| x.pad([(1, 0), (2, 1)], 0.5).square());
     check!(suite, "gather", 2, |d| [d.uniform(-1.0, 1.0, [3, 4])], |[x]| {

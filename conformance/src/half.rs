@@ -1,4 +1,4 @@
-//! F16, on devices that have it: an operation of F16 is that of the same numbers in F32, each result rounded once.
+//! F16, on devices that have it: `f16(f(f32(x)))`, the operation in F32 with each result rounded once.
 
 use crate::close::{EXACT, Tolerance, Values, assert_close, read};
 use crate::on::Lay;
@@ -9,8 +9,7 @@ use minitorch_core::backend::{
 use minitorch_core::ops::unary::Saves;
 use minitorch_core::{Conv2dOptions, CrossEntropyOptions, DType, HostSlice, Layout, Pool2dOptions, Tensor, f16};
 
-/// The distance of two F16 that are neighbours. Where both sides compute in F32 they are equal; Plain rounds from F64 at once,
-/// which may be the other neighbour.
+/// One ulp of F16: Plain rounds from F64, a device from F32, which may round to the adjacent number.
 const NEIGHBOUR: Tolerance = Tolerance { atol: 6.103515625e-5, rtol: 1.0 };
 
 pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
@@ -42,7 +41,7 @@ fn rounds<B: Backend, const N: usize>(
     agree(about, inputs, f, false);
 }
 
-/// And so do the gradients in all inputs, of operations whose backward is one operation too.
+/// The same of the gradients, for operations whose gradient is one operation.
 #[track_caller]
 fn rounds_both_ways<B: Backend, const N: usize>(
     about: &str,
@@ -80,7 +79,7 @@ fn agree<B: Backend, const N: usize>(
     }
 }
 
-/// Odd lengths and odd offsets: bytes that are no multiple of 4.
+/// Odd lengths and odd offsets: byte counts that are not multiples of 4.
 fn host<B: Backend>(on: &On<B>) {
     for len in [0usize, 1, 2, 3, 17, 1003] {
         let values: Vec<f16> = (0..len).map(|i| f16::from_bits((i * 31) as u16)).collect();
@@ -106,8 +105,8 @@ fn casts<B: Backend>(on: &On<B>) {
     assert!(x.cast(DType::F32).cast(DType::F16).to_vec::<f16>().is_ok_and(|v| v == all));
     let whole: Vec<i32> = wide.iter().map(|&x| x as i32).collect();
     assert!(x.cast(DType::I32).to_vec::<i32>().is_ok_and(|v| v == whole));
-    let truth: Vec<bool> = wide.iter().map(|&x| x != 0.0).collect();
-    assert!(x.cast(DType::Bool).to_vec::<bool>().is_ok_and(|v| v == truth));
+    let nonzero: Vec<bool> = wide.iter().map(|&x| x != 0.0).collect();
+    assert!(x.cast(DType::Bool).to_vec::<bool>().is_ok_and(|v| v == nonzero));
     // Halfway between neighbours, and a little to both sides: nearest, and to even on ties.
     let mut between = Vec::new();
     for pair in all.windows(2).filter(|pair| pair[0].is_finite() && pair[1].is_finite()).step_by(7) {
@@ -144,7 +143,7 @@ fn copies<B: Backend>(on: &On<B>) {
             vec![Tensor::where_cond(&x.gt(0.5), x, y), x.masked_fill(&y.lt(0.0), 0.1)]
         });
     }
-    // What is beside the part that is written stays: neighbours share 32 bits.
+    // Elements beside the written part stay, although two elements share a 32-bit word.
     let mut x = Tensor::full([5, 3], 0.1, (&on.device, DType::F16));
     let part = Layout::contiguous([5, 3]).narrow(1, 1, 1);
     let (device, storage) = x.storage_mut();
@@ -196,7 +195,7 @@ fn compare<B: Backend>(on: &On<B>) {
     let (a, b) = (on.whole(-3, 4, [17, 11]), on.whole(-3, 4, [17, 11]));
     rounds("compare", [a.clone(), b], |[a, b]| vec![a.eq(b), a.ne(b), a.lt(b), a.le(b), a.gt(b), a.ge(b)]);
     rounds("compare_scalar", [a], |[a]| vec![a.eq(2.0), a.ne(2.0), a.lt(0.5), a.le(-1.0), a.gt(1.5), a.ge(3.0)]);
-    // The number is rounded to F16 first: 0.1 is equal to what became of it.
+    // The scalar is rounded to F16 first, so an element of 0.1 equals it.
     let tenth = on.list(&[0.1, f64::NAN, f64::INFINITY], [3]);
     for (op, want) in [(CompareOp::Eq, [true, false, false]), (CompareOp::Ge, [true, false, true])] {
         let got = on.device.compare_scalar(op, tenth.view(), 0.1);
@@ -225,13 +224,13 @@ fn reduce<B: Backend>(on: &On<B>) {
     rounds("edges", [edges], |[x]| vec![x.max(1), x.min(1), x.argmax(1), x.argmin(0), x.sum(0)]);
 }
 
-/// Sums beyond 65,504, the largest F16, on the way to results that are not.
+/// Sums that exceed 65,504, the largest F16, on the way to results that do not.
 fn parts<B: Backend>(on: &On<B>) {
     for shape in [vec![1, 60_000], vec![60_000, 1], vec![2, 30_000], vec![30_000, 2]] {
         let x = Tensor::full(shape.as_slice(), 1000.0, (&on.device, DType::F16));
         let long = if shape[0] > shape[1] { 0 } else { 1 };
         assert!(read(&x.mean(long)).data.iter().all(|&mean| mean == 1000.0), "{shape:?}");
-        // 0.9 has 11 digits in F16: a sum that was rounded on its way would stop to grow.
+        // A sum that is rounded to F16 after each term stops growing.
         let sum = Tensor::full(shape.as_slice(), 0.9, (&on.device, DType::F16)).sum(long);
         let want = f16::from_f64(f16::from_f64(0.9).to_f64() * shape[long as usize] as f64).to_f64();
         assert!(read(&sum).data.iter().all(|&sum| sum == want), "{shape:?}: {:?}, not {want}", read(&sum).data);
@@ -269,7 +268,7 @@ fn index<B: Backend>(on: &On<B>) {
     rounds_both_ways("index_select", [x.clone()], |[x]| vec![x.index_select(0, &rows)]);
     let index = on.ints(0, 9, [40, 6]);
     rounds_both_ways("gather", [x.clone()], |[x]| vec![x.gather(0, &index)]);
-    // Few and many entries for an element; sums of F16 that were rounded after each term would differ.
+    // Few and many terms per element; a sum that is rounded to F16 after each term differs.
     rounds("scatter", [x.clone(), more.clone()], |[x, y]| vec![x.scatter(0, &index, y)]);
     let few = on.ints(0, 9, [4, 6]);
     rounds("scatter of short lines", [x.clone(), on.mixed([4, 6])], |[x, y]| vec![x.scatter(0, &few, y)]);
@@ -347,7 +346,7 @@ fn optimizer_step<B: Backend>(on: &On<B>) {
             let mut param = device.copy(start.view());
             let zeros = Tensor::zeros([17, 9], (device, dtype));
             let mut states: Vec<_> = (0..rule.states()).map(|_| device.copy(zeros.view())).collect();
-            // More steps than F16 counts to.
+            // More steps than the integers of F16.
             let scalars = Tensor::from_slice(&[0.1f32, 3001.0], [2], device);
             let mut scalars = device.copy(scalars.view());
             let state = states.iter_mut().collect();

@@ -1,4 +1,4 @@
-//! Reading and adding at indices held by a tensor; bad indices.
+//! Gather, scatter and index_select, their gradients, and indices out of range.
 
 use crate::check::{assert_same, assert_values, reports_index_error, with_grads};
 use crate::close::{EXACT, eps, read};
@@ -50,10 +50,10 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         agree!(on, EXACT, |d| d.mixed([2, 100_003]).gather(1, &d.ints(0, 100_003, [2, 40])));
     });
     suite.floats("rows", 5000, |on| {
-        // Rows that share an index: short and long lines of them, and widths that are and are not a multiple of 16 bytes.
+        // Rows selected by one index each: few and many, of widths that are and are not multiples of 16 bytes.
         for lines in [3, 33, 50] {
             for width in [64, 63, 4] {
-                // Each by itself: their sum would cancel, and in f32 what is left of two numbers around 16 has no eight epsilons.
+                // One result per comparison: their sum would cancel.
                 agree!(
                     on,
                     eps(8.0),
@@ -84,7 +84,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
                 agree!(on, EXACT, |d| {
                     let index = d.ints(0, 7, [lines]).reshape([lines, 1]).expand([lines, width]);
                     let (to, x) = (d.mask([7, width]), d.mask([lines, width]));
-                    // One element further: not aligned.
+                    // Offset by one element: unaligned.
                     let ints = d.ints(-9, 9, [7 * width + 1]).narrow(0, 1, 7 * width).reshape([7, width]);
                     [to.scatter(0, &index, &x), to.gather(0, &index), ints.gather(0, &index)]
                 });
@@ -122,14 +122,14 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             let y = x.gather(1, &index);
             reports_index_error(&on.device, &[bad as i64], 3);
             assert_values(&y, &[1.0, 0.0, 6.0, 5.0], EXACT);
-            // The gradient skips it as well; nothing is written out of bounds.
+            // The gradient skips it too.
             let grads = y.sum(..).backward();
             let _ = on.device.synchronize();
             assert_values(&grads[&x], &[1.0, 0.0, 0.0, 0.0, 1.0, 1.0], EXACT);
         }
     });
     suite.floats("bad_index_of_a_row", 20_000, |on| {
-        // Rows are copied whole, and the memory may have held other numbers.
+        // Rows are copied in blocks, and the result's memory may hold old values.
         for (shape, dim) in [([5, 7], 0), ([5, 700], 0), ([7, 5], 1)] {
             for bad in [-1, 5, i32::MAX, i32::MIN] {
                 let x = on.uniform(1.0, 2.0, shape);
@@ -144,7 +144,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         }
     });
     suite.f32("bad_index_among_many", 100_000, |on| {
-        // So many that a device shares them out; somebody must report it, once.
+        // So many indices that several threads or blocks check them; the error is queued once.
         for bad in [-1, 50, i32::MAX, i32::MIN] {
             let indices: Vec<i32> = (0..100_000).map(|i| if i == 77_777 { bad } else { i % 50 }).collect();
             let index = Tensor::from_slice(&indices, [100_000], &on.device);
@@ -176,7 +176,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         }
     });
     suite.floats("bad_index_among_rows", 5000, |on| {
-        // Every fifth row is added to nothing.
+        // Every fifth row has an index out of range.
         for (lines, width) in [(30, 3), (60, 1), (60, 5), (60, 64)] {
             for bad in [-1, 4, i32::MAX, i32::MIN] {
                 let indices: Vec<i32> = (0..lines).map(|i| if i % 5 == 0 { bad } else { i % 4 }).collect();
@@ -212,7 +212,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     });
     suite.f32("bad_index_is_reported_once_by_a_read", 20, |on| {
         let x = on.list(&[1.0, 2.0], [2]);
-        // Two bad indices in two operations: one report, of either.
+        // Two indices out of range in two operations: one error, of either.
         let index = Tensor::from_slice(&[7, 0], [2], &on.device);
         let y = x.gather(0, &index).gather(0, &Tensor::from_slice(&[-4, 1], [2], &on.device));
         let error = y.to_vec::<f32>();
@@ -246,7 +246,7 @@ fn gather<B: Backend>(on: &On<B>) {
                 },
                 "gather along {dim} of {lay:?}"
             );
-            // And without the oracle, so that Plain is checked too: a view and its copy give the same.
+            // A view against its copy on the same device, which checks Plain too.
             let x = on.laid(lay, -1.0, 1.0, [4, 5, 3]);
             let bound = x.shape()[dim] as i32;
             let index = lay.view(x.shape().with(dim, 7), |s| on.ints(0, bound, s));
@@ -254,7 +254,7 @@ fn gather<B: Backend>(on: &On<B>) {
             assert_same(&format!("gather of a {lay:?} view"), &x.gather(dim as isize, &index), &copied);
         }
     }
-    // A layout of each; the index may repeat along the other dimensions, as an embedding's does.
+    // x and the index in different layouts; the index may repeat along other dimensions, as an embedding's does.
     for dim in 0..3usize {
         for (of_x, of_index) in pairs(Lay::all(3)) {
             agree!(
@@ -285,7 +285,7 @@ fn scatter_add<B: Backend>(on: &On<B>) {
                     let shape = minitorch_core::Shape::from([4, 5, 3]);
                     let from = shape.with(dim, 9);
                     let bound = shape[dim] as i32;
-                    // Nine into at most five: repeats are certain.
+                    // Nine indices below five: some repeat.
                     let index = lay.view(from, |s| d.ints(0, bound, s));
                     let inputs = [d.laid(lay, -1.0, 1.0, shape), d.laid(lay, -1.0, 1.0, from)];
                     with_grads(d, inputs, |[to, x]| to.scatter_add(dim as isize, &index, x))
@@ -294,7 +294,7 @@ fn scatter_add<B: Backend>(on: &On<B>) {
             );
             let (to, x) =
                 (on.mixed([4, 5, 3]), on.laid(lay, -1.0, 1.0, minitorch_core::Shape::from([4, 5, 3]).with(dim, 2)));
-            // One of each: no sum, so no order of summation.
+            // One term per element, so no order of summation.
             let index = lay.view(*x.shape(), |s| on.ints(0, 1, s));
             let at = index.narrow(dim as isize, 0, 1);
             let one = x.narrow(dim as isize, 1, 1);
@@ -302,14 +302,14 @@ fn scatter_add<B: Backend>(on: &On<B>) {
             assert_same(&format!("scatter_add of a {lay:?} view"), &to.scatter_add(dim as isize, &at, &one), &copied);
         }
     }
-    // What is added to stays as it was.
+    // The input stays unchanged.
     let (to, index) = (on.list(&[1.0, 2.0], [2]), Tensor::from_slice(&[1, 1], [2], &on.device));
     let sum = to.scatter_add(0, &index, &on.list(&[10.0, 20.0], [2]));
     assert!(read(&sum).data == [1.0, 32.0] && read(&to).data == [1.0, 2.0]);
 }
 
-/// Sums of whole numbers are exact in any order, so that every term that is lost or added twice shows: lines of a few and of many
-/// entries, of indices that differ and that are shared along some dimensions.
+/// Sums of integers are exact in any order, so a term that is lost or added twice shows: few and many terms per element, with indices
+/// that differ and that are broadcast along some dimensions.
 fn exact_sums<B: Backend>(on: &On<B>) {
     for dim in 0..3usize {
         for line in [20, 40, 150] {
@@ -343,7 +343,7 @@ fn exact_sums<B: Backend>(on: &On<B>) {
     }
 }
 
-/// Repeats: the last stays, whatever the size, and takes the gradient alone.
+/// Of repeated indices the last in row-major order is stored, and has the gradient.
 fn scatter<B: Backend>(on: &On<B>) {
     for dim in 0..3usize {
         for lay in Lay::all(3) {
@@ -362,7 +362,7 @@ fn scatter<B: Backend>(on: &On<B>) {
         }
     }
     agree!(on, EXACT, |d| {
-        // Ten places for 30,000 writers.
+        // 30,000 indices below 10.
         let index = d.ints(0, 10, [30_000]);
         let one = d.mixed([10]).scatter(0, &index, &d.uniform(-1.0, 1.0, [30_000]));
         let rows = d.mixed([7, 600]).scatter(0, &d.ints(0, 7, [50, 600]), &d.uniform(-1.0, 1.0, [50, 600]));
@@ -380,7 +380,7 @@ fn scatter<B: Backend>(on: &On<B>) {
     assert_values(&mask.scatter(0, &on_all, &!&mask), &read(&!&mask).data, EXACT);
 }
 
-/// An index of rows of which several are the same, whole rows of it; what it points into, and as many rows as it has.
+/// An index with repeats, broadcast over rows; a tensor to index into; and one row per index.
 fn shared_rows<B: Backend>(d: &On<B>, lines: usize, width: usize) -> (Tensor<B>, [Tensor<B>; 2]) {
     let index = d.ints(0, 7, [lines]).reshape([lines, 1]).expand([lines, width]);
     (index, [d.mixed([7, width]), d.uniform(-1.0, 1.0, [lines, width])])

@@ -1,4 +1,4 @@
-//! What a program can see of a tape and of a layout, and the functions that it adds to them.
+//! Inspection of tapes and layouts, and functions with gradients of the program's own.
 
 use crate::check::{assert_values, catch};
 use crate::close::{EXACT, eps, read};
@@ -151,7 +151,7 @@ fn traced<B: Backend>(on: &On<B>) {
     }
     let (text, svg) = (graph.to_string(), graph.to_svg());
     assert!(text.contains("value [0, 2]") && svg.contains("grad [3, 4]"), "{text}");
-    // Nothing is kept outside, and nothing was consumed.
+    // No values are kept outside of `trace`, and the tape is not consumed.
     let loss = x.matmul(&w).relu().sum(..);
     assert!(loss.graph().nodes().iter().all(|node| node.value.is_none()));
     assert_values(&loss.backward()[&w], &[3.0, 4.0], EXACT);
@@ -177,7 +177,7 @@ fn explained<B: Backend>(on: &On<B>) {
     let repeated = on.list(&[7.0], [1]).expand([3]);
     assert_eq!(row(&repeated, "index").join(" "), "[0] x3");
     assert!(lines(&repeated)[1].contains("stays in place"), "{:?}", lines(&repeated));
-    // Every element is where the map says.
+    // Every element is at the position that the map shows.
     let values = read(&t).data;
     let map = row(&t, "index");
     for (position, index) in map.iter().enumerate() {

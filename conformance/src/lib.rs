@@ -1,9 +1,14 @@
-//! One body per behaviour, run on every backend; and [`Plain`], the backend they are compared with.
+//! The conformance suite: one generic body per behaviour, run on every backend; and [`Plain`], the oracle.
 //!
-//! [`cases`] lists the whole suite for one backend; a test binary runs them (`tests/main.rs` at the root, or a third
-//! party's own). A body is written once and generic: `agree!` runs it on the device under test and on Plain in f64, and
-//! compares. One file per family of `core/src/ops`, of the same name; beside them the tape, the panics, PyTorch's goldens
-//! and random layouts.
+//! [`cases`] lists the suite for one backend, and a test binary runs it (`tests/main.rs` in this repository, a binary of its own
+//! elsewhere). Most bodies are
+//!
+//! ```text
+//! agree!(on, tolerance, |d| f(d))   f on the device under test, f on Plain in f64, and the results compared
+//! ```
+//!
+//! There is one file per family of `core/src/ops`, of the same name; besides them the tape, gradients, panics, PyTorch's goldens and
+//! random layouts. The `elements` and `needs` of a [`Case`] say which devices can run it.
 
 #![forbid(unsafe_code)]
 
@@ -19,13 +24,10 @@ mod arrange;
 mod binary;
 mod compare;
 mod conv;
-mod conv_activated;
 mod copy;
 mod course;
 mod einsum;
 mod golden;
-mod golden_arrange;
-mod golden_ops;
 mod gradient;
 mod half;
 mod index;
@@ -40,7 +42,6 @@ mod pool;
 mod property;
 mod random;
 mod reduce;
-mod reduce_edges;
 mod resize;
 mod reuse;
 mod rows;
@@ -63,32 +64,25 @@ pub use plain::Plain;
 pub struct Case<B> {
     /// `family::what`.
     pub name: String,
-    /// Elements of the largest tensor, roughly: a slow device caps it.
+    /// Elements of the largest tensor, roughly; slow devices skip cases above a cap.
     pub elements: usize,
-    /// A dtype without which the case says nothing; a device that lacks it skips the case.
+    /// The dtype of the inputs; devices without it skip the case.
     pub needs: DType,
-    /// Whether it reads counters (of memory) that a backend may keep for the whole process: nothing else may compute
-    /// meanwhile.
+    /// Whether it reads counters of memory that a backend may hold per process, so that no other case may run at the same time.
     pub alone: bool,
-    /// The body; panics on failure. The device should be this case's own, or run one case at a time.
+    /// The body; panics on failure. A device runs one case at a time: cases set seeds and queue errors.
     pub run: Box<dyn Fn(&B) + Send + Sync>,
 }
 
-/// The whole suite. `make` returns a device: a new one each time where the backend has such, else always the same.
+/// The whole suite. `make` returns a device, a new one at each call if the backend has several.
 pub fn cases<B: Backend>(make: impl Fn() -> B + Send + Sync + 'static) -> Vec<Case<B>> {
     let families: &[Family<B>] = &[
         ("unary", unary::cases),
         ("binary", binary::cases),
         ("compare", compare::cases),
-        ("reduce", |suite| {
-            reduce::cases(suite);
-            reduce_edges::cases(suite);
-        }),
+        ("reduce", reduce::cases),
         ("matmul", matmul::cases),
-        ("conv", |suite| {
-            conv::cases(suite);
-            conv_activated::cases(suite);
-        }),
+        ("conv", conv::cases),
         ("pool", pool::cases),
         ("softmax", softmax::cases),
         ("norm", norm::cases),
@@ -130,7 +124,7 @@ pub fn cases<B: Backend>(make: impl Fn() -> B + Send + Sync + 'static) -> Vec<Ca
     suite.cases
 }
 
-/// A file of cases: its name, and what adds them.
+/// A family: its name, and the function that adds its cases.
 type Family<B> = (&'static str, fn(&mut Suite<B>));
 
 /// Collects cases.
@@ -161,7 +155,7 @@ impl<B: Backend> Suite<B> {
         self.add(name.as_ref(), elements, &[DType::F32, DType::F64], body);
     }
 
-    /// An F32 case that watches the device's memory.
+    /// An F32 case that reads the device's memory counters.
     fn alone(&mut self, name: impl AsRef<str>, elements: usize, body: impl Fn(&On<B>) + Send + Sync + 'static) {
         self.f32(name, elements, body);
         if let Some(case) = self.cases.last_mut() {
@@ -187,7 +181,7 @@ impl<B: Backend> Suite<B> {
     }
 }
 
-/// A case's seed is a hash of its name (FNV-1a): it stays when others come and go.
+/// A case's seed: the FNV-1a hash of its name, so that it does not depend on the other cases.
 fn seed_of(name: &str) -> u64 {
     name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ byte as u64).wrapping_mul(0x0100_0000_01b3))
 }

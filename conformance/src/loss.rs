@@ -9,7 +9,7 @@ use minitorch_core::ops::composed;
 use minitorch_core::random::Draw;
 use minitorch_core::{CrossEntropyOptions, Reduction, Tensor};
 
-/// Only the relative error counts: what is small keeps its digits.
+/// A relative error only: small results are accurate too.
 const DIGITS: Tolerance = Tolerance { atol: 0.0, rtol: 16.0 };
 
 pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
@@ -29,7 +29,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             }
         }
         agree!(on, eps(16.0), |d| {
-            // Targets that are a view.
+            // A view as the target.
             let target = d.ints(0, 5, [9, 2]).t().slice(1);
             with_grads(d, [d.mixed([9, 5])], |[x]| x.cross_entropy(&target))
         });
@@ -76,7 +76,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     });
     suite.floats("bce_at_certainty", 16, |on| {
         // PyTorch: binary_cross_entropy of p = [1, 0, 0, 1, 0.5] and t = [1, 0, 1, 0, 1]: 0, 0, 100, 100, log 2, and its
-        // gradient with the divisor p (1 - p) held at 1e-12.
+        // gradient with the divisor p (1 - p) clamped to 1e-12.
         let p = on.list(&[1.0, 0.0, 0.0, 1.0, 0.5], [5]).requires_grad();
         let t = on.list(&[1.0, 0.0, 1.0, 0.0, 1.0], [5]);
         let loss = p.bce_loss(&t);
@@ -97,13 +97,13 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             all.push(x.cross_entropy_with(&target, &options.reduction(Reduction::Sum)));
             all
         });
-        // Without an option it is the plain loss; a soft target that is hard as well.
+        // Without options, and with one-hot probabilities, it equals the plain loss.
         let (x, target) = (on.uniform(-3.0, 3.0, [6, 5]), on.ints(0, 5, [6]));
         let want = read(&x.cross_entropy(&target));
         assert_close("no option", &read(&x.cross_entropy_with(&target, &plain())), &want, eps(8.0));
         let soft = target.one_hot(5, on.dtype);
         assert_close("one-hot", &read(&x.cross_entropy_with(&soft, &plain())), &want, eps(8.0));
-        // Nothing counts: the mean of nothing, and a sum of 0.
+        // All targets ignored: the mean is NaN, the sum 0.
         let ignored = plain().ignore_index(9);
         let none = Tensor::from_slice(&[9, 9, 9, 9, 9, 9], [6], &on.device);
         assert_values(&x.cross_entropy_with(&none, &ignored), &[f64::NAN], EXACT);
@@ -152,7 +152,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             all.extend(with_grads(d, inputs, |[x, t]| x.bce_with_logits_loss(t)));
             all
         });
-        // The logarithm is held at -100, so that certainty of the wrong answer stays finite.
+        // The logarithm is clamped to -100.
         let (p, t) = (on.list(&[0.0, 1.0, 1.0, 0.0], [4]), on.list(&[1.0, 0.0, 1.0, 0.0], [4]));
         assert_values(&p.bce_loss(&t), &[50.0], eps(2.0));
         let (x, t) = (on.list(&[1000.0, -1000.0], [2]), on.list(&[0.0, 0.0], [2]));
@@ -183,13 +183,13 @@ fn far_out<B: Backend>(on: &On<B>) {
         let target = Tensor::from_slice(&[0, 0, 1, 2], [4], &d.device);
         with_grads(d, [d.list(rows.as_flattened(), [4, 3])], |[x]| x.cross_entropy(&target))
     });
-    // -inf elsewhere than at the target is a class that cannot be.
+    // A logit of -inf, not at the target, is a class of probability 0.
     let inf = f64::INFINITY;
     let x = on.list(&[0.0, -inf, 0.0, -inf, 3.0, -inf], [2, 3]).requires_grad();
     let loss = x.cross_entropy(&Tensor::from_slice(&[0, 1], [2], &on.device));
     assert_values(&loss, &[std::f64::consts::LN_2 / 2.0], eps(4.0));
     assert_values(&loss.backward()[&x], &[-0.25, 0.0, 0.25, 0.0, 0.0, 0.0], eps(4.0));
-    // A row that has no distribution is NaN, and its gradient; its neighbour is not touched.
+    // A row without a distribution and its gradient are NaN; other rows are not affected.
     for bad in [[f64::NAN, 0.0], [inf, 0.0], [inf, inf], [-inf, -inf]] {
         let x = on.list(&[0.0, 0.0, bad[0], bad[1]], [2, 2]).requires_grad();
         let loss = x.cross_entropy(&Tensor::from_slice(&[0, 1], [2], &on.device));
@@ -198,7 +198,7 @@ fn far_out<B: Backend>(on: &On<B>) {
     }
 }
 
-/// `log(1 + e^x)` and its derivative, where x may be far out.
+/// `log(1 + e^x)` and its derivative, without overflow.
 fn softplus(x: f64) -> f64 {
     x.max(0.0) + (-x.abs()).exp().ln_1p()
 }
@@ -207,7 +207,7 @@ fn sigmoid(x: f64) -> f64 {
     if x > 0.0 { 1.0 / (1.0 + e) } else { e / (1.0 + e) }
 }
 
-/// `f` of one element and its target: the value and the gradient, of references in f64.
+/// The value and the gradient of `f` at one element and its target, against references in f64.
 #[track_caller]
 fn at_point<B: Backend>(
     on: &On<B>,
@@ -221,7 +221,7 @@ fn at_point<B: Backend>(
     assert_values(&loss.backward()[&x], &[slope], DIGITS);
 }
 
-/// Sure and right, sure and wrong, and beside large logits: neither value nor gradient is a difference of two large numbers.
+/// Probabilities near 1 and 0 of the target, also with large logits: no cancellation in the value or in the gradient.
 fn cross_entropy_at_both_ends<B: Backend>(on: &On<B>) {
     for base in [0.0, 100.0, 1e4, 1e5, -1e5] {
         for far in [0.0, 1.0, 5.0, 20.0, 40.0, 80.0] {
@@ -236,7 +236,7 @@ fn cross_entropy_at_both_ends<B: Backend>(on: &On<B>) {
             }
         }
     }
-    // One class far above many that are equal, in every kernel's lengths of rows.
+    // One class above many that are equal, with row lengths of every kernel.
     for c in [3, 17, 70, 300, 1500] {
         let top = c / 2;
         let row: Vec<f64> = (0..c).map(|i| if i == top { 1020.0 } else { 1000.0 }).collect();
@@ -252,14 +252,14 @@ fn cross_entropy_at_both_ends<B: Backend>(on: &On<B>) {
 
 fn bce_at_both_ends<B: Backend>(on: &On<B>) {
     for x in [0.0, 0.5, 3.0, 10.0, 15.0, 17.0, 20.0, 40.0, 80.0, 1e4].into_iter().flat_map(|x| [x, -x]) {
-        // The sure targets, and one between.
+        // Targets of 0 and 1, and one between.
         at_point(on, [x, 1.0], [softplus(-x), -sigmoid(-x)], |x, t| x.bce_with_logits_loss(t));
         at_point(on, [x, 0.0], [softplus(x), sigmoid(x)], |x, t| x.bce_with_logits_loss(t));
         let between = [softplus(-x.abs()) + x.abs() * if x > 0.0 { 0.75 } else { 0.25 }, sigmoid(x) - 0.25];
         at_point(on, [x, 0.25], between, |x, t| x.bce_with_logits_loss(t));
         at_point(on, [x, 0.0], [softplus(x), sigmoid(x)], |x, _| x.softplus().sum(..));
     }
-    // Probabilities that both dtypes hold exactly. The gradient's divisor p (1 - p) is held at 1e-12.
+    // Probabilities that are exact in both dtypes. The gradient's divisor p (1 - p) is clamped to 1e-12.
     for p in [0.5f64, 2f64.powi(-10), 2f64.powi(-30), 2f64.powi(-100), 1.0 - 2f64.powi(-10), 1.0 - 2f64.powi(-24)] {
         let divisor = (p * (1.0 - p)).max(1e-12);
         at_point(on, [p, 0.0], [-(-p).ln_1p(), p / divisor], |x, t| x.bce_loss(t));
@@ -285,7 +285,7 @@ fn distances_at_both_ends<B: Backend>(on: &On<B>) {
     }
 }
 
-/// What has no share adds nothing, even where it is impossible.
+/// A weight of 0 times a loss of infinity is 0.
 fn zero_times_infinity<B: Backend>(on: &On<B>) {
     let inf = f64::INFINITY;
     let (x, t) = (on.list(&[-inf, -2.0, -inf], [1, 3]), on.list(&[0.0, 0.5, 0.0], [1, 3]));
@@ -295,7 +295,7 @@ fn zero_times_infinity<B: Backend>(on: &On<B>) {
     let grads = loss.backward();
     assert_values(&grads[&x], &[0.0, -0.5, 0.0], EXACT);
     assert_values(&grads[&t].slice((0, 1)), &[0.5f64.ln() + 3.0], eps(4.0));
-    // Sure targets on masked logits, as probabilities and as indices.
+    // One-hot targets with masked logits, as probabilities and as indices.
     let x = on.list(&[1.5, -inf, 0.5, -inf, 2.0, -1.0, 3.0, 0.25, -inf], [3, 3]).requires_grad();
     let index = Tensor::from_slice(&[2, 1, 1], [3], &on.device);
     let plain = CrossEntropyOptions::default;
@@ -306,7 +306,7 @@ fn zero_times_infinity<B: Backend>(on: &On<B>) {
         assert_values(&loss, &[want], eps(4.0));
         assert_close("the gradient", &read(&loss.backward()[&x]), &read(&grads[&x]), eps(4.0));
     }
-    // A class without weight, whose logit is masked: as a target, and beside others.
+    // A class of weight 0 with a masked logit: as the target, and beside others.
     let w = on.list(&[1.0, 0.0, 2.0], [3]);
     let masked = x.slice(..1);
     let (of_two, target) = (1f64.exp().ln_1p(), Tensor::from_slice(&[1], [1], &on.device));
@@ -330,7 +330,7 @@ fn zero_times_infinity<B: Backend>(on: &On<B>) {
     }
 }
 
-/// Classes and channels stand in dimension 1 before any number of others, whose places keep their order.
+/// Classes and channels are dimension 1; any number of dimensions follow, whose order is kept.
 fn order_of_dimensions<B: Backend>(on: &On<B>) {
     let shapes: [&[usize]; 5] = [&[2, 3], &[2, 4, 3], &[2, 4, 3, 2], &[1, 2, 2, 3, 4], &[2, 4, 1, 2, 3, 2]];
     for shape in shapes {
@@ -357,7 +357,7 @@ fn order_of_dimensions<B: Backend>(on: &On<B>) {
         if rank == 2 {
             continue;
         }
-        // Others that know dimension 1, over the places one by one and flattened.
+        // Other operations on dimension 1, with the further dimensions as they are and flattened.
         let (mean, var) = (on.mixed([c]), on.uniform(0.5, 2.0, [c]));
         let dropped = |x: &Tensor<B>| {
             x.device().rng().restore(Draw { seed: 3, index: 5 });
@@ -375,7 +375,7 @@ fn order_of_dimensions<B: Backend>(on: &On<B>) {
     }
 }
 
-/// A bad target's row counts as 0 in the loss and in the gradient, and is reported once.
+/// A row with a target out of range is 0 in the loss and in the gradient; the error is returned once.
 fn bad_target<B: Backend>(on: &On<B>) {
     for bad in [-1, 5, i32::MAX, i32::MIN] {
         let x = on.mixed([4, 5]);
@@ -392,7 +392,7 @@ fn bad_target<B: Backend>(on: &On<B>) {
         let want = read(&all_good.cross_entropy(&good).backward()[&all_good]).data;
         let want: Vec<f64> = want.into_iter().enumerate().map(|(i, g)| if i / 5 == 1 { 0.0 } else { g }).collect();
         assert_values(&grads[&leaf], &want, eps(8.0));
-        // All clean again: the gradient must not have reported a second time.
+        // The backward pass must not queue the error again.
         assert!(on.device.synchronize().is_ok(), "the backward pass reported the bad target again");
     }
 }

@@ -1,5 +1,5 @@
-//! Derivatives at points from 1e-37 to 1e38: where a derivative is a normal number of f32, no step of its rule may leave the
-//! range on the way. Compared with the oracle, which computes in f64 and overflows in no step.
+//! Derivatives at points from 1e-37 to 1e38. Where a derivative is a normal f32, no intermediate of its rule may overflow or
+//! underflow; the oracle computes in f64, where none does.
 
 use crate::check::assert_values;
 use crate::close::{Tolerance, Values, read};
@@ -40,17 +40,17 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     });
 }
 
-/// What a device's arithmetic spares of the ends of the range.
+/// The part of the range that a device's arithmetic covers.
 struct Ends {
     /// The largest and smallest magnitude that an operand may have.
     operands: [f64; 2],
-    /// How far a result stays from the ends.
+    /// The distance of results from the ends of the range, as a factor.
     margin: f64,
 }
 
 impl Ends {
-    /// A GPU may take subnormal numbers for 0, among them the steps of a rule that are a small factor below its result; and WGSL
-    /// leaves open what a division by more than 2^126 gives, whose reciprocal is subnormal.
+    /// A GPU may flush subnormal numbers to 0, also intermediates slightly below the result; and WGSL leaves the result of a division by
+    /// more than 2^126, whose reciprocal is subnormal, open.
     fn of<B: Backend>(on: &On<B>) -> Self {
         let subnormal = on.list(&[1e-20], [1]) * 1e-19;
         match read(&subnormal).data[0] {
@@ -95,11 +95,11 @@ fn derivatives<B: Backend>(d: &On<B>, op: UnaryOp, points: &[f64], scale: f64) -
 }
 
 fn of_one<B: Backend>(on: &On<B>, op: UnaryOp) {
-    // A device's reduction of large angles is not what this is about.
+    // Large angles are left out: their reduction is tested elsewhere.
     let angle = matches!(op, UnaryOp::Sin | UnaryOp::Cos | UnaryOp::Tan);
     let ends = Ends::of(on);
     let points: Vec<f64> = ends.points(1).into_iter().filter(|x| !angle || x.abs() < 1e3).collect();
-    // A power's constant factor stands beside a power that must be a number itself.
+    // The power without its constant factor must be a normal number too.
     let margin = if matches!(op, UnaryOp::Pow(_)) { 8.0 } else { 1.0 } * ends.margin;
     let own = derivatives(&on.oracle(), op, &points, 1.0);
     for scale in [1.0, 1e-15, 1e15] {
@@ -108,7 +108,7 @@ fn of_one<B: Backend>(on: &On<B>, op: UnaryOp) {
         for (order, name) in ["first derivative", "first derivative, composed", "second derivative"].iter().enumerate()
         {
             for (i, &x) in points.iter().enumerate() {
-                // Each factor of what is asked for must be a number.
+                // Each factor of the derivative must be a normal number.
                 if order == 2 && !is_normal(own[0].data[i], margin) || !is_normal(own[order].data[i], margin) {
                     continue;
                 }
@@ -150,7 +150,7 @@ fn of_two<B: Backend>(on: &On<B>, op: BinaryOp) {
     let names = ["a", "b", "a, composed", "b, composed", "a and a", "a and b", "b and a", "b and b"];
     for (which, name) in names.iter().enumerate() {
         for (i, (a, b)) in pairs.iter().enumerate() {
-            // Each factor of what is asked for must be a number.
+            // Each factor of the derivative must be a normal number.
             let first = if which < 4 { which } else { which / 2 };
             if is_normal(want[first].data[i], margin) {
                 let about = format!("derivative of {op} in {name} at {a:e}, {b:e}");

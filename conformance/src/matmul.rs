@@ -8,9 +8,9 @@ use minitorch_core::backend::Backend;
 use minitorch_core::ops::composed;
 use minitorch_core::{Activation, Tensor};
 
-/// Per square root of the number of terms. The terms are of order 1, but a sum of k of both signs grows to sqrt(k)/3 and is
-/// rounded k times: in one chain of f32 additions that is 0.07 k epsilons in the mean, 50 at k = 784, and the worst of
-/// 10,000 sums is four times that; 8 sqrt(784) = 224. Longer sums must be blocked to stay inside.
+/// Per square root of the number of terms. A sum of k terms of order 1 and of both signs grows to sqrt(k) / 3 and is rounded k times: in
+/// one chain of f32 additions that is 0.07 k epsilons in the mean, 50 at k = 784, and four times that for the worst of 10,000 sums;
+/// 8 sqrt(784) = 224. Longer sums need blocking.
 const BOUND: Tolerance = eps(8.0);
 
 pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
@@ -48,7 +48,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         agree!(on, eps(0.0), |d| [d.mixed([0, 2, 3]).matmul(&d.mixed([3, 2])), d.mixed([0]).matmul(&d.mixed([0, 2]))]);
     });
     suite.floats("special_values", 12, |on| {
-        // A row with a NaN or an infinity spoils its own results and no others.
+        // A row with a NaN or an infinity affects its own results only.
         let (nan, inf) = (f64::NAN, f64::INFINITY);
         agree!(on, eps(2.0), |d| {
             d.list(&[1.0, 2.0, nan, 1.0, inf, 1.0, 3.0, 4.0], [4, 2])
@@ -108,7 +108,7 @@ fn layouts<B: Backend>(on: &On<B>) {
                     |d| d.laid(a, -1.0, 1.0, [m, k]).matmul(&d.laid(b, -1.0, 1.0, [k, n])),
                     "{a:?} x {b:?}, {m} x {k} x {n}"
                 );
-                // And without the oracle, so that Plain is checked too.
+                // A view against its copy on the same device, which checks Plain too.
                 let (x, y) = (on.laid(a, -1.0, 1.0, [m, k]), on.laid(b, -1.0, 1.0, [k, n]));
                 let copied = read(&x.contiguous().matmul(&y.contiguous()));
                 assert_close(&format!("{a:?} x {b:?} and copies"), &read(&x.matmul(&y)), &copied, BOUND.terms(k));
@@ -162,8 +162,8 @@ pub(crate) fn after<B: Backend>(f: Activation, y: &Tensor<B>) -> Tensor<B> {
     }
 }
 
-/// The linear map with an activation is the linear map and the activation after it, to the last bit; the gradients are the same but
-/// for the order of sums, which on a card may depend on where a buffer lies.
+/// The fused result is bit-identical to the activation of the linear map; gradients may differ by the order of sums, which on a GPU
+/// may depend on the alignment of a buffer.
 fn activated<B: Backend>(on: &On<B>, shape: &[usize], n: usize, f: Activation) {
     let k = shape[shape.len() - 1];
     let results = |at_once: bool| {
@@ -183,7 +183,7 @@ fn activated<B: Backend>(on: &On<B>, shape: &[usize], n: usize, f: Activation) {
 }
 
 fn activations<B: Backend>(on: &On<B>) {
-    // In blocks; a deep sum in parts; one row; one column; sums of nothing; nothing at all.
+    // Blocked; a long k, split; one row; one column; k = 0; no rows.
     let sizes: [(&[usize], usize); 7] =
         [(&[70, 300], 130), (&[4, 3000], 6), (&[50], 40), (&[40, 50], 1), (&[2, 3, 5], 7), (&[5, 0], 3), (&[0, 4], 3)];
     for (shape, n) in sizes {
@@ -191,7 +191,7 @@ fn activations<B: Backend>(on: &On<B>) {
             activated(on, shape, n, f);
         }
     }
-    // NaN and infinities go through; a weight is read as it lies.
+    // NaN and infinities pass; a transposed weight is not copied first.
     let (nan, inf) = (f64::NAN, f64::INFINITY);
     let x = on.list(&[nan, 1.0, inf, 1.0, -inf, 1.0], [3, 2]);
     let w = on.list(&[1.0, 3.0, 0.5, 3.0], [2, 2]);

@@ -11,7 +11,7 @@ use minitorch_core::{Dims, Tensor};
 
 const EPS: f64 = 1e-5;
 
-/// Values of order 1 from a mean and a variance: a handful of roundings each.
+/// Values of order 1 from a mean and a variance: a few roundings each.
 const BOUND: Tolerance = eps(32.0);
 
 pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
@@ -48,7 +48,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
                 let running = [d.uniform(-1.0, 1.0, [c]), d.uniform(0.5, 1.5, [c])];
                 x.batch_norm_tracked(None, None, EPS, running.each_ref(), momentum)
             });
-            // And by the definition, from the batch's own.
+            // Against the definition, from the statistics of the batch.
             let x = on.uniform(-2.0, 2.0, shape.as_slice());
             let old = [on.uniform(-1.0, 1.0, [c]), on.uniform(0.5, 1.5, [c])];
             let [y, mean, var] = x.batch_norm(None, None, EPS);
@@ -108,7 +108,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         let y = x.batch_norm_with([&one(1e4), &one(1e-4)], Some(&one(2.0)), Some(&one(0.5)), 1e-5);
         let h = 0.0078125 / 1.1e-4f64.sqrt();
         assert_values(&y, &[2.0 * h + 0.5, 0.5, 0.5 - 2.0 * h], eps(4.0));
-        // By its own statistics it is what training computes, where the mean is a number of the dtype.
+        // With the batch's own statistics it equals training mode, if the mean is exact in the dtype.
         let far: Vec<f64> = (0..128).map(|i| 1.7e6 + (i % 64) as f64 + (i / 64) as f64).collect();
         for shape in [&[128, 1][..], &[2, 1, 64], &[8, 1, 4, 4]] {
             let x = on.list(&far, shape);
@@ -146,7 +146,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         let [mean, var] = [on.uniform(-1.0, 1.0, [3]), on.uniform(0.5, 2.0, [3])].map(|s| s.requires_grad());
         let y = x.batch_norm_with([&mean, &var], None, None, EPS);
         assert!(!y.is_tracked(), "a gradient would reach the running statistics");
-        // By its own statistics it is what training computes.
+        // With the batch's own statistics it equals training mode.
         let x = on.uniform(-2.0, 2.0, [4, 3, 5, 2]);
         let [y, mean, var] = x.batch_norm(None, None, EPS);
         let again = x.batch_norm_with([&mean, &var], None, None, EPS);
@@ -298,8 +298,7 @@ fn group_norm<B: Backend>(on: &On<B>) {
     }
 }
 
-/// The device's own kernel against the composition on the same device, in every arrangement and in one that core does not
-/// ask for.
+/// The fused methods against the composed ones on the same device, for every arrangement of dimensions that core uses, and another.
 fn fused<B: Backend>(on: &On<B>) {
     let arrangements: [(&[usize], &[isize], &[usize]); 5] = [
         (&[3, 4, 7], &[0, 2], &[1, 4, 1]),

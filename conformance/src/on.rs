@@ -1,44 +1,44 @@
-//! Where a body runs: a device, the dtype of its float inputs, and a stream of deterministic inputs.
+//! The place where a body runs: a device, the dtype of its float inputs, and a stream of deterministic inputs in every layout.
 
 use crate::plain::Plain;
 use minitorch_core::random::{Draw, unit_f32};
 use minitorch_core::{Backend, DType, MAX_RANK, Shape, Tensor};
 use std::cell::Cell;
 
-/// The device a body runs on. Every call that makes an input takes the next draw of the case's stream, so two runs of a
-/// body see equal inputs. Inputs are exact in f32 whatever the dtype.
+/// The device that a body runs on. Each input takes the next draw of the case's stream, so two runs of a body have equal inputs.
+/// Inputs are exact in f32 whatever the dtype.
 pub struct On<B: Backend> {
     /// The device.
     pub device: B,
     /// The dtype of float inputs.
     pub dtype: DType,
-    /// The seed of the inputs; failures print it.
+    /// The seed of the inputs, which failures print.
     pub seed: u64,
     next: Cell<u64>,
 }
 
 impl<B: Backend> On<B> {
-    /// The first draw of a seed.
+    /// The start of a seed's stream.
     pub fn new(device: B, dtype: DType, seed: u64) -> Self {
         On { device, dtype, seed, next: Cell::new(0) }
     }
 
-    /// The same place of the stream on the same device.
+    /// The same device at the same position of the stream.
     pub fn again(&self) -> On<B> {
         On { next: self.next.clone(), ..On::new(self.device.clone(), self.dtype, self.seed) }
     }
 
-    /// The same place of the stream on the oracle: Plain, in f64 whatever dtype is under test.
+    /// The oracle at the same position of the stream: Plain, in f64 whatever dtype is under test.
     pub fn oracle(&self) -> On<Plain> {
         On { next: self.next.clone(), ..On::new(Plain::new(), DType::F64, self.seed) }
     }
 
-    /// Leaves the draws that one body may have taken behind.
+    /// Skips the draws that a body may have taken on a copy of this place.
     pub fn advance(&self) {
         self.next.set((self.next.get() / 1000 + 1) * 1000);
     }
 
-    /// The next draw's words.
+    /// The words of the next draw.
     pub fn words(&self, len: usize) -> impl Iterator<Item = u32> {
         let draw = Draw { seed: self.seed, index: self.next.replace(self.next.get() + 1) };
         (0..len.div_ceil(4) as u64).flat_map(move |block| draw.block(block)).take(len)
@@ -50,15 +50,14 @@ impl<B: Backend> On<B> {
         Tensor::from_f64(values.iter().copied(), shape, (&self.device, self.dtype))
     }
 
-    /// A vector that repeats these values: longer than a few, so that a backend takes its full SIMD registers or blocks to them as
-    /// well as its scalar remainder.
+    /// A vector that repeats these values. A long one reaches a backend's full SIMD registers and its remainder loop.
     #[track_caller]
     pub fn cycle(&self, values: &[f64], len: usize) -> Tensor<B> {
         let values: Vec<f64> = values.iter().copied().cycle().take(len).collect();
         self.list(&values, len)
     }
 
-    /// Uniform numbers of a range.
+    /// Uniform numbers in `low..high`.
     #[track_caller]
     pub fn uniform(&self, low: f64, high: f64, shape: impl Into<Shape>) -> Tensor<B> {
         let shape = shape.into();
@@ -67,7 +66,7 @@ impl<B: Backend> On<B> {
         self.list(&values, shape)
     }
 
-    /// Numbers in [-3, 3), about one in sixteen an exact zero.
+    /// Uniform numbers in [-3, 3), of which about one in sixteen is replaced by zero.
     #[track_caller]
     pub fn mixed(&self, shape: impl Into<Shape>) -> Tensor<B> {
         let shape = shape.into();
@@ -76,7 +75,7 @@ impl<B: Backend> On<B> {
         self.list(&values, shape)
     }
 
-    /// Whole numbers in `low..high`, of this place's float dtype: they repeat, so extremes tie.
+    /// Integers in `low..high` in this place's float dtype: values repeat, so extremes tie.
     #[track_caller]
     pub fn whole(&self, low: i32, high: i32, shape: impl Into<Shape>) -> Tensor<B> {
         let shape = shape.into();
@@ -96,7 +95,7 @@ impl<B: Backend> On<B> {
         self.words(len).map(|word| (low as i64 + ((word as u64 * span) >> 32) as i64) as i32).collect()
     }
 
-    /// Truth values, half of them true.
+    /// Booleans, half of them true.
     #[track_caller]
     pub fn mask(&self, shape: impl Into<Shape>) -> Tensor<B> {
         let shape = shape.into();
@@ -104,14 +103,14 @@ impl<B: Backend> On<B> {
         Tensor::from_slice(&values, shape, &self.device)
     }
 
-    /// [`uniform`](On::uniform) numbers seen through a layout of this kind.
+    /// [`uniform`](On::uniform) numbers in a layout of this kind.
     #[track_caller]
     pub fn laid(&self, lay: Lay, low: f64, high: f64, shape: impl Into<Shape>) -> Tensor<B> {
         lay.view(shape.into(), |shape| self.uniform(low, high, shape))
     }
 }
 
-/// Every ordered pair of some things.
+/// Every ordered pair of these items.
 pub(crate) fn pairs<T: Copy>(of: impl IntoIterator<Item = T>) -> impl Iterator<Item = (T, T)> {
     let all: Vec<T> = of.into_iter().collect();
     (0..all.len() * all.len()).map(move |i| (all[i / all.len()], all[i % all.len()]))
@@ -120,17 +119,17 @@ pub(crate) fn pairs<T: Copy>(of: impl IntoIterator<Item = T>) -> impl Iterator<I
 /// A kind of layout: how a tensor of a given shape may lie in its storage.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Lay {
-    /// Row-major from the start.
+    /// Contiguous from offset 0.
     Whole,
-    /// Column-major: all dimensions in the opposite order.
+    /// Column-major: all dimensions reversed.
     Reversed,
-    /// A block from the middle of a larger tensor: an offset and gaps.
+    /// A block within a larger tensor: an offset and gaps.
     Sliced,
-    /// Every second element of the storage.
+    /// Every second element: an innermost stride of 2.
     Stepped,
     /// This dimension is broadcast: stride 0.
     Broadcast(usize),
-    /// All dimensions are broadcast from one element.
+    /// All dimensions are broadcast: one element.
     Constant,
 }
 
@@ -145,15 +144,15 @@ impl Lay {
         all
     }
 
-    /// A tensor of the shape that lies so; `make` makes its base.
+    /// A tensor of this shape in this layout; `make` returns the tensor that it is a view of.
     pub fn view<B: Backend>(self, shape: Shape, make: impl FnOnce(Shape) -> Tensor<B>) -> Tensor<B> {
         let rank = shape.len();
-        let turned = |x: Tensor<B>| (0..rank / 2).fold(x, |x, d| x.transpose(d as isize, (rank - 1 - d) as isize));
+        let reversed = |x: Tensor<B>| (0..rank / 2).fold(x, |x, d| x.transpose(d as isize, (rank - 1 - d) as isize));
         match self {
             Lay::Whole => make(shape),
             Lay::Reversed => {
                 let sizes: Vec<usize> = shape.iter().rev().copied().collect();
-                turned(make(Shape::new(&sizes)))
+                reversed(make(Shape::new(&sizes)))
             }
             Lay::Sliced => {
                 let larger: Vec<usize> = shape.iter().map(|n| n + 3).collect();

@@ -6,12 +6,12 @@ use minitorch_core::DType;
 use minitorch_core::backend::{AdagradConfig, AdamConfig, Backend, RmsPropConfig, SgdConfig, StepRule, StepSlot, View};
 use minitorch_core::ops::composed;
 
-/// How a parameter of the step looks: its length, steps it sat out, whether its gradient is a transposed view.
+/// A parameter of the step: its length, the steps that it missed, whether its gradient is a transposed view.
 const SLOTS: [(usize, u64, bool); 5] = [(6, 0, false), (1, 0, false), (35, 2, true), (4097, 1, false), (0, 0, false)];
 const STEPS: usize = 4;
 const LR: f64 = 0.0625;
 
-/// The documented formulas, in f64 on the host. `step` counts from 1.
+/// The formulas of the rules' documentation, in f64 on the host. `step` counts from 1.
 fn on_the_host(rule: StepRule, p: &mut f64, state: &mut [f64], mut g: f64, step: i32, fresh: bool) {
     match rule {
         StepRule::Sgd(c) => {
@@ -91,7 +91,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     suite.floats("many_parameters", 20_000, move |on| many(on, StepRule::Adam(adam)));
     suite.floats("rmsprop_of_a_constant", 1, constant_gradient);
     suite.f32("without_parameters", 2, |on| {
-        // No slot: nothing to do and nothing to trip over.
+        // No slots: no work and no error.
         if let Ok(mut scalars) = on.device.full(DType::F32, 2, 1.0) {
             on.device.optimizer_step(&StepRule::Sgd(SgdConfig::default()), &mut [], &mut scalars);
         }
@@ -99,7 +99,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     });
 }
 
-/// The variance of a constant gradient falls to 0, and rounding would take it below, where the root is NaN.
+/// The variance of a constant gradient falls to 0; by rounding alone it could be negative, and its root NaN.
 fn constant_gradient<B: Backend>(on: &On<B>) {
     let config = RmsPropConfig { alpha: 0.5, eps: 1.0, momentum: 0.0, centered: true, weight_decay: 0.0 };
     let device = &on.device;
@@ -154,7 +154,7 @@ fn many<B: Backend>(on: &On<B>, rule: StepRule) {
     assert!(read_storage(device, &scalars[0], on.dtype, 2) == [LR, 2.0], "the steps were counted");
 }
 
-/// Four steps by the fused method, by the composed one and on the host; after each, parameters, states and scalars agree.
+/// Four steps by the fused method, by the composed one and on the host, compared after each.
 fn follow<B: Backend>(on: &On<B>, rule: StepRule) {
     let device = &on.device;
     let make = |len: usize, low: f64, high: f64| on.uniform(low, high, [len]);
@@ -167,14 +167,14 @@ fn follow<B: Backend>(on: &On<B>, rule: StepRule) {
     let zeros = |len: usize| upload(&vec![0.0; len]);
     let mut states: [Vec<Vec<B::Storage>>; 2] =
         [0, 1].map(|_| SLOTS.iter().map(|&(len, ..)| (0..rule.states()).map(|_| zeros(len)).collect()).collect());
-    // t counts finished steps: it stands at 3 at the start, as after a resumed run, so that `missed` has a meaning.
+    // t counts finished steps: 3 at the start, as in a resumed run, so that a parameter can have missed some.
     let mut scalars: [B::Storage; 2] = [0, 1].map(|_| upload(&[LR, 3.0]));
     for step in 0..STEPS {
         let grads: Vec<_> = SLOTS
             .iter()
             .map(
-                |&(len, _, turned)| {
-                    if turned { on.uniform(-1.0, 1.0, [5, len / 5]).t() } else { on.uniform(-1.0, 1.0, [len]) }
+                |&(len, _, transposed)| {
+                    if transposed { on.uniform(-1.0, 1.0, [5, len / 5]).t() } else { on.uniform(-1.0, 1.0, [len]) }
                 },
             )
             .collect();
@@ -210,9 +210,8 @@ fn follow<B: Backend>(on: &On<B>, rule: StepRule) {
                 let values = |data| Values::new([len], on.dtype, data);
                 let got = values(read_storage(device, &params[which][i], on.dtype, len));
                 let want = values(host[i].iter().map(|h| h.0).collect());
-                // A few roundings a step. Adam divides by sqrt(v), which relative errors survive as they are; 1 - beta2^t
-                // is known to about eps / (1 - beta2) = 1000 eps if it is formed by subtraction, half of it in the root,
-                // times a step of lr: 32 eps.
+                // A few roundings per step. In Adam, 1 - beta2^t by subtraction has a relative error of eps / (1 - beta2) =
+                // 1000 eps; half of it remains in the root, times a step of lr: 32 eps.
                 assert_close(&about("parameter"), &got, &want, eps(48.0));
                 for (s, state) in states[which][i].iter().enumerate() {
                     let got = values(read_storage(device, state, on.dtype, len));

@@ -1,4 +1,5 @@
-//! Misuse panics with a message that says what was got and what was wanted, and blames the caller's line.
+//! Invalid arguments panic at the caller's line (`#[track_caller]`), with a message that names the operation, what it got and what it
+//! expects.
 
 use crate::{On, Suite};
 use minitorch_core::backend::Backend;
@@ -28,7 +29,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     suite.f32("devices", 10, move |on| {
         let other = make();
         if other == on.device {
-            // The backend has one handle per card, and this machine one card: there is no second device to mix up.
+            // One handle per GPU, and one GPU: there is no second device.
             println!("skipped: {:?} is the only device", on.device);
             return;
         }
@@ -149,7 +150,7 @@ fn layers<B: Backend>(on: &On<B>) {
     panics!("max_pool1d", "rank 3"; x.max_pool1d(2));
 }
 
-/// Options that are no numbers, or infinite where that means nothing.
+/// Options that are NaN, or infinite where they must be finite.
 fn options<B: Backend>(on: &On<B>) {
     let (x, w) = (on.mixed([2, 3]), on.mixed([3]));
     for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
@@ -178,7 +179,7 @@ fn options<B: Backend>(on: &On<B>) {
     let gradients = || x.clone().requires_grad().square().sum(..).backward();
     panics!("clip_norm", "NaN"; gradients().clip_norm(f64::NAN));
     panics!("clip_value", "NaN"; gradients().clip_value(f64::NAN));
-    // What is a bound or a distance may be infinite, and what is an operand may be anything.
+    // Bounds and distances may be infinite; operands may be any number.
     let _ =
         (x.clamp(f64::NEG_INFINITY, f64::INFINITY), x.huber_loss(&x, f64::INFINITY), x.powf(f64::NAN), &x + f64::NAN);
 }
@@ -228,7 +229,7 @@ fn vocabulary<B: Backend>(on: &On<B>) {
     panics!("conv_transpose2d", "no output"; images.conv_transpose2d(&on.mixed([3, 2, 1, 1]), None, o.padding(5), 0));
 }
 
-/// Sizes whose product overflows, or that no memory holds, are refused before anything of that size is made.
+/// Sizes whose product overflows, or beyond any memory, are rejected before an allocation.
 fn sizes<B: Backend>(on: &On<B>) {
     let one = on.mixed([1]);
     // 2^66 elements, which wrap to 0, and 2^64 + 1, which wrap to 1.
@@ -275,13 +276,13 @@ fn sizes<B: Backend>(on: &On<B>) {
     panics!("conv_transpose2d", "too many elements"; image.conv_transpose2d(&tap, None, wide, 0));
     panics!("slice", "9223372036854775807"; one.slice(isize::MAX));
     panics!("slice", "9223372036854775807"; one.slice(..=isize::MAX));
-    // Where a `Result` comes back, so does this.
+    // Functions that return a `Result` return this as an error.
     assert!(one.expand([1 << 58]).to_vec::<f32>().is_err(), "2^58 elements were read");
     assert!(Tensor::try_full([1 << 58], 0.0, &on.device).is_err(), "2^58 elements were made");
     assert!(on.device.synchronize().is_ok(), "a failure is reported once");
 }
 
-/// A lone window, tap or entry has no neighbour, however far away it would lie; nor do elements that are not there.
+/// Strides and dilations have no effect on a single window or tap, and none on empty tensors, however large they are.
 fn steps<B: Backend>(on: &On<B>) {
     let x = on.mixed([1, 2, 4, 4]);
     let w = on.mixed([3, 2, 4, 4]);

@@ -56,7 +56,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
                 |d| with_grads(d, [d.mixed([2, 2, 24, 40])], |[x]| x.max_pool2d(o) + x.avg_pool2d(o)),
                 "{o:?}"
             );
-            // Ties and NaN: the first wins.
+            // Ties and NaN: the index of the first.
             agree!(on, EXACT, |d| {
                 let x = d.whole(-20, 20, [2, 2, 24, 40]);
                 [x.masked_fill(&x.eq(19.0), f64::NAN).max_pool2d_with_indices(o).1, x.max_pool2d_with_indices(o).1]
@@ -64,7 +64,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         }
     });
     suite.f32("many_terms", 120_000, |on| {
-        // Of numbers near 1, so that sums of one by one would lose digits; against sums in f64.
+        // Terms near 1, of which a running f32 sum would lose digits; against sums in f64.
         for (size, kernel) in [([300, 400], [300, 400]), ([20_000, 2], [20_000, 2]), ([1, 50_000], [1, 25_000])] {
             let x = on.uniform(0.5, 1.5, [1, 1, size[0], size[1]]);
             let values = read(&x).data;
@@ -74,7 +74,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             let [oh, ow] = [size[0] / kernel[0], size[1] / kernel[1]];
             assert_values(&x.adaptive_avg_pool2d([oh, ow]), &want, eps(2.0));
         }
-        // Each element in the middle lies in 2500 windows.
+        // An element in the middle lies in 2500 windows.
         let (n, k) = (120, 50);
         for include in [true, false] {
             let o = Pool2dOptions::new(k).stride(1).padding(1).count_include_pad(include);
@@ -102,7 +102,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     });
 }
 
-/// Each window's cells that are inside the plane, in row-major order: what both definitions walk over.
+/// The elements of a window that are inside the plane, as indices in row-major order.
 fn cells(o: &Pool2dOptions, oy: usize, ox: usize, [h, w]: [usize; 2]) -> Vec<usize> {
     let mut inside = Vec::new();
     for i in 0..o.kernel[0] {
@@ -131,7 +131,7 @@ fn definition(x: &Values, o: &Pool2dOptions, mut f: impl FnMut(&[f64], &[usize])
     [oh, ow]
 }
 
-/// The first largest element; the first NaN wins.
+/// The index of the maximum: of the first of equal elements, or of the first NaN.
 fn first_largest(plane: &[f64], cells: &[usize]) -> usize {
     let mut best = cells[0];
     for &cell in cells {
@@ -143,7 +143,7 @@ fn first_largest(plane: &[f64], cells: &[usize]) -> usize {
 }
 
 fn max<B: Backend>(on: &On<B>, o: &Pool2dOptions) {
-    // Whole numbers, so that many windows tie: the index of the first must come out, and the gradient go there.
+    // Integers, so that many windows have ties: the first element has the index and the gradient.
     let x = on.whole(-4, 4, [2, 3, SIZE[0], SIZE[1]]);
     let host = read(&x);
     let (mut values, mut at) = (Vec::new(), Vec::new());
@@ -220,19 +220,19 @@ fn layouts<B: Backend>(on: &On<B>) {
 
 fn special<B: Backend>(on: &On<B>) {
     let (nan, inf) = (f64::NAN, f64::INFINITY);
-    // All -inf, with padding: the maximum is -inf, its index a real cell and the first.
+    // All -inf, with padding: the maximum is -inf at the first element inside.
     let x = on.list(&[-inf; 9], [1, 1, 3, 3]);
     let (y, at) = x.max_pool2d_with_indices(Pool2dOptions::new(2).padding(1).stride(2));
     assert_values(&y, &[-inf; 4], EXACT);
     assert_values(&at, &[0.0, 1.0, 3.0, 4.0], EXACT);
-    // A NaN wins over all, the first of two; the gradient goes to it.
+    // The maximum is the first NaN, which has the gradient.
     let x = on.list(&[1.0, nan, 9.0, 4.0, nan, inf, 7.0, 8.0, 2.0], [1, 1, 3, 3]).requires_grad();
     let (y, at) = x.max_pool2d_with_indices(Pool2dOptions::new(2).stride(1));
     assert_values(&y, &[nan, nan, nan, nan], EXACT);
     assert_values(&at, &[1.0, 1.0, 4.0, 4.0], EXACT);
     let grad = &y.sum(..).backward()[&x];
     assert_values(grad, &[0.0, 2.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 0.0], EXACT);
-    // The same with holes between the cells of a window.
+    // The same with dilation.
     let dilated = Pool2dOptions::new(2).dilation(3).stride(1).padding(1);
     let values: Vec<f64> = (0..128)
         .map(|i| {

@@ -1,4 +1,4 @@
-//! Random shapes and layouts against the oracle. The generator is seeded, so that every run sees the same ones.
+//! Random shapes and layouts against the oracle, the same ones in every run: the generator is seeded.
 
 use crate::Suite;
 use crate::close::{EXACT, eps};
@@ -19,7 +19,7 @@ enum Move {
 }
 
 fn shape(ranks: std::ops::RangeInclusive<usize>) -> impl Strategy<Value = Vec<usize>> {
-    // Sizes 0 and 1 now and then, odd tails, never many elements: at most 9^3 * 7.
+    // Sizes of 0 and 1 at times, odd remainders, at most 6000 elements.
     let size = prop_oneof![1 => Just(0usize), 3 => Just(1usize), 12 => 2usize..8, 2 => Just(9usize)];
     prop::collection::vec(size, ranks).prop_map(|mut dims| {
         while dims.iter().product::<usize>() > 6000 {
@@ -40,7 +40,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
     prop::collection::vec(one, 0..5)
 }
 
-/// Applies the steps; numbers are taken modulo what the shape allows.
+/// Applies the steps; their numbers are reduced to what the shape allows.
 fn moved<B: Backend>(mut x: Tensor<B>, moves: &[Move]) -> Tensor<B> {
     for &step in moves {
         let rank = x.rank();
@@ -56,7 +56,7 @@ fn moved<B: Backend>(mut x: Tensor<B>, moves: &[Move]) -> Tensor<B> {
                 x.unsqueeze((d % (rank + 1)) as isize).expand(to)
             }
             Move::Reshape(d) if rank > 1 => {
-                // Merge two neighbours: a view where the layout allows, else a copy.
+                // Merge two adjacent dimensions: a view if the layout allows it, else a copy.
                 let d = d % (rank - 1);
                 x.flatten(d as isize..=d as isize + 1)
             }
@@ -103,7 +103,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             right,
         )| {
             agree!(on, eps(2.0), |d| {
-                // The right operand lacks some leading dimensions and has some others as 1.
+                // The second operand lacks some leading dimensions and has a size of 1 in others.
                 let x = moved(d.mixed(shape.as_slice()), &moves);
                 let dims: Vec<usize> = x
                     .shape()
@@ -158,7 +158,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             agree!(on, EXACT, |d| {
                 let x = d.mixed(shape.as_slice());
                 let view = moved(x.clone(), &first);
-                // The same through a copy half-way: a copy changes the layout and nothing else.
+                // The same steps with a copy between them: a copy changes the layout only.
                 let copied = moved(view.contiguous(), &second);
                 let seen = moved(view.clone(), &second);
                 let equal = seen.eq(&copied).cast(DType::I32);

@@ -1,4 +1,4 @@
-//! Random numbers: the draw's bits on every device, and what is made of them.
+//! Random numbers: the bits of a draw, the distributions derived from them, and dropout.
 
 use crate::check::{assert_same, assert_values};
 use crate::close::{EXACT, eps, read};
@@ -41,7 +41,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         let inf = f64::INFINITY;
         let x = Tensor::full([20, 30, 2, 2], inf, (&on.device, on.dtype));
         let kept = read(&x.dropout2d(0.3)).data;
-        // Whole channels, and the zeros are zeros although 0 times infinity is not.
+        // Channels are kept or dropped as a unit; a dropped infinity is 0, not 0 times infinity.
         assert!(kept.chunks(4).all(|channel| channel == [inf; 4] || channel == [0.0; 4]));
         let dropped = kept.chunks(4).filter(|channel| channel[0] == 0.0).count();
         assert!((130..230).contains(&dropped), "{dropped} of 600 channels at p = 0.3");
@@ -75,7 +75,7 @@ fn bits<B: Backend>(on: &On<B>) {
     let draws = [
         Draw { seed: 0, index: 0 },
         Draw { seed: 42, index: 1 },
-        // High halves: all four counter words and both key words are in use.
+        // All four counter words and both key words are nonzero.
         Draw { seed: 0x0123_4567_89AB_CDEF, index: 0xFEDC_BA98_7654_3210 },
         Draw { seed: u64::MAX, index: u64::MAX },
     ];
@@ -89,7 +89,7 @@ fn bits<B: Backend>(on: &On<B>) {
     }
 }
 
-/// Same seed, same numbers; a saved state goes on where it was; every draw is another.
+/// A seed determines the numbers; a restored state continues where it was saved; each draw differs.
 fn state<B: Backend>(on: &On<B>) {
     let rng = on.device.rng();
     rng.seed(42);
@@ -164,7 +164,7 @@ fn dropout<B: Backend>(on: &On<B>) {
             }
         }
     }
-    // A layout is counted in its own order, not in that of the storage.
+    // Elements are numbered in row-major order of the shape, not of the storage.
     agree!(on, eps(4.0), |d| {
         let x = d.uniform(0.5, 1.0, [7, 9]);
         [
@@ -173,7 +173,7 @@ fn dropout<B: Backend>(on: &On<B>) {
             d.device.dropout(&x.slice(0).expand([5, 9]), 0.4, draw),
         ]
     });
-    // What is dropped is 0, NaN and infinity too.
+    // A dropped NaN or infinity is 0.
     let bad = on.list(&[f64::NAN, f64::INFINITY, f64::NAN, 1.0], [4]);
     assert_values(&bad.dropout(1.0), &[0.0; 4], EXACT);
     let before = on.device.rng().state();
@@ -181,7 +181,7 @@ fn dropout<B: Backend>(on: &On<B>) {
     assert!(on.device.rng().state() == before, "nothing is drawn at p = 0");
 }
 
-/// Backward drops what forward dropped, also when other draws came between; the gradient is differentiable.
+/// The backward pass uses the mask of the forward pass, also after other draws; the gradient is differentiable.
 fn dropout_gradients<B: Backend>(on: &On<B>) {
     on.device.rng().seed(21);
     for p in [0.3, 0.5, 1.0] {

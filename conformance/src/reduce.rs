@@ -1,5 +1,6 @@
 //! Reductions over any set of dimensions, and the index of an extreme.
 
+mod edges;
 mod ranges;
 
 use crate::check::{assert_values, with_grads};
@@ -14,7 +15,7 @@ const ALL: [ReduceOp; 5] = {
     [Sum, Mean, Prod, Max, Min]
 };
 
-/// The family call; `dims` sorted, kept as 1.
+/// The method of the trait: `dims` sorted, kept as size 1.
 fn family<B: Backend>(op: ReduceOp, x: &Tensor<B>, dims: &[usize]) -> Tensor<B> {
     let kept = dims.iter().fold(*x.shape(), |s: Shape, &d| s.with(d, 1));
     Tensor::from_storage(x.device(), x.device().reduce(op, x.view(), dims), x.dtype(), kept)
@@ -40,7 +41,7 @@ fn bound(op: ReduceOp, terms: usize) -> Tolerance {
     }
 }
 
-/// A product of many numbers should neither vanish nor explode.
+/// A range whose product of many neither underflows nor overflows.
 fn low_high(op: ReduceOp) -> (f64, f64) {
     if op == ReduceOp::Prod { (0.9, 1.1) } else { (-1.0, 1.0) }
 }
@@ -56,7 +57,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         assert_values(&std, &[0.0, 1.0], EXACT);
         assert_values(&std.sum(..).backward()[&x], &[0.0, 0.0, -0.5, 0.5], EXACT);
     });
-    // In f32 the first two would be infinite or 0 on the way.
+    // In f32 an intermediate product of the first two would be infinite or 0.
     suite.f32("products_return", 12, |on| {
         let x = on.list(&[1e30, 1e30, 1e-30, 1e-30, 1e-30, -1e-30, 1e30, 1e30, 3.0, 5.0, 7.0, -11.0], [3, 4]);
         assert_values(&x.prod(1), &[1.0, -1.0, -1155.0], eps(4.0));
@@ -69,14 +70,13 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     suite.floats("nothing", 0, nothing);
     suite.floats("nan", 300, nan);
     suite.floats("positive_sums", 1_000_000, |on| {
-        // All of one sign: a sum that loses its small terms shows here. A row-wise tree or blocked sum passes easily, one
-        // long f32 accumulation of 10^6 terms does not.
+        // Terms of one sign: a tree or a blocked sum is within the bound, a running f32 sum of 10^6 terms is not.
         agree!(on, eps(64.0), |d| {
             let x = d.uniform(0.0, 1.0, [1_000_000]);
             [x.sum(..), x.mean(..), x.reshape([1000, 1000]).sum(0)]
         });
     });
-    // f32 numbers whose exact sum is known: within 2.5 roundings of it, however many they are.
+    // Within 2.5 epsilons of the exact sum, whatever the number of terms.
     suite.f32("sums_of_many", 10_000_000, |on| {
         let values: Vec<f64> = (0..10_000_000).map(|i| (0.1 + (i % 7) as f32 * 0.01) as f64).collect();
         let (x, sum) = (on.list(&values, [values.len()]), values.iter().sum::<f64>());
@@ -93,7 +93,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
                 EXACT,
                 |d| {
                     let x = d.mask([3, 7, 33]);
-                    // Rarely and mostly true, so that both answers occur.
+                    // Rarely and mostly true, so that both results occur.
                     let (rare, most) = (x.logical_and(&d.mask([7, 33])), x.logical_or(&d.mask([7, 33])));
                     [
                         family(ReduceOp::Max, &rare, &dims),
@@ -112,7 +112,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         let (value, index) = x.max_with_index(-1);
         assert_values(&value, &[5.0, 7.0, f64::NAN, -2.0], EXACT);
         assert_values(&index, &[1.0, 0.0, 1.0, 0.0], EXACT);
-        // The place that was found has all of the gradient: equal ones share nothing.
+        // The element at the index has all of the gradient; ties do not share it.
         let grad = value.backward_with(&on.list(&[1.0, 2.0, 3.0, 4.0], [4]));
         assert_values(&grad[&x], &[0.0, 1.0, 0.0, 2.0, 0.0, 0.0, 0.0, 3.0, 0.0, 4.0, 0.0, 0.0], EXACT);
         let (value, index) = x.min_with_index(0);
@@ -155,13 +155,13 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
                 "p = {p}"
             );
         }
-        // At 0 the gradient is 0, also of one zero among others.
+        // The gradient at 0 is 0.
         for p in [0.5, 1.0, 2.0, 3.0] {
             let x = on.list(&[0.0, 0.0, 0.0, 1.0], [2, 2]).requires_grad();
             let grads = x.norm(p, 1).sum(..).backward();
             assert_values(&grads[&x], &[0.0, 0.0, 0.0, 1.0], eps(4.0));
         }
-        // Of a negative p a zero makes the norm 0, and no element of its row changes that.
+        // For a negative p a zero makes the norm 0, and the gradients of its row are 0.
         for p in [-0.5, -1.0, -2.0, f64::NEG_INFINITY] {
             let x = on.list(&[0.0, 0.0, 0.0, 1.0, 2.0, f64::INFINITY], [3, 2]).requires_grad();
             let y = x.norm(p, 1);
@@ -172,6 +172,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         assert_values(&on.list(&[3.0, -4.0, 0.0], [3]).norm(0.0, ..), &[2.0], EXACT);
         assert_values(&on.list(&[], [0]).norm(2.0, ..), &[0.0], EXACT);
     });
+    edges::cases(suite);
     ranges::cases(suite);
     suite.floats("statistics", 2000, |on| {
         agree!(on, eps(32.0), |d| {
@@ -184,7 +185,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         let x = on.list(&[-inf, -inf, 0.0, inf, 1000.0, 1000.0, -1000.0, -1000.0], [4, 2]);
         let ln2 = std::f64::consts::LN_2;
         assert_values(&x.logsumexp(1), &[-inf, inf, 1000.0 + ln2, -1000.0 + ln2], eps(2.0));
-        // A row of -inf, as a mask makes it, has a gradient of 0; no row at all is a sum of nothing.
+        // A row of -inf, as from a mask, has a gradient of 0; over no elements the result is -inf.
         let x = on.list(&[-inf, -inf, -inf, 0.0], [2, 2]).requires_grad();
         assert_values(&x.logsumexp(1).backward_with(&on.list(&[1.0, 1.0], [2]))[&x], &[0.0, 0.0, 0.0, 1.0], EXACT);
         let x = on.list(&[inf, 100.0, inf, inf], [2, 2]).requires_grad();
@@ -194,7 +195,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         assert_values(&y.backward_with(&on.list(&[1.0, 1.0], [2]))[&x], &[nan, 0.0, nan, nan], EXACT);
         assert_values(&on.list(&[], [2, 0]).logsumexp(1), &[-inf; 2], EXACT);
         assert!(on.list(&[], [2, 0]).logsumexp(0).numel() == 0);
-        // A correction beyond the count divides by 0 and not by less.
+        // A correction above the count divides by 0, not by a negative number.
         let x = on.list(&[1.0, 2.0, 3.0, 3.0], [2, 2]);
         assert_values(&x.var(1, 3.0), &[inf, f64::NAN], EXACT);
         assert_values(&x.std(1, 1.0), &[0.5f64.sqrt(), 0.0], eps(2.0));
@@ -242,7 +243,7 @@ fn layouts<B: Backend>(on: &On<B>, op: ReduceOp) {
     }
 }
 
-/// Rows of more than 100,000, more than 65,535 rows, and both at once for a column.
+/// Rows of more than 100,000 elements, and more than 65,535 rows.
 fn wide_and_tall<B: Backend>(on: &On<B>, op: ReduceOp) {
     let shapes: [(&[usize], &[usize]); 7] = [
         (&[2, 100_003], &[1]),
@@ -324,7 +325,7 @@ fn every_split<B: Backend>(on: &On<B>) {
     }
 }
 
-/// Over nothing a sum is 0, a product 1, a mean NaN; nothing kept is nothing. Extremes of nothing panic: see `panics`.
+/// Over no elements a sum is 0, a product 1 and a mean NaN; an extreme panics (see `panics`).
 fn nothing<B: Backend>(on: &On<B>) {
     let x = on.uniform(0.0, 1.0, [3, 0]);
     assert_values(&x.sum(1), &[0.0; 3], EXACT);
@@ -336,7 +337,7 @@ fn nothing<B: Backend>(on: &On<B>) {
         let empty = family(op, &x, &[0]);
         assert!(empty.shape()[..] == [1, 0] && crate::close::read(&empty).data.is_empty());
     }
-    assert!(x.max(0).numel() == 0 && x.argmax(0).numel() == 0, "an extreme of no columns is no number");
+    assert!(x.max(0).numel() == 0 && x.argmax(0).numel() == 0, "an extreme of no columns is empty");
     let ints = Tensor::from_slice::<i32>(&[], [0, 2], &on.device);
     assert_values(&ints.sum(0), &[0.0; 2], EXACT);
     assert_values(&ints.prod(0), &[1.0; 2], EXACT);
@@ -345,7 +346,7 @@ fn nothing<B: Backend>(on: &On<B>) {
     assert!(grad[&leaf].shape() == leaf.shape());
 }
 
-/// One NaN makes an extreme, a sum, a product and a mean NaN, wherever it stands.
+/// One NaN at any position makes every reduction NaN.
 fn nan<B: Backend>(on: &On<B>) {
     for at in [0, 1, 16, 31, 32, 130, 256] {
         let mut values = crate::close::read(&on.uniform(-1.0, 1.0, [257])).data;
@@ -417,7 +418,7 @@ fn arg_reduce<B: Backend>(on: &On<B>, op: ArgReduceOp) {
             "{op} along {dim} of {shape:?}"
         );
     }
-    // The first of two NaNs, wherever it stands in a long row.
+    // The index of the first of two NaNs, at any position of a long row.
     for len in [1, 5, 40, 100, 5000] {
         for at in [0, len / 2, len - 1] {
             let mut values = crate::close::read(&on.uniform(-1.0, 1.0, [len])).data;

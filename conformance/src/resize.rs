@@ -11,7 +11,7 @@ use minitorch_core::backend::Backend;
 pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     suite.floats("nearest", 1000, nearest);
     suite.floats("bilinear", 1000, bilinear);
-    suite.floats("bilinear_takes_only_its_four_pixels", 100, strangers);
+    suite.floats("bilinear_takes_only_its_four_pixels", 100, pixels_without_weight);
     suite.floats("adaptive_pooling", 1000, adaptive);
     suite.floats("adaptive_max_ties_and_nan", 100, ties);
     suite.floats("layouts", 1000, |on| {
@@ -127,8 +127,8 @@ fn bilinear<B: Backend>(on: &On<B>) {
     assert!(on.mixed([2, 0, 3, 3]).interpolate_bilinear(2, true).dims() == [2, 0, 2, 2]);
 }
 
-/// A pixel that has no part in an output pixel does not reach it, were it infinite; nor does its gradient.
-fn strangers<B: Backend>(on: &On<B>) {
+/// A pixel of weight 0 does not contribute to an output pixel, even if it is infinite, and neither does its gradient.
+fn pixels_without_weight<B: Backend>(on: &On<B>) {
     let (inf, nan) = (f64::INFINITY, f64::NAN);
     let x = on.list(&[inf, 1.0, 2.0, nan], [1, 1, 1, 4]).requires_grad();
     let y = x.interpolate_bilinear([1, 7], true); // every second one lies on a pixel

@@ -1,4 +1,4 @@
-//! Softmax and its logarithm along every dimension, with their gradients, far out and at the edges.
+//! Softmax and log-softmax along every dimension, their gradients, large inputs and special values.
 
 use crate::check::{assert_values, with_grads};
 use crate::close::{EXACT, Tolerance, assert_close, eps, read};
@@ -142,13 +142,13 @@ fn far_out<B: Backend>(on: &On<B>) {
         agree!(on, eps(8.0), |d| {
             let x = d.list(rows.as_flattened(), [6, 4]);
             let (x, dim) = if transposed { (x.t().contiguous(), 0) } else { (x, 1) };
-            // The gradient of log_softmax has no inf - inf: exp(-inf) is 0.
+            // exp(-inf) is 0, so the gradient has no inf - inf.
             let mut all = vec![x.softmax(dim), x.log_softmax(dim)];
             all.extend(with_grads(d, [x], |[x]| x.softmax(dim)));
             all
         });
     }
-    // A row with NaN or +inf, or of -inf only, is NaN; its neighbours are not touched.
+    // A row with NaN or +inf, or of -inf only, is NaN; other rows are not affected.
     for bad in [[nan, 1.0, 2.0], [-inf, -inf, -inf], [0.0, inf, 1.0], [inf, inf, 0.0]] {
         let x = on.list(&[0.0, 0.0, 0.0, bad[0], bad[1], bad[2], 0.0, 0.0, 0.0], [3, 3]);
         for (y, fine) in [
@@ -163,7 +163,7 @@ fn far_out<B: Backend>(on: &On<B>) {
     }
 }
 
-/// One element far above many that are equal, and all of them large: results and gradients to the last digits, however small.
+/// One element far above many equal ones, also with large values: small results and gradients are accurate to a relative error.
 fn keeps_digits<B: Backend>(on: &On<B>) {
     for c in [2, 17, 70, 300, 1500] {
         for base in [0.0, 1e5] {
@@ -175,7 +175,7 @@ fn keeps_digits<B: Backend>(on: &On<B>) {
             let log_sum = rest.ln_1p();
             let relative = Tolerance { atol: 0.0, rtol: 16.0 }.terms(c);
             let x = on.list(&lines(base + 20.0, base), [2, c]);
-            // Rows, columns, and columns that are neighbours in memory.
+            // Rows, strided rows, and contiguous columns.
             for (x, dim) in [(x.clone(), 1), (x.t(), 0), (x.t().contiguous(), 0)] {
                 let back = |y: Tensor<B>| if dim == 0 { y.t() } else { y };
                 assert_values(&back(x.softmax(dim)), &lines(1.0 / (1.0 + rest), e / (1.0 + rest)), relative);
@@ -186,7 +186,7 @@ fn keeps_digits<B: Backend>(on: &On<B>) {
             }
         }
     }
-    // Gradients beside large numbers are those beside small ones.
+    // Gradients do not depend on a constant added to the logits.
     let g = on.list(&[0.5, -2.0, 1.0], [1, 3]);
     let gradients = |base: f64| {
         let x = on.list(&[base, base + 1.0, base + 3.0], [1, 3]).requires_grad();

@@ -1,4 +1,4 @@
-//! Sorting, its order among equals and NaN, and the first k.
+//! Sorting, its tie-breaking and NaN, and the first k.
 
 use crate::Suite;
 use crate::check::{assert_same, assert_values, with_grads};
@@ -19,7 +19,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
                             on,
                             EXACT,
                             |d| {
-                                // Whole numbers repeat: what comes first among equals shows.
+                                // Integers repeat: the indices show the tie-breaking.
                                 let x = lay.view(minitorch_core::Shape::new(shape), |s| d.whole(-3, 3, s));
                                 let (values, indices) = x.sort(dim, descending);
                                 [values, indices, x.argsort(dim, descending)]
@@ -43,7 +43,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         assert_values(&indices, &[2.0, 6.0, 3.0, 4.0, 0.0, 5.0, 1.0, 7.0], EXACT);
         assert_values(&values, &[-inf, -1.0, 0.0, 0.0, 1.0, inf, nan, nan], EXACT);
         assert_values(&x.argsort(0, true), &[1.0, 7.0, 5.0, 0.0, 3.0, 4.0, 6.0, 2.0], EXACT);
-        // A NaN's sign, which arithmetic leaves as chance has it, says nothing.
+        // The sign of a NaN, which arithmetic leaves open, has no effect on the order.
         let x = on.list(&[1.0, -nan, inf, nan, -inf, -nan], [6]);
         assert_values(&x.argsort(0, false), &[4.0, 0.0, 2.0, 1.0, 3.0, 5.0], EXACT);
         assert_values(&x.argsort(0, true), &[1.0, 3.0, 5.0, 2.0, 0.0, 4.0], EXACT);
@@ -98,7 +98,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         for descending in [false, true] {
             let want = rows.chunks(n).flat_map(|row| {
                 let mut order: Vec<usize> = (0..n).collect();
-                // Stable: equal ones keep their order either way.
+                // Stable in both directions.
                 order.sort_by(|&a, &b| if descending { row[b].total_cmp(&row[a]) } else { row[a].total_cmp(&row[b]) });
                 order.into_iter().map(|i| i as f64)
             });

@@ -1,4 +1,4 @@
-//! The tape: what is recorded, what is kept, what is consumed.
+//! The tape: what it records, which values it keeps alive, and what backward consumes.
 
 use crate::check::{assert_values, catch};
 use crate::close::{EXACT, eps, read};
@@ -33,7 +33,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         assert_values(&h, &[12.0, 18.0], eps(8.0));
         assert_values(&third, &[6.0, 6.0], eps(8.0));
         assert_values(&y.backward()[&x], &[12.0, 27.0], eps(8.0));
-        // What lies below the value asked for need not be there any more.
+        // Nodes below the requested value may be gone.
         let (below, top) = (x.square(), on.list(&[5.0], [1]));
         let above = (&below * &top).sum(..);
         below.sum(..).backward();
@@ -61,14 +61,14 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         assert_values(&dx, &[2.0, 0.0, -4.0], EXACT);
     });
     suite.f32("million_operations", 1_000_000, |on| {
-        // The cap counts operations here: a slow device leaves this out.
+        // Here `elements` counts operations, so that slow devices skip it.
         let w = on.list(&[1.0], [1]).requires_grad();
         let mut y = on.list(&[1.0], [1]);
         for _ in 0..1_000_000 {
             y = &y * &w;
         }
         assert_values(&y.backward()[&w], &[1e6], eps(0.0));
-        // And a tape that is dropped without having been walked.
+        // A tape that is dropped without a backward pass.
         let mut y = w.clone();
         for _ in 0..1_000_000 {
             y *= 1.0;
@@ -83,7 +83,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             for _ in 0..50_000 {
                 y = &y + &w;
             }
-            let grads = y.grad([&w]); // the walk, with its own tape
+            let grads = y.grad([&w]); // recorded
             assert_values(&grads[0], &[50_001.0], EXACT);
             drop((y, grads));
         });
@@ -120,10 +120,10 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     suite.f32("threads", 100, |on| {
         let x = on.list(&[1.0, 2.0], [2]).requires_grad();
         let y = x.square();
-        // A tape crosses threads; whether to record is a thread's own affair.
-        let joined =
+        // A tape may cross threads; `no_grad` holds for its own thread.
+        let result =
             no_grad(|| std::thread::scope(|s| s.spawn(|| recording().then(|| (&y * &x).sum(..).backward())).join()));
-        let Ok(Some(grads)) = joined else { panic!("another thread records") };
+        let Ok(Some(grads)) = result else { panic!("another thread records") };
         assert_values(&grads[&x], &[3.0, 12.0], EXACT);
     });
 }
@@ -158,16 +158,16 @@ fn clipped<B: Backend>(on: &On<B>) {
     assert_values(&sum[&x], &times(&vx, 3.0), eps(4.0));
     assert_values(&sum[&y], &times(&vy, 4.0), eps(4.0));
 
-    // Not a number stays visible, and misuse says what it got.
+    // NaN stays NaN; invalid arguments panic.
     let bad = || (&y * on.list(&[f64::NAN, 1.0], [2])).sum(..).backward();
     assert!(read(&bad().clip_norm(1.0).0[&y]).data.iter().all(|g| g.is_nan()));
     assert!(read(&bad().clip_value(1.0)[&y]).data[0].is_nan());
-    for (misuse, said) in [
+    for (caught, said) in [
         (catch(|| drop(Gradients::<Tensor<B>>::default().norm())), "no gradients"),
         (catch(|| drop(grads().clip_norm(-1.0))), "-1"),
         (catch(|| drop(grads().clip_value(f64::NAN))), "NaN"),
     ] {
-        assert!(misuse.message.contains(said), "{said}: {}", misuse.message);
+        assert!(caught.message.contains(said), "{said}: {}", caught.message);
     }
     if on.device.supports(DType::F64) && on.dtype == DType::F32 {
         let z = y.detach().cast(DType::F64).requires_grad();
@@ -179,7 +179,7 @@ fn clipped<B: Backend>(on: &On<B>) {
 
 fn accumulation<B: Backend>(on: &On<B>) {
     let x = on.list(&[3.0, -2.0], [2]).requires_grad();
-    // A diamond: z = x² + 2x by two roads, each of which forks again.
+    // A diamond: z = x² + 2x by two paths, each of which forks again.
     let (a, b) = (&x * &x, &x * 2.0);
     let z = &a + &b;
     assert_values(
@@ -223,7 +223,7 @@ fn recorded<B: Backend>(on: &On<B>) {
     let caught = catch(|| drop(grads[&c].clone()));
     assert!(caught.message.contains("gradients") && caught.file == file!(), "{}", caught.message);
     assert!(!no_grad(|| x.square().sum(..)).is_tracked());
-    // A clone is the same variable; requires_grad makes a new one.
+    // A clone is the same variable; `requires_grad` returns a new one.
     let grads = (x.clone() * 3.0).sum(..).backward();
     assert!(grads.get(&x).is_some() && grads.get(&x.requires_grad()).is_none());
 }
@@ -246,7 +246,7 @@ fn consumes<B: Backend>(on: &On<B>) {
     panics!("requires_grad", "int32"; on.ints(0, 3, [2]).requires_grad());
 }
 
-/// A product with a constant keeps the constant, not the variable's side: what the product was made of is freed.
+/// A product with a constant keeps the constant and frees the other operand.
 fn kept<B: Backend>(on: &On<B>) {
     let live = || on.device.memory().live;
     let start = live();
@@ -254,17 +254,17 @@ fn kept<B: Backend>(on: &On<B>) {
     let one = live() - start;
     let c = on.mixed([10_000]);
     let before = live();
-    // Sin keeps its input, x, which lives anyway; its output is needed by nobody.
+    // sin keeps its input, x, which is alive; its output is not needed.
     let y = &x.sin() * &c;
     assert!(live() - before < 2 * one, "only the product itself should live: {} bytes do", live() - before);
     drop(y);
-    // A linear chain keeps nothing at all.
+    // A chain of linear operations keeps no values.
     let y = (((&x + 1.0) * 2.0 - &c) / 3.0).reshape([100, 100]).t().sum(0);
     assert!(live() - before < one, "a linear chain keeps {} bytes", live() - before);
     drop(y);
-    // Exp keeps its output once, not twice.
+    // exp keeps one reference to its output.
     let y = x.exp();
     assert!(live() - before < 2 * one, "exp and its tape hold {} bytes", live() - before);
     drop(y);
-    assert!(live() == before, "a dropped tape gives all back");
+    assert!(live() == before, "a dropped tape frees all");
 }

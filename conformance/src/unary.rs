@@ -9,17 +9,17 @@ use minitorch_core::ops::composed;
 use minitorch_core::ops::unary::Saves;
 use minitorch_core::{DType, Layout, Tensor};
 
-/// Elements of a vector of special values: two registers of 16 lanes, and a remainder.
+/// The length of a vector of special values: two SIMD registers of 16 lanes, and a remainder.
 const LONG: usize = 45;
 
-/// The family call as core makes it: layouts merged.
+/// The method of the trait, called as core does: with dimensions merged.
 pub(crate) fn family<B: Backend>(op: UnaryOp, x: &Tensor<B>) -> Tensor<B> {
     let [layout] = Layout::merge([*x.layout()]);
     let storage = x.device().unary(op, View { layout: &layout, ..x.view() });
     Tensor::from_storage(x.device(), storage, x.dtype(), *x.shape())
 }
 
-/// An op of each kind with the range of inputs that it is tested on.
+/// An op of each kind, with the range of its inputs.
 pub(crate) fn ops() -> Vec<(UnaryOp, f64, f64)> {
     use UnaryOp::*;
     let all = [
@@ -70,7 +70,7 @@ pub(crate) fn ops() -> Vec<(UnaryOp, f64, f64)> {
         Round,
         Trunc,
     ];
-    // Without a wildcard: a new op must say here where it is tested.
+    // Without a wildcard, so that a new op must be added here.
     let range = |op| match op {
         Add(_) | Mul(_) | Rsub(_) | Neg | Abs | Sign | Div(_) | Square | Relu | LeakyRelu(_) | Elu(_) | Clamp(..) => {
             (-3.0, 3.0)
@@ -90,8 +90,8 @@ pub(crate) fn ops() -> Vec<(UnaryOp, f64, f64)> {
     all.map(|op| (op, range(op).0, range(op).1)).to_vec()
 }
 
-/// Most are one rounding or none; the transcendental ones of a device carry a few (CUDA's `powf` documents 8 ulp, WGSL's
-/// fast functions are not used). The absolute part counts where a function cancels: `expm1` and `gelu` near 0.
+/// One rounding or none for most; a few for transcendental functions (CUDA documents 8 ulp for `powf`). The absolute part is for
+/// functions with a cancellation: `expm1` and `gelu` near 0.
 fn bound(op: UnaryOp) -> Tolerance {
     use UnaryOp::*;
     match op {
@@ -107,7 +107,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         suite.floats(format!("gradient_kernel_{op:?}"), 100, move |on| gradient_kernel(on, op, low, high));
     }
     suite.floats("in_place_equals_fresh", 100, in_place);
-    suite.f32("in_place_reuses_only_what_nobody_holds", 100, shared_storage);
+    suite.f32("in_place_reuses_only_unique_storage", 100, shared_storage);
     suite.floats("many_elements", 300_000, |on| {
         agree!(on, eps(8.0), |d| {
             let x = d.uniform(-4.0, 4.0, [300_001]);
@@ -131,7 +131,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     suite.floats("derivatives_at_kinks_and_far_out", 100, |on| {
         use UnaryOp::*;
         let (nan, inf) = (f64::NAN, f64::INFINITY);
-        // As the methods' pages say; by the kernel and, under create_graph, by the composed rule.
+        // As documented, by the kernel and by the composed rule, which `grad` records.
         let kinks: [(UnaryOp, &[f64], &[f64]); 7] = [
             (Clamp(-1.0, 1.0), &[-2.0, -1.0, 0.0, 1.0, 2.0, nan], &[0.0, 0.0, 1.0, 0.0, 0.0, 0.0]),
             (Hardswish, &[-3.0, 3.0, -inf, inf, 0.0], &[0.0, 1.0, 0.0, 1.0, 0.5]),
@@ -150,10 +150,10 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             let [composed] = by_method(op, &x).sum(..).grad([&x]);
             assert_values(&composed, want, EXACT);
         }
-        // A constant is one at 0 too, and beside a large gradient.
+        // x^0 is constant at 0 and NaN too, also with a large gradient.
         let x = on.list(&[0.0, 1e-30, nan], [3]).requires_grad();
         assert_values(&x.powf(0.0).backward_with(&on.list(&[1e20; 3], [3]))[&x], &[0.0; 3], EXACT);
-        // The second derivative where the exponential of the other branch is infinite, and far outside of a gate.
+        // The second derivative where the exponential of the other branch is infinite, and where a gate saturates.
         let far = [(Elu(0.5), 1e4), (Elu(0.5), inf), (Gelu, 1e4), (GeluTanh, 1e20), (Silu, -1e4), (Erf, -inf)];
         for (op, at) in far.into_iter().chain([(Atan, inf), (Hardswish, inf), (Hardswish, -inf)]) {
             let x = on.list(&[at], [1]).requires_grad();
@@ -161,7 +161,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             let [second] = first.sum(..).grad([&x]);
             assert_values(&second, &[0.0], EXACT);
         }
-        // NaN stays NaN in the second derivative of what is smooth or has a line of its own slope.
+        // The second derivative at NaN is NaN.
         for op in [Gelu, GeluTanh, Silu, Hardswish, Elu(0.5), Softplus, Erf, Tanh, Sigmoid, Atan, Rdiv(2.0)] {
             let x = on.list(&[nan, 0.5], [2]).requires_grad();
             let [first] = by_method(op, &x).sum(..).grad([&x]);
@@ -180,7 +180,7 @@ fn layouts<B: Backend>(on: &On<B>, op: UnaryOp, low: f64, high: f64) {
             agree!(on, bound(op), |d| family(op, &d.laid(lay, low, high, shape)), "{op:?} of {lay:?} {shape:?}");
         }
     }
-    // Unmerged: any layout may arrive.
+    // A layout that core has not merged.
     agree!(on, bound(op), |d| {
         let x = d.laid(Lay::Sliced, low, high, [3, 4, 5]);
         let storage = x.device().unary(op, x.view());
@@ -197,11 +197,11 @@ fn layouts<B: Backend>(on: &On<B>, op: UnaryOp, low: f64, high: f64) {
 /// The fused gradient against its composed form on the same device and against the oracle.
 fn gradient_kernel<B: Backend>(on: &On<B>, op: UnaryOp, low: f64, high: f64) {
     if op.saves() == Saves::Nothing {
-        // Its gradient is written at its record: ask the tape.
+        // Core composes its gradient; there is no kernel.
         agree!(on, eps(4.0), |d| with_grads(d, [d.uniform(low, high, [3, 33])], |[x]| by_method(op, x)));
         return;
     }
-    // Both operands in every pair of layouts; scalars, nothing and ranks above 2 by the fused method alone.
+    // Every pair of layouts of both operands, with ranks 0 to 3 and no elements.
     let shapes: [&[usize]; 5] = [&[], &[0], &[37], &[5, 8], &[2, 3, 4]];
     for shape in shapes {
         for of_x in Lay::all(shape.len()) {
@@ -215,8 +215,8 @@ fn gradient_kernel<B: Backend>(on: &On<B>, op: UnaryOp, low: f64, high: f64) {
         }
     }
     for lay in [Lay::Whole, Lay::Reversed, Lay::Sliced, Lay::Broadcast(0)] {
-        // From the input on: what the rounding of a saved output does to the gradient is part of the bound. 1 - y² of a
-        // tanh near 1 keeps few digits, which the absolute part allows for.
+        // Against the oracle's gradient from the input: the bound includes the rounding of a saved output, such as that of a tanh near
+        // 1 in 1 - y².
         agree!(
             on,
             eps(32.0),
@@ -230,7 +230,7 @@ fn gradient_kernel<B: Backend>(on: &On<B>, op: UnaryOp, low: f64, high: f64) {
     }
 }
 
-/// By the methods a user calls. Without a wildcard: a new op must be named here.
+/// The call by the methods of `Tensor`. Without a wildcard, so that a new op must be added here.
 pub(crate) fn by_method<B: Backend>(op: UnaryOp, x: &Tensor<B>) -> Tensor<B> {
     use UnaryOp::*;
     match op {
@@ -288,7 +288,7 @@ fn methods<B: Backend>(on: &On<B>) {
     assert_same("x - c", &(&x - 0.25), &family(UnaryOp::Add(-0.25), &x));
 }
 
-/// Operators that own their operand; the same numbers come out.
+/// Operators on owned operands give the same results as on borrowed ones.
 fn in_place<B: Backend>(on: &On<B>) {
     let made = || on.again().mixed([5, 17]);
     let x = made();
@@ -325,7 +325,7 @@ fn shared_storage<B: Backend>(on: &On<B>) {
 fn infinities<B: Backend>(on: &On<B>) {
     use UnaryOp::*;
     for (op, ..) in ops() {
-        // -inf times 0 has no agreed value in x Phi(x) and its likes; -0 has another reciprocal than 0.
+        // x Phi(x) and its like at -inf may be computed as -inf times 0.
         let no_limit = matches!(op, Gelu | GeluTanh | Silu);
         let mut values = vec![0.0, f64::INFINITY, 1.0];
         if !no_limit {
@@ -335,7 +335,7 @@ fn infinities<B: Backend>(on: &On<B>) {
         let values: Vec<f64> = values.into_iter().filter(|v| !sin || v.is_finite()).collect();
         agree!(on, bound(op), |d| family(op, &d.cycle(&values, LONG)), "{op:?} of {values:?}");
     }
-    // Where a function saturates, to the bit.
+    // Saturated functions, exactly.
     let inf = f64::INFINITY;
     let saturated = [
         (Sigmoid, [1000.0, -1000.0, -inf], [1.0, 0.0, 0.0]),
@@ -368,13 +368,12 @@ fn extremes<B: Backend>(on: &On<B>) {
     let far = [-1e4, -200.0, -104.0, -90.0, -88.0, -50.0, 50.0, 88.0, 88.6875, 89.0, 104.0, 200.0, 1e4];
     for op in [Exp, Expm1, Tanh, Atan, Elu(1.0), Hardswish, Erf, Sigmoid, Gelu, GeluTanh, Silu, Softplus, Relu, Square]
     {
-        // e^x carries the rounding of its argument's reduction: x epsilons at worst, 8 in practice; subnormal results
-        // may be flushed to 0.
+        // The error of e^x includes that of its range reduction; subnormal results may be flushed to 0.
         agree!(on, eps(8.0), |d| family(op, &d.cycle(&far, LONG)), "{op:?} of {far:?}");
     }
     let small = [1e-30, -1e-30, 1e-10, -1e-10, 1e-5, -1e-5, 1e-3, -1e-3];
     for op in [Expm1, Log1p, Tanh, Erf, Sin, Tan, Atan, Sinh, Elu(1.0), Hardswish] {
-        // Relative: near 0 these must not lose digits to a cancellation.
+        // A relative bound: no cancellation near 0.
         let relative = Tolerance { atol: 1e-30, rtol: 8.0 };
         agree!(on, relative, |d| family(op, &d.cycle(&small, LONG)), "{op:?} of {small:?}");
     }

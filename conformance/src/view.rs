@@ -47,17 +47,16 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     });
     suite.floats("gradients", 500, gradients);
     suite.floats("gradient_of_a_part_inside_a_whole", 100, |on| {
-        // The gradient of a slice is recorded as written into zeros; here its own gradient arrives as a part of a larger
-        // tensor, contiguous but with an offset.
+        // The gradient of a slice is recorded as a write into zeros. Its own gradient arrives here as a view with an offset.
         let (x, v) = (on.mixed([3, 4]).requires_grad(), on.mixed([2, 4]).requires_grad());
         let [written] = x.slice(1..).grad_with(&v, [&x]);
-        let joined = Tensor::cat(&[on.mixed([3, 4]), written], 0);
+        let all = Tensor::cat(&[on.mixed([3, 4]), written], 0);
         let g = on.mixed([6, 4]);
-        let grads = joined.backward_with(&g);
+        let grads = all.backward_with(&g);
         assert_values(&grads[&v], &read(&g).data[16..], EXACT);
     });
     suite.floats("gradients_of_parts_are_added_in_place_unseen", 100, |on| {
-        // A sum gives both of its operands one gradient, which is still read when parts are added to what it has become.
+        // Both operands of a sum share one gradient tensor, which is in use while further gradients are added to one of them.
         let (x, w) = (on.mixed([2, 3]).requires_grad(), on.mixed([2, 3]).requires_grad());
         let loss = || (&x + &w).sum(..) + x.slice(0).sum(..) * 2.0 + x.slice((1, 1..)).sum(..) * 4.0;
         for _ in 0..2 {
@@ -95,7 +94,7 @@ impl<B: Backend> Turn for Tensor<B> {
     }
 }
 
-/// 0, 1, 2, .. in row-major order: an element's value is its place.
+/// 0, 1, 2, .. in row-major order: the value of an element is its position.
 pub(crate) fn counted<B: Backend>(on: &On<B>, shape: &[usize]) -> Tensor<B> {
     let shape = Shape::new(shape);
     Tensor::arange(0..shape.numel() as i32, &on.device).reshape(shape)

@@ -56,7 +56,7 @@ impl Array {
         if index.iter().zip(&self.shape).all(|(&i, &n)| i < n) { self.at(index) } else { 0.0 }
     }
 
-    /// Where an index of a larger shape falls when this shape is broadcast to it.
+    /// The index into this array that an index of the broadcast shape reads.
     pub(super) fn folded(&self, index: &[usize]) -> Vec<usize> {
         let own = &index[index.len() - self.shape.len()..];
         own.iter().zip(&self.shape).map(|(&i, &n)| if n == 1 { 0 } else { i }).collect()

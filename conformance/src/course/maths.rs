@@ -109,12 +109,12 @@ struct Two<B: Backend> {
     differentiable: bool,
 }
 
-fn truth(it_is: bool) -> f64 {
+fn indicator(it_is: bool) -> f64 {
     it_is as u8 as f64
 }
 
-/// The arguments are multiples of 1/4, of which sums are exact: no comparison is nearer to its jump than 0.05, `eq2` meets its
-/// point often, and `div2` keeps away from -5.5, also of a sum of three.
+/// Arguments are multiples of 1/4, whose sums are exact: comparisons are at least 0.05 from their jumps, `eq2` is often true, and
+/// `div2` stays away from its pole at -5.5, also for sums of three arguments.
 fn two_arguments<B: Backend>() -> [Two<B>; 6] {
     let two = |name, a, b, value, slopes, tensor| Two { name, a, b, value, slopes, tensor, differentiable: true };
     let comparison =
@@ -130,16 +130,16 @@ fn two_arguments<B: Backend>() -> [Two<B>; 6] {
             |a, b| [1.0 / (b + 5.5), -a / (b + 5.5) / (b + 5.5)],
             |a, b| a / (b + 5.5),
         ),
-        comparison("gt2", (-6, 6), &[(-6, 6)], |a, b| truth(a + 1.2 > b), |a, b| (a + 1.2).gt(b).cast(a.dtype())),
-        comparison("lt2", (-6, 6), &[(-6, 6)], |a, b| truth(a + 1.2 < b), |a, b| (a + 1.2).lt(b).cast(a.dtype())),
-        comparison("eq2", (20, 26), &[(-2, 4)], |a, b| truth(a == b + 5.5), |a, b| a.eq(b + 5.5).cast(a.dtype())),
+        comparison("gt2", (-6, 6), &[(-6, 6)], |a, b| indicator(a + 1.2 > b), |a, b| (a + 1.2).gt(b).cast(a.dtype())),
+        comparison("lt2", (-6, 6), &[(-6, 6)], |a, b| indicator(a + 1.2 < b), |a, b| (a + 1.2).lt(b).cast(a.dtype())),
+        comparison("eq2", (20, 26), &[(-2, 4)], |a, b| indicator(a == b + 5.5), |a, b| a.eq(b + 5.5).cast(a.dtype())),
     ]
 }
 
 const SHAPES: [&[usize]; 5] = [&[3], &[2, 3], &[3, 1, 2], &[2, 3, 1, 2], &[67]];
 const LAYS: [Lay; 4] = [Lay::Whole, Lay::Reversed, Lay::Sliced, Lay::Stepped];
 
-/// Each function with each range; shapes and layouts take turns.
+/// Each function with each range, over all shapes and layouts in rotation.
 fn each_argument<B: Backend>(on: &On<B>, f: impl Fn(&One<B>, &Tensor<B>)) {
     for (i, function) in one_argument().iter().enumerate() {
         for (j, &(low, high)) in function.ranges.iter().enumerate() {
@@ -212,7 +212,7 @@ pub(super) fn cases<B: Backend>(suite: &mut Suite<B>) {
             0 => (a.sum_keepdim(0), b.clone()),
             _ => (a.clone(), b.sum_keepdim(0)),
         });
-        // Dimensions that one side lacks, and sizes of 1 on both.
+        // Dimensions that one operand lacks, and sizes of 1 in both.
         for function in two_arguments().iter().filter(|function| function.differentiable) {
             for (a, b) in [(&[2, 3, 1, 2][..], &[4, 1][..]), (&[3, 1], &[2, 1, 5]), (&[1], &[7, 3]), (&[7, 3], &[])] {
                 let a = quarters(on, Lay::Whole, function.a, a);

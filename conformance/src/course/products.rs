@@ -1,4 +1,4 @@
-//! Matrix products: against the course's broadcast form and against the definition, with gradients, batches on both sides and the
+//! Matrix products: against the course's broadcast form and against the definition, with gradients, batches of both operands and the
 //! sizes of its GPU exercises.
 
 use super::host::{Array, equals};
@@ -57,7 +57,7 @@ fn matmul(a: &Array, b: &Array) -> Array {
     Array::by(&shape, |index| each_term(a, b, index).map(|(at, bt)| a.at(&at) * b.at(&bt)).sum())
 }
 
-/// The elements of both factors that meet in an element of the product.
+/// For an element of the product, the elements of both factors that are multiplied.
 fn each_term(a: &Array, b: &Array, index: &[usize]) -> impl Iterator<Item = (Vec<usize>, Vec<usize>)> {
     let (rank, depth) = (index.len(), a.shape[a.shape.len() - 1]);
     (0..depth).map(move |k| {

@@ -6,7 +6,7 @@ use crate::{On, Suite};
 use minitorch_core::backend::Backend;
 use minitorch_core::{DType, Tensor};
 
-pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
+pub(super) fn cases<B: Backend>(suite: &mut Suite<B>) {
     suite.floats("gradients_of_products", 40, prod_gradients);
     // n² elements here would be 100 GB.
     suite.floats("long_products_have_gradients", 200_000, |on| {
@@ -18,7 +18,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         });
     });
     suite.f32("rank_0_has_one_dimension", 10, rank_0);
-    suite.f32("truth_of_nothing", 0, |on| {
+    suite.f32("any_and_all_of_nothing", 0, |on| {
         let none = Tensor::from_slice::<bool>(&[], [3, 0], &on.device);
         assert_values(&none.any(1), &[0.0; 3], EXACT);
         assert_values(&none.all(-1), &[1.0; 3], EXACT);

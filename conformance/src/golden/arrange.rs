@@ -1,11 +1,11 @@
-//! The goldens of `scripts/goldens_arrange.py`: from a name to the call.
+//! The calls of the goldens of `scripts/goldens_arrange.py`.
 
 use minitorch_core::backend::Backend;
 use minitorch_core::{DType, Indexing, PadMode, Tensor};
 use std::collections::BTreeMap;
 
-/// The call; `None` if the name is of another family.
-pub(crate) fn apply<B: Backend>(name: &str, inputs: &BTreeMap<&str, Tensor<B>>) -> Option<Tensor<B>> {
+/// The result of the call; `None` for a name of another family.
+pub(super) fn apply<B: Backend>(name: &str, inputs: &BTreeMap<&str, Tensor<B>>) -> Option<Tensor<B>> {
     let x = inputs.get("x")?;
     let operands: Vec<&Tensor<B>> = ["x", "w", "b"].iter().filter_map(|role| inputs.get(role)).collect();
     let grid = |indexing| {

@@ -1,16 +1,16 @@
-//! From a golden's name to the call: `conv2d_s2x1_p1x2_d1x1_g2_k3x2_bias` says it all.
+//! The call that a golden's name encodes: `conv2d_s2x1_p1x2_d1x1_g2_k3x2_bias`.
 
+use super::Roles;
+use super::arrange;
 use crate::On;
 use crate::close::{Tolerance, Values, assert_close, read_storage};
-use crate::golden::Roles;
-use crate::golden_arrange;
 use minitorch_core::backend::{AdagradConfig, AdamConfig, Backend, RmsPropConfig, SgdConfig, StepRule, StepSlot, View};
 use minitorch_core::{
     ConvOptions, CrossEntropyOptions, DType, Layout, Pool1dOptions, Pool2dOptions, Reduction, Tensor,
 };
 use std::collections::BTreeMap;
 
-/// The attributes in a name: a letter and numbers joined by x.
+/// The attributes in a name: a letter, then numbers separated by x.
 pub(crate) struct Options {
     letters: BTreeMap<char, Vec<isize>>,
     words: Vec<String>,
@@ -49,7 +49,7 @@ impl Options {
         std::array::from_fn(|i| numbers[i] as usize)
     }
 
-    /// The dimension after d; the last if the name says none.
+    /// The number after d; -1 if there is none.
     fn dim(&self) -> isize {
         self.letters.get(&'d').map_or(-1, |d| d[0])
     }
@@ -62,12 +62,12 @@ fn conv_options<const N: usize>(o: &Options) -> ConvOptions<N> {
 }
 
 /// The call and, for max pooling, its indices.
-pub(crate) fn apply<B: Backend>(name: &str, o: &Options, inputs: &Inputs<'_, B>) -> (Tensor<B>, Option<Tensor<B>>) {
+pub(super) fn apply<B: Backend>(name: &str, o: &Options, inputs: &Inputs<'_, B>) -> (Tensor<B>, Option<Tensor<B>>) {
     let get = |role: &str| match inputs.get(role) {
         Some(x) => x,
         None => panic!("{name} has no {role}"),
     };
-    if let Some(y) = golden_arrange::apply(name, inputs) {
+    if let Some(y) = arrange::apply(name, inputs) {
         return (y, None);
     }
     let mask = |x: &Tensor<B>| x.cast(DType::Bool);
@@ -171,7 +171,7 @@ pub(crate) fn apply<B: Backend>(name: &str, o: &Options, inputs: &Inputs<'_, B>)
     (y, None)
 }
 
-/// What the case's name says of its options; the weight is an input.
+/// The options in the name; the weight is an input.
 fn cross_entropy<B: Backend>(name: &str, inputs: &Inputs<'_, B>) -> CrossEntropyOptions<B> {
     let mut options = CrossEntropyOptions::default();
     if let Some(w) = inputs.get("cw") {
@@ -270,7 +270,7 @@ fn reduction<B: Backend>(name: &str, o: &Options, x: &Tensor<B>) -> Tensor<B> {
     if !o.has("keepdim") {
         return y;
     }
-    // Named apart, so that keepdim's own methods are run, and must agree with their plain twins.
+    // The methods with `keepdim` in their names are called as such, and must agree with the others.
     let kept = if all {
         keep(op, x, ..)
     } else if let [a, b] = *o.all('d') {
@@ -280,7 +280,7 @@ fn reduction<B: Backend>(name: &str, o: &Options, x: &Tensor<B>) -> Tensor<B> {
     };
     match kept {
         Some(kept) => kept,
-        None => y.unsqueeze(o.dim()), // var and std keep nothing themselves
+        None => y.unsqueeze(o.dim()), // var and std have no `keepdim` form
     }
 }
 
@@ -309,7 +309,7 @@ fn keep<B: Backend>(op: &str, x: &Tensor<B>, dims: impl minitorch_core::Dims) ->
     })
 }
 
-/// The learning rate and the rule that a golden's name stands for.
+/// The learning rate and the rule that a golden's name encodes.
 fn step_rule(name: &str) -> (f64, StepRule) {
     let sgd = SgdConfig::default();
     let adam = AdamConfig { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, decoupled: false };
@@ -341,7 +341,7 @@ fn step_rule(name: &str) -> (f64, StepRule) {
 }
 
 /// Ten steps of an optimizer on the device, compared after each.
-pub(crate) fn optimizer<B: Backend>(on: &On<B>, rule: &str, roles: &Roles, bound: Tolerance) {
+pub(super) fn optimizer<B: Backend>(on: &On<B>, rule: &str, roles: &Roles, bound: Tolerance) {
     let (lr, rule_of_step) = step_rule(rule);
     let device = &on.device;
     let upload = |values: &[f64]| device.copy(on.list(values, [values.len()]).view());

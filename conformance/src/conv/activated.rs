@@ -1,14 +1,14 @@
-//! Convolutions with an activation, and their gradients one by one.
+//! Convolutions with a fused activation, and each of their gradients alone.
 
+use super::Setup;
 use crate::check::{assert_same, assert_values, with_grads};
 use crate::close::{assert_close, eps, read};
-use crate::conv::Setup;
 use crate::matmul::{ACTIVATIONS, after};
 use crate::{On, Suite};
 use minitorch_core::backend::Backend;
 use minitorch_core::{Activation, Conv2dOptions, Tensor};
 
-pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
+pub(super) fn cases<B: Backend>(suite: &mut Suite<B>) {
     suite.floats("conv2d_activated", 20_000, |on| {
         let o = Conv2dOptions::default();
         for f in ACTIVATIONS {
@@ -20,7 +20,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             activated(on, &Setup { n: 0, ci: 2, co: 3, size: [5, 5], kernel: [3, 3], o }, f);
             activated(on, &Setup { n: 2, ci: 3, co: 0, size: [5, 5], kernel: [3, 3], o }, f);
         }
-        // NaN comes through in both directions.
+        // NaN passes forward and backward.
         let x = on.list(&[f64::NAN, -1.0, 2.0, -f64::INFINITY], [1, 1, 2, 2]).requires_grad();
         let y = x.conv2d_activated(&on.list(&[1.0], [1, 1, 1, 1]), None, o, Activation::Relu);
         let got = read(&y).data;
@@ -39,8 +39,7 @@ fn of_conv<B: Backend>(d: &On<B>) -> [Tensor<B>; 3] {
     [d.mixed([2, 2, 3, 4]), d.mixed([3, 2, 2, 3]), d.mixed([3])]
 }
 
-/// A convolution with an activation is the convolution and the activation after it, to the last bit; the gradients are the same but
-/// for the order of sums.
+/// The fused result is bit-identical to the activation of the convolution; gradients may differ by the order of sums.
 fn activated<B: Backend>(on: &On<B>, s: &Setup, f: Activation) {
     let results = |fused: bool| {
         let place = on.again();
@@ -50,15 +49,15 @@ fn activated<B: Backend>(on: &On<B>, s: &Setup, f: Activation) {
             false => after(f, &x.conv2d(w, Some(b), s.o)),
         })
     };
-    let (fused, apart) = (results(true), results(false));
+    let (fused, separate) = (results(true), results(false));
     let about = format!("conv2d of {s:?} and {f:?}");
-    assert_same(&about, &fused[0], &apart[0]);
+    assert_same(&about, &fused[0], &separate[0]);
     let [oh, ow] = s.out();
     let terms = (s.n * oh * ow).max(s.co * s.kernel[0] * s.kernel[1]).max(1);
-    for (fused, apart) in fused.iter().zip(&apart).skip(1) {
-        assert_close(&format!("a gradient of the {about}"), &read(fused), &read(apart), eps(4.0).terms(terms));
+    for (fused, separate) in fused.iter().zip(&separate).skip(1) {
+        assert_close(&format!("a gradient of the {about}"), &read(fused), &read(separate), eps(4.0).terms(terms));
     }
-    // Each gradient by itself.
+    // Each gradient alone: the others are not asked for.
     for only in 0..3 {
         let place = on.again();
         let mut inputs = [place.mixed(s.x()), place.mixed(s.w()), place.mixed([s.co])];
