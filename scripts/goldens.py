@@ -31,7 +31,7 @@ WORST = (0.0, "")  # largest error of PyTorch's own float32 run, and where
 NO_GRADIENT = {"target", "cot", "mean", "var", "cw"}
 
 
-# --- How a case is made -------------------------------------------------------------------------------------------------
+# --- Cases ---------------------------------------------------------------------------------------------------------------
 
 
 def rng(name):
@@ -121,7 +121,7 @@ def case(name, call, loss=False, **inputs):
 
 
 def with_specials(name, specials):
-    """[5, 17] random values, the given ones first."""
+    """[5, 17] values: the given ones, then random ones."""
     x = 3 * randn(name, 5, 17)
     x.flat[: len(specials)] = specials
     return x
@@ -130,7 +130,7 @@ def with_specials(name, specials):
 def unary_cases():
     moderate = [0, 1, -1, 0.5, -0.5, 1.5, -1.5, 2.5, -2.5, 1e-4, -1e-4, 1e-7, -1e-7, 1e-10, 9, -9, 20.5, -20.5, 80, -80]
     wide = moderate + [1000, -1000]
-    # A float32 has halves up to 2^23, where rounding to even still shows.
+    # A float32 has fractions of 1/2 up to 2^23.
     rounding = wide + [3.5, -3.5, 0.25, -0.75, 4194303.5, -4194302.5, 16777216, 0.49999997, -0.49999997]
 
     def one(name, call, specials):
@@ -659,7 +659,7 @@ argmax and argmin return the first occurrence; round goes to even.
 
 
 def write(path, content):
-    """Write under a temporary name, then rename: a reader never sees half a file."""
+    """Write under a temporary name, then rename: the replacement is atomic."""
     partial = path.with_name(path.name + ".part")
     partial.write_bytes(content)
     os.replace(partial, path)
@@ -681,7 +681,7 @@ def shapes_of(name):
 
 
 def norm_cases():
-    """Weights around 1, so that no gradient hides behind a factor of 0."""
+    """Weights around 1, so that no gradient is multiplied by 0."""
     for name, call, shape, affine in (
         ("batch_norm_2d", "F.batch_norm(x, None, None, w, b, True)", (4, 3, 5, 2), 3),
         ("batch_norm_1d", "F.batch_norm(x, None, None, w, b, True, eps=1e-3)", (7, 3), 3),
@@ -741,7 +741,7 @@ def loss_option_cases():
 
 
 def scatter_cases():
-    """Each place at most once: what PyTorch defines."""
+    """Each index at most once, as PyTorch defines no order."""
     order = np.stack([rng(f"scatter/{i}").permutation(6)[:4] for i in range(3)]).astype(np.int32)
     case("scatter_d1", "x.scatter(1, index, w)", x=randn("scatter/x", 3, 6), w=randn("scatter/w", 3, 4), index=order)
     case("scatter_d0", "x.scatter(0, index, w)", x=randn("scatter/x0", 6, 3), w=randn("scatter/w0", 4, 3), index=order.T.copy())

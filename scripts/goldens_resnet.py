@@ -25,7 +25,7 @@ from torch_mnist import load
 DEFAULT = pathlib.Path(__file__).resolve().parent.parent / "conformance" / "goldens"
 SGD = dict(momentum=0.9, nesterov=True, weight_decay=5e-4)
 # A network with batch norm that takes long steps on small batches doubles its rounding errors with each of them. With this
-# rate float32 and float64 still agree to 1e-6 after ten steps, so that a test of 1e-3 tests the arithmetic and not chaos.
+# rate float32 and float64 still agree to 1e-6 after ten steps, so that a bound of 1e-3 tests the arithmetic.
 RATE = 0.005
 GRADIENTS = ["conv1.weight", "bn1.weight", "bn1.bias", "layer2.0.downsample.1.weight", "layer3.2.bn2.bias", "fc.weight"]
 BUFFERS = ["bn1.running_mean", "bn1.running_var", "layer3.2.bn2.running_mean", "layer3.2.bn2.running_var"]
@@ -72,7 +72,7 @@ class ResNet20(nn.Module):
 
 
 def steps(model, xs, targets, count, lr):
-    """The losses of so many steps, the batches taken in turns."""
+    """The losses of so many steps, over the batches in rotation."""
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, **SGD)
     losses = []
     for step in range(count):
@@ -117,7 +117,7 @@ def make(out):
     exact = results(torch.float64, state, x, target)
     single = results(torch.float32, state, x, target)
     for name in exact:
-        # Twenty layers round more than one operation does.
+        # Twenty layers of rounding errors.
         check(f"resnet20/{name}", exact[name], single[name], rtol=1e-4, atol=1e-5)
     print("losses", exact["sgd_losses"], "float32 is off by", np.abs(single["sgd_losses"] / exact["sgd_losses"] - 1).max())
 

@@ -1,4 +1,4 @@
-//! What an operation and a training step take from the system. A process of its own, because the allocator is counted.
+//! Allocations of an operation and of a training step, counted by a global allocator: a test binary with one test.
 
 mod common;
 
@@ -13,7 +13,7 @@ thread_local! {
 }
 /// Allocations of at least [`LARGE`] bytes, on any thread.
 static LARGE_ONES: AtomicUsize = AtomicUsize::new(0);
-/// The smallest activation of the LeNet step below is 84 x 64 floats: tensor data are larger than this, bookkeeping smaller.
+/// The smallest activation of the LeNet step below has 84 x 64 floats: tensor data are larger than this, other allocations smaller.
 const LARGE: usize = 16 << 10;
 
 struct Counting;
@@ -61,8 +61,8 @@ fn per_call(mut f: impl FnMut()) -> usize {
 /// One test, so that nothing else runs in this process.
 #[test]
 fn operations_and_training_steps_allocate_little() -> Result<()> {
-    // On one thread: which of several meets a kernel's largest scratch buffer first is a matter of chance.
-    // SAFETY: the process has done nothing yet but wait for this test; no other thread reads the environment.
+    // One thread: with several, which of them first needs a kernel's largest scratch buffer varies.
+    // SAFETY: this is the only test of the process, before any other thread could read the environment.
     unsafe { std::env::set_var("MINITORCH_NUM_THREADS", "1") };
     let device = Cpu::new();
     let (x, w) = (Tensor::new([1.5], &device), Tensor::new([0.5], &device));

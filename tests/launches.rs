@@ -1,5 +1,5 @@
-//! What backends report of the kernels that they start: on the CPU that the code path is the one that the sizes and strides ask for; on
-//! GPUs, emulated and in software too, that every operation names its kernels and their grids.
+//! Launch reports: on the CPU the code path that sizes and strides select; on GPUs, emulated and in software too, the names and grids of
+//! every operation's kernels.
 
 #[path = "../examples/diagnose/ops.rs"]
 #[allow(dead_code, reason = "shapes and bytes are for the example's table")]
@@ -75,7 +75,7 @@ fn reductions_fold_rows_or_columns() {
     is(|| x.max(..), "reduce_max_f32", "rows, split in 4");
     is(|| x.argmax(1), "arg_reduce_max_f32", "rows");
     is(|| x.t().mean(0), "reduce_mean_f32", "rows");
-    // Neither kept nor reduced elements are neighbours: a copy brings them together.
+    // Neither kept nor reduced elements are contiguous: a copy comes first.
     let apart = x.reshape([300, 100, 2]).narrow(2, 0, 1).squeeze(2);
     let paths: Vec<_> = launches(|| apart.sum(1)).1.iter().map(|launch| launch.to_string()).collect();
     assert_eq!(paths, ["map1_f32 | strided | 1 thread", "reduce_sum_f32 | rows | 1 thread"]);
@@ -123,7 +123,7 @@ fn convolutions_follow_the_sizes() {
         let launch = conv(x, w, options);
         assert_eq!((&*launch.kernel, &*launch.path), ("conv2d_f32", path), "{x:?} {w:?}");
     }
-    // A result that is not finite is computed again without the transforms, which would spread it.
+    // A result that is not finite is computed again without the transforms, which would spread NaN.
     let (mut x, w) = (vec![0.5f32; 4 * 64 * 28 * 28], rand([64, 64, 3, 3]));
     x[0] = f32::INFINITY;
     let x = Tensor::from_vec(x, [4, 64, 28, 28], &Cpu::default());
@@ -141,7 +141,7 @@ fn convolutions_follow_the_sizes() {
 
 #[test]
 fn what_a_kernel_is_composed_of_is_not_reported_again() {
-    // Each of these calls products or loops that report themselves elsewhere.
+    // Each of these calls products or loops that report launches too.
     for name in ["softmax, last", "layer norm", "matmul, batched", "conv2d 1 x 1", "linear with relu", "matmul, long k"]
     {
         let mut op = prepared(name, &Cpu::default());
@@ -174,7 +174,7 @@ fn scopes_hear_their_own_thread_and_no_more() {
     let x = rand([1 << 20]);
     let (inner, outer) = launches(|| {
         drop(x.relu());
-        // Also the chunks that this thread takes of another's loop would be heard here, if chunks reported.
+        // Chunks of another thread's loop that run on this thread must not report here.
         std::thread::scope(|scope| {
             scope.spawn(|| (0..20).for_each(|_| drop(x.exp())));
         });

@@ -1,13 +1,14 @@
 //! Every conformance case on every backend, in one process: `cargo test --test main cpu::conv`.
 //!
-//! `--features cuda` adds card 0, `--features cuda-emu` the same kernels on the CPU, with threads in order and, for the families
-//! whose kernels have barriers or shuffles, in reverse and shuffled, and for those whose launches depend on the number of
-//! multiprocessors, with an H100's 132. `--features wgpu` adds the best adapter, as it is and without subgroups, with limits that
-//! small tensors exceed for the families that have to split large ones, and with unchecked shaders for those with loops and
-//! workgroup memory.
+//! | backend | runs |
+//! |---|---|
+//! | `plain`, `cpu` | every case; `cpu` at the best level of SIMD, `cpu-LEVEL` at each lower one, in a process of its own |
+//! | `cuda` (`--features cuda`) | GPU 0 |
+//! | `cuda-emu` (`--features cuda-emu`) | the same kernels on the CPU; families with barriers or shuffles also with threads reversed and shuffled, families whose launches depend on the number of multiprocessors also with an H100's 132 |
+//! | `wgpu` (`--features wgpu`) | the best adapter, with all features and with none; families that split large tensors also with small limits, families with loops or workgroup memory also with unchecked shaders |
 //!
-//! A backend that cannot run here is one ignored trial that says why. `MINITORCH_REQUIRE=wgpu,cuda-emu` turns the absence
-//! of a backend into a failure, so that a CI job cannot pass by testing nothing.
+//! A backend that is not available is one ignored trial with the reason. `MINITORCH_REQUIRE=wgpu,cuda-emu` makes its absence a failure,
+//! so that a CI job without tests fails.
 
 #[path = "common/require.rs"]
 mod require;
@@ -23,15 +24,16 @@ use minitorch_cuda::{EmulatorOptions, Order};
 #[cfg(feature = "wgpu")]
 use minitorch_wgpu::{Options, Wgpu};
 use std::collections::BTreeSet;
+use std::process::Command;
 #[cfg(feature = "wgpu")]
 use std::sync::OnceLock;
 use std::sync::{Arc, Mutex, RwLock};
 
-/// Every name that `MINITORCH_REQUIRE` may hold, compiled in or not.
+/// The names that `MINITORCH_REQUIRE` may hold, compiled in or not.
 const KNOWN: [&str; 6] = ["plain", "cpu", "wgpu", "cuda", "cuda-emu", "nvrtc"];
 
-/// Held for reading by every case, for writing by one that must be alone in the process.
-static SIDE_BY_SIDE: RwLock<()> = RwLock::new(());
+/// Held for reading by every case, for writing by a case that must run alone in the process.
+static RUNNING: RwLock<()> = RwLock::new(());
 
 /// A fast device has no cap on the elements of a case.
 const NO_CAP: usize = usize::MAX;
@@ -39,9 +41,13 @@ const NO_CAP: usize = usize::MAX;
 fn main() {
     let arguments = Arguments::from_args();
     let mut list = List::default();
-    // One line each. A cap in elements for devices that are slow (emulated, software); behind a feature: `#[cfg(..)]`.
+    // One line per backend, with a cap in elements for slow devices (emulated, software).
     list.backend("plain", NO_CAP, || Ok(Plain::new()));
     list.backend("cpu", NO_CAP, || Ok(Cpu::new()));
+    if std::env::var_os(ISA).is_some() {
+        libtest_mimic::run(&arguments, list.trials).exit(); // the CPU at this level
+    }
+    lower_levels(&mut list);
     #[cfg(feature = "cuda")]
     list.backend("cuda", NO_CAP, || Cuda::new(0).map_err(|error| error.to_string()));
     #[cfg(feature = "cuda-emu")]
@@ -52,11 +58,36 @@ fn main() {
     libtest_mimic::run(&arguments, list.trials).exit();
 }
 
-/// Elements of the largest case that the emulator runs: some seconds' worth.
+/// The variable that caps the CPU's level of SIMD.
+const ISA: &str = "MINITORCH_ISA";
+
+/// A trial per family and level of SIMD below the machine's best. A process has one level, so a trial runs this binary with
+/// `MINITORCH_ISA` on the family's cases of `cpu`.
+fn lower_levels(list: &mut List) {
+    let family = |trial: &Trial| Some(trial.name().strip_prefix("cpu::")?.split("::").next()?.to_owned());
+    let families: BTreeSet<String> = list.trials.iter().filter_map(family).collect();
+    let best = Cpu::new().describe();
+    for level in ["baseline", "avx2", "avx512"].into_iter().take_while(|level| !best.ends_with(level)) {
+        for family in &families {
+            let filter = format!("cpu::{family}::");
+            let run = move || {
+                let mut command = Command::new(std::env::current_exe()?);
+                let output = command.arg(&filter).env(ISA, level).output()?;
+                match output.status.success() {
+                    true => Ok(()),
+                    false => Err(Failed::from(String::from_utf8_lossy(&output.stdout).into_owned())),
+                }
+            };
+            list.trials.push(Trial::test(format!("cpu-{level}::{family}"), run));
+        }
+    }
+}
+
+/// Elements of the largest case that the emulator runs.
 #[cfg(feature = "cuda-emu")]
 const EMULATED: usize = 300_000;
 
-/// Families whose kernels have barriers, shuffles or atomics, so that the order of the threads could matter.
+/// Families whose kernels have barriers, shuffles or atomics: results must not depend on the order of threads.
 #[cfg(feature = "cuda-emu")]
 const WITH_BARRIERS: [&str; 11] = [
     "reduce::",
@@ -72,7 +103,7 @@ const WITH_BARRIERS: [&str; 11] = [
     "index::",
 ];
 
-/// Families whose tiles, grids and parts of long sums depend on the number of multiprocessors.
+/// Families whose tiles, grids and splits of long sums depend on the number of multiprocessors.
 #[cfg(feature = "cuda-emu")]
 const BY_MULTIPROCESSORS: [&str; 8] =
     ["matmul::", "conv::", "reduce::", "norm::", "softmax::", "scan::", "index::", "loss::"];
@@ -95,32 +126,32 @@ fn emulated(list: &mut List) {
 #[cfg(feature = "wgpu")]
 const SOFTWARE: usize = 300_000;
 
-/// Families that split what is too large for one binding or one grid.
+/// Families that split tensors over the limit of one binding or one grid.
 #[cfg(feature = "wgpu")]
 const SPLIT: [&str; 7] = ["unary::", "binary::", "compare::", "copy::", "reduce::", "matmul::", "half::"];
 
-/// Families whose shaders have loops that are not walks, or workgroup memory.
+/// Families whose shaders have loops within an invocation, or workgroup memory.
 #[cfg(feature = "wgpu")]
 const LOOPS: [&str; 9] =
     ["reduce::", "matmul::", "conv::", "softmax::", "norm::", "scan::", "sort::", "loss::", "pool::"];
 
 #[cfg(feature = "wgpu")]
 fn wgpu(list: &mut List) {
-    /// One device serves all cases, so that every shader is compiled once.
+    /// One device for all cases, so that every shader is compiled once.
     fn shared(device: &'static OnceLock<Result<Wgpu, String>>, options: &Options) -> Result<Wgpu, String> {
         device.get_or_init(|| Wgpu::open(options).map_err(|error| error.to_string())).clone()
     }
     let best = || Wgpu::new().map_err(|error| error.to_string());
     let cap = if best().is_ok_and(|device| device.is_software()) { SOFTWARE } else { NO_CAP };
     list.backend("wgpu", cap, best);
-    // What every adapter has.
+    // The features that every adapter has.
     list.backend("wgpu-least", cap, || {
         static DEVICE: OnceLock<Result<Wgpu, String>> = OnceLock::new();
         let options =
             Options { subgroups: false, immediates: false, halves: false, many_buffers: false, ..Options::default() };
         shared(&DEVICE, &options)
     });
-    // Limits so small that ordinary tensors meet them.
+    // Limits that small tensors exceed.
     list.families = Some(&SPLIT);
     list.backend("wgpu-small-limits", cap, || {
         static DEVICE: OnceLock<Result<Wgpu, String>> = OnceLock::new();
@@ -139,9 +170,9 @@ fn wgpu(list: &mut List) {
 #[derive(Default)]
 struct List {
     trials: Vec<Trial>,
-    /// Backends that run here.
+    /// The backends that are available.
     present: BTreeSet<&'static str>,
-    /// The beginnings of the names of the cases that the next backend runs; all if `None`.
+    /// The families that the next backend runs, as prefixes of case names; all if `None`.
     families: Option<&'static [&'static str]>,
 }
 
@@ -156,12 +187,11 @@ impl List {
             }
         };
         self.present.insert(name);
-        // A case wants a device of its own, as cases set seeds and provoke errors. A card that has but one handle is
-        // taken in turns.
-        let turns = (one == two).then(|| Arc::new(Mutex::new(())));
+        // Cases set seeds and queue errors, so each has a device. If all handles are one device, its cases run one at a time.
+        let exclusive = (one == two).then(|| Arc::new(Mutex::new(())));
         let made = move || match make() {
             Ok(device) => device,
-            Err(why) => panic!("{name}: the device was here a moment ago: {why}"),
+            Err(why) => panic!("{name}: the device is no more available: {why}"),
         };
         let mut capped = Vec::new();
         for case in cases(made) {
@@ -178,14 +208,14 @@ impl List {
                 (_, true) => format!(" (over {cap} elements)"),
                 _ => String::new(),
             };
-            let turns = turns.clone();
+            let exclusive = exclusive.clone();
             let trial = Trial::test(format!("{name}::{}{why}", case.name), move || {
-                // A case that watches memory runs while no other does; all others run side by side.
+                // A case that reads memory counters runs alone; all others run concurrently.
                 let (_shared, _alone) = match case.alone {
-                    true => (None, Some(SIDE_BY_SIDE.write().unwrap_or_else(|poisoned| poisoned.into_inner()))),
-                    false => (Some(SIDE_BY_SIDE.read().unwrap_or_else(|poisoned| poisoned.into_inner())), None),
+                    true => (None, Some(RUNNING.write().unwrap_or_else(|poisoned| poisoned.into_inner()))),
+                    false => (Some(RUNNING.read().unwrap_or_else(|poisoned| poisoned.into_inner())), None),
                 };
-                let _turn = turns.as_ref().map(|turns| turns.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+                let _one = exclusive.as_ref().map(|one| one.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
                 (case.run)(&made());
                 Ok(())
             });
@@ -196,16 +226,16 @@ impl List {
         }
     }
 
-    /// A trial that fails for every required backend that is not here, and for every name that is none.
+    /// A trial that fails for every required backend that is not available, and for every unknown name.
     fn check_required(&mut self) {
         for name in require::names() {
             if name == "nvrtc" {
-                continue; // the compile test asks for it: backend-cuda/tests/compile.rs
+                continue; // checked by backend-cuda/tests/compile.rs
             }
             let message = match (KNOWN.contains(&&*name), self.present.contains(&*name)) {
                 (true, true) => continue,
                 (true, false) => require::absent(&name, "not compiled in, or no device"),
-                (false, _) => format!("MINITORCH_REQUIRE: {name} is no backend's name; the names are {KNOWN:?}"),
+                (false, _) => format!("MINITORCH_REQUIRE: {name} is not a backend; the names are {KNOWN:?}"),
             };
             self.trials.push(Trial::test(format!("required::{name}"), move || Err(Failed::from(message))));
         }

@@ -1,5 +1,5 @@
-//! `docs/minitorch-map.md` says where MiniTorch's capabilities are here. Every command in it runs, every path in it exists, every name in
-//! it is somewhere in the sources.
+//! `docs/minitorch-map.md`, which maps MiniTorch's capabilities to this repository: its commands run, its paths exist, and its names occur
+//! in the sources.
 //!
 //! A `cargo run` is the example's binary in a temporary folder, with arguments that keep it short ([`shortened`]). A `cargo test` is
 //! the test's binary, as cargo names it; its filter must match a test, which must pass. A command of a feature that this build lacks
@@ -35,7 +35,7 @@ fn map() -> String {
     fs::read_to_string(root().join(MAP)).expect("the map")
 }
 
-/// All `code` of a text, each with what follows it.
+/// All `code` of a text, each with the text that follows.
 fn code(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.lines().flat_map(|line| {
         let parts: Vec<&str> = line.split('`').collect();
@@ -44,14 +44,14 @@ fn code(text: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// A command of the map, in its parts.
+/// A command of the map, parsed.
 #[derive(PartialEq, Eq, PartialOrd, Ord, Clone, Debug)]
 enum Run {
     Example { name: String, arguments: Vec<String> },
     Test { binary: Binary, filter: String },
 }
 
-/// What cargo calls a binary of tests.
+/// A test binary as cargo names it.
 #[derive(PartialEq, Eq, PartialOrd, Ord, Clone, Debug)]
 struct Binary {
     name: String,
@@ -109,7 +109,7 @@ fn lines() -> Vec<Line> {
     commands.map(|(text, after)| parse(text, after)).collect()
 }
 
-/// The arguments with those that keep an example short, as the map promises.
+/// The arguments, and those that keep an example short.
 fn shortened(name: &str, mut arguments: Vec<String>) -> Vec<String> {
     let trains = arguments.first().is_some_and(|lesson| ["02", "04", "05"].contains(&lesson.as_str()));
     let more: &[(&str, &str)] = match name {
@@ -132,7 +132,7 @@ fn shortened(name: &str, mut arguments: Vec<String>) -> Vec<String> {
     arguments
 }
 
-/// The binaries of tests, by what cargo says it built: all of them are fresh where `cargo test` runs this one.
+/// The test binaries, from cargo's messages: all are up to date when `cargo test` runs this one.
 fn binaries(wanted: &BTreeSet<Binary>) -> BTreeMap<Binary, PathBuf> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root()).args(["test", "--workspace", "--offline", "--no-run", "--message-format=json"]);

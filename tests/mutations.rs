@@ -1,7 +1,7 @@
-//! Every parser under random damage: no panic, no message that is long or moves the cursor, and no memory beyond 64 times the
-//! file and 1 MiB. A process of its own, because the allocator is counted.
+//! Every parser on randomly mutated files: no panic, no message that is long or has control characters, and at most 64 times the file and
+//! 1 MiB of memory, counted by a global allocator: a test binary with one test.
 //!
-//! A few thousand mutations by default. More, and others:
+//! A few thousand mutations by default. For more:
 //! `MINITORCH_MUTATIONS=2000000 MINITORCH_SEED=7 cargo test --release --test mutations -- --nocapture`
 
 #[path = "common/held.rs"]
@@ -32,7 +32,7 @@ impl Random {
     }
 }
 
-/// What the formats are made of.
+/// Tokens of the formats.
 const WORDS: &[&str] = &[
     "\"",
     "'",
@@ -90,7 +90,7 @@ const WORDS: &[&str] = &[
 fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
     for _ in 0..1 + random.below(3) {
         let (len, at) = (bytes.len(), random.below(bytes.len() + 1));
-        // A stretch from `at` on, most often a short one.
+        // A range from `at`, short in most cases.
         let short = random.below(12);
         let stretch = random.below(1 << short).min(len - at);
         match random.below(9) {
@@ -113,7 +113,7 @@ fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
                 bytes.splice(to..to, copy);
             }
             6 => {
-                // A number becomes another one.
+                // A number is replaced by another.
                 let is_digit = |at: &usize| bytes[*at].is_ascii_digit();
                 let Some(start) = (at..len).find(is_digit) else { continue };
                 let end = (start..len).find(|at| !is_digit(at)).unwrap_or(len);
@@ -125,13 +125,13 @@ fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
     }
 }
 
-/// A kind of file: good ones, in parts that are damaged one by one or as a whole, and what reads it.
+/// A format: valid files, in parts that are mutated one by one or as a whole, and its parser.
 struct Format {
     name: &'static str,
     /// The file's name in the folder.
     file: &'static str,
     seeds: Vec<Vec<Vec<u8>>>,
-    /// Lengths and checksums are right again after this.
+    /// Corrects lengths and checksums after a mutation.
     assemble: fn(&[Vec<u8>]) -> Vec<u8>,
     read: fn(&Path, &Linear<Cpu>) -> Result<()>,
 }
@@ -173,7 +173,7 @@ fn gzip(parts: &[Vec<u8>]) -> Vec<u8> {
     [&head[..], &deflated(&bytes), &crc(&bytes), &(bytes.len() as u32).to_le_bytes()].concat()
 }
 
-/// The header behind its length, and the data.
+/// The header with its length, and the data.
 fn safetensors(parts: &[Vec<u8>]) -> Vec<u8> {
     [&(parts[0].len() as u64).to_le_bytes(), &parts[0][..], &parts[1]].concat()
 }
@@ -281,12 +281,12 @@ fn formats(folder: &Path, linear: &Linear<Cpu>) -> Result<Vec<Format>> {
     ])
 }
 
-/// What a format's mutations came to.
+/// The outcomes of a format's mutations.
 #[derive(Clone, Default)]
 struct Tally {
     files: usize,
     read: usize,
-    /// The largest share of the memory that is allowed.
+    /// The largest share of the allowed memory.
     share: f64,
 }
 
@@ -297,7 +297,7 @@ fn setting(name: &str, otherwise: u64) -> u64 {
 #[test]
 fn damaged_files_are_errors_and_no_more() -> Result<()> {
     let (mutations, seed) = (setting("MINITORCH_MUTATIONS", 6_000), setting("MINITORCH_SEED", 1));
-    // In memory where that is a folder: a file is written for every mutation.
+    // In memory if the system has such a folder: every mutation writes a file.
     let shm = Path::new("/dev/shm");
     let folder = if shm.is_dir() { tempfile::tempdir_in(shm) } else { tempfile::tempdir() };
     let folder = folder.map_err(|e| Error::io("a temporary folder", e))?;
@@ -306,7 +306,7 @@ fn damaged_files_are_errors_and_no_more() -> Result<()> {
     let mut tallies = vec![Tally::default(); formats.len()];
     for i in 0..mutations {
         let (format, tally) = (&formats[i as usize % formats.len()], &mut tallies[i as usize % formats.len()]);
-        // Each has numbers of its own, so that one can be made again.
+        // Each mutation has a seed, so that it can be reproduced.
         let mut random = Random(seed.wrapping_mul(0x2545f4914f6cdd1d) ^ i);
         let mut parts = format.seeds[random.below(format.seeds.len())].clone();
         let bytes = if random.below(2) == 0 {
@@ -342,7 +342,7 @@ fn damaged_files_are_errors_and_no_more() -> Result<()> {
             fs::write(&kept, &bytes).map_err(|e| Error::io(&kept, e))?;
             panic!("{}, mutation {i} of seed {seed}: {wrong}; the file is {}", format.name, kept.display());
         }
-        // The other formats of the folder find a good file.
+        // The other formats of the folder read a valid file.
         if format.file != "a" {
             fs::write(&path, (format.assemble)(&format.seeds[0])).map_err(|e| Error::io(&path, e))?;
         }

@@ -103,7 +103,7 @@ fn split<B: Backend>(on: &On<B>) {
     let parts = x.split_sizes(&[2, 0, 5], 1);
     assert!(sizes(&parts, 1) == [2, 0, 5]);
     maps(&parts[2], &[2, 5, 3], |i| i[0] * 21 + (2 + i[1]) * 3 + i[2]);
-    // As PyTorch chunks: equal parts of the rounded-up size, so there may be fewer than asked for.
+    // As PyTorch: equal chunks of the rounded-up size, so there may be fewer than `n`.
     for (n, want) in
         [(1, &[7][..]), (2, &[4, 3]), (3, &[3, 3, 1]), (4, &[2, 2, 2, 1]), (5, &[2, 2, 2, 1]), (9, &[1; 7])]
     {

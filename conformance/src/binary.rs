@@ -140,27 +140,19 @@ fn layouts<B: Backend>(on: &On<B>, op: BinaryOp) {
     for shape in shapes {
         for a in Lay::all(shape.len()) {
             for b in Lay::all(shape.len()) {
-                agree!(
-                    on,
-                    bound(op),
-                    |d| apply(op, &d.laid(a, low, high, shape), &d.laid(b, low, high, shape)),
-                    "{op} of {a:?} and {b:?} {shape:?}"
-                );
+                agree!(on, bound(op), "{op} of {a:?} and {b:?} {shape:?}", |d| {
+                    apply(op, &d.laid(a, low, high, shape), &d.laid(b, low, high, shape))
+                });
             }
         }
     }
     for lay in Lay::all(2) {
-        agree!(
-            on,
-            bound(op),
-            |d| {
-                let (mut a, b) = (d.uniform(low, high, [17, 33]), d.laid(lay, low, high, [17, 33]));
-                let (device, storage) = a.storage_mut();
-                device.binary_mut(op, storage, &Layout::contiguous([17, 33]), b.view());
-                a
-            },
-            "{op} in place with {lay:?}"
-        );
+        agree!(on, bound(op), "{op} in place with {lay:?}", |d| {
+            let (mut a, b) = (d.uniform(low, high, [17, 33]), d.laid(lay, low, high, [17, 33]));
+            let (device, storage) = a.storage_mut();
+            device.binary_mut(op, storage, &Layout::contiguous([17, 33]), b.view());
+            a
+        });
     }
     // Layouts that core has not merged.
     agree!(on, bound(op), |d| {
@@ -189,12 +181,9 @@ fn broadcast<B: Backend>(on: &On<B>, op: BinaryOp) {
     ];
     for (a, b) in pairs {
         let terms = a.iter().chain(b).product::<usize>().max(1);
-        agree!(
-            on,
-            eps(16.0).terms(terms.min(70_000)),
-            |d| with_grads(d, [d.uniform(low, high, a), d.uniform(low, high, b)], |[a, b]| apply(op, a, b)),
-            "{op} of {a:?} and {b:?}"
-        );
+        agree!(on, eps(16.0).terms(terms.min(70_000)), "{op} of {a:?} and {b:?}", |d| {
+            with_grads(d, [d.uniform(low, high, a), d.uniform(low, high, b)], |[a, b]| apply(op, a, b))
+        });
     }
 }
 
@@ -203,25 +192,20 @@ fn broadcast<B: Backend>(on: &On<B>, op: BinaryOp) {
 fn rows<B: Backend>(on: &On<B>) {
     for width in [1, 2, 3, 4, 5, 8, 13, 32] {
         for (before, after) in [(0, 4), (4, 0), (1, 3), (3, 4), (0, 1)] {
-            agree!(
-                on,
-                EXACT,
-                |d| {
-                    let part = || d.mixed([7, before + width + after]).narrow(1, before, width);
-                    let (a, b, column, number) = (part(), part(), d.mixed([7, 1]), d.mixed([1, 1]));
-                    let row = d.mixed([before + width]).narrow(0, before, width);
-                    let whole = d.mixed([7, width]);
-                    let chosen = Tensor::where_cond(&a.gt(&row), &a, &column);
-                    let counted = a.le(&column).cast(d.dtype);
-                    let sums = [&a + &b, &a + &row, &row + &column, &column + &a, &whole + &row, &whole + &a];
-                    let concatenated = Tensor::cat(&[column.clone(), a.clone(), number.expand([7, 3]), b], 1);
-                    let mut all =
-                        vec![&number + &a, chosen, counted, -&a, a.contiguous(), concatenated, a.cast(DType::I32)];
-                    all.extend(sums);
-                    all
-                },
-                "7 rows of {width}, {before} before and {after} behind them"
-            );
+            agree!(on, EXACT, "7 rows of {width}, {before} before and {after} behind them", |d| {
+                let part = || d.mixed([7, before + width + after]).narrow(1, before, width);
+                let (a, b, column, number) = (part(), part(), d.mixed([7, 1]), d.mixed([1, 1]));
+                let row = d.mixed([before + width]).narrow(0, before, width);
+                let whole = d.mixed([7, width]);
+                let chosen = Tensor::where_cond(&a.gt(&row), &a, &column);
+                let counted = a.le(&column).cast(d.dtype);
+                let sums = [&a + &b, &a + &row, &row + &column, &column + &a, &whole + &row, &whole + &a];
+                let concatenated = Tensor::cat(&[column.clone(), a.clone(), number.expand([7, 3]), b], 1);
+                let mut all =
+                    vec![&number + &a, chosen, counted, -&a, a.contiguous(), concatenated, a.cast(DType::I32)];
+                all.extend(sums);
+                all
+            });
         }
     }
 }
@@ -292,15 +276,10 @@ fn special<B: Backend>(on: &On<B>) {
         let values: Vec<f64> =
             values.into_iter().filter(|v| op != BinaryOp::Pow || v.is_finite() && *v >= 0.0).collect();
         let n = values.len();
-        agree!(
-            on,
-            EXACT,
-            |d| {
-                let x = d.list(&values, [n]);
-                apply(op, &x.reshape([n, 1]), &x)
-            },
-            "{op} of every pair of {values:?}"
-        );
+        agree!(on, EXACT, "{op} of every pair of {values:?}", |d| {
+            let x = d.list(&values, [n]);
+            apply(op, &x.reshape([n, 1]), &x)
+        });
     }
     // A negative base: integral exponents have a value, others give NaN.
     agree!(on, eps(8.0), |d| d.list(&[-2.0, -1.5, -3.0, -2.0], [4]).pow(&d.list(&[3.0, 2.0, -1.0, 0.0], [4])));
@@ -309,33 +288,20 @@ fn special<B: Backend>(on: &On<B>) {
 
 fn integers<B: Backend>(on: &On<B>) {
     for op in ALL.into_iter().filter(|op| op.accepts(DType::I32)) {
-        agree!(
-            on,
-            EXACT,
-            |d| apply(op, &d.ints(i32::MIN, i32::MAX, [7, 33]), &d.ints(i32::MIN, i32::MAX, [33])),
-            "{op}"
-        );
+        agree!(on, EXACT, "{op}", |d| {
+            apply(op, &d.ints(i32::MIN, i32::MAX, [7, 33]), &d.ints(i32::MIN, i32::MAX, [33]))
+        });
         for (a, b) in pairs(Lay::all(2)) {
-            agree!(
-                on,
-                EXACT,
-                |d| {
-                    let lies = |lay: Lay| lay.view([17, 33].into(), |s| d.ints(-99, 99, s));
-                    apply(op, &lies(a), &lies(b))
-                },
-                "{op} of {a:?} and {b:?} int32"
-            );
+            agree!(on, EXACT, "{op} of {a:?} and {b:?} int32", |d| {
+                let lies = |lay: Lay| lay.view([17, 33].into(), |s| d.ints(-99, 99, s));
+                apply(op, &lies(a), &lies(b))
+            });
         }
         let edges = [i32::MIN, -1, 0, 1, i32::MAX];
-        agree!(
-            on,
-            EXACT,
-            |d| {
-                let x = Tensor::from_slice(&edges, [5], &d.device);
-                apply(op, &x.reshape([5, 1]), &x)
-            },
-            "{op} of every pair of {edges:?}"
-        );
+        agree!(on, EXACT, "{op} of every pair of {edges:?}", |d| {
+            let x = Tensor::from_slice(&edges, [5], &d.device);
+            apply(op, &x.reshape([5, 1]), &x)
+        });
     }
     // i32::MIN has no negation, and its subtraction must not need one.
     let (x, smallest) = (Tensor::from_slice(&[i32::MIN, -1, 0, 5], [4], &on.device), i32::MIN as f64);

@@ -157,15 +157,15 @@ pub(crate) fn multi_index(mut flat: usize, shape: &Shape) -> Vec<usize> {
 }
 
 /// Runs a body on the device under test and on the oracle, and compares the results. The macro expands the body twice, once per
-/// backend type.
-/// `agree!(on, eps(4.0), |d| d.mixed([3, 4]).relu())`, optionally with a message's format and arguments.
+/// backend type. `agree!(on, eps(4.0), |d| d.mixed([3, 4]).relu())`; a message may come before the body, a format that captures its
+/// arguments.
 macro_rules! agree {
     ($on:expr, $tolerance:expr, |$d:ident| $body:expr) => {
-        agree!($on, $tolerance, |$d| $body, "the device and the oracle differ")
+        agree!($on, $tolerance, "the device and the oracle differ", |$d| $body)
     };
-    ($on:expr, $tolerance:expr, |$d:ident| $body:expr, $($about:tt)+) => {{
+    ($on:expr, $tolerance:expr, $about:literal, |$d:ident| $body:expr) => {{
         let on: &$crate::On<_> = $on;
-        let about = format!("{} ({}, {:?}, seed {:#x})", format_args!($($about)+), on.dtype, on.device, on.seed);
+        let about = format!("{} ({}, {:?}, seed {:#x})", format_args!($about), on.dtype, on.device, on.seed);
         let got = {
             let place = on.again();
             let $d = &place;

@@ -31,15 +31,10 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         let (nan, inf) = (f64::NAN, f64::INFINITY);
         let values = [nan, -inf, -1.0, 0.0, -0.0, 1.0, inf];
         for op in ALL {
-            agree!(
-                on,
-                EXACT,
-                |d| {
-                    let x = d.list(&values, [7]);
-                    [apply(op, &x.reshape([7, 1]), &x), apply(op, &x, 0.0), apply(op, &x, nan), apply(op, &x, inf)]
-                },
-                "{op} of every pair of {values:?}"
-            );
+            agree!(on, EXACT, "{op} of every pair of {values:?}", |d| {
+                let x = d.list(&values, [7]);
+                [apply(op, &x.reshape([7, 1]), &x), apply(op, &x, 0.0), apply(op, &x, nan), apply(op, &x, inf)]
+            });
         }
         let x = on.list(&[1.0, nan, inf, -inf, 0.0], [5]);
         assert_values(&x.isnan(), &[0.0, 1.0, 0.0, 0.0, 0.0], EXACT);
@@ -48,34 +43,23 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     });
     suite.f32("integers_of_every_layout", 600, |on| {
         for (a, b) in pairs(Lay::all(2)) {
-            agree!(
-                on,
-                EXACT,
-                |d| {
-                    let lies = |lay: Lay| lay.view([17, 33].into(), |s| d.ints(-2, 2, s));
-                    [lies(a).ge(lies(b)), lies(a).lt(0.5)]
-                },
-                "{a:?} and {b:?} int32"
-            );
+            agree!(on, EXACT, "{a:?} and {b:?} int32", |d| {
+                let lies = |lay: Lay| lay.view([17, 33].into(), |s| d.ints(-2, 2, s));
+                [lies(a).ge(lies(b)), lies(a).lt(0.5)]
+            });
         }
     });
     suite.f32("integers_and_bool", 100, |on| {
         for op in ALL {
-            agree!(
-                on,
-                EXACT,
-                |d| {
-                    // Large integers that are equal in f32, against each other and against scalars between them.
-                    let big = Tensor::from_slice(&[i32::MAX, i32::MAX - 1, 16_777_217, 16_777_216], [4], &d.device);
-                    let x = d.ints(-3, 3, [6, 33]);
-                    let exact = [0.5, -0.5, 1e12, -f64::INFINITY, f64::NAN].map(|c| apply(op, &x, c));
-                    let pairs = [apply(op, &x, d.ints(-3, 3, [33])), apply(op, &big.reshape([4, 1]), &big)];
-                    let by_number =
-                        [apply(op, &x, 1.0), apply(op, &big, 2_147_483_646.5), apply(op, &big, 16_777_216.5)];
-                    exact.into_iter().chain(pairs).chain(by_number).collect::<Vec<_>>()
-                },
-                "{op}"
-            );
+            agree!(on, EXACT, "{op}", |d| {
+                // Large integers that are equal in f32, against each other and against scalars between them.
+                let big = Tensor::from_slice(&[i32::MAX, i32::MAX - 1, 16_777_217, 16_777_216], [4], &d.device);
+                let x = d.ints(-3, 3, [6, 33]);
+                let exact = [0.5, -0.5, 1e12, -f64::INFINITY, f64::NAN].map(|c| apply(op, &x, c));
+                let pairs = [apply(op, &x, d.ints(-3, 3, [33])), apply(op, &big.reshape([4, 1]), &big)];
+                let by_number = [apply(op, &x, 1.0), apply(op, &big, 2_147_483_646.5), apply(op, &big, 16_777_216.5)];
+                exact.into_iter().chain(pairs).chain(by_number).collect::<Vec<_>>()
+            });
         }
         agree!(on, EXACT, |d| {
             let (a, b) = (d.mask([3, 17]), d.mask([17]));
@@ -97,17 +81,12 @@ fn layouts<B: Backend>(on: &On<B>, op: CompareOp) {
     for shape in shapes {
         for a in Lay::all(shape.len()) {
             for b in Lay::all(shape.len()) {
-                agree!(
-                    on,
-                    EXACT,
-                    |d| {
-                        // Integers: equal pairs are frequent.
-                        let (a, b) =
-                            (a.view(shape.into(), |s| d.whole(-2, 2, s)), b.view(shape.into(), |s| d.whole(-2, 2, s)));
-                        [apply(op, &a, &b), apply(op, &a, 1.0)]
-                    },
-                    "{op} of {a:?} and {b:?} {shape:?}"
-                );
+                agree!(on, EXACT, "{op} of {a:?} and {b:?} {shape:?}", |d| {
+                    // Integers: equal pairs are frequent.
+                    let (a, b) =
+                        (a.view(shape.into(), |s| d.whole(-2, 2, s)), b.view(shape.into(), |s| d.whole(-2, 2, s)));
+                    [apply(op, &a, &b), apply(op, &a, 1.0)]
+                });
             }
         }
     }
@@ -116,33 +95,23 @@ fn layouts<B: Backend>(on: &On<B>, op: CompareOp) {
 
 fn where_cond<B: Backend>(on: &On<B>) {
     for lay in Lay::all(2) {
-        agree!(
-            on,
-            EXACT,
-            |d| {
-                let mask = lay.view([5, 17].into(), |s| d.mask(s));
-                let (a, b) = (d.laid(lay, -1.0, 1.0, [5, 17]), d.laid(Lay::Reversed, -1.0, 1.0, [5, 17]));
-                [
-                    Tensor::where_cond(&mask, &a, &b),
-                    Tensor::where_cond(&mask.t(), &b.t(), &a.t()),
-                    a.masked_fill(&mask, -2.5),
-                ]
-            },
-            "where with a {lay:?} mask"
-        );
+        agree!(on, EXACT, "where with a {lay:?} mask", |d| {
+            let mask = lay.view([5, 17].into(), |s| d.mask(s));
+            let (a, b) = (d.laid(lay, -1.0, 1.0, [5, 17]), d.laid(Lay::Reversed, -1.0, 1.0, [5, 17]));
+            [
+                Tensor::where_cond(&mask, &a, &b),
+                Tensor::where_cond(&mask.t(), &b.t(), &a.t()),
+                a.masked_fill(&mask, -2.5),
+            ]
+        });
     }
     for shape in [&[17][..], &[17, 33], &[2, 3, 4]] {
         for (a, b) in pairs(Lay::all(shape.len())) {
             for c in [Lay::Whole, Lay::Reversed, Lay::Broadcast(0)] {
-                agree!(
-                    on,
-                    EXACT,
-                    |d| {
-                        let mask = c.view(shape.into(), |s| d.mask(s));
-                        Tensor::where_cond(&mask, &d.laid(a, -1.0, 1.0, shape), &d.laid(b, -1.0, 1.0, shape))
-                    },
-                    "where of {c:?}, {a:?} and {b:?} {shape:?}"
-                );
+                agree!(on, EXACT, "where of {c:?}, {a:?} and {b:?} {shape:?}", |d| {
+                    let mask = c.view(shape.into(), |s| d.mask(s));
+                    Tensor::where_cond(&mask, &d.laid(a, -1.0, 1.0, shape), &d.laid(b, -1.0, 1.0, shape))
+                });
             }
         }
     }
@@ -155,15 +124,10 @@ fn where_cond<B: Backend>(on: &On<B>) {
         [&[], &[], &[]],
     ];
     for [c, a, b] in shapes {
-        agree!(
-            on,
-            eps(8.0),
-            |d| {
-                let mask = d.mask(c);
-                with_grads(d, [d.mixed(a), d.mixed(b)], |[a, b]| Tensor::where_cond(&mask, a, b))
-            },
-            "where of {c:?}, {a:?}, {b:?}"
-        );
+        agree!(on, eps(8.0), "where of {c:?}, {a:?}, {b:?}", |d| {
+            let mask = d.mask(c);
+            with_grads(d, [d.mixed(a), d.mixed(b)], |[a, b]| Tensor::where_cond(&mask, a, b))
+        });
     }
     agree!(on, eps(8.0), |d| {
         let mask = d.mask([4, 1, 3]);

@@ -184,16 +184,11 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         ];
         for (stride, padding, extra, dilation, groups) in setups {
             let o = Conv2dOptions { stride, padding, dilation, groups };
-            agree!(
-                on,
-                eps(16.0).terms(36),
-                |d| {
-                    let x = d.laid(Lay::Reversed, -1.0, 1.0, [2, 4, 5, 3]);
-                    let inputs = [x, d.uniform(-1.0, 1.0, [4, 2, 3, 2]), d.uniform(-1.0, 1.0, [2 * groups])];
-                    with_grads(d, inputs, |[x, w, b]| x.conv_transpose2d(w, Some(b), o, extra))
-                },
-                "conv_transpose2d of {o:?}, output padding {extra:?}"
-            );
+            agree!(on, eps(16.0).terms(36), "conv_transpose2d of {o:?}, output padding {extra:?}", |d| {
+                let x = d.laid(Lay::Reversed, -1.0, 1.0, [2, 4, 5, 3]);
+                let inputs = [x, d.uniform(-1.0, 1.0, [4, 2, 3, 2]), d.uniform(-1.0, 1.0, [2 * groups])];
+                with_grads(d, inputs, |[x, w, b]| x.conv_transpose2d(w, Some(b), o, extra))
+            });
         }
         // An output padding below the dilation, with values from PyTorch: no input contributes to the last rows. In the last setup the
         // output has no element without the output padding.
@@ -236,50 +231,35 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             (5, Conv1dOptions::default().stride(3).groups(2)),
             (2, Conv1dOptions::default().stride(4).groups(4)),
         ] {
-            agree!(
-                on,
-                eps(4.0).terms(60),
-                |d| {
-                    let w = d.uniform(-1.0, 1.0, [4, 4 / o.groups, k]);
-                    with_grads(d, [d.uniform(-1.0, 1.0, [2, 4, 17]), w, d.uniform(-1.0, 1.0, [4])], |[x, w, b]| {
-                        x.conv1d(w, Some(b), o)
-                    })
-                },
-                "conv1d, kernel {k}, {o:?}"
-            );
+            agree!(on, eps(4.0).terms(60), "conv1d, kernel {k}, {o:?}", |d| {
+                let w = d.uniform(-1.0, 1.0, [4, 4 / o.groups, k]);
+                with_grads(d, [d.uniform(-1.0, 1.0, [2, 4, 17]), w, d.uniform(-1.0, 1.0, [4])], |[x, w, b]| {
+                    x.conv1d(w, Some(b), o)
+                })
+            });
         }
     });
     suite.floats("sequences", 20_000, |on| {
         // Embedded words, channels last, then a maximum over time: its gradient has one nonzero element per channel.
         for (t, k) in [(20, 3), (23, 1), (9, 5), (7, 4)] {
-            agree!(
-                on,
-                eps(8.0).terms(64 * k),
-                |d| {
-                    let [x, w] = [[5, t, 64], [18, 64, k]].map(|shape| d.uniform(-1.0, 1.0, shape));
-                    with_grads(d, [x, w, d.uniform(-1.0, 1.0, [18])], |[x, w, b]| {
-                        x.transpose(1, 2).conv1d(w, Some(b), Conv1dOptions::default()).max(2)
-                    })
-                },
-                "{t} words, windows of {k}"
-            );
+            agree!(on, eps(8.0).terms(64 * k), "{t} words, windows of {k}", |d| {
+                let [x, w] = [[5, t, 64], [18, 64, k]].map(|shape| d.uniform(-1.0, 1.0, shape));
+                with_grads(d, [x, w, d.uniform(-1.0, 1.0, [18])], |[x, w, b]| {
+                    x.transpose(1, 2).conv1d(w, Some(b), Conv1dOptions::default()).max(2)
+                })
+            });
         }
         // A zero gradient times an infinite input is NaN.
-        agree!(
-            on,
-            eps(8.0).terms(200),
-            |d| {
-                let x = d.uniform(-1.0, 1.0, [3, 20, 64]);
-                let at = Tensor::new([7], &d.device);
-                let spike = d.list(&[f64::INFINITY], [1, 1]).expand([1, 64]);
-                let x0 = x.narrow(0, 0, 1).squeeze(0).scatter(0, &at.reshape([1, 1]).expand([1, 64]), &spike);
-                let x = Tensor::cat(&[x0.unsqueeze(0), x.narrow(0, 1, 2)], 0);
-                with_grads(d, [x, d.uniform(0.5, 1.0, [20, 64, 3])], |[x, w]| {
-                    x.transpose(1, 2).conv1d(w, None, Conv1dOptions::default()).narrow(2, 17, 1)
-                })
-            },
-            "an infinite word that no window of the result saw"
-        );
+        agree!(on, eps(8.0).terms(200), "an infinite word that no window of the result saw", |d| {
+            let x = d.uniform(-1.0, 1.0, [3, 20, 64]);
+            let at = Tensor::new([7], &d.device);
+            let spike = d.list(&[f64::INFINITY], [1, 1]).expand([1, 64]);
+            let x0 = x.narrow(0, 0, 1).squeeze(0).scatter(0, &at.reshape([1, 1]).expand([1, 64]), &spike);
+            let x = Tensor::cat(&[x0.unsqueeze(0), x.narrow(0, 1, 2)], 0);
+            with_grads(d, [x, d.uniform(0.5, 1.0, [20, 64, 3])], |[x, w]| {
+                x.transpose(1, 2).conv1d(w, None, Conv1dOptions::default()).narrow(2, 17, 1)
+            })
+        });
     });
 }
 
@@ -330,15 +310,10 @@ fn gradients<B: Backend>(on: &On<B>, s: &Setup) {
     // The longest sum: a weight's gradient sums over the batch and all windows.
     let [oh, ow] = s.out();
     let terms = (s.n * oh * ow).max(s.co * s.kernel[0] * s.kernel[1]).max(1);
-    agree!(
-        on,
-        eps(4.0).terms(terms),
-        |d| {
-            let inputs = [d.uniform(-1.0, 1.0, s.x()), d.uniform(-1.0, 1.0, s.w()), d.uniform(-1.0, 1.0, [s.co])];
-            with_grads(d, inputs, |[x, w, b]| x.conv2d(w, Some(b), s.o))
-        },
-        "conv2d and its gradients, {s:?}"
-    );
+    agree!(on, eps(4.0).terms(terms), "conv2d and its gradients, {s:?}", |d| {
+        let inputs = [d.uniform(-1.0, 1.0, s.x()), d.uniform(-1.0, 1.0, s.w()), d.uniform(-1.0, 1.0, [s.co])];
+        with_grads(d, inputs, |[x, w, b]| x.conv2d(w, Some(b), s.o))
+    });
     // The fused methods against the composed ones on the same device.
     let place = on.again();
     let (x, w) = (place.uniform(-1.0, 1.0, s.x()), place.uniform(-1.0, 1.0, s.w()));
@@ -359,23 +334,18 @@ fn gradients<B: Backend>(on: &On<B>, s: &Setup) {
 fn layouts<B: Backend>(on: &On<B>) {
     let o = Conv2dOptions::default().stride([2, 1]).padding(1).groups(2);
     for lay in Lay::all(4) {
-        agree!(
-            on,
-            eps(4.0).terms(120),
-            |d| {
-                let x = d.laid(lay, -1.0, 1.0, [2, 4, 7, 6]);
-                let w = d.laid(lay, -1.0, 1.0, [6, 2, 3, 3]);
-                let b = d.laid(Lay::Stepped, -1.0, 1.0, [6]);
-                let g = d.laid(lay, -1.0, 1.0, [2, 6, 4, 6]);
-                let device = &d.device;
-                [
-                    device.conv2d(&x, &w, Some(&b), &o, None),
-                    device.conv2d_grad_input(&g, &w, [7, 6], &o),
-                    device.conv2d_grad_weight(&x, &g, [3, 3], &o),
-                ]
-            },
-            "conv2d of {lay:?} operands"
-        );
+        agree!(on, eps(4.0).terms(120), "conv2d of {lay:?} operands", |d| {
+            let x = d.laid(lay, -1.0, 1.0, [2, 4, 7, 6]);
+            let w = d.laid(lay, -1.0, 1.0, [6, 2, 3, 3]);
+            let b = d.laid(Lay::Stepped, -1.0, 1.0, [6]);
+            let g = d.laid(lay, -1.0, 1.0, [2, 6, 4, 6]);
+            let device = &d.device;
+            [
+                device.conv2d(&x, &w, Some(&b), &o, None),
+                device.conv2d_grad_input(&g, &w, [7, 6], &o),
+                device.conv2d_grad_weight(&x, &g, [3, 3], &o),
+            ]
+        });
     }
     // x and w in different layouts; with strides whose windows do not reach the last pixels.
     let setups = [
@@ -387,18 +357,13 @@ fn layouts<B: Backend>(on: &On<B>) {
     ];
     for (x_shape, w_shape, o) in setups {
         for (of_x, of_w) in pairs([Lay::Whole, Lay::Reversed, Lay::Sliced, Lay::Stepped]) {
-            agree!(
-                on,
-                eps(4.0).terms(160),
-                |d| {
-                    let (x, w) = (d.laid(of_x, -1.0, 1.0, x_shape), d.laid(of_w, -1.0, 1.0, w_shape));
-                    let y = d.device.conv2d(&x, &w, None, &o, None);
-                    let (g, [_, _, h, width], [.., kh, kw]) = (d.uniform(-1.0, 1.0, *y.shape()), x_shape, w_shape);
-                    let grad_input = d.device.conv2d_grad_input(&g, &w, [h, width], &o);
-                    [y, grad_input, d.device.conv2d_grad_weight(&x, &g, [kh, kw], &o)]
-                },
-                "conv2d of {of_x:?} {x_shape:?} and {of_w:?} {w_shape:?}, {o:?}"
-            );
+            agree!(on, eps(4.0).terms(160), "conv2d of {of_x:?} {x_shape:?} and {of_w:?} {w_shape:?}, {o:?}", |d| {
+                let (x, w) = (d.laid(of_x, -1.0, 1.0, x_shape), d.laid(of_w, -1.0, 1.0, w_shape));
+                let y = d.device.conv2d(&x, &w, None, &o, None);
+                let (g, [_, _, h, width], [.., kh, kw]) = (d.uniform(-1.0, 1.0, *y.shape()), x_shape, w_shape);
+                let grad_input = d.device.conv2d_grad_input(&g, &w, [h, width], &o);
+                [y, grad_input, d.device.conv2d_grad_weight(&x, &g, [kh, kw], &o)]
+            });
         }
     }
     if on.dtype == DType::F32 {

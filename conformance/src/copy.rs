@@ -81,23 +81,15 @@ fn layouts<B: Backend>(on: &On<B>) {
     let shapes: [&[usize]; 7] = [&[], &[17], &[0], &[7, 33], &[2, 3, 5], &[2, 1, 3, 1, 2], &[2, 3, 1, 2, 3, 2]];
     for shape in shapes {
         for lay in Lay::all(shape.len()) {
-            agree!(
-                on,
-                EXACT,
-                |d| {
-                    let x = d.laid(lay, -1.0, 1.0, shape);
-                    // The method of the trait, and a download of the view.
-                    [Tensor::from_storage(&d.device, d.device.copy(x.view()), d.dtype, shape), x.contiguous(), x]
-                },
-                "a copy of {lay:?} {shape:?}"
-            );
-            agree!(
-                on,
-                EXACT,
-                |d| lay.view(shape.into(), |s| d.ints(-99, 99, s)).contiguous(),
-                "ints, {lay:?} {shape:?}"
-            );
-            agree!(on, EXACT, |d| lay.view(shape.into(), |s| d.mask(s)).contiguous(), "bool, {lay:?} {shape:?}");
+            agree!(on, EXACT, "a copy of {lay:?} {shape:?}", |d| {
+                let x = d.laid(lay, -1.0, 1.0, shape);
+                // The method of the trait, and a download of the view.
+                [Tensor::from_storage(&d.device, d.device.copy(x.view()), d.dtype, shape), x.contiguous(), x]
+            });
+            agree!(on, EXACT, "ints, {lay:?} {shape:?}", |d| {
+                lay.view(shape.into(), |s| d.ints(-99, 99, s)).contiguous()
+            });
+            agree!(on, EXACT, "bool, {lay:?} {shape:?}", |d| lay.view(shape.into(), |s| d.mask(s)).contiguous());
         }
     }
     // Overlapping windows repeat elements.
@@ -164,32 +156,19 @@ fn cast<B: Backend>(on: &On<B>) {
     for from in supported() {
         for to in supported() {
             // Uploaded in `from` by way of the oracle, so that the device converts once.
-            agree!(
-                on,
-                EXACT,
-                |d| {
-                    let plain = crate::Plain::new();
-                    let x = Tensor::from_slice(&edges, [16], &plain).cast(from);
-                    let Ok(x) = x.to(&d.device) else { panic!("to: the device failed") };
-                    [
-                        x.cast(to),
-                        x.reshape([4, 4]).t().cast(to),
-                        x.slice(3..10).cast(to),
-                        x.slice(2).expand([5]).cast(to),
-                    ]
-                },
-                "{from} to {to}"
-            );
+            agree!(on, EXACT, "{from} to {to}", |d| {
+                let plain = crate::Plain::new();
+                let x = Tensor::from_slice(&edges, [16], &plain).cast(from);
+                let Ok(x) = x.to(&d.device) else { panic!("to: the device failed") };
+                [x.cast(to), x.reshape([4, 4]).t().cast(to), x.slice(3..10).cast(to), x.slice(2).expand([5]).cast(to)]
+            });
         }
     }
     for (from, to) in pairs(supported()) {
         for lay in Lay::all(2) {
-            agree!(
-                on,
-                EXACT,
-                |d| lay.view([17, 33].into(), |s| d.ints(-9, 9, s).cast(from)).cast(to),
-                "{from} to {to}, {lay:?}"
-            );
+            agree!(on, EXACT, "{from} to {to}, {lay:?}", |d| {
+                lay.view([17, 33].into(), |s| d.ints(-9, 9, s).cast(from)).cast(to)
+            });
         }
     }
     if crate::check::has_f64(&on.device) {
@@ -203,22 +182,17 @@ fn cast<B: Backend>(on: &On<B>) {
 fn write<B: Backend>(on: &On<B>) {
     for lay in Lay::all(2) {
         for (r, c) in [(0, 0), (1, 2), (2, 3)] {
-            agree!(
-                on,
-                EXACT,
-                |d| {
-                    let mut to = d.mixed([6, 8]);
-                    let x = d.laid(lay, -1.0, 1.0, [3, 4]);
-                    let at = Layout::contiguous([6, 8]).narrow(0, r, 3).narrow(1, c, 4);
-                    let (device, storage) = to.storage_mut();
-                    device.write(storage, &at, x.view());
-                    // A transposed destination.
-                    let transposed = Layout::contiguous([6, 8]).narrow(0, 0, 4).narrow(1, 5, 3).transpose(0, 1);
-                    device.write(storage, &transposed, x.view());
-                    to
-                },
-                "{lay:?} written at {r}, {c}"
-            );
+            agree!(on, EXACT, "{lay:?} written at {r}, {c}", |d| {
+                let mut to = d.mixed([6, 8]);
+                let x = d.laid(lay, -1.0, 1.0, [3, 4]);
+                let at = Layout::contiguous([6, 8]).narrow(0, r, 3).narrow(1, c, 4);
+                let (device, storage) = to.storage_mut();
+                device.write(storage, &at, x.view());
+                // A transposed destination.
+                let transposed = Layout::contiguous([6, 8]).narrow(0, 0, 4).narrow(1, 5, 3).transpose(0, 1);
+                device.write(storage, &transposed, x.view());
+                to
+            });
         }
     }
     // Destinations of every layout that repeats no element; other elements of the storage stay.
@@ -257,29 +231,22 @@ fn write<B: Backend>(on: &On<B>) {
 
 fn cat<B: Backend>(on: &On<B>) {
     for dim in [0, 1, -1] {
-        agree!(
-            on,
-            EXACT,
-            |d| {
-                let x = d.mixed([2, 3, 4]);
-                let sizes = |n: usize| {
-                    let d = if dim < 0 { 2 } else { dim as usize };
-                    minitorch_core::Shape::from([2, 3, 4]).with(d, n)
-                };
-                let parts = [
-                    x.detach(),
-                    d.laid(Lay::Reversed, -1.0, 1.0, sizes(1)),
-                    d.mixed(sizes(0)),
-                    d.laid(Lay::Sliced, -1.0, 1.0, sizes(5)),
-                ];
-                let mut all = with_grads(d, parts, |parts| Tensor::cat(&parts.map(Tensor::clone), dim));
-                all.extend(with_grads(d, [x, d.mixed([2, 3, 4])], |parts| {
-                    Tensor::stack(&parts.map(Tensor::clone), dim)
-                }));
-                all
-            },
-            "cat and stack along {dim}"
-        );
+        agree!(on, EXACT, "cat and stack along {dim}", |d| {
+            let x = d.mixed([2, 3, 4]);
+            let sizes = |n: usize| {
+                let d = if dim < 0 { 2 } else { dim as usize };
+                minitorch_core::Shape::from([2, 3, 4]).with(d, n)
+            };
+            let parts = [
+                x.detach(),
+                d.laid(Lay::Reversed, -1.0, 1.0, sizes(1)),
+                d.mixed(sizes(0)),
+                d.laid(Lay::Sliced, -1.0, 1.0, sizes(5)),
+            ];
+            let mut all = with_grads(d, parts, |parts| Tensor::cat(&parts.map(Tensor::clone), dim));
+            all.extend(with_grads(d, [x, d.mixed([2, 3, 4])], |parts| Tensor::stack(&parts.map(Tensor::clone), dim)));
+            all
+        });
     }
     agree!(on, EXACT, |d| {
         let x = d.mixed([3]);
@@ -298,8 +265,9 @@ fn cat<B: Backend>(on: &On<B>) {
 fn pad<B: Backend>(on: &On<B>) {
     agree!(on, EXACT, |d| with_grads(d, [d.mixed([3, 4])], |[x]| x.pad([(1, 2)], 0.0)));
     agree!(on, EXACT, |d| with_grads(d, [d.mixed([3, 4])], |[x]| x.pad([(1, 2), (0, 3)], -1.5)));
-    agree!(on, EXACT, |d| with_grads(d, [d.laid(Lay::Reversed, -1.0, 1.0, [2, 3, 4])], |[x]| x
-        .pad([(2, 0), (0, 0)], 0.5)));
+    agree!(on, EXACT, |d| {
+        with_grads(d, [d.laid(Lay::Reversed, -1.0, 1.0, [2, 3, 4])], |[x]| x.pad([(2, 0), (0, 0)], 0.5))
+    });
     agree!(on, EXACT, |d| {
         let x = d.mixed([2, 0]);
         vec![

@@ -73,15 +73,10 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
                     left.iter().map(|labels| on.laid(lay, -1.0, 1.0, shape(labels))).collect();
                 agrees(on, equation, &operands);
             }
-            agree!(
-                on,
-                eps(32.0),
-                |d| {
-                    let inputs = [d.laid(lay, -1.0, 1.0, [2, 3, 4]), d.laid(lay, -1.0, 1.0, [2, 4, 5])];
-                    with_grads(d, inputs, |[a, b]| Tensor::einsum("bij,bjk->kib", &[a, b]))
-                },
-                "{lay:?}"
-            );
+            agree!(on, eps(32.0), "{lay:?}", |d| {
+                let inputs = [d.laid(lay, -1.0, 1.0, [2, 3, 4]), d.laid(lay, -1.0, 1.0, [2, 4, 5])];
+                with_grads(d, inputs, |[a, b]| Tensor::einsum("bij,bjk->kib", &[a, b]))
+            });
         }
     });
     suite.floats("size_one_broadcasts", 100, |on| {
@@ -181,7 +176,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         "chain",
         2,
         |d| [d.uniform(-1.0, 1.0, [2, 3]), d.uniform(-1.0, 1.0, [3, 2]), d.uniform(-1.0, 1.0, [2])],
-        |[a, b, c]| Tensor::einsum("ij,jk,k->ki", &[a, b, c])
+        |[a, b, c]| { Tensor::einsum("ij,jk,k->ki", &[a, b, c]) }
     );
     check!(suite, "batched", 2, |d| [d.uniform(-1.0, 1.0, [2, 2, 3]), d.uniform(-1.0, 1.0, [1, 3, 2])], |[a, b]| {
         Tensor::einsum("...ij,...jk->i...", &[a, b])

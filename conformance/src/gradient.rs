@@ -16,18 +16,17 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
 }
 
 fn unary<B: Backend>(suite: &mut Suite<B>) {
-    check!(suite, "arithmetic", 2, |d| [d.uniform(0.5, 2.0, [7])], |[x]| (2.0 - x) * (x + 1.0) / 3.0 + 1.5 / (x * 2.0)
-        - x);
+    check!(suite, "arithmetic", 2, |d| [d.uniform(0.5, 2.0, [7])], |[x]| {
+        (2.0 - x) * (x + 1.0) / 3.0 + 1.5 / (x * 2.0) - x
+    });
     check!(suite, "neg_abs", 1, |d| [d.uniform(-2.0, -0.1, [7])], |[x]| -x.abs());
     check!(suite, "square", 2, |d| [d.uniform(-2.0, 2.0, [7])], |[x]| x.square());
-    check!(suite, "powf", 2, |d| [d.uniform(0.5, 2.0, [7])], |[x]| x.powf(2.5)
-        + x.powf(-1.5)
-        + x.powf(3.0)
-        + x.powf(1.0)
-        + x.powf(0.0));
-    check!(suite, "powf_of_negative", 2, |d| [d.uniform(-2.0, -0.5, [7])], |[x]| x.powf(3.0)
-        + x.powf(2.0)
-        + x.powf(-2.0));
+    check!(suite, "powf", 2, |d| [d.uniform(0.5, 2.0, [7])], |[x]| {
+        x.powf(2.5) + x.powf(-1.5) + x.powf(3.0) + x.powf(1.0) + x.powf(0.0)
+    });
+    check!(suite, "powf_of_negative", 2, |d| [d.uniform(-2.0, -0.5, [7])], |[x]| {
+        x.powf(3.0) + x.powf(2.0) + x.powf(-2.0)
+    });
     check!(suite, "roots", 2, |d| [d.uniform(0.5, 2.0, [7])], |[x]| x.sqrt() + x.rsqrt() + x.recip());
     check!(suite, "exp", 2, |d| [d.uniform(-2.0, 2.0, [7])], |[x]| x.exp());
     check!(suite, "expm1", 2, |d| [d.uniform(-2.0, 2.0, [7])], |[x]| x.expm1());
@@ -36,16 +35,16 @@ fn unary<B: Backend>(suite: &mut Suite<B>) {
     check!(suite, "sinh_cosh", 2, |d| [d.uniform(-1.5, 1.5, [7])], |[x]| x.sinh() * 2.0 + x.cosh());
     check!(suite, "elu", 2, |d| [d.uniform(-2.0, 2.0, [17])], |[x]| x.elu(0.7) * x);
     check!(suite, "hardswish", 2, |d| [d.uniform(-5.0, 5.0, [17])], |[x]| x.hardswish());
-    check!(suite, "remainder", 1, |d| [d.uniform(-5.0, 5.0, [7]), d.uniform(1.0, 2.0, [7])], |[a, b]| a.remainder(b)
-        + a.remainder(0.7)
-        - a.trunc());
+    check!(suite, "remainder", 1, |d| [d.uniform(-5.0, 5.0, [7]), d.uniform(1.0, 2.0, [7])], |[a, b]| {
+        a.remainder(b) + a.remainder(0.7) - a.trunc()
+    });
     check!(suite, "sin_cos", 2, |d| [d.uniform(-3.0, 3.0, [7])], |[x]| x.sin() * 2.0 + x.cos());
     check!(suite, "tanh", 2, |d| [d.uniform(-1.5, 1.5, [7])], |[x]| x.tanh());
     check!(suite, "erf", 2, |d| [d.uniform(-1.5, 1.5, [7])], |[x]| x.erf());
     check!(suite, "sigmoid", 2, |d| [d.uniform(-3.0, 3.0, [7])], |[x]| x.sigmoid());
-    check!(suite, "relu", 2, |d| [d.uniform(-2.0, 2.0, [17])], |[x]| x.square().relu()
-        + x.relu() * x
-        + x.leaky_relu(0.2) * x);
+    check!(suite, "relu", 2, |d| [d.uniform(-2.0, 2.0, [17])], |[x]| {
+        x.square().relu() + x.relu() * x + x.leaky_relu(0.2) * x
+    });
     check!(suite, "gelu", 2, |d| [d.uniform(-2.0, 2.0, [7])], |[x]| x.gelu());
     check!(suite, "gelu_tanh", 2, |d| [d.uniform(-2.0, 2.0, [7])], |[x]| x.gelu_tanh());
     check!(suite, "silu", 2, |d| [d.uniform(-2.0, 2.0, [7])], |[x]| x.silu());
@@ -54,47 +53,53 @@ fn unary<B: Backend>(suite: &mut Suite<B>) {
 }
 
 fn binary<B: Backend>(suite: &mut Suite<B>) {
-    check!(suite, "add_sub", 2, |d| [d.uniform(-2.0, 2.0, [3, 4]), d.uniform(-2.0, 2.0, [4])], |[a, b]| (a + b)
-        * (a - b));
+    check!(suite, "add_sub", 2, |d| [d.uniform(-2.0, 2.0, [3, 4]), d.uniform(-2.0, 2.0, [4])], |[a, b]| {
+        (a + b) * (a - b)
+    });
     check!(suite, "mul", 2, |d| [d.uniform(-2.0, 2.0, [3, 1]), d.uniform(-2.0, 2.0, [4])], |[a, b]| a * b);
     check!(suite, "div", 2, |d| [d.uniform(-2.0, 2.0, [3, 4]), d.uniform(0.5, 2.0, [4])], |[a, b]| a / b);
     check!(suite, "pow", 2, |d| [d.uniform(0.5, 2.0, [3, 4]), d.uniform(-1.5, 2.0, [4])], |[a, b]| a.pow(b));
-    check!(suite, "extremes", 2, |d| [d.uniform(-2.0, 2.0, [3, 4]), d.uniform(-2.0, 2.0, [4])], |[a, b]| a.maximum(b)
-        * a
-        + a.minimum(b) * b);
+    check!(suite, "extremes", 2, |d| [d.uniform(-2.0, 2.0, [3, 4]), d.uniform(-2.0, 2.0, [4])], |[a, b]| {
+        a.maximum(b) * a + a.minimum(b) * b
+    });
     check!(suite, "where", 2, |d| [d.uniform(-2.0, 2.0, [3, 4]), d.uniform(0.5, 2.0, [4])], |[a, b]| {
         Tensor::where_cond(&a.detach().gt(0.0), &(a * b), &b.square())
     });
-    check!(suite, "masked_fill", 2, |d| [d.uniform(-2.0, 2.0, [3, 4])], |[a]| a
-        .square()
-        .masked_fill(&a.detach().gt(0.5), 3.0));
+    check!(suite, "masked_fill", 2, |d| [d.uniform(-2.0, 2.0, [3, 4])], |[a]| {
+        a.square().masked_fill(&a.detach().gt(0.5), 3.0)
+    });
 }
 
 fn reductions<B: Backend>(suite: &mut Suite<B>) {
-    check!(suite, "sum_mean", 2, |d| [d.uniform(-2.0, 2.0, [3, 4, 2])], |[x]| x.square().sum([0, 2])
-        + x.mean_keepdim(2).sum(0).sum(1) * x.sum(..));
+    check!(suite, "sum_mean", 2, |d| [d.uniform(-2.0, 2.0, [3, 4, 2])], |[x]| {
+        x.square().sum([0, 2]) + x.mean_keepdim(2).sum(0).sum(1) * x.sum(..)
+    });
     check!(suite, "prod", 2, |d| [d.uniform(0.5, 1.5, [3, 4])], |[x]| x.prod(1));
-    check!(suite, "prod_with_zeros", 2, |d| [d.list(&[0.5, 0.0, 2.0, 1.5, 0.0, 0.0, 1.0, 2.0, 3.0], [3, 3])], |[x]| x
-        .prod(1));
+    check!(suite, "prod_with_zeros", 2, |d| [d.list(&[0.5, 0.0, 2.0, 1.5, 0.0, 0.0, 1.0, 2.0, 3.0], [3, 3])], |[x]| {
+        x.prod(1)
+    });
     check!(
         suite,
         "prod_of_two_dims_with_zeros",
         2,
         |d| [d.list(&[0.5, 0.0, 2.0, 1.5, 0.7, 1.1, 1.0, 2.0], [2, 2, 2])],
-        |[x]| x.prod([0, 2])
+        |[x]| { x.prod([0, 2]) }
     );
-    check!(suite, "max_min", 2, |d| [d.uniform(-2.0, 2.0, [3, 4])], |[x]| x.max(1) * x.min_keepdim([0, 1]).sum(..)
-        + x.square().max(-1));
+    check!(suite, "max_min", 2, |d| [d.uniform(-2.0, 2.0, [3, 4])], |[x]| {
+        x.max(1) * x.min_keepdim([0, 1]).sum(..) + x.square().max(-1)
+    });
     check!(suite, "var_std", 2, |d| [d.uniform(-2.0, 2.0, [3, 4])], |[x]| x.var(1, 1.0) + x.std(1, 0.0));
     check!(suite, "logsumexp", 2, |d| [d.uniform(-2.0, 2.0, [3, 4])], |[x]| x.logsumexp(1));
-    check!(suite, "norm", 2, |d| [d.uniform(0.5, 2.0, [3, 4])], |[x]| x.norm(2.0, 1)
-        + x.norm(1.0, 1)
-        + x.norm(3.5, 1)
-        + x.norm(0.5, 1)
-        + x.norm(-1.0, 1)
-        + x.norm(f64::INFINITY, 1)
-        + x.norm(f64::NEG_INFINITY, 1)
-        + x.norm(0.0, 1));
+    check!(suite, "norm", 2, |d| [d.uniform(0.5, 2.0, [3, 4])], |[x]| {
+        x.norm(2.0, 1)
+            + x.norm(1.0, 1)
+            + x.norm(3.5, 1)
+            + x.norm(0.5, 1)
+            + x.norm(-1.0, 1)
+            + x.norm(f64::INFINITY, 1)
+            + x.norm(f64::NEG_INFINITY, 1)
+            + x.norm(0.0, 1)
+    });
     check!(suite, "sum_to_shape", 2, |d| [d.uniform(-2.0, 2.0, [3, 4])], |[x]| x.square().sum_to_shape([3, 1]) * x);
 }
 
@@ -105,16 +110,16 @@ fn products<B: Backend>(suite: &mut Suite<B>) {
         "matmul_batched",
         2,
         |d| [d.uniform(-1.0, 1.0, [2, 1, 2, 3]), d.uniform(-1.0, 1.0, [2, 3, 2])],
-        |[a, b]| a.matmul(b)
+        |[a, b]| { a.matmul(b) }
     );
     check!(suite, "matmul_flattened", 2, |d| [d.uniform(-1.0, 1.0, [2, 2, 3]), d.uniform(-1.0, 1.0, [3, 2])], |[
         a,
         b,
     ]| a
         .matmul(b));
-    check!(suite, "matmul_vectors", 2, |d| [d.uniform(-1.0, 1.0, [3]), d.uniform(-1.0, 1.0, [3, 2])], |[a, b]| a
-        .matmul(b)
-        .matmul(&b.t().matmul(a)));
+    check!(suite, "matmul_vectors", 2, |d| [d.uniform(-1.0, 1.0, [3]), d.uniform(-1.0, 1.0, [3, 2])], |[a, b]| {
+        a.matmul(b).matmul(&b.t().matmul(a))
+    });
     check!(
         suite,
         "linear",
@@ -163,11 +168,11 @@ fn layers<B: Backend>(suite: &mut Suite<B>) {
         "conv_transpose2d",
         2,
         |d| [d.uniform(-1.0, 1.0, [1, 2, 3, 2]), d.uniform(-1.0, 1.0, [2, 2, 2, 3]), d.uniform(-1.0, 1.0, [2])],
-        |[x, w, b]| x.conv_transpose2d(w, Some(b), Conv2dOptions::default().stride([2, 1]).padding([0, 1]), [1, 0])
+        |[x, w, b]| { x.conv_transpose2d(w, Some(b), Conv2dOptions::default().stride([2, 1]).padding([0, 1]), [1, 0]) }
     );
-    check!(suite, "max_pool2d", 2, |d| [d.uniform(-1.0, 1.0, [1, 2, 4, 5])], |[x]| x
-        .square()
-        .max_pool2d(Pool2dOptions::new(3).stride(1).padding(1)));
+    check!(suite, "max_pool2d", 2, |d| [d.uniform(-1.0, 1.0, [1, 2, 4, 5])], |[x]| {
+        x.square().max_pool2d(Pool2dOptions::new(3).stride(1).padding(1))
+    });
     check!(suite, "avg_pool2d", 2, |d| [d.uniform(-1.0, 1.0, [1, 2, 4, 5])], |[x]| {
         x.square().avg_pool2d(Pool2dOptions::new([2, 3]).stride(2).padding(1).count_include_pad(false))
     });
@@ -205,8 +210,9 @@ fn layers<B: Backend>(suite: &mut Suite<B>) {
 }
 
 fn movement<B: Backend>(suite: &mut Suite<B>) {
-    check!(suite, "slice", 2, |d| [d.uniform(-1.0, 1.0, [3, 4])], |[x]| x.slice((1.., ..-1)).square()
-        * x.slice((0, 1..)));
+    check!(suite, "slice", 2, |d| [d.uniform(-1.0, 1.0, [3, 4])], |[x]| {
+        x.slice((1.., ..-1)).square() * x.slice((0, 1..))
+    });
     check!(suite, "parts", 2, |d| [d.uniform(-1.0, 1.0, [4, 4])], |[x]| {
         let (rows, parts) = (x.unbind(0), x.split(3, 1));
         let overlapping = (0..3).map(|i| x.narrow(0, i, 2).square().sum(0)).collect::<Vec<_>>();
@@ -216,16 +222,12 @@ fn movement<B: Backend>(suite: &mut Suite<B>) {
             + Tensor::stack(&overlapping, 0).sum(0)
             + parts[1].tanh() * x.slice((1, 2))
     });
-    check!(suite, "permute", 2, |d| [d.uniform(-1.0, 1.0, [2, 3, 4])], |[x]| x
-        .permute([2, 0, 1])
-        .square()
-        .transpose(0, 1));
-    check!(suite, "reshape_expand", 2, |d| [d.uniform(-1.0, 1.0, [3, 4])], |[x]| x
-        .t()
-        .reshape([2, 1, 6])
-        .expand([2, 2, 6])
-        .square()
-        .flatten(1..));
+    check!(suite, "permute", 2, |d| [d.uniform(-1.0, 1.0, [2, 3, 4])], |[x]| {
+        x.permute([2, 0, 1]).square().transpose(0, 1)
+    });
+    check!(suite, "reshape_expand", 2, |d| [d.uniform(-1.0, 1.0, [3, 4])], |[x]| {
+        x.t().reshape([2, 1, 6]).expand([2, 2, 6]).square().flatten(1..)
+    });
     check!(suite, "cat_stack", 2, |d| [d.uniform(-1.0, 1.0, [2, 3]), d.uniform(-1.0, 1.0, [2, 2])], |[a, b]| {
         let all = Tensor::cat(&[a.clone(), b.square(), a * 2.0], 1);
         Tensor::stack(&[all.clone(), all.square()], 0)

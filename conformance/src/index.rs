@@ -13,15 +13,10 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     suite.floats("scatter", 2000, scatter);
     suite.floats("index_select", 2000, |on| {
         for dim in [0, 1, -1] {
-            agree!(
-                on,
-                eps(8.0),
-                |d| {
-                    let index = d.ints(0, 3, [17]);
-                    with_grads(d, [d.mixed([4, 5, 3])], |[x]| x.index_select(dim, &index))
-                },
-                "index_select along {dim}"
-            );
+            agree!(on, eps(8.0), "index_select along {dim}", |d| {
+                let index = d.ints(0, 3, [17]);
+                with_grads(d, [d.mixed([4, 5, 3])], |[x]| x.index_select(dim, &index))
+            });
         }
         agree!(on, EXACT, |d| [
             d.mixed([0, 3]).index_select(1, &d.ints(0, 3, [5])),
@@ -29,24 +24,14 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         ]);
     });
     suite.f32("large", 300_000, |on| {
-        agree!(
-            on,
-            eps(4.0).terms(1000),
-            |d| {
-                let index = d.ints(0, 100, [70_001]);
-                with_grads(d, [d.mixed([100, 3])], |[x]| x.index_select(0, &index))
-            },
-            "an embedding of many rows"
-        );
-        agree!(
-            on,
-            eps(4.0).terms(100_000),
-            |d| {
-                let zeros = Tensor::zeros([2], (&d.device, d.dtype));
-                zeros.scatter_add(0, &d.ints(0, 2, [100_003]), &d.uniform(-1.0, 1.0, [100_003]))
-            },
-            "many on one"
-        );
+        agree!(on, eps(4.0).terms(1000), "an embedding of many rows", |d| {
+            let index = d.ints(0, 100, [70_001]);
+            with_grads(d, [d.mixed([100, 3])], |[x]| x.index_select(0, &index))
+        });
+        agree!(on, eps(4.0).terms(100_000), "many on one", |d| {
+            let zeros = Tensor::zeros([2], (&d.device, d.dtype));
+            zeros.scatter_add(0, &d.ints(0, 2, [100_003]), &d.uniform(-1.0, 1.0, [100_003]))
+        });
         agree!(on, EXACT, |d| d.mixed([2, 100_003]).gather(1, &d.ints(0, 100_003, [2, 40])));
     });
     suite.floats("rows", 5000, |on| {
@@ -54,33 +39,18 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         for lines in [3, 33, 50] {
             for width in [64, 63, 4] {
                 // One result per comparison: their sum would cancel.
-                agree!(
-                    on,
-                    eps(8.0),
-                    |d| {
-                        let (index, inputs) = shared_rows(d, lines, width);
-                        with_grads(d, inputs, |[to, x]| to.scatter(0, &index, x))
-                    },
-                    "{lines} rows of {width} set"
-                );
-                agree!(
-                    on,
-                    eps(8.0),
-                    |d| {
-                        let (index, inputs) = shared_rows(d, lines, width);
-                        with_grads(d, inputs, |[to, _]| to.gather(0, &index).sum_keepdim(0))
-                    },
-                    "{lines} rows of {width} gathered"
-                );
-                agree!(
-                    on,
-                    eps(8.0),
-                    |d| {
-                        let (index, inputs) = shared_rows(d, lines, width);
-                        with_grads(d, inputs, |[to, x]| to.scatter_add(0, &index, x))
-                    },
-                    "{lines} rows of {width} added"
-                );
+                agree!(on, eps(8.0), "{lines} rows of {width} set", |d| {
+                    let (index, inputs) = shared_rows(d, lines, width);
+                    with_grads(d, inputs, |[to, x]| to.scatter(0, &index, x))
+                });
+                agree!(on, eps(8.0), "{lines} rows of {width} gathered", |d| {
+                    let (index, inputs) = shared_rows(d, lines, width);
+                    with_grads(d, inputs, |[to, _]| to.gather(0, &index).sum_keepdim(0))
+                });
+                agree!(on, eps(8.0), "{lines} rows of {width} added", |d| {
+                    let (index, inputs) = shared_rows(d, lines, width);
+                    with_grads(d, inputs, |[to, x]| to.scatter_add(0, &index, x))
+                });
                 agree!(on, EXACT, |d| {
                     let index = d.ints(0, 7, [lines]).reshape([lines, 1]).expand([lines, width]);
                     let (to, x) = (d.mask([7, width]), d.mask([lines, width]));
@@ -234,18 +204,13 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
 fn gather<B: Backend>(on: &On<B>) {
     for dim in 0..3usize {
         for lay in Lay::all(3) {
-            agree!(
-                on,
-                eps(8.0),
-                |d| {
-                    let shape = minitorch_core::Shape::from([4, 5, 3]);
-                    let index_shape = shape.with(dim, 7);
-                    let bound = shape[dim] as i32;
-                    let index = lay.view(index_shape, |s| d.ints(0, bound, s));
-                    with_grads(d, [d.laid(lay, -1.0, 1.0, shape)], |[x]| x.gather(dim as isize, &index))
-                },
-                "gather along {dim} of {lay:?}"
-            );
+            agree!(on, eps(8.0), "gather along {dim} of {lay:?}", |d| {
+                let shape = minitorch_core::Shape::from([4, 5, 3]);
+                let index_shape = shape.with(dim, 7);
+                let bound = shape[dim] as i32;
+                let index = lay.view(index_shape, |s| d.ints(0, bound, s));
+                with_grads(d, [d.laid(lay, -1.0, 1.0, shape)], |[x]| x.gather(dim as isize, &index))
+            });
             // A view against its copy on the same device, which checks Plain too.
             let x = on.laid(lay, -1.0, 1.0, [4, 5, 3]);
             let bound = x.shape()[dim] as i32;
@@ -257,16 +222,11 @@ fn gather<B: Backend>(on: &On<B>) {
     // x and the index in different layouts; the index may repeat along other dimensions, as an embedding's does.
     for dim in 0..3usize {
         for (of_x, of_index) in pairs(Lay::all(3)) {
-            agree!(
-                on,
-                EXACT,
-                |d| {
-                    let shape = minitorch_core::Shape::from([4, 5, 3]);
-                    let index = of_index.view(shape.with(dim, 7), |s| d.ints(0, shape[dim] as i32, s));
-                    d.laid(of_x, -1.0, 1.0, shape).gather(dim as isize, &index)
-                },
-                "gather along {dim} of {of_x:?} at {of_index:?}"
-            );
+            agree!(on, EXACT, "gather along {dim} of {of_x:?} at {of_index:?}", |d| {
+                let shape = minitorch_core::Shape::from([4, 5, 3]);
+                let index = of_index.view(shape.with(dim, 7), |s| d.ints(0, shape[dim] as i32, s));
+                d.laid(of_x, -1.0, 1.0, shape).gather(dim as isize, &index)
+            });
         }
     }
     agree!(on, EXACT, |d| [
@@ -278,20 +238,15 @@ fn gather<B: Backend>(on: &On<B>) {
 fn scatter_add<B: Backend>(on: &On<B>) {
     for dim in 0..3usize {
         for lay in Lay::all(3) {
-            agree!(
-                on,
-                eps(8.0),
-                |d| {
-                    let shape = minitorch_core::Shape::from([4, 5, 3]);
-                    let from = shape.with(dim, 9);
-                    let bound = shape[dim] as i32;
-                    // Nine indices below five: some repeat.
-                    let index = lay.view(from, |s| d.ints(0, bound, s));
-                    let inputs = [d.laid(lay, -1.0, 1.0, shape), d.laid(lay, -1.0, 1.0, from)];
-                    with_grads(d, inputs, |[to, x]| to.scatter_add(dim as isize, &index, x))
-                },
-                "scatter_add along {dim} of {lay:?}"
-            );
+            agree!(on, eps(8.0), "scatter_add along {dim} of {lay:?}", |d| {
+                let shape = minitorch_core::Shape::from([4, 5, 3]);
+                let from = shape.with(dim, 9);
+                let bound = shape[dim] as i32;
+                // Nine indices below five: some repeat.
+                let index = lay.view(from, |s| d.ints(0, bound, s));
+                let inputs = [d.laid(lay, -1.0, 1.0, shape), d.laid(lay, -1.0, 1.0, from)];
+                with_grads(d, inputs, |[to, x]| to.scatter_add(dim as isize, &index, x))
+            });
             let (to, x) =
                 (on.mixed([4, 5, 3]), on.laid(lay, -1.0, 1.0, minitorch_core::Shape::from([4, 5, 3]).with(dim, 2)));
             // One term per element, so no order of summation.
@@ -314,32 +269,22 @@ fn exact_sums<B: Backend>(on: &On<B>) {
     for dim in 0..3usize {
         for line in [20, 40, 150] {
             for lay in Lay::all(3) {
-                agree!(
-                    on,
-                    EXACT,
-                    |d| {
-                        let shape = minitorch_core::Shape::from([4, 5, 3]);
-                        let from = shape.with(dim, line);
-                        let index = lay.view(from, |s| d.ints(0, shape[dim] as i32, s));
-                        let (to, x) = (d.whole(-9, 9, shape), lay.view(from, |s| d.whole(-9, 9, s)));
-                        let plain = d.whole(-9, 9, from);
-                        [&x, &plain].map(|x| to.scatter_add(dim as isize, &index, x)).to_vec()
-                    },
-                    "{line} entries along {dim} of {lay:?}"
-                );
+                agree!(on, EXACT, "{line} entries along {dim} of {lay:?}", |d| {
+                    let shape = minitorch_core::Shape::from([4, 5, 3]);
+                    let from = shape.with(dim, line);
+                    let index = lay.view(from, |s| d.ints(0, shape[dim] as i32, s));
+                    let (to, x) = (d.whole(-9, 9, shape), lay.view(from, |s| d.whole(-9, 9, s)));
+                    let plain = d.whole(-9, 9, from);
+                    [&x, &plain].map(|x| to.scatter_add(dim as isize, &index, x)).to_vec()
+                });
             }
         }
-        agree!(
-            on,
-            EXACT,
-            |d| {
-                let x = d.mixed([4, 5, 3]).requires_grad();
-                let index = d.ints(0, x.shape()[dim] as i32, [1000]);
-                let y = x.index_select(dim as isize, &index);
-                y.backward_with(&d.whole(-9, 9, *y.shape()))[&x].clone()
-            },
-            "the gradient of index_select along {dim}"
-        );
+        agree!(on, EXACT, "the gradient of index_select along {dim}", |d| {
+            let x = d.mixed([4, 5, 3]).requires_grad();
+            let index = d.ints(0, x.shape()[dim] as i32, [1000]);
+            let y = x.index_select(dim as isize, &index);
+            y.backward_with(&d.whole(-9, 9, *y.shape()))[&x].clone()
+        });
     }
 }
 
@@ -347,18 +292,13 @@ fn exact_sums<B: Backend>(on: &On<B>) {
 fn scatter<B: Backend>(on: &On<B>) {
     for dim in 0..3usize {
         for lay in Lay::all(3) {
-            agree!(
-                on,
-                EXACT,
-                |d| {
-                    let shape = minitorch_core::Shape::from([4, 5, 3]);
-                    let from = shape.with(dim, 9);
-                    let index = lay.view(from, |s| d.ints(0, shape[dim] as i32, s));
-                    let inputs = [d.laid(lay, -1.0, 1.0, shape), d.laid(lay, -1.0, 1.0, from)];
-                    with_grads(d, inputs, |[to, x]| to.scatter(dim as isize, &index, x))
-                },
-                "scatter along {dim} of {lay:?}"
-            );
+            agree!(on, EXACT, "scatter along {dim} of {lay:?}", |d| {
+                let shape = minitorch_core::Shape::from([4, 5, 3]);
+                let from = shape.with(dim, 9);
+                let index = lay.view(from, |s| d.ints(0, shape[dim] as i32, s));
+                let inputs = [d.laid(lay, -1.0, 1.0, shape), d.laid(lay, -1.0, 1.0, from)];
+                with_grads(d, inputs, |[to, x]| to.scatter(dim as isize, &index, x))
+            });
         }
     }
     agree!(on, EXACT, |d| {

@@ -16,16 +16,11 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     suite.floats("cross_entropy", 3000, |on| {
         for (n, c) in [(7, 10), (1, 17), (33, 3), (40, 67), (5, 1), (1, 1)] {
             for lay in Lay::all(2) {
-                agree!(
-                    on,
-                    eps(16.0),
-                    |d| {
-                        let target = d.ints(0, c as i32, [n]);
-                        let x = d.laid(lay, -4.0, 4.0, [n, c]);
-                        with_grads(d, [x], |[x]| x.cross_entropy(&target))
-                    },
-                    "cross_entropy of {lay:?} [{n}, {c}]"
-                );
+                agree!(on, eps(16.0), "cross_entropy of {lay:?} [{n}, {c}]", |d| {
+                    let target = d.ints(0, c as i32, [n]);
+                    let x = d.laid(lay, -4.0, 4.0, [n, c]);
+                    with_grads(d, [x], |[x]| x.cross_entropy(&target))
+                });
             }
         }
         agree!(on, eps(16.0), |d| {
@@ -36,28 +31,18 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     });
     suite.floats("cross_entropy_every_length", 20_000, |on| {
         for (n, c) in [(700, 10), (1, 3), (3, 1000), (20, 1000), (9, 1028), (9, 2001)] {
-            agree!(
-                on,
-                eps(8.0).terms(c),
-                |d| {
-                    let target = d.ints(0, c as i32, [n]);
-                    with_grads(d, [d.uniform(-5.0, 5.0, [n, c])], |[x]| x.cross_entropy(&target))
-                },
-                "cross_entropy of [{n}, {c}]"
-            );
+            agree!(on, eps(8.0).terms(c), "cross_entropy of [{n}, {c}]", |d| {
+                let target = d.ints(0, c as i32, [n]);
+                with_grads(d, [d.uniform(-5.0, 5.0, [n, c])], |[x]| x.cross_entropy(&target))
+            });
         }
     });
     suite.f32("cross_entropy_large", 300_000, |on| {
         for (n, c) in [(3, 100_003), (70_001, 3), (512, 257)] {
-            agree!(
-                on,
-                eps(8.0).terms(c),
-                |d| {
-                    let target = d.ints(0, c as i32, [n]);
-                    with_grads(d, [d.uniform(-4.0, 4.0, [n, c])], |[x]| x.cross_entropy(&target))
-                },
-                "cross_entropy of [{n}, {c}]"
-            );
+            agree!(on, eps(8.0).terms(c), "cross_entropy of [{n}, {c}]", |d| {
+                let target = d.ints(0, c as i32, [n]);
+                with_grads(d, [d.uniform(-4.0, 4.0, [n, c])], |[x]| x.cross_entropy(&target))
+            });
         }
     });
     suite.floats("cross_entropy_fused_against_composed", 600, fused);

@@ -21,29 +21,21 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         let sizes =
             [(512, 70, 130), (500, 257, 3), (601, 33, 1), (1, 300, 700), (1, 2000, 1), (129, 129, 129), (3, 70_001, 2)];
         for (m, k, n) in sizes {
-            agree!(
-                on,
-                BOUND.terms(k),
-                |d| d.uniform(-1.0, 1.0, [m, k]).matmul(&d.uniform(-1.0, 1.0, [k, n])),
-                "{m} x {k} x {n}"
-            );
+            agree!(on, BOUND.terms(k), "{m} x {k} x {n}", |d| {
+                d.uniform(-1.0, 1.0, [m, k]).matmul(&d.uniform(-1.0, 1.0, [k, n]))
+            });
         }
         agree!(on, BOUND.terms(5), |d| d.uniform(-1.0, 1.0, [70_001, 5]).matmul(&d.uniform(-1.0, 1.0, [5, 2])));
-        agree!(on, BOUND.terms(3), |d| d.uniform(-1.0, 1.0, [66_000, 2, 3]).matmul(&d.uniform(
-            -1.0,
-            1.0,
-            [66_000, 3, 1]
-        )));
+        agree!(on, BOUND.terms(3), |d| {
+            d.uniform(-1.0, 1.0, [66_000, 2, 3]).matmul(&d.uniform(-1.0, 1.0, [66_000, 3, 1]))
+        });
     });
     suite.floats("nothing", 12, |on| {
         let sizes = [(0, 3, 2), (2, 0, 3), (2, 3, 0), (0, 0, 0), (1, 0, 1)];
         for (m, k, n) in sizes {
-            agree!(
-                on,
-                eps(0.0),
-                |d| with_grads(d, [d.mixed([m, k]), d.mixed([k, n])], |[a, b]| a.matmul(b)),
-                "{m} x {k} x {n}"
-            );
+            agree!(on, eps(0.0), "{m} x {k} x {n}", |d| {
+                with_grads(d, [d.mixed([m, k]), d.mixed([k, n])], |[a, b]| a.matmul(b))
+            });
         }
         agree!(on, eps(0.0), |d| [d.mixed([0, 2, 3]).matmul(&d.mixed([3, 2])), d.mixed([0]).matmul(&d.mixed([0, 2]))]);
     });
@@ -57,24 +49,17 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     });
     suite.floats("linear", 4000, linear);
     suite.floats("linear_activated", 4000, activations);
-    check!(suite, "linear_sigmoid", 2, |d| of_linear(d), |[x, w, b]| x.linear_activated(
-        w,
-        Some(b),
-        Activation::Sigmoid
-    ));
+    check!(suite, "linear_sigmoid", 2, |d| of_linear(d), |[x, w, b]| {
+        x.linear_activated(w, Some(b), Activation::Sigmoid)
+    });
     check!(suite, "linear_tanh", 2, |d| of_linear(d), |[x, w, b]| x.linear_activated(w, Some(b), Activation::Tanh));
     suite.f32("linear_large", 300_000, |on| {
         for (rows, k, n) in [(64, 784, 128), (501, 67, 1), (1, 1000, 10), (70_000, 4, 3)] {
-            agree!(
-                on,
-                BOUND.terms(k),
-                |d| {
-                    let (x, w, b) =
-                        (d.uniform(-1.0, 1.0, [rows, k]), d.uniform(-1.0, 1.0, [n, k]), d.uniform(-1.0, 1.0, [n]));
-                    [x.linear(&w, Some(&b)), x.linear(&w, None)]
-                },
-                "{rows} x {k} -> {n}"
-            );
+            agree!(on, BOUND.terms(k), "{rows} x {k} -> {n}", |d| {
+                let (x, w, b) =
+                    (d.uniform(-1.0, 1.0, [rows, k]), d.uniform(-1.0, 1.0, [n, k]), d.uniform(-1.0, 1.0, [n]));
+                [x.linear(&w, Some(&b)), x.linear(&w, None)]
+            });
         }
     });
 }
@@ -87,14 +72,14 @@ fn shapes<B: Backend>(on: &On<B>) {
     for m in [1, 2, 7, 17, 33] {
         for k in [1, 3, 17, 33] {
             for n in [1, 2, 9, 17, 33] {
-                agree!(on, BOUND.terms(33), |d| product(d, &[m, k], &[k, n]), "{m} x {k} x {n}");
+                agree!(on, BOUND.terms(33), "{m} x {k} x {n}", |d| product(d, &[m, k], &[k, n]));
             }
         }
     }
     let vectors: [(&[usize], &[usize]); 5] =
         [(&[17], &[17]), (&[5, 17], &[17]), (&[17], &[17, 4]), (&[2, 3, 17], &[17]), (&[17], &[2, 17, 4])];
     for (a, b) in vectors {
-        agree!(on, BOUND.terms(33), |d| product(d, a, b), "{a:?} x {b:?}");
+        agree!(on, BOUND.terms(33), "{a:?} x {b:?}", |d| product(d, a, b));
     }
 }
 
@@ -102,12 +87,9 @@ fn layouts<B: Backend>(on: &On<B>) {
     for (m, k, n) in [(7, 17, 5), (33, 18, 40), (65, 70, 67), (1, 9, 20), (20, 9, 1)] {
         for a in Lay::all(2) {
             for b in Lay::all(2) {
-                agree!(
-                    on,
-                    BOUND.terms(k),
-                    |d| d.laid(a, -1.0, 1.0, [m, k]).matmul(&d.laid(b, -1.0, 1.0, [k, n])),
-                    "{a:?} x {b:?}, {m} x {k} x {n}"
-                );
+                agree!(on, BOUND.terms(k), "{a:?} x {b:?}, {m} x {k} x {n}", |d| {
+                    d.laid(a, -1.0, 1.0, [m, k]).matmul(&d.laid(b, -1.0, 1.0, [k, n]))
+                });
                 // A view against its copy on the same device, which checks Plain too.
                 let (x, y) = (on.laid(a, -1.0, 1.0, [m, k]), on.laid(b, -1.0, 1.0, [k, n]));
                 let copied = read(&x.contiguous().matmul(&y.contiguous()));
@@ -118,16 +100,11 @@ fn layouts<B: Backend>(on: &On<B>) {
     let batches: [&[usize]; 3] = [&[3], &[2, 3], &[0]];
     for batch in batches {
         for (a, b) in pairs(Lay::all(2 + batch.len())) {
-            agree!(
-                on,
-                BOUND.terms(6),
-                |d| {
-                    let of = |rows, columns| [batch, &[rows, columns]].concat();
-                    let a = d.laid(a, -1.0, 1.0, of(4, 6).as_slice());
-                    a.matmul(&d.laid(b, -1.0, 1.0, of(6, 5).as_slice()))
-                },
-                "{batch:?} of {a:?} x {b:?}"
-            );
+            agree!(on, BOUND.terms(6), "{batch:?} of {a:?} x {b:?}", |d| {
+                let of = |rows, columns| [batch, &[rows, columns]].concat();
+                let a = d.laid(a, -1.0, 1.0, of(4, 6).as_slice());
+                a.matmul(&d.laid(b, -1.0, 1.0, of(6, 5).as_slice()))
+            });
         }
     }
 }
@@ -144,7 +121,7 @@ fn batches<B: Backend>(on: &On<B>) {
         (&[3, 0, 4], &[3, 4, 2]),
     ];
     for (a, b) in pairs {
-        agree!(on, BOUND.terms(60), |d| product(d, a, b), "{a:?} x {b:?}");
+        agree!(on, BOUND.terms(60), "{a:?} x {b:?}", |d| product(d, a, b));
     }
 }
 
@@ -206,25 +183,14 @@ fn linear<B: Backend>(on: &On<B>) {
     let inputs: [&[usize]; 6] = [&[5, 17], &[1, 17], &[2, 3, 17], &[17], &[0, 17], &[40, 17]];
     for shape in inputs {
         for n in [1, 4, 33] {
-            agree!(
-                on,
-                BOUND.terms(40),
-                |d| {
-                    let inputs =
-                        [d.uniform(-1.0, 1.0, shape), d.uniform(-1.0, 1.0, [n, 17]), d.uniform(-1.0, 1.0, [n])];
-                    with_grads(d, inputs, |[x, w, b]| x.linear(w, Some(b)))
-                },
-                "linear of {shape:?} to {n}"
-            );
-            agree!(
-                on,
-                BOUND.terms(40),
-                |d| {
-                    let inputs = [d.uniform(-1.0, 1.0, shape), d.uniform(-1.0, 1.0, [n, 17])];
-                    with_grads(d, inputs, |[x, w]| x.linear(w, None))
-                },
-                "linear of {shape:?} to {n} without bias"
-            );
+            agree!(on, BOUND.terms(40), "linear of {shape:?} to {n}", |d| {
+                let inputs = [d.uniform(-1.0, 1.0, shape), d.uniform(-1.0, 1.0, [n, 17]), d.uniform(-1.0, 1.0, [n])];
+                with_grads(d, inputs, |[x, w, b]| x.linear(w, Some(b)))
+            });
+            agree!(on, BOUND.terms(40), "linear of {shape:?} to {n} without bias", |d| {
+                let inputs = [d.uniform(-1.0, 1.0, shape), d.uniform(-1.0, 1.0, [n, 17])];
+                with_grads(d, inputs, |[x, w]| x.linear(w, None))
+            });
             let place = on.again();
             let (x, w, b) = (place.mixed(shape), place.mixed([n, 17]), place.mixed([n]));
             let fused = read(&x.device().linear(&x, &w, Some(&b), None));
@@ -238,15 +204,10 @@ fn linear<B: Backend>(on: &On<B>) {
     }
     for (of_x, of_w) in pairs(Lay::all(2)) {
         for of_b in Lay::all(1) {
-            agree!(
-                on,
-                BOUND.terms(18),
-                |d| {
-                    let (x, w) = (d.laid(of_x, -1.0, 1.0, [6, 18]), d.laid(of_w, -1.0, 1.0, [7, 18]));
-                    [x.linear(&w, Some(&d.laid(of_b, -1.0, 1.0, [7]))), x.linear(&w, None)]
-                },
-                "linear of {of_x:?}, {of_w:?} and {of_b:?}"
-            );
+            agree!(on, BOUND.terms(18), "linear of {of_x:?}, {of_w:?} and {of_b:?}", |d| {
+                let (x, w) = (d.laid(of_x, -1.0, 1.0, [6, 18]), d.laid(of_w, -1.0, 1.0, [7, 18]));
+                [x.linear(&w, Some(&d.laid(of_b, -1.0, 1.0, [7]))), x.linear(&w, None)]
+            });
         }
     }
 }

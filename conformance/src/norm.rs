@@ -167,10 +167,11 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         "layer_norm",
         2,
         |d| [d.uniform(-2.0, 2.0, [3, 4]), d.uniform(0.5, 1.5, [4]), d.uniform(-1.0, 1.0, [4])],
-        |[x, w, b]| x.layer_norm(4, Some(w), Some(b), EPS)
+        |[x, w, b]| { x.layer_norm(4, Some(w), Some(b), EPS) }
     );
-    check!(suite, "group_norm", 2, |d| [d.uniform(-2.0, 2.0, [2, 4, 3]), d.uniform(0.5, 1.5, [4])], |[x, w]| x
-        .group_norm(2, Some(w), None, EPS));
+    check!(suite, "group_norm", 2, |d| [d.uniform(-2.0, 2.0, [2, 4, 3]), d.uniform(0.5, 1.5, [4])], |[x, w]| {
+        x.group_norm(2, Some(w), None, EPS)
+    });
     check!(suite, "instance_norm", 2, |d| [d.uniform(-2.0, 2.0, [2, 4, 3])], |[x]| x.group_norm(4, None, None, EPS));
     suite.f32("nothing", 1, |on| {
         let x = on.mixed([0, 3]);
@@ -194,34 +195,24 @@ fn every_split<B: Backend>(on: &On<B>) {
     for (shape, groups) in shapes {
         let c = shape[1];
         let terms = shape.iter().product::<usize>() / c;
-        agree!(
-            on,
-            BOUND.terms(terms / 64),
-            |d| {
-                let inputs = || [d.uniform(2.0, 4.0, shape), d.uniform(0.5, 1.5, [c]), d.uniform(-1.0, 1.0, [c])];
-                let mut all = inputs()[0].batch_norm(None, None, EPS).to_vec();
-                all.extend(with_grads(d, inputs(), |[x, w, b]| {
-                    let [y, ..] = x.batch_norm(Some(w), Some(b), EPS);
-                    y
-                }));
-                all.extend(with_grads(d, inputs(), |[x, w, b]| x.group_norm(groups, Some(w), Some(b), EPS)));
-                let [x, ..] = inputs();
-                all.extend(with_grads(d, [x], |[x]| x.group_norm(groups, None, None, EPS)));
-                all
-            },
-            "batch_norm and group_norm of {shape:?} in {groups} groups"
-        );
+        agree!(on, BOUND.terms(terms / 64), "batch_norm and group_norm of {shape:?} in {groups} groups", |d| {
+            let inputs = || [d.uniform(2.0, 4.0, shape), d.uniform(0.5, 1.5, [c]), d.uniform(-1.0, 1.0, [c])];
+            let mut all = inputs()[0].batch_norm(None, None, EPS).to_vec();
+            all.extend(with_grads(d, inputs(), |[x, w, b]| {
+                let [y, ..] = x.batch_norm(Some(w), Some(b), EPS);
+                y
+            }));
+            all.extend(with_grads(d, inputs(), |[x, w, b]| x.group_norm(groups, Some(w), Some(b), EPS)));
+            let [x, ..] = inputs();
+            all.extend(with_grads(d, [x], |[x]| x.group_norm(groups, None, None, EPS)));
+            all
+        });
     }
     for [rows, n] in [[50, 64], [50, 63], [20, 700], [20, 701], [3, 3000], [3, 3001], [2000, 8], [1, 5]] {
-        agree!(
-            on,
-            BOUND.terms(rows.max(n) / 64),
-            |d| {
-                let inputs = [d.uniform(2.0, 4.0, [rows, n]), d.uniform(0.5, 1.5, [n]), d.uniform(-1.0, 1.0, [n])];
-                with_grads(d, inputs, |[x, w, b]| x.layer_norm([n], Some(w), Some(b), EPS))
-            },
-            "layer_norm of {rows} rows of {n}"
-        );
+        agree!(on, BOUND.terms(rows.max(n) / 64), "layer_norm of {rows} rows of {n}", |d| {
+            let inputs = [d.uniform(2.0, 4.0, [rows, n]), d.uniform(0.5, 1.5, [n]), d.uniform(-1.0, 1.0, [n])];
+            with_grads(d, inputs, |[x, w, b]| x.layer_norm([n], Some(w), Some(b), EPS))
+        });
     }
 }
 
@@ -230,21 +221,16 @@ fn batch_norm<B: Backend>(on: &On<B>) {
         [&[8, 3], &[5, 2, 7], &[4, 3, 5, 5], &[2, 5, 1, 17], &[1, 3, 6, 6], &[2, 2, 2, 3, 2], &[9, 1, 3]];
     for shape in shapes {
         for lay in [Lay::Whole, Lay::Reversed, Lay::Sliced] {
-            agree!(
-                on,
-                BOUND,
-                |d| {
-                    let c = shape[1];
-                    let inputs = [d.laid(lay, -2.0, 2.0, shape), d.uniform(0.5, 1.5, [c]), d.uniform(-1.0, 1.0, [c])];
-                    let mut statistics = inputs[0].batch_norm(None, None, EPS)[1..].to_vec();
-                    statistics.extend(with_grads(d, inputs, |[x, w, b]| {
-                        let [y, ..] = x.batch_norm(Some(w), Some(b), EPS);
-                        y
-                    }));
-                    statistics
-                },
-                "batch_norm of {lay:?} {shape:?}"
-            );
+            agree!(on, BOUND, "batch_norm of {lay:?} {shape:?}", |d| {
+                let c = shape[1];
+                let inputs = [d.laid(lay, -2.0, 2.0, shape), d.uniform(0.5, 1.5, [c]), d.uniform(-1.0, 1.0, [c])];
+                let mut statistics = inputs[0].batch_norm(None, None, EPS)[1..].to_vec();
+                statistics.extend(with_grads(d, inputs, |[x, w, b]| {
+                    let [y, ..] = x.batch_norm(Some(w), Some(b), EPS);
+                    y
+                }));
+                statistics
+            });
         }
         agree!(on, BOUND, |d| {
             let [plain, ..] = d.uniform(-2.0, 2.0, shape).batch_norm(None, None, EPS);
@@ -260,16 +246,11 @@ fn layer_norm<B: Backend>(on: &On<B>) {
         [(&[5, 17], 1), (&[17], 1), (&[2, 3, 33], 1), (&[3, 4, 5], 2), (&[4, 5], 2), (&[300, 7], 1)];
     for (shape, last) in shapes {
         for lay in [Lay::Whole, Lay::Reversed, Lay::Sliced] {
-            agree!(
-                on,
-                BOUND.terms(4),
-                |d| {
-                    let of = &shape[shape.len() - last..];
-                    let inputs = [d.laid(lay, -2.0, 2.0, shape), d.uniform(0.5, 1.5, of), d.uniform(-1.0, 1.0, of)];
-                    with_grads(d, inputs, |[x, w, b]| x.layer_norm(of, Some(w), Some(b), EPS))
-                },
-                "layer_norm of {lay:?} {shape:?} over {last}"
-            );
+            agree!(on, BOUND.terms(4), "layer_norm of {lay:?} {shape:?} over {last}", |d| {
+                let of = &shape[shape.len() - last..];
+                let inputs = [d.laid(lay, -2.0, 2.0, shape), d.uniform(0.5, 1.5, of), d.uniform(-1.0, 1.0, of)];
+                with_grads(d, inputs, |[x, w, b]| x.layer_norm(of, Some(w), Some(b), EPS))
+            });
         }
         agree!(on, BOUND, |d| {
             with_grads(d, [d.uniform(-2.0, 2.0, shape)], |[x]| {
@@ -284,16 +265,11 @@ fn group_norm<B: Backend>(on: &On<B>) {
         [(&[3, 6, 5][..], 3), (&[2, 4, 3, 3], 1), (&[2, 4, 3, 3], 4), (&[4, 6], 2), (&[1, 2, 2, 2, 2], 2)]
     {
         for lay in [Lay::Whole, Lay::Reversed, Lay::Sliced] {
-            agree!(
-                on,
-                BOUND,
-                |d| {
-                    let c = shape[1];
-                    let inputs = [d.laid(lay, -2.0, 2.0, shape), d.uniform(0.5, 1.5, [c]), d.uniform(-1.0, 1.0, [c])];
-                    with_grads(d, inputs, |[x, w, b]| x.group_norm(groups, Some(w), Some(b), EPS))
-                },
-                "group_norm of {lay:?} {shape:?} in {groups} groups"
-            );
+            agree!(on, BOUND, "group_norm of {lay:?} {shape:?} in {groups} groups", |d| {
+                let c = shape[1];
+                let inputs = [d.laid(lay, -2.0, 2.0, shape), d.uniform(0.5, 1.5, [c]), d.uniform(-1.0, 1.0, [c])];
+                with_grads(d, inputs, |[x, w, b]| x.group_norm(groups, Some(w), Some(b), EPS))
+            });
         }
     }
 }

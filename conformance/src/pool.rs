@@ -50,12 +50,9 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         let whole_plane = Pool2dOptions::new([24, 40]);
         let overlapping = Pool2dOptions::new([20, 17]).stride([3, 5]).padding([2, 8]);
         for o in [whole_plane, overlapping, overlapping.count_include_pad(false), Pool2dOptions::new([1, 33])] {
-            agree!(
-                on,
-                eps(8.0).terms(340),
-                |d| with_grads(d, [d.mixed([2, 2, 24, 40])], |[x]| x.max_pool2d(o) + x.avg_pool2d(o)),
-                "{o:?}"
-            );
+            agree!(on, eps(8.0).terms(340), "{o:?}", |d| {
+                with_grads(d, [d.mixed([2, 2, 24, 40])], |[x]| x.max_pool2d(o) + x.avg_pool2d(o))
+            });
             // Ties and NaN: the index of the first.
             agree!(on, EXACT, |d| {
                 let x = d.whole(-20, 20, [2, 2, 24, 40]);
@@ -161,12 +158,9 @@ fn max<B: Backend>(on: &On<B>, o: &Pool2dOptions) {
     let fused = on.device.max_pool2d_grad(&g, &indices, SIZE, o);
     let composed = composed::max_pool2d_grad(&g, &indices, SIZE);
     assert_close(&format!("{about}, gradient"), &read(&fused), &read(&composed), eps(8.0));
-    agree!(
-        on,
-        eps(8.0),
-        |d| with_grads(d, [d.mixed([2, 3, SIZE[0], SIZE[1]])], |[x]| x.max_pool2d(*o)),
-        "max_pool2d, {o:?}"
-    );
+    agree!(on, eps(8.0), "max_pool2d, {o:?}", |d| {
+        with_grads(d, [d.mixed([2, 3, SIZE[0], SIZE[1]])], |[x]| x.max_pool2d(*o))
+    });
 }
 
 fn avg<B: Backend>(on: &On<B>, o: &Pool2dOptions) {
@@ -188,31 +182,23 @@ fn avg<B: Backend>(on: &On<B>, o: &Pool2dOptions) {
         for (fused, composed) in pairs {
             assert_close(&format!("{about}, fused against composed"), &read(&fused), &read(&composed), eps(8.0));
         }
-        agree!(
-            on,
-            eps(8.0),
-            |d| with_grads(d, [d.mixed([2, 3, SIZE[0], SIZE[1]])], |[x]| x.avg_pool2d(o)),
-            "avg_pool2d, {o:?}"
-        );
+        agree!(on, eps(8.0), "avg_pool2d, {o:?}", |d| {
+            with_grads(d, [d.mixed([2, 3, SIZE[0], SIZE[1]])], |[x]| x.avg_pool2d(o))
+        });
     }
 }
 
 fn layouts<B: Backend>(on: &On<B>) {
     let o = Pool2dOptions::new(3).stride(2).padding(1);
     for lay in Lay::all(4) {
-        agree!(
-            on,
-            eps(8.0),
-            |d| {
-                let x = d.laid(lay, -1.0, 1.0, [2, 3, 7, 8]);
-                let g = d.laid(lay, -1.0, 1.0, [2, 3, 4, 4]);
-                let (y, indices) = d.device.max_pool2d(&x, &o);
-                let max_grad = d.device.max_pool2d_grad(&g, &indices, [7, 8], &o);
-                [y, max_grad, d.device.avg_pool2d(&x, &o), d.device.avg_pool2d_grad(&g, [7, 8], &o)]
-            },
-            "pooling of {lay:?}"
-        );
-        agree!(on, EXACT, |d| d.device.max_pool2d(&d.laid(lay, -1.0, 1.0, [2, 3, 7, 8]), &o).1, "indices of {lay:?}");
+        agree!(on, eps(8.0), "pooling of {lay:?}", |d| {
+            let x = d.laid(lay, -1.0, 1.0, [2, 3, 7, 8]);
+            let g = d.laid(lay, -1.0, 1.0, [2, 3, 4, 4]);
+            let (y, indices) = d.device.max_pool2d(&x, &o);
+            let max_grad = d.device.max_pool2d_grad(&g, &indices, [7, 8], &o);
+            [y, max_grad, d.device.avg_pool2d(&x, &o), d.device.avg_pool2d_grad(&g, [7, 8], &o)]
+        });
+        agree!(on, EXACT, "indices of {lay:?}", |d| d.device.max_pool2d(&d.laid(lay, -1.0, 1.0, [2, 3, 7, 8]), &o).1);
     }
     agree!(on, EXACT, |d| d.mixed([0, 3, 7, 8]).max_pool2d(o));
     agree!(on, EXACT, |d| d.mixed([2, 0, 7, 8]).avg_pool2d(o));

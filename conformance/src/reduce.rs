@@ -88,23 +88,18 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     suite.f32("integers", 1000, integers);
     suite.f32("any_and_all", 700, |on| {
         for dims in subsets(3) {
-            agree!(
-                on,
-                EXACT,
-                |d| {
-                    let x = d.mask([3, 7, 33]);
-                    // Rarely and mostly true, so that both results occur.
-                    let (rare, most) = (x.logical_and(&d.mask([7, 33])), x.logical_or(&d.mask([7, 33])));
-                    [
-                        family(ReduceOp::Max, &rare, &dims),
-                        family(ReduceOp::Min, &most, &dims),
-                        x.any(1),
-                        x.all(-1),
-                        x.any(..),
-                    ]
-                },
-                "any and all over {dims:?}"
-            );
+            agree!(on, EXACT, "any and all over {dims:?}", |d| {
+                let x = d.mask([3, 7, 33]);
+                // Rarely and mostly true, so that both results occur.
+                let (rare, most) = (x.logical_and(&d.mask([7, 33])), x.logical_or(&d.mask([7, 33])));
+                [
+                    family(ReduceOp::Max, &rare, &dims),
+                    family(ReduceOp::Min, &most, &dims),
+                    x.any(1),
+                    x.all(-1),
+                    x.any(..),
+                ]
+            });
         }
     });
     suite.floats("with_index", 12, |on| {
@@ -143,17 +138,15 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     suite.floats("sum_to_shape", 200, |on| {
         let shapes: [&[usize]; 6] = [&[], &[5], &[4, 1], &[3, 1, 5], &[1, 1, 1], &[3, 4, 5]];
         for shape in shapes {
-            agree!(on, eps(16.0), |d| d.uniform(-1.0, 1.0, [3, 4, 5]).sum_to_shape(shape), "to {shape:?}");
+            agree!(on, eps(16.0), "to {shape:?}", |d| d.uniform(-1.0, 1.0, [3, 4, 5]).sum_to_shape(shape));
         }
     });
     suite.floats("norm", 500, |on| {
         for p in [0.0, 0.5, 1.0, 2.0, 3.0, -1.0, f64::INFINITY, f64::NEG_INFINITY] {
-            agree!(
-                on,
-                eps(32.0),
-                |d| [d.uniform(0.5, 3.0, [5, 17]).norm(p, 1), d.uniform(-3.0, -0.5, [5, 17]).norm(p, ..)],
-                "p = {p}"
-            );
+            agree!(on, eps(32.0), "p = {p}", |d| [
+                d.uniform(0.5, 3.0, [5, 17]).norm(p, 1),
+                d.uniform(-3.0, -0.5, [5, 17]).norm(p, ..)
+            ]);
         }
         // The gradient at 0 is 0.
         for p in [0.5, 1.0, 2.0, 3.0] {
@@ -179,8 +172,9 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             let x = d.uniform(-2.0, 3.0, [5, 67]);
             [x.var(1, 1.0), x.var(0, 0.0), x.std(.., 1.0), x.logsumexp(1), x.logsumexp(..), (x + 100.0).var(1, 1.0)]
         });
-        agree!(on, eps(64.0), |d| with_grads(d, [d.uniform(-2.0, 3.0, [5, 17])], |[x]| x.var(1, 1.0)
-            + x.logsumexp(-1)));
+        agree!(on, eps(64.0), |d| {
+            with_grads(d, [d.uniform(-2.0, 3.0, [5, 17])], |[x]| x.var(1, 1.0) + x.logsumexp(-1))
+        });
         let inf = f64::INFINITY;
         let x = on.list(&[-inf, -inf, 0.0, inf, 1000.0, 1000.0, -1000.0, -1000.0], [4, 2]);
         let ln2 = std::f64::consts::LN_2;
@@ -209,37 +203,29 @@ fn layouts<B: Backend>(on: &On<B>, op: ReduceOp) {
         for lay in Lay::all(shape.len()) {
             for dims in subsets(shape.len()) {
                 let terms = dims.iter().map(|&d| shape[d]).product();
-                agree!(
-                    on,
-                    bound(op, terms),
-                    |d| family(op, &d.laid(lay, low, high, shape), &dims),
-                    "{op} over {dims:?} of {lay:?} {shape:?}"
-                );
+                agree!(on, bound(op, terms), "{op} over {dims:?} of {lay:?} {shape:?}", |d| {
+                    family(op, &d.laid(lay, low, high, shape), &dims)
+                });
             }
         }
     }
     for (dims, keep) in [(0, false), (1, true), (-1, false)] {
-        agree!(
-            on,
-            eps(64.0),
-            |d| {
-                // Ties share the gradient of an extreme; a product's zeros have one too.
-                let x = if op == ReduceOp::Prod { d.mixed([3, 4, 5]) } else { d.whole(-2, 3, [3, 4, 5]) };
-                with_grads(d, [x], |[x]| match (op, keep) {
-                    (ReduceOp::Sum, false) => x.sum(dims),
-                    (ReduceOp::Sum, true) => x.sum_keepdim(dims),
-                    (ReduceOp::Mean, false) => x.mean(dims),
-                    (ReduceOp::Mean, true) => x.mean_keepdim(dims),
-                    (ReduceOp::Prod, false) => x.prod(dims),
-                    (ReduceOp::Prod, true) => x.prod_keepdim(dims),
-                    (ReduceOp::Max, false) => x.max(dims),
-                    (ReduceOp::Max, true) => x.max_keepdim(dims),
-                    (ReduceOp::Min, false) => x.min(dims),
-                    (ReduceOp::Min, true) => x.min_keepdim(dims),
-                })
-            },
-            "{op} and its gradient over {dims}"
-        );
+        agree!(on, eps(64.0), "{op} and its gradient over {dims}", |d| {
+            // Ties share the gradient of an extreme; a product's zeros have one too.
+            let x = if op == ReduceOp::Prod { d.mixed([3, 4, 5]) } else { d.whole(-2, 3, [3, 4, 5]) };
+            with_grads(d, [x], |[x]| match (op, keep) {
+                (ReduceOp::Sum, false) => x.sum(dims),
+                (ReduceOp::Sum, true) => x.sum_keepdim(dims),
+                (ReduceOp::Mean, false) => x.mean(dims),
+                (ReduceOp::Mean, true) => x.mean_keepdim(dims),
+                (ReduceOp::Prod, false) => x.prod(dims),
+                (ReduceOp::Prod, true) => x.prod_keepdim(dims),
+                (ReduceOp::Max, false) => x.max(dims),
+                (ReduceOp::Max, true) => x.max_keepdim(dims),
+                (ReduceOp::Min, false) => x.min(dims),
+                (ReduceOp::Min, true) => x.min_keepdim(dims),
+            })
+        });
     }
 }
 
@@ -258,12 +244,9 @@ fn wide_and_tall<B: Backend>(on: &On<B>, op: ReduceOp) {
         let terms: usize = dims.iter().map(|&d| shape[d]).product();
         // 100,000 factors: even in [1 - 1/K, 1 + 1/K) their product stays near 1.
         let (low, high) = if op == ReduceOp::Prod { (0.9999, 1.0001) } else { (-1.0, 1.0) };
-        agree!(
-            on,
-            bound(op, terms),
-            |d| family(op, &d.uniform(low, high, shape), dims),
-            "{op} over {dims:?} of {shape:?}"
-        );
+        agree!(on, bound(op, terms), "{op} over {dims:?} of {shape:?}", |d| {
+            family(op, &d.uniform(low, high, shape), dims)
+        });
     }
 }
 
@@ -290,37 +273,27 @@ fn every_split<B: Backend>(on: &On<B>) {
         for &dims in sets {
             let terms = dims.iter().map(|&d| shape[d]).product();
             let about = format!("over {dims:?} of {shape:?}");
-            agree!(
-                on,
-                eps(4.0).terms(terms),
-                |d| {
-                    let x = d.uniform(-1.0, 1.0, shape);
-                    let shifted = d.uniform(-1.0, 1.0, [n + 3]).narrow(0, 3, n).reshape(Shape::new(shape));
-                    let gaps = d.uniform(-1.0, 1.0, [n, 2]).narrow(1, 1, 1).reshape(Shape::new(shape));
-                    let near_1 = &x * (1.0 / n as f64) + 1.0;
-                    let mut all = vec![family(ReduceOp::Mean, &x, dims), family(ReduceOp::Prod, &near_1, dims)];
-                    all.extend([&x, &shifted, &gaps].map(|x| family(ReduceOp::Sum, x, dims)));
-                    all
-                },
-                "{about}"
-            );
-            agree!(
-                on,
-                EXACT,
-                |d| {
-                    let x = d.whole(-9, 9, shape);
-                    let shifted = d.whole(-9, 9, [n + 3]).narrow(0, 3, n).reshape(Shape::new(shape));
-                    let gaps = d.whole(-9, 9, [n, 2]).narrow(1, 1, 1).reshape(Shape::new(shape));
-                    let mut all = [&x, &shifted, &gaps].map(|x| family(ReduceOp::Max, x, dims)).to_vec();
-                    all.push(family(ReduceOp::Sum, &x.cast(DType::I32), dims));
-                    all.push(family(ReduceOp::Max, &x.gt(8.0), dims));
-                    if let &[dim] = dims {
-                        all.extend([x.argmax(dim as isize), x.argmin(dim as isize)]);
-                    }
-                    all
-                },
-                "exact, {about}"
-            );
+            agree!(on, eps(4.0).terms(terms), "{about}", |d| {
+                let x = d.uniform(-1.0, 1.0, shape);
+                let shifted = d.uniform(-1.0, 1.0, [n + 3]).narrow(0, 3, n).reshape(Shape::new(shape));
+                let gaps = d.uniform(-1.0, 1.0, [n, 2]).narrow(1, 1, 1).reshape(Shape::new(shape));
+                let near_1 = &x * (1.0 / n as f64) + 1.0;
+                let mut all = vec![family(ReduceOp::Mean, &x, dims), family(ReduceOp::Prod, &near_1, dims)];
+                all.extend([&x, &shifted, &gaps].map(|x| family(ReduceOp::Sum, x, dims)));
+                all
+            });
+            agree!(on, EXACT, "exact, {about}", |d| {
+                let x = d.whole(-9, 9, shape);
+                let shifted = d.whole(-9, 9, [n + 3]).narrow(0, 3, n).reshape(Shape::new(shape));
+                let gaps = d.whole(-9, 9, [n, 2]).narrow(1, 1, 1).reshape(Shape::new(shape));
+                let mut all = [&x, &shifted, &gaps].map(|x| family(ReduceOp::Max, x, dims)).to_vec();
+                all.push(family(ReduceOp::Sum, &x.cast(DType::I32), dims));
+                all.push(family(ReduceOp::Max, &x.gt(8.0), dims));
+                if let &[dim] = dims {
+                    all.extend([x.argmax(dim as isize), x.argmin(dim as isize)]);
+                }
+                all
+            });
         }
     }
 }
@@ -369,20 +342,15 @@ fn nan<B: Backend>(on: &On<B>) {
 fn integers<B: Backend>(on: &On<B>) {
     for op in ALL.into_iter().filter(|op| op.accepts(DType::I32)) {
         for dims in subsets(3) {
-            agree!(on, EXACT, |d| family(op, &d.ints(i32::MIN, i32::MAX, [4, 9, 33]), &dims), "{op} over {dims:?}");
+            agree!(on, EXACT, "{op} over {dims:?}", |d| family(op, &d.ints(i32::MIN, i32::MAX, [4, 9, 33]), &dims));
         }
     }
     for lay in Lay::all(3) {
         for dims in subsets(3) {
-            agree!(
-                on,
-                EXACT,
-                |d| {
-                    let x = lay.view([3, 5, 17].into(), |s| d.ints(-99, 99, s));
-                    [ReduceOp::Sum, ReduceOp::Max, ReduceOp::Min].map(|op| family(op, &x, &dims))
-                },
-                "over {dims:?} of {lay:?}"
-            );
+            agree!(on, EXACT, "over {dims:?} of {lay:?}", |d| {
+                let x = lay.view([3, 5, 17].into(), |s| d.ints(-99, 99, s));
+                [ReduceOp::Sum, ReduceOp::Max, ReduceOp::Min].map(|op| family(op, &x, &dims))
+            });
         }
     }
     agree!(on, EXACT, |d| {
@@ -396,27 +364,20 @@ fn arg_reduce<B: Backend>(on: &On<B>, op: ArgReduceOp) {
     for shape in shapes {
         for lay in Lay::all(shape.len()) {
             for dim in 0..shape.len() as isize {
-                agree!(
-                    on,
-                    EXACT,
-                    |d| {
-                        let lies = |lay: Lay| lay.view(shape.into(), |s| d.whole(-2, 2, s));
-                        // Ties in the first, in all likelihood none in the second.
-                        [arg(op, &lies(lay), dim), arg(op, &d.laid(lay, -1.0, 1.0, shape), dim)]
-                    },
-                    "{op} along {dim} of {lay:?} {shape:?}"
-                );
+                agree!(on, EXACT, "{op} along {dim} of {lay:?} {shape:?}", |d| {
+                    let lies = |lay: Lay| lay.view(shape.into(), |s| d.whole(-2, 2, s));
+                    // Ties in the first, in all likelihood none in the second.
+                    [arg(op, &lies(lay), dim), arg(op, &d.laid(lay, -1.0, 1.0, shape), dim)]
+                });
             }
         }
     }
     let wide: [(&[usize], isize); 4] = [(&[2, 100_003], 1), (&[100_003, 2], 0), (&[70_001, 3], 1), (&[300_001], 0)];
     for (shape, dim) in wide {
-        agree!(
-            on,
-            EXACT,
-            |d| [arg(op, &d.uniform(-1.0, 1.0, shape), dim), arg(op, &d.whole(-3, 3, shape), dim)],
-            "{op} along {dim} of {shape:?}"
-        );
+        agree!(on, EXACT, "{op} along {dim} of {shape:?}", |d| [
+            arg(op, &d.uniform(-1.0, 1.0, shape), dim),
+            arg(op, &d.whole(-3, 3, shape), dim)
+        ]);
     }
     // The index of the first of two NaNs, at any position of a long row.
     for len in [1, 5, 40, 100, 5000] {

@@ -16,21 +16,16 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     suite.floats("adaptive_max_ties_and_nan", 100, ties);
     suite.floats("layouts", 1000, |on| {
         for lay in Lay::all(4) {
-            agree!(
-                on,
-                eps(16.0),
-                |d| {
-                    let x = || [d.laid(lay, -1.0, 1.0, [2, 2, 4, 5])];
-                    let mut all = with_grads(d, x(), |[x]| x.interpolate_bilinear([7, 3], false));
-                    all.extend(with_grads(d, x(), |[x]| x.interpolate_bilinear([2, 9], true)));
-                    all.extend(with_grads(d, x(), |[x]| x.adaptive_avg_pool2d([3, 2])));
-                    all.extend(with_grads(d, x(), |[x]| x.adaptive_avg_pool2d([2, 5])));
-                    all.extend(with_grads(d, x(), |[x]| x.adaptive_max_pool2d([3, 2])));
-                    all.extend(with_grads(d, x(), |[x]| x.adaptive_max_pool2d([2, 5])));
-                    all
-                },
-                "{lay:?}"
-            );
+            agree!(on, eps(16.0), "{lay:?}", |d| {
+                let x = || [d.laid(lay, -1.0, 1.0, [2, 2, 4, 5])];
+                let mut all = with_grads(d, x(), |[x]| x.interpolate_bilinear([7, 3], false));
+                all.extend(with_grads(d, x(), |[x]| x.interpolate_bilinear([2, 9], true)));
+                all.extend(with_grads(d, x(), |[x]| x.adaptive_avg_pool2d([3, 2])));
+                all.extend(with_grads(d, x(), |[x]| x.adaptive_avg_pool2d([2, 5])));
+                all.extend(with_grads(d, x(), |[x]| x.adaptive_max_pool2d([3, 2])));
+                all.extend(with_grads(d, x(), |[x]| x.adaptive_max_pool2d([2, 5])));
+                all
+            });
         }
     });
     suite.alone("shrinking_by_whole_numbers_takes_no_memory", 100, |on| {

@@ -14,12 +14,9 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         for shape in shapes {
             for lay in Lay::all(shape.len()) {
                 for dim in 0..shape.len() as isize {
-                    agree!(
-                        on,
-                        eps(4.0).terms(33),
-                        |d| with_grads(d, [d.laid(lay, -1.0, 1.0, shape)], |[x]| x.cumsum(dim)),
-                        "cumsum along {dim} of {lay:?} {shape:?}"
-                    );
+                    agree!(on, eps(4.0).terms(33), "cumsum along {dim} of {lay:?} {shape:?}", |d| {
+                        with_grads(d, [d.laid(lay, -1.0, 1.0, shape)], |[x]| x.cumsum(dim))
+                    });
                 }
             }
         }
@@ -50,13 +47,10 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             (&[40, 2, 7], 0),
         ];
         for (shape, dim) in shapes {
-            agree!(
-                on,
-                eps(4.0).terms(shape[dim as usize]),
-                |d| with_grads(d, [d.uniform(-1.0, 1.0, shape)], |[x]| x.cumsum(dim)),
-                "cumsum along {dim} of {shape:?}"
-            );
-            agree!(on, EXACT, |d| d.ints(-99, 99, shape).cumsum(dim), "cumsum along {dim} of int32 {shape:?}");
+            agree!(on, eps(4.0).terms(shape[dim as usize]), "cumsum along {dim} of {shape:?}", |d| {
+                with_grads(d, [d.uniform(-1.0, 1.0, shape)], |[x]| x.cumsum(dim))
+            });
+            agree!(on, EXACT, "cumsum along {dim} of int32 {shape:?}", |d| d.ints(-99, 99, shape).cumsum(dim));
         }
     });
     suite.f32("long", 200_000, |on| {

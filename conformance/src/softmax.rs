@@ -18,19 +18,13 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             // A probability is about 1/K: relative, with the errors of the exponential and of a sum of K terms.
             let terms = shape[dim as usize];
             let relative = Tolerance { atol: 1e-9, rtol: 16.0 }.terms(terms);
-            agree!(on, relative, |d| d.uniform(-4.0, 4.0, shape).softmax(dim), "softmax along {dim} of {shape:?}");
-            agree!(
-                on,
-                eps(8.0).terms(terms),
-                |d| with_grads(d, [d.uniform(-4.0, 4.0, shape)], |[x]| x.log_softmax(dim)),
-                "log_softmax along {dim} of {shape:?}"
-            );
-            agree!(
-                on,
-                eps(8.0).terms(terms),
-                |d| with_grads(d, [d.uniform(-4.0, 4.0, shape)], |[x]| x.softmax(dim)),
-                "softmax and gradient along {dim} of {shape:?}"
-            );
+            agree!(on, relative, "softmax along {dim} of {shape:?}", |d| d.uniform(-4.0, 4.0, shape).softmax(dim));
+            agree!(on, eps(8.0).terms(terms), "log_softmax along {dim} of {shape:?}", |d| {
+                with_grads(d, [d.uniform(-4.0, 4.0, shape)], |[x]| x.log_softmax(dim))
+            });
+            agree!(on, eps(8.0).terms(terms), "softmax and gradient along {dim} of {shape:?}", |d| {
+                with_grads(d, [d.uniform(-4.0, 4.0, shape)], |[x]| x.softmax(dim))
+            });
         }
     });
     suite.floats("every_length", 20_000, |on| {
@@ -52,16 +46,11 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         ];
         for (shape, dim) in shapes {
             let terms = shape[dim as usize];
-            agree!(
-                on,
-                eps(8.0).terms(terms),
-                |d| {
-                    let mut all = with_grads(d, [d.uniform(-9.0, 9.0, shape)], |[x]| x.softmax(dim));
-                    all.extend(with_grads(d, [d.uniform(-9.0, 9.0, shape)], |[x]| x.log_softmax(dim)));
-                    all
-                },
-                "along {dim} of {shape:?}"
-            );
+            agree!(on, eps(8.0).terms(terms), "along {dim} of {shape:?}", |d| {
+                let mut all = with_grads(d, [d.uniform(-9.0, 9.0, shape)], |[x]| x.softmax(dim));
+                all.extend(with_grads(d, [d.uniform(-9.0, 9.0, shape)], |[x]| x.log_softmax(dim)));
+                all
+            });
         }
     });
     suite.floats("far_out", 100, far_out);
@@ -92,17 +81,12 @@ fn layouts<B: Backend>(on: &On<B>) {
     for shape in shapes {
         for lay in Lay::all(shape.len()) {
             for dim in 0..shape.len() as isize {
-                agree!(
-                    on,
-                    eps(16.0),
-                    |d| {
-                        let x = d.laid(lay, -4.0, 4.0, shape);
-                        let mut all = with_grads(d, [x.detach()], |[x]| x.softmax(dim));
-                        all.extend(with_grads(d, [x], |[x]| x.log_softmax(dim)));
-                        all
-                    },
-                    "along {dim} of {lay:?} {shape:?}"
-                );
+                agree!(on, eps(16.0), "along {dim} of {lay:?} {shape:?}", |d| {
+                    let x = d.laid(lay, -4.0, 4.0, shape);
+                    let mut all = with_grads(d, [x.detach()], |[x]| x.softmax(dim));
+                    all.extend(with_grads(d, [x], |[x]| x.log_softmax(dim)));
+                    all
+                });
             }
         }
     }

@@ -15,17 +15,12 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             for lay in Lay::all(shape.len()) {
                 for dim in 0..shape.len() as isize {
                     for descending in [false, true] {
-                        agree!(
-                            on,
-                            EXACT,
-                            |d| {
-                                // Integers repeat: the indices show the tie-breaking.
-                                let x = lay.view(minitorch_core::Shape::new(shape), |s| d.whole(-3, 3, s));
-                                let (values, indices) = x.sort(dim, descending);
-                                [values, indices, x.argsort(dim, descending)]
-                            },
-                            "sort along {dim} of {lay:?} {shape:?}, descending {descending}"
-                        );
+                        agree!(on, EXACT, "sort along {dim} of {lay:?} {shape:?}, descending {descending}", |d| {
+                            // Integers repeat: the indices show the tie-breaking.
+                            let x = lay.view(minitorch_core::Shape::new(shape), |s| d.whole(-3, 3, s));
+                            let (values, indices) = x.sort(dim, descending);
+                            [values, indices, x.argsort(dim, descending)]
+                        });
                     }
                 }
             }
@@ -113,6 +108,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             );
         }
     });
-    check!(suite, "sort", 2, |d| [d.uniform(-1.0, 1.0, [3, 4])], |[x]| x.square().sort(1, true).0
-        * x.topk(1, 1, true).0);
+    check!(suite, "sort", 2, |d| [d.uniform(-1.0, 1.0, [3, 4])], |[x]| {
+        x.square().sort(1, true).0 * x.topk(1, 1, true).0
+    });
 }

@@ -177,7 +177,7 @@ fn layouts<B: Backend>(on: &On<B>, op: UnaryOp, low: f64, high: f64) {
         [&[], &[1], &[17], &[0], &[3, 0, 2], &[4, 33], &[2, 3, 5], &[2, 1, 3, 1, 2], &[2, 3, 1, 2, 3, 2]];
     for shape in shapes {
         for lay in Lay::all(shape.len()) {
-            agree!(on, bound(op), |d| family(op, &d.laid(lay, low, high, shape)), "{op:?} of {lay:?} {shape:?}");
+            agree!(on, bound(op), "{op:?} of {lay:?} {shape:?}", |d| family(op, &d.laid(lay, low, high, shape)));
         }
     }
     // A layout that core has not merged.
@@ -217,16 +217,11 @@ fn gradient_kernel<B: Backend>(on: &On<B>, op: UnaryOp, low: f64, high: f64) {
     for lay in [Lay::Whole, Lay::Reversed, Lay::Sliced, Lay::Broadcast(0)] {
         // Against the oracle's gradient from the input: the bound includes the rounding of a saved output, such as that of a tanh near
         // 1 in 1 - y².
-        agree!(
-            on,
-            eps(32.0),
-            |d| {
-                let x = d.laid(lay, low, high, [3, 33]);
-                let saved = if op.saves() == Saves::Output { family(op, &x) } else { x };
-                d.device.unary_grad(op, &saved, &d.laid(lay, -1.0, 1.0, [3, 33]))
-            },
-            "{op:?} gradient, {lay:?}"
-        );
+        agree!(on, eps(32.0), "{op:?} gradient, {lay:?}", |d| {
+            let x = d.laid(lay, low, high, [3, 33]);
+            let saved = if op.saves() == Saves::Output { family(op, &x) } else { x };
+            d.device.unary_grad(op, &saved, &d.laid(lay, -1.0, 1.0, [3, 33]))
+        });
     }
 }
 
@@ -333,7 +328,7 @@ fn infinities<B: Backend>(on: &On<B>) {
         }
         let sin = matches!(op, Sin | Cos | Tan);
         let values: Vec<f64> = values.into_iter().filter(|v| !sin || v.is_finite()).collect();
-        agree!(on, bound(op), |d| family(op, &d.cycle(&values, LONG)), "{op:?} of {values:?}");
+        agree!(on, bound(op), "{op:?} of {values:?}", |d| family(op, &d.cycle(&values, LONG)));
     }
     // Saturated functions, exactly.
     let inf = f64::INFINITY;
@@ -369,21 +364,21 @@ fn extremes<B: Backend>(on: &On<B>) {
     for op in [Exp, Expm1, Tanh, Atan, Elu(1.0), Hardswish, Erf, Sigmoid, Gelu, GeluTanh, Silu, Softplus, Relu, Square]
     {
         // The error of e^x includes that of its range reduction; subnormal results may be flushed to 0.
-        agree!(on, eps(8.0), |d| family(op, &d.cycle(&far, LONG)), "{op:?} of {far:?}");
+        agree!(on, eps(8.0), "{op:?} of {far:?}", |d| family(op, &d.cycle(&far, LONG)));
     }
     let small = [1e-30, -1e-30, 1e-10, -1e-10, 1e-5, -1e-5, 1e-3, -1e-3];
     for op in [Expm1, Log1p, Tanh, Erf, Sin, Tan, Atan, Sinh, Elu(1.0), Hardswish] {
         // A relative bound: no cancellation near 0.
         let relative = Tolerance { atol: 1e-30, rtol: 8.0 };
-        agree!(on, relative, |d| family(op, &d.cycle(&small, LONG)), "{op:?} of {small:?}");
+        agree!(on, relative, "{op:?} of {small:?}", |d| family(op, &d.cycle(&small, LONG)));
     }
     let halves = [-2.5, -1.5, -0.5, 0.5, 1.5, 2.5, 8_388_607.5, 16_777_216.0, -1e30, 1e30];
     for op in [Floor, Ceil, Round, Trunc] {
-        agree!(on, EXACT, |d| family(op, &d.cycle(&halves, LONG)), "{op:?} of {halves:?}");
+        agree!(on, EXACT, "{op:?} of {halves:?}", |d| family(op, &d.cycle(&halves, LONG)));
     }
     let wide = [1e-35, 1e-20, 1e20, 1e35];
     for op in [Log, Log2, Sqrt, Rsqrt, Rdiv(1.0), Pow(0.5), Log1p, Atan] {
-        agree!(on, Tolerance { atol: 0.0, rtol: 8.0 }, |d| family(op, &d.cycle(&wide, LONG)), "{op:?} of {wide:?}");
+        agree!(on, Tolerance { atol: 0.0, rtol: 8.0 }, "{op:?} of {wide:?}", |d| family(op, &d.cycle(&wide, LONG)));
     }
 }
 
@@ -393,13 +388,10 @@ fn integers<B: Backend>(on: &On<B>) {
     let arithmetic = [Add(5.0), Add(-5.0), Mul(3.0), Mul(-1.0), Rsub(2.0), Neg, Abs, Sign];
     let rest = [Remainder(7.0), Remainder(-7.0), Remainder(-1.0), Clamp(-3.0, 5.0), Clamp(f64::NEG_INFINITY, 2.0)];
     for op in arithmetic.into_iter().chain(rest) {
-        agree!(
-            on,
-            EXACT,
-            |d| family(op, &Tensor::from_slice(&[edges; 5].concat(), 45, &d.device)),
-            "{op:?} of {edges:?}"
-        );
-        agree!(on, EXACT, |d| family(op, &d.ints(i32::MIN, i32::MAX, [5, 33]).t()), "{op:?}");
+        agree!(on, EXACT, "{op:?} of {edges:?}", |d| {
+            family(op, &Tensor::from_slice(&[edges; 5].concat(), 45, &d.device))
+        });
+        agree!(on, EXACT, "{op:?}", |d| family(op, &d.ints(i32::MIN, i32::MAX, [5, 33]).t()));
         assert!(op.accepts(DType::I32) && !op.accepts(DType::Bool));
     }
 }

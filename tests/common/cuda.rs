@@ -1,4 +1,4 @@
-//! CUDA devices for tests that count what a device does: launches, allocations, draws.
+//! CUDA devices for tests that read a device's counters: launches, allocations, draws.
 
 #[path = "require.rs"]
 mod require;
@@ -8,11 +8,11 @@ use std::iter::once_with;
 use std::ops::Deref;
 use std::sync::{Mutex, MutexGuard};
 
-/// A device whose counters belong to one test as long as it is held.
+/// A device that no other test uses while it is held.
 pub(crate) struct Held {
     device: Cuda,
-    /// The handle of a GPU is one for the whole process, so tests take turns.
-    _turn: Option<MutexGuard<'static, ()>>,
+    /// A GPU has one handle per process, so tests run one at a time.
+    _exclusive: Option<MutexGuard<'static, ()>>,
 }
 
 impl Deref for Held {
@@ -23,7 +23,7 @@ impl Deref for Held {
     }
 }
 
-/// These emulated devices, which nobody else has, and GPU 0 if there is one. It is held until its item is dropped.
+/// These emulated devices, and GPU 0 if there is one, held until its item is dropped.
 ///
 /// # Panics
 /// If `MINITORCH_REQUIRE` holds `cuda-emu` and there are none, or `cuda` and there is no GPU.
@@ -31,17 +31,17 @@ pub(crate) fn devices(emulated: Vec<Cuda>) -> impl Iterator<Item = Held> {
     if emulated.is_empty() && is_required("cuda-emu") {
         panic!("{}", require::absent("cuda-emu", "not compiled in (--features cuda-emu)"));
     }
-    emulated.into_iter().map(|device| Held { device, _turn: None }).chain(once_with(gpu).flatten())
+    emulated.into_iter().map(|device| Held { device, _exclusive: None }).chain(once_with(gpu).flatten())
 }
 
 fn gpu() -> Option<Held> {
-    static TURN: Mutex<()> = Mutex::new(());
-    let turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    static EXCLUSIVE: Mutex<()> = Mutex::new(());
+    let exclusive = EXCLUSIVE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     match Cuda::new(0) {
         Ok(device) => {
-            // A failure that a test before this one has left is not this one's.
+            // An error that an earlier test left in the queue.
             let _ = device.synchronize();
-            Some(Held { device, _turn: Some(turn) })
+            Some(Held { device, _exclusive: Some(exclusive) })
         }
         Err(error) if is_required("cuda") => panic!("{}", require::absent("cuda", &error.to_string())),
         Err(_) => None,

@@ -56,7 +56,7 @@ fn twenty_steps<B: Backend>(device: &B) -> Result<(Vec<Vec<bool>>, Vec<f32>)> {
     Ok((masks, losses))
 }
 
-/// Twenty steps on each device follow the CPU's losses, under the same masks bit for bit.
+/// Twenty steps on each device have the CPU's losses, with bit-identical masks.
 #[allow(dead_code, reason = "not every test program has devices")]
 pub(crate) fn follows_the_cpu<B: Backend>(devices: Vec<B>) -> Result<()> {
     let (masks, losses) = twenty_steps(&Cpu::new())?;

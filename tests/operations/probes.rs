@@ -1,4 +1,4 @@
-//! One call of every operation. A probe takes its operands from a [`Place`], which knows the dtype that is asked about.
+//! One call of every operation, with operands of a [`Place`]'s dtype.
 
 use crate::traced::Traced;
 use minitorch_core::{Activation, CrossEntropyOptions, DType, Indexing, PadMode};
@@ -6,20 +6,20 @@ use std::cell::{Cell, RefCell};
 
 pub(crate) type Tensor = minitorch_core::Tensor<Traced>;
 
-/// Where a probe gets its operands.
+/// The source of a probe's operands.
 pub(crate) struct Place {
     pub(crate) device: Traced,
     pub(crate) dtype: DType,
-    /// Whether the call took an operand, or a place, of the dtype.
-    pub(crate) asked: Cell<bool>,
-    /// Whether operands are leaves; those made are kept here.
+    /// Whether the call took an operand, or a placement, of the dtype.
+    pub(crate) used: Cell<bool>,
+    /// The leaves that the operands are; `None` for constants.
     pub(crate) leaves: Option<RefCell<Vec<Tensor>>>,
 }
 
 impl Place {
-    /// Numbers in (0, 1) of the dtype; whole ones from 0 to 3 if it holds no others.
+    /// Numbers in (0, 1) of the dtype; integers from 0 to 3 for I32.
     fn of(&self, shape: &[usize]) -> Tensor {
-        self.asked.set(true);
+        self.used.set(true);
         self.device.quietly(|| {
             let n: usize = shape.iter().product();
             let spread = |i: usize| (0.37 + i as f64 * 0.618_034).fract();
@@ -76,15 +76,15 @@ impl Place {
     }
 
     fn place(&self) -> (&Traced, DType) {
-        self.asked.set(true);
+        self.used.set(true);
         (&self.device, self.dtype)
     }
 }
 
-/// A probe: the operation's name as its method spells it, and a call of it.
+/// A probe: the name of the operation's method, and a call of it.
 pub(crate) type Probe = (&'static str, fn(&Place) -> Tensor);
 
-/// Operators, which the method list cannot find, and PyTorch's names for them.
+/// Operators, which are not methods, and PyTorch's names for them.
 pub(crate) const OPERATORS: [(&str, &str); 6] =
     [("+", "add"), ("-", "sub"), ("*", "mul"), ("/", "div"), ("-x", "neg"), ("!x", "logical_not")];
 

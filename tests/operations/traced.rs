@@ -1,5 +1,5 @@
-//! A backend that computes as Plain does and writes down what core asks of it: the names of the trait's methods. What a fused
-//! method asks for inside its default is its own affair and not written down.
+//! A backend that computes as Plain does and records the names of the trait methods that core calls. Calls from within the default of a
+//! fused method are not recorded.
 
 use minitorch_conformance::Plain;
 use minitorch_core::backend::*;
@@ -21,7 +21,7 @@ pub(crate) struct Traced {
 
 #[derive(Default)]
 struct Log {
-    /// How many methods are under way; only the outermost is written down.
+    /// The depth of nested calls; only the outermost is recorded.
     depth: usize,
     names: Vec<&'static str>,
 }
@@ -35,10 +35,10 @@ impl Traced {
         self.log.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// What was asked for since the last call, each name once.
+    /// The methods called since the last `take`, each name once.
     pub(crate) fn take(&self) -> Vec<&'static str> {
         let mut log = self.log();
-        log.depth = 0; // a panic may have left a method under way
+        log.depth = 0; // a panic may have skipped the decrement
         let mut once = Vec::new();
         for name in std::mem::take(&mut log.names) {
             if !once.contains(&name) {
@@ -48,12 +48,12 @@ impl Traced {
         once
     }
 
-    /// How often a method was asked for since the last [`take`](Self::take).
+    /// How often a method was called since the last [`take`](Self::take).
     pub(crate) fn count(&self, name: &str) -> usize {
-        self.log().names.iter().filter(|asked| **asked == name).count()
+        self.log().names.iter().filter(|called| **called == name).count()
     }
 
-    /// Runs `f` without writing anything down.
+    /// Runs `f` without recording.
     pub(crate) fn quietly<T>(&self, f: impl FnOnce() -> T) -> T {
         self.log().depth += 1;
         let result = f();
@@ -63,7 +63,7 @@ impl Traced {
         result
     }
 
-    fn note<T>(&self, name: &'static str, f: impl FnOnce() -> T) -> T {
+    fn record<T>(&self, name: &'static str, f: impl FnOnce() -> T) -> T {
         let mut log = self.log();
         if log.depth == 0 {
             log.names.push(name);
@@ -88,7 +88,7 @@ impl std::fmt::Debug for Traced {
 macro_rules! families {
     ($($name:ident($($arg:ident: $type:ty),*) $(-> $out:ty)?;)*) => { $(
         fn $name(&self, $($arg: $type),*) $(-> $out)? {
-            self.note(stringify!($name), || self.plain.$name($($arg),*))
+            self.record(stringify!($name), || self.plain.$name($($arg),*))
         }
     )* };
 }
@@ -96,7 +96,7 @@ macro_rules! families {
 macro_rules! fused {
     ($($name:ident($($arg:ident: $type:ty),*) -> $out:ty;)*) => { $(
         fn $name(&self, $($arg: $type),*) -> $out {
-            self.note(stringify!($name), || composed::$name($($arg),*))
+            self.record(stringify!($name), || composed::$name($($arg),*))
         }
     )* };
 }
@@ -145,9 +145,9 @@ impl UnaryOps for Traced {
     fused! {
         unary_grad(op: UnaryOp, saved: &Tensor, g: &Tensor) -> Tensor;
     }
-    // In place or not depends on who else holds the operand: recorded as `unary`.
+    // Whether core calls it depends on the number of holders: recorded as `unary`.
     fn unary_mut(&self, op: UnaryOp, x: &mut Storage, layout: &Layout, dtype: DType) {
-        self.note("unary", || self.plain.unary_mut(op, x, layout, dtype));
+        self.record("unary", || self.plain.unary_mut(op, x, layout, dtype));
     }
 }
 
@@ -157,7 +157,7 @@ impl BinaryOps for Traced {
     }
     // As `unary_mut`.
     fn binary_mut(&self, op: BinaryOp, a: &mut Storage, layout: &Layout, b: ViewOf<'_, Self>) {
-        self.note("binary", || self.plain.binary_mut(op, a, layout, b));
+        self.record("binary", || self.plain.binary_mut(op, a, layout, b));
     }
 }
 
@@ -220,7 +220,7 @@ impl PoolOps for Traced {
         avg_pool2d_grad(g: &Tensor, size: [usize; 2], options: &Pool2dOptions) -> Tensor;
     }
     fn max_pool2d_grad(&self, g: &Tensor, indices: &Tensor, size: [usize; 2], _: &Pool2dOptions) -> Tensor {
-        self.note("max_pool2d_grad", || composed::max_pool2d_grad(g, indices, size))
+        self.record("max_pool2d_grad", || composed::max_pool2d_grad(g, indices, size))
     }
 }
 
@@ -247,7 +247,7 @@ impl NormOps for Traced {
         statistics: &Tensor,
         options: &NormOptions,
     ) -> (Tensor, Option<[Tensor; 2]>) {
-        self.note("normalize_grad", || composed::normalize_grad(g, x, w, statistics, options))
+        self.record("normalize_grad", || composed::normalize_grad(g, x, w, statistics, options))
     }
 }
 

@@ -10,7 +10,7 @@ const UNSAFE: &[(&str, &str, &str)] = &[
     ("backend-cpu/src", "parallel", "disjoint chunks of one buffer, written by several threads"),
     ("backend-cpu/src", "simd", "intrinsics"),
     ("backend-cuda/src", "cache", "the process id"),
-    ("backend-cuda/src", "card", "the driver"),
+    ("backend-cuda/src", "gpu", "the driver"),
     ("backend-cuda/src", "copy", "the driver"),
     ("backend-cuda/src", "device", "launches"),
     ("backend-cuda/src", "device_tests", "launches"),

@@ -11,10 +11,10 @@ use minitorch_cpu::Cpu;
 
 pub(crate) type T = Tensor<Cpu>;
 
-/// Elements that are read back; what has more is shown, and reading it is refused.
+/// Results of at most this many elements are read back; larger ones are printed, and a read fails for lack of memory.
 pub(crate) const READ: usize = 1 << 22;
 
-/// One random call, and what users do with results.
+/// One random call, and the use of its result.
 pub(crate) fn call(s: &mut Source, named: &mut dyn FnMut(&str)) {
     let (name, op) = s.pick(OPS);
     named(name);
@@ -39,9 +39,9 @@ fn read(x: &T) {
     };
     match result {
         Ok(len) => assert!(len == x.numel(), "{WRONG}{len} elements were read of {:?}", x.shape()),
-        // Errors of the operation: an index out of range, or no memory for its result or for an intermediate one.
-        Err(Error::IndexOutOfRange { .. } | Error::OutOfMemory { .. }) => {}
-        Err(error) => panic!("{WRONG}{:?} is not read: {error}", x.shape()),
+        // The first read may return an index error; any other error is lack of memory.
+        Err(Error::IndexOutOfRange { .. }) => {}
+        Err(error) => assert!(x.numel() > READ, "{WRONG}{:?} is not read: {error}", x.shape()),
     }
 }
 
@@ -56,7 +56,7 @@ macro_rules! ops {
 /// An operation on random arguments.
 type Call = fn(&mut Source) -> Vec<T>;
 
-/// One call of each operation. Functions of one and of two tensors stand in lists.
+/// One call of each operation; functions of one and of two tensors are lists.
 const OPS: &[(&str, Call)] = ops! { s:
     unary => {
         let f: fn(&T) -> T = s.pick(&[
@@ -99,7 +99,7 @@ const OPS: &[(&str, Call)] = ops! { s:
         vec![x]
     };
     pairs => {
-        // Each fits, and both together do not: 2^66, and 2^64 + 1.
+        // Each size is valid, their product is not: 2^66, and 2^64 + 1.
         let [n, m] = s.pick(&[[1 << 33, 1 << 33], [274_177, 67_280_421_310_721], [1 << 58, 3], [1, 1 << 60]]);
         let (a, b) = (s.sized(&[n, 1], DType::F32), s.sized(&[1, m], DType::F32));
         vec![match s.below(7) {

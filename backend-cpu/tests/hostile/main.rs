@@ -1,9 +1,9 @@
-//! Numbers that no program means: every tensor operation (`calls.rs`) and every method of the CPU's `Backend` (`wild.rs`) with random
-//! arguments, most of them absurd. Each call may panic; none may end the process, hang, or touch memory that is not its own.
+//! Fuzzing: every tensor operation (`calls.rs`) and every trait method of the CPU (`wild.rs`) with random arguments, most of them invalid.
+//! A call may panic; it must not abort the process, hang, or access memory out of bounds.
 //!
-//! A thousand calls of either run with the other tests. `scripts/hostile` runs 200,000 in release, and the trait's under the
-//! address sanitizer. `MINITORCH_HOSTILE_CALLS` says how many, `MINITORCH_HOSTILE_SEED` which ones, `MINITORCH_HOSTILE_ONLY=n` runs
-//! the n-th alone, and `MINITORCH_HOSTILE_TRACE=1` names each before it runs: the last one named is the one that ended the process.
+//! A thousand calls of either run with the other tests; `scripts/hostile` runs 200,000 in release, and those of the trait under the
+//! address sanitizer. `MINITORCH_HOSTILE_CALLS` is their number, `MINITORCH_HOSTILE_SEED` their seed, `MINITORCH_HOSTILE_ONLY=n` runs the
+//! n-th alone, and `MINITORCH_HOSTILE_TRACE=1` prints each name before the call, so that the last one printed aborted the process.
 
 mod calls;
 mod operands;
@@ -17,7 +17,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// A call that takes longer counts as one that hangs. Under a sanitizer on a busy machine an ordinary one may take seconds.
+/// A call that takes longer hangs. Under a sanitizer on a busy machine a call may take seconds.
 const LONGEST: Duration = Duration::from_secs(120);
 
 fn number(name: &str) -> Option<usize> {
@@ -30,10 +30,10 @@ fn message(payload: &(dyn Any + Send)) -> &str {
     text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("no text")
 }
 
-/// Runs random calls, each from a source of its own. `call` returns the name of what it called, also to `began` before it does;
-/// `judge` looks at the messages of panics.
+/// Runs random calls, each with a seed of its own. `call` passes the name of the function to `began` before it calls it, and returns
+/// it; `judge` checks the messages of panics.
 fn run(what: &str, call: impl Fn(&mut Source, &mut dyn FnMut(&str)), judge: impl Fn(&str) -> Result<(), String>) {
-    // One run at a time: a panic's text is not printed meanwhile, and memory is short.
+    // One run at a time: the panic hook is replaced, and memory is short.
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let (calls, seed) =
@@ -93,10 +93,10 @@ fn run(what: &str, call: impl Fn(&mut Source, &mut dyn FnMut(&str)), judge: impl
     assert!(only.is_some() || panics < range.len() * 9 / 10, "{what}: nearly nothing is computed");
 }
 
-/// How the message of a test that fails begins, as opposed to that of a call which is refused.
+/// The prefix of the message of a failed check, as opposed to the panic of an invalid call.
 pub(crate) const WRONG: &str = "WRONG: ";
 
-/// What the language says when code of ours did not look first.
+/// Panic messages of the standard library: a missing check.
 const UNCLEAR: [&str; 15] = [
     WRONG,
     "attempt to ",
@@ -129,7 +129,7 @@ fn the_trait_with_wild_layouts() {
     run("the trait", wild::call, |_| Ok(()));
 }
 
-/// docs/ops.md lists all operations; each is called.
+/// Every operation that docs/ops.md lists is called.
 #[test]
 fn every_operation_is_called() {
     let (list, calls) = (include_str!("../../../docs/ops.md"), include_str!("calls.rs"));

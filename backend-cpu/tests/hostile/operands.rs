@@ -1,4 +1,4 @@
-//! Random operands of tensor operations: most of them fit each other, so that calls come through to the kernels.
+//! Random operands of tensor operations, most of them compatible, so that calls reach the kernels.
 
 use crate::calls::{READ, T};
 use crate::source::Source;
@@ -10,7 +10,7 @@ pub(crate) fn device() -> Cpu {
 }
 
 impl Source {
-    /// A tensor of this shape: laid out in any way, with odd numbers, on the tape or not.
+    /// A tensor of this shape in any layout, with special values, on the tape or not.
     pub(crate) fn of(&mut self, shape: Shape, dtype: DType) -> T {
         let rank = shape.len();
         let fresh = |shape: Shape| {
@@ -31,7 +31,7 @@ impl Source {
         if dtype.is_float() && self.one_in(3) { x.requires_grad() } else { x }
     }
 
-    /// A tensor of any rank; one in eight with sizes that no memory holds, a view of few elements.
+    /// A tensor of any rank; one in eight is a view of few elements with sizes beyond any memory.
     pub(crate) fn any(&mut self, dtype: DType) -> T {
         let rank = self.below(7);
         self.ranked(rank, dtype)
@@ -47,7 +47,7 @@ impl Source {
         self.wide(x, d)
     }
 
-    /// The tensor with one entry of a dimension repeated, so often that no memory would hold a copy.
+    /// The tensor with one element of a dimension broadcast to a size beyond any memory.
     pub(crate) fn wide(&mut self, x: T, d: usize) -> T {
         let (size, shape) = (self.huge(), *x.shape());
         if shape[d] == 0 { x } else { x.narrow(d as isize, 0, 1).expand(shape.with(d, 1).with(d, size)) }
@@ -68,7 +68,7 @@ impl Source {
         self.f(rank)
     }
 
-    /// Another operand: of a shape that may broadcast.
+    /// A second operand, of a shape that may broadcast.
     pub(crate) fn with(&mut self, x: &T) -> T {
         let shape = if x.numel() > READ || self.one_in(12) {
             let rank = self.below(4);
@@ -86,7 +86,7 @@ impl Source {
         }
     }
 
-    /// A tensor of these sizes as far as they are small; the others repeat one entry.
+    /// A tensor of these sizes, of which large ones are broadcast.
     pub(crate) fn sized(&mut self, sizes: &[usize], dtype: DType) -> T {
         let small: Vec<usize> = sizes.iter().map(|&n| if n > 64 { 1 } else { n }).collect();
         self.of(Shape::new(&small), dtype).expand(sizes)
@@ -142,7 +142,7 @@ impl Source {
         o.count_include_pad(self.one_in(2))
     }
 
-    /// Operands of a convolution that fit, but for what is odd about them: image, weight and bias.
+    /// Image, weight and bias of a convolution, compatible in most cases.
     pub(crate) fn images(&mut self, rank: usize, transposed: bool) -> [T; 3] {
         let (dtype, [ci, co]) = (self.pick(&[DType::F32, DType::F32, DType::F64]), [self.small(), self.small()]);
         let mut side = |first: usize, second: usize| {

@@ -1,12 +1,12 @@
-//! Where random arguments come from.
+//! The source of random arguments.
 
 use minitorch_core::{DType, Shape};
 
 /// Random numbers (SplitMix64: Steele et al., "Fast splittable pseudorandom number generators", 2014).
 pub(crate) struct Source(u64);
 
-/// Sizes that no memory holds. Between them and small ones there is a gap: what is possible costs nothing, what is not is refused,
-/// and no call asks for what a machine has just so. [274177, 1] x [1, 67280421310721] has 2^64 + 1 elements.
+/// Sizes beyond any memory, far above the small ones, so that no call needs about as much memory as the machine has.
+/// [274177, 1] x [1, 67280421310721] has 2^64 + 1 elements.
 const HUGE: [usize; 10] = [
     1 << 58,
     (1 << 60) - 1,
@@ -64,7 +64,7 @@ impl Source {
         std::array::from_fn(|_| self.size())
     }
 
-    /// An index, a dimension or a place.
+    /// An index or a dimension.
     pub(crate) fn signed(&mut self) -> isize {
         match self.below(12) {
             0 => self.pick(&[isize::MIN, isize::MIN + 1, isize::MAX - 1, isize::MAX, 1 << 60, -(1 << 60)]),
@@ -73,7 +73,7 @@ impl Source {
         }
     }
 
-    /// A dimension, of this rank more often than not.
+    /// A dimension, within this rank in most cases.
     pub(crate) fn dim(&mut self, rank: usize) -> isize {
         if self.one_in(8) || rank == 0 { self.signed() } else { self.below(2 * rank) as isize - rank as isize }
     }

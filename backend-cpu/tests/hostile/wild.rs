@@ -1,5 +1,5 @@
-//! The CPU's `Backend` called directly: layouts that reach anywhere, operands of several shapes, tensors around storages that are too
-//! short, options that core would refuse.
+//! Direct calls of the CPU's trait methods: layouts beyond their storage, operands of unequal shapes, storages that are too short, options
+//! that core rejects.
 
 use crate::source::Source;
 use minitorch_core::backend::{
@@ -37,7 +37,7 @@ impl Source {
         }
     }
 
-    /// The layout of a shape: as it should be, or with any strides, or as it should be but for one number.
+    /// The layout of a shape: contiguous, with any strides, or contiguous but for one number.
     fn layout(&mut self, shape: Shape) -> Layout {
         let whole = Layout::contiguous(shape);
         let mut strides = whole.strides().to_vec();
@@ -56,7 +56,7 @@ impl Source {
         Layout::new(shape, &strides, offset)
     }
 
-    /// A shape of small sizes, and now and then of one that no memory holds.
+    /// A shape of small sizes, with one beyond any memory at times.
     fn sizes_of(&mut self, rank: usize) -> Shape {
         let mut dims = self.shape(rank).to_vec();
         if rank > 0 && self.one_in(8) {
@@ -66,7 +66,7 @@ impl Source {
         Shape::new(&dims)
     }
 
-    /// Another shape: the same, or not quite, or any.
+    /// A second shape: the same, one that differs in one size, or any.
     fn like(&mut self, shape: Shape) -> Shape {
         match self.below(8) {
             0 => {
@@ -81,7 +81,7 @@ impl Source {
         }
     }
 
-    /// A storage for a layout: as long as it reaches, a little less, or of any length.
+    /// A storage for a layout: of the length that it needs, slightly less, or any.
     fn behind(&mut self, dtype: DType, layout: &Layout) -> Storage {
         let dtype = if self.one_in(20) { self.dtype() } else { dtype };
         let end = layout.end();
@@ -137,7 +137,7 @@ impl Source {
     }
 }
 
-/// All elements of what came back, whatever it thinks its length is.
+/// All elements of a result, whatever its length.
 fn look(device: &Cpu, storage: &Storage, len: usize) {
     let layout = Layout::contiguous([len]);
     if let Ok(HostData::F32(data)) = device.download(View { storage, layout: &layout, dtype: storage.dtype() }) {
@@ -212,7 +212,7 @@ fn families(s: &mut Source, device: &Cpu, dtype: DType, shape: Shape) {
 
 fn products(s: &mut Source, device: &Cpu, _: DType, _: Shape) {
     let (dtype, [p, m, n]) = (s.pick(&FLOATS), s.small_sizes());
-    // Depths that are short, long, and such that a product is cut along them.
+    // Values of k that are short, long, and so long that a product is split along k.
     let k = s.pick(&[0, 1, 2, 3, 5, 8, 33, 64, 100, 2048, 5000]);
     let (m, n) = if s.one_in(3) { (m * 9, n * 17) } else { (m, n) };
     let (a, b) = if s.one_in(2) { (vec![m, k], vec![k, n]) } else { (vec![p, m, k], vec![p, k, n]) };
@@ -234,7 +234,7 @@ fn products(s: &mut Source, device: &Cpu, _: DType, _: Shape) {
 
 fn images(s: &mut Source, device: &Cpu, _: DType, _: Shape) {
     let (dtype, o, pool) = (s.pick(&FLOATS), s.wild_conv(), s.wild_pool());
-    // Enough channels and pixels for every way to compute them, now and then.
+    // Enough channels and pixels for every algorithm, at times.
     let wide = s.one_in(4);
     let [n, ci, co, h, w] = if wide { [2, 32, 32, 12, s.pick(&[8, 12, 16])] } else { s.small_sizes() };
     let [kh, kw] = if wide { [3, 3] } else { s.small_sizes() };

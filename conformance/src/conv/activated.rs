@@ -27,12 +27,9 @@ pub(super) fn cases<B: Backend>(suite: &mut Suite<B>) {
         assert!(got[0].is_nan() && got[1..] == [0.0, 2.0, 0.0], "relu of a convolution: {got:?}");
         assert_values(&y.sum(..).backward()[&x], &[1.0, 0.0, 1.0, 0.0], eps(0.0));
     });
-    check!(suite, "conv2d_tanh", 2, |d| of_conv(d), |[x, w, b]| x.conv2d_activated(
-        w,
-        Some(b),
-        Conv2dOptions::default().padding(1).stride([1, 2]),
-        Activation::Tanh
-    ));
+    check!(suite, "conv2d_tanh", 2, |d| of_conv(d), |[x, w, b]| {
+        x.conv2d_activated(w, Some(b), Conv2dOptions::default().padding(1).stride([1, 2]), Activation::Tanh)
+    });
 }
 
 fn of_conv<B: Backend>(d: &On<B>) -> [Tensor<B>; 3] {
