@@ -191,7 +191,7 @@ impl List {
         let exclusive = (one == two).then(|| Arc::new(Mutex::new(())));
         let made = move || match make() {
             Ok(device) => device,
-            Err(why) => panic!("{name}: the device is no more available: {why}"),
+            Err(why) => panic!("{name}: the device is no longer available: {why}"),
         };
         let mut capped = Vec::new();
         for case in cases(made) {

@@ -101,9 +101,30 @@ impl<B: Backend> Results for (Tensor<B>, Tensor<B>) {
     }
 }
 
+/// A tensor on a device or on the host.
+pub(crate) trait Read {
+    fn values(&self) -> Values;
+}
+impl Read for Values {
+    fn values(&self) -> Values {
+        self.clone()
+    }
+}
+impl<B: Backend> Read for Tensor<B> {
+    #[track_caller]
+    fn values(&self) -> Values {
+        read(self)
+    }
+}
+
 /// Panics with the worst element unless `got` is close to `want`, which is rounded to the dtype of `got` first.
 #[track_caller]
-pub(crate) fn assert_close(about: &str, got: &Values, want: &Values, tolerance: Tolerance) {
+pub(crate) fn assert_close(about: &str, got: &impl Read, want: &impl Read, tolerance: Tolerance) {
+    compare(about, &got.values(), &want.values(), tolerance);
+}
+
+#[track_caller]
+fn compare(about: &str, got: &Values, want: &Values, tolerance: Tolerance) {
     assert!(got.shape == want.shape, "{about}: the shape is {:?}, not {:?}", got.shape, want.shape);
     let kind = got.dtype == want.dtype || got.dtype.is_float() && want.dtype.is_float();
     assert!(kind, "{about}: the dtype is {}, not {}", got.dtype, want.dtype);
@@ -146,7 +167,7 @@ pub(crate) fn assert_close(about: &str, got: &Values, want: &Values, tolerance: 
 pub(crate) fn assert_all_close(about: &str, got: &[Values], want: &[Values], tolerance: Tolerance) {
     assert!(got.len() == want.len(), "{about}: {} results, not {}", got.len(), want.len());
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
-        assert_close(&format!("{about}, result {i}"), got, want, tolerance);
+        compare(&format!("{about}, result {i}"), got, want, tolerance);
     }
 }
 

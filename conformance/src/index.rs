@@ -5,7 +5,7 @@ use crate::close::{EXACT, eps, read};
 use crate::on::{Lay, pairs};
 use crate::{On, Suite};
 use minitorch_core::backend::Backend;
-use minitorch_core::{DType, Tensor};
+use minitorch_core::{DType, Shape, Tensor};
 
 pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     suite.floats("gather", 2000, gather);
@@ -205,7 +205,7 @@ fn gather<B: Backend>(on: &On<B>) {
     for dim in 0..3usize {
         for lay in Lay::all(3) {
             agree!(on, eps(8.0), "gather along {dim} of {lay:?}", |d| {
-                let shape = minitorch_core::Shape::from([4, 5, 3]);
+                let shape = Shape::from([4, 5, 3]);
                 let index_shape = shape.with(dim, 7);
                 let bound = shape[dim] as i32;
                 let index = lay.view(index_shape, |s| d.ints(0, bound, s));
@@ -223,7 +223,7 @@ fn gather<B: Backend>(on: &On<B>) {
     for dim in 0..3usize {
         for (of_x, of_index) in pairs(Lay::all(3)) {
             agree!(on, EXACT, "gather along {dim} of {of_x:?} at {of_index:?}", |d| {
-                let shape = minitorch_core::Shape::from([4, 5, 3]);
+                let shape = Shape::from([4, 5, 3]);
                 let index = of_index.view(shape.with(dim, 7), |s| d.ints(0, shape[dim] as i32, s));
                 d.laid(of_x, -1.0, 1.0, shape).gather(dim as isize, &index)
             });
@@ -239,7 +239,7 @@ fn scatter_add<B: Backend>(on: &On<B>) {
     for dim in 0..3usize {
         for lay in Lay::all(3) {
             agree!(on, eps(8.0), "scatter_add along {dim} of {lay:?}", |d| {
-                let shape = minitorch_core::Shape::from([4, 5, 3]);
+                let shape = Shape::from([4, 5, 3]);
                 let from = shape.with(dim, 9);
                 let bound = shape[dim] as i32;
                 // Nine indices below five: some repeat.
@@ -247,8 +247,7 @@ fn scatter_add<B: Backend>(on: &On<B>) {
                 let inputs = [d.laid(lay, -1.0, 1.0, shape), d.laid(lay, -1.0, 1.0, from)];
                 with_grads(d, inputs, |[to, x]| to.scatter_add(dim as isize, &index, x))
             });
-            let (to, x) =
-                (on.mixed([4, 5, 3]), on.laid(lay, -1.0, 1.0, minitorch_core::Shape::from([4, 5, 3]).with(dim, 2)));
+            let (to, x) = (on.mixed([4, 5, 3]), on.laid(lay, -1.0, 1.0, Shape::from([4, 5, 3]).with(dim, 2)));
             // One term per element, so no order of summation.
             let index = lay.view(*x.shape(), |s| on.ints(0, 1, s));
             let at = index.narrow(dim as isize, 0, 1);
@@ -270,7 +269,7 @@ fn exact_sums<B: Backend>(on: &On<B>) {
         for line in [20, 40, 150] {
             for lay in Lay::all(3) {
                 agree!(on, EXACT, "{line} entries along {dim} of {lay:?}", |d| {
-                    let shape = minitorch_core::Shape::from([4, 5, 3]);
+                    let shape = Shape::from([4, 5, 3]);
                     let from = shape.with(dim, line);
                     let index = lay.view(from, |s| d.ints(0, shape[dim] as i32, s));
                     let (to, x) = (d.whole(-9, 9, shape), lay.view(from, |s| d.whole(-9, 9, s)));
@@ -293,7 +292,7 @@ fn scatter<B: Backend>(on: &On<B>) {
     for dim in 0..3usize {
         for lay in Lay::all(3) {
             agree!(on, EXACT, "scatter along {dim} of {lay:?}", |d| {
-                let shape = minitorch_core::Shape::from([4, 5, 3]);
+                let shape = Shape::from([4, 5, 3]);
                 let from = shape.with(dim, 9);
                 let index = lay.view(from, |s| d.ints(0, shape[dim] as i32, s));
                 let inputs = [d.laid(lay, -1.0, 1.0, shape), d.laid(lay, -1.0, 1.0, from)];

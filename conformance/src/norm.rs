@@ -114,7 +114,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             let x = on.list(&far, shape);
             let [y, mean, var] = x.batch_norm(None, None, EPS);
             let again = x.batch_norm_with([&mean, &var], None, None, EPS);
-            crate::close::assert_close("far away, by its own statistics", &read(&again), &read(&y), BOUND);
+            crate::close::assert_close("far away, by its own statistics", &again, &y, BOUND);
         }
     });
     suite.floats("constant_input_gives_the_bias", 100, |on| {
@@ -150,7 +150,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         let x = on.uniform(-2.0, 2.0, [4, 3, 5, 2]);
         let [y, mean, var] = x.batch_norm(None, None, EPS);
         let again = x.batch_norm_with([&mean, &var], None, None, EPS);
-        crate::close::assert_close("by its own statistics", &read(&again), &read(&y), BOUND);
+        crate::close::assert_close("by its own statistics", &again, &y, BOUND);
     });
     check!(
         suite,
@@ -318,7 +318,7 @@ fn fused<B: Backend>(on: &On<B>) {
         ];
         for (i, (got, want)) in pairs.iter().enumerate() {
             let about = format!("normalize of {shape:?} over {:?}, result {i}", &*dims);
-            crate::close::assert_close(&about, &read(got), &read(want), BOUND);
+            crate::close::assert_close(&about, got, want, BOUND);
         }
         let [_, of] = on.device.normalize(&x, None, None, &options);
         assert!(on.device.normalize_grad(&g, &x, None, &of, &options).1.is_none(), "no weight, no gradient");

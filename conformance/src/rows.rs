@@ -1,6 +1,6 @@
 //! Gradients by rows: of tables of which few rows are read, against the same gradients with their zeros.
 
-use crate::close::{EXACT, assert_close, eps, read};
+use crate::close::{EXACT, assert_close, eps};
 use crate::{On, Suite};
 use minitorch_core::backend::Backend;
 use minitorch_core::{Gradients, Tensor};
@@ -40,7 +40,7 @@ impl<B: Backend> Readings<B> {
 }
 
 fn same<B: Backend>(what: &str, got: &Tensor<B>, want: &Tensor<B>) {
-    assert_close(what, &read(got), &read(want), EXACT);
+    assert_close(what, got, want, EXACT);
 }
 
 /// The gradient of the table, found by rows and only then filled up.
@@ -86,10 +86,10 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     suite.floats("clipped", 100_000, |on| {
         let readings = Readings::new(on);
         let (grads, want) = (|| readings.loss(0).backward(), readings.expected(&[0]));
-        assert_close("norm", &read(&grads().norm()), &read(&want.square().sum(..).sqrt()), eps(64.0));
+        assert_close("norm", &grads().norm(), &want.square().sum(..).sqrt(), eps(64.0));
         let (clipped, _) = grads().clip_norm(1.0);
         let unit = &want / (want.square().sum(..).sqrt() + 1e-6);
-        assert_close("clip_norm", &read(&by_rows("clip_norm", &clipped, &readings)), &read(&unit), eps(64.0));
+        assert_close("clip_norm", &by_rows("clip_norm", &clipped, &readings), &unit, eps(64.0));
         same("clip_value", &by_rows("clip_value", &grads().clip_value(4.0), &readings), &want.clamp(-4.0, 4.0));
         same("scale", &by_rows("scale", &grads().scale(0.5), &readings), &(&want * 0.5));
         same("map", &grads().map(|g| g + 1.0)[&readings.table], &(&want + 1.0));
@@ -108,7 +108,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             };
             let few = loss(&parts[0]).backward();
             assert!(few.rows(&table).is_some_and(|rows| !rows.are_few()));
-            assert_close("norm", &read(&few.norm()), &read(&want(&parts[..1]).square().sum(..).sqrt()), eps(64.0));
+            assert_close("norm", &few.norm(), &want(&parts[..1]).square().sum(..).sqrt(), eps(64.0));
             same("clipped", &few.clip_value(9.0)[&table], &want(&parts[..1]).clamp(-9.0, 9.0));
             let many = loss(&parts[2]).backward();
             assert!(many.rows(&table).is_none());

@@ -1,7 +1,7 @@
 //! Softmax and log-softmax along every dimension, their gradients, large inputs and special values.
 
 use crate::check::{assert_values, with_grads};
-use crate::close::{EXACT, Tolerance, assert_close, eps, read};
+use crate::close::{EXACT, Tolerance, assert_close, eps};
 use crate::on::Lay;
 use crate::{On, Suite};
 use minitorch_core::Tensor;
@@ -106,7 +106,7 @@ fn fused<B: Backend>(on: &On<B>) {
                 (d.log_softmax_grad(&log, &g, dim), composed::log_softmax_grad(&log, &g, dim)),
             ];
             for (i, (fused, composed)) in pairs.iter().enumerate() {
-                assert_close(&format!("method {i} along {dim}, {lay:?}"), &read(fused), &read(composed), eps(32.0));
+                assert_close(&format!("method {i} along {dim}, {lay:?}"), fused, composed, eps(32.0));
             }
         }
     }
@@ -177,5 +177,5 @@ fn keeps_digits<B: Backend>(on: &On<B>) {
         let all = [x.softmax(1), x.log_softmax(1), x.logsumexp(1).unsqueeze(1) * &g];
         Tensor::cat(&all.map(|y| y.backward_with(&g)[&x].clone()), 0)
     };
-    assert_close("beside 1e5", &read(&gradients(1e5)), &read(&gradients(0.0)), Tolerance { atol: 0.0, rtol: 16.0 });
+    assert_close("beside 1e5", &gradients(1e5), &gradients(0.0), Tolerance { atol: 0.0, rtol: 16.0 });
 }
