@@ -128,11 +128,12 @@ impl CopyOps for Cpu {
 
 pub(crate) fn download(device: &Cpu, x: View<'_, Storage>) -> Result<HostData> {
     fn to<T: Element>(device: &Cpu, x: View<'_, Storage>) -> Result<Vec<T>> {
-        let x = source::<T>(x);
         let bytes = x.layout.numel().saturating_mul(size_of::<T>());
-        let fits =
-            if x.data.is_empty() && bytes > 0 { Err(OutOfMemory { bytes }) } else { memory::zeros(x.layout.numel()) };
-        let mut out = fits.map_err(|error| device.out_of_memory(error))?;
+        if bytes > 0 && T::read(x.storage).is_empty() {
+            return Err(device.out_of_memory(OutOfMemory { bytes })); // it was not computed
+        }
+        let x = source::<T>(x);
+        let mut out = memory::zeros(x.layout.numel()).map_err(|error| device.out_of_memory(error))?;
         copy_into(&mut out, x);
         Ok(out)
     }

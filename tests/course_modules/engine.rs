@@ -83,7 +83,7 @@ fn backprop2() {
 
 #[test]
 fn backprop3() {
-    // A diamond: two functions of one variable, joined.
+    // A diamond: two functions of one variable, and a function of both.
     let variable = Scalar::variable(0.0);
     let left = Function1.apply([&0.0.into(), &variable]);
     let right = Function1.apply([&0.0.into(), &variable]);

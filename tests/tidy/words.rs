@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 /// Words and phrases to avoid, separated by `|`, and what to write for them. They match whole words of comments, strings and names:
 /// `TURNED_ROWS` and `TurnedRows` hold "turned" and "turned rows".
 const BANNED: &[(&str, &str)] = &[
-    ("house|houses|furniture|two floors", "crate, module, file, layer"),
+    ("house|houses|furniture", "crate, module, file, layer"),
     ("room|rooms", "crate, module, folder; for space: `room for`"),
     ("road|roads", "path, code path, call path"),
     ("lent|given away|gives away", "borrowed; owned or moved"),

@@ -1,18 +1,12 @@
 //! Every tensor operation with random operands and arguments.
 
 use crate::WRONG;
-use crate::operands::device;
+use crate::operands::{READ, T, device};
 use crate::source::Source;
 use minitorch_core::{
     Activation, Conv1dOptions, CrossEntropyOptions, DType, Error, Indexing, PadMode, Pool1dOptions, Pool2dOptions,
     Reduction, Tensor,
 };
-use minitorch_cpu::Cpu;
-
-pub(crate) type T = Tensor<Cpu>;
-
-/// Results of at most this many elements are read back; larger ones are printed, and a read fails for lack of memory.
-pub(crate) const READ: usize = 1 << 22;
 
 /// One random call, and the use of its result.
 pub(crate) fn call(s: &mut Source, named: &mut dyn FnMut(&str)) {

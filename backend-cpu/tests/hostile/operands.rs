@@ -1,9 +1,13 @@
 //! Random operands of tensor operations, most of them compatible, so that calls reach the kernels.
 
-use crate::calls::{READ, T};
 use crate::source::Source;
 use minitorch_core::{ConvOptions, DType, PoolOptions, Shape, Tensor};
 use minitorch_cpu::Cpu;
+
+pub(crate) type T = Tensor<Cpu>;
+
+/// Results of at most this many elements are read back; larger ones are printed, and a read fails for lack of memory.
+pub(crate) const READ: usize = 1 << 22;
 
 pub(crate) fn device() -> Cpu {
     Cpu::default()

@@ -1,4 +1,4 @@
-//! Reductions at their edges: gradients of products, rank 0, and the truth of nothing.
+//! Edge cases of reductions: gradients of products, rank 0, `any` and `all` of no elements.
 
 use crate::check::assert_values;
 use crate::close::{EXACT, Tolerance, eps};
