@@ -6,7 +6,7 @@ mod source;
 mod unsafe_code;
 mod words;
 
-use source::{fail_if_any, files_where, rust_files, text};
+use source::{fail_if_any, files_where, rust_files, text, tokens};
 
 #[test]
 fn every_file_opens_with_what_it_is() {
@@ -39,6 +39,35 @@ fn dependencies_point_one_way() {
             assert!(!found.contains(name), "{folder} must not depend on {name}..");
         }
     }
+}
+
+/// The files of core that create tensors from numbers of the host: "core computes no tensor element on the host", these excepted.
+const ON_HOST: &[(&str, &str)] = &[
+    ("core/src/create.rs", "constructors, `arange`, `linspace`, `eye`, `randperm`"),
+    ("core/src/gradcheck.rs", "points of a difference quotient"),
+    ("core/src/ops/index.rs", "index vectors of `flip`, `roll` and `repeat_interleave`"),
+    ("core/src/ops/random.rs", "`randn`, so that every backend has the same numbers"),
+    ("core/src/ops/resize.rs", "indices and weights of interpolation and adaptive pooling"),
+    ("core/src/tensor.rs", "transfer between devices"),
+];
+
+#[test]
+fn core_computes_on_the_host_only_where_listed() {
+    let from_host = |text: &str| {
+        tokens(text).windows(3).any(|w| {
+            let constructor = w[0].is("Tensor") && w[1].is("::") && w[2].text.starts_with("from_");
+            constructor && !w[2].is("from_storage") || w[0].is(".") && w[1].is("upload")
+        })
+    };
+    let found: Vec<String> = rust_files("core/src")
+        .into_iter()
+        .filter(|(path, text)| {
+            !path.ends_with("_tests.rs") && from_host(text.split("#[cfg(test)]").next().unwrap_or(text))
+        })
+        .map(|(path, _)| path)
+        .collect();
+    let listed: Vec<&str> = ON_HOST.iter().map(|(path, _)| *path).collect();
+    assert_eq!(found, listed, "the files of core/src that call Tensor::from_.. or upload");
 }
 
 /// Prints lines by crate and the longest files: `cargo test --test tidy sizes -- --nocapture`.
