@@ -1,4 +1,4 @@
-//! Einsum against a sum over all indices on the host, and its relatives.
+//! Einsum against the sum over all indices on the host, and the products derived from it.
 
 use crate::check::{assert_values, with_grads};
 use crate::close::{EXACT, eps, multi_index, read};
@@ -7,7 +7,7 @@ use crate::{On, Suite};
 use minitorch_core::backend::Backend;
 use minitorch_core::{Shape, Tensor};
 
-/// A size per letter, z none.
+/// A size per letter; 0 for z.
 const SIZES: [(char, usize); 10] =
     [('a', 2), ('b', 3), ('c', 2), ('d', 4), ('e', 3), ('f', 2), ('A', 3), ('B', 2), ('o', 1), ('z', 0)];
 
@@ -27,7 +27,7 @@ const EQUATIONS: [&str; 40] = [
     "zb->b",
     "bz->z",
     "abcdef->fa",
-    // Two: products of matrices, batches, outer, element by element, what sums before the product.
+    // Two: matrix products, batches, outer and element-wise products, labels that are summed before the product.
     "ab,bc->ac",
     "ab,bc->ca",
     "eab,ebc->eac",
@@ -89,7 +89,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         ] {
             let (a, b) = (on.mixed(a), on.mixed(b));
             let (left, _) = parts(equation);
-            // With the letters' own sizes, the labels of 1 laid out in full.
+            // With all sizes of the letters, and dimensions of size 1 expanded.
             let full = [a.expand(shape(left[0])), b.expand(shape(left[1]))].map(|x| x.contiguous());
             let (got, want) = (Tensor::einsum(equation, &[&a, &b]), naive(equation, &full));
             assert_values(&got, &want, eps(16.0));
@@ -113,7 +113,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             assert!(*got.shape() == shape(parts(long).1), "{short}: {:?}", got.shape());
             assert_values(&got, &naive(long, &operands), eps(16.0));
         }
-        // Its dimensions broadcast like any others.
+        // The dimensions of an ellipsis broadcast.
         let (a, b) = (on.mixed([2, 1, 3, 2]), on.mixed([4, 2, 3]));
         let want = a.expand([2, 4, 3, 2]).matmul(&b);
         assert_values(&Tensor::einsum("...ij,...jk->...ik", &[&a, &b]), &read(&want).data, eps(16.0));
@@ -209,7 +209,7 @@ fn naive<B: Backend>(equation: &str, operands: &[Tensor<B>]) -> Vec<f64> {
     labels.dedup();
     let values: Vec<Vec<f64>> = operands.iter().map(|x| read(x).data).collect();
     let mut out = vec![0.0; shape(right).numel()];
-    // Of more labels than a shape has dimensions: the last ones within the first.
+    // More labels than a shape has dimensions: a loop over some, and a shape of the others.
     let (outer, inner) = labels.split_at(labels.len().min(6));
     let spaces = [outer, inner].map(|labels| shape(&labels.iter().collect::<String>()));
     for first in 0..spaces[0].numel() {

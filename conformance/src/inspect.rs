@@ -71,7 +71,7 @@ fn custom_function<B: Backend>(on: &On<B>) {
     let [dxx, dxy] = dx.grad([&x, &y]);
     assert_values(&dxx, &[10.0, 4.0], EXACT);
     assert_values(&dxy, &[6.0, -2.0], EXACT);
-    // Through its output: e^x by itself, three times.
+    // A gradient from the output, e^x, differentiated three times.
     let exp = custom("my_exp", [&x], |[x]| x.exp(), |g, _, y| [Some(g * y)]);
     let [first] = exp.grad([&x]);
     let [second] = first.grad([&x]);
@@ -82,7 +82,7 @@ fn custom_function<B: Backend>(on: &On<B>) {
     assert_values(&rounded.square().sum(..).backward()[&x], &[6.0, -2.0], EXACT);
 }
 
-/// The operations of the nodes between leaves and output.
+/// The names of the operations from the leaves to the output.
 fn ops<B: Backend>(y: &Tensor<B>) -> Vec<&'static str> {
     y.graph().nodes().iter().filter(|node| !node.is_leaf).map(|node| node.op).collect()
 }
@@ -184,7 +184,7 @@ fn explained<B: Backend>(on: &On<B>) {
         let digits: Vec<usize> = index.trim_matches(['[', ']']).split(',').filter_map(|d| d.parse().ok()).collect();
         assert_eq!(values[digits[0] * 2 + digits[1]], (position + 1) as f64);
     }
-    // Scalars, nothing, large ones, bools; pictures of all.
+    // Rank 0, no elements, many elements, bools; each as SVG.
     for x in [
         on.list(&[5.0], []),
         on.list(&[], [0, 2]),

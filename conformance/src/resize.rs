@@ -54,7 +54,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
 }
 
 fn nearest<B: Backend>(on: &On<B>) {
-    // Both grow by whole numbers, one does; shrink; neither; stay; one pixel.
+    // Both sizes grow by an integer, one does; both shrink; neither; unchanged; one pixel.
     for (from, to) in [
         ([2, 3], [4, 9]),
         ([2, 3], [6, 3]),
@@ -74,7 +74,7 @@ fn nearest<B: Backend>(on: &On<B>) {
     moves(on, &[1, 1, 2, 2], &[1, 1, 4, 4], &|x| x.interpolate_nearest(4), &|i| Some(vec![0, 0, i[2] / 2, i[3] / 2]));
 }
 
-/// The definition, pixel by pixel.
+/// The definition.
 fn mixed(x: &[f64], [h, w]: [usize; 2], [oh, ow]: [usize; 2], align_corners: bool) -> Vec<f64> {
     let place = |i: usize, from: usize, to: usize| {
         let (i, from, to) = (i as f64, from as f64, to as f64);
@@ -126,11 +126,11 @@ fn bilinear<B: Backend>(on: &On<B>) {
 fn pixels_without_weight<B: Backend>(on: &On<B>) {
     let (inf, nan) = (f64::INFINITY, f64::NAN);
     let x = on.list(&[inf, 1.0, 2.0, nan], [1, 1, 1, 4]).requires_grad();
-    let y = x.interpolate_bilinear([1, 7], true); // every second one lies on a pixel
+    let y = x.interpolate_bilinear([1, 7], true); // every second output coincides with an input pixel
     assert_values(&y, &[inf, inf, 1.0, 1.5, 2.0, nan, nan], EXACT);
     let x = on.list(&[1.0, nan, 2.0, inf, 4.0, inf], [1, 1, 2, 3]);
     assert_values(&x.interpolate_bilinear([3, 2], true), &[1.0, 2.0, inf, inf, inf, inf], EXACT);
-    // Half-pixel places before the first pixel are the first pixel.
+    // Coordinates before the centre of the first pixel are clamped to it.
     let x = on.list(&[inf, 3.0, inf], [1, 1, 1, 3]);
     assert_values(&x.interpolate_bilinear([1, 1], false), &[3.0], EXACT);
     assert_values(
@@ -148,7 +148,7 @@ fn region(i: usize, from: usize, to: usize) -> std::ops::Range<usize> {
     i * from / to..((i + 1) * from).div_ceil(to)
 }
 
-/// Each region's cells, flat in the tensor, in row-major order.
+/// The elements of each region, as flat indices in row-major order.
 fn regions(planes: usize, [h, w]: [usize; 2], [oh, ow]: [usize; 2]) -> Vec<Vec<usize>> {
     let mut out = Vec::new();
     for plane in 0..planes {
@@ -187,7 +187,7 @@ fn adaptive<B: Backend>(on: &On<B>) {
         }
         assert_values(&y.backward_with(&g)[&x], &want, eps(64.0));
     }
-    // A neighbour's infinity stays outside: 5 in 2 are 0..3 and 2..5, 5 in 3 are 0..2, 1..4 and 3..5.
+    // An infinity outside a region has no effect: 5 in 2 regions are 0..3 and 2..5, 5 in 3 are 0..2, 1..4 and 3..5.
     let x = on.list(&[f64::INFINITY, 1.0, 2.0, 3.0, f64::NAN], [1, 1, 5]);
     assert_values(&x.adaptive_avg_pool1d(3), &[f64::INFINITY, 2.0, f64::NAN], eps(4.0));
     assert_values(&x.adaptive_max_pool1d(3), &[f64::INFINITY, 3.0, f64::NAN], EXACT);
@@ -200,7 +200,7 @@ fn ties<B: Backend>(on: &On<B>) {
     for (from, to) in SIZES {
         let x = on.whole(0, 3, [1, 3, from[0], from[1]]).requires_grad();
         let values = read(&x).data;
-        // The first of the largest in row-major order.
+        // The first maximum in row-major order.
         let first =
             |cells: Vec<usize>| cells.iter().fold(cells[0], |best, &c| if values[c] > values[best] { c } else { best });
         let winners: Vec<usize> = regions(3, from, to).into_iter().map(first).collect();
@@ -214,10 +214,10 @@ fn ties<B: Backend>(on: &On<B>) {
     let lowest = on.list(&[f64::NEG_INFINITY; 15], [1, 1, 3, 5]).requires_grad();
     let y = lowest.adaptive_max_pool2d([2, 2]);
     assert_values(&y, &[f64::NEG_INFINITY; 4], EXACT);
-    // Rows 0..2 and 1..3, columns 0..3 and 2..5: each region's first cell.
+    // Rows 0..2 and 1..3, columns 0..3 and 2..5: the first element of each region.
     let want = [1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
     assert_values(&y.sum(..).backward()[&lowest], &want, EXACT);
-    // Where the sizes divide it is the fused pooling.
+    // If the sizes divide, core calls the fused pooling.
     let x = on.mixed([1, 2, 4, 6]);
     assert_values(&x.adaptive_max_pool2d([2, 2]), &read(&x.max_pool2d(Pool2dOptions::new([2, 3]))).data, EXACT);
 }

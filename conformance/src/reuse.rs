@@ -1,5 +1,5 @@
-//! In-place reuse can never be observed: random programs run with owned operands (storage offered for reuse as soon as
-//! its last reader comes) and with borrowed ones give the same bits, in values, gradients and second derivatives.
+//! Reuse of storage in place has no effect on results: random programs give bit-identical values, gradients and second derivatives with
+//! owned operands (moved at their last use) and with borrowed ones.
 
 use crate::check::assert_same;
 use crate::{On, Suite};
@@ -19,7 +19,7 @@ const INPUTS: usize = 3;
 const STEPS: usize = 14;
 
 pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
-    suite.f32("owned_and_borrowed_agree_to_the_bit", 200, |on| {
+    suite.f32("owned_and_borrowed_are_bit_identical", 200, |on| {
         for seed in 0..200 {
             let place = On::new(on.device.clone(), on.dtype, seed);
             compare(&place, &program(&place), seed);
@@ -52,7 +52,7 @@ fn take<B: Backend>(values: &mut [Option<Tensor<B>>], at: usize, last: bool) -> 
 }
 
 fn run<B: Backend>(inputs: [Tensor<B>; INPUTS], program: &[Step], owned: bool) -> Tensor<B> {
-    // The caller's leaves must outlive the program, as gradients are asked for them; the constant is the program's own.
+    // The caller holds the leaves, to take gradients in them; the constant is owned by the program.
     let mut values: Vec<Option<Tensor<B>>> = inputs.into_iter().map(Some).collect();
     for (i, step) in program.iter().enumerate() {
         let later = |v: usize| program[i + 1..].iter().any(|s| s.a == v || s.b == v);
@@ -83,7 +83,7 @@ fn binary<B: Backend>(op: u32, a: &Tensor<B>, b: &Tensor<B>) -> Tensor<B> {
         0 | 1 => a + b,
         2 => a - b,
         3 | 4 => a * b,
-        _ => a / &(&b.square() + 2.0), // never near 0
+        _ => a / &(&b.square() + 2.0), // away from 0
     }
 }
 
@@ -103,7 +103,7 @@ fn unary<B: Backend>(op: u32, x: &Tensor<B>) -> Tensor<B> {
         8 => 1.5 - x,
         9 => x / 1.25,
         10 => x + 0.5,
-        11 => x.tanh(), // keeps programs from exploding
+        11 => x.tanh(), // bounds values
         12 => &x.t() * &x.t(),
         _ => x.sin(),
     }
@@ -134,7 +134,7 @@ fn compare<B: Backend>(on: &On<B>, program: &[Step], seed: u64) {
     let kept = [leaves[0].detach(), leaves[1].detach(), constant.clone()].map(|x| crate::close::read(&x).data);
     let mut results = Vec::new();
     for owned in [false, true] {
-        // A fresh constant that nobody else holds, so that it may be overwritten.
+        // A constant with one holder, so that it may be reused.
         let own = on.list(&kept[2], [4, 4]);
         let y = run([leaves[0].clone(), leaves[1].clone(), own], program, owned);
         let loss = y.sin().sum(..);
@@ -147,7 +147,7 @@ fn compare<B: Backend>(on: &On<B>, program: &[Step], seed: u64) {
         };
         let second = gradients(&squares);
         let second = leaves.each_ref().map(|x| second.get(x).cloned().unwrap_or_else(|| x.detach().zeros_like()));
-        // The first walk's tape is consumed by the second's backward; a third of the same program takes its place.
+        // The backward pass consumes the tape, so the program runs again.
         let again = run([leaves[0].clone(), leaves[1].clone(), on.list(&kept[2], [4, 4])], program, owned);
         let plain = gradients(&again.sin().sum(..));
         let plain = leaves.each_ref().map(|x| plain.get(x).cloned().unwrap_or_else(|| x.detach().zeros_like()));
@@ -162,7 +162,7 @@ fn compare<B: Backend>(on: &On<B>, program: &[Step], seed: u64) {
     assert!(now == kept, "program {seed} overwrote an input");
 }
 
-/// A random program may be constant in both leaves.
+/// A random program may depend on neither leaf.
 fn gradients<B: Backend>(loss: &Tensor<B>) -> Gradients<Tensor<B>> {
     if loss.is_tracked() { loss.backward() } else { Gradients::default() }
 }

@@ -1,4 +1,4 @@
-//! Gradients by rows: of tables of which few rows are read, against the same gradients with their zeros.
+//! Row gradients of tables of which few rows are read, against dense gradients.
 
 use crate::close::{EXACT, assert_close, eps};
 use crate::{On, Suite};
@@ -8,7 +8,7 @@ use minitorch_core::{Gradients, Tensor};
 const ROWS: usize = 40_000;
 const WIDTH: usize = 2;
 
-/// Two readings of a table with repeats within and between, and what multiplies their rows.
+/// Two index_selects of a table, with repeats within and between them, and factors of their rows.
 struct Readings<B: Backend> {
     table: Tensor<B>,
     index: [Tensor<B>; 2],
@@ -17,7 +17,7 @@ struct Readings<B: Backend> {
 
 impl<B: Backend> Readings<B> {
     fn new(on: &On<B>) -> Self {
-        // Whole numbers: their sums are exact, so that the order of adding does not show.
+        // Integers: sums are exact in any order.
         let ends = Tensor::new([0, ROWS as i32 - 1, 0], &on.device);
         let some = |n: usize| Tensor::cat(&[on.ints(0, 20, [n]), on.ints(0, ROWS as i32, [n]), ends.clone()], 0);
         let index = [some(40), some(25)];
@@ -29,7 +29,7 @@ impl<B: Backend> Readings<B> {
         (self.table.index_select(0, &self.index[reading]) * &self.factors[reading]).sum(..)
     }
 
-    /// The gradient of both, one after the other in one sum, with its zeros.
+    /// The dense gradient of the sum of both.
     fn expected(&self, readings: &[usize]) -> Tensor<B> {
         let zeros = self.table.detach().zeros_like().contiguous();
         readings.iter().fold(zeros, |sum, &at| {
@@ -43,7 +43,7 @@ fn same<B: Backend>(what: &str, got: &Tensor<B>, want: &Tensor<B>) {
     assert_close(what, got, want, EXACT);
 }
 
-/// The gradient of the table, found by rows and only then filled up.
+/// The row gradient of the table, made dense afterwards.
 fn by_rows<B: Backend>(what: &str, grads: &Gradients<Tensor<B>>, readings: &Readings<B>) -> Tensor<B> {
     assert!(grads.rows(&readings.table).is_some(), "{what}: the gradient is not by rows");
     grads[&readings.table].clone()
@@ -55,7 +55,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         let grads = readings.loss(0).backward();
         same("one reading", &by_rows("one reading", &grads, &readings), &readings.expected(&[0]));
 
-        // The totals stand at every reading of a row.
+        // Each index of a row has the row's total.
         let rows = grads.rows(&readings.table).unwrap_or_else(|| unreachable!("asserted above"));
         same("the index", rows.index(), &readings.index[0]);
         same("the totals", &rows.totals(), &readings.expected(&[0]).index_select(0, &readings.index[0]));
@@ -78,7 +78,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         let mut sum = whole().backward();
         sum += readings.loss(0).backward();
         same("accumulated", &sum[&readings.table], &want);
-        // A table that is itself computed has an ordinary gradient.
+        // A table that is not a leaf has a dense gradient.
         let computed = &readings.table * 2.0;
         let loss = (computed.index_select(0, &readings.index[0]) * &readings.factors[0]).sum(..);
         same("computed", &loss.backward()[&readings.table], &(readings.expected(&[0]) * 2.0));
@@ -95,7 +95,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         same("map", &grads().map(|g| g + 1.0)[&readings.table], &(&want + 1.0));
     });
     suite.floats("many_rows", 100_000, |on| {
-        // As many readings as rows, or more: the gradient is whole, also when it becomes so while it grows.
+        // As many indices as rows, or more: the gradient is dense, also if it becomes so by accumulation.
         for shape in [&[30, 3][..], &[30]] {
             let table = on.uniform(-1.0, 1.0, shape).requires_grad();
             let parts = [20, 15, 70].map(|n| (on.ints(0, 30, [n]), on.whole(-9, 10, table.shape().with(0, n))));
@@ -119,14 +119,14 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         }
     });
     suite.floats("not_by_rows", 100_000, |on| {
-        // Another dimension, and a gradient that is itself recorded.
+        // Another dimension, and a recorded gradient.
         let readings = Readings::new(on);
         let columns = on.uniform(-1.0, 1.0, [WIDTH, ROWS]).requires_grad();
         assert!(columns.index_select(1, &readings.index[0]).sum(..).backward().rows(&columns).is_none());
         let loss = readings.table.index_select(0, &readings.index[0]).square().sum(..);
         let [first] = loss.grad([&readings.table]);
         let second = (first.index_select(0, &readings.index[1]) * &readings.factors[1]).sum(..).backward();
-        // Twice the number of its readings, for each reading of the gradient.
+        // Twice the number of indices of the row.
         let ones = readings.factors[0].ones_like();
         let counts =
             readings.expected(&[]).scatter_add(0, &readings.index[0].unsqueeze(1).expand(*ones.shape()), &ones);

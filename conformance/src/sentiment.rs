@@ -6,9 +6,9 @@ use crate::{On, Suite};
 use minitorch_core::Tensor;
 use minitorch_core::backend::{Backend, Device};
 
-/// Sentences, the words of the longest, the size of a vector, maps per width.
+/// Sentences, words of the longest, vector size, channels per width.
 const SIZES: [usize; 4] = [5, 12, 24, 20];
-/// Words in the table.
+/// Rows of the table.
 const WORDS: usize = 3000;
 const WIDTHS: [usize; 3] = [3, 4, 5];
 

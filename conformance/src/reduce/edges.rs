@@ -8,7 +8,7 @@ use minitorch_core::{DType, Tensor};
 
 pub(super) fn cases<B: Backend>(suite: &mut Suite<B>) {
     suite.floats("gradients_of_products", 40, prod_gradients);
-    // n² elements here would be 100 GB.
+    // A rule with n² elements would need 100 GB.
     suite.floats("long_products_have_gradients", 200_000, |on| {
         agree!(on, eps(2000.0), |d| {
             let x = d.uniform(0.999, 1.001, [150_001]).requires_grad();
@@ -28,7 +28,7 @@ pub(super) fn cases<B: Backend>(suite: &mut Suite<B>) {
     });
 }
 
-/// The product of the others, whatever they are, by the plain rule and under `create_graph`.
+/// The gradient of a product is the product of the other factors, also with zeros, infinities and NaN; not recorded and recorded.
 fn prod_gradients<B: Backend>(on: &On<B>) {
     let (nan, inf) = (f64::NAN, f64::INFINITY);
     let tiny = if on.dtype == DType::F64 { 1e-200 } else { 1e-30 };
@@ -44,7 +44,7 @@ fn prod_gradients<B: Backend>(on: &On<B>) {
     let (x, want) = (on.list(rows.map(|(x, _)| x).as_flattened(), [7, 4]).requires_grad(), rows.map(|(_, g)| g));
     assert_values(&x.prod(1).sum(..).backward()[&x], want.as_flattened(), eps(4.0));
     assert_values(&x.t().prod(0).sum(..).grad([&x])[0], want.as_flattened(), eps(4.0));
-    // A product that returns from far outside of f32, and so does that of any of its elements' others.
+    // Intermediate products overflow f32, the result does not; likewise in the gradient.
     if on.dtype == DType::F32 {
         let x = on.list(&[1e30, 1e30, 1e-30, 1e-30], [4]).requires_grad();
         let want = [1e-30, 1e-30, 1e30, 1e30];
@@ -66,7 +66,7 @@ fn prod_gradients<B: Backend>(on: &On<B>) {
     }
 }
 
-/// The dimensions 0 and -1 of a tensor of rank 0 are those of its one entry.
+/// Rank 0 has the dimensions 0 and -1, of size 1.
 fn rank_0<B: Backend>(on: &On<B>) {
     let x = on.list(&[2.5], []);
     for dim in [0, -1] {

@@ -1,4 +1,4 @@
-//! Variances and norms of numbers whose squares no f32 holds, and of neighbours far from 0.
+//! Variances and norms of numbers whose squares overflow or underflow f32, and of close numbers far from 0.
 
 use crate::Suite;
 use crate::check::assert_values;
@@ -7,7 +7,7 @@ use minitorch_core::backend::Backend;
 
 pub(super) fn cases<B: Backend>(suite: &mut Suite<B>) {
     suite.floats("var_and_std_far_from_0_and_1", 20_000, |on| {
-        // Around the middle element f64 loses no digit.
+        // Differences from the middle element are exact in f64.
         let centred = |x: &[f64]| -> Vec<f64> {
             let around: Vec<f64> = x.iter().map(|value| value - x[x.len() / 2]).collect();
             let mean = around.iter().sum::<f64>() / x.len() as f64;
