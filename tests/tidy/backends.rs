@@ -1,4 +1,4 @@
-//! What core, the backends and the suites have for each family of operations.
+//! The files and methods that each family of operations has in core, the backends, the kernels and the suites.
 
 use crate::source::{fail_if_any, files_where, root, rust_files, text};
 use std::fs;
@@ -15,36 +15,42 @@ const NO_KERNEL: &[(&str, &str)] = &[
 /// Methods that the traits have at most.
 const MAX_METHODS: usize = 60;
 
-/// Where a backend calls the composed form of a fused method, with the reason.
+/// The files in which a backend calls the composed form of a fused method, and why.
 const COMPOSED: &[(&str, &str)] = &[
-    ("backend-cpu/src/norm.rs", "arrangements that core does not ask for"),
-    ("backend-cuda/src/norm.rs", "arrangements that core does not ask for"),
-    ("backend-wgpu/src/loss.rs", "no logits"),
-    ("backend-cuda/src/matmul.rs", "activations but relu are applied to the result in place; gradients of nothing"),
+    ("backend-cpu/src/norm.rs", "arrangements of dimensions that core does not use"),
+    ("backend-cuda/src/norm.rs", "arrangements of dimensions that core does not use"),
+    ("backend-wgpu/src/loss.rs", "logits without elements"),
+    (
+        "backend-cuda/src/matmul.rs",
+        "activations but relu are applied to the result in place; gradients without elements",
+    ),
     ("backend-cuda/src/conv.rs", "activations but relu are applied to the result in place"),
     ("backend-cpu/src/conv.rs", "activations are applied to the result in place"),
     ("backend-wgpu/src/conv.rs", "activations are applied to the result in place"),
-    ("backend-wgpu/src/matmul.rs", "the same; and a linear map that one binding does not reach: its parts are split"),
-    ("backend-wgpu/src/optim.rs", "F16: a step of F32 copies, which is its own kernel again"),
-    ("backend-wgpu/src/norm.rs", "arrangements that core does not ask for"),
+    (
+        "backend-wgpu/src/matmul.rs",
+        "activations, as in conv; a linear map over the limit of one binding is composed of products, which are split",
+    ),
+    ("backend-wgpu/src/optim.rs", "F16: the step of F32 copies"),
+    ("backend-wgpu/src/norm.rs", "arrangements of dimensions that core does not use"),
 ];
 
-/// Methods that fuse launches, which these backends leave apart.
-const APART: &[(&str, &str, &str)] = &[
-    ("backend-cpu", "linear_grad", "each gradient is a loop of its own; there are no launches to save"),
+/// Methods that fuse several launches into one, which these backends do not override, and why.
+const NOT_FUSED: &[(&str, &str, &str)] = &[
+    ("backend-cpu", "linear_grad", "one loop per gradient; there are no launches to save"),
     ("backend-cpu", "conv2d_grad", "as linear_grad"),
-    ("backend-cpu", "running_statistics", "a few numbers per channel"),
-    ("backend-wgpu", "linear_grad", "each gradient is a dispatch of its own"),
+    ("backend-cpu", "running_statistics", "a few elements per channel"),
+    ("backend-wgpu", "linear_grad", "one dispatch per gradient"),
     ("backend-wgpu", "conv2d_grad", "as linear_grad"),
     ("backend-wgpu", "running_statistics", "as linear_grad"),
 ];
 
-/// The families of core/src/ops, each with its file's text.
+/// The families of core/src/ops, each with its source.
 fn families() -> Vec<(String, String)> {
     let found: Vec<(String, String)> = rust_files("core/src/ops")
         .into_iter()
         .filter_map(|(path, text)| Some((path.strip_prefix("core/src/ops/")?.strip_suffix(".rs")?.to_string(), text)))
-        // A folder holds the parts of the family that it is called after.
+        // A folder has the parts of the family of its name.
         .filter(|(name, _)| name != "mod" && !name.contains('/') && !name.ends_with("_tests"))
         .collect();
     assert!(found.len() > 10, "few families in core/src/ops: {found:?}");
@@ -91,11 +97,11 @@ fn every_family_has_its_file_in_every_folder() {
             }
         }
     }
-    // A kernel's file is its family's, or a part of it.
+    // A file of kernels has the name of its family, or begins with it.
     for (path, _) in files_where("kernels", |name| name.ends_with(".cu")) {
         let name = path.trim_start_matches("kernels/").trim_end_matches(".cu");
         if !families.iter().any(|(family, _)| name == family || name.starts_with(&format!("{family}_"))) {
-            offenders.push(format!("{path} is of no family"));
+            offenders.push(format!("{path} belongs to no family"));
         }
     }
     fail_if_any("each family of core/src/ops has a file of its name in every folder (CONTRIBUTING.md)", offenders);
@@ -127,19 +133,16 @@ fn backends_have_kernels_for_all_methods() {
                 methods
                     .iter()
                     .filter(|name| !body.contains(&format!("\n    fn {name}(")))
-                    .filter(|name| !APART.iter().any(|(of, method, _)| *of == backend && method == *name))
+                    .filter(|name| !NOT_FUSED.iter().any(|(of, method, _)| *of == backend && method == *name))
                     .map(|name| format!("{path}: no {name}")),
             );
         }
         for (path, text) in rust_files(&format!("{backend}/src")) {
             let calls = text.lines().any(|line| !line.trim_start().starts_with("//") && line.contains("composed::"));
             if calls && !COMPOSED.iter().any(|(listed, _)| *listed == path) {
-                offenders.push(format!("{path} calls a composed form"));
+                offenders.push(format!("{path} calls a composed form and is not listed"));
             }
         }
     }
-    fail_if_any(
-        "a backend of ours leaves no method on its default, unless it is listed here with its reason",
-        offenders,
-    );
+    fail_if_any("each backend overrides every method, except those that are listed with a reason", offenders);
 }

@@ -1,13 +1,13 @@
-//! No file of a crate imports, through others or at once, what imports it; and the sizes of the files.
+//! Files of a crate must not import each other in a circle.
 //!
 //! ```text
-//! modules = the tree that `mod` declarations span, with the names that each module defines, imports and re-exports
+//! modules = the tree of `mod` declarations, with the names that each module defines, imports and re-exports
 //! edge    = file A mentions a name that resolves, through re-exports, to a definition in file B
 //! circle  = a strongly connected component of more than one file
 //! ```
 //!
-//! Names are resolved by their paths alone: methods and trait implementations leave no edge. A module and its submodules count as
-//! one concept told in several files: no edge joins a file to one below it.
+//! Names are resolved by paths alone, so methods and trait implementations have no edge. A module and its submodules are one concept in
+//! several files, so there is no edge between a file and one below it.
 
 use crate::source::{Token, fail_if_any, root, rust_files, text, tokens};
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,11 +20,11 @@ struct Module {
     children: BTreeMap<String, usize>,
     items: BTreeSet<String>,
     imports: Vec<Import>,
-    /// Paths of two and more names, and names alone, in code outside of `use`.
+    /// The paths and single names in code outside of `use`.
     mentions: BTreeSet<Vec<String>>,
 }
 
-/// What one resolution has looked up: (module, name). Globs may import each other.
+/// The lookups of one resolution, (module, name): globs may import each other.
 type Seen = BTreeSet<(usize, String)>;
 
 /// One leaf of a `use`.
@@ -45,7 +45,7 @@ enum Target {
 /// and the trait is the sum of the families, which it names.
 const SHARED: &[(&str, &str)] = &[("core/src/backend.rs", "*"), ("core/src/tensor.rs", "Tensor")];
 
-/// All crates of the repository: a file that no other one declares is the root of one.
+/// All crates of the repository: a file that no other file declares is a root.
 #[derive(Default)]
 struct Tree {
     modules: Vec<Module>,
@@ -193,7 +193,7 @@ impl Tree {
         }
         match rest {
             [] => Some(Target::Module(at)),
-            // Names that macros define are looked for in vain: they belong to the module.
+            // A name that a macro defines is not found: it belongs to the module.
             _ => Some(self.descend(at, rest, seen).unwrap_or_else(|| self.item(at, &rest[0]))),
         }
     }
@@ -271,7 +271,7 @@ impl Tree {
         edges
     }
 
-    /// The strongly connected components of more than one file, each as its edges in words.
+    /// The strongly connected components of more than one file, each as a list of its edges.
     fn circles(&self) -> Vec<Vec<String>> {
         let edges = self.edges();
         let reach: Vec<BTreeSet<usize>> = (0..edges.len())
@@ -301,7 +301,7 @@ impl Tree {
                     format!("{} uses {} ({})", self.files[from], self.files[to], names.join(", "))
                 })
                 .collect();
-            // A folder that several programs share through `#[path]` is read once for each.
+            // A folder that several programs share by `#[path]` occurs once per program.
             if !circles.contains(&circle_edges) {
                 circles.push(circle_edges);
             }
@@ -406,10 +406,10 @@ fn use_tree(tokens: &[Token], before: &[String], out: &mut Vec<(Vec<String>, Str
 #[test]
 fn files_import_without_circles() {
     let circles = Tree::of_repository().circles();
-    let said: Vec<String> = circles
+    let descriptions: Vec<String> = circles
         .iter()
         .enumerate()
         .map(|(i, edges)| format!("circle {} of {}:\n    {}", i + 1, circles.len(), edges.join("\n    ")))
         .collect();
-    fail_if_any("two files that import each other are one concept, or share a third", said);
+    fail_if_any("two files that import each other are one concept, or share a third", descriptions);
 }

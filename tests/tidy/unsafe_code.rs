@@ -12,7 +12,7 @@ const UNSAFE: &[(&str, &str, &str)] = &[
     ("backend-cuda/src", "cache", "the process id"),
     ("backend-cuda/src", "gpu", "the driver"),
     ("backend-cuda/src", "copy", "the driver"),
-        ("backend-cuda/src", "device_tests", "launches"),
+    ("backend-cuda/src", "device_tests", "launches"),
     ("backend-cuda/src", "driver", "the driver"),
     ("backend-cuda/src", "emulator", "the emulator, which is C++"),
     ("backend-cuda/src", "emulator_tests", "the emulator"),

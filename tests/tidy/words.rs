@@ -1,4 +1,4 @@
-//! The project writes the field's words: a list of those that it avoids, and what to write for each.
+//! The vocabulary of the field in comments, strings, names and documents: a list of words to avoid, and what to write for each.
 
 use crate::source::{fail_if_any, files_where};
 use std::collections::BTreeMap;
@@ -50,7 +50,7 @@ const BANNED: &[(&str, &str)] = &[
     ("as ever", "leave it out"),
 ];
 
-/// Good English that holds one of them.
+/// Correct uses of them.
 const ALLOWED: &[&str] = &[
     "room for",
     "room in",
@@ -74,11 +74,11 @@ const ALLOWED: &[&str] = &[
     "graphics card",
 ];
 
-/// Files that say what they say: old entries of the change log, the list above, and what other programs' text is checked for.
+/// Files that are not checked: old entries of the change log, and this list.
 const EXEMPT: &[&str] = &["CHANGELOG.md", "tests/tidy/words.rs"];
 
-/// A word in lower case, its line, and whether it continues a phrase: whether nothing but spaces, marks of comments and the joints
-/// of names separate it from the word before.
+/// A word in lower case, its line, and whether it can continue a phrase: only spaces, comment markers, `_` and `-` are between it and the
+/// word before.
 struct Word {
     text: String,
     line: usize,
@@ -134,7 +134,7 @@ fn banned(
             if !stands(&words, i, phrase) {
                 continue;
             }
-            // A good phrase that overlaps it.
+            // A correct use that overlaps it.
             let near = i.saturating_sub(2)..i + phrase.len();
             let good = near.into_iter().any(|at| {
                 allowed.iter().any(|good| at < words.len() && at + good.len() > i && stands(&words, at, good))
