@@ -1,4 +1,4 @@
-//! Copies: transposing, joining, padding, converting.
+//! Copies: transposition, concatenation, padding, type conversion.
 
 use crate::{Bench, Floor};
 use minitorch::prelude::*;

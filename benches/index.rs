@@ -1,4 +1,4 @@
-//! Reading and adding at indices.
+//! Gather and scatter.
 
 use crate::{Bench, Floor};
 use minitorch::prelude::*;

@@ -1,4 +1,4 @@
-//! Cross entropy, forward and with its gradient.
+//! Cross-entropy with its gradient.
 
 use crate::{Bench, Floor};
 use minitorch::prelude::*;

@@ -1,5 +1,5 @@
-//! `cargo bench`: one group per operation family, one entry per compiled backend, side by side. Bodies are generic over the
-//! backend; a new backend is one line in [`on_every_backend`]. `cargo bench -- conv` runs one family.
+//! `cargo bench`: one group per operation family, one entry per backend of the build. The benchmarks are generic over the backend;
+//! [`on_every_backend`] lists the backends. `cargo bench -- conv` runs one family.
 
 mod binary;
 mod compare;
@@ -25,14 +25,14 @@ use minitorch::prelude::*;
 use std::hint::black_box;
 use std::time::Duration;
 
-/// What a call does at the least: the yardstick that a time is read against.
+/// The least work of a call, from which criterion computes a throughput.
 #[derive(Clone, Copy)]
 enum Floor {
     /// Bytes read plus bytes written.
     Bytes(usize),
     /// Multiplications plus additions.
     Flops(usize),
-    /// Neither says much.
+    /// For calls that neither bounds.
     Items(usize),
 }
 
@@ -44,7 +44,7 @@ struct Bench<'a, 'c, B: Backend> {
 }
 
 impl<B: Backend> Bench<'_, '_, B> {
-    /// Times `f`, and the wait for the device, under `case/backend`.
+    /// Times `f` and the synchronization after it, as `case/backend`.
     fn time<T>(&mut self, case: &str, floor: Floor, mut f: impl FnMut() -> T) {
         self.group.throughput(match floor {
             Floor::Bytes(n) => Throughput::Bytes(n as u64),
@@ -64,7 +64,7 @@ impl<B: Backend> Bench<'_, '_, B> {
     }
 }
 
-/// Runs one family on each compiled backend.
+/// Runs families on each backend of the build.
 macro_rules! on_every_backend {
     ($criterion:expr, $($family:ident)*) => { $({
         let mut group = $criterion.benchmark_group(stringify!($family));
@@ -85,12 +85,12 @@ macro_rules! on_every_backend {
 fn main() {
     #[cfg(feature = "cuda")]
     if let Err(error) = Cuda::new(0) {
-        eprintln!("cuda is left out: {error}");
+        eprintln!("cuda is skipped: {error}");
     }
     #[cfg(feature = "wgpu")]
     match Wgpu::new() {
         Ok(device) => eprintln!("wgpu: {}", device.describe()),
-        Err(error) => eprintln!("wgpu is left out: {error}"),
+        Err(error) => eprintln!("wgpu is skipped: {error}"),
     }
     let mut criterion = Criterion::default().configure_from_args();
     on_every_backend!(

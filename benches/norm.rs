@@ -1,4 +1,4 @@
-//! Batch and layer norm, forward and with their gradients.
+//! Batch norm, forward and with its gradient, and layer norm.
 
 use crate::{Bench, Floor};
 use minitorch::prelude::*;
@@ -7,7 +7,7 @@ pub(crate) fn bench<B: Backend>(bench: &mut Bench<'_, '_, B>) {
     let x = bench.rand([64, 32, 28, 28]);
     let (w, b) = (bench.rand([1, 32]).reshape([32]), bench.rand([1, 32]).reshape([32]));
     let bytes = 4 * x.numel();
-    // The mean must be known before the first result: two reads and a write.
+    // Two reads and one write: the mean precedes the first result.
     bench.time("batch_norm 64x32x28x28", Floor::Bytes(3 * bytes), || x.batch_norm(Some(&w), Some(&b), 1e-5));
     let leaf = x.requires_grad();
     bench.time("batch_norm and gradient 64x32x28x28", Floor::Bytes(8 * bytes), || {

@@ -1,4 +1,4 @@
-//! Optimizer steps over the parameters of LeNet's size.
+//! Optimizer steps over about as many parameters as LeNet has.
 
 use crate::{Bench, Floor};
 use minitorch::prelude::*;

@@ -1,4 +1,4 @@
-//! Reductions along each axis and over all.
+//! Reductions over one dimension and over all.
 
 use crate::{Bench, Floor};
 use minitorch::prelude::*;

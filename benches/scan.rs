@@ -1,4 +1,4 @@
-//! Running sums.
+//! Cumulative sums.
 
 use crate::{Bench, Floor};
 use minitorch::prelude::*;

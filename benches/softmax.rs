@@ -1,4 +1,4 @@
-//! Softmax and its logarithm.
+//! Softmax and log-softmax.
 
 use crate::{Bench, Floor};
 use minitorch::prelude::*;

@@ -1,4 +1,4 @@
-//! Sorting and the first k.
+//! Sort and top-k.
 
 use crate::{Bench, Floor};
 use minitorch::prelude::*;

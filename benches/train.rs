@@ -5,7 +5,7 @@ use minitorch::prelude::*;
 use model::TextCnn;
 
 #[path = "../examples/sentiment/model.rs"]
-#[allow(dead_code, reason = "the example also takes decisions apart")]
+#[allow(dead_code, reason = "the example also explains decisions")]
 mod model;
 
 pub(crate) fn bench<B: Backend>(bench: &mut Bench<'_, '_, B>) {
@@ -27,7 +27,6 @@ pub(crate) fn bench<B: Backend>(bench: &mut Bench<'_, '_, B>) {
         let x = bench.rand([batch, 1, 28, 28]);
         let target = Tensor::from_vec((0..batch as i32).map(|i| i % 10).collect(), batch, &device);
         let mut adam = Adam::new(1e-3);
-        // 2 x 416,520 multiply-adds an image forward, the same twice backward but for the first layer's input.
         bench.time(&format!("lenet adam step, batch {batch}"), Floor::Items(batch), || {
             let loss = lenet.forward(&x).cross_entropy(&target);
             adam.step(&mut lenet, &loss.backward());

@@ -1,4 +1,4 @@
-//! Element-wise functions: memory-bound for cheap ones, arithmetic for the transcendental.
+//! Element-wise functions: memory-bound ones and transcendental ones.
 
 use crate::{Bench, Floor};
 use minitorch::prelude::*;

@@ -4,7 +4,8 @@
 //! same number of bytes, on one thread or on all, in whichever cache they fit. On a GPU: a large matrix product, and
 //! copies of the same number of bytes.
 
-use crate::backends::About;
+use crate::devices::About;
+use crate::fma::fma;
 use crate::measure::{Budget, seconds};
 use minitorch::launch::Extent;
 use minitorch::launches;
@@ -159,60 +160,4 @@ fn multiply_adds(threads: usize) -> f64 {
         own + others.into_iter().filter_map(|other| other.join().ok()).sum::<usize>()
     });
     2.0 * (STEPS * lanes) as f64 / start.elapsed().as_secs_f64()
-}
-
-/// Runs `steps` iterations of independent fused multiply-adds; returns the number of lanes of one iteration.
-#[cfg(target_arch = "x86_64")]
-fn fma(steps: usize) -> usize {
-    use std::arch::x86_64::{_mm256_fmadd_ps, _mm256_set1_ps, _mm512_fmadd_ps, _mm512_set1_ps};
-    #[target_feature(enable = "avx512f")]
-    fn wide(steps: usize) -> usize {
-        let (mut sums, x, y) =
-            ([_mm512_set1_ps(0.0); 12], _mm512_set1_ps(black_box(0.5)), _mm512_set1_ps(black_box(0.25)));
-        for _ in 0..steps {
-            for sum in &mut sums {
-                *sum = _mm512_fmadd_ps(*sum, x, y);
-            }
-        }
-        black_box(sums);
-        12 * 16
-    }
-    #[target_feature(enable = "avx2,fma")]
-    fn narrow(steps: usize) -> usize {
-        let (mut sums, x, y) =
-            ([_mm256_set1_ps(0.0); 12], _mm256_set1_ps(black_box(0.5)), _mm256_set1_ps(black_box(0.25)));
-        for _ in 0..steps {
-            for sum in &mut sums {
-                *sum = _mm256_fmadd_ps(*sum, x, y);
-            }
-        }
-        black_box(sums);
-        12 * 8
-    }
-    if is_x86_feature_detected!("avx512f") {
-        // SAFETY: the check above has found AVX-512F, which `wide` requires.
-        unsafe { wide(steps) }
-    } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-        // SAFETY: the check above has found AVX2 and FMA, which `narrow` requires.
-        unsafe { narrow(steps) }
-    } else {
-        plain(steps)
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn fma(steps: usize) -> usize {
-    plain(steps)
-}
-
-/// Multiplications and additions for the compilation target.
-fn plain(steps: usize) -> usize {
-    let (mut sums, x, y) = ([0f32; 32], black_box(0.5), black_box(0.25));
-    for _ in 0..steps {
-        for sum in &mut sums {
-            *sum = *sum * x + y;
-        }
-    }
-    black_box(sums);
-    32
 }

@@ -12,8 +12,8 @@
 #[path = "../common/backends.rs"]
 mod backends;
 mod ceilings;
-#[path = "../common/cli.rs"]
-mod cli;
+mod devices;
+mod fma;
 mod measure;
 mod ops;
 mod plot;

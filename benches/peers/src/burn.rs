@@ -1,5 +1,5 @@
-//! Burn on its burn-flex backend, with the layers and the optimizers of burn-nn. Its backward pass takes no gradient, so that a
-//! gradient g of y is that of `sum(y g)`. A linear layer keeps its weight as `[inputs, outputs]`.
+//! Burn on its burn-flex backend, with the layers and optimizers of burn-nn. `backward` takes no output gradient, so a gradient g of y is
+//! expressed as the backward pass of `sum(y g)`. A linear layer stores its weight as `[inputs, outputs]`.
 
 mod epoch;
 mod nets;
@@ -28,7 +28,7 @@ fn numbers<const N: usize>(x: Tensor<N>) -> Vec<f32> {
     x.into_data().try_to_vec().expect("f32")
 }
 
-/// Any number of dimensions of a result.
+/// Results, flattened.
 type Output = Vec<Tensor<1>>;
 
 fn plain(f: impl Fn() -> Output + 'static) -> Option<Prepared> {
@@ -40,7 +40,7 @@ fn plain(f: impl Fn() -> Output + 'static) -> Option<Prepared> {
     })
 }
 
-/// A result, flattened, which copies nothing.
+/// Flattens a result; this is a view.
 fn flat<const N: usize>(x: Tensor<N>) -> Tensor<1> {
     x.flatten(0, N - 1)
 }
@@ -94,8 +94,8 @@ pub fn prepare(work: &Work) -> Option<Prepared> {
             Some(Prepared {
                 run: Box::new(move || drop(black_box(f()))),
                 result: Box::new(move || {
-                    let (max, place) = again();
-                    [numbers(max), numbers(place.float())].concat()
+                    let (max, index) = again();
+                    [numbers(max), numbers(index.float())].concat()
                 }),
             })
         }
@@ -113,10 +113,10 @@ pub fn prepare(work: &Work) -> Option<Prepared> {
             layer.beta = Param::from_tensor(make([shape[1]], 3, &recording));
             let x = make(shape, 1, &recording).require_grad();
             let (g, gamma, beta) = (make(shape, 4, &recording), layer.gamma.val(), layer.beta.val());
-            both_ways((x.clone(), gamma, beta), g, move || layer.forward(x.clone()))
+            forward_backward((x.clone(), gamma, beta), g, move || layer.forward(x.clone()))
         }
         Work::Transpose { rows, columns } => {
-            // A transpose is a view, which only another shape makes it copy.
+            // A transpose is a view; a reshape forces the copy.
             let x = make([rows, columns], 1, &device);
             unary(x, |x| x.transpose().reshape([1, -1]))
         }
@@ -130,7 +130,7 @@ pub fn prepare(work: &Work) -> Option<Prepared> {
             let g = make(conv2d(x.clone(), w.clone(), None, options()).dims(), 4, &device);
             let (x, w, b) = (x.require_grad(), w.require_grad(), b.require_grad());
             let leaves = (x.clone(), w.clone(), b.clone());
-            both_ways(leaves, g, move || conv2d(x.clone(), w.clone(), Some(b.clone()), options()))
+            forward_backward(leaves, g, move || conv2d(x.clone(), w.clone(), Some(b.clone()), options()))
         }
         Work::Conv1d { x, w, backward } => {
             let options = move || ConvOptions::new([1], [0], [1], 1);
@@ -142,7 +142,7 @@ pub fn prepare(work: &Work) -> Option<Prepared> {
             let g = make(conv1d(x.clone(), w.clone(), None, options()).dims(), 4, &device);
             let (x, w, b) = (x.require_grad(), w.require_grad(), b.require_grad());
             let leaves = (x.clone(), w.clone(), b.clone());
-            both_ways(leaves, g, move || conv1d(x.clone(), w.clone(), Some(b.clone()), options()))
+            forward_backward(leaves, g, move || conv1d(x.clone(), w.clone(), Some(b.clone()), options()))
         }
         Work::MaxPool { x, backward } => {
             let pool = |x| max_pool2d(x, MaxPoolOptions::new([2, 2]));
@@ -169,8 +169,8 @@ pub fn prepare(work: &Work) -> Option<Prepared> {
     }
 }
 
-/// y and the gradients in x, the weight and the bias.
-fn both_ways<const N: usize, const W: usize>(
+/// y and the gradients of x, weight and bias.
+fn forward_backward<const N: usize, const W: usize>(
     (x, w, b): (Tensor<N>, Tensor<W>, Tensor<1>),
     g: Tensor<N>,
     f: impl Fn() -> Tensor<N> + 'static,
@@ -241,7 +241,7 @@ fn train<M: Module + 'static>(
 ) -> Option<Prepared> {
     let mut model = Some(model);
     let mut step = move || {
-        let current = model.take().expect("it is put back");
+        let current = model.take().expect("every step puts it back");
         let loss = loss(forward(&current));
         let grads = GradientsParams::from_grads(loss.backward(), &current);
         model = Some(optimizer.step(lr, current, grads));

@@ -1,5 +1,5 @@
-//! candle, with the layers and the optimizer of candle-nn. Its backward pass starts from a number, so that a gradient g of y is that
-//! of `sum(y g)`; its SGD has no momentum, which is written out here as its users do.
+//! candle, with the layers and optimizers of candle-nn. `backward` takes no output gradient, so a gradient g of y is expressed as the
+//! backward pass of `sum(y g)`. Its SGD has no momentum; that is written out here.
 
 mod epoch;
 
@@ -15,7 +15,7 @@ use std::rc::Rc;
 const DEVICE: Device = Device::Cpu;
 
 fn make(shape: &[usize], seed: u32) -> Tensor {
-    Tensor::from_vec(fill(shape.iter().product(), seed), shape, &DEVICE).expect("as many numbers as the shape has")
+    Tensor::from_vec(fill(shape.iter().product(), seed), shape, &DEVICE).expect("the length fits the shape")
 }
 
 fn numbers(x: &Tensor) -> Result<Vec<f32>> {
@@ -34,8 +34,8 @@ fn plain(f: impl Fn() -> Result<Vec<Tensor>> + 'static) -> Option<Prepared> {
     })
 }
 
-/// y and the gradients in the leaves, under a gradient of y of seed 4.
-fn both_ways(leaves: Vec<Var>, f: impl Fn(&[Var]) -> Result<Tensor> + 'static) -> Result<Option<Prepared>> {
+/// y and the gradients of the leaves, with an output gradient of seed 4.
+fn forward_backward(leaves: Vec<Var>, f: impl Fn(&[Var]) -> Result<Tensor> + 'static) -> Result<Option<Prepared>> {
     let g = make(f(&leaves)?.dims(), 4);
     Ok(plain(move || {
         let y = f(&leaves)?;
@@ -109,7 +109,7 @@ fn prepare_row(work: Work) -> Result<Option<Prepared>> {
                 Var::from_tensor(&make(&[c], 3))?,
             ];
             let layer = batch_norm(c, &leaves[1], &leaves[2])?;
-            both_ways(leaves, move |leaves| layer.forward_train(&leaves[0]))?
+            forward_backward(leaves, move |leaves| layer.forward_train(&leaves[0]))?
         }
         Work::Transpose { rows, columns } => {
             let x = make(&[rows, columns], 1);
@@ -129,7 +129,7 @@ fn prepare_row(work: Work) -> Result<Option<Prepared>> {
             if !backward {
                 return Ok(plain(move || Ok(vec![x.max_pool2d(2)?])));
             }
-            both_ways(vec![Var::from_tensor(&x)?], |leaves| leaves[0].max_pool2d(2))?
+            forward_backward(vec![Var::from_tensor(&x)?], |leaves| leaves[0].max_pool2d(2))?
         }
         Work::Infer { batch } => {
             let model = Lenet::new(&mut Params::constant())?;
@@ -195,7 +195,7 @@ fn conv<L: Module>(
         return Ok(plain(move || Ok(vec![layer(w.clone(), b.clone()).forward(&x)?])));
     }
     let leaves = leaves.iter().map(Var::from_tensor).collect::<Result<Vec<_>>>()?;
-    both_ways(leaves, move |l| layer(l[1].as_tensor().clone(), l[2].as_tensor().clone()).forward(&l[0]))
+    forward_backward(leaves, move |l| layer(l[1].as_tensor().clone(), l[2].as_tensor().clone()).forward(&l[0]))
 }
 
 fn batch_norm(channels: usize, weight: &Tensor, bias: &Tensor) -> Result<BatchNorm> {
@@ -210,7 +210,7 @@ fn batch_norm(channels: usize, weight: &Tensor, bias: &Tensor) -> Result<BatchNo
 struct Params {
     vars: Vec<Var>,
     count: usize,
-    /// Whether nothing is to be trained, so that nothing is recorded.
+    /// For inference: no `Var`s, so nothing is recorded.
     constant: bool,
 }
 

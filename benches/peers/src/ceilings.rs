@@ -1,160 +1,208 @@
-//! What the machine can do at best, measured before the rows: the yardstick of their floors.
+//! What the machine can do at best: the floors that rows are compared with.
+//!
+//! ```text
+//! floor(row) = max(flops / peak, replay(bytes read, bytes written))
+//! peak       = independent fused multiply-adds on registers, all threads
+//! replay     = the fastest sample of a loop that reads and writes so many bytes and computes nothing
+//! ```
+//!
+//! A replay moves what the row has to move: its reads and writes go to separate buffers of the row's sizes, over and over, so that they stay
+//! in the cache level in which the row's operands can stay. It tries regular stores, which read the line before they write it, and
+//! non-temporal ones, which do not, on one thread and on all, and is sampled between the samples of the peers. The fastest of all
+//! its samples counts, whereas a row's time is a median.
 
+use crate::fma::fma;
 use rayon::prelude::*;
-use std::collections::HashMap;
+use serde::{Deserialize, Serialize};
 use std::hint::black_box;
-use std::sync::Mutex;
+use std::sync::Barrier;
 use std::time::Instant;
 
-#[derive(Debug)]
+/// Rates per second on all threads.
+#[derive(Clone, Copy, PartialEq, Default, Debug, Serialize, Deserialize)]
 pub struct Ceilings {
-    /// Floating-point operations per second of all threads.
+    /// Multiplications plus additions.
     pub flops: f64,
-    /// Bytes read plus bytes written per second by a copy from and to memory.
+    /// Bytes read plus bytes written, by copying 256 MiB.
     pub copy: f64,
-    /// Seconds by bytes, as measured.
-    memory: HashMap<u64, f64>,
 }
 
 impl Ceilings {
     pub fn measure() -> Self {
-        Ceilings { flops: best(5, flops), copy: best(5, || copy(512 << 20)), memory: HashMap::new() }
-    }
-
-    /// Seconds that it takes at the least to move so many bytes, in whichever cache so many are held: the fastest of reading them all,
-    /// writing them all, and copying one half to the other, by one thread and by all.
-    pub fn memory(&mut self, bytes: f64) -> f64 {
-        *self.memory.entry(bytes as u64).or_insert_with(|| match bytes as usize {
-            ..4096 => 0.0,
-            count => {
-                let rate = best(1, || read(count)).max(best(1, || write(count))).max(best(1, || copy(count)));
-                bytes / rate
-            }
-        })
+        Ceilings { flops: peak(), copy: copy_rate() }
     }
 }
 
-fn best(times: usize, f: impl Fn() -> f64) -> f64 {
-    (0..times).map(|_| f()).fold(0.0, f64::max)
-}
-
-/// The best rate in bytes per second of `f`, which handles a share of `bytes` at a time: of one thread, and of all.
-fn rate(bytes: usize, threads: usize, f: impl Fn(usize) + Sync) -> f64 {
-    // So often that waking threads and reading the clock do not count, and 20 ms altogether.
-    let (turns, rounds) = ((64 << 20) / bytes.max(1) + 1, 10);
-    let mut best = 0f64;
-    for _ in 0..rounds {
-        let start = Instant::now();
-        (0..threads).into_par_iter().for_each(|thread| (0..turns).for_each(|_| f(thread)));
-        best = best.max((turns * bytes) as f64 / start.elapsed().as_secs_f64());
-    }
-    best
-}
-
-/// A buffer of f32 for each of so many threads, `bytes` together.
-fn shares(bytes: usize, threads: usize) -> Vec<Mutex<Vec<f32>>> {
-    (0..threads).map(|_| Mutex::new(vec![1f32; bytes.div_ceil(4 * threads)])).collect()
-}
-
-/// For one thread and for all of them.
-fn fastest(f: impl Fn(usize) -> f64) -> f64 {
-    f(1).max(f(rayon::current_num_threads()))
-}
-
-fn read(bytes: usize) -> f64 {
-    fastest(|threads| {
-        let shares = shares(bytes, threads);
-        rate(bytes, threads, |thread| {
-            let share = shares[thread].lock().expect("no thread panics");
-            // Additions of integers, which the compiler vectorises.
-            black_box(share.iter().fold(0u32, |sum, x| sum.wrapping_add(x.to_bits())));
-        })
-    })
-}
-
-fn write(bytes: usize) -> f64 {
-    fastest(|threads| {
-        let shares = shares(bytes, threads);
-        rate(bytes, threads, |thread| {
-            let mut share = shares[thread].lock().expect("no thread panics");
-            share.fill(black_box(2.0));
-        })
-    })
-}
-
-fn copy(bytes: usize) -> f64 {
-    fastest(|threads| {
-        let shares = shares(bytes, threads);
-        rate(bytes, threads, |thread| {
-            let mut share = shares[thread].lock().expect("no thread panics");
-            let half = share.len() / 2;
-            let (from, to) = share.split_at_mut(half);
-            to[..half].copy_from_slice(from);
-            black_box(&mut *share);
-        })
-    })
-}
-
-/// Fused multiply-adds in registers, on all threads.
-fn flops() -> f64 {
+fn peak() -> f64 {
     const STEPS: usize = 20_000_000;
-    let threads = rayon::current_num_threads();
-    let start = Instant::now();
-    let lanes: usize = (0..threads).into_par_iter().map(|_| fma(STEPS)).sum();
-    2.0 * (STEPS * lanes) as f64 / start.elapsed().as_secs_f64()
+    let once = || {
+        let threads = rayon::current_num_threads();
+        let start = Instant::now();
+        let lanes: usize = (0..threads).into_par_iter().map(|_| fma(STEPS)).sum();
+        2.0 * (STEPS * lanes) as f64 / start.elapsed().as_secs_f64()
+    };
+    (0..5).map(|_| once()).fold(0.0, f64::max)
 }
 
-/// Runs `steps` rounds of independent fused multiply-adds; returns the numbers of one round.
-#[cfg(target_arch = "x86_64")]
-fn fma(steps: usize) -> usize {
-    use std::arch::x86_64::*;
-    #[target_feature(enable = "avx512f")]
-    fn wide(steps: usize) -> usize {
-        let (mut sums, x, y) =
-            ([_mm512_set1_ps(0.0); 12], _mm512_set1_ps(black_box(0.5)), _mm512_set1_ps(black_box(0.25)));
-        for _ in 0..steps {
-            for sum in &mut sums {
-                *sum = _mm512_fmadd_ps(*sum, x, y);
-            }
-        }
-        black_box(sums);
-        12 * 16
+fn copy_rate() -> f64 {
+    let bytes = (256u64 << 20) as f64;
+    let mut replay = Replay::new(bytes, bytes).expect("more than the least size");
+    (0..5).for_each(|_| replay.sample());
+    2.0 * bytes / replay.seconds
+}
+
+/// A cache line.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([f32; 16]);
+
+/// The memory traffic of a row without its arithmetic.
+pub struct Replay {
+    reads: Vec<Line>,
+    writes: Vec<Line>,
+    /// Of the fastest pass.
+    pub seconds: f64,
+}
+
+impl Replay {
+    /// Bytes below which the traffic is no bound: overhead is.
+    const LEAST: f64 = 4096.0;
+    /// Seconds per sample of one variant.
+    const SAMPLE: f64 = 5e-3;
+
+    /// None for less than 4 KiB.
+    pub fn new(reads: f64, writes: f64) -> Option<Self> {
+        let lines = |bytes: f64| {
+            // Pages before values: the first write decides the page size.
+            let mut lines = Vec::with_capacity((bytes / 64.0).ceil() as usize);
+            advise_huge_pages(&mut lines);
+            lines.resize(lines.capacity(), Line([1.0; 16]));
+            lines
+        };
+        let (reads_, writes_) = (lines(reads), lines(writes));
+        (reads + writes >= Self::LEAST).then_some(Replay { reads: reads_, writes: writes_, seconds: f64::INFINITY })
     }
-    #[target_feature(enable = "avx2,fma")]
-    fn narrow(steps: usize) -> usize {
-        let (mut sums, x, y) =
-            ([_mm256_set1_ps(0.0); 12], _mm256_set1_ps(black_box(0.5)), _mm256_set1_ps(black_box(0.25)));
-        for _ in 0..steps {
-            for sum in &mut sums {
-                *sum = _mm256_fmadd_ps(*sum, x, y);
+
+    /// Times every variant once.
+    pub fn sample(&mut self) {
+        for threads in [1, rayon::current_num_threads()] {
+            for streaming in [false, true] {
+                let once = self.time(threads, streaming, 1);
+                let passes = (Self::SAMPLE / once.max(1e-9)).ceil() as usize;
+                self.seconds = self.seconds.min(self.time(threads, streaming, passes));
             }
         }
-        black_box(sums);
-        12 * 8
+    }
+
+    /// Seconds of one pass over both buffers, over `passes` of them.
+    fn time(&mut self, threads: usize, streaming: bool, passes: usize) -> f64 {
+        let (mut reads, mut writes) = (&self.reads[..], &mut self.writes[..]);
+        let mut shares = Vec::new();
+        for left in (1..=threads).rev() {
+            let (own_reads, other_reads) = reads.split_at(reads.len() / left);
+            let (own_writes, other_writes) = writes.split_at_mut(writes.len() / left);
+            (reads, writes) = (other_reads, other_writes);
+            shares.push((own_reads, own_writes));
+        }
+        let barrier = Barrier::new(threads);
+        let run = |(reads, writes): (&[Line], &mut [Line])| {
+            barrier.wait();
+            let start = Instant::now();
+            for _ in 0..passes {
+                pass(black_box(reads), black_box(&mut *writes), streaming);
+            }
+            start.elapsed().as_secs_f64() / passes as f64
+        };
+        std::thread::scope(|scope| {
+            let own = shares.pop().expect("there is a thread");
+            let others: Vec<_> = shares.into_iter().map(|share| scope.spawn(|| run(share))).collect();
+            let own = run(own);
+            others.into_iter().map(|other| other.join().expect("it does not panic")).fold(own, f64::max)
+        })
+    }
+}
+
+/// Reads and writes the buffers in step: for every 512 bytes of the smaller one, as large a share of the other one.
+#[inline(always)]
+fn in_step(reads: &[Line], writes: &mut [Line], store: impl Fn(&mut [Line])) {
+    let smaller = match (reads.len(), writes.len()) {
+        (0, n) | (n, 0) => n,
+        (a, b) => a.min(b),
+    };
+    let steps = smaller.div_ceil(8).max(1);
+    let bound = |len: usize, step: usize| len * step / steps;
+    let mut sum = 0u32;
+    for step in 0..steps {
+        for line in &reads[bound(reads.len(), step)..bound(reads.len(), step + 1)] {
+            // Additions of integers, which the compiler vectorises.
+            sum = line.0.iter().fold(sum, |sum, x| sum.wrapping_add(x.to_bits()));
+        }
+        let len = writes.len();
+        store(&mut writes[bound(len, step)..bound(len, step + 1)]);
+    }
+    black_box(sum);
+}
+
+fn regular(lines: &mut [Line]) {
+    lines.fill(Line([2.0; 16]));
+}
+
+#[cfg(target_arch = "x86_64")]
+fn pass(reads: &[Line], writes: &mut [Line], streaming: bool) {
+    use std::arch::x86_64::{_mm_sfence, _mm256_set1_ps, _mm256_stream_ps, _mm512_set1_ps, _mm512_stream_ps};
+    #[target_feature(enable = "avx512f")]
+    fn avx512(reads: &[Line], writes: &mut [Line], streaming: bool) {
+        if !streaming {
+            return in_step(reads, writes, regular);
+        }
+        in_step(reads, writes, |lines| {
+            for line in lines {
+                // SAFETY: a `Line` has 64 bytes, aligned to 64.
+                unsafe { _mm512_stream_ps(line.0.as_mut_ptr(), _mm512_set1_ps(2.0)) };
+            }
+        });
+        _mm_sfence();
+    }
+    #[target_feature(enable = "avx2")]
+    fn avx2(reads: &[Line], writes: &mut [Line], streaming: bool) {
+        if !streaming {
+            return in_step(reads, writes, regular);
+        }
+        in_step(reads, writes, |lines| {
+            for line in lines {
+                for half in line.0.chunks_exact_mut(8) {
+                    // SAFETY: a half of a `Line` has 32 bytes, aligned to 32.
+                    unsafe { _mm256_stream_ps(half.as_mut_ptr(), _mm256_set1_ps(2.0)) };
+                }
+            }
+        });
+        _mm_sfence();
     }
     if is_x86_feature_detected!("avx512f") {
-        // SAFETY: the processor has the instructions.
-        unsafe { wide(steps) }
-    } else if is_x86_feature_detected!("fma") {
-        // SAFETY: the processor has the instructions.
-        unsafe { narrow(steps) }
+        // SAFETY: `avx512` requires AVX-512F, detected above.
+        unsafe { avx512(reads, writes, streaming) }
+    } else if is_x86_feature_detected!("avx2") {
+        // SAFETY: `avx2` requires AVX2, detected above.
+        unsafe { avx2(reads, writes, streaming) }
     } else {
-        plain(steps)
+        in_step(reads, writes, regular);
     }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn fma(steps: usize) -> usize {
-    plain(steps)
+fn pass(reads: &[Line], writes: &mut [Line], _streaming: bool) {
+    in_step(reads, writes, regular);
 }
 
-fn plain(steps: usize) -> usize {
-    let (mut sums, x, y) = ([0f32; 32], black_box(0.5), black_box(0.25));
-    for _ in 0..steps {
-        for sum in &mut sums {
-            *sum = *sum * x + y;
-        }
+/// Asks for huge pages, as minitorch does for its buffers: otherwise TLB misses would slow the replay only.
+fn advise_huge_pages(lines: &mut Vec<Line>) {
+    const PAGE: usize = 4096;
+    let (start, bytes) = (lines.as_mut_ptr() as usize, size_of::<Line>() * lines.capacity());
+    if bytes < 2 << 20 {
+        return;
     }
-    black_box(sums);
-    32
+    let first = start.next_multiple_of(PAGE);
+    let len = (start + bytes - first) / PAGE * PAGE;
+    // SAFETY: these pages lie within the vector's allocation, and the advice changes no contents. A refusal is harmless.
+    let _ = unsafe { rustix::mm::madvise(first as *mut _, len, rustix::mm::Advice::LinuxHugepage) };
 }

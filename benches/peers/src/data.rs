@@ -1,6 +1,6 @@
-//! The same numbers for every peer; torch_peer.py has the same function.
+//! Operands and digests, the same for every peer; torch_peer.py has its own copy of these functions.
 
-/// n numbers in [-1, 1): a hash of place and seed.
+/// n numbers in [-1, 1): a hash of index and seed.
 pub fn fill(n: usize, seed: u32) -> Vec<f32> {
     let number = |i: u32| {
         let mut x = i.wrapping_mul(2_654_435_761).wrapping_add(seed.wrapping_mul(0x9e37_79b9));
@@ -24,7 +24,7 @@ pub fn parameter(i: usize, name: &str, shape: &[usize]) -> Vec<f32> {
     fill(n, 100 + i as u32).into_iter().map(|x| x * scale).collect()
 }
 
-/// What peers tell of a result: all of it if it is short, else its sum, the sum of squares and some elements.
+/// Number of elements, sum, sum of squares, and up to 1000 elements at equal distances.
 pub fn digest(values: &[f32]) -> Vec<f64> {
     let sum: f64 = values.iter().map(|&x| x as f64).sum();
     let squares: f64 = values.iter().map(|&x| x as f64 * x as f64).sum();

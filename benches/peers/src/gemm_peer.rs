@@ -1,4 +1,4 @@
-//! The `gemm` crate: products of matrices and nothing else.
+//! The `gemm` crate: matrix products only.
 
 use crate::data::fill;
 use crate::rows::Work;
@@ -16,7 +16,7 @@ pub fn prepare(work: &Work) -> Option<Prepared> {
         for i in 0..count {
             let (out, a, b) = (&mut out[i * m * n..][..m * n], &a[i * m * k..][..m * k], &b[i * k * n..][..k * n]);
             let threads = Parallelism::Rayon(0);
-            // SAFETY: each slice has as many elements as the sizes and strides say.
+            // SAFETY: `out`, `a` and `b` hold m x n, m x k and k x n elements, and the strides are those of these sizes.
             unsafe {
                 #[rustfmt::skip]
                 gemm(

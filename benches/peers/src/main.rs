@@ -1,55 +1,72 @@
-//! Compares minitorch with PyTorch, Burn, candle and the `gemm` crate on the same rows, in one run.
+//! Compares minitorch with PyTorch, Burn, candle and the `gemm` crate on the same work.
 //!
-//! Every peer is a process of its own, started as its users start it, and stopped (SIGSTOP) while another is timed, so that threads that
-//! spin while they wait disturb nobody. Per row all of them prepare the same numbers, their results are compared with PyTorch's, and then
-//! they are timed in turn, many times, each after untimed calls that warm it up; the table shows medians. PyTorch runs twice, with its
-//! default waiting policy and with passive waiting; the better one counts, row by row.
+//! ```text
+//! for row in rows:
+//!     every peer prepares the same operands; their results are compared with ours
+//!     for run in runs, for sample in samples:
+//!         for peer in peers: continue its process, time a batch of calls, stop it (SIGSTOP)
+//!         time the row's memory traffic without its arithmetic (ceilings.rs)
+//! ```
+//!
+//! A peer is a process of its own, started with its defaults. It is stopped while others are timed, so that threads which spin while
+//! they wait take no core from them. PyTorch runs in two processes, with OpenMP's default waiting policy and with passive waiting; the
+//! faster one counts, row by row. A batch of untimed calls precedes every timed one.
 
 mod burn;
 mod candle;
 mod ceilings;
+mod chart;
 mod data;
+#[path = "../../../examples/diagnose/fma.rs"]
+mod fma;
 mod gemm_peer;
 mod minitorch;
 mod mnist;
 mod peer;
+mod results;
 mod rows;
 mod sections;
 mod serve;
 mod table;
 
+use ceilings::{Ceilings, Replay};
 use clap::Parser;
 use peer::Peer;
-use rows::Row;
-use std::path::PathBuf;
+use results::{Measured, Outcome, Results};
+use rows::{Group, Row};
+use std::path::{Path, PathBuf};
 
 #[derive(Parser)]
-#[command(about = "Compares minitorch with other frameworks on the same work, in one run.")]
+#[command(about = "Compares minitorch with other frameworks on the same work.")]
 struct Args {
-    /// Rows whose name holds this text only.
+    /// What to measure: gemm, element-wise, reduce, conv, train, inference, sections (threads, memory, overhead), none.
+    /// Results are merged into --results. All by default.
+    #[arg(long, value_delimiter = ',')]
+    part: Vec<String>,
+    /// Only rows whose name contains this text.
     #[arg(long, default_value = "")]
     rows: String,
-    /// No rows: only what stands below the table.
-    #[arg(long)]
-    sections: bool,
-    /// How often all is measured; the table shows the median run and the spread.
+    /// Runs of all samples; a table entry is the median of the runs.
     #[arg(long, default_value_t = 3)]
     runs: usize,
-    /// Times a peer is timed per row and run.
+    /// Samples per peer, row and run.
     #[arg(long, default_value_t = 11)]
-    turns: usize,
+    samples: usize,
     /// Threads of every peer.
     #[arg(long, default_value_t = std::thread::available_parallelism().map_or(1, |n| n.get()))]
     threads: usize,
     /// The Python that has torch and numpy.
     #[arg(long, default_value = "python3")]
     python: PathBuf,
-    /// The peers, of minitorch, torch, burn, candle and gemm.
+    /// The peers to measure; minitorch comes first.
     #[arg(long, value_delimiter = ',', default_value = "minitorch,torch,burn,candle,gemm")]
     peers: Vec<String>,
-    /// The file between whose markers the table is written; without one it is printed.
+    /// The file that keeps results between calls.
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/results.json"))]
+    results: PathBuf,
+    /// Writes the table into docs/performance.md, the chart to docs/peers.svg and the means into README.md, instead of printing the table.
     #[arg(long)]
-    write: Option<PathBuf>,
+    write: bool,
     /// Makes this process a peer.
     #[arg(long, hide = true)]
     serve: Option<String>,
@@ -64,64 +81,65 @@ fn main() -> Result<(), Failure> {
         Some("burn") => serve::serve(burn::prepare),
         Some("candle") => serve::serve(candle::prepare),
         Some("gemm") => serve::serve(gemm_peer::prepare),
-        Some(other) => return Err(format!("there is no peer {other}").into()),
+        Some(other) => return Err(format!("unknown peer {other:?}").into()),
         None => return compare(&args),
     }
     Ok(())
 }
 
-/// What came of a peer at a row.
-pub enum Outcome {
-    /// Nanoseconds of a call in each run, of the process that was faster.
-    Times(Vec<f64>),
-    /// It lacks the operation.
-    Missing,
-    /// Its results are others than ours.
-    Wrong,
-}
-
-/// What was measured of a row, by peer.
-pub struct Measured {
-    pub row: Row,
-    /// Seconds that the row's bytes take at the least.
-    pub memory: f64,
-    pub outcomes: Vec<Outcome>,
+/// Whether `part` is to be measured.
+fn wants(args: &Args, part: &str) -> bool {
+    args.part.is_empty() || args.part.iter().any(|wanted| wanted == part)
 }
 
 fn compare(args: &Args) -> Result<(), Failure> {
+    let parts: Vec<&str> = Group::ALL.iter().map(|group| group.part()).chain(["sections", "none"]).collect();
+    if let Some(unknown) = args.part.iter().find(|part| !parts.contains(&&part[..])) {
+        return Err(format!("unknown part {unknown:?}; the parts are {}", parts.join(", ")).into());
+    }
     rayon::ThreadPoolBuilder::new().num_threads(args.threads).build_global()?;
-    if args.sections {
-        println!("{}", sections::sections(args)?);
+    let mut results = Results::read(&args.results)?;
+    let selected = |row: &Row| wants(args, row.group.part()) && row.name.contains(&args.rows);
+    let rows: Vec<Row> = rows::rows().into_iter().filter(selected).collect();
+    let sections = wants(args, "sections") && args.rows.is_empty();
+    if sections || !rows.is_empty() {
+        results = results.on_this_machine(args.threads);
+    }
+    if !rows.is_empty() {
+        results.ceilings = Ceilings::measure();
+        eprintln!("{:.1} GFLOP/s, {:.1} GB/s", results.ceilings.flops / 1e9, results.ceilings.copy / 1e9);
+        let mut peers =
+            args.peers.iter().map(|name| Peer::start(name, args, args.threads)).collect::<Result<Vec<_>, _>>()?;
+        for row in rows {
+            let measured = measure(row, &results.ceilings, &mut peers, args)?;
+            eprintln!("{}", table::line(&measured));
+            results.add(measured);
+            results.write(&args.results, args)?;
+        }
+        peers.into_iter().try_for_each(Peer::end)?;
+    }
+    if sections {
+        results.sections = sections::sections(args)?;
+        results.write(&args.results, args)?;
+    }
+    // Rows that were added or renamed since an earlier call.
+    let order: Vec<String> = rows::rows().into_iter().map(|row| row.name).collect();
+    results.rows.sort_by_key(|row| order.iter().position(|name| *name == row.name));
+    if !args.write {
+        println!("{}", table::table(&results));
         return Ok(());
     }
-    let mut ceilings = ceilings::Ceilings::measure();
-    eprintln!("{:.1} GFLOP/s, {:.1} GB/s", ceilings.flops / 1e9, ceilings.copy / 1e9);
-    let mut peers =
-        args.peers.iter().map(|name| Peer::start(name, args, args.threads)).collect::<Result<Vec<_>, _>>()?;
-    let mut all = Vec::new();
-    for row in rows::rows().into_iter().filter(|row| row.name.contains(&args.rows)) {
-        // Every peer is stopped here, so that the machine is quiet.
-        let memory = ceilings.memory(row.bytes);
-        let measured = measure(row, memory, &mut peers, args)?;
-        eprintln!("{}", table::line(&measured, &ceilings, &args.peers));
-        all.push(measured);
-    }
-    peers.into_iter().try_for_each(Peer::end)?;
-    let mut text = table::table(&all, &ceilings, args);
-    if args.rows.is_empty() {
-        text.push_str(&sections::sections(args)?);
-    }
-    match &args.write {
-        Some(path) => table::write_between_markers(path, &text)?,
-        None => println!("{text}"),
-    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    table::write_between_markers(&root.join("docs/performance.md"), "peers", &table::table(&results))?;
+    table::write_between_markers(&root.join("README.md"), "peers", &table::summary(&results))?;
+    std::fs::write(root.join("docs/peers.svg"), chart::chart(&results))?;
     Ok(())
 }
 
-/// Nanoseconds of a turn at the least.
-const TURN: f64 = 2e7;
+/// Nanoseconds per sample, at least.
+const SAMPLE: f64 = 2e7;
 
-fn measure(row: Row, memory: f64, peers: &mut [Peer], args: &Args) -> Result<Measured, Failure> {
+fn measure(row: Row, ceilings: &Ceilings, peers: &mut [Peer], args: &Args) -> Result<Measured, Failure> {
     let work = serde_json::to_string(&row.work)?;
     let mut outcomes = Vec::new();
     let mut ours: Option<Vec<f64>> = None;
@@ -132,7 +150,7 @@ fn measure(row: Row, memory: f64, peers: &mut [Peer], args: &Args) -> Result<Mea
                 let digest: Vec<f64> = serde_json::from_str(&peer.ask("result")?)?;
                 match difference(ours.get_or_insert_with(|| digest.clone()), &digest) {
                     None => Outcome::Times(Vec::new()),
-                    // PyTorch is who is right.
+                    // PyTorch is the reference: ours is wrong.
                     Some(text) if peer.name == "torch" => return Err(format!("{}: {text}", row.name).into()),
                     Some(text) => {
                         eprintln!("{}: {} is wrong: {text}", row.name, peer.name);
@@ -145,11 +163,14 @@ fn measure(row: Row, memory: f64, peers: &mut [Peer], args: &Args) -> Result<Mea
     }
     for (peer, outcome) in peers.iter_mut().zip(&outcomes) {
         let timed = matches!(outcome, Outcome::Times(_));
-        peer.plan_turns(timed, row.is_long())?;
+        peer.plan_samples(timed, row.is_long())?;
     }
+    let mut replay = Replay::new(row.least.reads, row.least.writes);
     for _ in 0..args.runs {
-        for _ in 0..if row.is_long() { 1 } else { args.turns } {
-            peers.iter_mut().try_for_each(Peer::turn)?;
+        for _ in 0..if row.is_long() { 1 } else { args.samples } {
+            peers.iter_mut().try_for_each(Peer::sample)?;
+            // Every peer is stopped.
+            replay.iter_mut().for_each(Replay::sample);
         }
         peers.iter_mut().for_each(Peer::end_run);
     }
@@ -159,10 +180,17 @@ fn measure(row: Row, memory: f64, peers: &mut [Peer], args: &Args) -> Result<Mea
         }
         peer.ask("drop")?;
     }
-    Ok(Measured { row, memory, outcomes })
+    let arithmetic = match row.least.flops {
+        // Overhead, not arithmetic, bounds a call of so few.
+        ..1e4 => 0.0,
+        flops => flops / ceilings.flops,
+    };
+    let floor = 1e9 * arithmetic.max(replay.map_or(0.0, |replay| replay.seconds));
+    let outcomes = peers.iter().map(|peer| peer.name.clone()).zip(outcomes).collect();
+    Ok(Measured { group: row.group.name().into(), name: row.name, floor, outcomes })
 }
 
-/// Where a result differs from ours. Sums of random signs cancel, so that each number is held against the size of all of them.
+/// Where a digest differs from ours. Sums over random signs cancel, so the tolerance of each number is relative to the root mean square.
 fn difference(ours: &[f64], theirs: &[f64]) -> Option<String> {
     if ours.len() != theirs.len() {
         return Some(format!("{} numbers for our {}", theirs.len(), ours.len()));

@@ -1,4 +1,4 @@
-//! minitorch.
+//! minitorch on its CPU backend.
 
 use crate::data::{fill, parameter};
 use crate::mnist::{BATCH, FOLDER, TEST_BATCH};
@@ -89,7 +89,7 @@ pub fn prepare(work: &Work) -> Option<Prepared> {
             let (x, g) = (make(&shape, 1).requires_grad(), make(&shape, 4));
             plain(move || {
                 let y = layer.forward(&x);
-                let (Some(w), Some(b)) = (&layer.weight, &layer.bias) else { unreachable!("it has both") };
+                let (Some(w), Some(b)) = (&layer.weight, &layer.bias) else { unreachable!("an affine layer has both") };
                 let grads = y.backward_with(&g);
                 let [gx, gw, gb] = [&x, w, b].map(|leaf| grads[leaf].clone());
                 vec![y, gx, gw, gb]
@@ -143,10 +143,9 @@ pub fn prepare(work: &Work) -> Option<Prepared> {
         }
         Work::Infer { batch } => {
             let mut model = lenet::LeNet::new(&device);
-            start(&mut model, &device);
+            set_parameters(&mut model, &device);
             let x = make(&[batch, 1, 28, 28], 1);
-            let infer = move || vec![no_grad(|| model.forward(&x))];
-            let infer = std::rc::Rc::new(infer);
+            let infer = std::rc::Rc::new(move || vec![no_grad(|| model.forward(&x))]);
             plain(move || infer())
         }
         Work::Epoch => crate::mnist::prepared(move || epoch(&device).expect("data/mnist is there")),
@@ -203,20 +202,20 @@ pub fn prepare(work: &Work) -> Option<Prepared> {
 fn epoch(device: &Cpu) -> Result<usize> {
     let (train, test) = (mnist(FOLDER, Split::Train)?, mnist(FOLDER, Split::Test)?);
     let mut model = lenet::LeNet::new(device);
-    start(&mut model, device);
+    set_parameters(&mut model, device);
     let mut adam = Adam::new(1e-3);
     for batch in Loader::new(&train, BATCH).shuffle(1).prefetch(2).epoch(1, device) {
         let (images, labels) = batch?;
         let loss = model.forward(&images).cross_entropy(&labels);
         adam.step(&mut model, &loss.backward());
     }
-    let mut right = 0.0;
+    let mut correct = 0.0;
     for batch in Loader::new(&test, TEST_BATCH).prefetch(2).epoch(1, device) {
         let (images, labels) = batch?;
         let logits = no_grad(|| model.forward(&images));
-        right += logits.argmax(-1).eq(&labels).cast(DType::F32).sum(..).item()?;
+        correct += logits.argmax(-1).eq(&labels).cast(DType::F32).sum(..).item()?;
     }
-    Ok(right as usize)
+    Ok(correct as usize)
 }
 
 #[derive(Module)]
@@ -232,8 +231,8 @@ impl<B: Backend> Layer<B> for Kim<B> {
     }
 }
 
-/// The initial values that all peers start from.
-fn start(model: &mut dyn Module<Cpu>, device: &Cpu) {
+/// Sets the initial values that all peers share.
+fn set_parameters(model: &mut dyn Module<Cpu>, device: &Cpu) {
     for (i, (name, param)) in model.named_parameters_mut().into_iter().enumerate() {
         let shape = *param.shape();
         param.set(Tensor::from_vec(parameter(i, &name, &shape), shape, device));
@@ -255,7 +254,7 @@ fn train(
     x: T,
     loss: impl Fn(&T) -> T + 'static,
 ) -> Option<Prepared> {
-    start(&mut model, x.device());
+    set_parameters(&mut model, x.device());
     let mut step = move || {
         let loss = loss(&model.forward(&x));
         optimizer.step(&mut model, &loss.backward());

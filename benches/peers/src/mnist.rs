@@ -1,4 +1,4 @@
-//! MNIST for the peers that bring no reader of their own, and what an epoch answers.
+//! A reader of MNIST for the peers without one, and the result of an epoch.
 
 use crate::serve::Prepared;
 use std::io::Read;
@@ -7,10 +7,10 @@ use std::rc::Rc;
 /// Images per step.
 pub const BATCH: usize = 64;
 
-/// Images per step of the test.
+/// Images per step of the evaluation.
 pub const TEST_BATCH: usize = 1000;
 
-/// The folder of the source tree.
+/// Where the source tree has the data.
 pub const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../data/mnist");
 
 /// The images of one split and their labels.
@@ -35,33 +35,33 @@ impl Images {
         self.labels.len()
     }
 
-    /// The normalised pixels of some images, and their labels.
+    /// The normalised pixels and the labels of these images.
     pub fn batch(&self, images: impl Iterator<Item = usize> + Clone) -> (Vec<f32>, Vec<u32>) {
         let normal = |&pixel: &u8| (pixel as f32 / 255.0 - 0.1307) / 0.3081;
         let pixels = images.clone().flat_map(|i| self.pixels[i * 784..][..784].iter().map(normal)).collect();
         (pixels, images.map(|i| self.labels[i] as u32).collect())
     }
 
-    /// The batches of an epoch, in an order that jumps about.
+    /// The batches of an epoch, in a fixed permutation.
     pub fn shuffled(&self) -> impl Iterator<Item = (Vec<f32>, Vec<u32>)> {
         let n = self.len();
         (0..n).step_by(BATCH).map(move |first| self.batch((first..n.min(first + BATCH)).map(move |i| i * 7919 % n)))
     }
 
-    /// The batches of a test.
+    /// The batches of an evaluation.
     pub fn in_order(&self) -> impl Iterator<Item = (Vec<f32>, Vec<u32>)> {
         (0..self.len()).step_by(TEST_BATCH).map(|first| self.batch(first..self.len().min(first + TEST_BATCH)))
     }
 }
 
-/// How many rows of `logits`, of ten classes each, are largest at their label.
-pub fn right(logits: &[f32], labels: &[u32]) -> usize {
+/// The number of rows of `logits` (ten classes) whose largest element is at their label.
+pub fn correct(logits: &[f32], labels: &[u32]) -> usize {
     let best = |row: &[f32]| (0..10).max_by(|&a, &b| row[a].total_cmp(&row[b])).expect("ten classes");
     logits.chunks_exact(10).zip(labels).filter(|(row, label)| best(row) == **label as usize).count()
 }
 
-/// An epoch that returns how many images of the test set it reads rightly. The result is 1 where that is 95 % and more: orders differ,
-/// and with them the last digits.
+/// Wraps an epoch, which returns the number of correct test images. The result to compare is 1 from 95 % on: peers shuffle differently,
+/// so their counts differ.
 pub fn prepared(epoch: impl Fn() -> usize + 'static) -> Option<Prepared> {
     let epoch = Rc::new(epoch);
     let again = epoch.clone();
@@ -70,8 +70,8 @@ pub fn prepared(epoch: impl Fn() -> usize + 'static) -> Option<Prepared> {
             std::hint::black_box(epoch());
         }),
         result: Box::new(move || {
-            let right = again();
-            vec![if right >= 9500 { 1.0 } else { right as f32 }]
+            let correct = again();
+            vec![if correct >= 9500 { 1.0 } else { correct as f32 }]
         }),
     })
 }

@@ -1,21 +1,21 @@
-//! A peer's processes: started, asked, timed, and stopped while others are timed.
+//! A peer's processes: started, timed, and stopped while others are timed.
 
 use crate::table::median;
-use crate::{Args, Failure, TURN};
+use crate::{Args, Failure, SAMPLE};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-/// A column of the table: one process, or one for each policy by which its threads wait.
+/// A column of the table: one process, or one per waiting policy of its threads.
 pub struct Peer {
     pub name: String,
     processes: Vec<Process>,
 }
 
 impl Peer {
-    /// Starts it, on so many threads.
+    /// Starts it on `threads` threads.
     pub fn start(name: &str, args: &Args, threads: usize) -> Result<Self, Failure> {
-        // OpenMP's threads spin for a while when they run out of work, or sleep at once. Which is faster depends on the work.
+        // Out of work, OpenMP's threads spin for a while or sleep at once. Which is faster depends on the work.
         let policies: &[&[(&str, &str)]] = match name {
             "torch" => &[&[], &[("KMP_BLOCKTIME", "0"), ("OMP_WAIT_POLICY", "passive")]],
             _ => &[&[]],
@@ -25,60 +25,60 @@ impl Peer {
         Ok(Peer { name: name.to_owned(), processes })
     }
 
-    /// The same command for all processes; they answer alike, and the first one's answer counts.
+    /// Sends a command to all processes and returns the answer of the first.
     pub fn ask(&mut self, command: &str) -> Result<String, Failure> {
         let answers = self.processes.iter_mut().map(|process| process.ask(command));
         let answers = answers.collect::<Result<Vec<_>, _>>()?;
         Ok(answers.into_iter().next().expect("a peer has a process"))
     }
 
-    /// Decides how many calls a turn of each process takes.
-    pub fn plan_turns(&mut self, timed: bool, long: bool) -> Result<(), Failure> {
+    /// Chooses the number of calls per sample of each process.
+    pub fn plan_samples(&mut self, timed: bool, long: bool) -> Result<(), Failure> {
         for process in &mut self.processes {
-            (process.turns, process.runs, process.long) = (Vec::new(), Vec::new(), long);
+            (process.samples, process.runs, process.long) = (Vec::new(), Vec::new(), long);
             process.calls = match timed {
                 false => 0,
                 true if long => 1,
-                true => process.calls_of_a_turn()?,
+                true => process.calls_per_sample()?,
             };
         }
         Ok(())
     }
 
-    /// Times a turn of each process.
-    pub fn turn(&mut self) -> Result<(), Failure> {
-        self.processes.iter_mut().try_for_each(Process::turn)
+    /// Takes a sample of each process.
+    pub fn sample(&mut self) -> Result<(), Failure> {
+        self.processes.iter_mut().try_for_each(Process::sample)
     }
 
-    /// Ends a run: the median of its turns counts.
+    /// Ends a run: the median of its samples counts.
     pub fn end_run(&mut self) {
         for process in &mut self.processes {
-            if !process.turns.is_empty() {
-                process.runs.push(median(&process.turns));
-                process.turns.clear();
+            if !process.samples.is_empty() {
+                process.runs.push(median(&process.samples));
+                process.samples.clear();
             }
         }
     }
 
-    /// The runs of the process whose median run is the fastest.
+    /// The runs of the process with the smallest median.
     pub fn best_runs(&mut self) -> Vec<f64> {
         let runs = self.processes.iter_mut().map(|process| std::mem::take(&mut process.runs));
         runs.min_by(|a, b| median(a).total_cmp(&median(b))).expect("a peer has a process")
     }
 
-    /// Nanoseconds of a call, over `n` of them, of the faster process.
+    /// Nanoseconds per call, over `n` calls, of the faster process.
     pub fn time(&mut self, n: usize) -> Result<f64, Failure> {
         let times = self.processes.iter_mut().map(|process| process.time(n)).collect::<Result<Vec<_>, _>>()?;
         Ok(times.into_iter().fold(f64::INFINITY, f64::min))
     }
 
-    /// Closes the inputs and waits for the ends.
+    /// Closes the processes' inputs and waits for them to exit.
     pub fn end(self) -> Result<(), Failure> {
         self.processes.into_iter().try_for_each(Process::end)
     }
 }
 
-/// A process that is stopped whenever it is not asked.
+/// A process that runs only while it answers a command.
 struct Process {
     name: String,
     child: Child,
@@ -86,7 +86,7 @@ struct Process {
     from: BufReader<ChildStdout>,
     calls: usize,
     long: bool,
-    turns: Vec<f64>,
+    samples: Vec<f64>,
     runs: Vec<f64>,
 }
 
@@ -112,10 +112,10 @@ impl Process {
         }
         command.envs(policy.iter().copied());
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let (to, Some(from)) = (child.stdin.take(), child.stdout.take()) else { unreachable!("it is piped") };
-        let (turns, runs) = (Vec::new(), Vec::new());
+        let (to, Some(from)) = (child.stdin.take(), child.stdout.take()) else { unreachable!("both are piped") };
+        let (samples, runs) = (Vec::new(), Vec::new());
         let from = BufReader::new(from);
-        let process = Process { name: name.to_owned(), child, to, from, calls: 0, long: false, turns, runs };
+        let process = Process { name: name.to_owned(), child, to, from, calls: 0, long: false, samples, runs };
         process.stop()?;
         Ok(process)
     }
@@ -124,10 +124,10 @@ impl Process {
         Pid::from_child(&self.child)
     }
 
-    /// Stops all of its threads, and returns when they are.
+    /// Stops all of its threads and waits until they have stopped.
     fn stop(&self) -> Result<(), Failure> {
         kill_process(self.pid(), Signal::STOP)?;
-        // An end instead is told by the next question.
+        // If it exited instead, the next command fails.
         waitpid(Some(self.pid()), WaitOptions::UNTRACED)?;
         Ok(())
     }
@@ -139,23 +139,23 @@ impl Process {
         }
         let mut answer = String::new();
         if self.from.read_line(&mut answer)? == 0 {
-            return Err(format!("{} ended at {command:?}: {:?}", self.name, self.child.wait()?).into());
+            return Err(format!("{} exited at {command:?}: {:?}", self.name, self.child.wait()?).into());
         }
         self.stop()?;
         Ok(answer.trim().to_string())
     }
 
-    /// Nanoseconds of a call, over `n` of them.
+    /// Nanoseconds per call, over `n` calls.
     fn time(&mut self, n: usize) -> Result<f64, Failure> {
         Ok(self.ask(&format!("time {n}"))?.parse::<f64>()? / n as f64)
     }
 
-    /// How many calls take as long as a turn, once they are warm.
-    fn calls_of_a_turn(&mut self) -> Result<usize, Failure> {
+    /// The number of warm calls that take [`SAMPLE`].
+    fn calls_per_sample(&mut self) -> Result<usize, Failure> {
         let mut calls = 1;
         for _ in 0..3 {
             let once = self.time(calls)?;
-            calls = ((TURN / once.max(1.0)).ceil() as usize).clamp(1, 100_000);
+            calls = ((SAMPLE / once.max(1.0)).ceil() as usize).clamp(1, 100_000);
             if calls == 1 {
                 break;
             }
@@ -163,24 +163,24 @@ impl Process {
         Ok(calls)
     }
 
-    fn turn(&mut self) -> Result<(), Failure> {
+    fn sample(&mut self) -> Result<(), Failure> {
         if self.calls == 0 {
             return Ok(());
         }
         if self.long {
             let once = self.time(1)?;
-            self.turns.push(once);
+            self.samples.push(once);
             return Ok(());
         }
-        // It was stopped, and the caches are full of what the peer before used: the first calls wake and warm it. Both parts are one
-        // command, so that nothing stops it between them.
+        // The process was stopped, and the caches hold another peer's data: untimed calls warm it first. Both are one command, so that the
+        // process is not stopped in between.
         let calls = self.calls;
         let time = self.ask(&format!("warm {calls}"))?.parse::<f64>()? / calls as f64;
-        self.turns.push(time);
+        self.samples.push(time);
         Ok(())
     }
 
-    /// Closes its input and waits for its end.
+    /// Closes its input and waits for it to exit.
     fn end(mut self) -> Result<(), Failure> {
         kill_process(self.pid(), Signal::CONT)?;
         self.to = None;
@@ -190,7 +190,7 @@ impl Process {
 }
 
 impl Drop for Process {
-    /// After a failure: a stopped process would stay for ever.
+    /// After a failure: a stopped process would never exit.
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -1,8 +1,8 @@
-//! The rows of the table: a closed list. Every peer is told a row as JSON and prepares the same work from it.
+//! The rows of the table. Every peer receives a row's work as JSON and prepares the same computation from it.
 
 use serde::{Deserialize, Serialize};
 
-/// What is computed. Numbers come from [`fill`](crate::data::fill) with the seed that is named here.
+/// What is computed. Operands are [`fill`](crate::data::fill)ed from the seeds given here.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 pub enum Work {
@@ -20,35 +20,37 @@ pub enum Work {
     BiasAdd { rows: usize, columns: usize },
     /// The sum of `[rows, columns]`, seed 1, over a dimension (-1: over both).
     Sum { rows: usize, columns: usize, dim: i64 },
-    /// The maximum along the last dimension of `[rows, columns]`, seed 1, and where it is. Results: the maxima, then the places.
+    /// The maximum along the last dimension of `[rows, columns]`, seed 1, and its index. Results: the maxima, then the indices.
     MaxIndex { rows: usize, columns: usize },
     /// `softmax` or `log_softmax` along the last dimension of `[rows, columns]`, seed 1.
     Softmax { rows: usize, columns: usize, log: bool },
     /// Layer norm over the last dimension of `[rows, columns]`, seed 1; weight and bias of seeds 2 and 3; eps 1e-5.
     LayerNorm { rows: usize, columns: usize },
-    /// Batch norm in training of `[n, c, h, w]`, seed 1, with weight and bias of seeds 2 and 3, eps 1e-5, running statistics kept with
-    /// momentum 0.1, forward and backward under a gradient of seed 4. Results: y, gradients in x, weight, bias.
+    /// Batch norm in training mode of `[n, c, h, w]`, seed 1, with weight and bias of seeds 2 and 3, eps 1e-5 and running statistics with
+    /// momentum 0.1, forward and backward with an output gradient of seed 4. Results: y and the gradients of x, weight and bias.
     BatchNorm { shape: [usize; 4] },
     /// The transpose of `[rows, columns]`, seed 1, in row-major order.
     Transpose { rows: usize, columns: usize },
-    /// Convolution of x, seed 1, with w, seed 2, and a bias, seed 3. Backward: under a gradient of seed 4; results are then y and the
-    /// gradients in x, w and the bias.
+    /// Convolution of x, seed 1, with w, seed 2, and a bias, seed 3. `backward`: also its gradients, with an output gradient of seed 4;
+    /// results are then y and the gradients of x, w and the bias.
     Conv2d { x: [usize; 4], w: [usize; 4], stride: usize, padding: usize, backward: bool },
-    /// The same of one dimension.
+    /// The same in one dimension.
     Conv1d { x: [usize; 3], w: [usize; 3], backward: bool },
-    /// Maxima of 2 x 2 windows of x, seed 1. Backward: under a gradient of seed 4; results are then y and the gradient in x.
+    /// Maxima of 2 x 2 windows of x, seed 1. `backward`: also the gradient, with an output gradient of seed 4; results are then y and the
+    /// gradient of x.
     MaxPool { x: [usize; 4], backward: bool },
-    /// Training steps. Results: the losses of three.
+    /// A training step. Results: the losses of three steps.
     Train { net: Net, batch: usize },
-    /// LeNet forward, without gradients. Results: the logits.
+    /// LeNet's forward pass, without gradients. Results: the logits.
     Infer { batch: usize },
-    /// MNIST read from its four files, LeNet trained for an epoch of shuffled batches of 64 (Adam 1e-3) and tested. Results: 1 if 95 % of
-    /// the test images are read rightly.
+    /// Reads MNIST's four files, trains LeNet for an epoch of shuffled batches of 64 (Adam 1e-3) and evaluates it. Results: 1 if the test
+    /// accuracy is at least 95 %.
     Epoch,
 }
 
-/// Networks. Parameter i, counted in PyTorch's order, is of seed 100 + i, times 1 / sqrt(fan in) (elements per entry of the first
-/// dimension); of one dimension it is 1 if it is a norm's weight, else 0. Inputs are of seed 1, target i is class `i % classes`.
+/// Networks. Parameter i, in PyTorch's order, has seed 100 + i and is scaled by 1 / sqrt(fan in), the fan in being the elements per entry of
+/// the first dimension; a parameter of one dimension is 1 if it is a norm's weight, else 0. Inputs have seed 1, target i is class
+/// `i % classes`.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Net {
@@ -56,12 +58,12 @@ pub enum Net {
     Lenet,
     /// 784-256-128-10 with ReLU, cross-entropy, Adam 1e-3.
     Mlp,
-    /// Kim's text CNN on embedded words `[batch, 128, 40]`: convolutions of 3, 4 and 5 words to 100 maps each, ReLU, maximum over time,
-    /// a linear layer to 2 classes, cross-entropy, Adam 1e-3.
+    /// Kim's text CNN on embedded words `[batch, 128, 40]`: convolutions over 3, 4 and 5 words with 100 channels each, ReLU, maximum over
+    /// time, a linear layer to 2 classes, cross-entropy, Adam 1e-3.
     Kim,
     /// ResNet-20 on `[batch, 3, 32, 32]` (examples/resnet/model.rs), 10 classes, cross-entropy, SGD 0.01 with momentum 0.9.
     Resnet20,
-    /// 2-10-10-1 with ReLU and a sigmoid at the end on `[batch, 2]`; the label is 1 where the product of both inputs is negative;
+    /// 2-10-10-1 on `[batch, 2]` with ReLU and a final sigmoid; the label is 1 where the product of the inputs is negative; loss
     /// `-mean(log(p y + (1 - p) (1 - y)))`, SGD 0.5.
     Xor,
 }
@@ -90,6 +92,15 @@ impl Group {
             Group::Inference => "inference",
         }
     }
+
+    /// What `--part` calls it.
+    pub fn part(self) -> &'static str {
+        match self {
+            Group::Gemm => "gemm",
+            Group::Reduce => "reduce",
+            other => other.name(),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -97,88 +108,98 @@ pub struct Row {
     pub group: Group,
     pub name: String,
     pub work: Work,
-    /// Multiplications plus additions at the least.
+    pub least: Least,
+}
+
+/// The least that any implementation has to do.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Least {
+    /// Multiplications plus additions.
     pub flops: f64,
-    /// Bytes read plus bytes written, each once.
-    pub bytes: f64,
+    /// Bytes of the distinct operands that are read.
+    pub reads: f64,
+    /// Bytes of the results.
+    pub writes: f64,
+}
+
+impl Least {
+    /// `flops`, and numbers of f32 elements read and written.
+    fn new(flops: usize, reads: usize, writes: usize) -> Self {
+        Least { flops: flops as f64, reads: 4.0 * reads as f64, writes: 4.0 * writes as f64 }
+    }
 }
 
 pub fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
-    let mut add = |group, name: String, work, flops: f64, bytes: f64| {
-        rows.push(Row { group, name, work, flops, bytes });
-    };
-    let matmul = |batch: usize, [m, k, n]: [usize; 3], transposed| {
-        let b = batch.max(1) as f64;
-        let (m_, k_, n_) = (m as f64, k as f64, n as f64);
-        let bytes = 4.0 * b * (m_ * k_ + k_ * n_ + m_ * n_);
-        (Work::Matmul { batch, m, k, n, transposed }, 2.0 * b * m_ * k_ * n_, bytes)
+    let mut add = |group, name: String, work, least| rows.push(Row { group, name, work, least });
+    gemm(&mut add);
+    elementwise(&mut add);
+    reduce(&mut add);
+    conv(&mut add);
+    networks(&mut add);
+    rows
+}
+
+/// Takes group, name, work and least cost of a row.
+type Add<'a> = &'a mut dyn FnMut(Group, String, Work, Least);
+
+fn gemm(add: Add) {
+    let mut matmul = |name: String, batch: usize, [m, k, n]: [usize; 3], transposed| {
+        let b = batch.max(1);
+        let least = Least::new(2 * b * m * k * n, b * (m * k + k * n), b * m * n);
+        add(Group::Gemm, name, Work::Matmul { batch, m, k, n, transposed }, least);
     };
     for n in [32, 64, 256, 512, 1024, 2048] {
-        let (work, flops, bytes) = matmul(0, [n; 3], false);
-        add(Group::Gemm, format!("{n} x {n} x {n}"), work, flops, bytes);
+        matmul(format!("{n} x {n} x {n}"), 0, [n; 3], false);
     }
-    let (work, flops, bytes) = matmul(0, [64, 784, 128], false);
-    add(Group::Gemm, "64 x 784 x 128".into(), work, flops, bytes);
-    let (work, flops, bytes) = matmul(0, [1024, 512, 768], true);
-    add(Group::Gemm, "1024 x 512 x 768, transposed".into(), work, flops, bytes);
-    let (work, flops, bytes) = matmul(16, [128, 64, 128], false);
-    add(Group::Gemm, "16 of 128 x 64 x 128".into(), work, flops, bytes);
-    add(
-        Group::Gemm,
-        "matrix-vector 2048".into(),
-        Work::MatVec { m: 2048, k: 2048 },
-        2.0 * 2048f64.powi(2),
-        4.0 * 2048f64.powi(2),
-    );
+    matmul("64 x 784 x 128".into(), 0, [64, 784, 128], false);
+    matmul("1024 x 512 x 768, transposed".into(), 0, [1024, 512, 768], true);
+    matmul("16 of 128 x 64 x 128".into(), 16, [128, 64, 128], false);
+    let (m, k) = (2048, 2048);
+    add(Group::Gemm, "matrix-vector 2048".into(), Work::MatVec { m, k }, Least::new(2 * m * k, m * k + k, m));
+}
 
+/// The matrix of the rows below.
+const ROWS: usize = 4096;
+const COLUMNS: usize = 1024;
+
+fn elementwise(add: Add) {
+    let mut add = |name: String, work, least| add(Group::Elementwise, name, work, least);
     for (n, name) in [(1usize, "1"), (10_000, "10^4"), (1_000_000, "10^6"), (10_000_000, "10^7")] {
-        add(Group::Elementwise, format!("add, {name}"), Work::Add { n }, n as f64, 12.0 * n as f64);
+        add(format!("add, {name}"), Work::Add { n }, Least::new(n, 2 * n, n));
     }
     let n = 10_000_000;
     for name in ["exp", "tanh", "relu"] {
-        let work = Work::Unary { name: name.into(), n };
-        add(Group::Elementwise, format!("{name}, 10^7"), work, 0.0, 8.0 * n as f64);
+        add(format!("{name}, 10^7"), Work::Unary { name: name.into(), n }, Least::new(0, n, n));
     }
-    add(Group::Elementwise, "relu(tanh(x y + 0.5)), 10^7".into(), Work::Chain { n }, 0.0, 12.0 * n as f64);
-    let (rows_, columns) = (4096, 1024);
-    let numel = (rows_ * columns) as f64;
-    add(
-        Group::Elementwise,
-        "bias to 4096 rows of 1024".into(),
-        Work::BiasAdd { rows: rows_, columns },
-        numel,
-        8.0 * numel,
-    );
+    add("relu(tanh(x y + 0.5)), 10^7".into(), Work::Chain { n }, Least::new(2 * n, 2 * n, n));
+    let numel = ROWS * COLUMNS;
+    let least = Least::new(numel, numel + COLUMNS, numel);
+    add("bias to 4096 rows of 1024".into(), Work::BiasAdd { rows: ROWS, columns: COLUMNS }, least);
+}
 
-    for (dim, name) in [(0, "over rows"), (1, "over columns"), (-1, "of all")] {
-        add(
-            Group::Reduce,
-            format!("sum {name}, 4096 x 1024"),
-            Work::Sum { rows: rows_, columns, dim },
-            numel,
-            4.0 * numel,
-        );
+fn reduce(add: Add) {
+    let mut add = |name: &str, work, least| add(Group::Reduce, name.into(), work, least);
+    let (rows, columns, numel) = (ROWS, COLUMNS, ROWS * COLUMNS);
+    for (dim, name, results) in [(0, "over rows", columns), (1, "over columns", rows), (-1, "of all", 1)] {
+        let least = Least::new(numel, numel, results);
+        add(&format!("sum {name}, 4096 x 1024"), Work::Sum { rows, columns, dim }, least);
     }
-    add(Group::Reduce, "max with index".into(), Work::MaxIndex { rows: rows_, columns }, 0.0, 4.0 * numel);
-    add(Group::Reduce, "softmax".into(), Work::Softmax { rows: rows_, columns, log: false }, 0.0, 8.0 * numel);
-    add(Group::Reduce, "log-softmax".into(), Work::Softmax { rows: rows_, columns, log: true }, 0.0, 8.0 * numel);
-    add(Group::Reduce, "layer norm".into(), Work::LayerNorm { rows: rows_, columns }, 0.0, 8.0 * numel);
+    add("max with index", Work::MaxIndex { rows, columns }, Least::new(0, numel, 2 * rows));
+    for (name, log) in [("softmax", false), ("log-softmax", true)] {
+        add(name, Work::Softmax { rows, columns, log }, Least::new(0, numel, numel));
+    }
+    add("layer norm", Work::LayerNorm { rows, columns }, Least::new(0, numel + 2 * columns, numel));
     let shape = [64, 32, 28, 28];
-    let pixels = shape.iter().product::<usize>() as f64;
-    // x and g are read, y and a gradient written.
-    add(Group::Reduce, "batch norm, training, both ways".into(), Work::BatchNorm { shape }, 0.0, 16.0 * pixels);
-    add(Group::Reduce, "transposing copy".into(), Work::Transpose { rows: rows_, columns }, 0.0, 8.0 * numel);
+    let pixels = shape.iter().product::<usize>();
+    // Reads x and the gradient of y, writes y and the gradient of x.
+    let least = Least::new(0, 2 * pixels, 2 * pixels);
+    add("batch norm, training, forward and backward", Work::BatchNorm { shape }, least);
+    add("transposing copy", Work::Transpose { rows, columns }, Least::new(0, numel, numel));
+}
 
-    let conv = |x: [usize; 4], w: [usize; 4], stride: usize, padding: usize| {
-        let out = |size: usize, kernel: usize| (size + 2 * padding - kernel) / stride + 1;
-        let places = x[0] * w[0] * out(x[2], w[2]) * out(x[3], w[3]);
-        let direct = 2.0 * (places * w[1] * w[2] * w[3]) as f64;
-        // Winograd's F(2 x 2, 3 x 3) needs 16 multiplications where a direct convolution needs 36, and any implementation may use it.
-        let flops = if w[2..] == [3, 3] && stride == 1 { direct * 16.0 / 36.0 } else { direct };
-        let bytes = 4.0 * (x.iter().product::<usize>() + w.iter().product::<usize>() + places) as f64;
-        (flops, bytes)
-    };
+fn conv(add: Add) {
+    let mut add = |name: String, work, least| add(Group::Conv, name, work, least);
     for (name, x, w, stride, padding) in [
         ("LeNet 1 to 6, 5 x 5", [64, 1, 28, 28], [6, 1, 5, 5], 1, 2),
         ("LeNet 6 to 16, 5 x 5", [64, 6, 14, 14], [16, 6, 5, 5], 1, 0),
@@ -187,53 +208,76 @@ pub fn rows() -> Vec<Row> {
         ("64 to 128, 3 x 3, stride 2", [16, 64, 56, 56], [128, 64, 3, 3], 2, 1),
         ("256 to 1024, 1 x 1", [16, 256, 14, 14], [1024, 256, 1, 1], 1, 0),
     ] {
-        let (flops, bytes) = conv(x, w, stride, padding);
         for backward in [false, true] {
             let work = Work::Conv2d { x, w, stride, padding, backward };
-            // Both ways every tensor moves once, and its gradient.
-            let (name, times, tensors) =
-                if backward { (format!("{name}, both ways"), 3.0, 2.0) } else { (name.to_string(), 1.0, 1.0) };
-            add(Group::Conv, name, work, times * flops, tensors * bytes);
+            add(both(name, backward), work, conv_least(x, w, stride, padding, backward));
         }
     }
     for backward in [false, true] {
-        let (x, w) = ([50, 128, 40], [100, 128, 3]);
-        let times = if backward { 3.0 } else { 1.0 };
-        let flops = 2.0 * times * (50 * 38 * 100 * 128 * 3) as f64;
-        let name = if backward { "text 128 to 100, 3 words, both ways" } else { "text 128 to 100, 3 words" };
-        add(Group::Conv, name.into(), Work::Conv1d { x, w, backward }, flops, 4.0 * times * (50 * 40 * 228) as f64);
+        let least = conv_least([50, 128, 1, 40], [100, 128, 1, 3], 1, 0, backward);
+        let work = Work::Conv1d { x: [50, 128, 40], w: [100, 128, 3], backward };
+        add(both("text 128 to 100, 3 words", backward), work, least);
     }
     for backward in [false, true] {
-        let name = if backward { "max pool 2 x 2, both ways" } else { "max pool 2 x 2" };
         let x = [64, 32, 28, 28];
-        let bytes = if backward { 10.0 } else { 5.0 } * pixels;
-        add(Group::Conv, name.into(), Work::MaxPool { x, backward }, 0.0, bytes);
+        let (input, output) = (x.iter().product::<usize>(), x.iter().product::<usize>() / 4);
+        let least = match backward {
+            false => Least::new(0, input, output),
+            true => Least::new(0, input + output, output + input),
+        };
+        add(both("max pool 2 x 2", backward), Work::MaxPool { x, backward }, least);
     }
+}
 
-    // Multiplications and additions of a LeNet image forward; backward is twice that but for the first layer's input.
-    let lenet = 2.0 * 416_520.0;
-    for batch in [16, 64, 256] {
-        let flops = batch as f64 * (3.0 * lenet - 2.0 * 117_600.0);
-        add(Group::Train, format!("LeNet-5, Adam, batch {batch}"), Work::Train { net: Net::Lenet, batch }, flops, 0.0);
+fn both(name: &str, backward: bool) -> String {
+    format!("{name}{}", if backward { ", forward and backward" } else { "" })
+}
+
+fn conv_least(x: [usize; 4], w: [usize; 4], stride: usize, padding: usize, backward: bool) -> Least {
+    let out = |i: usize| (x[i] + 2 * padding - w[i]) / stride + 1;
+    let output = x[0] * w[0] * out(2) * out(3);
+    let direct = 2 * output * w[1] * w[2] * w[3];
+    // Winograd's F(2 x 2, 3 x 3) takes 16 multiplications where a direct convolution takes 36, and every implementation may use it.
+    let flops = if w[2..] == [3, 3] && stride == 1 { direct * 16 / 36 } else { direct };
+    let (input, weight) = (x.iter().product::<usize>(), w.iter().product::<usize>());
+    match backward {
+        false => Least::new(flops, input + weight + w[0], output),
+        // Reads the gradient of y too, and writes the gradients of x, w and the bias.
+        true => Least::new(3 * flops, input + weight + w[0] + output, output + input + weight + w[0]),
     }
-    for (net, name, batch, flops) in [
-        (Net::Mlp, "MLP 784-256-128-10, Adam", 64, 6.0 * 234_752.0 * 64.0),
-        (Net::Kim, "Kim's text CNN, Adam", 50, 4.0 * 50.0 * 128.0 * 100.0 * (38.0 * 3.0 + 37.0 * 4.0 + 36.0 * 5.0)),
-        (Net::Resnet20, "ResNet-20, SGD", 32, 6.0 * 40.8e6 * 32.0),
-        (Net::Xor, "XOR net of 50 points, SGD", 50, 6.0 * 50.0 * 130.0),
+}
+
+/// Rows of networks have a floor by arithmetic only: how many bytes must move depends on what an implementation fuses.
+fn networks(add: Add) {
+    let mut add = |group, name: String, work, flops: f64| add(group, name, work, Least { flops, ..Least::default() });
+    // Multiply-adds per example of the forward pass, and those of the first layer, whose input needs no gradient.
+    let step = |batch: usize, forward: f64, first: f64| 2.0 * batch as f64 * (3.0 * forward - first);
+    let lenet = (416_520.0, 117_600.0);
+    // The convolutions of 3 x 3 and stride 1 by Winograd, as above.
+    let winograd = |direct: f64| direct * 16.0 / 36.0;
+    let resnet = (winograd(38_191_104.0) + 2_622_080.0, winograd(442_368.0));
+    let kim = 128.0 * 100.0 * (38.0 * 3.0 + 37.0 * 4.0 + 36.0 * 5.0);
+    for (net, name, batch, (forward, first)) in [
+        (Net::Lenet, "LeNet-5, Adam", 16, lenet),
+        (Net::Lenet, "LeNet-5, Adam", 64, lenet),
+        (Net::Lenet, "LeNet-5, Adam", 256, lenet),
+        (Net::Mlp, "MLP 784-256-128-10, Adam", 64, (234_752.0, 200_704.0)),
+        (Net::Kim, "Kim's text CNN, Adam", 50, (kim + 600.0, kim)),
+        (Net::Resnet20, "ResNet-20, SGD", 32, resnet),
+        (Net::Xor, "XOR net, SGD", 50, (130.0, 20.0)),
     ] {
-        add(Group::Train, format!("{name}, batch {batch}"), Work::Train { net, batch }, flops, 0.0);
+        let flops = step(batch, forward, first);
+        add(Group::Train, format!("{name}, batch {batch}"), Work::Train { net, batch }, flops);
     }
     for batch in [1, 1000] {
-        add(Group::Inference, format!("LeNet-5, batch {batch}"), Work::Infer { batch }, lenet * batch as f64, 0.0);
+        add(Group::Inference, format!("LeNet-5, batch {batch}"), Work::Infer { batch }, 2.0 * lenet.0 * batch as f64);
     }
-    let flops = 60_000.0 * (3.0 * lenet - 2.0 * 117_600.0) + 10_000.0 * lenet;
-    add(Group::Inference, "MNIST: read, an epoch of LeNet-5, test".into(), Work::Epoch, flops, 0.0);
-    rows
+    let flops = step(60_000, lenet.0, lenet.1) + 10_000.0 * 2.0 * lenet.0;
+    add(Group::Inference, "MNIST: read, an epoch of LeNet-5, test".into(), Work::Epoch, flops);
 }
 
 impl Row {
-    /// Whether a call takes so long that one is a turn, and the runs' only one.
+    /// Whether one call per run is enough, because a call takes seconds.
     pub fn is_long(&self) -> bool {
         self.work == Work::Epoch
     }

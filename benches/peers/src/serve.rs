@@ -1,12 +1,12 @@
-//! A peer as a process: it waits for lines on its standard input and answers each by one, so that it is idle while another is
-//! timed. torch_peer.py answers the same.
+//! A peer's process: answers each line of its standard input with one line, and is idle in between. torch_peer.py speaks the same
+//! protocol.
 //!
 //! ```text
-//! prepare {row}   ->  "ready", or "missing" if the peer has no such operation
+//! prepare {work}  ->  "ready", or "missing" if the peer has no such operation
 //! result          ->  the digest of the results as a JSON list
 //! time N          ->  nanoseconds of N calls
-//! warm N          ->  the same after N calls that are not timed
-//! memory          ->  bytes by which the process grew at most since "prepare"
+//! warm N          ->  the same after N untimed calls
+//! memory          ->  peak growth of the resident set since "prepare", in bytes
 //! drop            ->  "dropped"
 //! ```
 
@@ -15,11 +15,11 @@ use crate::rows::Work;
 use std::io::{BufRead, Write};
 use std::time::Instant;
 
-/// Work that is ready to run.
+/// A row's computation with its operands.
 pub struct Prepared {
     /// What is timed.
     pub run: Box<dyn FnMut()>,
-    /// The results of one run, in row-major order, one after the other.
+    /// The results of one call in row-major order, concatenated.
     pub result: Box<dyn FnMut() -> Vec<f32>>,
 }
 
@@ -27,13 +27,13 @@ pub fn serve(prepare: impl Fn(&Work) -> Option<Prepared>) {
     let mut current: Option<Prepared> = None;
     let mut resident = 0;
     for line in std::io::stdin().lock().lines() {
-        let line = line.expect("the driver speaks text");
+        let line = line.expect("commands are text");
         let (command, rest) = line.split_once(' ').unwrap_or((&line, ""));
         let answer = match (command, &mut current) {
             ("prepare", current) => {
                 drop(current.take());
                 resident = memory::reset();
-                let work = serde_json::from_str(rest).expect("a row");
+                let work = serde_json::from_str(rest).expect("a row's work");
                 *current = prepare(&work);
                 if current.is_some() { "ready".into() } else { "missing".to_string() }
             }
@@ -56,14 +56,14 @@ pub fn serve(prepare: impl Fn(&Work) -> Option<Prepared>) {
                 *current = None;
                 "dropped".into()
             }
-            _ => panic!("what is {line:?}?"),
+            _ => panic!("unknown command {line:?}"),
         };
         println!("{answer}");
-        std::io::stdout().flush().expect("the driver listens");
+        std::io::stdout().flush().expect("the parent reads");
     }
 }
 
-/// What Linux says of this process.
+/// The resident set of this process, from /proc (Linux).
 mod memory {
     fn field(name: &str) -> u64 {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -71,7 +71,7 @@ mod memory {
         line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024
     }
 
-    /// Forgets the peak; returns what is resident.
+    /// Resets the peak; returns the current size.
     pub fn reset() -> u64 {
         let _ = std::fs::write("/proc/self/clear_refs", "5");
         field("VmRSS")

@@ -1,8 +1,7 @@
-//! The table: medians, ratios to ours, the share of the floor, means by group.
+//! The table: medians, ratios to ours, the share of the floor, and geometric means.
 
-use crate::ceilings::Ceilings;
+use crate::results::{Measured, Outcome, Results};
 use crate::rows::Group;
-use crate::{Args, Measured, Outcome};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -13,159 +12,171 @@ pub fn median(values: &[f64]) -> f64 {
     if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
 }
 
-fn geometric_mean(values: &[f64]) -> Option<f64> {
+pub fn geometric_mean(values: &[f64]) -> Option<f64> {
     let logs: f64 = values.iter().map(|x| x.ln()).sum();
     (!values.is_empty()).then(|| (logs / values.len() as f64).exp())
-}
-
-/// Nanoseconds that the machine needs at the least: arithmetic or memory, whichever takes longer. Where a row or a peer moved its bytes
-/// faster than the ceiling that was measured, that is the ceiling.
-fn floor(measured: &Measured, ceilings: &Ceilings) -> f64 {
-    let fastest = medians(measured).into_iter().flatten().fold(f64::INFINITY, f64::min);
-    (1e9 * measured.memory.max(measured.row.flops / ceilings.flops)).min(fastest)
-}
-
-/// The median of the runs, for each peer.
-fn medians(measured: &Measured) -> Vec<Option<f64>> {
-    let of = |outcome: &Outcome| match outcome {
-        Outcome::Times(times) => Some(median(times)),
-        Outcome::Missing | Outcome::Wrong => None,
-    };
-    measured.outcomes.iter().map(of).collect()
 }
 
 pub fn duration(ns: f64) -> String {
     match ns {
         ns if ns < 1e3 => format!("{ns:.0} ns"),
-        ns if ns < 1e6 => format!("{:.3} us", Digits(ns / 1e3)),
-        ns if ns < 1e9 => format!("{:.3} ms", Digits(ns / 1e6)),
-        ns => format!("{:.3} s", Digits(ns / 1e9)),
+        ns if ns < 1e6 => format!("{} us", three_digits(ns / 1e3)),
+        ns if ns < 1e9 => format!("{} ms", three_digits(ns / 1e6)),
+        ns => format!("{} s", three_digits(ns / 1e9)),
     }
 }
 
-/// Three digits that count.
-struct Digits(f64);
-
-impl std::fmt::Display for Digits {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            x if x < 10.0 => write!(f, "{x:.2}"),
-            x if x < 100.0 => write!(f, "{x:.1}"),
-            x => write!(f, "{x:.0}"),
-        }
+fn three_digits(x: f64) -> String {
+    match x {
+        x if x < 10.0 => format!("{x:.2}"),
+        x if x < 100.0 => format!("{x:.1}"),
+        x => format!("{x:.0}"),
     }
 }
 
-/// A row as it is measured.
-pub fn line(measured: &Measured, ceilings: &Ceilings, peers: &[String]) -> String {
-    let times = medians(measured);
-    let ours = times.first().copied().flatten();
-    let mut text = format!("{:<40}", measured.row.name);
-    for (name, time) in peers.iter().zip(&times) {
-        let Some(time) = time else { continue };
-        let _ = write!(text, " {name} {}", duration(*time));
-        if let Some(ours) = ours
-            && name != &peers[0]
-        {
-            let _ = write!(text, " ({:.2}x)", time / ours);
+/// The peers beside minitorch, with their names in prose.
+pub const PEERS: [(&str, &str); 4] =
+    [("torch", "PyTorch"), ("burn", "Burn"), ("candle", "candle"), ("gemm", "the gemm crate")];
+
+/// Geometric mean of a peer's ratios in a group.
+pub fn group_mean(results: &Results, group: Group, peer: &str) -> Option<f64> {
+    let rows = results.rows.iter().filter(|row| row.group == group.name());
+    geometric_mean(&rows.filter_map(|row| row.ratio(peer)).collect::<Vec<_>>())
+}
+
+/// Geometric mean of a peer's group means, if it takes part in all groups.
+pub fn total_mean(results: &Results, peer: &str) -> Option<f64> {
+    let means: Option<Vec<f64>> = Group::ALL.iter().map(|&group| group_mean(results, group, peer)).collect();
+    geometric_mean(&means?)
+}
+
+/// A row for the terminal.
+pub fn line(row: &Measured) -> String {
+    let mut text = format!("{:<50}", row.name);
+    if let Some(ours) = row.time("minitorch") {
+        let _ = write!(text, " {}", duration(ours));
+        if row.floor > 0.0 {
+            let _ = write!(text, ", {:.0} % of the floor", 100.0 * row.floor / ours);
         }
     }
-    if let Some(ours) = ours {
-        let _ = write!(text, "  {:.0} % of the floor", 100.0 * floor(measured, ceilings) / ours);
+    for (peer, _) in PEERS {
+        match (row.time(peer), row.ratio(peer)) {
+            (Some(time), Some(ratio)) => {
+                let _ = write!(text, "  {peer} {} ({ratio:.2}x)", duration(time));
+            }
+            (Some(time), None) => {
+                let _ = write!(text, "  {peer} {}", duration(time));
+            }
+            _ => {}
+        }
     }
     text
 }
 
-pub fn table(all: &[Measured], ceilings: &Ceilings, args: &Args) -> String {
-    let peers = &args.peers;
-    let mut text = format!(
-        "{} on {} threads: {:.0} GFLOP/s of fused multiply-adds, {:.1} GB/s of copying. Median of {} runs of {} turns, each after \
-         as many calls that are not timed; in brackets how many times ours a peer takes, and the spread of our runs. Every peer runs as \
-         its users start it; of PyTorch's default and passive waiting the faster counts. The floor is the larger of the arithmetic at the \
-         speed of fused multiply-adds and of the bytes that must move at least once, at the speed at which so many bytes move.\n",
-        processor(),
-        args.threads,
+/// How the results were measured.
+fn method(results: &Results) -> String {
+    let (method, ceilings) = (&results.method, &results.ceilings);
+    format!(
+        "{}, {} at commit {}. Peak: {:.0} GFLOP/s of fused multiply-adds, {:.1} GB/s of copying 256 MiB. A time is the median of {} runs of \
+         {} samples; ± is half of the spread of our runs.",
+        results.machine,
+        method.date,
+        method.commit,
         ceilings.flops / 1e9,
         ceilings.copy / 1e9,
-        args.runs,
-        args.turns
-    );
-    let mut means = vec![Vec::new(); peers.len()];
+        method.runs,
+        method.samples
+    )
+}
+
+/// All rows and sections, as Markdown.
+pub fn table(results: &Results) -> String {
+    let mut text = method(results)
+        + " In brackets: a peer's time as a multiple of ours. Share of floor: the floor as explained under \"How it is measured\", divided by \
+           our time.\n";
     for group in Group::ALL {
-        let rows: Vec<&Measured> = all.iter().filter(|measured| measured.row.group == group).collect();
+        let rows: Vec<&Measured> = results.rows.iter().filter(|row| row.group == group.name()).collect();
+        let peers: Vec<&str> = PEERS.map(|(peer, _)| peer).into_iter().filter(|peer| takes_part(&rows, peer)).collect();
         if rows.is_empty() {
             continue;
         }
-        let _ = write!(text, "\n| {} | {} | of the floor |", group.name(), peers.join(" | "));
-        let _ = write!(text, "\n|---|{}---|", "---|".repeat(peers.len()));
-        let mut ratios = vec![Vec::new(); peers.len()];
-        for measured in rows {
-            let times = medians(measured);
-            let Some(ours) = times[0] else { continue };
-            let spread = match &measured.outcomes[0] {
-                Outcome::Times(runs) => {
-                    runs.iter().copied().fold(0.0, f64::max) - runs.iter().copied().fold(f64::INFINITY, f64::min)
-                }
-                _ => 0.0,
+        let _ = write!(text, "\n| {} | minitorch | share of floor | {} |", group.name(), peers.join(" | "));
+        let _ = write!(text, "\n|---|---|---|{}", "---|".repeat(peers.len()));
+        for row in rows {
+            let (Some(ours), Some(Outcome::Times(runs))) = (row.time("minitorch"), row.outcomes.get("minitorch"))
+            else {
+                continue;
             };
-            let _ = write!(text, "\n| {} | {} (±{:.0} %)", measured.row.name, duration(ours), 50.0 * spread / ours);
-            for (peer, outcome) in measured.outcomes.iter().enumerate().skip(1) {
-                match (outcome, times[peer]) {
-                    (_, Some(time)) => {
-                        let _ = write!(text, " | {} ({:.2}x)", duration(time), time / ours);
-                        ratios[peer].push(time / ours);
-                    }
-                    (Outcome::Wrong, _) => text.push_str(" | wrong"),
-                    _ => text.push_str(" | "),
-                }
+            let (low, high) =
+                runs.iter().fold((f64::INFINITY, 0f64), |(low, high), &run| (low.min(run), high.max(run)));
+            let spread = 50.0 * (high - low) / ours;
+            let _ = write!(text, "\n| {} | {} (±{spread:.0} %) |", row.name, duration(ours));
+            if row.floor > 0.0 {
+                let _ = write!(text, " {:.0} %", 100.0 * row.floor / ours);
             }
-            match floor(measured, ceilings) {
-                0.0 => text.push_str(" | |"),
-                floor => {
-                    let _ = write!(text, " | {:.0} % |", 100.0 * floor / ours);
-                }
+            for peer in &peers {
+                let cell = match (row.outcomes.get(*peer), row.time(peer)) {
+                    (_, Some(time)) => format!("{} ({:.2}x)", duration(time), time / ours),
+                    (Some(Outcome::Wrong), _) => "wrong".into(),
+                    _ => String::new(),
+                };
+                let _ = write!(text, " | {cell}");
             }
+            text.push_str(" |");
         }
-        text.push_str("\n| **geometric mean** | ");
-        for (peer, ratios) in ratios.iter().enumerate().skip(1) {
-            match geometric_mean(ratios) {
-                Some(mean) => {
-                    let _ = write!(text, "| **{mean:.2}x** ");
-                    means[peer].push(mean);
-                }
-                None => text.push_str("| "),
-            }
+        text.push_str("\n| **geometric mean** | | |");
+        for peer in &peers {
+            let mean = group_mean(results, group, peer);
+            let _ = write!(text, " {} |", mean.map_or(String::new(), |mean| format!("**{mean:.2}x**")));
         }
-        text.push_str("| |\n");
+        text.push('\n');
     }
-    text.push_str("\nMean of the groups:");
-    for (name, means) in peers.iter().zip(&means).skip(1) {
-        if let Some(mean) = geometric_mean(means) {
-            let _ = write!(text, " {name} {mean:.2}x");
-        }
+    let means = PEERS.iter().filter_map(|(peer, _)| Some(format!("{peer} {:.2}x", total_mean(results, peer)?)));
+    let means = means.collect::<Vec<_>>().join(", ");
+    if !means.is_empty() {
+        let _ = write!(text, "\nGeometric mean of the groups: {means}.\n");
     }
-    text + ".\n"
+    text + &results.sections
 }
 
-fn processor() -> String {
-    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = text.lines().find_map(|line| line.strip_prefix("model name"));
-    let name = name.map_or("a processor", |name| name.trim_start_matches([' ', '\t', ':']));
-    let units = if text.contains("avx512f") {
-        " with AVX-512"
-    } else if text.contains("avx2") {
-        " with AVX2"
-    } else {
-        ""
+fn takes_part(rows: &[&Measured], peer: &str) -> bool {
+    rows.iter().any(|row| !matches!(row.outcomes.get(peer), None | Some(Outcome::Missing)))
+}
+
+/// The means by group and the rows in which PyTorch is faster, as Markdown.
+pub fn summary(results: &Results) -> String {
+    let peers = &PEERS[..3];
+    let mut text = String::from("| time as a multiple of minitorch's |");
+    let names: Vec<&str> = peers.iter().map(|&(_, name)| name).collect();
+    let _ = write!(text, " {} |\n|---|{}\n", names.join(" | "), "---|".repeat(peers.len()));
+    let mut row = |name: &str, mean: &dyn Fn(&str) -> Option<f64>| {
+        let _ = write!(text, "| {name} |");
+        for (peer, _) in peers {
+            let _ = write!(text, " {} |", mean(peer).map_or(String::new(), |mean| format!("{mean:.2}")));
+        }
+        text.push('\n');
     };
-    format!("{name}{units}")
+    for group in Group::ALL {
+        row(group.name(), &|peer| group_mean(results, group, peer));
+    }
+    row("**geometric mean**", &|peer| total_mean(results, peer));
+    let mut slower: Vec<(f64, &str)> =
+        results.rows.iter().filter_map(|row| Some((row.ratio("torch")?, &row.name[..]))).collect();
+    slower.retain(|(ratio, _)| *ratio < 0.95);
+    slower.sort_by(|a, b| a.0.total_cmp(&b.0));
+    if !slower.is_empty() {
+        let slower: Vec<String> = slower.iter().map(|(ratio, name)| format!("{name} ({ratio:.2})")).collect();
+        let _ = write!(text, "\nPyTorch is more than 5 % faster in: {}.\n", slower.join("; "));
+    }
+    let _ = write!(text, "\n{}\n", method(results));
+    text
 }
 
-/// Replaces what is between the lines `<!-- peers: begin -->` and `<!-- peers: end -->`.
-pub fn write_between_markers(path: &Path, text: &str) -> Result<(), Box<dyn std::error::Error>> {
+/// Replaces what is between the lines `<!-- NAME: begin -->` and `<!-- NAME: end -->`.
+pub fn write_between_markers(path: &Path, name: &str, text: &str) -> Result<(), Box<dyn std::error::Error>> {
     let file = std::fs::read_to_string(path)?;
-    let (begin, end) = ("<!-- peers: begin -->\n", "<!-- peers: end -->");
-    let (Some(from), Some(to)) = (file.find(begin), file.find(end)) else {
+    let (begin, end) = (format!("<!-- {name}: begin -->\n"), format!("<!-- {name}: end -->"));
+    let (Some(from), Some(to)) = (file.find(&begin), file.find(&end)) else {
         return Err(format!("{} has no lines {begin:?} and {end:?}", path.display()).into());
     };
     let new = format!("{}\n{text}\n{}", &file[..from + begin.len()], &file[to..]);

@@ -1,4 +1,4 @@
-"""PyTorch as a peer: answers what serve.rs describes, with the numbers of data.rs."""
+"""PyTorch as a peer: the protocol of serve.rs, the operands and digests of data.rs."""
 import gzip
 import json
 import os
@@ -26,17 +26,13 @@ def fill(shape, seed):
     return torch.from_numpy((x >> np.uint32(8)).astype(np.float32) / np.float32(1 << 23) - np.float32(1)).reshape(tuple(shape))
 
 
-def start(model):
+def set_parameters(model):
     with torch.no_grad():
         for i, (name, p) in enumerate(model.named_parameters()):
             if p.dim() < 2:
-                p.fill_(1.0 if norm_weight(model, name) else 0.0)
+                p.fill_(1.0 if name.endswith("weight") else 0.0)
             else:
                 p.copy_(fill(p.shape, 100 + i) * (1.0 / np.sqrt(np.float32(p.numel() // p.shape[0]))))
-
-
-def norm_weight(model, name):
-    return name.endswith("weight")
 
 
 class LeNet(nn.Module):
@@ -109,7 +105,7 @@ def without_gradients(f):
 
 
 def training(model, optimizer, x, loss_of):
-    start(model)
+    set_parameters(model)
     optimizer = optimizer(model.parameters())
 
     def step():
@@ -135,17 +131,17 @@ def mnist(split):
 
 
 def epoch():
-    (images, labels), (test, truth) = mnist("train"), mnist("t10k")
+    (images, labels), (test, test_labels) = mnist("train"), mnist("t10k")
     model = LeNet()
-    start(model)
+    set_parameters(model)
     optimizer = adam(model.parameters())
     for batch in torch.randperm(len(labels)).split(64):
         optimizer.zero_grad(set_to_none=True)
         F.cross_entropy(model(images[batch]), labels[batch]).backward()
         optimizer.step()
     with torch.inference_mode():
-        right = sum(int((model(x).argmax(1) == y).sum()) for x, y in zip(test.split(1000), truth.split(1000)))
-    return [torch.tensor([1.0 if right >= 9500 else float(right)])]
+        correct = sum(int((model(x).argmax(1) == y).sum()) for x, y in zip(test.split(1000), test_labels.split(1000)))
+    return [torch.tensor([1.0 if correct >= 9500 else float(correct)])]
 
 
 def adam(parameters):
@@ -232,7 +228,7 @@ def prepare(w):
         return pool, pool
     if op == "infer":
         model = LeNet().eval()
-        start(model)
+        set_parameters(model)
         x = fill([w["batch"], 1, 28, 28], 1)
         return without_gradients(lambda: [model(x)])
     if op == "epoch":
@@ -301,7 +297,7 @@ def main():
             run = result = None
             answer = "dropped"
         else:
-            raise SystemExit(f"what is {line!r}?")
+            raise SystemExit(f"unknown command {line!r}")
         print(answer, flush=True)
 
 

@@ -1,7 +1,7 @@
 //! An epoch of LeNet on MNIST.
 
 use super::nets::{Lenet, Params};
-use crate::mnist::{Images, prepared, right};
+use crate::mnist::{Images, correct, prepared};
 use crate::serve::Prepared;
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::optim::{AdamConfig, GradientsParams};
@@ -23,10 +23,10 @@ pub(super) fn prepare(recording: Device, plain: Device) -> Option<Prepared> {
             model = adam.step(1e-3, model, grads);
         }
         let model = model.valid();
-        let judge = |(pixels, labels): (Vec<f32>, Vec<u32>)| {
+        let evaluate = |(pixels, labels): (Vec<f32>, Vec<u32>)| {
             let x = Tensor::<4>::from_data(TensorData::new(pixels, [labels.len(), 1, 28, 28]), &plain);
-            right(&model.forward(x).into_data().try_to_vec::<f32>().expect("f32"), &labels)
+            correct(&model.forward(x).into_data().try_to_vec::<f32>().expect("f32"), &labels)
         };
-        test.in_order().map(judge).sum()
+        test.in_order().map(evaluate).sum()
     })
 }

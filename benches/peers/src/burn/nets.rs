@@ -1,4 +1,4 @@
-//! The networks, as a user of Burn writes them.
+//! The networks in Burn's layers.
 
 use crate::data::parameter;
 use burn::module::Param;
@@ -9,7 +9,7 @@ use burn::tensor::activation::relu;
 use burn::tensor::module::max_pool2d;
 use burn::tensor::ops::MaxPoolOptions;
 
-/// Hands out the parameters of a network in PyTorch's order.
+/// Creates the parameters of a network, in PyTorch's order.
 pub(super) struct Params<'a> {
     count: usize,
     pub(super) device: &'a Device,

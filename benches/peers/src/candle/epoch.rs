@@ -1,7 +1,7 @@
 //! An epoch of LeNet on MNIST.
 
 use super::{DEVICE, Lenet, Params, numbers};
-use crate::mnist::{Images, prepared, right};
+use crate::mnist::{Images, correct, prepared};
 use crate::serve::Prepared;
 use candle_core::{Result, Tensor};
 use candle_nn::Module;
@@ -21,9 +21,9 @@ fn epoch() -> Result<usize> {
         let target = Tensor::from_vec(labels, n, &DEVICE)?;
         adam(&candle_nn::loss::cross_entropy(&model.forward(&x)?, &target)?.backward()?)?;
     }
-    let judge = |(pixels, labels): (Vec<f32>, Vec<u32>)| -> Result<usize> {
+    let evaluate = |(pixels, labels): (Vec<f32>, Vec<u32>)| -> Result<usize> {
         let x = Tensor::from_vec(pixels, (labels.len(), 1, 28, 28), &DEVICE)?;
-        Ok(right(&numbers(&model.forward(&x)?.detach())?, &labels))
+        Ok(correct(&numbers(&model.forward(&x)?.detach())?, &labels))
     };
-    test.in_order().map(judge).sum()
+    test.in_order().map(evaluate).sum()
 }
