@@ -22,7 +22,7 @@ GOLDENS = pathlib.Path(__file__).resolve().parent.parent / "conformance" / "gold
 def main():
     parser = argparse.ArgumentParser(description="Load minitorch's LeNet weights into PyTorch.")
     parser.add_argument("weights", type=pathlib.Path, help="safetensors file written by minitorch")
-    parser.add_argument("--batch", type=pathlib.Path, default=GOLDENS / "lenet.safetensors", help="file that holds `x`")
+    parser.add_argument("--batch", type=pathlib.Path, default=GOLDENS / "lenet.safetensors", help="file that contains `x`")
     parser.add_argument("--write", type=pathlib.Path, metavar="OUT", help="store the logits in this safetensors file")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -30,7 +30,7 @@ def main():
     model = LeNet().eval()
     state = safetensors.torch.load_file(arguments.weights)
     for name, expected in model.state_dict().items():
-        # load_state_dict would convert another dtype without a word.
+        # load_state_dict would convert another dtype silently.
         if name in state and state[name].dtype != expected.dtype:
             sys.exit(f"{arguments.weights}: {name} is {state[name].dtype}, expected {expected.dtype}")
     try:

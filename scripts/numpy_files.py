@@ -2,10 +2,10 @@
 """Exchange .npy and .npz files with numpy.
 
     python scripts/numpy_files.py make            # write nn/testdata/*.npz, which nn's tests read
-    python scripts/numpy_files.py show FILE ..    # load files that minitorch wrote, and print what numpy makes of them
+    python scripts/numpy_files.py show FILE ..    # load files that minitorch wrote, and print their arrays
 
 `make` stores one array for every element type, byte order, memory order, rank and format version that minitorch reads; the
-tests know what is in them by their names. Element k, counted in row-major order, is k - 3 for signed integers, k for unsigned
+arrays' names state these. Element k in row-major order is k - 3 for signed integers, k for unsigned
 ones, (k - 3) / 2 for floats, and whether 3 divides k for bool. The same versions of Python and numpy give the same bytes.
 """
 
@@ -27,7 +27,7 @@ def values(dtype, shape):
 
 
 def member(archive, name, content):
-    # A fixed date, so that the same arrays give the same bytes.
+    # A fixed date, so that files are reproducible.
     info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
     info.compress_type = archive.compression
     with archive.open(info, "w", force_zip64=True) as file:  # as numpy.savez opens it
@@ -51,7 +51,7 @@ def make():
             for rank, shape in SHAPES.items():
                 array = values("<f8", shape)
                 member(archive, f"f8 c-order {rank}.npy", npy(array))
-                # asfortranarray turns rank 0 into rank 1, hence the reshape.
+                # asfortranarray makes rank 0 rank 1, hence the reshape.
                 member(archive, f"f8 fortran-order {rank}.npy", npy(np.asfortranarray(array).reshape(shape, order="F")))
             for version in [(1, 0), (2, 0), (3, 0)]:
                 member(archive, f"i4 column-major 2 version {version[0]}.npy", npy(np.asfortranarray(values("<i4", SHAPES["2"])), version))

@@ -3,9 +3,9 @@
 
     python scripts/torch_mnist.py [--seed 0 1 2] [--epochs 5] [--threads 2]
 
-LeNet-5 on data/mnist: Adam, learning rate on one cycle up to 4e-3 (a cosine up over the first 30 % of the steps from 1/25 of
-it, then a cosine down to nearly nothing), batches of 64, pixels normalised by the training set's mean and deviation. Runs on
-the CPU. Needs torch, numpy and safetensors.
+LeNet-5 on data/mnist: Adam with a one-cycle learning rate (peak 4e-3, reached by a cosine from 1/25 of it over the first 30 % of the
+steps), batches of 64, pixels normalised by the training set's mean and standard deviation. Runs on the CPU. Needs torch, numpy and
+safetensors.
 """
 
 import argparse
@@ -40,8 +40,8 @@ def load(part):
 
 def accuracy(model, images, labels):
     with torch.no_grad():
-        right = sum((model(x).argmax(1) == y).sum().item() for x, y in zip(images.split(1000), labels.split(1000)))
-    return 100 * right / len(labels)
+        correct = sum((model(x).argmax(1) == y).sum().item() for x, y in zip(images.split(1000), labels.split(1000)))
+    return 100 * correct / len(labels)
 
 
 def train(seed, epochs, images, labels):
@@ -49,7 +49,7 @@ def train(seed, epochs, images, labels):
     model = LeNet()
     optimizer = torch.optim.Adam(model.parameters(), lr=PEAK)
     steps = epochs * -(-len(images) // BATCH)
-    # The cycle moves the learning rate only; PyTorch would move Adam's first beta as well.
+    # Only the learning rate follows the cycle; by default PyTorch would cycle Adam's first beta as well.
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=PEAK, total_steps=steps, cycle_momentum=False)
     for epoch in range(epochs):
         start, total = time.perf_counter(), 0.0
