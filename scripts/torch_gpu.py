@@ -5,10 +5,10 @@
 
 Modes: `strict` is eager PyTorch with f32 products in f32, which is what minitorch computes; `tf32` is eager with TF32 allowed
 in products and convolutions (10 bits of mantissa); `graph` is `strict` captured into a CUDA graph and replayed, for training
-steps; `compiled` is `strict` through torch.compile, for training steps, as long as the budget lasts. A row queues as many calls
-as fill a fiftieth of a second, waits, and divides; the median of seven turns counts. Needs torch and numpy.
+steps; `compiled` is `strict` through torch.compile, for training steps, within the time budget. A sample queues as many calls as take 20 ms
+and waits for them; a time is the median of seven samples, per call. Needs torch and numpy.
 
-The ceilings of the card are measured too: a copy of 1 GiB, and a kernel of fused multiply-adds in registers.
+Also measured are the GPU's limits: a copy of 1 GiB, and a kernel of fused multiply-adds on registers.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from torch import nn
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from goldens_resnet import ResNet20  # noqa: E402
 
-TURN, TURNS = 0.02, 7
+SAMPLE, SAMPLES = 0.02, 7
 
 
 class LeNet(nn.Module):
@@ -51,7 +51,7 @@ class TextCnn(nn.Module):
 
 
 def rows(device, toy):
-    """Name, and a function that prepares the call (which takes the number of the call)."""
+    """Name, and a function that prepares the call; the call takes its number."""
 
     def size(full, small):
         return small if toy else full
@@ -273,21 +273,21 @@ def measure(f, wait):
         queue(1)
     count, once = 1, queue(1)
     for _ in range(4):
-        wanted = min(20_000, max(1, -int(-TURN // max(once, 1e-9))))
+        wanted = min(20_000, max(1, -int(-SAMPLE // max(once, 1e-9))))
         if wanted <= count:
             break
         count = min(wanted, 8 * count)
         once = queue(count)
-    turns = sorted(queue(count) for _ in range(TURNS))
-    return 1e6 * turns[TURNS // 2]
+    samples = sorted(queue(count) for _ in range(SAMPLES))
+    return 1e6 * samples[SAMPLES // 2]
 
 
 FMA = r"""
-extern "C" __global__ void fma_peak(float* out, int turns) {
+extern "C" __global__ void fma_peak(float* out, int rounds) {
     float a[16];
     for (int j = 0; j < 16; j++) a[j] = threadIdx.x + j;
     const float x = 0.999f + threadIdx.x * 1e-9f;
-    for (int i = 0; i < turns; i++) {
+    for (int i = 0; i < rounds; i++) {
 #pragma unroll
         for (int j = 0; j < 16; j++) a[j] = a[j] * x + 0.5f;
     }
@@ -299,7 +299,7 @@ extern "C" __global__ void fma_peak(float* out, int turns) {
 
 
 def ceilings(wait):
-    """Bytes per second of a copy, read plus written, and floating-point operations per second of f32."""
+    """Bytes read plus written per second by a copy, and f32 operations per second."""
     x, y = torch.empty(1 << 28, device="cuda"), torch.empty(1 << 28, device="cuda")
     x.zero_()
     copy = 2 * 4 * (1 << 28) / (measure(lambda i: y.copy_(x), wait) / 1e6)
@@ -310,8 +310,8 @@ def ceilings(wait):
         blocks = 8 * torch.cuda.get_device_properties(0).multi_processor_count
         us = measure(lambda i: kernel((blocks, 1, 1), (256, 1, 1), (out, 4096)), wait)
         flops = 2 * 16 * 4096 * 256 * blocks / (us / 1e6)
-    except Exception as error:  # a private interface: without it there is no such ceiling
-        print(f"no ceiling of arithmetic: {error}")
+    except Exception as error:  # a private interface, which may be missing
+        print(f"no peak of arithmetic: {error}")
         flops = None
     return copy, flops
 

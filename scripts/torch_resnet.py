@@ -3,8 +3,8 @@
 
     python scripts/torch_resnet.py [--data mnist|cifar10] [--seed 0 1 2] [--epochs 5] [--limit N] [--threads 2]
 
-ResNet-20 (scripts/goldens_resnet.py): SGD with Nesterov's momentum 0.9 and weight decay 5e-4, learning rate from 0.1 along half
-a cosine to 0, batches of 128; training images are shifted at random by up to 2 pixels, those of CIFAR-10 by up to 4 and
+ResNet-20 (scripts/goldens_resnet.py): SGD with Nesterov momentum 0.9 and weight decay 5e-4, learning rate from 0.1 to 0 along half
+a cosine, batches of 128; training images are shifted at random by up to 2 pixels, those of CIFAR-10 by up to 4 and also
 mirrored. Runs on the CPU, or with --device cuda. Needs torch, numpy and safetensors.
 """
 
@@ -32,7 +32,7 @@ def cifar10(part):
     return (images - MEAN) / STD, torch.from_numpy(records[:, 0].astype(np.int64))
 
 
-# Reader, largest shift, whether images may be mirrored, what black is after normalisation.
+# Reader, largest shift, whether images are mirrored at random, the value of black after normalisation.
 SETS = {
     "mnist": (torch_mnist.load, 2, False, torch.full((1, 1, 1), -0.1307 / 0.3081)),
     "cifar10": (cifar10, 4, True, -MEAN / STD),
@@ -40,7 +40,7 @@ SETS = {
 
 
 def augmented(images, shift, flip, black):
-    """Each image moved on its own, black coming in from outside, and every other one mirrored."""
+    """Shifts each image at random, with black outside, and mirrors half of them if `flip`."""
     n, channels, height, width = images.shape
     padded = black.expand(channels, height + 2 * shift, width + 2 * shift).repeat(n, 1, 1, 1)
     padded[:, :, shift : shift + height, shift : shift + width] = images

@@ -2,11 +2,11 @@
 """The sentiment example in PyTorch, to compare accuracy and time with ours.
 
     python scripts/torch_sentiment.py [--embeddings static tuned random] [--seed 1 2 3] [--epochs 8] [--threads 2]
-    python scripts/torch_sentiment.py --steps    times steps alone: what `cargo bench -- 'train/text'` times of ours
+    python scripts/torch_sentiment.py --steps    # times training steps only, as `cargo bench -- 'train/text'` does
 
 Kim's text CNN (2014) on data/sentiment: convolutions over 3, 4 and 5 words with 100 maps each, maximum over time, ReLU, dropout
-0.5, linear. Adam at 1e-3, batches of 50, padded to the longest sentence; the weights of the epoch with the best accuracy on the
-validation set are tested. Runs on the CPU. Needs torch, numpy, safetensors, and cargo for the tokens, which are ours.
+0.5, linear. Adam at 1e-3, batches of 50, padded to the longest sentence; the weights of the epoch with the best validation accuracy are
+evaluated on the test set. Runs on the CPU. Needs torch, numpy, safetensors, and cargo for minitorch's tokenizer.
 """
 
 import argparse
@@ -26,7 +26,7 @@ PADDING, UNKNOWN, FIRST = 0, 1, 2  # the ids of padding, of unknown words and of
 
 
 def read_sets(folder):
-    """Lists of tokens with their label, for each of the three sets."""
+    """Lists of (tokens, label) for each of the three sets."""
     command = ["cargo", "run", "--quiet", "--locked", "-p", "minitorch-nn", "--example", "sentiment_data", "--", "tokens", folder]
     lines = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout
     sets = {"train": [], "validation": [], "test": []}
@@ -71,7 +71,7 @@ class TextCnn(nn.Module):
         x = self.embedding(ids).transpose(1, 2)
         features = []
         for width, conv in zip(WIDTHS, self.convs):
-            # Windows without padding, and the first one of a sentence that is shorter.
+            # Windows without padding, and the first window of a shorter sentence.
             counts = (lengths - width + 1).clamp(min=1)
             outside = torch.arange(ids.shape[1] - width + 1) >= counts[:, None]
             features.append(conv(x).masked_fill(outside[:, None], -torch.inf).amax(2).relu())
@@ -90,13 +90,13 @@ def accuracy(model, sentences):
     model.eval()
     with torch.no_grad():
         parts = batches(sentences, torch.arange(len(sentences)))
-        right = sum((model(ids).argmax(1) == labels).sum().item() for ids, labels in parts)
+        correct = sum((model(ids).argmax(1) == labels).sum().item() for ids, labels in parts)
     model.train()
-    return 100 * right / len(sentences)
+    return 100 * correct / len(sentences)
 
 
 def train(model, sets, epochs):
-    """The accuracy on the test set of the best epoch's weights, and the mean time of a step."""
+    """The test accuracy of the best epoch's weights, and the mean time of a step."""
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-3)
     best, weights, seconds, steps = -1.0, None, 0.0, 0
     for epoch in range(epochs):
@@ -118,7 +118,7 @@ def train(model, sets, epochs):
 
 
 def time_steps():
-    """Medians of steps of 50 sentences of 40 words: benches/train.rs has the same rows."""
+    """Prints the median time of steps of 50 sentences of 40 words; benches/train.rs has the same rows."""
     for kind, words in (("static", 18_000), ("tuned", 18_000), ("tuned", 400_000), ("lazy", 400_000)):
         model = TextCnn(torch.randn(words, 100), kind == "static")
         model.embedding.sparse = kind == "lazy"
@@ -150,10 +150,10 @@ def main():
     parser.add_argument("--data", default=str(ROOT / "data" / "sentiment"))
     parser.add_argument("--vectors", default=str(ROOT / "data" / "sentiment" / "glove.safetensors"))
     parser.add_argument("--embeddings", choices=["static", "tuned", "random"], nargs="+", default=["tuned"])
-    parser.add_argument("--seed", type=int, nargs="+", default=[0], help="one run for each, of each kind of embeddings")
+    parser.add_argument("--seed", type=int, nargs="+", default=[0], help="one run for each, with each kind of embeddings")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--steps", action="store_true", help="time steps of fixed sentences, and train nothing")
+    parser.add_argument("--steps", action="store_true", help="only time steps on fixed sentences")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.steps:
