@@ -72,15 +72,8 @@ impl Replay {
 
     /// None for less than 4 KiB.
     pub fn new(reads: f64, writes: f64) -> Option<Self> {
-        let lines = |bytes: f64| {
-            // Pages before values: the first write decides the page size.
-            let mut lines = Vec::with_capacity((bytes / 64.0).ceil() as usize);
-            advise_huge_pages(&mut lines);
-            lines.resize(lines.capacity(), Line([1.0; 16]));
-            lines
-        };
-        let (reads_, writes_) = (lines(reads), lines(writes));
-        (reads + writes >= Self::LEAST).then_some(Replay { reads: reads_, writes: writes_, seconds: f64::INFINITY })
+        let enough = reads + writes >= Self::LEAST;
+        enough.then(|| Replay { reads: lines(reads), writes: lines(writes), seconds: f64::INFINITY })
     }
 
     /// Times every variant once.
@@ -120,6 +113,15 @@ impl Replay {
             others.into_iter().map(|other| other.join().expect("it does not panic")).fold(own, f64::max)
         })
     }
+}
+
+/// A buffer of so many bytes.
+fn lines(bytes: f64) -> Vec<Line> {
+    let mut lines = Vec::with_capacity((bytes / 64.0).ceil() as usize);
+    // Before the first write, which decides the size of a page.
+    advise_huge_pages(&mut lines);
+    lines.resize(lines.capacity(), Line([1.0; 16]));
+    lines
 }
 
 /// Reads and writes the buffers in step: for every 512 bytes of the smaller one, as large a share of the other one.

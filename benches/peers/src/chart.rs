@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 const WIDTH: f64 = 820.0;
 /// x of 1x, where minitorch is.
-const ONE: f64 = 150.0;
+const ONE: f64 = 140.0;
 /// x of the longest bar's end: its label follows.
 const END: f64 = 690.0;
 const BAR: f64 = 15.0;
@@ -59,7 +59,7 @@ pub fn chart(results: &Results) -> String {
     for (name, bars) in &groups {
         let weight = if *name == "all groups" { r#" font-weight="bold""# } else { "" };
         let middle = y + bars.len() as f64 * BAR / 2.0 + 4.0;
-        let _ = writeln!(svg, r#"<text x="{}" y="{middle:.1}" text-anchor="end"{weight}>{name}</text>"#, ONE - 44.0);
+        let _ = writeln!(svg, r#"<text x="{}" y="{middle:.1}" text-anchor="end"{weight}>{name}</text>"#, ONE - 12.0);
         for (peer, colour, ratio) in bars {
             let (from, to) = (x(ratio.min(1.0)), x(ratio.max(1.0)));
             let _ = writeln!(

@@ -36,7 +36,7 @@ fn three_digits(x: f64) -> String {
 
 /// The peers beside minitorch, with their names in prose.
 pub const PEERS: [(&str, &str); 4] =
-    [("torch", "PyTorch"), ("burn", "Burn"), ("candle", "candle"), ("gemm", "the gemm crate")];
+    [("torch", "PyTorch"), ("burn", "Burn"), ("candle", "candle"), ("gemm", "gemm crate")];
 
 /// Geometric mean of a peer's ratios in a group.
 pub fn group_mean(results: &Results, group: Group, peer: &str) -> Option<f64> {
