@@ -160,13 +160,16 @@ pub fn summary(results: &Results) -> String {
         row(group.name(), &|peer| group_mean(results, group, peer));
     }
     row("**geometric mean**", &|peer| total_mean(results, peer));
-    let mut slower: Vec<(f64, &str)> =
-        results.rows.iter().filter_map(|row| Some((row.ratio("torch")?, &row.name[..]))).collect();
-    slower.retain(|(ratio, _)| *ratio < 0.95);
+    let mut slower: Vec<(f64, &Measured)> =
+        results.rows.iter().filter_map(|row| Some((row.ratio("torch")?, row))).filter(|row| row.0 < 0.95).collect();
     slower.sort_by(|a, b| a.0.total_cmp(&b.0));
     if !slower.is_empty() {
-        let slower: Vec<String> = slower.iter().map(|(ratio, name)| format!("{name} ({ratio:.2})")).collect();
-        let _ = write!(text, "\nPyTorch is more than 5 % faster in: {}.\n", slower.join("; "));
+        let item = |(ratio, row): &(f64, &Measured)| match &row.group[..] {
+            "conv" => format!("convolution {} ({ratio:.2})", row.name),
+            _ => format!("{} ({ratio:.2})", row.name),
+        };
+        let items: Vec<String> = slower.iter().map(item).collect();
+        let _ = write!(text, "\nPyTorch is more than 5 % faster in: {}.\n", items.join("; "));
     }
     let _ = write!(text, "\n{}\n", method(results));
     text
