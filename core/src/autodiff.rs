@@ -12,9 +12,9 @@
 //! grow with creation, so *decreasing id is reverse topological order*: the walk needs no search and no visited set. Nothing
 //! recurses, so a chain of a million nodes is an ordinary tape.
 //!
-//! A rule stands next to its forward call, and three invariants hold for it:
-//! 1. It captures only what its gradient needs, and of values only inputs. Its own output it gets by [`record_with_output`]: a
-//!    captured output would keep its own node alive forever.
+//! A rule is written next to its forward call, and three invariants hold for it:
+//! 1. It captures only what the gradient needs. It may capture inputs but not its own output, which would be a reference cycle
+//!    and never be freed; [`record_with_output`] passes the output to the rule.
 //! 2. It consists of differentiable operations, so that gradients of gradients are right. Inside [`backward`] nothing is
 //!    recorded, and the same operations have no extra cost.
 //! 3. It returns one gradient per input, of that input's shape; it may return `None` where `wants` is false.
@@ -52,7 +52,7 @@ pub trait Value: Clone + Send + Sync + 'static {
     fn with_node(&self, node: Option<Arc<Node<Self>>>) -> Self;
     /// The sum of two gradients, by value so that the first one's memory may be reused.
     fn accumulate(self, more: Self) -> Self;
-    /// The gradient of the value's sum in itself: ones of its shape.
+    /// Ones of the value's shape: the seed of a backward pass.
     fn ones(&self) -> Self;
     /// The value in a few characters, for a [`Graph`](crate::Graph); reads it from its device.
     fn brief(&self) -> String;
@@ -60,14 +60,14 @@ pub trait Value: Clone + Send + Sync + 'static {
 
 /// A gradient that is zero except in some rows.
 pub trait RowsOf<V: Value>: Clone + Send + Sync + 'static {
-    /// The gradient with its zeros.
+    /// The dense gradient, zeros included.
     fn whole(&self) -> &V;
-    /// Its sum with a whole one.
+    /// The sum with a dense gradient.
     fn added_to(&self, sum: V) -> V;
-    /// Its sum with another one, in rows unless the whole gradient is smaller.
+    /// The sum with another gradient in rows: in rows again, unless the dense gradient is smaller.
     ///
     /// # Errors
-    /// The whole sum.
+    /// The dense sum.
     fn plus(self, more: Self) -> Result<Self, V>;
 }
 
@@ -107,8 +107,8 @@ pub fn record<V: Value, const N: usize>(
     recorded(op, out, Operation { parents, rule })
 }
 
-/// [`record`] for rules that need the output: `rule(grad, output, wants)`. It is kept without its node, which it gets back when
-/// the rule runs.
+/// [`record`] for rules that need the output: `rule(grad, output, wants)`. The rule keeps the output without its node, to avoid a
+/// reference cycle; the node is attached when the rule runs.
 pub fn record_with_output<V: Value, const N: usize>(
     op: &'static str,
     out: V,
@@ -122,7 +122,7 @@ pub fn record_with_output<V: Value, const N: usize>(
     recorded(op, out, Operation { parents, rule })
 }
 
-/// [`record`] for rules that keep inputs without their nodes: `rule(grad, parents)` has the nodes.
+/// [`record`] for rules that keep inputs without their nodes: `rule(grad, parents)` receives the nodes.
 pub(crate) fn record_with_parents<V: Value, const N: usize>(
     op: &'static str,
     out: V,
@@ -138,16 +138,16 @@ fn wants<V: Value, const N: usize>(parents: &Parents<V, N>) -> [bool; N] {
     parents.each_ref().map(Option::is_some)
 }
 
-/// `out` at a new node with this step.
+/// `out` with a new node that runs this step.
 fn recorded<V: Value>(op: &'static str, out: V, step: impl Step<V> + 'static) -> V {
     let node = Node::output(op, out.spec(), step);
     kept::keep(node.id(), &out);
     out.with_node(Some(node))
 }
 
-/// Puts `out`, a part of its one input, on the tape. `rule(grad, sum)` returns the sum of the input's gradients (`None` before
-/// the first) with `grad` added at the part. So the gradients of many parts of one value accumulate in one buffer, instead of in
-/// one buffer of the input's size each.
+/// Puts `out`, a part of its one input, on the tape. `rule(grad, sum)` adds `grad` to that part of `sum`, the input's gradient so
+/// far (`None` before the first contribution), and returns it. So the gradients of many parts of one value accumulate in one
+/// buffer, instead of each in a buffer of the input's size.
 pub fn record_part<V: Value>(
     op: &'static str,
     out: V,
@@ -194,9 +194,9 @@ impl Hasher for IdHasher {
     }
 }
 
-/// The walk from `root` towards the leaves, down to the node `oldest`. It collects the gradients of leaves, and of the nodes, for
-/// which `asked` holds. With `consume` it frees the rule of each node that it leaves, while the caller still holds the root.
-/// `Err` if an earlier walk consumed a node.
+/// The walk from `root` towards the leaves, down to the node with the id `oldest`. It collects the gradients of the nodes for which
+/// `asked` holds. With `consume` it frees the rule of each node once it has run, even while the caller still holds the root. `Err`
+/// if an earlier walk consumed a node.
 fn walk<V: Value>(
     root: &V,
     seed: V,
@@ -245,8 +245,8 @@ fn walk<V: Value>(
     Ok(Gradients { by_node: found })
 }
 
-/// The gradients of every leaf that `root` depends on, from the gradient `seed` of the root. Consumes the tape; the result is
-/// off it.
+/// The gradients of every leaf that `root` depends on, given the gradient `seed` of the root. Consumes the tape; the gradients are
+/// off the tape.
 ///
 /// # Panics
 /// If an earlier `backward` consumed a part of the tape.
@@ -259,8 +259,8 @@ pub fn backward<V: Value>(root: &V, seed: V) -> Gradients<V> {
     }
 }
 
-/// The gradients of the named values, leaves or not. The tape stays, and the result is differentiable again (unless
-/// inside [`no_grad`]).
+/// The gradients of the values `of`, leaves or not. The tape is kept, and the gradients are on it, so that they can be
+/// differentiated again (unless inside [`no_grad`]).
 ///
 /// # Panics
 /// If an earlier `backward` consumed a part of the tape.
@@ -274,7 +274,7 @@ pub fn grad<V: Value, const N: usize>(root: &V, seed: V, of: [&V; N]) -> Gradien
     }
 }
 
-/// The gradients of every node that `root` depends on, off the tape, which stays.
+/// The gradients of every node that `root` depends on, off the tape. The tape is kept.
 ///
 /// # Errors
 /// If an earlier `backward` consumed a part of the tape.
@@ -283,7 +283,7 @@ pub(crate) fn every_gradient<V: Value>(root: &V) -> Result<Gradients<V>, &'stati
     walk(root, root.ones(), false, 0, |_| true)
 }
 
-/// Panics unless a leaf reaches the value.
+/// Panics unless the value depends on a leaf.
 #[track_caller]
 pub(crate) fn check_tracked<V: Value>(op: &str, value: &V) {
     assert!(

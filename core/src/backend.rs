@@ -1,20 +1,21 @@
 //! The contract between tensors and a backend.
 //!
-//! A backend's value *is* a device: a cheap handle that every tensor holds. [`Device`] is that handle; each **family** of
-//! operations is a trait of its own, declared in `core/src/ops/<family>.rs` beside the [`Tensor`](crate::Tensor) methods, the
-//! default implementations and the gradients; [`Backend`] is the sum of all, and the only bound that a program writes.
+//! A backend is a type whose values are device handles: cheap to clone, and held by every tensor. [`Device`] is the trait of
+//! the handle. Each **family** of operations is a trait of its own, declared in `core/src/ops/<family>.rs` beside the
+//! [`Tensor`](crate::Tensor) methods, the default implementations and the gradients. [`Backend`] combines them all, and is the
+//! only bound that a program writes.
 //!
-//! | trait | methods | default |
+//! | trait | methods | has defaults |
 //! |---|---|---|
 //! | [`Device`] | the dtypes, the random state, memory, errors | no |
 //! | [`CopyOps`] | `full`, `upload`, `download`, `copy`, `write`, `fill`, `cast` | no |
-//! | [`UnaryOps`] | `unary`; `unary_mut`, `unary_grad` | the latter two |
-//! | [`BinaryOps`] | `binary`; `binary_mut` | the latter |
+//! | [`UnaryOps`] | `unary`; `unary_mut`, `unary_grad` | the last two |
+//! | [`BinaryOps`] | `binary`; `binary_mut` | the last |
 //! | [`CompareOps`] | `compare`, `compare_scalar`, `where_cond` | no |
 //! | [`ReduceOps`] | `reduce`, `arg_reduce` | no |
-//! | [`MatmulOps`] | `matmul`; `linear`, `linear_grad` | the latter two |
+//! | [`MatmulOps`] | `matmul`; `linear`, `linear_grad` | the last two |
 //! | [`IndexOps`] | `gather`, `scatter` | no |
-//! | [`RandomOps`] | `random`; `dropout` | the latter |
+//! | [`RandomOps`] | `random`; `dropout` | the last |
 //! | [`ConvOps`] | `conv2d`, `conv2d_grad`, `conv2d_grad_input`, `conv2d_grad_weight` | yes |
 //! | [`PoolOps`] | `max_pool2d`, `avg_pool2d` and their gradients | yes |
 //! | [`SoftmaxOps`] | `softmax`, `log_softmax` and their gradients | yes |
@@ -26,13 +27,13 @@
 //!
 //! Methods without a default take [`View`]s: borrowed storage and a layout. **Fused methods** take tensors that are not on the
 //! tape and have a default in [`composed`](crate::ops::composed), a few tensor operations; a new backend works once it has the
-//! methods without a default, and an override is tested against the default. A default calls other families, so fused methods say
-//! `where Self: Backend`; an implementation does not repeat it.
+//! methods without a default, and an override is tested against the default. A default calls other families, so fused methods
+//! have the bound `where Self: Backend`; an implementation need not repeat it.
 //!
 //! # Invariants
 //!
-//! * **Checked arguments.** Core has checked shapes, dtypes, devices and ranges before it calls. A backend refuses a dtype in
-//!   [`Device::supports`]; core then panics with the operation, the dtype and the backend.
+//! * **Checked arguments.** Core has checked shapes, dtypes, devices and ranges before it calls. A backend declares its dtypes
+//!   in [`Device::supports`]; for any other, core panics with the operation, the dtype and the backend.
 //! * **Layouts.** Any layout may arrive: rank 0 to [`MAX_RANK`](crate::MAX_RANK), sizes 0 and 1, strides of 0, overlapping
 //!   windows, any offset (the offset of an empty view may lie past the end). The operands of one element-wise call, copies, casts
 //!   and writes included, have one shape, with dimensions merged as far as the strides allow. Results are contiguous and
@@ -43,23 +44,25 @@
 //!   elements. The trait is safe to call with any view, so a backend that does not check each access (pointers, device code)
 //!   checks the view once, where a method begins.
 //! * **Aliasing.** A method writes only to what it takes by `&mut`, and nothing else reads or writes that storage during the call.
-//!   The layout written through shows no element twice.
+//!   No two indices of the layout that is written refer to the same element.
 //! * **F16** is a storage format: an operation computes as for F32 and rounds each result once, to nearest. Methods without a
 //!   default take it; of the fused methods only [`unary_grad`](UnaryOps::unary_grad) and
 //!   [`optimizer_step`](OptimOps::optimizer_step) do, since core converts around the others and draws no random F16.
 //! * **Errors.** `Result` is for recoverable errors: devices, memory, transfers. An error inside a method that returns no
-//!   `Result`, lack of memory included, is queued, and the next [`synchronize`](Device::synchronize) or
-//!   [`download`](CopyOps::download) returns it, once; until then the results of that method are unspecified. An index outside
-//!   its dimension skips the access (the element read is 0, the element written stays) and is queued likewise, as
-//!   [`Error::IndexOutOfRange`].
-//! * **Lack of memory.** The methods that allocate and return a `Result` are [`full`](CopyOps::full) and
-//!   [`upload`](CopyOps::upload). Of their callers in core, `try_full`, `try_from_slice` and `to` return the error; all others
-//!   (`full`, `zeros`, `from_slice`, .. and the zeros, constants and index tables inside of composed operations) panic with it.
-//!   Lack of memory for the result of any other method is queued, as above.
+//!   `Result` is queued unless one is queued already, and the next [`synchronize`](Device::synchronize) or
+//!   [`download`](CopyOps::download) returns it, once. The results of the failed method, and what is computed from them, are
+//!   unspecified. An access with an index outside its dimension is skipped (a read gives 0, a write does nothing) and is queued
+//!   likewise, as [`Error::IndexOutOfRange`].
+//! * **Out of memory.** [`full`](CopyOps::full), [`upload`](CopyOps::upload) and [`download`](CopyOps::download) return the error.
+//!   Of their callers in core, `try_full`, `try_from_slice`, `to`, `to_vec` and `item` return it; all others (`full`, `zeros`,
+//!   `from_slice`, .. and the zeros, constants and index tables inside composed operations) panic with it. Any other method
+//!   without memory for its result queues [`Error::OutOfMemory`] and returns a *missing* storage. A method with a missing operand
+//!   returns a missing storage, and each download of one is an error. While a missing storage is held, the CUDA backend launches no
+//!   kernel, and everything it computes is missing. The CPU's kernels panic if there is no memory for their scratch buffers.
 //! * **Order.** Operations take effect in the order of the calls of one thread; a result may be passed to another thread.
 //! * **Random numbers** depend on the [`Draw`](crate::random::Draw) alone: the same bits on every backend.
-//! * **NaN** is defined for maximum, minimum, relu, arg-reduce, compare and isnan; elsewhere it propagates where the device's
-//!   arithmetic does.
+//! * **NaN.** Maximum, minimum, relu, arg-reductions, comparisons and isnan state what they do with NaN; elsewhere it propagates
+//!   as the device's arithmetic does.
 
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -94,7 +97,7 @@ pub struct View<'a, S> {
     pub dtype: DType,
 }
 
-// By hand: derive would ask for `S: Copy`.
+// Not derived, as that would require `S: Copy`.
 impl<S> Clone for View<'_, S> {
     fn clone(&self) -> Self {
         *self
@@ -105,8 +108,8 @@ impl<S> Copy for View<'_, S> {}
 /// A [`View`] of a backend's storage.
 pub type ViewOf<'a, B> = View<'a, <B as Device>::Storage>;
 
-/// The most multiply-adds of one product, and the most elements that one call reduces or scatters. Core refuses more: only views
-/// that repeat elements exceed it, and such a call would run for weeks.
+/// The most multiply-adds of one product, and the most elements that one call reduces or scatters. Core panics above it: only
+/// views that repeat elements can exceed it, and such a call would run for weeks.
 pub const MAX_WORK: usize = 1 << 56;
 
 /// Bytes that a device holds.
@@ -125,7 +128,7 @@ pub trait Device: Clone + PartialEq + fmt::Debug + Send + Sync + 'static {
     /// A buffer of elements of one dtype.
     type Storage: Send + Sync + 'static;
 
-    /// Whether tensors of this dtype can live here.
+    /// Whether the device has tensors of this dtype.
     fn supports(&self, dtype: DType) -> bool;
 
     /// The device's random state. Core draws from it; a backend only stores it.
@@ -140,8 +143,8 @@ pub trait Device: Clone + PartialEq + fmt::Debug + Send + Sync + 'static {
     /// Waits for all work, returns the first queued error, if there is one, and clears the queue.
     fn synchronize(&self) -> Result<()>;
 
-    /// Queues an error for the next [`synchronize`](Device::synchronize) or [`download`](CopyOps::download), as the backend
-    /// queues its own. Formatting a tensor reads it but cannot return an error.
+    /// Queues an error for the next [`synchronize`](Device::synchronize) or [`download`](CopyOps::download), unless one is queued.
+    /// Core calls it where it reads a tensor and cannot return an error, as in `Display`.
     fn queue_error(&self, error: Error);
 }
 

@@ -52,7 +52,7 @@ impl<V: Value> Gradient<V> {
 }
 
 impl<V: Value> Gradients<V> {
-    /// The gradient in `x`; `None` if none reached it.
+    /// The gradient in `x`; `None` if there is none.
     pub fn get(&self, x: &V) -> Option<&V> {
         Some(self.entry(x)?.whole())
     }
@@ -67,12 +67,12 @@ impl<V: Value> Gradients<V> {
         self.by_node.get(&x.node()?.id())
     }
 
-    /// How many variables a gradient reached.
+    /// The number of variables with a gradient.
     pub fn len(&self) -> usize {
         self.by_node.len()
     }
 
-    /// Whether no variable was reached.
+    /// Whether no variable has a gradient.
     pub fn is_empty(&self) -> bool {
         self.by_node.is_empty()
     }
@@ -114,9 +114,9 @@ impl<V: Value> Default for Gradients<V> {
 }
 
 impl<V: Value> Gradients<V> {
-    /// Adds `more` variable by variable; a variable without a gradient takes that of `more`. So a batch too large for the device
-    /// is trained in parts: the gradient of the mean is the sum of the parts' gradients, each of a loss divided by the number of
-    /// parts. PyTorch: calling `backward` again without `zero_grad`.
+    /// Adds `more` variable by variable; a variable without a gradient takes that of `more`. This trains
+    /// on a batch too large for the device in micro-batches: divide the mean loss of each by their number, and accumulate the
+    /// gradients. PyTorch: calling `backward` again without `zero_grad`.
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;

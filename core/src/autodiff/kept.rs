@@ -11,7 +11,7 @@ thread_local! {
     static KEPT: RefCell<HashMap<u64, Box<dyn Any>>> = RefCell::new(HashMap::new());
 }
 
-/// Keeps the output of the node of this id, off the tape, within [`kept`].
+/// Within [`kept`], keeps the output of the node of this id, off the tape; otherwise does nothing.
 #[inline]
 pub(crate) fn keep<V: Value>(id: u64, out: &V) {
     if KEEPING.get() {

@@ -141,8 +141,8 @@ struct Consumable<S>(Mutex<State<S>>);
 enum State<S> {
     /// In the node itself.
     Inline(S),
-    /// In an allocation of its own, from the first run that does not consume it. A step runs without the lock, as the operations
-    /// in it may reach its own node.
+    /// In an allocation of its own, since the first run that did not consume it: a step runs without the lock, as its operations
+    /// may access its own node.
     Shared(Arc<S>),
     Consumed,
 }

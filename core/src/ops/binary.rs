@@ -1,7 +1,7 @@
 //! Element-wise functions of two tensors, their gradients, and Rust's operators.
 //!
 //! ```text
-//! y = f(a, b) with a and b broadcast to one shape      ga = g df/da summed over the dimensions that a repeats, gb likewise
+//! y = f(a, b) with a and b broadcast to one shape      ga = g df/da summed over the dimensions that a broadcasts, gb likewise
 //! ```
 //!
 //! The tape keeps an operand only if the gradient needs it: none for a sum, the other operand for a product.
@@ -79,7 +79,7 @@ pub trait BinaryOps: Device {
     /// `op(a, b)`, of their dtype.
     fn binary(&self, op: BinaryOp, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Self::Storage;
 
-    /// `a = op(a, b)` in place; `a` is a whole storage, row-major in the layout's shape, which is b's too.
+    /// `a = op(a, b)` in place; the layout has b's shape, is contiguous and covers the whole storage.
     fn binary_mut(&self, op: BinaryOp, a: &mut Self::Storage, layout: &Layout, b: ViewOf<'_, Self>) {
         *a = self.binary(op, View { storage: a, layout, dtype: b.dtype }, b);
     }
@@ -87,21 +87,21 @@ pub trait BinaryOps: Device {
 
 impl<B: Backend> Tensor<B> {
     /// `self^exponent`, element by element with broadcasting, as C's `pow` defines it. `0^0` is 1, and both its derivatives are
-    /// 0. The derivative of `0^b` in the exponent is 0 for b above 0 and -inf for b below. PyTorch: `pow`.
+    /// 0. The derivative of `0^b` in the exponent is 0 for positive and -inf for negative b. PyTorch: `pow`.
     #[track_caller]
     pub fn pow(&self, exponent: &Self) -> Self {
         binary(BinaryOp::Pow, self, exponent)
     }
 
-    /// The larger of each pair, with broadcasting; NaN if either is NaN. On ties each has half of the gradient; if either is NaN,
-    /// both have all of it. PyTorch: `maximum`.
+    /// The larger of each pair, with broadcasting; NaN if either is NaN. On ties each operand receives half of the gradient; if
+    /// either is NaN, both receive all of it. PyTorch: `maximum`.
     #[track_caller]
     pub fn maximum(&self, other: &Self) -> Self {
         binary(BinaryOp::Maximum, self, other)
     }
 
-    /// The smaller of each pair, with broadcasting; NaN if either is NaN. On ties each has half of the gradient; if either is
-    /// NaN, both have all of it. PyTorch: `minimum`.
+    /// The smaller of each pair, with broadcasting; NaN if either is NaN. On ties each operand receives half of the gradient; if
+    /// either is NaN, both receive all of it. PyTorch: `minimum`.
     #[track_caller]
     pub fn minimum(&self, other: &Self) -> Self {
         binary(BinaryOp::Minimum, self, other)
@@ -209,7 +209,7 @@ impl<B: Backend> Not for &Tensor<B> {
     }
 }
 
-/// Every binary op goes through here. A `&mut` operand may be overwritten in place, as in [`unary`].
+/// The entry point of every binary op. A `&mut` operand may be overwritten in place, as in [`unary`].
 #[track_caller]
 pub(crate) fn binary<'a, B: Backend>(
     op: BinaryOp,
@@ -244,7 +244,7 @@ fn apply<B: Backend>(op: BinaryOp, mut a: TensorArg<B>, mut b: TensorArg<B>) -> 
     a.check_same(op, &b);
     assert!(op.accepts(dtype), "{op}: not defined for {dtype}; cast the tensors first");
     let Some(parents) = parents([&*a, &*b]) else { return forward(op, &mut a, &mut b, shape) };
-    // Cloned before `forward`: a storage that the tape holds is not unique, and so not overwritten.
+    // Operands that the gradient needs are cloned before `forward`: a storage with two holders is not overwritten.
     let wants = parents.each_ref().map(Option::is_some);
     use BinaryOp::*;
     let [keep_a, keep_b] = match op {
@@ -315,14 +315,14 @@ fn grad<B: Backend>(
             wants[0].then(|| g.clone()),
             a.zip(b).filter(|_| wants[1]).map(|(a, b)| {
                 let (a, b) = (a.detach(), b.detach());
-                // The quotient a / b is rounded, and may lie on the wrong side of a whole number. So it is moved by a quarter
-                // towards the middle of its step [q, q + 1); the remainder tells which half it lies in. If b is infinite and of
-                // the other sign than a, the remainder is b, the upper half, and q is -1.
+                // The quotient a / b is rounded, and may end up on the wrong side of a whole number. So floor is applied after a
+                // shift by a quarter towards the middle of [q, q + 1); the remainder tells which half a / b lies in. If b is
+                // infinite and of the opposite sign of a, the remainder is b, the upper half, and q is -1.
                 let upper = a.remainder(&b).abs().ge(b.abs() * 0.5).cast(g.dtype());
                 -(g * (a / b + (0.25 - upper * 0.5)).floor())
             }),
         ],
-        // The selected element takes the gradient; on ties each takes half. If either is NaN both take all of it.
+        // The selected element receives the gradient; on ties each receives half. If either is NaN both receive all of it.
         (Maximum | Minimum, Some(a), Some(b)) => {
             let share = Tensor::where_cond(&a.eq(b), &(g * 0.5), g);
             let loses = |x: &Tensor<B>, other| if op == Maximum { x.lt(other) } else { x.gt(other) };

@@ -4,8 +4,11 @@
 //! y[n, o, i, j]  = b[o] + sum over c, p, q of w[o, c, p, q] x[n, c, i s + p d - pad, j s + q d - pad]
 //! ```
 //!
-//! The forward map, the gradient in x and the gradient in w are bilinear, and the derivative of each in either argument is one of
-//! the three. So derivatives of any order need no further kernel.
+//! The forward map `(x, w)`, the gradient in x `(g, w)` and the gradient in w `(x, g)` are bilinear, and the derivative of each in
+//! either argument is one of the three. So derivatives of any order need no further kernel.
+//!
+//! [`Tensor::conv2d`] is the method, [`ConvOps::conv2d`] the backend's contract, [`composed::conv2d`] the default (im2col and a
+//! matrix product), and the function `conv2d` of this file records the gradient.
 
 use crate::backend::{Backend, Device};
 use crate::index::PerDim;
@@ -16,7 +19,7 @@ use crate::shape::Shape;
 use crate::tensor::Tensor;
 use crate::tensor::fused::{Save, Saved, fused, fused_with, in_f32_with, present};
 
-/// How a kernel of N spatial dimensions moves over its input.
+/// Stride, padding, dilation and groups of a convolution with N spatial dimensions.
 ///
 /// ```
 /// # use minitorch_core::ConvOptions;
@@ -25,7 +28,7 @@ use crate::tensor::fused::{Save, Saved, fused, fused_with, in_f32_with, present}
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ConvOptions<const N: usize> {
-    /// Steps between neighbouring windows; at least 1.
+    /// Distance of neighbouring windows; at least 1.
     pub stride: [usize; N],
     /// Zeros added around the input, on both sides.
     pub padding: [usize; N],
@@ -129,12 +132,12 @@ pub struct Conv2dGrad<'a, B: Backend> {
     pub kernel: [usize; 2],
     /// Stride, padding, dilation and groups.
     pub options: Conv2dOptions,
-    /// The activation and its output, whose gradient `g` is.
+    /// The activation and its output, if there is one: `g` is then the gradient of that output.
     pub activated: Option<(Activation, &'a Tensor<B>)>,
 }
 
 impl<B: Backend> Conv2dGrad<'_, B> {
-    /// The gradient of the activation's argument.
+    /// The gradient of the activation's argument; `g` if there is no activation.
     pub fn before_activation(&self) -> Tensor<B> {
         before_activation(self.g, self.activated)
     }
@@ -143,7 +146,8 @@ impl<B: Backend> Conv2dGrad<'_, B> {
 /// Convolution and its gradients. See the [contract](crate::backend).
 pub trait ConvOps: Device {
     /// Cross-correlation, and an activation if there is one: x `[n, ci, h, w]`, w `[co, ci / groups, kh, kw]`, b `[co]` ->
-    /// `[n, co, oh, ow]`. Here and in the gradient of w, padding zeros are multiplied too: by NaN or infinity they give NaN.
+    /// `[n, co, oh, ow]`. Here and in the gradient of w, the zeros of the padding are multiplied like elements: times NaN or
+    /// infinity they give NaN.
     fn conv2d(
         &self,
         x: &Tensor<Self>,
@@ -158,7 +162,7 @@ pub trait ConvOps: Device {
         composed::conv2d(x, w, bias, options, activation)
     }
 
-    /// The gradients of [`conv2d`](ConvOps::conv2d) in x, w and b, those that are wanted.
+    /// The gradients of [`conv2d`](ConvOps::conv2d) in x, w and b; `None` for those that are not wanted.
     fn conv2d_grad(&self, g: &Conv2dGrad<'_, Self>) -> [Option<Tensor<Self>>; 3]
     where
         Self: Backend,
@@ -166,8 +170,8 @@ pub trait ConvOps: Device {
         composed::conv2d_grad(g)
     }
 
-    /// The gradient of [`conv2d`](ConvOps::conv2d) in x, whose height and width are `size`. If w holds NaN or infinity, it may
-    /// be NaN also where no window reads.
+    /// The gradient of [`conv2d`](ConvOps::conv2d) in x, whose height and width are `size`. If w holds NaN or infinity, the
+    /// gradient may be NaN even at elements that no window reads.
     fn conv2d_grad_input(
         &self,
         g: &Tensor<Self>,
@@ -283,8 +287,8 @@ impl<B: Backend> Tensor<B> {
 }
 
 impl<B: Backend> Tensor<B> {
-    /// The gradient of [`conv2d`](Self::conv2d) in its input, as an operation: each element of self times the kernel is added
-    /// where that convolution would have read. Self `[n, c_in, h, w]`, weight `[c_in, c_out / groups, kh, kw]`, bias `[c_out]`;
+    /// Transposed convolution, the gradient of [`conv2d`](Self::conv2d) in its input: each element of self times the kernel is
+    /// added to the window of its position. Self `[n, c_in, h, w]`, weight `[c_in, c_out / groups, kh, kw]`, bias `[c_out]`;
     /// the result is `[n, c_out, oh, ow]` with `oh = (h - 1) stride - 2 padding + dilation (kh - 1) + output_padding + 1`. With a
     /// stride above 1 several sizes are possible; `output_padding` selects one. Elements that no input reaches equal the bias.
     /// PyTorch: `conv_transpose2d`.
@@ -353,8 +357,8 @@ impl<B: Backend> Tensor<B> {
             let y = if (0..2).all(|d| extra[d] < o.stride[d]) {
                 grad_input(x, w, size, o)
             } else {
-                // A convolution over an output of this size would have more windows than self has elements. So the output that self
-                // reaches is computed whole, padded with zeros at the end, and cut to size.
+                // A convolution over an input of this size would have more windows than self has elements. So the part that self
+                // reaches is computed without padding, extended by zeros at the end, and narrowed.
                 let full = [0, 1].map(|d| size[d] + 2 * o.padding[d] - extra[d]);
                 let y = grad_input(x, w, full, Conv2dOptions { padding: [0, 0], ..o });
                 let y = y.pad(extra.map(|extra| (0, extra)), 0.0);
@@ -383,7 +387,9 @@ fn node_name(activation: Option<Activation>) -> &'static str {
     }
 }
 
-/// The checked operation. Each operand is kept for the other's gradient.
+/// [`Tensor::conv2d`] of checked arguments: the backend's forward method and the gradient rule. Each operand is saved for the
+/// gradient of the other. While the backward pass is recorded, the gradient is the two differentiable operations below; otherwise
+/// it is one call of [`ConvOps::conv2d_grad`].
 fn conv2d<B: Backend>(
     x: &Tensor<B>,
     w: &Tensor<B>,
@@ -414,6 +420,7 @@ fn conv2d<B: Backend>(
     fused_with(node_name(activation), [Some(x), Some(w), bias], save, forward, gradient).0
 }
 
+/// [`ConvOps::conv2d_grad_input`] on the tape.
 fn grad_input<B: Backend>(g: &Tensor<B>, w: &Tensor<B>, size: [usize; 2], o: Conv2dOptions) -> Tensor<B> {
     let forward = |[g, w]: [&Tensor<B>; 2]| g.device().conv2d_grad_input(g, w, size, &o);
     fused("conv2d_grad_input", [g, w], Save::INPUTS, forward, move |of| {
@@ -422,6 +429,7 @@ fn grad_input<B: Backend>(g: &Tensor<B>, w: &Tensor<B>, size: [usize; 2], o: Con
     })
 }
 
+/// [`ConvOps::conv2d_grad_weight`] on the tape.
 fn grad_weight<B: Backend>(x: &Tensor<B>, g: &Tensor<B>, kernel: [usize; 2], o: Conv2dOptions) -> Tensor<B> {
     let forward = |[x, g]: [&Tensor<B>; 2]| x.device().conv2d_grad_weight(x, g, kernel, &o);
     fused("conv2d_grad_weight", [x, g], Save::INPUTS, forward, move |of| {
@@ -462,7 +470,7 @@ pub mod composed {
         }
     }
 
-    /// [`ConvOps::conv2d_grad`] by the methods of each gradient.
+    /// [`ConvOps::conv2d_grad`] by one method per gradient.
     pub fn conv2d_grad<B: Backend>(of: &Conv2dGrad<'_, B>) -> [Option<Tensor<B>>; 3] {
         let (g, device) = (of.before_activation(), of.g.device());
         [
@@ -472,7 +480,8 @@ pub mod composed {
         ]
     }
 
-    /// [`ConvOps::conv2d_grad_input`] as tensor operations: the gradient of the columns, each tap added to the pixels that it read.
+    /// [`ConvOps::conv2d_grad_input`] as tensor operations: the gradient of the columns, added to the pixels that they were read
+    /// from (col2im).
     pub fn conv2d_grad_input<B: Backend>(
         g: &Tensor<B>,
         w: &Tensor<B>,
@@ -491,7 +500,7 @@ pub mod composed {
         Tensor::cat(&parts, 1).fold(size, o.stride, o.padding, o.dilation)
     }
 
-    /// [`ConvOps::conv2d_grad_weight`] as tensor operations.
+    /// [`ConvOps::conv2d_grad_weight`] as tensor operations: `g` times the transposed columns, summed over images.
     pub fn conv2d_grad_weight<B: Backend>(
         x: &Tensor<B>,
         g: &Tensor<B>,
@@ -511,7 +520,7 @@ pub mod composed {
         Tensor::cat(&parts, 0)
     }
 
-    /// `[n, c, kh, kw, oh, ow]`, a view of the padded input; and `[oh, ow]`.
+    /// The im2col view `[n, c, kh, kw, oh, ow]` of the padded input; and `[oh, ow]`.
     fn columns<B: Backend>(x: &Tensor<B>, kernel: [usize; 2], o: &Conv2dOptions) -> (Tensor<B>, [usize; 2]) {
         let Some(out) = o.output_size(spatial(x), kernel) else {
             unreachable!("conv2d: the kernel was checked to fit")

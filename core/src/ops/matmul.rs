@@ -12,8 +12,8 @@ use crate::shape::{Shape, misfit};
 use crate::tensor::Tensor;
 use crate::tensor::fused::{Save, Saved, fused_with};
 
-/// The functions that a [product](Tensor::linear_activated) or a [convolution](Tensor::conv2d_activated) can apply in its
-/// epilogue. Their derivatives are functions of their values, so that their arguments need not be kept.
+/// The functions that a [linear map](Tensor::linear_activated) or a [convolution](Tensor::conv2d_activated) can apply in its
+/// epilogue. Their derivatives are functions of their outputs, so the tape does not keep their inputs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Activation {
     /// [`Tensor::relu`].
@@ -45,12 +45,12 @@ pub struct LinearGrad<'a, B: Backend> {
     pub w: Option<&'a Tensor<B>>,
     /// Whether the bias's gradient `[n]` is wanted.
     pub bias: bool,
-    /// The activation and its output, whose gradient `g` is.
+    /// The activation and its output, if there is one: `g` is then the gradient of that output.
     pub activated: Option<(Activation, &'a Tensor<B>)>,
 }
 
 impl<B: Backend> LinearGrad<'_, B> {
-    /// The gradient of the activation's argument.
+    /// The gradient of the activation's argument; `g` if there is no activation.
     pub fn before_activation(&self) -> Tensor<B> {
         before_activation(self.g, self.activated)
     }
@@ -58,8 +58,8 @@ impl<B: Backend> LinearGrad<'_, B> {
 
 /// Matrix products and the linear map. See the [contract](crate::backend).
 pub trait MatmulOps: Device {
-    /// `[.., m, k] x [.., k, n] -> [.., m, n]`; equal rank of at least 2, batch dimensions equal (stride 0 where they
-    /// broadcast).
+    /// `[.., m, k] x [.., k, n] -> [.., m, n]`. Both have the same rank, at least 2, and the same batch dimensions, with stride 0
+    /// where they broadcast.
     fn matmul(&self, a: ViewOf<'_, Self>, b: ViewOf<'_, Self>) -> Self::Storage;
 
     /// `f(x wᵀ + b)`: x `[.., k]`, w `[n, k]`, b `[n]`; without an activation f, `x wᵀ + b`.
@@ -76,7 +76,7 @@ pub trait MatmulOps: Device {
         composed::linear(x, w, bias, activation)
     }
 
-    /// The gradients of [`linear`](MatmulOps::linear) in x, w and b, those that are wanted.
+    /// The gradients of [`linear`](MatmulOps::linear) in x, w and b; `None` for those that are not wanted.
     fn linear_grad(&self, g: &LinearGrad<'_, Self>) -> [Option<Tensor<Self>>; 3]
     where
         Self: Backend,
@@ -85,7 +85,7 @@ pub trait MatmulOps: Device {
     }
 }
 
-/// The gradient of an activation's argument, given that of its value.
+/// The gradient of an activation's input, given that of its output; `g` itself without an activation.
 pub(crate) fn before_activation<B: Backend>(g: &Tensor<B>, activated: Option<(Activation, &Tensor<B>)>) -> Tensor<B> {
     match activated {
         None => g.clone(),
@@ -174,7 +174,7 @@ fn leading<B: Backend>(x: &Tensor<B>) -> usize {
     x.shape()[..x.rank() - 1].iter().product()
 }
 
-/// The checked product. Each operand is kept for the gradient of the other.
+/// The product of checked operands, on the tape. Each operand is kept for the gradient of the other.
 fn product<B: Backend>(a: &Tensor<B>, b: &Tensor<B>, batch: Shape) -> Tensor<B> {
     let with_batch = |x: &Tensor<B>| {
         if x.rank() == batch.len() + 2 && x.shape()[..batch.len()] == batch[..] {

@@ -29,13 +29,16 @@ pub trait NormOps: Device {
     /// `(x - mean) / sqrt(var + eps)`, times w plus b, with mean and (biased) variance over `options.dims`. Returns y and the
     /// statistics, `[m, 4]` for the m means in the order of the other dimensions:
     ///
-    /// * the mean as a sum of two numbers, the mean rounded to the dtype and the rounding error: the last digit of a large mean
-    ///   may be as large as the deviations from it;
-    /// * the variance, and `1 / sqrt(var + eps)`, which is right also where the variance overflows or underflows the dtype.
+    /// * columns 0 and 1: the mean rounded to the dtype, and the rounding error, which may be as large as the deviations from a
+    ///   large mean;
+    /// * column 2: the variance;
+    /// * column 3: `1 / sqrt(var + eps)`, which is correct also where the variance overflows or underflows the dtype.
     ///
-    /// w and b have x's rank, with x's sizes or 1; no b without a w. Core calls it with `[n, c, size]` over 0 and 2 with w `[1,
-    /// c, 1]` (batch norm), `[rows, d]` over 1 with w `[1, d]` (layer norm) and `[n, g, c / g, size]` over 2 and 3 with w `[1, g,
-    /// c / g, 1]` (group norm).
+    /// w and b have x's rank, with x's sizes or 1; there is no b without a w. Core makes three kinds of calls:
+    ///
+    /// * batch norm: x `[n, c, size]` over 0 and 2, w `[1, c, 1]`;
+    /// * layer norm: x `[rows, d]` over 1, w `[1, d]`;
+    /// * group norm: x `[n, g, c / g, size]` over 2 and 3, w `[1, g, c / g, 1]`.
     fn normalize(
         &self,
         x: &Tensor<Self>,
@@ -49,8 +52,8 @@ pub trait NormOps: Device {
         composed::normalize(x, w, b, options)
     }
 
-    /// [`normalize`](NormOps::normalize)'s y by these statistics, whose variance is not read. Core calls it with `[n, c, size]`
-    /// over 0 and 2 with w `[1, c, 1]` (batch norm in evaluation).
+    /// The y of [`normalize`](NormOps::normalize) for given statistics, whose column 2, the variance, is not read. Core calls it
+    /// for batch norm in evaluation: x `[n, c, size]` over 0 and 2, w `[1, c, 1]`.
     fn normalize_by(
         &self,
         x: &Tensor<Self>,
@@ -65,8 +68,8 @@ pub trait NormOps: Device {
         composed::normalize_by(x, w, b, statistics, options)
     }
 
-    /// The gradients of [`normalize`](NormOps::normalize)'s y in x and, if there is a w, in w and b; `statistics` are those that it
-    /// returned.
+    /// The gradients of the y of [`normalize`](NormOps::normalize) in x and, if there is a w, in w and b; `statistics` are those
+    /// that it returned.
     fn normalize_grad(
         &self,
         g: &Tensor<Self>,
@@ -81,9 +84,9 @@ pub trait NormOps: Device {
         composed::normalize_grad(g, x, w, statistics, options)
     }
 
-    /// The next running mean and variance (`[c]` each) of batch norm:
-    /// `old (1 - momentum) + batch momentum`. The batch's are columns 0 and 2 of [`normalize`](NormOps::normalize)'s statistics
-    /// `[c, 4]`, the variance times `unbiased`.
+    /// The next running mean and variance (`[c]` each) of batch norm: `running (1 - momentum) + batch momentum`. The mean and the
+    /// variance of the batch are columns 0 and 2 of the statistics `[c, 4]` of [`normalize`](NormOps::normalize); the variance is
+    /// multiplied by `unbiased`.
     fn running_statistics(
         &self,
         running: [&Tensor<Self>; 2],
@@ -101,7 +104,7 @@ pub trait NormOps: Device {
 impl<B: Backend> Tensor<B> {
     /// Normalizes each channel of `[n, c, ..]` over the batch and all positions: `(x - mean) / sqrt(var + eps)`, times
     /// `weight[c]` plus `bias[c]`. Returns that, and the mean and the biased variance of each channel (`[c]`, off the
-    /// tape), which a layer keeps running averages of. Ioffe and Szegedy, "Batch normalization", 2015.
+    /// tape), of which a layer keeps running averages. Ioffe and Szegedy, "Batch normalization", 2015.
     /// PyTorch: `batch_norm(training=True)`.
     ///
     /// # Panics
@@ -165,7 +168,7 @@ impl<B: Backend> Tensor<B> {
         [y.reshape(*self.shape()), statistics]
     }
 
-    /// [`batch_norm`](Self::batch_norm) by a given mean and variance (`[c]`, constants), as in evaluation.
+    /// [`batch_norm`](Self::batch_norm) with a given mean and variance (`[c]`, constants), as in evaluation.
     /// PyTorch: `batch_norm(training=False)`.
     ///
     /// # Panics
@@ -200,8 +203,8 @@ impl<B: Backend> Tensor<B> {
     /// `bias`, of that shape. Ba et al., "Layer normalization", 2016. PyTorch: `layer_norm`.
     ///
     /// # Panics
-    /// If the tensor does not end in `shape`, that has no element, eps is not finite and at least 0, or shapes, dtypes or devices
-    /// do not fit.
+    /// If the tensor's shape does not end in `shape`, `shape` has no element, eps is not finite and at least 0, or shapes, dtypes
+    /// or devices do not fit.
     #[track_caller]
     pub fn layer_norm(&self, shape: impl Into<Shape>, weight: Option<&Self>, bias: Option<&Self>, eps: f64) -> Self {
         let shape = shape.into();
@@ -286,7 +289,7 @@ fn normalize<B: Backend>(x: &Tensor<B>, affine: [Option<Tensor<B>>; 2], o: NormO
     let gradient = move |of: Saved<'_, B, Tensor<B>, 3>| {
         let [Some(x), weight, bias] = of.inputs else { unreachable!("x is kept") };
         if of.recording {
-            // The composed form is differentiated, and the statistics with it.
+            // The composed form is differentiated, so that the gradient flows through the statistics too.
             let [y, ..] = composed::normalize(x, weight, bias, &o);
             return match (weight, bias) {
                 (Some(w), Some(b)) => y.grad_with(of.g, [x, w, b]).map(Some),
@@ -351,7 +354,7 @@ pub mod composed {
         o: &NormOptions,
     ) -> [Tensor<B>; 2] {
         let [centred, mean, rest] = centred(x, o.dims);
-        // Scaled so that the squares are of numbers up to 1 and eps / scale² is at most 1.
+        // The deviations are scaled to at most 1, so that their squares do not overflow, and eps / scale² to at most 1.
         let scale = magnitude(ReduceOp::Max, &centred, o.dims).clamp(o.eps.max(0.0).sqrt(), f64::INFINITY);
         let h = centred / &scale;
         let spread = reduce(ReduceOp::Mean, &h.square(), o.dims, true);

@@ -1,4 +1,4 @@
-//! Reductions over any set of dimensions, indices of extremes, and the statistics that are built from them.
+//! Reductions over any set of dimensions, arg-reductions, and statistics that are composed of them.
 //!
 //! ```text
 //! sum    y = sum x          gx = g
@@ -7,7 +7,7 @@
 //! prod   y = prod x         gx = g times the product of all other elements
 //! ```
 //!
-//! A tensor of rank 0 has the dimensions 0 and -1 here, of one entry, as in PyTorch.
+//! Here a tensor of rank 0 counts as having one dimension, 0 or -1, of size 1, as in PyTorch.
 
 use crate::autodiff::{parents, record, record_with_output};
 use crate::backend::{Backend, Device, MAX_WORK, ViewOf};
@@ -77,12 +77,12 @@ impl fmt::Display for ArgReduceOp {
 
 /// Reductions over dimensions. See the [contract](crate::backend).
 pub trait ReduceOps: Device {
-    /// Reduces over `dims` (sorted, no repeats, maybe none), keeping them as size 1. Over nothing: 0 for a sum, 1 for a
-    /// product, NaN for a mean; core refuses the maximum and minimum of nothing.
+    /// Reduces over `dims` (sorted, no repeats, maybe none), keeping them as size 1. Of no elements: 0 for a sum, 1 for a
+    /// product, NaN for a mean; core panics for a maximum or minimum of no elements.
     fn reduce(&self, op: ReduceOp, x: ViewOf<'_, Self>, dims: &[usize]) -> Self::Storage;
 
-    /// The index (I32) of the extreme element along `dim`, keeping it as size 1. On ties the first; if there is a NaN, the first
-    /// NaN.
+    /// The index (I32) of the largest or smallest element along `dim`, keeping it as size 1: of several the first, and of the first
+    /// NaN if there is one.
     fn arg_reduce(&self, op: ArgReduceOp, x: ViewOf<'_, Self>, dim: usize) -> Self::Storage;
 }
 
@@ -276,8 +276,8 @@ impl<B: Backend> Tensor<B> {
     }
 
     /// The p-norm over `dims`: `(sum |x|^p)^(1/p)`, correct also where the sum overflows or underflows; for p = infinity the
-    /// largest magnitude, for -infinity the smallest, for 0 the number of elements that are not 0. At 0, where the derivative
-    /// does not exist, it is 0. PyTorch: `linalg.vector_norm`.
+    /// largest magnitude, for -infinity the smallest, for 0 the number of elements that are not 0. At 0, where the norm has no
+    /// derivative, the gradient is 0. PyTorch: `linalg.vector_norm`.
     ///
     /// # Panics
     /// If p is NaN, or an infinite p finds nothing to choose from.
@@ -314,9 +314,9 @@ impl<B: Backend> Tensor<B> {
         }
     }
 
-    /// `log(sum(exp(x)))` over `dims`, safe from overflow; -inf over nothing, and of nothing but -inf, where the gradient
-    /// is 0 and PyTorch's NaN. With a +inf it is +inf, and the gradient NaN there and 0 at finite elements, as PyTorch's.
-    /// PyTorch: `logsumexp`.
+    /// `log(sum(exp(x)))` over `dims`, without overflow; -inf if there are no elements or all are -inf. In the latter case the
+    /// gradient is 0 (PyTorch: NaN). If an element is +inf, so is the result, and the gradient is NaN at that element and 0 at
+    /// finite ones, as in PyTorch. PyTorch: `logsumexp`.
     #[track_caller]
     pub fn logsumexp(&self, dims: impl Dims) -> Self {
         let dims = must(dims.resolve("logsumexp", self.rank()));
@@ -334,7 +334,7 @@ fn dropped_shape(shape: &Shape, dims: &[usize]) -> Shape {
     dims.iter().rev().fold(*shape, |s, &d| s.remove(d))
 }
 
-/// Every reduction goes through here.
+/// The entry point of every reduction.
 #[track_caller]
 pub(crate) fn reduce<B: Backend>(op: ReduceOp, x: &Tensor<B>, dims: DimSet, keepdim: bool) -> Tensor<B> {
     assert!(op.accepts(x.dtype()), "{op}: not defined for {}; cast the tensor first", x.dtype());
@@ -374,9 +374,9 @@ pub(crate) fn reduce<B: Backend>(op: ReduceOp, x: &Tensor<B>, dims: DimSet, keep
 
 /// `g` times the product of all other elements.
 ///
-/// Where the product y of all elements is a normal number, the value is y / x: backends multiply without intermediate overflow,
-/// which a product of a part of the elements may have. Elsewhere, and for the gradient of this gradient everywhere, it is the
-/// product of the [others], which is correct beside zeros, infinities and NaN too.
+/// Where the product y of all elements is a normal number, it is computed as y / x: backends compute y without intermediate
+/// overflow, whereas a product of some of the elements may overflow. Elsewhere, and if this gradient is itself differentiated, it
+/// is the product of the [others], which is correct beside zeros, infinities and NaN too.
 fn prod_grad<B: Backend>(x: &Tensor<B>, y: &Tensor<B>, g: &Tensor<B>, dims: DimSet) -> Tensor<B> {
     let kept = (0..x.rank()).filter(|d| !dims.contains(d));
     let order: DimSet = dims.iter().copied().chain(kept).collect();
@@ -410,14 +410,14 @@ fn others<B: Backend>(x: &Tensor<B>) -> Tensor<B> {
     Tensor::cat(&[&paired * right, alone, paired * left], 0)
 }
 
-/// `f(x)`, but 0 where x is 0, with the derivative 0 there.
+/// `f(x)`; where x is 0, both the value and the derivative are 0.
 fn but_at_zero<B: Backend>(x: &Tensor<B>, f: &dyn Fn(Tensor<B>) -> Tensor<B>) -> Tensor<B> {
     let zero = x.eq(0.0);
     f(x.masked_fill(&zero, 1.0)).masked_fill(&zero, 0.0)
 }
 
-/// [`Tensor::logsumexp`] that keeps its dimensions. The tape keeps `exp(x - max)` and its sum, so that the gradient is as exact for
-/// large x as for small ones.
+/// [`Tensor::logsumexp`] that keeps its dimensions. The gradient is computed from `exp(x - max)` and its sum, so that it is as
+/// accurate for large x as for small ones.
 fn logsumexp<B: Backend>(x: &Tensor<B>, dims: DimSet) -> Tensor<B> {
     let shift = if dims.iter().any(|&d| x.shape()[d] == 0) {
         x.scalar_like(0.0)
@@ -433,11 +433,11 @@ fn logsumexp<B: Backend>(x: &Tensor<B>, dims: DimSet) -> Tensor<B> {
     (sum.masked_fill(&nothing, 1.0).log() + shift).masked_fill(&nothing, f64::NEG_INFINITY)
 }
 
-/// The maximum along `dim`, and the sum of `exp(x - max)` over all elements but one that is the maximum; both keep the
-/// dimension as size 1.
+/// The maximum along `dim`, and the rest: the sum of `exp(x - max)` over all elements except one maximum. Both keep the dimension
+/// as size 1.
 ///
-/// The element left out contributes exactly 1, so the whole sum is `1 + rest` and its logarithm `log1p(rest)`, which keeps its
-/// digits where the rest is small. An infinite maximum makes the rest NaN. Zeros of no elements.
+/// The excluded element contributes exactly 1, so the full sum is `1 + rest` and its logarithm `log1p(rest)`, which is accurate
+/// where the rest is small. An infinite maximum makes the rest NaN. Without elements, both are 0.
 pub(crate) fn max_and_rest<B: Backend>(x: &Tensor<B>, dim: usize) -> [Tensor<B>; 2] {
     if x.shape()[dim] == 0 {
         let zeros = x.zeros_of(x.shape().with(dim, 1));
@@ -454,8 +454,8 @@ pub(crate) fn max_and_rest<B: Backend>(x: &Tensor<B>, dim: usize) -> [Tensor<B>;
 /// `[x - mean - rest, mean, rest]` over `dims`, where `rest` is the rounding error of the mean. Differentiable; `rest` is a
 /// constant.
 ///
-/// If the mean is large, its last digit may be as large as the deviations. The differences `x - mean` are exact then, so their
-/// own mean is the error of the mean.
+/// If the mean is large, its rounding error may be as large as the deviations from it. The differences `x - mean` are exact then,
+/// so their own mean is that error.
 pub(crate) fn centred<B: Backend>(x: &Tensor<B>, dims: DimSet) -> [Tensor<B>; 3] {
     let mean = reduce(ReduceOp::Mean, x, dims, true);
     let around = x - &mean;
@@ -464,7 +464,7 @@ pub(crate) fn centred<B: Backend>(x: &Tensor<B>, dims: DimSet) -> [Tensor<B>; 3]
 }
 
 /// The largest or smallest magnitude over `dims`, which are kept as 1. Values divided by it can be raised to a power without
-/// overflow or underflow. A constant; 1 where the magnitude is 0 or infinite, and over nothing.
+/// overflow or underflow. A constant on the tape; 1 where the magnitude is 0 or infinite, and of no elements.
 pub(crate) fn magnitude<B: Backend>(op: ReduceOp, x: &Tensor<B>, dims: DimSet) -> Tensor<B> {
     if x.numel() == 0 {
         return x.scalar_like(1.0);

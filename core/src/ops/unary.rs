@@ -20,8 +20,8 @@ macro_rules! unary_ops {
     (@numbers $a:ident) => { [$a, 0.0] };
     (@numbers $a:ident, $b:ident) => { [$a, $b] };
     ($($(#[$doc:meta])* $Op:ident $(($($number:ident),+))? $name:literal $Types:ident $Saves:ident;)*) => {
-        /// A function of one element. Numbers are fields of the op: `x * 2.0` uploads nothing. A number takes the tensor's dtype;
-        /// core refuses one that is not an I32 beside I32 elements.
+        /// A function of one element. Scalar operands are fields of the op, so `x * 2.0` uploads nothing. A scalar takes the
+        /// tensor's dtype; core panics if one beside I32 elements is not a value of I32.
         ///
         /// The [`Tensor`] method of the same name states formula and edge cases.
         #[derive(Clone, Copy, PartialEq, Debug)]
@@ -46,7 +46,7 @@ macro_rules! unary_ops {
                 match self { $(UnaryOp::$Op { .. } => Types::$Types,)* }.contain(dtype)
             }
 
-            /// What the gradient needs, and with it what the tape keeps alive.
+            /// What the gradient needs, and the tape therefore keeps alive.
             pub fn saves(self) -> Saves {
                 match self {
                     UnaryOp::Pow(0.0 | 1.0) => Saves::Nothing,
@@ -139,8 +139,8 @@ pub enum Saves {
 }
 
 impl UnaryOp {
-    /// The kernel that computes the op, one of [`KERNELS`](Self::KERNELS), and its numbers. It has the op's name, except for
-    /// powers that are computed by multiplication and division.
+    /// The name of the kernel that computes the op, one of [`KERNELS`](Self::KERNELS), and the kernel's scalar operands. It is the
+    /// op's name, except for powers that are computed by multiplication and division.
     pub fn kernel(self) -> (&'static str, [f64; 2]) {
         match self {
             UnaryOp::Pow(0.0) => ("one", [0.0; 2]),
@@ -158,7 +158,7 @@ pub trait UnaryOps: Device {
     /// `op(x)`, of x's dtype.
     fn unary(&self, op: UnaryOp, x: ViewOf<'_, Self>) -> Self::Storage;
 
-    /// `x = op(x)` in place; `x` is the whole storage, row-major in the layout's shape.
+    /// `x = op(x)` in place; the layout is contiguous and covers the whole storage.
     fn unary_mut(&self, op: UnaryOp, x: &mut Self::Storage, layout: &Layout, dtype: DType) {
         *x = self.unary(op, View { storage: x, layout, dtype });
     }
@@ -315,7 +315,7 @@ impl<B: Backend> Tensor<B> {
         unary(UnaryOp::Relu, self)
     }
 
-    /// `x` above 0, else `slope x`; the derivative at 0 is `slope`. Panics unless that is finite. PyTorch: `leaky_relu`.
+    /// `x` above 0, else `slope x`; the derivative at 0 is `slope`. Panics unless the slope is finite. PyTorch: `leaky_relu`.
     #[track_caller]
     pub fn leaky_relu(&self, slope: f64) -> Self {
         unary(UnaryOp::LeakyRelu(crate::error::finite("leaky_relu: the slope", slope)), self)
@@ -401,8 +401,8 @@ impl<B: Backend> Tensor<B> {
     }
 }
 
-/// Every unary op goes through here. An operator that owns its input passes a `&mut`; its storage is then overwritten in place
-/// unless something else, such as the tape, holds it.
+/// The entry point of every unary op. An operator that owns its input passes a `&mut`; the input's storage is then overwritten in
+/// place unless something else, such as the tape, holds it.
 #[track_caller]
 pub(crate) fn unary<'a, B: Backend>(op: UnaryOp, x: impl Into<TensorArg<'a, B>>) -> Tensor<B> {
     apply(op, x.into())
@@ -414,7 +414,7 @@ fn apply<B: Backend>(op: UnaryOp, mut x: TensorArg<B>) -> Tensor<B> {
     if x.dtype() == DType::I32 {
         match op {
             UnaryOp::Add(c) | UnaryOp::Mul(c) | UnaryOp::Rsub(c) | UnaryOp::Remainder(c) => check_whole(op, c),
-            // An infinite bound does not bound.
+            // An infinite bound is no bound, and need not be a value of I32.
             UnaryOp::Clamp(low, high) => {
                 check_whole(op, if low.is_infinite() { 0.0 } else { low });
                 check_whole(op, if high.is_infinite() { 0.0 } else { high });
@@ -459,7 +459,7 @@ pub(crate) fn check_whole(op: impl fmt::Display, c: f64) {
     assert!(c == c as i32 as f64, "{op}: the tensor is of int32 and {c} is not; cast the tensor to a float first");
 }
 
-/// One kernel while nothing is recorded; the differentiable form under `create_graph`.
+/// The gradient of a unary op: one kernel, or the differentiable form if the backward pass is recorded (`create_graph`).
 pub(crate) fn unary_grad<B: Backend>(op: UnaryOp, saved: &Tensor<B>, g: &Tensor<B>) -> Tensor<B> {
     if recording() {
         composed::unary_grad(op, saved, g)
@@ -549,8 +549,8 @@ pub mod composed {
         }
     }
 
-    /// x clamped to a bound beyond which a gated function equals x or 0 to the last digit. Its derivative is then that at the
-    /// bound, where an infinite x would give infinity times 0. Unlike `clamp`, NaN passes together with its gradient.
+    /// x clamped to `[-bound, bound]`, outside of which a gated function rounds to x or 0. So the derivative is that at the bound,
+    /// where an infinite x would give infinity times 0. Unlike `clamp`, it propagates the gradient at a NaN.
     fn within<B: Backend>(x: &Tensor<B>, bound: f64) -> Tensor<B> {
         x.masked_fill(&x.gt(bound), bound).masked_fill(&x.lt(-bound), -bound)
     }

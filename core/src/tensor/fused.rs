@@ -1,12 +1,12 @@
-//! Fused methods on the tape.
+//! Records a backend's fused methods on the tape.
 //!
-//! A fused method of a backend takes tensors that are off the tape, of F32 or F64. [`fused`] does the rest of such an operation:
+//! A fused method of a backend takes tensors that are off the tape, of F32 or F64. [`fused`] wraps it as an operation on the tape:
 //!
 //! ```text
 //! F16:       y = cast(fused(cast(inputs, F32)), F16), with the casts on the tape
 //! forward:   y, extra = forward(detached inputs)
-//! recording: a node that keeps what `Save` names of the inputs and the output, and `extra`
-//! backward:  gradients of the inputs = gradient(g, what was kept)
+//! recording: a node that keeps the inputs and the output that `Save` selects, and `extra`
+//! backward:  gradients of the inputs = gradient(g, what the node keeps)
 //! ```
 
 use super::Tensor;
@@ -32,8 +32,8 @@ impl<const N: usize> Save<N> {
 
 /// What the gradient of a fused method is computed from.
 ///
-/// While `recording`, all tensors stand at their places on the tape, and the gradient consists of differentiable operations
-/// (`create_graph`). Otherwise they are detached, and a fused method may compute it.
+/// If the backward pass is recorded (`recording`, PyTorch's `create_graph`), the tensors are on the tape, and the gradient must
+/// consist of differentiable operations. Otherwise they are detached, and a fused method may compute the gradient.
 pub(crate) struct Saved<'a, B: Backend, T, const N: usize> {
     /// The gradient of the output.
     pub(crate) g: &'a Tensor<B>,
@@ -91,7 +91,7 @@ pub(crate) fn fused_with<B: Backend, T: Clone + Send + Sync + 'static, const N: 
     })
 }
 
-/// [`fused`] that is linear in its one input: `gradient` maps the gradient of the output to that of the input.
+/// [`fused`] for an operation that is linear in its one input: `gradient` maps the gradient of the output to that of the input.
 pub(crate) fn linear_map<B: Backend>(
     op: &'static str,
     x: &Tensor<B>,
@@ -101,7 +101,7 @@ pub(crate) fn linear_map<B: Backend>(
     fused(op, [x], Save::NOTHING, |[x]| forward(x), move |of| [Some(gradient(of.g))])
 }
 
-/// Inputs of which none is absent.
+/// Unwraps inputs of which none is absent.
 pub(crate) fn present<B: Backend, const N: usize>(inputs: [Option<&Tensor<B>>; N]) -> [&Tensor<B>; N] {
     inputs.map(|x| match x {
         Some(x) => x,
