@@ -36,7 +36,7 @@ impl ConvOps for Cpu {
         })
     }
 
-    /// Makes g contiguous once for both gradients.
+    /// The default, except that g is made contiguous once for both gradients.
     fn conv2d_grad(&self, of: &Conv2dGrad<'_, Cpu>) -> [Option<Tensor>; 3] {
         let g = of.before_activation().contiguous();
         composed::conv2d_grad(&Conv2dGrad { g: &g, activated: None, ..*of })
@@ -97,7 +97,8 @@ fn sizes(x: [usize; 4], w: [usize; 4], o: &Conv2dOptions) -> Conv2d {
         unreachable!("core checked that the kernel fits");
     };
     let Conv2dOptions { stride: [sy, sx], padding, dilation, groups } = *o;
-    // Core has checked the size of the padded image. A stride beyond it has one window.
+    // Core has checked the size of the padded image. With a stride beyond that size there is a single window, so the stride may
+    // be reduced to it.
     let stride = [sy.min(h + 2 * padding[0]), sx.min(width + 2 * padding[1])];
     Conv2d { n, c_in, h, w: width, c_out, kh, kw, stride, padding, dilation, groups, oh, ow }
 }
@@ -107,7 +108,7 @@ fn channels_last(device: &Cpu, data: Storage, dtype: DType, [a, c, h, w]: [usize
     Tensor::from_storage(device, data, dtype, Shape::from([a, h, w, c])).permute([0, 3, 1, 2])
 }
 
-/// The result of an operation without memory or with a missing operand.
+/// The result of an operation that has no memory or a missing operand.
 fn missing(device: &Cpu, dtype: DType, shape: Shape) -> Tensor {
     Tensor::from_storage(device, Storage::Missing(dtype), dtype, shape)
 }

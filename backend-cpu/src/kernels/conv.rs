@@ -6,9 +6,10 @@
 //! grad_input   gx[c][p]     = sum over o,y,x of w[o][c][y,x] * gy[o][the (i,j) that reads p through (y,x), if any]
 //! grad_weight  gw[o][c][y,x] = sum over images, i,j of gy[o][i,j] * in[c][i sy + y dy - py, ...]
 //! ```
-//! [`Algorithm::choose`] picks how, from the sizes alone, before anything is copied or packed. The general case is a matrix
-//! product per image and group whose im2col operand is never stored: the image is copied into a padded frame (`frame.rs`),
-//! and the address of an im2col element is the sum of an offset of the tap and one of the pixel.
+//! [`Algorithm::choose`] selects the algorithm by the sizes and the instruction set, before anything is copied or packed;
+//! [`Algorithm::choose_gradient`] also counts zeros. The general case, `ImplicitGemm`, is a matrix product per image and group
+//! whose im2col operand is never stored: the image is copied into a padded frame (`frame.rs`), and the address of an im2col
+//! element is the sum of an offset of the tap and one of the pixel. With g groups:
 //!
 //! | pass        | rows       | columns       | k              | parallel over                |
 //! |-------------|------------|---------------|----------------|------------------------------|
@@ -46,7 +47,7 @@ pub enum Algorithm {
     Sparse,
     /// One matrix product per image, in place. `pointwise.rs`
     Pointwise,
-    /// Scaled rows added up, without a matrix product. `depthwise.rs`
+    /// Sums of scaled rows, without a matrix product. `depthwise.rs`
     Depthwise,
     /// F(2 x 2, 3 x 3). `winograd.rs`
     Winograd,
@@ -54,7 +55,7 @@ pub enum Algorithm {
     BatchedColumns,
     /// A matrix product whose im2col operand is read from the frame. `implicit_gemm.rs`; `grad_weight.rs`
     ImplicitGemm,
-    /// Rows of `gy` times rows of the frame, register by register. `grad_weight.rs`, `dots.rs`
+    /// Dot products of rows of `gy` and rows of the frame, both read in place. `grad_weight.rs`, `dots.rs`
     DotProducts,
 }
 
@@ -64,9 +65,9 @@ impl Algorithm {
         Algorithm::suiting::<T>(level, pass, g).next().unwrap_or(Algorithm::ImplicitGemm)
     }
 
-    /// The algorithm of a gradient; `other` is the operand beside `gy`. Reads both, as long as they may suit
-    /// [`Sparse`](Algorithm::Sparse): a gradient behind a maximum over time is zero but for one window per map and image. Zeros
-    /// are skipped only where they contribute zero, that is beside finite numbers.
+    /// The algorithm of a gradient; `other` is the operand beside `gy`. Tests `gy` for sparsity, and `other` only if `gy` is
+    /// sparse: behind a maximum over time, `gy` has one nonzero element per channel and image. Zeros may be skipped only if
+    /// `other` is finite, as zero times infinity is NaN.
     pub fn choose_gradient<T: Float>(level: Level, pass: Pass, g: &Conv2d, gy: &[T], other: &[T]) -> Algorithm {
         if sparse::suits(level, g, gy) && sparse::all_finite(level, other) {
             return Algorithm::Sparse;
@@ -74,7 +75,7 @@ impl Algorithm {
         Algorithm::choose::<T>(level, pass, g)
     }
 
-    /// The algorithms that suit a pass, best first.
+    /// The algorithms that suit a pass, fastest first.
     fn suiting<T: Float>(level: Level, pass: Pass, g: &Conv2d) -> impl Iterator<Item = Algorithm> {
         use Algorithm::{BatchedColumns, Depthwise, DotProducts, ImplicitGemm, Pointwise, Winograd};
         let candidates: &[Algorithm] = match pass {
@@ -84,22 +85,22 @@ impl Algorithm {
         candidates.iter().copied().filter(move |algorithm| algorithm.suits::<T>(level, pass, g))
     }
 
-    /// Whether the algorithm can compute the pass, and pays.
+    /// Whether the algorithm can compute the pass, and is expected to be faster than those after it.
     fn suits<T: Float>(self, level: Level, pass: Pass, g: &Conv2d) -> bool {
         match self {
-            // It depends on the elements of `gy`: `choose_gradient`.
+            // Depends on the elements of `gy`; see `choose_gradient`.
             Algorithm::Sparse => false,
             // The image is the im2col matrix: no frame is needed.
             Algorithm::Pointwise => g.is_pointwise(),
-            // A product of one row has no reuse.
+            // A matrix product with a single row has no reuse.
             Algorithm::Depthwise => g.is_depthwise(),
-            // From 32 channels on the saved multiplications outweigh the transforms.
+            // With 32 channels or more, the saved multiplications outweigh the transforms.
             Algorithm::Winograd => winograd::suits(pass, g),
-            // Rows that are not full segments waste columns in the margins. Packing avoids them, and with many output
-            // channels it costs less.
+            // If output rows are not full segments, `ImplicitGemm` also computes columns in the margins. Packing avoids them, and
+            // costs less if there are many output channels.
             Algorithm::BatchedColumns => batched_columns::images::<T>(level, pass, g).is_some(),
             Algorithm::ImplicitGemm => true,
-            // Rows of full registers are multiplied in place, where a product of panels would transpose both operands.
+            // Rows of full registers are multiplied in place; packing panels would transpose both operands.
             Algorithm::DotProducts => g.ow.is_multiple_of(dots::lanes::<T>(level)),
         }
     }
@@ -138,7 +139,7 @@ pub fn grad_weight<T: Float>(level: Level, g: &Conv2d, x: &[T], gy: &[T], gw: &m
     }
 }
 
-/// `forward` or `grad_input`, by the first algorithm that suits and succeeds.
+/// `forward` or `grad_input`, by the first algorithm that suits; Winograd may decline after its run.
 fn correlate<T: Float>(level: Level, pass: Pass, g: &Conv2d, source: &[T], w: &[T], bias: Option<&[T]>, out: &mut [T]) {
     if out.is_empty() {
         return;
@@ -151,10 +152,10 @@ fn correlate<T: Float>(level: Level, pass: Pass, g: &Conv2d, source: &[T], w: &[
         match algorithm {
             Algorithm::Depthwise => depthwise::run(&c, source, w, bias, out),
             Algorithm::BatchedColumns => batched_columns::run(&c, g, source, w, bias, out),
-            // Results that are not finite are computed again, by the next algorithm.
+            // If a result is not finite, the next algorithm recomputes all.
             Algorithm::Winograd if !winograd::run(&c, source, w, bias, out) => continue,
             Algorithm::Winograd => {}
-            // It suits every geometry.
+            // `ImplicitGemm`, which suits every geometry.
             _ => implicit_gemm::run(&c, source, w, bias, out),
         }
         return;

@@ -2,8 +2,8 @@
 //! `Backend` trait.
 //!
 //! Two invariants:
-//! * **Results are bit-identical for any thread count.** Work is split by size; where a sum is split, the parts and the order in
-//!   which they are added follow from the shape alone.
+//! * **Results are bit-identical for any thread count.** Where a sum is split, the parts and the order in which they are added
+//!   follow from the shape alone.
 //! * **Outputs are overwritten**, except with [`gemm::Init::Accumulate`].
 
 pub mod conv;
@@ -19,8 +19,8 @@ use scratch::Pooled;
 pub use scratch::Scratch;
 use std::ops::{Add, AddAssign, Mul, Sub};
 
-/// `more + sum of count * stride`, saturating at `usize::MAX`: the end of accesses that are not checked one by one. No slice is that
-/// long, so comparing the end with a length also excludes overflow.
+/// `more` plus the sum of `count * stride`, saturating at `usize::MAX`: the end of a range of accesses that are not checked one
+/// by one. No slice has `usize::MAX` elements, so comparing the end with a length also excludes overflow.
 pub(crate) fn end_of<const N: usize>(terms: [(usize, usize); N], more: usize) -> usize {
     terms.iter().fold(more, |end, &(count, stride)| end.saturating_add(count.saturating_mul(stride)))
 }
@@ -47,7 +47,7 @@ pub trait Float:
     /// The nearest value to `count`.
     fn from_count(count: usize) -> Self;
 
-    /// Exact.
+    /// The value as f64, exactly.
     fn widened(self) -> f64;
 
     /// The nearest value to `x`.
@@ -109,7 +109,7 @@ macro_rules! float {
 }
 
 float!(f32, F32, transpose_f32, I::add_wide);
-// Scalar moves keep up with f64 arithmetic.
+// For f64, transposition by scalar moves is as fast as the arithmetic.
 float!(f64, F64, transpose_scalar, |_, lanes, x| lanes.iter_mut().zip(x).for_each(|(lane, x)| *lane += x));
 
 #[inline(always)]
@@ -117,8 +117,8 @@ fn transpose_scalar<T: Copy>(block: [[T; 4]; 4]) -> [[T; 4]; 4] {
     std::array::from_fn(|i| block.map(|row| row[i]))
 }
 
-/// Elements below which a loop that only moves memory stays on the calling thread: waking a worker costs about as
-/// much as moving this many.
+/// A loop that moves fewer elements than this stays on the calling thread: waking a worker costs about as much as moving this
+/// many.
 const PARALLEL_ELEMENTS: usize = 32 * 1024;
 
 /// Calls `body(0)` ... `body(count - 1)`: in order on this thread, or on all threads in chunks of at least `grain`.

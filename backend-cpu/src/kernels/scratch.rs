@@ -1,8 +1,8 @@
-//! Scratch memory that outlives a call: packed panels, padded images, partial sums.
+//! Scratch memory for packed panels, padded images and partial sums, reused from call to call.
 //!
-//! Each thread keeps a small pool of buffers. [`Scratch::new`] removes the best fitting one and returns it when dropped, so a
-//! warm call allocates nothing. Removing it, instead of borrowing the thread-local, allows nested parallelism: a worker that
-//! waits inside one kernel may run another one, which then takes another buffer.
+//! Each thread has a small pool of buffers. [`Scratch::new`] takes the best fitting one out of the pool and puts it back when
+//! dropped, so a warm call allocates nothing. Owning the buffer, instead of borrowing the thread-local, allows nested
+//! parallelism: a worker that waits inside one kernel may run another one, which then takes another buffer.
 
 use crate::memory;
 use std::cell::RefCell;
@@ -45,7 +45,7 @@ impl<T: Pooled> Scratch<T> {
     pub fn new(len: usize) -> Self {
         let needed = len.saturating_add(ALIGNMENT / size_of::<T>());
         let mut buffer = T::pool().with_borrow_mut(|pool| {
-            // The smallest that is large enough, else the largest, which then grows.
+            // The smallest buffer that is large enough, else the largest, which then grows.
             let rank = |buffer: &Vec<T>| match buffer.len() {
                 fits if fits >= needed => (0, fits),
                 short => (1, usize::MAX - short),

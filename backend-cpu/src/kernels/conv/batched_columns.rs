@@ -1,13 +1,13 @@
-//! Implicit GEMM with packed columns: the output pixels of several images, one image after the other, are the columns of
-//! one product, and none is computed for a margin.
+//! GEMM with packed im2col columns: the output pixels of several images, one image after the other, are the columns of one
+//! product. Unlike in `implicit_gemm.rs`, no column is a margin.
 //!
 //! ```text
 //! for each block of columns (parallel): for each block of k: pack taps x columns; sums += weights x packed
 //!                                       copy the sums to their images
 //! ```
-//! A panel is packed from row runs, the parts of output rows that it covers: per tap each run is copied at the full width of a
-//! panel, and the next run overwrites what exceeds the one before. One column and tap costs about [`PACKING`] multiply-adds,
-//! so [`images`] compares that with what the margins of `implicit_gemm.rs` cost.
+//! A panel is packed from row runs, the parts of output rows that it covers. For each tap, each run is copied at the full width
+//! of a panel, and the next run overwrites the excess of the one before. Packing one column for one tap costs about as much as
+//! [`PACKING`] multiply-adds; [`images`] compares this with the cost of the margins in `implicit_gemm.rs`.
 
 use super::correlation::Correlation;
 use super::geometry::{Conv2d, Pass};
@@ -16,7 +16,7 @@ use crate::kernels::{Float, Scratch, for_each};
 use crate::launch::report;
 use crate::simd::Level;
 
-/// Columns of one block: packed for 256 taps of f32 they fill 128 KiB of L2.
+/// Columns of one block: packed for a k of 256 in f32 they have 128 KiB, for L2.
 const COLUMNS: usize = 128;
 
 /// Images of one batch, at most.
@@ -42,7 +42,7 @@ pub(super) fn images<T: Float>(level: Level, pass: Pass, g: &Conv2d) -> Option<u
     (cost < windows * rows).then_some(images)
 }
 
-/// Neighbouring pixels of an output row: from column `lane` of a panel on, read at `from` plus the tap's offset.
+/// Neighbouring pixels of an output row, in the columns from `lane` on of a panel; read at `from` plus the tap's offset.
 #[derive(Clone, Copy, Debug)]
 struct RowRun {
     lane: usize,
@@ -83,7 +83,7 @@ pub(super) fn run<T: Float>(c: &Correlation, g: &Conv2d, source: &[T], w: &[T], 
         for_each(parallel, columns.div_ceil(COLUMNS), 1, |block| {
             let block = block * COLUMNS..columns.min((block + 1) * COLUMNS);
             let padded = block.len().next_multiple_of(tile.nr);
-            // The offset of column `at` in the framed images, and how many pixels of its output row begin with it.
+            // The offset of column `at` in the framed images, and how many pixels its output row has from there on.
             let place = |at: usize| {
                 let (n, y, x) = (at / pixels, at % pixels / width, at % width);
                 (n * framed_len + y * pitch + x, width - x)

@@ -5,11 +5,11 @@
 //! out[image][group][m][first + step * (i, j)] = bias[group][m]
 //!     + sum over d of w[group][weight_rows[m] + weights[d]] * frame[image][group][taps[d] + i * pitch + j]
 //! ```
-//! `forward` has one grid, all output pixels. The input's gradient of a convolution with stride `(sy, sx)` has `sy sx`:
-//! pixels of one remainder are read through the same taps only, and on them the gradient is a convolution of `gy` with those
-//! taps and stride 1.
+//! `forward` has one grid, all output pixels. `grad_input` of a convolution with stride `(sy, sx)` has `sy sx` grids, one per
+//! remainder of the input pixel's position modulo the stride: the same taps read all pixels of a grid, and there the gradient is
+//! a convolution of `gy` with those taps and stride 1.
 //!
-//! This file is geometry, packing of the weights, and placement of results. The algorithms are beside it.
+//! This file has the geometry, packs the weights and places results. The algorithms are in files of their own.
 
 use std::ops::Range;
 
@@ -20,7 +20,7 @@ use crate::kernels::{Float, Scratch};
 use crate::launch::{self, Launch};
 use crate::simd::Level;
 
-/// The output pixels `first + step * (0 .. size)`, and the sum that each of them is.
+/// The output pixels `first + step * (0 .. size)`, and the terms of the sum that each of them is.
 #[derive(Debug)]
 pub(super) struct OutputGrid {
     pub first: [usize; 2],
@@ -97,7 +97,7 @@ impl Correlation {
         self.channels[0] * self.frame.image[0] * self.frame.image[1]
     }
 
-    /// The report of an algorithm with this register tile, zeros if it has none.
+    /// The launch report of an algorithm; the register tile is `[0, 0]` if it has none.
     pub fn launch<T: Float>(&self, path: &'static str, chunks: usize, tile: [usize; 2]) -> Launch {
         launch::on::<T>(self.pass.kernel(), chunks).path(path).tile(tile)
     }
@@ -118,7 +118,7 @@ impl Correlation {
         let width = self.output[1];
         for (row, from) in rows.zip(dense.chunks(pitch)) {
             let first = (grid.first[0] + row * self.step[0]) * width;
-            // SAFETY: the row is one of those that the caller has to itself.
+            // SAFETY: the row is one of those that no other thread accesses, as the caller guarantees.
             let mut to = unsafe { out.block(channel..channel + 1, first..first + width) };
             let (to, from) = (to.row(0, 0..width), &from[..grid.size[1]]);
             if self.step[1] == 1 {
@@ -161,9 +161,9 @@ impl Correlation {
     }
 }
 
-/// The grids of the input's gradient, one per remainder of the pixel's position divided by the stride.
+/// The grids of the input's gradient, one per remainder of the pixel's position modulo the stride.
 fn gradient_grids(g: &Conv2d, frame: &Frame) -> Vec<OutputGrid> {
-    // The taps that reach the pixels of one remainder, each with the frame's index for the first of those pixels.
+    // Along one axis: the taps that read the pixels of one remainder, each with the frame's index for the first of those pixels.
     let reaching = |axis: usize, kernel: usize, remainder: usize| -> Vec<(usize, usize)> {
         let (stride, ahead) = (g.stride[axis], remainder + g.padding[axis] + frame.margin[axis] * g.stride[axis]);
         let index = |tap: usize| (tap, ahead - tap * g.dilation[axis]);

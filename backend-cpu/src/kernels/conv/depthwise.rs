@@ -4,8 +4,8 @@
 //! out[i][j] = bias + sum over taps of w[tap] * frame[offset of the tap + i * pitch + j]
 //! gw[c][tap] = sum over images and pixels of gy[image][c][i][j] * frame[image][c][offset of the tap + i * pitch + j]
 //! ```
-//! Without reuse across channels a matrix product gains nothing: a strip of a row stays in registers while all taps are
-//! added to it. Cost: one load and one FMA per tap and register.
+//! Channels share no operand, so a matrix product would have no reuse. Instead a strip of an output row stays in registers while
+//! all taps are added to it. Cost: one load and one FMA per tap and register.
 
 use super::correlation::{Correlation, OutputGrid};
 use super::geometry::{Conv2d, Pass};
@@ -17,7 +17,7 @@ use crate::simd::{Isa, Kernel, Level};
 /// Pixels of a strip: four AVX2 registers of f32, enough to hide the latency of the FMA.
 const STRIP: usize = 32;
 
-/// Pixels of a strip of a shorter row.
+/// Pixels of a strip in rows shorter than [`STRIP`].
 const SHORT: usize = 8;
 
 /// `forward` and `grad_input`; images and channels are the tasks.
@@ -102,8 +102,8 @@ impl<T: Float> Plane<'_, T> {
     fn strip<I: Isa, const N: usize>(&self, row: usize, column: usize, out: &mut [T]) {
         let mut sums = [self.bias; N];
         for (&tap, &weight) in self.taps.iter().zip(self.weights) {
-            // Zeros never occur, as `plane_of_grid` has checked. A panic here would be a second exit of the loop, and the sums
-            // would not stay in registers.
+            // The zeros are never used, as `plane_of_grid` has checked the bounds. A panic instead of them would be a second exit
+            // of the loop, and the compiler would not keep the sums in registers.
             let from = self.framed.get(tap + row + column..).and_then(|rest| rest.first_chunk());
             let from: [T; N] = from.map_or([T::ZERO; N], |from| *from);
             for j in 0..N {
@@ -114,7 +114,7 @@ impl<T: Float> Plane<'_, T> {
     }
 }
 
-/// The weights' gradient. Channels are the tasks; a channel's sum runs over the images in order.
+/// The weights' gradient. Channels are the tasks; within a channel, images are summed in order.
 pub(super) fn grad_weight<T: Float>(level: Level, g: &Conv2d, x: &[T], gy: &[T], gw: &mut [T]) {
     let parallel = g.work() >= PARALLEL_WORK;
     report(|| launch::on::<T>(Pass::GradWeight.kernel(), if parallel { g.c_out } else { 1 }).path("depthwise"));

@@ -3,23 +3,24 @@
 //! ```text
 //! sum[o][t] (+)= sum over segments, lanes of gy[rows[o] + segment.gy + lane] * frame[taps[t] + segment.frame + lane]
 //! ```
-//! Both operands are contiguous in pixels, the k dimension, and are loaded in place; a packed product would transpose both. A tile
-//! of `ROWS x TAPS` dot products keeps one register of sums each, and loads one register per row and per tap: 7 loads for 12
-//! multiply-adds with AVX2, 10 for 24 with AVX-512. The lanes of a sum are added pairwise once, after all segments.
+//! Both operands are contiguous in pixels, the k dimension, and are loaded in place; a packed product would transpose both. A
+//! tile is `ROWS x TAPS` dot products, each with a register of partial sums. A segment takes one load per row and per tap: 7
+//! loads for 12 multiply-adds with AVX2, 10 for 24 with AVX-512. The lanes of a register are added pairwise once, after all
+//! segments.
 //!
-//! The taps of a tile are neighbours in one or two rows of one channel. The rows of a tile stay in L1 while all taps stream
-//! through.
+//! The taps of a tile are consecutive: mostly neighbours in a kernel row, which read overlapping elements. The rows of `gy` of a
+//! tile stay in L1 while all taps stream through.
 
 use crate::kernels::gemm::{PARALLEL_WORK, TASK_WORK, Tile};
 use crate::kernels::{Float, end_of, for_each_chunk};
 use crate::simd::{Isa, Kernel, Level, MAX_LANES, Vector};
 
-/// Elements of a segment at this level.
+/// Elements of a segment: the lanes of a register at this level.
 pub(super) fn lanes<T>(level: Level) -> usize {
     Tile::of::<T>(level).nr / 2
 }
 
-/// One register of output pixels: its offset in `gy`, and in the frame for the first tap.
+/// A register of output pixels: their offset in a row of `gy`, and in the frame relative to a tap's.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Segment {
     pub gy: usize,
@@ -35,7 +36,7 @@ pub(super) struct Dots<'a, T> {
     pub frame: &'a [T],
     /// The offset of each tap of each channel.
     pub taps: &'a [usize],
-    /// Of [`lanes`] pixels each.
+    /// Segments of [`lanes`] pixels each.
     pub segments: &'a [Segment],
 }
 

@@ -1,15 +1,15 @@
-//! A padded copy of one image, laid out so that every tap of a convolution reads contiguous pixels.
+//! The frame: a padded copy of one image, in which every tap of a convolution reads contiguous pixels for any stride.
 //!
 //! Pixel `(y, x)` of the padded image of channel `c`, with strides `(sy, sx)`, lies at
 //! ```text
 //! to[c][y % sy][x % sx][y / sy][x / sx]
 //! ```
-//! * No tap leaves the frame, so inner loops need no bounds of the image.
-//! * Output pixel `(i, j)` reads `(i * sy + dy, j * sx + dx)` for a tap at `(dy, dx)`. Its address is the sum of an offset of the
-//!   tap and `i * columns + j`, so two small tables describe the im2col matrix, and neighbouring pixels `j` and `j + 1` are
-//!   neighbours in memory for any stride.
+//! * No tap reads beyond the frame, so inner loops have no tests for the image's borders.
+//! * Output pixel `(i, j)` reads `(i * sy + dy, j * sx + dx)` for a tap at `(dy, dx)`. The address of that is the sum of an
+//! offset of the tap and `i * columns + j`. So two small tables describe the im2col matrix, and output pixels `j` and `j + 1`
+//! read adjacent elements.
 //!
-//! Cost: one read of the image and one write of the frame, against `kh kw c_out / groups` uses of each pixel.
+//! Cost: one read of the image and one write of the frame, against up to `kh kw c_out / groups` uses of each pixel.
 
 use std::ops::Range;
 
@@ -22,9 +22,9 @@ pub(super) struct Frame {
     pub image: [usize; 2],
     /// Zeros above and to the left of the image.
     pub margin: [usize; 2],
-    /// The convolution's stride: pixels of one remainder are contiguous.
+    /// The convolution's stride. Pixels whose positions have equal remainders modulo it are contiguous.
     pub stride: [usize; 2],
-    /// Rows and columns per remainder. The image is cut, or extended by zeros, to fill them.
+    /// Rows and columns of the pixels of one remainder. The image is cut, or extended by zeros, to fill them.
     pub size: [usize; 2],
 }
 
@@ -53,7 +53,7 @@ impl Frame {
         ((y % sy * sx + x % sx) * rows + y / sy) * columns + x / sx
     }
 
-    /// Copies some channels, one after the other.
+    /// Copies `channels` channels of an image into their frames.
     pub fn fill_channels<T: Float>(&self, level: Level, channels: usize, from: &[T], to: &mut [T]) {
         level.dispatch(Fill { frame: self, channels, from, to });
     }
@@ -78,8 +78,8 @@ impl Frame {
         copy
     }
 
-    /// Copies rows `rows` of the padded channel to rows `pitch` apart; the stride must be 1. The channel begins with `from`.
-    /// Elements after the last row in `to` may be overwritten.
+    /// Copies rows `rows` of the padded channel to rows `pitch` apart; the stride must be 1. `from` begins with the channel. Up
+    /// to a register after the last row in `to` may be overwritten.
     #[inline(always)]
     pub fn copy_rows<T: Float, I: Isa>(&self, isa: I, rows: Range<usize>, pitch: usize, from: &[T], to: &mut [T]) {
         let ([height, width], [top, left]) = (self.image, self.margin);
@@ -97,7 +97,7 @@ impl Frame {
             clear(&mut to[..left]);
             let [read, written] = [count, pitch].map(|len| len.saturating_add(lanes));
             if from.len() >= read && to.len() >= written {
-                // The margin and the next row overwrite what exceeds the row.
+                // The last register may exceed the row; the margin and the next row are written afterwards.
                 for x in (0..count).step_by(lanes) {
                     // SAFETY: `x < count`, and both slices were found to have a register beyond `count`.
                     unsafe { T::Vector::<I>::load(isa, from.as_ptr().add(x)).store(to.as_mut_ptr().add(left + x)) };
@@ -109,7 +109,7 @@ impl Frame {
         }
     }
 
-    /// Copies the channel that `from` begins with, one remainder of the strides after the other. Elements after it in `from` may
+    /// Copies the channel at the start of `from`, one remainder of the strides after the other. Elements after it in `from` may
     /// be read.
     #[inline(always)]
     fn copy_strided<T: Float, I: Isa>(&self, isa: I, from: &[T], to: &mut [T]) {

@@ -14,7 +14,7 @@ pub struct Conv2d {
     pub c_out: usize,
     pub kh: usize,
     pub kw: usize,
-    /// At most the size of the padded image: a single window has no neighbour a stride away.
+    /// At most the size of the padded image: a larger stride has a single window too.
     pub stride: [usize; 2],
     pub padding: [usize; 2],
     pub dilation: [usize; 2],
@@ -89,7 +89,7 @@ impl Conv2d {
         (self.n * self.c_out * self.oh * self.ow).saturating_mul(self.group_in() * self.taps())
     }
 
-    /// An upper bound, in bytes, of every frame and offset table of this convolution; none if it overflows. Below it no
+    /// An upper bound, in bytes, of every frame and offset table of this convolution; `None` if it overflows. If it does not, no
     /// product of sizes, strides and channels in these files overflows.
     fn framed_bytes(&self) -> Option<usize> {
         let side = |size: usize, padding: usize| 4_usize.checked_mul(padding.checked_mul(2)?.checked_add(size)? + 1);
@@ -99,7 +99,7 @@ impl Conv2d {
     }
 
     /// # Panics
-    /// If the sizes contradict each other, or a slice does not have the length that they ask for.
+    /// If the sizes contradict each other or the lengths of the slices, or are too large.
     pub(super) fn check<T>(&self, input: &[T], weight: &[T], output: &[T]) {
         assert!(
             self.groups > 0 && self.c_in.is_multiple_of(self.groups) && self.c_out.is_multiple_of(self.groups),
@@ -119,7 +119,7 @@ impl Conv2d {
         assert_eq!(output.len(), self.n * self.c_out * self.oh * self.ow, "output of {self:?}");
     }
 
-    /// The frame of the images that the pass reads: `x`, or `gy` for the input's gradient.
+    /// The frame for the images that the pass reads: `x`, or `gy` for the input's gradient.
     pub(super) fn frame(&self, pass: Pass) -> Frame {
         if pass == Pass::GradInput { self.gradient_frame() } else { self.input_frame() }
     }
@@ -135,7 +135,7 @@ impl Conv2d {
         if self.padding == [0, 0] && self.stride == [1, 1] { Frame { size: [self.h, self.w], ..frame } } else { frame }
     }
 
-    /// Along one axis, input pixel `p` is read by output pixel `(p + padding - tap dilation) / stride`, if that is an
+    /// Along one axis, output pixel `(p + padding - tap dilation) / stride` reads input pixel `p` through the tap, if that is an
     /// integer. The margin makes the smallest such index 0, and the frame ends with the largest.
     fn gradient_frame(&self) -> Frame {
         let kernel = [self.kh, self.kw];
@@ -156,7 +156,7 @@ impl Conv2d {
     }
 }
 
-/// `c * channel + offset` for all channels `c` and, within a channel, all offsets.
+/// `c * channel + offset` for all `c < channels` and, within each `c`, all offsets.
 pub(super) fn channels_and_taps(channels: usize, channel: usize, offsets: &[usize]) -> Vec<usize> {
     (0..channels).flat_map(|c| offsets.iter().map(move |offset| c * channel + offset)).collect()
 }

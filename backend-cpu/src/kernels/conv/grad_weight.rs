@@ -3,11 +3,11 @@
 //! ```text
 //! gw[o][tap] = sum over sets of images ( sum over blocks of images ( gy[o][pixel] * frame[tap + pixel] ) )
 //! ```
-//! Images form blocks that are large enough to pay for reading and writing `gw`; the blocks are dealt to at most [`SETS`]
-//! sets, whose partial sums are added in order. Both counts follow from the shape alone.
+//! Images form blocks, each large enough to amortize reading and writing `gw`. Consecutive blocks form at most [`SETS`] sets,
+//! whose partial sums are added in order. Both counts follow from the shape alone.
 //!
-//! A block is computed in one of two ways: as dot products of rows in place (`dots.rs`) where output rows consist of full
-//! SIMD registers, else as a packed product (`gemm`) of `gy` and the virtual im2col matrix.
+//! A block is computed in one of two ways: if output rows consist of full SIMD registers, as dot products of rows in place
+//! (`dots.rs`); else as a packed product (`gemm`) of `gy` and the im2col matrix, which is packed directly from the frame.
 
 use super::dots::{Dots, Segment, lanes};
 use super::frame::Frame;
@@ -20,13 +20,13 @@ use crate::simd::Level;
 /// Sets of images with a partial sum of their own, at most.
 const SETS: usize = 16;
 
-/// Elements of all partial sums, at most: a gradient so large that it allows no sets has enough blocks of its own.
+/// Elements of all partial sums, at most. A larger gradient has a single set, and is itself large enough to occupy all threads.
 const PARTIAL_ELEMENTS: usize = 2 << 20;
 
 /// Pixels of a block, about.
 const PIXELS: usize = 512;
 
-/// The gradient, by dot products if `by_dots`: then output rows consist of full registers of this level.
+/// The gradient, by dot products if `by_dots`, which requires output rows of full registers at this level.
 pub(super) fn run<T: Float>(level: Level, by_dots: bool, g: &Conv2d, x: &[T], gy: &[T], gw: &mut [T]) {
     let frame = g.frame(Pass::GradWeight);
     let (image, output) = (g.c_in * g.h * g.w, g.c_out * g.oh * g.ow);

@@ -7,10 +7,11 @@
 //! ```
 //! The weights are packed once for all images. The im2col operand is not packed: neighbouring pixels are neighbours in the
 //! frame, so the micro-kernel loads them in place, in one of two ways per grid:
-//! * Output rows that consist of full [`segment`]s: columns are the pixels, taken segment by segment ([`Segments`]), and
-//!   results go straight to the output.
-//! * Other rows: columns run on through the frame's margins ([`Windows`]), and the columns that are pixels are copied out.
-//!   Of each `pitch` columns `width` are used; the others, `(kw - 1) dilation` of them, are wasted work.
+//! * Output rows that consist of full [`segment`]s: the columns are exactly the pixels, segment by segment ([`Segments`]). With
+//!   step 1, results are written directly to the output.
+//! * Other rows: the columns are consecutive elements of the frame, margins included ([`Windows`]). Results go to a temporary
+//!   block, from which the pixels are copied. Of each `pitch` columns `width` are used; the others, for `forward` with stride 1
+//!   `(kw - 1) dilation` of them, are wasted work.
 
 use super::correlation::{Correlation, OutputGrid};
 use crate::kernels::gemm::{
@@ -19,7 +20,7 @@ use crate::kernels::gemm::{
 use crate::kernels::{Float, Scratch, for_each};
 use crate::launch::report;
 
-/// Columns of one band, if an output row is not longer: its result, at 64 channels of f32, fills 128 KiB of L2.
+/// Columns of one band, or one output row if that is longer. At 64 channels of f32 the result of a band has 128 KiB, for L2.
 const COLUMNS: usize = 512;
 
 pub(super) fn run<T: Float>(c: &Correlation, source: &[T], w: &[T], bias: Option<&[T]>, out: &mut [T]) {
@@ -57,8 +58,8 @@ pub(super) fn run<T: Float>(c: &Correlation, source: &[T], w: &[T], bias: Option
     });
 }
 
-/// The frame offset of each segment of the grid's pixels, followed by as many zeros as a tile may read beyond them; empty if a
-/// row does not consist of full segments.
+/// The frame offset of each segment of the grid's pixels, followed by zeros for the segments that the last tile reads beyond
+/// them; empty if a row does not consist of full segments.
 fn segments<T: Float>(grid: &OutputGrid, pitch: usize, tile: Tile) -> Vec<usize> {
     let [rows, width] = grid.size;
     if !width.is_multiple_of(segment::<T>()) {
@@ -71,7 +72,7 @@ fn segments<T: Float>(grid: &OutputGrid, pitch: usize, tile: Tile) -> Vec<usize>
     firsts
 }
 
-/// Rows of a band of a grid with so many columns per row, and whether threads share the bands of one image.
+/// Rows of a band, given the columns per row, and whether threads share the bands of one image.
 fn band(c: &Correlation, grid: &OutputGrid, columns: usize) -> (usize, bool) {
     let parallel = c.channels[1] * grid.pixels() * grid.taps.len() >= 8 * TASK_WORK;
     ((COLUMNS / columns.max(1)).clamp(1, grid.size[0].max(1)), parallel)

@@ -1,14 +1,14 @@
-//! Gradients of a convolution whose `gy` is mostly zero, as behind a maximum over time: there one window per image and map has a
-//! gradient.
+//! Gradients of a convolution whose `gy` is mostly zero, as behind a maximum over time: then one window per image and output
+//! channel has a gradient.
 //!
 //! ```text
 //! for each n, o, i, j with gy[n][o][i,j] != 0:
 //!   gw[o]    += gy[n][o][i,j] * window      window = x[n] at rows i sy .. + kh, columns j sx .. + kw, all channels
 //!   gx[n]    += gy[n][o][i,j] * w[o]        at the same place
 //! ```
-//! Channels come last here: images `[n, h, w, c_in]`, weights `[c_out, kh, kw, c_in]`, so that a row of a window is one contiguous
-//! run of `kw c_in` elements. Cost: per nonzero element one load of the window, one load and one store of the sum. A sum runs
-//! over images, then pixels, in order.
+//! Channels come last here: images `[n, h, w, c_in]`, weights `[c_out, kh, kw, c_in]`, so that a row of a window is one
+//! contiguous run of `kw c_in` elements. Cost: per nonzero element one load of the window, one load and one store of the sum.
+//! Terms are added in order: `gw` over images, then pixels; `gx` over output channels, then pixels.
 //!
 //! Skipping zeros is exact only if the other operand is finite, see [`all_finite`].
 
@@ -18,13 +18,13 @@ use crate::kernels::{Float, for_each_chunk};
 use crate::launch::{self, report};
 use crate::simd::{Isa, Kernel, Level};
 
-/// At most one of so many elements may be nonzero: one costs about as much here as this many in a matrix product.
+/// At most one of this many elements may be nonzero: a nonzero element costs about as much here as this many in a matrix product.
 const SHARE: usize = 8;
 
 /// The shortest run that is worth a loop of its own.
 const MIN_RUN: usize = 64;
 
-/// Elements that are counted first: they suffice to reject most gradients.
+/// Elements that are counted first, as they suffice to reject most gradients.
 const SAMPLE: usize = 1024;
 
 impl Conv2d {
@@ -93,7 +93,7 @@ impl<T: Float, F: Fn(T) -> bool> Kernel for Count<'_, T, F> {
 
     #[inline(always)]
     fn run<I: Isa>(self, _: I) -> usize {
-        // Counts of 32 bits have as many lanes per register as f32.
+        // Counts of 32 bits, so that a register has as many lanes of them as of f32.
         let count = |x: &[T]| x.iter().map(|&x| (self.predicate)(x) as u32).sum::<u32>() as usize;
         self.x.chunks(1 << 16).map(count).sum()
     }

@@ -7,16 +7,16 @@
 //! M[o][t] = sum over c of U[o][c] V[c][t]     element by element of the 4 x 4: 16 matrix products
 //! out[o][t] = bias[o] + Aᵀ M[o][t] A     2 x 2
 //! ```
-//! `U` stays packed for the whole call. The tiles of all images form one sequence, cut into blocks that threads share; small
-//! images then fill whole panels. A block copies the rows that it reads (`winograd/rows.rs`), transforms them into packed
-//! panels, multiplies those for some output channels at a time and transforms the sums back (`winograd/transform.rs`). All of
-//! it fits L2. A tile's result does not depend on its block.
+//! `U` is computed and packed once per call. The tiles of all images form one sequence, cut into blocks that threads share, so
+//! that small images fill panels too. A block copies the rows that it reads (`winograd/rows.rs`), transforms them into packed
+//! panels, multiplies those for some output channels at a time and transforms the sums back (`winograd/transform.rs`). The
+//! working set of a block fits L2. A tile's result does not depend on its block.
 //!
-//! Cost: `16 / 9 / 4` of the plain flops, and per channel and tile 32 additions for `V` and 24 for the result.
+//! Cost: 4 / 9 of the multiplications of the plain sum, and per channel and tile 32 additions for `V` and 24 for the result.
 //!
-//! Accuracy: the rounding error of a pixel is proportional to its *patch* instead of its window, which may be one pixel
-//! larger. A patch with infinity, NaN or numbers that overflow in a transform would spread them to all its pixels; if any
-//! result is not finite, [`run`] returns false and the caller computes the plain sums instead.
+//! Accuracy: the rounding error of a pixel scales with the largest magnitude in its 4 x 4 patch, not in its 3 x 3 window. An
+//! infinity, a NaN or an overflow in a transform spreads to all pixels of the tile; if any result is not finite, [`run`] returns
+//! false and the caller computes the plain sums instead.
 
 mod rows;
 mod transform;
@@ -33,22 +33,23 @@ use crate::launch::report;
 use rows::{BlockFrame, Fill};
 use transform::{Patches, Results, Weights};
 
-/// Fewest channels on either side: below, the transforms cost more than the products save.
+/// The fewest input and output channels per group: with fewer, the transforms cost more than the products save.
 const CHANNELS: usize = 32;
 
-/// Fewest tiles: below, transforming the weights and too few blocks for the threads cost more than is saved.
+/// The fewest tiles: with fewer, the transform of the weights costs more than is saved, and there are too few blocks for the
+/// threads.
 const TILES: usize = 256;
 
-/// Most tiles of one block.
+/// The most tiles of one block.
 const BLOCK: usize = 256;
 
-/// Output channels multiplied at a time, about: a multiple of every micro-kernel's rows.
+/// Output channels multiplied at a time, about: a multiple of every `mr`.
 const ROWS: usize = 72;
 
 /// Whether the geometry is a 3 x 3 correlation of neighbouring pixels with enough channels and tiles.
 pub(super) fn suits(pass: Pass, g: &Conv2d) -> bool {
     let is_dense = [g.kh, g.kw] == [3, 3] && g.stride == [1, 1] && g.dilation == [1, 1];
-    // Beyond a padding of 2 the frame of `gy` is cut, and the taps do not begin at its first pixel.
+    // With a padding above 2 the frame of `gy` has no margin, and the first tap reads beyond its first pixel.
     let is_whole = pass == Pass::Forward || g.padding.iter().all(|&padding| padding <= 2);
     let enough = || {
         let [down, across] = tiles(g.output(pass));
@@ -91,7 +92,7 @@ pub(super) fn run<T: Float>(c: &Correlation, source: &[T], w: &[T], bias: Option
     is_finite.into_inner()
 }
 
-/// Tiles of one block: its transformed patches take a third of L2, and there are enough blocks for many threads.
+/// Tiles of one block: at most as many as have their transformed patches in a third of L2, and few enough for at least 16 blocks.
 fn block_size<T>(c: &Correlation, tiles: usize) -> usize {
     let columns = Tile::of::<T>(c.level).nr;
     let fits = Caches::get().l2 / 3 / (16 * c.channels[0] * size_of::<T>());
@@ -138,7 +139,7 @@ fn run_block<T: Float>(
     let (first, image) = (group * c.source_len(), groups * c.source_len());
     let fill = Fill { block: &block, frame: &c.frame, source, first, image, channels: inner, to: &mut framed };
     level.dispatch(fill);
-    // The 16 matrices are not a power of two apart, or the same element of all would fall into one cache set.
+    // The spare elements keep the 16 matrices from being a power of two apart, where equal elements would share a cache set.
     let (matrix, spare) = (columns * inner, 16);
     let mut patches = Scratch::new(16 * (matrix + spare));
     let (to, stride) = (&mut patches[..], matrix + spare);

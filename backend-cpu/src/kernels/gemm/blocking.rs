@@ -1,4 +1,4 @@
-//! How a product is cut: register tiles, blocks that fit the caches, and tasks for threads.
+//! Blocking of a product: register tiles, blocks that fit the caches, and tasks for threads.
 //!
 //! | level    | registers | f32 tile | f64 tile | accumulators | loads per FMA |
 //! |----------|-----------|----------|----------|--------------|---------------|
@@ -9,12 +9,13 @@
 //! A tile is two registers wide. Tiles fill the register file but leave room for one row of B and one broadcast of A; 14 rows
 //! with AVX-512 would spill.
 //!
-//! `kc` is the same on every machine, for it decides in which order a sum is added; `mc` and `nc` follow the caches.
+//! `kc` determines the order of summation, so it is the same on every machine; `mc` and `nc` follow the sizes of the caches.
 
 use crate::caches::Caches;
 use crate::simd::Level;
 
-/// Multiply-adds below which a product stays on the calling thread: about 10 us of work, the price of waking others.
+/// Multiply-adds below which a product stays on the calling thread: about 10 us of work, which is what waking other threads
+/// costs.
 pub(crate) const PARALLEL_WORK: usize = 1 << 18;
 
 /// Multiply-adds worth a task of its own.
@@ -52,7 +53,7 @@ impl Tile {
     }
 }
 
-/// The k of one block of packed panels, nominally; [`kc`] rounds it.
+/// The target for the k of one block of packed panels; [`kc`] divides k into equal blocks of about this size.
 pub(super) const fn nominal_kc<T>() -> usize {
     1536 / size_of::<T>()
 }
@@ -79,13 +80,13 @@ pub(super) fn mc<T>() -> usize {
     mc_for::<T>(Caches::get().l2)
 }
 
-/// [`mc`] for an L2 of so many bytes.
+/// [`mc`] for an L2 of `l2` bytes.
 pub(super) fn mc_for<T>(l2: usize) -> usize {
     const MULTIPLE: usize = 12;
     (l2 / 8 * 3 / (nominal_kc::<T>() * size_of::<T>()) / MULTIPLE).clamp(4, 64) * MULTIPLE
 }
 
-/// Columns of one block of C, at most, for an L2 of so many bytes: the panels of B for one `kc` take half of it.
+/// Columns of one block of C, at most, for an L2 of `l2` bytes: the panels of B for one `kc` take half of it.
 pub(super) fn nc_for<T>(l2: usize) -> usize {
     (l2 / 2 / (nominal_kc::<T>() * size_of::<T>())).clamp(128, 1024) / 128 * 128
 }
@@ -114,8 +115,8 @@ pub(super) fn batch_tasks(count: usize, shape: Shape) -> (bool, usize) {
     (count.saturating_mul(shape.work()) >= PARALLEL_WORK, TASK_WORK / shape.work().max(1) + 1)
 }
 
-/// How many parts to split k into: more than one where C is too small to occupy many threads and k is large. The parts
-/// decide in which order a sum is added, so they depend on nothing but the shape.
+/// The number of parts into which k is split: more than one if C is too small to occupy many threads and k is large. The parts
+/// determine the order of summation, so they depend on the shape alone.
 pub(super) fn k_parts(shape: Shape) -> usize {
     const FEW_ELEMENTS: usize = 48 * 1024;
     const PARTS: usize = 32;

@@ -3,11 +3,11 @@
 //! ```text
 //! out[i] = init + sum over p of matrix[i][p] * vector[p]
 //! ```
-//! Rows that are contiguous in p are dot products: [`SUMS`] interleaved chains, added as a fixed tree. A matrix whose rows'
-//! stride is 1 is a sum of scaled columns in a local array of [`MAX_STRIP`] elements, four columns per pass to save loads and
-//! stores of the array. A row's result does not depend on the rows beside it.
+//! If rows are contiguous in p, each result is a dot product: [`SUMS`] independent partial sums, added as a fixed tree. If the
+//! stride between rows is 1 (column-major), a strip of at most [`MAX_STRIP`] results is a sum of scaled columns in a local array,
+//! four columns per pass to save loads and stores of the array. A row's result does not depend on the rows beside it.
 //!
-//! Dot products are computed one at a time: rows a power of two apart would share few sets of L1.
+//! Dot products are computed one at a time, as rows that are a power of two apart would share few sets of L1.
 
 use super::blocking::{PARALLEL_WORK, TASK_WORK};
 use super::micro::{Init, store_row};
@@ -30,8 +30,8 @@ pub(super) fn is_supported<T>(matrix: &Strided<T>) -> bool {
     matrix.k_stride == 1 || matrix.stride == 1
 }
 
-/// Rows of one task. Where rows have stride 1 a strip is wide: for each p it reads one run, and the next is a page or more
-/// away.
+/// Rows of one task. If the stride between rows is 1 a strip has many: for each p it reads one run, and the run of the next p may
+/// be a page away.
 fn strip_rows<T>(matrix: &Strided<T>, k: usize) -> usize {
     let least = if matrix.k_stride == 1 { 4 } else { MAX_STRIP / 2 };
     (TASK_WORK / 4 / k.max(1)).next_multiple_of(4).clamp(least, MAX_STRIP)

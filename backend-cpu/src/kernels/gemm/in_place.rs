@@ -1,12 +1,12 @@
-//! Small products, with A in place, and B too if its rows are contiguous: packing pays where a panel is read many times, and
-//! here it would cost as much as the arithmetic.
+//! Small products, which read A in place, and B too if its columns are adjacent in memory. Packing pays if a panel is read many
+//! times; here it would cost as much as the arithmetic.
 //!
 //! ```text
 //! for p in 0..k { for i in 0..MR { for j in 0..NR {
 //!     tile[i][j] += a[i * stride + p * k_stride] * b[p * b_stride + j]
 //! } } }
 //! ```
-//! Sums are added in the order of `macro_kernel.rs`, so both give the same bits.
+//! The order of summation is that of `macro_kernel.rs`, so results are bit-identical to it.
 
 use std::ops::Range;
 
@@ -17,7 +17,7 @@ use super::pack::{PackSource, Panels, Strided, pack};
 use crate::kernels::{Float, Scratch, end_of, for_each};
 use crate::simd::{Isa, Kernel, Level};
 
-/// Whether a product is small enough: each panel of B is read for few tiles.
+/// Whether a product is small enough: few tiles read each panel of B.
 pub(super) fn suits(shape: Shape) -> bool {
     shape.m <= 256 && shape.work() <= 1 << 24
 }
@@ -31,10 +31,10 @@ pub(super) struct Columns<'a, T> {
 }
 
 impl<'a, T: Float> Columns<'a, T> {
-    /// A matrix in place, if its columns are contiguous and all columns of all panels lie within it.
+    /// A matrix in place, if its columns are adjacent in memory and the last panel can be read at its full width.
     pub(super) fn of(matrix: &Strided<'a, T>, shape: Shape, tile: Tile) -> Option<Self> {
         let columns = Columns { data: matrix.data, panel: tile.nr, stride: matrix.k_stride };
-        // Rows a large power of two apart would fall into few sets of L1.
+        // Rows far apart, in particular by a power of two, would fall into few sets of L1.
         let near = matrix.k_stride < 1024 / size_of::<T>();
         (matrix.stride == 1 && near && columns.holds(shape.n, shape.k, tile)).then_some(columns)
     }

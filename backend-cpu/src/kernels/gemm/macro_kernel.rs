@@ -4,11 +4,13 @@
 //! B packed:    for each kc { for each mr rows of A { for each nr columns of B { micro-kernel } } }
 //! B in place:  for each kc { for each mc rows of A { for each nr columns of B { for each mr rows of A { micro-kernel } } } }
 //! ```
-//! With B packed, a panel of A (18 KiB at most) stays in L1 while the panels of B stream from L2. B in place stays in L1 instead
-//! ([`OperandB::STREAMS_B`]), for it has more cache lines than full registers, and its `kc` is shorter.
+//! With B packed, a panel of A (18 KiB at most) stays in L1 while the panels of B stream from L2. With B in place, `nr` columns
+//! of B stay in L1 instead and A streams ([`OperandB::STREAMS_B`]): rows of B that are not contiguous touch more cache lines than
+//! they fill, which also makes `kc` shorter.
 //!
-//! Invariant: every element of C is the sum, in this order, over blocks of k of a chain of multiply-adds from zero. It does not
-//! depend on the block or tile that the element falls into, hence not on the number of threads.
+//! Invariant: every element of C is the sum over blocks of k, in order; the sum of a block is a chain of multiply-adds in order
+//! of k that starts at zero. It does not depend on the block or tile of C that the element is in, hence not on the number of
+//! threads.
 
 use super::blocking::{Tile, kc, kc_in_place, mc};
 use super::micro::{Init, nr, store};

@@ -1,4 +1,4 @@
-//! What the micro-kernels share: a register tile of C, its rank-1 update, and how it is stored.
+//! What the micro-kernels share: a register tile of C, its rank-1 update and its store.
 //!
 //! ```text
 //! for p in 0..k { for i in 0..R { for j in 0..NR { tile[i][j] += a(i, p) * b[p][j] } } }
@@ -55,7 +55,7 @@ pub(super) fn zeros<T: Float, I: Isa, const R: usize>(isa: I) -> Accumulators<T,
     [[T::Vector::<I>::splat(isa, T::ZERO); 2]; R]
 }
 
-/// The two registers that one row of a tile takes, from contiguous elements.
+/// Loads the two registers of one row of a tile from contiguous elements.
 ///
 /// # Safety
 /// `from` can be read for the elements of both.
@@ -91,7 +91,7 @@ pub(super) fn store<T: Float, I: Isa, const R: usize>(
 ) {
     let (lanes, nr) = (lanes::<T, I>(), nr::<T, I>());
     if row + R <= out.rows() && column + nr <= out.columns() {
-        // One check and one branch for all rows: the multipliers idle between two tiles.
+        // One check and one branch for all rows, as the FMA units idle between two tiles.
         let (to, stride) = out.part(row..row + R, column..column + nr);
         macro_rules! write_all {
             (|$i:ident, $half:ident, $to:ident| $from:expr) => {

@@ -1,13 +1,15 @@
 //! Matrix product after BLIS (Van Zee & van de Geijn, 2015): `C[m][n] = init + sum over k of A[m][k] * B[n][k]`, for f32 and
-//! f64, any strides.
+//! f64, any strides. B is indexed by column of C first.
 //!
 //! ```text
-//! for each slab of k:   pack A and B into panels (parallel)
-//!   for each block of C (parallel): for each kc, mr rows, nr columns: micro-kernel
-//! epilogue(block)
+//! for each slab of k:
+//!   pack A and B into panels (parallel)
+//!   for each block of C (parallel):
+//!     for each kc, mr rows, nr columns: micro-kernel
+//!     after the last slab: epilogue(block)
 //! ```
-//! Three kinds of product deviate (`path.rs`): a product with a vector reads the matrix in place (`gemv.rs`); a small product
-//! packs at most B (`in_place.rs`); a small C with a large k is split along k, and the parts are added in order.
+//! Three kinds of products take other paths (`path.rs`): a product with a vector reads the matrix in place (`gemv.rs`); a small
+//! product packs at most B (`in_place.rs`); a small C with a large k is split along k, and the parts are added in order.
 //!
 //! Cost: `2 m n k` flops, `(m + n) k` elements packed, `m n ceil(k / kc)` elements of C written.
 
@@ -43,7 +45,8 @@ use blocking::{batch_tasks, nominal_kc, task_block};
 use pack::{PackJob, pack_both};
 use path::Path;
 
-/// Elements of packed panels at a time (32 MiB of f32): more would hold memory without saving passes over C.
+/// Elements of the packed panels of one slab, about (32 MiB of f32). Larger slabs would take memory and hardly save passes over
+/// C.
 const SLAB_ELEMENTS: usize = 8 << 20;
 
 /// `C = init + A B`; row `i` of C is `out[i * stride..][..n]`. A has `m` rows, B has `n`, both have `k` columns.
@@ -71,7 +74,7 @@ pub fn gemm_with_epilogue<T: Float>(
     product(Level::best(), shape, a, b, &mut out, init, epilogue);
 }
 
-/// [`gemm`] at a chosen level.
+/// [`gemm`] with a given instruction set.
 pub(crate) fn gemm_at<T: Float>(
     level: Level,
     shape: Shape,

@@ -10,8 +10,8 @@ use crate::simd::{Isa, Vector};
 
 /// Operand B, read the columns of one tile at a time.
 pub trait OperandB<T: Float>: Copy {
-    /// Whether B streams through L1 while one panel of A stays there, or the columns of one tile of B stay while panels of A
-    /// stream. Packed panels are read front to back, which the prefetchers hide; B in place had better stay.
+    /// True: B streams through L1 while one panel of A stays there. False: the columns of one tile of B stay while panels of A
+    /// stream. The prefetchers hide the latency of packed panels, which are read front to back, but not that of B in place.
     const STREAMS_B: bool;
 
     /// The k of the product.
@@ -65,7 +65,7 @@ impl<T: Float> OperandB<T> for Panels<'_, T> {
         let nr = nr::<T, I>();
         let b = self.panel(column / nr);
         assert_eq!(a.len() * nr, b.len(), "k of the two operands");
-        // Unrolled by four: the loop's counters compete with the multipliers for issue slots.
+        // Unrolled by four, as the loop's counters compete with the FMAs for issue slots.
         let (a, a_rest) = a.as_chunks::<4>();
         let mut fours = b.chunks_exact(4 * nr);
         for (a, b) in a.iter().zip(&mut fours) {
@@ -135,13 +135,13 @@ pub const fn segment<T>() -> usize {
     SEGMENT_BYTES / size_of::<T>()
 }
 
-/// Columns in place, in contiguous runs of `P` = [`segment`] elements: element `(p, s * P + j)`, with `j < P`, is
+/// Columns in place, in segments of `P` = [`segment`] adjacent elements: element `(p, s * P + j)`, with `j < P`, is
 /// `data[offsets[p] + firsts[s] + j]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Segments<'a, T> {
     pub data: &'a [T],
     pub offsets: &'a [usize],
-    /// As many as fill the last tile.
+    /// One offset per segment, with spare ones that fill the last tile.
     pub firsts: &'a [usize],
 }
 
@@ -175,7 +175,7 @@ impl<T: Float> OperandB<T> for Segments<'_, T> {
     ) -> Accumulators<T, I, R> {
         let (segment, lanes) = (segment::<T>(), lanes::<T, I>());
         let place = |column: usize| self.data.as_ptr().wrapping_add(self.firsts[column / segment] + column % segment);
-        // A register holds a segment, half of one, or two.
+        // A register holds one segment (AVX2), half of one (baseline), or two (AVX-512).
         let holds_two = lanes > segment;
         let low = [place(column), place(column + lanes)];
         let high = if holds_two { [place(column + segment), place(column + lanes + segment)] } else { low };

@@ -1,7 +1,7 @@
 //! C: an exclusive view of a row-major matrix that is cut into blocks for several threads.
 //!
-//! The rows of two blocks interleave in memory, so slices cannot express them. This file holds the pointer; whoever cuts a block
-//! promises that no other one overlaps it.
+//! The rows of two blocks interleave in memory, so slices cannot express them. An [`Output`] holds a pointer; the caller of
+//! [`Output::block`] guarantees that blocks in use do not overlap.
 
 use std::marker::PhantomData;
 use std::ops::Range;

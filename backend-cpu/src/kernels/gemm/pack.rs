@@ -1,4 +1,4 @@
-//! Packing: operands in the order in which the micro-kernel reads them.
+//! Packing: copies operands into the order in which the micro-kernel reads them.
 //!
 //! ```text
 //! to[panel][p][i]      p < k, i < width; rows beyond the operand's last are zero
@@ -6,8 +6,8 @@
 //! Both operands are seen as `[rows][k]`: the rows of A are rows of C, the rows of B are columns of C. `width` is `mr` for A and
 //! `nr` for B. The micro-kernel reads a panel front to back.
 //!
-//! Rows whose stride is 1 are copied, `width` elements at a time; where k is contiguous, 4 x 4 blocks are transposed in
-//! registers. Cost: one read and one write per element, each of which takes part in `2 m` or `2 n` flops.
+//! If the stride between rows is 1, `width` elements are copied at a time; if k is contiguous, 4 x 4 blocks are transposed in
+//! registers. Cost: one read and one write per element, against `2 n` flops per element of A and `2 m` per element of B.
 
 use std::ops::Range;
 
@@ -33,8 +33,8 @@ pub struct Strided<'a, T> {
     pub k_stride: usize,
 }
 
-/// A matrix whose offsets are sums: element `(i, p)` is `data[offsets[i] + k_offsets[p]]`. The im2col matrix of a padded image
-/// is one (see `conv`), so it is never stored. Fast where `k_offsets` come in contiguous runs.
+/// A matrix given by two tables of offsets: element `(i, p)` is `data[offsets[i] + k_offsets[p]]`. The im2col matrix of a padded
+/// image is one (see `conv`), so it is never stored. Fast where `k_offsets` has runs of consecutive offsets.
 #[derive(Clone, Copy, Debug)]
 pub struct Indexed<'a, T> {
     pub data: &'a [T],
@@ -42,7 +42,7 @@ pub struct Indexed<'a, T> {
     pub k_offsets: &'a [usize],
 }
 
-/// Packed panels `data[panel][p][i]` of `stride` elements of k each, and the range of k in use.
+/// Packed panels `data[panel][p][i]` with `p < stride`, and the range of p in use.
 #[derive(Clone, Copy, Debug)]
 pub struct Panels<'a, T> {
     data: &'a [T],
@@ -106,7 +106,7 @@ impl<O> PackJob<'_, O> {
         self.operand.pack(task * rows..self.rows.min((task + 1) * rows), k, self.width, to);
     }
 
-    /// The front of `to` that all panels fill, and the elements of one task.
+    /// The part of `to` that the panels fill, and the number of elements of one task.
     fn destination<'a, T>(&self, k: usize, to: &'a mut [T]) -> (&'a mut [T], usize) {
         let panel = self.width * k;
         (&mut to[..self.rows.div_ceil(self.width) * panel], (self.task_panels(k) * panel).max(1))
@@ -193,7 +193,7 @@ const GROUP: usize = 4;
 fn pack_strided<const W: usize, T: Float>(matrix: &Strided<T>, rows: Range<usize>, k: Range<usize>, to: &mut [T]) {
     let panel = W * k.len();
     if matrix.stride == 1 {
-        // Neighbouring panels together: for each p several cache lines in sequence, as the next p is a page or more away.
+        // Several panels together: for each p they read several cache lines in sequence, while the next p may be a page away.
         for (first, to) in rows.clone().step_by(GROUP * W).zip(to.chunks_mut((GROUP * panel).max(1))) {
             let rows = first..rows.end.min(first + GROUP * W);
             for (at, p) in k.clone().enumerate() {
@@ -262,8 +262,8 @@ fn clear_rows<const W: usize, T: Float>(count: usize, to: &mut [T]) {
     }
 }
 
-/// `to[p][i] = data[offsets[i] + base + p]`. One cache line of every row at a time: lines are read and written in full even if
-/// the rows' addresses fall into few cache sets.
+/// `to[p][i] = data[offsets[i] + base + p]`. Reads one cache line of every row at a time, so that a line is used in full before
+/// it is evicted, even if the rows fall into few cache sets.
 #[inline(always)]
 fn transpose<const W: usize, T: Float>(data: &[T], offsets: &[usize; W], base: usize, to: &mut [[T; W]]) {
     let (mut lines, mut p) = (to, base);
@@ -297,7 +297,7 @@ fn transpose_block<const K: usize, const W: usize, T: Float>(
     to: &mut [[T; W]; K],
 ) {
     for i in (0..W).step_by(SQUARE) {
-        // Six rows are two squares that overlap by two.
+        // If W is no multiple of 4, the last square overlaps the one before: six rows are two squares that share two rows.
         let i = i.min(W - SQUARE);
         let from: [&[T; K]; SQUARE] =
             std::array::from_fn(|row| data[offsets[i + row] + p..].first_chunk().expect("k within data"));

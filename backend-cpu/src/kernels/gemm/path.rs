@@ -1,4 +1,4 @@
-//! Which code path a product takes, and what it reports of itself. Sizes and strides alone decide.
+//! The code path of a product, which depends on sizes and strides alone, and its launch report.
 
 use super::blocking::{PARALLEL_WORK, Shape, Tile, batch_tasks, k_parts, task_block};
 use super::pack::{PackSource, Strided};

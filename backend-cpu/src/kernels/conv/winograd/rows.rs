@@ -1,5 +1,5 @@
-//! The frame of one block of tiles: the image rows that the tiles read, copied with their margins, so that the transform
-//! reads them from L2 right after they were written.
+//! The frame of one block of tiles: the image rows that the tiles read, copied with their margins just before the transform,
+//! which so finds them in L2.
 
 use crate::kernels::Float;
 use crate::kernels::conv::frame::Frame;
@@ -13,7 +13,7 @@ struct RowRange {
     count: usize,
 }
 
-/// Horizontally adjacent tiles, in the lanes of a register from `lane` on.
+/// `len` horizontally adjacent tiles, in the lanes of a register from `lane` on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TileRun {
     pub lane: usize,
@@ -26,7 +26,7 @@ pub(super) struct TileRun {
     pub column: usize,
 }
 
-/// The layout of the frame: row ranges of images below each other, channel after channel.
+/// The layout of the frame: for each channel, the row ranges of the images one after the other.
 #[derive(Debug)]
 pub(super) struct BlockFrame {
     ranges: Vec<RowRange>,

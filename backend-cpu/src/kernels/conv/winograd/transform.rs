@@ -1,4 +1,4 @@
-//! The three transforms of Winograd's convolution, a register of tiles (or of weights) at a time.
+//! The three transforms of Winograd's convolution, for a register of tiles (or of weights) at a time.
 //!
 //! ```text
 //!      | 1  0 -1  0 |        | 1    0    0  |
