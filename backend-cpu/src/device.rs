@@ -1,7 +1,9 @@
-//! The device: a handle to the random state and the error queue. Threads and memory are the process's.
+//! The device: a handle to the random state and the queued error. Threads and memory belong to the process.
 //!
-//! **Out of memory inside an operation**: the operation queues the error and returns a missing storage. An operation on a missing
-//! operand does nothing and returns a missing storage. The queued error comes from the next `synchronize` or `download`.
+//! **Out of memory for the result of an operation**: the operation queues the error and returns a missing storage. An operation
+//! on a missing operand does nothing and returns a missing storage. The next `synchronize` or `download` returns the queued
+//! error; a `download` of a missing storage is an error each time. Scratch memory of the kernels is different:
+//! `kernels/scratch.rs` panics.
 
 use crate::memory::{self, AlignedBuffer, AnyBits, OutOfMemory, Storage};
 use crate::settings;
@@ -16,9 +18,9 @@ use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock};
 
 /// The CPU as a device: a cheap handle.
 ///
-/// [`Cpu::default`] is the process-wide device; [`Cpu::new`] creates another. All devices share the machine's threads and one cache
-/// of memory, so `memory` counts the whole process; each has its own random numbers and its own queued error. Tensors of unequal
-/// devices do not mix.
+/// [`Cpu::default`] is the process-wide device; [`Cpu::new`] creates another. All devices share the machine's threads and one
+/// cache of memory, so `memory` counts the whole process; each has its own random numbers and its own queued error. Tensors of
+/// unequal devices do not mix.
 ///
 /// ```
 /// use minitorch_cpu::Cpu;
@@ -50,7 +52,8 @@ impl Deref for Handle {
 struct Inner {
     id: usize,
     random: DeviceRng,
-    /// The first error since the last report, and whether there is one: the flag spares a `synchronize` without errors the lock.
+    /// The first error since one was last returned, and whether there is one: with the flag, a `synchronize` without an error
+    /// takes no lock.
     error: Mutex<Option<Error>>,
     has_error: AtomicBool,
 }
@@ -116,8 +119,8 @@ impl Cpu {
         memory::release();
     }
 
-    /// A buffer for the result of an operation, with unspecified contents. `None` if an operand is missing, or if there is no memory;
-    /// the latter queues the error.
+    /// A buffer for the result of an operation, with unspecified contents. `None` if an operand is missing, or, with the error
+    /// queued, if there is no memory.
     #[inline]
     pub(crate) fn output<T: AnyBits>(&self, len: usize, operands: &[&Storage]) -> Option<AlignedBuffer<T>> {
         if operands.iter().any(|operand| operand.is_missing()) {

@@ -5,8 +5,8 @@
 //!     out[row] = f(a[row], b[row])       strides 1 and 0: loops that vectorise
 //!                                        other strides: a strided loop
 //! ```
-//! Core merges dimensions as far as the strides allow, so contiguous operands are one row, and a broadcast bias is a row of stride 1
-//! or 0. Each operation has a closure type of its own, so no loop branches on the operation.
+//! Core merges dimensions as far as the strides allow, so contiguous operands are a single row, and a broadcast bias has rows of
+//! stride 1 or 0. Each operation has a closure type of its own, so no loop branches on the operation.
 //!
 //! Results that exceed the LLC are written with non-temporal stores; see [`Store`].
 
@@ -17,7 +17,7 @@ use crate::parallel;
 use crate::simd::{BLOCK, Isa, Kernel, Wide};
 use crate::view::{Rows, Source};
 
-/// Work per element from which arithmetic and not memory bounds a loop.
+/// The least work per element for which arithmetic, not memory, bounds a loop.
 const COMPUTE_BOUND: usize = 8;
 
 /// How a result is written.
@@ -25,7 +25,7 @@ const COMPUTE_BOUND: usize = 8;
 enum Store {
     /// Ordinary stores.
     Cached,
-    /// Non-temporal stores: they do not read a cache line before they write it. For results that the LLC would not hold anyway.
+    /// Non-temporal stores, which do not read a cache line before they write it: for results that exceed the LLC.
     NonTemporal,
 }
 
@@ -42,7 +42,7 @@ impl Store {
     }
 }
 
-/// `out = f(out)`. Here and below, `work` is the cost of `f` in the unit of [`parallel`].
+/// `out = f(out)`. In this file, `work` is the cost of `f` in the unit of [`parallel`].
 #[inline]
 pub(crate) fn map0<U: AnyBits + Wide>(work: usize, out: &mut [U], f: impl Fn(U) -> U + Copy + Sync) {
     struct Map0<'a, U, F>(&'a mut [U], F);
@@ -104,8 +104,8 @@ impl<T: AnyBits, U: AnyBits, F: Fn(T) -> U> Kernel for Map1<'_, T, U, F> {
                             for i in 0..BLOCK {
                                 block[i] = f(x[i]);
                             }
-                            // SAFETY: `streams` checked that `out` is aligned to 32 bytes, and a block is a multiple of that, so every block
-                            // is aligned. `fence` follows, before the loop returns to other threads.
+                            // SAFETY: `streams` checked that `out` is aligned to 32 bytes, and a block is a multiple of that, so
+                            // every block is aligned. `fence` follows, before the loop returns to other threads.
                             unsafe { isa.stream(out, &block) };
                         }
                         isa.fence();
@@ -233,8 +233,8 @@ impl<A: AnyBits, B: AnyBits, U: AnyBits, F: Fn(A, B) -> U + Copy> Kernel for Map
                             for i in 0..BLOCK {
                                 block[i] = f(a[i], b[i]);
                             }
-                            // SAFETY: `streams` checked that `out` is aligned to 32 bytes, and a block is a multiple of that, so every block
-                            // is aligned. `fence` follows, before the loop returns to other threads.
+                            // SAFETY: `streams` checked that `out` is aligned to 32 bytes, and a block is a multiple of that, so
+                            // every block is aligned. `fence` follows, before the loop returns to other threads.
                             unsafe { isa.stream(out, &block) };
                         }
                         isa.fence();

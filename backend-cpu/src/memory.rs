@@ -5,14 +5,14 @@
 //!                   pop the free list of the class; if it is empty, ask the allocator for zeroed memory
 //! free:             push onto the free list
 //! ```
-//! A warm allocation or free is one uncontended lock and no system call. A free list reserves capacity when a block of its class is
-//! allocated, so a free never allocates.
+//! A warm allocation or free takes one lock, usually uncontended, and makes no system call. A free list reserves capacity when a
+//! block of its class is allocated, so a free never allocates.
 //!
 //! Size classes are four steps per power of two (64, 80, 96, 112, 128, 160, ... bytes): at most a quarter of a block is unused.
 //!
-//! Memory is always initialised: a block is zeroed when it is allocated and keeps the contents of its last owner when it is reused.
-//! Every bit pattern is a value of the element types (`f32`, `f64`, `i32`, `u8`), so reading a reused block yields stale values
-//! and is not undefined behaviour.
+//! Memory is always initialised: a block is zeroed when it is allocated and keeps the contents of its last owner when it is
+//! reused. Every bit pattern is a value of the element types (`f32`, `f64`, `i32`, `u8`), so reading a reused block yields stale
+//! values and is not undefined behaviour.
 
 use minitorch_core::DType;
 use minitorch_core::backend::MemoryStats;
@@ -27,8 +27,8 @@ use std::sync::{Mutex, MutexGuard};
 /// Blocks start on a cache line, so that no aligned SIMD load crosses two.
 const ALIGNMENT: usize = 64;
 
-/// A huge page of x86-64 and of most Arm machines. Blocks of at least this size are aligned to it and ask for huge pages: 512 times
-/// fewer page faults, and fewer TLB misses.
+/// A huge page of x86-64 and of most Arm machines. Blocks of at least this size are aligned to it and ask for huge pages: 512
+/// times fewer page faults, and fewer TLB misses.
 const HUGE_PAGE: usize = 2 << 20;
 
 /// Log2 of the bytes of the smallest class.
@@ -62,8 +62,8 @@ pub enum Storage {
     I32(AlignedBuffer<i32>),
     /// One byte each, 0 or 1.
     Bool(AlignedBuffer<u8>),
-    /// The result of an operation that had no memory for it, or an operand of which is missing. It has no elements, whatever the
-    /// layout says, and reading it is an error.
+    /// The result of an operation that had no memory for it, or a missing operand. It has no elements, whatever the layout says,
+    /// and reading it is an error.
     Missing(DType),
 }
 
@@ -132,12 +132,12 @@ pub(crate) fn zeros<T: AnyBits>(len: usize) -> Result<Vec<T>, OutOfMemory> {
     }
     // SAFETY: the layout's size is not 0, checked above.
     let start = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(OutOfMemory { bytes: layout.size() })?;
-    // SAFETY: `start` was just allocated by the global allocator, which is a `Vec`'s too, with the layout of `[T; len]`; its bytes are
-    // zero, which is a `T` by `AnyBits`.
+    // SAFETY: `start` was just allocated by the global allocator, which is a `Vec`'s too, with the layout of `[T; len]`; its
+    // bytes are zero, which is a `T` by `AnyBits`.
     Ok(unsafe { Vec::from_raw_parts(start.as_ptr().cast(), len, len) })
 }
 
-/// Gives [`ALIGNMENT`] to the pointer of an empty buffer.
+/// The pointee of an empty buffer's dangling pointer, which so has [`ALIGNMENT`].
 #[repr(align(64))]
 struct CacheLine;
 
@@ -146,8 +146,9 @@ impl<T: AnyBits> Deref for AlignedBuffer<T> {
 
     #[inline]
     fn deref(&self) -> &[T] {
-        // SAFETY: `new` set `start` to an aligned pointer and, unless `len` is 0, to a block of at least `len` elements that this buffer
-        // owns exclusively until `drop`. `allocate_fresh` initialised the block, and every bit pattern is a `T` by `AnyBits`.
+        // SAFETY: `new` set `start` to an aligned pointer and, unless `len` is 0, to a block of at least `len` elements that this
+        // buffer owns exclusively until `drop`. `allocate_fresh` initialised the block, and every bit pattern is a `T` by
+        // `AnyBits`.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast(), self.len) }
     }
 }
@@ -174,8 +175,8 @@ impl<T: AnyBits + std::fmt::Debug> std::fmt::Debug for AlignedBuffer<T> {
     }
 }
 
-/// The smallest class of at least `bytes`: `4 * (exponent - MIN_EXPONENT) + quarter + 1` for the exponent and the two bits below the
-/// leading one of `bytes - 1`.
+/// The smallest class of at least `bytes`: `4 * (exponent - MIN_EXPONENT) + quarter + 1` for the exponent and the two bits below
+/// the leading one of `bytes - 1`.
 fn class_of(bytes: usize) -> usize {
     let last = bytes.max(1 << MIN_EXPONENT) - 1; // a class ends at 2^e + q * 2^(e-2) bytes, inclusive
     let exponent = last.ilog2();
@@ -205,7 +206,7 @@ struct FreeList {
     existing: usize,
 }
 
-/// The start of a block of its list's class: allocated, initialised, and in nobody's use.
+/// The start of a block of its list's class: allocated, initialised, and unused.
 struct Block(NonNull<u8>);
 
 // SAFETY: a block on a free list has no other owner; the allocator's memory belongs to no thread.
@@ -236,7 +237,7 @@ fn allocate(class: usize) -> Result<NonNull<u8>, OutOfMemory> {
     Ok(start)
 }
 
-/// Asks the OS to back the huge pages that lie entirely within `memory`. It is advice: the OS may ignore it.
+/// Asks the OS to back `memory` with huge pages, as far as they lie entirely within it. The OS may ignore the advice.
 pub(crate) fn advise_huge<T>(memory: &mut [MaybeUninit<T>]) {
     #[cfg(target_os = "linux")]
     {
@@ -244,8 +245,8 @@ pub(crate) fn advise_huge<T>(memory: &mut [MaybeUninit<T>]) {
         let start = range.start.addr().next_multiple_of(HUGE_PAGE);
         let bytes = (range.end.addr() & !(HUGE_PAGE - 1)).saturating_sub(start);
         if bytes > 0 {
-            // SAFETY: `start..start + bytes` lies within `memory`, which the caller has borrowed exclusively, and MADV_HUGEPAGE does
-            // not change its contents.
+            // SAFETY: `start..start + bytes` lies within `memory`, which the caller has borrowed exclusively, and MADV_HUGEPAGE
+            // does not change its contents.
             unsafe { libc::madvise(range.start.with_addr(start).cast_mut().cast(), bytes, libc::MADV_HUGEPAGE) };
         }
     }
@@ -253,7 +254,7 @@ pub(crate) fn advise_huge<T>(memory: &mut [MaybeUninit<T>]) {
     let _ = memory;
 }
 
-/// A zeroed block from the allocator. If it has none, the cache is released and the allocator asked again.
+/// A zeroed block from the allocator. If that fails, all cached blocks are released and the allocator is asked again.
 #[cold]
 fn allocate_fresh(class: usize) -> Result<NonNull<u8>, OutOfMemory> {
     let layout = class_layout(class);

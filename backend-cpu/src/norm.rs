@@ -1,4 +1,4 @@
-//! Normalisation and its gradient. With mean and variance over the normalised dimensions, h = (x - mean) / sqrt(var + eps):
+//! Normalization and its gradient. With mean and variance over the normalized dimensions, `h = (x - mean) / sqrt(var + eps)`:
 //!
 //! ```text
 //! forward    y  = h w + b
@@ -8,14 +8,15 @@
 //!
 //! ```text
 //! planes     batch and group norm: planes of contiguous elements, one channel each; mean, factor and term of a plane are scalars
-//! rows       layer norm: rows of d elements with one mean each; weight and bias run along the row
-//! channels   batch norm of F32 vectors: rows of one element per channel; the gradient is composed
+//! rows       layer norm: rows of d elements with one mean each; weight and bias are indexed by the position in the row
+//! channels   batch norm of an F32 matrix [n, c]: rows of one element per channel; the gradient is composed
 //! ```
-//! Any other layout takes the composed form. Every sum has one order for any number of threads. `moments` describes the statistics.
+//! Any other layout takes the composed form. The order of summation does not vary with the number of threads. `moments.rs` has
+//! the statistics.
 //!
-//! A mean is `mean + rest`, where the rest is what rounding to the element type removed. It costs the loops nothing: in
-//! `(x - mean - rest) factor + b` it is part of the constant `b - rest factor`. That difference does not cancel: the rest is of the order
-//! of the distances between elements, or 0 if all are equal.
+//! A mean is `mean + rest`, where the rest is its rounding error in the element type. The rest costs the loops nothing: in
+//! `(x - mean - rest) factor + b` it is part of the constant `b - rest factor`. There is no cancellation in that constant: the
+//! rest is of the order of the distances between elements, or 0 if all are equal.
 
 mod moments;
 
@@ -31,7 +32,7 @@ use minitorch_core::ops::norm::NormOptions;
 use minitorch_core::{DType, Shape};
 use moments::{FIELDS, Statistics, channel_moments, moments};
 
-/// Elements of a block of rows, whose contribution to the gradients of weight and bias one thread sums.
+/// Elements of a block of rows. One thread sums a block's contribution to the gradients of weight and bias.
 const BLOCK: usize = 16 * 1024;
 
 impl NormOps for Cpu {
@@ -90,7 +91,7 @@ impl NormOps for Cpu {
     }
 }
 
-/// A layout with loops of its own.
+/// A layout that has loops of its own; see the header.
 #[derive(Clone, Copy)]
 enum Plan {
     Planes(Planes),
@@ -134,7 +135,7 @@ struct Planes {
 enum Grouping {
     /// Batch norm: a group is a channel of all images.
     Channel,
-    /// Group norm: a group is so many consecutive planes.
+    /// Group norm: a group is this many consecutive planes.
     Consecutive(usize),
 }
 
@@ -224,8 +225,8 @@ fn normalize<T: Real>(
             normalize_planes(&p, data, [w, b], &statistics, &mut out);
         }
         Plan::Rows { d, .. } => {
-            // The second read of a row finds it in L1. The moments of the next row are computed before this row is written: their
-            // reduction of lanes, division and square root overlap with the writes.
+            // The second pass reads a row from L1. The moments of the next row are computed before this row is written, so that
+            // the latency of their reduction, division and square root overlaps with the writes.
             parallel::split_rows(&mut out, d, (&mut statistics, FIELDS), 4, |first, out, statistics| {
                 let x = |row: usize| &data[(first + row) * d..][..d];
                 let moments = |row: usize| moments(d as f64, eps, || std::iter::once(x(row)));
@@ -389,7 +390,8 @@ fn planes_grad<T: Real>(
     Some(())
 }
 
-/// The gradients of weight and bias: the sums over rows of g h and of g. Blocks of rows are summed on all threads, then added in order.
+/// The gradients of weight and bias: the sums over rows of g h and of g. Blocks of rows are summed on all threads, then added in
+/// order.
 fn affine_grad_of_rows<T: Real>(
     device: &Cpu,
     [rows, d]: [usize; 2],
@@ -509,8 +511,8 @@ impl<T: Real> Kernel for NormalizeChannels<'_, T> {
     }
 }
 
-/// The sums of the two terms `f(a[i], b[i], c[i])`, accumulated in f64. Pairs of terms are added in the element type first: one more
-/// rounding of the size of those within the terms, and half the conversions.
+/// The sums of the two terms `f(a[i], b[i], c[i])`, accumulated in f64. Pairs of terms are added in the element type first: this
+/// halves the conversions, and adds one rounding error of the size of those in the terms themselves.
 struct TwoSums<'a, T, F> {
     a: &'a [T],
     b: &'a [T],

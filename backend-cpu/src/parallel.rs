@@ -5,22 +5,22 @@
 //!     if len * work < MIN_PARALLEL_WORK:  body(0, out)                     on the calling thread
 //!     else:                               body(first element, chunk)       for chunks of about CHUNK_WORK, on all threads
 //! ```
-//! `work` is the cost of one element; the unit is an f32 addition on data in the cache. The chunk size depends on the size of the
-//! work alone, so results are bit-identical for any number of threads. Loops run on the rayon pool of the calling thread: the global
-//! pool, or the one that the caller has installed.
+//! `work` is the cost of one element; the unit is an f32 addition on data in the cache. The chunk size depends on `len`, `unit`
+//! and `work`, not on the number of threads, so results are bit-identical for any number of them. Loops run on the rayon pool of
+//! the calling thread: the global pool, or the one that the caller has installed.
 
 mod job;
 
 use std::marker::PhantomData;
 
-/// Work from which a loop uses more than one thread: less would take no longer than waking a worker.
+/// The least work for which a loop uses more than one thread: less takes no longer than waking a worker.
 pub(crate) const MIN_PARALLEL_WORK: usize = 64 * 1024;
 
 /// Work of one chunk.
 pub(crate) const CHUNK_WORK: usize = 32 * 1024;
 
-/// The number of chunks of a long loop: enough to balance the load of many threads, and few enough that each reads memory in a long
-/// stream.
+/// The number of chunks of a long loop: enough to balance the load of many threads, and few enough that each reads memory in a
+/// long stream.
 const CHUNKS: usize = 128;
 
 /// Calls `body(first element, chunk)` for chunks of `out`, each a multiple of `unit` elements. `work` is the work of one element.
@@ -51,7 +51,7 @@ pub(crate) fn split2<T: Send>(
     each_chunk2((a, chunk), (b, chunk), 1, |i, a, b| body(i * chunk, a, b));
 }
 
-/// [`split`] of rows of `width` elements, each with a record of `fields` numbers: calls `body(first row, rows, their records)`.
+/// [`split`] of rows of `width` elements, each with a record of `fields` elements: calls `body(first row, rows, their records)`.
 pub(crate) fn split_rows<T: Send>(
     out: &mut [T],
     width: usize,
@@ -101,8 +101,8 @@ struct Chunks<'a, T> {
     slice: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: `&Chunks` gives access to elements through `get` alone, whose caller guarantees that no two threads take the same chunk;
-// a chunk may move to another thread because `T: Send`.
+// SAFETY: `&Chunks` gives access to elements through `get` alone, whose caller guarantees that no two threads take the same
+// chunk; a chunk may move to another thread because `T: Send`.
 unsafe impl<T: Send> Sync for Chunks<'_, T> {}
 
 impl<'a, T> Chunks<'a, T> {
@@ -122,14 +122,14 @@ impl<'a, T> Chunks<'a, T> {
     unsafe fn get(&self, index: usize) -> &'a mut [T] {
         assert!(index < self.count());
         let start = index * self.chunk;
-        // SAFETY: the assertion keeps the chunk within the slice, which `new` borrowed exclusively for 'a. Chunks of different indices
-        // are disjoint, and the caller asks for each at most once, so no two references overlap.
+        // SAFETY: the assertion keeps the chunk within the slice, which `new` borrowed exclusively for 'a. Chunks of different
+        // indices are disjoint, and the caller asks for each at most once, so no two references overlap.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(start), self.chunk.min(self.len - start)) }
     }
 }
 
-/// The length of the chunks of `len` elements: about [`CHUNK_WORK`], or the length for [`CHUNKS`] chunks if that is more; a multiple
-/// of `unit`.
+/// The length of the chunks of `len` elements: about [`CHUNK_WORK`], or the length for [`CHUNKS`] chunks if that is more; a
+/// multiple of `unit`.
 fn chunk_len(len: usize, unit: usize, work: usize) -> usize {
     let unit = unit.max(1);
     ((CHUNK_WORK / work.max(1)).max(len / CHUNKS) / unit).max(1) * unit

@@ -1,13 +1,13 @@
-//! Reductions over any set of dimensions, and the index of an extreme. Cost: one read per element.
+//! Reductions over any set of dimensions, and arg-reductions. Cost: one read per element.
 //!
-//! The dimensions are divided into kept and reduced ones, and each group is merged. With o an index of the kept and r of the reduced
-//! dimensions:
+//! The dimensions are divided into kept and reduced ones, and each group is merged as far as the strides allow. With o an index
+//! of the kept and r of the reduced dimensions:
 //!
 //! ```text
 //! rows      reduced elements are contiguous:  out[o]    = fold(x[o][..])               lanes, then a tree; see `lanes`
 //! columns   kept elements are contiguous:     out[o..]  = fold over r of x[r][o..]     a strip of accumulators in L1
 //! ```
-//! Any other arrangement is first copied to that of `rows`. A long fold is split: the parts, whose length depends on the shape alone,
+//! Any other layout is first copied to that of `rows`. A long fold is split: the parts, whose length depends on the shape alone,
 //! are folded on all threads and combined in order, so results are bit-identical for any number of threads.
 
 use crate::Cpu;
@@ -22,11 +22,12 @@ use crate::{lanes, parallel};
 use minitorch_core::backend::{ArgReduceOp, ReduceOp, ReduceOps, View};
 use minitorch_core::{DType, Layout, MAX_RANK, Shape};
 
-/// Bounds of the elements of a part of a split fold, which has about [`PARTS`] parts.
+/// The least and the most elements of a part of a split fold, which has about [`PARTS`] parts within these bounds.
 const PART: std::ops::RangeInclusive<usize> = 16 * 1024..=64 * 1024;
 const PARTS: usize = 64;
 
-/// Chunks of [`LANES`] elements from which a row is read as four streams, which the prefetcher serves at a higher bandwidth than one.
+/// A row of at least this many chunks of [`LANES`] elements is read as four streams, for which the prefetcher reaches a higher
+/// bandwidth than for one.
 const MIN_STREAMED: usize = 256;
 
 /// Columns of a strip: 8 KiB of f64, which stay in L1.
@@ -150,7 +151,7 @@ impl<'a, T: Element> Reduction<'a, T> {
         }
     }
 
-    /// The kept dimensions, then the reduced ones; together they have no more than the tensor has.
+    /// The layout with the kept dimensions before the reduced ones; its rank is at most the tensor's.
     fn kept_then_reduced(&self) -> Layout {
         let (a, b) = (self.kept.shape().len(), self.reduced.shape().len());
         let (mut sizes, mut strides) = ([0; MAX_RANK], [0; MAX_RANK]);
@@ -161,7 +162,7 @@ impl<'a, T: Element> Reduction<'a, T> {
         Layout::new(Shape::new(&sizes[..a + b]), &strides[..a + b], self.kept.offset())
     }
 
-    /// The last reduced dimension has stride 1: folds contiguous rows of `width` elements.
+    /// For a last reduced dimension of stride 1: folds contiguous rows of `width` elements.
     fn rows<F: Fold<T>>(&self, device: &Cpu, fold: F, out: &mut [T]) -> Option<()>
     where
         F::Acc: AnyBits,
@@ -211,7 +212,7 @@ impl<'a, T: Element> Reduction<'a, T> {
         Some(())
     }
 
-    /// The last kept dimension has stride 1 and `width` entries: folds strips of it, one accumulator per column.
+    /// For a last kept dimension of stride 1 and size `width`: folds strips of it, one accumulator per column.
     fn columns<F: Fold<T>>(&self, device: &Cpu, fold: F, out: &mut [T]) -> Option<()>
     where
         F::Acc: AnyBits,
@@ -395,7 +396,7 @@ impl<T: Copy, F: Fold<T>> RowFold<T, F> {
     }
 }
 
-/// `accs[i]` = the fold of column i of the entries `range` of a layout, each of which is the start of a contiguous strip.
+/// `accs[i]` = the fold of column i over the elements `range` of a layout, each of which is the start of a contiguous strip.
 struct FoldStrip<'a, T: Copy, F: Fold<T>> {
     data: &'a [T],
     layout: &'a Layout,
@@ -415,7 +416,7 @@ impl<T: Element, F: Fold<T>> Kernel for FoldStrip<'_, T, F> {
         let mut rows = Rows::new([layout], range);
         let [stride] = rows.inner;
         while let Some((place, [start])) = rows.next() {
-            // Four entries, in order, per pass over the accumulators.
+            // Four elements of the layout, in order, per pass over the accumulators.
             let (count, mut at, mut done) = (place.len(), start, 0);
             while done + 4 <= count {
                 let [a, b, c, d] = [0, 1, 2, 3].map(|i| &data[at + i * stride..][..n]);
@@ -432,8 +433,8 @@ impl<T: Element, F: Fold<T>> Kernel for FoldStrip<'_, T, F> {
     }
 }
 
-/// The index of the extreme of a contiguous row: first the extreme, then a search for its first occurrence, which finds the row in the
-/// cache. The first NaN, if there is one.
+/// The index of the extreme of a contiguous row, or of the first NaN if there is one. A first pass finds the extreme, and a
+/// second, in the cache, its first occurrence.
 struct IndexOf<'a, T, F> {
     data: &'a [T],
     row: &'a Layout,

@@ -1,14 +1,14 @@
-//! One source, compiled for several instruction sets, selected at run time.
+//! Instruction sets: each loop is written once, compiled for several of them, and selected at run time.
 //!
 //! A [`Kernel`] is ordinary Rust over slices and fixed-size arrays. [`Level::dispatch`] calls it from inside a function
 //! with the right `target_feature`s, so LLVM turns the same loops into AVX-512, AVX2 + FMA or baseline code.
 //!
 //! * An [`Isa`] token ([`Avx512`], [`Avx2`], [`Baseline`]) proves that the CPU has the instructions; `token.rs` states the
 //!   contract. Intrinsics are reached through a token or a register, so kernels are safe code.
-//! * Constants of the token are known at compile time. `I::FMA` matters most: a fused multiply-add that the target lacks becomes
-//!   a call into libm.
-//! * `Kernel::run` must be `#[inline(always)]`, and so must whatever it calls per element: code that is not inlined
-//!   keeps the features of the function it was compiled in, which is the baseline.
+//! * Constants of the token are known at compile time. `I::FMA` matters most: `mul_add` on a target without the instruction is a
+//!   call of libm.
+//! * `Kernel::run` must be `#[inline(always)]`, and so must whatever it calls per element: a function that is not inlined is
+//!   compiled for the baseline.
 //!
 //! `MINITORCH_ISA=baseline|avx2|avx512` caps the level, for measurements and bug reports.
 
@@ -30,12 +30,12 @@ pub trait Isa: Copy + Send + Sync + 'static {
     const FMA: bool;
     /// Bytes in one SIMD register.
     const VECTOR_BYTES: usize;
-    /// One register.
+    /// A register of f32.
     type F32: Vector<f32, Self>;
-    /// One register.
+    /// A register of f64.
     type F64: Vector<f64, Self>;
 
-    /// `lanes += x`, each as f64. From the plain loop LLVM uses half of each register.
+    /// `lanes += x`, each as f64. Instruction sets override the loop, for which LLVM uses half of each register.
     #[inline(always)]
     fn add_wide(self, lanes: &mut [f64; LANES], x: &[f32; LANES]) {
         for i in 0..LANES {
@@ -57,10 +57,10 @@ pub trait Isa: Copy + Send + Sync + 'static {
     fn fence(self) {}
 }
 
-/// Elements that are streamed at once: full cache lines of any type.
+/// Elements of one [`Isa::stream`]: a multiple of a cache line for every element type.
 pub const BLOCK: usize = 64;
 
-/// Lanes of a sum: what eight registers of four f64 hold, so that no addition waits for the one before.
+/// Independent partial sums of a reduction: eight AVX2 registers of f64, enough to hide the latency of an addition.
 pub const LANES: usize = 32;
 
 impl Isa for Baseline {
@@ -214,8 +214,8 @@ pub fn dispatch<K: Kernel>(kernel: K) -> K::Output {
     }
 }
 
-/// Element types, and the levels that their loops are compiled for. F32 is what networks compute with; for the others each
-/// further level would be one more copy of every loop to compile.
+/// An element type, and the levels that its loops are compiled for: the baseline, and more for f32, which networks compute with.
+/// For the others each further level would be one more copy of every loop to compile.
 pub trait Wide: Copy {
     /// Runs a loop over elements of this type.
     fn dispatch<K: Kernel>(kernel: K) -> K::Output {
@@ -241,8 +241,8 @@ impl Wide for f64 {}
 impl Wide for i32 {}
 impl Wide for u8 {}
 
-/// The transpose of a 4 x 4 block. From plain array code LLVM makes sixteen scalar stores or eight shuffles, depending on
-/// the context; these are the shuffles, in SSE.
+/// The transpose of a 4 x 4 block, by shuffles of SSE. For plain array code LLVM emits sixteen scalar stores or eight shuffles,
+/// depending on the context.
 #[inline(always)]
 pub fn transpose_f32(block: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
     #[cfg(target_arch = "x86_64")]

@@ -4,9 +4,9 @@
 //! softmax           y = e^(x - max) / sum(e^(x - max))           gradient: y (g - sum(g y))
 //! log_softmax       y = x - max - log(sum(e^(x - max)))          gradient: g - e^y sum(g)
 //! ```
-//! A tensor is `[outer, c, inner]` with c the dimension. If inner is 1, a row is read from memory once and then from the cache.
-//! Otherwise the passes over c treat a strip of `inner` at once, so that they read contiguous memory.
-//! Cost: one read and one write per element, one exponential per element.
+//! A tensor is viewed as `[outer, c, inner]` with c the dimension. If inner is 1, a row is read from memory once and then from
+//! the cache. Otherwise each pass over c processes a strip of `inner` at once, so that it reads contiguous memory. Cost: one
+//! read, one write and one exponential per element (softmax's gradient: none).
 
 use crate::element::{Element, Real, with_real};
 use crate::launch::{self, report};
@@ -124,8 +124,8 @@ fn sum<I: Isa, T: Real>(isa: I, a: &[T], b: &[T], f: impl Fn(T, T) -> T) -> T {
     T::of(lanes::sum(lanes))
 }
 
-/// Terms that are summed in the element type before the sum is converted to f64: they are positive, so the rounding error is small,
-/// and the conversion takes as long as a third of an exponential.
+/// Terms that are summed in the element type before the sum is converted to f64. They are positive, so the rounding error is
+/// small, whereas converting every term would cost a third of an exponential.
 const PARTIAL: usize = 4 * LANES;
 
 /// Writes `exp(x - max)`, where `max` is the largest x, and returns the sum.
@@ -151,7 +151,7 @@ fn exponentials<I: Isa, T: Real>(isa: I, x: &[T], max: T, out: &mut [T]) -> T {
     T::of(lanes::sum(lanes))
 }
 
-/// Sums of `f(exp(x - max), x)` over up to [`PARTIAL`] elements, one per lane.
+/// The sums, one per lane, of `f(exp(x - max), x)` over up to [`PARTIAL`] elements.
 #[inline(always)]
 fn partial<I: Isa, T: Real>(x: &[T], max: T, f: impl Fn(T, T) -> T) -> [T; LANES] {
     let mut sums = [T::ZERO; LANES];
@@ -167,15 +167,16 @@ fn partial<I: Isa, T: Real>(x: &[T], max: T, f: impl Fn(T, T) -> T) -> [T; LANES
     sums
 }
 
-/// The maximum, and `rest`: the sum of `exp(x - max)` over all elements but one that is the maximum.
+/// The maximum, and `rest`: the sum of `exp(x - max)` over all elements except one maximum.
 ///
-/// The excluded element contributes exactly 1, so the logarithm of the whole sum is `log1p(rest)`, which is accurate where the rest is
-/// small. An infinite maximum makes the rest NaN.
+/// The excluded element contributes exactly 1, so the logarithm of the full sum is `log1p(rest)`, which is accurate where the
+/// rest is small. An infinite maximum makes the rest NaN.
 #[inline(always)]
 pub(crate) fn max_and_rest<I: Isa, T: Real>(isa: I, x: &[T]) -> (T, T) {
     let max = largest(x);
-    // The 1 of the maximum would absorb small terms. So partial sums of at least 1 are accumulated separately, in `high`. If the rest
-    // is small, only the chunk of the maximum, `top`, has such sums: it is summed again without the maximum.
+    // Added to the 1 of the maximum, small terms would be lost. So chunks with a partial sum of at least 1 are accumulated
+    // separately, in `high`. If the rest is small, the only such chunk is that of the maximum, `top`: it is summed again without
+    // the maximum.
     let (mut low, mut high, mut top) = ([0.0; LANES], [0.0; LANES], &x[..0]);
     for x in x.chunks(PARTIAL) {
         let sums = partial::<I, T>(x, max, |e, _| e);
@@ -208,7 +209,8 @@ fn rest<T: Real>(sum: T, max: T) -> T {
     sum + max * T::ZERO
 }
 
-/// The larger, in one instruction; b if either is NaN. A NaN that the maximum misses reaches the result through the exponentials.
+/// The larger, in one instruction; b if either is NaN. Even if the maximum misses a NaN, the exponentials propagate it to the
+/// result.
 #[inline(always)]
 fn larger<T: Real>(a: T, b: T) -> T {
     if a > b { a } else { b }
@@ -227,7 +229,7 @@ fn largest<T: Real>(x: &[T]) -> T {
     lanes.iter().chain(rest).fold(T::NEG_INFINITY, |a, &b| larger(a, b))
 }
 
-/// The function of a row.
+/// Applies [`Function`] to a row.
 #[inline(always)]
 fn row<I: Isa, T: Real>(isa: I, function: Function, x: &[T], g: &[T], out: &mut [T]) {
     let n = out.len();
@@ -256,7 +258,7 @@ fn row<I: Isa, T: Real>(isa: I, function: Function, x: &[T], g: &[T], out: &mut 
     }
 }
 
-/// [`row`] for the given columns of a `[c, inner]` plane.
+/// Applies [`Function`] to the given columns of a `[c, inner]` plane.
 #[inline(always)]
 fn strip<I: Isa, T: Real>(
     function: Function,

@@ -3,7 +3,8 @@
 //! ```text
 //! element (i, j, ..) of a source = data[offset + i * strides[0] + j * strides[1] + ..]
 //! ```
-//! Loops visit operands by [`Rows`]: an odometer advances the outer dimensions by additions, and a row is `(offset, stride)`.
+//! Loops iterate over operands by [`Rows`]: an odometer advances the outer dimensions by additions, and each row is given by an
+//! offset and a stride.
 
 use crate::Tensor;
 use crate::element::Element;
@@ -24,8 +25,8 @@ pub(crate) fn source<'a, T: Element>(view: View<'a, Storage>) -> Source<'a, T> {
     Source { data: T::read(view.storage), layout: view.layout }
 }
 
-/// All elements of a view's storage, after a check that the layout stays within it. Code that does not check each access relies on
-/// this.
+/// All elements of a view's storage, after a check that the layout lies within them. The matrix products, which do not check each
+/// access, rely on it.
 ///
 /// # Panics
 /// If the layout reaches beyond the storage.
@@ -53,7 +54,7 @@ pub(crate) fn position(layout: &Layout, mut index: usize) -> usize {
     at
 }
 
-/// Iterates over the rows of several layouts of one shape, in row-major order. A row is a run along the last dimension.
+/// An iterator over the rows of several layouts of one shape, in row-major order. A row is a run along the last dimension.
 pub(crate) struct Rows<'a, const N: usize> {
     layouts: [&'a Layout; N],
     /// The number of dimensions before the last.
@@ -109,7 +110,8 @@ impl<'a, const N: usize> Rows<'a, N> {
         rows
     }
 
-    /// The next row, cut to the range: its elements' positions within the range, and the offset of its first element in each layout.
+    /// The next row, or the part of it that is in the range: the positions of its elements within the range, and the offset of
+    /// the first in each layout.
     #[inline(never)]
     pub(crate) fn next(&mut self) -> Option<(Range<usize>, [usize; N])> {
         if self.left == 0 {

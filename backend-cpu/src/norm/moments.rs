@@ -4,25 +4,25 @@
 //! one pass:   s = sum(x - origin),  q = sum((x - origin)²)     in f64, origin being the first element
 //! shift = s / n,   mean = origin + shift,   var = q / n - shift²
 //! ```
-//! The subtraction is accurate for f32: as the origin is an element, `var >= shift² / n`, so it cancels at most about log2(n) bits, fewer
-//! than f64 has beyond f32. In f64 the square of a difference of f32 neither overflows nor underflows. Elements of f64 take a second pass
-//! around the mean if the shift of the first was large.
+//! For f32 the subtraction is accurate: as the origin is an element, `var >= shift² / n`, so at most about log2(n) bits cancel,
+//! fewer than f64 has beyond f32. The square of a difference of f32 neither overflows nor underflows in f64. For elements of f64
+//! a second pass has the mean as its origin, if the shift of the first was large.
 
 use crate::element::Real;
 use crate::kernels::Float;
 use crate::simd::{Isa, Kernel};
 use crate::{Cpu, lanes, parallel};
 
-/// Numbers per mean in the statistics: see [`NormOps::normalize`](minitorch_core::backend::NormOps::normalize).
+/// Columns of the statistics: see [`NormOps::normalize`](minitorch_core::backend::NormOps::normalize).
 pub(super) const FIELDS: usize = 4;
 
-/// Lanes of a sum. With the lanes of the squares they are eight registers of AVX2.
+/// Lanes of a sum. With those of the squares they take eight AVX2 registers.
 const SUMS: usize = 16;
 
 /// Elements of a block of rows, which one thread sums.
 const BLOCK: usize = 16 * 1024;
 
-/// The statistics of a mean.
+/// One row of the statistics: a mean with its variance.
 #[derive(Clone, Copy)]
 pub(super) struct Statistics<T> {
     /// The mean is `mean + rest`: its value in the element type, and the rounding error of that.
@@ -58,7 +58,8 @@ impl<T: Real> Statistics<T> {
         -self.rest.to_f64() * self.root.to_f64()
     }
 
-    /// `mean_g + h mean_gh` as a linear function of `u = (x - mean) root`: the constant and the slope, from the means of g and of g u.
+    /// `mean_g + h mean_gh` as a linear function of `u = (x - mean) root`: its constant and its slope, given the means of g and g
+    /// u.
     pub(super) fn line(self, mean_g: f64, mean_gu: f64) -> [T; 2] {
         let slope = mean_gu + self.offset() * mean_g;
         [T::of(mean_g + self.offset() * slope), T::of(slope)]
@@ -117,8 +118,8 @@ impl<T: Real> Kernel for Around<'_, T> {
     }
 }
 
-/// The statistics of each column of x, which is F32, in one pass. Blocks of rows are summed on all threads, then added in order. `None`
-/// if there is no memory for the sums.
+/// The statistics of each column of x, which is F32, in one pass. All threads sum blocks of rows, and the sums are added in
+/// order. `None` if there is no memory for the sums.
 pub(super) fn channel_moments<T: Real>(
     device: &Cpu,
     x: &[T],

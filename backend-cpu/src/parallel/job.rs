@@ -1,15 +1,16 @@
 //! A parallel loop in which the calling thread takes part.
 //!
 //! ```text
-//! caller:  wake workers; while an index is left at the front: body(index); wait for the workers that take part
-//! worker:  unless the loop is over: take part; while an index is left at the back: body(index); leave
+//! caller:  wake workers; while an index is left at the front: body(index); close the job; wait until the joined workers leave
+//! worker:  unless the job is closed: join; while an index is left at the back: body(index); leave
 //! ```
-//! Rayon's own loops run on its workers alone: a caller outside the pool sleeps until a worker has woken, run the loop and woken the
-//! caller. Many loops are shorter than that. Here the caller starts at once, and a worker that wakes too late finds the job closed.
+//! Rayon's own loops run on its workers alone: a caller outside the pool sleeps until a worker has woken, run the loop and woken
+//! the caller. Many loops are shorter than that. Here the caller starts at once, and a worker that wakes too late finds the job
+//! closed.
 //!
-//! The caller takes indices from one end and the workers from the other. Successive loops often visit the same data, one reading
-//! what the last wrote. So jobs alternate between running from the ends to the middle and back: each thread starts with the data
-//! that is still in its cache.
+//! The caller takes indices from the front and the workers from the back. Successive loops often visit the same data, as one
+//! reads what the last wrote. So every other job runs in the opposite direction, from the middle to the ends: each thread starts
+//! with the data that is still in its cache.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -20,13 +21,13 @@ use std::thread::{self, Thread};
 /// In [`Job::active`]: the caller is waiting for the end of the job, and no worker may join.
 const CLOSED: usize = 1 << (usize::BITS - 1);
 
-/// In [`Job::claimed`]: one index from the back.
+/// In [`Job::claimed`]: the unit of the upper half, one index claimed from the back.
 const BACK: u64 = 1 << 32;
 
 /// Whether the next job runs from the middle to the ends.
 static FROM_MIDDLE: AtomicBool = AtomicBool::new(false);
 
-/// How often the caller polls for the last worker before it parks.
+/// How often the caller polls for the last worker before it parks its thread.
 const SPINS: usize = 400;
 
 struct Job {
@@ -36,9 +37,9 @@ struct Job {
     /// How many indices are claimed: the caller's from the front, plus [`BACK`] times the workers' from the back.
     claimed: AtomicU64,
     from_middle: bool,
-    /// The number of workers that may be using `body`, and the flag [`CLOSED`].
+    /// The number of workers that may be using `body`, plus the flag [`CLOSED`].
     active: AtomicUsize,
-    /// The most workers that join.
+    /// The number of workers that may join, at most.
     workers: usize,
     caller: Thread,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
@@ -55,8 +56,8 @@ pub(super) fn run(count: usize, body: &(dyn Fn(usize) + Sync)) {
     }
     // Each thread claims one index too many before it stops; neither half of `claimed` may overflow.
     assert!((count as u64) < BACK / 2, "a loop of {count} chunks");
-    // SAFETY: only the lifetime changes. This thread calls `body` below, and workers call it between `join` and `leave`. `WaitForWorkers`
-    // keeps this function from returning or unwinding until all of them have left and no other can join.
+    // SAFETY: only the lifetime changes. This thread calls `body` below, and workers call it between `join` and `leave`.
+    // `WaitForWorkers` keeps this function from returning or unwinding until all of them have left and no other can join.
     let body = unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static (dyn Fn(usize) + Sync)>(body) };
     let job = Arc::new(Job {
         body,

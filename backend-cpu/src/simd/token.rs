@@ -4,9 +4,8 @@
 //!
 //! An [`Avx2`] or [`Avx512`] exists only on a CPU with its instructions: [`Avx2::detect`] and [`Avx512::detect`] are the only
 //! constructors, and the fields are private to this file. A function of this crate that executes an instruction beyond the
-//! compilation target either takes a token, or takes a register ([`Vector`](super::Vector)), which only a token makes. So
-//! safe code cannot reach an instruction that the CPU lacks, and the SAFETY comments of the intrinsics need name no other
-//! reason.
+//! compilation target takes either a token or a register ([`Vector`](super::Vector)), which cannot be created without a token. So
+//! safe code cannot execute an instruction that the CPU lacks. The SAFETY comments of intrinsics refer to this.
 
 /// What every CPU of the compilation target has: SSE2 on x86-64, NEON on Arm.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,8 +1,8 @@
-//! SIMD registers, for loops whose vectorisation cannot be left to the compiler: from the same loops over arrays LLVM makes
-//! gathers of columns under AVX-512.
+//! SIMD registers, for loops whose vectorisation cannot be left to the compiler: for the same loops over arrays LLVM emits
+//! gathers with AVX-512.
 //!
-//! The functions that make a register take the token of its instruction set. A register is thereby a proof of its own, and
-//! arithmetic on registers needs no token (`token.rs`).
+//! The functions that create a register take the token of its instruction set. So a register itself proves that the CPU has the
+//! instructions, and arithmetic on registers needs no token (`token.rs`).
 
 #[cfg(target_arch = "x86_64")]
 pub use registers::{F32x8, F32x16, F64x4, F64x8};
@@ -57,7 +57,7 @@ pub const MAX_LANES: usize = 16;
 /// Whether the compilation target has a fused multiply-add.
 pub const TARGET_FMA: bool = cfg!(any(target_feature = "fma", target_arch = "aarch64"));
 
-/// Registers of the compilation target, as arrays, from which the compiler makes full registers.
+/// Registers of the compilation target, as arrays that the compiler keeps in registers.
 macro_rules! array {
     ($type:ty, $lanes:literal) => {
         impl<I> Vector<$type, I> for [$type; $lanes] {
@@ -368,7 +368,7 @@ mod registers {
     );
 }
 
-/// Elsewhere no token of these exists; the names complete the types.
+/// Other architectures have no tokens for these types; the aliases only make `Isa` compile.
 #[cfg(not(target_arch = "x86_64"))]
 mod unused {
     pub type F32x8 = [f32; 4];

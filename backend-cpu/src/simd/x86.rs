@@ -1,4 +1,4 @@
-//! Loops in x86-64 intrinsics where the compiler's own are slower. `token.rs` states why they are safe.
+//! Loops in x86-64 intrinsics, where the code that the compiler generates is slower. `token.rs` states why they are safe.
 
 use std::arch::x86_64::{
     __m128, __m256, __m256d, __m512d, _mm_movehl_ps, _mm_movelh_ps, _mm_sfence, _mm_unpackhi_ps, _mm_unpacklo_ps,
