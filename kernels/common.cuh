@@ -21,7 +21,7 @@ typedef long long i64;
 // The maximum rank of a tensor.
 #define MAX_RANK 6
 
-// Threads of a block, unless a kernel says otherwise.
+// Threads of a block, unless a kernel's header states another number.
 #define THREADS 256
 
 // ---- math functions, overloaded for float and double ----
@@ -58,7 +58,7 @@ __device__ __forceinline__ double fmod_of(double x, double y) { return fmod(x, y
 __device__ __forceinline__ float fma_of(float a, float b, float c) { return fmaf(a, b, c); }
 __device__ __forceinline__ double fma_of(double a, double b, double c) { return fma(a, b, c); }
 
-// NaN if either is NaN. For bool: or, and.
+// NaN if either is NaN. For bool, maximum is "or" and minimum is "and".
 template <typename T>
 __device__ __forceinline__ T maximum(T a, T b) { return a > b || a != a ? a : b; }
 template <typename T>
@@ -85,7 +85,8 @@ __device__ __forceinline__ T smaller_of(T a, T b) { return a < b ? a : b; }
 
 // ---- strided tensors ----
 
-// A divisor: x / size == (__umulhi(x, magic) + x) >> shift for x < 2^31. Mirrors `Divisor` in params.rs.
+// A divisor, for division by multiplication: x / size == (__umulhi(x, magic) + x) >> shift for x < 2^31. Mirrors `Divisor` in
+// params.rs.
 struct Divisor {
   u32 size;
   u32 magic;
@@ -103,7 +104,7 @@ struct Walk {
   u32 magics[MAX_RANK];
   u32 shifts[MAX_RANK];
   u32 rank;
-  // Whether numel is 2^31 or more, beyond the range of the multiplication.
+  // Whether numel is 2^31 or more, beyond the range of division by multiplication.
   u32 wide;
 };
 
@@ -125,8 +126,8 @@ __device__ __forceinline__ u64 divide(const Walk& walk, int d, u64 x) {
   return walk.wide ? x / walk.sizes[d] : (__umulhi(u32(x), walk.magics[d]) + u32(x)) >> walk.shifts[d];
 }
 
-// The offset of element i of a walk along these strides. The loops are not unrolled: they would dominate the size of every
-// kernel.
+// The offset of element i of a walk along these strides. The loops are not unrolled, as their code would dominate the size of
+// every kernel.
 __device__ __forceinline__ u64 offset_of(const Walk& walk, const u64 (&strides)[MAX_RANK], u64 i) {
   u64 at = 0;
   if (walk.wide) {
@@ -153,7 +154,7 @@ __device__ __forceinline__ u64 offset_of(const Walk& walk, const TensorRef& x, u
   return x.order == STRIDED ? offset_of(walk, x.strides, i) : i;
 }
 
-// Four adjacent elements, loaded and stored in as few instructions as possible, of at most 16 bytes each.
+// Four adjacent elements, loaded and stored in as few instructions as possible. An instruction moves at most 16 bytes.
 template <typename T>
 struct __align__(sizeof(T) * 4 > 16 ? 16 : sizeof(T) * 4) Pack {
   T v[4];
@@ -201,9 +202,9 @@ struct Maximum {
   __device__ __forceinline__ T operator()(T a, T b) const { return maximum(a, b); }
 };
 
-// Returns true in all threads of the last of `count` blocks to call it; that block sees what the others wrote before their calls.
-// The counter is 0 before and after. With it a long reduction is one launch: each block writes a partial result, and the last
-// block combines them in a fixed order, so the result does not depend on which block is last.
+// Returns true in all threads of the last of `count` blocks to call it, and false in the others. The last block sees what the
+// others wrote before their calls. The counter is 0 before and after. So a long reduction is a single launch: each block writes a
+// partial result, and the last block combines them in a fixed order, whichever block that is.
 __device__ __forceinline__ bool last_block(u32* counter, u32 count) {
   __shared__ u32 before;
   __threadfence();

@@ -1,4 +1,5 @@
-// Convolution (cross-correlation) and its two gradients as implicit GEMMs: no im2col matrix is stored.
+// Convolution (cross-correlation) and its two gradients as implicit GEMMs: no im2col matrix is stored. backend-cuda/src/conv.rs
+// chooses between these kernels and those of conv_direct.cu and conv_tap.cu.
 //
 //   conv_forward_SIZE_TYPE      y[n, o, i, j] = bias[o] + sum over c, y, x of w[o, c, y, x] x[n, c, i s + y d - p, ..]
 //                               per group: A = w [co, ci kh kw], B = the windows [ci kh kw, n oh ow]
@@ -9,11 +10,11 @@
 //
 // Layouts, all contiguous: x [n, ci, h, w], w [co, ci / groups, kh, kw], y and g [n, co, oh, ow]. A block of 256 threads computes
 // a tile of SIZE x SIZE (gemm.cuh); its loader gathers the B slab from the image. Grid: x = tiles, times splits of k; y = groups,
-// times residue classes for grad_input. A strided grad_input splits into s s residue classes of pixels, each a convolution of
-// stride 1 with some of the taps (conv.cuh), so no multiplication by 0 is wasted. The k of grad_weight is the whole batch, which
-// is split over blocks; the last block of a tile sums the partial products in order. Cost: 2 n co ci / groups kh kw oh ow flops
-// each. Epilogues: forward adds the bias and applies relu; the gradients mask g by the output of a relu, if they are given it;
-// grad_weight also writes the sums of g, the gradient of the bias. All overwrite their output.
+// times residue classes for grad_input. A grad_input of stride s splits into s s residue classes of pixels, each a convolution of
+// stride 1 with some of the taps (conv.cuh), so nothing is multiplied by zeros between the strides. The k of grad_weight runs
+// over the whole batch and is split over blocks; the last block of a tile sums the partial products in order. Fused: forward adds
+// the bias and applies relu; the gradients mask g by the output of a relu, if it is given; grad_weight also writes the sums of g,
+// the gradient of the bias. All overwrite their output. Cost of each: 2 n co ci / groups kh kw oh ow flops.
 // Budget: 128 registers, 18436 bytes of shared memory.
 // Budget of conv_forward_32: 128 registers, 36868 bytes of shared memory.
 // Budget of conv_grad_input_32: 128 registers, 36868 bytes of shared memory.
@@ -23,8 +24,8 @@
 // Budget of conv_grad_weight_64: 128 registers, 36868 bytes of shared memory.
 #include "conv_tile.cuh"
 
-// The B slab of forward and grad_input: a thread keeps its column (a pixel) and reads another (channel, tap) in every step.
-// Pixel::read(k) is the element of the pixel's column at k.
+// The loader of the B slab of forward and grad_input: a thread's column, a pixel, is fixed; the rows k are (channel, tap).
+// Pixel::read(k) is the element of that column at k.
 template <typename T, int B, int BK, typename Pixel>
 struct PixelLoader : SlabShare<T, B, BK, false> {
   using Share = SlabShare<T, B, BK, false>;
@@ -41,7 +42,7 @@ struct PixelLoader : SlabShare<T, B, BK, false> {
   }
 };
 
-// The window of an output pixel.
+// The window of an output pixel: a column of the im2col matrix.
 template <typename T>
 struct Window {
   const ConvParams& p;
@@ -81,8 +82,9 @@ __device__ __forceinline__ void forward(const ConvParams& p) {
   store_forward<B>(p, group, row, column, sum);
 }
 
-// The taps that reach an input pixel of a residue class, and the output pixels that they read. The kernels of the largest tile
-// have no registers left for a mask or for sums: they take gradients without a mask, and write no sums.
+// The gradients that an input pixel of a residue class receives: for each output channel and tap of the class, that of the output
+// pixel that reads the input pixel through the tap. The kernels of the largest tile have no registers left for a mask or for
+// sums: they take gradients without a mask, and write no sums.
 template <typename T, bool MASKED>
 struct GradWindow {
   const ConvParams& p;
@@ -181,14 +183,14 @@ struct GradPixels : SlabShare<T, B, BK, true> {
   }
 };
 
-// The B slab of grad_weight: mn = (input channel, tap), k = output pixel of the batch. A thread keeps its channels and taps.
+// The B slab of grad_weight: mn = (input channel, tap), k = output pixel of the batch. A thread's channels and taps are fixed.
 template <typename T, int B, int BK>
 struct TransposedWindows : SlabShare<T, B, BK, true> {
   using Share = SlabShare<T, B, BK, true>;
   const ConvParams& p;
   const T* planes;
-  // For each of the thread's (channel, tap): its offset from the window's corner, and the row and column of the tap. A row far
-  // outside stands for none.
+  // For each (channel, tap) of the thread: its offset from the window's corner, and the row and column of the tap. If there is
+  // none, the row is far outside of every image.
   int offset[Share::COUNT], down[Share::COUNT], right[Share::COUNT];
 
   __device__ __forceinline__ TransposedWindows(const ConvParams& p, u32 group, u64 column) : p(p) {

@@ -1,8 +1,8 @@
 // The tiled matrix product behind matmul and convolution: C[m, n] = sum over k of A[m, k] B[k, n].
 //
 // A block of 256 threads computes one BM x BN tile of C in steps of BK along k: it copies a BM x BK slab of A and a BK x BN slab
-// of B into shared memory, from which each thread multiplies its share. An element is read from global memory once per tile
-// instead of once per result; the larger the tile, the fewer reads.
+// of B into shared memory, from which each thread computes its share of the tile. An element is read from global memory once per
+// tile instead of once per result; the larger the tile, the fewer reads.
 //
 //      B slab   BK x BN                        the 16 x 16 threads of a block are 8 warps of 4 x 8 threads; a
 //             +--------------+                 thread accumulates TM x TN results in registers, in fragments of
@@ -14,12 +14,12 @@
 //   +-----+   +--------------+                   | w6 w7 |           | t24 ..   t31 |
 //
 // For each k a thread reads TM + TN elements from shared memory and does TM TN multiply-adds: at 8 x 8, arithmetic is the
-// bottleneck and not shared memory. The slabs are double-buffered: while the threads compute from one pair, they load the next
-// step's elements into registers, and store them into the other pair before the step's only barrier.
+// bottleneck, not shared memory. The slabs are double-buffered: before the threads compute from one pair of slabs, they load the
+// elements of the next step into registers; afterwards they store them into the other pair. A step has a single barrier.
 //
-// Loaders know the layouts of A and B: a matrix with any strides, or the windows of an image (implicit GEMM). `load(first, last,
-// v)` reads the thread's share of the slab k = first .. first + BK from global memory, with zeros from `last` on; `store(slab,
-// v)` writes it to slab[k][mn]. `mn` is the dimension of an operand that is not k: m for A, n for B.
+// Loaders read A and B, each in its layout: a matrix with any strides, or the windows of an image (implicit GEMM).
+// `load(first, last, v)` reads the thread's share of the slab k = first .. first + BK from global memory, with zeros for k from
+// `last` on; `store(slab, v)` writes it to slab[k][mn]. `mn` is the dimension of an operand that is not k: m for A, n for B.
 #pragma once
 #include "common.cuh"
 
@@ -32,7 +32,8 @@
 __device__ __forceinline__ int gemm_row() { return int(threadIdx.x) / 64 * 4 + int(threadIdx.x) % 32 / 8; }
 __device__ __forceinline__ int gemm_column() { return int(threadIdx.x) / 32 % 2 * 8 + int(threadIdx.x) % 8; }
 
-// The row (or column) in the tile of result i of the thread at `position`. Results come in fragments of C adjacent ones.
+// The row (or column) in the tile of result i of the thread at `position`. A thread's results are in fragments of C adjacent
+// ones.
 template <int B, int PER>
 __device__ __forceinline__ int gemm_offset(int position, int i) {
   constexpr int C = PER < 4 ? PER : 4;
@@ -44,7 +45,8 @@ struct __align__(sizeof(T) * N > 16 ? 16 : sizeof(T) * N) Fragment {
   T v[N];
 };
 
-// A thread's share of a slab: COUNT elements STEP apart along mn, adjacent threads along k, if K_MAJOR; else the reverse.
+// A thread's share of a slab: COUNT elements. If K_MAJOR, they are STEP apart along mn, and adjacent threads are adjacent along
+// k; else the reverse.
 template <typename T, int B, int BK, bool K_MAJOR>
 struct SlabShare {
   static constexpr int COUNT = B * BK / GEMM_THREADS, ACROSS = K_MAJOR ? BK : B, STEP = GEMM_THREADS / ACROSS;
@@ -59,8 +61,8 @@ struct SlabShare {
   }
 };
 
-// The sums of A's rows, computed along with the product: where the product is a weight's gradient, they are the bias's. All
-// threads of the blocks with `wanted` add them up from the slabs in shared memory.
+// The sums of the rows of A, computed along with the product: if the product is the gradient of a weight, they are that of the
+// bias. In blocks with `wanted`, all threads sum from the slabs in shared memory.
 template <typename T, int B, int BK>
 struct RowSums {
   static constexpr int PARTS = GEMM_THREADS / B, EACH = BK / PARTS;
@@ -94,7 +96,7 @@ struct NoSums {
   __device__ __forceinline__ void add(const Rows&) const {}
 };
 
-// The unroll factor of the loop over k, as registers allow. That of the largest tile, LARGEST, depends on the loaders.
+// The unroll factor of the loop over k, limited by registers. LARGEST is that of the largest tile, which depends on the loaders.
 template <typename T, int PER, int LARGEST>
 constexpr int GEMM_UNROLL = PER == 8 ? LARGEST : PER == 4 && sizeof(T) == 8 ? 1 : 4;
 
@@ -161,8 +163,8 @@ __device__ __forceinline__ void gemm(LoadA& a, LoadB& b, u64 first, u64 last, T 
 // Partial products that one block sums.
 #define GEMM_GROUP 16
 
-// Stores a thread's results, and *extra if it is not null, as a partial product; and the sum, in order, of partial products that
-// are `step` apart.
+// gemm_store_partial stores a thread's results, and *extra unless extra is null, as a partial product; gemm_sum_partials sums
+// `count` partial products, which are `step` apart, in order.
 template <typename T, int TM, int TN>
 __device__ __forceinline__ void gemm_store_partial(T* partial, const T (&sum)[TM][TN], const T* extra) {
 #pragma unroll
@@ -189,10 +191,10 @@ __device__ __forceinline__ void gemm_sum_partials(const T* partials, u64 step, u
   }
 }
 
-// Split-k: where tiles are few and k is long, `splits` blocks share a tile. Each stores its sums into
-// `partials` [tiles, splits, TM TN (+ 1), 256]. The last block of every GEMM_GROUP adjacent splits sums the group, and the last
-// of those blocks sums the groups, so that no block reads more than a few dozen partial products in sequence. Only that block
-// returns true, with the total in `sum`. `counters` [tiles, 1 + groups] are 0 before and after.
+// Split-k: if there are few tiles and k is long, `splits` blocks share a tile. Each stores its sums into
+// `partials` [tiles, splits, TM TN (+ 1), 256]. The last block to finish of every GEMM_GROUP adjacent splits sums the group, and
+// the last of those blocks sums the groups, so that no block reads more than a few dozen partial products in sequence. Only the
+// latter returns true, with the total in `sum`. `counters` [tiles, 1 + groups] are 0 before and after.
 template <typename T, int TM, int TN>
 __device__ __forceinline__ bool gemm_combine_splits(T* partials, u32* counters, u64 tile, u32 split, u32 splits, T (&sum)[TM][TN],
                                           T* extra = nullptr) {
@@ -212,14 +214,16 @@ __device__ __forceinline__ bool gemm_combine_splits(T* partials, u32* counters, 
   return true;
 }
 
-// How a matrix operand is read: adjacent threads along k, or else along mn; in packs of four, or else by single elements.
+// Flags of a matrix operand's access mode. GEMM_K_MAJOR: adjacent threads read along k, else along mn. GEMM_PACKED: in packs of
+// four, else by single elements.
 #define GEMM_K_MAJOR 1
 #define GEMM_PACKED 2
 
-// A matrix operand with any strides: element (mn, k) at data[mn * mn_stride + k * k_stride]. In every mode the elements (or
-// packs) of a thread are a fixed step apart. Slabs are loaded in order, from k = first on.
+// The loader of a matrix operand with any strides: element (mn, k) is at data[mn * mn_stride + k * k_stride]. In every mode the
+// elements (or packs) of a thread are a fixed step apart. Slabs are loaded in order, from k = first on.
 //
-// A MASKED loader that is given a relu's output, with the operand's layout, applies the relu's gradient to the operand.
+// A MASKED loader may be given the output of a relu, with the operand's layout. It then applies the relu's gradient to the
+// operand.
 template <typename T, int B, int BK, bool MASKED = false>
 struct MatrixLoader {
   static constexpr int COUNT = B * BK / GEMM_THREADS;
@@ -228,8 +232,9 @@ struct MatrixLoader {
   const T* next;
   const T* mask;
   u64 slab_stride;
-  // The offset from one of its elements to the next, in memory and in the slab; and that of the first in the slab.
+  // The offset from one of the thread's elements to the next in memory.
   u64 step;
+  // The offset of the first of them in the slab, and from one to the next there.
   int slab_offset, slab_step;
   // The number of rows (mn) from the thread's first to the end of the tile or of the matrix; not positive if there are none.
   int rows, k, far_step;
@@ -258,7 +263,8 @@ struct MatrixLoader {
     const T* relu = mask;
     next += slab_stride;
     if (MASKED && mask) mask += slab_stride;
-    // The number of elements from the thread's first on, along the dimension of adjacent threads (near) and the other (far).
+    // The number of elements from the thread's first to the end, along the dimension of adjacent threads (near) and the other
+    // (far).
     const int left = int(last - first < BK ? last - first : BK) - k;
     const int near = mode & GEMM_K_MAJOR ? left : rows, far = mode & GEMM_K_MAJOR ? rows : left;
     if (mode & GEMM_PACKED) {

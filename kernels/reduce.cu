@@ -2,16 +2,16 @@
 //
 //   out[o] = finalize(combine over r of x[offset_of(kept, o) + offset_of(reduced, r)])
 //
-//   reduce_rows_OP_TYPE     2^team_log lanes of a warp per output: short rows, and many of them
-//   reduce_long_OP_TYPE     a block of 256 threads per output and chunk: grid [outputs, chunks]
-//   reduce_columns_OP_TYPE  2^width_log adjacent outputs per block, whose other threads are along the reduced elements:
+//   reduce_rows_OP_TYPE     2^team_log lanes of a warp per output, for many short rows
+//   reduce_long_OP_TYPE     a block of 256 threads per output and chunk, for long rows: grid [outputs, chunks]
+//   reduce_columns_OP_TYPE  a block per 2^width_log adjacent outputs and chunk; 256 / 2^width_log threads share an output:
 //                           grid [groups of outputs, chunks]
 //
 // OP is sum (with a divisor: mean), prod, max, min, argmax or argmin. The last two return the index (I32) of the extreme; ties go
-// to the lowest index, and NaN comes before all numbers. Sums and products of f32 are accumulated in f64, so the result is the
-// exact one rounded once, without intermediate overflow or underflow. With several chunks each block stores a partial result, and
-// the last block of an output combines them in order: always one launch. Cost: one read per element, of 16 bytes where rows are
-// contiguous. Overwrites out.
+// to the lowest index, and NaN comes before all numbers. Sums and products of f32 are accumulated in f64, so the result is almost
+// always the exact one rounded once, without intermediate overflow or underflow. With several chunks each block stores a partial
+// result, and the last block of an output combines them in order, in the same launch. Cost: one read per element, 16 bytes at a
+// time if rows are contiguous. Overwrites out.
 // Budget: 64 registers, 4112 bytes of shared memory.
 #include "common.cuh"
 
@@ -109,8 +109,8 @@ struct Indexed {
   u32 index;
 };
 
-// Whether a comes before b: NaN before numbers, then by value, ties by index. A total order, so the result does not depend on the
-// order of combining.
+// Whether a is preferred to b: NaN before numbers, then by value, ties by index. It is a total order, so the result does not
+// depend on the order of combination.
 template <bool LARGEST, typename T>
 __device__ __forceinline__ bool before(Indexed<T> a, Indexed<T> b) {
   const bool a_nan = a.value != a.value, b_nan = b.value != b.value;
@@ -124,7 +124,7 @@ struct ArgFold {
   typedef T Element;
   typedef i32 Result;
   typedef Indexed<T> Acc;
-  // The largest index: an element of the same value comes before it.
+  // With the largest index, so that an element of the same value is preferred.
   static __device__ __forceinline__ Acc identity() { return {LARGEST ? lowest<T>() : highest<T>(), 0xffffffffu}; }
   static __device__ __forceinline__ Acc combine(Acc a, Acc b) { return before<LARGEST>(b, a) ? b : a; }
   static __device__ __forceinline__ Acc add(Acc a, T x, u32 i) { return combine(a, Acc{x, i}); }
@@ -140,7 +140,7 @@ __device__ __forceinline__ Indexed<T> exchange(Indexed<T> v, u32 lane) {
 
 // ---- the reduced elements of one output ----
 
-// Reduces the elements first..end of thread `lane` of `step`; x is the output's first element.
+// Reduces every `step`-th of the elements (or packs) first..end, from number `lane` on; x is the output's first element.
 template <typename F>
 __device__ __forceinline__ typename F::Acc fold(const ReduceParams& p, const typename F::Element* x, u64 first, u64 end,
                                                 u32 lane, u32 step) {
@@ -239,7 +239,7 @@ __device__ __forceinline__ void long_row(const ReduceParams& p) {
   if (threadIdx.x == 0) write_result<F>(p, output, a);
 }
 
-// Combines the values of the threads of a column; the result is in the threads of the first row.
+// Combines the values of the threads that share an output; the result is in the first `width` threads.
 template <typename F>
 __device__ __forceinline__ typename F::Acc column_combine(typename F::Acc a, u32 width) {
   __shared__ typename F::Acc values[THREADS];

@@ -2,7 +2,7 @@
 //
 // Elements have 32 bits: f32, i32, or bool as a u32 of 0 or 1. WGSL lets an implementation assume that there is no NaN and no
 // infinity, and drivers do: `select(x, 0.0, x < 0.0)` may become `max(x, 0.0)`, which is 0 for NaN, and `s <= 0.0` may become
-// `!(s > 0.0)`. So a test for either looks at the bits, and a result that comparisons select passes through `or_nan`.
+// `!(s > 0.0)`. So tests for NaN and infinity look at the bits, and `or_nan` restores a NaN that a comparison may have dropped.
 
 // Invocations of a workgroup of an element-wise shader.
 const THREADS: u32 = 256u;
@@ -18,7 +18,8 @@ struct Strides {
     contiguous: u32,
 }
 
-// A shape to iterate over in row-major order, innermost dimension first; sizes beyond the rank are 1. Mirrors `Walk` in params.rs.
+// A shape to iterate over in row-major order, innermost dimension first; sizes beyond the rank are 1. Mirrors `Walk` in
+// params.rs.
 struct Walk {
     near: vec4<u32>,
     far: vec2<u32>,
@@ -56,8 +57,8 @@ fn offset_of(walk: Walk, x: Strides, i: u32) -> u32 {
     return at;
 }
 
-// The index of this invocation in the grid, and the number of invocations: the start and the step of a grid-stride loop. A grid has
-// at most 65,535 workgroups along a dimension; larger ones are folded into two dimensions.
+// The index of this invocation in the grid, and the number of invocations: the start and the step of a grid-stride loop. A grid
+// has at most 65,535 workgroups along a dimension; larger ones are folded into two dimensions.
 fn thread_index(group: vec3<u32>, groups: vec3<u32>, local: u32) -> u32 {
     return (group.y * groups.x + group.x) * THREADS + local;
 }
@@ -68,7 +69,7 @@ fn thread_count(groups: vec3<u32>) -> u32 {
 fn is_nan(x: f32) -> bool {
     return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
 }
-// y, which comparisons of x selected; NaN if x is NaN.
+// y, a result of comparisons with x; but NaN if x is NaN.
 fn or_nan(x: f32, y: f32) -> f32 {
     return select(y, x, is_nan(x));
 }
@@ -78,7 +79,7 @@ fn is_zero(x: f32) -> bool {
 fn is_infinite(x: f32) -> bool {
     return (bitcast<u32>(x) & 0x7fffffffu) == 0x7f800000u;
 }
-// WGSL has no literal for either, and a constant expression must not be one.
+// WGSL has no literals for NaN and infinity, and a constant expression must not have such a value.
 fn nan() -> f32 {
     return bitcast<f32>(0x7fc00000u | (bitcast<u32>(f32(THREADS)) & 0u));
 }

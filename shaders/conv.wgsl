@@ -8,12 +8,13 @@
 // OP 2, grad_weight:  gw[o, c, y, x] = sum over n, i, j of g[n, o, i, j] x[n, c, i s + y d - p, ..]
 //                     m: output channels, n: (channel, tap), k: output pixels of all images; A = g, B = x
 //
-// A phase is the set of input pixels with equal coordinates modulo the stride: the same taps reach all of them, and no others.
+// A phase is the set of input pixels with equal coordinates modulo the stride (a residue class in kernels/conv.cu): the same taps
+// reach all of its pixels.
 //
-// tile_64 and tile_32 compute square tiles, tile_8 tiles of 8 x 128 for few channels, which grad_weight does not use. Grid: x and y =
-// tiles (grad_weight: times splits of k); z = groups (grad_input: times phases), grid-stride. If grad_weight's k is split, out is
-// [splits, weights], which a reduction sums. Cost: 2 n co ci / groups kh kw oh ow flops. Overwrites out. Layouts, contiguous:
-// x [n, ci, h, w], w [co, ci / groups, kh, kw], y and g [n, co, oh, ow].
+// tile_64 and tile_32 compute square tiles, tile_8 tiles of 8 x 128 for few channels, which grad_weight does not use. Grid: x and
+// y = tiles (grad_weight: times splits of k); z = groups (grad_input: times phases), grid-stride. If grad_weight's k is split,
+// out is [splits, weights], which a reduction sums. Cost: 2 n co ci / groups kh kw oh ow flops. Overwrites out. Layouts,
+// contiguous: x [n, ci, h, w], w [co, ci / groups, kh, kw], y and g [n, co, oh, ow].
 struct ConvParams {
     // n, ci, h, w of x and gx.
     image: vec4<u32>,
@@ -95,22 +96,23 @@ fn taps() -> u32 {
     return p.kernel.x * p.kernel.y;
 }
 
-// Of an invocation's four rows of A and columns of B, for all k: the first elements, which rows exist, and for B the image row and column
-// that tap 0 (for grad_weight output pixel 0) reads. A column of B that does not exist has its image row at NOWHERE.
+// Of an invocation's four rows of A and four columns of B, for all k: the offset of the first element; for A whether the row
+// exists; for B the image row and column that tap 0 (in grad_weight: output pixel 0) reads. The image row of a column that does
+// not exist is NOWHERE.
 var<private> a_at: vec4<u32>;
 var<private> a_has: vec4<bool>;
 var<private> b_at: vec4<u32>;
 var<private> b_row: vec4<u32>;
 var<private> b_column: vec4<u32>;
 
-// Outside all images, also after strides and dilations are added.
+// A row outside of every image, even after strides and dilations are added.
 const NOWHERE: u32 = 0x80000000u;
 
 // m and n of the product.
 var<private> extent: vec2<u32>;
 
-// k as digits of a mixed radix: the channel (grad_weight: the image), the row and the column of a tap (grad_weight: of an output pixel).
-// The radix is the number of rows and columns, at least 1.
+// k as digits of a mixed radix: the channel (grad_weight: the image), the row and the column of a tap (grad_weight: of an output
+// pixel). The radix is the number of rows and columns, at least 1.
 var<private> radix: vec2<u32>;
 // The digits of an invocation's k at A and at B, and of the step to its next k.
 var<private> a_digits: vec3<u32>;
@@ -220,7 +222,8 @@ fn fetch_a() -> vec4<f32> {
 }
 
 fn fetch_b() -> vec4<f32> {
-    // The size of a plane, the image row and column relative to tap 0, and the first element of the plane.
+    // The size of a plane, the image row and column relative to tap 0 (in grad_weight: output pixel 0), and the plane's first
+    // element.
     var size = p.image.zw;
     var row = b_digits.y * p.dilation_bias.x;
     var column = b_digits.z * p.dilation_bias.y;
@@ -238,7 +241,7 @@ fn fetch_b() -> vec4<f32> {
     b_digits = sum_of(b_digits, b_step);
     let rows = b_row + row;
     let columns = b_column + column;
-    let inside = (rows < vec4(size.x)) & (columns < vec4(size.y)); // negative positions are large
+    let inside = (rows < vec4(size.x)) & (columns < vec4(size.y)); // a negative position wraps to a large one
     let at = b_at + start + rows * size.y + columns;
     var four = vec4(0.0);
     if (inside.x) {
@@ -296,7 +299,7 @@ fn tile_8(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
     conv(group, groups, local, 2u, 32u);
 }
 
-// A tile of quads_m vec4 of rows and quads_n vec4 of columns.
+// Computes a tile of quads_m vec4 of rows and quads_n vec4 of columns.
 fn conv(group: vec3<u32>, groups: vec3<u32>, local: u32, quads_m: u32, quads_n: u32) {
     let number = group.y * groups.x + group.x;
     let split = select(0u, number % p.kernel.w, OP > GRAD_INPUT);

@@ -1,16 +1,16 @@
 // Tiled matrix multiplication for matmul.wgsl and conv.wgsl: C[m, n] = sum over k of A[m, k] B[k, n].
 //
-// A workgroup computes one tile of C: 256 invocations 64 x 64 results, or 64 invocations 32 x 32. With `quads` = 16 or 8 it is a
-// square of quads x quads invocations, each with 4 x 4 results in registers. It iterates over k in steps of `quads`: each invocation
-// loads four rows of A and four columns of B at one k and stores them to workgroup memory as one vec4 each; then it multiplies its
-// share from there, two vec4 loads for 16 multiply-adds. The loads of the next step are issued before the multiplications, to overlap
-// with them. kernels/gemm.cuh has a picture.
+// A workgroup computes one tile of C: 256 invocations 64 x 64 results, or 64 invocations 32 x 32. It is a square of quads x quads
+// invocations, `quads` being 16 or 8, each with 4 x 4 results in registers. It iterates over k in steps of `quads`: each
+// invocation loads four rows of A and four columns of B at one k and stores them to workgroup memory as one vec4 each; then it
+// computes its results from there, with two vec4 loads per 16 multiply-adds. The loads of the next step are issued before the
+// multiplications, to overlap with them. kernels/gemm.cuh has a figure.
 //
 // The file that follows defines how A and B are loaded:
 //   begin_a(row), begin_b(column)       sets an invocation's four rows or columns, once per tile
 //   seek_a(k, step), seek_b(k, step)    sets its first k and the distance to its next
-//   fetch_a(), fetch_b()                returns the elements at that k, 0 beyond the matrix's rows or columns, and advances k
-// So k is split into coordinates once per tile. fetch is called only for k within the matrix.
+//   fetch_a(), fetch_b()                returns the four elements at that k, 0 beyond the matrix's rows or columns; advances k
+// So a k is divided into coordinates (channel, tap) only once per tile. fetch is called only for k within the matrix.
 
 // Rows of a slab are padded by one vec4, so that the writes of a column fall into different banks.
 var<workgroup> slab_a: array<vec4<f32>, 288>;
@@ -18,8 +18,9 @@ var<workgroup> slab_b: array<vec4<f32>, 288>;
 // The invocation's results, by row.
 var<private> sum: array<vec4<f32>, 4>;
 
-// The sums over k in first .. last of the tile at (row, column). along_k: neighbouring elements in memory differ in k, so neighbouring
-// invocations load neighbouring k. All invocations of a workgroup call it with the same arguments.
+// The sums over k in first .. last of the tile at (row, column). With a_along_k or b_along_k, elements of that operand are
+// adjacent in memory along k, so neighbouring invocations load neighbouring k. All invocations of a workgroup call it with the
+// same arguments, except `local`.
 fn gemm(local: u32, quads: u32, row: u32, column: u32, first: u32, last: u32, a_along_k: bool, b_along_k: bool) {
     let y = local / quads;
     let x = local % quads;
@@ -66,8 +67,8 @@ fn gemm(local: u32, quads: u32, row: u32, column: u32, first: u32, last: u32, a_
     }
 }
 
-// The same for a tile of 32 x 32 with 256 invocations, for products of few tiles: each of four slices of 64 invocations handles every
-// fourth step of k, and the sums of all slices are added in the first.
+// As gemm for a tile of 32 x 32 with 256 invocations, for products of few tiles: each of four slices of 64 invocations handles
+// every fourth step of k, and the first slice adds the sums of all.
 fn gemm_sliced(local: u32, row: u32, column: u32, first: u32, last: u32, a_along_k: bool, b_along_k: bool) {
     let slice = local / 64u;
     let own = local % 64u;
@@ -133,7 +134,7 @@ fn gemm_sliced(local: u32, row: u32, column: u32, first: u32, last: u32, a_along
     }
 }
 
-// The loads of an invocation of gemm_wide for the next eight k: B at four of them, and A.
+// The elements that an invocation of gemm_wide loads for the next eight k: B at four of them, and A at one.
 var<private> next_wide: array<vec4<f32>, 5>;
 fn fetch_wide(local: u32, a: u32, b: u32, k: u32, last: u32) {
     next_wide = array<vec4<f32>, 5>();
@@ -154,8 +155,8 @@ fn fetch_wide(local: u32, a: u32, b: u32, k: u32, last: u32) {
     }
 }
 
-// The same for a tile of 8 x 128 with 64 invocations, for products of few rows, where most of a square tile would be unused. B is
-// loaded along its rows.
+// As gemm for a tile of 8 x 128 with 64 invocations, for products of few rows, where most of a square tile would be unused.
+// Neighbouring invocations load neighbouring columns of B.
 fn gemm_wide(local: u32, row: u32, column: u32, first: u32, last: u32) {
     let y = local / 32u;
     let x = local % 32u;

@@ -1,18 +1,20 @@
-// Reductions over any dimensions, and the index of an extreme. Elements are handled as their bits; see fold.wgsl.
+// Reductions over any dimensions, and arg-reductions. Elements are handled as their bits; see fold.wgsl.
 //
-// The shape is split into the kept and the reduced dimensions, each with strides of its own. Results are contiguous over the kept ones.
+// The shape is divided into the kept and the reduced dimensions, each with strides of its own. Results are row-major over the
+// kept ones.
 //
-//   rows                    a workgroup of 256 invocations per result: each folds every 256th element, then the workgroup reduces. For many
-//                           elements that are close in memory. Grid: x and y = results times chunks, grid-stride
-//   rows_vec4               the same, with vec4 loads: the innermost reduced dimension has stride 1, and its size, the other strides, the
-//                           offset and the chunks are multiples of 4
-//   tiles                   a workgroup per 32 consecutive results: 8 invocations for each fold every 8th element. For many elements where
-//                           consecutive results are close in memory. Grid: x and y = results / 32, rounded up, times chunks
+//   rows                    a workgroup of 256 invocations per result: each folds every 256th element, then the workgroup reduces.
+//                           For many elements that are close in memory. Grid: x and y = results times chunks, grid-stride
+//   rows_vec4               the same, with vec4 loads: the innermost reduced dimension has stride 1, and its size, the other
+//                           strides, the offset and the chunks are multiples of 4
+//   tiles                   a workgroup per 32 consecutive results: 8 invocations for each fold every 8th element. For many
+//                           elements where consecutive results are close in memory. Grid: x and y = results / 32, rounded up,
+//                           times chunks
 //   columns                 an invocation per result, for few elements. Grid: x and y = results times chunks / 256
 //   arg_rows, arg_columns   the index of the first extreme, or of the first NaN, as rows and columns
 //
-// A long reduction of few results is cut into chunks: out is then [chunks, kept], and a second dispatch reduces the chunks.
-// Cost: every element is read once. Overwrites out.
+// A long reduction to few results is cut into chunks: out is then [chunks, kept], and a second dispatch reduces the chunks.
+// Cost: one read per element. Overwrites out.
 struct ReduceParams {
     kept: Walk,
     reduced: Walk,

@@ -51,7 +51,7 @@ impl Device for Cuda {
 
 impl Cuda {
     /// The process-wide handle of a GPU. A kernel file is compiled, or loaded from the cache on disk, when one of its kernels is
-    /// first launched; the next read returns the error if that fails.
+    /// first launched. If that fails, the error is queued, and the next read or `synchronize` returns it.
     ///
     /// # Errors
     /// If there is no driver, no such GPU or no NVRTC: [`Error::Device`] says which, where it was searched for and what helps.
@@ -75,9 +75,9 @@ impl Cuda {
         Gpu::count()
     }
 
-    /// A new device that runs the same kernels on the CPU, thread by thread, and reports errors that a GPU tolerates: accesses
-    /// outside of a buffer, uninitialized memory, barriers that not all threads reach. Slow; for tests. Takes the `Order` in
-    /// which threads run, or [`EmulatorOptions`].
+    /// A new device that runs the same kernels on the CPU, thread by thread. It reports errors that a GPU may not: accesses
+    /// outside a buffer, reads of uninitialized memory, barriers that not all threads reach. Slow; for tests. `options` are
+    /// [`EmulatorOptions`], or the `Order` in which threads run.
     ///
     /// # Panics
     /// If the machine is out of memory, or the options ask for more shared memory than the emulator has.
@@ -107,7 +107,7 @@ impl Cuda {
         self.0.release_memory();
     }
 
-    /// The number of kernels launched since the start: a measure of a training step that does not depend on a clock.
+    /// The number of kernels launched since the start: a measure of the cost of a training step that needs no timer.
     pub fn launches(&self) -> u64 {
         self.0.launches()
     }

@@ -2,16 +2,16 @@
 //!
 //! ```text
 //! device.rs       Cuda, the handle: impl Device, allocation, names of kernels
-//! state.rs        what a handle shares: driver, queued errors, cached buffers, launches
-//! memory.rs       Storage, a buffer; what happens when memory runs out
+//! state.rs        what all handles of a device share: driver, queued error, cached buffers, launches
+//! memory.rs       Storage, a buffer; out of memory
 //! driver.rs       the interface to a device, with two implementations:
 //!   gpu.rs          a GPU, through CUDA's driver API
 //!   emulator.rs     the same kernels on the CPU, for tests
-//! compiler.rs     kernels' source (sources.rs) to machine code: by NVRTC (nvrtc.rs), or from the cache on disk (cache.rs)
+//! compiler.rs     compiles the kernels' source (sources.rs) by NVRTC (nvrtc.rs), or loads it from the cache on disk (cache.rs)
 //! params.rs       the structs that kernels take
 //! grid.rs         launch geometry;  tiling.rs  tiles and splits of matrix products;  elementwise.rs  element-wise launches
-//! unary.rs, ...   one file per family of operations, named as in core: it implements the family's trait with the kernels of the
-//!                 same name
+//! unary.rs, ...   one file per family of operations, named as in core: it implements the family's trait by launching the kernels
+//!                 of the same name
 //! ```
 //!
 //! Environment variables, read when a device is opened:

@@ -1,18 +1,20 @@
 //! `Storage`: a buffer of device memory.
 //!
-//! An allocation takes a freed buffer of the same size from the pool, and a drop returns it; see `state.rs`. All work goes to one
-//! stream, so work on a buffer's old contents precedes work on the new, and reuse waits for nothing.
+//! An allocation takes a freed buffer of the same size from the pool, and a drop returns it; see `state.rs`. All work is queued
+//! on one stream, so work on a buffer's old contents precedes work on the new, and a buffer can be reused without
+//! synchronization.
 //!
 //! With `MINITORCH_EXACT=1` there is no pool: a buffer has exactly the requested size, and a drop waits for the stream and frees
 //! the buffer, so that `compute-sanitizer` sees an access past the end or after the drop. Slow.
 //!
 //! # Out of memory
 //!
-//! Uploads and fills return [`Error::OutOfMemory`](minitorch_core::Error). An operation cannot: its result is a **missing**
-//! storage, which has a size and no buffer, and the error is queued, so that the next read or synchronize returns it. While a
-//! missing storage exists the device is halted: it launches no kernel, and every other result is missing too. So no kernel
-//! accesses memory that does not exist, and no read returns elements that were not computed: reading a missing storage is an
-//! error each time. Dropping the missing tensors resumes the device. A lost device (a failed kernel) stays halted.
+//! `upload` and `full` return [`Error::OutOfMemory`](minitorch_core::Error), unless the device is halted by an earlier error,
+//! which is then the one that is reported. Any other operation queues the error, which the next read or `synchronize` returns,
+//! and its result is a **missing** storage: it has a size and no buffer. While a missing storage exists the device is halted: it
+//! launches no kernel, and every other result is missing too. So no kernel accesses memory that does not exist, and no read
+//! returns elements that were not computed: reading a missing storage is an error each time. Dropping all missing storages
+//! resumes the device. A lost device (a failed kernel) stays halted.
 
 use crate::Tensor;
 use crate::driver::Address;

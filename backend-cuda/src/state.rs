@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// Counters with which the blocks of a kernel find out which of them is the last; see `last_block` in common.cuh.
+/// The number of counters by which the blocks of a kernel determine the last one to finish; see `last_block` in common.cuh.
 pub(crate) const COUNTERS: usize = 1 << 14;
 
 pub(crate) struct DeviceState {
@@ -63,14 +63,14 @@ impl IndexedOp {
     }
 }
 
-/// The errors that were not returned yet, and whether kernels may be launched.
+/// The error to return next, and whether kernels may be launched.
 #[derive(Debug, Default)]
 struct ErrorQueue {
     /// The first error since one was last returned. Later ones are usually its consequences and are dropped.
     first: Mutex<Option<Error>>,
     /// Why the device is lost: every synchronization returns it.
     lost: OnceLock<String>,
-    /// The number of missing storages, plus 1 if the device is lost. No kernel is launched unless it is 0.
+    /// The number of missing storages, plus 1 if the device is lost. Kernels are launched only while it is 0.
     halts: AtomicUsize,
 }
 
@@ -237,8 +237,8 @@ impl DeviceState {
         self.errors.first().is_some()
     }
 
-    /// The error for a driver call that failed: the queued one, which may be its cause, or else its own. `bytes` is the size
-    /// that the call is about, 0 if there is none.
+    /// The error for a driver call that failed: the queued one, which may be its cause, or else its own. `bytes` is the size of
+    /// the buffer that the call allocates or transfers, or 0.
     pub(crate) fn first_error(&self, context: &str, bytes: usize, failure: Failure) -> Error {
         let own = self.failed(context, bytes, failure);
         self.errors.first().take().unwrap_or(own)

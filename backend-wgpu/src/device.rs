@@ -93,7 +93,7 @@ impl Wgpu {
         self.0.context.info.device_type == wgpu::DeviceType::Cpu
     }
 
-    /// Frees the memory that is cached and not in use.
+    /// Frees the cached buffers that no tensor uses.
     pub fn release_memory(&self) {
         self.0.stream.flush();
         self.0.stream.clear_bind_groups();
@@ -121,8 +121,8 @@ impl Wgpu {
         self.0.stream.created()
     }
 
-    /// An uninitialized buffer for the result of an operation. Without memory the error is queued and the storage is **missing**:
-    /// dispatches that bind it are skipped, their results are missing too, and reading one is an error.
+    /// An uninitialized buffer for the result of an operation. If there is no memory, the error is queued and the storage is
+    /// **missing**: a dispatch that binds it is skipped, its results are missing too, and reading one is an error each time.
     pub(crate) fn alloc(&self, op: &str, dtype: DType, len: usize) -> Storage {
         self.try_alloc(dtype, len).unwrap_or_else(|error| {
             self.0.context.queue_error(match error {
@@ -150,8 +150,8 @@ impl Wgpu {
         self.0.context.limits.max_compute_workgroups_per_dimension as usize
     }
 
-    /// A grid of at least this many workgroups, folded into two dimensions if one does not hold them; fewer if two do not hold
-    /// them either, for shaders with a grid-stride loop.
+    /// A grid of at least this many workgroups, folded into two dimensions if one is too small. If two are too small as well,
+    /// the grid has fewer workgroups, and the shader needs a grid-stride loop.
     pub(crate) fn folded(&self, groups: usize) -> [u32; 3] {
         let most = self.largest_grid();
         let groups = groups.max(1);

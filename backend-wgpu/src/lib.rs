@@ -8,10 +8,11 @@
 //! stream.rs     dispatches: pipelines, bind groups, parameters, submissions      work.rs   how much one submission holds
 //! device.rs     Wgpu, the handle: allocation, grids, impl Device
 //! split.rs      tensors that are larger than one binding                         map.rs    element-wise dispatches
-//! copy.rs unary.rs binary.rs compare.rs reduce.rs ...    one file per family of operations: geometry; the arithmetic is in shaders/
+//! copy.rs unary.rs binary.rs compare.rs reduce.rs ...    one file per family: geometry; the arithmetic is in shaders/
 //! ```
 //!
-//! A file uses those above it. Elements have 32 bits; there is F16 where the adapter has it, and no F64: WGSL has none.
+//! A file uses those above it. Elements have 32 bits, and 16 for F16, where the adapter supports it. There is no F64, as WGSL has
+//! none.
 
 mod binary;
 mod compare;

@@ -1,6 +1,6 @@
-//! Tensors that are larger than one binding: a dispatch binds a window of the buffer, and work is halved until the elements of every
-//! operand fit a window. Element-wise functions, copies, reductions and matrix products are split like this; other operations that
-//! bind a tensor that is too large fail with an error.
+//! Tensors that are larger than the largest binding: a dispatch binds a window of the buffer, and the work is halved until the
+//! elements of every operand fit a window. Element-wise functions, copies, reductions and matrix products are split in this way;
+//! any other operation that binds a tensor that is too large queues an error, and its result is missing.
 
 use crate::device::Wgpu;
 use crate::memory::Storage;
@@ -28,7 +28,7 @@ impl<'a> Window<'a> {
     }
 }
 
-/// The dimension with the largest distance between its first and its last element.
+/// The dimension along which the layout's elements span the most memory.
 pub(crate) fn widest(layout: &Layout) -> usize {
     let reach = |d: usize| layout.shape()[d].saturating_sub(1) * layout.strides()[d];
     (0..layout.shape().len()).rev().max_by_key(|&d| reach(d)).unwrap_or_default()

@@ -1,8 +1,8 @@
 //! The stream of commands: dispatches are recorded into one compute pass and submitted together.
 //!
-//! A dispatch takes a pipeline (cached by shader and bindings), a bind group (cached by its buffers) and its parameters: immediates
-//! where the adapter has them and they fit, else a slot of the uniform ring, which is written once per submission. wgpu puts
-//! barriers between the dispatches of a pass that share a buffer.
+//! A dispatch takes a pipeline (cached by shader and bindings), a bind group (cached by its buffers) and its parameters. These
+//! are immediates if the adapter supports them and they fit; else a slot of the uniform ring, which is written once per
+//! submission. wgpu inserts barriers between the dispatches of a pass that share a buffer.
 
 use crate::context::{Context, lock};
 use crate::memory::{GpuBuffer, Storage};
@@ -16,7 +16,7 @@ use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// Cached bind groups, at most: more than a training step uses.
+/// The most cached bind groups: more than a training step uses.
 const BIND_GROUPS: usize = 8192;
 
 /// A buffer that a shader binds, at 1 and up in this order.
@@ -24,7 +24,8 @@ const BIND_GROUPS: usize = 8192;
 pub(crate) enum Bind<'a> {
     Read(&'a Storage),
     Write(&'a Storage),
-    /// From this element on, which is a multiple of the adapter's alignment, as far as a binding reaches.
+    /// From this element on, up to the largest binding or the buffer's end. The element's offset is a multiple of the adapter's
+    /// alignment.
     ReadAt(&'a Storage, usize),
     WriteAt(&'a Storage, usize),
     /// The record of an out-of-range index.
@@ -167,18 +168,18 @@ impl Recorder {
         let device = &context.device;
         let layout = self.layout(device, signature);
         let module = self.modules.entry((shader.file, shader.form)).or_insert_with(|| {
-            // All entry points of a file take one struct, so its size decides for the whole module.
+            // All entry points of a file take the same struct, so immediates or ring is a choice for the whole module.
             let text = shader::text(shader.file, shader.form, context.has(wgpu::Features::SUBGROUP), !signature.ring);
             let source = wgpu::ShaderSource::Wgsl(text.into());
             let descriptor = wgpu::ShaderModuleDescriptor { label: Some(shader.file), source };
             if !context.unchecked {
                 return device.create_shader_module(descriptor);
             }
-            // SAFETY: the text is the crate's own, and its shaders need none of the checks. Every index into a buffer is below a size
-            // that the backend has compared with the buffer's (`Storage::check`, contiguous operands) or below a bound that the
-            // shader tests; every index into workgroup memory is below a constant. Every loop counts towards a fixed number, and one
-            // that retries an atomic exchange ends once one invocation has succeeded. No divisor is 0: nothing is dispatched for
-            // empty shapes.
+            // SAFETY: the text is the crate's own, and its shaders need none of the checks. Every index into a buffer is below a
+            // size that the backend has compared with the buffer's (`Storage::check`, contiguous operands) or below a bound that
+            // the shader tests; every index into workgroup memory is below a constant. Every loop counts towards a fixed number,
+            // and one that retries an atomic exchange ends once one invocation has succeeded. No divisor is 0: nothing is
+            // dispatched for empty shapes.
             unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
         });
         let constants: Vec<(&str, f64)> = shader.op.map(|op| ("OP", op as f64)).into_iter().collect();
@@ -331,8 +332,8 @@ impl Stream {
         Ok(Some(Error::IndexOutOfRange { op, index, bound }))
     }
 
-    /// Records one dispatch. `operations` estimates the arithmetic of a compute-bound shader, and is 0 for others. The parameters fit a
-    /// slot of the ring.
+    /// Records one dispatch. `operations` estimates the arithmetic of a compute-bound shader, and is 0 for others. The parameters
+    /// fit a slot of the ring.
     pub(crate) fn dispatch<P: Params>(
         &self,
         shader: Shader,
