@@ -11,7 +11,8 @@ use minitorch_core::{DType, HostData, HostSlice, Layout, Result};
 impl CopyOps for Cuda {
     fn full(&self, dtype: DType, len: usize, value: f64) -> Result<Storage> {
         if self.0.is_halted() {
-            // The error is queued, and a part of other work (the gradient 1 with which `backward` begins) does not return it.
+            // The error is queued. It is not returned, as the caller may be inside of another operation, such as `backward`,
+            // which begins with a gradient of 1.
             return Ok(self.alloc("full", dtype, len));
         }
         let out = self.try_alloc(dtype, len)?;

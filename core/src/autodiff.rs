@@ -194,9 +194,9 @@ impl Hasher for IdHasher {
     }
 }
 
-/// The walk from `root` towards the leaves, down to the node with the id `oldest`. It collects the gradients of the nodes for which
-/// `asked` holds. With `consume` it frees the rule of each node once it has run, even while the caller still holds the root. `Err`
-/// if an earlier walk consumed a node.
+/// The walk from `root` towards the leaves, down to the node with the id `oldest`. It collects the gradients of the nodes for
+/// which `asked` holds. With `consume` it frees the rule of each node once it has run, even while the caller still holds the
+/// root. `Err` if an earlier walk consumed a node.
 fn walk<V: Value>(
     root: &V,
     seed: V,
@@ -245,8 +245,8 @@ fn walk<V: Value>(
     Ok(Gradients { by_node: found })
 }
 
-/// The gradients of every leaf that `root` depends on, given the gradient `seed` of the root. Consumes the tape; the gradients are
-/// off the tape.
+/// The gradients of every leaf that `root` depends on, given the gradient `seed` of the root. Consumes the tape; the gradients
+/// are off the tape.
 ///
 /// # Panics
 /// If an earlier `backward` consumed a part of the tape.

@@ -43,8 +43,8 @@
 //!   sum of strides overflows either. No product takes more than [`MAX_WORK`] multiply-adds, and nothing reduces or scatters more
 //!   elements. The trait is safe to call with any view, so a backend that does not check each access (pointers, device code)
 //!   checks the view once, where a method begins.
-//! * **Aliasing.** A method writes only to what it takes by `&mut`, and nothing else reads or writes that storage during the call.
-//!   No two indices of the layout that is written refer to the same element.
+//! * **Aliasing.** A method writes only to what it takes by `&mut`, and nothing else reads or writes that storage during the
+//!   call. No two indices of the layout that is written refer to the same element.
 //! * **F16** is a storage format: an operation computes as for F32 and rounds each result once, to nearest. Methods without a
 //!   default take it; of the fused methods only [`unary_grad`](UnaryOps::unary_grad) and
 //!   [`optimizer_step`](OptimOps::optimizer_step) do, since core converts around the others and draws no random F16.
@@ -53,12 +53,13 @@
 //!   [`download`](CopyOps::download) returns it, once. The results of the failed method, and what is computed from them, are
 //!   unspecified. An access with an index outside its dimension is skipped (a read gives 0, a write does nothing) and is queued
 //!   likewise, as [`Error::IndexOutOfRange`].
-//! * **Out of memory.** [`full`](CopyOps::full), [`upload`](CopyOps::upload) and [`download`](CopyOps::download) return the error.
-//!   Of their callers in core, `try_full`, `try_from_slice`, `to`, `to_vec` and `item` return it; all others (`full`, `zeros`,
-//!   `from_slice`, .. and the zeros, constants and index tables inside composed operations) panic with it. Any other method
-//!   without memory for its result queues [`Error::OutOfMemory`] and returns a *missing* storage. A method with a missing operand
-//!   returns a missing storage, and each download of one is an error. While a missing storage is held, the CUDA backend launches no
-//!   kernel, and everything it computes is missing. The CPU's kernels panic if there is no memory for their scratch buffers.
+//! * **Out of memory.** [`full`](CopyOps::full), [`upload`](CopyOps::upload) and [`download`](CopyOps::download) return the
+//!   error. Of their callers in core, `try_full`, `try_from_slice`, `to`, `to_vec` and `item` return it; all others (`full`,
+//!   `zeros`, `from_slice`, .. and the zeros, constants and index tables inside composed operations) panic with it. Any other
+//!   method without memory for its result queues [`Error::OutOfMemory`] and returns a *missing* storage. A method with a missing
+//!   operand returns a missing storage, and each download of one is an error. While a missing storage is held, the CUDA backend
+//!   launches no kernel, and all results are missing, those of `full` and `upload` included. The CPU's kernels panic if there is
+//!   no memory for their scratch buffers.
 //! * **Order.** Operations take effect in the order of the calls of one thread; a result may be passed to another thread.
 //! * **Random numbers** depend on the [`Draw`](crate::random::Draw) alone: the same bits on every backend.
 //! * **NaN.** Maximum, minimum, relu, arg-reductions, comparisons and isnan state what they do with NaN; elsewhere it propagates
@@ -143,8 +144,8 @@ pub trait Device: Clone + PartialEq + fmt::Debug + Send + Sync + 'static {
     /// Waits for all work, returns the first queued error, if there is one, and clears the queue.
     fn synchronize(&self) -> Result<()>;
 
-    /// Queues an error for the next [`synchronize`](Device::synchronize) or [`download`](CopyOps::download), unless one is queued.
-    /// Core calls it where it reads a tensor and cannot return an error, as in `Display`.
+    /// Queues an error for the next [`synchronize`](Device::synchronize) or [`download`](CopyOps::download), unless one is
+    /// queued. Core calls it where it reads a tensor and cannot return an error, as in `Display`.
     fn queue_error(&self, error: Error);
 }
 

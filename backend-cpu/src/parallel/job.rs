@@ -1,7 +1,7 @@
 //! A parallel loop in which the calling thread takes part.
 //!
 //! ```text
-//! caller:  wake workers; while an index is left at the front: body(index); close the job; wait until the joined workers leave
+//! caller:  wake workers; while an index is left at the front: body(index); close the job; wait until the active workers leave
 //! worker:  unless the job is closed: join; while an index is left at the back: body(index); leave
 //! ```
 //! Rayon's own loops run on its workers alone: a caller outside the pool sleeps until a worker has woken, run the loop and woken

@@ -113,8 +113,8 @@ pub(super) type Put<'p, V> = &'p mut dyn FnMut(&Arc<Node<V>>, Addend<'_, V>);
 
 /// The rule of a node. Implemented in this module only.
 pub trait Rule<V: Value>: Send + Sync {
-    /// Computes the inputs' gradients and passes each to `put`. With `consume` the rule is freed. Returns `false` if an earlier run
-    /// consumed it.
+    /// Computes the inputs' gradients and passes each to `put`. With `consume` the rule is freed. Returns `false` if an earlier
+    /// run consumed it.
     fn run(&self, consume: bool, grad: &V, node: &Arc<Node<V>>, put: Put<'_, V>) -> bool;
     /// The inputs' nodes; `None` if the rule was consumed, and for a leaf.
     fn parents(&self) -> Option<Vec<Option<Arc<Node<V>>>>>;

@@ -4,8 +4,8 @@
 //! y[n, o, i, j]  = b[o] + sum over c, p, q of w[o, c, p, q] x[n, c, i s + p d - pad, j s + q d - pad]
 //! ```
 //!
-//! The forward map `(x, w)`, the gradient in x `(g, w)` and the gradient in w `(x, g)` are bilinear, and the derivative of each in
-//! either argument is one of the three. So derivatives of any order need no further kernel.
+//! The forward map `(x, w)`, the gradient in x `(g, w)` and the gradient in w `(x, g)` are bilinear, and the derivative of each
+//! in either argument is one of the three. So derivatives of any order need no further kernel.
 //!
 //! [`Tensor::conv2d`] is the method, [`ConvOps::conv2d`] the backend's contract, [`composed::conv2d`] the default (im2col and a
 //! matrix product), and the function `conv2d` of this file records the gradient.

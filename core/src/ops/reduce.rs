@@ -81,8 +81,8 @@ pub trait ReduceOps: Device {
     /// product, NaN for a mean; core panics for a maximum or minimum of no elements.
     fn reduce(&self, op: ReduceOp, x: ViewOf<'_, Self>, dims: &[usize]) -> Self::Storage;
 
-    /// The index (I32) of the largest or smallest element along `dim`, keeping it as size 1: of several the first, and of the first
-    /// NaN if there is one.
+    /// The index (I32) of the largest or smallest element along `dim`, keeping it as size 1: of several the first, and of the
+    /// first NaN if there is one.
     fn arg_reduce(&self, op: ArgReduceOp, x: ViewOf<'_, Self>, dim: usize) -> Self::Storage;
 }
 
@@ -315,7 +315,7 @@ impl<B: Backend> Tensor<B> {
     }
 
     /// `log(sum(exp(x)))` over `dims`, without overflow; -inf if there are no elements or all are -inf. In the latter case the
-    /// gradient is 0 (PyTorch: NaN). If an element is +inf, so is the result, and the gradient is NaN at that element and 0 at
+    /// gradient is 0 (NaN in PyTorch). If an element is +inf, so is the result, and the gradient is NaN at that element and 0 at
     /// finite ones, as in PyTorch. PyTorch: `logsumexp`.
     #[track_caller]
     pub fn logsumexp(&self, dims: impl Dims) -> Self {

@@ -139,8 +139,8 @@ pub enum Saves {
 }
 
 impl UnaryOp {
-    /// The name of the kernel that computes the op, one of [`KERNELS`](Self::KERNELS), and the kernel's scalar operands. It is the
-    /// op's name, except for powers that are computed by multiplication and division.
+    /// The name of the kernel that computes the op, one of [`KERNELS`](Self::KERNELS), and the kernel's scalar operands. It is
+    /// the op's name, except for powers that are computed by multiplication and division.
     pub fn kernel(self) -> (&'static str, [f64; 2]) {
         match self {
             UnaryOp::Pow(0.0) => ("one", [0.0; 2]),
@@ -549,8 +549,8 @@ pub mod composed {
         }
     }
 
-    /// x clamped to `[-bound, bound]`, outside of which a gated function rounds to x or 0. So the derivative is that at the bound,
-    /// where an infinite x would give infinity times 0. Unlike `clamp`, it propagates the gradient at a NaN.
+    /// x clamped to `[-bound, bound]`, outside of which a gated function rounds to x or 0. So the derivative is that at the
+    /// bound, where an infinite x would give infinity times 0. Unlike `clamp`, it propagates the gradient at a NaN.
     fn within<B: Backend>(x: &Tensor<B>, bound: f64) -> Tensor<B> {
         x.masked_fill(&x.gt(bound), bound).masked_fill(&x.lt(-bound), -bound)
     }

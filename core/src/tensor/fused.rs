@@ -1,6 +1,7 @@
 //! Records a backend's fused methods on the tape.
 //!
-//! A fused method of a backend takes tensors that are off the tape, of F32 or F64. [`fused`] wraps it as an operation on the tape:
+//! A fused method of a backend takes tensors that are off the tape, of F32 or F64. [`fused`] wraps it as an operation on the
+//! tape:
 //!
 //! ```text
 //! F16:       y = cast(fused(cast(inputs, F32)), F16), with the casts on the tape
