@@ -40,9 +40,9 @@
 //!   row-major in the shape that the method states.
 //! * **Sizes.** No product of a [`Shape`](crate::Shape)'s sizes overflows, nor 8 bytes times it; the shape of a method's result
 //!   has been checked. A view that core passes lies within its storage: [`Layout::end`] is at most the number of elements, so no
-//!   sum of strides overflows either. No product takes more than [`MAX_WORK`] multiply-adds, and nothing reduces or scatters more
-//!   elements. The trait is safe to call with any view, so a backend that does not check each access (pointers, device code)
-//!   checks the view once, where a method begins.
+//!   sum of strides overflows either. No matrix product takes more than [`MAX_WORK`] multiply-adds, and nothing reduces or
+//!   scatters more elements. The trait is safe to call with any view, so a backend that does not check each access (pointers,
+//!   device code) checks the view once, where a method begins.
 //! * **Aliasing.** A method writes only to what it takes by `&mut`, and nothing else reads or writes that storage during the
 //!   call. No two indices of the layout that is written refer to the same element.
 //! * **F16** is a storage format: an operation computes as for F32 and rounds each result once, to nearest. Methods without a
@@ -109,8 +109,8 @@ impl<S> Copy for View<'_, S> {}
 /// A [`View`] of a backend's storage.
 pub type ViewOf<'a, B> = View<'a, <B as Device>::Storage>;
 
-/// The most multiply-adds of one product, and the most elements that one call reduces or scatters. Core panics above it: only
-/// views that repeat elements can exceed it, and such a call would run for weeks.
+/// The most multiply-adds of one matrix product, and the most elements that one call reduces or scatters. Core panics above it:
+/// only views that repeat elements can exceed it, and such a call would run for weeks.
 pub const MAX_WORK: usize = 1 << 56;
 
 /// Bytes that a device holds.

@@ -256,7 +256,8 @@ impl<B: Backend> Tensor<B> {
     }
 }
 
-/// The value of a device's `Result`, in functions that panic with the error. See the contract on lack of memory.
+/// The value of a device's `Result`, in functions that panic with the error. See "Out of memory" in the
+/// [contract](crate::backend).
 #[track_caller]
 pub(crate) fn device_must<T>(op: &str, result: Result<T>) -> T {
     must(result.map_err(|e| format!("{op}: {e}")))
