@@ -1,8 +1,8 @@
 //! Convolution and its gradients. Operands are made contiguous first. The algorithms, in the order in which they are tried:
 //!
 //! ```text
-//! direct         kernels/conv_direct.cu   a tile of a product would be mostly padding: few channels, or depthwise
-//! tap-major      kernels/conv_tap.cu      implicit GEMM for channels that are a multiple of the tile's depth
+//! direct         kernels/conv_direct.cu   few channels or depthwise, where a tile of a matrix product would be mostly padding
+//! tap-major      kernels/conv_tap.cu      implicit GEMM whose slab of k is one tap of BK channels, which must divide the channels
 //! implicit GEMM  kernels/conv.cu          everything else, and the gradient of the weight
 //! ```
 
@@ -59,8 +59,7 @@ params! {
 /// The most taps whose weights the direct kernels cache in shared memory.
 const MAX_TAPS: usize = 256;
 
-/// The most channels of the result (per group) for which the direct kernels are faster than tiles, half of which would be
-/// padding.
+/// The most output channels per group for which the direct kernels are faster than tiles, at least half of which would be padding.
 const FEW_CHANNELS: usize = 16;
 
 /// The sizes of one convolution.
@@ -90,7 +89,7 @@ fn geometry(
         padded < 1 << 30,
         "conv2d: {padded} rows or columns are more than the 2^30 that the CUDA backend's kernels count"
     );
-    // A step beyond the padded image has the effect of any other: there is one window, or one tap within the image.
+    // All strides beyond the padded image are equivalent, as there is one window; all dilations, as there is one tap.
     let [stride, dilation] = [o.stride, o.dilation].map(|steps| steps.map(|step| step.min(1 << 30) as u32));
     let params = ConvParams {
         x: 0,

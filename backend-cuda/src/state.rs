@@ -1,4 +1,4 @@
-//! The state behind a device handle: its driver, its queued errors, its cache of freed buffers, and its launches.
+//! The state that all handles of a device share: driver, queued error, cache of freed buffers, launches.
 
 use crate::driver::{Address, Driver, Failure, Launch};
 use crate::params::{Params, params};

@@ -14,7 +14,7 @@ pub struct Conv2d {
     pub c_out: usize,
     pub kh: usize,
     pub kw: usize,
-    /// At most the size of the padded image: a larger stride has a single window too.
+    /// At most the size of the padded image, as any larger stride is equivalent: there is a single window.
     pub stride: [usize; 2],
     pub padding: [usize; 2],
     pub dilation: [usize; 2],
