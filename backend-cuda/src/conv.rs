@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! direct         kernels/conv_direct.cu   few channels or depthwise, where a tile of a matrix product would be mostly padding
-//! tap-major      kernels/conv_tap.cu      implicit GEMM whose slab of k is one tap of BK channels, which must divide the channels
+//! tap-major      kernels/conv_tap.cu      implicit GEMM whose slab of k is one tap of BK channels; BK divides the channels
 //! implicit GEMM  kernels/conv.cu          everything else, and the gradient of the weight
 //! ```
 
@@ -59,7 +59,8 @@ params! {
 /// The most taps whose weights the direct kernels cache in shared memory.
 const MAX_TAPS: usize = 256;
 
-/// The most output channels per group for which the direct kernels are faster than tiles, at least half of which would be padding.
+/// The most output channels per group for which the direct kernels are faster than tiles, at least half of which would be
+/// padding.
 const FEW_CHANNELS: usize = 16;
 
 /// The sizes of one convolution.
