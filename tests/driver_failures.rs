@@ -159,7 +159,7 @@ fn out_of_memory() -> Result<()> {
     let (len, class) = (2_500_000, 10 << 20);
     missing(Tensor::try_full([len], 1.0, &device).map(drop), class);
     missing(Tensor::try_from_slice(&vec![1.0f32; len], [len], &device).map(drop), class);
-    // A result that does not fit, and one computed from it.
+    // A result that does not fit, and what is computed from it.
     let large = x.expand([25, 100_000]).contiguous();
     let loss = (&large * 2.0).sum(..);
     missing(loss.item().map(drop), class);

@@ -130,7 +130,7 @@ impl<B: Backend> Ema<B> {
             Entry::Training(_) => {}
         });
         if let Some(name) = foreign {
-            panic!("Ema: the parameter {name} is not of the model that the average was made of");
+            panic!("Ema: the parameter {name} is not in the model whose average this is");
         }
         let (left, had) = (params.count(), self.buffers.len());
         assert!(

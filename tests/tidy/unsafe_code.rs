@@ -23,7 +23,7 @@ const UNSAFE: &[(&str, &str, &str)] = &[
     ("backend-wgpu/src", "stream", "shaders without wgpu's bounds checks, where asked for"),
     ("benches/peers/src", "ceilings", "streaming stores"),
     ("benches/peers/src", "gemm_peer", "another library"),
-    ("examples/diagnose", "ceilings", "streaming stores"),
+    ("examples/diagnose", "fma", "fused multiply-adds"),
     ("tests", "allocations", "a global allocator that counts"),
     ("tests", "common", "a global allocator that counts"),
 ];

@@ -141,7 +141,7 @@ fn is_fatal(result: CUresult) -> bool {
 
 /// "an illegal memory access was encountered (CUDA_ERROR_ILLEGAL_ADDRESS)".
 pub(super) fn describe(result: CUresult) -> String {
-    // `get` is cuGetErrorName or cuGetErrorString.
+    // `get` is cuGetErrorName or cuGetErrorString, whose contract the SAFETY sentence below states.
     let text = |get: unsafe fn(CUresult, *mut *const std::ffi::c_char) -> CUresult| {
         let mut text = std::ptr::null();
         // SAFETY: both functions accept any code, and set the pointer to a C string that is never freed, or leave it null for an

@@ -1,7 +1,6 @@
 //! Results on disk: parts of the table are measured one by one, and the table is rendered from all of them.
 
 use crate::ceilings::Ceilings;
-use crate::table::median;
 use crate::{Args, Failure};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -123,4 +122,11 @@ fn processor() -> String {
         ""
     };
     format!("{name}{units}")
+}
+
+pub fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
 }

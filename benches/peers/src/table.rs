@@ -1,16 +1,9 @@
 //! The table: medians, ratios to ours, the share of the floor, and geometric means.
 
-use crate::results::{Measured, Outcome, Results};
+use crate::results::{Measured, Outcome, Results, median};
 use crate::rows::Group;
 use std::fmt::Write;
 use std::path::Path;
-
-pub fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
-}
 
 pub fn geometric_mean(values: &[f64]) -> Option<f64> {
     let logs: f64 = values.iter().map(|x| x.ln()).sum();

@@ -75,7 +75,7 @@ fn bad_files_are_errors_of_one_line() {
         ("short", vec![1, 2, 3], "not a valid"),
         ("length of 2^63", [(1u64 << 63).to_le_bytes().to_vec(), vec![b'{'; 9]].concat(), "not a valid"),
         ("length past the end", [100u64.to_le_bytes().to_vec(), b"{}".to_vec()].concat(), "not a valid"),
-        ("not JSON", file("hello, world", &[]), "not a valid"),
+        ("not JSON", file("hello, file", &[]), "not a valid"),
         ("not UTF-8", [1u64.to_le_bytes().to_vec(), vec![0xff]].concat(), "not a valid"),
         ("cut short", whole[..whole.len() - 1].to_vec(), "not a valid"),
         ("trailing", [whole.clone(), vec![0]].concat(), "not a valid"),

@@ -1,4 +1,4 @@
-//! Splits text into words and punctuation like the Penn Treebank tokenizer, which GloVe's corpus was made with.
+//! Tokenizes text like the Penn Treebank tokenizer, which GloVe's corpus was made with.
 
 /// Clitics, which become tokens of their own.
 const CLITICS: [&str; 6] = ["'s", "'m", "'d", "'re", "'ve", "'ll"];
@@ -20,7 +20,7 @@ const MOST_INITIALS: usize = 8;
 ///   treebank's `-lrb-` and `-rrb-` parentheses;
 /// - control characters count as blanks; soft hyphens and zero-width characters are removed.
 ///
-/// The function is idempotent on tokens joined by blanks, so text that is already tokenized, as GLUE's is, does not
+/// The function is idempotent on tokens separated by blanks, so text that is already tokenized, as GLUE's is, does not
 /// change.
 ///
 /// ```

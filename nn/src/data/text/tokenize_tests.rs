@@ -58,7 +58,7 @@ fn check_stable(text: &str) {
 
 #[test]
 fn tokenizing_is_idempotent() {
-    let pieces: Vec<&str> =
+    let parts: Vec<&str> =
         "' ' '' ` `` . . .. , - - -- n't 's 'll 'd t s n x A É \u{301} 1 23 & & : / ( -lrb- -rrb- \u{2019} \u{201d} \u{2026} \
          \u{2014} \u{2011} \u{ad} \u{200b} \u{130} Σ ß ½ 😀 don't u.s. l lrb"
             .split(' ')
@@ -67,8 +67,8 @@ fn tokenizing_is_idempotent() {
     let mut generator = Draw { seed: 3, index: 0 }.generator();
     for _ in 0..100_000 {
         let count = 1 + generator.next_u32() as usize % 8;
-        let piece = |_| pieces[generator.next_u32() as usize % pieces.len()];
-        check_stable(&(0..count).map(piece).collect::<String>());
+        let part = |_| parts[generator.next_u32() as usize % parts.len()];
+        check_stable(&(0..count).map(part).collect::<String>());
     }
 }
 
