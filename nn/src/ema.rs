@@ -130,7 +130,7 @@ impl<B: Backend> Ema<B> {
             Entry::Training(_) => {}
         });
         if let Some(name) = foreign {
-            panic!("Ema: the parameter {name} is not in the model whose average this is");
+            panic!("Ema: the parameter {name} is not of the averaged model");
         }
         let (left, had) = (params.count(), self.buffers.len());
         assert!(

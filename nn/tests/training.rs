@@ -343,7 +343,7 @@ fn averages_follow_the_formula_and_swap_twice() -> Result<()> {
     assert_eq!((net.bits(), net.seen.get().item()?), (trained, 7.0));
     assert_eq!(net.named_parameters().iter().map(|(_, p)| p.id()).collect::<Vec<u64>>(), ids);
     let message = panic_message(|| ema.update(&Net::new()));
-    assert!(message.contains("body.weight is not of the model"), "{message}");
+    assert!(message.contains("body.weight is not of the averaged model"), "{message}");
     let message = panic_message(|| ema.update(&net.scale));
     assert!(message.contains("not of the model"), "{message}");
     Ok(())

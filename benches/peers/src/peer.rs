@@ -1,6 +1,6 @@
 //! A peer's processes: started, timed, and stopped while others are timed.
 
-use crate::table::median;
+use crate::results::median;
 use crate::{Args, Failure, SAMPLE};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::io::{BufRead, BufReader, Write};

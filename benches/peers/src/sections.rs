@@ -1,8 +1,9 @@
 //! Sections below the table: speedup by threads, memory, and the overhead of an operation.
 
 use crate::peer::Peer;
+use crate::results::median;
 use crate::rows::{Row, rows};
-use crate::table::{duration, median};
+use crate::table::duration;
 use crate::{Args, Failure, SAMPLE};
 use minitorch::{Cpu, Tensor};
 use std::fmt::Write;
