@@ -149,7 +149,8 @@ pub trait Device: Clone + PartialEq + fmt::Debug + Send + Sync + 'static {
     fn queue_error(&self, error: Error);
 }
 
-/// A device and all families of operations on it; see the [module documentation](self). Implement the families, and this follows.
+/// A device and all families of operations on it; see the [module documentation](self). A type that implements all of
+/// them implements this too.
 pub trait Backend:
     Device
     + CopyOps

@@ -40,8 +40,8 @@ impl<L: Literal, const N: usize> Literal for [L; N] {
     }
 }
 
-/// `len` elements that the host computes for an operation. If the iterator yields more, one more, which the caller's check of the
-/// length refuses.
+/// `len` elements that the host computes for an operation. If the iterator yields more, one extra element is kept, so
+/// that the caller's check of the length fails.
 ///
 /// # Panics
 /// If the host has no memory for them, before the first one is computed.
@@ -144,7 +144,7 @@ impl<B: Backend> Tensor<B> {
         Tensor::full(shape, 1.0, place)
     }
 
-    /// The whole numbers of a range, I32. PyTorch: `arange`.
+    /// The integers of a range, as I32. PyTorch: `arange`.
     ///
     /// # Panics
     /// If the host or the device has no memory for them.
@@ -212,7 +212,8 @@ impl<B: Backend> Tensor<B> {
     /// that is generic over dtypes; [`from_vec`](Self::from_vec) takes elements of the dtype's own type.
     ///
     /// # Panics
-    /// If there are not as many as the shape says, the dtype is bool, or the device does not support it or has no memory.
+    /// If the number of values is not the shape's, the dtype is bool, or the device does not support it or has no
+    /// memory.
     #[track_caller]
     pub fn from_f64(values: impl IntoIterator<Item = f64>, shape: impl Into<Shape>, place: impl Placement<B>) -> Self {
         let (device, dtype) = place.place("from_f64");
@@ -234,7 +235,8 @@ impl<B: Backend> Tensor<B> {
         out
     }
 
-    /// `value` in this tensor's shape, dtype and device; a view of one element. PyTorch: `full_like`.
+    /// A tensor filled with `value`, with this tensor's shape, dtype and device; a view of one element. PyTorch:
+    /// `full_like`.
     #[track_caller]
     pub fn full_like(&self, value: f64) -> Self {
         self.scalar_like(value).expand(*self.shape())

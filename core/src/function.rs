@@ -1,4 +1,4 @@
-//! User-defined differentiable functions, by their forward and backward.
+//! User-defined differentiable functions: a forward and a backward.
 
 use crate::autodiff::{Value, no_grad, parents, record_with_output};
 
@@ -35,23 +35,24 @@ pub trait Function<V: Value, const N: usize>: Sized + Send + Sync + 'static {
     /// The output. Runs without recording.
     fn forward(&self, inputs: [&V; N]) -> V;
 
-    /// The gradients in the inputs, each of its input's shape and dtype, from the gradient in the output; `None` for an input
-    /// without a gradient, such as an index. `grad`, `inputs` and `output` are on the tape. If the result is composed of
-    /// differentiable operations of them, gradients of gradients are right too.
+    /// The gradients with respect to the inputs, each of its input's shape and dtype, given the gradient with respect
+    /// to the output; `None` for an input without a gradient, such as an index. `grad`, `inputs` and `output` are on
+    /// the tape. If the result is composed of differentiable operations of them, gradients of gradients are right too.
     fn backward(&self, grad: &V, inputs: [&V; N], output: &V) -> [Option<V>; N];
 
     /// The function of these values, on the tape if one of them is.
     ///
     /// # Panics
-    /// In `backward` of the result, if the function's `backward` returns a gradient without its input's shape and dtype.
+    /// In `backward` of the result, if the function's `backward` returns a gradient whose shape or dtype is not its
+    /// input's.
     fn apply(self, inputs: [&V; N]) -> V {
         let output = no_grad(|| self.forward(inputs));
         recorded(Self::NAME, inputs, output, move |grad, inputs, output| self.backward(grad, inputs, output))
     }
 }
 
-/// A differentiable function of N values by two closures: `forward(inputs)` and `backward(grad, inputs, output)`, as in
-/// [`Function`].
+/// A differentiable function of N values, defined by two closures: `forward(inputs)` and
+/// `backward(grad, inputs, output)`, as in [`Function`].
 ///
 /// The straight-through estimator rounds, with the gradient of the identity. Bengio, Léonard and Courville, "Estimating or
 /// propagating gradients through stochastic neurons", 2013.
@@ -80,7 +81,7 @@ pub trait Function<V: Value, const N: usize>: Sized + Send + Sync + 'static {
 /// ```
 ///
 /// # Panics
-/// In `backward` of the result, if the closure returns a gradient without its input's shape and dtype.
+/// In `backward` of the result, if the closure returns a gradient whose shape or dtype is not its input's.
 pub fn custom<V: Value, const N: usize>(
     name: &'static str,
     inputs: [&V; N],

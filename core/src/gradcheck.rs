@@ -5,9 +5,9 @@ use crate::error::Result;
 use crate::scalar::Scalar;
 use crate::tensor::Tensor;
 
-/// The derivative of f in argument `arg` by central differences: `(f(.., x + e, ..) - f(.., x - e, ..)) / 2e`. f takes numbers or
-/// [`Scalar`]s. The error is about `e^2` times the third derivative plus rounding, `1e-16 |f| / e`: an `e` of 1e-5 or 1e-6 suits
-/// x and f of order 1.
+/// The derivative of f with respect to argument `arg` by central differences:
+/// `(f(.., x + e, ..) - f(.., x - e, ..)) / 2e`. f takes numbers or [`Scalar`]s. The error is about `e^2` times the
+/// third derivative plus rounding, `1e-16 |f| / e`: an `e` of 1e-5 or 1e-6 suits x and f of order 1.
 ///
 /// ```
 /// # use minitorch_core::{Scalar, central_difference};

@@ -49,7 +49,8 @@ pub struct GraphNode<V: Value> {
     pub name: Option<String>,
     /// The output, off the tape, if [`Graph::trace`] made the graph; of leaves, if they have a name.
     pub value: Option<V>,
-    /// The derivative of the graph's output in this value, off the tape, if [`Graph::trace`] made the graph.
+    /// The derivative of the graph's output with respect to this value, off the tape, if [`Graph::trace`] made the
+    /// graph.
     pub gradient: Option<V>,
 }
 
@@ -93,8 +94,8 @@ impl<V: Value> Graph<V> {
         Graph { nodes, by_id }
     }
 
-    /// Runs `f` and returns the graph of its result with the value of every operation and the gradient of every node, all of
-    /// which it keeps in memory. The tape is not consumed.
+    /// Runs `f` and returns the graph of its result with the value of every operation and the gradient of every node,
+    /// all of which stay in memory. The tape is not consumed.
     ///
     /// ```
     /// # use minitorch_core::{Graph, Scalar};

@@ -104,13 +104,13 @@ impl Launch {
         Launch { kernel, path: Cow::Borrowed(""), extent, tile: [0; 2] }
     }
 
-    /// With this code path.
+    /// Sets the code path.
     #[must_use]
     pub fn path(self, path: impl Into<Cow<'static, str>>) -> Self {
         Launch { path: path.into(), ..self }
     }
 
-    /// With this tile: `[rows, columns]`.
+    /// Sets the tile: `[rows, columns]`.
     #[must_use]
     pub fn tile(self, tile: [usize; 2]) -> Self {
         Launch { tile: tile.map(|size| u32::try_from(size).unwrap_or(u32::MAX)), ..self }

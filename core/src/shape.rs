@@ -111,7 +111,7 @@ impl Shape {
     /// The same shape with dimension `dim` of another size.
     ///
     /// # Panics
-    /// If the dimension is outside the rank or the result has too many elements.
+    /// If the dimension is out of range or the result has too many elements.
     #[track_caller]
     pub fn with(self, dim: usize, size: usize) -> Self {
         assert!(dim < self.len(), "dimension {dim} is outside {self:?}");
@@ -150,7 +150,7 @@ impl Shape {
     /// The same shape without dimension `dim`.
     ///
     /// # Panics
-    /// If the dimension is outside the rank.
+    /// If the dimension is out of range.
     #[track_caller]
     pub fn remove(&self, dim: usize) -> Self {
         assert!(dim < self.len(), "dimension {dim} is outside {self:?}");

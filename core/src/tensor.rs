@@ -22,8 +22,8 @@ use std::sync::Arc;
 /// too. A shared storage is never written to: an operator that owns its operand reuses the storage only if nothing else holds
 /// it. So sharing cannot be observed.
 ///
-/// Shapes, dtypes or devices that do not fit panic at the caller's line, with the operation and its arguments. Recoverable errors
-/// (reading back, memory in `try_` functions) are `Result`s.
+/// Shapes, dtypes or devices that do not match panic at the caller's line, and the message names the operation and its
+/// arguments. Recoverable errors (of reading back, or out of memory in `try_` functions) are `Result`s.
 pub struct Tensor<B: Backend> {
     data: Arc<TensorData<B>>,
     layout: Layout,
@@ -75,7 +75,7 @@ pub(crate) fn check_support<B: Backend>(op: impl Display, device: &B, dtype: DTy
 
 // ---- properties ----
 impl<B: Backend> Tensor<B> {
-    /// The sizes.
+    /// The size of every dimension.
     pub fn shape(&self) -> &Shape {
         self.layout.shape()
     }
@@ -100,8 +100,8 @@ impl<B: Backend> Tensor<B> {
         &self.data.device
     }
 
-    /// How the elements lie in the storage, as text, and for a small tensor element by element; [`Explanation::to_svg`] draws it.
-    /// Waits for the device.
+    /// How the elements lie in the storage, as text; of a small tensor every element is listed. [`Explanation::to_svg`]
+    /// draws it. Waits for the device.
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;
@@ -185,7 +185,7 @@ impl<B: Backend> Tensor<B> {
         Tensor { data: self.data.clone(), layout, node: None }
     }
 
-    /// Whether the two share one storage, even if each shows another part of it.
+    /// Whether the two share one storage, even if they show different parts of it.
     pub fn shares_storage(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.data, &other.data)
     }

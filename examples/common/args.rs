@@ -14,7 +14,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NAME", value_parser = backend)]
     pub(crate) backend: Option<String>,
 
-    /// How often to go through the training set
+    /// Passes over the training set
     #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) epochs: usize,
 
@@ -26,7 +26,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "X", value_parser = rate)]
     pub(crate) lr: f64,
 
-    /// Of the initial weights and of the order of the EXAMPLES
+    /// Seed of the initial weights and of the order of the EXAMPLES
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
 
@@ -34,11 +34,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) limit: Option<usize>,
 
-    /// Where weights, metrics and pictures go
+    /// Output folder of weights, metrics and pictures
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
 
-    /// Do not train: load these weights and test them
+    /// Do not train: evaluate these weights on the test set
     #[arg(long, value_name = "WEIGHTS")]
     pub(crate) eval: Option<PathBuf>,
 }

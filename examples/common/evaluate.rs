@@ -34,7 +34,7 @@ pub(crate) struct Score {
 }
 
 impl Score {
-    /// Of no examples.
+    /// The score of no examples.
     pub(crate) fn new(classes: Classes) -> Self {
         Score { classes, loss: 0.0, counts: vec![(0, 0); classes.names.len()], mistakes: Vec::new() }
     }

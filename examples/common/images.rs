@@ -1,4 +1,4 @@
-//! What the classifiers of images share: their data, and the pictures of a finished run.
+//! What the image classifiers share: their data, and the pictures of a finished run.
 
 mod maps;
 

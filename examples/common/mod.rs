@@ -3,8 +3,8 @@
 //!
 //! `example.rs` is the interface; `train.rs` the loop; `run.rs` is everything around it: progress, metrics, weights,
 //! Ctrl-C; `evaluate.rs` is the result on a set; `args.rs` is the common part of the command line, `backends.rs` and
-//! `cli.rs` serve all examples; `output.rs`, `progress.rs`, `charts.rs` and `canvas.rs` write what happened.
-//! Classifiers of images add `images.rs`.
+//! `cli.rs` serve all examples; `output.rs`, `progress.rs`, `charts.rs` and `canvas.rs` write what happened. Image
+//! classifiers add `images.rs`.
 
 #![allow(dead_code, reason = "every example uses a part of this")]
 

@@ -1,7 +1,7 @@
 //! Everything about a training run except the training: progress on stderr, `metrics.csv`, weights, Ctrl-C.
 //!
-//! The loss is not read at every step, which would make a GPU wait for the host. Sums of losses and of right answers
-//! stay on the device and are read every [`READ_EVERY`] steps.
+//! The loss is not read at every step, which would make a GPU wait for the host. Sums of losses and of correct
+//! predictions stay on the device and are read every [`READ_EVERY`] steps.
 
 use super::args::Options;
 use super::charts;

@@ -1,4 +1,4 @@
-//! Lesson 07: convolutions and pools, by their formula and by the library, with equal results.
+//! Lesson 07: convolutions and pools, written from their formulas and called from the library, with equal results.
 //!
 //! A kernel of k weights slides over a sequence: at position t it reads the elements t to t + k - 1. The course pads
 //! the end with zeros, so that the output is as long as the input. The library's convolution pads both ends equally, so

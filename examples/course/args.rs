@@ -24,15 +24,15 @@ pub(crate) struct Training {
     #[arg(long, value_name = "X", value_parser = rate)]
     lr: Option<f64>,
 
-    /// How often to go through the points [default: enough for the task]
+    /// Passes over the points [default: enough for the task]
     #[arg(long, value_name = "N", value_parser = positive)]
     epochs: Option<usize>,
 
-    /// Of the points, of the initial weights and of the order of the points
+    /// Seed of the points, of their order and of the initial weights
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
 
-    /// Where the picture goes
+    /// Output folder of the picture
     #[arg(long, value_name = "DIR", default_value = "runs/course")]
     out: PathBuf,
 }
@@ -65,7 +65,7 @@ pub(crate) struct Pictures {
     #[command(flatten)]
     pub(crate) device: Device,
 
-    /// Where the pictures go
+    /// Output folder of the pictures
     #[arg(long, value_name = "DIR", default_value = "runs/course")]
     pub(crate) out: PathBuf,
 }

@@ -6,7 +6,8 @@ use minitorch::prelude::*;
 /// 26,138 parameters.
 ///
 /// The convolutions are padded by one pixel on each side. The course pads by two at the right and the bottom, which
-/// shifts the output by one pixel. Unlike the course's, dropout scales the remaining elements and is off in evaluation.
+/// shifts the output by one pixel. Unlike the course's, this dropout scales the remaining elements and is off in
+/// evaluation.
 #[derive(Module)]
 pub(crate) struct CourseNet<B: Backend> {
     conv1: Conv2d<B>,

@@ -2,7 +2,7 @@
 //! 4.2.
 //!
 //! Where a block halves the image and doubles the channels, its shortcut is a 1 x 1 convolution with batch norm, the
-//! paper's option B. The paper's CIFAR networks use option A, zero channels, and have 2,752 weights less.
+//! paper's option B. The paper's CIFAR networks use option A, zero channels, and have 2,752 fewer weights.
 
 use minitorch::nn::init::{self, Gain};
 use minitorch::prelude::*;

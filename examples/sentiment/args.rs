@@ -24,11 +24,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 
-    /// static (word vectors from a file stay as they are), tuned (they are trained too) or random (drawn and trained)
+    /// Word vectors: static (from a file, frozen), tuned (from a file, trained) or random (trained from random values)
     #[arg(long, value_name = "KIND", default_value = "tuned", value_parser = embeddings)]
     pub(crate) embeddings: Embeddings,
 
-    /// Word vectors: GloVe's text, also gzipped, or safetensors [default: data/sentiment/glove.safetensors]
+    /// File of word vectors: GloVe's text, also gzipped, or safetensors [default: data/sentiment/glove.safetensors]
     #[arg(long, value_name = "FILE")]
     vectors: Option<PathBuf>,
 

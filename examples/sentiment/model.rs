@@ -52,8 +52,8 @@ impl<B: Backend> TextCnn<B> {
 
     /// The maps of one branch over time, `[n, t - width + 1, 100]`, from [`embed`](Self::embed)'s result and the ids.
     ///
-    /// Windows that reach into padding are set to -infinity, so that they are never the maximum; except the first
-    /// window, the only one of a sentence that is shorter than it.
+    /// Outputs of windows that reach into padding are set to -infinity, so that they are never the maximum; except the
+    /// first window, the only one of a sentence that is shorter than it.
     pub(crate) fn responses(&self, branch: usize, x: &Tensor<B>, ids: &Tensor<B>) -> Tensor<B> {
         let y = self.convs[branch].forward(&x.transpose(1, 2)).transpose(1, 2);
         let [_, windows, _] = y.dims();

@@ -58,7 +58,7 @@ impl<B: Backend> Ema<B> {
     /// `average += (1 - decay) (parameter - average)` for every parameter, and a copy of every buffer.
     ///
     /// # Panics
-    /// If the model holds the averages, or is not the model of the average.
+    /// If the model holds the averages, or is not the model that is averaged.
     #[track_caller]
     pub fn update(&mut self, model: &(impl Module<B> + ?Sized)) {
         assert!(!self.swapped, "Ema: the model holds the averages; swap back before the update");
@@ -87,7 +87,7 @@ impl<B: Backend> Ema<B> {
     /// parameters are preserved.
     ///
     /// # Panics
-    /// If the model is not the model of the average.
+    /// If it is not the model that is averaged.
     #[track_caller]
     pub fn swap(&mut self, model: &mut (impl Module<B> + ?Sized)) {
         self.check(model);

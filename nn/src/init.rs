@@ -53,7 +53,7 @@ pub fn uniform<B: Backend>(shape: impl Into<Shape>, low: f64, high: f64, place: 
     filled(shape.into(), place, |generator| low + (high - low) * unit(generator))
 }
 
-/// Normal numbers.
+/// Normal numbers with this mean and standard deviation.
 ///
 /// # Panics
 /// If the mean is not finite, or the deviation is not finite and at least 0.

@@ -14,7 +14,7 @@ use minitorch_core::{Backend, Error, Result, Tensor};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path as FilePath;
 
-/// Something with parameters. PyTorch: `nn.Module`. Derive it:
+/// A model or a part of one: parameters, buffers and submodules. PyTorch: `nn.Module`. Derive it:
 ///
 /// ```
 /// use minitorch_nn::{Conv2d, Linear, Module};
@@ -51,7 +51,7 @@ pub trait Module<B: Backend> {
     /// Calls `f` with every entry, in order.
     fn visit<'m>(&'m self, path: &mut Path, f: Visit<'_, 'm, B>);
 
-    /// Calls `f` with every entry, in order, for changing.
+    /// Calls `f` with a mutable reference to every entry, in order.
     fn visit_mut<'m>(&'m mut self, path: &mut Path, f: VisitMut<'_, 'm, B>);
 
     /// The parameters with their names, in order.
@@ -65,7 +65,7 @@ pub trait Module<B: Backend> {
         found
     }
 
-    /// The parameters with their names, in order, for changing: `param.set(value)`.
+    /// Mutable references to the parameters with their names, in order: `param.set(value)`.
     fn named_parameters_mut(&mut self) -> Vec<(String, &mut Param<B>)> {
         let mut found = Vec::new();
         self.visit_mut(&mut Path::default(), &mut |path, entry| {
@@ -81,12 +81,12 @@ pub trait Module<B: Backend> {
         self.named_parameters().iter().map(|(_, param)| param.numel()).sum()
     }
 
-    /// Switches every part to training mode (dropout is active).
+    /// Switches the module and its submodules to training mode (dropout is active).
     fn train(&mut self) {
         set_training(self, true);
     }
 
-    /// Switches every part to evaluation mode (dropout is inactive).
+    /// Switches the module and its submodules to evaluation mode (dropout is inactive).
     fn eval(&mut self) {
         set_training(self, false);
     }
@@ -102,7 +102,8 @@ pub trait Module<B: Backend> {
         each_parameter(self, Param::unfreeze);
     }
 
-    /// Writes parameters and buffers as safetensors under their dotted names; the file is complete or absent.
+    /// Writes parameters and buffers as safetensors under their dotted names, atomically: on an error an existing file
+    /// is unchanged. PyTorch: `state_dict` and `save_file`.
     ///
     /// # Errors
     /// If a device or the file system fails.
@@ -113,8 +114,9 @@ pub trait Module<B: Backend> {
         save(self, path)
     }
 
-    /// Reads parameters and buffers from safetensors, also from PyTorch's. Strict: on a missing, unexpected or
-    /// mis-shaped name nothing is changed, and the error lists all of them.
+    /// Reads parameters and buffers from safetensors, also from PyTorch's. Strict, as `load_state_dict` is by default:
+    /// on a missing or unexpected name or a wrong shape nothing is changed, and the error lists all of them.
+    /// [`load_with`] can ignore names.
     ///
     /// # Errors
     /// If the file cannot be read, is not safetensors or does not fit.
@@ -126,9 +128,9 @@ pub trait Module<B: Backend> {
     }
 }
 
-/// A module that maps a tensor to a tensor. Object-safe: [`Sequential`](crate::Sequential) boxes layers.
+/// A module that maps a tensor to a tensor. Dyn-compatible: [`Sequential`](crate::Sequential) boxes layers.
 pub trait Layer<B: Backend>: Module<B> + Send + Sync {
-    /// The map.
+    /// Applies the layer.
     fn forward(&self, x: &Tensor<B>) -> Tensor<B>;
 }
 
@@ -235,7 +237,8 @@ pub struct Mismatch {
     pub unexpected: Vec<String>,
 }
 
-/// Copies the parameters and buffers of a module to the host, with their names, in the order of the walk.
+/// Copies the parameters and buffers of a module to the host, with their names, in the order of the walk: its state
+/// dict.
 ///
 /// # Errors
 /// If a device fails, or two entries have one name ([`Error::Invalid`]).
@@ -265,13 +268,13 @@ pub fn load<B: Backend>(module: &mut (impl Module<B> + ?Sized), path: impl AsRef
     load_with(module, path, Strict::Yes).map(|_| ())
 }
 
-/// Reads the parameters and buffers of a module, and returns the names that are not common.
+/// Reads the parameters and buffers of a module, and returns the names that only the file or only the module has.
 ///
 /// # Errors
 /// [`Error::Io`] if the file cannot be read, [`Error::Format`] if it is not safetensors, holds a dtype that minitorch
-/// does not have, or does not fit: the message then lists missing, unexpected and mis-shaped names, at most 40 of each.
-/// [`Error::Device`] or [`Error::OutOfMemory`] if the device cannot hold the values. On any error the module is
-/// unchanged.
+/// does not have, or does not fit: the message then lists missing and unexpected names and those with a wrong shape, at
+/// most 40 of each. [`Error::Device`] or [`Error::OutOfMemory`] if the device cannot hold the values. On any error the
+/// module is unchanged.
 pub fn load_with<B: Backend>(
     module: &mut (impl Module<B> + ?Sized),
     path: impl AsRef<FilePath>,

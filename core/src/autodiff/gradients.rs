@@ -52,12 +52,12 @@ impl<V: Value> Gradient<V> {
 }
 
 impl<V: Value> Gradients<V> {
-    /// The gradient in `x`; `None` if there is none.
+    /// The gradient with respect to `x`; `None` if none reached it.
     pub fn get(&self, x: &V) -> Option<&V> {
         Some(self.entry(x)?.whole())
     }
 
-    /// Removes the gradient in `x` and returns it.
+    /// Removes the gradient with respect to `x` and returns it.
     pub fn remove(&mut self, x: &V) -> Option<V> {
         let id = x.node()?.id();
         self.by_node.remove(&id).map(Gradient::into_whole)

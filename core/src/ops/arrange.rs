@@ -1,5 +1,5 @@
-//! Rearrangement: splitting, concatenation, permutation, repetition, padding, windows and triangles. All consist of layouts, writes
-//! and gathers of the other families; none has a kernel.
+//! Rearrangement: splitting, concatenation, permutation, repetition, padding, windows and triangles. All are composed
+//! of the other families' views, writes and gathers; none has a kernel of its own.
 
 use crate::autodiff::{parents, record};
 use crate::backend::Backend;
@@ -46,7 +46,7 @@ impl<B: Backend> Tensor<B> {
     /// ```
     ///
     /// # Panics
-    /// If the dimension is outside the rank, `size` is 0 and the dimension's is not, or there is no memory for so many chunks.
+    /// If the dimension is out of range, `size` is 0 and the dimension's is not, or there is no memory for so many chunks.
     #[track_caller]
     pub fn split(&self, size: usize, dim: isize) -> Vec<Self> {
         let d = must(wrap_dim("split", dim, self.rank()));
@@ -62,7 +62,7 @@ impl<B: Backend> Tensor<B> {
     /// Chunks of these sizes along one dimension; views. PyTorch: `split(sizes)`, `split_with_sizes`.
     ///
     /// # Panics
-    /// If the dimension is outside the rank, or the sizes do not add up to its size.
+    /// If the dimension is out of range, or the sizes do not add up to its size.
     #[track_caller]
     pub fn split_sizes(&self, sizes: &[usize], dim: isize) -> Vec<Self> {
         let d = must(wrap_dim("split_sizes", dim, self.rank()));
@@ -85,7 +85,7 @@ impl<B: Backend> Tensor<B> {
     /// dimension: 5 entries in 4 chunks are 2 + 2 + 1. A dimension of size 0 gives n empty chunks. PyTorch: `chunk`.
     ///
     /// # Panics
-    /// If `n` is 0, the dimension is outside the rank, or there is no memory for so many chunks.
+    /// If `n` is 0, the dimension is out of range, or there is no memory for so many chunks.
     #[track_caller]
     pub fn chunk(&self, n: usize, dim: isize) -> Vec<Self> {
         let d = must(wrap_dim("chunk", dim, self.rank()));
@@ -99,7 +99,7 @@ impl<B: Backend> Tensor<B> {
     /// The entries of one dimension, each without that dimension; views. PyTorch: `unbind`.
     ///
     /// # Panics
-    /// If the dimension is outside the rank, or there is no memory for so many entries.
+    /// If the dimension is out of range, or there is no memory for so many entries.
     #[track_caller]
     pub fn unbind(&self, dim: isize) -> Vec<Self> {
         let d = must(wrap_dim("unbind", dim, self.rank()));
@@ -233,7 +233,7 @@ impl<B: Backend> Tensor<B> {
     /// Dimension `from` moved to position `to`; the others keep their order. A view. PyTorch: `movedim`.
     ///
     /// # Panics
-    /// If either is outside the rank.
+    /// If either is out of range.
     #[track_caller]
     pub fn movedim(&self, from: isize, to: isize) -> Self {
         let (from, to) = (must(wrap_dim("movedim", from, self.rank())), must(wrap_dim("movedim", to, self.rank())));
@@ -242,11 +242,11 @@ impl<B: Backend> Tensor<B> {
         self.permute_dims(&order)
     }
 
-    /// The entries of some dimensions in opposite order: `x.flip(0)`, `x.flip([0, -1])`, `x.flip(..)`. A copy, as strides
-    /// are not negative. PyTorch: `flip`.
+    /// The entries of some dimensions in reverse order: `x.flip(0)`, `x.flip([0, -1])`, `x.flip(..)`. A copy, as
+    /// strides are not negative. PyTorch: `flip`.
     ///
     /// # Panics
-    /// If a dimension is outside the rank or named twice.
+    /// If a dimension is out of range or named twice.
     #[track_caller]
     pub fn flip(&self, dims: impl Dims) -> Self {
         self.flip_dims(must(dims.resolve("flip", self.rank())))
@@ -274,7 +274,7 @@ impl<B: Backend> Tensor<B> {
     /// ```
     ///
     /// # Panics
-    /// If the dimension is outside the rank.
+    /// If the dimension is out of range.
     #[track_caller]
     pub fn roll(&self, shift: isize, dim: isize) -> Self {
         let d = must(wrap_dim("roll", dim, self.rank()));
@@ -351,7 +351,7 @@ impl<B: Backend> Tensor<B> {
     /// ```
     ///
     /// # Panics
-    /// If the dimension is outside the rank, or the result has too many elements.
+    /// If the dimension is out of range, or the result has too many elements.
     #[track_caller]
     pub fn repeat_interleave(&self, n: usize, dim: isize) -> Self {
         let d = must(wrap_dim("repeat_interleave", dim, self.rank()));
@@ -495,7 +495,7 @@ impl<B: Backend> Tensor<B> {
     /// ```
     ///
     /// # Panics
-    /// If the dimension is outside the rank, a window is larger than it, `step` is 0, or the rank is [`MAX_RANK`].
+    /// If the dimension is out of range, a window is larger than it, `step` is 0, or the rank is [`MAX_RANK`].
     #[track_caller]
     pub fn unfold(&self, dim: isize, size: usize, step: usize) -> Self {
         let d = must(wrap_dim("unfold", dim, self.rank()));
@@ -537,7 +537,7 @@ impl<B: Backend> Tensor<B> {
     /// ```
     ///
     /// # Panics
-    /// If a dimension is outside the rank, or both are the same.
+    /// If a dimension is out of range, or both are the same.
     #[track_caller]
     pub fn diagonal(&self, offset: isize, dim1: isize, dim2: isize) -> Self {
         let (a, b) = (must(wrap_dim("diagonal", dim1, self.rank())), must(wrap_dim("diagonal", dim2, self.rank())));

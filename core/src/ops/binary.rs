@@ -87,7 +87,7 @@ pub trait BinaryOps: Device {
 
 impl<B: Backend> Tensor<B> {
     /// `self^exponent`, element by element with broadcasting, as C's `pow` defines it. `0^0` is 1, and both its derivatives are
-    /// 0. The derivative of `0^b` in the exponent is 0 for positive and -inf for negative b. PyTorch: `pow`.
+    /// 0. The derivative of `0^b` with respect to the exponent is 0 for b above 0 and -inf for b below. PyTorch: `pow`.
     #[track_caller]
     pub fn pow(&self, exponent: &Self) -> Self {
         binary(BinaryOp::Pow, self, exponent)
@@ -285,7 +285,7 @@ fn forward<B: Backend>(op: BinaryOp, a: &mut TensorArg<B>, b: &mut TensorArg<B>,
     Tensor::from_storage(a.device(), storage, a.dtype(), shape)
 }
 
-/// The gradients in a and b, of the broadcast shape. For `Div`, `a` is the quotient instead.
+/// The gradients with respect to a and b, of the broadcast shape. For `Div`, `a` is the quotient instead.
 fn grad<B: Backend>(
     op: BinaryOp,
     a: Option<&Tensor<B>>,
@@ -335,7 +335,7 @@ fn grad<B: Backend>(
     }
 }
 
-/// The gradient of `a^b` in a, `b a^(b-1)`; 0 where b is 0, whatever a is.
+/// The gradient of `a^b` with respect to a, `b a^(b-1)`; 0 where b is 0, whatever a is.
 fn pow_grad_base<B: Backend>(a: &Tensor<B>, b: &Tensor<B>, g: &Tensor<B>) -> Tensor<B> {
     let (less, zero) = (b - 1.0, b.eq(0.0));
     if !recording() {

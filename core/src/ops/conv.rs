@@ -51,22 +51,22 @@ impl<const N: usize> Default for ConvOptions<N> {
 }
 
 impl<const N: usize> ConvOptions<N> {
-    /// With this stride.
+    /// Sets the stride.
     pub fn stride(self, stride: impl PerDim<N>) -> Self {
         ConvOptions { stride: stride.per_dim(), ..self }
     }
 
-    /// With this padding.
+    /// Sets the padding.
     pub fn padding(self, padding: impl PerDim<N>) -> Self {
         ConvOptions { padding: padding.per_dim(), ..self }
     }
 
-    /// With this dilation.
+    /// Sets the dilation.
     pub fn dilation(self, dilation: impl PerDim<N>) -> Self {
         ConvOptions { dilation: dilation.per_dim(), ..self }
     }
 
-    /// With this many groups.
+    /// Sets the number of groups.
     pub fn groups(self, groups: usize) -> Self {
         ConvOptions { groups, ..self }
     }
@@ -162,7 +162,7 @@ pub trait ConvOps: Device {
         composed::conv2d(x, w, bias, options, activation)
     }
 
-    /// The gradients of [`conv2d`](ConvOps::conv2d) in x, w and b; `None` for those that are not wanted.
+    /// The gradients of [`conv2d`](ConvOps::conv2d) with respect to x, w and b, those that are wanted.
     fn conv2d_grad(&self, g: &Conv2dGrad<'_, Self>) -> [Option<Tensor<Self>>; 3]
     where
         Self: Backend,
@@ -170,8 +170,8 @@ pub trait ConvOps: Device {
         composed::conv2d_grad(g)
     }
 
-    /// The gradient of [`conv2d`](ConvOps::conv2d) in x, whose height and width are `size`. If w holds NaN or infinity, the
-    /// gradient may be NaN even at elements that no window reads.
+    /// The gradient of [`conv2d`](ConvOps::conv2d) with respect to x, whose height and width are `size`. If w holds NaN
+    /// or infinity, it may be NaN also where no window reads.
     fn conv2d_grad_input(
         &self,
         g: &Tensor<Self>,
@@ -206,7 +206,7 @@ impl<B: Backend> Tensor<B> {
     /// `[n, c_out, oh, ow]`. PyTorch: `conv2d`.
     ///
     /// # Panics
-    /// If shapes, dtypes or devices do not fit, or the kernel does not fit the padded input.
+    /// If shapes, dtypes or devices do not match, or the kernel does not fit the padded input.
     #[track_caller]
     pub fn conv2d(&self, weight: &Self, bias: Option<&Self>, options: Conv2dOptions) -> Self {
         self.check_conv2d("conv2d", weight, bias, options);
@@ -265,7 +265,7 @@ impl<B: Backend> Tensor<B> {
     /// `[c_out]`; the result is `[n, c_out, ot]`. PyTorch: `conv1d`.
     ///
     /// # Panics
-    /// If shapes, dtypes or devices do not fit, or the kernel does not fit the padded input.
+    /// If shapes, dtypes or devices do not match, or the kernel does not fit the padded input.
     #[track_caller]
     pub fn conv1d(&self, weight: &Self, bias: Option<&Self>, options: Conv1dOptions) -> Self {
         assert!(
@@ -294,7 +294,7 @@ impl<B: Backend> Tensor<B> {
     /// PyTorch: `conv_transpose2d`.
     ///
     /// # Panics
-    /// If shapes, dtypes or devices do not fit, the stride is 0, the output would be empty, or the output padding reaches both
+    /// If shapes, dtypes or devices do not match, the stride is 0, the output would be empty, or the output padding reaches both
     /// the stride and the dilation.
     #[track_caller]
     pub fn conv_transpose2d(

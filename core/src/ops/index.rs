@@ -14,7 +14,7 @@ use crate::layout::Layout;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// How scattering combines an element with the one at its place.
+/// How scattering combines an element with the one it is written to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ScatterOp {
     /// Adds it; I32 wraps, no bool. The order of the sum, and with it rounding, may vary between backends.
@@ -55,12 +55,12 @@ pub trait IndexOps: Device {
 }
 
 impl<B: Backend> Tensor<B> {
-    /// `out[i.., k, j..] = self[i.., index[i.., k, j..], j..]`, k at `dim`. The index (I32) has this tensor's shape except in
-    /// `dim`. An index out of range reads 0 and is an error at the next read; negative ones are out of range.
-    /// PyTorch: `gather`.
+    /// `out[i.., k, j..] = self[i.., index[i.., k, j..], j..]`, k at `dim`. The index (I32) has this tensor's shape
+    /// except in `dim`. An index out of range, as negative ones are, reads 0, and the next read of the device returns
+    /// an error. PyTorch: `gather`.
     ///
     /// # Panics
-    /// If shapes, dtypes or devices do not fit.
+    /// If shapes, dtypes or devices do not match.
     #[track_caller]
     pub fn gather(&self, dim: isize, index: &Self) -> Self {
         let d = self.check_index("gather", dim, index);
@@ -71,21 +71,22 @@ impl<B: Backend> Tensor<B> {
         record("gather", out, parents, move |g, _| [Some(scatter(ScatterOp::Add, g.zeros_of(shape), d, &index, g))])
     }
 
-    /// This tensor with `x` added at an index: `out[i.., index[i.., k, j..], j..] += x[i.., k, j..]`, k at `dim`. The index
-    /// (I32) and x have one shape, this tensor's except in `dim`. An index out of range is skipped and is an error at the
-    /// next read. PyTorch: `scatter_add`.
+    /// This tensor with `x` added at an index: `out[i.., index[i.., k, j..], j..] += x[i.., k, j..]`, k at `dim`. The
+    /// index (I32) and x have one shape, this tensor's except in `dim`. An index out of range is skipped, and the next
+    /// read of the device returns an error. PyTorch: `scatter_add`.
     ///
     /// # Panics
-    /// If shapes, dtypes or devices do not fit.
+    /// If shapes, dtypes or devices do not match.
     #[track_caller]
     pub fn scatter_add(&self, dim: isize, index: &Self, x: &Self) -> Self {
         self.scatter_with(ScatterOp::Add, "scatter_add", dim, index, x)
     }
 
-    /// This tensor with `x` set at an index: `out[i.., index[i.., k, j..], j..] = x[i.., k, j..]`, k at `dim`. The index (I32)
-    /// and x have one shape, this tensor's except in `dim`. If several are set at one place, the last one stays, on every
-    /// backend, and it alone has a gradient. An index out of range is skipped and is an error at the next read.
-    /// PyTorch: `scatter` (which leaves open which one stays, and gives the gradient to all).
+    /// This tensor with `x` set at an index: `out[i.., index[i.., k, j..], j..] = x[i.., k, j..]`, k at `dim`. The
+    /// index (I32) and x have one shape, this tensor's except in `dim`. If several are written to one place, the last
+    /// one stays, on every backend, and it alone gets a gradient. An index out of range is skipped, and the next read
+    /// of the device returns an error. PyTorch: `scatter` (which leaves open which one stays, and gives the gradient to
+    /// all).
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;
@@ -97,7 +98,7 @@ impl<B: Backend> Tensor<B> {
     /// ```
     ///
     /// # Panics
-    /// If shapes, dtypes or devices do not fit.
+    /// If shapes, dtypes or devices do not match.
     #[track_caller]
     pub fn scatter(&self, dim: isize, index: &Self, x: &Self) -> Self {
         self.scatter_with(ScatterOp::Set, "scatter", dim, index, x)
@@ -121,11 +122,12 @@ impl<B: Backend> Tensor<B> {
         scatter(op, self.clone(), d, index, x)
     }
 
-    /// The entries of one dimension that a vector of indices (I32) names, in its order; repeats are allowed. An index out of range
-    /// gives zeros and is an error at the next read. PyTorch: `index_select`; of rows, `embedding`.
+    /// The entries of one dimension that a vector of indices (I32) names, in its order; repeats are allowed. An index
+    /// out of range gives zeros, and the next read of the device returns an error. PyTorch: `index_select`; of rows,
+    /// `embedding`.
     ///
     /// # Panics
-    /// If the index is not a vector of I32 or the dimension is outside the rank.
+    /// If the index is not a vector of I32 or the dimension is out of range.
     #[track_caller]
     pub fn index_select(&self, dim: isize, index: &Self) -> Self {
         assert!(index.rank() == 1, "index_select: wants a vector of indices, not {:?}", index.shape());
@@ -145,8 +147,8 @@ impl<B: Backend> Tensor<B> {
         })
     }
 
-    /// Appends a dimension of `classes` entries: 1 at the index `self[i..]`, 0 elsewhere. An index outside
-    /// `0..classes` gives a row of zeros and is an error at the next read. PyTorch: `one_hot`.
+    /// Appends a dimension of `classes` entries: 1 at the index `self[i..]`, 0 elsewhere. An index outside `0..classes`
+    /// gives a row of zeros, and the next read of the device returns an error. PyTorch: `one_hot`.
     ///
     /// # Panics
     /// If the tensor is not I32 or the dtype is unsupported.

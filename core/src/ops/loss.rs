@@ -33,7 +33,7 @@ pub enum Reduction {
 pub struct CrossEntropyOptions<B: Backend> {
     /// A factor per class, `[c]`.
     pub weight: Option<Tensor<B>>,
-    /// Rows with this target do not count. None by default, where PyTorch has -100.
+    /// Rows with this target do not count. `None` by default; PyTorch's default is -100.
     pub ignore_index: Option<i32>,
     /// The share of the target that is spread evenly over all classes, in [0, 1]. Szegedy et al., "Rethinking the Inception
     /// architecture", 2015.
@@ -49,22 +49,22 @@ impl<B: Backend> Default for CrossEntropyOptions<B> {
 }
 
 impl<B: Backend> CrossEntropyOptions<B> {
-    /// With these factors of the classes.
+    /// Sets the class weights.
     pub fn weight(self, weight: &Tensor<B>) -> Self {
         CrossEntropyOptions { weight: Some(weight.clone()), ..self }
     }
 
-    /// Without the rows that have this target.
+    /// Ignores the rows that have this target.
     pub fn ignore_index(self, index: i32) -> Self {
         CrossEntropyOptions { ignore_index: Some(index), ..self }
     }
 
-    /// With this share of the target spread over all classes.
+    /// Sets the share of the target that is spread over all classes.
     pub fn label_smoothing(self, share: f64) -> Self {
         CrossEntropyOptions { label_smoothing: share, ..self }
     }
 
-    /// With this reduction.
+    /// Sets the reduction.
     pub fn reduction(self, reduction: Reduction) -> Self {
         CrossEntropyOptions { reduction, ..self }
     }
@@ -72,10 +72,10 @@ impl<B: Backend> CrossEntropyOptions<B> {
 
 /// Losses. See the [contract](crate::backend).
 pub trait LossOps: Device {
-    /// The mean over n rows of `log1p(rest) + (max - logits[target])`, and the statistics `[n, 2]` that the gradient needs:
-    /// each row's maximum and its rest, the sum of `exp(logits - max)` over all classes except one of the largest. The
-    /// rest of a row with an infinite maximum is NaN.
-    /// Logits `[n, c]`, target `[n]` of I32. A target outside `0..c` is an index error, and its row counts as 0.
+    /// The mean over n rows of `log1p(rest) + (max - logits[target])`, and the statistics `[n, 2]` that the gradient
+    /// needs: each row's maximum and its rest, the sum of `exp(logits - max)` over all classes except one of the
+    /// largest. The rest of a row with an infinite maximum is NaN. Logits `[n, c]`, target `[n]` of I32. A target
+    /// outside `0..c` is an index error, and the loss of its row is 0.
     fn cross_entropy(&self, logits: &Tensor<Self>, target: &Tensor<Self>) -> (Tensor<Self>, Tensor<Self>)
     where
         Self: Backend,
@@ -101,14 +101,14 @@ pub trait LossOps: Device {
 }
 
 impl<B: Backend> Tensor<B> {
-    /// The mean over rows of `-log_softmax(self)[target]`: self are logits `[n, c]`, target class indices `[n]` (I32).
-    /// One pass forward and one backward. An index outside `0..c` counts as 0 and is an error at the next read.
-    /// The mean of no rows is NaN, and so is the loss of a row that holds NaN or +inf, or only -inf. Value and gradient keep
-    /// their digits for large logits and for confident rows: for `[20, 0]` and class 0 they are 2.06e-9 and
-    /// -2.06e-9, where PyTorch says 0. PyTorch: `cross_entropy`.
+    /// The mean over rows of `-log_softmax(self)[target]`: `self` holds logits `[n, c]`, `target` class indices `[n]`
+    /// (I32). One pass forward and one backward. The loss of a row whose index is outside `0..c` is 0, and the next
+    /// read of the device returns an error. The mean of no rows is NaN, and so is the loss of a row that holds NaN or
+    /// +inf, or only -inf. Value and gradient keep their digits for large logits and for confident rows: for `[20, 0]`
+    /// and class 0 they are 2.06e-9 and -2.06e-9, where PyTorch returns 0. PyTorch: `cross_entropy`.
     ///
     /// # Panics
-    /// If shapes, dtypes or devices do not fit.
+    /// If shapes, dtypes or devices do not match.
     #[track_caller]
     pub fn cross_entropy(&self, target: &Self) -> Self {
         self.check_classes("cross_entropy", target);
@@ -132,19 +132,20 @@ impl<B: Backend> Tensor<B> {
         fused_with("cross_entropy", [Some(self)], Save::INPUTS, forward, gradient).0
     }
 
-    /// The mean over rows of `-self[target]`: self are log-probabilities `[n, c]`, target class indices `[n]` (I32). An index
-    /// outside `0..c` counts as 0 and is an error at the next read. PyTorch: `nll_loss`.
+    /// The mean over rows of `-self[target]`: `self` holds log-probabilities `[n, c]`, `target` class indices `[n]`
+    /// (I32). The loss of a row whose index is outside `0..c` is 0, and the next read of the device returns an error.
+    /// PyTorch: `nll_loss`.
     ///
     /// # Panics
-    /// If shapes, dtypes or devices do not fit.
+    /// If shapes, dtypes or devices do not match.
     #[track_caller]
     pub fn nll_loss(&self, target: &Self) -> Self {
         self.check_classes("nll_loss", target);
         -self.gather(1, &target.unsqueeze(1)).mean(..)
     }
 
-    /// [`cross_entropy`](Self::cross_entropy) with class weights w, rows to ignore, label smoothing e, soft targets and a
-    /// choice of reduction. Self are logits `[n, c]` or `[n, c, ..]`, where every position is a row. With
+    /// [`cross_entropy`](Self::cross_entropy) with class weights w, rows to ignore, label smoothing e, soft targets and
+    /// a choice of reduction. `self` holds logits `[n, c]` or `[n, c, ..]`, where every position is a row. With
     /// `l = log_softmax(self, 1)`, the loss of a row is
     /// * for a class index t (I32; `[n]` or `[n, ..]`): `-(1 - e) w[t] l[t] - e / c sum(w l)`; the mean divides by the sum of
     ///   `w[t]` over the rows that count, and is NaN if none does;
@@ -158,7 +159,7 @@ impl<B: Backend> Tensor<B> {
     /// PyTorch: `cross_entropy(weight=, ignore_index=, reduction=, label_smoothing=)`.
     ///
     /// # Panics
-    /// If shapes, dtypes or devices do not fit, the smoothing is outside [0, 1], or rows of soft targets are to be ignored.
+    /// If shapes, dtypes or devices do not match, the smoothing is outside [0, 1], or rows of soft targets are to be ignored.
     #[track_caller]
     pub fn cross_entropy_with(&self, target: &Self, options: &CrossEntropyOptions<B>) -> Self {
         const OP: &str = "cross_entropy";
@@ -238,9 +239,10 @@ impl<B: Backend> Tensor<B> {
         })
     }
 
-    /// The Kullback-Leibler divergence of probabilities t from log-probabilities self: the sum of `t (log t - self)` divided
-    /// by the first dimension. 0 log 0 is 0, and so is 0 times a self of -inf, where PyTorch gives NaN. Where a target is 0 its
-    /// own gradient leaves the infinite `log 0` out, where PyTorch's is NaN. PyTorch: `kl_div(reduction="batchmean")`.
+    /// The Kullback-Leibler divergence of probabilities t from log-probabilities self: the sum of `t (log t - self)`
+    /// divided by the first dimension. 0 log 0 is 0, and so is 0 times a log-probability of -inf, where PyTorch returns
+    /// NaN. Where a target is 0, the gradient with respect to it leaves out the infinite `log 0`; PyTorch's is NaN
+    /// there. PyTorch: `kl_div(reduction="batchmean")`.
     ///
     /// # Panics
     /// If shapes, dtypes or devices differ, or the rank is 0.
@@ -253,9 +255,10 @@ impl<B: Backend> Tensor<B> {
         })
     }
 
-    /// The mean of `-t log p - (1 - t) log(1 - p)` of probabilities p and targets t in [0, 1]. Logarithms are held at
-    /// -100 or above, and the divisor `p (1 - p)` of the gradient at 1e-12 or above, so that p = 0 and p = 1 stay finite,
-    /// as PyTorch does. A p outside [0, 1] gives NaN, and no error as in PyTorch. PyTorch: `binary_cross_entropy`.
+    /// The mean of `-t log p - (1 - t) log(1 - p)` of probabilities p and targets t in [0, 1]. Logarithms are clamped
+    /// to at least -100, and the divisor `p (1 - p)` of the gradient to at least 1e-12, as in PyTorch, so that value
+    /// and gradient stay finite at p = 0 and p = 1. A p outside [0, 1] gives NaN, where PyTorch raises an error.
+    /// PyTorch: `binary_cross_entropy`.
     ///
     /// # Panics
     /// If shapes, dtypes or devices differ.
@@ -283,9 +286,9 @@ impl<B: Backend> Tensor<B> {
         })
     }
 
-    /// [`bce_loss`](Self::bce_loss) of `sigmoid(self)`, safe from overflow: the mean of `softplus(x) - t x`. Value and gradient
-    /// keep their digits at both ends: at x = 20 and t = 1 they are 2.06e-9 and -2.06e-9. 0 times an infinite x is 0 and not
-    /// NaN as in PyTorch, so that the loss of an infinite x that agrees with its target is 0.
+    /// [`bce_loss`](Self::bce_loss) of `sigmoid(self)`, safe from overflow: the mean of `softplus(x) - t x`. Value and
+    /// gradient keep their digits at both ends: at x = 20 and t = 1 they are 2.06e-9 and -2.06e-9. 0 times an infinite
+    /// x counts as 0, where PyTorch returns NaN, so the loss of an infinite x that agrees with its target is 0.
     /// PyTorch: `binary_cross_entropy_with_logits`.
     ///
     /// # Panics
@@ -387,8 +390,8 @@ fn cross_entropy_with<B: Backend>(
     }
 }
 
-/// Log-probabilities as factors of shares: -inf becomes 0 where the share is 0, since 0 times infinity would be NaN. Other elements
-/// stay, also where the share is 0, so that the gradient in the share is right.
+/// Log-probabilities as factors of shares: -inf becomes 0 where the share is 0, since 0 times infinity would be NaN.
+/// Other elements stay, also where the share is 0, so that the gradient with respect to the share is right.
 fn possible<B: Backend>(share: &Tensor<B>, log_p: &Tensor<B>) -> Tensor<B> {
     log_p.masked_fill(&share.eq(0.0).logical_and(&log_p.eq(f64::NEG_INFINITY)), 0.0)
 }

@@ -76,7 +76,7 @@ pub trait MatmulOps: Device {
         composed::linear(x, w, bias, activation)
     }
 
-    /// The gradients of [`linear`](MatmulOps::linear) in x, w and b; `None` for those that are not wanted.
+    /// The gradients of [`linear`](MatmulOps::linear) with respect to x, w and b, those that are wanted.
     fn linear_grad(&self, g: &LinearGrad<'_, Self>) -> [Option<Tensor<Self>>; 3]
     where
         Self: Backend,
@@ -202,7 +202,7 @@ impl<B: Backend> Tensor<B> {
     /// `x wᵀ + b`: self `[.., k]`, weight `[n, k]`, bias `[n]`; the result is `[.., n]`. PyTorch: `functional.linear`.
     ///
     /// # Panics
-    /// If shapes, dtypes or devices do not fit.
+    /// If shapes, dtypes or devices do not match.
     #[track_caller]
     pub fn linear(&self, weight: &Self, bias: Option<&Self>) -> Self {
         linear(self, weight, bias, None)
@@ -221,7 +221,7 @@ impl<B: Backend> Tensor<B> {
     /// ```
     ///
     /// # Panics
-    /// If shapes, dtypes or devices do not fit.
+    /// If shapes, dtypes or devices do not match.
     #[track_caller]
     pub fn linear_activated(&self, weight: &Self, bias: Option<&Self>, activation: Activation) -> Self {
         linear(self, weight, bias, Some(activation))

@@ -68,8 +68,8 @@ pub trait NormOps: Device {
         composed::normalize_by(x, w, b, statistics, options)
     }
 
-    /// The gradients of the y of [`normalize`](NormOps::normalize) in x and, if there is a w, in w and b; `statistics` are those
-    /// that it returned.
+    /// The gradients of [`normalize`](NormOps::normalize)'s y with respect to x and, if there is a w, to w and b;
+    /// `statistics` are those that it returned.
     fn normalize_grad(
         &self,
         g: &Tensor<Self>,
@@ -172,7 +172,7 @@ impl<B: Backend> Tensor<B> {
     /// PyTorch: `batch_norm(training=False)`.
     ///
     /// # Panics
-    /// If the rank is below 2, eps is not finite and at least 0, or shapes, dtypes or devices do not fit.
+    /// If the rank is below 2, eps is not finite and at least 0, or shapes, dtypes or devices do not match.
     #[track_caller]
     pub fn batch_norm_with(
         &self,
@@ -228,7 +228,7 @@ impl<B: Backend> Tensor<B> {
     ///
     /// # Panics
     /// If the rank is below 2, the groups do not divide the channels, a group has no element, eps is not finite and at least 0,
-    /// or shapes, dtypes or devices do not fit.
+    /// or shapes, dtypes or devices do not match.
     #[track_caller]
     pub fn group_norm(&self, groups: usize, weight: Option<&Self>, bias: Option<&Self>, eps: f64) -> Self {
         let c = self.check_channels("group_norm", weight, bias);

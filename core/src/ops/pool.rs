@@ -26,9 +26,9 @@ pub struct PoolOptions<const N: usize> {
     pub kernel: [usize; N],
     /// Steps between neighbouring windows; at least 1.
     pub stride: [usize; N],
-    /// Cells added around the input, on both sides: never the maximum; zeros in a mean. At most half the kernel.
+    /// Elements added on both sides of each dimension: never the maximum, and zeros in a mean. At most half the kernel.
     pub padding: [usize; N],
-    /// Distance of neighbouring cells of a window; at least 1. Max pooling only.
+    /// Distance between neighbouring elements of a window; at least 1. Max pooling only.
     pub dilation: [usize; N],
     /// Whether a mean divides by the whole window, padding included. Average pooling only.
     pub count_include_pad: bool,
@@ -46,22 +46,22 @@ impl<const N: usize> PoolOptions<N> {
         PoolOptions { kernel, stride: kernel, padding: [0; N], dilation: [1; N], count_include_pad: true }
     }
 
-    /// With this stride.
+    /// Sets the stride.
     pub fn stride(self, stride: impl PerDim<N>) -> Self {
         PoolOptions { stride: stride.per_dim(), ..self }
     }
 
-    /// With this padding.
+    /// Sets the padding.
     pub fn padding(self, padding: impl PerDim<N>) -> Self {
         PoolOptions { padding: padding.per_dim(), ..self }
     }
 
-    /// With this dilation.
+    /// Sets the dilation.
     pub fn dilation(self, dilation: impl PerDim<N>) -> Self {
         PoolOptions { dilation: dilation.per_dim(), ..self }
     }
 
-    /// Whether a mean counts the padding; it does by default.
+    /// Sets whether a mean counts the padding; it does by default.
     pub fn count_include_pad(self, count_include_pad: bool) -> Self {
         PoolOptions { count_include_pad, ..self }
     }
@@ -180,7 +180,7 @@ pub trait PoolOps: Device {
 }
 
 impl<B: Backend> Tensor<B> {
-    /// The largest element of each window of `[n, c, h, w]`; NaN if the window has one. On ties the first takes the
+    /// The largest element of each window of `[n, c, h, w]`; NaN if the window has one. On ties the first gets the
     /// gradient. `x.max_pool2d(2)`, `x.max_pool2d(PoolOptions::new(3).stride(2).padding(1))`. PyTorch: `max_pool2d`.
     ///
     /// # Panics

@@ -22,11 +22,11 @@ use std::fmt;
 /// How a reduction combines elements.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ReduceOp {
-    /// The sum; 0 of nothing. I32 wraps.
+    /// The sum; 0 of no elements. I32 wraps.
     Sum,
-    /// The mean; NaN of nothing. Floats only.
+    /// The mean; NaN of no elements. Floats only.
     Mean,
-    /// The product; 1 of nothing. I32 wraps.
+    /// The product; 1 of no elements. I32 wraps.
     Prod,
     /// The largest; NaN if any is NaN. On bool: any.
     Max,
@@ -77,8 +77,8 @@ impl fmt::Display for ArgReduceOp {
 
 /// Reductions over dimensions. See the [contract](crate::backend).
 pub trait ReduceOps: Device {
-    /// Reduces over `dims` (sorted, no repeats, maybe none), keeping them as size 1. Of no elements: 0 for a sum, 1 for a
-    /// product, NaN for a mean; core panics for a maximum or minimum of no elements.
+    /// Reduces over `dims` (sorted, no repeats, maybe none), keeping them as size 1. Of no elements the sum is 0, the
+    /// product 1 and the mean NaN; core rejects the maximum and minimum of no elements.
     fn reduce(&self, op: ReduceOp, x: ViewOf<'_, Self>, dims: &[usize]) -> Self::Storage;
 
     /// The index (I32) of the largest or smallest element along `dim`, keeping it as size 1: of several the first, and of the
@@ -106,23 +106,23 @@ macro_rules! reductions {
     };
 }
 reductions! {
-    /// The sum over `dims`: one (`x.sum(-1)`), several (`x.sum([0, 2])`) or all (`x.sum(..)`). 0 over nothing.
+    /// The sum over `dims`: one (`x.sum(-1)`), several (`x.sum([0, 2])`) or all (`x.sum(..)`); 0 of no elements.
     /// PyTorch: `sum`.
     Sum sum sum_keepdim;
-    /// The mean over `dims`; NaN over nothing. PyTorch: `mean`.
+    /// The mean over `dims`; NaN of no elements. PyTorch: `mean`.
     Mean mean mean_keepdim;
-    /// The product over `dims`; 1 over nothing. The gradient of an element is the product of the others, also beside zeros,
-    /// infinities and NaN, to any order of differentiation. PyTorch: `prod`.
+    /// The product over `dims`; 1 of no elements. The gradient of an element is the product of the others, also if
+    /// these hold zeros, infinities or NaN, and to any order of differentiation. PyTorch: `prod`.
     Prod prod prod_keepdim;
     /// The largest element over `dims`; NaN if any is. Equal ones share the gradient. PyTorch: `amax`.
     ///
     /// # Panics
-    /// If there is nothing to choose from.
+    /// If there are no elements to choose from.
     Max max max_keepdim;
     /// The smallest element over `dims`; NaN if any is. Equal ones share the gradient. PyTorch: `amin`.
     ///
     /// # Panics
-    /// If there is nothing to choose from.
+    /// If there are no elements to choose from.
     Min min min_keepdim;
 }
 
@@ -145,7 +145,7 @@ impl<B: Backend> Tensor<B> {
     /// PyTorch: `argmax`.
     ///
     /// # Panics
-    /// If there is nothing to choose from.
+    /// If there are no elements to choose from.
     #[track_caller]
     pub fn argmax(&self, dim: isize) -> Self {
         self.arg_reduce(ArgReduceOp::ArgMax, dim)
@@ -155,7 +155,7 @@ impl<B: Backend> Tensor<B> {
     /// PyTorch: `argmin`.
     ///
     /// # Panics
-    /// If there is nothing to choose from.
+    /// If there are no elements to choose from.
     #[track_caller]
     pub fn argmin(&self, dim: isize) -> Self {
         self.arg_reduce(ArgReduceOp::ArgMin, dim)
@@ -174,7 +174,7 @@ impl<B: Backend> Tensor<B> {
     /// ```
     ///
     /// # Panics
-    /// If there is nothing to choose from.
+    /// If there are no elements to choose from.
     #[track_caller]
     pub fn max_with_index(&self, dim: isize) -> (Self, Self) {
         self.with_index(dim, self.argmax(dim))
@@ -183,7 +183,7 @@ impl<B: Backend> Tensor<B> {
     /// The smallest element along `dim` and its index (I32), see [`max_with_index`](Tensor::max_with_index). PyTorch: `min(dim)`.
     ///
     /// # Panics
-    /// If there is nothing to choose from.
+    /// If there are no elements to choose from.
     #[track_caller]
     pub fn min_with_index(&self, dim: isize) -> (Self, Self) {
         self.with_index(dim, self.argmin(dim))
@@ -200,13 +200,13 @@ impl<B: Backend> Tensor<B> {
         (value, index)
     }
 
-    /// True if any element over `dims` is true; false over nothing. Bool only. PyTorch: `any`.
+    /// True if any element over `dims` is true; false if there are none. Bool only. PyTorch: `any`.
     #[track_caller]
     pub fn any(&self, dims: impl Dims) -> Self {
         self.any_or_all("any", ReduceOp::Max, dims)
     }
 
-    /// True if every element over `dims` is true, and over nothing. Bool only. PyTorch: `all`.
+    /// True if every element over `dims` is true, also if there are none. Bool only. PyTorch: `all`.
     #[track_caller]
     pub fn all(&self, dims: impl Dims) -> Self {
         self.any_or_all("all", ReduceOp::Min, dims)
@@ -275,12 +275,12 @@ impl<B: Backend> Tensor<B> {
         n / (n - correction).max(0.0)
     }
 
-    /// The p-norm over `dims`: `(sum |x|^p)^(1/p)`, correct also where the sum overflows or underflows; for p = infinity the
-    /// largest magnitude, for -infinity the smallest, for 0 the number of elements that are not 0. At 0, where the norm has no
-    /// derivative, the gradient is 0. PyTorch: `linalg.vector_norm`.
+    /// The p-norm over `dims`: `(sum |x|^p)^(1/p)`, correct also where the sum overflows or underflows; for p =
+    /// infinity the largest magnitude, for -infinity the smallest, for 0 the number of nonzero elements. Where the norm
+    /// has no derivative, at 0, the gradient is 0. PyTorch: `linalg.vector_norm`.
     ///
     /// # Panics
-    /// If p is NaN, or an infinite p finds nothing to choose from.
+    /// If p is NaN, or p is infinite and there are no elements.
     #[track_caller]
     pub fn norm(&self, p: f64, dims: impl Dims) -> Self {
         assert!(!p.is_nan(), "norm: p is NaN");
@@ -314,9 +314,9 @@ impl<B: Backend> Tensor<B> {
         }
     }
 
-    /// `log(sum(exp(x)))` over `dims`, without overflow; -inf if there are no elements or all are -inf. In the latter case the
-    /// gradient is 0 (NaN in PyTorch). If an element is +inf, so is the result, and the gradient is NaN at that element and 0 at
-    /// finite ones, as in PyTorch. PyTorch: `logsumexp`.
+    /// `log(sum(exp(x)))` over `dims`, safe from overflow. It is -inf of no elements and if all are -inf; the gradient
+    /// is then 0, where PyTorch's is NaN. With an element of +inf it is +inf, and the gradient is NaN at that element
+    /// and 0 at finite ones, as in PyTorch. PyTorch: `logsumexp`.
     #[track_caller]
     pub fn logsumexp(&self, dims: impl Dims) -> Self {
         let dims = must(dims.resolve("logsumexp", self.rank()));
@@ -463,8 +463,8 @@ pub(crate) fn centred<B: Backend>(x: &Tensor<B>, dims: DimSet) -> [Tensor<B>; 3]
     [around - &rest, mean, rest]
 }
 
-/// The largest or smallest magnitude over `dims`, which are kept as 1. Values divided by it can be raised to a power without
-/// overflow or underflow. A constant on the tape; 1 where the magnitude is 0 or infinite, and of no elements.
+/// The largest or smallest magnitude over `dims`, which are kept as 1. Values divided by it can be raised to a power
+/// without overflow or underflow. A constant; 1 where the magnitude is 0 or infinite, and of no elements.
 pub(crate) fn magnitude<B: Backend>(op: ReduceOp, x: &Tensor<B>, dims: DimSet) -> Tensor<B> {
     if x.numel() == 0 {
         return x.scalar_like(1.0);

@@ -33,7 +33,7 @@ impl<B: Backend> Tensor<B> {
     /// ```
     ///
     /// # Panics
-    /// If the dimension is outside the rank, or the tensor is bool.
+    /// If the dimension is out of range, or the tensor is bool.
     #[track_caller]
     pub fn cumsum(&self, dim: isize) -> Self {
         if let Some(vector) = self.as_vector(dim) {

@@ -53,7 +53,7 @@ impl<B: Backend> Tensor<B> {
     /// +inf, or only -inf, is NaN. PyTorch: `softmax`.
     ///
     /// # Panics
-    /// If the dimension is outside the rank (of rank 0 every one is; PyTorch takes 0 and -1) or the dtype is not a float.
+    /// If the dimension is out of range (for rank 0 all are; PyTorch takes 0 and -1) or the dtype is not a float.
     #[track_caller]
     pub fn softmax(&self, dim: isize) -> Self {
         if let Some(vector) = self.as_vector(dim) {
@@ -72,13 +72,13 @@ impl<B: Backend> Tensor<B> {
         )
     }
 
-    /// `log(softmax(x))` along `dim`, computed as `(x - max(x)) - log(sum(exp(x - max(x))))`: safe from overflow, from the
-    /// logarithm of 0, and as exact for large x as for small ones. Where one x is far above the others its result
-    /// keeps its digits too: for `[20, 0]` it is -2.06e-9, where PyTorch says 0. A row that holds NaN or +inf, or only
-    /// -inf, is NaN. PyTorch: `log_softmax`.
+    /// `log(softmax(x))` along `dim`, computed as `(x - max(x)) - log(sum(exp(x - max(x))))`: safe from overflow, from
+    /// the logarithm of 0, and as exact for large x as for small ones. Where one x is far above the others its result
+    /// keeps its digits too: for `[20, 0]` it is -2.06e-9, where PyTorch returns 0. A row that holds NaN or +inf, or
+    /// only -inf, is NaN. PyTorch: `log_softmax`.
     ///
     /// # Panics
-    /// If the dimension is outside the rank (of rank 0 every one is; PyTorch takes 0 and -1) or the dtype is not a float.
+    /// If the dimension is out of range (for rank 0 all are; PyTorch takes 0 and -1) or the dtype is not a float.
     #[track_caller]
     pub fn log_softmax(&self, dim: isize) -> Self {
         if let Some(vector) = self.as_vector(dim) {

@@ -31,7 +31,7 @@ impl<B: Backend> Tensor<B> {
     /// ```
     ///
     /// # Panics
-    /// If the dimension is outside the rank, or the tensor is bool.
+    /// If the dimension is out of range, or the tensor is bool.
     #[track_caller]
     pub fn sort(&self, dim: isize, descending: bool) -> (Self, Self) {
         if let Some(vector) = self.as_vector(dim) {
@@ -59,7 +59,7 @@ impl<B: Backend> Tensor<B> {
     /// [`sort`](Self::sort). PyTorch: `topk` (which leaves the order of equal elements open).
     ///
     /// # Panics
-    /// If there are fewer than k, the dimension is outside the rank, or the tensor is bool.
+    /// If there are fewer than k, the dimension is out of range, or the tensor is bool.
     #[track_caller]
     pub fn topk(&self, k: usize, dim: isize, largest: bool) -> (Self, Self) {
         if k == 1

@@ -40,7 +40,7 @@ impl<B: Backend> Tensor<B> {
     /// Merges a range of dimensions into one: `x.flatten(1..)`, `x.flatten(..)`. PyTorch: `flatten`.
     ///
     /// # Panics
-    /// If the range reaches outside the rank.
+    /// If a dimension of the range is out of range.
     #[track_caller]
     pub fn flatten(&self, dims: impl RangeBounds<isize>) -> Self {
         if self.rank() == 0 {
@@ -79,7 +79,7 @@ impl<B: Backend> Tensor<B> {
     /// Exchanges two dimensions; a view. PyTorch: `transpose`.
     ///
     /// # Panics
-    /// If either is outside the rank.
+    /// If either is out of range.
     #[track_caller]
     pub fn transpose(&self, a: isize, b: isize) -> Self {
         let (a, b) = (must(wrap_dim("transpose", a, self.rank())), must(wrap_dim("transpose", b, self.rank())));
@@ -213,7 +213,7 @@ impl<B: Backend> Tensor<B> {
     /// Removes dimension `dim`, of size 1; a view. PyTorch: `squeeze(dim)` (which leaves larger ones alone).
     ///
     /// # Panics
-    /// If the dimension is outside the rank or of another size.
+    /// If the dimension is out of range or of another size.
     #[track_caller]
     pub fn squeeze(&self, dim: isize) -> Self {
         let d = must(wrap_dim("squeeze", dim, self.rank()));

@@ -6,10 +6,10 @@ use crate::backend::Backend;
 use crate::ops::index::RowGradient;
 
 impl<B: Backend> Gradients<Tensor<B>> {
-    /// The gradient in `x` by rows, if that is how `backward` found it: `x` is a leaf that was read only by
-    /// [`index_select`](Tensor::index_select) along dimension 0, as an embedding is, and fewer times than it has rows.
-    /// [`get`](Gradients::get) returns the same gradient as a tensor of the leaf's shape, zeros included. PyTorch: the
-    /// sparse gradient of `nn.Embedding(sparse=True)`.
+    /// The row-sparse gradient with respect to `x`, if `backward` computed one: if `x` is a leaf that only
+    /// [`index_select`](Tensor::index_select) along dimension 0 has read, as in an embedding, at fewer indices than it
+    /// has rows. [`get`](Gradients::get) returns the same gradient as a tensor of the leaf's shape, zeros included.
+    /// PyTorch: the sparse gradient of `nn.Embedding(sparse=True)`.
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;
@@ -67,10 +67,11 @@ impl<B: Backend> Gradients<Tensor<B>> {
         }
     }
 
-    /// The gradients, scaled down together if their [`norm`](Gradients::norm) is above `max_norm`: times `min(1, max_norm / (norm
-    /// + 1e-6))`; and the norm before clipping. Nothing is read back. A NaN norm makes all gradients NaN (of those in rows, these
-    /// rows); an infinite norm makes finite elements 0. Check the norm before the step if that may happen. PyTorch:
-    /// `nn.utils.clip_grad_norm_`. Pascanu et al., "On the difficulty of training recurrent neural networks", 2013.
+    /// The gradients, scaled down together if their [`norm`](Gradients::norm) is above `max_norm`: times
+    /// `min(1, max_norm / (norm + 1e-6))`; and the norm before clipping. Nothing is copied to the host. A NaN norm
+    /// makes all gradients NaN (of a row-sparse one, its rows); an infinite norm makes finite elements 0. Check the
+    /// norm before the step if that may happen. PyTorch: `nn.utils.clip_grad_norm_`. Pascanu et al., "On the difficulty
+    /// of training recurrent neural networks", 2013.
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;
@@ -110,8 +111,8 @@ impl<B: Backend> Gradients<Tensor<B>> {
         self.map_linear(|g| g * factor)
     }
 
-    /// [`map`](Gradients::map) by a linear function, which a gradient in rows applies to its rows alone: its zeros stay zeros
-    /// even where the function's factor is NaN.
+    /// [`map`](Gradients::map) by a linear function, which is applied to a row-sparse gradient's rows alone: its zeros
+    /// stay zeros even where the function's factor is NaN.
     fn map_linear(self, f: impl Fn(&Tensor<B>) -> Tensor<B>) -> Self {
         self.map_each(|gradient| match gradient {
             Gradient::Whole(whole) => Gradient::Whole(f(&whole)),

@@ -51,7 +51,8 @@ impl<B: Backend> Value for Tensor<B> {
 }
 
 impl<B: Backend> Tensor<B> {
-    /// Makes the tensor a leaf: operations on it are recorded, and [`backward`](Self::backward) finds its gradient.
+    /// The same data as a new leaf: operations on it are recorded, and [`backward`](Self::backward) computes its
+    /// gradient. The tensor itself does not change.
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;
@@ -81,8 +82,9 @@ impl<B: Backend> Tensor<B> {
         self.node.is_some()
     }
 
-    /// Gradients of this tensor, a loss of one element, in every leaf it depends on. Consumes the tape, also for other tensors on
-    /// it, and frees the tensors that it held.
+    /// The gradients of this tensor, a loss of one element, with respect to every leaf that it depends on. Consumes the
+    /// tape and frees the tensors that it held, so another tensor on the same tape cannot call `backward` afterwards;
+    /// [`grad`](Self::grad) keeps the tape.
     ///
     /// # Panics
     /// If there is not exactly one element, the tensor depends on no leaf, or an earlier `backward` consumed the tape.
@@ -93,7 +95,8 @@ impl<B: Backend> Tensor<B> {
         autodiff::backward(self, self.ones())
     }
 
-    /// [`backward`](Self::backward) of any tensor from a gradient of its own shape: a vector-Jacobian product.
+    /// [`backward`](Self::backward) of a tensor of any shape, given the gradient with respect to it: a vector-Jacobian
+    /// product.
     ///
     /// # Panics
     /// If the shapes or dtypes differ, the tensor depends on no leaf, or an earlier `backward` consumed the tape.
@@ -104,9 +107,9 @@ impl<B: Backend> Tensor<B> {
         autodiff::backward(self, gradient.detach())
     }
 
-    /// Gradients of the sum of this tensor in the named ones, zeros where it does not depend on them. The tape stays and
-    /// the result is differentiable: `let [g] = y.grad([&x]); let [h] = g.grad([&x]);`.
-    /// PyTorch: `autograd.grad(create_graph=True)`.
+    /// The gradients of this tensor's sum with respect to the tensors `of`; zeros where it does not depend on them. The
+    /// tape is kept, and the result is differentiable: `let [g] = y.grad([&x]); let [h] = g.grad([&x]);`. PyTorch:
+    /// `autograd.grad(create_graph=True)`.
     ///
     /// # Panics
     /// If an earlier `backward` consumed the tape.
@@ -115,7 +118,7 @@ impl<B: Backend> Tensor<B> {
         self.grad_with(&self.ones(), of)
     }
 
-    /// [`grad`](Self::grad) from a gradient of this tensor's shape, which may itself be on the tape.
+    /// [`grad`](Self::grad), given the gradient with respect to this tensor, which may itself be on the tape.
     ///
     /// # Panics
     /// If the shapes or dtypes differ, or an earlier `backward` consumed the tape.

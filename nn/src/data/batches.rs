@@ -122,7 +122,7 @@ pub trait Dataset: Clone + Send + Sync + 'static {
     }
 }
 
-/// Iterates over a dataset in batches, epoch by epoch.
+/// Iterates over a dataset in batches, epoch by epoch. PyTorch: `DataLoader`.
 ///
 /// ```
 /// # use minitorch_conformance::doc::*;
@@ -174,7 +174,7 @@ impl<D: Dataset> Loader<D> {
         self
     }
 
-    /// Whether a smaller last batch is left out.
+    /// Sets whether a smaller last batch is dropped. PyTorch: `drop_last`.
     pub fn drop_last(mut self, drop_last: bool) -> Self {
         self.drop_last = drop_last;
         self

@@ -34,7 +34,7 @@ impl<B: Backend> Conv2d<B> {
         Conv2d::with_options(inputs, outputs, kernel, Conv2dOptions::default(), device)
     }
 
-    /// With these options.
+    /// A layer with these options and a bias.
     ///
     /// # Panics
     /// If `groups` does not divide both numbers of channels.
@@ -55,12 +55,12 @@ impl<B: Backend> Conv2d<B> {
         }
     }
 
-    /// The layer without its bias.
+    /// The layer without its bias. PyTorch: `bias=False`.
     pub fn without_bias(self) -> Self {
         Conv2d { bias: None, ..self }
     }
 
-    /// The convolution.
+    /// Applies the convolution.
     ///
     /// # Panics
     /// As [`Tensor::conv2d`].
@@ -112,7 +112,7 @@ impl<B: Backend> Conv1d<B> {
         Conv1d::with_options(inputs, outputs, kernel, Conv1dOptions::default(), device)
     }
 
-    /// With these options.
+    /// A layer with these options and a bias.
     ///
     /// # Panics
     /// If `groups` does not divide both numbers of channels.
@@ -126,12 +126,12 @@ impl<B: Backend> Conv1d<B> {
         }
     }
 
-    /// The layer without its bias.
+    /// The layer without its bias. PyTorch: `bias=False`.
     pub fn without_bias(self) -> Self {
         Conv1d { bias: None, ..self }
     }
 
-    /// The convolution.
+    /// Applies the convolution.
     ///
     /// # Panics
     /// As [`Tensor::conv1d`].
@@ -142,8 +142,8 @@ impl<B: Backend> Conv1d<B> {
     }
 }
 
-/// Transposed convolution, the gradient of a convolution in its input: a layer that upsamples images. x `[n, inputs, h,
-/// w]`, y `[n, outputs, oh, ow]`; see [`Tensor::conv_transpose2d`]. PyTorch: `nn.ConvTranspose2d`.
+/// Transposed convolution, the gradient of a convolution with respect to its input: a layer that upsamples images. x
+/// `[n, inputs, h, w]`, y `[n, outputs, oh, ow]`; see [`Tensor::conv_transpose2d`]. PyTorch: `nn.ConvTranspose2d`.
 ///
 /// Initial weight and bias are uniform within `±1 / sqrt(fan_in)`, `fan_in` being the product of the weight's
 /// dimensions but the first, as in PyTorch.
@@ -172,7 +172,7 @@ impl<B: Backend> ConvTranspose2d<B> {
         ConvTranspose2d::with_options(inputs, outputs, kernel, Conv2dOptions::default(), device)
     }
 
-    /// With these options.
+    /// A layer with these options and a bias.
     ///
     /// # Panics
     /// If `groups` does not divide both numbers of channels.
@@ -200,12 +200,12 @@ impl<B: Backend> ConvTranspose2d<B> {
         ConvTranspose2d { output_padding: output_padding.per_dim(), ..self }
     }
 
-    /// The layer without its bias.
+    /// The layer without its bias. PyTorch: `bias=False`.
     pub fn without_bias(self) -> Self {
         ConvTranspose2d { bias: None, ..self }
     }
 
-    /// The transposed convolution.
+    /// Applies the transposed convolution.
     ///
     /// # Panics
     /// As [`Tensor::conv_transpose2d`].

@@ -6,7 +6,8 @@ use crate::observe::observe;
 use minitorch_core::{Backend, Tensor};
 
 /// A table of vectors, looked up by index: indices (I32) `[..]` to vectors `[.., dim]`. The gradient of a row is the
-/// sum over its uses. An index out of range gives zeros, and an error at the next read. PyTorch: `nn.Embedding`.
+/// sum over its uses. An index out of range gives zeros, and the next read of the device returns an error. PyTorch:
+/// `nn.Embedding`.
 ///
 /// The gradient is row-sparse ([`Gradients::rows`](minitorch_core::Gradients::rows)), as PyTorch's with `sparse=True`.
 /// SGD without momentum and Adagrad, both without weight decay, update only these rows if they are few. The other

@@ -34,7 +34,7 @@ impl<B: Backend> Linear<B> {
         }
     }
 
-    /// The layer without its bias.
+    /// The layer without its bias. PyTorch: `bias=False`.
     pub fn without_bias(self) -> Self {
         Linear { bias: None, ..self }
     }

@@ -22,7 +22,8 @@ macro_rules! batch_norms {
         ///
         /// In training mode, each channel is normalised by the mean and variance of the batch, and the running
         /// statistics are updated: `running = (1 - momentum) running + momentum batch`, with the unbiased variance. In
-        /// evaluation the running statistics normalise and do not change. The formula is at [`Tensor::batch_norm`].
+        /// evaluation mode, it is normalised by the running statistics, which do not change. The formula is at
+        /// [`Tensor::batch_norm`].
         #[derive(Module, Clone, Debug)]
         pub struct $name<B: Backend> {
             /// `[channels]`; `None` multiplies by 1.
@@ -37,7 +38,7 @@ macro_rules! batch_norms {
             pub num_batches_tracked: Buffer<B>,
             /// The weight of one batch in the running statistics.
             pub momentum: f64,
-            /// Added to the variance under the root.
+            /// Added to the variance before the square root.
             pub eps: f64,
             /// The mode; set by [`Module::train`] and [`Module::eval`].
             pub training: Training,
@@ -58,12 +59,12 @@ macro_rules! batch_norms {
                 }
             }
 
-            /// The layer without weight and bias.
+            /// The layer without weight and bias. PyTorch: `affine=False`.
             pub fn without_affine(self) -> Self {
                 $name { weight: None, bias: None, ..self }
             }
 
-            /// The normalisation.
+            /// Applies the normalisation.
             ///
             /// # Panics
             /// If the rank or the number of channels does not fit; in training mode, also if a channel has a single
@@ -147,7 +148,7 @@ pub struct LayerNorm<B: Backend> {
     pub bias: Option<Param<B>>,
     /// The sizes of the last dimensions.
     pub shape: Shape,
-    /// Added to the variance under the root.
+    /// Added to the variance before the square root.
     pub eps: f64,
 }
 
@@ -158,12 +159,12 @@ impl<B: Backend> LayerNorm<B> {
         LayerNorm { weight: ones(shape, device), bias: zeros(shape, device), shape, eps: EPS }
     }
 
-    /// The layer without weight and bias.
+    /// The layer without weight and bias. PyTorch: `elementwise_affine=False`.
     pub fn without_affine(self) -> Self {
         LayerNorm { weight: None, bias: None, ..self }
     }
 
-    /// The normalisation.
+    /// Applies the normalisation.
     ///
     /// # Panics
     /// If x does not end in the shape.
@@ -184,7 +185,7 @@ pub struct GroupNorm<B: Backend> {
     pub bias: Option<Param<B>>,
     /// How many groups the channels form.
     pub groups: usize,
-    /// Added to the variance under the root.
+    /// Added to the variance before the square root.
     pub eps: f64,
 }
 
@@ -202,12 +203,12 @@ impl<B: Backend> GroupNorm<B> {
         GroupNorm { weight: ones(channels, device), bias: zeros(channels, device), groups, eps: EPS }
     }
 
-    /// The layer without weight and bias.
+    /// The layer without weight and bias. PyTorch: `affine=False`.
     pub fn without_affine(self) -> Self {
         GroupNorm { weight: None, bias: None, ..self }
     }
 
-    /// The normalisation.
+    /// Applies the normalisation.
     ///
     /// # Panics
     /// If x is not `[n, c, ..]` with the layer's channels.

@@ -22,7 +22,7 @@ pub struct Param<B: Backend> {
 }
 
 impl<B: Backend> Param<B> {
-    /// A parameter of this value.
+    /// A parameter with this value.
     ///
     /// # Panics
     /// If the dtype is not a float.

@@ -94,7 +94,7 @@ pub enum Entry<'m, B: Backend> {
     Training(&'m Training),
 }
 
-/// An entry of a module, for changing.
+/// A mutable entry of a module.
 pub enum EntryMut<'m, B: Backend> {
     /// A trained tensor.
     Param(&'m mut Param<B>),

@@ -45,7 +45,7 @@ impl<B: Backend> RuleOptimizer<B, AdagradConfig> {
         self
     }
 
-    /// Sets the number that is added to the root.
+    /// Sets the number that is added to the denominator.
     ///
     /// # Panics
     /// If it is negative or not finite.
@@ -55,10 +55,10 @@ impl<B: Backend> RuleOptimizer<B, AdagradConfig> {
         self
     }
 
-    /// Sets the initial value of the sums; before the first step. PyTorch: `initial_accumulator_value`.
+    /// Sets the initial value of the sums. Call it before the first step. PyTorch: `initial_accumulator_value`.
     ///
     /// # Panics
-    /// If it is negative or not finite, or a step was taken.
+    /// If it is negative or not finite, or a step has been taken.
     #[track_caller]
     pub fn initial_accumulator(mut self, initial: f64) -> Self {
         self.state.assert_before_first_step("Adagrad", "the initial accumulator");

@@ -58,7 +58,7 @@ impl<B: Backend, const DECOUPLED: bool> RuleOptimizer<B, AdamSettings<DECOUPLED>
         self
     }
 
-    /// Sets the number that is added to the root of the second moment.
+    /// Sets the number that is added to the denominator, the root of the second moment.
     ///
     /// # Panics
     /// If it is negative or not finite.

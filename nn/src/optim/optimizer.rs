@@ -23,7 +23,7 @@ pub trait Optimizer<B: Backend> {
     /// Sets the learning rate of the next steps, for use with a [`Schedule`](crate::Schedule).
     fn set_lr(&mut self, lr: f64);
 
-    /// Writes the state of the model's parameters and the learning rate as safetensors; the file is complete or absent.
+    /// Writes the optimizer state of the model's parameters and the learning rate as safetensors, atomically.
     /// `<parameter>/step` is the number of steps of the parameter (I32), and `<parameter>/<state>` its state tensors
     /// under PyTorch's names, such as `exp_avg`.
     ///
@@ -36,13 +36,13 @@ pub trait Optimizer<B: Backend> {
     /// interrupted.
     ///
     /// # Errors
-    /// If the file cannot be read, is not safetensors or does not fit: the message then lists missing, unexpected and
-    /// mis-shaped names, at most 40 of each. On any error nothing is changed.
+    /// If the file cannot be read, is not safetensors or does not fit: the message then lists missing and unexpected
+    /// names and those with a wrong shape, at most 40 of each. On any error nothing is changed.
     fn load(&mut self, model: &dyn Module<B>, path: &Path) -> Result<()>;
 }
 
 /// An optimizer: the settings of an update rule, and the state of the parameters. [`Sgd`](crate::Sgd),
-/// [`Adam`](crate::Adam) and the others are names for it, with constructors of their own.
+/// [`Adam`](crate::Adam) and the others are type aliases of it, with constructors of their own.
 pub struct RuleOptimizer<B: Backend, R> {
     pub(super) settings: R,
     pub(super) state: State<B>,
@@ -64,9 +64,9 @@ impl<B: Backend, R: Rule> RuleOptimizer<B, R> {
         self
     }
 
-    /// Adds a group of the parameters for which `belongs(name, value)` is true and that no earlier group has; before
-    /// the first step. `belongs` is called once per parameter, at its first step. PyTorch: a list of dictionaries as
-    /// the first argument.
+    /// Adds a parameter group: the parameters for which `belongs(name, value)` is true and that are in no earlier
+    /// group. Call it before the first step. `belongs` is called once per parameter, at its first step. PyTorch: a list
+    /// of dictionaries as the first argument.
     ///
     /// ```
     /// use minitorch_nn::{Group, Sgd};
@@ -79,7 +79,7 @@ impl<B: Backend, R: Rule> RuleOptimizer<B, R> {
     /// ```
     ///
     /// # Panics
-    /// If a step was taken.
+    /// If a step has been taken.
     #[track_caller]
     pub fn group(mut self, belongs: impl Fn(&str, &Tensor<B>) -> bool + Send + Sync + 'static, group: Group) -> Self {
         self.state.assert_before_first_step(R::NAME, "a group");

@@ -46,7 +46,7 @@ impl<B: Backend> RuleOptimizer<B, RmsPropConfig> {
         self
     }
 
-    /// Sets the number that is added to the root.
+    /// Sets the number that is added to the denominator.
     ///
     /// # Panics
     /// If it is negative or not finite.
@@ -56,10 +56,10 @@ impl<B: Backend> RuleOptimizer<B, RmsPropConfig> {
         self
     }
 
-    /// Sets the momentum; before the first step.
+    /// Sets the momentum. Call it before the first step.
     ///
     /// # Panics
-    /// If it is negative or not finite, or a step was taken.
+    /// If it is negative or not finite, or a step has been taken.
     #[track_caller]
     pub fn momentum(mut self, momentum: f64) -> Self {
         self.state.assert_before_first_step("RmsProp", "the momentum");
@@ -67,10 +67,11 @@ impl<B: Backend> RuleOptimizer<B, RmsPropConfig> {
         self
     }
 
-    /// Divides gradients by their running standard deviation instead of their root mean square; before the first step.
+    /// Divides gradients by their running standard deviation instead of their root mean square. Call it before the
+    /// first step.
     ///
     /// # Panics
-    /// If a step was taken.
+    /// If a step has been taken.
     #[track_caller]
     pub fn centered(mut self, centered: bool) -> Self {
         self.state.assert_before_first_step("RmsProp", "centered");

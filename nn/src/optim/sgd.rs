@@ -40,10 +40,10 @@ impl<B: Backend> RuleOptimizer<B, SgdConfig> {
         RuleOptimizer::with_settings(lr, SgdConfig::default())
     }
 
-    /// Sets the momentum; before the first step.
+    /// Sets the momentum. Call it before the first step.
     ///
     /// # Panics
-    /// If it is negative or not finite, or a step was taken.
+    /// If it is negative or not finite, or a step has been taken.
     #[track_caller]
     pub fn momentum(mut self, momentum: f64) -> Self {
         self.state.assert_before_first_step("Sgd", "the momentum");

@@ -3,7 +3,7 @@
 use super::Schedule;
 use crate::check::non_negative;
 
-/// Lowers the rate when a loss has stopped improving. PyTorch: `ReduceLROnPlateau` with `mode="min"`,
+/// Lowers the learning rate when a loss has stopped improving. PyTorch: `ReduceLROnPlateau` with `mode="min"`,
 /// `threshold_mode="rel"`.
 ///
 /// A loss is an improvement if it is below `best (1 - threshold)`; NaN never is. After more than `patience` consecutive
