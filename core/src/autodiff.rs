@@ -52,7 +52,7 @@ pub trait Value: Clone + Send + Sync + 'static {
     fn with_node(&self, node: Option<Arc<Node<Self>>>) -> Self;
     /// The sum of two gradients, by value so that the first one's memory may be reused.
     fn accumulate(self, more: Self) -> Self;
-    /// Ones of the value's shape: the seed of a backward pass.
+    /// The gradient of the value's sum with respect to the value: ones of its shape.
     fn ones(&self) -> Self;
     /// The value in a few characters, for a [`Graph`](crate::Graph); reads it from its device.
     fn brief(&self) -> String;
@@ -245,8 +245,8 @@ fn walk<V: Value>(
     Ok(Gradients { by_node: found })
 }
 
-/// The gradients of every leaf that `root` depends on, given the gradient `seed` of the root. Consumes the tape; the gradients
-/// are off the tape.
+/// The gradients with respect to every leaf that `root` depends on, given the gradient `seed` with respect to the root.
+/// Consumes the tape; the result is off it.
 ///
 /// # Panics
 /// If an earlier `backward` consumed a part of the tape.
@@ -259,8 +259,8 @@ pub fn backward<V: Value>(root: &V, seed: V) -> Gradients<V> {
     }
 }
 
-/// The gradients of the values `of`, leaves or not. The tape is kept, and the gradients are on it, so that they can be
-/// differentiated again (unless inside [`no_grad`]).
+/// The gradients with respect to the values `of`, leaves or not. The tape is kept, and the result can be differentiated
+/// again (unless inside [`no_grad`]).
 ///
 /// # Panics
 /// If an earlier `backward` consumed a part of the tape.
@@ -274,7 +274,7 @@ pub fn grad<V: Value, const N: usize>(root: &V, seed: V, of: [&V; N]) -> Gradien
     }
 }
 
-/// The gradients of every node that `root` depends on, off the tape. The tape is kept.
+/// The gradients with respect to every node that `root` depends on, off the tape, which is kept.
 ///
 /// # Errors
 /// If an earlier `backward` consumed a part of the tape.

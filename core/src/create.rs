@@ -154,9 +154,9 @@ impl<B: Backend> Tensor<B> {
         Tensor::from_vec(on_host("arange", range, len), len, device)
     }
 
-    /// `start`, `start + step`, .. up to, not including, `end`: `ceil((end - start) / step)` of them, none if start is end. Each
-    /// is computed in f64 on the host and rounded once, so that all backends have the same. F32 unless the placement has another
-    /// dtype; I32 requires whole numbers. PyTorch: `arange(start, end, step)`.
+    /// `start`, `start + step`, .. up to, not including, `end`: `ceil((end - start) / step)` of them, none if start is
+    /// end. Each is computed in f64 on the host and rounded once, so that all backends have the same. F32 unless the
+    /// placement has another dtype; I32 requires integers. PyTorch: `arange(start, end, step)`.
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;
@@ -166,7 +166,7 @@ impl<B: Backend> Tensor<B> {
     /// ```
     ///
     /// # Panics
-    /// If the step is 0 or leads away from `end`, a number is not finite or, for I32, not a whole I32, the
+    /// If the step is 0 or leads away from `end`, a number is not finite or, for I32, not an integer of 32 bits, the
     /// dtype is bool or unsupported, or there is no memory for so many numbers.
     #[track_caller]
     pub fn arange_step(start: f64, end: f64, step: f64, place: impl Placement<B>) -> Self {

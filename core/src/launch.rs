@@ -1,7 +1,7 @@
-//! A log of the kernels that backends start.
+//! A log of the kernels that backends launch.
 //!
-//! [`launches`] runs a closure and returns, beside its result, a [`Launch`] for each kernel that a backend started for it on the
-//! calling thread: which one, by which code path, on how many threads or in which grid, with which tile.
+//! [`launches`] runs a closure and returns, beside its result, a [`Launch`] for each kernel that a backend launched for
+//! it on the calling thread: the kernel, its code path, the threads or the grid, and the tile.
 //!
 //! ```
 //! # use minitorch_core::launches;
@@ -51,7 +51,7 @@ thread_local! {
     static LOG: RefCell<Vec<Launch>> = const { RefCell::new(Vec::new()) };
 }
 
-/// One kernel as a backend started it. Its `Display` is one line.
+/// The launch of one kernel. Its `Display` is one line.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Launch {

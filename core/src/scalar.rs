@@ -217,12 +217,12 @@ impl Scalar {
         unary("abs", self, self.value.abs(), move |x, _| Scalar::from(sign(x.value)))
     }
 
-    /// The larger of the two; NaN if either is NaN. On ties each has half of the gradient, as tensors have it.
+    /// The larger of the two; NaN if either is NaN. On ties each gets half of the gradient, as with tensors.
     pub fn maximum(&self, other: impl Into<Scalar>) -> Scalar {
         extreme("maximum", self.clone(), other.into(), |a, b| a > b)
     }
 
-    /// The smaller of the two; NaN if either is NaN. On ties each has half of the gradient, as tensors have it.
+    /// The smaller of the two; NaN if either is NaN. On ties each gets half of the gradient, as with tensors.
     pub fn minimum(&self, other: impl Into<Scalar>) -> Scalar {
         extreme("minimum", self.clone(), other.into(), |a, b| a < b)
     }

@@ -4,7 +4,8 @@ use super::{ById, RowsOf, Value};
 use std::collections::hash_map::Entry;
 use std::ops::{AddAssign, Index};
 
-/// Gradients by variable: `&grads[&w]`, or `grads.get(&w)` when there may be none.
+/// The gradients with respect to variables: `&grads[&w]`, or `grads.get(&w)` if there may be none. PyTorch stores them
+/// in `w.grad` instead.
 pub struct Gradients<V: Value> {
     pub(crate) by_node: ById<Gradient<V>>,
 }
@@ -82,7 +83,7 @@ impl<V: Value> Gradients<V> {
         self.by_node.values().map(Gradient::whole)
     }
 
-    /// Replaces each gradient by `f` of it. One in rows ([`rows`](Gradients::rows)) becomes a whole one first.
+    /// Replaces each gradient by `f` of it. A row-sparse one ([`rows`](Gradients::rows)) becomes dense first.
     pub fn map(self, f: impl Fn(V) -> V) -> Self {
         self.map_each(|gradient| Gradient::Whole(f(gradient.into_whole())))
     }

@@ -93,23 +93,24 @@ impl<B: Backend> Tensor<B> {
         binary(BinaryOp::Pow, self, exponent)
     }
 
-    /// The larger of each pair, with broadcasting; NaN if either is NaN. On ties each operand receives half of the gradient; if
-    /// either is NaN, both receive all of it. PyTorch: `maximum`.
+    /// The larger of each pair, with broadcasting; NaN if either is NaN. On ties each gets half of the gradient; if
+    /// either is NaN, both get all of it. PyTorch: `maximum`.
     #[track_caller]
     pub fn maximum(&self, other: &Self) -> Self {
         binary(BinaryOp::Maximum, self, other)
     }
 
-    /// The smaller of each pair, with broadcasting; NaN if either is NaN. On ties each operand receives half of the gradient; if
-    /// either is NaN, both receive all of it. PyTorch: `minimum`.
+    /// The smaller of each pair, with broadcasting; NaN if either is NaN. On ties each gets half of the gradient; if
+    /// either is NaN, both get all of it. PyTorch: `minimum`.
     #[track_caller]
     pub fn minimum(&self, other: &Self) -> Self {
         binary(BinaryOp::Minimum, self, other)
     }
 
-    /// `a - b floor(a / b)`, by a tensor (broadcasting) or a number; it has the sign of b. NaN if b is 0 or a infinite; for I32
-    /// and b = 0 it is 0. The derivative in a is 1, in b `-floor(a / b)`: infinite for b = 0; for an infinite b it is 0, or 1 if
-    /// a has the other sign. (Rust's `%` has the sign of a, so it is not this operator.) PyTorch: `remainder`.
+    /// `a - b floor(a / b)`, by a tensor (broadcasting) or a number; it has the sign of b. NaN if b is 0 or a infinite;
+    /// for I32 and b = 0 it is 0. The derivative with respect to a is 1, with respect to b `-floor(a / b)`: infinite
+    /// for b = 0; for an infinite b it is 0, or 1 if a has the other sign. (Rust's `%` has the sign of a, so it is not
+    /// this operator.) PyTorch: `remainder`.
     #[track_caller]
     pub fn remainder(&self, divisor: impl Operand<B>) -> Self {
         operate(BinaryOp::Remainder, UnaryOp::Remainder, self.into(), divisor.operand())
@@ -315,9 +316,9 @@ fn grad<B: Backend>(
             wants[0].then(|| g.clone()),
             a.zip(b).filter(|_| wants[1]).map(|(a, b)| {
                 let (a, b) = (a.detach(), b.detach());
-                // The quotient a / b is rounded, and may end up on the wrong side of a whole number. So floor is applied after a
-                // shift by a quarter towards the middle of [q, q + 1); the remainder tells which half a / b lies in. If b is
-                // infinite and of the opposite sign of a, the remainder is b, the upper half, and q is -1.
+                // The quotient a / b is rounded, and may lie on the wrong side of an integer. So it is moved by a
+                // quarter towards the middle of its step [q, q + 1); the remainder tells which half it lies in. If b is
+                // infinite and of the other sign than a, the remainder is b, the upper half, and q is -1.
                 let upper = a.remainder(&b).abs().ge(b.abs() * 0.5).cast(g.dtype());
                 -(g * (a / b + (0.25 - upper * 0.5)).floor())
             }),

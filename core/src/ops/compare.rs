@@ -104,8 +104,8 @@ impl<B: Backend> Tensor<B> {
         self.detach().abs().lt(f64::INFINITY)
     }
 
-    /// `condition ? a : b`, element by element; the three broadcast. The gradient of a is 0 where b was taken, and the
-    /// reverse. PyTorch: `where`.
+    /// `condition ? a : b`, element by element; the three broadcast. The gradient of a is 0 where b is selected, and
+    /// vice versa. PyTorch: `where`.
     ///
     /// # Panics
     /// If the condition is not bool, the shapes do not broadcast, or dtypes or devices differ.

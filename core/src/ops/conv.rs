@@ -4,11 +4,8 @@
 //! y[n, o, i, j]  = b[o] + sum over c, p, q of w[o, c, p, q] x[n, c, i s + p d - pad, j s + q d - pad]
 //! ```
 //!
-//! The forward map `(x, w)`, the gradient in x `(g, w)` and the gradient in w `(x, g)` are bilinear, and the derivative of each
-//! in either argument is one of the three. So derivatives of any order need no further kernel.
-//!
-//! [`Tensor::conv2d`] is the method, [`ConvOps::conv2d`] the backend's contract, [`composed::conv2d`] the default (im2col and a
-//! matrix product), and the function `conv2d` of this file records the gradient.
+//! The forward map and its gradients with respect to x and w are bilinear, and the derivative of each with respect to
+//! either argument is one of the three. So derivatives of any order need no further kernel.
 
 use crate::backend::{Backend, Device};
 use crate::index::PerDim;
@@ -30,9 +27,9 @@ use crate::tensor::fused::{Save, Saved, fused, fused_with, in_f32_with, present}
 pub struct ConvOptions<const N: usize> {
     /// Distance of neighbouring windows; at least 1.
     pub stride: [usize; N],
-    /// Zeros added around the input, on both sides.
+    /// Zeros added on both sides of each spatial dimension.
     pub padding: [usize; N],
-    /// Distance of neighbouring kernel taps; at least 1.
+    /// Distance between neighbouring kernel taps; at least 1.
     pub dilation: [usize; N],
     /// Independent groups of channels; at least 1.
     pub groups: usize,

@@ -244,7 +244,7 @@ impl<B: Backend> Tensor<B> {
     /// The inner product of two vectors, of rank 0. PyTorch: `dot`.
     ///
     /// # Panics
-    /// If they are not vectors of one size, or dtypes (floats) or devices do not fit.
+    /// If they are not vectors of one size, dtypes or devices differ, or the dtype is not a float.
     #[track_caller]
     pub fn dot(&self, other: &Self) -> Self {
         assert!(
@@ -259,7 +259,7 @@ impl<B: Backend> Tensor<B> {
     /// The products of all pairs of elements of two vectors, `[n] x [m] -> [n, m]`. PyTorch: `outer`.
     ///
     /// # Panics
-    /// If they are not vectors, or dtypes (floats) or devices do not fit.
+    /// If they are not vectors, dtypes or devices differ, or the dtype is not a float.
     #[track_caller]
     pub fn outer(&self, other: &Self) -> Self {
         assert!(
@@ -275,7 +275,7 @@ impl<B: Backend> Tensor<B> {
     /// A matrix times a vector, `[n, m] x [m] -> [n]`. PyTorch: `mv`.
     ///
     /// # Panics
-    /// If the ranks are not 2 and 1, the sizes do not fit, or dtypes (floats) or devices do not.
+    /// If the ranks are not 2 and 1, the sizes do not match, dtypes or devices differ, or the dtype is not a float.
     #[track_caller]
     pub fn mv(&self, vector: &Self) -> Self {
         assert!(
@@ -287,10 +287,10 @@ impl<B: Backend> Tensor<B> {
         self.matmul(vector)
     }
 
-    /// The product of two matrices; [`matmul`](Self::matmul) that refuses other ranks. PyTorch: `mm`.
+    /// The product of two matrices; [`matmul`](Self::matmul) for this rank only. PyTorch: `mm`.
     ///
     /// # Panics
-    /// If they are not matrices, the sizes do not fit, or dtypes (floats) or devices do not.
+    /// If they are not matrices, the sizes do not match, dtypes or devices differ, or the dtype is not a float.
     #[track_caller]
     pub fn mm(&self, other: &Self) -> Self {
         assert!(
@@ -302,11 +302,12 @@ impl<B: Backend> Tensor<B> {
         self.matmul(other)
     }
 
-    /// The products of a batch of matrices, `[b, n, m] x [b, m, p] -> [b, n, p]`; [`matmul`](Self::matmul) that neither
-    /// broadcasts nor takes other ranks. PyTorch: `bmm`.
+    /// The products of a batch of matrices, `[b, n, m] x [b, m, p] -> [b, n, p]`; [`matmul`](Self::matmul) for this
+    /// rank only, without broadcasting. PyTorch: `bmm`.
     ///
     /// # Panics
-    /// If the ranks are not 3, the batches differ, the sizes do not fit, or dtypes (floats) or devices do not.
+    /// If the ranks are not 3, the batches differ, the sizes do not match, dtypes or devices differ, or the dtype is
+    /// not a float.
     #[track_caller]
     pub fn bmm(&self, other: &Self) -> Self {
         assert!(

@@ -106,7 +106,7 @@ impl<B: Backend> Tensor<B> {
     /// ```
     ///
     /// # Panics
-    /// If the inner or batch dimensions do not fit, either tensor is of rank 0, or the dtype is not a float.
+    /// If the inner or batch dimensions do not match, either tensor is of rank 0, or the dtype is not a float.
     #[track_caller]
     pub fn matmul(&self, other: &Self) -> Self {
         let (a, b) = (self, other);
@@ -208,8 +208,9 @@ impl<B: Backend> Tensor<B> {
         linear(self, weight, bias, None)
     }
 
-    /// `f(x wᵀ + b)`: [`linear`](Self::linear) with the activation f in its epilogue. The numbers and gradients are those of
-    /// `x.linear(..)` and the activation after it. PyTorch: `functional.linear` and the activation, which `torch.compile` fuses.
+    /// `f(x wᵀ + b)`: [`linear`](Self::linear) with the activation f in its epilogue. Values and gradients are those of
+    /// `x.linear(..)` followed by the activation. PyTorch: `functional.linear` and the activation, which
+    /// `torch.compile` fuses.
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;

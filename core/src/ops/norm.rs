@@ -20,7 +20,7 @@ use crate::tensor::fused::{Save, Saved, fused_with, in_f32_with};
 pub struct NormOptions {
     /// The dimensions that share one mean and one variance; sorted, at least one.
     pub dims: DimSet,
-    /// Added to the variance under the root.
+    /// Added to the variance before the square root.
     pub eps: f64,
 }
 
@@ -108,8 +108,8 @@ impl<B: Backend> Tensor<B> {
     /// PyTorch: `batch_norm(training=True)`.
     ///
     /// # Panics
-    /// If the rank is below 2, a channel has no element, eps is not finite and at least 0, or shapes, dtypes or devices do not
-    /// fit.
+    /// If the rank is below 2, a channel has no element, eps is not finite and at least 0, or shapes, dtypes or devices
+    /// do not match.
     #[track_caller]
     pub fn batch_norm(&self, weight: Option<&Self>, bias: Option<&Self>, eps: f64) -> [Self; 3] {
         let [y, statistics] = self.by_channel("batch_norm", weight, bias, eps);
@@ -168,7 +168,7 @@ impl<B: Backend> Tensor<B> {
         [y.reshape(*self.shape()), statistics]
     }
 
-    /// [`batch_norm`](Self::batch_norm) with a given mean and variance (`[c]`, constants), as in evaluation.
+    /// [`batch_norm`](Self::batch_norm) with a given mean and variance (`[c]`, constants), as in evaluation mode.
     /// PyTorch: `batch_norm(training=False)`.
     ///
     /// # Panics
@@ -203,8 +203,8 @@ impl<B: Backend> Tensor<B> {
     /// `bias`, of that shape. Ba et al., "Layer normalization", 2016. PyTorch: `layer_norm`.
     ///
     /// # Panics
-    /// If the tensor's shape does not end in `shape`, `shape` has no element, eps is not finite and at least 0, or shapes, dtypes
-    /// or devices do not fit.
+    /// If the tensor does not end in `shape`, that has no element, eps is not finite and at least 0, or shapes, dtypes
+    /// or devices do not match.
     #[track_caller]
     pub fn layer_norm(&self, shape: impl Into<Shape>, weight: Option<&Self>, bias: Option<&Self>, eps: f64) -> Self {
         let shape = shape.into();

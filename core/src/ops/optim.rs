@@ -14,7 +14,7 @@ use crate::layout::Layout;
 /// device.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum StepRule {
-    /// Gradient descent, with or without momentum.
+    /// SGD, with or without momentum.
     Sgd(SgdConfig),
     /// Adam and AdamW.
     Adam(AdamConfig),
@@ -68,13 +68,13 @@ impl StepRule {
 /// Nesterov `p -= lr (g + momentum v)`. Without momentum there is no v and `p -= lr g`. State: v.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct SgdConfig {
-    /// The share of the velocity that is kept.
+    /// The momentum factor: the share of the velocity that is kept.
     pub momentum: f64,
     /// The share of the gradient that does not enter the velocity.
     pub dampening: f64,
-    /// The L2 penalty's factor.
+    /// The factor of the L2 penalty.
     pub weight_decay: f64,
-    /// Whether the step looks ahead.
+    /// Whether the step uses Nesterov momentum.
     pub nesterov: bool,
 }
 
@@ -88,9 +88,9 @@ pub struct AdamConfig {
     pub beta1: f64,
     /// Decay of the second moment.
     pub beta2: f64,
-    /// Added to the root of the second moment.
+    /// Added to the denominator, the root of the second moment.
     pub eps: f64,
-    /// The penalty's factor.
+    /// The factor of the penalty.
     pub weight_decay: f64,
     /// Whether the penalty applies to the parameter directly, not to the gradient (AdamW).
     pub decoupled: bool,
@@ -104,13 +104,13 @@ pub struct AdamConfig {
 pub struct RmsPropConfig {
     /// Decay of the averages.
     pub alpha: f64,
-    /// Added to the root.
+    /// Added to the denominator.
     pub eps: f64,
-    /// The share of the velocity that is kept.
+    /// The momentum factor: the share of the velocity that is kept.
     pub momentum: f64,
     /// Whether the root is of the variance, not of the mean square.
     pub centered: bool,
-    /// The L2 penalty's factor.
+    /// The factor of the L2 penalty.
     pub weight_decay: f64,
 }
 
@@ -120,11 +120,11 @@ pub struct RmsPropConfig {
 pub struct AdagradConfig {
     /// How fast the learning rate decays with the steps.
     pub lr_decay: f64,
-    /// Added to the root.
+    /// Added to the denominator.
     pub eps: f64,
     /// The initial sum of squares.
     pub initial: f64,
-    /// The L2 penalty's factor.
+    /// The factor of the L2 penalty.
     pub weight_decay: f64,
 }
 

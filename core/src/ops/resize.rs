@@ -135,7 +135,7 @@ impl<B: Backend> Tensor<B> {
     }
 
     /// The largest element of a region for each pixel of `[n, c, oh, ow]`, NaN if it has one; regions as of
-    /// [`adaptive_avg_pool2d`](Self::adaptive_avg_pool2d). On ties the first takes the gradient. PyTorch:
+    /// [`adaptive_avg_pool2d`](Self::adaptive_avg_pool2d). On ties the first gets the gradient. PyTorch:
     /// `adaptive_max_pool2d`.
     ///
     /// # Panics

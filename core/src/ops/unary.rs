@@ -20,8 +20,8 @@ macro_rules! unary_ops {
     (@numbers $a:ident) => { [$a, 0.0] };
     (@numbers $a:ident, $b:ident) => { [$a, $b] };
     ($($(#[$doc:meta])* $Op:ident $(($($number:ident),+))? $name:literal $Types:ident $Saves:ident;)*) => {
-        /// A function of one element. Scalar operands are fields of the op, so `x * 2.0` uploads nothing. A scalar takes the
-        /// tensor's dtype; core panics if one beside I32 elements is not a value of I32.
+        /// A function of one element. Numbers are fields of the op: `x * 2.0` uploads nothing. A number takes the
+        /// tensor's dtype; core rejects a number that is not an I32 for an I32 tensor.
         ///
         /// The [`Tensor`] method of the same name states formula and edge cases.
         #[derive(Clone, Copy, PartialEq, Debug)]
@@ -197,8 +197,8 @@ impl<B: Backend> Tensor<B> {
         unary(UnaryOp::Rdiv(1.0), self)
     }
 
-    /// `x^c` for a number c, as C's `pow` defines it: NaN for negative x unless c is whole; `x^0` is 1, NaN included.
-    /// PyTorch: `pow`.
+    /// `x^c` for a number c, as C's `pow` defines it: NaN for negative x unless c is an integer; `x^0` is 1, NaN
+    /// included. PyTorch: `pow`.
     #[track_caller]
     pub fn powf(&self, exponent: f64) -> Self {
         unary(UnaryOp::Pow(exponent), self)
@@ -359,25 +359,25 @@ impl<B: Backend> Tensor<B> {
         unary(UnaryOp::Softplus, self)
     }
 
-    /// The largest whole number not above x. Its derivative is 0. PyTorch: `floor`.
+    /// The largest integer not above x. Its derivative is 0. PyTorch: `floor`.
     #[track_caller]
     pub fn floor(&self) -> Self {
         unary(UnaryOp::Floor, self)
     }
 
-    /// The smallest whole number not below x. Its derivative is 0. PyTorch: `ceil`.
+    /// The smallest integer not below x. Its derivative is 0. PyTorch: `ceil`.
     #[track_caller]
     pub fn ceil(&self) -> Self {
         unary(UnaryOp::Ceil, self)
     }
 
-    /// The nearest whole number, halves to the even one. Its derivative is 0. PyTorch: `round`.
+    /// The nearest integer, halves to the even one. Its derivative is 0. PyTorch: `round`.
     #[track_caller]
     pub fn round(&self) -> Self {
         unary(UnaryOp::Round, self)
     }
 
-    /// x without its fraction: the nearest whole number towards 0. Its derivative is 0. PyTorch: `trunc`.
+    /// x without its fraction: rounded towards 0. Its derivative is 0. PyTorch: `trunc`.
     #[track_caller]
     pub fn trunc(&self) -> Self {
         unary(UnaryOp::Trunc, self)

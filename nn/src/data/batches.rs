@@ -95,8 +95,8 @@ pub trait Dataset: Clone + Send + Sync + 'static {
         self.select(&indices)
     }
 
-    /// Splits the examples into a random `fraction` of them (rounded to a whole number) and the rest, each in the order
-    /// of this set. The split depends on the seed only.
+    /// Splits the examples into a random `fraction` of them (rounded to an integer) and the rest, each in the order of
+    /// this set. The split depends on the seed only.
     ///
     /// # Panics
     /// If the fraction is not between 0 and 1.
