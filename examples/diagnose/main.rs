@@ -36,7 +36,7 @@ struct Args {
     #[arg(long, value_name = "NAME,..", value_parser = backend, value_delimiter = ',')]
     backend: Vec<String>,
 
-    /// Only operations whose name holds this text
+    /// Only operations whose name contains this text
     #[arg(long, value_name = "TEXT", default_value = "", conflicts_with = "matmul")]
     op: String,
 
@@ -44,7 +44,7 @@ struct Args {
     #[arg(long)]
     toy: bool,
 
-    /// Where the figures go as JSON
+    /// Write the figures to this file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
@@ -52,7 +52,7 @@ struct Args {
     #[arg(long)]
     matmul: bool,
 
-    /// Where the chart of --matmul goes
+    /// Output folder of the chart of --matmul
     #[arg(long, value_name = "DIR", default_value = "runs/diagnose")]
     out: PathBuf,
 }

@@ -11,11 +11,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", value_parser = backend, value_delimiter = ',')]
     pub(crate) backend: Vec<String>,
 
-    /// Only rows whose name holds this text
+    /// Only rows whose name contains this text
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub(crate) rows: String,
 
-    /// Where the results go, as JSON
+    /// Write the results to this file as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
 

@@ -2,7 +2,7 @@
 
 use crate::check::non_negative;
 
-/// How the parameters of a group differ from the others: `Group::new().weight_decay(0.0).lr_scale(0.1)`.
+/// The settings of a parameter group that differ from the optimizer's: `Group::new().weight_decay(0.0).lr_scale(0.1)`.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Group {
     pub(super) weight_decay: Option<f64>,
