@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 /// Examples with labels.
 pub(crate) trait Labelled: Dataset {
-    /// What one of them is called; several with an s.
+    /// The noun for one of them; its plural ends in s.
     const KIND: &'static str;
     /// The batch size of an evaluation. No gradients are kept, so more fit than in training.
     const EVALUATED_AT_ONCE: usize;

@@ -8,7 +8,7 @@ use std::time::Instant;
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     epochs: usize,
-    /// What several examples are called.
+    /// The plural noun for the examples.
     examples: String,
     done: u64,
     total: u64,

@@ -52,7 +52,7 @@ pub(crate) fn failed(error: &Error) -> ExitCode {
 pub(crate) struct Setup<'a> {
     /// The model's name, and its number of parameters.
     pub(crate) model: (&'a str, usize),
-    /// What an example is called; several with an s.
+    /// The noun for an example; its plural ends in s.
     pub(crate) kind: &'a str,
     /// The sizes of the sets. Without a validation set, the test set evaluates the epochs.
     pub(crate) train: usize,

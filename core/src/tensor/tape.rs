@@ -83,8 +83,8 @@ impl<B: Backend> Tensor<B> {
     }
 
     /// The gradients of this tensor, a loss of one element, with respect to every leaf that it depends on. Consumes the
-    /// tape and frees the tensors that it held, so another tensor on the same tape cannot call `backward` afterwards;
-    /// [`grad`](Self::grad) keeps the tape.
+    /// tape and frees the tensors that it held, so a tensor that shares operations with this one cannot call `backward`
+    /// afterwards; [`grad`](Self::grad) keeps the tape.
     ///
     /// # Panics
     /// If there is not exactly one element, the tensor depends on no leaf, or an earlier `backward` consumed the tape.

@@ -32,7 +32,7 @@ use syn::{parse_macro_input, parse_quote_spanned};
 ///
 /// **Bounds.** Each other type parameter that a field mentions must be a `Module` of that backend.
 ///
-/// **Errors.** A field whose type is no module is an error at that type. Enums and unions are refused: their fields
+/// **Errors.** A field whose type is not a module is an error at that type. Enums and unions are rejected: their fields
 /// depend on the value. So are structs with two parameters bounded by `Backend`.
 #[proc_macro_derive(Module, attributes(module))]
 pub fn derive_module(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
