@@ -1,7 +1,7 @@
 //! Every tensor operation with random operands and arguments.
 
 use crate::WRONG;
-use crate::operands::{READ, T, device};
+use crate::operands::{T, device};
 use crate::source::Source;
 use minitorch_core::{
     Activation, Conv1dOptions, CrossEntropyOptions, DType, Error, Indexing, PadMode, Pool1dOptions, Pool2dOptions,

@@ -71,6 +71,7 @@ pub(super) fn unary(op: UnaryOp, x: f64) -> f64 {
         }
         Elu(_) if x > 0.0 => x,
         Elu(alpha) => alpha * x.exp_m1(),
+        Gelu | GeluTanh | Silu if x == f64::NEG_INFINITY => 0.0, // the limit: -inf * 0 is NaN
         Gelu => 0.5 * x * erfc(-x * std::f64::consts::FRAC_1_SQRT_2),
         GeluTanh => {
             let k = std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2; // sqrt(2 / pi)
