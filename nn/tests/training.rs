@@ -345,6 +345,6 @@ fn averages_follow_the_formula_and_swap_twice() -> Result<()> {
     let message = panic_message(|| ema.update(&Net::new()));
     assert!(message.contains("body.weight is not of the averaged model"), "{message}");
     let message = panic_message(|| ema.update(&net.scale));
-    assert!(message.contains("not of the model"), "{message}");
+    assert!(message.contains("not of the averaged model"), "{message}");
     Ok(())
 }
