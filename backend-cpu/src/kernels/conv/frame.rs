@@ -6,8 +6,8 @@
 //! ```
 //! * No tap reads beyond the frame, so inner loops have no tests for the image's borders.
 //! * Output pixel `(i, j)` reads `(i * sy + dy, j * sx + dx)` for a tap at `(dy, dx)`. The address of that is the sum of an
-//! offset of the tap and `i * columns + j`. So two small tables describe the im2col matrix, and output pixels `j` and `j + 1`
-//! read adjacent elements.
+//!   offset of the tap and `i * columns + j`. So two small tables describe the im2col matrix, and output pixels `j` and `j + 1`
+//!   read adjacent elements.
 //!
 //! Cost: one read of the image and one write of the frame, against up to `kh kw c_out / groups` uses of each pixel.
 
