@@ -1,6 +1,5 @@
-//! Failure injection: with tests/fake_driver in place of CUDA's driver, each call that the backend makes fails once. A program
-//! that handles `Result`s then ends with one line and exit code 1, out of memory is reported as such, and nothing hangs, aborts
-//! or panics.
+//! Every call of CUDA's driver that the backend makes fails once, with tests/fake_driver in its place: a program that handles
+//! `Result`s ends with one line and exit code 1, out of memory stays out of memory, and nothing hangs, aborts or panics.
 #![cfg(target_os = "linux")]
 
 #[path = "common/cli.rs"]
@@ -14,13 +13,13 @@ use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// The variable that selects what [`program`] does: the arguments belong to the test harness.
+/// What [`program`] does: a variable, since the arguments belong to the test harness.
 const PROGRAM: &str = "MINITORCH_TEST_PROGRAM";
 
-/// The variables that the fake driver reads; see its header.
-const VARIABLES: [&str; 4] = ["FAKE_CUDA_FAIL", "FAKE_CUDA_MEMORY", "FAKE_CUDA_STUB", "FAKE_CUDA_LOG"];
+/// What the library can be told; see its head.
+const KNOBS: [&str; 4] = ["FAKE_CUDA_FAIL", "FAKE_CUDA_MEMORY", "FAKE_CUDA_STUB", "FAKE_CUDA_LOG"];
 
-/// The folder of the compiled fake driver, under both names of a driver's library, and of all files that the tests write.
+/// The folder of the compiled library, under both names by which a driver is looked for, and of all that the tests write.
 fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
@@ -38,9 +37,9 @@ fn folder() -> &'static Path {
     })
 }
 
-/// Makes a command use the fake driver, the NVRTC within it, and a cache folder.
+/// Lets a command find the library, its compiler and a folder for what that compiles.
 fn with_fake_driver(command: &mut Command) -> &mut Command {
-    VARIABLES.into_iter().for_each(|name| _ = command.env_remove(name));
+    KNOBS.into_iter().for_each(|name| _ = command.env_remove(name));
     for name in ["MINITORCH_SYNC", "MINITORCH_EXACT", "CUDA_VISIBLE_DEVICES"] {
         command.env_remove(name);
     }
@@ -48,7 +47,7 @@ fn with_fake_driver(command: &mut Command) -> &mut Command {
     command.env("MINITORCH_CACHE_DIR", folder().join("cache")).stdin(Stdio::null())
 }
 
-/// Runs a program of this file in a new process, with a timeout of one minute.
+/// A program of this file in a process of its own; ends the test if it takes longer than a minute.
 fn run(program: &str, variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(std::env::current_exe().expect("the path of this test"));
     with_fake_driver(&mut command).args(["program", "--exact", "--ignored", "--nocapture", "--test-threads=1"]);
@@ -65,7 +64,7 @@ fn run(program: &str, variables: &[(&str, &str)]) -> Output {
     child.wait_with_output().expect("its output")
 }
 
-/// The entry point of the new processes: runs one of the programs below.
+/// What is run in processes of its own, one of the programs below.
 #[test]
 #[ignore = "the other tests run it"]
 fn program() {
@@ -87,8 +86,8 @@ fn program() {
     std::process::exit(code);
 }
 
-/// Makes every driver call of a device, most of them often: uploads larger than the ring, kernels with and without splits, a
-/// check of indices, large and small reads.
+/// Makes every call of the driver that a device makes while it is held, most of them often: uploads larger than the ring,
+/// kernels with and without splits, a check of indices, large and small reads.
 fn everything() -> Result<()> {
     Cuda::count()?;
     let device = Cuda::new(0)?;
@@ -113,7 +112,7 @@ fn everything() -> Result<()> {
     Ok(())
 }
 
-/// The same, and frees the cached memory.
+/// The same, and gives the memory back.
 fn freeing() -> Result<()> {
     everything()?;
     let device = Cuda::new(0)?;
@@ -121,7 +120,7 @@ fn freeing() -> Result<()> {
     device.synchronize()
 }
 
-/// A kernel fails, and every later call on the device returns its error.
+/// A kernel fails. Whatever is asked of the device from then on says so.
 fn lost() -> Result<()> {
     let device = Cuda::new(0)?;
     let upload = |len: usize| Tensor::try_from_slice(&vec![0.5f32; len], [len], &device);
@@ -139,7 +138,7 @@ fn lost() -> Result<()> {
             upload(5000).map(drop),
         ];
         for (i, outcome) in outcomes.iter().enumerate() {
-            let Err(error) = outcome else { panic!("round {round}: outcome {i} is not that of a lost device") };
+            let Err(error) = outcome else { panic!("round {round}: outcome {i} is none of a lost device") };
             assert!(error.to_string().contains("CUDA_ERROR_"), "round {round}, outcome {i}: {error}");
         }
         device.release_memory();
@@ -147,15 +146,15 @@ fn lost() -> Result<()> {
     device.synchronize()
 }
 
-/// Requests more than the device has: results of operations, uploads and fills, before and after cached buffers are freed.
+/// More than the device has: results of operations, uploads and fills, before and after what is cached was given back.
 fn out_of_memory() -> Result<()> {
     let device = Cuda::new(0)?;
     let x = Tensor::try_from_slice(&vec![0.5f32; 100_000], [100_000], &device)?;
     let missing = |outcome: Result<()>, bytes: u64| match outcome {
         Err(Error::OutOfMemory { bytes: asked, .. }) if asked == bytes => {}
-        other => panic!("{bytes} bytes, more than the device has: {other:?}"),
+        other => panic!("{bytes} bytes of a device that has not as many: {other:?}"),
     };
-    // 10 MB, and their size class, which is requested from the driver.
+    // 10 MB, and the size class above it, which is what the driver is asked for.
     let (len, class) = (2_500_000, 10 << 20);
     missing(Tensor::try_full([len], 1.0, &device).map(drop), class);
     missing(Tensor::try_from_slice(&vec![1.0f32; len], [len], &device).map(drop), class);
@@ -166,13 +165,13 @@ fn out_of_memory() -> Result<()> {
     assert!(large.to_vec::<f32>().is_err(), "it was never computed");
     drop((large, loss));
     device.synchronize()?;
-    // A smaller one fits, after the cached buffers are freed.
+    // A smaller one does, once what is cached was given back.
     let small = (x.expand([3, 100_000]) * 2.0).sum(..);
     small.item()?;
     x.expand([25, 100_000]).contiguous().to_vec::<f32>().map(drop)
 }
 
-/// Buffers of sizes that are no size classes, two of them at the same time.
+/// Buffers of odd sizes, two of them at the same time.
 fn exact() -> Result<()> {
     let device = Cuda::new(0)?;
     let x = Tensor::try_from_slice(&[0.5f32; 33], [33], &device)?;
@@ -183,7 +182,7 @@ fn exact() -> Result<()> {
     device.synchronize()
 }
 
-/// The number of calls of each function in a run of a program without failures.
+/// How often a program calls each function, if all goes well.
 fn counts(program: &str) -> BTreeMap<String, usize> {
     let log = folder().join(format!("{program}.log"));
     let output = run(program, &[("FAKE_CUDA_LOG", &log.to_string_lossy())]);
@@ -193,15 +192,15 @@ fn counts(program: &str) -> BTreeMap<String, usize> {
     calls.map(|(name, count)| (name.to_owned(), count.parse().expect("a number"))).collect()
 }
 
-/// Asserts that a run ended with exit code 1 and one line on stderr that contains these reasons.
+/// That a run ended with exit code 1 and this one line on stderr.
 fn is_one_line(about: &str, output: &Output, reasons: &[&str]) {
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(1) && text.lines().count() == 1, "{about}: {}: {text}", output.status);
     cli::fails(1, output, reasons);
 }
 
-/// Fails some calls of each function in "everything", one per run: with an error of the call itself, with that of an earlier
-/// kernel, and with out of memory.
+/// Fails calls of "everything" one by one, some of each function's, with an error of that call alone, with one of a kernel
+/// that failed before, and without memory.
 #[test]
 fn every_call_that_fails_is_one_line() {
     let counts = counts("everything");
@@ -216,7 +215,7 @@ fn every_call_that_fails_is_one_line() {
         for nth in at {
             runs.push((call, nth, 999, "CUDA_ERROR_UNKNOWN"));
             runs.push((call, nth, 719, "CUDA_ERROR_LAUNCH_FAILED"));
-            // After a failed allocation cached buffers are freed, and the second attempt succeeds.
+            // What is cached is given back, and the second attempt succeeds.
             if call != "cuMemAlloc_v2" {
                 runs.push((call, nth, 2, "memory"));
             }
@@ -235,9 +234,9 @@ fn every_call_that_fails_is_one_line() {
     });
 }
 
-/// A failure to free is ignored, but if it says that the device is lost, the next synchronize returns it.
+/// A failure to free has no consequence of its own; one that says that the device is lost is told by the next report.
 #[test]
-fn failures_to_free_are_ignored() {
+fn a_failure_to_free_is_no_failure() {
     let frees = counts("freeing")["cuMemFree_v2"];
     assert!(frees > 5, "{frees}");
     for nth in [1, frees] {
@@ -248,9 +247,9 @@ fn failures_to_free_are_ignored() {
     }
 }
 
-/// A device that fails to open frees everything.
+/// A device that cannot be opened undoes what was done, even where every call fails.
 #[test]
-fn a_device_that_fails_to_open_frees_everything() {
+fn a_device_that_does_not_open_leaves_nothing() {
     for (failure, expected) in [
         ("cuEventCreate:3:999", [0, 1, 2, 1, 1]),
         ("cuMemHostAlloc:2:2", [0, 1, 4, 1, 1]),
@@ -277,7 +276,7 @@ fn a_device_that_fails_to_open_frees_everything() {
 }
 
 #[test]
-fn a_lost_device_fails_every_later_read() {
+fn a_lost_device_says_so_at_every_later_read() {
     for failure in ["cuLaunchKernel:1:719", "cuLaunchKernel:1:700", "cuStreamSynchronize:2:716"] {
         is_one_line(
             failure,
@@ -291,13 +290,13 @@ fn a_lost_device_fails_every_later_read() {
 fn out_of_memory_stays_out_of_memory() {
     let output = run("memory", &[("FAKE_CUDA_MEMORY", "8000000")]);
     is_one_line("memory", &output, &["out of memory on Cuda(0): 10485760 bytes were asked for"]);
-    // Too little even for the backend's own counters.
+    // Not even for the backend's own counters.
     is_one_line("memory", &run("memory", &[("FAKE_CUDA_MEMORY", "100")]), &["no memory left for the backend itself"]);
 }
 
-/// `MINITORCH_EXACT=1`: buffers of exactly the requested size, each freed when it is dropped, after a synchronization.
+/// `MINITORCH_EXACT=1`: buffers of the size asked for, each freed where it is dropped, after the stream was waited for.
 #[test]
-fn exact_buffers_have_the_requested_size() {
+fn exact_buffers_are_those_asked_for() {
     let log = |name: &str, exact: &str| {
         let path = folder().join(name);
         let output = run("exact", &[("FAKE_CUDA_LOG", &path.to_string_lossy()), ("MINITORCH_EXACT", exact)]);
@@ -313,15 +312,15 @@ fn exact_buffers_have_the_requested_size() {
 }
 
 #[test]
-fn a_toolkits_stub_is_named_in_the_error() {
+fn a_toolkits_stub_is_called_one() {
     let output = run("everything", &[("FAKE_CUDA_STUB", "1")]);
     let path = folder().join("libcuda.so");
     is_one_line("stub", &output, &["is the stub of a CUDA toolkit", &path.to_string_lossy(), "LD_LIBRARY_PATH"]);
 }
 
-/// The example that lists devices prints why one cannot be used.
+/// The example that lists devices says why one cannot be used.
 #[test]
-fn the_devices_example_prints_failures() {
+fn the_devices_example_shows_what_fails() {
     let devices = |failure: &str| {
         let output = with_fake_driver(&mut cli::example("devices")).env("FAKE_CUDA_FAIL", failure).output();
         let output = output.expect("the example");
@@ -337,7 +336,7 @@ fn the_devices_example_prints_failures() {
     }
 }
 
-/// Failures during training: of a kernel, of a read, and out of memory for the results of layers.
+/// A failure in the middle of training: of a kernel, of a read, and of memory, which the results of layers need.
 #[test]
 fn training_ends_in_one_line() {
     let unknown = "CUDA_ERROR_UNKNOWN";

@@ -100,7 +100,7 @@ fn a_saved_file_equals_pytorchs() -> Result<()> {
     Ok(())
 }
 
-/// A file may hold a dtype that the device does not support: an error of the file, not a violated precondition.
+/// A file may hold a dtype that the device does not support: an error, not a panic.
 #[test]
 fn halves_on_a_device_without_them_are_an_error() {
     use minitorch::nn::state::HostTensor;

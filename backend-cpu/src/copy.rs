@@ -9,8 +9,7 @@ use crate::Cpu;
 use crate::element::{Element, with_element};
 use crate::elementwise::{map0, map1};
 use crate::launch::{self, report};
-use crate::map::{Rows, Source, map0, map1, map3};
-use crate::memory::{self, Buffer, OutOfMemory, Storage};
+use crate::memory::{self, AlignedBuffer, OutOfMemory, Storage};
 use crate::parallel;
 use crate::simd::{Isa, Kernel};
 use crate::view::{Rows, Source, position, source};
@@ -126,43 +125,9 @@ impl CopyOps for Cpu {
     }
 }
 
-pub(crate) fn download(device: &Cpu, x: View<'_, Storage>) -> Result<HostData> {
-    fn to<T: Element>(device: &Cpu, x: View<'_, Storage>) -> Result<Vec<T>> {
-        let bytes = x.layout.numel().saturating_mul(size_of::<T>());
-        if bytes > 0 && T::read(x.storage).is_empty() {
-            return Err(device.out_of_memory(OutOfMemory { bytes })); // it was not computed
-        }
-        let x = source::<T>(x);
-        let mut out = memory::zeros(x.layout.numel()).map_err(|error| device.out_of_memory(error))?;
-        copy_into(&mut out, x);
-        Ok(out)
-    }
-    Ok(match x.dtype {
-        DType::F16 => unreachable!("core asks `supports` first"),
-        DType::F32 => HostData::F32(to(device, x)?),
-        DType::F64 => HostData::F64(to(device, x)?),
-        DType::I32 => HostData::I32(to(device, x)?),
-        DType::Bool => HostData::Bool(to::<u8>(device, x)?.into_iter().map(|x| x != 0).collect()),
-    })
-}
-
-pub(crate) fn copy(device: &Cpu, x: View<'_, Storage>) -> Storage {
-    with_element!(x.dtype, T => {
-        // Without memory for the result the error is queued, and the storage has no elements: reading it is an error.
-        let mut out = device.try_alloc::<T>(x.layout.numel()).unwrap_or_else(|error| {
-            device.fail(error);
-            device.alloc("copy", 0)
-        });
-        if !out.is_empty() {
-            copy_into(&mut out, source::<T>(x));
-        }
-        T::wrap(out)
-    })
-}
-
-/// The elements in row-major order, in a buffer of their own.
-pub(crate) fn contiguous<T: Element>(device: &Cpu, x: Source<T>) -> Buffer<T> {
-    let mut out = device.alloc::<T>("copy", x.layout.numel());
+/// The elements in row-major order. `None` if there is no memory.
+pub(crate) fn contiguous<T: Element>(device: &Cpu, x: Source<T>) -> Option<AlignedBuffer<T>> {
+    let mut out = device.workspace::<T>(x.layout.numel())?;
     copy_into(&mut out, x);
     Some(out)
 }

@@ -91,32 +91,7 @@ fn type_mismatch(expected: DType, storage: &Storage) -> ! {
     unreachable!("the view says {expected}, the storage is {}{missing}", storage.dtype())
 }
 
-/// The elements that a view looks at, and its layout.
-///
-/// # Panics
-/// If there was no memory for them.
-pub(crate) fn source<'a, T: Element>(view: View<'a, Storage>) -> crate::map::Source<'a, T> {
-    let data = T::read(view.storage);
-    assert!(
-        !data.is_empty() || view.layout.numel() == 0,
-        "an operand of {:?} was not computed: out of memory",
-        view.layout.shape()
-    );
-    crate::map::Source { data, layout: view.layout }
-}
-
-/// The elements of a view's storage, within which lie all that the layout shows: what code rests on that does not check each
-/// access.
-///
-/// # Panics
-/// If the layout reaches beyond the storage.
-pub(crate) fn reached<'a, T: Element>(op: &str, view: View<'a, Storage>) -> &'a [T] {
-    let data = T::read(view.storage);
-    assert!(view.layout.end() <= data.len(), "{op}: {:?} reaches beyond {} elements", view.layout, data.len());
-    data
-}
-
-/// Runs `$body` with `$T` standing for the element type of a dtype.
+/// Evaluates `$body` with `$T` as the element type of a dtype.
 macro_rules! with_element {
     ($dtype:expr, $T:ident => $body:expr) => {
         match $dtype {

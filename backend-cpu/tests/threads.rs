@@ -1,9 +1,11 @@
 //! Results are bit-identical for any number of threads: every family on sizes above its threshold for threads, with 1, 2 and 5 of
 //! them.
 
-use minitorch_core::backend::{AdagradConfig, AdamConfig, RmsPropConfig, SgdConfig, StepRule, StepSlot};
+use minitorch_core::backend::{
+    AdagradConfig, AdamConfig, CopyOps, LossOps, OptimOps, RandomOps, RmsPropConfig, SgdConfig, StepRule, StepSlot,
+};
 use minitorch_core::random::{Draw, unit_f32};
-use minitorch_core::{Backend, Conv2dOptions, DType, HostData, Pool2dOptions, Shape};
+use minitorch_core::{Conv2dOptions, DType, HostData, Pool2dOptions, Shape};
 use minitorch_cpu::Cpu;
 
 type Tensor = minitorch_core::Tensor<Cpu>;

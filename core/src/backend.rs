@@ -1,9 +1,9 @@
 //! The contract between tensors and a backend.
 //!
-//! A backend's value *is* a device: a cheap handle that every tensor holds. [`Device`] is that handle; each **family**
-//! of operations is a trait of its own, declared in `core/src/ops/<family>.rs` beside the [`Tensor`](crate::Tensor)
-//! methods, the default implementations and the gradients; [`Backend`] has all of them as supertraits, and is the only
-//! bound that a program writes.
+//! A backend is a type whose values are device handles: cheap to clone, and held by every tensor. [`Device`] is the trait of
+//! the handle. Each **family** of operations is a trait of its own, declared in `core/src/ops/<family>.rs` beside the
+//! [`Tensor`](crate::Tensor) methods, the default implementations and the gradients. [`Backend`] combines them all, and is the
+//! only bound that a program writes.
 //!
 //! | trait | methods | has defaults |
 //! |---|---|---|
@@ -32,8 +32,8 @@
 //!
 //! # Invariants
 //!
-//! * **Checked arguments.** Core has checked shapes, dtypes, devices and ranges before it calls. [`Device::supports`]
-//!   says which dtypes a backend has; for another one core panics with the operation, the dtype and the backend.
+//! * **Checked arguments.** Core has checked shapes, dtypes, devices and ranges before it calls. A backend declares its dtypes
+//!   in [`Device::supports`]; for any other, core panics with the operation, the dtype and the backend.
 //! * **Layouts.** Any layout may arrive: rank 0 to [`MAX_RANK`](crate::MAX_RANK), sizes 0 and 1, strides of 0, overlapping
 //!   windows, any offset (the offset of an empty view may lie past the end). The operands of one element-wise call, copies, casts
 //!   and writes included, have one shape, with dimensions merged as far as the strides allow. Results are contiguous and
@@ -109,8 +109,8 @@ impl<S> Copy for View<'_, S> {}
 /// A [`View`] of a backend's storage.
 pub type ViewOf<'a, B> = View<'a, <B as Device>::Storage>;
 
-/// The most multiply-adds of one product, and the most elements that one call reduces or scatters. Core rejects more:
-/// only views that repeat elements exceed it, and such a call would run for weeks.
+/// The most multiply-adds of one matrix product, and the most elements that one call reduces or scatters. Core panics above it:
+/// only views that repeat elements can exceed it, and such a call would run for weeks.
 pub const MAX_WORK: usize = 1 << 56;
 
 /// Bytes that a device holds.

@@ -48,7 +48,7 @@ impl Score {
         let (first, count) = (self.len(), self.counts.len());
         for (i, (row, label)) in log_probabilities.chunks_exact(count).zip(labels.to_vec::<i32>()?).enumerate() {
             let label = label as usize;
-            // On ties the first, as argmax; NaN is never the largest.
+            // Ties: the first class, as argmax; NaN is never the largest.
             let predicted = (1..count).fold(0, |best, class| if row[class] > row[best] { class } else { best });
             self.loss -= row[label] as f64;
             self.counts[label].1 += 1;

@@ -4,7 +4,7 @@
 //! same number of bytes, on one thread or on all, in whichever cache they fit. On a GPU: a large matrix product, and
 //! copies of the same number of bytes.
 
-use crate::devices::About;
+use crate::backends::About;
 use crate::fma::fma;
 use crate::measure::{Budget, seconds};
 use minitorch::launch::Extent;

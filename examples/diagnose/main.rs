@@ -12,7 +12,8 @@
 #[path = "../common/backends.rs"]
 mod backends;
 mod ceilings;
-mod devices;
+#[path = "../common/cli.rs"]
+mod cli;
 mod fma;
 mod measure;
 mod ops;

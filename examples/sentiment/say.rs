@@ -117,7 +117,7 @@ impl std::fmt::Display for Answer {
         }
 
         let mut order: Vec<usize> = (0..parts.len()).filter(|&i| parts[i] != 0.0).collect();
-        order.sort_by(|&a, &b| parts[b].abs().total_cmp(&parts[a].abs())); // stable: on ties the first
+        order.sort_by(|&a, &b| parts[b].abs().total_cmp(&parts[a].abs())); // stable: ties in word order
         let (listed, others) = order.split_at(order.len().min(LISTED));
         write!(f, "\n\n{:WORD$}  contribution to positive", "word")?;
         for &i in listed {

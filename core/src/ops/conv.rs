@@ -4,8 +4,11 @@
 //! y[n, o, i, j]  = b[o] + sum over c, p, q of w[o, c, p, q] x[n, c, i s + p d - pad, j s + q d - pad]
 //! ```
 //!
-//! The forward map and its gradients with respect to x and w are bilinear, and the derivative of each with respect to
-//! either argument is one of the three. So derivatives of any order need no further kernel.
+//! The forward map `(x, w)`, the gradient in x `(g, w)` and the gradient in w `(x, g)` are bilinear, and the derivative of each
+//! in either argument is one of the three. So derivatives of any order need no further kernel.
+//!
+//! [`Tensor::conv2d`] is the method, [`ConvOps::conv2d`] the backend's contract, [`composed::conv2d`] the default (im2col and a
+//! matrix product), and the function `conv2d` of this file records the gradient.
 
 use crate::backend::{Backend, Device};
 use crate::index::PerDim;
@@ -159,7 +162,7 @@ pub trait ConvOps: Device {
         composed::conv2d(x, w, bias, options, activation)
     }
 
-    /// The gradients of [`conv2d`](ConvOps::conv2d) with respect to x, w and b, those that are wanted.
+    /// The gradients of [`conv2d`](ConvOps::conv2d) in x, w and b; `None` for those that are not wanted.
     fn conv2d_grad(&self, g: &Conv2dGrad<'_, Self>) -> [Option<Tensor<Self>>; 3]
     where
         Self: Backend,
@@ -167,8 +170,8 @@ pub trait ConvOps: Device {
         composed::conv2d_grad(g)
     }
 
-    /// The gradient of [`conv2d`](ConvOps::conv2d) with respect to x, whose height and width are `size`. If w holds NaN
-    /// or infinity, it may be NaN also where no window reads.
+    /// The gradient of [`conv2d`](ConvOps::conv2d) in x, whose height and width are `size`. If w holds NaN or infinity, the
+    /// gradient may be NaN even at elements that no window reads.
     fn conv2d_grad_input(
         &self,
         g: &Tensor<Self>,

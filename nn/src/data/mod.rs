@@ -2,7 +2,7 @@
 //!
 //! A [`Dataset`] collates examples into host buffers and uploads them; a [`Loader`] chooses the examples of each batch
 //! and prefetches on a worker thread. [`mnist`], [`fashion_mnist`], [`cifar10`] and [`sst2`] read well-known sets from
-//! their files. Text takes four steps: [`tokenize`] splits it into tokens, a [`Vocabulary`] maps words to ids,
+//! their files. Text takes four steps: [`tokenize`] splits it, a [`Vocabulary`] maps words to ids,
 //! [`WordVectors`] are pretrained vectors of words, and a [`TextDataset`] makes batches.
 
 mod batches;

@@ -1,4 +1,4 @@
-//! Tokenizes text: words and punctuation, like the Penn Treebank tokenizer, which GloVe's corpus was made with.
+//! Tokenizes text like the Penn Treebank tokenizer, which GloVe's corpus was made with.
 
 /// Clitics, which become tokens of their own.
 const CLITICS: [&str; 6] = ["'s", "'m", "'d", "'re", "'ve", "'ll"];
