@@ -100,7 +100,7 @@ fn describe(ordinal: usize, driver: (u32, u32)) -> Result<(CUdevice, Info), Stri
     // SAFETY: the pointer is to a local handle, which outlives the call.
     check("cuDeviceGet", unsafe { sys::cuDeviceGet(&mut device, ordinal as i32) }).map_err(reason)?;
     let mut name = [0; 256];
-    // SAFETY: the buffer has room for the given number of characters; the device comes from cuDeviceGet.
+    // SAFETY: the buffer holds the given number of characters; the device comes from cuDeviceGet.
     let result = unsafe { sys::cuDeviceGetName(name.as_mut_ptr(), name.len() as i32 - 1, device) };
     check("cuDeviceGetName", result).map_err(reason)?;
     let mut memory = 0;

@@ -85,7 +85,7 @@ impl ReduceOps for Wgpu {
             return out;
         }
         if x.storage.is_missing() {
-            // Before the layout is turned into parameters: it may have more elements than those count.
+            // Before the layout is converted to parameters: it may have more elements than those count.
             out.mark_missing();
             return out;
         }

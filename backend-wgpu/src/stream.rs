@@ -175,11 +175,11 @@ impl Recorder {
             if !context.unchecked {
                 return device.create_shader_module(descriptor);
             }
-            // SAFETY: the text is the crate's own, and its shaders need none of the checks. Every index into a buffer is below a
-            // size that the backend has compared with the buffer's (`Storage::check`, contiguous operands) or below a bound that
-            // the shader tests; every index into workgroup memory is below a constant. Every loop counts towards a fixed number,
-            // and one that retries an atomic exchange ends once one invocation has succeeded. No divisor is 0: nothing is
-            // dispatched for empty shapes.
+            // An index into a buffer is below a size that the backend has compared with the buffer's (`Storage::check`,
+            // contiguous operands) or below a bound that the shader tests; one into workgroup memory is below a constant. A loop
+            // counts towards a fixed number, or retries an atomic exchange until one invocation has succeeded. No divisor is 0:
+            // nothing is dispatched for empty shapes.
+            // SAFETY: the text is the crate's own, and its shaders need none of the checks, as stated above.
             unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
         });
         let constants: Vec<(&str, f64)> = shader.op.map(|op| ("OP", op as f64)).into_iter().collect();

@@ -129,7 +129,7 @@ pub(super) fn store<T: Float, I: Isa, const R: usize>(
         }
         let mut sums = [T::ZERO; 2 * MAX_LANES];
         for (half, &sum) in tile[i].iter().enumerate() {
-            // SAFETY: `sums` has room for two registers of the longest kind.
+            // SAFETY: `sums` holds two registers of the longest kind.
             unsafe { sum.store(sums.as_mut_ptr().add(half * lanes)) };
         }
         store_row(&sums[..columns.len()], row + i, column, out.row(row + i, columns.clone()), init);

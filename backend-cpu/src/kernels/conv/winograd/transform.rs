@@ -220,7 +220,7 @@ impl<T: Float, P: Fn(usize, usize) -> usize> Kernel for Results<'_, T, P> {
                     matches!(runs[..], [TileRun { len, column, .. }] if len == lanes && 2 * (column + len) <= width);
                 if !is_full {
                     for (pixels, registers) in pixels.iter_mut().zip(registers) {
-                        // SAFETY: `pixels` has room for two registers of the longest kind.
+                        // SAFETY: `pixels` holds two registers of the longest kind.
                         unsafe {
                             registers[0].store(pixels.as_mut_ptr());
                             registers[1].store(pixels.as_mut_ptr().add(lanes));
