@@ -15,6 +15,7 @@ use crate::fma::fma;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::hint::black_box;
+use std::ops::Range;
 use std::sync::Barrier;
 use std::time::Instant;
 
@@ -124,62 +125,86 @@ fn lines(bytes: f64) -> Vec<Line> {
     lines
 }
 
-/// Reads and writes the buffers in step: for every 512 bytes of the smaller one, as large a share of the other one.
+/// Calls `read` and `write` with ranges of lines in step: for every 512 bytes of the smaller buffer, as large a share of the other one.
 #[inline(always)]
-fn in_step(reads: &[Line], writes: &mut [Line], store: impl Fn(&mut [Line])) {
-    let smaller = match (reads.len(), writes.len()) {
-        (0, n) | (n, 0) => n,
-        (a, b) => a.min(b),
-    };
+fn in_step(reads: usize, writes: usize, mut read: impl FnMut(Range<usize>), mut write: impl FnMut(Range<usize>)) {
+    let smaller = if reads.min(writes) == 0 { reads.max(writes) } else { reads.min(writes) };
     let steps = smaller.div_ceil(8).max(1);
-    let bound = |len: usize, step: usize| len * step / steps;
-    let mut sum = 0u32;
+    let (reads_of_step, writes_of_step) = (reads / steps, writes / steps);
     for step in 0..steps {
-        for line in &reads[bound(reads.len(), step)..bound(reads.len(), step + 1)] {
-            // Additions of integers, which the compiler vectorises.
-            sum = line.0.iter().fold(sum, |sum, x| sum.wrapping_add(x.to_bits()));
-        }
-        let len = writes.len();
-        store(&mut writes[bound(len, step)..bound(len, step + 1)]);
+        read(step * reads_of_step..(step + 1) * reads_of_step);
+        write(step * writes_of_step..(step + 1) * writes_of_step);
     }
-    black_box(sum);
+    read(steps * reads_of_step..reads);
+    write(steps * writes_of_step..writes);
 }
 
-fn regular(lines: &mut [Line]) {
-    lines.fill(Line([2.0; 16]));
+/// A pass over both buffers with the vectors of one instruction set. It adds what it reads to four independent sums, so that no load
+/// waits for an addition.
+#[cfg(target_arch = "x86_64")]
+macro_rules! pass_with {
+    ($name:ident, $feature:literal, $vector:ident, $set1:ident, $load:ident, $add:ident, $store:ident, $stream:ident) => {
+        #[target_feature(enable = $feature)]
+        fn $name(reads: &[Line], writes: &mut [Line], streaming: bool) {
+            use std::arch::x86_64::*;
+            const PER_LINE: usize = size_of::<Line>() / size_of::<$vector>();
+            let writes_len = writes.len();
+            let (mut sums, value) = ([$set1(0); 4], $set1(2));
+            let read = |range: Range<usize>| {
+                let mut groups = reads[range].chunks_exact(4);
+                for group in groups.by_ref() {
+                    for (sum, line) in sums.iter_mut().zip(group) {
+                        for i in 0..PER_LINE {
+                            // SAFETY: it is one of the vectors that a `Line` consists of, aligned as it is.
+                            *sum = $add(*sum, unsafe { $load(std::ptr::from_ref(line).cast::<$vector>().add(i)) });
+                        }
+                    }
+                }
+                for line in groups.remainder() {
+                    for i in 0..PER_LINE {
+                        // SAFETY: as above.
+                        sums[0] = $add(sums[0], unsafe { $load(std::ptr::from_ref(line).cast::<$vector>().add(i)) });
+                    }
+                }
+            };
+            let write = |range: Range<usize>| {
+                for line in &mut writes[range] {
+                    for i in 0..PER_LINE {
+                        let to = std::ptr::from_mut(line).cast::<$vector>().wrapping_add(i);
+                        // SAFETY: as above; the borrow of the line is exclusive.
+                        unsafe { if streaming { $stream(to, value) } else { $store(to, value) } };
+                    }
+                }
+            };
+            in_step(reads.len(), writes_len, read, write);
+            black_box(sums);
+            _mm_sfence();
+        }
+    };
 }
 
 #[cfg(target_arch = "x86_64")]
 fn pass(reads: &[Line], writes: &mut [Line], streaming: bool) {
-    use std::arch::x86_64::{_mm_sfence, _mm256_set1_ps, _mm256_stream_ps, _mm512_set1_ps, _mm512_stream_ps};
-    #[target_feature(enable = "avx512f")]
-    fn avx512(reads: &[Line], writes: &mut [Line], streaming: bool) {
-        if !streaming {
-            return in_step(reads, writes, regular);
-        }
-        in_step(reads, writes, |lines| {
-            for line in lines {
-                // SAFETY: a `Line` has 64 bytes, aligned to 64.
-                unsafe { _mm512_stream_ps(line.0.as_mut_ptr(), _mm512_set1_ps(2.0)) };
-            }
-        });
-        _mm_sfence();
-    }
-    #[target_feature(enable = "avx2")]
-    fn avx2(reads: &[Line], writes: &mut [Line], streaming: bool) {
-        if !streaming {
-            return in_step(reads, writes, regular);
-        }
-        in_step(reads, writes, |lines| {
-            for line in lines {
-                for half in line.0.chunks_exact_mut(8) {
-                    // SAFETY: a half of a `Line` has 32 bytes, aligned to 32.
-                    unsafe { _mm256_stream_ps(half.as_mut_ptr(), _mm256_set1_ps(2.0)) };
-                }
-            }
-        });
-        _mm_sfence();
-    }
+    pass_with!(
+        avx512,
+        "avx512f",
+        __m512i,
+        _mm512_set1_epi32,
+        _mm512_load_si512,
+        _mm512_add_epi32,
+        _mm512_store_si512,
+        _mm512_stream_si512
+    );
+    pass_with!(
+        avx2,
+        "avx2",
+        __m256i,
+        _mm256_set1_epi32,
+        _mm256_load_si256,
+        _mm256_add_epi32,
+        _mm256_store_si256,
+        _mm256_stream_si256
+    );
     if is_x86_feature_detected!("avx512f") {
         // SAFETY: `avx512` requires AVX-512F, detected above.
         unsafe { avx512(reads, writes, streaming) }
@@ -187,13 +212,25 @@ fn pass(reads: &[Line], writes: &mut [Line], streaming: bool) {
         // SAFETY: `avx2` requires AVX2, detected above.
         unsafe { avx2(reads, writes, streaming) }
     } else {
-        in_step(reads, writes, regular);
+        portable(reads, writes);
     }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
 fn pass(reads: &[Line], writes: &mut [Line], _streaming: bool) {
-    in_step(reads, writes, regular);
+    portable(reads, writes);
+}
+
+fn portable(reads: &[Line], writes: &mut [Line]) {
+    let writes_len = writes.len();
+    let mut sum = Line([0.0; 16]);
+    let read = |range: Range<usize>| {
+        for line in &reads[range] {
+            sum.0.iter_mut().zip(&line.0).for_each(|(sum, x)| *sum += x);
+        }
+    };
+    in_step(reads.len(), writes_len, read, |range| writes[range].fill(Line([2.0; 16])));
+    black_box(sum);
 }
 
 /// Asks for huge pages, as minitorch does for its buffers: otherwise TLB misses would slow the replay only.

@@ -1,6 +1,6 @@
 //! The table: medians, ratios to ours, the share of the floor, and geometric means.
 
-use crate::results::{Measured, Outcome, Results, median};
+use crate::results::{Measured, Outcome, Results};
 use crate::rows::Group;
 use std::fmt::Write;
 use std::path::Path;
