@@ -16,47 +16,27 @@ use crate::shape::{Shape, misfit};
 use crate::tensor::Tensor;
 use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Not, Sub, SubAssign};
 
-/// The table of binary ops.
-macro_rules! binary_ops {
-    ($($(#[$doc:meta])* $Op:ident $name:literal;)*) => {
-        /// A function of two elements of one dtype.
-        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-        pub enum BinaryOp {
-            $($(#[$doc])* $Op,)*
-        }
-
-        impl BinaryOp {
-            /// All ops in the order of their discriminants: a backend that selects a kernel by number takes `op as u32`.
-            pub const ALL: [BinaryOp; [$($name),*].len()] = [$(BinaryOp::$Op),*];
-
-            /// The method's name, and the kernel's.
-            pub fn name(self) -> &'static str {
-                match self { $(BinaryOp::$Op => $name,)* }
-            }
-        }
-    };
+super::op_table! {
+    /// A function of two elements of one dtype.
+    BinaryOp {
+        /// `a + b`; I32 wraps.
+        Add "add",
+        /// `a - b`; I32 wraps.
+        Sub "sub",
+        /// `a b`; I32 wraps.
+        Mul "mul",
+        /// `a / b`; floats only.
+        Div "div",
+        /// `a^b` as C's `pow`; floats only.
+        Pow "pow",
+        /// `a - b floor(a / b)`, computed exactly before the last rounding; it has the sign of b. For b = 0 it is NaN, on I32 0.
+        Remainder "remainder",
+        /// The larger; NaN if either is NaN. On bool: or.
+        Maximum "maximum",
+        /// The smaller; NaN if either is NaN. On bool: and.
+        Minimum "minimum",
+    }
 }
-
-binary_ops! {
-    /// `a + b`; I32 wraps.
-    Add "add";
-    /// `a - b`; I32 wraps.
-    Sub "sub";
-    /// `a b`; I32 wraps.
-    Mul "mul";
-    /// `a / b`; floats only.
-    Div "div";
-    /// `a^b` as C's `pow`; floats only.
-    Pow "pow";
-    /// `a - b floor(a / b)`, computed exactly before the last rounding; it has the sign of b. For b = 0 it is NaN, on I32 0.
-    Remainder "remainder";
-    /// The larger; NaN if either is NaN. On bool: or.
-    Maximum "maximum";
-    /// The smaller; NaN if either is NaN. On bool: and.
-    Minimum "minimum";
-}
-
-super::display_by_name!(BinaryOp);
 
 impl BinaryOp {
     /// Whether the op is defined for elements of this type.
@@ -348,14 +328,4 @@ fn pow_grad_base<B: Backend>(a: &Tensor<B>, b: &Tensor<B>, g: &Tensor<B>) -> Ten
     let steep = zero.logical_and(&!inverse.square().isfinite());
     let inverse = inverse.masked_fill(&!inverse.isfinite(), 0.0);
     g * (b * Tensor::where_cond(&steep, &inverse, &a.pow(&less.masked_fill(&steep, 0.0))))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::BinaryOp;
-
-    #[test]
-    fn positions_in_all_are_the_discriminants() {
-        assert!(BinaryOp::ALL.iter().enumerate().all(|(at, op)| *op as usize == at));
-    }
 }

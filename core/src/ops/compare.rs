@@ -8,29 +8,22 @@ use crate::operand::{Operand, Rhs};
 use crate::ops::unary::check_whole;
 use crate::shape::misfit;
 use crate::tensor::Tensor;
-use std::fmt;
 
-/// A comparison of two elements of one dtype. With a NaN all are false except `Ne`, which is true.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum CompareOp {
-    /// `a == b`
-    Eq,
-    /// `a != b`
-    Ne,
-    /// `a < b`
-    Lt,
-    /// `a <= b`
-    Le,
-    /// `a > b`
-    Gt,
-    /// `a >= b`
-    Ge,
-}
-
-impl fmt::Display for CompareOp {
-    /// The method's name.
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(&format!("{self:?}").to_lowercase())
+super::op_table! {
+    /// A comparison of two elements of one dtype. With a NaN all are false except `Ne`, which is true.
+    CompareOp {
+        /// `a == b`
+        Eq "eq",
+        /// `a != b`
+        Ne "ne",
+        /// `a < b`
+        Lt "lt",
+        /// `a <= b`
+        Le "le",
+        /// `a > b`
+        Gt "gt",
+        /// `a >= b`
+        Ge "ge",
     }
 }
 

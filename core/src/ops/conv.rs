@@ -13,7 +13,7 @@
 use crate::backend::{Backend, Device};
 use crate::index::PerDim;
 use crate::layout::output_size;
-use crate::ops::matmul::{Activation, before_activation};
+use crate::ops::matmul::{Activation, before_activation, node_name};
 use crate::ops::unary::unary;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -377,16 +377,6 @@ fn spatial<B: Backend>(x: &Tensor<B>) -> [usize; 2] {
     [x.shape()[2], x.shape()[3]]
 }
 
-/// The name of the tape's node.
-fn node_name(activation: Option<Activation>) -> &'static str {
-    match activation {
-        None => "conv2d",
-        Some(Activation::Relu) => "conv2d + relu",
-        Some(Activation::Sigmoid) => "conv2d + sigmoid",
-        Some(Activation::Tanh) => "conv2d + tanh",
-    }
-}
-
 /// [`Tensor::conv2d`] of checked arguments: the backend's forward method and the gradient rule. Each operand is saved for the
 /// gradient of the other. While the backward pass is recorded, the gradient is the two differentiable operations below; otherwise
 /// it is one call of [`ConvOps::conv2d_grad`].
@@ -417,7 +407,7 @@ fn conv2d<B: Backend>(
         let (g, options) = (of.g, o);
         g.device().conv2d_grad(&Conv2dGrad { g, x, w, bias, size, kernel, options, activated })
     };
-    fused_with(node_name(activation), [Some(x), Some(w), bias], save, forward, gradient).0
+    fused_with(node_name!("conv2d", activation), [Some(x), Some(w), bias], save, forward, gradient).0
 }
 
 /// [`ConvOps::conv2d_grad_input`] on the tape.

@@ -14,26 +14,15 @@ use crate::layout::Layout;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// How scattering combines an element with the one it is written to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ScatterOp {
-    /// Adds it; I32 wraps, no bool. The order of the sum, and with it rounding, may vary between backends.
-    Add,
-    /// Writes it. If several write to one place, the last along the dimension stays, on every backend.
-    Set,
-}
-
-impl ScatterOp {
-    /// The method's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            ScatterOp::Add => "scatter_add",
-            ScatterOp::Set => "scatter",
-        }
+super::op_table! {
+    /// How scattering combines an element with the one it is written to.
+    ScatterOp {
+        /// Adds it; I32 wraps, no bool. The order of the sum, and with it rounding, may vary between backends.
+        Add "scatter_add",
+        /// Writes it. If several write to one place, the last along the dimension stays, on every backend.
+        Set "scatter",
     }
 }
-
-super::display_by_name!(ScatterOp);
 
 /// Reads and writes at indices held by another tensor. See the [contract](crate::backend).
 pub trait IndexOps: Device {

@@ -85,6 +85,19 @@ pub trait MatmulOps: Device {
     }
 }
 
+/// The name of the tape's node of an operation with an activation in its epilogue.
+macro_rules! node_name {
+    ($op:literal, $activation:expr) => {
+        match $activation {
+            None => $op,
+            Some(Activation::Relu) => concat!($op, " + relu"),
+            Some(Activation::Sigmoid) => concat!($op, " + sigmoid"),
+            Some(Activation::Tanh) => concat!($op, " + tanh"),
+        }
+    };
+}
+pub(crate) use node_name;
+
 /// The gradient of an activation's input, given that of its output; `g` itself without an activation.
 pub(crate) fn before_activation<B: Backend>(g: &Tensor<B>, activated: Option<(Activation, &Tensor<B>)>) -> Tensor<B> {
     match activated {
@@ -260,17 +273,7 @@ fn linear<B: Backend>(
         let grads = LinearGrad { g, x, w, bias, activated: activation.zip(of.output) };
         if of.recording { composed::linear_grad(&grads) } else { g.device().linear_grad(&grads) }
     };
-    fused_with(node_name(activation), [Some(x), Some(weight), bias], save, forward, gradient).0
-}
-
-/// The name of the tape's node.
-fn node_name(activation: Option<Activation>) -> &'static str {
-    match activation {
-        None => "linear",
-        Some(Activation::Relu) => "linear + relu",
-        Some(Activation::Sigmoid) => "linear + sigmoid",
-        Some(Activation::Tanh) => "linear + tanh",
-    }
+    fused_with(node_name!("linear", activation), [Some(x), Some(weight), bias], save, forward, gradient).0
 }
 
 /// The default implementation.

@@ -5,6 +5,30 @@
 //! A family has the same name in every backend, in `conformance/` and in `benches/`. Those without a kernel (listed in
 //! `tests/tidy.rs`) consist of other families' operations.
 
+/// The enum of a family's ops from a table of variants and names. [`UnaryOp`](unary::UnaryOp), whose ops carry numbers, has a table
+/// of its own.
+macro_rules! op_table {
+    ($(#[$doc:meta])* $Op:ident { $($(#[$variant_doc:meta])* $Variant:ident $name:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum $Op {
+            $($(#[$variant_doc])* $Variant,)*
+        }
+
+        impl $Op {
+            /// All ops in the order of their discriminants: a backend that selects a kernel by number takes `op as u32`.
+            pub const ALL: [$Op; [$($name),*].len()] = [$($Op::$Variant),*];
+
+            /// The method's name.
+            pub fn name(self) -> &'static str {
+                match self { $($Op::$Variant => $name,)* }
+            }
+        }
+
+        $crate::ops::display_by_name!($Op);
+    };
+}
+
 /// `Display` of an op: its name.
 macro_rules! display_by_name {
     ($Op:ty) => {
@@ -16,7 +40,7 @@ macro_rules! display_by_name {
         }
     };
 }
-use display_by_name;
+use {display_by_name, op_table};
 
 pub mod arrange;
 pub mod binary;

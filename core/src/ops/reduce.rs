@@ -17,35 +17,24 @@ use crate::index::{DimSet, Dims, wrap_dim};
 use crate::shape::{Shape, misfit_to};
 use crate::tensor::Tensor;
 use crate::tensor::fused::in_f32;
-use std::fmt;
 
-/// How a reduction combines elements.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ReduceOp {
-    /// The sum; 0 of no elements. I32 wraps.
-    Sum,
-    /// The mean; NaN of no elements. Floats only.
-    Mean,
-    /// The product; 1 of no elements. I32 wraps.
-    Prod,
-    /// The largest; NaN if any is NaN. On bool: any.
-    Max,
-    /// The smallest; NaN if any is NaN. On bool: all.
-    Min,
+super::op_table! {
+    /// How a reduction combines elements.
+    ReduceOp {
+        /// The sum; 0 of no elements. I32 wraps.
+        Sum "sum",
+        /// The mean; NaN of no elements. Floats only.
+        Mean "mean",
+        /// The product; 1 of no elements. I32 wraps.
+        Prod "prod",
+        /// The largest; NaN if any is NaN. On bool: any.
+        Max "max",
+        /// The smallest; NaN if any is NaN. On bool: all.
+        Min "min",
+    }
 }
 
 impl ReduceOp {
-    /// The method's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            ReduceOp::Sum => "sum",
-            ReduceOp::Mean => "mean",
-            ReduceOp::Prod => "prod",
-            ReduceOp::Max => "max",
-            ReduceOp::Min => "min",
-        }
-    }
-
     /// Whether the op is defined for elements of this type.
     pub fn accepts(self, dtype: DType) -> bool {
         use ReduceOp::*;
@@ -57,21 +46,13 @@ impl ReduceOp {
     }
 }
 
-super::display_by_name!(ReduceOp);
-
-/// Which extreme element an arg-reduction finds.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ArgReduceOp {
-    /// The largest.
-    ArgMax,
-    /// The smallest.
-    ArgMin,
-}
-
-impl fmt::Display for ArgReduceOp {
-    /// The method's name.
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(&format!("{self:?}").to_lowercase())
+super::op_table! {
+    /// Which extreme element an arg-reduction finds.
+    ArgReduceOp {
+        /// The largest.
+        ArgMax "argmax",
+        /// The smallest.
+        ArgMin "argmin",
     }
 }
 
