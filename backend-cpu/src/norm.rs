@@ -12,27 +12,28 @@
 //! channels   batch norm of an F32 matrix [n, c]: rows of one element per channel; the gradient is composed
 //! ```
 //! Any other layout takes the composed form. The order of summation does not vary with the number of threads. `moments.rs` has
-//! the statistics.
+//! the statistics, `loops.rs` the loops over one row or plane.
 //!
 //! A mean is `mean + rest`, where the rest is its rounding error in the element type. The rest costs the loops nothing: in
 //! `(x - mean - rest) factor + b` it is part of the constant `b - rest factor`. There is no cancellation in that constant: the
 //! rest is of the order of the distances between elements, or 0 if all are equal.
 
+mod loops;
 mod moments;
 
 use crate::element::{Element, Real, with_real};
 use crate::launch::{self, report};
 use crate::memory::{AlignedBuffer, AnyBits};
-use crate::simd::{Isa, Kernel, LANES};
 use crate::view::elements;
-use crate::{Cpu, Tensor, lanes, parallel};
+use crate::{Cpu, Tensor, parallel};
 use minitorch_core::backend::NormOps;
 use minitorch_core::ops::composed;
 use minitorch_core::ops::norm::NormOptions;
 use minitorch_core::{DType, Shape};
+use loops::{AddAffineGrad, MapSlices, NormalizeChannels, NormalizeRow, TwoSums};
 use moments::{FIELDS, Statistics, channel_moments, moments};
 
-/// Elements of a block of rows. One thread sums a block's contribution to the gradients of weight and bias.
+/// Elements of a block of rows, which one thread sums.
 const BLOCK: usize = 16 * 1024;
 
 impl NormOps for Cpu {
@@ -275,7 +276,7 @@ fn normalize_planes<T: Real>(p: &Planes, x: &[T], [w, b]: [&[T]; 2], statistics:
             let of = Statistics::read(statistics, p.group(plane));
             let [factor, term] = p.affine(plane, of, w, b);
             let (x, mean) = (&x[p.range(plane)], of.mean);
-            T::compute(Map3 { out, a: x, b: x, c: x, f: move |x, _, _| (x - mean) * factor + term });
+            T::compute(MapSlices { out, a: x, b: x, c: x, f: move |x, _, _| (x - mean) * factor + term });
         }
     });
 }
@@ -330,7 +331,7 @@ fn normalize_grad<T: Real>(
                     let [sum, sum_h] = T::compute(TwoSums { a: g, b: x, c: w, f });
                     let [shift, slope] = of.line(sum / d as f64, sum_h / d as f64);
                     let f = move |g: T, x: T, w: T| (g * w - shift - (x - mean) * root * slope) * root;
-                    T::compute(Map3 { out, a: g, b: x, c: w, f });
+                    T::compute(MapSlices { out, a: g, b: x, c: w, f });
                 }
             });
             if weight.is_some() {
@@ -353,7 +354,7 @@ fn planes_grad<T: Real>(
     // Per plane: the sums of g and of g h.
     let mut sum_g = device.workspace::<f64>(p.count)?;
     let mut sum_gh = device.workspace::<f64>(p.count)?;
-    parallel::split2((&mut sum_g, &mut sum_gh), 2 * p.size, |first, sum_g, sum_gh| {
+    parallel::split_slices([&mut sum_g, &mut sum_gh], 2 * p.size, |first, [sum_g, sum_gh]| {
         for (plane, (sum_g, sum_gh)) in (first..).zip(sum_g.iter_mut().zip(sum_gh)) {
             let (g, x, of) = (&g[p.range(plane)], &x[p.range(plane)], of_plane(plane));
             let (mean, root) = (of.mean, of.root);
@@ -384,41 +385,53 @@ fn planes_grad<T: Real>(
             let shift = T::of(mean_g[group] + of.offset() * slope) * root;
             let (slope, factor) = (T::of(slope) * root, w[plane % p.channels] * root);
             let f = move |g: T, x: T, _| g * factor - (x - mean) * root * slope - shift;
-            T::compute(Map3 { out, a: g, b: x, c: x, f });
+            T::compute(MapSlices { out, a: g, b: x, c: x, f });
         }
     });
     Some(())
 }
 
-/// The gradients of weight and bias: the sums over rows of g h and of g. Blocks of rows are summed on all threads, then added in
-/// order.
+/// The gradients of weight and bias: the sums over rows of g h and of g.
 fn affine_grad_of_rows<T: Real>(
     device: &Cpu,
     [rows, d]: [usize; 2],
     [g, x, statistics]: [&[T]; 3],
     affine: &mut [AlignedBuffer<T>; 2],
 ) -> Option<()> {
-    let per_block = (BLOCK / d).max(1);
-    let mut sums = device.workspace::<f64>(rows.div_ceil(per_block) * 2 * d)?;
-    parallel::split(&mut sums, 2 * d, per_block, |first, sums| {
-        for (block, sums) in (first / (2 * d)..).zip(sums.chunks_exact_mut(2 * d)) {
-            sums.fill(0.0);
-            let (gh, sum_g) = sums.split_at_mut(d);
-            for row in block * per_block..rows.min((block + 1) * per_block) {
-                let of = Statistics::<T>::read(statistics, row);
-                let (g, x) = (&g[row * d..(row + 1) * d], &x[row * d..(row + 1) * d]);
-                T::compute(AddAffineGrad { gh, sum_g, g, x, of });
-            }
-        }
-    });
-    let (first, rest) = sums.split_at_mut(2 * d);
-    for block in rest.chunks_exact(2 * d) {
-        first.iter_mut().zip(block).for_each(|(a, b)| *a += b);
-    }
-    for (affine, sums) in affine.iter_mut().zip(first.chunks_exact(d)) {
+    let sums = sum_rows(device, [rows, d], |row, gh, sum_g| {
+        let of = Statistics::<T>::read(statistics, row);
+        let (g, x) = (&g[row * d..(row + 1) * d], &x[row * d..(row + 1) * d]);
+        T::compute(AddAffineGrad { gh, sum_g, g, x, of });
+    })?;
+    for (affine, sums) in affine.iter_mut().zip(sums.chunks_exact(d)) {
         affine.iter_mut().zip(sums).for_each(|(a, &sum)| *a = T::of(sum));
     }
     Some(())
+}
+
+/// Two sums per column over rows of `d` elements, `[2][d]` at the front of the result; `add(row, first, second)` adds a row to both.
+/// Blocks of rows are summed on all threads, then added in order. `None` if there is no memory for the sums.
+fn sum_rows(
+    device: &Cpu,
+    [rows, d]: [usize; 2],
+    add: impl Fn(usize, &mut [f64], &mut [f64]) + Sync,
+) -> Option<AlignedBuffer<f64>> {
+    let per_block = (BLOCK / d).max(1);
+    let mut sums = device.workspace::<f64>(rows.div_ceil(per_block) * 2 * d)?;
+    parallel::split(&mut sums, 2 * d, per_block, |at, sums| {
+        for (block, sums) in (at / (2 * d)..).zip(sums.chunks_exact_mut(2 * d)) {
+            sums.fill(0.0);
+            let (first, second) = sums.split_at_mut(d);
+            for row in block * per_block..rows.min((block + 1) * per_block) {
+                add(row, first, second);
+            }
+        }
+    });
+    let (total, rest) = sums.split_at_mut(2 * d);
+    for block in rest.chunks_exact(2 * d) {
+        total.iter_mut().zip(block).for_each(|(a, b)| *a += b);
+    }
+    Some(sums)
 }
 
 /// A weight or a bias: a tensor, or a constant.
@@ -443,131 +456,6 @@ impl<T: Real> Affine<T> {
         match self {
             Affine::Tensor(w) => elements(w),
             Affine::Constant(w) => w,
-        }
-    }
-}
-
-/// `out[i] = f(a[i], b[i], c[i])`. An operand that `f` ignores is not read.
-struct Map3<'a, T, F> {
-    out: &'a mut [T],
-    a: &'a [T],
-    b: &'a [T],
-    c: &'a [T],
-    f: F,
-}
-
-impl<T: Real, F: Fn(T, T, T) -> T> Kernel for Map3<'_, T, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<I: Isa>(self, _: I) {
-        let Map3 { out, a, b, c, f } = self;
-        for (((out, &a), &b), &c) in out.iter_mut().zip(a).zip(b).zip(c) {
-            *out = f(a, b, c);
-        }
-    }
-}
-
-/// `out = (x - mean - rest) root w + b`, for a row.
-struct NormalizeRow<'a, T> {
-    out: &'a mut [T],
-    x: &'a [T],
-    w: &'a [T],
-    b: &'a [T],
-    of: Statistics<T>,
-}
-
-impl<T: Real> Kernel for NormalizeRow<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<I: Isa>(self, _: I) {
-        let NormalizeRow { out, x, w, b, of } = self;
-        let (mean, root, offset) = (of.mean, of.root, -of.rest * of.root);
-        for (((out, &x), &w), &b) in out.iter_mut().zip(x).zip(w).zip(b) {
-            *out = (x - mean).multiply_add::<I>(root, offset).multiply_add::<I>(w, b);
-        }
-    }
-}
-
-/// `out = (x - means) factors + terms`, for a row of one element per channel.
-struct NormalizeChannels<'a, T> {
-    out: &'a mut [T],
-    x: &'a [T],
-    means: &'a [T],
-    factors: &'a [T],
-    terms: &'a [T],
-}
-
-impl<T: Real> Kernel for NormalizeChannels<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<I: Isa>(self, _: I) {
-        let NormalizeChannels { out, x, means, factors, terms } = self;
-        for ((((out, &x), &mean), &factor), &term) in out.iter_mut().zip(x).zip(means).zip(factors).zip(terms) {
-            *out = (x - mean).multiply_add::<I>(factor, term);
-        }
-    }
-}
-
-/// The sums of the two terms `f(a[i], b[i], c[i])`, accumulated in f64. Pairs of terms are added in the element type first: this
-/// halves the conversions, and adds one rounding error of the size of those in the terms themselves.
-struct TwoSums<'a, T, F> {
-    a: &'a [T],
-    b: &'a [T],
-    c: &'a [T],
-    f: F,
-}
-
-impl<T: Real, F: Fn(T, T, T) -> [T; 2]> Kernel for TwoSums<'_, T, F> {
-    type Output = [f64; 2];
-
-    #[inline(always)]
-    fn run<I: Isa>(self, isa: I) -> [f64; 2] {
-        let TwoSums { a, b, c, f } = self;
-        const PAIR: usize = 2 * LANES;
-        let ((a, a_rest), (b, b_rest), (c, c_rest)) =
-            (a.as_chunks::<PAIR>(), b.as_chunks::<PAIR>(), c.as_chunks::<PAIR>());
-        let mut lanes = [[0.0; LANES]; 2];
-        for ((a, b), c) in a.iter().zip(b).zip(c) {
-            let mut terms = [[T::ZERO; LANES]; 2];
-            for i in 0..LANES {
-                let ([p, q], [r, s]) = (f(a[i], b[i], c[i]), f(a[LANES + i], b[LANES + i], c[LANES + i]));
-                [terms[0][i], terms[1][i]] = [p + r, q + s];
-            }
-            for (lanes, terms) in lanes.iter_mut().zip(&terms) {
-                T::add_wide(isa, lanes, terms);
-            }
-        }
-        for (i, ((&a, &b), &c)) in a_rest.iter().zip(b_rest).zip(c_rest).enumerate() {
-            let [x, y] = f(a, b, c);
-            lanes[0][i % LANES] += x.to_f64();
-            lanes[1][i % LANES] += y.to_f64();
-        }
-        lanes.map(lanes::sum)
-    }
-}
-
-/// `gh += g h`, `sum_g += g`, for a row, with `h = (x - mean - rest) root`.
-struct AddAffineGrad<'a, T> {
-    gh: &'a mut [f64],
-    sum_g: &'a mut [f64],
-    g: &'a [T],
-    x: &'a [T],
-    of: Statistics<T>,
-}
-
-impl<T: Real> Kernel for AddAffineGrad<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<I: Isa>(self, _: I) {
-        let AddAffineGrad { gh, sum_g, g, x, of } = self;
-        let (mean, root, offset) = (of.mean, of.root, -of.rest * of.root);
-        for (((gh, sum_g), &g), &x) in gh.iter_mut().zip(sum_g).zip(g).zip(x) {
-            *gh += (g * (x - mean).multiply_add::<I>(root, offset)).to_f64();
-            *sum_g += g.to_f64();
         }
     }
 }

@@ -4,24 +4,21 @@
 //! The formulas are at the configs of [`StepRule`]. The scalars of a step (bias corrections, step size) are computed in f64 from the
 //! learning rate in `scalars`, then rounded to the type of the parameters.
 
-use crate::copy::contiguous;
-use crate::element::{Element, Real};
+use crate::element::Real;
 use crate::launch::{self, report};
-use crate::memory::{AlignedBuffer, Storage};
+use crate::memory::Storage;
 use crate::simd::{Isa, Kernel, dispatch};
-use crate::view::source;
+use crate::view::contiguous_elements;
 use crate::{Cpu, parallel};
-use minitorch_core::backend::{
-    AdagradConfig, AdamConfig, OptimOps, RmsPropConfig, SgdConfig, StepRule, StepSlot, ViewOf,
-};
+use minitorch_core::backend::{AdagradConfig, AdamConfig, OptimOps, RmsPropConfig, SgdConfig, StepRule, StepSlot};
 
 impl OptimOps for Cpu {
     fn optimizer_step(&self, rule: &StepRule, slots: &mut [StepSlot<'_, Cpu>], scalars: &mut Storage) {
         let scalars = begin(scalars);
         for slot in slots {
             match &*slot.param {
-                Storage::F32(_) => step::<f32>(self, rule, slot, scalars),
-                Storage::F64(_) => step::<f64>(self, rule, slot, scalars),
+                Storage::F32(_) => step::<f32>(rule, slot, scalars),
+                Storage::F64(_) => step::<f64>(rule, slot, scalars),
                 Storage::Missing(_) => {}
                 other => unreachable!("core admits float parameters only, not {}", other.dtype()),
             }
@@ -44,79 +41,30 @@ fn begin(scalars: &mut Storage) -> [f64; 2] {
     }
 }
 
-/// Steps one parameter. If its gradient or state is missing, or there is no memory, the parameter and its state stay as they are.
-fn step<T: Real>(device: &Cpu, rule: &StepRule, slot: &mut StepSlot<'_, Cpu>, [lr, t]: [f64; 2]) {
-    if slot.state.iter().any(|state| state.is_missing()) {
+/// Steps one parameter. If its gradient or state is missing, the parameter and its state stay as they are.
+fn step<T: Real>(rule: &StepRule, slot: &mut StepSlot<'_, Cpu>, [lr, t]: [f64; 2]) {
+    if slot.grad.storage.is_missing() || slot.state.iter().any(|state| state.is_missing()) {
         return;
     }
-    let Some(gradient) = Gradient::<T>::new(device, slot.grad) else { return };
-    let g = gradient.elements();
+    let g = contiguous_elements::<T>(slot.grad);
     match rule {
-        StepRule::Sgd(config) => sgd::<T>(slot, g, lr, config),
-        StepRule::Adam(config) => adam::<T>(slot, g, [lr, t], config),
-        StepRule::RmsProp(config) => rms_prop::<T>(slot, g, lr, config),
-        StepRule::Adagrad(config) => adagrad::<T>(slot, g, [lr, t], config),
+        StepRule::Sgd(config) => sgd(slot, g, lr, config),
+        StepRule::Adam(config) => adam(slot, g, [lr, t], config),
+        StepRule::RmsProp(config) => rms_prop(slot, g, lr, config),
+        StepRule::Adagrad(config) => adagrad(slot, g, [lr, t], config),
     }
 }
 
-/// The elements of a gradient: borrowed if they are contiguous, else copied.
-enum Gradient<'a, T: Element> {
-    Borrowed(&'a [T]),
-    Copied(AlignedBuffer<T>),
-}
-
-impl<'a, T: Element> Gradient<'a, T> {
-    /// `None` if the gradient is missing or there is no memory.
-    fn new(device: &Cpu, grad: ViewOf<'a, Cpu>) -> Option<Self> {
-        let layout = grad.layout;
-        if grad.storage.is_missing() {
-            None
-        } else if layout.numel() == 0 {
-            Some(Gradient::Borrowed(&[]))
-        } else if layout.is_contiguous() {
-            Some(Gradient::Borrowed(&T::read(grad.storage)[layout.offset()..][..layout.numel()]))
-        } else {
-            contiguous(device, source::<T>(grad)).map(Gradient::Copied)
-        }
-    }
-
-    fn elements(&self) -> &[T] {
-        match self {
-            Gradient::Borrowed(elements) => elements,
-            Gradient::Copied(buffer) => buffer,
-        }
-    }
-}
-
-/// An update of slices that can be divided. Elements are updated independently, so results do not depend on the division.
-trait Halve: Kernel<Output = ()> + Sized + Send {
-    /// The element type of the parameter.
-    type Elem;
-    fn len(&self) -> usize;
-    fn halve(self) -> (Self, Self);
-}
-
-/// Work of an element of a [`Halve`] update.
-const WORK: usize = 4;
-
-/// Runs an update on all threads, in halves of halves until a part is below the parallel threshold.
-fn split<K: Halve>(update: K) {
-    fn divide<K: Halve>(update: K, parts: &mut Vec<Option<K>>) {
-        if WORK * update.len() < parallel::MIN_PARALLEL_WORK {
-            return parts.push(Some(update));
-        }
-        let (a, b) = update.halve();
-        divide(a, parts);
-        divide(b, parts);
-    }
-    if WORK * update.len() < parallel::MIN_PARALLEL_WORK {
-        report(|| launch::on::<K::Elem>(&launch::named::<K>("step"), 1).path("in place"));
-        return dispatch(update);
-    }
-    let mut parts = Vec::new();
-    divide(update, &mut parts);
-    report(|| launch::on::<K::Elem>(&launch::named::<K>("step"), parts.len()).path("in place"));
-    parallel::each_chunk(&mut parts, 1, |_, part| part.iter_mut().filter_map(Option::take).for_each(dispatch));
+/// Runs an update of slices of equal length, or empty ones, on all threads. Elements are updated independently, so results do not
+/// depend on the division.
+fn split<T: Real, const N: usize>(
+    rule: &str,
+    slices: [&mut [T]; N],
+    work: usize,
+    update: impl Fn(usize, [&mut [T]; N]) + Sync,
+) {
+    report(|| launch::split::<T>(&format!("step_{rule}"), slices[0].len(), 1, work).path("in place"));
+    parallel::split_slices(slices, work, update);
 }
 
 fn sgd<T: Real>(slot: &mut StepSlot<'_, Cpu>, g: &[T], lr: f64, config: &SgdConfig) {
@@ -124,14 +72,12 @@ fn sgd<T: Real>(slot: &mut StepSlot<'_, Cpu>, g: &[T], lr: f64, config: &SgdConf
     let decay = T::of(config.weight_decay);
     let lr = T::of(lr);
     let Some(v) = slot.state.first_mut() else {
-        report(|| launch::split::<T>("step_sgd", p.len(), 1, 1).path("in place"));
-        return parallel::split(p, 1, 1, |at, p| dispatch(Sgd { p, g: &g[at..], lr, decay }));
+        return split("sgd", [p], 1, |at, [p]| dispatch(Sgd { p, g: &g[at..], lr, decay }));
     };
     let (keep, share) = if slot.fresh { (0.0, 1.0) } else { (config.momentum, 1.0 - config.dampening) };
     let (ahead, own) = if config.nesterov { (config.momentum, 1.0) } else { (1.0, 0.0) };
     let [keep, share, ahead, own] = [keep, share, ahead, own].map(T::of);
-    report(|| launch::split::<T>("step_momentum", p.len(), 1, 2).path("in place"));
-    parallel::split2((p, T::write(v)), 2, |at, p, v| {
+    split("momentum", [p, T::write(v)], 2, |at, [p, v]| {
         dispatch(Momentum { p, v, g: &g[at..], lr, decay, keep, share, ahead, own });
     });
 }
@@ -188,24 +134,17 @@ impl<T: Real> Kernel for Momentum<'_, T> {
 fn adam<T: Real>(slot: &mut StepSlot<'_, Cpu>, g: &[T], [lr, t]: [f64; 2], config: &AdamConfig) {
     let p = T::write(slot.param);
     let [m, v] = &mut slot.state[..] else { unreachable!("core gives Adam two moments") };
-    let (m, v) = (T::write(m), T::write(v));
     let steps = t - slot.missed as f64;
     // 1 - beta^steps without cancellation. At beta = 0 the logarithm is -inf and the correction 1.
     let correction = |beta: f64| -(steps * beta.ln()).exp_m1();
     let (coupled, kept) =
         if config.decoupled { (0.0, 1.0 - lr * config.weight_decay) } else { (config.weight_decay, 1.0) };
-    split(Adam {
-        p,
-        m,
-        v,
-        g,
-        size: T::of(lr / correction(config.beta1)),
-        root: T::of(1.0 / correction(config.beta2).sqrt()),
-        eps: T::of(config.eps),
-        coupled: T::of(coupled),
-        kept: T::of(kept),
-        beta1: [config.beta1, 1.0 - config.beta1].map(T::of),
-        beta2: [config.beta2, 1.0 - config.beta2].map(T::of),
+    let size = T::of(lr / correction(config.beta1));
+    let root = T::of(1.0 / correction(config.beta2).sqrt());
+    let [eps, coupled, kept] = [config.eps, coupled, kept].map(T::of);
+    let [beta1, beta2] = [config.beta1, config.beta2].map(|beta| [beta, 1.0 - beta].map(T::of));
+    split("adam", [p, T::write(m), T::write(v)], 4, |at, [p, m, v]| {
+        dispatch(Adam { p, m, v, g: &g[at..], size, root, eps, coupled, kept, beta1, beta2 });
     });
 }
 
@@ -228,23 +167,6 @@ struct Adam<'a, T> {
     beta2: [T; 2],
 }
 
-impl<T: Real> Halve for Adam<'_, T> {
-    type Elem = T;
-
-    fn len(&self) -> usize {
-        self.p.len()
-    }
-
-    fn halve(self) -> (Self, Self) {
-        let half = self.p.len() / 2;
-        let ((p, p2), (m, m2)) = (self.p.split_at_mut(half), self.m.split_at_mut(half));
-        let ((v, v2), (g, g2)) = (self.v.split_at_mut(half), self.g.split_at(half));
-        let Adam { size, root, eps, coupled, kept, beta1, beta2, .. } = self;
-        let part = |p, m, v, g| Adam { p, m, v, g, size, root, eps, coupled, kept, beta1, beta2 };
-        (part(p, m, v, g), part(p2, m2, v2, g2))
-    }
-}
-
 impl<T: Real> Kernel for Adam<'_, T> {
     type Output = ();
 
@@ -262,27 +184,13 @@ impl<T: Real> Kernel for Adam<'_, T> {
 
 fn rms_prop<T: Real>(slot: &mut StepSlot<'_, Cpu>, g: &[T], lr: f64, config: &RmsPropConfig) {
     let mut state = slot.state.iter_mut().map(|state| T::write(state));
-    let (centered, momentum) = (config.centered, config.momentum != 0.0);
     let mut take = |wanted: bool| if wanted { state.next().unwrap_or_default() } else { Default::default() };
-    let (v, a, b) = (take(true), take(centered), take(momentum));
-    let factors = RmsPropFactors {
-        lr: T::of(lr),
-        decay: T::of(config.weight_decay),
-        alpha: [config.alpha, 1.0 - config.alpha].map(T::of),
-        eps: T::of(config.eps),
-        momentum: T::of(config.momentum),
-    };
-    split(RmsProp { p: T::write(slot.param), v, a, b, g, factors });
-}
-
-#[derive(Clone, Copy)]
-struct RmsPropFactors<T> {
-    lr: T,
-    decay: T,
-    /// alpha and 1 - alpha
-    alpha: [T; 2],
-    eps: T,
-    momentum: T,
+    let (v, a, b) = (take(true), take(config.centered), take(config.momentum != 0.0));
+    let [lr, decay, eps, momentum] = [lr, config.weight_decay, config.eps, config.momentum].map(T::of);
+    let alpha = [config.alpha, 1.0 - config.alpha].map(T::of);
+    split("rmsprop", [T::write(slot.param), v, a, b], 4, |at, [p, v, a, b]| {
+        dispatch(RmsProp { p, v, a, b, g: &g[at..], lr, decay, alpha, eps, momentum });
+    });
 }
 
 struct RmsProp<'a, T> {
@@ -293,37 +201,24 @@ struct RmsProp<'a, T> {
     /// The velocity; empty without momentum.
     b: &'a mut [T],
     g: &'a [T],
-    factors: RmsPropFactors<T>,
-}
-
-impl<T: Real> Halve for RmsProp<'_, T> {
-    type Elem = T;
-
-    fn len(&self) -> usize {
-        self.p.len()
-    }
-
-    fn halve(self) -> (Self, Self) {
-        let half = self.p.len() / 2;
-        let ((p, p2), (v, v2)) = (self.p.split_at_mut(half), self.v.split_at_mut(half));
-        let (a, a2) = self.a.split_at_mut(half.min(self.a.len()));
-        let (b, b2) = self.b.split_at_mut(half.min(self.b.len()));
-        let (g, g2) = self.g.split_at(half);
-        let factors = self.factors;
-        (RmsProp { p, v, a, b, g, factors }, RmsProp { p: p2, v: v2, a: a2, b: b2, g: g2, factors })
-    }
+    lr: T,
+    decay: T,
+    /// alpha and 1 - alpha
+    alpha: [T; 2],
+    eps: T,
+    momentum: T,
 }
 
 impl<T: Real> RmsProp<'_, T> {
     /// One loop per combination of states: a branch within the loop would prevent vectorisation.
     #[inline(always)]
     fn sweep<const CENTERED: bool, const MOMENTUM: bool>(self) {
-        let RmsPropFactors { lr, decay, alpha, eps, momentum } = self.factors;
-        let len = self.p.len();
+        let RmsProp { p, v, a, b, g, lr, decay, alpha, eps, momentum } = self;
+        let len = p.len();
         // Slices of equal length: no bounds checks in the loop.
-        let (p, v, g) = (self.p, &mut self.v[..len], &self.g[..len]);
-        let a = if CENTERED { &mut self.a[..len] } else { self.a };
-        let b = if MOMENTUM { &mut self.b[..len] } else { self.b };
+        let (v, g) = (&mut v[..len], &g[..len]);
+        let a = if CENTERED { &mut a[..len] } else { a };
+        let b = if MOMENTUM { &mut b[..len] } else { b };
         for i in 0..len {
             let g = if decay == T::ZERO { g[i] } else { g[i] + decay * p[i] };
             v[i] = alpha[0] * v[i] + alpha[1] * (g * g);
@@ -361,11 +256,9 @@ fn adagrad<T: Real>(slot: &mut StepSlot<'_, Cpu>, g: &[T], [lr, t]: [f64; 2], co
     let [sum] = &mut slot.state[..] else { unreachable!("core gives Adagrad one sum") };
     let before = t - 1.0 - slot.missed as f64;
     let lr = T::of(lr / (1.0 + before * config.lr_decay));
-    let initial = T::of(if slot.fresh { config.initial } else { 0.0 });
     let (decay, eps) = (T::of(config.weight_decay), T::of(config.eps));
-    report(|| launch::split::<T>("step_adagrad", g.len(), 1, 3).path("in place"));
-    parallel::split2((T::write(slot.param), T::write(sum)), 3, |at, p, s| {
-        dispatch(Adagrad { p, s, g: &g[at..], lr, decay, eps, initial });
+    split("adagrad", [T::write(slot.param), T::write(sum)], 3, |at, [p, s]| {
+        dispatch(Adagrad { p, s, g: &g[at..], lr, decay, eps });
     });
 }
 
@@ -376,8 +269,6 @@ struct Adagrad<'a, T> {
     lr: T,
     decay: T,
     eps: T,
-    /// Added to the sum before the gradient: the initial value, in the first step.
-    initial: T,
 }
 
 impl<T: Real> Kernel for Adagrad<'_, T> {
@@ -385,10 +276,10 @@ impl<T: Real> Kernel for Adagrad<'_, T> {
 
     #[inline(always)]
     fn run<I: Isa>(self, _: I) {
-        let Adagrad { p, s, g, lr, decay, eps, initial } = self;
+        let Adagrad { p, s, g, lr, decay, eps } = self;
         for ((p, s), &g) in p.iter_mut().zip(s).zip(g) {
             let g = if decay == T::ZERO { g } else { g + decay * *p };
-            *s = *s + initial + g * g;
+            *s = *s + g * g;
             *p = *p - lr * g / (s.sqrt() + eps);
         }
     }

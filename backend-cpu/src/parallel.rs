@@ -38,17 +38,23 @@ fn split_on_threads<T: Send>(out: &mut [T], chunk: usize, body: &(dyn Fn(usize, 
     each_chunk(out, chunk, |i, out| body(i * chunk, out));
 }
 
-/// [`split`] of two slices of equal length.
-pub(crate) fn split2<T: Send>(
-    (a, b): (&mut [T], &mut [T]),
+/// [`split`] of several slices of equal length; where one is empty instead, so are its chunks.
+pub(crate) fn split_slices<T: Send, const N: usize>(
+    slices: [&mut [T]; N],
     work: usize,
-    body: impl Fn(usize, &mut [T], &mut [T]) + Sync,
+    body: impl Fn(usize, [&mut [T]; N]) + Sync,
 ) {
-    if a.len() * work < MIN_PARALLEL_WORK {
-        return body(0, a, b);
+    let len = slices[0].len();
+    if len * work < MIN_PARALLEL_WORK {
+        return body(0, slices);
     }
-    let chunk = chunk_len(a.len(), 1, work);
-    each_chunk2((a, chunk), (b, chunk), 1, |i, a, b| body(i * chunk, a, b));
+    assert!(slices.iter().all(|slice| slice.len() == len || slice.is_empty()), "slices of equal length");
+    let chunk = chunk_len(len, 1, work);
+    let slices = slices.map(|slice| Chunks::new(slice, chunk));
+    job::run(len.div_ceil(chunk), &|i| {
+        // SAFETY: `job::run` calls this once for each index.
+        body(i * chunk, slices.each_ref().map(|slice| unsafe { slice.get(i) }));
+    });
 }
 
 /// [`split`] of rows of `width` elements, each with a record of `fields` elements: calls `body(first row, rows, their records)`.
@@ -114,15 +120,14 @@ impl<'a, T> Chunks<'a, T> {
         self.len.div_ceil(self.chunk)
     }
 
-    /// Chunk `index`.
+    /// Chunk `index`; empty beyond the last.
     ///
     /// # Safety
     /// `get` is called at most once with each index.
     #[allow(clippy::mut_from_ref)]
     unsafe fn get(&self, index: usize) -> &'a mut [T] {
-        assert!(index < self.count());
-        let start = index * self.chunk;
-        // SAFETY: the assertion keeps the chunk within the slice, which `new` borrowed exclusively for 'a. Chunks of different
+        let start = index.saturating_mul(self.chunk).min(self.len);
+        // SAFETY: the minima keep the chunk within the slice, which `new` borrowed exclusively for 'a. Chunks of different
         // indices are disjoint, and the caller asks for each at most once, so no two references overlap.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(start), self.chunk.min(self.len - start)) }
     }

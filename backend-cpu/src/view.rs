@@ -38,8 +38,12 @@ pub(crate) fn in_bounds<'a, T: Element>(op: &str, view: View<'a, Storage>) -> &'
 
 /// The elements of a contiguous tensor.
 pub(crate) fn elements<T: Element>(x: &Tensor) -> &[T] {
-    debug_assert!(x.layout().is_contiguous());
-    let View { storage, layout, .. } = x.view();
+    contiguous_elements(x.view())
+}
+
+/// The elements of a contiguous view.
+pub(crate) fn contiguous_elements<'a, T: Element>(View { storage, layout, .. }: View<'a, Storage>) -> &'a [T] {
+    debug_assert!(layout.is_contiguous());
     // The offset of an empty view may lie beyond the storage.
     if layout.numel() == 0 { &[] } else { &T::read(storage)[layout.offset()..][..layout.numel()] }
 }

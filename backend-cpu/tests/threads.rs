@@ -74,13 +74,14 @@ fn results(dtype: DType) -> Vec<Vec<u64>> {
     ];
     for rule in rules {
         let (mut param, mut scalars) = (flat.clone(), Tensor::from_f64([0.1, 0.0], [2], (&device, dtype)));
-        let mut state: Vec<Tensor> = (0..rule.states()).map(|_| flat.zeros_like()).collect();
+        let initial = rule.initial_state();
+        let mut state: Vec<Tensor> = (0..rule.states()).map(|_| Tensor::full(*flat.shape(), initial, (&device, dtype))).collect();
         let slot = StepSlot {
             param: param.storage_mut().1,
             state: state.iter_mut().map(|s| s.storage_mut().1).collect(),
             grad: flat.view(),
             missed: 0,
-            fresh: true,
+            fresh: initial == 0.0,
         };
         device.optimizer_step(&rule, &mut [slot], scalars.storage_mut().1);
         out.push(param);

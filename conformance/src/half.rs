@@ -340,7 +340,7 @@ fn optimizer_step<B: Backend>(on: &On<B>) {
     let device = &on.device;
     let adam = AdamConfig { beta1: 0.9, beta2: 0.999, eps: 1e-4, weight_decay: 0.1, decoupled: true };
     for rule in [StepRule::Sgd(SgdConfig { momentum: 0.9, ..SgdConfig::default() }), StepRule::Adam(adam)] {
-        let (start, grad) = (on.mixed([17, 9]), on.mixed([9, 17]).transpose(0, 1));
+        let (start, grad) = (on.mixed([17, 9]), on.mixed([17, 9]));
         let step = |start: &Tensor<B>, grad: &Tensor<B>| -> Vec<Values> {
             let dtype = start.dtype();
             let mut param = device.copy(start.view());

@@ -1,6 +1,8 @@
 //! Neural networks for minitorch: modules and layers, initial weights, optimizers, schedules, data, and exchange with
 //! PyTorch through safetensors. Everything is generic over the backend; nothing here names one.
 
+#![forbid(unsafe_code)]
+
 // `derive(Module)` generates paths through `::minitorch`, the facade that users depend on; in this crate that is the
 // crate.
 extern crate self as minitorch;

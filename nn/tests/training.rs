@@ -314,6 +314,20 @@ fn a_tied_weight_sums_its_gradients_and_is_stepped_and_saved_once() -> Result<()
     Ok(())
 }
 
+/// The gradient of a weight that is used transposed is a transposed view; the backend gets it row by row.
+#[test]
+fn gradients_are_contiguous_in_a_step() -> Result<()> {
+    let device = Plain::new();
+    let mut layer = Linear::new(3, 2, &device).without_bias();
+    layer.weight.set(Tensor::zeros([2, 3], &device));
+    let factors = Tensor::new([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], &device);
+    let grads = (layer.weight.t() * &factors).sum(..).backward();
+    assert!(grads.get(&layer.weight).is_some_and(|g| !g.layout().is_contiguous()));
+    Sgd::new(1.0).step(&mut layer, &grads);
+    assert_eq!(layer.weight.to_vec::<f32>()?, [-1.0, -3.0, -5.0, -2.0, -4.0, -6.0]);
+    Ok(())
+}
+
 #[test]
 fn averages_follow_the_formula_and_swap_twice() -> Result<()> {
     let mut net = Net::new();

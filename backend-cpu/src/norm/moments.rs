@@ -8,19 +8,17 @@
 //! fewer than f64 has beyond f32. The square of a difference of f32 neither overflows nor underflows in f64. For elements of f64
 //! a second pass has the mean as its origin, if the shift of the first was large.
 
+use super::sum_rows;
 use crate::element::Real;
 use crate::kernels::Float;
 use crate::simd::{Isa, Kernel};
-use crate::{Cpu, lanes, parallel};
+use crate::{Cpu, lanes};
 
 /// Columns of the statistics: see [`NormOps::normalize`](minitorch_core::backend::NormOps::normalize).
 pub(super) const FIELDS: usize = 4;
 
 /// Lanes of a sum. With those of the squares they take eight AVX2 registers.
 const SUMS: usize = 16;
-
-/// Elements of a block of rows, which one thread sums.
-const BLOCK: usize = 16 * 1024;
 
 /// One row of the statistics: a mean with its variance.
 #[derive(Clone, Copy)]
@@ -118,8 +116,7 @@ impl<T: Real> Kernel for Around<'_, T> {
     }
 }
 
-/// The statistics of each column of x, which is F32, in one pass. All threads sum blocks of rows, and the sums are added in
-/// order. `None` if there is no memory for the sums.
+/// The statistics of each column of x, which is F32, in one pass. `None` if there is no memory for the sums.
 pub(super) fn channel_moments<T: Real>(
     device: &Cpu,
     x: &[T],
@@ -127,26 +124,12 @@ pub(super) fn channel_moments<T: Real>(
     eps: f64,
     statistics: &mut [T],
 ) -> Option<()> {
-    let rows = x.len() / channels;
-    let per_block = (BLOCK / channels).max(1);
-    let mut sums = device.workspace::<f64>(rows.div_ceil(per_block) * 2 * channels)?;
-    let origin = &x[..channels];
-    parallel::split(&mut sums, 2 * channels, per_block, |first, sums| {
-        for (block, sums) in (first / (2 * channels)..).zip(sums.chunks_exact_mut(2 * channels)) {
-            sums.fill(0.0);
-            let (sums, squares) = sums.split_at_mut(channels);
-            let block = &x[block * per_block * channels..rows.min((block + 1) * per_block) * channels];
-            for x in block.chunks_exact(channels) {
-                T::compute(AddRow { sums, squares, x, origin });
-            }
-        }
-    });
-    let (first, rest) = sums.split_at_mut(2 * channels);
-    for block in rest.chunks_exact(2 * channels) {
-        first.iter_mut().zip(block).for_each(|(a, b)| *a += b);
-    }
+    let (rows, origin) = (x.len() / channels, &x[..channels]);
+    let sums = sum_rows(device, [rows, channels], |row, sums, squares| {
+        T::compute(AddRow { sums, squares, x: &x[row * channels..][..channels], origin });
+    })?;
     for (channel, to) in statistics.chunks_exact_mut(FIELDS).enumerate() {
-        let sums = [first[channel], first[channels + channel]];
+        let sums = [sums[channel], sums[channels + channel]];
         Statistics::new(rows as f64, eps, origin[channel].to_f64(), sums).write(to);
     }
     Some(())

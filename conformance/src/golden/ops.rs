@@ -347,13 +347,14 @@ pub(super) fn optimizer<B: Backend>(on: &On<B>, rule: &str, roles: &Roles, bound
     let upload = |values: &[f64]| device.copy(on.list(values, [values.len()]).view());
     let mut param = upload(&roles["start"].data);
     let mut scalars = upload(&[lr, 0.0]);
-    let mut state: Vec<B::Storage> = (0..rule_of_step.states()).map(|_| upload(&[0.0; 7])).collect();
+    let initial = rule_of_step.initial_state();
+    let mut state: Vec<B::Storage> = (0..rule_of_step.states()).map(|_| upload(&[initial; 7])).collect();
     let layout = Layout::contiguous([7]);
     for (step, (g, want)) in roles["grads"].data.chunks(7).zip(roles["params"].data.chunks(7)).enumerate() {
         let g = upload(g);
         let grad = View { storage: &g, layout: &layout, dtype: on.dtype };
-        let mut slots =
-            [StepSlot { param: &mut param, state: state.iter_mut().collect(), grad, missed: 0, fresh: step == 0 }];
+        let fresh = step == 0 && initial == 0.0;
+        let mut slots = [StepSlot { param: &mut param, state: state.iter_mut().collect(), grad, missed: 0, fresh }];
         device.optimizer_step(&rule_of_step, &mut slots, &mut scalars);
         let got = Values::new([7], on.dtype, read_storage(device, &param, on.dtype, 7));
         let want = Values::new([7], on.dtype, want.to_vec());

@@ -55,7 +55,7 @@ impl StepRule {
         }
     }
 
-    /// The value of a state before the first step. A slot that is [`fresh`](StepSlot::fresh) has zeros, to which the step adds it.
+    /// The value of each state before the first step.
     pub fn initial_state(&self) -> f64 {
         match self {
             StepRule::Adagrad(config) => config.initial,
@@ -114,8 +114,8 @@ pub struct RmsPropConfig {
     pub weight_decay: f64,
 }
 
-/// As PyTorch's `Adagrad`, at a parameter's step number n >= 1: `g += weight_decay p`; `s += g²` (a fresh s starts at
-/// `initial`); `p -= lr / (1 + (n - 1) lr_decay) g / (sqrt(s) + eps)`. State: s.
+/// As PyTorch's `Adagrad`, at a parameter's step number n >= 1: `g += weight_decay p`; `s += g²`, where s starts at
+/// `initial`; `p -= lr / (1 + (n - 1) lr_decay) g / (sqrt(s) + eps)`. State: s.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct AdagradConfig {
     /// How fast the learning rate decays with the steps.
@@ -138,7 +138,7 @@ pub struct StepSlot<'a, B: Backend> {
     pub grad: ViewOf<'a, B>,
     /// The number of steps in which this parameter had no gradient: its own step count is `t - missed`.
     pub missed: u64,
-    /// Whether `state` is new, still all zeros.
+    /// Whether `state` is new and all zeros; false if the rule's [`initial_state`](StepRule::initial_state) is another number.
     pub fresh: bool,
 }
 
@@ -166,6 +166,7 @@ pub mod composed {
         scalars: &mut B::Storage,
     ) {
         let Some(dtype) = slots.first().map(|slot| slot.grad.dtype) else { return };
+        debug_assert!(slots.iter().all(|slot| slot.grad.layout.is_contiguous()), "gradients are contiguous");
         if dtype == DType::F16 {
             return step_of_halves(device, rule, slots, scalars);
         }
@@ -362,9 +363,6 @@ fn adagrad<B: Backend>(flat: &Flat<'_, B>, slot: &mut StepSlot<'_, B>, scalars: 
     let one = Flat { device, layout: Layout::contiguous([1]), dtype };
     let mut step = penalised(flat, slot, config.weight_decay);
     let [sum] = &mut slot.state[..] else { unreachable!("Adagrad: a slot has one sum") };
-    if slot.fresh {
-        flat.unary(UnaryOp::Add(config.initial), sum);
-    }
     let square = device.unary(UnaryOp::Square, flat.view(&step));
     flat.binary(BinaryOp::Add, sum, flat.view(&square));
     let mut root = device.unary(UnaryOp::Sqrt, flat.view(sum));

@@ -173,7 +173,7 @@ impl<B: Backend> State<B> {
             let mut batch: Vec<StepSlot<'_, B>> = Vec::with_capacity(updates.len());
             for SlotUpdate { update, slot, rows } in updates.iter_mut().filter(|update| update.slot.group == at) {
                 let missed = group.steps - slot.taken;
-                // `fresh` promises zeros, and that all elements are stepped for the first time.
+                // `fresh` promises zeros.
                 let fresh = slot.taken == 0 && rows.is_none() && rule.initial_state() == 0.0;
                 let (param, state) = match rows {
                     Some(rows) => (rows.param.storage_mut().1, &mut rows.state),
