@@ -1,7 +1,7 @@
 //! Convolution of tensors: sizes, contiguous operands and outputs for `kernels/conv`, which chooses the algorithm.
 
 use crate::element::{Element, with_real};
-use crate::kernels::conv::{self, Algorithm, Conv2d, Pass};
+use crate::kernels::conv::{self, Conv2d, sparse};
 use crate::memory::Storage;
 use crate::simd::Level;
 use crate::view::elements;
@@ -53,12 +53,12 @@ impl ConvOps for Cpu {
             };
             let level = Level::best();
             let gy = elements::<T>(&g);
-            if Algorithm::choose_gradient(level, Pass::GradInput, &sizes, gy, elements::<T>(&w)) == Algorithm::Sparse {
+            if sparse::suits(level, &sizes, gy, elements::<T>(&w)) {
                 let w = w.permute([0, 2, 3, 1]).contiguous();
                 if w.view().storage.is_missing() {
                     return missing(self, T::DTYPE, shape);
                 }
-                conv::sparse_grad_input(level, &sizes, gy, elements::<T>(&w), &mut out);
+                sparse::grad_input(level, &sizes, gy, elements::<T>(&w), &mut out);
                 return channels_last(self, T::wrap(out), T::DTYPE, dims);
             }
             conv::grad_input(level, &sizes, gy, elements::<T>(&w), &mut out);
@@ -76,12 +76,12 @@ impl ConvOps for Cpu {
             };
             let level = Level::best();
             let gy = elements::<T>(&g);
-            if Algorithm::choose_gradient(level, Pass::GradWeight, &sizes, gy, elements::<T>(&x)) == Algorithm::Sparse {
+            if sparse::suits(level, &sizes, gy, elements::<T>(&x)) {
                 let x = x.permute([0, 2, 3, 1]).contiguous();
                 if x.view().storage.is_missing() {
                     return missing(self, T::DTYPE, shape);
                 }
-                conv::sparse_grad_weight(level, &sizes, elements::<T>(&x), gy, &mut out);
+                sparse::grad_weight(level, &sizes, elements::<T>(&x), gy, &mut out);
                 return channels_last(self, T::wrap(out), T::DTYPE, dims);
             }
             conv::grad_weight(level, &sizes, elements::<T>(&x), gy, &mut out);

@@ -10,7 +10,13 @@
 /// Combines `N` lanes, a power of two, to one.
 #[inline(always)]
 pub(crate) fn combine<T: Copy, const N: usize>(mut lanes: [T; N], f: impl Fn(T, T) -> T) -> T {
-    let mut half = N / 2;
+    combine_slice(&mut lanes, f)
+}
+
+/// [`combine`] of a slice, which it overwrites.
+#[inline(always)]
+pub(crate) fn combine_slice<T: Copy>(lanes: &mut [T], f: impl Fn(T, T) -> T) -> T {
+    let mut half = lanes.len() / 2;
     while half > 0 {
         for i in 0..half {
             lanes[i] = f(lanes[i], lanes[i + half]);

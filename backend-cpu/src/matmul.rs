@@ -3,7 +3,7 @@
 //! No operand is copied, as transposed and broadcast matrices are strides. A batch that shares B is one product of all rows.
 
 use crate::element::{Element, Real, with_real};
-use crate::kernels::gemm::{Init, Shape, Strided, batched, gemm, gemm_with_epilogue};
+use crate::kernels::gemm::{Init, Shape, Strided, batched, gemm};
 use crate::memory::{AlignedBuffer, Storage};
 use crate::simd::Level;
 use crate::view::{elements, in_bounds, position};
@@ -45,15 +45,12 @@ impl MatmulOps for Cpu {
             };
             let [stride, k_stride] = [w.layout().strides()[0], w.layout().strides()[1]];
             let w = Strided { data: from(in_bounds("linear", w.view()), w.layout().offset()), stride, k_stride };
-            let shape_2d = Shape { m, n, k };
-            match activation {
-                None => gemm(shape_2d, &x, &w, &mut out, n, init),
-                Some(f) => gemm_with_epilogue(shape_2d, &x, &w, &mut out, init, &|block| {
-                    for row in 0..block.rows() {
-                        unary::activate(f, block.row(row, 0..block.columns()));
-                    }
-                }),
-            }
+            gemm(Shape { m, n, k }, &x, &w, &mut out, init, &|block| {
+                let Some(f) = activation else { return };
+                for row in 0..block.rows() {
+                    unary::activate(f, block.row(row, 0..block.columns()));
+                }
+            });
             Tensor::from_storage(self, T::wrap(out), T::DTYPE, shape)
         })
     }
@@ -81,7 +78,7 @@ fn product<T: Real>(device: &Cpu, a: View<'_, Storage>, b: View<'_, Storage>) ->
     let a_at = |at| Strided { data: &a_data[at..], stride: a_row, k_stride: a_k };
     let b_at = |at| Strided { data: &b_data[at..], stride: b_column, k_stride: b_k };
     if rank == 2 {
-        gemm(shape, &a_at(a.layout.offset()), &b_at(b.layout.offset()), &mut out, n, Init::Zero);
+        gemm(shape, &a_at(a.layout.offset()), &b_at(b.layout.offset()), &mut out, Init::Zero, &|_| ());
         return Some(out);
     }
     let batch = |l: &Layout| l.remove(rank - 1).remove(rank - 2);
@@ -91,7 +88,7 @@ fn product<T: Real>(device: &Cpu, a: View<'_, Storage>, b: View<'_, Storage>) ->
     let shared = batch_b.strides().iter().zip(&batch_b.shape()[..]).all(|(&stride, &size)| stride == 0 || size == 1);
     if shared && rows.shape().len() <= 1 {
         let a = Strided { stride: rows.strides().first().copied().unwrap_or(0), ..a_at(rows.offset()) };
-        gemm(Shape { m: count * m, ..shape }, &a, &b_at(b.layout.offset()), &mut out, n, Init::Zero);
+        gemm(Shape { m: count * m, ..shape }, &a, &b_at(b.layout.offset()), &mut out, Init::Zero, &|_| ());
     } else {
         let operands = |i| (a_at(position(&batch_a, i)), b_at(position(&batch_b, i)));
         batched(Level::best(), count, shape, operands, &mut out, Init::Zero);

@@ -35,6 +35,9 @@ fn results(dtype: DType) -> Vec<Vec<u64>> {
     let (flat, wide) = (uniform(&[1_000_003], 1), uniform(&[1003, 517], 2));
     let (images, weights) = (uniform(&[8, 6, 30, 31], 3), uniform(&[10, 6, 3, 3], 4));
     let index = indices(200_000, 1003);
+    let leaf = images.detach().requires_grad();
+    let pooled = Pool2dOptions::new(3).stride(2).padding(1);
+    let pools = (leaf.max_pool2d(pooled) + leaf.avg_pool2d(pooled)).square().sum(..);
     let (loss, statistics) = device.cross_entropy(&wide, &indices(1003, 517));
     let mut out = vec![
         flat.sum(..),
@@ -61,6 +64,7 @@ fn results(dtype: DType) -> Vec<Vec<u64>> {
         images.conv2d(&weights, None, Conv2dOptions::default().padding(1)),
         images.max_pool2d(2),
         images.avg_pool2d(Pool2dOptions::new(3).padding(1)),
+        pools.backward()[&leaf].clone(),
         device.dropout(&flat, 0.5, Draw { seed: 1, index: 2 }),
         loss,
         statistics,

@@ -60,6 +60,21 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             });
         }
     });
+    suite.floats("long_rows", 4000, |on| {
+        // Rows of several registers, for strides that may have a loop of their own.
+        for o in [
+            Pool2dOptions::new(5).stride(1).padding(2),
+            Pool2dOptions::new(3).stride(2).padding(1),
+            Pool2dOptions::new([3, 2]).stride(3).padding(1),
+            Pool2dOptions::new([3, 4]).stride([3, 4]).padding([1, 2]),
+            Pool2dOptions::new([3, 2]).stride([2, 1]).padding(1).dilation([2, 3]),
+        ] {
+            agree!(on, EXACT, "{o:?}", |d| {
+                let (y, at) = d.whole(-4, 4, [2, 3, 13, 41]).max_pool2d_with_indices(o);
+                [y, at]
+            });
+        }
+    });
     suite.f32("many_terms", 120_000, |on| {
         // Terms near 1, of which a running f32 sum would lose digits; against sums in f64.
         for (size, kernel) in [([300, 400], [300, 400]), ([20_000, 2], [20_000, 2]), ([1, 50_000], [1, 25_000])] {
@@ -211,6 +226,11 @@ fn special<B: Backend>(on: &On<B>) {
     let (y, at) = x.max_pool2d_with_indices(Pool2dOptions::new(2).padding(1).stride(2));
     assert_values(&y, &[-inf; 4], EXACT);
     assert_values(&at, &[0.0, 1.0, 3.0, 4.0], EXACT);
+    // Adjacent 2 x 2 windows, which may have a loop of their own: NaN, ties and -inf.
+    let x = [1.0, nan, 3.0, 3.0, -inf, -inf, nan, 2.0, 3.0, 1.0, -inf, -inf];
+    let (y, at) = on.list(&x, [1, 1, 2, 6]).max_pool2d_with_indices(2);
+    assert_values(&y, &[nan, 3.0, -inf], EXACT);
+    assert_values(&at, &[1.0, 2.0, 4.0], EXACT);
     // The maximum is the first NaN, which has the gradient.
     let x = on.list(&[1.0, nan, 9.0, 4.0, nan, inf, 7.0, 8.0, 2.0], [1, 1, 3, 3]).requires_grad();
     let (y, at) = x.max_pool2d_with_indices(Pool2dOptions::new(2).stride(1));

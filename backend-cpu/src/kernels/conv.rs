@@ -6,10 +6,10 @@
 //! grad_input   gx[c][p]     = sum over o,y,x of w[o][c][y,x] * gy[o][the (i,j) that reads p through (y,x), if any]
 //! grad_weight  gw[o][c][y,x] = sum over images, i,j of gy[o][i,j] * in[c][i sy + y dy - py, ...]
 //! ```
-//! [`Algorithm::choose`] selects the algorithm by the sizes and the instruction set, before anything is copied or packed;
-//! [`Algorithm::choose_gradient`] also counts zeros. The general case, `ImplicitGemm`, is a matrix product per image and group
-//! whose im2col operand is never stored: the image is copied into a padded frame (`frame.rs`), and the address of an im2col
-//! element is the sum of an offset of the tap and one of the pixel. With g groups:
+//! [`Algorithm::choose`] selects the algorithm by the sizes and the instruction set, before anything is copied or packed. Gradients
+//! of a `gy` that is mostly zero have functions of their own ([`sparse`]). The general case, `ImplicitGemm`, is a matrix product per
+//! image and group whose im2col operand is never stored: the image is copied into a padded frame (`frame.rs`), and the address of an
+//! im2col element is the sum of an offset of the tap and one of the pixel. With g groups:
 //!
 //! | pass        | rows       | columns       | k              | parallel over                |
 //! |-------------|------------|---------------|----------------|------------------------------|
@@ -28,7 +28,7 @@ mod geometry;
 mod grad_weight;
 mod implicit_gemm;
 mod pointwise;
-mod sparse;
+pub mod sparse;
 mod winograd;
 
 #[cfg(test)]
@@ -38,13 +38,10 @@ use super::Float;
 use crate::simd::Level;
 use correlation::Correlation;
 pub use geometry::{Conv2d, Pass};
-pub use sparse::{grad_input as sparse_grad_input, grad_weight as sparse_grad_weight};
 
 /// How a convolution or a gradient of it is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
-    /// Sums over the nonzero elements of `gy`. Channels come last: the caller permutes. `sparse.rs`
-    Sparse,
     /// One matrix product per image, in place. `pointwise.rs`
     Pointwise,
     /// Sums of scaled rows, without a matrix product. `depthwise.rs`
@@ -65,16 +62,6 @@ impl Algorithm {
         Algorithm::suiting::<T>(level, pass, g).next().unwrap_or(Algorithm::ImplicitGemm)
     }
 
-    /// The algorithm of a gradient; `other` is the operand beside `gy`. Tests `gy` for sparsity, and `other` only if `gy` is
-    /// sparse: behind a maximum over time, `gy` has one nonzero element per channel and image. Zeros may be skipped only if
-    /// `other` is finite, as zero times infinity is NaN.
-    pub fn choose_gradient<T: Float>(level: Level, pass: Pass, g: &Conv2d, gy: &[T], other: &[T]) -> Algorithm {
-        if sparse::suits(level, g, gy) && sparse::all_finite(level, other) {
-            return Algorithm::Sparse;
-        }
-        Algorithm::choose::<T>(level, pass, g)
-    }
-
     /// The algorithms that suit a pass, fastest first.
     fn suiting<T: Float>(level: Level, pass: Pass, g: &Conv2d) -> impl Iterator<Item = Algorithm> {
         use Algorithm::{BatchedColumns, Depthwise, DotProducts, ImplicitGemm, Pointwise, Winograd};
@@ -88,8 +75,6 @@ impl Algorithm {
     /// Whether the algorithm can compute the pass, and is expected to be faster than those after it.
     fn suits<T: Float>(self, level: Level, pass: Pass, g: &Conv2d) -> bool {
         match self {
-            // Depends on the elements of `gy`; see `choose_gradient`.
-            Algorithm::Sparse => false,
             // The image is the im2col matrix: no frame is needed.
             Algorithm::Pointwise => g.is_pointwise(),
             // A matrix product with a single row has no reuse.
@@ -118,7 +103,7 @@ pub fn forward<T: Float>(level: Level, g: &Conv2d, x: &[T], w: &[T], bias: Optio
     correlate(level, Pass::Forward, g, x, w, bias, out);
 }
 
-/// `gx` = the gradient of the input, overwritten, by an algorithm other than [`Sparse`](Algorithm::Sparse).
+/// `gx` = the gradient of the input, overwritten.
 pub fn grad_input<T: Float>(level: Level, g: &Conv2d, gy: &[T], w: &[T], gx: &mut [T]) {
     g.check(gx, w, gy);
     if gy.is_empty() {
@@ -127,7 +112,7 @@ pub fn grad_input<T: Float>(level: Level, g: &Conv2d, gy: &[T], w: &[T], gx: &mu
     correlate(level, Pass::GradInput, g, gy, w, None, gx);
 }
 
-/// `gw` = the gradient of the weights, overwritten, by an algorithm other than [`Sparse`](Algorithm::Sparse).
+/// `gw` = the gradient of the weights, overwritten.
 pub fn grad_weight<T: Float>(level: Level, g: &Conv2d, x: &[T], gy: &[T], gw: &mut [T]) {
     g.check(x, gw, gy);
     if gw.is_empty() || gy.is_empty() {

@@ -5,7 +5,7 @@
 //! avg   y[i][j] = sum over (a, b) of the same / count
 //! ```
 //! A maximum ignores padding; ties go to the first element, and the first NaN is the maximum, as in PyTorch. An average divides
-//! by the number of window positions within the padded image (`count_include_pad`) or within the image. Planes are independent
+//! by the number of window positions (`count_include_pad`) or of those within the image. Planes are independent
 //! tasks; each is computed in order.
 //!
 //! Cost: `kh kw` comparisons or additions per output.
@@ -22,7 +22,8 @@ pub use max::{max_pool2d, max_pool2d_grad};
 use super::PARALLEL_ELEMENTS;
 use crate::launch::{self, Launch};
 
-/// The sizes of a pooling. `oh` and `ow` are the output's; each window touches at least one real element.
+/// The sizes of a pooling. `oh` and `ow` are the output's; each window lies within the padded image and touches at least one real
+/// element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pool2d {
     pub planes: usize,
@@ -46,8 +47,7 @@ impl Pool2d {
 
     /// 2 x 2 windows with stride 2 and no padding, which need no bounds.
     fn is_halving(&self) -> bool {
-        let fits = 2 * self.oh <= self.h && 2 * self.ow <= self.w;
-        self.kernel == [2, 2] && self.stride == [2, 2] && self.padding == [0, 0] && self.dilation == [1, 1] && fits
+        self.kernel == [2, 2] && self.stride == [2, 2] && self.padding == [0, 0] && self.dilation == [1, 1]
     }
 
     fn is_parallel(&self) -> bool {
@@ -71,12 +71,11 @@ impl Pool2d {
         let (kernel, dilation, padding) = (self.kernel[axis], self.dilation[axis], self.padding[axis]);
         let span = |index: usize| {
             let first = index * self.stride[axis];
-            // Taps before the image, and taps before the end of the image or of the padded image.
+            // Taps before the image, and before its end.
             let outside = padding.saturating_sub(first).div_ceil(dilation);
-            let taps_before = |end: usize| end.saturating_sub(first).div_ceil(dilation).min(kernel);
-            let inside = taps_before(size + padding).saturating_sub(outside);
+            let before_end = (size + padding).saturating_sub(first).div_ceil(dilation).min(kernel);
             let at = (first + outside * dilation).saturating_sub(padding);
-            Span { first: at, step: dilation, inside, padded: taps_before(size + 2 * padding) }
+            Span { first: at, step: dilation, inside: before_end.saturating_sub(outside) }
         };
         (0..outputs).map(span).collect()
     }
@@ -91,8 +90,6 @@ struct Span {
     step: usize,
     /// Elements within the image.
     inside: usize,
-    /// Positions within the padded image.
-    padded: usize,
 }
 
 impl Span {

@@ -13,6 +13,7 @@
 
 use crate::kernels::gemm::{PARALLEL_WORK, TASK_WORK, Tile};
 use crate::kernels::{Float, end_of, for_each_chunk};
+use crate::lanes::combine_slice;
 use crate::simd::{Isa, Kernel, Level, MAX_LANES, Vector};
 
 /// Elements of a segment: the lanes of a register at this level.
@@ -130,25 +131,18 @@ impl<T: Float> Dots<'_, T> {
         let mut dots = [[T::ZERO; TAPS]; ROWS];
         for i in 0..ROWS {
             for j in 0..TAPS {
-                dots[i][j] = sum_pairwise::<T, I>(sums[i][j]);
+                dots[i][j] = sum_lanes::<T, I>(sums[i][j]);
             }
         }
         dots
     }
 }
 
-/// The sum of the lanes, whose number is a power of two: the upper half is added to the lower until one lane is left.
+/// The sum of the lanes.
 #[inline(always)]
-fn sum_pairwise<T: Float, I: Isa>(sums: T::Vector<I>) -> T {
+fn sum_lanes<T: Float, I: Isa>(sums: T::Vector<I>) -> T {
     let mut lanes = [T::ZERO; MAX_LANES];
     // SAFETY: the array holds the longest register.
     unsafe { sums.store(lanes.as_mut_ptr()) };
-    let mut half = <T::Vector<I> as Vector<T, I>>::LANES / 2;
-    while half > 0 {
-        for i in 0..half {
-            lanes[i] += lanes[i + half];
-        }
-        half /= 2;
-    }
-    lanes[0]
+    combine_slice(&mut lanes[..<T::Vector<I> as Vector<T, I>>::LANES], |a, b| a + b)
 }

@@ -96,7 +96,8 @@ pub(super) fn run<T: Float>(level: Level, by_dots: bool, g: &Conv2d, x: &[T], gy
                 let taps = Indexed { data, offsets: &tap_offsets, k_offsets: &frame_pixels[..k] };
                 let shape = Shape { m: g.group_out(), n: tap_offsets.len(), k };
                 let init = if first { Init::Zero } else { Init::Accumulate };
-                gemm_at(level, shape, &rows, &taps, &mut Output::new(sum, shape.m, shape.n, shape.n), init);
+                let mut out = Output::new(sum, shape.m, shape.n, shape.n);
+                gemm_at(level, shape, &rows, &taps, &mut out, init, &|_| ());
             }
         });
     }

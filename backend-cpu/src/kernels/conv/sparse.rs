@@ -7,10 +7,10 @@
 //!   gx[n]    += gy[n][o][i,j] * w[o]        at the same place
 //! ```
 //! Channels come last here: images `[n, h, w, c_in]`, weights `[c_out, kh, kw, c_in]`, so that a row of a window is one
-//! contiguous run of `kw c_in` elements. Cost: per nonzero element one load of the window, one load and one store of the sum.
+//! contiguous run of `kw c_in` elements; the caller permutes. Cost: per nonzero element one load of the window, one load and one store of the sum.
 //! Terms are added in order: `gw` over images, then pixels; `gx` over output channels, then pixels.
 //!
-//! Skipping zeros is exact only if the other operand is finite, see [`all_finite`].
+//! Zeros may be skipped only if the other operand is finite, as zero times infinity is NaN.
 
 use super::geometry::{Conv2d, Pass};
 use crate::kernels::gemm::PARALLEL_WORK;
@@ -40,8 +40,9 @@ impl Conv2d {
     }
 }
 
-/// Whether the geometry suits these loops and few enough elements of `gy` are nonzero.
-pub fn suits<T: Float>(level: Level, g: &Conv2d, gy: &[T]) -> bool {
+/// Whether the geometry suits these loops, few enough elements of `gy` are nonzero, and those of `other`, the operand beside it, are
+/// finite. `other` is tested only if `gy` is sparse.
+pub fn suits<T: Float>(level: Level, g: &Conv2d, gy: &[T], other: &[T]) -> bool {
     g.groups == 1
         && g.padding == [0, 0]
         && g.dilation == [1, 1]
@@ -49,11 +50,7 @@ pub fn suits<T: Float>(level: Level, g: &Conv2d, gy: &[T]) -> bool {
         && gy.len() > SAMPLE
         && level.dispatch(Count { x: &gy[..SAMPLE], predicate: |x| x != T::ZERO }) <= SAMPLE / SHARE
         && level.dispatch(Count { x: gy, predicate: |x| x != T::ZERO }) <= gy.len() / SHARE
-}
-
-/// Whether zero times each element is zero.
-pub fn all_finite<T: Float>(level: Level, x: &[T]) -> bool {
-    level.dispatch(Count { x, predicate: |x: T| x * T::ZERO != T::ZERO }) == 0
+        && level.dispatch(Count { x: other, predicate: |x: T| x * T::ZERO != T::ZERO }) == 0
 }
 
 /// `gw[c_out, kh, kw, c_in]`, overwritten, from `x[n, h, w, c_in]` and `gy[n, c_out, oh, ow]`.

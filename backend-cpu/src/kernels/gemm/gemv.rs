@@ -14,6 +14,7 @@ use super::micro::{Init, store_row};
 use super::output::Output;
 use super::pack::{PackSource, Strided};
 use crate::kernels::{Float, Scratch, for_each};
+use crate::lanes;
 use crate::simd::{Isa, Kernel, Level};
 
 /// Rows of a strip, at most: an array of 2 or 4 KiB that stays in L1.
@@ -132,11 +133,5 @@ fn dot<T: Float, I: Isa>(a: &[T], b: &[T]) -> T {
     for ((sum, &a), &b) in sums.iter_mut().zip(a_rest).zip(b_rest) {
         *sum = a.multiply_add::<I>(b, *sum);
     }
-    let mut half = SUMS / 2;
-    while half > 0 {
-        let (low, high) = sums.split_at_mut(half);
-        low.iter_mut().zip(high).for_each(|(low, &mut high)| *low += high);
-        half /= 2;
-    }
-    sums[0]
+    lanes::combine(sums, |a, b| a + b)
 }

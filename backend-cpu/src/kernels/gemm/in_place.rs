@@ -10,11 +10,12 @@
 
 use std::ops::Range;
 
-use super::blocking::{PARALLEL_WORK, Shape, Tile, kc, task_block};
+use super::blocking::{PARALLEL_WORK, Shape, Tile, kc};
+use super::for_each_block;
 use super::micro::{Accumulators, Init, load_row, nr, rank1_update, store, zeros};
 use super::output::{Epilogue, Output};
 use super::pack::{PackSource, Panels, Strided, pack};
-use crate::kernels::{Float, Scratch, end_of, for_each};
+use crate::kernels::{Float, Scratch, end_of};
 use crate::simd::{Isa, Kernel, Level};
 
 /// Whether a product is small enough: few tiles read each panel of B.
@@ -65,7 +66,7 @@ pub(super) fn product<T: Float>(
     out: &mut Output<T>,
     (init, epilogue): (Init<T>, Epilogue<T>),
 ) {
-    let Shape { m, n, .. } = shape;
+    let n = shape.n;
     let tile = Tile::of::<T>(level);
     let part = Shape { k: k.len(), ..shape };
     let parallel = part.work() >= PARALLEL_WORK;
@@ -83,17 +84,11 @@ pub(super) fn product<T: Float>(
             Columns::packed(&pack(parallel, b, n, k, tile.nr, &mut packed))
         }
     };
-    let (rows, columns) = task_block::<T>(part, tile);
-    let (row_blocks, column_blocks) = (m.div_ceil(rows), n.div_ceil(columns));
-    for_each(parallel, row_blocks * column_blocks, 1, |block| {
-        let (row, column) = (block % row_blocks * rows, block / row_blocks * columns);
-        let (rows, columns) = (row..m.min(row + rows), column..n.min(column + columns));
-        let a = Strided { data: &a.data[a.data.len().min(end_of([(row, a.stride)], 0))..], ..a };
-        // SAFETY: different block numbers have different row or column ranges, and each is visited once.
-        let mut out = unsafe { out.block(rows.clone(), columns.clone()) };
-        let b = columns_of_b.skip(column, tile);
-        multiply(level, &a, b, part.k, &mut out, init.block(rows, columns));
-        epilogue(&mut out);
+    for_each_block(parallel, part, tile, out, |rows, columns, out| {
+        let a = Strided { data: &a.data[a.data.len().min(end_of([(rows.start, a.stride)], 0))..], ..a };
+        let b = columns_of_b.skip(columns.start, tile);
+        multiply(level, &a, b, part.k, out, init.block(rows, columns));
+        epilogue(out);
     });
 }
 

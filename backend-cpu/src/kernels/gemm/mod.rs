@@ -49,20 +49,8 @@ use path::Path;
 /// C.
 const SLAB_ELEMENTS: usize = 8 << 20;
 
-/// `C = init + A B`; row `i` of C is `out[i * stride..][..n]`. A has `m` rows, B has `n`, both have `k` columns.
+/// `C = init + A B` into a contiguous C, with an epilogue. A has `m` rows, B has `n`, both have `k` columns.
 pub fn gemm<T: Float>(
-    shape: Shape,
-    a: &impl PackSource<T>,
-    b: &impl PackSource<T>,
-    out: &mut [T],
-    stride: usize,
-    init: Init<T>,
-) {
-    gemm_at(Level::best(), shape, a, b, &mut Output::new(out, shape.m, shape.n, stride), init);
-}
-
-/// [`gemm`] into a contiguous C, with an epilogue.
-pub fn gemm_with_epilogue<T: Float>(
     shape: Shape,
     a: &impl PackSource<T>,
     b: &impl PackSource<T>,
@@ -70,20 +58,7 @@ pub fn gemm_with_epilogue<T: Float>(
     init: Init<T>,
     epilogue: Epilogue<T>,
 ) {
-    let mut out = Output::new(out, shape.m, shape.n, shape.n);
-    product(Level::best(), shape, a, b, &mut out, init, epilogue);
-}
-
-/// [`gemm`] with a given instruction set.
-pub(crate) fn gemm_at<T: Float>(
-    level: Level,
-    shape: Shape,
-    a: &impl PackSource<T>,
-    b: &impl PackSource<T>,
-    out: &mut Output<T>,
-    init: Init<T>,
-) {
-    product(level, shape, a, b, out, init, &|_| ());
+    gemm_at(Level::best(), shape, a, b, &mut Output::new(out, shape.m, shape.n, shape.n), init, epilogue);
 }
 
 /// `count` independent products of one shape, results one after the other in `out`; `operands(i)` are A and B of product `i`.
@@ -97,7 +72,7 @@ pub(crate) fn batched<T: Float, A: PackSource<T>, B: PackSource<T>>(
 ) {
     let Shape { m, n, .. } = shape;
     let out = Output::new(out, count, m * n, m * n);
-    // A product that is large enough is split further inside `product`.
+    // A product that is large enough is split further inside `gemm_at`.
     let (parallel, grain) = batch_tasks(count, shape);
     let _launch = report(|| {
         let (a, b) = operands(0);
@@ -108,11 +83,12 @@ pub(crate) fn batched<T: Float, A: PackSource<T>, B: PackSource<T>>(
         let mut result = unsafe { out.block(index..index + 1, 0..m * n) };
         let mut result = Output::new(result.row(0, 0..m * n), m, n, n);
         let (a, b) = operands(index);
-        gemm_at(level, shape, &a, &b, &mut result, init);
+        gemm_at(level, shape, &a, &b, &mut result, init, &|_| ());
     });
 }
 
-fn product<T: Float>(
+/// [`gemm`] with a given instruction set, into any C.
+pub(crate) fn gemm_at<T: Float>(
     level: Level,
     shape: Shape,
     a: &impl PackSource<T>,
@@ -165,25 +141,39 @@ fn packed<T: Float>(
     let mut a_panels = Scratch::new(m.next_multiple_of(tile.mr) * slab);
     let mut b_panels = Scratch::new(n.next_multiple_of(tile.nr) * slab);
     let parallel = Shape { k: k.len(), ..shape }.work() >= PARALLEL_WORK;
-    let (rows, columns) = task_block::<T>(shape, tile);
-    let (row_blocks, column_blocks) = (m.div_ceil(rows), n.div_ceil(columns));
     for first in k.clone().step_by(slab.max(1)).chain(k.is_empty().then_some(k.start)) {
         let slab = first..k.end.min(first + slab);
         let init = if first == k.start { init } else { Init::Accumulate };
         let is_last = slab.end == k.end;
         let jobs = (PackJob { operand: a, rows: m, width: tile.mr }, PackJob { operand: b, rows: n, width: tile.nr });
         let (a, b) = pack_both(parallel, jobs, slab, &mut a_panels, &mut b_panels);
-        for_each(parallel, row_blocks * column_blocks, 1, |block| {
-            let (row, column) = (block % row_blocks * rows, block / row_blocks * columns);
-            let (rows, columns) = (row..m.min(row + rows), column..n.min(column + columns));
-            // SAFETY: different block numbers have different row or column ranges, and each is visited once.
-            let mut out = unsafe { out.block(rows.clone(), columns.clone()) };
-            multiply(level, a.skip_rows(row), b.skip_rows(column), &mut out, init.block(rows, columns));
+        for_each_block(parallel, shape, tile, out, |rows, columns, out| {
+            multiply(level, a.skip_rows(rows.start), b.skip_rows(columns.start), out, init.block(rows, columns));
             if is_last {
-                epilogue(&mut out);
+                epilogue(out);
             }
         });
     }
+}
+
+/// Calls `body(rows, columns, block)` for each block of C that is worth a task: in order, or on all threads.
+fn for_each_block<T: Float>(
+    parallel: bool,
+    shape: Shape,
+    tile: Tile,
+    out: &Output<T>,
+    body: impl Fn(Range<usize>, Range<usize>, &mut Output<T>) + Sync,
+) {
+    let Shape { m, n, .. } = shape;
+    let (rows, columns) = task_block::<T>(shape, tile);
+    let (row_blocks, column_blocks) = (m.div_ceil(rows), n.div_ceil(columns));
+    for_each(parallel, row_blocks * column_blocks, 1, |block| {
+        let (row, column) = (block % row_blocks * rows, block / row_blocks * columns);
+        let (rows, columns) = (row..m.min(row + rows), column..n.min(column + columns));
+        // SAFETY: different block numbers have different row or column ranges, and each is visited once.
+        let mut out = unsafe { out.block(rows.clone(), columns.clone()) };
+        body(rows, columns, &mut out);
+    });
 }
 
 /// Splits k into `parts`, multiplies each into a partial C, and adds those in order.

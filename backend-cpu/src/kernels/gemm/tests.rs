@@ -32,7 +32,7 @@ fn check<T: Float + Into<f64>>(shape: Shape, a_strides: [usize; 2], b_strides: [
     for level in Level::supported() {
         for init in [Init::Zero, Init::Accumulate, Init::RowBias(&row_bias), Init::ColumnBias(&column_bias)] {
             let mut out = before.clone();
-            gemm_at(level, shape, &a, &b, &mut Output::new(&mut out, m, n, stride), init);
+            gemm_at(level, shape, &a, &b, &mut Output::new(&mut out, m, n, stride), init, &|_| ());
             for i in 0..m {
                 for j in 0..stride {
                     let (got, old) = (out[i * stride + j].into(), before[i * stride + j].into());
@@ -107,8 +107,8 @@ fn indexed_equals_strided() {
         for level in Level::supported() {
             let shape = Shape { m, n, k };
             let (mut x, mut y) = (vec![0.0; m * n], vec![0.0; m * n]);
-            gemm_at(level, shape, &a, &b, &mut Output::new(&mut x, m, n, n), Init::Zero);
-            gemm_at(level, shape, &a, &plain, &mut Output::new(&mut y, m, n, n), Init::Zero);
+            gemm_at(level, shape, &a, &b, &mut Output::new(&mut x, m, n, n), Init::Zero, &|_| ());
+            gemm_at(level, shape, &a, &plain, &mut Output::new(&mut y, m, n, n), Init::Zero, &|_| ());
             assert_eq!(x, y, "run {run}, {}", level.name());
         }
     }
@@ -126,7 +126,7 @@ fn batches() {
         batched(Level::best(), count, shape, |i| (a_of(i), b_of(i)), &mut out, Init::Zero);
         for i in 0..count {
             let mut one = vec![0.0; 180];
-            gemm(shape, &a_of(i), &b_of(i), &mut one, 20, Init::Zero);
+            gemm(shape, &a_of(i), &b_of(i), &mut one, Init::Zero, &|_| ());
             assert_eq!(one, out[i * 180..][..180]);
         }
     }
@@ -141,7 +141,7 @@ fn results_are_bit_identical_for_any_thread_count() {
             let mut out = vec![0.0; m * n];
             let a = Strided { data: &a, stride: k, k_stride: 1 };
             let b = Strided { data: &b, stride: 1, k_stride: n };
-            gemm(Shape { m, n, k }, &a, &b, &mut out, n, Init::Zero);
+            gemm(Shape { m, n, k }, &a, &b, &mut out, Init::Zero, &|_| ());
             out
         };
         let one = on_threads(1, run);

@@ -8,8 +8,8 @@ use crate::parallel;
 /// Terms whose sum is accurate enough in f32; converting each to f64 would cost more than the sum.
 const SHORT: usize = 32;
 
-/// `y` = means of the windows, `[planes, oh, ow]`, overwritten. With `count_include_pad` a window is divided by the
-/// positions it has within the padded image, otherwise by those within the image.
+/// `y` = means of the windows, `[planes, oh, ow]`, overwritten. With `count_include_pad` a window is divided by
+/// all its positions, otherwise by those within the image.
 pub fn avg_pool2d<T: Float>(g: &Pool2d, count_include_pad: bool, x: &[T], y: &mut [T]) {
     g.check(x, y);
     if y.is_empty() {
@@ -23,14 +23,14 @@ pub fn avg_pool2d<T: Float>(g: &Pool2d, count_include_pad: bool, x: &[T], y: &mu
             for (columns, y) in columns.iter().zip(y) {
                 if g.is_long() {
                     let rows_of_x = rows.coordinates().map(|row| &x[row * g.w + columns.first..][..columns.inside]);
-                    *y = T::rounded(rows_of_x.map(sum).sum::<f64>() / count(count_include_pad, rows, columns));
+                    *y = T::rounded(rows_of_x.map(sum).sum::<f64>() / count(g, count_include_pad, rows, columns));
                     continue;
                 }
                 let mut sum = T::ZERO;
                 for row in rows.coordinates() {
                     columns.coordinates().for_each(|column| sum += x[row * g.w + column]);
                 }
-                *y = sum * share(count_include_pad, rows, columns);
+                *y = sum * share(g, count_include_pad, rows, columns);
             }
         }
     };
@@ -60,7 +60,7 @@ pub fn avg_pool2d_grad<T: Float>(g: &Pool2d, count_include_pad: bool, gy: &[T], 
         gx.fill(T::ZERO);
         for (rows, gy) in rows.iter().zip(gy.chunks_exact(g.ow)) {
             for (columns, &gy) in columns.iter().zip(gy) {
-                let part = gy * share(count_include_pad, rows, columns);
+                let part = gy * share(g, count_include_pad, rows, columns);
                 for row in rows.coordinates() {
                     columns.coordinates().for_each(|column| gx[row * g.w + column] += part);
                 }
@@ -84,7 +84,7 @@ fn long_grad<T: Float>(g: &Pool2d, count_include_pad: bool, [rows, columns]: [&[
     for (rows, gy) in rows.iter().zip(gy.chunks_exact(g.ow)) {
         line.fill(0.0);
         for (columns, gy) in columns.iter().zip(gy) {
-            let part = gy.widened() / count(count_include_pad, rows, columns);
+            let part = gy.widened() / count(g, count_include_pad, rows, columns);
             line[columns.first..][..columns.inside].iter_mut().for_each(|sum| *sum += part);
         }
         for row in rows.coordinates() {
@@ -105,16 +105,16 @@ fn sum<T: Float>(line: &[T]) -> f64 {
     lanes.iter().sum()
 }
 
-/// The divisor of a window. Positions beyond the padded image (`ceil_mode`) do not count.
-fn count(count_include_pad: bool, rows: &Span, columns: &Span) -> f64 {
-    let [rows, columns] = if count_include_pad { [rows.padded, columns.padded] } else { [rows.inside, columns.inside] };
-    // In f64: with a huge padding the product of usize could overflow.
+/// The divisor of a window.
+fn count(g: &Pool2d, count_include_pad: bool, rows: &Span, columns: &Span) -> f64 {
+    let [rows, columns] = if count_include_pad { g.kernel } else { [rows.inside, columns.inside] };
+    // In f64: the product of a huge window's sizes could overflow.
     rows as f64 * columns as f64
 }
 
 /// One over [`count`].
-fn share<T: Float>(count_include_pad: bool, rows: &Span, columns: &Span) -> T {
-    T::rounded(count(count_include_pad, rows, columns)).reciprocal()
+fn share<T: Float>(g: &Pool2d, count_include_pad: bool, rows: &Span, columns: &Span) -> T {
+    T::rounded(count(g, count_include_pad, rows, columns)).reciprocal()
 }
 
 impl Pool2d {

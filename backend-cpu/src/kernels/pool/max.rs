@@ -106,27 +106,27 @@ fn update<const S: usize, T: Float>(x: &[T], first: usize, y: &mut [T], indices:
     }
 }
 
-/// [`update`] for chunks of `LANES` windows from window `done` on; advances `done`.
+/// [`update`] for chunks of `N` windows from window `done` on; advances `done`.
 #[inline(always)]
-fn update_chunks<const S: usize, const LANES: usize, T: Float>(
+fn update_chunks<const S: usize, const N: usize, T: Float>(
     x: &[T],
     first: usize,
     y: &mut [T],
     indices: &mut [i32],
     done: &mut usize,
 ) {
-    let x = x[*done * S..].as_chunks::<S>().0.as_chunks::<LANES>().0;
-    let windows = y[*done..].as_chunks_mut::<LANES>().0.iter_mut().zip(indices[*done..].as_chunks_mut::<LANES>().0);
+    let x = x[*done * S..].as_chunks::<S>().0.as_chunks::<N>().0;
+    let windows = y[*done..].as_chunks_mut::<N>().0.iter_mut().zip(indices[*done..].as_chunks_mut::<N>().0);
     // Through arrays: a conditional store would compile to a branch instead of a select.
     for (x, (y, index)) in x.iter().zip(windows) {
         let (mut best, mut indices, at) = (*y, *index, first + *done * S);
-        for lane in 0..LANES {
+        for lane in 0..N {
             let is_new = replaces(x[lane][0], best[lane]);
             best[lane] = if is_new { x[lane][0] } else { best[lane] };
             indices[lane] = if is_new { (at + lane * S) as i32 } else { indices[lane] };
         }
         (*y, *index) = (best, indices);
-        *done += LANES;
+        *done += N;
     }
 }
 

@@ -39,12 +39,12 @@ impl<T: Float> Kernel for Weights<'_, '_, T> {
 
 impl<T: Float> Weights<'_, '_, T> {
     #[inline(always)]
-    fn panel<const LANES: usize>(self) {
+    fn panel<const MR: usize>(self) {
         let Weights { from, order, mut to } = self;
         let half = T::from_count(2).reciprocal();
-        for (c, from) in from.as_chunks::<LANES>().0.as_chunks::<9>().0.iter().enumerate() {
-            let mut transformed = [[T::ZERO; LANES]; 16];
-            for lane in 0..LANES {
+        for (c, from) in from.as_chunks::<MR>().0.as_chunks::<9>().0.iter().enumerate() {
+            let mut transformed = [[T::ZERO; MR]; 16];
+            for lane in 0..MR {
                 let w = |i: usize| from[order[i]][lane];
                 // G w: four rows of three.
                 let mut rows = [[T::ZERO; 3]; 4];
@@ -66,7 +66,7 @@ impl<T: Float> Weights<'_, '_, T> {
                 }
             }
             for (number, transformed) in transformed.iter().enumerate() {
-                to.row(number, c * LANES..(c + 1) * LANES).copy_from_slice(transformed);
+                to.row(number, c * MR..(c + 1) * MR).copy_from_slice(transformed);
             }
         }
     }
