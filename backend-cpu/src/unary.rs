@@ -115,14 +115,8 @@ trait Apply: AnyBits {
     fn apply(op: UnaryOp, to: impl Target<Elem = Self>);
 }
 
-impl Apply for f32 {
-    fn apply(op: UnaryOp, to: impl Target<Elem = Self>) {
-        real(op, to);
-    }
-}
-
-impl Apply for f64 {
-    fn apply(op: UnaryOp, to: impl Target<Elem = Self>) {
+impl<T: Real> Apply for T {
+    fn apply(op: UnaryOp, to: impl Target<Elem = T>) {
         real(op, to);
     }
 }

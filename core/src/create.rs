@@ -114,10 +114,7 @@ impl<B: Backend> Tensor<B> {
     /// If the device does not support the dtype or has no memory for it.
     #[track_caller]
     pub fn full(shape: impl Into<Shape>, value: f64, place: impl Placement<B>) -> Self {
-        let (device, dtype) = place.place("full");
-        let shape = shape.into();
-        let storage = device_must("full", device.full(dtype, shape.numel(), value));
-        Tensor::from_storage(&device, storage, dtype, shape)
+        device_must("full", Tensor::try_full(shape, value, place))
     }
 
     /// [`full`](Self::full) that returns an error of the device.

@@ -78,10 +78,13 @@ impl<const N: usize> ConvOptions<N> {
     }
 
     #[track_caller]
-    fn check(&self, op: &str, x: &[usize], w: &[usize], bias: Option<&[usize]>) -> [usize; N] {
+    fn check(&self, op: &str, x: &[usize], w: &[usize], bias: Option<&[usize]>) {
+        let of = |dims: &[usize]| Some((*dims.first_chunk::<2>()?, <[usize; N]>::try_from(&dims[2..]).ok()?));
+        let (Some(([n, c_in], size)), Some(([c_out, c_group], kernel))) = (of(x), of(w)) else {
+            panic!("{op}: wants an input and a weight of rank {}, not {x:?} and {w:?}", N + 2)
+        };
         assert!(self.stride.iter().chain(&self.dilation).all(|&s| s > 0), "{op}: stride and dilation must not be 0");
         assert!(self.groups > 0, "{op}: groups must not be 0");
-        let (c_in, [c_out, c_group]) = (x[1], [w[0], w[1]]);
         assert!(
             c_group.checked_mul(self.groups) == Some(c_in),
             "{op}: a weight {w:?} in {} groups wants {} input channels, the input has {c_in}: {x:?}",
@@ -96,23 +99,18 @@ impl<const N: usize> ConvOptions<N> {
         if let Some(b) = bias {
             assert!(b == [c_out], "{op}: a bias {b:?} for {c_out} output channels");
         }
-        let (size, kernel): (&[usize], &[usize]) = (&x[2..], &w[2..]);
-        let (Ok(size), Ok(kernel)) = (size.try_into(), kernel.try_into()) else {
-            panic!("{op}: wants an input and a weight of rank {}, not {x:?} and {w:?}", N + 2)
-        };
         let Some(out) = self.output_size(size, kernel) else {
             panic!(
                 "{op}: a kernel {kernel:?} (dilation {:?}) does not fit an input {size:?} padded by {:?}",
                 self.dilation, self.padding
             )
         };
-        let mut shape = [x[0], c_out, 1, 1];
+        let mut shape = [n, c_out, 1, 1];
         shape[2..2 + N].copy_from_slice(&out);
         assert!(
             Shape::try_new(&shape).is_some(),
             "{op}: {x:?} under a weight {w:?} has an output {out:?} of too many elements"
         );
-        out
     }
 }
 
@@ -242,12 +240,6 @@ impl<B: Backend> Tensor<B> {
 
     #[track_caller]
     fn check_conv2d(&self, op: &str, weight: &Self, bias: Option<&Self>, options: Conv2dOptions) {
-        assert!(
-            self.rank() == 4 && weight.rank() == 4,
-            "{op}: wants an input and a weight of rank 4, not {:?} and {:?}",
-            self.shape(),
-            weight.shape()
-        );
         options.check(op, self.shape(), weight.shape(), bias.map(|b| &**b.shape()));
         self.check_conv(op, weight, bias);
     }
@@ -268,12 +260,6 @@ impl<B: Backend> Tensor<B> {
     /// If shapes, dtypes or devices do not match, or the kernel does not fit the padded input.
     #[track_caller]
     pub fn conv1d(&self, weight: &Self, bias: Option<&Self>, options: Conv1dOptions) -> Self {
-        assert!(
-            self.rank() == 3 && weight.rank() == 3,
-            "conv1d: wants an input and a weight of rank 3, not {:?} and {:?}",
-            self.shape(),
-            weight.shape()
-        );
         options.check("conv1d", self.shape(), weight.shape(), bias.map(|b| &**b.shape()));
         self.check_conv("conv1d", weight, bias);
         let flat = Conv2dOptions {
