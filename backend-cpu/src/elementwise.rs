@@ -14,7 +14,7 @@ use crate::caches::Caches;
 use crate::launch::{self, report};
 use crate::memory::AnyBits;
 use crate::parallel;
-use crate::simd::{BLOCK, Isa, Kernel, Wide};
+use crate::simd::{STREAM, Isa, Kernel, Wide};
 use crate::view::{Rows, Source};
 
 /// The least work per element for which arithmetic, not memory, bounds a loop.
@@ -66,8 +66,8 @@ pub(crate) fn map1<T: AnyBits + Wide, U: AnyBits>(
     f: impl Fn(T) -> U + Copy + Sync,
 ) {
     let store = Store::of(out, work);
-    report(|| launch::elementwise::<T>("map1", &[x.layout], (out.len(), BLOCK, work), store == Store::NonTemporal));
-    parallel::split(out, BLOCK, work, |at, out| {
+    report(|| launch::elementwise::<T>("map1", &[x.layout], (out.len(), STREAM, work), store == Store::NonTemporal));
+    parallel::split(out, STREAM, work, |at, out| {
         let kernel = Map1 { at, out, x, f, store };
         if work < COMPUTE_BOUND { T::dispatch(kernel) } else { T::compute(kernel) }
     });
@@ -97,11 +97,11 @@ impl<T: AnyBits, U: AnyBits, F: Fn(T) -> U> Kernel for Map1<'_, T, U, F> {
                     let mut x = &data[start..][..out.len()];
                     let mut out = out;
                     if store.streams(out) {
-                        let (blocks, rest) = out.as_chunks_mut::<BLOCK>();
-                        let (x_blocks, x_rest) = x.as_chunks::<BLOCK>();
+                        let (blocks, rest) = out.as_chunks_mut::<STREAM>();
+                        let (x_blocks, x_rest) = x.as_chunks::<STREAM>();
                         for (out, x) in blocks.iter_mut().zip(x_blocks) {
-                            let mut block = [f(x[0]); BLOCK];
-                            for i in 0..BLOCK {
+                            let mut block = [f(x[0]); STREAM];
+                            for i in 0..STREAM {
                                 block[i] = f(x[i]);
                             }
                             // SAFETY: `streams` checked that `out` is aligned to 32 bytes, and a block is a multiple of that, so
@@ -134,8 +134,8 @@ pub(crate) fn update1<T: AnyBits + Wide, U: AnyBits>(
     x: Source<T>,
     f: impl Fn(U, T) -> U + Copy + Sync,
 ) {
-    report(|| launch::in_place(launch::elementwise::<T>("update1", &[x.layout], (out.len(), BLOCK, work), false)));
-    parallel::split(out, BLOCK, work, |at, out| {
+    report(|| launch::in_place(launch::elementwise::<T>("update1", &[x.layout], (out.len(), STREAM, work), false)));
+    parallel::split(out, STREAM, work, |at, out| {
         let kernel = Update1 { at, out, x, f };
         if work < COMPUTE_BOUND { T::dispatch(kernel) } else { T::compute(kernel) }
     });
@@ -193,9 +193,9 @@ pub(crate) fn map2<A: AnyBits + Wide, B: AnyBits, U: AnyBits>(
 ) {
     let store = Store::of(out, work);
     report(|| {
-        launch::elementwise::<A>("map2", &[a.layout, b.layout], (out.len(), BLOCK, work), store == Store::NonTemporal)
+        launch::elementwise::<A>("map2", &[a.layout, b.layout], (out.len(), STREAM, work), store == Store::NonTemporal)
     });
-    parallel::split(out, BLOCK, work, |at, out| {
+    parallel::split(out, STREAM, work, |at, out| {
         let kernel = Map2 { at, out, a, b, f, store };
         if work < COMPUTE_BOUND { A::dispatch(kernel) } else { A::compute(kernel) }
     });
@@ -226,11 +226,11 @@ impl<A: AnyBits, B: AnyBits, U: AnyBits, F: Fn(A, B) -> U + Copy> Kernel for Map
                 (1, 1) => {
                     let (mut out, mut a, mut b) = (out, &a[pa..][..n], &b[pb..][..n]);
                     if store.streams(out) {
-                        let (blocks, rest) = out.as_chunks_mut::<BLOCK>();
-                        let ((a_blocks, a_rest), (b_blocks, b_rest)) = (a.as_chunks::<BLOCK>(), b.as_chunks::<BLOCK>());
+                        let (blocks, rest) = out.as_chunks_mut::<STREAM>();
+                        let ((a_blocks, a_rest), (b_blocks, b_rest)) = (a.as_chunks::<STREAM>(), b.as_chunks::<STREAM>());
                         for ((out, a), b) in blocks.iter_mut().zip(a_blocks).zip(b_blocks) {
-                            let mut block = [f(a[0], b[0]); BLOCK];
-                            for i in 0..BLOCK {
+                            let mut block = [f(a[0], b[0]); STREAM];
+                            for i in 0..STREAM {
                                 block[i] = f(a[i], b[i]);
                             }
                             // SAFETY: `streams` checked that `out` is aligned to 32 bytes, and a block is a multiple of that, so

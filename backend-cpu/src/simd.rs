@@ -48,7 +48,7 @@ pub trait Isa: Copy + Send + Sync + 'static {
     /// # Safety
     /// `to` begins at a multiple of 32 bytes, and [`Isa::fence`] is called before another thread may read it.
     #[inline(always)]
-    unsafe fn stream<T: AnyBits>(self, to: &mut [T; BLOCK], from: &[T; BLOCK]) {
+    unsafe fn stream<T: AnyBits>(self, to: &mut [T; STREAM], from: &[T; STREAM]) {
         *to = *from;
     }
 
@@ -58,7 +58,7 @@ pub trait Isa: Copy + Send + Sync + 'static {
 }
 
 /// Elements of one [`Isa::stream`]: a multiple of a cache line for every element type.
-pub const BLOCK: usize = 64;
+pub const STREAM: usize = 64;
 
 /// Independent partial sums of a reduction: eight AVX2 registers of f64, enough to hide the latency of an addition.
 pub const LANES: usize = 32;
@@ -83,7 +83,7 @@ macro_rules! x86_intrinsics {
         // SAFETY: as the trait asks, which is what `x86::stream` asks.
         #[cfg(target_arch = "x86_64")]
         #[inline(always)]
-        unsafe fn stream<T: AnyBits>(self, to: &mut [T; BLOCK], from: &[T; BLOCK]) {
+        unsafe fn stream<T: AnyBits>(self, to: &mut [T; STREAM], from: &[T; STREAM]) {
             let $isa = self;
             // SAFETY: the caller promises alignment and fence.
             unsafe { x86::stream($avx2, to, from) }

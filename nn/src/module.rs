@@ -94,12 +94,12 @@ pub trait Module<B: Backend> {
     /// [Freezes](Param::freeze) every parameter: `model.encoder.freeze()` before fine-tuning the rest. Running
     /// statistics are not parameters: [`eval`](Module::eval) stops their updates.
     fn freeze(&mut self) {
-        each_parameter(self, Param::freeze);
+        self.named_parameters_mut().into_iter().for_each(|(_, param)| param.freeze());
     }
 
     /// [Unfreezes](Param::unfreeze) every parameter.
     fn unfreeze(&mut self) {
-        each_parameter(self, Param::unfreeze);
+        self.named_parameters_mut().into_iter().for_each(|(_, param)| param.unfreeze());
     }
 
     /// Writes parameters and buffers as safetensors under their dotted names, atomically: on an error an existing file
@@ -144,14 +144,6 @@ fn set_training<B: Backend, M: Module<B> + ?Sized>(module: &mut M, on: bool) {
     module.visit_mut(&mut Path::default(), &mut |_, entry| {
         if let EntryMut::Training(training) = entry {
             training.0 = on;
-        }
-    });
-}
-
-fn each_parameter<B: Backend, M: Module<B> + ?Sized>(module: &mut M, f: impl Fn(&mut Param<B>)) {
-    module.visit_mut(&mut Path::default(), &mut |_, entry| {
-        if let EntryMut::Param(param) = entry {
-            f(param);
         }
     });
 }
