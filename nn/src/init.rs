@@ -1,6 +1,7 @@
 //! Initial weights. Uniform ones are computed on the host in f64 and rounded once, so that they are identical on all
 //! backends for one seed.
 
+use crate::module::Param;
 use minitorch_core::random::Philox;
 use minitorch_core::{Backend, Placement, Shape, Tensor};
 use rand::Rng;
@@ -100,10 +101,17 @@ pub fn xavier_normal<B: Backend>(shape: impl Into<Shape>, gain: Gain, place: imp
     normal(shape, 0.0, std, place)
 }
 
-/// PyTorch's default of linear and convolutional layers: uniform within `±1 / sqrt(fan_in)`.
-pub(crate) fn layer_default<B: Backend>(shape: impl Into<Shape>, fan_in: usize, device: &B) -> Tensor<B> {
-    let bound = 1.0 / (fan_in.max(1) as f64).sqrt();
-    uniform(shape, -bound, bound, device)
+/// Weight and bias of a linear or convolutional layer, PyTorch's default: uniform within `±1 / sqrt(fan_in)`.
+#[track_caller]
+pub(crate) fn layer_default<B: Backend>(
+    weight: impl Into<Shape>,
+    outputs: usize,
+    device: &B,
+) -> (Param<B>, Option<Param<B>>) {
+    let weight = weight.into();
+    let bound = 1.0 / (fans(&weight).0.max(1) as f64).sqrt();
+    let param = |shape: Shape| Param::new(uniform(shape, -bound, bound, device));
+    (param(weight), Some(param(outputs.into())))
 }
 
 #[track_caller]

@@ -47,12 +47,8 @@ impl<B: Backend> Conv2d<B> {
         device: &B,
     ) -> Self {
         let ([kh, kw], group) = (kernel.per_dim(), inputs_per_group("Conv2d", inputs, outputs, options.groups));
-        let fan_in = group.saturating_mul(kh).saturating_mul(kw);
-        Conv2d {
-            weight: Param::new(init::layer_default([outputs, group, kh, kw], fan_in, device)),
-            bias: Some(Param::new(init::layer_default([outputs], fan_in, device))),
-            options,
-        }
+        let (weight, bias) = init::layer_default([outputs, group, kh, kw], outputs, device);
+        Conv2d { weight, bias, options }
     }
 
     /// The layer without its bias. PyTorch: `bias=False`.
@@ -119,11 +115,8 @@ impl<B: Backend> Conv1d<B> {
     #[track_caller]
     pub fn with_options(inputs: usize, outputs: usize, kernel: usize, options: Conv1dOptions, device: &B) -> Self {
         let group = inputs_per_group("Conv1d", inputs, outputs, options.groups);
-        Conv1d {
-            weight: Param::new(init::layer_default([outputs, group, kernel], group.saturating_mul(kernel), device)),
-            bias: Some(Param::new(init::layer_default([outputs], group.saturating_mul(kernel), device))),
-            options,
-        }
+        let (weight, bias) = init::layer_default([outputs, group, kernel], outputs, device);
+        Conv1d { weight, bias, options }
     }
 
     /// The layer without its bias. PyTorch: `bias=False`.
@@ -186,13 +179,8 @@ impl<B: Backend> ConvTranspose2d<B> {
     ) -> Self {
         let group = inputs_per_group("ConvTranspose2d", outputs, inputs, options.groups);
         let [kh, kw] = kernel.per_dim();
-        let fan_in = group.saturating_mul(kh).saturating_mul(kw);
-        ConvTranspose2d {
-            weight: Param::new(init::layer_default([inputs, group, kh, kw], fan_in, device)),
-            bias: Some(Param::new(init::layer_default([outputs], fan_in, device))),
-            options,
-            output_padding: [0, 0],
-        }
+        let (weight, bias) = init::layer_default([inputs, group, kh, kw], outputs, device);
+        ConvTranspose2d { weight, bias, options, output_padding: [0, 0] }
     }
 
     /// The layer with rows and columns added at the end, which chooses among the output sizes that a stride allows.

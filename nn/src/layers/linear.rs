@@ -28,10 +28,8 @@ pub struct Linear<B: Backend> {
 impl<B: Backend> Linear<B> {
     /// A layer with a bias.
     pub fn new(inputs: usize, outputs: usize, device: &B) -> Self {
-        Linear {
-            weight: Param::new(init::layer_default([outputs, inputs], inputs, device)),
-            bias: Some(Param::new(init::layer_default([outputs], inputs, device))),
-        }
+        let (weight, bias) = init::layer_default([outputs, inputs], outputs, device);
+        Linear { weight, bias }
     }
 
     /// The layer without its bias. PyTorch: `bias=False`.
