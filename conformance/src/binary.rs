@@ -7,11 +7,6 @@ use crate::{On, Suite};
 use minitorch_core::backend::{Backend, BinaryOp, BinaryOps, View};
 use minitorch_core::{DType, Layout, Tensor};
 
-pub(crate) const ALL: [BinaryOp; 8] = {
-    use BinaryOp::*;
-    [Add, Sub, Mul, Div, Pow, Remainder, Maximum, Minimum]
-};
-
 /// The call by the methods of `Tensor`. Without a wildcard, so that a new op must be added here.
 pub(crate) fn apply<B: Backend>(op: BinaryOp, a: &Tensor<B>, b: &Tensor<B>) -> Tensor<B> {
     match op {
@@ -41,7 +36,7 @@ fn range(op: BinaryOp) -> (f64, f64) {
 }
 
 pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
-    for op in ALL {
+    for op in BinaryOp::ALL {
         suite.floats(format!("layouts_{op}"), 200, move |on| layouts(on, op));
         suite.floats(format!("broadcast_{op}"), 70_000, move |on| broadcast(on, op));
         suite.floats(format!("in_place_{op}"), 2000, move |on| in_place(on, op));
@@ -271,7 +266,7 @@ fn in_place<B: Backend>(on: &On<B>, op: BinaryOp) {
 fn special<B: Backend>(on: &On<B>) {
     let (nan, inf) = (f64::NAN, f64::INFINITY);
     let values = [0.0, 1.0, -1.0, inf, -inf, nan];
-    for op in ALL {
+    for op in BinaryOp::ALL {
         // pow(-1, inf) and its like differ between devices.
         let values: Vec<f64> =
             values.into_iter().filter(|v| op != BinaryOp::Pow || v.is_finite() && *v >= 0.0).collect();
@@ -287,7 +282,7 @@ fn special<B: Backend>(on: &On<B>) {
 }
 
 fn integers<B: Backend>(on: &On<B>) {
-    for op in ALL.into_iter().filter(|op| op.accepts(DType::I32)) {
+    for op in BinaryOp::ALL.into_iter().filter(|op| op.accepts(DType::I32)) {
         agree!(on, EXACT, "{op}", |d| {
             apply(op, &d.ints(i32::MIN, i32::MAX, [7, 33]), &d.ints(i32::MIN, i32::MAX, [33]))
         });

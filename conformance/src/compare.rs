@@ -7,11 +7,6 @@ use crate::{On, Suite};
 use minitorch_core::backend::{Backend, CompareOp};
 use minitorch_core::{DType, Operand, Tensor};
 
-const ALL: [CompareOp; 6] = {
-    use CompareOp::*;
-    [Eq, Ne, Lt, Le, Gt, Ge]
-};
-
 fn apply<B: Backend>(op: CompareOp, a: &Tensor<B>, b: impl Operand<B>) -> Tensor<B> {
     match op {
         CompareOp::Eq => a.eq(b),
@@ -24,13 +19,13 @@ fn apply<B: Backend>(op: CompareOp, a: &Tensor<B>, b: impl Operand<B>) -> Tensor
 }
 
 pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
-    for op in ALL {
+    for op in CompareOp::ALL {
         suite.floats(format!("layouts_{op}"), 200, move |on| layouts(on, op));
     }
     suite.floats("nan", 36, |on| {
         let (nan, inf) = (f64::NAN, f64::INFINITY);
         let values = [nan, -inf, -1.0, 0.0, -0.0, 1.0, inf];
-        for op in ALL {
+        for op in CompareOp::ALL {
             agree!(on, EXACT, "{op} of every pair of {values:?}", |d| {
                 let x = d.list(&values, [7]);
                 [apply(op, &x.reshape([7, 1]), &x), apply(op, &x, 0.0), apply(op, &x, nan), apply(op, &x, inf)]
@@ -50,7 +45,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         }
     });
     suite.f32("integers_and_bool", 100, |on| {
-        for op in ALL {
+        for op in CompareOp::ALL {
             agree!(on, EXACT, "{op}", |d| {
                 // Large integers that are equal in f32, against each other and against scalars between them.
                 let big = Tensor::from_slice(&[i32::MAX, i32::MAX - 1, 16_777_217, 16_777_216], [4], &d.device);

@@ -14,7 +14,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     for op in ops().into_iter().map(|(op, ..)| op).chain(more) {
         suite.f32(format!("range_{op:?}"), 1000, move |on| of_one(on, op));
     }
-    for op in binary::ALL {
+    for op in BinaryOp::ALL {
         suite.f32(format!("range_{op}"), 10_000, move |on| of_two(on, op));
     }
     suite.floats("far_from_1", 10, |on| {

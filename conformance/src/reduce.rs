@@ -10,11 +10,6 @@ use crate::{On, Suite};
 use minitorch_core::backend::{ArgReduceOp, Backend, ReduceOp};
 use minitorch_core::{DType, Shape, Tensor};
 
-const ALL: [ReduceOp; 5] = {
-    use ReduceOp::*;
-    [Sum, Mean, Prod, Max, Min]
-};
-
 /// The method of the trait: `dims` sorted, kept as size 1.
 fn family<B: Backend>(op: ReduceOp, x: &Tensor<B>, dims: &[usize]) -> Tensor<B> {
     let kept = dims.iter().fold(*x.shape(), |s: Shape, &d| s.with(d, 1));
@@ -47,7 +42,7 @@ fn low_high(op: ReduceOp) -> (f64, f64) {
 }
 
 pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
-    for op in ALL {
+    for op in ReduceOp::ALL {
         suite.floats(format!("layouts_{op}"), 700, move |on| layouts(on, op));
         suite.f32(format!("wide_and_tall_{op}"), 300_000, move |on| wide_and_tall(on, op));
     }
@@ -114,7 +109,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         assert_values(&value, &[-2.0, f64::NAN, -2.0], EXACT);
         assert_values(&index, &[3.0, 2.0, 3.0], EXACT);
     });
-    for op in [ArgReduceOp::ArgMax, ArgReduceOp::ArgMin] {
+    for op in ArgReduceOp::ALL {
         suite.floats(format!("{op}"), 300_000, move |on| arg_reduce(on, op));
     }
     suite.floats("keepdim_and_negative_dims", 60, |on| {
@@ -306,7 +301,7 @@ fn nothing<B: Backend>(on: &On<B>) {
     assert_values(&x.mean(1), &[f64::NAN; 3], EXACT);
     assert_values(&x.sum(..), &[0.0], EXACT);
     assert_values(&x.mean(..), &[f64::NAN], EXACT);
-    for op in ALL {
+    for op in ReduceOp::ALL {
         let empty = family(op, &x, &[0]);
         assert!(empty.shape()[..] == [1, 0] && crate::close::read(&empty).data.is_empty());
     }
@@ -324,7 +319,7 @@ fn nan<B: Backend>(on: &On<B>) {
     for at in [0, 1, 16, 31, 32, 130, 256] {
         let mut values = crate::close::read(&on.uniform(-1.0, 1.0, [257])).data;
         values[at] = f64::NAN;
-        for op in ALL {
+        for op in ReduceOp::ALL {
             assert_values(&family(op, &on.list(&values, [257]), &[0]), &[f64::NAN], EXACT);
             // As a column beside a clean one.
             let columns: Vec<f64> = values.iter().flat_map(|&v| [v, 1.0]).collect();
@@ -340,7 +335,7 @@ fn nan<B: Backend>(on: &On<B>) {
 }
 
 fn integers<B: Backend>(on: &On<B>) {
-    for op in ALL.into_iter().filter(|op| op.accepts(DType::I32)) {
+    for op in ReduceOp::ALL.into_iter().filter(|op| op.accepts(DType::I32)) {
         for dims in subsets(3) {
             agree!(on, EXACT, "{op} over {dims:?}", |d| family(op, &d.ints(i32::MIN, i32::MAX, [4, 9, 33]), &dims));
         }
