@@ -1,7 +1,7 @@
 //! `Plain`: a complete backend in plain loops, the oracle of the suite and the example of how to write a backend.
 //!
-//! It implements the methods without a default of every family of [`Backend`](minitorch_core::Backend) and inherits the fused ones.
-//! Each method is one walk:
+//! It implements the methods without a default of every family of [`Backend`](minitorch_core::Backend), and inherits the fused ones
+//! but `argsort`. Each method is one walk:
 //!
 //! ```text
 //! unary   out[i] = f(x[i])                       binary   out[i] = f(a[i], b[i])
@@ -19,7 +19,7 @@
 
 mod math;
 
-use math::{binary, binary_i32, compare, in_dtype, unary, unary_i32, with_scalars_of};
+use math::{binary, binary_i32, compare, in_dtype, nan_last, unary, unary_i32, with_scalars_of};
 use minitorch_core::backend::{
     ArgReduceOp, BinaryOp, BinaryOps, CompareOp, CompareOps, ConvOps, CopyOps, Device, IndexOps, LossOps, MatmulOps,
     MemoryStats, NormOps, OptimOps, PoolOps, RandomOp, RandomOps, ReduceOp, ReduceOps, ScanOps, ScatterOp, SoftmaxOps,
@@ -27,7 +27,7 @@ use minitorch_core::backend::{
 };
 use minitorch_core::ops::random::threshold;
 use minitorch_core::random::{DeviceRng, Draw, unit_f32};
-use minitorch_core::{DType, Error, HostData, HostSlice, Layout, Result, f16};
+use minitorch_core::{DType, Error, HostData, HostSlice, Layout, Result, Tensor, f16};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -462,12 +462,39 @@ impl RandomOps for Plain {
     }
 }
 
+/// The default compares all pairs: too many for long rows.
+impl SortOps for Plain {
+    fn argsort(&self, x: &Tensor<Self>, dim: usize, descending: bool, k: usize) -> Tensor<Self> {
+        let (storage, layout, shape) = (x.view().storage, x.layout(), x.shape().with(dim, k));
+        let out = Layout::contiguous(shape);
+        let result = |storage| Tensor::from_storage(self, storage, DType::I32, shape);
+        if is_missing(storage, layout) {
+            return result(self.missing(DType::I32));
+        }
+        let Some(mut indices) = self.accumulators(shape.numel(), 0, DType::I32) else {
+            return result(self.missing(DType::I32));
+        };
+        for (from, to) in layout.remove(dim).positions().zip(out.remove(dim).positions()) {
+            let element = |i: usize| storage.get(from + i * layout.strides()[dim]);
+            let mut order: Vec<usize> = (0..x.shape()[dim]).collect();
+            // A stable sort: equal elements stay in order, descending too.
+            order.sort_by(|&a, &b| match descending {
+                false => nan_last(element(a), element(b)),
+                true => nan_last(element(b), element(a)),
+            });
+            for (i, &index) in order[..k].iter().enumerate() {
+                indices[to + i * out.strides()[dim]] = index as i32;
+            }
+        }
+        result(self.store(HostData::I32(indices)))
+    }
+}
+
 // Families of fused methods: the defaults compose the families above.
 impl ConvOps for Plain {}
 impl PoolOps for Plain {}
 impl SoftmaxOps for Plain {}
 impl NormOps for Plain {}
 impl ScanOps for Plain {}
-impl SortOps for Plain {}
 impl LossOps for Plain {}
 impl OptimOps for Plain {}

@@ -86,27 +86,29 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         assert!(read(&largest).data.iter().eq(want.iter().rev().take(10)), "the ten largest");
         assert_same("and where they are", &x.index_select(0, &at), &largest);
     });
-    suite.f32("long_rows_with_repeats", 9000, |on| {
-        let n = 4501;
-        let x = on.whole(-50, 50, [n, 2]);
-        let rows = read(&x.transpose(0, 1)).data;
-        for descending in [false, true] {
-            let want = rows.chunks(n).flat_map(|row| {
-                let mut order: Vec<usize> = (0..n).collect();
-                // Stable in both directions.
-                order.sort_by(|&a, &b| if descending { row[b].total_cmp(&row[a]) } else { row[a].total_cmp(&row[b]) });
-                order.into_iter().map(|i| i as f64)
-            });
-            let want: Vec<f64> = want.collect();
-            for got in [x.argsort(0, descending).transpose(0, 1), x.transpose(0, 1).argsort(1, descending)] {
-                assert!(read(&got).data == want, "the order, descending {descending}");
+    // Rows that are longer than a workgroup sorts in its memory, of few values.
+    suite.floats("long_rows", 30_000, |on| {
+        for (shape, dim) in [([1, 2049], 1), ([2048, 2], 0), ([4501, 2], 0), ([2, 10_001], 1), ([5000, 3], 0)] {
+            for descending in [false, true] {
+                agree!(on, EXACT, "the order along {dim} of {shape:?}, descending {descending}", |d| {
+                    let x = d.whole(-50, 50, shape);
+                    let (x, integers) = (x.masked_fill(&x.eq(7.0), f64::NAN), d.ints(-300, 300, shape));
+                    [x.argsort(dim, descending), integers.argsort(dim, descending), x.topk(9, dim, descending).1]
+                });
             }
-            let first = read(&x.topk(7, 0, descending).1.transpose(0, 1)).data;
-            assert!(
-                first[..7] == want[..7] && first[7..] == want[n..n + 7],
-                "the first seven, descending {descending}"
-            );
         }
+    });
+    suite.f32("a_row_of_100_003", 100_003, |on| {
+        agree!(on, EXACT, |d| {
+            let x = d.whole(-500, 500, [100_003]);
+            [x.argsort(0, false), x.argsort(0, true), x.topk(9, 0, true).1]
+        });
+    });
+    // A table of more elements than the composed form has in one part.
+    suite.f32("composed_in_parts", 1 << 22, |on| {
+        let x = on.whole(-50, 50, [2100]);
+        let order = composed::argsort(&x, 0, true, 2100);
+        assert_same("the order of 2100 elements", &on.device.argsort(&x, 0, true, 2100), &order);
     });
     check!(suite, "sort", 2, |d| [d.uniform(-1.0, 1.0, [3, 4])], |[x]| {
         x.square().sort(1, true).0 * x.topk(1, 1, true).0

@@ -2,6 +2,7 @@
 
 use minitorch_core::DType;
 use minitorch_core::backend::{BinaryOp, CompareOp, UnaryOp};
+use std::cmp::Ordering;
 
 /// A scalar operand of a tensor of floats is rounded to the dtype that the operation computes in (F32 for F16); of other dtypes it stays
 /// f64.
@@ -144,6 +145,11 @@ pub(super) fn compare(op: CompareOp, a: f64, b: f64) -> bool {
         CompareOp::Gt => a > b,
         CompareOp::Ge => a >= b,
     }
+}
+
+/// The order of a sort: NaN after every number, and equal to itself.
+pub(super) fn nan_last(a: f64, b: f64) -> Ordering {
+    a.partial_cmp(&b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
 }
 
 /// `%` is exact and has the sign of a; adding b where the signs differ gives the sign of b.
