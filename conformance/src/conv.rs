@@ -30,6 +30,12 @@ impl Setup {
         [self.co, self.ci / self.o.groups, self.kernel[0], self.kernel[1]]
     }
 
+    /// The terms of the longest sum: a weight's gradient sums over the batch and all windows, an input's over output channels and taps.
+    fn terms(&self) -> usize {
+        let [h, w] = self.out();
+        (self.n * h * w).max(self.co * self.kernel[0] * self.kernel[1]).max(1)
+    }
+
     fn out(&self) -> [usize; 2] {
         match self.o.output_size(self.size, self.kernel) {
             Some(out) => out,
@@ -103,10 +109,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         });
     }
     suite.f64("f64", 1000, |on| {
-        grid().iter().step_by(7).for_each(|s| {
-            against_definition(on, s);
-            gradients(on, s);
-        });
+        grid().iter().step_by(7).for_each(|s| values_and_gradients(on, s));
     });
     suite.floats("layouts", 2000, layouts);
     suite.f32("odd_sizes", 30_000, |on| {
@@ -134,10 +137,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
                 o: o.padding(3).stride(2).dilation(2).groups(2),
             },
         ];
-        for s in &setups {
-            against_definition(on, s);
-            gradients(on, s);
-        }
+        setups.iter().for_each(|s| values_and_gradients(on, s));
     });
     // Strides and dilations with enough channels for implicit GEMM: a backend may compute each phase of a stride separately, and some
     // phases have no tap.
@@ -171,10 +171,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
                 o: Conv2dOptions { stride: [4, 3], dilation: [1, 6], ..o.padding(2) },
             },
         ];
-        for s in &setups {
-            against_definition(on, s);
-            gradients(on, s);
-        }
+        setups.iter().for_each(|s| values_and_gradients(on, s));
     });
     suite.floats("conv_transpose2d", 1000, |on| {
         let setups = [
@@ -295,6 +292,11 @@ fn definition(x: &[f64], w: &[f64], b: &[f64], s: &Setup) -> Vec<f64> {
     out
 }
 
+fn values_and_gradients<B: Backend>(on: &On<B>, s: &Setup) {
+    against_definition(on, s);
+    gradients(on, s);
+}
+
 fn against_definition<B: Backend>(on: &On<B>, s: &Setup) {
     let (x, w, b) = (on.uniform(-1.0, 1.0, s.x()), on.uniform(-1.0, 1.0, s.w()), on.uniform(-1.0, 1.0, [s.co]));
     let terms = s.w()[1..].iter().product();
@@ -307,9 +309,7 @@ fn against_definition<B: Backend>(on: &On<B>, s: &Setup) {
 }
 
 fn gradients<B: Backend>(on: &On<B>, s: &Setup) {
-    // The longest sum: a weight's gradient sums over the batch and all windows.
-    let [oh, ow] = s.out();
-    let terms = (s.n * oh * ow).max(s.co * s.kernel[0] * s.kernel[1]).max(1);
+    let ([oh, ow], terms) = (s.out(), s.terms());
     agree!(on, eps(4.0).terms(terms), "conv2d and its gradients, {s:?}", |d| {
         let inputs = [d.uniform(-1.0, 1.0, s.x()), d.uniform(-1.0, 1.0, s.w()), d.uniform(-1.0, 1.0, [s.co])];
         with_grads(d, inputs, |[x, w, b]| x.conv2d(w, Some(b), s.o))
