@@ -6,7 +6,7 @@
 
 use crate::backends::About;
 use crate::fma::fma;
-use crate::measure::{Budget, seconds};
+use crate::measure::{Budget, measure};
 use minitorch::launch::Extent;
 use minitorch::launches;
 use minitorch::prelude::*;
@@ -52,11 +52,11 @@ impl<'a> Ceilings<'a> {
             false => (4096, Ceilings::LARGE, "copying 256 MiB"),
         };
         let [a, b] = [0, 1].map(|_| Tensor::rand([side, side], device) - 0.5);
-        let once = seconds(device, budget, &mut || drop(a.matmul(&b)))?;
+        let once = measure(device, budget, &mut || drop(a.matmul(&b)))?.seconds;
         let moves: Move<'a> = Box::new(move |bytes| {
             // A copy reads and writes each of its bytes.
             let x = Tensor::ones([(bytes / 8).max(1)], device);
-            seconds(device, budget, &mut || drop(device.copy(x.view())))
+            Ok(measure(device, budget, &mut || drop(device.copy(x.view())))?.seconds)
         });
         let copy = large as f64 / moves(large)?;
         Ok(Ceilings {

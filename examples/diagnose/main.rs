@@ -15,6 +15,8 @@ mod ceilings;
 #[path = "../common/cli.rs"]
 mod cli;
 mod fma;
+#[path = "../common/measure.rs"]
+#[allow(dead_code, reason = "the table has one time")]
 mod measure;
 mod ops;
 mod plot;
@@ -127,7 +129,7 @@ impl Visitor for Diagnose<'_, '_> {
 
     fn visit<B: Backend>(self, device: &B, about: &About) -> Result<()> {
         let Diagnose { args, report } = self;
-        let budget = measure::Budget::new(args.toy || about.is_emulated);
+        let budget = row::budget(args.toy || about.is_emulated);
         // The peak rates of an emulated GPU are meaningless.
         let mut ceilings = match about.is_emulated {
             true => None,

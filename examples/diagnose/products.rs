@@ -2,8 +2,9 @@
 
 use crate::backends::{About, Visitor, no_device, visit};
 use crate::cli::say;
-use crate::measure::{Budget, seconds};
+use crate::measure::measure;
 use crate::plot::{self, Line};
+use crate::row::budget;
 use crate::table::{digits, duration, write_json};
 use minitorch::nn::state::replace_file;
 use minitorch::prelude::*;
@@ -93,15 +94,15 @@ impl Visitor for Products<'_> {
             _ if about.is_emulated => SOFTWARE,
             _ => usize::MAX,
         };
-        let measure = |size: usize| {
+        let seconds = |size: usize| {
             let [a, b] = [0, 1].map(|_| Tensor::rand([size, size], device) - 0.5);
-            seconds(device, Budget::new(about.is_emulated), &mut || drop(a.matmul(&b)))
+            Ok(measure(device, budget(about.is_emulated), &mut || drop(a.matmul(&b)))?.seconds)
         };
         say(&format!("{}: {}", about.name, about.description));
         Ok(Column {
             name: if about.name == "wgpu" && about.is_emulated { "wgpu, software" } else { about.name },
             device: about.description.clone(),
-            points: points(about.name, self.sizes, largest, measure)?,
+            points: points(about.name, self.sizes, largest, seconds)?,
         })
     }
 }

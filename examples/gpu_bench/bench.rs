@@ -2,12 +2,12 @@
 
 use crate::args::Args;
 use crate::backends::About;
+use crate::measure::{Budget, Timing, measure};
 use minitorch::nn::state::replace_file;
 use minitorch::prelude::*;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::Path;
-use std::time::Instant;
 
 /// The minimal time of a measurement in seconds.
 const MIN_SECONDS: f64 = 0.02;
@@ -80,42 +80,22 @@ impl<B: Backend> Bench<'_, '_, B> {
         }
         let mut f = prepare(self);
         let mut next = 0;
-        let mut queue = |calls: usize| {
-            let begin = Instant::now();
-            for _ in 0..calls {
-                f(next);
-                next += 1;
-            }
-            let queued = begin.elapsed().as_secs_f64();
-            self.device.synchronize()?;
-            Ok::<_, Error>((queued, begin.elapsed().as_secs_f64()))
+        let mut call = || {
+            f(next);
+            next += 1;
         };
-        queue(1)?;
+        call();
+        self.device.synchronize()?;
         let count = || self.about.launches.as_ref().map(|launches| launches());
         let before = count();
-        queue(1)?;
+        call();
+        self.device.synchronize()?;
         let launches = before.zip(count()).map(|(before, after)| after - before);
         if self.args.once {
             return Ok(());
         }
-        let (mut calls, mut once) = (1, queue(1)?.1);
-        // Short calls overlap once several are queued, so the number of calls is found in steps.
-        for _ in 0..4 {
-            let wanted = (MIN_SECONDS / once.max(1e-9)).ceil().clamp(1.0, 20_000.0) as usize;
-            if wanted <= calls {
-                break;
-            }
-            calls = wanted.min(8 * calls);
-            once = queue(calls)?.1 / calls as f64;
-        }
-        let mut measured = Vec::with_capacity(REPEATS);
-        for _ in 0..if self.args.toy { 1 } else { REPEATS } {
-            let (queued, done) = queue(calls)?;
-            measured.push((done / calls as f64, queued / calls as f64));
-        }
-        measured.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let (seconds, host) = measured[measured.len() / 2];
-        let spread = (measured[measured.len() - 1].0 - measured[0].0) / 2.0 / seconds;
+        let budget = Budget { seconds: MIN_SECONDS, repeats: if self.args.toy { 1 } else { REPEATS } };
+        let Timing { seconds, host, spread } = measure(&self.device, budget, &mut call)?;
         println!(
             "{:<9} {name:<42} {:>11.2} us  host {:>8.2} us  {:>8.1} GB/s  {:>9.1} GFLOP/s  {:>4} launches  (±{:.0} %)",
             self.about.name,

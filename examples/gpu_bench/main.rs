@@ -17,6 +17,8 @@ mod backends;
 mod bench;
 #[path = "../mnist/model.rs"]
 mod lenet;
+#[path = "../common/measure.rs"]
+mod measure;
 #[path = "../resnet/model.rs"]
 mod resnet;
 mod rows;
