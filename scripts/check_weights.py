@@ -10,11 +10,10 @@ safetensors.
 
 import argparse
 import pathlib
-import sys
 
 import safetensors.torch
 import torch
-from goldens import LeNet
+from goldens import LeNet, load_strictly
 
 GOLDENS = pathlib.Path(__file__).resolve().parent.parent / "conformance" / "goldens"
 
@@ -27,17 +26,7 @@ def main():
     arguments = parser.parse_args()
     torch.set_num_threads(1)
 
-    model = LeNet().eval()
-    state = safetensors.torch.load_file(arguments.weights)
-    for name, expected in model.state_dict().items():
-        # load_state_dict would convert another dtype silently.
-        if name in state and state[name].dtype != expected.dtype:
-            sys.exit(f"{arguments.weights}: {name} is {state[name].dtype}, expected {expected.dtype}")
-    try:
-        model.load_state_dict(state, strict=True)
-    except RuntimeError as error:  # lists what is missing, unexpected or misshapen
-        sys.exit(f"{arguments.weights}: {error}")
-
+    model = load_strictly(LeNet().eval(), arguments.weights)
     x = safetensors.torch.load_file(arguments.batch)["x"]
     with torch.no_grad():
         logits = model(x)

@@ -15,6 +15,7 @@ changes no other.
 import argparse
 import os
 import pathlib
+import sys
 import zlib
 
 import goldens_arrange
@@ -543,6 +544,24 @@ def optim_cases():
     run("adagrad", "torch.optim.Adagrad([p], lr=0.1)")
     run("adagrad_decays", "torch.optim.Adagrad([p], lr=0.1, lr_decay=0.2, weight_decay=0.1)")
     run("adagrad_initial", "torch.optim.Adagrad([p], lr=0.1, initial_accumulator_value=0.5, eps=1e-4)")
+
+
+# --- Weights that minitorch wrote ----------------------------------------------------------------------------------------
+
+
+def load_strictly(model, path):
+    """Load a file as a PyTorch user does. Its names, shapes and dtypes must be the model's, but for int64, which is int32 in it."""
+    state = safetensors.torch.load_file(path)
+    for name, expected in model.state_dict().items():
+        # load_state_dict would convert another dtype silently.
+        narrow = expected.dtype == torch.int64 and name in state and state[name].dtype == torch.int32
+        if name in state and state[name].dtype != expected.dtype and not narrow:
+            sys.exit(f"{path}: {name} is {state[name].dtype}, expected {expected.dtype}")
+    try:
+        model.load_state_dict(state, strict=True)
+    except RuntimeError as error:  # lists what is missing, unexpected or misshapen
+        sys.exit(f"{path}: {error}")
+    return model
 
 
 # --- LeNet-5 ------------------------------------------------------------------------------------------------------------

@@ -11,12 +11,11 @@
 import argparse
 import copy
 import pathlib
-import sys
 
 import numpy as np
 import safetensors.torch
 import torch
-from goldens import check, integers, randn, serialized, to_numpy, write
+from goldens import check, integers, load_strictly, randn, serialized, to_numpy, write
 from torch import nn
 
 DEFAULT = pathlib.Path(__file__).resolve().parent.parent / "conformance" / "goldens"
@@ -61,17 +60,6 @@ def outputs(model, dtype):
     return results
 
 
-def load(path):
-    """The file as a PyTorch user loads it; counters are int32 in minitorch, which PyTorch converts."""
-    state, model = safetensors.torch.load_file(path), Zoo()
-    for name, expected in model.state_dict().items():
-        narrow = expected.dtype == torch.int64 and name in state and state[name].dtype == torch.int32
-        if name in state and state[name].dtype != expected.dtype and not narrow:
-            sys.exit(f"{path}: {name} is {state[name].dtype}, expected {expected.dtype}")
-    model.load_state_dict(state, strict=True)
-    return model
-
-
 def main():
     parser = argparse.ArgumentParser(description="Write the layers' goldens, or check weights against them.")
     parser.add_argument("output", nargs="?", type=pathlib.Path, default=DEFAULT, help="directory to write to")
@@ -81,7 +69,7 @@ def main():
     torch.manual_seed(0)
     if arguments.check:
         want = safetensors.torch.load_file(DEFAULT / "layers.safetensors")
-        for name, y in outputs(load(arguments.check), torch.float32).items():
+        for name, y in outputs(load_strictly(Zoo(), arguments.check), torch.float32).items():
             error = np.abs(y - want[f"{name}/y"].numpy()).max()
             print(f"{name}: {error:.1e}")
             assert error < 1e-4, f"{name}: the loaded weights give another output"
