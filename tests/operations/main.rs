@@ -16,27 +16,6 @@ use traced::Traced;
 
 const DTYPES: [DType; 4] = [DType::F32, DType::F64, DType::I32, DType::Bool];
 
-/// The trait methods without a default; every other method is fused.
-const FAMILIES: [&str; 17] = [
-    "full",
-    "upload",
-    "copy",
-    "write",
-    "fill",
-    "cast",
-    "unary",
-    "binary",
-    "compare",
-    "compare_scalar",
-    "where_cond",
-    "reduce",
-    "arg_reduce",
-    "matmul",
-    "gather",
-    "scatter",
-    "random",
-];
-
 /// The families of core/src/ops, in the order of the table.
 const FILES: [&str; 19] = [
     "unary", "binary", "compare", "reduce", "scan", "sort", "matmul", "einsum", "conv", "pool", "resize", "norm",
@@ -102,12 +81,14 @@ fn probe(&(name, call): &Probe) -> Row {
         }
     }
     let Some(called) = called else { panic!("{name}: no dtype works") };
-    let code = |names: &[&str]| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     let methods = match called[..] {
         [] => "a view".to_string(),
-        [one] if FAMILIES.contains(&one) => format!("family {}", code(&called)),
-        [one] => format!("fused `{one}`"),
-        _ => format!("composed of {}", code(&called)),
+        [one] if one.is_fused => format!("fused `{}`", one.name),
+        [one] => format!("family `{}`", one.name),
+        _ => {
+            let names: Vec<String> = called.iter().map(|method| format!("`{}`", method.name)).collect();
+            format!("composed of {}", names.join(", "))
+        }
     };
     Row {
         gradient: gradient(name, call, &place(DType::F32, Some(RefCell::default()))),

@@ -23,7 +23,15 @@ pub(crate) struct Traced {
 struct Log {
     /// The depth of nested calls; only the outermost is recorded.
     depth: usize,
-    names: Vec<&'static str>,
+    calls: Vec<Method>,
+}
+
+/// A method of a trait.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) struct Method {
+    pub(crate) name: &'static str,
+    /// Whether it has a default in terms of other operations.
+    pub(crate) is_fused: bool,
 }
 
 impl Traced {
@@ -35,14 +43,14 @@ impl Traced {
         self.log.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// The methods called since the last `take`, each name once.
-    pub(crate) fn take(&self) -> Vec<&'static str> {
+    /// The methods called since the last `take`, each once.
+    pub(crate) fn take(&self) -> Vec<Method> {
         let mut log = self.log();
         log.depth = 0; // a panic may have skipped the decrement
         let mut once = Vec::new();
-        for name in std::mem::take(&mut log.names) {
-            if !once.contains(&name) {
-                once.push(name);
+        for method in std::mem::take(&mut log.calls) {
+            if !once.contains(&method) {
+                once.push(method);
             }
         }
         once
@@ -50,7 +58,7 @@ impl Traced {
 
     /// How often a method was called since the last [`take`](Self::take).
     pub(crate) fn count(&self, name: &str) -> usize {
-        self.log().names.iter().filter(|called| **called == name).count()
+        self.log().calls.iter().filter(|called| called.name == name).count()
     }
 
     /// Runs `f` without recording.
@@ -63,10 +71,18 @@ impl Traced {
         result
     }
 
-    fn record<T>(&self, name: &'static str, f: impl FnOnce() -> T) -> T {
+    fn family<T>(&self, name: &'static str, f: impl FnOnce() -> T) -> T {
+        self.record(Method { name, is_fused: false }, f)
+    }
+
+    fn fused<T>(&self, name: &'static str, f: impl FnOnce() -> T) -> T {
+        self.record(Method { name, is_fused: true }, f)
+    }
+
+    fn record<T>(&self, method: Method, f: impl FnOnce() -> T) -> T {
         let mut log = self.log();
         if log.depth == 0 {
-            log.names.push(name);
+            log.calls.push(method);
         }
         drop(log);
         self.quietly(f)
@@ -88,7 +104,7 @@ impl std::fmt::Debug for Traced {
 macro_rules! families {
     ($($name:ident($($arg:ident: $type:ty),*) $(-> $out:ty)?;)*) => { $(
         fn $name(&self, $($arg: $type),*) $(-> $out)? {
-            self.record(stringify!($name), || self.plain.$name($($arg),*))
+            self.family(stringify!($name), || self.plain.$name($($arg),*))
         }
     )* };
 }
@@ -96,7 +112,7 @@ macro_rules! families {
 macro_rules! fused {
     ($($name:ident($($arg:ident: $type:ty),*) -> $out:ty;)*) => { $(
         fn $name(&self, $($arg: $type),*) -> $out {
-            self.record(stringify!($name), || composed::$name($($arg),*))
+            self.fused(stringify!($name), || composed::$name($($arg),*))
         }
     )* };
 }
@@ -147,7 +163,7 @@ impl UnaryOps for Traced {
     }
     // Whether core calls it depends on the number of holders: recorded as `unary`.
     fn unary_mut(&self, op: UnaryOp, x: &mut Storage, layout: &Layout, dtype: DType) {
-        self.record("unary", || self.plain.unary_mut(op, x, layout, dtype));
+        self.family("unary", || self.plain.unary_mut(op, x, layout, dtype));
     }
 }
 
@@ -157,7 +173,7 @@ impl BinaryOps for Traced {
     }
     // As `unary_mut`.
     fn binary_mut(&self, op: BinaryOp, a: &mut Storage, layout: &Layout, b: ViewOf<'_, Self>) {
-        self.record("binary", || self.plain.binary_mut(op, a, layout, b));
+        self.family("binary", || self.plain.binary_mut(op, a, layout, b));
     }
 }
 
@@ -220,7 +236,7 @@ impl PoolOps for Traced {
         avg_pool2d_grad(g: &Tensor, size: [usize; 2], options: &Pool2dOptions) -> Tensor;
     }
     fn max_pool2d_grad(&self, g: &Tensor, indices: &Tensor, size: [usize; 2], _: &Pool2dOptions) -> Tensor {
-        self.record("max_pool2d_grad", || composed::max_pool2d_grad(g, indices, size))
+        self.fused("max_pool2d_grad", || composed::max_pool2d_grad(g, indices, size))
     }
 }
 
@@ -247,7 +263,7 @@ impl NormOps for Traced {
         statistics: &Tensor,
         options: &NormOptions,
     ) -> (Tensor, Option<[Tensor; 2]>) {
-        self.record("normalize_grad", || composed::normalize_grad(g, x, w, statistics, options))
+        self.fused("normalize_grad", || composed::normalize_grad(g, x, w, statistics, options))
     }
 }
 
