@@ -6,7 +6,7 @@ mod source;
 mod unsafe_code;
 mod words;
 
-use source::{fail_if_any, files_where, rust_files, text, tokens};
+use source::{fail_if_any, rust_files, text, tokens};
 
 #[test]
 fn every_file_opens_with_what_it_is() {
@@ -68,26 +68,4 @@ fn core_computes_on_the_host_only_where_listed() {
         .collect();
     let listed: Vec<&str> = ON_HOST.iter().map(|(path, _)| *path).collect();
     assert_eq!(found, listed, "the files of core/src that call Tensor::from_.. or upload");
-}
-
-/// Prints lines by crate and the longest files: `cargo test --test tidy sizes -- --nocapture`.
-#[test]
-fn sizes() {
-    let sources =
-        |name: &str| [".rs", ".cu", ".cuh", ".wgsl", ".h", ".c", ".cpp", ".py"].iter().any(|e| name.ends_with(e));
-    let mut files: Vec<(usize, String)> =
-        files_where("", sources).into_iter().map(|(path, text)| (text.lines().count(), path)).collect();
-    let mut crates = std::collections::BTreeMap::<&str, (usize, usize)>::new();
-    for (lines, path) in &files {
-        let of = crates.entry(path.split('/').next().unwrap_or(path)).or_default();
-        *of = (of.0 + lines, of.1 + 1);
-    }
-    for (name, (lines, count)) in &crates {
-        println!("{lines:7} lines in {count:3} files  {name}");
-    }
-    println!("{:7} lines in {:3} files", files.iter().map(|(lines, _)| lines).sum::<usize>(), files.len());
-    files.sort_by(|a, b| b.cmp(a));
-    for (lines, path) in files.iter().take(10) {
-        println!("{lines:7} {path}");
-    }
 }
