@@ -1,61 +1,22 @@
 //! Allocations of an operation and of a training step, counted by a global allocator: a test binary with one test.
 
-mod common;
+#[path = "common/counting.rs"]
+#[allow(dead_code, reason = "other test programs take the peak of a call")]
+mod counting;
+#[path = "common/lenet.rs"]
+#[allow(dead_code, reason = "other test programs compare the training on several devices")]
+mod lenet;
 
-use common::LeNet;
+use counting::{allocations, large_allocations};
+use lenet::LeNet;
 use minitorch::prelude::*;
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-
-thread_local! {
-    static ON_THIS_THREAD: Cell<usize> = const { Cell::new(0) };
-}
-/// Allocations of at least [`LARGE`] bytes, on any thread.
-static LARGE_ONES: AtomicUsize = AtomicUsize::new(0);
-/// The smallest activation of the LeNet step below has 84 x 64 floats: tensor data are larger than this, other allocations smaller.
-const LARGE: usize = 16 << 10;
-
-struct Counting;
-
-// SAFETY: every call is forwarded unchanged to the system allocator; counting touches only a thread-local cell without
-// destructor and an atomic.
-unsafe impl GlobalAlloc for Counting {
-    // SAFETY: the caller keeps `alloc`'s contract, which is the system allocator's.
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size());
-        // SAFETY: forwarded with the caller's layout.
-        unsafe { System.alloc(layout) }
-    }
-    // SAFETY: the caller keeps `alloc_zeroed`'s contract, which is the system allocator's.
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count(layout.size());
-        // SAFETY: forwarded with the caller's layout.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-    // SAFETY: the caller keeps `dealloc`'s contract, which is the system allocator's.
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the pointer came from the system allocator with this layout.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-fn count(size: usize) {
-    ON_THIS_THREAD.set(ON_THIS_THREAD.get() + 1);
-    if size >= LARGE {
-        LARGE_ONES.fetch_add(1, Relaxed);
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// Allocations of one call, after it has run a few times.
 fn per_call(mut f: impl FnMut()) -> usize {
     (0..50).for_each(|_| f());
-    let before = ON_THIS_THREAD.get();
+    let before = allocations();
     f();
-    ON_THIS_THREAD.get() - before
+    allocations() - before
 }
 
 /// One test, so that nothing else runs in this process.
@@ -82,19 +43,15 @@ fn operations_and_training_steps_allocate_little() -> Result<()> {
     let mut optimizer = Adam::new(1e-3);
     let images = Tensor::rand([64, 1, 28, 28], &device);
     let labels = Tensor::from_vec((0..64).map(|i| i % 10).collect(), 64, &device);
-    let mut step = || {
-        let loss = model.forward(&images).cross_entropy(&labels);
-        optimizer.step(&mut model, &loss.backward());
-        loss.item()
-    };
+    let mut step = || model.step(&mut optimizer, &images, &labels).item();
     for _ in 0..3 {
         step()?;
     }
-    let (memory, large) = (device.memory(), LARGE_ONES.load(Relaxed));
+    let (memory, large) = (device.memory(), large_allocations());
     for _ in 0..200 {
         step()?;
     }
-    assert_eq!(LARGE_ONES.load(Relaxed), large, "a warm step takes no memory for tensor data from the system");
+    assert_eq!(large_allocations(), large, "a warm step takes no memory for tensor data from the system");
     assert_eq!(device.memory().reserved, memory.reserved, "the pool does not grow");
     assert_eq!(device.memory().live, memory.live, "every step returns what it took");
     Ok(())

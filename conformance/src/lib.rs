@@ -124,6 +124,15 @@ pub fn cases<B: Backend>(make: impl Fn() -> B + Send + Sync + 'static) -> Vec<Ca
     suite.cases
 }
 
+/// The message with which `f` panics; the panic is not printed.
+///
+/// # Panics
+/// If `f` returns.
+#[track_caller]
+pub fn panic_message(f: impl FnOnce()) -> String {
+    check::catch(f).message
+}
+
 /// A family: its name, and the function that adds its cases.
 type Family<B> = (&'static str, fn(&mut Suite<B>));
 

@@ -1,10 +1,10 @@
 //! Training: parameter groups, frozen and tied parameters, saved and resumed optimizers, averaged weights.
 
 use minitorch_conformance::doc::*;
+use minitorch_conformance::panic_message;
 use minitorch_nn::state::{HostTensor, read_tensors, tensors, write_tensors};
 use minitorch_nn::{Adagrad, Adam, AdamW, Buffer, Ema, Group, Linear, Module, Optimizer, Param, RmsProp, Sgd};
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -68,16 +68,6 @@ fn file(name: &str) -> PathBuf {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     std::env::temp_dir().join(format!("minitorch-training-{}-{number}-{name}.safetensors", std::process::id()))
-}
-
-fn panic_message(f: impl FnOnce()) -> String {
-    match catch_unwind(AssertUnwindSafe(f)) {
-        Ok(()) => String::new(),
-        Err(payload) => match payload.downcast::<String>() {
-            Ok(message) => *message,
-            Err(payload) => payload.downcast_ref::<&str>().map(|s| s.to_string()).unwrap_or_default(),
-        },
-    }
 }
 
 /// A name, and a constructor of an optimizer.

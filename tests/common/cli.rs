@@ -1,6 +1,8 @@
 //! An example as a program: its binary, its output and its files.
 
 use std::fs;
+#[cfg(unix)]
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
@@ -24,6 +26,26 @@ pub(crate) fn on_cpu(name: &str, arguments: &str) -> Command {
     }
     command.args(arguments.split_whitespace());
     command
+}
+
+/// Runs an example as [`on_cpu`] does, with further arguments, which can contain blanks.
+pub(crate) fn run(name: &str, arguments: &str, more: &[&Path]) -> Output {
+    on_cpu(name, arguments).args(more).output().expect("the example starts")
+}
+
+/// Interrupts an example as soon as a line on stderr starts with `at`. Asserts that it exits with 130; returns its stdout and the
+/// other lines of stderr.
+#[cfg(unix)]
+pub(crate) fn interrupted(command: &mut Command, at: &str) -> (String, Vec<String>) {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the example starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines().map_while(std::io::Result::ok);
+    assert!(lines.by_ref().any(|line| line.starts_with(at)), "no line starts with {at:?}");
+    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(kill.is_ok_and(|status| status.success()));
+    let rest: Vec<String> = lines.collect(); // until the example ends
+    let output = child.wait_with_output().expect("it ended");
+    assert_eq!(output.status.code(), Some(130), "{rest:?}");
+    (String::from_utf8_lossy(&output.stdout).into_owned(), rest)
 }
 
 /// Asserts that a run ends with `code`, prints one line `error: ..` that contains `reasons`, and prints no result.

@@ -340,11 +340,11 @@ fn child_path(path: &str, declaration: &Declaration, is_root: bool) -> Vec<Strin
     let path = Path::new(path);
     let folder = path.parent().unwrap_or(Path::new(""));
     if let Some(at) = &declaration.at {
-        let (above, at) = match at.strip_prefix("../") {
-            Some(at) => (folder.parent().unwrap_or(folder), at),
-            None => (folder, at.as_str()),
-        };
-        return vec![above.join(at).display().to_string()];
+        let (mut folder, mut at) = (folder, at.as_str());
+        while let Some(below) = at.strip_prefix("../") {
+            (folder, at) = (folder.parent().unwrap_or(folder), below);
+        }
+        return vec![folder.join(at).display().to_string()];
     }
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let below = folder.join(&*stem);

@@ -1,11 +1,13 @@
 //! Every parser on randomly mutated files: no panic, no message that is long or has control characters, and at most 64 times the file and
-//! 1 MiB of memory, counted by a global allocator: a test binary with one test.
+//! 1 MiB of memory, counted by a global allocator.
 //!
 //! A few thousand mutations by default. For more:
 //! `MINITORCH_MUTATIONS=2000000 MINITORCH_SEED=7 cargo test --release --test mutations -- --nocapture`
 
-#[path = "common/held.rs"]
-mod held;
+#[path = "../common/counting.rs"]
+#[allow(dead_code, reason = "tests/allocations.rs counts allocations")]
+mod counting;
+mod large;
 
 use minitorch::HostData;
 use minitorch::nn::data::{Idx, Split, WordVectors, cifar10, mnist, sst2};
@@ -320,7 +322,7 @@ fn damaged_files_are_errors_and_no_more() -> Result<()> {
         };
         let path = folder.path().join(format.file);
         fs::write(&path, &bytes).map_err(|e| Error::io(&path, e))?;
-        let (result, taken) = held::peak(|| catch_unwind(AssertUnwindSafe(|| (format.read)(&path, &linear))));
+        let (result, taken) = counting::peak(|| catch_unwind(AssertUnwindSafe(|| (format.read)(&path, &linear))));
         let allowed = 64 * bytes.len() + (1 << 20);
         tally.files += 1;
         tally.share = tally.share.max(taken as f64 / allowed as f64);

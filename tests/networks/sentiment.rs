@@ -1,13 +1,11 @@
 //! The network of the sentiment example: independence of padding, and exactness of explanations.
 
-#[path = "../examples/sentiment/explain.rs"]
+#[path = "../../examples/sentiment/explain.rs"]
 mod explain;
-#[path = "../examples/sentiment/model.rs"]
-mod model;
 
+use crate::model::{SHORTEST, TextCnn};
 use explain::explain;
 use minitorch::prelude::*;
-use model::{SHORTEST, TextCnn};
 
 const WORDS: usize = 30;
 const DIM: usize = 8;

@@ -1,19 +1,15 @@
 //! The resnet example as a program: its data sets, and that a run with batch norm is reproducible and evaluates as it
-//! was saved. tests/mnist_cli.rs covers the common code.
+//! was saved.
 
-#[path = "common/cli.rs"]
-mod cli;
-
-use cli::{fails, last_line, names, on_cpu, put};
+use crate::cli::{self, fails, last_line, names, put};
 use minitorch::Result;
 use minitorch::nn::state::read_tensors;
 use std::path::Path;
 use std::process::Output;
 use tempfile::{TempDir, tempdir};
 
-/// Runs on the CPU with arguments separated by blanks, and further ones that can contain blanks.
 fn run(arguments: &str, more: &[&Path]) -> Output {
-    on_cpu("resnet", arguments).args(more).output().expect("the example starts")
+    cli::run("resnet", arguments, more)
 }
 
 /// CIFAR-10's records, with pixels that depend on the label.

@@ -27,6 +27,24 @@ impl Golden {
         }
     }
 
+    /// Asserts that the gradients of six parameters, which the file has, are PyTorch's.
+    pub(crate) fn assert_gradients<B: Backend>(
+        &self,
+        model: &dyn Module<B>,
+        grads: &Gradients<Tensor<B>>,
+    ) -> Result<()> {
+        let mut compared = 0;
+        for (name, param) in model.named_parameters() {
+            let of_param = format!("grad/{name}");
+            if self.0.contains_key(&of_param) {
+                compared += 1;
+                assert_close(&name, &grads[param].to_vec::<f32>()?, self.f32(&of_param), 1e-4);
+            }
+        }
+        assert_eq!(compared, 6);
+        Ok(())
+    }
+
     pub(crate) fn tensor<B: Backend>(&self, name: &str, device: &B) -> Tensor<B> {
         let (shape, data) = &self.0[name];
         match data {

@@ -1,9 +1,7 @@
 //! Sums and products split into the hundreds of parts that a GPU of 132 multiprocessors gets, on more elements than the conformance
-//! suite gives to an emulator, against the CPU in f64; and how many kernels an operation launches.
+//! suite gives to an emulator, against the CPU in f64.
 
-#[path = "common/cuda.rs"]
-mod cuda;
-
+use crate::held;
 use minitorch::prelude::*;
 
 /// Numbers in -1..1 around `shift`, the same on every device.
@@ -84,7 +82,7 @@ fn results<B: Backend>(device: &B, dtype: DType, family: fn(&mut Cases<'_, B>)) 
 /// relative to the largest element of a result.
 fn agree(on_cpu: fn(&mut Cases<'_, Cpu>), on_cuda: fn(&mut Cases<'_, Cuda>)) {
     let want = results(&Cpu::new(), DType::F64, on_cpu);
-    let devices = cuda::devices(vec![
+    let devices = held::devices(vec![
         #[cfg(feature = "cuda-emu")]
         Cuda::emulated(minitorch_cuda::EmulatorOptions {
             order: minitorch_cuda::Order::Shuffled(9),
@@ -116,39 +114,4 @@ fn sums_split_over_blocks() {
 #[test]
 fn products_split_over_blocks() {
     agree(split_products, split_products);
-}
-
-#[test]
-fn launches() {
-    for held in cuda::devices(vec![
-        #[cfg(feature = "cuda-emu")]
-        Cuda::emulated(minitorch_cuda::Order::Forward),
-    ]) {
-        let device = &*held;
-        let on = (device, DType::F32);
-        let count = |about: &str, want: u64, f: &dyn Fn() -> Tensor<Cuda>| {
-            let before = device.launches();
-            let _out = f();
-            assert_eq!(device.launches() - before, want, "{about}");
-        };
-        let x = numbers(&[4, 6, 50, 50], 0.0, on);
-        count("sum of channels", 1, &|| x.sum([0, 2, 3]));
-        count("sum of all", 1, &|| x.sum(..));
-        count("sum along 1", 1, &|| x.sum(1));
-        count("sum of planes", 1, &|| x.sum([2, 3]));
-        let rows = numbers(&[5, 3000], 0.0, on);
-        count("argmax", 1, &|| rows.argmax(1));
-        count("softmax", 1, &|| rows.softmax(1));
-        count("log_softmax of columns", 1, &|| x.log_softmax(1));
-        let target = Tensor::from_slice(&[1, 2, 3, 4, 5], [5], device);
-        count("cross_entropy", 1, &|| rows.cross_entropy(&target));
-        count("layer_norm", 1, &|| rows.layer_norm([3000], None, None, 1e-5));
-        count("group_norm", 2, &|| x.group_norm(3, None, None, 1e-5));
-        count("batch_norm", 2, &|| {
-            let [y, ..] = x.batch_norm(None, None, 1e-5);
-            y
-        });
-        count("cumsum of rows", 1, &|| x.cumsum(3));
-        count("cumsum of a long row", 2, &|| rows.reshape([15_000]).cumsum(0));
-    }
 }

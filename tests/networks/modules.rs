@@ -1,8 +1,7 @@
 //! Modules: the derived walk, identity of parameters, modes, optimizers of parts of a model.
 
 use minitorch::prelude::*;
-use minitorch_conformance::Plain;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use minitorch_conformance::{Plain, panic_message};
 
 #[derive(Module)]
 struct Block<B: Backend, M, const N: usize = 2>
@@ -61,16 +60,6 @@ fn net(device: &Cpu) -> Net<Cpu> {
 
 fn names<B: Backend>(module: &dyn Module<B>) -> Vec<String> {
     module.named_parameters().into_iter().map(|(name, _)| name).collect()
-}
-
-fn panic_message(f: impl FnOnce()) -> String {
-    match catch_unwind(AssertUnwindSafe(f)) {
-        Ok(()) => String::new(),
-        Err(payload) => match payload.downcast::<String>() {
-            Ok(message) => *message,
-            Err(payload) => payload.downcast_ref::<&str>().map(|s| s.to_string()).unwrap_or_default(),
-        },
-    }
 }
 
 #[test]

@@ -1,21 +1,16 @@
 //! The mnist example as a program: an error is one line on stderr and an exit code, a run writes all of its files and
 //! the result as its last line, Ctrl-C saves the weights.
 
-#[path = "common/cli.rs"]
-mod cli;
-
-use cli::{fails, last_line, names, on_cpu, put};
+use crate::cli::{self, fails, last_line, names, on_cpu, put};
 use minitorch::nn::state::{HostTensor, read_tensors, write_tensors};
 use minitorch::{HostData, Result};
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use tempfile::{TempDir, tempdir};
 
-/// Runs on the CPU with arguments separated by blanks, and further ones that can contain blanks.
 fn run(arguments: &str, more: &[&Path]) -> Output {
-    on_cpu("mnist", arguments).args(more).output().expect("the example starts")
+    cli::run("mnist", arguments, more)
 }
 
 fn idx(dims: &[u32], data: &[u8]) -> Vec<u8> {
@@ -291,27 +286,14 @@ fn irregular_files_are_refused_at_the_start() {
     fails(1, &run("--data", &[data.path()]), &["train-images-idx3-ubyte: not a regular file"]);
 }
 
-/// Interrupts the example as soon as a line on stderr starts with `at`. Asserts that it exits with 130 and a message,
-/// and leaves the weights. Returns its stdout.
+/// Interrupts a run as soon as a line on stderr starts with `at`. Asserts that it says so, and leaves the weights; returns its stdout.
 #[cfg(unix)]
 fn interrupted(arguments: &str, data: &Path, out: &Path, at: &str) -> Result<String> {
-    let mut child = on_cpu("mnist", arguments)
-        .args([data, Path::new("--out"), out])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the example starts");
-    let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines().map_while(std::io::Result::ok);
-    assert!(lines.by_ref().any(|line| line.starts_with(at)), "no line starts with {at:?}");
-    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
-    assert!(kill.is_ok_and(|status| status.success()));
-    let rest: Vec<String> = lines.collect(); // until the example ends
-    let output = child.wait_with_output().expect("it ended");
-    assert_eq!(output.status.code(), Some(130), "{rest:?}");
+    let (stdout, rest) = cli::interrupted(on_cpu("mnist", arguments).args([data, Path::new("--out"), out]), at);
     assert!(rest.iter().any(|line| line.starts_with("interrupted after step")), "{rest:?}");
     assert_eq!(names(out), ["last.safetensors", "metrics.csv"]);
     assert_eq!(read_tensors(out.join("last.safetensors"))?.tensors.len(), 10);
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    Ok(stdout)
 }
 
 #[cfg(unix)]

@@ -1,22 +1,17 @@
 //! The sentiment example as a program: its data, its word vectors, the choice of the best epoch, and `--say`.
-//! tests/mnist_cli.rs covers the common code.
 
-#[path = "common/cli.rs"]
-mod cli;
-
-use cli::{fails, last_line, names, on_cpu, put};
+use crate::cli::{self, fails, last_line, names, on_cpu, put};
 use minitorch::nn::state::{HostTensor, Tensors, read_tensors, write_tensors};
 use minitorch::{HostData, Result};
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 use tempfile::{TempDir, tempdir};
 
-/// Runs on the CPU with arguments separated by blanks, and further ones that can contain blanks.
 fn run(arguments: &str, more: &[&Path]) -> Output {
-    on_cpu("sentiment", arguments).args(more).output().expect("the example starts")
+    cli::run("sentiment", arguments, more)
 }
 
 /// The files of a run.
@@ -307,18 +302,9 @@ fn glues_folder_is_judged_by_its_labelled_sets() {
 fn an_interrupt_saves_the_weights() -> Result<()> {
     let (data, out) = (tiny(), tempdir().expect("a temporary folder"));
     let vectors = data.path().join("glove.txt");
-    let mut child = on_cpu("sentiment", "--epochs 1000000 --batch-size 5 --data")
-        .args([data.path(), Path::new("--vectors"), &vectors, Path::new("--out"), out.path()])
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the example starts");
-    let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines().map_while(std::io::Result::ok);
-    assert!(lines.by_ref().any(|line| line.starts_with("epoch 2/")));
-    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
-    assert!(kill.is_ok_and(|status| status.success()));
-    let rest: Vec<String> = lines.collect(); // until the example ends
-    assert_eq!(child.wait().expect("it ended").code(), Some(130), "{rest:?}");
+    let mut command = on_cpu("sentiment", "--epochs 1000000 --batch-size 5 --data");
+    command.args([data.path(), Path::new("--vectors"), &vectors, Path::new("--out"), out.path()]);
+    cli::interrupted(&mut command, "epoch 2/");
     assert_eq!(names(out.path()), ["last.safetensors", "metrics.csv"]);
     let weights = out.path().join("last.safetensors");
     assert!(read_tensors(&weights)?.metadata.contains_key("words"));

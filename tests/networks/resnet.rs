@@ -1,11 +1,9 @@
 //! ResNet-20 of the example against PyTorch: logits, gradients, ten steps of training, running statistics.
 
-#[path = "common/golden.rs"]
-mod golden;
-#[path = "../examples/resnet/model.rs"]
+#[path = "../../examples/resnet/model.rs"]
 mod model;
 
-use golden::{Golden, assert_close, golden_path};
+use crate::golden::{Golden, assert_close, golden_path};
 use minitorch::HostData;
 use minitorch::nn::state::{read_tensors, tensors};
 use minitorch::no_grad;
@@ -40,17 +38,7 @@ fn logits_are_pytorchs<B: Backend>(device: &B) -> Result<()> {
 
 fn gradients_are_pytorchs<B: Backend>(device: &B) -> Result<()> {
     let Setup { golden, model, batches: [(x, target), _] } = setup(device)?;
-    let grads = model.forward(&x).cross_entropy(&target).backward();
-    let mut compared = 0;
-    for (name, param) in model.named_parameters() {
-        if golden.0.contains_key(&format!("grad/{name}")) {
-            compared += 1;
-            let want = golden.f32(&format!("grad/{name}"));
-            assert_close(&name, &grads[param].to_vec::<f32>()?, want, 1e-4);
-        }
-    }
-    assert_eq!(compared, 6);
-    Ok(())
+    golden.assert_gradients(&model, &model.forward(&x).cross_entropy(&target).backward())
 }
 
 /// The losses of the first `count` of PyTorch's ten steps, and after the tenth its running statistics.

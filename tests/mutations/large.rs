@@ -1,9 +1,6 @@
-//! Large files of words and sentences: memory is proportional to the data that is returned. A test program of its own,
-//! because its allocator counts.
+//! Large files of words and sentences: memory is proportional to the data that is returned.
 
-#[path = "common/held.rs"]
-mod held;
-
+use crate::counting::peak;
 use minitorch::nn::data::{WordVectors, read_sst2};
 use minitorch::prelude::*;
 use std::fmt::Write as _;
@@ -32,12 +29,12 @@ fn vectors_take_memory_for_wanted_words_only() -> Result<()> {
     assert!(length > 30_000_000);
     drop(text);
     let wanted = |word: &str| word.ends_with("12345");
-    let (vectors, most) = held::peak(|| WordVectors::read(&path, wanted));
+    let (vectors, most) = peak(|| WordVectors::read(&path, wanted));
     let vectors = vectors?;
     assert_eq!((vectors.len(), vectors.dim()), (10, 4));
     assert_eq!(vectors.get("word912345"), Some(&[0.25, -912345.0, 1e-3, 0.5][..]));
     assert!(most < 300_000, "{most} bytes for 10 of 10^6 vectors");
-    let (all, most) = held::peak(|| WordVectors::read(&path, |_| true));
+    let (all, most) = peak(|| WordVectors::read(&path, |_| true));
     assert_eq!(all?.len(), 1_000_000);
     assert!(most < 8 * length, "{most} bytes for a file of {length}");
     Ok(())
@@ -51,7 +48,7 @@ fn a_gzip_bomb_takes_little_memory() -> Result<()> {
     let packed = Command::new("gzip").arg("-1").arg(&path).stdin(Stdio::null()).status();
     assert!(packed.is_ok_and(|status| status.success()), "gzip");
     let path = path.with_extension("gz");
-    let (vectors, most) = held::peak(|| WordVectors::read(&path, |_| true));
+    let (vectors, most) = peak(|| WordVectors::read(&path, |_| true));
     let message = vectors.map(|vectors| vectors.len()).unwrap_err().to_string();
     assert!(message.ends_with("line 1: longer than 1048576 bytes"), "{message}");
     assert!(most < 4 << 20, "{most} bytes for a line that is cut off at 1 MiB");
@@ -63,12 +60,12 @@ fn sentences_take_memory_proportional_to_their_text() -> Result<()> {
     let folder = folder()?;
     let path = folder.path().join("train.tsv");
     let length = write(&path, &("sentence\tlabel\n".to_string() + &"a film of few words\t1\n".repeat(1_000_000)))?;
-    let (sentences, most) = held::peak(|| read_sst2(&path));
+    let (sentences, most) = peak(|| read_sst2(&path));
     assert_eq!(sentences?.len(), 1_000_000);
     assert!(most < 8 * length, "{most} bytes for a file of {length}");
     let long = "word ".repeat(1_000_000);
     let length = write(&path, &format!("sentence\tlabel\n{long}\t0\n"))?;
-    let (sentences, most) = held::peak(|| read_sst2(&path));
+    let (sentences, most) = peak(|| read_sst2(&path));
     assert_eq!(sentences?[0].text.len(), long.len() - 1);
     assert!(most < 4 * length, "{most} bytes for a file of {length}");
     Ok(())

@@ -1,14 +1,11 @@
 //! The diagnose example as a program: a row for every operation on every available backend, within 140 columns; the
 //! chart of products; errors.
 
-#[path = "common/cli.rs"]
-#[allow(dead_code, reason = "this example neither trains nor reads a data set")]
-mod cli;
-#[path = "../examples/diagnose/ops.rs"]
+#[path = "../../examples/diagnose/ops.rs"]
 #[allow(dead_code, reason = "this test needs the names only")]
 mod ops;
 
-use cli::{example, fails, names};
+use crate::cli::{example, fails, names};
 use minitorch::Cpu;
 use serde_json::Value;
 use std::fs;

@@ -1,10 +1,7 @@
 //! Every layer with weights, exchanged with PyTorch: its file loads strictly and gives its outputs; the file of this
 //! library has the same names, shapes and values.
 
-#[path = "common/golden.rs"]
-mod golden;
-
-use golden::{Golden, assert_close, golden_path};
+use crate::golden::{Golden, assert_close, golden_path};
 use minitorch::nn::state::{read_tensors, tensors};
 use minitorch::prelude::*;
 use minitorch_conformance::Plain;
