@@ -75,7 +75,7 @@ pub use crate::ops::binary::{BinaryOp, BinaryOps};
 pub use crate::ops::compare::{CompareOp, CompareOps};
 pub use crate::ops::conv::{Conv2dGrad, ConvOps};
 pub use crate::ops::copy::CopyOps;
-pub use crate::ops::index::{IndexOps, ScatterOp};
+pub use crate::ops::index::{IndexOps, IndexedOp, ScatterOp};
 pub use crate::ops::loss::LossOps;
 pub use crate::ops::matmul::{Activation, LinearGrad, MatmulOps};
 pub use crate::ops::norm::{NormOps, NormOptions};

@@ -156,6 +156,13 @@ impl Layout {
         out
     }
 
+    /// This layout with another size and stride of dimension `dim`.
+    pub fn with_dim(&self, dim: usize, size: usize, stride: usize) -> Self {
+        let mut out = Layout { shape: self.shape.with(dim, size), ..*self };
+        out.strides[dim] = stride;
+        out
+    }
+
     /// Entries `start..start + len` of dimension `dim`. The caller has checked the range.
     pub fn narrow(&self, dim: usize, start: usize, len: usize) -> Self {
         let mut out = Layout { shape: self.shape.with(dim, len), ..*self };

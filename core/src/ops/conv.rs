@@ -77,6 +77,14 @@ impl<const N: usize> ConvOptions<N> {
         output_size(size, kernel, self.stride, self.padding, self.dilation)
     }
 
+    /// [`output_size`](Self::output_size) for a kernel that was checked to fit.
+    pub fn output(&self, size: [usize; N], kernel: [usize; N]) -> [usize; N] {
+        match self.output_size(size, kernel) {
+            Some(out) => out,
+            None => unreachable!("convolution: the kernel was checked to fit"),
+        }
+    }
+
     #[track_caller]
     fn check(&self, op: &str, x: &[usize], w: &[usize], bias: Option<&[usize]>) {
         let of = |dims: &[usize]| Some((*dims.first_chunk::<2>()?, <[usize; N]>::try_from(&dims[2..]).ok()?));
@@ -358,8 +366,8 @@ impl<B: Backend> Tensor<B> {
     }
 }
 
-/// The height and the width.
-fn spatial<B: Backend>(x: &Tensor<B>) -> [usize; 2] {
+/// The height and the width of an image or of a kernel.
+pub fn spatial<B: Backend>(x: &Tensor<B>) -> [usize; 2] {
     [x.shape()[2], x.shape()[3]]
 }
 
@@ -498,9 +506,7 @@ pub mod composed {
 
     /// The im2col view `[n, c, kh, kw, oh, ow]` of the padded input; and `[oh, ow]`.
     fn columns<B: Backend>(x: &Tensor<B>, kernel: [usize; 2], o: &Conv2dOptions) -> (Tensor<B>, [usize; 2]) {
-        let Some(out) = o.output_size(spatial(x), kernel) else {
-            unreachable!("conv2d: the kernel was checked to fit")
-        };
+        let out = o.output(spatial(x), kernel);
         let padded = x.pad2d(o.padding, 0.0);
         (padded.windows(out, kernel, o.stride, o.dilation).permute([0, 1, 4, 5, 2, 3]), out)
     }

@@ -8,7 +8,7 @@ use crate::autodiff::{Addend, parents, record, record_rows};
 use crate::backend::{Backend, Device, MAX_WORK, ViewOf};
 use crate::create::on_host;
 use crate::dtype::DType;
-use crate::error::must;
+use crate::error::{Error, must};
 use crate::index::wrap_dim;
 use crate::layout::Layout;
 use crate::shape::Shape;
@@ -22,6 +22,57 @@ super::op_table! {
         /// Writes it. If several write to one place, the last along the dimension stays, on every backend.
         Set "scatter",
     }
+}
+
+super::display_by_name!(ScatterOp);
+
+/// The operations that read indices, as a kernel records one with an index out of range: a number, where 0 is none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum IndexedOp {
+    /// [`Tensor::gather`](crate::Tensor::gather)
+    Gather = 1,
+    /// [`Tensor::scatter_add`](crate::Tensor::scatter_add)
+    ScatterAdd = 2,
+    /// [`Tensor::scatter`](crate::Tensor::scatter)
+    Scatter = 3,
+    /// [`Tensor::cross_entropy`](crate::Tensor::cross_entropy)
+    CrossEntropy = 4,
+}
+
+impl IndexedOp {
+    /// The error of a record: the number of the operation, the index, and the size of its dimension.
+    pub fn error(op: u32, index: i32, bound: u64) -> Error {
+        let op = match op {
+            op if op == IndexedOp::Gather as u32 => "gather",
+            op if op == IndexedOp::ScatterAdd as u32 => "scatter_add",
+            op if op == IndexedOp::Scatter as u32 => "scatter",
+            _ => "cross_entropy",
+        };
+        Error::IndexOutOfRange { op, index: index.into(), bound }
+    }
+}
+
+impl From<ScatterOp> for IndexedOp {
+    fn from(op: ScatterOp) -> Self {
+        match op {
+            ScatterOp::Add => IndexedOp::ScatterAdd,
+            ScatterOp::Set => IndexedOp::Scatter,
+        }
+    }
+}
+
+/// A backend's check of the shapes of [`IndexOps::gather`] and [`scatter`](IndexOps::scatter): the entries, which are the index and what
+/// is scattered, have one shape, which is that of the indexed tensor except in `dim`.
+#[track_caller]
+pub fn check_index(op: &str, indexed: &Layout, dim: usize, entries: &[&Layout]) {
+    let fits = |entry: &Layout| entry.shape().with(dim, indexed.shape()[dim]) == *indexed.shape();
+    assert!(
+        entries.iter().all(|entry| fits(entry) && entry.shape() == entries[0].shape()),
+        "{op}: {:?} at dimension {dim} of {:?}",
+        entries.iter().map(|entry| entry.shape()).collect::<Vec<_>>(),
+        indexed.shape()
+    );
 }
 
 /// Reads and writes at indices held by another tensor. See the [contract](crate::backend).

@@ -24,6 +24,57 @@ pub struct NormOptions {
     pub eps: f64,
 }
 
+/// Columns of the statistics of [`NormOps::normalize`].
+pub const FIELDS: usize = 4;
+
+/// The three calls that core makes of [`NormOps::normalize`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NormKind {
+    /// A mean per channel of all images.
+    Batch,
+    /// A mean per group of neighbouring channels of one image.
+    Group,
+    /// A mean per row, with weight and bias along it.
+    Layer,
+}
+
+impl NormOptions {
+    /// The kind of a call, and x as `[images, groups, channels per group, size]`, where a layer has one image of rows. `None` for a call
+    /// that core does not make, and of an empty x.
+    pub fn kind<B: Backend>(
+        &self,
+        x: &Tensor<B>,
+        w: Option<&Tensor<B>>,
+        b: Option<&Tensor<B>>,
+    ) -> Option<(NormKind, [usize; 4])> {
+        let weight = w.map(|w| &**w.shape());
+        let kind = match (&**x.shape(), &*self.dims) {
+            (&[n, c, size], [0, 2]) if weight.is_none_or(|w| *w == [1, c, 1]) => (NormKind::Batch, [n, c, 1, size]),
+            (&[n, g, k, size], [2, 3]) if weight.is_none_or(|w| *w == [1, g, k, 1]) => {
+                (NormKind::Group, [n, g, k, size])
+            }
+            (&[rows, d], [1]) if weight.is_none_or(|w| *w == [1, d]) => (NormKind::Layer, [1, rows, 1, d]),
+            _ => return None,
+        };
+        (x.numel() > 0 && bias_fits(w, b)).then_some(kind)
+    }
+
+    /// The shape of the means of an x: 1 in the dimensions that share one.
+    pub fn means(&self, x: &Shape) -> Shape {
+        kept_shape(x, &self.dims)
+    }
+}
+
+/// Whether a bias has its weight's shape, as in all of core's calls.
+pub fn bias_fits<B: Backend>(w: Option<&Tensor<B>>, b: Option<&Tensor<B>>) -> bool {
+    b.is_none_or(|b| w.is_some_and(|w| w.shape() == b.shape()))
+}
+
+/// Statistics that are contiguous from the start of their storage, for kernels that read them as aligned packs.
+pub fn aligned<B: Backend>(statistics: &Tensor<B>) -> Tensor<B> {
+    if statistics.layout().offset() == 0 { statistics.contiguous() } else { statistics + 0.0 }
+}
+
 /// Normalization: batch, layer and group norm. See the [contract](crate::backend).
 pub trait NormOps: Device {
     /// `(x - mean) / sqrt(var + eps)`, times w plus b, with mean and (biased) variance over `options.dims`. Returns y and the

@@ -104,7 +104,8 @@ impl<const N: usize> PoolOptions<N> {
         }
     }
 
-    fn output(&self, size: [usize; N]) -> [usize; N] {
+    /// [`output_size`](Self::output_size) for a window that was checked to fit.
+    pub fn output(&self, size: [usize; N]) -> [usize; N] {
         match self.output_size(size) {
             Some(out) => out,
             None => unreachable!("pooling: the window was checked to fit"),
