@@ -12,8 +12,9 @@ use crate::launch::{self, report};
 use crate::memory::Storage;
 use crate::view::{Rows, position};
 use crate::{Cpu, parallel};
+use minitorch_core::Layout;
 use minitorch_core::backend::{IndexOps, MAX_WORK, ScatterOp, View};
-use minitorch_core::{Layout, MAX_RANK};
+use minitorch_core::ops::index::check_index;
 
 /// The most ranges into which `scatter` divides a single plane: each visits all indices.
 const MAX_RANGES: usize = 16;
@@ -21,7 +22,7 @@ const MAX_RANGES: usize = 16;
 impl IndexOps for Cpu {
     fn gather(&self, x: View<'_, Storage>, dim: usize, index: View<'_, Storage>) -> Storage {
         let (bound, step) = (x.layout.shape()[dim], x.layout.strides()[dim]);
-        let base = repeated(x.layout, dim, index.layout.shape()[dim]);
+        let base = x.layout.with_dim(dim, index.layout.shape()[dim], 0);
         let [base, at] = Layout::merge([base, *index.layout]);
         with_element!(x.dtype, T => {
             let Some(mut out) = self.output::<T>(at.numel(), &[x.storage, index.storage]) else {
@@ -84,15 +85,6 @@ impl IndexOps for Cpu {
     }
 }
 
-/// The layout that repeats the first entry of `dim` `size` times.
-fn repeated(layout: &Layout, dim: usize, size: usize) -> Layout {
-    let mut strides = [0; MAX_RANK];
-    let rank = layout.shape().len();
-    strides[..rank].copy_from_slice(layout.strides());
-    strides[dim] = 0;
-    Layout::new(layout.shape().with(dim, size), &strides[..rank], layout.offset())
-}
-
 /// Whether the elements of a row are contiguous and share an index.
 fn shares_index(index: &Layout, data: &Layout) -> bool {
     index.strides().last() == Some(&0) && data.strides().last() == Some(&1)
@@ -123,12 +115,7 @@ fn scatter<const ADD: bool>(
     if x.layout.numel() == 0 {
         return;
     }
-    assert!(
-        x.layout.shape() == index.layout.shape() && x.layout.shape().with(dim, bound) == *shape,
-        "{name}: {:?} at {:?} of {shape:?}",
-        x.layout.shape(),
-        index.layout.shape()
-    );
+    check_index(name, layout, dim, &[index.layout, x.layout]);
     assert!(x.layout.numel() <= MAX_WORK, "{name}: {:?} would never end", x.layout.shape());
     let index_data = i32::read(index.storage);
     if layout.numel() == 0 {

@@ -28,19 +28,18 @@ use crate::view::elements;
 use crate::{Cpu, Tensor, parallel};
 use minitorch_core::backend::NormOps;
 use minitorch_core::ops::composed;
-use minitorch_core::ops::norm::NormOptions;
+use minitorch_core::ops::norm::{FIELDS, NormKind, NormOptions};
 use minitorch_core::{DType, Shape};
-use loops::{AddAffineGrad, MapSlices, NormalizeChannels, NormalizeRow, TwoSums};
-use moments::{FIELDS, Statistics, channel_moments, moments};
+use moments::{Statistics, channel_moments, moments};
 
 /// Elements of a block of rows, which one thread sums.
 const BLOCK: usize = 16 * 1024;
 
 impl NormOps for Cpu {
     fn normalize(&self, x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>, o: &NormOptions) -> [Tensor; 2] {
-        let Some(plan) = forward_plan(x, w, b, o) else { return composed::normalize(x, w, b, o) };
+        let Some(plan) = plan(x, w, b, o) else { return composed::normalize(x, w, b, o) };
         let x = x.contiguous();
-        let means = o.dims.iter().fold(*x.shape(), |shape, &d| shape.with(d, 1)).numel();
+        let means = o.means(x.shape()).numel();
         with_real!(x.dtype(), T => {
             let result = normalize::<T>(self, &plan, &x, w, b, o.eps, means);
             let (out, statistics) = result.unzip();
@@ -59,7 +58,7 @@ impl NormOps for Cpu {
         statistics: &Tensor,
         o: &NormOptions,
     ) -> Tensor {
-        let by_channel = forward_plan(x, w, b, o).filter(|plan| !matches!(plan, Plan::Rows { .. }));
+        let by_channel = plan(x, w, b, o).filter(|plan| !matches!(plan, Plan::Rows { .. }));
         let Some(plan) = by_channel else { return composed::normalize_by(x, w, b, statistics, o) };
         let (x, statistics) = (x.contiguous(), statistics.contiguous());
         with_real!(x.dtype(), T => {
@@ -76,7 +75,7 @@ impl NormOps for Cpu {
         statistics: &Tensor,
         o: &NormOptions,
     ) -> (Tensor, Option<[Tensor; 2]>) {
-        let plan = plan(x, w, o).filter(|plan| !matches!(plan, Plan::Channels { .. }));
+        let plan = plan(x, w, None, o).filter(|plan| !matches!(plan, Plan::Channels { .. }));
         let Some(plan) = plan else { return composed::normalize_grad(g, x, w, statistics, o) };
         let (g, x, statistics) = (g.contiguous(), x.contiguous(), statistics.contiguous());
         with_real!(x.dtype(), T => {
@@ -174,29 +173,20 @@ impl Planes {
     }
 }
 
-/// The plan of an input; `None` if it takes the composed form.
-fn plan(x: &Tensor, w: Option<&Tensor>, o: &NormOptions) -> Option<Plan> {
-    let w = w.map(|w| &**w.shape());
-    let plan = match (&**x.shape(), &*o.dims) {
-        (&[_, channels, 1], [0, 2]) if x.dtype() == DType::F32 && w.is_none_or(|w| *w == [1, channels, 1]) => {
-            Plan::Channels { channels }
+/// The plan of a call; `None` if it takes the composed form.
+fn plan(x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>, o: &NormOptions) -> Option<Plan> {
+    let (kind, [n, g, k, size]) = o.kind(x, w, b)?;
+    Some(match kind {
+        NormKind::Batch if size == 1 && x.dtype() == DType::F32 => Plan::Channels { channels: g },
+        NormKind::Batch => {
+            Plan::Planes(Planes { count: n * g, size, channels: g, groups: g, grouping: Grouping::Channel })
         }
-        (&[n, c, size], [0, 2]) if w.is_none_or(|w| *w == [1, c, 1]) => {
-            Plan::Planes(Planes { count: n * c, size, channels: c, groups: c, grouping: Grouping::Channel })
-        }
-        (&[n, g, k, size], [2, 3]) if w.is_none_or(|w| *w == [1, g, k, 1]) => {
+        NormKind::Group => {
             let grouping = Grouping::Consecutive(k);
             Plan::Planes(Planes { count: n * g * k, size, channels: g * k, groups: n * g, grouping })
         }
-        (&[rows, d], [1]) if w.is_none_or(|w| *w == [1, d]) => Plan::Rows { rows, d },
-        _ => return None,
-    };
-    (x.numel() > 0).then_some(plan)
-}
-
-/// [`plan`] of the forward pass: the bias must have the shape of the weight.
-fn forward_plan(x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>, o: &NormOptions) -> Option<Plan> {
-    plan(x, w, o).filter(|_| b.is_none_or(|b| w.is_some_and(|w| w.shape() == b.shape())))
+        NormKind::Layer => Plan::Rows { rows: g, d: size },
+    })
 }
 
 /// The result and the statistics. `None` if an operand is missing or there is no memory.

@@ -12,10 +12,8 @@ use super::sum_rows;
 use crate::element::Real;
 use crate::kernels::Float;
 use crate::simd::{Isa, Kernel};
-use crate::{Cpu, lanes};
-
-/// Columns of the statistics: see [`NormOps::normalize`](minitorch_core::backend::NormOps::normalize).
-pub(super) const FIELDS: usize = 4;
+use crate::{Cpu, lanes, parallel};
+use minitorch_core::ops::norm::FIELDS;
 
 /// Lanes of a sum. With those of the squares they take eight AVX2 registers.
 const SUMS: usize = 16;
