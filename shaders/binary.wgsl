@@ -3,6 +3,8 @@
 //   binary_TYPE       out[i] = f(x[i], y[i])
 //   binary_mut_TYPE   out[i] = f(out[i], x[i])
 //
+// Bool is handled as i32: MAXIMUM is or, MINIMUM is and.
+//
 // Cost: two reads and one write per element.
 
 // The function: a `BinaryOp`, from which shader.rs generates the constants ADD, SUB, ..
@@ -33,13 +35,10 @@ fn apply_i32(a: i32, b: i32) -> i32 {
     }
 }
 
-// MAXIMUM is or, MINIMUM is and.
-fn apply_bool(a: vec4<u32>, b: vec4<u32>) -> vec4<u32> {
-    return select(a & b, a | b, OP == MAXIMUM);
-}
-
-fn all_f32(a: vec4<f32>, b: vec4<f32>) -> vec4<f32> {
-    return vec4(apply_f32(a.x, b.x), apply_f32(a.y, b.y), apply_f32(a.z, b.z), apply_f32(a.w, b.w));
+fn all_f32(a_bits: vec4<u32>, b_bits: vec4<u32>) -> vec4<u32> {
+    let a = bitcast<vec4<f32>>(a_bits);
+    let b = bitcast<vec4<f32>>(b_bits);
+    return bitcast<vec4<u32>>(vec4(apply_f32(a.x, b.x), apply_f32(a.y, b.y), apply_f32(a.z, b.z), apply_f32(a.w, b.w)));
 }
 fn all_i32(a_bits: vec4<u32>, b_bits: vec4<u32>) -> vec4<u32> {
     let a = bitcast<vec4<i32>>(a_bits);
@@ -48,32 +47,16 @@ fn all_i32(a_bits: vec4<u32>, b_bits: vec4<u32>) -> vec4<u32> {
 }
 
 fn binary_f32_at(at: vec4<u32>, mask: vec4<bool>) {
-    let a = x_f32(offsets_of(p.walk, p.x, at));
-    let b = y_f32(offsets_of(p.walk, p.y, at));
-    store_f32(offsets_of(p.walk, p.out, at), mask, all_f32(a, b));
+    put_at(at, mask, all_f32(x_at(at), y_at(at)));
 }
 fn binary_mut_f32_at(at: vec4<u32>, mask: vec4<bool>) {
     let to = offsets_of(p.walk, p.out, at);
-    let b = x_f32(offsets_of(p.walk, p.x, at));
-    store_f32(to, mask, all_f32(out_f32(to), b));
+    store_bits(to, mask, all_f32(out_bits(to), x_at(at)));
 }
 fn binary_i32_at(at: vec4<u32>, mask: vec4<bool>) {
-    let a = x_bits(offsets_of(p.walk, p.x, at));
-    let b = y_bits(offsets_of(p.walk, p.y, at));
-    store_bits(offsets_of(p.walk, p.out, at), mask, all_i32(a, b));
+    put_at(at, mask, all_i32(x_at(at), y_at(at)));
 }
 fn binary_mut_i32_at(at: vec4<u32>, mask: vec4<bool>) {
     let to = offsets_of(p.walk, p.out, at);
-    let b = x_bits(offsets_of(p.walk, p.x, at));
-    store_u32(to, mask, all_i32(out_bits(to), b));
-}
-fn binary_bool_at(at: vec4<u32>, mask: vec4<bool>) {
-    let a = x_bits(offsets_of(p.walk, p.x, at));
-    let b = y_bits(offsets_of(p.walk, p.y, at));
-    store_bits(offsets_of(p.walk, p.out, at), mask, apply_bool(a, b));
-}
-fn binary_mut_bool_at(at: vec4<u32>, mask: vec4<bool>) {
-    let to = offsets_of(p.walk, p.out, at);
-    let b = x_bits(offsets_of(p.walk, p.x, at));
-    store_u32(to, mask, apply_bool(out_bits(to), b));
+    store_bits(to, mask, all_i32(out_bits(to), x_at(at)));
 }

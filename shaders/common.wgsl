@@ -7,6 +7,12 @@
 // Invocations of a workgroup of an element-wise shader.
 const THREADS: u32 = 256u;
 
+// Elements that such a workgroup handles per iteration, four per invocation; and the blocks of so many elements.
+const BLOCK: u32 = 1024u;
+fn blocks(numel: u32) -> u32 {
+    return numel / BLOCK + select(0u, 1u, numel % BLOCK != 0u);
+}
+
 // The strides of a tensor along a Walk, innermost dimension first: `near` of the last four dimensions, `far` of the two before.
 // Mirrors `Strides` in params.rs.
 struct Strides {

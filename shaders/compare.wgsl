@@ -35,7 +35,9 @@ fn apply_i32(a: i32, b: i32) -> bool {
     }
 }
 
-fn all_f32(a: vec4<f32>, b: vec4<f32>) -> vec4<u32> {
+fn all_f32(a_bits: vec4<u32>, b_bits: vec4<u32>) -> vec4<u32> {
+    let a = bitcast<vec4<f32>>(a_bits);
+    let b = bitcast<vec4<f32>>(b_bits);
     let results = vec4(apply_f32(a.x, b.x), apply_f32(a.y, b.y), apply_f32(a.z, b.z), apply_f32(a.w, b.w));
     return select(vec4(0u), vec4(1u), results);
 }
@@ -47,26 +49,19 @@ fn all_i32(a_bits: vec4<u32>, b_bits: vec4<u32>) -> vec4<u32> {
 }
 
 fn compare_f32_at(at: vec4<u32>, mask: vec4<bool>) {
-    let a = x_f32(offsets_of(p.walk, p.x, at));
-    let b = y_f32(offsets_of(p.walk, p.y, at));
-    store_bits(offsets_of(p.walk, p.out, at), mask, all_f32(a, b));
+    put_at(at, mask, all_f32(x_at(at), y_at(at)));
 }
 fn compare_scalar_f32_at(at: vec4<u32>, mask: vec4<bool>) {
-    let a = x_f32(offsets_of(p.walk, p.x, at));
-    store_bits(offsets_of(p.walk, p.out, at), mask, all_f32(a, vec4(bitcast<f32>(p.a))));
+    put_at(at, mask, all_f32(x_at(at), vec4(p.a)));
 }
 fn compare_i32_at(at: vec4<u32>, mask: vec4<bool>) {
-    let a = x_bits(offsets_of(p.walk, p.x, at));
-    let b = y_bits(offsets_of(p.walk, p.y, at));
-    store_bits(offsets_of(p.walk, p.out, at), mask, all_i32(a, b));
+    put_at(at, mask, all_i32(x_at(at), y_at(at)));
 }
 fn compare_scalar_i32_at(at: vec4<u32>, mask: vec4<bool>) {
-    let a = x_bits(offsets_of(p.walk, p.x, at));
-    store_bits(offsets_of(p.walk, p.out, at), mask, all_i32(a, vec4(p.a)));
+    put_at(at, mask, all_i32(x_at(at), vec4(p.a)));
 }
 
 fn where_cond_at(at: vec4<u32>, mask: vec4<bool>) {
     let condition = x_bool(offsets_of(p.walk, p.x, at));
-    let chosen = select(z_bits(offsets_of(p.walk, p.z, at)), y_bits(offsets_of(p.walk, p.y, at)), condition);
-    store_bits(offsets_of(p.walk, p.out, at), mask, chosen);
+    put_at(at, mask, select(z_bits(offsets_of(p.walk, p.z, at)), y_at(at), condition));
 }

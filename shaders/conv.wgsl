@@ -8,8 +8,7 @@
 // OP 2, grad_weight:  gw[o, c, y, x] = sum over n, i, j of g[n, o, i, j] x[n, c, i s + y d - p, ..]
 //                     m: output channels, n: (channel, tap), k: output pixels of all images; A = g, B = x
 //
-// A phase is the set of input pixels with equal coordinates modulo the stride (a residue class in kernels/conv.cu): the same taps
-// reach all of its pixels.
+// A phase is the set of input pixels with equal coordinates modulo the stride: the same taps reach all of its pixels.
 //
 // tile_64 and tile_32 compute square tiles, tile_8 tiles of 8 x 128 for few channels, which grad_weight does not use. Grid: x and
 // y = tiles (grad_weight: times splits of k); z = groups (grad_input: times phases), grid-stride. If grad_weight's k is split,
@@ -31,8 +30,7 @@ struct ConvParams {
 }
 @group(0) @binding(0) var<uniform> p: ConvParams;
 @group(0) @binding(1) var<storage, read_write> out: array<f32>;
-@group(0) @binding(2) var<storage, read> a: array<f32>;
-@group(0) @binding(3) var<storage, read> b: array<f32>;
+// a and b are at bindings 2 and 3, in gemm.wgsl.
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
 
 override OP: u32 = 0u;
@@ -205,20 +203,7 @@ fn fetch_a() -> vec4<f32> {
     }
     a_k += a_jump;
     a_digits = sum_of(a_digits, a_step);
-    var four = vec4(0.0);
-    if (a_has.x) {
-        four.x = a[at.x];
-    }
-    if (a_has.y) {
-        four.y = a[at.y];
-    }
-    if (a_has.z) {
-        four.z = a[at.z];
-    }
-    if (a_has.w) {
-        four.w = a[at.w];
-    }
-    return four;
+    return four_of_a(at, a_has);
 }
 
 fn fetch_b() -> vec4<f32> {
@@ -242,21 +227,7 @@ fn fetch_b() -> vec4<f32> {
     let rows = b_row + row;
     let columns = b_column + column;
     let inside = (rows < vec4(size.x)) & (columns < vec4(size.y)); // a negative position wraps to a large one
-    let at = b_at + start + rows * size.y + columns;
-    var four = vec4(0.0);
-    if (inside.x) {
-        four.x = b[at.x];
-    }
-    if (inside.y) {
-        four.y = b[at.y];
-    }
-    if (inside.z) {
-        four.z = b[at.z];
-    }
-    if (inside.w) {
-        four.w = b[at.w];
-    }
-    return four;
+    return four_of_b(b_at + start + rows * size.y + columns, inside);
 }
 
 // Stores the result of a row and a column of the product.
@@ -334,7 +305,7 @@ fn conv(group: vec3<u32>, groups: vec3<u32>, local: u32, quads_m: u32, quads_n: 
         if (column < n) {
             extent = vec2(m, n);
             if (quads_m == quads_n) {
-                gemm(local, quads_m, row, column, first, last, OP != GRAD_INPUT, OP > GRAD_INPUT);
+                gemm(local, quads_m, false, row, column, first, last, OP != GRAD_INPUT, OP > GRAD_INPUT);
             } else {
                 gemm_wide(local, row, column, first, last);
             }

@@ -3,7 +3,7 @@
 //
 //   copy           out[i] = x[i]
 //   fill           out[i] = a
-//   cast_FROM_TO   out[i] = convert(x[i])
+//   cast_FROM_TO   out[i] = convert(x[i]), with bool as i32
 //
 // Cost: bytes read plus bytes written.
 
@@ -22,50 +22,23 @@ fn f32_i32(bits: u32) -> u32 {
     return bitcast<u32>(i32(x));
 }
 
-// x != 0, which is true for NaN.
-fn f32_bool(bits: u32) -> u32 {
-    return select(0u, 1u, (bits & 0x7fffffffu) != 0u);
-}
-fn i32_f32(bits: u32) -> u32 {
-    return bitcast<u32>(f32(bitcast<i32>(bits)));
-}
-fn i32_bool(bits: u32) -> u32 {
-    return select(0u, 1u, bits != 0u);
-}
-fn bool_f32(bits: u32) -> u32 {
-    return bitcast<u32>(f32(bits));
-}
-fn bool_i32(bits: u32) -> u32 {
-    return bits;
-}
-
 fn copy_at(at: vec4<u32>, mask: vec4<bool>) {
-    store_bits(offsets_of(p.walk, p.out, at), mask, x_bits(offsets_of(p.walk, p.x, at)));
+    put_at(at, mask, x_at(at));
 }
 fn fill_at(at: vec4<u32>, mask: vec4<bool>) {
-    store_bits(offsets_of(p.walk, p.out, at), mask, vec4(p.a));
+    put_at(at, mask, vec4(p.a));
 }
 fn cast_f32_i32_at(at: vec4<u32>, mask: vec4<bool>) {
-    let x = x_bits(offsets_of(p.walk, p.x, at));
-    store_bits(offsets_of(p.walk, p.out, at), mask, vec4(f32_i32(x.x), f32_i32(x.y), f32_i32(x.z), f32_i32(x.w)));
+    let x = x_at(at);
+    put_at(at, mask, vec4(f32_i32(x.x), f32_i32(x.y), f32_i32(x.z), f32_i32(x.w)));
 }
+// x != 0, which is true for NaN.
 fn cast_f32_bool_at(at: vec4<u32>, mask: vec4<bool>) {
-    let x = x_bits(offsets_of(p.walk, p.x, at));
-    store_bits(offsets_of(p.walk, p.out, at), mask, vec4(f32_bool(x.x), f32_bool(x.y), f32_bool(x.z), f32_bool(x.w)));
+    put_at(at, mask, select(vec4(0u), vec4(1u), (x_at(at) & vec4(0x7fffffffu)) != vec4(0u)));
 }
 fn cast_i32_f32_at(at: vec4<u32>, mask: vec4<bool>) {
-    let x = x_bits(offsets_of(p.walk, p.x, at));
-    store_bits(offsets_of(p.walk, p.out, at), mask, vec4(i32_f32(x.x), i32_f32(x.y), i32_f32(x.z), i32_f32(x.w)));
+    put_at(at, mask, bitcast<vec4<u32>>(vec4<f32>(bitcast<vec4<i32>>(x_at(at)))));
 }
 fn cast_i32_bool_at(at: vec4<u32>, mask: vec4<bool>) {
-    let x = x_bits(offsets_of(p.walk, p.x, at));
-    store_bits(offsets_of(p.walk, p.out, at), mask, vec4(i32_bool(x.x), i32_bool(x.y), i32_bool(x.z), i32_bool(x.w)));
-}
-fn cast_bool_f32_at(at: vec4<u32>, mask: vec4<bool>) {
-    let x = x_bits(offsets_of(p.walk, p.x, at));
-    store_bits(offsets_of(p.walk, p.out, at), mask, vec4(bool_f32(x.x), bool_f32(x.y), bool_f32(x.z), bool_f32(x.w)));
-}
-fn cast_bool_i32_at(at: vec4<u32>, mask: vec4<bool>) {
-    let x = x_bits(offsets_of(p.walk, p.x, at));
-    store_bits(offsets_of(p.walk, p.out, at), mask, vec4(bool_i32(x.x), bool_i32(x.y), bool_i32(x.z), bool_i32(x.w)));
+    put_at(at, mask, select(vec4(0u), vec4(1u), x_at(at) != vec4(0u)));
 }

@@ -12,110 +12,117 @@
 //   fetch_a(), fetch_b()                returns the four elements at that k, 0 beyond the matrix's rows or columns; advances k
 // So a k is divided into coordinates (channel, tap) only once per tile. fetch is called only for k within the matrix.
 
+@group(0) @binding(2) var<storage, read> a: array<FloatIn>;
+@group(0) @binding(3) var<storage, read> b: array<FloatIn>;
+
+// Four elements of an operand; 0 for those that do not exist.
+fn four_of_a(at: vec4<u32>, has: vec4<bool>) -> vec4<f32> {
+    var four = vec4(0.0);
+    if (has.x) {
+        four.x = float_in(a[at.x]);
+    }
+    if (has.y) {
+        four.y = float_in(a[at.y]);
+    }
+    if (has.z) {
+        four.z = float_in(a[at.z]);
+    }
+    if (has.w) {
+        four.w = float_in(a[at.w]);
+    }
+    return four;
+}
+fn four_of_b(at: vec4<u32>, has: vec4<bool>) -> vec4<f32> {
+    var four = vec4(0.0);
+    if (has.x) {
+        four.x = float_in(b[at.x]);
+    }
+    if (has.y) {
+        four.y = float_in(b[at.y]);
+    }
+    if (has.z) {
+        four.z = float_in(b[at.z]);
+    }
+    if (has.w) {
+        four.w = float_in(b[at.w]);
+    }
+    return four;
+}
+
 // Rows of a slab are padded by one vec4, so that the writes of a column fall into different banks.
 var<workgroup> slab_a: array<vec4<f32>, 288>;
 var<workgroup> slab_b: array<vec4<f32>, 288>;
 // The invocation's results, by row.
 var<private> sum: array<vec4<f32>, 4>;
 
+fn clear_sums() {
+    sum[0] = vec4(0.0);
+    sum[1] = vec4(0.0);
+    sum[2] = vec4(0.0);
+    sum[3] = vec4(0.0);
+}
+fn add_products(from_a: vec4<f32>, from_b: vec4<f32>) {
+    sum[0] += from_a.x * from_b;
+    sum[1] += from_a.y * from_b;
+    sum[2] += from_a.z * from_b;
+    sum[3] += from_a.w * from_b;
+}
+
 // The sums over k in first .. last of the tile at (row, column). With a_along_k or b_along_k, elements of that operand are
 // adjacent in memory along k, so neighbouring invocations load neighbouring k. All invocations of a workgroup call it with the
 // same arguments, except `local`.
-fn gemm(local: u32, quads: u32, row: u32, column: u32, first: u32, last: u32, a_along_k: bool, b_along_k: bool) {
-    let y = local / quads;
-    let x = local % quads;
+//
+// A sliced tile has quads = 8 and 256 invocations, for products of few tiles: each of four slices of 64 invocations handles every
+// fourth step of k, and the first slice gets the sums of all.
+fn gemm(local: u32, quads: u32, sliced: bool, row: u32, column: u32, first: u32, last: u32, a_along_k: bool, b_along_k: bool) {
+    let slice = select(0u, local / 64u, sliced);
+    let own = select(local, local % 64u, sliced);
+    let step = select(quads, 4u * quads, sliced);
+    let y = own / quads;
+    let x = own % quads;
     let a = select(vec2(y, x), vec2(x, y), a_along_k); // (k, vec4)
     let b = select(vec2(y, x), vec2(x, y), b_along_k);
     let pitch = quads + 1u;
+    let start = slice * quads * pitch;
+    let a_k = slice * quads + a.x;
+    let b_k = slice * quads + b.x;
     begin_a(row + 4u * a.y);
     begin_b(column + 4u * b.y);
-    seek_a(first + a.x, quads);
-    seek_b(first + b.x, quads);
-    sum[0] = vec4(0.0);
-    sum[1] = vec4(0.0);
-    sum[2] = vec4(0.0);
-    sum[3] = vec4(0.0);
+    seek_a(first + a_k, step);
+    seek_b(first + b_k, step);
+    clear_sums();
     var next_a = vec4(0.0);
     var next_b = vec4(0.0);
-    if (first + a.x < last) {
+    if (first + a_k < last) {
         next_a = fetch_a();
     }
-    if (first + b.x < last) {
+    if (first + b_k < last) {
         next_b = fetch_b();
     }
-    for (var k = first; k < last; k += quads) {
-        slab_a[a.x * pitch + a.y] = next_a;
-        slab_b[b.x * pitch + b.y] = next_b;
+    for (var k = first; k < last; k += step) {
+        slab_a[start + a.x * pitch + a.y] = next_a;
+        slab_b[start + b.x * pitch + b.y] = next_b;
         workgroupBarrier();
         next_a = vec4(0.0);
         next_b = vec4(0.0);
-        if (k + quads + a.x < last) {
+        if (k + step + a_k < last) {
             next_a = fetch_a();
         }
-        if (k + quads + b.x < last) {
+        if (k + step + b_k < last) {
             next_b = fetch_b();
         }
         for (var kk = 0u; kk < quads; kk++) {
-            let from_a = slab_a[kk * pitch + y];
-            let from_b = slab_b[kk * pitch + x];
-            sum[0] += from_a.x * from_b;
-            sum[1] += from_a.y * from_b;
-            sum[2] += from_a.z * from_b;
-            sum[3] += from_a.w * from_b;
+            add_products(slab_a[start + kk * pitch + y], slab_b[start + kk * pitch + x]);
         }
         workgroupBarrier(); // before the slabs are overwritten
+    }
+    if (sliced) {
+        add_slices(slice, own);
     }
 }
 
-// As gemm for a tile of 32 x 32 with 256 invocations, for products of few tiles: each of four slices of 64 invocations handles
-// every fourth step of k, and the first slice adds the sums of all.
-fn gemm_sliced(local: u32, row: u32, column: u32, first: u32, last: u32, a_along_k: bool, b_along_k: bool) {
-    let slice = local / 64u;
-    let own = local % 64u;
-    let y = own / 8u;
-    let x = own % 8u;
-    let a = select(vec2(y, x), vec2(x, y), a_along_k); // (k, vec4)
-    let b = select(vec2(y, x), vec2(x, y), b_along_k);
-    let start = slice * 72u;
-    let begin = first + slice * 8u;
-    begin_a(row + 4u * a.y);
-    begin_b(column + 4u * b.y);
-    seek_a(begin + a.x, 32u);
-    seek_b(begin + b.x, 32u);
-    sum[0] = vec4(0.0);
-    sum[1] = vec4(0.0);
-    sum[2] = vec4(0.0);
-    sum[3] = vec4(0.0);
-    var next_a = vec4(0.0);
-    var next_b = vec4(0.0);
-    if (begin + a.x < last) {
-        next_a = fetch_a();
-    }
-    if (begin + b.x < last) {
-        next_b = fetch_b();
-    }
-    for (var k = 0u; first + k < last; k += 32u) {
-        slab_a[start + a.x * 9u + a.y] = next_a;
-        slab_b[start + b.x * 9u + b.y] = next_b;
-        workgroupBarrier();
-        next_a = vec4(0.0);
-        next_b = vec4(0.0);
-        if (begin + k + 32u + a.x < last) {
-            next_a = fetch_a();
-        }
-        if (begin + k + 32u + b.x < last) {
-            next_b = fetch_b();
-        }
-        for (var kk = 0u; kk < 8u; kk++) {
-            let from_a = slab_a[start + kk * 9u + y];
-            let from_b = slab_b[start + kk * 9u + x];
-            sum[0] += from_a.x * from_b;
-            sum[1] += from_a.y * from_b;
-            sum[2] += from_a.z * from_b;
-            sum[3] += from_a.w * from_b;
-        }
-        workgroupBarrier(); // before the slabs are overwritten
-    }
+// Adds the sums of all slices to those of the first.
+fn add_slices(slice: u32, own: u32) {
     for (var other = 1u; other < 4u; other++) {
         if (slice == other) {
             slab_a[own] = sum[0];
@@ -166,10 +173,7 @@ fn gemm_wide(local: u32, row: u32, column: u32, first: u32, last: u32) {
     begin_b(column + 4u * x);
     seek_a(first + a.x, 8u);
     seek_b(first + y, 2u);
-    sum[0] = vec4(0.0);
-    sum[1] = vec4(0.0);
-    sum[2] = vec4(0.0);
-    sum[3] = vec4(0.0);
+    clear_sums();
     fetch_wide(local, a.x, y, first, last);
     for (var k = first; k < last; k += 8u) {
         if (local < 16u) {
@@ -182,12 +186,7 @@ fn gemm_wide(local: u32, row: u32, column: u32, first: u32, last: u32) {
         workgroupBarrier();
         fetch_wide(local, a.x, y, k + 8u, last);
         for (var kk = 0u; kk < 8u; kk++) {
-            let from_a = slab_a[kk * 2u + y];
-            let from_b = slab_b[kk * 33u + x];
-            sum[0] += from_a.x * from_b;
-            sum[1] += from_a.y * from_b;
-            sum[2] += from_a.z * from_b;
-            sum[3] += from_a.w * from_b;
+            add_products(slab_a[kk * 2u + y], slab_b[kk * 33u + x]);
         }
         workgroupBarrier(); // before the slabs are overwritten
     }

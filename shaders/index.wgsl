@@ -11,8 +11,7 @@
 // i iterates over the index's shape; k is its position along the indexed dimension, and a row is all k at one position of the other
 // dimensions. t(i) = base(i) + step index[i], with base(i) the offset at position 0 of the indexed dimension. Of several writes to one
 // element the last k wins, deterministically: by comparison with all later k in short rows, in three dispatches in long ones. An index
-// outside 0..bound skips the access (a gathered element is 0) and is recorded. Workgroups of 256, one element per iteration of a
-// grid-stride loop. Cost: the index, one read and one write per element; in long rows the index three times and two words more.
+// outside 0..bound skips the access (a gathered element is 0) and is recorded. Cost: the index, one read and one write per element; in long rows the index three times and two words more.
 struct IndexParams {
     // The shape of the index and of all operands.
     walk: Walk,
@@ -29,7 +28,7 @@ struct IndexParams {
     // The size and the stride of the index along the dimension.
     count: u32,
     index_step: u32,
-    // `IndexedOp` in stream.rs.
+    // An `IndexedOp` of core.
     op: u32,
     // For add_f32: copies of the target, and the elements from one to the next.
     copies: u32,
@@ -43,129 +42,97 @@ struct IndexParams {
 @group(0) @binding(1) var<storage, read_write> sums_i32: array<atomic<i32>>;
 @group(0) @binding(2) var<storage, read> x: array<WordIn>;
 @group(0) @binding(3) var<storage, read> index: array<u32>;
-@group(0) @binding(4) var<storage, read_write> bad: array<atomic<u32>, 4>;
+// Binding 4 is the record of an index out of range, in bad_index.wgsl.
 // One word for each element of the target.
 @group(0) @binding(5) var<storage, read> writers: array<u32>;
 @group(0) @binding(1) var<storage, read_write> marked: array<atomic<u32>>;
 
-// Whether an index is in range; a negative one is a large u32. The first that is not is recorded, until the host clears the record.
+fn items() -> u32 {
+    return p.walk.numel;
+}
+fn entry_of(i: u32) -> u32 {
+    return index[offset_of(p.walk, p.index, i)];
+}
+
+// Whether an index is in range; a negative one is a large u32. One that is not is recorded.
 fn check(entry: u32) -> bool {
-    if (entry < p.bound) {
-        return true;
+    if (entry >= p.bound) {
+        record(p.op, entry, p.bound);
     }
-    // The weak exchange may fail spuriously: retry until the record is taken.
-    loop {
-        let attempt = atomicCompareExchangeWeak(&bad[0], 0u, p.op);
-        if (attempt.exchanged) {
-            atomicStore(&bad[1], entry);
-            atomicStore(&bad[2], p.bound);
-        }
-        if (attempt.exchanged || attempt.old_value != 0u) {
-            break;
-        }
-    }
-    return false;
+    return entry < p.bound;
 }
 
 fn target_of(i: u32, entry: u32) -> u32 {
     return offset_of(p.walk, p.base, i) + entry * p.step;
 }
 
-@compute @workgroup_size(256)
-fn gather(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32) {
-    for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        let entry = index[offset_of(p.walk, p.index, i)];
-        var v = 0u;
-        if (check(entry)) {
-            v = word_in(x[target_of(i, entry)]);
-        }
-        out[i] = word_out(v);
+fn gather_item(i: u32) {
+    let entry = entry_of(i);
+    var v = 0u;
+    if (check(entry)) {
+        v = word_in(x[target_of(i, entry)]);
     }
+    out[i] = word_out(v);
 }
 
-@compute @workgroup_size(256)
-fn add_f32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32) {
-    for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        let entry = index[offset_of(p.walk, p.index, i)];
-        if (check(entry)) {
-            let at = target_of(i, entry) + i / 64u % p.copies * p.copy_step;
-            let v = bitcast<f32>(word_in(x[offset_of(p.walk, p.x, i)]));
-            var seen = atomicLoad(&sums_f32[at]);
-            loop {
-                let attempt = atomicCompareExchangeWeak(&sums_f32[at], seen, bitcast<u32>(bitcast<f32>(seen) + v));
-                if (attempt.exchanged) {
-                    break;
-                }
-                seen = attempt.old_value;
+fn add_f32_item(i: u32) {
+    let entry = entry_of(i);
+    if (check(entry)) {
+        let at = target_of(i, entry) + i / 64u % p.copies * p.copy_step;
+        let v = bitcast<f32>(word_in(x[offset_of(p.walk, p.x, i)]));
+        var seen = atomicLoad(&sums_f32[at]);
+        loop {
+            let attempt = atomicCompareExchangeWeak(&sums_f32[at], seen, bitcast<u32>(bitcast<f32>(seen) + v));
+            if (attempt.exchanged) {
+                break;
             }
+            seen = attempt.old_value;
         }
     }
 }
 
-@compute @workgroup_size(256)
-fn add_i32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32) {
-    for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        let entry = index[offset_of(p.walk, p.index, i)];
-        if (check(entry)) {
-            atomicAdd(&sums_i32[target_of(i, entry)], bitcast<i32>(word_in(x[offset_of(p.walk, p.x, i)])));
+fn add_i32_item(i: u32) {
+    let entry = entry_of(i);
+    if (check(entry)) {
+        atomicAdd(&sums_i32[target_of(i, entry)], bitcast<i32>(word_in(x[offset_of(p.walk, p.x, i)])));
+    }
+}
+
+fn set_last_item(i: u32) {
+    let at = offset_of(p.walk, p.index, i);
+    let entry = index[at];
+    if (check(entry)) {
+        let k = offset_of(p.walk, p.number, i);
+        var last = true;
+        for (var later = k + 1u; later < p.count && last; later++) {
+            last = index[at + (later - k) * p.index_step] != entry;
+        }
+        if (last) {
+            out[target_of(i, entry)] = word_out(word_in(x[offset_of(p.walk, p.x, i)]));
         }
     }
 }
 
-@compute @workgroup_size(256)
-fn set_last(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32) {
-    for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        let at = offset_of(p.walk, p.index, i);
-        let entry = index[at];
-        if (check(entry)) {
-            let k = offset_of(p.walk, p.number, i);
-            var last = true;
-            for (var later = k + 1u; later < p.count && last; later++) {
-                last = index[at + (later - k) * p.index_step] != entry;
-            }
-            if (last) {
-                out[target_of(i, entry)] = word_out(word_in(x[offset_of(p.walk, p.x, i)]));
-            }
-        }
+fn clear_writers_item(i: u32) {
+    let entry = entry_of(i);
+    if (entry < p.bound) {
+        atomicStore(&marked[target_of(i, entry)], 0u);
     }
 }
 
-@compute @workgroup_size(256)
-fn clear_writers(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32) {
-    for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        let entry = index[offset_of(p.walk, p.index, i)];
-        if (entry < p.bound) {
-            atomicStore(&marked[target_of(i, entry)], 0u);
-        }
+fn mark_writers_item(i: u32) {
+    let entry = entry_of(i);
+    if (check(entry)) {
+        atomicMax(&marked[target_of(i, entry)], offset_of(p.walk, p.number, i) + 1u);
     }
 }
 
-@compute @workgroup_size(256)
-fn mark_writers(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32) {
-    for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        let entry = index[offset_of(p.walk, p.index, i)];
-        if (check(entry)) {
-            atomicMax(&marked[target_of(i, entry)], offset_of(p.walk, p.number, i) + 1u);
-        }
-    }
-}
-
-@compute @workgroup_size(256)
-fn set_by_writer(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32) {
-    for (var i = thread_index(group, groups, local); i < p.walk.numel; i += thread_count(groups)) {
-        let entry = index[offset_of(p.walk, p.index, i)];
-        if (entry < p.bound) {
-            let at = target_of(i, entry);
-            if (writers[at] == offset_of(p.walk, p.number, i) + 1u) {
-                out[at] = word_out(word_in(x[offset_of(p.walk, p.x, i)]));
-            }
+fn set_by_writer_item(i: u32) {
+    let entry = entry_of(i);
+    if (entry < p.bound) {
+        let at = target_of(i, entry);
+        if (writers[at] == offset_of(p.walk, p.number, i) + 1u) {
+            out[at] = word_out(word_in(x[offset_of(p.walk, p.x, i)]));
         }
     }
 }

@@ -15,3 +15,7 @@ struct MapParams {
     b: u32,
 }
 @group(0) @binding(0) var<uniform> p: MapParams;
+
+fn items() -> u32 {
+    return p.walk.numel;
+}

@@ -28,8 +28,7 @@ struct MatmulParams {
 }
 @group(0) @binding(0) var<uniform> p: MatmulParams;
 @group(0) @binding(1) var<storage, read_write> out: array<FloatOut>;
-@group(0) @binding(2) var<storage, read> a: array<FloatIn>;
-@group(0) @binding(3) var<storage, read> b: array<FloatIn>;
+// a and b are at bindings 2 and 3, in gemm.wgsl.
 @group(0) @binding(4) var<storage, read> bias: array<FloatIn>;
 
 // The first elements of the matrices of this batch index.
@@ -67,38 +66,12 @@ fn seek_b(k: u32, step: u32) {
 fn fetch_a() -> vec4<f32> {
     let at = a_at;
     a_at += a_jump;
-    var four = vec4(0.0);
-    if (a_has.x) {
-        four.x = float_in(a[at.x]);
-    }
-    if (a_has.y) {
-        four.y = float_in(a[at.y]);
-    }
-    if (a_has.z) {
-        four.z = float_in(a[at.z]);
-    }
-    if (a_has.w) {
-        four.w = float_in(a[at.w]);
-    }
-    return four;
+    return four_of_a(at, a_has);
 }
 fn fetch_b() -> vec4<f32> {
     let at = b_at;
     b_at += b_jump;
-    var four = vec4(0.0);
-    if (b_has.x) {
-        four.x = float_in(b[at.x]);
-    }
-    if (b_has.y) {
-        four.y = float_in(b[at.y]);
-    }
-    if (b_has.z) {
-        four.z = float_in(b[at.z]);
-    }
-    if (b_has.w) {
-        four.w = float_in(b[at.w]);
-    }
-    return four;
+    return four_of_b(at, b_has);
 }
 
 @compute @workgroup_size(256)
@@ -137,11 +110,7 @@ fn tile(group: vec3<u32>, groups: vec3<u32>, local: u32, quads: u32, sliced: boo
     for (var entry = group.z; entry < p.batch.numel; entry += groups.z) {
         a_start = offset_of(p.batch, p.a, entry);
         b_start = offset_of(p.batch, p.b, entry);
-        if (sliced) {
-            gemm_sliced(local, row, column, first, last, p.a_stride_k < p.a_stride, p.b_stride_k < p.b_stride);
-        } else {
-            gemm(local, quads, row, column, first, last, p.a_stride_k < p.a_stride, p.b_stride_k < p.b_stride);
-        }
+        gemm(local, quads, sliced, row, column, first, last, p.a_stride_k < p.a_stride, p.b_stride_k < p.b_stride);
         // The first slice, if sliced.
         if (local < quads * quads) {
             let y = row + local / quads * 4u;

@@ -55,6 +55,18 @@ const WITHIN: u32 = 1u;
 const BIAS: u32 = 2u;
 const FACTOR: u32 = 3u;
 
+// The elements of apply and grad.
+fn items() -> u32 {
+    return p.kept.numel;
+}
+
+fn x_f32(at: vec4<u32>) -> vec4<f32> {
+    return bitcast<vec4<f32>>(x_bits(at));
+}
+fn g_f32(at: vec4<u32>) -> vec4<f32> {
+    return bitcast<vec4<f32>>(y_bits(at));
+}
+
 // Drivers' compilers may reassociate sums as in exact arithmetic, which would cancel the rounding error that is computed here. This
 // returns the rounded sum through an operation that they cannot see through: the mask is 0, as there are less than 2^31 means.
 fn rounded(sum: vec4<f32>) -> vec4<f32> {
@@ -242,24 +254,16 @@ fn four_b(at: vec4<u32>) -> vec4<f32> {
     return vec4(one, b[at.y], b[at.z], b[at.w]);
 }
 
-@compute @workgroup_size(256)
-fn apply(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32) {
-    for (var block = group.y * groups.x + group.x; block < blocks(p.kept.numel); block += groups.x * groups.y) {
-        let i = block * BLOCK + first_index(local);
-        if (i < p.kept.numel) {
-            let at = indices(i, p.kept.numel);
-            var y = normalized(x_f32(p.x_kept.offset + at), means_of(offsets_of(p.kept, p.m_kept, at)));
-            if (p.weights != 0u) {
-                let source = offsets_of(p.kept, p.w_kept, at);
-                y *= four_w(source);
-                if (p.weights == BIAS) {
-                    y += four_b(source - p.w_kept.offset + p.b_offset);
-                }
-            }
-            store_f32(at, mask_of(i, p.kept.numel), y);
+fn apply_at(at: vec4<u32>, mask: vec4<bool>) {
+    var y = normalized(x_f32(p.x_kept.offset + at), means_of(offsets_of(p.kept, p.m_kept, at)));
+    if (p.weights != 0u) {
+        let source = offsets_of(p.kept, p.w_kept, at);
+        y *= four_w(source);
+        if (p.weights == BIAS) {
+            y += four_b(source - p.w_kept.offset + p.b_offset);
         }
     }
+    store_bits(at, mask, bitcast<vec4<u32>>(y));
 }
 
 @compute @workgroup_size(256)
@@ -277,7 +281,7 @@ fn sums(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         for (var i = chunk * p.chunk + first_index(local); i < last; i += BLOCK) {
             let four = indices(i, last);
             let source = base + offsets_of(p.reduced, p.x_reduced, four);
-            var gradient = select(vec4(0.0), y_f32(source - p.x_kept.offset + p.g_offset), mask_of(i, last));
+            var gradient = select(vec4(0.0), g_f32(source - p.x_kept.offset + p.g_offset), mask_of(i, last));
             if (p.weights == WITHIN) {
                 gradient *= four_w(w_base + offsets_of(p.reduced, p.w_reduced, four));
             }
@@ -295,34 +299,23 @@ fn put_sums(chunk: u32, kept: u32, one: f32, two: f32, local: u32) {
     }
 }
 
-@compute @workgroup_size(256)
-fn grad(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32) {
+fn grad_at(at: vec4<u32>, mask: vec4<bool>) {
     let count = f32(p.reduced.numel);
-    for (var block = group.y * groups.x + group.x; block < blocks(p.kept.numel); block += groups.x * groups.y) {
-        let i = block * BLOCK + first_index(local);
-        if (i < p.kept.numel) {
-            let at = indices(i, p.kept.numel);
-            let m = offsets_of(p.kept, p.m_kept, at);
-            let by = means_of(m);
-            let h = normalized(x_f32(p.x_kept.offset + at), by);
-            var gradient = y_f32(p.g_offset + at);
-            var factor = by.root;
-            if (p.weights != 0u) {
-                let weight = four_w(offsets_of(p.kept, p.w_kept, at));
-                if (p.weights == FACTOR) {
-                    factor *= weight;
-                } else {
-                    gradient *= weight;
-                }
-            }
-            store_f32(
-                at,
-                mask_of(i, p.kept.numel),
-                (gradient - four_b(m) / count - h * (four_b(p.means + m) / count)) * factor,
-            );
+    let m = offsets_of(p.kept, p.m_kept, at);
+    let by = means_of(m);
+    let h = normalized(x_f32(p.x_kept.offset + at), by);
+    var gradient = g_f32(p.g_offset + at);
+    var factor = by.root;
+    if (p.weights != 0u) {
+        let weight = four_w(offsets_of(p.kept, p.w_kept, at));
+        if (p.weights == FACTOR) {
+            factor *= weight;
+        } else {
+            gradient *= weight;
         }
     }
+    let gx = (gradient - four_b(m) / count - h * (four_b(p.means + m) / count)) * factor;
+    store_bits(at, mask, bitcast<vec4<u32>>(gx));
 }
 
 // m_kept and w_reduced are the strides of the statistics along the kept and the reduced dimensions.
@@ -339,7 +332,7 @@ fn affine(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
             let four = indices(i, last);
             let source = base + offsets_of(p.reduced, p.x_reduced, four);
             let by = means_of(m_base + offsets_of(p.reduced, p.w_reduced, four));
-            let gradient = select(vec4(0.0), y_f32(source - p.x_kept.offset + p.g_offset), mask_of(i, last));
+            let gradient = select(vec4(0.0), g_f32(source - p.x_kept.offset + p.g_offset), mask_of(i, last));
             gw += gradient * normalized(x_f32(source), by);
             gb += gradient;
         }

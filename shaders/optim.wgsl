@@ -1,12 +1,13 @@
 // One optimizer step of several parameters. The formulas are at the configs of core/src/ops/optim.rs.
 //
-//   sgd         p -= lr g, where g includes decay p
-//   momentum    v = momentum v + (1 - dampening) g;  p -= lr v, or lr (g + momentum v) for Nesterov
-//   adam        m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g²;  p = p (1 - lr decay) - size m / (sqrt(v) root + eps)
+//   update, by OP:
+//   SGD         p -= lr g, where g includes decay p
+//   MOMENTUM    v = momentum v + (1 - dampening) g;  p -= lr v, or lr (g + momentum v) for Nesterov
+//   ADAM        m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g²;  p = p (1 - lr decay) - size m / (sqrt(v) root + eps)
 //               with size = lr / (1 - b1^n), root = 1 / sqrt(1 - b2^n); the factor of p is that of AdamW
-//   rmsprop..   v = a v + (1 - a) g²;  step = g / (sqrt(v) + eps);  p -= lr step; _centered, _momentum, _both
-//   adagrad     s += g²;  p -= lr / (1 + (n - 1) lr_decay) g / (sqrt(s) + eps)
-//   count       t += 1: a dispatch of its own, after all others have read t
+//   RMSPROP..   v = a v + (1 - a) g²;  step = g / (sqrt(v) + eps);  p -= lr step; _CENTERED, _MOMENTUM, _BOTH
+//   ADAGRAD     s += g²;  p -= lr / (1 + (n - 1) lr_decay) g / (sqrt(s) + eps)
+//   count: t += 1, a dispatch of its own, after all others have read t
 //
 // A parameter, its gradient and its states are [numel] each and occupy a slot: as many per dispatch as the adapter binds buffers. Grid: z
 // = slots; x and y = elements / 256, grid-stride. scalars = [learning rate, steps done]. n = t + 1 - missed is the parameter's own step
@@ -48,6 +49,9 @@ struct OptimParams {
 //   state(slot, k, i), set_state(slot, k, i, value)         state k, in the order of `StepRule::state_names`
 @group(0) @binding(1) var<storage, read_write> counted: array<f32>;
 
+// The rule, from which shader.rs generates the constants SGD, MOMENTUM, ..
+override OP: u32 = 0u;
+
 var<workgroup> rates: vec3<f32>;
 
 // The gradient of element i with weight decay. Without decay nothing is added: 0 times an infinite parameter is NaN.
@@ -64,124 +68,81 @@ fn steps(slot: u32) -> f32 {
     return scalars[1] - p.slots[slot].missed;
 }
 
-@compute @workgroup_size(256)
-fn sgd(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32) {
-    let slot = group.z;
-    for (var i = thread_index(group, groups, local); i < p.slots[slot].numel; i += thread_count(groups)) {
-        set_param(slot, i, param(slot, i) - scalars[0] * gradient(slot, i));
-    }
+// What all elements of Adam share: the size, the root and the factor of p.
+fn adam_rates(slot: u32) -> vec3<f32> {
+    // 1 - beta^n without cancellation.
+    let n = steps(slot) + 1.0;
+    let lr = scalars[0];
+    return vec3(-lr / expm1_of(n * p.logs.x), 1.0 / sqrt(-expm1_of(n * p.logs.y)), 1.0 - lr * p.decoupled);
 }
 
-@compute @workgroup_size(256)
-fn momentum(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32) {
-    let slot = group.z;
-    for (var i = thread_index(group, groups, local); i < p.slots[slot].numel; i += thread_count(groups)) {
-        let g = gradient(slot, i);
-        var v = g;
-        if (p.slots[slot].fresh == 0u) {
-            v = p.first.y * g + p.first.x * state(slot, 0u, i);
+// The exponential moving average of state k with x, which is stored.
+fn averaged(slot: u32, k: u32, i: u32, weights: vec2<f32>, x: f32) -> f32 {
+    let average = weights.x * state(slot, k, i) + weights.y * x;
+    set_state(slot, k, i, average);
+    return average;
+}
+
+// The new value of element i of a parameter, of RMSprop.
+fn rmsprop(slot: u32, i: u32, g: f32) -> f32 {
+    let centered = OP == RMSPROP_CENTERED || OP == RMSPROP_BOTH;
+    var square = averaged(slot, 0u, i, p.first, g * g);
+    if (centered) {
+        let a = averaged(slot, 1u, i, p.first, g);
+        let variance = square - a * a;
+        square = or_nan(variance, max(variance, 0.0)); // rounding may make it negative
+    }
+    var change = g / (sqrt(square) + p.eps);
+    if (OP == RMSPROP_MOMENTUM || OP == RMSPROP_BOTH) {
+        let k = select(1u, 2u, centered);
+        change = p.momentum * state(slot, k, i) + change;
+        set_state(slot, k, i, change);
+    }
+    return param(slot, i) - scalars[0] * change;
+}
+
+// The new value of element i of a parameter.
+fn updated(slot: u32, i: u32, g: f32, rate: vec3<f32>) -> f32 {
+    switch (OP) {
+        case SGD: { return param(slot, i) - scalars[0] * g; }
+        case MOMENTUM: {
+            var v = g;
+            if (p.slots[slot].fresh == 0u) {
+                v = p.first.y * g + p.first.x * state(slot, 0u, i);
+            }
+            set_state(slot, 0u, i, v);
+            return param(slot, i) - scalars[0] * select(v, g + p.momentum * v, p.nesterov != 0u);
         }
-        set_state(slot, 0u, i, v);
-        set_param(slot, i, param(slot, i) - scalars[0] * select(v, g + p.momentum * v, p.nesterov != 0u));
+        case ADAM: {
+            let m = averaged(slot, 0u, i, p.first, g);
+            let v = averaged(slot, 1u, i, p.second, g * g);
+            return param(slot, i) * rate.z - rate.x * m / (sqrt(v) * rate.y + p.eps);
+        }
+        case ADAGRAD: {
+            let s = state(slot, 0u, i) + select(0.0, p.start, p.slots[slot].fresh != 0u) + g * g;
+            set_state(slot, 0u, i, s);
+            return param(slot, i) - rate.x * g / (sqrt(s) + p.eps);
+        }
+        default: { return rmsprop(slot, i, g); }
     }
 }
 
 @compute @workgroup_size(256)
-fn adam(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+fn update(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
     let slot = group.z;
-    if (local == 0u) {
-        // 1 - beta^n without cancellation.
-        let n = steps(slot) + 1.0;
-        let lr = scalars[0];
-        rates = vec3(-lr / expm1_of(n * p.logs.x), 1.0 / sqrt(-expm1_of(n * p.logs.y)), 1.0 - lr * p.decoupled);
+    var rate = vec3<f32>();
+    if (OP == ADAM) {
+        if (local == 0u) {
+            rates = adam_rates(slot);
+        }
+        workgroupBarrier();
+        rate = rates;
+    } else if (OP == ADAGRAD) {
+        rate.x = scalars[0] / (1.0 + steps(slot) * p.lr_decay);
     }
-    workgroupBarrier();
-    let rate = rates;
     for (var i = thread_index(group, groups, local); i < p.slots[slot].numel; i += thread_count(groups)) {
-        let g = gradient(slot, i);
-        let m = p.first.x * state(slot, 0u, i) + p.first.y * g;
-        let v = p.second.x * state(slot, 1u, i) + p.second.y * (g * g);
-        set_state(slot, 0u, i, m);
-        set_state(slot, 1u, i, v);
-        set_param(slot, i, param(slot, i) * rate.z - rate.x * m / (sqrt(v) * rate.y + p.eps));
-    }
-}
-
-// The updated mean square; the updated variance; the step.
-fn mean_square(slot: u32, i: u32, g: f32) -> f32 {
-    let v = p.first.x * state(slot, 0u, i) + p.first.y * (g * g);
-    set_state(slot, 0u, i, v);
-    return v;
-}
-fn variance(slot: u32, i: u32, g: f32) -> f32 {
-    let v = mean_square(slot, i, g);
-    let a = p.first.x * state(slot, 1u, i) + p.first.y * g;
-    set_state(slot, 1u, i, a);
-    let variance = v - a * a;
-    return or_nan(variance, max(variance, 0.0)); // rounding may make it negative
-}
-fn normal_step(g: f32, square: f32) -> f32 {
-    return g / (sqrt(square) + p.eps);
-}
-
-@compute @workgroup_size(256)
-fn rmsprop(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32) {
-    let slot = group.z;
-    for (var i = thread_index(group, groups, local); i < p.slots[slot].numel; i += thread_count(groups)) {
-        let g = gradient(slot, i);
-        set_param(slot, i, param(slot, i) - scalars[0] * normal_step(g, mean_square(slot, i, g)));
-    }
-}
-
-@compute @workgroup_size(256)
-fn rmsprop_centered(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32) {
-    let slot = group.z;
-    for (var i = thread_index(group, groups, local); i < p.slots[slot].numel; i += thread_count(groups)) {
-        let g = gradient(slot, i);
-        set_param(slot, i, param(slot, i) - scalars[0] * normal_step(g, variance(slot, i, g)));
-    }
-}
-
-@compute @workgroup_size(256)
-fn rmsprop_momentum(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32) {
-    let slot = group.z;
-    for (var i = thread_index(group, groups, local); i < p.slots[slot].numel; i += thread_count(groups)) {
-        let g = gradient(slot, i);
-        let b = p.momentum * state(slot, 1u, i) + normal_step(g, mean_square(slot, i, g));
-        set_state(slot, 1u, i, b);
-        set_param(slot, i, param(slot, i) - scalars[0] * b);
-    }
-}
-
-@compute @workgroup_size(256)
-fn rmsprop_both(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32) {
-    let slot = group.z;
-    for (var i = thread_index(group, groups, local); i < p.slots[slot].numel; i += thread_count(groups)) {
-        let g = gradient(slot, i);
-        let b = p.momentum * state(slot, 2u, i) + normal_step(g, variance(slot, i, g));
-        set_state(slot, 2u, i, b);
-        set_param(slot, i, param(slot, i) - scalars[0] * b);
-    }
-}
-
-@compute @workgroup_size(256)
-fn adagrad(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32) {
-    let slot = group.z;
-    let start = select(0.0, p.start, p.slots[slot].fresh != 0u);
-    let rate = scalars[0] / (1.0 + steps(slot) * p.lr_decay);
-    for (var i = thread_index(group, groups, local); i < p.slots[slot].numel; i += thread_count(groups)) {
-        let g = gradient(slot, i);
-        let s = state(slot, 0u, i) + start + g * g;
-        set_state(slot, 0u, i, s);
-        set_param(slot, i, param(slot, i) - rate * g / (sqrt(s) + p.eps));
+        set_param(slot, i, updated(slot, i, gradient(slot, i), rate));
     }
 }
 

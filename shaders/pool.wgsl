@@ -9,8 +9,7 @@
 //   avg_pool_grad        gx[row][column] = sum of g / count over the windows that cover it; no dilation, which core does not offer
 //
 // A gradient gathers from the windows that may cover an element, row by row: sums have a fixed order, and nothing is zeroed first.
-// Workgroups of 256, an output per iteration of a grid-stride loop. Cost: one read and one write per element; overlapping windows hit
-// the cache.
+// Cost: one read and one write per element; overlapping windows hit the cache.
 
 // Pairs are (row, column).
 struct PoolParams {
@@ -34,6 +33,10 @@ struct PoolParams {
 @group(0) @binding(2) var<storage, read> x: array<f32>;
 @group(0) @binding(3) var<storage, read_write> index_out: array<i32>;
 @group(0) @binding(3) var<storage, read> index: array<i32>;
+
+fn items() -> u32 {
+    return p.items;
+}
 
 // A sum of many terms: plain sums of 32 terms, which compensated summation adds (Neumaier, 1974).
 struct LongSum {
@@ -85,47 +88,39 @@ fn span_of(window: vec2<i32>) -> Span {
     return Span(begin + before * p.dilation, end - before);
 }
 
-@compute @workgroup_size(256)
-fn max_pool(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32) {
-    for (var i = thread_index(group, groups, local); i < p.items; i += thread_count(groups)) {
-        let window = position_of(i, p.out_size);
-        let span = span_of(window.at);
-        let plane = p.offset + window.plane * area(p.size);
-        var best = span.first.x * p.size.y + span.first.y;
-        var value = x[plane + u32(best)];
-        for (var a = 0; a < span.count.x; a++) {
-            let row_start = (span.first.x + a * p.dilation.x) * p.size.y + span.first.y;
-            for (var b = 0; b < span.count.y; b++) {
-                let at = row_start + b * p.dilation.y;
-                let v = x[plane + u32(at)];
-                if (!is_nan(value) && (is_nan(v) || v > value)) {
-                    value = v;
-                    best = at;
-                }
+fn max_pool_item(i: u32) {
+    let window = position_of(i, p.out_size);
+    let span = span_of(window.at);
+    let plane = p.offset + window.plane * area(p.size);
+    var best = span.first.x * p.size.y + span.first.y;
+    var value = x[plane + u32(best)];
+    for (var a = 0; a < span.count.x; a++) {
+        let row_start = (span.first.x + a * p.dilation.x) * p.size.y + span.first.y;
+        for (var b = 0; b < span.count.y; b++) {
+            let at = row_start + b * p.dilation.y;
+            let v = x[plane + u32(at)];
+            if (!is_nan(value) && (is_nan(v) || v > value)) {
+                value = v;
+                best = at;
             }
         }
-        out[i] = value;
-        index_out[i] = best;
     }
+    out[i] = value;
+    index_out[i] = best;
 }
 
-@compute @workgroup_size(256)
-fn avg_pool(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32) {
-    for (var i = thread_index(group, groups, local); i < p.items; i += thread_count(groups)) {
-        let window = position_of(i, p.out_size);
-        let span = span_of(window.at);
-        let plane = p.offset + window.plane * area(p.size);
-        var sum = LongSum();
-        for (var a = 0; a < span.count.x; a++) {
-            let row_start = plane + u32((span.first.x + a) * p.size.y + span.first.y);
-            for (var b = 0; b < span.count.y; b++) {
-                sum = added(sum, x[row_start + u32(b)]);
-            }
+fn avg_pool_item(i: u32) {
+    let window = position_of(i, p.out_size);
+    let span = span_of(window.at);
+    let plane = p.offset + window.plane * area(p.size);
+    var sum = LongSum();
+    for (var a = 0; a < span.count.x; a++) {
+        let row_start = plane + u32((span.first.x + a) * p.size.y + span.first.y);
+        for (var b = 0; b < span.count.y; b++) {
+            sum = added(sum, x[row_start + u32(b)]);
         }
-        out[i] = value_of(sum) / f32(area(select(span.count, p.kernel, p.include_pad != 0u)));
     }
+    out[i] = value_of(sum) / f32(area(select(span.count, p.kernel, p.include_pad != 0u)));
 }
 
 @compute @workgroup_size(256)
@@ -159,45 +154,37 @@ fn covering(element: vec2<i32>) -> Covering {
     return Covering((begin + (p.stride - 1i)) / p.stride, min(end / p.stride + 1i, p.out_size));
 }
 
-@compute @workgroup_size(256)
-fn max_pool_grad(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32) {
-    for (var i = thread_index(group, groups, local); i < p.items; i += thread_count(groups)) {
-        let element = position_of(i, p.size);
-        let plane = element.plane * area(p.out_size);
-        let index_here = element.at.x * p.size.y + element.at.y;
-        let windows = covering(element.at);
-        var sum = 0.0;
-        for (var row = windows.first.x; row < windows.last.x; row++) {
-            for (var column = windows.first.y; column < windows.last.y; column++) {
-                let at = plane + u32(row * p.out_size.y + column);
-                if (index[p.index_offset + at] == index_here) {
-                    sum += x[p.offset + at];
-                }
+fn max_pool_grad_item(i: u32) {
+    let element = position_of(i, p.size);
+    let plane = element.plane * area(p.out_size);
+    let index_here = element.at.x * p.size.y + element.at.y;
+    let windows = covering(element.at);
+    var sum = 0.0;
+    for (var row = windows.first.x; row < windows.last.x; row++) {
+        for (var column = windows.first.y; column < windows.last.y; column++) {
+            let at = plane + u32(row * p.out_size.y + column);
+            if (index[p.index_offset + at] == index_here) {
+                sum += x[p.offset + at];
             }
         }
-        out[i] = sum;
     }
+    out[i] = sum;
 }
 
-@compute @workgroup_size(256)
-fn avg_pool_grad(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32) {
-    for (var i = thread_index(group, groups, local); i < p.items; i += thread_count(groups)) {
-        let element = position_of(i, p.size);
-        let plane = p.offset + element.plane * area(p.out_size);
-        let windows = covering(element.at);
-        var sum = LongSum();
-        for (var row = windows.first.x; row < windows.last.x; row++) {
-            for (var column = windows.first.y; column < windows.last.y; column++) {
-                let share = x[plane + u32(row * p.out_size.y + column)];
-                if (p.include_pad != 0u) {
-                    sum = added(sum, share);
-                } else {
-                    sum = added(sum, share / f32(area(span_of(vec2(row, column)).count)));
-                }
+fn avg_pool_grad_item(i: u32) {
+    let element = position_of(i, p.size);
+    let plane = p.offset + element.plane * area(p.out_size);
+    let windows = covering(element.at);
+    var sum = LongSum();
+    for (var row = windows.first.x; row < windows.last.x; row++) {
+        for (var column = windows.first.y; column < windows.last.y; column++) {
+            let share = x[plane + u32(row * p.out_size.y + column)];
+            if (p.include_pad != 0u) {
+                sum = added(sum, share);
+            } else {
+                sum = added(sum, share / f32(area(span_of(vec2(row, column)).count)));
             }
         }
-        out[i] = value_of(sum) / select(1.0, f32(area(p.kernel)), p.include_pad != 0u);
     }
+    out[i] = value_of(sum) / select(1.0, f32(area(p.kernel)), p.include_pad != 0u);
 }

@@ -1,13 +1,12 @@
 // Random elements of one draw, and dropout.
 //
-//   random_bits      out[i] = bits[i], as i32
-//   random_uniform   out[i] = (bits[i] >> 8) 2^-24: uniform in [0, 1)
-//   random_keep      out[i] = bits[i] >= threshold, as bool
-//   dropout          out[i] = bits[i] >= threshold ? x[i] scale : 0; a dropped NaN or infinity is 0, too
+//   random    OP 0  BITS      out[i] = bits[i], as i32
+//             OP 1  UNIFORM   out[i] = (bits[i] >> 8) 2^-24: uniform in [0, 1)
+//             OP 2  KEEP      out[i] = bits[i] >= threshold, as bool
+//   dropout   out[i] = bits[i] >= threshold ? x[i] scale : 0; a dropped NaN or infinity is 0, too
 //
 // out is contiguous; x has the walk's shape, strided. bits[i] are the draw's 32 bits of element i, numbered in row-major order of the shape
-// for any layout of x. Workgroups of 256; an invocation computes one Philox block, four elements, per iteration of a grid-stride
-// loop. Cost: one write per element (and one read of x), and about 40 instructions of Philox.
+// for any layout of x. An invocation computes one Philox block, four elements, per iteration. Cost: one write per element (and one read of x), and about 40 instructions of Philox.
 struct RandomParams {
     walk: Walk,
     x: Strides,
@@ -24,6 +23,10 @@ struct RandomParams {
 @group(0) @binding(1) var<storage, read_write> out: array<u32>;
 @group(0) @binding(1) var<storage, read_write> out_f32: array<f32>;
 @group(0) @binding(2) var<storage, read> x: array<f32>;
+
+override OP: u32 = 0u;
+const UNIFORM: u32 = 1u;
+const KEEP: u32 = 2u;
 
 // The upper 32 bits of a 64-bit product, from products of 16-bit halves: WGSL has no 64-bit integers.
 fn high_product(a: u32, b: u32) -> u32 {
@@ -57,55 +60,31 @@ fn kept(bits: u32) -> bool {
     return p.drop_all == 0u && bits >= p.threshold;
 }
 
-// The number of blocks, and of elements in one.
-fn block_count() -> u32 {
+// An item is a block.
+fn items() -> u32 {
     return (p.walk.numel + 3u) / 4u;
 }
 fn block_end(block: u32) -> u32 {
     return min(4u, p.walk.numel - 4u * block);
 }
 
-@compute @workgroup_size(256)
-fn random_bits(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32) {
-    for (var block = thread_index(group, groups, local); block < block_count(); block += thread_count(groups)) {
-        var words = philox(block);
-        for (var k = 0u; k < block_end(block); k++) {
-            out[4u * block + k] = words[k];
+fn random_item(block: u32) {
+    var words = philox(block);
+    for (var k = 0u; k < block_end(block); k++) {
+        var element = words[k];
+        if (OP == UNIFORM) {
+            element = bitcast<u32>(f32(words[k] >> 8u) * (1.0 / 16777216.0));
+        } else if (OP == KEEP) {
+            element = select(0u, 1u, kept(words[k]));
         }
+        out[4u * block + k] = element;
     }
 }
 
-@compute @workgroup_size(256)
-fn random_uniform(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32) {
-    for (var block = thread_index(group, groups, local); block < block_count(); block += thread_count(groups)) {
-        var words = philox(block);
-        for (var k = 0u; k < block_end(block); k++) {
-            out_f32[4u * block + k] = f32(words[k] >> 8u) * (1.0 / 16777216.0);
-        }
-    }
-}
-
-@compute @workgroup_size(256)
-fn random_keep(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32) {
-    for (var block = thread_index(group, groups, local); block < block_count(); block += thread_count(groups)) {
-        var words = philox(block);
-        for (var k = 0u; k < block_end(block); k++) {
-            out[4u * block + k] = select(0u, 1u, kept(words[k]));
-        }
-    }
-}
-
-@compute @workgroup_size(256)
-fn dropout(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32) {
-    for (var block = thread_index(group, groups, local); block < block_count(); block += thread_count(groups)) {
-        var words = philox(block);
-        for (var k = 0u; k < block_end(block); k++) {
-            let i = 4u * block + k;
-            out_f32[i] = select(0.0, x[offset_of(p.walk, p.x, i)] * p.scale, kept(words[k]));
-        }
+fn dropout_item(block: u32) {
+    var words = philox(block);
+    for (var k = 0u; k < block_end(block); k++) {
+        let i = 4u * block + k;
+        out_f32[i] = select(0.0, x[offset_of(p.walk, p.x, i)] * p.scale, kept(words[k]));
     }
 }

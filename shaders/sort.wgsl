@@ -1,10 +1,10 @@
 // The order of elements along a dimension: stable, by keys of 32 bits that compare as the elements do, with NaN above all and both zeros
 // equal; complemented for a descending order.
 //
-//   sort_rows_TYPE   out = the order of rows of at most CAPACITY elements
-//   sort_runs_TYPE   runs[row][i] = (key, number): each run of CAPACITY elements of a row is sorted
-//   merge_runs       runs = each pair of neighbouring runs of `run` elements in `merging`, merged
-//   merge_last       the same for the last pair of each row, with the order stored in out
+//   sort_rows    out = the order of rows of at most CAPACITY elements
+//   sort_runs    runs[row][i] = (key, number): each run of CAPACITY elements of a row is sorted
+//   merge_runs   runs = each pair of neighbouring runs of `run` elements in `merging`, merged
+//   merge_last   the same for the last pair of each row, with the order stored in out
 //
 // x is a contiguous [outer, n, inner], out [outer, k, inner] of i32; a row is one (outer, inner) pair; runs and merging are [rows, n].
 // Workgroup memory is sorted bitonically, in segments of a power of two, where the first step of each merge compares mirrored pairs, so
@@ -30,27 +30,28 @@ struct SortParams {
 @group(0) @binding(0) var<uniform> p: SortParams;
 @group(0) @binding(1) var<storage, read_write> out: array<i32>;
 @group(0) @binding(1) var<storage, read_write> runs: array<vec2<u32>>;
-@group(0) @binding(2) var<storage, read> x_f32: array<f32>;
-@group(0) @binding(2) var<storage, read> x_i32: array<i32>;
+// Elements as their bits.
+@group(0) @binding(2) var<storage, read> x: array<u32>;
 @group(0) @binding(2) var<storage, read> merging: array<vec2<u32>>;
+
+// 0: f32. 1: i32.
+override OP: u32 = 0u;
 
 const CAPACITY: u32 = 2048u;
 var<workgroup> keys: array<u32, CAPACITY>;
 var<workgroup> numbers: array<u32, CAPACITY>;
 
-fn key_f32(v: f32) -> u32 {
-    let bits = bitcast<u32>(v);
-    var key = select(bits | 0x80000000u, ~bits, (bits >> 31u) != 0u);
-    if (bits == 0x80000000u) {
-        key = 0x80000000u;
+fn key_of(bits: u32) -> u32 {
+    var key = bits ^ 0x80000000u;
+    if (OP == 0u) {
+        key = select(bits | 0x80000000u, ~bits, (bits >> 31u) != 0u);
+        if (bits == 0x80000000u) {
+            key = 0x80000000u;
+        }
+        if (is_nan(bitcast<f32>(bits))) {
+            key = 0xffffffffu;
+        }
     }
-    if (is_nan(v)) {
-        key = 0xffffffffu;
-    }
-    return select(key, ~key, p.descending != 0u);
-}
-fn key_i32(v: i32) -> u32 {
-    let key = bitcast<u32>(v) ^ 0x80000000u;
     return select(key, ~key, p.descending != 0u);
 }
 
@@ -110,23 +111,12 @@ fn sort_segments(local: u32) {
     }
 }
 
-fn fill_f32(workgroup: u32, local: u32) {
+fn fill(workgroup: u32, local: u32) {
     for (var at = local; at < p.segment * p.segments; at += THREADS) {
         let slot = slot_of(workgroup, at);
         var key = 0xffffffffu;
         if (exists(slot)) {
-            key = key_f32(x_f32[p.offset + offset_in(slot.row, p.n, slot.number)]);
-        }
-        keys[at] = key;
-        numbers[at] = slot.number;
-    }
-}
-fn fill_i32(workgroup: u32, local: u32) {
-    for (var at = local; at < p.segment * p.segments; at += THREADS) {
-        let slot = slot_of(workgroup, at);
-        var key = 0xffffffffu;
-        if (exists(slot)) {
-            key = key_i32(x_i32[p.offset + offset_in(slot.row, p.n, slot.number)]);
+            key = key_of(x[p.offset + offset_in(slot.row, p.n, slot.number)]);
         }
         keys[at] = key;
         numbers[at] = slot.number;
@@ -151,39 +141,26 @@ fn put_runs(workgroup: u32, local: u32) {
 }
 
 @compute @workgroup_size(256)
-fn sort_rows_f32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+fn sort_rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
     let workgroup = group.y * groups.x + group.x;
-    fill_f32(workgroup, local);
+    fill(workgroup, local);
     sort_segments(local);
     put_rows(workgroup, local);
 }
 
 @compute @workgroup_size(256)
-fn sort_rows_i32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+fn sort_runs(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32) {
     let workgroup = group.y * groups.x + group.x;
-    fill_i32(workgroup, local);
-    sort_segments(local);
-    put_rows(workgroup, local);
-}
-
-@compute @workgroup_size(256)
-fn sort_runs_f32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32) {
-    let workgroup = group.y * groups.x + group.x;
-    fill_f32(workgroup, local);
+    fill(workgroup, local);
     sort_segments(local);
     put_runs(workgroup, local);
 }
 
-@compute @workgroup_size(256)
-fn sort_runs_i32(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32) {
-    let workgroup = group.y * groups.x + group.x;
-    fill_i32(workgroup, local);
-    sort_segments(local);
-    put_runs(workgroup, local);
+// The elements to merge.
+fn items() -> u32 {
+    return p.rows * p.n;
 }
 
 // The position of element i of a row in the merge of its run with the neighbour: its position in its own run plus the number of elements
@@ -207,25 +184,17 @@ fn merged_position(row: u32, i: u32, key: u32) -> u32 {
     return select(i, i - p.run, second) + low - begin;
 }
 
-@compute @workgroup_size(256)
-fn merge_runs(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32) {
-    for (var at = thread_index(group, groups, local); at < p.rows * p.n; at += thread_count(groups)) {
-        let row = at / p.n;
-        let own = merging[at];
-        runs[row * p.n + merged_position(row, at - row * p.n, own.x)] = own;
-    }
+fn merge_runs_item(at: u32) {
+    let row = at / p.n;
+    let own = merging[at];
+    runs[row * p.n + merged_position(row, at - row * p.n, own.x)] = own;
 }
 
-@compute @workgroup_size(256)
-fn merge_last(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32) {
-    for (var at = thread_index(group, groups, local); at < p.rows * p.n; at += thread_count(groups)) {
-        let row = at / p.n;
-        let own = merging[at];
-        let i = merged_position(row, at - row * p.n, own.x);
-        if (i < p.k) {
-            out[offset_in(row, p.k, i)] = i32(own.y);
-        }
+fn merge_last_item(at: u32) {
+    let row = at / p.n;
+    let own = merging[at];
+    let i = merged_position(row, at - row * p.n, own.x);
+    if (i < p.k) {
+        out[offset_in(row, p.k, i)] = i32(own.y);
     }
 }

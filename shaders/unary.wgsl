@@ -166,8 +166,9 @@ fn gradient(s: f32, g: f32) -> f32 {
     }
 }
 
-fn all_f32(x: vec4<f32>) -> vec4<f32> {
-    return vec4(apply_f32(x.x), apply_f32(x.y), apply_f32(x.z), apply_f32(x.w));
+fn all_f32(bits: vec4<u32>) -> vec4<u32> {
+    let x = bitcast<vec4<f32>>(bits);
+    return bitcast<vec4<u32>>(vec4(apply_f32(x.x), apply_f32(x.y), apply_f32(x.z), apply_f32(x.w)));
 }
 fn all_i32(bits: vec4<u32>) -> vec4<u32> {
     let x = bitcast<vec4<i32>>(bits);
@@ -175,22 +176,22 @@ fn all_i32(bits: vec4<u32>) -> vec4<u32> {
 }
 
 fn unary_f32_at(at: vec4<u32>, mask: vec4<bool>) {
-    store_f32(offsets_of(p.walk, p.out, at), mask, all_f32(x_f32(offsets_of(p.walk, p.x, at))));
+    put_at(at, mask, all_f32(x_at(at)));
 }
 fn unary_mut_f32_at(at: vec4<u32>, mask: vec4<bool>) {
     let to = offsets_of(p.walk, p.out, at);
-    store_f32(to, mask, all_f32(out_f32(to)));
+    store_bits(to, mask, all_f32(out_bits(to)));
 }
 fn unary_i32_at(at: vec4<u32>, mask: vec4<bool>) {
-    store_bits(offsets_of(p.walk, p.out, at), mask, all_i32(x_bits(offsets_of(p.walk, p.x, at))));
+    put_at(at, mask, all_i32(x_at(at)));
 }
 fn unary_mut_i32_at(at: vec4<u32>, mask: vec4<bool>) {
     let to = offsets_of(p.walk, p.out, at);
-    store_u32(to, mask, all_i32(out_bits(to)));
+    store_bits(to, mask, all_i32(out_bits(to)));
 }
 fn unary_grad_at(at: vec4<u32>, mask: vec4<bool>) {
-    let s = x_f32(offsets_of(p.walk, p.x, at));
-    let g = y_f32(offsets_of(p.walk, p.y, at));
+    let s = bitcast<vec4<f32>>(x_at(at));
+    let g = bitcast<vec4<f32>>(y_at(at));
     let gx = vec4(gradient(s.x, g.x), gradient(s.y, g.y), gradient(s.z, g.z), gradient(s.w, g.w));
-    store_f32(offsets_of(p.walk, p.out, at), mask, gx);
+    put_at(at, mask, bitcast<vec4<u32>>(gx));
 }

@@ -22,6 +22,6 @@ fn word_out(bits: u32) -> WordOut {
     return float_out(bitcast<f32>(bits));
 }
 // A written element, read again.
-fn float_back(element: FloatOut) -> f32 {
-    return f32(element);
+fn word_back(element: WordOut) -> u32 {
+    return bitcast<u32>(f32(element));
 }

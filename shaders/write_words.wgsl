@@ -8,6 +8,6 @@ fn word_out(bits: u32) -> WordOut {
     return bits;
 }
 // A written element, read again.
-fn float_back(element: FloatOut) -> f32 {
+fn word_back(element: WordOut) -> u32 {
     return element;
 }

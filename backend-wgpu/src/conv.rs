@@ -9,6 +9,7 @@ use crate::shader::Shader;
 use crate::stream::Bind;
 use minitorch_core::backend::{Activation, ConvOps, CopyOps, ReduceOp, ReduceOps, View};
 use minitorch_core::ops::composed;
+use minitorch_core::ops::conv::spatial;
 use minitorch_core::{Conv2dOptions, DType, Layout};
 
 params! {
@@ -113,10 +114,6 @@ impl Conv<'_> {
     }
 }
 
-fn spatial(x: &Tensor) -> [usize; 2] {
-    [x.shape()[2], x.shape()[3]]
-}
-
 impl ConvOps for Wgpu {
     fn conv2d(
         &self,
@@ -129,9 +126,7 @@ impl ConvOps for Wgpu {
         if activation.is_some() {
             return composed::conv2d(x, w, bias, options, activation);
         }
-        let Some(result) = options.output_size(spatial(x), spatial(w)) else {
-            unreachable!("core checked that the kernel fits");
-        };
+        let result = options.output(spatial(x), spatial(w));
         let (image, weight) = (x.dims(), w.dims());
         let shape = [image[0], weight[0], result[0], result[1]];
         if let (0, Some(bias)) = (image[1], bias) {

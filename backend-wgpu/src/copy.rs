@@ -84,11 +84,9 @@ impl CopyOps for Wgpu {
         let entry = match (x.dtype, to) {
             (DType::F16 | DType::F32, DType::I32) => "cast_f32_i32",
             (DType::F16 | DType::F32, DType::Bool) => "cast_f32_bool",
-            (DType::I32, DType::F16 | DType::F32) => "cast_i32_f32",
+            (DType::I32 | DType::Bool, DType::F16 | DType::F32) => "cast_i32_f32",
             (DType::I32, DType::Bool) => "cast_i32_bool",
-            (DType::Bool, DType::F16 | DType::F32) => "cast_bool_f32",
-            (DType::Bool, DType::I32) => "cast_bool_i32",
-            // Between F16 and F32 a copy converts.
+            // A copy converts between F16 and F32, and a bool is the I32 0 or 1.
             _ => "copy",
         };
         self.map_new(("cast", to), shader(entry, x.dtype, to), [x], [0; 2])

@@ -4,9 +4,12 @@ use crate::device::Wgpu;
 use crate::memory::Storage;
 use crate::params::{Strides, Walk, params};
 use crate::shader::{Form, Shader};
-use crate::stream::{Bind, IndexedOp};
+use crate::stream::Bind;
 use bytemuck::Zeroable;
-use minitorch_core::backend::{BinaryOp, BinaryOps, CopyOps, IndexOps, ReduceOp, ReduceOps, ScatterOp, View, ViewOf};
+use minitorch_core::backend::{
+    BinaryOp, BinaryOps, CopyOps, IndexOps, IndexedOp, ReduceOp, ReduceOps, ScatterOp, View, ViewOf,
+};
+use minitorch_core::ops::index::check_index;
 use minitorch_core::{DType, Layout, MAX_RANK};
 
 params! {
@@ -35,15 +38,6 @@ const MAX_COMPARED: usize = 32;
 const MIN_COLLISIONS: usize = 64;
 const COPIES: usize = 16;
 
-/// `layout` with `dim` of this size and stride.
-fn with(layout: &Layout, dim: usize, size: usize, stride: usize) -> Layout {
-    let mut strides = [0; MAX_RANK];
-    let rank = layout.shape().len();
-    strides[..rank].copy_from_slice(layout.strides());
-    strides[dim] = stride;
-    Layout::new(layout.shape().with(dim, size), &strides[..rank], layout.offset())
-}
-
 fn launch(device: &Wgpu, entry: &'static str, dtype: DType, params: &IndexParams, binds: &[Bind<'_>]) {
     let shader = Shader::new("index", entry).form(Form::of(dtype, dtype));
     device.dispatch(shader, device.grid_over(params.walk.numel as usize), params, binds);
@@ -53,12 +47,13 @@ impl IndexOps for Wgpu {
     fn gather(&self, x: ViewOf<'_, Self>, dim: usize, index: ViewOf<'_, Self>) -> Storage {
         let (bound, step) = (x.layout.shape()[dim], x.layout.strides()[dim]);
         let count = index.layout.shape()[dim];
+        check_index("gather", x.layout, dim, &[index.layout]);
         [x, index].iter().for_each(|x| x.storage.check(x.layout));
         let out = self.alloc("gather", x.dtype, index.layout.numel());
         if index.layout.numel() == 0 {
             return out;
         }
-        let [base, at] = Layout::merge([with(x.layout, dim, count, 0), *index.layout]);
+        let [base, at] = Layout::merge([x.layout.with_dim(dim, count, 0), *index.layout]);
         let params = IndexParams {
             walk: Walk::new(at.shape()),
             base: Strides::new(&base),
@@ -87,6 +82,7 @@ impl IndexOps for Wgpu {
         if index.layout.numel() == 0 {
             return;
         }
+        check_index(op.name(), layout, dim, &[index.layout, x.layout]);
         let target = Layout::contiguous(*layout.shape());
         if op == ScatterOp::Add && x.dtype == DType::F16 {
             // There are no atomics of 16 bits.
@@ -101,8 +97,8 @@ impl IndexOps for Wgpu {
         let (bound, step) = (target.shape()[dim], target.strides()[dim]);
         let (count, index_step) = (index.layout.shape()[dim], index.layout.strides()[dim]);
         let zeros = Layout::new(*index.layout.shape(), &[0; MAX_RANK][..layout.shape().len()], 0);
-        let number = with(&zeros, dim, count, 1);
-        let base = with(&target, dim, count, 0);
+        let number = zeros.with_dim(dim, count, 1);
+        let base = target.with_dim(dim, count, 0);
         // Sums do not need the number k; without it more dimensions may merge.
         let [base, at, from, number] = match op {
             ScatterOp::Set => Layout::merge([base, *index.layout, *x.layout, number]),
@@ -121,7 +117,7 @@ impl IndexOps for Wgpu {
             bound: bound as u32,
             count: count as u32,
             index_step: index_step as u32,
-            op: if op == ScatterOp::Add { IndexedOp::ScatterAdd } else { IndexedOp::Scatter } as u32,
+            op: IndexedOp::from(op) as u32,
             copies: 1,
             copy_step: 0,
             unused: 0,

@@ -4,8 +4,8 @@ use crate::Tensor;
 use crate::device::Wgpu;
 use crate::params::params;
 use crate::shader::Shader;
-use crate::stream::{Bind, IndexedOp};
-use minitorch_core::backend::{LossOps, ReduceOp, ReduceOps, View};
+use crate::stream::Bind;
+use minitorch_core::backend::{IndexedOp, LossOps, ReduceOp, ReduceOps, View};
 use minitorch_core::ops::composed;
 use minitorch_core::{DType, Layout};
 
@@ -56,8 +56,8 @@ impl LossOps for Wgpu {
         let binds = [
             Bind::Write(&losses),
             Bind::Write(&statistics),
-            Bind::BadIndex,
             Bind::Read(x.view().storage),
+            Bind::BadIndex,
             Bind::Read(target.view().storage),
         ];
         let mean = if few {

@@ -11,7 +11,7 @@ use crate::stream::Bind;
 use bytemuck::Zeroable;
 use minitorch_core::backend::{NormOps, ReduceOp, ReduceOps, View};
 use minitorch_core::ops::composed;
-use minitorch_core::ops::norm::NormOptions;
+use minitorch_core::ops::norm::{FIELDS, NormOptions, aligned, bias_fits};
 use minitorch_core::{DType, Layout, Shape};
 
 params! {
@@ -33,13 +33,6 @@ params! {
         means: u32,
         unused: u32,
     }
-}
-
-/// The dimensions for which `keep` holds, of layouts of one shape, merged.
-fn part<const N: usize>(layouts: [Layout; N], keep: impl Fn(usize) -> bool) -> [Layout; N] {
-    let rank = layouts[0].shape().len();
-    let dropped: Vec<usize> = (0..rank).rev().filter(|&d| !keep(d)).collect();
-    Layout::merge(layouts.map(|layout| dropped.iter().fold(layout, |layout, &d| layout.remove(d))))
 }
 
 /// `NormParams::weights`, as in norm.wgsl; 0 is none. `WITHIN`: a weight (of `apply`, or within the sums); `BIAS`: a weight and a bias;
@@ -72,28 +65,16 @@ impl<'a> Inputs<'a> {
     }
 }
 
-/// Whether the shaders apply: there are elements, and a bias has its weight's shape.
-fn applies(x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>) -> bool {
-    x.numel() > 0 && b.is_none_or(|b| w.is_some_and(|w| w.shape() == b.shape()))
-}
-
-fn kept_shape(x: &Tensor, o: &NormOptions) -> Shape {
-    o.dims.iter().fold(*x.shape(), |shape, &d| shape.with(d, 1))
-}
-
-/// Statistics of a mean: see `NormOps::normalize`.
-const FIELDS: usize = 4;
-
 /// The least elements of a chunk, which a workgroup reduces.
 const MIN_CHUNK: usize = 4096;
 
 impl NormOps for Wgpu {
     fn normalize(&self, x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>, o: &NormOptions) -> [Tensor; 2] {
-        if !applies(x, w, b) {
+        if x.numel() == 0 || !bias_fits(w, b) {
             return composed::normalize(x, w, b, o);
         }
         let x = x.contiguous();
-        let means = kept_shape(&x, o).numel();
+        let means = o.means(x.shape()).numel();
         let statistics = self.alloc("normalize", DType::F32, FIELDS * means);
         let (params, vec4) = reduction(&x, o, None);
         let (inputs, chunks) = (Inputs::new(&x), params.chunks as usize);
@@ -117,10 +98,10 @@ impl NormOps for Wgpu {
         statistics: &Tensor,
         o: &NormOptions,
     ) -> Tensor {
-        if !applies(x, w, b) {
+        if x.numel() == 0 || !bias_fits(w, b) {
             return composed::normalize_by(x, w, b, statistics, o);
         }
-        apply(&x.contiguous(), w, b, at_start(statistics).view().storage, o)
+        apply(&x.contiguous(), w, b, aligned(statistics).view().storage, o)
     }
 
     fn normalize_grad(
@@ -131,13 +112,13 @@ impl NormOps for Wgpu {
         statistics: &Tensor,
         o: &NormOptions,
     ) -> (Tensor, Option<[Tensor; 2]>) {
-        if !applies(x, weight, None) {
+        if x.numel() == 0 {
             return composed::normalize_grad(g, x, weight, statistics, o);
         }
         let shape = *x.shape();
         let (g, x, weight) = (g.contiguous(), x.contiguous(), weight.map(Tensor::contiguous));
-        let statistics = at_start(statistics);
-        let kept = kept_shape(&x, o);
+        let statistics = aligned(statistics);
+        let kept = o.means(x.shape());
         let out = self.alloc("normalize_grad", DType::F32, shape.numel());
         // A weight that all elements of a mean share is a factor of its sums, which are then the gradients of weight and bias.
         let factor =
@@ -175,17 +156,12 @@ impl NormOps for Wgpu {
     }
 }
 
-/// The tensor, contiguous and at offset 0, as the shaders read statistics.
-fn at_start(x: &Tensor) -> Tensor {
-    if x.layout().offset() == 0 { x.contiguous() } else { x + 0.0 }
-}
-
 fn apply(x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>, statistics: &Storage, o: &NormOptions) -> Tensor {
     let (device, shape) = (x.device(), *x.shape());
     let (w, b) = (w.map(Tensor::contiguous), b.map(Tensor::contiguous));
     let out = device.alloc("normalize", DType::F32, shape.numel());
     let (mut params, _) = reduction(x, o, None);
-    let vec4 = element_wise(&mut params, x, w.as_ref(), &kept_shape(x, o));
+    let vec4 = element_wise(&mut params, x, w.as_ref(), &o.means(x.shape()));
     params.weights = if b.is_some() { BIAS } else { w.is_some() as u32 };
     params.b_offset = b.as_ref().map_or(0, |b| b.layout().offset()) as u32;
     let mut inputs = Inputs { statistics, ..Inputs::new(x) };
@@ -208,8 +184,8 @@ fn grid_of_fours(device: &Wgpu, numel: usize) -> [u32; 3] {
 /// sums along both; and whether x is read as vec4.
 fn reduction(x: &Tensor, o: &NormOptions, w: Option<&Tensor>) -> (NormParams, bool) {
     let wide = w.map_or(*x.layout(), |w| w.layout().expand(*x.shape()));
-    let [kept, w_kept] = part([*x.layout(), wide], |d| !o.dims.contains(&d));
-    let [reduced, w_reduced] = part([*x.layout(), wide], |d| o.dims.contains(&d));
+    let [kept, w_kept] = reduce::part([*x.layout(), wide], |d| !o.dims.contains(&d));
+    let [reduced, w_reduced] = reduce::part([*x.layout(), wide], |d| o.dims.contains(&d));
     let [chunks, chunk] = reduce::chunks(kept.numel(), reduced.numel(), MIN_CHUNK);
     let params = NormParams {
         kept: Walk::new(kept.shape()),
@@ -258,8 +234,8 @@ fn affine(
     let out = device.alloc("normalize_grad", DType::F32, 2 * weight.numel());
     let m = Layout::contiguous(kept).expand(*x.shape());
     let own = |d: usize| weight.shape()[d] != 1;
-    let [x_kept, m_kept] = part([*x.layout(), m], own);
-    let [x_reduced, m_reduced] = part([*x.layout(), m], |d| !own(d));
+    let [x_kept, m_kept] = reduce::part([*x.layout(), m], own);
+    let [x_reduced, m_reduced] = reduce::part([*x.layout(), m], |d| !own(d));
     params.kept = Walk::new(x_kept.shape());
     params.reduced = Walk::new(x_reduced.shape());
     (params.x_kept, params.x_reduced) = (Strides::new(&x_kept), Strides::without_offset(&x_reduced));

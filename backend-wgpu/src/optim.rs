@@ -4,7 +4,7 @@
 use crate::device::Wgpu;
 use crate::memory::Storage;
 use crate::params::params;
-use crate::shader::{Form, SLOTS, Shader};
+use crate::shader::{Form, RULES, SLOTS, Shader, code};
 use crate::stream::Bind;
 use bytemuck::Zeroable;
 use minitorch_core::DType;
@@ -44,7 +44,7 @@ fn weights(keep: f64) -> [f32; 2] {
     [keep as f32, (1.0 - keep) as f32]
 }
 
-/// The entry point of a rule, and the parameters that all slots share.
+/// The name of a rule in [`RULES`], and the parameters that all slots share.
 fn rule_params(rule: &StepRule) -> (&'static str, OptimParams) {
     let nothing = OptimParams::zeroed();
     match *rule {
@@ -56,7 +56,7 @@ fn rule_params(rule: &StepRule) -> (&'static str, OptimParams) {
                 nesterov: config.nesterov as u32,
                 ..nothing
             };
-            (if config.momentum == 0.0 { "sgd" } else { "momentum" }, params)
+            (if config.momentum == 0.0 { "SGD" } else { "MOMENTUM" }, params)
         }
         StepRule::Adam(config) => {
             let decay = config.weight_decay as f32;
@@ -71,14 +71,14 @@ fn rule_params(rule: &StepRule) -> (&'static str, OptimParams) {
                 eps: config.eps as f32,
                 ..nothing
             };
-            ("adam", params)
+            ("ADAM", params)
         }
         StepRule::RmsProp(config) => {
-            let entry = match (config.centered, config.momentum != 0.0) {
-                (false, false) => "rmsprop",
-                (true, false) => "rmsprop_centered",
-                (false, true) => "rmsprop_momentum",
-                (true, true) => "rmsprop_both",
+            let name = match (config.centered, config.momentum != 0.0) {
+                (false, false) => "RMSPROP",
+                (true, false) => "RMSPROP_CENTERED",
+                (false, true) => "RMSPROP_MOMENTUM",
+                (true, true) => "RMSPROP_BOTH",
             };
             let params = OptimParams {
                 first: weights(config.alpha),
@@ -87,7 +87,7 @@ fn rule_params(rule: &StepRule) -> (&'static str, OptimParams) {
                 momentum: config.momentum as f32,
                 ..nothing
             };
-            (entry, params)
+            (name, params)
         }
         StepRule::Adagrad(config) => {
             let params = OptimParams {
@@ -97,7 +97,7 @@ fn rule_params(rule: &StepRule) -> (&'static str, OptimParams) {
                 start: config.initial as f32,
                 ..nothing
             };
-            ("adagrad", params)
+            ("ADAGRAD", params)
         }
     }
 }
@@ -110,7 +110,8 @@ impl OptimOps for Wgpu {
         if slots[0].grad.dtype == DType::F16 {
             return composed::optimizer_step(self, rule, slots, scalars);
         }
-        let (entry, numbers) = rule_params(rule);
+        let (name, numbers) = rule_params(rule);
+        let shader = Shader::new("optim", "update").op(code(RULES, name));
         let states = rule.states();
         let max_slots = ((self.storage_buffers() - 1) / (2 + states)).clamp(1, SLOTS);
         let mut full: Vec<_> = slots.iter().filter(|slot| slot.grad.layout.numel() > 0).collect();
@@ -134,7 +135,7 @@ impl OptimOps for Wgpu {
             let largest = slots.last().map_or(0, |slot| slot.grad.layout.numel());
             let [x, y, _] = self.grid_over(largest);
             let form = Form { slots: Some((states, slots.len())), ..Form::default() };
-            self.dispatch(Shader::new("optim", entry).form(form), [x, y, slots.len() as u32], &params, &binds);
+            self.dispatch(shader.form(form), [x, y, slots.len() as u32], &params, &binds);
         }
         // A step counts even if no parameter has elements.
         let count = Shader::new("optim", "count").form(Form { slots: Some((0, 1)), ..Form::default() });

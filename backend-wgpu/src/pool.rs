@@ -38,10 +38,7 @@ struct Pooling {
 
 impl Pooling {
     fn new(planes: usize, size: [usize; 2], options: &Pool2dOptions) -> Self {
-        let Some(out_size) = options.output_size(size) else {
-            unreachable!("core checked that the window fits");
-        };
-        Pooling { planes, size, out_size, options: *options }
+        Pooling { planes, size, out_size: options.output(size), options: *options }
     }
 
     /// Runs an entry point that writes `out`; `indices` are bound last and begin at `index_offset`.

@@ -26,18 +26,19 @@ params! {
     }
 }
 
-/// Elements of one Philox block, which one invocation computes.
-const BLOCK: usize = 4;
+/// Words of a Philox block: elements that one invocation computes.
+const WORDS: usize = 4;
 
 impl RandomOps for Wgpu {
     fn random(&self, op: RandomOp, _: DType, len: usize, draw: Draw) -> Storage {
         let out = self.alloc("random", DType::F32, len);
-        let (entry, p) = match op {
-            RandomOp::Bits => ("random_bits", 0.0),
-            RandomOp::Uniform => ("random_uniform", 0.0),
-            RandomOp::Keep(p) => ("random_keep", p),
+        // `OP` as in random.wgsl.
+        let (op, p) = match op {
+            RandomOp::Bits => (0, 0.0),
+            RandomOp::Uniform => (1, 0.0),
+            RandomOp::Keep(p) => (2, p),
         };
-        launch(self, entry, &out, &Layout::contiguous([len]), None, p, draw);
+        launch(self, Shader::new("random", "random").op(op), &out, &Layout::contiguous([len]), None, p, draw);
         out
     }
 
@@ -46,14 +47,14 @@ impl RandomOps for Wgpu {
         let [layout] = Layout::merge([*x.layout()]);
         let to = Layout::contiguous(*layout.shape());
         let out = self.alloc("dropout", DType::F32, to.numel());
-        launch(self, "dropout", &out, &to, Some(View { layout: &layout, ..x.view() }), p, draw);
+        launch(self, Shader::new("random", "dropout"), &out, &to, Some(View { layout: &layout, ..x.view() }), p, draw);
         Tensor::from_storage(self, out, dtype, shape)
     }
 }
 
 fn launch(
     device: &Wgpu,
-    entry: &'static str,
+    shader: Shader,
     out: &Storage,
     layout: &Layout,
     x: Option<View<'_, Storage>>,
@@ -77,6 +78,5 @@ fn launch(
         unused: 0,
     };
     let binds: Vec<_> = [Bind::Write(out)].into_iter().chain(x.map(|x| Bind::Read(x.storage))).collect();
-    let shader = Shader::new("random", entry);
-    device.dispatch(shader, device.grid_over(layout.numel().div_ceil(BLOCK)), &params, &binds);
+    device.dispatch(shader, device.grid_over(layout.numel().div_ceil(WORDS)), &params, &binds);
 }

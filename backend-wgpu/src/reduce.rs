@@ -5,7 +5,7 @@
 use crate::device::Wgpu;
 use crate::memory::Storage;
 use crate::params::{Strides, Walk, params};
-use crate::shader::{FOLDS, Form, Shader};
+use crate::shader::{FOLDS, Form, Shader, code};
 use crate::split;
 use crate::stream::Bind;
 use minitorch_core::backend::{
@@ -62,23 +62,28 @@ fn fold_op(op: ReduceOp, dtype: DType) -> u32 {
         (ReduceOp::Max, false) => "MAX_I32",
         (ReduceOp::Min, false) => "MIN_I32",
     };
-    match FOLDS.iter().position(|fold| *fold == name) {
-        Some(code) => code as u32,
-        None => unreachable!("{name} is a fold"),
-    }
+    code(FOLDS, name)
 }
 
-/// The dimensions of a layout that are reduced (or not), merged.
-fn part(layout: &Layout, dims: &[usize], reduced: bool) -> Layout {
-    let rank = layout.shape().len();
-    let dropped = (0..rank).rev().filter(|d| dims.contains(d) != reduced);
-    let [merged] = Layout::merge([dropped.fold(*layout, |layout, d| layout.remove(d))]);
-    merged
+/// The dimensions for which `keep` holds, of layouts of one shape, merged.
+pub(crate) fn part<const N: usize>(layouts: [Layout; N], keep: impl Fn(usize) -> bool) -> [Layout; N] {
+    let rank = layouts[0].shape().len();
+    let dropped: Vec<usize> = (0..rank).rev().filter(|&d| !keep(d)).collect();
+    Layout::merge(layouts.map(|layout| dropped.iter().fold(layout, |layout, &d| layout.remove(d))))
+}
+
+/// The kept and the reduced dimensions of a layout, each merged.
+fn split_dims(layout: &Layout, dims: &[usize]) -> [Layout; 2] {
+    [false, true].map(|reduced| {
+        let [merged] = part([*layout], |d| dims.contains(&d) == reduced);
+        merged
+    })
 }
 
 impl ReduceOps for Wgpu {
     fn reduce(&self, op: ReduceOp, x: ViewOf<'_, Self>, dims: &[usize]) -> Storage {
-        let results = part(x.layout, dims, false).numel();
+        let [kept, _] = split_dims(x.layout, dims);
+        let results = kept.numel();
         let count: usize = dims.iter().map(|&d| x.layout.shape()[d]).product();
         let mut out = self.alloc("reduce", x.dtype, results);
         if results == 0 {
@@ -111,7 +116,7 @@ impl ReduceOps for Wgpu {
         }
         let window = self.window(x.storage, x.layout);
         let (inside, dtype) = (window.within(x.layout), x.dtype);
-        let [kept, reduced] = [false, true].map(|reduced| part(&inside, dims, reduced));
+        let [kept, reduced] = split_dims(&inside, dims);
         if op == ReduceOp::Prod && dtype.is_float() {
             product(self, dtype, window.read(), &out, [&kept, &reduced]);
             return out;
@@ -156,7 +161,7 @@ impl ReduceOps for Wgpu {
         }
         let window = self.window(x.storage, x.layout);
         let inside = window.within(x.layout);
-        let [kept, reduced] = [false, true].map(|reduced| part(&inside, &[dim], reduced));
+        let [kept, reduced] = split_dims(&inside, &[dim]);
         let params = reduce_params([&kept, &reduced], [1, reduced.numel()], 1.0);
         let op = if op == ArgReduceOp::ArgMax { ReduceOp::Max } else { ReduceOp::Min };
         let (entry, groups) = match reduced.numel() < MIN_WORKGROUP {

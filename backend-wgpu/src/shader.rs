@@ -74,6 +74,18 @@ pub(crate) const MAX_BUFFERS: u32 = 1 + SLOTS as u32 * 5;
 /// The reductions of fold.wgsl; a shader's `OP` is the position in this list.
 pub(crate) const FOLDS: &[&str] = &["SUM_F32", "SUM_I32", "PRODUCT_I32", "MAX_F32", "MIN_F32", "MAX_I32", "MIN_I32"];
 
+/// The rules of optim.wgsl, likewise.
+pub(crate) const RULES: &[&str] =
+    &["SGD", "MOMENTUM", "ADAM", "RMSPROP", "RMSPROP_CENTERED", "RMSPROP_MOMENTUM", "RMSPROP_BOTH", "ADAGRAD"];
+
+/// The position of a name in such a list.
+pub(crate) fn code(list: &[&str], name: &str) -> u32 {
+    match list.iter().position(|listed| *listed == name) {
+        Some(code) => code as u32,
+        None => unreachable!("{name} is in {list:?}"),
+    }
+}
+
 /// Whether a file's elements may be f16.
 fn has_f16(file: &str) -> bool {
     matches!(file, "binary" | "compare" | "copy" | "index" | "matmul" | "product" | "reduce" | "transpose" | "unary")
@@ -89,6 +101,11 @@ fn has_vec4(file: &str) -> bool {
     is_map(file) || file == "norm"
 }
 
+/// Whether a file computes tiles of matrix products.
+fn is_product(file: &str) -> bool {
+    matches!(file, "conv" | "matmul")
+}
+
 /// Whether a file reduces values across a workgroup.
 fn reduces(file: &str) -> bool {
     matches!(file, "loss" | "norm" | "pool" | "reduce" | "softmax")
@@ -102,18 +119,25 @@ fn op_constants(file: &str) -> String {
     match file {
         "unary" => in_order(UnaryOp::KERNELS),
         "binary" => BinaryOp::ALL.iter().map(|&op| constant(op.name(), op as usize)).collect(),
-        "compare" => [Eq, Ne, Lt, Le, Gt, Ge].iter().map(|&op| constant(&op.to_string(), op as usize)).collect(),
+        "compare" => [Eq, Ne, Lt, Le, Gt, Ge].iter().map(|&op| constant(op.name(), op as usize)).collect(),
+        "optim" => in_order(RULES),
         file if reduces(file) => in_order(FOLDS),
         _ => String::new(),
     }
 }
 
-/// The entry points of an element-wise file: map_entry.wgsl for each of its functions `NAME_at(at, mask)`.
-fn map_entries(body: &str) -> String {
-    body.lines()
-        .filter_map(|line| line.strip_prefix("fn ")?.split_once("_at(at: vec4<u32>, mask: vec4<bool>) {"))
-        .map(|(name, _)| include_str!("../shaders/map_entry.wgsl").replace("NAME", name))
-        .collect()
+/// The loops that a file leaves to its entry points: map_entry.wgsl for each function `NAME_at(at, mask)`, which handles four elements,
+/// and item_entry.wgsl for each `NAME_item(i)`.
+fn entries(body: &str) -> String {
+    let entry = |line: &str| {
+        let (name, argument) = line.strip_prefix("fn ")?.split_once('(')?;
+        if let Some(name) = name.strip_suffix("_item") {
+            return Some(include_str!("../shaders/item_entry.wgsl").replace("NAME", name));
+        }
+        let name = name.strip_suffix("_at").filter(|_| argument == "at: vec4<u32>, mask: vec4<bool>) {")?;
+        Some(include_str!("../shaders/map_entry.wgsl").replace("NAME", name))
+    };
+    body.lines().filter_map(entry).collect()
 }
 
 macro_rules! shaders {
@@ -139,7 +163,7 @@ pub(crate) fn text(file: &str, form: Form, subgroups: bool, immediates: bool) ->
         text += "enable f16;\n";
     }
     text += concat!(include_str!("../shaders/common.wgsl"), include_str!("../shaders/math.wgsl"));
-    if has_f16(file) || has_vec4(file) {
+    if has_f16(file) || has_vec4(file) || is_product(file) {
         text += match form.read_f16 {
             true => include_str!("../shaders/read_f16.wgsl"),
             false => include_str!("../shaders/read_words.wgsl"),
@@ -158,10 +182,16 @@ pub(crate) fn text(file: &str, form: Form, subgroups: bool, immediates: bool) ->
     if is_map(file) || file == "transpose" {
         text += include_str!("../shaders/map.wgsl");
     }
+    if is_map(file) {
+        text += include_str!("../shaders/map_access.wgsl");
+    }
     if matches!(file, "binary" | "unary") {
         text += include_str!("../shaders/remainder.wgsl");
     }
-    if matches!(file, "conv" | "matmul") {
+    if matches!(file, "index" | "loss") {
+        text += include_str!("../shaders/bad_index.wgsl");
+    }
+    if is_product(file) {
         text += include_str!("../shaders/gemm.wgsl");
     }
     text += &op_constants(file);
@@ -176,9 +206,7 @@ pub(crate) fn text(file: &str, form: Form, subgroups: bool, immediates: bool) ->
         text += &slot_functions(states, slots);
     }
     text += body(file);
-    if is_map(file) {
-        text += &map_entries(body(file));
-    }
+    text += &entries(body(file));
     match immediates {
         true => text.replace("@group(0) @binding(0) var<uniform>", "var<immediate>"),
         false => text,
@@ -285,10 +313,13 @@ mod tests {
     fn every_file_is_listed() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../shaders");
         let parts = [
+            "bad_index",
             "common",
             "fold",
             "gemm",
+            "item_entry",
             "map",
+            "map_access",
             "map_entry",
             "math",
             "read_f16",

@@ -58,22 +58,19 @@ impl SortOps for Wgpu {
             row_segments: row_segments as u32,
             run: 0,
         };
-        let shader = |entry| Shader::new("sort", entry);
+        let shader = |entry| Shader::new("sort", entry).op((x.dtype() != DType::F32) as u32);
         let groups = self.grid_over((rows * row_segments).div_ceil(segments) * THREADS);
         let source = Bind::Read(x.view().storage);
-        let float = x.dtype() == DType::F32;
         // Steps of the bitonic sort, with some operations per element in each.
         let steps = (segment.ilog2() * (segment.ilog2() + 1) / 2) as u64;
         let operations = 16 * (rows * row_segments * segment) as u64 * steps;
         if n <= CAPACITY {
-            let entry = if float { "sort_rows_f32" } else { "sort_rows_i32" };
-            self.dispatch_heavy(shader(entry), groups, &params, &[Bind::Write(&out), source], operations);
+            self.dispatch_heavy(shader("sort_rows"), groups, &params, &[Bind::Write(&out), source], operations);
             return Tensor::from_storage(self, out, DType::I32, out_shape);
         }
         // Pairs of key and number: two words.
         let [mut sorted, mut merged] = [(); 2].map(|_| self.alloc("argsort", DType::F32, 2 * rows * n));
-        let entry = if float { "sort_runs_f32" } else { "sort_runs_i32" };
-        self.dispatch_heavy(shader(entry), groups, &params, &[Bind::Write(&sorted), source], operations);
+        self.dispatch_heavy(shader("sort_runs"), groups, &params, &[Bind::Write(&sorted), source], operations);
         let (groups, mut run) = (self.grid_over(rows * n), CAPACITY);
         while run < n {
             params.run = run as u32;

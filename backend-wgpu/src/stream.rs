@@ -9,6 +9,7 @@ use crate::memory::{GpuBuffer, Storage};
 use crate::params::Params;
 use crate::shader::{self, Form, Shader};
 use crate::work::{self, DISPATCHES, Recorded, THREADS};
+use minitorch_core::backend::IndexedOp;
 use minitorch_core::launch::report;
 use minitorch_core::{Error, Result};
 use std::collections::HashMap;
@@ -39,27 +40,6 @@ impl Bind<'_> {
                 storage.is_missing()
             }
             Bind::BadIndex => false,
-        }
-    }
-}
-
-/// The op id that a shader reports with an out-of-range index; 0 is none.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u32)]
-pub(crate) enum IndexedOp {
-    Gather = 1,
-    ScatterAdd = 2,
-    Scatter = 3,
-    CrossEntropy = 4,
-}
-
-impl IndexedOp {
-    fn name(id: u32) -> &'static str {
-        match id {
-            id if id == IndexedOp::Gather as u32 => "gather",
-            id if id == IndexedOp::ScatterAdd as u32 => "scatter_add",
-            id if id == IndexedOp::Scatter as u32 => "scatter",
-            _ => "cross_entropy",
         }
     }
 }
@@ -328,8 +308,7 @@ impl Stream {
             return Ok(None);
         }
         self.write(&buffer, &[0; 16]);
-        let (op, index, bound) = (IndexedOp::name(record[0]), record[1] as i32 as i64, record[2] as u64);
-        Ok(Some(Error::IndexOutOfRange { op, index, bound }))
+        Ok(Some(IndexedOp::error(record[0], record[1] as i32, record[2].into())))
     }
 
     /// Records one dispatch. `operations` estimates the arithmetic of a compute-bound shader, and is 0 for others. The parameters
