@@ -7,10 +7,10 @@
 // Budget: 56 registers, 0 bytes of shared memory.
 #include "elementwise.cuh"
 
-#define BINARY(name, suffix, Type, ...)                                                                                 \
-  extern "C" __global__ void __launch_bounds__(THREADS) binary_##name##_##suffix(const __grid_constant__ ElementwiseParams p) { \
-    typedef Type T;                                                                                                     \
-    map2<T, T, T>(p, [=](T a, T b) -> T { __VA_ARGS__ });                                                               \
+#define BINARY(name, suffix, Type, ...)                            \
+  KERNEL(binary_##name##_##suffix, ElementwiseParams, THREADS) {   \
+    typedef Type T;                                                \
+    map2<T, T, T>(p, [=](T a, T b) -> T { __VA_ARGS__ });          \
   }
 #define FLOATS(name, ...) BINARY(name, f32, float, __VA_ARGS__) BINARY(name, f64, double, __VA_ARGS__)
 #define INTS(name, ...) BINARY(name, i32, i32, __VA_ARGS__)

@@ -24,6 +24,10 @@ typedef long long i64;
 // Threads of a block, unless a kernel's header states another number.
 #define THREADS 256
 
+// The head of a kernel, which takes one struct of parameters p; after its type come the arguments of __launch_bounds__.
+#define KERNEL(name, Params, ...) \
+  extern "C" __global__ void __launch_bounds__(__VA_ARGS__) name(const __grid_constant__ Params p)
+
 // ---- math functions, overloaded for float and double ----
 
 #define MATH(name)                                                                        \
@@ -177,6 +181,46 @@ __device__ __forceinline__ T warp_reduce(T v, Op op) {
   return v;
 }
 
+// The value of the lane whose number differs in the bits of `lanes`. Overloaded for structs.
+template <typename T>
+__device__ __forceinline__ T exchange(T v, u32 lanes) { return __shfl_xor_sync(FULL_WARP, v, lanes); }
+
+// As warp_reduce over a team: 2^k adjacent lanes. For structs too.
+template <typename T, typename Op>
+__device__ __forceinline__ T team_reduce(T v, u32 team, Op op) {
+#pragma unroll 1
+  for (u32 d = team / 2; d > 0; d /= 2) v = op(v, exchange(v, d));
+  return v;
+}
+
+// As block_reduce of a one-dimensional block, for structs and an `op` of many instructions.
+template <int COUNT, typename T, typename Op>
+__device__ __forceinline__ T block_merge(T v, Op op) {
+  constexpr int WARPS = COUNT / WARP;
+  __shared__ T partial[WARPS];
+  v = team_reduce(v, WARP, op);
+  if (threadIdx.x % WARP == 0) partial[threadIdx.x / WARP] = v;
+  __syncthreads();
+  v = partial[threadIdx.x % WARPS];
+  __syncthreads();  // a second call writes `partial` again
+  return team_reduce(v, WARPS, op);
+}
+
+// The reduction of a block of THREADS threads by columns: of the threads with equal numbers modulo `width`, a power of two. The
+// results are in the first `width` threads.
+template <typename T, typename Op>
+__device__ __forceinline__ T column_merge(T v, u32 width, Op op) {
+  __shared__ T values[THREADS];
+  values[threadIdx.x] = v;
+  __syncthreads();
+#pragma unroll 1
+  for (u32 half = THREADS / 2; half >= width; half /= 2) {
+    if (threadIdx.x < half) values[threadIdx.x] = v = op(v, values[threadIdx.x + half]);
+    __syncthreads();
+  }
+  return v;
+}
+
 // The reduction of the values of a block of COUNT threads, a multiple of 32, by `op`, in every thread. `identity` is op's
 // identity.
 template <int COUNT, typename T, typename Op>
@@ -223,7 +267,7 @@ __device__ __forceinline__ bool last_block(u32* counter, u32 count) {
 
 // The first out-of-range index since the last synchronization. Mirrors `BadIndex` in state.rs.
 struct BadIndex {
-  // The operation, an `IndexedOp` of state.rs; 0 if there is no such index.
+  // The operation, an `IndexedOp` of core; 0 if there is no such index.
   u32 op;
   i32 index;
   u64 bound;

@@ -11,14 +11,13 @@
 // Budget of compare_where: 64 registers, 0 bytes of shared memory.
 #include "elementwise.cuh"
 
-#define COMPARE(name, suffix, T, C, op)                                                                                  \
-  extern "C" __global__ void __launch_bounds__(THREADS) compare_##name##_##suffix(const __grid_constant__ ElementwiseParams p) { \
-    map2<T, T, u8>(p, [=](T a, T b) -> u8 { return a op b; });                                                           \
-  }                                                                                                                      \
-  extern "C" __global__ void __launch_bounds__(THREADS)                                                                  \
-      compare_scalar_##name##_##suffix(const __grid_constant__ ElementwiseParams p) {                                            \
-    const C b = C(p.a);                                                                                                  \
-    map1<T, u8>(p, [=](T a) -> u8 { return C(a) op b; });                                                                \
+#define COMPARE(name, suffix, T, C, op)                                    \
+  KERNEL(compare_##name##_##suffix, ElementwiseParams, THREADS) {          \
+    map2<T, T, u8>(p, [=](T a, T b) -> u8 { return a op b; });             \
+  }                                                                        \
+  KERNEL(compare_scalar_##name##_##suffix, ElementwiseParams, THREADS) {   \
+    const C b = C(p.a);                                                    \
+    map1<T, u8>(p, [=](T a) -> u8 { return C(a) op b; });                  \
   }
 #define ALL(name, op)                    \
   COMPARE(name, f32, float, float, op)   \
@@ -33,9 +32,9 @@ ALL(le, <=)
 ALL(gt, >)
 ALL(ge, >=)
 
-#define WHERE(bytes, T)                                                                                                \
-  extern "C" __global__ void __launch_bounds__(THREADS) compare_where_##bytes(const __grid_constant__ ElementwiseParams p) { \
-    map3<u8, T, T, T>(p, [=](u8 c, T x, T y) -> T { return c ? x : y; });                                              \
+#define WHERE(bytes, T)                                                     \
+  KERNEL(compare_where_##bytes, ElementwiseParams, THREADS) {               \
+    map3<u8, T, T, T>(p, [=](u8 c, T x, T y) -> T { return c ? x : y; });   \
   }
 WHERE(1, u8)
 WHERE(4, u32)

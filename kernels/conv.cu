@@ -10,9 +10,9 @@
 //
 // Layouts, all contiguous: x [n, ci, h, w], w [co, ci / groups, kh, kw], y and g [n, co, oh, ow]. A block of 256 threads computes
 // a tile of SIZE x SIZE (gemm.cuh); its loader gathers the B slab from the image. Grid: x = tiles, times splits of k; y = groups,
-// times residue classes for grad_input. A grad_input of stride s splits into s s residue classes of pixels, each a convolution of
-// stride 1 with some of the taps (conv.cuh), so nothing is multiplied by zeros between the strides. The k of grad_weight runs
-// over the whole batch and is split over blocks; the last block of a tile sums the partial products in order. Fused: forward adds
+// times phases for grad_input. A grad_input of stride s splits into s s phases, each a convolution of stride 1 with some of the
+// taps (conv.cuh), so nothing is multiplied by zeros between the strides. The k of grad_weight runs over the whole batch and is
+// split over blocks; the last block of a tile sums the partial products in order. Fused: forward adds
 // the bias and applies relu; the gradients mask g by the output of a relu, if it is given; grad_weight also writes the sums of g,
 // the gradient of the bias. All overwrite their output. Cost of each: 2 n co ci / groups kh kw oh ow flops.
 // Budget: 128 registers, 18436 bytes of shared memory.
@@ -82,58 +82,60 @@ __device__ __forceinline__ void forward(const ConvParams& p) {
   store_forward<B>(p, group, row, column, sum);
 }
 
-// The gradients that an input pixel of a residue class receives: for each output channel and tap of the class, that of the output
+// The gradients that an input pixel of a phase receives: for each output channel and tap of the phase, that of the output
 // pixel that reads the input pixel through the tap. The kernels of the largest tile have no registers left for a mask or for
 // sums: they take gradients without a mask, and write no sums.
 template <typename T, bool MASKED>
 struct GradWindow {
   const ConvParams& p;
-  const ResidueClass& residue;
+  const Phase& phase;
   // The offset of the group's first plane of the pixel's image.
   u64 planes;
   int i, j;
   bool inside;
 
-  __device__ __forceinline__ GradWindow(const ConvParams& p, const ResidueClass& residue, u32 group, u64 pixel)
-      : p(p), residue(residue), inside(pixel < residue.pixels) {
-    const u32 at = inside ? u32(pixel) : 0, plane = residue.height * residue.width;
+  __device__ __forceinline__ GradWindow(const ConvParams& p, const Phase& phase, u32 group, u64 pixel)
+      : p(p), phase(phase), inside(pixel < phase.pixels) {
+    const u32 at = inside ? u32(pixel) : 0, plane = phase.down.count * phase.across.count;
     const u32 image = plane ? at / plane : 0, rest = at - image * plane;
-    const u32 a = residue.width ? rest / residue.width : 0;
+    const u32 a = phase.across.count ? rest / phase.across.count : 0;
     planes = (u64(image) * p.co + u64(group) * p.group_out) * p.out_plane.size;
-    i = int(a) + residue.top;
-    j = int(rest - a * residue.width) + residue.left;
+    i = int(a) + phase.down.start;
+    j = int(rest - a * phase.across.count) + phase.across.start;
   }
   __device__ __forceinline__ T read(u32 k) const {
-    const u32 taps = residue.rows * residue.columns, channel = k / taps, tap = k - channel * taps;
-    const u32 y = tap / residue.columns, x = tap - y * residue.columns;
-    const int row = i - int(y * residue.row_step), column = j - int(x * residue.column_step);
+    const u32 taps = phase.down.taps * phase.across.taps, channel = k / taps, tap = k - channel * taps;
+    const u32 y = tap / phase.across.taps, x = tap - y * phase.across.taps;
+    const int row = i - int(y * phase.down.out_step), column = j - int(x * phase.across.out_step);
     if (!inside || u32(row) >= p.oh || u32(column) >= p.ow) return T(0);
     return gradient<T>(p.x, MASKED ? p.mask : nullptr, planes + u64(channel) * p.out_plane.size + u64(row) * p.ow + column);
   }
 };
 
-// The A slab of grad_input: mn = input channel, k = (output channel, tap of the residue class).
+// The A slab of grad_input: mn = input channel, k = (output channel, tap of the phase).
 template <typename T, int B, int BK>
 struct TransposedWeights : SlabShare<T, B, BK, true> {
   using Share = SlabShare<T, B, BK, true>;
   const ConvParams& p;
-  const ResidueClass& residue;
+  const Phase& phase;
   const T* weight;
   // The number of input channels from the thread's first on.
   int channels;
 
-  __device__ __forceinline__ TransposedWeights(const ConvParams& p, const ResidueClass& residue, u32 group, u64 row)
-      : p(p), residue(residue) {
+  __device__ __forceinline__ TransposedWeights(const ConvParams& p, const Phase& phase, u32 group, u64 row)
+      : p(p), phase(phase) {
     weight = static_cast<const T*>(p.weight) + u64(group) * p.group_out * p.group_in * p.taps.size +
              (row + Share::mn()) * p.taps.size;
     const u64 left = p.group_in - row;
     channels = int(left < B ? left : B) - Share::mn();
   }
   __device__ __forceinline__ void load(u64 first, u64 last, T (&v)[Share::COUNT]) const {
-    const u32 at = u32(first) + Share::k(), taps = residue.rows * residue.columns, channel = at / taps, tap = at - channel * taps;
-    const u32 y = tap / residue.columns, x = tap - y * residue.columns;
+    const u32 taps = phase.down.taps * phase.across.taps;
+    const u32 at = u32(first) + Share::k(), channel = at / taps, tap = at - channel * taps;
+    const u32 y = tap / phase.across.taps, x = tap - y * phase.across.taps;
     const T* from = weight + u64(channel) * p.group_in * p.taps.size +
-                    (residue.row + y * residue.row_tap) * p.tap_width.size + residue.column + x * residue.column_tap;
+                    (phase.down.tap + y * phase.down.tap_step) * p.tap_width.size + phase.across.tap +
+                    x * phase.across.tap_step;
 #pragma unroll
     for (int i = 0; i < Share::COUNT; ++i)
       v[i] = at < u32(last) && channels > i * Share::STEP ? from[u64(i) * Share::STEP * p.taps.size] : T(0);
@@ -142,18 +144,18 @@ struct TransposedWeights : SlabShare<T, B, BK, true> {
 
 template <typename T, int B, int BK, int PER>
 __device__ __forceinline__ void grad_input(const ConvParams& p) {
-  const u32 classes = p.stride_h * p.stride_w, group = blockIdx.y / classes;
-  const ResidueClass residue(p, blockIdx.y % classes);
+  const u32 phases = p.stride_h * p.stride_w, group = blockIdx.y / phases;
+  const Phase phase(p, blockIdx.y % phases);
   const u64 tiles_m = (p.group_in + B - 1) / B;
   const u64 row = blockIdx.x % tiles_m * B, column = blockIdx.x / tiles_m * B;
-  if (column >= residue.pixels) return;  // the whole block
-  TransposedWeights<T, B, BK> load_w(p, residue, group, row);
-  PixelLoader<T, B, BK, GradWindow<T, PER != 8>> load_g(GradWindow<T, PER != 8>(p, residue, group, column + threadIdx.x % B));
+  if (column >= phase.pixels) return;  // the whole block
+  TransposedWeights<T, B, BK> load_w(p, phase, group, row);
+  PixelLoader<T, B, BK, GradWindow<T, PER != 8>> load_g(GradWindow<T, PER != 8>(p, phase, group, column + threadIdx.x % B));
   T sum[PER][PER];
   NoSums none;
-  const u64 k = u64(p.group_out) * residue.rows * residue.columns;
+  const u64 k = u64(p.group_out) * phase.down.taps * phase.across.taps;
   gemm<T, B, B, BK, PER, PER, GEMM_UNROLL<T, PER, 1>>(load_w, load_g, 0, k, sum, none);
-  store_grad_input<B>(p, residue, group, row, column, sum);
+  store_grad_input<B>(p, phase, group, row, column, sum);
 }
 
 // The A slab of grad_weight: mn = output channel, k = output pixel of the batch.
@@ -253,21 +255,6 @@ __device__ __forceinline__ void grad_weight(const ConvParams& p) {
   }
 }
 
-#define CONV(size, suffix, T, BK, PER)                                                    \
-  extern "C" __global__ void __launch_bounds__(GEMM_THREADS, PER == 8 ? 2 : 1)            \
-      conv_forward_##size##_##suffix(const __grid_constant__ ConvParams p) {              \
-    forward<T, size, BK, PER>(p);                                                         \
-  }                                                                                       \
-  extern "C" __global__ void __launch_bounds__(GEMM_THREADS, PER == 8 ? 2 : 1)            \
-      conv_grad_input_##size##_##suffix(const __grid_constant__ ConvParams p) {           \
-    grad_input<T, size, BK, PER>(p);                                                      \
-  }                                                                                       \
-  extern "C" __global__ void __launch_bounds__(GEMM_THREADS, PER == 8 ? 2 : 1)            \
-      conv_grad_weight_##size##_##suffix(const __grid_constant__ ConvParams p) {          \
-    grad_weight<T, size, BK, PER>(p);                                                     \
-  }
-CONV(128, f32, float, 8, 8)
-CONV(64, f32, float, 16, 4)
-CONV(32, f32, float, 32, 2)
-CONV(64, f64, double, 16, 4)
-CONV(32, f64, double, 32, 2)
+GEMM_KERNELS(conv_forward, ConvParams, forward)
+GEMM_KERNELS(conv_grad_input, ConvParams, grad_input)
+GEMM_KERNELS(conv_grad_weight, ConvParams, grad_weight)

@@ -71,51 +71,47 @@ __device__ __forceinline__ void split_pixel(const Divisor& plane, const Divisor&
   column = rest - row * width.size;
 }
 
-// With a stride s, only some taps reach a given input pixel, the same for all pixels with one remainder modulo s: a residue
-// class. For the pixels of one class the gradient is a convolution of stride 1.
+// With a stride s, only some taps reach a given input pixel, the same for all pixels with one remainder modulo s: a phase. For the
+// pixels of one phase the gradient is a convolution of stride 1.
 //
-// One dimension of it: the input positions q = first, first + s, .. are reached by the taps row, row + row_tap, ..; the y-th of
-// these taps reads the output position a + top - y row_step, where q = first + a s.
-__device__ __forceinline__ void residue_class(u32 size, u32 taps, u32 stride, u32 pad, u32 dil, u32 first, u32& count, u32& row,
-                                         u32& rows, u32& row_tap, u32& row_step, int& top) {
-  count = size > first ? (size - first + stride - 1) / stride : 0;
-  // The first tap with (first + pad - tap dil) divisible by the stride; they repeat after stride / gcd(stride, dil).
-  u32 a = stride, b = dil % stride;
-  while (b) {
-    const u32 rest = a % b;
-    a = b;
-    b = rest;
-  }
-  row_tap = stride / a;
-  row_step = dil / a;
-  row = 0;
-  while (row < row_tap && (int(first + pad) - int(row * dil)) % int(stride) != 0) ++row;
-  rows = row < row_tap && row < taps ? (taps - row + row_tap - 1) / row_tap : 0;
-  top = (int(first + pad) - int(row * dil)) / int(stride);
-}
+// One axis of it: the input positions first, first + s, .. are reached by the taps tap, tap + tap_step, ..; the y-th of these taps
+// reads the output position a + start - y out_step, where first + a s is the input position.
+struct PhaseAxis {
+  u32 first, count, tap, taps, tap_step, out_step;
+  int start;
 
-struct ResidueClass {
-  u32 first_row, first_column, height, width;
-  u32 row, rows, row_tap, row_step;
-  u32 column, columns, column_tap, column_step;
-  int top, left;
+  __device__ __forceinline__ PhaseAxis(u32 size, u32 all_taps, u32 stride, u32 pad, u32 dil, u32 first)
+      : first(first), count(size > first ? (size - first + stride - 1) / stride : 0), tap(0) {
+    // The first tap with (first + pad - tap dil) divisible by the stride; they repeat after stride / gcd(stride, dil).
+    u32 a = stride, b = dil % stride;
+    while (b) {
+      const u32 rest = a % b;
+      a = b;
+      b = rest;
+    }
+    tap_step = stride / a;
+    out_step = dil / a;
+    while (tap < tap_step && (int(first + pad) - int(tap * dil)) % int(stride) != 0) ++tap;
+    taps = tap < tap_step && tap < all_taps ? (all_taps - tap + tap_step - 1) / tap_step : 0;
+    start = (int(first + pad) - int(tap * dil)) / int(stride);
+  }
+};
+
+struct Phase {
+  PhaseAxis down, across;
   // The pixels of all images.
   u64 pixels;
 
-  __device__ __forceinline__ ResidueClass(const ConvParams& p, u32 number) {
-    first_row = number / p.stride_w;
-    first_column = number % p.stride_w;
-    const u32 kh = p.taps.size / p.tap_width.size, kw = p.tap_width.size;
-    residue_class(p.h, kh, p.stride_h, p.pad_h, p.dil_h, first_row, height, row, rows, row_tap, row_step, top);
-    residue_class(p.w, kw, p.stride_w, p.pad_w, p.dil_w, first_column, width, column, columns, column_tap, column_step, left);
-    pixels = u64(p.n) * height * width;
-  }
+  __device__ __forceinline__ Phase(const ConvParams& p, u32 number)
+      : down(p.h, p.taps.size / p.tap_width.size, p.stride_h, p.pad_h, p.dil_h, number / p.stride_w),
+        across(p.w, p.tap_width.size, p.stride_w, p.pad_w, p.dil_w, number % p.stride_w),
+        pixels(u64(p.n) * down.count * across.count) {}
 
   // The offset in gx of the group's first channel of a pixel.
   __device__ __forceinline__ u64 offset_of(const ConvParams& p, u32 pixel, u32 group) const {
-    const u32 image = pixel / (height * width), rest = pixel - image * height * width;
-    const u32 a = rest / width, b = rest - a * width;
-    return (u64(image) * p.ci + u64(group) * p.group_in) * p.h * p.w + u64(first_row + a * p.stride_h) * p.w + first_column +
+    const u32 image = pixel / (down.count * across.count), rest = pixel - image * down.count * across.count;
+    const u32 a = rest / across.count, b = rest - a * across.count;
+    return (u64(image) * p.ci + u64(group) * p.group_in) * p.h * p.w + u64(down.first + a * p.stride_h) * p.w + across.first +
            b * p.stride_w;
   }
 };

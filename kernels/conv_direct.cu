@@ -168,22 +168,13 @@ __device__ __forceinline__ void grad_weight(const ConvParams& p) {
   if (threadIdx.x == 0) static_cast<T*>(p.out)[blockIdx.x] = sum;
 }
 
-#define CHANNELS(count, suffix, T)                                                        \
-  extern "C" __global__ void __launch_bounds__(THREADS, 1)                                   \
-      conv_direct_forward_##count##_##suffix(const __grid_constant__ ConvParams p) {      \
-    forward<T, count>(p);                                                                 \
-  }                                                                                       \
-  extern "C" __global__ void __launch_bounds__(THREADS, 1)                                   \
-      conv_direct_grad_input_##count##_##suffix(const __grid_constant__ ConvParams p) {   \
-    grad_input<T, count>(p);                                                              \
-  }
-#define DIRECT(suffix, T)                                                                 \
-  CHANNELS(1, suffix, T)                                                                  \
-  CHANNELS(4, suffix, T)                                                                  \
-  CHANNELS(8, suffix, T)                                                                  \
-  extern "C" __global__ void __launch_bounds__(THREADS, 1)                                   \
-      conv_direct_grad_weight_##suffix(const __grid_constant__ ConvParams p) {            \
-    grad_weight<T>(p);                                                                    \
-  }
+#define CHANNELS(count, suffix, T)                                                                     \
+  KERNEL(conv_direct_forward_##count##_##suffix, ConvParams, THREADS, 1) { forward<T, count>(p); }     \
+  KERNEL(conv_direct_grad_input_##count##_##suffix, ConvParams, THREADS, 1) { grad_input<T, count>(p); }
+#define DIRECT(suffix, T)                                                                     \
+  CHANNELS(1, suffix, T)                                                                      \
+  CHANNELS(4, suffix, T)                                                                      \
+  CHANNELS(8, suffix, T)                                                                      \
+  KERNEL(conv_direct_grad_weight_##suffix, ConvParams, THREADS, 1) { grad_weight<T>(p); }
 DIRECT(f32, float)
 DIRECT(f64, double)

@@ -130,41 +130,29 @@ __device__ __forceinline__ void forward(const ConvParams& p) {
 
 template <typename T, int B, int BK, int PER>
 __device__ __forceinline__ void grad_input(const ConvParams& p) {
-  const u32 classes = p.stride_h * p.stride_w, group = blockIdx.y / classes;
-  const ResidueClass residue(p, blockIdx.y % classes);
+  const u32 phases = p.stride_h * p.stride_w, group = blockIdx.y / phases;
+  const Phase phase(p, blockIdx.y % phases);
   const u32 tiles_m = (p.group_in + B - 1) / B;
   const u64 row = blockIdx.x % tiles_m * B, column = u64(blockIdx.x / tiles_m) * B;
-  if (column >= residue.pixels) return;  // the whole block
+  if (column >= phase.pixels) return;  // the whole block
   const u64 pixel = column + threadIdx.x % B;
-  const bool inside = pixel < residue.pixels;
-  const u32 at = inside ? u32(pixel) : 0, plane = residue.height * residue.width;
-  const u32 image = at / plane, rest = at - image * plane, i = rest / residue.width;
-  const Taps taps(residue.rows, residue.columns);
+  const bool inside = pixel < phase.pixels;
+  const u32 at = inside ? u32(pixel) : 0, plane = phase.down.count * phase.across.count;
+  const u32 image = at / plane, rest = at - image * plane, i = rest / phase.across.count, j = rest - i * phase.across.count;
+  const Taps taps(phase.down.taps, phase.across.taps);
   const T* w = static_cast<const T*>(p.weight) + (u64(group) * p.group_out * p.group_in + row) * p.taps.size +
-               residue.row * p.tap_width.size + residue.column;
-  TapWeights<T, B, BK, false> load_w(w, taps, TapSteps(taps, residue.column_tap, residue.row_tap * p.tap_width.size),
+               phase.down.tap * p.tap_width.size + phase.across.tap;
+  TapWeights<T, B, BK, false> load_w(w, taps, TapSteps(taps, phase.across.tap_step, phase.down.tap_step * p.tap_width.size),
                                      p.taps.size, u64(p.group_in) * p.taps.size, p.group_in - row);
   TapPixels<T, B, BK, PER != 8> load_g(p.x, p.mask, taps, (u64(image) * p.co + u64(group) * p.group_out) * p.out_plane.size,
-                                       p.oh, p.ow, int(i) + residue.top, int(rest - i * residue.width) + residue.left,
-                                       -int(residue.row_step), -int(residue.column_step), inside);
+                                       p.oh, p.ow, int(i) + phase.down.start, int(j) + phase.across.start,
+                                       -int(phase.down.out_step), -int(phase.across.out_step), inside);
   T sum[PER][PER];
   NoSums none;
-  const u64 k = u64(p.group_out) * residue.rows * residue.columns;
+  const u64 k = u64(p.group_out) * phase.down.taps * phase.across.taps;
   gemm<T, B, B, BK, PER, PER, GEMM_UNROLL<T, PER, 1>>(load_w, load_g, 0, k, sum, none);
-  store_grad_input<B>(p, residue, group, row, column, sum);
+  store_grad_input<B>(p, phase, group, row, column, sum);
 }
 
-#define CONV(size, suffix, T, BK, PER)                                                    \
-  extern "C" __global__ void __launch_bounds__(GEMM_THREADS, PER == 8 ? 2 : 1)            \
-      conv_tap_forward_##size##_##suffix(const __grid_constant__ ConvParams p) {          \
-    forward<T, size, BK, PER>(p);                                                         \
-  }                                                                                       \
-  extern "C" __global__ void __launch_bounds__(GEMM_THREADS, PER == 8 ? 2 : 1)            \
-      conv_tap_grad_input_##size##_##suffix(const __grid_constant__ ConvParams p) {       \
-    grad_input<T, size, BK, PER>(p);                                                      \
-  }
-CONV(128, f32, float, 8, 8)
-CONV(64, f32, float, 16, 4)
-CONV(32, f32, float, 32, 2)
-CONV(64, f64, double, 16, 4)
-CONV(32, f64, double, 32, 2)
+GEMM_KERNELS(conv_tap_forward, ConvParams, forward)
+GEMM_KERNELS(conv_tap_grad_input, ConvParams, grad_input)

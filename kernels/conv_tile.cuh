@@ -22,15 +22,15 @@ __device__ __forceinline__ void store_forward(const ConvParams& p, u32 group, u6
   }
 }
 
-// The tile at (row, column) of gx: rows are input channels of the group, columns are pixels of the residue class.
+// The tile at (row, column) of gx: rows are input channels of the group, columns are pixels of the phase.
 template <int B, typename T, int PER>
-__device__ __forceinline__ void store_grad_input(const ConvParams& p, const ResidueClass& residue, u32 group, u64 row, u64 column,
+__device__ __forceinline__ void store_grad_input(const ConvParams& p, const Phase& phase, u32 group, u64 row, u64 column,
                                                const T (&sum)[PER][PER]) {
 #pragma unroll
   for (int j = 0; j < PER; ++j) {
     const u64 pixel = column + gemm_offset<B, PER>(gemm_column(), j);
-    if (pixel >= residue.pixels) continue;
-    const u64 at = residue.offset_of(p, u32(pixel), group);
+    if (pixel >= phase.pixels) continue;
+    const u64 at = phase.offset_of(p, u32(pixel), group);
 #pragma unroll
     for (int i = 0; i < PER; ++i) {
       const u64 channel = row + gemm_offset<B, PER>(gemm_row(), i);

@@ -12,21 +12,17 @@
 // Budget: 64 registers, 8448 bytes of shared memory.
 #include "elementwise.cuh"
 
-#define COPY(suffix, T)                                                                                               \
-  extern "C" __global__ void __launch_bounds__(THREADS) copy_##suffix(const __grid_constant__ ElementwiseParams p) {          \
-    map1<T, T>(p, [=](T x) -> T { return x; });                                                                       \
-  }                                                                                                                   \
-  extern "C" __global__ void __launch_bounds__(THREADS) copy_transposed_##suffix(const __grid_constant__ ElementwiseParams p) {   \
-    transpose<T>(p);                                                                                                  \
+#define COPY(suffix, T)                                                                           \
+  KERNEL(copy_##suffix, ElementwiseParams, THREADS) { map1<T, T>(p, [=](T x) -> T { return x; }); } \
+  KERNEL(copy_transposed_##suffix, ElementwiseParams, THREADS) { transpose<T>(p); }
+#define FILL(suffix, T)                                      \
+  KERNEL(copy_fill_##suffix, ElementwiseParams, THREADS) {   \
+    const T value = convert<T>(p.a);                         \
+    map0<T>(p, [=]() -> T { return value; });                \
   }
-#define FILL(suffix, T)                                                                                               \
-  extern "C" __global__ void __launch_bounds__(THREADS) copy_fill_##suffix(const __grid_constant__ ElementwiseParams p) {     \
-    const T value = convert<T>(p.a);                                                                                  \
-    map0<T>(p, [=]() -> T { return value; });                                                                         \
-  }
-#define CAST(from, to, A, R)                                                                                          \
-  extern "C" __global__ void __launch_bounds__(THREADS) copy_##from##_##to(const __grid_constant__ ElementwiseParams p) {     \
-    map1<A, R>(p, [=](A x) -> R { return convert<R>(x); });                                                           \
+#define CAST(from, to, A, R)                                   \
+  KERNEL(copy_##from##_##to, ElementwiseParams, THREADS) {     \
+    map1<A, R>(p, [=](A x) -> R { return convert<R>(x); });    \
   }
 
 // Float to i32 truncates and saturates, and NaN becomes 0. To bool is `x != 0`, which is true for NaN.

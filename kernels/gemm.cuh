@@ -160,6 +160,18 @@ __device__ __forceinline__ void gemm(LoadA& a, LoadB& b, u64 first, u64 last, T 
   }
 }
 
+// The kernels NAME_SIZE_TYPE, a call of body<T, size, BK, PER> each. PER x PER are the results of a thread.
+#define GEMM_KERNEL(name, Params, body, size, suffix, T, BK, PER)                        \
+  KERNEL(name##_##size##_##suffix, Params, GEMM_THREADS, PER == 8 ? 2 : 1) {             \
+    body<T, size, BK, PER>(p);                                                           \
+  }
+#define GEMM_KERNELS(name, Params, body)                     \
+  GEMM_KERNEL(name, Params, body, 128, f32, float, 8, 8)     \
+  GEMM_KERNEL(name, Params, body, 64, f32, float, 16, 4)     \
+  GEMM_KERNEL(name, Params, body, 32, f32, float, 32, 2)     \
+  GEMM_KERNEL(name, Params, body, 64, f64, double, 16, 4)    \
+  GEMM_KERNEL(name, Params, body, 32, f64, double, 32, 2)
+
 // Partial products that one block sums.
 #define GEMM_GROUP 16
 

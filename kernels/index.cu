@@ -51,7 +51,7 @@ struct IndexParams {
   // One per element of the indexed tensor.
   u32* owners;
   BadIndex* bad;
-  // The IndexedOp (state.rs) of an out-of-range index.
+  // The `IndexedOp` of an out-of-range index.
   u32 op;
   u32 unused;
 };
@@ -314,26 +314,25 @@ __device__ __forceinline__ void commit(const IndexParams& p) {
   });
 }
 
-#define INDEX(name) extern "C" __global__ void __launch_bounds__(THREADS) name(const __grid_constant__ IndexParams p)
-#define MOVES(bytes, T)                   \
-  INDEX(index_gather_##bytes) { gather<T>(p); } \
-  INDEX(index_set_##bytes) { set<T>(p); }       \
-  INDEX(index_commit_##bytes) { commit<T>(p); }
+#define INDEX(name) KERNEL(index_##name, IndexParams, THREADS)
+#define MOVES(bytes, T)                     \
+  INDEX(gather_##bytes) { gather<T>(p); }   \
+  INDEX(set_##bytes) { set<T>(p); }         \
+  INDEX(commit_##bytes) { commit<T>(p); }
 MOVES(1, u8)
 MOVES(4, u32)
 MOVES(8, u64)
 MOVES(16, Bytes16)
 
-INDEX(index_add_i32) { add_int(p); }
-INDEX(index_add_short_f32) { add_short<float>(p); }
-INDEX(index_add_short_f64) { add_short<double>(p); }
-#define SORTED(name) extern "C" __global__ void __launch_bounds__(THREADS) name(const __grid_constant__ SortedParams p)
-SORTED(index_add_sorted_f32) { add_sorted<float>(p); }
-SORTED(index_add_sorted_f64) { add_sorted<double>(p); }
+INDEX(add_i32) { add_int(p); }
+INDEX(add_short_f32) { add_short<float>(p); }
+INDEX(add_short_f64) { add_short<double>(p); }
+KERNEL(index_add_sorted_f32, SortedParams, THREADS) { add_sorted<float>(p); }
+KERNEL(index_add_sorted_f64, SortedParams, THREADS) { add_sorted<double>(p); }
 
-INDEX(index_clear) {
+INDEX(clear) {
   scattered(p, [&](u64 to_offset, u64, u64, u64) { p.owners[to_offset] = 0; });
 }
-INDEX(index_claim) {
+INDEX(claim) {
   scattered(p, [&](u64 to_offset, u64, u64, u64 k) { atomicMax(p.owners + to_offset, u32(k) + 1); });
 }

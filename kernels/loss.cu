@@ -69,14 +69,15 @@ __device__ __forceinline__ void rows(const LossParams& p) {
   const bool exists = row < p.n;
   Online<T> a = online_identity<T>();
   if (exists) a = online_row(static_cast<const T*>(p.x) + row * p.c, p.c, lane, team);
-  a = online_team(a, team);
+  a = team_reduce(a, team, OnlineMerge());
   write_mean<T>(p, exists && lane == 0 ? row_loss<T>(p, row, a) : 0);
 }
 
 template <typename T>
 __device__ __forceinline__ void long_row(const LossParams& p) {
   const u64 row = blockIdx.x;
-  const Online<T> a = online_block<THREADS>(online_row(static_cast<const T*>(p.x) + row * p.c, p.c, threadIdx.x, THREADS));
+  const Online<T> part = online_row(static_cast<const T*>(p.x) + row * p.c, p.c, threadIdx.x, THREADS);
+  const Online<T> a = block_merge<THREADS>(part, OnlineMerge());
   write_mean<T>(p, threadIdx.x == 0 ? row_loss<T>(p, row, a) : 0);
 }
 
@@ -112,15 +113,9 @@ __device__ __forceinline__ void grad(const LossGradParams& p) {
   });
 }
 
-#define KERNELS(suffix, T)                                                                                               \
-  extern "C" __global__ void __launch_bounds__(THREADS, 1) loss_rows_##suffix(const __grid_constant__ LossParams p) {      \
-    rows<T>(p);                                                                                                          \
-  }                                                                                                                      \
-  extern "C" __global__ void __launch_bounds__(THREADS, 1) loss_long_##suffix(const __grid_constant__ LossParams p) {      \
-    long_row<T>(p);                                                                                                      \
-  }                                                                                                                      \
-  extern "C" __global__ void __launch_bounds__(THREADS, 1) loss_grad_##suffix(const __grid_constant__ LossGradParams p) {  \
-    grad<T>(p);                                                                                                          \
-  }
-KERNELS(f32, float)
-KERNELS(f64, double)
+#define LOSS(suffix, T)                                                   \
+  KERNEL(loss_rows_##suffix, LossParams, THREADS, 1) { rows<T>(p); }      \
+  KERNEL(loss_long_##suffix, LossParams, THREADS, 1) { long_row<T>(p); }  \
+  KERNEL(loss_grad_##suffix, LossGradParams, THREADS, 1) { grad<T>(p); }
+LOSS(f32, float)
+LOSS(f64, double)

@@ -70,14 +70,12 @@ __device__ __forceinline__ void columns(const VectorParams& p) {
   epilogue(p, row, sum);
 }
 
-TILES(tile, false)
+template <typename T, int B, int BK, int PER>
+__device__ __forceinline__ void product(const MatmulParams& p) { tile<T, B, BK, PER, false>(p); }
+GEMM_KERNELS(matmul_tile, MatmulParams, product)
 
-#define VECTOR(suffix, T)                                                                                            \
-  extern "C" __global__ void __launch_bounds__(THREADS) matmul_vector_##suffix(const __grid_constant__ VectorParams p) {  \
-    vector<T>(p);                                                                                                    \
-  }                                                                                                                  \
-  extern "C" __global__ void __launch_bounds__(THREADS) matmul_columns_##suffix(const __grid_constant__ VectorParams p) { \
-    columns<T>(p);                                                                                                   \
-  }
+#define VECTOR(suffix, T)                                                   \
+  KERNEL(matmul_vector_##suffix, VectorParams, THREADS) { vector<T>(p); }   \
+  KERNEL(matmul_columns_##suffix, VectorParams, THREADS) { columns<T>(p); }
 VECTOR(f32, float)
 VECTOR(f64, double)

@@ -81,15 +81,3 @@ __device__ __forceinline__ void tile(const MatmulParams& p) {
     }
   }
 }
-
-#define TILE(name, size, suffix, T, BK, PER, GRAD)                                                         \
-  extern "C" __global__ void __launch_bounds__(GEMM_THREADS, PER == 8 ? 2 : 1)                             \
-      matmul_##name##_##size##_##suffix(const __grid_constant__ MatmulParams p) {                          \
-    tile<T, size, BK, PER, GRAD>(p);                                                                       \
-  }
-#define TILES(name, GRAD)               \
-  TILE(name, 128, f32, float, 8, 8, GRAD)  \
-  TILE(name, 64, f32, float, 16, 4, GRAD)  \
-  TILE(name, 32, f32, float, 32, 2, GRAD)  \
-  TILE(name, 64, f64, double, 16, 4, GRAD) \
-  TILE(name, 32, f64, double, 32, 2, GRAD)

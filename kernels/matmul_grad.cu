@@ -10,4 +10,6 @@
 // Budget of matmul_grad_32: 128 registers, 38916 bytes of shared memory.
 #include "matmul.cuh"
 
-TILES(grad, true)
+template <typename T, int B, int BK, int PER>
+__device__ __forceinline__ void product(const MatmulParams& p) { tile<T, B, BK, PER, true>(p); }
+GEMM_KERNELS(matmul_grad, MatmulParams, product)

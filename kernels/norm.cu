@@ -16,8 +16,6 @@
 // Budget: 128 registers, 6400 bytes of shared memory.
 #include "norm.cuh"
 
-#define LONG 512
-
 struct Moments {
   double count;
   double mean;     // relative to the set's first element, so that a large mean does not round differences of means
@@ -89,6 +87,10 @@ __device__ __forceinline__ Moments merge_block(Moments a) {
   return a;
 }
 
+struct Merge {
+  __device__ __forceinline__ Moments operator()(Moments a, Moments b) const { return merge(a, b); }
+};
+
 template <typename T>
 __device__ __forceinline__ Statistics<T> statistics_of(const NormParams& p, T first, Moments a) {
   return statistics_of<T>(first, a.mean, a.squares / a.count, p.eps);
@@ -105,20 +107,20 @@ __device__ __forceinline__ void row(const NormParams& p) {
   double sum = 0, left = 0, squares = 0;
 #pragma unroll
   for (int i = 0; i < ITEMS; ++i) sum += x[i];
-  const T mean = T(team_sum(sum, team) / d);
+  const T mean = T(team_reduce(sum, team, Sum()) / d);
 #pragma unroll
   for (int i = 0; i < ITEMS; ++i) {
     x[i] -= mean;
     if (part_index<ITEMS>(i, p.packed, lane, team) < n) left += x[i];
   }
   // The rounding error of the mean.
-  left = team_sum(left, team) / d;
+  left = team_reduce(left, team, Sum()) / d;
 #pragma unroll
   for (int i = 0; i < ITEMS; ++i) {
     x[i] -= T(left);
     if (part_index<ITEMS>(i, p.packed, lane, team) < n) squares += double(x[i]) * double(x[i]);
   }
-  const Statistics<T> of = statistics_of<T>(mean, left, team_sum(squares, team) / d, p.eps);
+  const Statistics<T> of = statistics_of<T>(mean, left, team_reduce(squares, team, Sum()) / d, p.eps);
   if (exists && lane == 0) write_statistics(p, row, of);
 #pragma unroll
   for (int i = 0; i < ITEMS; ++i) x[i] *= of.root;
@@ -165,18 +167,9 @@ __device__ __forceinline__ void long_row(const NormParams& p) {
     out[i] = of.normalized(x[i]) * at_or(p.w, i, T(1)) + at_or(p.b, i, T(0));
 }
 
-__device__ __forceinline__ double* partial_of(const NormParams& p, u64 set, u32 chunk) {
-  return static_cast<double*>(p.partial) + (set * gridDim.y + chunk) * 3;
-}
-__device__ __forceinline__ void write_partial(const NormParams& p, u64 set, Moments a) {
-  double* to = partial_of(p, set, blockIdx.y);
-  to[0] = a.count;
-  to[1] = a.mean;
-  to[2] = a.squares;
-}
-__device__ __forceinline__ Moments read_partial(const NormParams& p, u64 set, u32 chunk) {
-  const double* from = partial_of(p, set, chunk);
-  return {from[0], from[1], from[2]};
+// The moments of a chunk, for the last block.
+__device__ __forceinline__ Moments* partial_of(const NormParams& p, u64 set, u32 chunk) {
+  return static_cast<Moments*>(p.partial) + (set * gridDim.y + chunk);
 }
 
 template <typename T>
@@ -193,31 +186,13 @@ __device__ __forceinline__ void moments(const NormParams& p) {
   const T origin = x[set * (p.across ? p.walk.sizes[3] : p.set)];
   Moments a = merge_block<THREADS>(sums.moments(origin));
   if (gridDim.y > 1) {
-    if (threadIdx.x == 0) write_partial(p, set, a);
+    if (threadIdx.x == 0) *partial_of(p, set, blockIdx.y) = a;
     if (!last_block(p.counters + blockIdx.x, gridDim.y)) return;
     a = {0, 0, 0};
-    for (u32 chunk = threadIdx.x; chunk < gridDim.y; chunk += THREADS) a = merge(a, read_partial(p, set, chunk));
+    for (u32 chunk = threadIdx.x; chunk < gridDim.y; chunk += THREADS) a = merge(a, *partial_of(p, set, chunk));
     a = merge_block<THREADS>(a);
   }
   if (threadIdx.x == 0) write_statistics(p, set, statistics_of(p, origin, a));
-}
-
-// Merges the moments of the threads of a column; the result is in the threads of the first row.
-__device__ __forceinline__ Moments merge_column(Moments a, u32 width) {
-  __shared__ double counts[THREADS];
-  __shared__ double means[THREADS];
-  __shared__ double squares[THREADS];
-  const u32 t = threadIdx.x;
-#pragma unroll 1
-  for (u32 half = THREADS / 2; half >= width; half /= 2) {
-    counts[t] = a.count;
-    means[t] = a.mean;
-    squares[t] = a.squares;
-    __syncthreads();
-    if (t < half) a = merge(a, {counts[t + half], means[t + half], squares[t + half]});
-    __syncthreads();
-  }
-  return a;
 }
 
 template <typename T>
@@ -233,14 +208,14 @@ __device__ __forceinline__ void columns(const NormParams& p) {
     for (u64 i = first + row; i < end; i += rows) sums.add(x[i * channels]);
   }
   const T origin = exists ? x[0] : T(0);
-  Moments a = merge_column(sums.moments(origin), width);
+  Moments a = column_merge(sums.moments(origin), width, Merge());
   if (gridDim.y > 1) {
-    if (row == 0 && exists) write_partial(p, column, a);
+    if (row == 0 && exists) *partial_of(p, column, blockIdx.y) = a;
     if (!last_block(p.counters + blockIdx.x, gridDim.y)) return;
     a = {0, 0, 0};
     if (exists)
-      for (u32 chunk = row; chunk < gridDim.y; chunk += rows) a = merge(a, read_partial(p, column, chunk));
-    a = merge_column(a, width);
+      for (u32 chunk = row; chunk < gridDim.y; chunk += rows) a = merge(a, *partial_of(p, column, chunk));
+    a = column_merge(a, width, Merge());
   }
   if (row == 0 && exists) write_statistics(p, column, statistics_of(p, origin, a));
 }
@@ -288,18 +263,13 @@ __device__ __forceinline__ void running(const RunningParams& p) {
   static_cast<T*>(p.new_var)[c] = static_cast<const T*>(p.var)[c] * decay + batch.v[2] * var_weight;
 }
 
-#define KERNEL(kind, suffix, bounds, ...)                                                                           \
-  extern "C" __global__ void __launch_bounds__ bounds norm_##kind##_##suffix(const __grid_constant__ NormParams p) { \
-    __VA_ARGS__(p);                                                                                                 \
-  }
-#define NORM(suffix, T)                                        \
-  KERNEL(small, suffix, (THREADS), row<T, 4>)                  \
-  KERNEL(row, suffix, (THREADS), row<T, int(128 / sizeof(T))>) \
-  KERNEL(long, suffix, (LONG, 1), long_row<T>)                 \
-  KERNEL(moments, suffix, (THREADS), moments<T>)               \
-  KERNEL(columns, suffix, (THREADS), columns<T>)               \
-  KERNEL(apply, suffix, (THREADS), apply<T>)                       \
-  extern "C" __global__ void __launch_bounds__(THREADS)        \
-      norm_running_##suffix(const __grid_constant__ RunningParams p) { running<T>(p); }
+#define NORM(suffix, T)                                                                           \
+  KERNEL(norm_small_##suffix, NormParams, THREADS) { row<T, 4>(p); }                              \
+  KERNEL(norm_row_##suffix, NormParams, THREADS) { row<T, int(128 / sizeof(T))>(p); }             \
+  KERNEL(norm_long_##suffix, NormParams, LONG, 1) { long_row<T>(p); }                             \
+  KERNEL(norm_moments_##suffix, NormParams, THREADS) { moments<T>(p); }                           \
+  KERNEL(norm_columns_##suffix, NormParams, THREADS) { columns<T>(p); }                           \
+  KERNEL(norm_apply_##suffix, NormParams, THREADS) { apply<T>(p); }                               \
+  KERNEL(norm_running_##suffix, RunningParams, THREADS) { running<T>(p); }
 NORM(f32, float)
 NORM(f64, double)

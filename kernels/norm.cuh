@@ -19,7 +19,7 @@ struct NormParams {
   void* statistics;    // [means][4]: see Statistics
   void* sum_g;         // [sets]: sums of g
   void* sum_gh;        // [sets]: sums of g h
-  void* partial;       // [sets][chunks][3], double for moments
+  void* partial;       // [sets][chunks] Moments, or Sums for a gradient
   u32* counters;       // one per block of the grid's x
   double eps;
   double count;        // elements of a mean

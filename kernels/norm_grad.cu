@@ -16,8 +16,6 @@
 // Budget: 128 registers, 4224 bytes of shared memory.
 #include "norm.cuh"
 
-#define LONG 512
-
 template <typename T, int ITEMS>
 __device__ __forceinline__ void row(const NormParams& p) {
   const u32 team = 1u << p.team_log, lane = threadIdx.x & (team - 1), d = u32(p.walk.sizes[3]);
@@ -42,8 +40,8 @@ __device__ __forceinline__ void row(const NormParams& p) {
     shift += g[i];
     slope += g[i] * h[i];
   }
-  shift = team_sum(shift, team) / T(d);
-  slope = team_sum(slope, team) / T(d);
+  shift = team_reduce(shift, team, Sum()) / T(d);
+  slope = team_reduce(slope, team, Sum()) / T(d);
 #pragma unroll
   for (int i = 0; i < ITEMS; ++i) g[i] = (g[i] - shift - h[i] * slope) * of.root;
   store_part<T, ITEMS>(static_cast<T*>(p.out) + row * d, n, p.packed, lane, team, g);
@@ -72,13 +70,24 @@ __device__ __forceinline__ void long_row(const NormParams& p) {
 }
 
 template <typename T>
-__device__ __forceinline__ T* partial_of(const NormParams& p, u64 set, u32 chunk) {
-  return static_cast<T*>(p.partial) + (set * gridDim.y + chunk) * 3;
+struct Sums {
+  T g;
+  T gh;
+};
+struct AddSums {
+  template <typename T>
+  __device__ __forceinline__ Sums<T> operator()(Sums<T> a, Sums<T> b) const { return {a.g + b.g, a.gh + b.gh}; }
+};
+
+// The sums of a chunk, for the last block.
+template <typename T>
+__device__ __forceinline__ Sums<T>* partial_of(const NormParams& p, u64 set, u32 chunk) {
+  return static_cast<Sums<T>*>(p.partial) + (set * gridDim.y + chunk);
 }
 template <typename T>
-__device__ __forceinline__ void write_sums(const NormParams& p, u64 set, T sum, T slope) {
-  static_cast<T*>(p.sum_g)[set] = sum;
-  static_cast<T*>(p.sum_gh)[set] = slope;
+__device__ __forceinline__ void write_sums(const NormParams& p, u64 set, Sums<T> sums) {
+  static_cast<T*>(p.sum_g)[set] = sums.g;
+  static_cast<T*>(p.sum_gh)[set] = sums.gh;
 }
 
 template <typename T>
@@ -86,55 +95,30 @@ __device__ __forceinline__ void sums(const NormParams& p) {
   const u64 set = blockIdx.x;
   const T* x = static_cast<const T*>(p.x);
   const T* g = static_cast<const T*>(p.g);
-  T sum = T(0), slope = T(0);
+  Sums<T> sums = {T(0), T(0)};
   each_of_set(p, set, [&](u64 i, u64 row_number) {
     const RowIndex row = row_index(p, row_number);
     const Statistics<T> of = read_statistics<T>(p, row.mean);
     const T factor = p.weighted ? at_or(p.w, row.channel, T(1)) : T(1);
     if (p.packed) {
       const Pack<T> px = *reinterpret_cast<const Pack<T>*>(x + i), pg = *reinterpret_cast<const Pack<T>*>(g + i);
-      sum += factor * ((pg.v[0] + pg.v[1]) + (pg.v[2] + pg.v[3]));
-      slope += factor * ((pg.v[0] * of.normalized(px.v[0]) + pg.v[1] * of.normalized(px.v[1])) +
-                         (pg.v[2] * of.normalized(px.v[2]) + pg.v[3] * of.normalized(px.v[3])));
+      sums.g += factor * ((pg.v[0] + pg.v[1]) + (pg.v[2] + pg.v[3]));
+      sums.gh += factor * ((pg.v[0] * of.normalized(px.v[0]) + pg.v[1] * of.normalized(px.v[1])) +
+                           (pg.v[2] * of.normalized(px.v[2]) + pg.v[3] * of.normalized(px.v[3])));
     } else {
-      sum += factor * g[i];
-      slope += factor * (g[i] * of.normalized(x[i]));
+      sums.g += factor * g[i];
+      sums.gh += factor * (g[i] * of.normalized(x[i]));
     }
   });
-  sum_both<THREADS>(sum, slope);
+  sum_both<THREADS>(sums.g, sums.gh);
   if (gridDim.y > 1) {
-    if (threadIdx.x == 0) {
-      partial_of<T>(p, set, blockIdx.y)[0] = sum;
-      partial_of<T>(p, set, blockIdx.y)[1] = slope;
-    }
+    if (threadIdx.x == 0) *partial_of<T>(p, set, blockIdx.y) = sums;
     if (!last_block(p.counters + blockIdx.x, gridDim.y)) return;
-    sum = slope = T(0);
-    for (u32 chunk = threadIdx.x; chunk < gridDim.y; chunk += THREADS) {
-      sum += partial_of<T>(p, set, chunk)[0];
-      slope += partial_of<T>(p, set, chunk)[1];
-    }
-    sum_both<THREADS>(sum, slope);
+    sums = {T(0), T(0)};
+    for (u32 chunk = threadIdx.x; chunk < gridDim.y; chunk += THREADS) sums = AddSums()(sums, *partial_of<T>(p, set, chunk));
+    sum_both<THREADS>(sums.g, sums.gh);
   }
-  if (threadIdx.x == 0) write_sums(p, set, sum, slope);
-}
-
-// Adds the sums of the threads of a column; the result is in the threads of the first row.
-template <typename T>
-__device__ __forceinline__ void sum_column(T& a, T& b, u32 width) {
-  __shared__ T firsts[THREADS];
-  __shared__ T seconds[THREADS];
-  const u32 t = threadIdx.x;
-#pragma unroll 1
-  for (u32 half = THREADS / 2; half >= width; half /= 2) {
-    firsts[t] = a;
-    seconds[t] = b;
-    __syncthreads();
-    if (t < half) {
-      a += firsts[t + half];
-      b += seconds[t + half];
-    }
-    __syncthreads();
-  }
+  if (threadIdx.x == 0) write_sums(p, set, sums);
 }
 
 // x is [rows, columns]: [rows, d] of a layer with a mean per row, or [n, c] of a batch with a mean per column.
@@ -147,31 +131,24 @@ __device__ __forceinline__ void columns(const NormParams& p) {
   const bool exists = column < columns;
   const T* x = static_cast<const T*>(p.x) + column;
   const T* g = static_cast<const T*>(p.g) + column;
-  T sum = T(0), slope = T(0);
+  Sums<T> sums = {T(0), T(0)};
   if (exists) {
 #pragma unroll 4
     for (u64 i = first + row; i < end; i += rows) {
-      sum += g[i * columns];
-      slope += g[i * columns] * read_statistics<T>(p, p.per_channel ? column : i).normalized(x[i * columns]);
+      sums.g += g[i * columns];
+      sums.gh += g[i * columns] * read_statistics<T>(p, p.per_channel ? column : i).normalized(x[i * columns]);
     }
   }
-  sum_column(sum, slope, width);
+  sums = column_merge(sums, width, AddSums());
   if (gridDim.y > 1) {
-    if (row == 0 && exists) {
-      partial_of<T>(p, column, blockIdx.y)[0] = sum;
-      partial_of<T>(p, column, blockIdx.y)[1] = slope;
-    }
+    if (row == 0 && exists) *partial_of<T>(p, column, blockIdx.y) = sums;
     if (!last_block(p.counters + blockIdx.x, gridDim.y)) return;
-    sum = slope = T(0);
-    if (exists) {
-      for (u32 chunk = row; chunk < gridDim.y; chunk += rows) {
-        sum += partial_of<T>(p, column, chunk)[0];
-        slope += partial_of<T>(p, column, chunk)[1];
-      }
-    }
-    sum_column(sum, slope, width);
+    sums = {T(0), T(0)};
+    if (exists)
+      for (u32 chunk = row; chunk < gridDim.y; chunk += rows) sums = AddSums()(sums, *partial_of<T>(p, column, chunk));
+    sums = column_merge(sums, width, AddSums());
   }
-  if (row == 0 && exists) write_sums(p, column, sum, slope);
+  if (row == 0 && exists) write_sums(p, column, sums);
 }
 
 template <typename T>
@@ -201,17 +178,12 @@ __device__ __forceinline__ void apply(const NormParams& p) {
   }
 }
 
-#define KERNEL(kind, suffix, bounds, ...)                              \
-  extern "C" __global__ void __launch_bounds__ bounds                  \
-      norm_grad_##kind##_##suffix(const __grid_constant__ NormParams p) { \
-    __VA_ARGS__(p);                                                    \
-  }
-#define NORM_GRAD(suffix, T)                                   \
-  KERNEL(small, suffix, (THREADS), row<T, 4>)                  \
-  KERNEL(row, suffix, (THREADS), row<T, int(128 / sizeof(T))>) \
-  KERNEL(long, suffix, (LONG, 1), long_row<T>)                 \
-  KERNEL(columns, suffix, (THREADS), columns<T>)               \
-  KERNEL(sums, suffix, (THREADS), sums<T>)                     \
-  KERNEL(apply, suffix, (THREADS), apply<T>)
+#define NORM_GRAD(suffix, T)                                                                      \
+  KERNEL(norm_grad_small_##suffix, NormParams, THREADS) { row<T, 4>(p); }                         \
+  KERNEL(norm_grad_row_##suffix, NormParams, THREADS) { row<T, int(128 / sizeof(T))>(p); }        \
+  KERNEL(norm_grad_long_##suffix, NormParams, LONG, 1) { long_row<T>(p); }                        \
+  KERNEL(norm_grad_columns_##suffix, NormParams, THREADS) { columns<T>(p); }                      \
+  KERNEL(norm_grad_sums_##suffix, NormParams, THREADS) { sums<T>(p); }                            \
+  KERNEL(norm_grad_apply_##suffix, NormParams, THREADS) { apply<T>(p); }
 NORM_GRAD(f32, float)
 NORM_GRAD(f64, double)

@@ -224,10 +224,8 @@ __device__ __forceinline__ void step(const OptimParams& p) {
   if (p.last && last_block(p.counter, gridDim.x) && threadIdx.x == 0) scalars[1] += T(1);
 }
 
-#define STEP(name, suffix, T, ...)                                                                          \
-  extern "C" __global__ void __launch_bounds__(THREADS) optim_##name##_##suffix(const __grid_constant__ OptimParams p) { \
-    step<T, __VA_ARGS__>(p);                                                                                \
-  }
+#define STEP(name, suffix, T, ...) \
+  KERNEL(optim_##name##_##suffix, OptimParams, THREADS) { step<T, __VA_ARGS__>(p); }
 #define STEPS(suffix, T)                             \
   STEP(sgd, suffix, T, Sgd<T>)                       \
   STEP(momentum, suffix, T, Momentum<T>)             \

@@ -306,10 +306,8 @@ __device__ __forceinline__ void avg_grad_halve(const PoolParams& p) {
   }
 }
 
-#define POOL(name, suffix, ...)                                                                                      \
-  extern "C" __global__ void __launch_bounds__(THREADS) pool_##name##_##suffix(const __grid_constant__ PoolParams p) { \
-    __VA_ARGS__(p);                                                                                                  \
-  }
+#define POOL(name, suffix, ...) \
+  KERNEL(pool_##name##_##suffix, PoolParams, THREADS) { __VA_ARGS__(p); }
 #define POOLS(suffix, T)                              \
   POOL(max, suffix, max_forward<T>)                   \
   POOL(max_wide, suffix, max_wide<T>)                 \

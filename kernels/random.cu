@@ -52,20 +52,20 @@ __device__ __forceinline__ void dropout(const RandomParams& p) {
   });
 }
 
-#define RANDOM(name) extern "C" __global__ void __launch_bounds__(THREADS) name(const __grid_constant__ RandomParams p)
+#define RANDOM(name) KERNEL(random_##name, RandomParams, THREADS)
 
-RANDOM(random_bits_i32) {
+RANDOM(bits_i32) {
   draw<i32>(p, [](u32 bits) -> i32 { return i32(bits); });
 }
-RANDOM(random_uniform_f32) {
+RANDOM(uniform_f32) {
   draw<float>(p, [](u32 bits) -> float { return float(bits >> 8) * (1.0f / 16777216.0f); });
 }
-RANDOM(random_uniform_f64) {
+RANDOM(uniform_f64) {
   draw<double>(p, [](u32 bits) -> double { return double(bits >> 8) * (1.0 / 16777216.0); });
 }
-RANDOM(random_keep_bool) {
+RANDOM(keep_bool) {
   const u64 threshold = p.threshold;
   draw<u8>(p, [=](u32 bits) -> u8 { return u64(bits) >= threshold; });
 }
-RANDOM(random_dropout_f32) { dropout<float>(p); }
-RANDOM(random_dropout_f64) { dropout<double>(p); }
+RANDOM(dropout_f32) { dropout<float>(p); }
+RANDOM(dropout_f64) { dropout<double>(p); }

@@ -131,8 +131,6 @@ struct ArgFold {
   static __device__ __forceinline__ i32 finalize(Acc a, double) { return i32(a.index); }
 };
 
-template <typename A>
-__device__ __forceinline__ A exchange(A v, u32 lane) { return __shfl_xor_sync(FULL_WARP, v, lane); }
 template <typename T>
 __device__ __forceinline__ Indexed<T> exchange(Indexed<T> v, u32 lane) {
   return {__shfl_xor_sync(FULL_WARP, v.value, lane), __shfl_xor_sync(FULL_WARP, v.index, lane)};
@@ -285,15 +283,10 @@ __device__ __forceinline__ void columns(const ReduceParams& p) {
   if (row == 0 && exists) write_result<F>(p, output, a);
 }
 
-#define KERNEL(kind, body, op, suffix, ...)                                                                \
-  extern "C" __global__ void __launch_bounds__(THREADS)                                                    \
-      reduce_##kind##_##op##_##suffix(const __grid_constant__ ReduceParams p) {                            \
-    body<__VA_ARGS__>(p);                                                                                  \
-  }
-#define REDUCE(op, suffix, ...)                      \
-  KERNEL(rows, rows, op, suffix, __VA_ARGS__)        \
-  KERNEL(long, long_row, op, suffix, __VA_ARGS__)    \
-  KERNEL(columns, columns, op, suffix, __VA_ARGS__)
+#define REDUCE(op, suffix, ...)                                                                  \
+  KERNEL(reduce_rows_##op##_##suffix, ReduceParams, THREADS) { rows<__VA_ARGS__>(p); }           \
+  KERNEL(reduce_long_##op##_##suffix, ReduceParams, THREADS) { long_row<__VA_ARGS__>(p); }       \
+  KERNEL(reduce_columns_##op##_##suffix, ReduceParams, THREADS) { columns<__VA_ARGS__>(p); }
 
 REDUCE(sum, f32, SumFold<float, double>)
 REDUCE(sum, f64, SumFold<double, double>)

@@ -2,19 +2,8 @@
 #pragma once
 #include "common.cuh"
 
-// The maximum and the sum over a team, in each of its lanes. All 32 lanes of the warp call them.
-template <typename T>
-__device__ __forceinline__ T team_max(T v, u32 team) {
-#pragma unroll 1
-  for (u32 d = team / 2; d > 0; d /= 2) v = maximum(v, __shfl_xor_sync(FULL_WARP, v, d));
-  return v;
-}
-template <typename T>
-__device__ __forceinline__ T team_sum(T v, u32 team) {
-#pragma unroll 1
-  for (u32 d = team / 2; d > 0; d /= 2) v += __shfl_xor_sync(FULL_WARP, v, d);
-  return v;
-}
+// Threads of a block that has a row to itself.
+#define LONG 512
 
 // Loads and stores a lane's part of a row of n <= team * ITEMS elements: every team-th pack of four if `packed`, or else every
 // team-th element. Elements beyond the row are `fill`.

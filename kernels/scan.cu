@@ -209,15 +209,11 @@ __device__ __forceinline__ void sums(const ScanParams& p) {
   }
 }
 
-#define KERNEL(kind, body, suffix, T)                                                                                   \
-  extern "C" __global__ void __launch_bounds__(THREADS) scan_##kind##_##suffix(const __grid_constant__ ScanParams p) { \
-    body<T>(p);                                                                                                         \
-  }
-#define SCAN(suffix, T)               \
-  KERNEL(rows, rows, suffix, T)       \
-  KERNEL(long, long_row, suffix, T)   \
-  KERNEL(columns, columns, suffix, T) \
-  KERNEL(sums, sums, suffix, T)
+#define SCAN(suffix, T)                                                   \
+  KERNEL(scan_rows_##suffix, ScanParams, THREADS) { rows<T>(p); }         \
+  KERNEL(scan_long_##suffix, ScanParams, THREADS) { long_row<T>(p); }     \
+  KERNEL(scan_columns_##suffix, ScanParams, THREADS) { columns<T>(p); }   \
+  KERNEL(scan_sums_##suffix, ScanParams, THREADS) { sums<T>(p); }
 SCAN(f32, float)
 SCAN(f64, double)
 SCAN(i32, i32)

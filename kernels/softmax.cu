@@ -18,8 +18,6 @@
 #include "rows.cuh"
 #include "softmax.cuh"
 
-#define LONG 512
-
 // Mirrors `SoftmaxParams` in softmax.rs.
 struct SoftmaxParams {
   const void* x;  // [outer][n][inner]
@@ -71,7 +69,7 @@ __device__ __forceinline__ void in_registers(const SoftmaxParams& p) {
     T max = x[0];
 #pragma unroll
     for (int i = 1; i < ITEMS; ++i) max = maximum(max, x[i]);
-    a.max = team_max(max, team);
+    a.max = team_reduce(max, team, Maximum());
     // exp(inf - inf) is NaN, so the sum of a row with an infinite maximum is NaN.
     T e[ITEMS], ties = T(0);
 #pragma unroll
@@ -81,11 +79,11 @@ __device__ __forceinline__ void in_registers(const SoftmaxParams& p) {
       a.sum += tie ? T(0) : e[i];
       ties += tie ? T(1) : T(0);
     }
-    a.sum = team_sum(a.sum, team);
+    a.sum = team_reduce(a.sum, team, Sum());
     if (OP == FORWARD)
       a.sum = T(1) / a.sum;
     else
-      a.sum = statistic_of<OP, T>(rest_of(Online<T>{a.max, a.sum + (team_sum(ties, team) - T(1))}));
+      a.sum = statistic_of<OP, T>(rest_of(Online<T>{a.max, a.sum + (team_reduce(ties, team, Sum()) - T(1))}));
 #pragma unroll
     for (int i = 0; i < ITEMS; ++i) x[i] = OP == FORWARD ? e[i] * a.sum : apply<OP, T>(x[i], T(0), a);
   } else {
@@ -93,7 +91,7 @@ __device__ __forceinline__ void in_registers(const SoftmaxParams& p) {
     load_part<T, ITEMS>(static_cast<const T*>(p.g) + at, exists ? u32(p.n) : 0, p.packed, lane, team, T(0), g);
 #pragma unroll
     for (int i = 0; i < ITEMS; ++i) a.sum += term<OP, T>(x[i], g[i]);
-    a.sum = team_sum(a.sum, team);
+    a.sum = team_reduce(a.sum, team, Sum());
 #pragma unroll
     for (int i = 0; i < ITEMS; ++i) x[i] = apply<OP, T>(x[i], g[i], a);
   }
@@ -109,7 +107,7 @@ __device__ __forceinline__ void long_row(const SoftmaxParams& p) {
   const u64 packs = p.packed ? p.n / 4 : 0;
   RowStatistics<T> a = {T(0), T(0)};
   if (OP == FORWARD || OP == LOG) {
-    const Online<T> row = online_block<LONG>(online_row(x, p.n, threadIdx.x, LONG));
+    const Online<T> row = block_merge<LONG>(online_row(x, p.n, threadIdx.x, LONG), OnlineMerge());
     a = {row.max, statistic_of<OP, T>(rest_of(row))};
   } else {
     T sum[4] = {};
@@ -183,16 +181,11 @@ __device__ __forceinline__ void columns(const SoftmaxParams& p) {
     out[i * p.inner] = apply<OP, T>(x[i * p.inner], FROM_X ? T(0) : g[i * p.inner], all);
 }
 
-#define KERNEL(op, kind, suffix, bounds, ...)                                          \
-  extern "C" __global__ void __launch_bounds__ bounds                                 \
-      softmax_##op##_##kind##_##suffix(const __grid_constant__ SoftmaxParams p) {        \
-    __VA_ARGS__(p);                                                                     \
-  }
-#define SOFTMAX(op, OP, suffix, T)                                                            \
-  KERNEL(op, small, suffix, (THREADS), in_registers<OP, T, 4>)                                 \
-  KERNEL(op, row, suffix, (THREADS), in_registers<OP, T, int(128 / sizeof(T))>)                \
-  KERNEL(op, long, suffix, (LONG, 1), long_row<OP, T>)                                            \
-  KERNEL(op, columns, suffix, (THREADS, 1), columns<OP, T>)
+#define SOFTMAX(op, OP, suffix, T)                                                                                    \
+  KERNEL(softmax_##op##_small_##suffix, SoftmaxParams, THREADS) { in_registers<OP, T, 4>(p); }                        \
+  KERNEL(softmax_##op##_row_##suffix, SoftmaxParams, THREADS) { in_registers<OP, T, int(128 / sizeof(T))>(p); }       \
+  KERNEL(softmax_##op##_long_##suffix, SoftmaxParams, LONG, 1) { long_row<OP, T>(p); }                                \
+  KERNEL(softmax_##op##_columns_##suffix, SoftmaxParams, THREADS, 1) { columns<OP, T>(p); }
 #define FLOATS(op, OP) SOFTMAX(op, OP, f32, float) SOFTMAX(op, OP, f64, double)
 
 FLOATS(forward, FORWARD)

@@ -60,30 +60,10 @@ __device__ __forceinline__ Online<T> online_row(const T* x, u64 n, u32 lane, u32
   return a;
 }
 
-// Merges the parts of `count` adjacent lanes of a warp, a power of two, in each of them. All 32 lanes call it.
 template <typename T>
-__device__ __forceinline__ Online<T> online_team(Online<T> a, u32 count) {
-#pragma unroll 1
-  for (u32 d = count / 2; d > 0; d /= 2)
-    a = online_merge(a, {__shfl_xor_sync(FULL_WARP, a.max, d), __shfl_xor_sync(FULL_WARP, a.rest, d)});
-  return a;
-}
+__device__ __forceinline__ Online<T> exchange(Online<T> a, u32 lanes) { return {exchange(a.max, lanes), exchange(a.rest, lanes)}; }
 
-// Merges the parts of a one-dimensional block of COUNT threads, in every thread.
-template <int COUNT, typename T>
-__device__ __forceinline__ Online<T> online_block(Online<T> a) {
-  __shared__ T maxima[COUNT / WARP];
-  __shared__ T rests[COUNT / WARP];
-  a = online_team(a, WARP);
-  const u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
-  if (lane == 0) {
-    maxima[warp] = a.max;
-    rests[warp] = a.rest;
-  }
-  __syncthreads();
-  a = online_identity<T>();
-  if (lane < COUNT / WARP) a = {maxima[lane], rests[lane]};
-  a = online_team(a, WARP);
-  __syncthreads();  // a second call writes the arrays again
-  return a;
-}
+struct OnlineMerge {
+  template <typename T>
+  __device__ __forceinline__ Online<T> operator()(Online<T> a, Online<T> b) const { return online_merge(a, b); }
+};

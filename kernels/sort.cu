@@ -220,13 +220,13 @@ __device__ __forceinline__ void sort_final_merge(const SortParams& p) {
     if (first + i < p.k) out[(first + i) * p.out_step] = i32(index_of(tile[i]));
 }
 
-#define SORT(name) extern "C" __global__ void __launch_bounds__(THREADS) name(const __grid_constant__ SortParams p)
+#define SORT(name) KERNEL(sort_##name, SortParams, THREADS)
 #define ROWS(suffix, T, Key)                           \
-  SORT(sort_rows_##suffix) { sort_rows<T, Key>(p); }   \
-  SORT(sort_tiles_##suffix) { sort_tiles<T, Key>(p); }
+  SORT(rows_##suffix) { sort_rows<T, Key>(p); }   \
+  SORT(tiles_##suffix) { sort_tiles<T, Key>(p); }
 #define MERGES(bytes, Key)                              \
-  SORT(sort_merge_##bytes) { sort_merge<Key>(p); }      \
-  SORT(sort_final_merge_##bytes) { sort_final_merge<Key>(p); }
+  SORT(merge_##bytes) { sort_merge<Key>(p); }      \
+  SORT(final_merge_##bytes) { sort_final_merge<Key>(p); }
 ROWS(f32, float, Key8)
 ROWS(f64, double, Key16)
 ROWS(i32, i32, Key8)

@@ -9,20 +9,19 @@
 // Budget: 64 registers, 0 bytes of shared memory.
 #include "elementwise.cuh"
 
-#define UNARY(name, suffix, Type, ...)                                                                                 \
-  extern "C" __global__ void __launch_bounds__(THREADS) unary_##name##_##suffix(const __grid_constant__ ElementwiseParams p) { \
-    typedef Type T;                                                                                                    \
-    const T a = T(p.a), b = T(p.b);                                                                                    \
-    (void)a, (void)b;                                                                                                  \
-    map1<T, T>(p, [=](T x) -> T { __VA_ARGS__ });                                                                      \
+#define UNARY(name, suffix, Type, ...)                           \
+  KERNEL(unary_##name##_##suffix, ElementwiseParams, THREADS) {  \
+    typedef Type T;                                              \
+    const T a = T(p.a), b = T(p.b);                              \
+    (void)a, (void)b;                                            \
+    map1<T, T>(p, [=](T x) -> T { __VA_ARGS__ });                \
   }
-#define UNARY_GRAD(name, suffix, Type, ...)                             \
-  extern "C" __global__ void __launch_bounds__(THREADS)                 \
-      unary_grad_##name##_##suffix(const __grid_constant__ ElementwiseParams p) { \
-    typedef Type T;                                                     \
-    const T a = T(p.a), b = T(p.b);                                     \
-    (void)a, (void)b;                                                   \
-    map2<T, T, T>(p, [=](T s, T g) -> T { __VA_ARGS__ });               \
+#define UNARY_GRAD(name, suffix, Type, ...)                          \
+  KERNEL(unary_grad_##name##_##suffix, ElementwiseParams, THREADS) { \
+    typedef Type T;                                                  \
+    const T a = T(p.a), b = T(p.b);                                  \
+    (void)a, (void)b;                                                \
+    map2<T, T, T>(p, [=](T s, T g) -> T { __VA_ARGS__ });            \
   }
 // The body is a function of x (or s and g), a and b, all of type T.
 #define FLOATS(name, ...) UNARY(name, f32, float, __VA_ARGS__) UNARY(name, f64, double, __VA_ARGS__)
@@ -129,7 +128,7 @@ INTS(sign, return x > 0 ? 1 : x < 0 ? -1 : 0;)
 INTS(remainder, return remainder_by(x, a);)
 INTS(clamp, return clamp(x, a, b);)
 
-extern "C" __global__ void __launch_bounds__(THREADS) unary_logical_not_bool(const __grid_constant__ ElementwiseParams p) {
+KERNEL(unary_logical_not_bool, ElementwiseParams, THREADS) {
   map1<u8, u8>(p, [=](u8 x) -> u8 { return x == 0; });
 }
 

@@ -84,13 +84,6 @@ void Machine::suspend(State state, const Site* site) {
   __sanitizer_finish_switch_fiber(fiber.fake, &host_bottom_, &host_bytes_);
 }
 
-unsigned Machine::barrier(const Site& site, bool predicate) {
-  Fiber& fiber = *current_;
-  fiber.value = predicate;
-  suspend(State::kBarrier, &site);
-  return static_cast<unsigned>(fiber.value);
-}
-
 Exchange Machine::exchange(const Site& site, unsigned mask, unsigned long long value, unsigned source) {
   Fiber& fiber = *current_;
   if ((mask >> fiber.index % kWarp & 1) == 0) {
@@ -128,9 +121,9 @@ void* Machine::shared(const void* key, const char* name, size_t bytes, size_t al
     if (array.key == key) return arena_ + array.offset;
   }
   static_bytes_ = round_up(static_bytes_, alignment) + bytes;
-  if (static_bytes_ > kStatic || static_bytes_ + request_->shared > request_->shared_limit) {
-    abandon(text("shared memory: %zu static bytes up to `%s` (at most %zu) and %u dynamic ones; a block has %u", static_bytes_,
-                 name, kStatic, request_->shared, request_->shared_limit));
+  const size_t limit = std::min<size_t>(kStatic, request_->shared_limit);
+  if (static_bytes_ > limit) {
+    abandon(text("shared memory: %zu bytes up to `%s`; a block has %zu", static_bytes_, name, limit));
   }
   const size_t offset = round_up(arena_end_, alignment);
   if (offset + bytes + kGap > kArena || alignment > alignof(Machine)) {
@@ -240,18 +233,19 @@ bool Machine::release_lanes(unsigned first, unsigned lanes) {
 // Releases the lanes of a fiber's mask if all of them wait; lanes that have exited or do not exist are not waited for.
 bool Machine::release_group(const Fiber& one, unsigned first, unsigned lanes) {
   Exchange result = {};
+  unsigned members = 0;
   for (unsigned lane = 0; lane < lanes; ++lane) {
     const Fiber& fiber = fibers_[first + lane];
     if ((one.mask >> lane & 1) == 0 || fiber.state == State::kDone) continue;
     const bool here = fiber.state == State::kWarp && fiber.mask == one.mask;
     if (!here || std::strcmp(fiber.site->call, one.site->call) != 0) return false;
-    result.lanes |= 1u << lane;
+    members |= 1u << lane;
     if (fiber.value != 0) result.nonzero |= 1u << lane;
   }
   for (unsigned lane = 0; lane < lanes; ++lane) {
-    if ((result.lanes >> lane & 1) == 0) continue;
+    if ((members >> lane & 1) == 0) continue;
     Fiber& fiber = fibers_[first + lane];
-    if ((result.lanes >> fiber.source & 1) == 0) {
+    if ((members >> fiber.source & 1) == 0) {
       fail(text("thread %s reads lane %u in %s with mask 0x%08x, but that lane %s", place(fiber.thread).c_str(), fiber.source,
                 place(*fiber.site).c_str(), fiber.mask,
                 fiber.source >= lanes                  ? "is not in the block"
@@ -263,7 +257,7 @@ bool Machine::release_group(const Fiber& one, unsigned first, unsigned lanes) {
     fiber.result = result;
   }
   for (unsigned lane = 0; lane < lanes; ++lane) {
-    if (result.lanes >> lane & 1) fibers_[first + lane].state = State::kReady;
+    if (members >> lane & 1) fibers_[first + lane].state = State::kReady;
   }
   return true;
 }
@@ -290,7 +284,7 @@ void Machine::report_lane(unsigned first, unsigned lanes) {
 // Releases all threads if they wait at the same barrier. Returns false if all have exited, or there is an error.
 bool Machine::release_barrier() {
   const Fiber* one = nullptr;
-  unsigned done = 0, predicates = 0;
+  unsigned done = 0;
   for (unsigned i = 0; i < threads_; ++i) {
     const Fiber& fiber = fibers_[i];
     if (fiber.state == State::kDone) {
@@ -306,7 +300,6 @@ bool Machine::release_barrier() {
       fail("different barriers: " + crowd(at(here)) + " at " + place(here) + ", " + crowd(at(there)) + " at " + place(there));
       return false;
     }
-    predicates += fiber.value != 0;
   }
   if (one == nullptr) return false;
   if (done != 0) {
@@ -315,10 +308,7 @@ bool Machine::release_barrier() {
          crowd(is(State::kDone)) + " exited");
     return false;
   }
-  for (unsigned i = 0; i < threads_; ++i) {
-    fibers_[i].value = predicates;
-    fibers_[i].state = State::kReady;
-  }
+  for (unsigned i = 0; i < threads_; ++i) fibers_[i].state = State::kReady;
   return true;
 }
 
@@ -333,8 +323,8 @@ bool Machine::launch(const Request& request) {
     fibers_[i].thread = {i % block[0], i / block[0] % block[1], i / block[0] / block[1]};
   }
   std::memset(arena_, kUninitialized, arena_end_);
-  arrays_.assign(1, {nullptr, "extern", 0, request.shared});
-  arena_end_ = request.shared + kGap;
+  arrays_.clear();
+  arena_end_ = 0;
   static_bytes_ = 0;
   context.block_dim = {block[0], block[1], block[2]};
   context.grid_dim = {grid[0], grid[1], grid[2]};
@@ -374,7 +364,7 @@ bool Machine::launch(const Request& request) {
   return !failed_;
 }
 
-unsigned barrier(const Site& site, bool predicate) { return active->barrier(site, predicate); }
+void barrier(const Site& site) { active->barrier(site); }
 
 Exchange exchange(const Site& site, unsigned mask, unsigned long long value, unsigned source) {
   return active->exchange(site, mask, value, source);
@@ -387,8 +377,6 @@ void arrive() { active->arrive(); }
 void* shared(const void* key, const char* name, size_t bytes, size_t alignment) {
   return active->shared(key, name, bytes, alignment);
 }
-
-void* dynamic_shared() { return active->dynamic_shared(); }
 
 }  // namespace emulator
 

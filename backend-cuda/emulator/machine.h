@@ -23,7 +23,7 @@ struct Request {
   const void* params;
   uint64_t seed;
   unsigned grid[3], block[3];
-  unsigned shared, shared_limit;
+  unsigned shared_limit;
   const unsigned *counters, *counters_end;
   enum Order : unsigned { kForward, kReversed, kShuffled } order;
 };
@@ -38,7 +38,6 @@ struct Fiber {
   void* top = nullptr;   // the saved stack pointer
   void* fake = nullptr;  // the address sanitizer's
   const Site* site = nullptr;  // on the fiber's own stack
-  // At a barrier: the predicate, and after it the number of true predicates.
   unsigned long long value = 0;
   unsigned mask = 0, source = 0;
   // Whether it has called a fence since the block started or incremented a block counter.
@@ -59,12 +58,11 @@ class Machine {
   const std::string& message() const { return message_; }
 
   // Called by fibers.
-  unsigned barrier(const Site& site, bool predicate);
+  void barrier(const Site& site) { suspend(State::kBarrier, &site); }
   Exchange exchange(const Site& site, unsigned mask, unsigned long long value, unsigned source);
   void fence() { current_->fenced = true; }
   void arrive();
   void* shared(const void* key, const char* name, size_t bytes, size_t alignment);
-  void* dynamic_shared() { return arena_; }
 
  private:
   static void entry();
@@ -100,7 +98,7 @@ class Machine {
   bool failed_ = false;
   bool arrived_ = false;  // whether the block has incremented a block counter
   std::string message_;
-  std::vector<Array> arrays_;  // the first is the dynamic one
+  std::vector<Array> arrays_;
   size_t arena_end_ = kArena;  // the end of the memory that may have been written
   size_t static_bytes_ = 0;
   std::vector<uint8_t> warps_, lanes_;

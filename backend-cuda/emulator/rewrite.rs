@@ -3,8 +3,6 @@
 //! The preprocessor has run, so kernels and declarations from macros are found too. Line numbers are preserved: a replacement has
 //! as many line breaks as the original.
 
-use std::fmt::Write;
-
 /// A kernel's name and the place of its definition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Kernel {
@@ -82,13 +80,12 @@ pub(crate) fn rewrite(source: &str) -> Result<(String, Vec<Kernel>), String> {
                 if !scopes.contains(&Scope::Other) {
                     return Err(format!("{}: shared memory is declared inside a function", token.place()));
                 }
-                let dynamic = tokens[..i].ends_with_texts(&["extern"]);
-                let first = i - usize::from(dynamic || tokens[..i].ends_with_texts(&["static"]));
+                let first = i - usize::from(tokens[..i].ends_with_texts(&["static"]));
                 if first > 0 && ![";", "{", "}", ")"].contains(&tokens[first - 1].text) {
                     return Err(format!("{}: __shared__ comes first in its declaration", token.place()));
                 }
                 let length = tokens[i..].iter().position(|t| t.text == ";").ok_or("a declaration without an end")?;
-                let text = shared(source, &tokens[i..=i + length], dynamic)?;
+                let text = shared(source, &tokens[i..=i + length])?;
                 replace(tokens[first].start, tokens[i + length].end(), &text);
                 i += length;
             }
@@ -225,7 +222,7 @@ fn kernel(tokens: &[Token<'_>]) -> Result<Option<Kernel>, String> {
 }
 
 /// The C++ for `__shared__ T name[N];`, from its first word to its semicolon.
-fn shared(source: &str, tokens: &[Token<'_>], dynamic: bool) -> Result<String, String> {
+fn shared(source: &str, tokens: &[Token<'_>]) -> Result<String, String> {
     let wrong = |what: &str| Err(format!("{}: {what}; write `__shared__ T name[N];`", tokens[0].place()));
     let mut alignment = "16";
     let mut i = 1;
@@ -274,22 +271,13 @@ fn shared(source: &str, tokens: &[Token<'_>], dynamic: bool) -> Result<String, S
     let flat = |from: usize, to: usize| source[from..to].split_whitespace().collect::<Vec<_>>().join(" ");
     let element = flat(tokens[first].start, tokens[bounds - 1].start);
     let size = flat(tokens[bounds].start, tokens[last].start);
-    let mut text = String::new();
-    let written = if dynamic {
-        if size != "[]" && size != "[ ]" {
-            return wrong("dynamic shared memory has the form `extern __shared__ T name[];`");
-        }
-        write!(text, "{element}* const {name} = static_cast<{element}*>(::emulator::dynamic_shared());")
-    } else if size == "[]" {
+    if size == "[]" {
         return wrong("a shared array without a length");
-    } else {
-        // The address of the static variable is the key: every instance of a template has its own.
-        write!(
-            text,
-            "static char emulated_key_{name}; using emulated_type_{name} = {element}{size}; \
-             emulated_type_{name}& {name} = *static_cast<emulated_type_{name}*>(::emulator::shared(\
-             &emulated_key_{name}, \"{name}\", sizeof(emulated_type_{name}), {alignment}));"
-        )
-    };
-    written.map(|()| text).map_err(|e| e.to_string())
+    }
+    // The address of the static variable is the key: every instance of a template has its own.
+    Ok(format!(
+        "static char emulated_key_{name}; using emulated_type_{name} = {element}{size}; \
+         emulated_type_{name}& {name} = *static_cast<emulated_type_{name}*>(::emulator::shared(\
+         &emulated_key_{name}, \"{name}\", sizeof(emulated_type_{name}), {alignment}));"
+    ))
 }

@@ -33,14 +33,13 @@ struct Site {
   int line, id;
 };
 
-// Waits for all threads of the block, and returns the number of true predicates.
-unsigned barrier(const Site& site, bool predicate);
+// Waits for all threads of the block.
+void barrier(const Site& site);
 
-// Waits for the lanes of the mask. Returns the value of lane `source`, the participating lanes, and those of them whose value is
-// not 0.
+// Waits for the lanes of the mask. Returns the value of lane `source`, and the participating lanes whose value is not 0.
 struct Exchange {
   unsigned long long value;
-  unsigned lanes, nonzero;
+  unsigned nonzero;
 };
 Exchange exchange(const Site& site, unsigned mask, unsigned long long value, unsigned source);
 
@@ -54,9 +53,6 @@ void arrive();
 
 // The block's memory for a __shared__ declaration, which `key` identifies.
 void* shared(const void* key, const char* name, size_t bytes, size_t alignment);
-
-// The dynamic shared memory of the block.
-void* dynamic_shared();
 
 // A kernel, called once for every thread with the address of its parameters.
 using Call = void (*)(const void* params);

@@ -7,11 +7,8 @@ use minitorch_core::backend::{BinaryOp, BinaryOps, View};
 
 impl BinaryOps for Cuda {
     fn binary(&self, op: BinaryOp, a: View<'_, Storage>, b: View<'_, Storage>) -> Storage {
-        let layout = Layout::contiguous(*a.layout.shape());
-        let out = self.alloc("binary", a.dtype, layout.numel());
-        let to = (&out, a.dtype, &layout);
-        self.elementwise(name!("binary_{}_{}", op.name(), suffix(a.dtype)), to, [a, b], [0.0; 2]);
-        out
+        let kernel = name!("binary_{}_{}", op.name(), suffix(a.dtype));
+        self.elementwise_new(("binary", a.dtype), kernel, [a, b], [0.0; 2])
     }
 
     fn binary_mut(&self, op: BinaryOp, a: &mut Storage, layout: &Layout, b: View<'_, Storage>) {

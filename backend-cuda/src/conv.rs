@@ -16,11 +16,13 @@ use crate::params::{Divisor, params};
 use crate::tiling::Tiling;
 use minitorch_core::backend::{Activation, Conv2dGrad, ConvOps, UnaryOp, UnaryOps};
 use minitorch_core::ops::composed;
+use minitorch_core::ops::conv::spatial;
 use minitorch_core::{Conv2dOptions, DType};
 use std::cell::OnceCell;
 
 params! {
     /// The parameters of all convolution kernels.
+    #[derive(Default)]
     ConvParams in "conv.cuh" {
         x: Address,
         weight: Address,
@@ -93,14 +95,6 @@ fn geometry(
     // All strides beyond the padded image are equivalent, as there is one window; all dilations, as there is one tap.
     let [stride, dilation] = [o.stride, o.dilation].map(|steps| steps.map(|step| step.min(1 << 30) as u32));
     let params = ConvParams {
-        x: 0,
-        weight: 0,
-        bias: 0,
-        out: 0,
-        mask: 0,
-        sums: 0,
-        partials: 0,
-        counters: 0,
         pixels: (n * oh * ow) as u64,
         n: n as u32,
         ci: ci as u32,
@@ -118,18 +112,13 @@ fn geometry(
         dil_h: dilation[0],
         dil_w: dilation[1],
         splits: 1,
-        w_mode: 0,
-        activation: 0,
         out_plane: Divisor::new(oh * ow),
         out_width: Divisor::new(ow),
         taps: Divisor::new(taps),
         tap_width: Divisor::new(kw),
+        ..ConvParams::default()
     };
     Geometry { params, taps, group_in, group_out, groups }
-}
-
-fn spatial(x: &Tensor) -> [usize; 2] {
-    [x.shape()[2], x.shape()[3]]
 }
 
 /// The number of channels that a thread of a direct kernel computes.
@@ -160,13 +149,7 @@ fn direct(
     }
     geometry.params.splits = splits as u32;
     let grid = [pixels.div_ceil(THREADS / splits), rows, 1];
-    device.0.launch(
-        name!("conv_direct_{kernel}_{count}_{}", suffix(dtype)),
-        grid,
-        [THREADS, 1, 1],
-        0,
-        &geometry.params,
-    );
+    device.0.launch(name!("conv_direct_{kernel}_{count}_{}", suffix(dtype)), grid, [THREADS, 1, 1], &geometry.params);
 }
 
 /// The part of a kernel's name that selects conv_tap.cu: the channels are a multiple of the slab depth BK of the tile size.
@@ -181,7 +164,7 @@ fn launch_groups(device: &Cuda, kernel: &str, tiles: usize, groups: usize, param
         groups <= MAX_GRID_YZ,
         "conv2d: {groups} groups (times phases of the stride) are more than a grid's {MAX_GRID_YZ}"
     );
-    device.0.launch(kernel, [tiles, groups, 1], [GEMM_THREADS, 1, 1], 0, params);
+    device.0.launch(kernel, [tiles, groups, 1], [GEMM_THREADS, 1, 1], params);
 }
 
 /// The gradient with respect to the result, contiguous, and the output of a relu before it, which kernels take as a mask.
@@ -231,9 +214,7 @@ impl ConvOps for Cuda {
     ) -> Tensor {
         let Some(code) = code(activation) else { return composed::conv2d(x, w, bias, options, activation) };
         let dtype = x.dtype();
-        let Some(out_size) = options.output_size(spatial(x), spatial(w)) else {
-            unreachable!("core checked that the kernel fits");
-        };
+        let out_size = options.output(spatial(x), spatial(w));
         let mut geometry = geometry(x.dims(), w.dims(), out_size, options);
         let (x, w, bias) = (x.contiguous(), w.contiguous(), bias.map(Tensor::contiguous));
         let [n, co] = [x.shape()[0], w.shape()[0]];
@@ -352,7 +333,7 @@ fn grad_weight(
         if geometry.group_in == 1 && geometry.group_out <= 4 && geometry.groups > 1 {
             [geometry.params.weight, geometry.params.mask] = gradient.addresses(0);
             let kernel = name!("conv_direct_grad_weight_{}", suffix(dtype));
-            device.0.launch(kernel, [weights, 1, 1], [256, 1, 1], 0, &geometry.params);
+            device.0.launch(kernel, [weights, 1, 1], [THREADS, 1, 1], &geometry.params);
         } else {
             let (columns, pixels) = (geometry.group_in * geometry.taps, n * oh * ow);
             let product = [geometry.group_out, columns, pixels];

@@ -65,11 +65,7 @@ impl CopyOps for Cuda {
         if x.dtype == to {
             return self.copy(x);
         }
-        let layout = Layout::contiguous(*x.layout.shape());
-        let out = self.alloc("cast", to, layout.numel());
-        let at = (&out, to, &layout);
-        self.elementwise(name!("copy_{}_{}", suffix(x.dtype), suffix(to)), at, [x], [0.0; 2]);
-        out
+        self.elementwise_new(("cast", to), name!("copy_{}_{}", suffix(x.dtype), suffix(to)), [x], [0.0; 2])
     }
 }
 
@@ -159,6 +155,6 @@ fn transpose(device: &Cuda, x: View<'_, Storage>, out: &Storage) -> bool {
         b: 0.0,
     };
     let grid = [rows.div_ceil(TILE), columns.div_ceil(TILE), batch];
-    device.0.launch(name!("copy_transposed_{}", x.dtype.size()), grid, [TILE, 8, 1], 0, &params);
+    device.0.launch(name!("copy_transposed_{}", x.dtype.size()), grid, [TILE, 8, 1], &params);
     true
 }

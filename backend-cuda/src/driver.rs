@@ -30,7 +30,7 @@ pub(crate) struct Info {
     pub(crate) memory: u64,
     /// Streaming multiprocessors.
     pub(crate) multiprocessors: u32,
-    /// The maximum of shared memory per block in bytes, static and dynamic.
+    /// The maximum of shared memory per block in bytes.
     pub(crate) shared_memory: u32,
     /// The version of the driver, major and minor; `None` for an emulator.
     pub(crate) driver: Option<(u32, u32)>,
@@ -44,8 +44,6 @@ pub(crate) struct Launch<'a> {
     pub(crate) grid: [u32; 3],
     /// The threads of a block.
     pub(crate) block: [u32; 3],
-    /// Bytes of dynamic shared memory.
-    pub(crate) shared: u32,
     /// The kernel's argument.
     pub(crate) params: *const c_void,
 }

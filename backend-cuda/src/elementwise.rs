@@ -19,6 +19,20 @@ params! {
 }
 
 impl Cuda {
+    /// `f(inputs[i] ..)` in a new contiguous buffer of the inputs' shape.
+    pub(crate) fn elementwise_new<const N: usize>(
+        &self,
+        (op, dtype): (&str, DType),
+        kernel: &str,
+        inputs: [View<'_, Storage>; N],
+        numbers: [f64; 2],
+    ) -> Storage {
+        let layout = Layout::contiguous(*inputs[0].layout.shape());
+        let out = self.alloc(op, dtype, layout.numel());
+        self.elementwise(kernel, (&out, dtype, &layout), inputs, numbers);
+        out
+    }
+
     /// Launches an element-wise kernel over the shape of `out`. `a` and `b` are the numbers that the function uses.
     ///
     /// # Panics
@@ -41,6 +55,6 @@ impl Cuda {
         let out = storage.tensor_ref(dtype, layout);
         let params = ElementwiseParams { walk: Walk::new(layout.shape()), out, r#in, a, b };
         let (grid, block) = grid_stride(self, layout.numel().div_ceil(4));
-        self.0.launch(kernel, grid, block, 0, &params);
+        self.0.launch(kernel, grid, block, &params);
     }
 }

@@ -48,8 +48,8 @@ pub struct EmulatorOptions {
     pub order: Order,
     /// Streaming multiprocessors, by default 4. Grids, tile sizes and the splits of long sums depend on it. An H100 has 132.
     pub multiprocessors: u32,
-    /// The maximum of shared memory per block in bytes, static and dynamic, at most 256 KiB. The default is 99 KiB, as on desktop
-    /// GPUs; an H100 has 227 KiB.
+    /// The maximum of shared memory per block in bytes, at most 256 KiB; static arrays, which kernels have alone, take at most
+    /// 48 KiB. The default is 99 KiB, as on desktop GPUs; an H100 has 227 KiB.
     pub shared_memory: u32,
 }
 
@@ -98,7 +98,6 @@ struct Request {
     seed: u64,
     grid: [u32; 3],
     block: [u32; 3],
-    shared: u32,
     shared_limit: u32,
     counters: *const u32,
     counters_end: *const u32,
@@ -173,25 +172,21 @@ impl Emulator {
         };
         Err(Failure::Other(format!("{what} of {bytes} bytes at {at:#x}, which is not allocated memory: {near}")))
     }
+}
 
-    fn check_shape(&self, launch: &Launch<'_>) -> Result<(), String> {
-        let (grid, block) = (launch.grid, launch.block);
-        let threads: u64 = block.iter().map(|&n| u64::from(n)).product();
-        if grid.contains(&0) || block.contains(&0) {
-            return Err(format!("a grid of {grid:?} blocks of {block:?} threads is empty"));
-        }
-        if (0..3).any(|i| grid[i] > MAX_GRID[i]) {
-            return Err(format!("a grid of {grid:?} blocks; at most {MAX_GRID:?} are possible"));
-        }
-        if (0..3).any(|i| block[i] > MAX_BLOCK[i]) || threads > MAX_THREADS {
-            return Err(format!("blocks of {block:?} threads; at most {MAX_BLOCK:?}, and {MAX_THREADS} together"));
-        }
-        let limit = self.info.shared_memory;
-        if launch.shared > limit {
-            return Err(format!("{} bytes of shared memory; a block has at most {limit}", launch.shared));
-        }
-        Ok(())
+fn check_shape(launch: &Launch<'_>) -> Result<(), String> {
+    let (grid, block) = (launch.grid, launch.block);
+    let threads: u64 = block.iter().map(|&n| u64::from(n)).product();
+    if grid.contains(&0) || block.contains(&0) {
+        return Err(format!("a grid of {grid:?} blocks of {block:?} threads is empty"));
     }
+    if (0..3).any(|i| grid[i] > MAX_GRID[i]) {
+        return Err(format!("a grid of {grid:?} blocks; at most {MAX_GRID:?} are possible"));
+    }
+    if (0..3).any(|i| block[i] > MAX_BLOCK[i]) || threads > MAX_THREADS {
+        return Err(format!("blocks of {block:?} threads; at most {MAX_BLOCK:?}, and {MAX_THREADS} together"));
+    }
+    Ok(())
 }
 
 fn layout(bytes: usize) -> Result<Layout, Failure> {
@@ -283,7 +278,7 @@ impl Driver for Emulator {
     unsafe fn launch(&self, launch: &Launch<'_>) -> Result<(), Failure> {
         let failed = |what: String| Failure::Other(format!("kernel `{}`: {what}", launch.kernel));
         let &(kernel, call) = KERNELS.get(launch.kernel).ok_or_else(|| failed("there is none of this name".into()))?;
-        self.check_shape(launch).map_err(failed)?;
+        check_shape(launch).map_err(failed)?;
         let (order, seed) = match self.order {
             Order::Forward => (0, 0),
             Order::Reversed => (1, 0),
@@ -297,7 +292,6 @@ impl Driver for Emulator {
             seed,
             grid: launch.grid,
             block: launch.block,
-            shared: launch.shared,
             shared_limit: self.info.shared_memory,
             counters,
             counters_end,

@@ -81,7 +81,7 @@ impl Gpu {
         let stream = Stream::new().map_err(reason)?;
         let download = Mutex::new(Pinned::new(DOWNLOAD_BUFFER).map_err(reason)?);
         let uploads = Mutex::new(UploadRing::new().map_err(reason)?);
-        let modules = Modules::new(modules::DriverCalls, compiler, info.shared_memory);
+        let modules = Modules::new(modules::DriverCalls, compiler);
         Ok(Gpu { ordinal, info, modules, uploads, download, stream, context })
     }
 }
@@ -213,14 +213,14 @@ impl Driver for Gpu {
 
     // SAFETY: the precondition is that of the trait.
     unsafe fn launch(&self, launch: &Launch<'_>) -> Result<(), Failure> {
-        let function = match self.modules.known(launch.kernel, launch.shared) {
+        let function = match self.modules.known(launch.kernel) {
             Some(function) => {
                 self.context.expect_bound()?;
                 function
             }
             None => {
                 self.context.bind()?;
-                self.modules.prepare(launch.kernel, launch.shared)?
+                self.modules.prepare(launch.kernel)?
             }
         };
         let ([gx, gy, gz], [bx, by, bz]) = (launch.grid, launch.block);
@@ -229,8 +229,8 @@ impl Driver for Gpu {
             // SAFETY: the caller guarantees that the pointer is to the struct that the kernel takes; the driver copies it before
             // it returns and writes nothing through it. `modules` returned the function of a module that stays loaded.
             unsafe {
-                let (shared, params) = (launch.shared, params.as_mut_ptr());
-                sys::cuLaunchKernel(function, gx, gy, gz, bx, by, bz, shared, self.stream.0, params, ptr::null_mut())
+                let params = params.as_mut_ptr();
+                sys::cuLaunchKernel(function, gx, gy, gz, bx, by, bz, 0, self.stream.0, params, ptr::null_mut())
             }
         };
         let mut result = call();
@@ -242,8 +242,8 @@ impl Driver for Gpu {
         if result == CUresult::CUDA_SUCCESS {
             return Ok(());
         }
-        let (kernel, grid, block, shared) = (launch.kernel, launch.grid, launch.block, launch.shared);
-        check(&format!("launch of {kernel}, grid {grid:?}, block {block:?}, {shared} bytes of shared memory"), result)
+        let Launch { kernel, grid, block, .. } = launch;
+        check(&format!("launch of {kernel}, grid {grid:?}, block {block:?}"), result)
     }
 
     fn synchronize(&self) -> Result<(), Failure> {

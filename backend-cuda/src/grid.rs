@@ -6,6 +6,9 @@ use crate::state::COUNTERS;
 /// Threads of a block, unless a kernel says otherwise; as in common.cuh.
 pub(crate) const THREADS: usize = 256;
 
+/// Threads of a block that has a row to itself; as in rows.cuh.
+pub(crate) const LONG: usize = 512;
+
 /// Threads of a warp.
 pub(crate) const WARP: usize = 32;
 

@@ -4,14 +4,15 @@ use crate::device::{Cuda, name, suffix};
 use crate::driver::Address;
 use crate::grid::{THREADS, WARP};
 use crate::memory::Storage;
-use crate::params::{TensorRef, Walk, params};
+use crate::params::{STRIDED, TensorRef, Walk, params};
 use crate::sort::argsort;
-use crate::state::IndexedOp;
-use minitorch_core::backend::{IndexOps, ScatterOp, View};
+use minitorch_core::backend::{IndexOps, IndexedOp, ScatterOp, View};
+use minitorch_core::ops::index::check_index;
 use minitorch_core::{DType, Layout, MAX_RANK};
 
 params! {
     /// The parameters of the kernels of index.cu, except index_add_sorted.
+    #[derive(Default)]
     IndexParams in "index.cu" {
         walk: Walk,
         base: TensorRef,
@@ -65,15 +66,6 @@ const MAX_SORTED: usize = if cfg!(test) { 1 << 12 } else { 1 << 22 };
 /// Elements per thread and iteration, as in index.cu.
 const UNROLL: usize = 4;
 
-/// `layout` with this size and stride for `dim`.
-fn with_dim(layout: &Layout, dim: usize, size: usize, stride: usize) -> Layout {
-    let mut strides = [0; MAX_RANK];
-    let rank = layout.shape().len();
-    strides[..rank].copy_from_slice(layout.strides());
-    strides[dim] = stride;
-    Layout::new(layout.shape().with(dim, size), &strides[..rank], layout.offset())
-}
-
 /// An address and a merged layout.
 #[derive(Clone, Copy)]
 struct Strided {
@@ -94,7 +86,7 @@ impl Strided {
             // The innermost stride is 1 and stays 1.
             *to = stride.div_ceil(unit) as u64;
         }
-        TensorRef { data: self.data, strides, order: 0, unused: 0 }
+        TensorRef { data: self.data, strides, order: STRIDED, unused: 0 }
     }
 }
 
@@ -120,26 +112,21 @@ fn walk(index: &Layout, unit: usize) -> Walk {
 
 fn launch(device: &Cuda, kernel: &str, params: &IndexParams) {
     let blocks = (params.walk.numel as usize).div_ceil(UNROLL * THREADS).min(8 * device.0.multiprocessors());
-    device.0.launch(kernel, [blocks, 1, 1], [THREADS, 1, 1], 0, params);
+    device.0.launch(kernel, [blocks, 1, 1], [THREADS, 1, 1], params);
 }
 
 impl IndexOps for Cuda {
     fn gather(&self, x: View<'_, Storage>, dim: usize, index: View<'_, Storage>) -> Storage {
         let (bound, step) = (x.layout.shape()[dim], x.layout.strides()[dim]);
         let n = index.layout.shape()[dim];
-        assert!(
-            index.layout.shape().with(dim, bound) == *x.layout.shape(),
-            "gather: {:?} of {:?}",
-            index.layout.shape(),
-            x.layout.shape()
-        );
+        check_index("gather", x.layout, dim, &[index.layout]);
         x.storage.check(x.dtype, x.layout);
         index.storage.check(index.dtype, index.layout);
         let out = self.alloc("gather", x.dtype, index.layout.numel());
         if index.layout.numel() == 0 {
             return out;
         }
-        let [base, at] = Layout::merge([with_dim(x.layout, dim, n, 0), *index.layout]);
+        let [base, at] = Layout::merge([x.layout.with_dim(dim, n, 0), *index.layout]);
         let (base, index) = (Strided::new(x.storage, x.dtype, base), Strided::new(index.storage, index.dtype, at));
         let unit = unit(x.dtype, &[base], &at, step);
         let params = IndexParams {
@@ -147,16 +134,11 @@ impl IndexOps for Cuda {
             base: base.tensor_ref(unit),
             index: index.tensor_ref(1),
             x: TensorRef { data: out.address(), ..TensorRef::NONE },
-            position: TensorRef::NONE,
             step: (step / unit) as u64,
             bound: bound as u64,
-            n: 0,
-            index_step: 0,
-            x_step: 0,
-            owners: 0,
             bad: self.0.bad_index(),
             op: IndexedOp::Gather as u32,
-            unused: 0,
+            ..IndexParams::default()
         };
         launch(self, name!("index_gather_{}", unit * x.dtype.size()), &params);
         out
@@ -176,18 +158,12 @@ impl IndexOps for Cuda {
         }
         let contiguous = Layout::contiguous(*layout.shape());
         let (bound, step) = (layout.shape()[dim], contiguous.strides()[dim]);
-        assert!(
-            x.layout.shape() == index.layout.shape() && x.layout.shape().with(dim, bound) == *layout.shape(),
-            "scatter: {:?} at {:?} of {:?}",
-            x.layout.shape(),
-            index.layout.shape(),
-            layout.shape()
-        );
+        check_index(op.name(), layout, dim, &[index.layout, x.layout]);
         to.check(x.dtype, &contiguous);
         x.storage.check(x.dtype, x.layout);
         index.storage.check(index.dtype, index.layout);
         let (n, index_step) = (index.layout.shape()[dim], index.layout.strides()[dim]);
-        let base = with_dim(&contiguous, dim, n, 0);
+        let base = contiguous.with_dim(dim, n, 0);
         if op == ScatterOp::Add && x.dtype.is_float() && n > SHORT_ROW {
             let (index_storage, x_storage, dtype) = (index.storage, x.storage, x.dtype);
             let add = SortedAdd { device: self, to, index: index_storage, x: x_storage, dtype, dim, step, bound };
@@ -196,7 +172,7 @@ impl IndexOps for Cuda {
         let integer_add = op == ScatterOp::Add && !x.dtype.is_float();
         // Integer sums do not depend on the position, and more dimensions merge without it.
         let position = Layout::new(*index.layout.shape(), &[0; MAX_RANK][..layout.shape().len()], 0);
-        let position = if integer_add { position } else { with_dim(&position, dim, n, 1) };
+        let position = if integer_add { position } else { position.with_dim(dim, n, 1) };
         let [base, at, from, position] = Layout::merge([base, *index.layout, *x.layout, position]);
         let base = Strided::new(to, x.dtype, base);
         let (from, index) = (Strided::new(x.storage, x.dtype, from), Strided::new(index.storage, index.dtype, at));
@@ -212,10 +188,9 @@ impl IndexOps for Cuda {
             n: n as u64,
             index_step: index_step as u64,
             x_step: x.layout.strides()[dim] as u64,
-            owners: 0,
             bad: self.0.bad_index(),
-            op: if op == ScatterOp::Add { IndexedOp::ScatterAdd } else { IndexedOp::Scatter } as u32,
-            unused: 0,
+            op: IndexedOp::from(op) as u32,
+            ..IndexParams::default()
         };
         let bytes = unit * x.dtype.size();
         match op {
@@ -305,7 +280,7 @@ impl SortedAdd<'_> {
         };
         let blocks = tasks.div_ceil(THREADS / WARP).min(8 * self.device.0.multiprocessors());
         let kernel = name!("index_add_sorted_{}", suffix(self.dtype));
-        self.device.0.launch(kernel, [blocks, 1, 1], [THREADS, 1, 1], 0, &params);
+        self.device.0.launch(kernel, [blocks, 1, 1], [THREADS, 1, 1], &params);
     }
 }
 

@@ -6,8 +6,7 @@ use crate::driver::Address;
 use crate::grid::{THREADS, WARP, grid_stride, lanes};
 use crate::memory::{data, tensor_ref};
 use crate::params::{TensorRef, Walk, params};
-use crate::state::IndexedOp;
-use minitorch_core::backend::LossOps;
+use minitorch_core::backend::{IndexedOp, LossOps};
 use minitorch_core::{DType, Layout};
 
 params! {
@@ -69,7 +68,7 @@ impl LossOps for Cuda {
             op: IndexedOp::CrossEntropy as u32,
             team_log: team.trailing_zeros(),
         };
-        self.0.launch(name!("loss_{kind}_{}", suffix(dtype)), [blocks, 1, 1], [THREADS, 1, 1], 0, &params);
+        self.0.launch(name!("loss_{kind}_{}", suffix(dtype)), [blocks, 1, 1], [THREADS, 1, 1], &params);
         (Tensor::from_storage(self, mean, dtype, []), Tensor::from_storage(self, statistics, dtype, [n, 2]))
     }
 
@@ -88,7 +87,7 @@ impl LossOps for Cuda {
                 g: data(&g),
             };
             let (grid, block) = grid_stride(self, (n * c).div_ceil(4));
-            self.0.launch(name!("loss_grad_{}", suffix(dtype)), grid, block, 0, &params);
+            self.0.launch(name!("loss_grad_{}", suffix(dtype)), grid, block, &params);
         }
         Tensor::from_storage(self, out, dtype, [n, c])
     }

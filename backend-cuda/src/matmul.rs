@@ -5,7 +5,7 @@ use crate::device::{Cuda, name, suffix};
 use crate::driver::Address;
 use crate::grid::MAX_GRID_YZ;
 use crate::memory::{Storage, data};
-use crate::params::{Walk, params};
+use crate::params::{Walk, pack_alignment, params, strides};
 use crate::tiling::Tiling;
 use minitorch_core::backend::{Activation, LinearGrad, MatmulOps, UnaryOps, View};
 use minitorch_core::ops::composed;
@@ -83,7 +83,7 @@ const PACKED: u32 = 2;
 /// How a kernel reads an operand: along its contiguous dimension (`K_MAJOR` if that is k), in packs of four if all rows of all
 /// matrices of the batch are aligned for them.
 pub(crate) fn mode(dtype: DType, data: Address, mn_stride: usize, k_stride: usize, batch: &[usize]) -> u32 {
-    let alignment = (4 * dtype.size()).min(16) as u64;
+    let alignment = pack_alignment(dtype);
     // A pack of eight-byte elements is two accesses of 16 bytes, so an alignment to two elements suffices.
     let multiple = (alignment / dtype.size() as u64) as usize;
     let packed = |stride: usize| {
@@ -261,11 +261,6 @@ impl Product<'_> {
         let tiles = m.div_ceil(size) * n.div_ceil(size);
         let partial = size * size + if grad { GEMM_THREADS } else { 0 };
         let partials = (splits > 1).then(|| device.alloc("matmul", dtype, tiles * splits * partial));
-        let strides = |layout: &Layout| {
-            let mut strides = [0; MAX_RANK];
-            strides.iter_mut().zip(layout.strides()).for_each(|(to, &stride)| *to = stride as u64);
-            strides
-        };
         let mut a_mode = mode(dtype, a.data, a.mn_stride, a.k_stride, a_batch.strides());
         if epilogue.mask != 0 {
             // The mask is read in packs together with A.
@@ -299,7 +294,7 @@ impl Product<'_> {
         let y = batch.min(MAX_GRID_YZ);
         let grid = [tiles * splits, y, batch.div_ceil(y)];
         let kind = if grad { "grad" } else { "tile" };
-        device.0.launch(name!("matmul_{kind}_{size}_{}", suffix(dtype)), grid, [GEMM_THREADS, 1, 1], 0, &params);
+        device.0.launch(name!("matmul_{kind}_{size}_{}", suffix(dtype)), grid, [GEMM_THREADS, 1, 1], &params);
     }
 
     /// `out[row] = sum over k of x[row, k] v[k]`; v is the only row of the other operand.
@@ -319,9 +314,9 @@ impl Product<'_> {
         };
         let (device, dtype) = (self.device, suffix(self.dtype));
         if x.mn_stride < x.k_stride {
-            device.0.launch(name!("matmul_columns_{dtype}"), [rows.div_ceil(32), 1, 1], [32, 8, 1], 0, &params);
+            device.0.launch(name!("matmul_columns_{dtype}"), [rows.div_ceil(32), 1, 1], [32, 8, 1], &params);
         } else {
-            device.0.launch(name!("matmul_vector_{dtype}"), [rows.div_ceil(8), 1, 1], [256, 1, 1], 0, &params);
+            device.0.launch(name!("matmul_vector_{dtype}"), [rows.div_ceil(8), 1, 1], [256, 1, 1], &params);
         }
     }
 }

@@ -12,15 +12,16 @@
 use crate::Tensor;
 use crate::device::{Cuda, name, suffix};
 use crate::driver::Address;
-use crate::grid::{THREADS, WARP, chunks, column_width, grid_stride, lanes};
+use crate::grid::{LONG, THREADS, WARP, chunks, column_width, grid_stride, lanes};
 use crate::memory::{Storage, data, tensor_ref};
-use crate::params::{TensorRef, Walk, params};
+use crate::params::{PACKED, TensorRef, Walk, params};
 use minitorch_core::DType;
 use minitorch_core::backend::NormOps;
 use minitorch_core::ops::composed;
-use minitorch_core::ops::norm::NormOptions;
+use minitorch_core::ops::norm::{FIELDS, NormKind, NormOptions, aligned};
 
 params! {
+    #[derive(Default)]
     NormParams in "norm.cuh" {
         walk: Walk,
         x: Address,
@@ -59,58 +60,29 @@ params! {
     }
 }
 
-/// Threads of a block that has a row to itself.
-const LONG: usize = 512;
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// A mean per channel of all images.
-    Batch,
-    /// A mean per group of neighbouring channels of one image.
-    Group,
-    /// A mean per row; weight and bias along it.
-    Layer,
-}
-
-/// A normalisation as `[images, groups, channels per group, size]`; see norm.cuh.
-#[derive(Clone, Copy)]
-struct Plan {
-    kind: Kind,
-    dims: [usize; 4],
-}
-
-/// `None` for what takes the composed implementation: empty tensors, and arrangements that core does not use.
-fn plan(x: &Tensor, w: Option<&Tensor>, o: &NormOptions) -> Option<Plan> {
-    let w = w.map(|w| &**w.shape());
-    let (kind, dims) = match (&**x.shape(), &*o.dims) {
-        (&[n, c, size], [0, 2]) if w.is_none_or(|w| *w == [1, c, 1]) => (Kind::Batch, [n, c, 1, size]),
-        (&[n, g, k, size], [2, 3]) if w.is_none_or(|w| *w == [1, g, k, 1]) => (Kind::Group, [n, g, k, size]),
-        (&[rows, d], [1]) if w.is_none_or(|w| *w == [1, d]) => (Kind::Layer, [1, rows, 1, d]),
-        _ => return None,
-    };
-    (x.numel() > 0).then_some(Plan { kind, dims })
-}
+/// The kind of a normalisation and its sizes; see norm.cuh.
+type Plan = (NormKind, [usize; 4]);
 
 /// One call: it borrows its tensors and holds the parameters of its kernels.
 struct Call<'a> {
     device: &'a Cuda,
     dtype: DType,
-    plan: Plan,
+    dims: [usize; 4],
     params: NormParams,
 }
 
 impl<'a> Call<'a> {
     /// The tensors are contiguous.
     fn new(x: &'a Tensor, g: Option<&Tensor>, [w, b]: [Option<&Tensor>; 2], plan: Plan, eps: f64) -> Self {
-        let [images, groups, group_channels, size] = plan.dims;
+        let (kind, dims @ [images, groups, group_channels, size]) = plan;
         let refs = [Some(x), g, w, b].map(|x| x.map_or(TensorRef::NONE, tensor_ref));
         // The weight and bias of a layer are read in packs too.
-        let packed_refs = if plan.kind == Kind::Layer { 4 } else { 2 };
+        let packed_refs = if kind == NormKind::Layer { 4 } else { 2 };
         let mut packed = refs.into_iter().take(packed_refs).filter(|x| x.data != 0);
-        let count = match plan.kind {
-            Kind::Batch => images * size,
-            Kind::Group => group_channels * size,
-            Kind::Layer => size,
+        let count = match kind {
+            NormKind::Batch => images * size,
+            NormKind::Group => group_channels * size,
+            NormKind::Layer => size,
         };
         let params = NormParams {
             walk: Walk::new(&[images, groups, group_channels, size]),
@@ -118,24 +90,17 @@ impl<'a> Call<'a> {
             g: refs[1].data,
             w: refs[2].data,
             b: refs[3].data,
-            out: 0,
-            statistics: 0,
-            sum_g: 0,
-            sum_gh: 0,
-            partial: 0,
             counters: x.device().0.counters(),
             eps,
             count: count as f64,
             set: count as u64,
-            chunk: 0,
-            per_channel: (plan.kind == Kind::Batch) as u32,
-            across: (plan.kind == Kind::Batch) as u32,
-            weighted: (plan.kind == Kind::Group) as u32,
-            packed: (size.is_multiple_of(4) && packed.all(|x| x.order == 2)) as u32,
-            team_log: 0,
-            width_log: 0,
+            per_channel: (kind == NormKind::Batch) as u32,
+            across: (kind == NormKind::Batch) as u32,
+            weighted: (kind == NormKind::Group) as u32,
+            packed: (size.is_multiple_of(4) && packed.all(|x| x.order == PACKED)) as u32,
+            ..NormParams::default()
         };
-        Call { device: x.device(), dtype: x.dtype(), plan, params }
+        Call { device: x.device(), dtype: x.dtype(), dims, params }
     }
 
     fn alloc(&self, len: usize) -> Storage {
@@ -143,12 +108,12 @@ impl<'a> Call<'a> {
     }
 
     fn launch(&self, kernel: &str, grid: [usize; 3], threads: usize) {
-        self.device.0.launch(name!("{kernel}_{}", suffix(self.dtype)), grid, [threads, 1, 1], 0, &self.params);
+        self.device.0.launch(name!("{kernel}_{}", suffix(self.dtype)), grid, [threads, 1, 1], &self.params);
     }
 
     /// The kernel for the rows of a layer; `family` is `norm` or `norm_grad`.
     fn rows(&mut self, family: &str) {
-        let [_, rows, _, d] = self.plan.dims;
+        let [_, rows, _, d] = self.dims;
         if d > WARP * (128 / self.dtype.size()) {
             return self.launch(name!("{family}_long"), [rows, 1, 1], LONG);
         }
@@ -157,10 +122,10 @@ impl<'a> Call<'a> {
         self.launch(name!("{family}_{kind}"), [(rows * team).div_ceil(THREADS), 1, 1], THREADS);
     }
 
-    /// The buffer for the partial results of chunks. Those of moments are f64.
+    /// The buffer for the partial results of chunks: three f64 for moments, two sums for a gradient.
     fn partial(&self, kernel: &str, sets: usize, chunks: usize) -> Storage {
-        let dtype = if kernel.starts_with("norm_grad") { self.dtype } else { DType::F64 };
-        self.device.alloc("normalize", dtype, if chunks > 1 { 3 * sets * chunks } else { 0 })
+        let (dtype, fields) = if kernel.starts_with("norm_grad") { (self.dtype, 2) } else { (DType::F64, 3) };
+        self.device.alloc("normalize", dtype, if chunks > 1 { fields * sets * chunks } else { 0 })
     }
 
     /// A kernel with a block per set of `len` elements and chunk.
@@ -184,41 +149,28 @@ impl<'a> Call<'a> {
 
     /// An element-wise kernel.
     fn apply(&self, kernel: &str) {
-        let numel: usize = self.plan.dims.iter().product();
+        let numel: usize = self.dims.iter().product();
         let (grid, _) = grid_stride(self.device, if self.params.packed != 0 { numel / 4 } else { numel });
         self.launch(kernel, grid, THREADS);
     }
 }
 
-/// The statistics per mean; see `NormOps::normalize`.
-const FIELDS: usize = 4;
-
-/// [`plan`] with a bias. One of another shape than the weight's takes the composed implementation, which broadcasts it.
-fn forward_plan(x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>, o: &NormOptions) -> Option<Plan> {
-    plan(x, w, o).filter(|_| b.is_none_or(|b| w.is_some_and(|w| w.shape() == b.shape())))
-}
-
-/// The tensor, contiguous from the start of a buffer: the kernels read aligned packs of statistics.
-fn aligned(x: &Tensor) -> Tensor {
-    if x.layout().offset() == 0 { x.contiguous() } else { x + 0.0 }
-}
-
 impl NormOps for Cuda {
     fn normalize(&self, x: &Tensor, w: Option<&Tensor>, b: Option<&Tensor>, options: &NormOptions) -> [Tensor; 2] {
-        let Some(plan) = forward_plan(x, w, b, options) else { return composed::normalize(x, w, b, options) };
+        let Some(plan) = options.kind(x, w, b) else { return composed::normalize(x, w, b, options) };
         let (x, affine) = (x.contiguous(), [w, b].map(|w| w.map(Tensor::contiguous)));
-        let means = options.dims.iter().fold(*x.shape(), |shape, &d| shape.with(d, 1)).numel();
+        let means = options.means(x.shape()).numel();
         let mut call = Call::new(&x, None, affine.each_ref().map(Option::as_ref), plan, options.eps);
         let (out, statistics) = (call.alloc(x.numel()), call.alloc(FIELDS * means));
         (call.params.out, call.params.statistics) = (out.address(), statistics.address());
-        let [n, g, k, size] = plan.dims;
-        match plan.kind {
-            Kind::Layer => call.rows("norm"),
-            Kind::Batch if size == 1 => call.columns("norm_columns", g, n),
-            Kind::Batch => call.sets("norm_moments", g, n * size),
-            Kind::Group => call.sets("norm_moments", n * g, k * size),
+        let (kind, [n, g, k, size]) = plan;
+        match kind {
+            NormKind::Layer => call.rows("norm"),
+            NormKind::Batch if size == 1 => call.columns("norm_columns", g, n),
+            NormKind::Batch => call.sets("norm_moments", g, n * size),
+            NormKind::Group => call.sets("norm_moments", n * g, k * size),
         }
-        if plan.kind != Kind::Layer {
+        if kind != NormKind::Layer {
             call.apply("norm_apply");
         }
         let tensor = |storage, shape| Tensor::from_storage(self, storage, x.dtype(), shape);
@@ -233,7 +185,7 @@ impl NormOps for Cuda {
         statistics: &Tensor,
         options: &NormOptions,
     ) -> Tensor {
-        let plan = forward_plan(x, w, b, options).filter(|plan| plan.kind != Kind::Layer);
+        let plan = options.kind(x, w, b).filter(|(kind, _)| *kind != NormKind::Layer);
         let Some(plan) = plan else { return composed::normalize_by(x, w, b, statistics, options) };
         let (x, affine, statistics) = (x.contiguous(), [w, b].map(|w| w.map(Tensor::contiguous)), aligned(statistics));
         let mut call = Call::new(&x, None, affine.each_ref().map(Option::as_ref), plan, options.eps);
@@ -251,26 +203,28 @@ impl NormOps for Cuda {
         statistics: &Tensor,
         options: &NormOptions,
     ) -> (Tensor, Option<[Tensor; 2]>) {
-        let Some(plan) = plan(x, w, options) else { return composed::normalize_grad(g, x, w, statistics, options) };
+        let Some(plan) = options.kind(x, w, None) else {
+            return composed::normalize_grad(g, x, w, statistics, options);
+        };
         let (g, x, weight, statistics) =
             (g.contiguous(), x.contiguous(), w.map(Tensor::contiguous), aligned(statistics));
         let mut call = Call::new(&x, Some(&g), [weight.as_ref(), None], plan, options.eps);
-        let [n, groups, k, size] = plan.dims;
+        let (kind, [n, groups, k, size]) = plan;
         let (channels, means) = (groups * k, n * groups);
         let out = call.alloc(x.numel());
         // The gradients of w and b; those of a batch are also the sums that the gradient of x needs.
-        let len = if plan.kind == Kind::Layer { size } else { channels };
-        let [gw, gb] = [0, 1].map(|_| call.alloc(if weight.is_some() || plan.kind == Kind::Batch { len } else { 0 }));
+        let len = if kind == NormKind::Layer { size } else { channels };
+        let [gw, gb] = [0, 1].map(|_| call.alloc(if weight.is_some() || kind == NormKind::Batch { len } else { 0 }));
         (call.params.out, call.params.statistics) = (out.address(), statistics.view().storage.address());
         (call.params.sum_g, call.params.sum_gh) = (gb.address(), gw.address());
-        match plan.kind {
-            Kind::Layer => {
+        match kind {
+            NormKind::Layer => {
                 call.rows("norm_grad");
                 if weight.is_some() {
                     call.columns("norm_grad_columns", size, groups);
                 }
             }
-            Kind::Batch => {
+            NormKind::Batch => {
                 if size == 1 {
                     call.columns("norm_grad_columns", groups, n);
                 } else {
@@ -278,7 +232,7 @@ impl NormOps for Cuda {
                 }
                 call.apply("norm_grad_apply");
             }
-            Kind::Group => {
+            NormKind::Group => {
                 let sums = call.alloc(2 * means);
                 let sum_gh = sums.address() + (means * x.dtype().size()) as u64;
                 (call.params.sum_g, call.params.sum_gh) = (sums.address(), sum_gh);
@@ -318,7 +272,7 @@ impl NormOps for Cuda {
                 unbiased,
             };
             let grid = [channels.div_ceil(THREADS), 1, 1];
-            self.0.launch(name!("norm_running_{}", suffix(dtype)), grid, [THREADS, 1, 1], 0, &params);
+            self.0.launch(name!("norm_running_{}", suffix(dtype)), grid, [THREADS, 1, 1], &params);
         }
         out.map(|storage| Tensor::from_storage(self, storage, dtype, channels))
     }

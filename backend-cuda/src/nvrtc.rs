@@ -49,7 +49,8 @@ impl Nvrtc {
         // Leaked, since its functions are used until the process ends.
         let api = Api::new(Box::leak(Box::new(library)))?;
         // For a bare name, the loader knows the path.
-        let path = if path.is_absolute() { path.to_owned() } else { file_of(api.version).unwrap_or(path.to_owned()) };
+        let file = || file_of(api.version as *const c_void)?.canonicalize().ok();
+        let path = if path.is_absolute() { path.to_owned() } else { file().unwrap_or(path.to_owned()) };
         if let Some(why) = unusable(&path) {
             return Err(format!("{} {why}", path.display()));
         }
@@ -176,22 +177,22 @@ impl std::fmt::Display for Nvrtc {
     }
 }
 
-/// The library that contains a function.
+/// The file of the library that contains a function.
 #[cfg(unix)]
-fn file_of(function: VersionFn) -> Option<PathBuf> {
+pub(crate) fn file_of(function: *const c_void) -> Option<PathBuf> {
     // SAFETY: zeros are a valid value of the struct, which consists of pointers.
     let mut found: libc::Dl_info = unsafe { std::mem::zeroed() };
     // SAFETY: dladdr accepts any address, and the pointer is to a local struct, which outlives the call.
-    let known = unsafe { libc::dladdr(function as *const c_void, &mut found) != 0 && !found.dli_fname.is_null() };
+    let known = unsafe { libc::dladdr(function, &mut found) != 0 && !found.dli_fname.is_null() };
     // SAFETY: dladdr succeeded and the pointer is not null: it is to a C string that lives as long as the library, which stays
     // loaded.
     let name = known.then(|| unsafe { CStr::from_ptr(found.dli_fname) })?;
-    Path::new(<OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(name.to_bytes())).canonicalize().ok()
+    Some(<OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(name.to_bytes()).into())
 }
 
-/// The library that contains a function.
+/// The file of the library that contains a function.
 #[cfg(not(unix))]
-fn file_of(_: VersionFn) -> Option<PathBuf> {
+pub(crate) fn file_of(_: *const c_void) -> Option<PathBuf> {
     None
 }
 

@@ -146,7 +146,7 @@ impl OptimOps for Cuda {
                 address
             };
             if params.count as usize == SLOTS {
-                self.0.launch(name!("optim_{kernel}_{}", suffix(dtype)), [blocks, 1, 1], [THREADS, 1, 1], 0, &params);
+                self.0.launch(name!("optim_{kernel}_{}", suffix(dtype)), [blocks, 1, 1], [THREADS, 1, 1], &params);
                 (params.count, blocks) = (0, 0);
             }
             let mut state = [0; 3];
@@ -170,6 +170,6 @@ impl OptimOps for Cuda {
         }
         // The last launch counts the step, so it takes place even without elements.
         params.last = 1;
-        self.0.launch(name!("optim_{kernel}_{}", suffix(dtype)), [blocks.max(1), 1, 1], [THREADS, 1, 1], 0, &params);
+        self.0.launch(name!("optim_{kernel}_{}", suffix(dtype)), [blocks.max(1), 1, 1], [THREADS, 1, 1], &params);
     }
 }

@@ -46,6 +46,7 @@ pub(crate) use params;
 
 params! {
     /// A shape, for the conversion of a flat row-major index into coordinates.
+    #[derive(Default)]
     Walk in "common.cuh" {
         numel: u64,
         sizes: [u64; MAX_RANK],
@@ -58,6 +59,7 @@ params! {
 
 params! {
     /// A tensor's address and its strides along a [`Walk`].
+    #[derive(Default)]
     TensorRef in "common.cuh" {
         data: Address,
         strides: [u64; MAX_RANK],
@@ -68,6 +70,7 @@ params! {
 
 params! {
     /// A divisor of numbers below 2^31; see [`magic`].
+    #[derive(Default)]
     Divisor in "common.cuh" {
         size: u32,
         magic: u32,
@@ -112,27 +115,38 @@ pub(crate) fn magic(size: u64) -> (u32, u32) {
     ((((1 << 32) * ((1u64 << shift) - size)) / size + 1) as u32, shift)
 }
 
+// `TensorRef::order`, as in common.cuh.
+pub(crate) const STRIDED: u32 = 0;
+pub(crate) const CONTIGUOUS: u32 = 1;
+pub(crate) const PACKED: u32 = 2;
+
 impl TensorRef {
     /// No tensor.
-    pub(crate) const NONE: TensorRef = TensorRef { data: 0, strides: [0; MAX_RANK], order: 0, unused: 0 };
+    pub(crate) const NONE: TensorRef = TensorRef { data: 0, strides: [0; MAX_RANK], order: STRIDED, unused: 0 };
 
     /// The elements of a buffer at `address` that a layout shows. The layout lies within the buffer, or is empty.
     pub(crate) fn new(address: Address, dtype: DType, layout: &Layout) -> Self {
         // The offset of an empty view may lie past the end, and nothing is accessed.
         let data = if layout.numel() == 0 { address } else { address + (layout.offset() * dtype.size()) as u64 };
-        let mut strides = [0; MAX_RANK];
-        for (to, &stride) in strides.iter_mut().zip(layout.strides()) {
-            *to = stride as u64;
-        }
-        // The alignment of a pack of four elements: its size, at most 16 bytes.
-        let pack = (4 * dtype.size()).min(16) as u64;
-        let order = match (layout.is_contiguous(), data.is_multiple_of(pack)) {
-            (false, _) => 0,
-            (true, false) => 1,
-            (true, true) => 2,
+        let order = match (layout.is_contiguous(), data.is_multiple_of(pack_alignment(dtype))) {
+            (false, _) => STRIDED,
+            (true, false) => CONTIGUOUS,
+            (true, true) => PACKED,
         };
-        TensorRef { data, strides, order, unused: 0 }
+        TensorRef { data, strides: strides(layout), order, unused: 0 }
     }
+}
+
+/// A layout's strides, as kernels take them.
+pub(crate) fn strides(layout: &Layout) -> [u64; MAX_RANK] {
+    let mut strides = [0; MAX_RANK];
+    strides.iter_mut().zip(layout.strides()).for_each(|(to, &stride)| *to = stride as u64);
+    strides
+}
+
+/// The alignment of a pack of four elements: its size, at most 16 bytes.
+pub(crate) fn pack_alignment(dtype: DType) -> u64 {
+    (4 * dtype.size()).min(16) as u64
 }
 
 #[cfg(test)]

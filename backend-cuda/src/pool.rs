@@ -51,9 +51,7 @@ struct Pooling {
 
 impl Pooling {
     fn new(planes: usize, size: [usize; 2], options: &Pool2dOptions) -> Self {
-        let Some(out) = options.output_size(size) else {
-            unreachable!("core checked that the window fits");
-        };
+        let out = options.output(size);
         // The kernels' coordinates have 31 bits.
         assert!(
             size.iter().chain(&options.kernel).chain(&options.padding).all(|&n| n < 1 << 29),
@@ -121,7 +119,7 @@ impl Pooling {
         let blocks = (if wide { WARP * items } else { items }).div_ceil(THREADS);
         // A grid-stride loop.
         let grid = [blocks.min(32 * device.0.multiprocessors()), 1, 1];
-        device.0.launch(name!("pool_{kind}{grad}{variant}_{}", suffix(dtype)), grid, [THREADS, 1, 1], 0, &params);
+        device.0.launch(name!("pool_{kind}{grad}{variant}_{}", suffix(dtype)), grid, [THREADS, 1, 1], &params);
     }
 }
 

@@ -70,5 +70,5 @@ fn launch(
         scale: if p < 1.0 { 1.0 / (1.0 - p) } else { 0.0 },
     };
     let (grid, block) = grid_stride(device, layout.numel().div_ceil(4));
-    device.0.launch(kernel, grid, block, 0, &params);
+    device.0.launch(kernel, grid, block, &params);
 }

@@ -14,12 +14,13 @@ use crate::device::{Cuda, name, suffix};
 use crate::driver::Address;
 use crate::grid::{THREADS, chunks, column_width, lanes};
 use crate::memory::Storage;
-use crate::params::{TensorRef, Walk, params};
+use crate::params::{CONTIGUOUS, PACKED, STRIDED, TensorRef, Walk, pack_alignment, params, strides};
 use crate::state::COUNTERS;
 use minitorch_core::backend::{ArgReduceOp, ReduceOp, ReduceOps, View};
 use minitorch_core::{DType, Layout, MAX_RANK, Shape};
 
 params! {
+    #[derive(Default)]
     ReduceParams in "reduce.cu" {
         kept: Walk,
         reduced: Walk,
@@ -40,10 +41,6 @@ params! {
 
 /// The longest row for which the lanes of a warp suffice.
 const SHORT: usize = 1024;
-
-// `order` of the reduced elements, as in common.cuh.
-const CONTIGUOUS: u32 = 1;
-const PACKED: u32 = 2;
 
 impl ReduceOps for Cuda {
     fn reduce(&self, op: ReduceOp, x: View<'_, Storage>, dims: &[usize]) -> Storage {
@@ -91,22 +88,18 @@ fn launch(device: &Cuda, kernel: &str, x: View<'_, Storage>, dims: &[usize], to:
         return out;
     }
     let kept_ref = TensorRef::new(x.storage.address(), x.dtype, &kept);
-    let reduced_ref = TensorRef::new(0, x.dtype, &reduced);
     let mut params = ReduceParams {
         kept: Walk::new(kept.shape()),
         reduced: Walk::new(reduced.shape()),
         kept_strides: kept_ref.strides,
-        reduced_strides: reduced_ref.strides,
+        reduced_strides: strides(&reduced),
         x: kept_ref.data,
         out: out.address(),
-        partial: 0,
         counters: device.0.counters(),
         divisor: if mean { len as f64 } else { 1.0 },
         chunk: len.next_multiple_of(4) as u64,
         order: order(&kept, &reduced, kept_ref.data, x.dtype),
-        team_log: 0,
-        width_log: 0,
-        unused: 0,
+        ..ReduceParams::default()
     };
     let algorithm = Algorithm::choose(device, &kept, &reduced);
     let (blocks, threads) = match algorithm {
@@ -130,7 +123,7 @@ fn launch(device: &Cuda, kernel: &str, x: View<'_, Storage>, dims: &[usize], to:
             ("columns", [blocks, chunks, 1])
         }
     };
-    device.0.launch(name!("reduce_{kind}_{kernel}_{}", suffix(x.dtype)), grid, [THREADS, 1, 1], 0, &params);
+    device.0.launch(name!("reduce_{kind}_{kernel}_{}", suffix(x.dtype)), grid, [THREADS, 1, 1], &params);
     out
 }
 
@@ -166,8 +159,9 @@ fn order(kept: &Layout, reduced: &Layout, data: Address, dtype: DType) -> u32 {
     if reduced.is_contiguous() {
         return CONTIGUOUS;
     }
-    let (Some((&1, outer)), Some(&inner)) = (reduced.strides().split_last(), reduced.shape().last()) else { return 0 };
-    let pack = (4 * dtype.size()).min(16) as u64;
+    let (Some((&1, outer)), Some(&inner)) = (reduced.strides().split_last(), reduced.shape().last()) else {
+        return STRIDED;
+    };
     let aligned = kept.strides().iter().chain(outer).chain([&inner]).all(|stride| stride.is_multiple_of(4));
-    if aligned && data.is_multiple_of(pack) { PACKED } else { 0 }
+    if aligned && data.is_multiple_of(pack_alignment(dtype)) { PACKED } else { STRIDED }
 }

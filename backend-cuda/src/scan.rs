@@ -6,7 +6,7 @@ use crate::device::{Cuda, name, suffix};
 use crate::driver::Address;
 use crate::grid::{THREADS, WARP};
 use crate::memory::tensor_ref;
-use crate::params::params;
+use crate::params::{PACKED, params};
 use crate::state::COUNTERS;
 use minitorch_core::DType;
 use minitorch_core::backend::ScanOps;
@@ -63,13 +63,13 @@ impl ScanOps for Cuda {
             inner: inner as u64,
             chunk: chunk as u64,
             reverse: reverse as u32,
-            packed: (n.is_multiple_of(4) && x_ref.order == 2) as u32,
+            packed: (n.is_multiple_of(4) && x_ref.order == PACKED) as u32,
         };
         let grid = [blocks, chunks, 1];
         if chunks > 1 {
-            self.0.launch(name!("scan_sums_{}", suffix(dtype)), grid, [THREADS, 1, 1], 0, &params);
+            self.0.launch(name!("scan_sums_{}", suffix(dtype)), grid, [THREADS, 1, 1], &params);
         }
-        self.0.launch(name!("scan_{kind}_{}", suffix(dtype)), grid, [THREADS, 1, 1], 0, &params);
+        self.0.launch(name!("scan_{kind}_{}", suffix(dtype)), grid, [THREADS, 1, 1], &params);
         Tensor::from_storage(self, out, dtype, shape)
     }
 }

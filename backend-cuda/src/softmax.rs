@@ -3,12 +3,13 @@
 use crate::Tensor;
 use crate::device::{Cuda, name, suffix};
 use crate::driver::Address;
-use crate::grid::{THREADS, WARP, column_width, lanes};
+use crate::grid::{LONG, THREADS, WARP, column_width, lanes};
 use crate::memory::tensor_ref;
-use crate::params::params;
+use crate::params::{PACKED, params};
 use minitorch_core::backend::SoftmaxOps;
 
 params! {
+    #[derive(Default)]
     SoftmaxParams in "softmax.cu" {
         x: Address,
         g: Address,
@@ -22,9 +23,6 @@ params! {
         unused: u32,
     }
 }
-
-/// Threads of a block that has a row to itself.
-const LONG: usize = 512;
 
 impl SoftmaxOps for Cuda {
     fn softmax(&self, x: &Tensor, dim: usize) -> Tensor {
@@ -55,7 +53,7 @@ fn launch(op: &str, x: &Tensor, g: Option<&Tensor>, dim: usize) -> Tensor {
     let (x, g) = (tensor_ref(&x), g.as_ref().map(tensor_ref));
     let (outer, n): (usize, usize) = (shape[..dim].iter().product(), shape[dim]);
     let inner: usize = shape[dim + 1..].iter().product();
-    let packed = n.is_multiple_of(4) && [Some(x), g].iter().flatten().all(|x| x.order == 2);
+    let packed = n.is_multiple_of(4) && [Some(x), g].iter().flatten().all(|x| x.order == PACKED);
     let mut params = SoftmaxParams {
         x: x.data,
         g: g.map_or(0, |g| g.data),
@@ -63,10 +61,8 @@ fn launch(op: &str, x: &Tensor, g: Option<&Tensor>, dim: usize) -> Tensor {
         outer: outer as u64,
         n: n as u64,
         inner: inner as u64,
-        team_log: 0,
-        width_log: 0,
         packed: packed as u32,
-        unused: 0,
+        ..SoftmaxParams::default()
     };
     // The "row" kernels hold 128 bytes of a row in the registers of each lane, the "small" ones four elements.
     let (kind, blocks, threads) = if inner > 1 {
@@ -81,6 +77,6 @@ fn launch(op: &str, x: &Tensor, g: Option<&Tensor>, dim: usize) -> Tensor {
     } else {
         ("long", outer, LONG)
     };
-    device.0.launch(name!("softmax_{op}_{kind}_{}", suffix(dtype)), [blocks, 1, 1], [threads, 1, 1], 0, &params);
+    device.0.launch(name!("softmax_{op}_{kind}_{}", suffix(dtype)), [blocks, 1, 1], [threads, 1, 1], &params);
     Tensor::from_storage(device, out, dtype, shape)
 }

@@ -78,19 +78,19 @@ pub(crate) fn argsort(device: &Cuda, view: View<'_, Storage>, dim: usize, descen
         let share = rows.div_ceil(device.0.multiprocessors()).next_power_of_two();
         let rows_per_block = share.min(TILE >> params.log_places);
         params.log_rows = rows_per_block.trailing_zeros();
-        device.0.launch(name!("sort_rows_{}", suffix(dtype)), [rows.div_ceil(rows_per_block), 1, 1], block, 0, &params);
+        device.0.launch(name!("sort_rows_{}", suffix(dtype)), [rows.div_ceil(rows_per_block), 1, 1], block, &params);
         return out;
     }
     let bytes = if dtype == DType::F64 { 16 } else { 8 };
     let [mut from, mut to] = [(); 2].map(|_| device.alloc("argsort", DType::F64, rows * n * bytes / 8));
     let grid = [rows * params.tiles as usize, 1, 1];
     params.to = from.address();
-    device.0.launch(name!("sort_tiles_{}", suffix(dtype)), grid, block, 0, &params);
+    device.0.launch(name!("sort_tiles_{}", suffix(dtype)), grid, block, &params);
     let mut run = TILE;
     while run < n {
         (params.run, params.from, params.to) = (run as u64, from.address(), to.address());
         let kernel = if 2 * run < n { "merge" } else { "final_merge" };
-        device.0.launch(name!("sort_{kernel}_{bytes}"), grid, block, 0, &params);
+        device.0.launch(name!("sort_{kernel}_{bytes}"), grid, block, &params);
         std::mem::swap(&mut from, &mut to);
         run *= 2;
     }

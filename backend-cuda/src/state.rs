@@ -2,7 +2,7 @@
 
 use crate::driver::{Address, Driver, Failure, Launch};
 use crate::params::{Params, params};
-use minitorch_core::backend::MemoryStats;
+use minitorch_core::backend::{IndexedOp, MemoryStats};
 use minitorch_core::launch;
 use minitorch_core::random::DeviceRng;
 use minitorch_core::{Error, Result};
@@ -39,27 +39,6 @@ params! {
         op: u32,
         index: i32,
         bound: u64,
-    }
-}
-
-/// The id by which a kernel reports the operation with an out-of-range index; 0 means no report.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u32)]
-pub(crate) enum IndexedOp {
-    Gather = 1,
-    ScatterAdd = 2,
-    Scatter = 3,
-    CrossEntropy = 4,
-}
-
-impl IndexedOp {
-    fn name(op: u32) -> &'static str {
-        match op {
-            op if op == IndexedOp::Gather as u32 => "gather",
-            op if op == IndexedOp::ScatterAdd as u32 => "scatter_add",
-            op if op == IndexedOp::Scatter as u32 => "scatter",
-            _ => "cross_entropy",
-        }
     }
 }
 
@@ -151,21 +130,14 @@ impl DeviceState {
     }
 
     /// Launches a kernel. A failure is queued.
-    pub(crate) fn launch<P: Params>(
-        &self,
-        kernel: &str,
-        grid: [usize; 3],
-        block: [usize; 3],
-        shared: usize,
-        params: &P,
-    ) {
+    pub(crate) fn launch<P: Params>(&self, kernel: &str, grid: [usize; 3], block: [usize; 3], params: &P) {
         if self.is_halted() {
             return self.queue_error(self.not_launched(kernel));
         }
         self.launches.fetch_add(1, Ordering::Relaxed);
         let [grid, block] = [grid, block].map(|sizes| sizes.map(|size| size as u32));
-        launch::report(|| launch::Launch::on_grid(kernel.to_owned(), grid, block, shared as u32));
-        let launch = Launch { kernel, grid, block, shared: shared as u32, params: (&raw const *params).cast() };
+        launch::report(|| launch::Launch::on_grid(kernel.to_owned(), grid, block, 0));
+        let launch = Launch { kernel, grid, block, params: (&raw const *params).cast() };
         // SAFETY: the kernel takes a struct of this type, as `Params` requires. Its addresses come from storages that the
         // caller holds or from the pool's free lists, and memory is freed only after the work that was queued before.
         let result = unsafe { self.driver.launch(&launch) };
@@ -212,8 +184,7 @@ impl DeviceState {
             let cleared = unsafe { self.driver.set(self.bad_index, 0, record.len()) };
             self.queue_failure(cleared, "clearing the record of bad indices");
             let bound = word(8) as u64 | (word(12) as u64) << 32;
-            let (op, index) = (IndexedOp::name(word(0)), word(4) as i32 as i64);
-            self.queue_error(Error::IndexOutOfRange { op, index, bound });
+            self.queue_error(IndexedOp::error(word(0), word(4) as i32, bound));
         }
     }
 
@@ -320,9 +291,8 @@ impl DeviceState {
                         address
                     }
                     Err(Failure::OutOfMemory) => {
-                        let MemoryStats { live, reserved, .. } = pool.stats;
-                        let device = format!("{self:?}");
-                        return Err(Error::OutOfMemory { device, bytes: bytes as u64, live, reserved });
+                        drop(pool);
+                        return Err(self.out_of_memory(bytes as u64));
                     }
                     Err(failure) => return Err(self.first_error("allocation", bytes, failure)),
                 }

@@ -8,11 +8,8 @@ use minitorch_core::{DType, Layout};
 
 impl UnaryOps for Cuda {
     fn unary(&self, op: UnaryOp, x: View<'_, Storage>) -> Storage {
-        let ((kernel, numbers), layout) = (op.kernel(), Layout::contiguous(*x.layout.shape()));
-        let out = self.alloc("unary", x.dtype, layout.numel());
-        let to = (&out, x.dtype, &layout);
-        self.elementwise(name!("unary_{kernel}_{}", suffix(x.dtype)), to, [x], numbers);
-        out
+        let (kernel, numbers) = op.kernel();
+        self.elementwise_new(("unary", x.dtype), name!("unary_{kernel}_{}", suffix(x.dtype)), [x], numbers)
     }
 
     fn unary_mut(&self, op: UnaryOp, x: &mut Storage, layout: &Layout, dtype: DType) {
@@ -29,11 +26,9 @@ impl UnaryOps for Cuda {
             op => op.kernel(),
         };
         let [layout_s, layout_g] = Layout::merge([*saved.layout(), *g.layout()]);
-        let layout = Layout::contiguous(*layout_g.shape());
-        let out = self.alloc("unary_grad", dtype, layout.numel());
         let inputs = [View { layout: &layout_s, ..saved.view() }, View { layout: &layout_g, ..g.view() }];
-        let to = (&out, dtype, &layout);
-        self.elementwise(name!("unary_grad_{kernel}_{}", suffix(dtype)), to, inputs, numbers);
+        let kernel = name!("unary_grad_{kernel}_{}", suffix(dtype));
+        let out = self.elementwise_new(("unary_grad", dtype), kernel, inputs, numbers);
         Tensor::from_storage(self, out, dtype, shape)
     }
 }

@@ -23,11 +23,10 @@ typedef uint64_t CUdeviceptr;
 #define CALLS(X)                                                                                                          \
   X(cuCtxSetCurrent) X(cuDeviceGet) X(cuDeviceGetAttribute) X(cuDeviceGetCount) X(cuDeviceGetName)                        \
   X(cuDevicePrimaryCtxRelease_v2) X(cuDevicePrimaryCtxRetain) X(cuDeviceTotalMem_v2) X(cuDriverGetVersion)                \
-  X(cuEventCreate) X(cuEventDestroy_v2) X(cuEventRecord) X(cuEventSynchronize) X(cuFuncGetAttribute)                      \
-  X(cuFuncSetAttribute) X(cuGetErrorName) X(cuGetErrorString) X(cuInit) X(cuLaunchKernel) X(cuMemAlloc_v2)                \
-  X(cuMemFree_v2) X(cuMemFreeHost) X(cuMemHostAlloc) X(cuMemcpyDtoHAsync_v2) X(cuMemcpyHtoDAsync_v2)                      \
-  X(cuMemsetD8Async) X(cuModuleGetFunction) X(cuModuleLoadData) X(cuModuleUnload) X(cuStreamCreate)                       \
-  X(cuStreamDestroy_v2) X(cuStreamSynchronize)
+  X(cuEventCreate) X(cuEventDestroy_v2) X(cuEventRecord) X(cuEventSynchronize) X(cuGetErrorName) X(cuGetErrorString)      \
+  X(cuInit) X(cuLaunchKernel) X(cuMemAlloc_v2) X(cuMemFree_v2) X(cuMemFreeHost) X(cuMemHostAlloc)                         \
+  X(cuMemcpyDtoHAsync_v2) X(cuMemcpyHtoDAsync_v2) X(cuMemsetD8Async) X(cuModuleGetFunction) X(cuModuleLoadData)           \
+  X(cuModuleUnload) X(cuStreamCreate) X(cuStreamDestroy_v2) X(cuStreamSynchronize)
 
 #define ID(name) id_##name,
 enum Call { CALLS(ID) CALL_COUNT };
@@ -316,13 +315,42 @@ CUresult cuStreamSynchronize(void* stream) {
   note("sync", 0);
   return SUCCESS;
 }
-CUresult cuFuncGetAttribute(int* value, int attribute, void* function) {
-  ENTER(cuFuncGetAttribute)
-  *value = 0;
+CUresult cuEventCreate(void** event, unsigned flags) {
+  (void)flags;
+  IN_CONTEXT(cuEventCreate)
+  *event = &handle;
   return SUCCESS;
 }
-CUresult cuFuncSetAttribute(void* function, int attribute, int value) {
-  ENTER(cuFuncSetAttribute)
+CUresult cuEventDestroy_v2(void* event) {
+  (void)event;
+  IN_CONTEXT(cuEventDestroy_v2)
+  return SUCCESS;
+}
+CUresult cuEventRecord(void* event, void* stream) {
+  (void)event, (void)stream;
+  IN_CONTEXT(cuEventRecord)
+  return SUCCESS;
+}
+CUresult cuEventSynchronize(void* event) {
+  (void)event;
+  IN_CONTEXT(cuEventSynchronize)
+  return SUCCESS;
+}
+CUresult cuModuleLoadData(void** module, const void* image) {
+  (void)image;
+  IN_CONTEXT(cuModuleLoadData)
+  *module = &handle;
+  return SUCCESS;
+}
+CUresult cuModuleUnload(void* module) {
+  (void)module;
+  IN_CONTEXT(cuModuleUnload)
+  return SUCCESS;
+}
+CUresult cuModuleGetFunction(void** function, void* module, const char* name) {
+  (void)module, (void)name;
+  IN_CONTEXT(cuModuleGetFunction)
+  *function = &handle;
   return SUCCESS;
 }
 CUresult cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,

@@ -4,8 +4,9 @@
 //! code here only compares results and converts them to numbers; it does not match or print variants.
 
 use crate::driver::Failure;
+use crate::nvrtc::file_of;
 use cudarc::driver::sys::{self, CUresult};
-use std::ffi::CStr;
+use std::ffi::{CStr, c_void};
 
 /// All functions that are called. The drivers of CUDA 12 and 13 have them; a library without one of them is no driver.
 const CALLS: &[&str] = &[
@@ -22,8 +23,6 @@ const CALLS: &[&str] = &[
     "cuEventDestroy_v2",
     "cuEventRecord",
     "cuEventSynchronize",
-    "cuFuncGetAttribute",
-    "cuFuncSetAttribute",
     "cuGetErrorName",
     "cuGetErrorString",
     "cuInit",
@@ -84,33 +83,13 @@ pub(super) fn start() -> Result<(u32, u32), String> {
 
 /// The message for the stub library of a CUDA toolkit, which exists for linking and returns an error from every call.
 fn stub(library: &libloading::Library) -> String {
-    let path = path_of(library).map_or("libcuda that was found".to_owned(), |path| path.display().to_string());
+    // SAFETY: the symbol is not used, so its type does not matter.
+    let path = unsafe { library.get::<*const c_void>(b"cuInit") }.ok().and_then(|symbol| file_of(*symbol));
+    let path = path.map_or("libcuda that was found".to_owned(), |path| path.display().to_string());
     format!(
         "the library {path} is the stub of a CUDA toolkit, made for linking, and no driver (CUDA_ERROR_STUB_LIBRARY); \
          take its folder out of LD_LIBRARY_PATH"
     )
-}
-
-/// The file that a library was loaded from.
-#[cfg(unix)]
-fn path_of(library: &libloading::Library) -> Option<std::path::PathBuf> {
-    use std::os::unix::ffi::OsStrExt;
-    // SAFETY: the symbol is not used, so its type does not matter.
-    let symbol = unsafe { library.get::<*const std::ffi::c_void>(b"cuInit") }.ok()?;
-    let mut info = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
-    // SAFETY: dladdr accepts any address and writes to the struct, for which zeros are a valid value.
-    let (found, info) = unsafe { (libc::dladdr(*symbol, info.as_mut_ptr()), info.assume_init()) };
-    if found == 0 || info.dli_fname.is_null() {
-        return None;
-    }
-    // SAFETY: dladdr succeeded, so the pointer is to a C string that lives as long as the library, which stays loaded.
-    let name = unsafe { CStr::from_ptr(info.dli_fname) };
-    Some(std::ffi::OsStr::from_bytes(name.to_bytes()).into())
-}
-
-#[cfg(not(unix))]
-fn path_of(_: &libloading::Library) -> Option<std::path::PathBuf> {
-    None
 }
 
 /// The message for a driver without a device, which an environment variable often causes.

@@ -4,15 +4,11 @@ use super::calls::check;
 use super::table::Table;
 use crate::compiler::{Compiler, Image};
 use crate::driver::Failure;
-use cudarc::driver::sys::{self, CUfunction, CUfunction_attribute, CUmodule, CUresult};
+use cudarc::driver::sys::{self, CUfunction, CUmodule, CUresult};
 use std::ffi::{CStr, CString};
 use std::fmt::Debug;
 use std::ptr;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
-
-/// The shared memory, static and dynamic, that a kernel may use without a change of its attributes.
-const DEFAULT_SHARED: u32 = 48 << 10;
 
 /// The driver's module functions, in the current context. Tests have another implementation.
 pub(super) trait Calls: Debug + Send + Sync {
@@ -24,12 +20,6 @@ pub(super) trait Calls: Debug + Send + Sync {
 
     /// A kernel of a loaded module.
     fn function(&self, module: CUmodule, name: &CStr) -> Result<CUfunction, Refusal>;
-
-    /// The static shared memory of a kernel in bytes.
-    fn static_shared(&self, function: CUfunction) -> Result<u32, Failure>;
-
-    /// Sets the maximum of dynamic shared memory of a kernel.
-    fn allow_shared(&self, function: CUfunction, bytes: u32) -> Result<(), Failure>;
 }
 
 /// Why the driver refused machine code, or did not find a kernel in it.
@@ -74,31 +64,6 @@ impl Calls for DriverCalls {
         Refusal::check("cuModuleGetFunction", result)?;
         Ok(function)
     }
-
-    fn static_shared(&self, function: CUfunction) -> Result<u32, Failure> {
-        let mut bytes = 0;
-        let attribute = CUfunction_attribute::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES;
-        // SAFETY: the pointer is to a local integer, which outlives the call; the caller guarantees that the function's module is
-        // loaded.
-        check("cuFuncGetAttribute", unsafe { sys::cuFuncGetAttribute(&mut bytes, attribute, function) })?;
-        Ok(bytes as u32)
-    }
-
-    fn allow_shared(&self, function: CUfunction, bytes: u32) -> Result<(), Failure> {
-        let attribute = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-        // SAFETY: the caller guarantees that the function's module is loaded.
-        check("cuFuncSetAttribute", unsafe { sys::cuFuncSetAttribute(function, attribute, bytes as i32) })
-    }
-}
-
-/// A kernel that has been launched.
-#[derive(Debug)]
-struct Function {
-    raw: CUfunction,
-    /// Bytes of static shared memory.
-    static_shared: u32,
-    /// The maximum of dynamic shared memory in bytes.
-    max_dynamic: AtomicU32,
 }
 
 /// The state of a kernel file.
@@ -119,9 +84,8 @@ pub(super) struct Modules<C: Calls = DriverCalls> {
     compiler: Compiler<'static>,
     /// By the compiler's index. The lock is held while a file is compiled and loaded.
     files: Vec<Mutex<File>>,
-    functions: Table<Function>,
-    /// Bytes of shared memory that a block may have.
-    shared_memory: u32,
+    /// The kernels that have been launched.
+    functions: Table<CUfunction>,
 }
 
 // SAFETY: modules and functions are handles, which the driver API accepts from any thread in which the context is current.
@@ -130,49 +94,25 @@ unsafe impl<C: Calls> Send for Modules<C> {}
 unsafe impl<C: Calls> Sync for Modules<C> {}
 
 impl<C: Calls> Modules<C> {
-    pub(super) fn new(calls: C, compiler: Compiler<'static>, shared_memory: u32) -> Self {
+    pub(super) fn new(calls: C, compiler: Compiler<'static>) -> Self {
         let files = compiler.stems().map(|_| Mutex::default()).collect();
-        Modules { calls, compiler, files, functions: Table::default(), shared_memory }
+        Modules { calls, compiler, files, functions: Table::default() }
     }
 
-    /// A kernel that has been launched and may use this much dynamic shared memory: a lookup without a lock or a driver call.
-    pub(super) fn known(&self, name: &str, shared: u32) -> Option<CUfunction> {
-        let function = self.functions.get(name)?;
-        (shared <= function.max_dynamic.load(Ordering::Acquire)).then_some(function.raw)
+    /// A kernel that has been launched: a lookup without a lock or a driver call.
+    pub(super) fn known(&self, name: &str) -> Option<CUfunction> {
+        self.functions.get(name).copied()
     }
 
-    /// Prepares a kernel for its first launch, and for its first one with more than the default shared memory. The context is
-    /// current.
+    /// Finds a kernel for its first launch. The context is current.
     #[cold]
-    pub(super) fn prepare(&self, name: &str, shared: u32) -> Result<CUfunction, Failure> {
-        let unlisted;
-        let function = match self.functions.get(name) {
-            Some(function) => function,
-            None => match self.functions.insert(name, self.find(name)?) {
-                Ok(function) => function,
-                // The table is full: each launch looks the kernel up again.
-                Err(function) => {
-                    unlisted = function;
-                    &unlisted
-                }
-            },
-        };
-        if shared > function.max_dynamic.load(Ordering::Acquire) {
-            let (fixed, max) = (function.static_shared, self.shared_memory.saturating_sub(function.static_shared));
-            if shared > max {
-                return Err(Failure::Other(format!(
-                    "{shared} bytes of dynamic shared memory and {fixed} static ones; a block has {}",
-                    self.shared_memory
-                )));
-            }
-            // Idempotent, so two threads may do this at once.
-            self.calls.allow_shared(function.raw, max)?;
-            function.max_dynamic.store(max, Ordering::Release);
-        }
-        Ok(function.raw)
+    pub(super) fn prepare(&self, name: &str) -> Result<CUfunction, Failure> {
+        let function = self.find(name)?;
+        // Without space in the table each launch looks the kernel up again.
+        Ok(self.functions.insert(name, function).copied().unwrap_or(function))
     }
 
-    fn find(&self, name: &str) -> Result<Function, Failure> {
+    fn find(&self, name: &str) -> Result<CUfunction, Failure> {
         let Some(index) = owner(self.compiler.stems(), name) else {
             return Err(Failure::Other(format!("no kernel file has a name that {name} begins with")));
         };
@@ -182,7 +122,7 @@ impl<C: Calls> Modules<C> {
             Some(&module) => module,
             None => self.load(index, &mut file)?,
         };
-        let raw = match self.calls.function(module, &c_name) {
+        let function = match self.calls.function(module, &c_name) {
             Err(refusal) if refusal.code && file.cached => {
                 let module = self.reload(index, &mut file)?;
                 self.calls.function(module, &c_name)
@@ -190,9 +130,7 @@ impl<C: Calls> Modules<C> {
             found => found,
         };
         // The caller adds the name of the kernel.
-        let raw = raw.map_err(|refusal| at(&self.title(index), refusal.failure))?;
-        let static_shared = self.calls.static_shared(raw)?;
-        Ok(Function { raw, static_shared, max_dynamic: DEFAULT_SHARED.saturating_sub(static_shared).into() })
+        function.map_err(|refusal| at(&self.title(index), refusal.failure))
     }
 
     /// Loads the machine code of a file, from the cache or compiled.

@@ -59,15 +59,6 @@ impl Calls for Fake {
         script.log.push(format!("{} of {}", name.to_str().unwrap(), module as usize));
         Answer::result(script.functions.pop_front()).map(|()| (100 + module as usize) as CUfunction)
     }
-
-    fn static_shared(&self, _: CUfunction) -> Result<u32, Failure> {
-        Ok(1 << 10)
-    }
-
-    fn allow_shared(&self, _: CUfunction, bytes: u32) -> Result<(), Failure> {
-        self.0.lock().unwrap().log.push(format!("allow {bytes}"));
-        Ok(())
-    }
 }
 
 /// Two files, `one.cu` and `bad.cu`, which does not compile.
@@ -80,7 +71,7 @@ fn modules(folder: &std::path::Path, loads: &[Answer], functions: &[Answer]) -> 
     let fake = Fake::default();
     fake.0.lock().unwrap().loads.extend(loads);
     fake.0.lock().unwrap().functions.extend(functions);
-    Some((Modules::new(fake.clone(), compiler, 99 << 10), fake))
+    Some((Modules::new(fake.clone(), compiler), fake))
 }
 
 impl Fake {
@@ -116,18 +107,12 @@ fn a_file_is_loaded_at_the_first_launch_only() {
     let folder = tempfile::tempdir().unwrap();
     let Some((modules, fake)) = modules(folder.path(), &[], &[]) else { return };
     assert_eq!((fake.log().len(), cached(folder.path())), (0, 0));
-    assert_eq!(modules.known("one_k", 0), None);
-    let function = modules.prepare("one_k", 0).unwrap();
+    assert_eq!(modules.known("one_k"), None);
+    let function = modules.prepare("one_k").unwrap();
     assert_eq!(fake.log(), ["load 1", "one_k of 1"]);
-    assert_eq!((modules.known("one_k", 0), modules.known("one_k", 47 << 10)), (Some(function), Some(function)));
-    // 48 KiB by default, of which 1 KiB is static; the limit of a block, set once on demand; no more.
-    assert_eq!(modules.known("one_k", (47 << 10) + 1), None);
-    assert_eq!(modules.prepare("one_k", (47 << 10) + 1), Ok(function));
-    assert_eq!(modules.known("one_k", 98 << 10), Some(function));
-    let failure = why(modules.prepare("one_k", (98 << 10) + 1).unwrap_err());
-    assert_eq!(failure, "100353 bytes of dynamic shared memory and 1024 static ones; a block has 101376");
+    assert_eq!(modules.known("one_k"), Some(function));
     drop(modules);
-    assert_eq!(fake.log(), ["load 1", "one_k of 1", "allow 100352", "unload 1"]);
+    assert_eq!(fake.log(), ["load 1", "one_k of 1", "unload 1"]);
 }
 
 #[test]
@@ -135,19 +120,19 @@ fn refused_cached_code_is_recompiled_once() {
     let folder = tempfile::tempdir().unwrap();
     let fresh = |loads: &[Answer]| modules(folder.path(), loads, &[]);
     let Some((first, _)) = fresh(&[]) else { return };
-    first.prepare("one_k", 0).unwrap();
+    first.prepare("one_k").unwrap();
     let (modules, fake) = fresh(&[Answer::Refused]).unwrap();
-    assert_eq!(modules.prepare("one_k", 0).unwrap() as usize, 102);
+    assert_eq!(modules.prepare("one_k").unwrap() as usize, 102);
     assert_eq!((fake.log(), cached(folder.path())), (vec!["load 1".into(), "load 2".into(), "one_k of 2".into()], 1));
     // The second refusal is final, and the new code is removed from the cache.
     let (modules, fake) = fresh(&[Answer::Refused, Answer::Refused]).unwrap();
-    let failure = why(modules.prepare("one_k", 0).unwrap_err());
+    let failure = why(modules.prepare("one_k").unwrap_err());
     assert!(failure.starts_with("kernels/one.cu, compiled for sm_90 by NVRTC "), "{failure}");
     assert!(failure.ends_with(": image is invalid"), "{failure}");
     assert_eq!((fake.log().len(), cached(folder.path())), (2, 0));
     // New code is not recompiled.
     let (modules, fake) = fresh(&[Answer::Refused]).unwrap();
-    assert!(why(modules.prepare("one_k", 0).unwrap_err()).ends_with(": image is invalid"));
+    assert!(why(modules.prepare("one_k").unwrap_err()).ends_with(": image is invalid"));
     assert_eq!((fake.log().len(), cached(folder.path())), (1, 0));
 }
 
@@ -156,14 +141,14 @@ fn a_kernel_missing_from_cached_code_is_looked_up_in_recompiled_code() {
     let folder = tempfile::tempdir().unwrap();
     let fresh = |functions: &[Answer]| modules(folder.path(), &[], functions);
     let Some((first, _)) = fresh(&[]) else { return };
-    first.prepare("one_k", 0).unwrap();
+    first.prepare("one_k").unwrap();
     let (modules, fake) = fresh(&[Answer::Success, Answer::Refused]).unwrap();
-    let known = modules.prepare("one_k", 0).unwrap();
-    assert_eq!(modules.prepare("one_j", 0).unwrap() as usize, 102);
-    assert_eq!(modules.known("one_k", 0), Some(known), "its module stays");
+    let known = modules.prepare("one_k").unwrap();
+    assert_eq!(modules.prepare("one_j").unwrap() as usize, 102);
+    assert_eq!(modules.known("one_k"), Some(known), "its module stays");
     // The code is new, so it is not recompiled.
     fake.0.lock().unwrap().functions.push_back(Answer::Refused);
-    let failure = why(modules.prepare("one_i", 0).unwrap_err());
+    let failure = why(modules.prepare("one_i").unwrap_err());
     assert!(failure.starts_with("kernels/one.cu, compiled for sm_90 by NVRTC "), "{failure}");
     assert!(failure.ends_with(": image is invalid"), "{failure}");
     drop(modules);
@@ -176,13 +161,13 @@ fn device_and_memory_failures_leave_the_cache() {
     let folder = tempfile::tempdir().unwrap();
     let fresh = |loads: &[Answer], functions: &[Answer]| modules(folder.path(), loads, functions);
     let Some((first, _)) = fresh(&[], &[]) else { return };
-    first.prepare("one_k", 0).unwrap();
+    first.prepare("one_k").unwrap();
     let (modules, fake) = fresh(&[Answer::Lost, Answer::NoMemory], &[Answer::Lost]).unwrap();
-    assert!(why(modules.prepare("one_k", 0).unwrap_err()).ends_with(": the device is lost"));
-    assert_eq!(modules.prepare("one_k", 0), Err(Failure::OutOfMemory));
-    assert!(why(modules.prepare("one_k", 0).unwrap_err()).ends_with(": the device is lost"));
+    assert!(why(modules.prepare("one_k").unwrap_err()).ends_with(": the device is lost"));
+    assert_eq!(modules.prepare("one_k"), Err(Failure::OutOfMemory));
+    assert!(why(modules.prepare("one_k").unwrap_err()).ends_with(": the device is lost"));
     // Later there may be memory.
-    assert!(modules.prepare("one_k", 0).is_ok());
+    assert!(modules.prepare("one_k").is_ok());
     assert_eq!((fake.log().len(), cached(folder.path())), (5, 1));
 }
 
@@ -190,12 +175,12 @@ fn device_and_memory_failures_leave_the_cache() {
 fn a_file_that_does_not_compile_is_compiled_once_and_fails_at_every_launch() {
     let folder = tempfile::tempdir().unwrap();
     let Some((modules, fake)) = modules(folder.path(), &[], &[]) else { return };
-    let failure = why(modules.prepare("bad_k", 0).unwrap_err());
+    let failure = why(modules.prepare("bad_k").unwrap_err());
     assert!(failure.starts_with("kernels/bad.cu does not compile for sm_90 by NVRTC "), "{failure}");
     assert_eq!(modules.files[1].lock().unwrap().error.as_ref(), Some(&failure));
-    assert_eq!(why(modules.prepare("bad_k", 0).unwrap_err()), failure);
-    let failure = why(modules.prepare("none_k", 0).unwrap_err());
+    assert_eq!(why(modules.prepare("bad_k").unwrap_err()), failure);
+    let failure = why(modules.prepare("none_k").unwrap_err());
     assert_eq!(failure, "no kernel file has a name that none_k begins with");
     assert!(fake.log().is_empty());
-    assert!(modules.prepare("one_k", 0).is_ok(), "other files work");
+    assert!(modules.prepare("one_k").is_ok(), "other files work");
 }

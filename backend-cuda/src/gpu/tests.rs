@@ -93,7 +93,7 @@ fn large_allocations_and_unknown_kernels_fail() {
     assert_eq!(gpu.allocate(1 << 46), Err(Failure::OutOfMemory));
     let params = [0_u8; 8];
     let params = params.as_ptr().cast();
-    let launch = Launch { kernel: "nothing_at_all", grid: [1; 3], block: [32, 1, 1], shared: 0, params };
+    let launch = Launch { kernel: "nothing_at_all", grid: [1; 3], block: [32, 1, 1], params };
     // SAFETY: no kernel has this name, so nothing is launched.
     let why = reason(unsafe { gpu.launch(&launch) }.unwrap_err());
     assert!(why.contains("nothing_at_all"), "{why}");
