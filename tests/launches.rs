@@ -139,6 +139,18 @@ fn convolutions_follow_the_sizes() {
     assert!(has("conv2d_grad_input_f32") && has("conv2d_grad_weight_f32"), "{backward:?}");
 }
 
+/// Words are embedded as `[n, length, channels]`; a convolution over time reads them as `[n, channels, length]`. Behind a maximum over
+/// time the gradient is sparse, and its loops read the words as they are.
+#[test]
+fn gradients_of_text_do_not_copy_the_words() {
+    let words = rand([50, 40, 64]);
+    let w = rand([64, 64, 3]).requires_grad();
+    let loss = words.permute([0, 2, 1]).conv1d(&w, None, Conv1dOptions::default()).max(2).sum(..);
+    let backward = launches(|| loss.backward()).1;
+    assert!(backward.iter().any(|launch| launch.path == "sparse"), "{backward:?}");
+    assert!(!backward.iter().any(|launch| launch.kernel.starts_with("transpose")), "{backward:?}");
+}
+
 #[test]
 fn what_a_kernel_is_composed_of_is_not_reported_again() {
     // Each of these calls products or loops that report launches too.

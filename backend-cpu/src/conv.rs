@@ -46,20 +46,26 @@ impl ConvOps for Cpu {
         let c_in = w.shape()[1].saturating_mul(options.groups);
         let dims = [g.shape()[0], c_in, size[0], size[1]];
         let (shape, sizes) = (Shape::from(dims), sizes(dims, w.dims(), options));
-        let (g, w) = (g.contiguous(), w.contiguous());
+        let g = g.contiguous();
         with_real!(g.dtype(), T => {
             let Some(mut out) = self.output::<T>(shape.numel(), &[g.view().storage, w.view().storage]) else {
                 return missing(self, T::DTYPE, shape);
             };
             let level = Level::best();
             let gy = elements::<T>(&g);
-            if sparse::suits(level, &sizes, gy, elements::<T>(&w)) {
+            if sparse::suits(level, &sizes, gy) {
                 let w = w.permute([0, 2, 3, 1]).contiguous();
                 if w.view().storage.is_missing() {
                     return missing(self, T::DTYPE, shape);
                 }
-                sparse::grad_input(level, &sizes, gy, elements::<T>(&w), &mut out);
-                return channels_last(self, T::wrap(out), T::DTYPE, dims);
+                if sparse::all_finite(level, elements::<T>(&w)) {
+                    sparse::grad_input(level, &sizes, gy, elements::<T>(&w), &mut out);
+                    return channels_last(self, T::wrap(out), T::DTYPE, dims);
+                }
+            }
+            let w = w.contiguous();
+            if w.view().storage.is_missing() {
+                return missing(self, T::DTYPE, shape);
             }
             conv::grad_input(level, &sizes, gy, elements::<T>(&w), &mut out);
             Tensor::from_storage(self, T::wrap(out), T::DTYPE, shape)
@@ -69,20 +75,27 @@ impl ConvOps for Cpu {
     fn conv2d_grad_weight(&self, x: &Tensor, g: &Tensor, kernel: [usize; 2], options: &Conv2dOptions) -> Tensor {
         let dims = [g.shape()[1], x.shape()[1] / options.groups, kernel[0], kernel[1]];
         let (shape, sizes) = (Shape::from(dims), sizes(x.dims(), dims, options));
-        let (x, g) = (x.contiguous(), g.contiguous());
+        let g = g.contiguous();
         with_real!(x.dtype(), T => {
             let Some(mut out) = self.output::<T>(shape.numel(), &[x.view().storage, g.view().storage]) else {
                 return missing(self, T::DTYPE, shape);
             };
             let level = Level::best();
             let gy = elements::<T>(&g);
-            if sparse::suits(level, &sizes, gy, elements::<T>(&x)) {
+            if sparse::suits(level, &sizes, gy) {
+                // A view if x is a permuted embedding: so x must not be made contiguous before.
                 let x = x.permute([0, 2, 3, 1]).contiguous();
                 if x.view().storage.is_missing() {
                     return missing(self, T::DTYPE, shape);
                 }
-                sparse::grad_weight(level, &sizes, elements::<T>(&x), gy, &mut out);
-                return channels_last(self, T::wrap(out), T::DTYPE, dims);
+                if sparse::all_finite(level, elements::<T>(&x)) {
+                    sparse::grad_weight(level, &sizes, elements::<T>(&x), gy, &mut out);
+                    return channels_last(self, T::wrap(out), T::DTYPE, dims);
+                }
+            }
+            let x = x.contiguous();
+            if x.view().storage.is_missing() {
+                return missing(self, T::DTYPE, shape);
             }
             conv::grad_weight(level, &sizes, elements::<T>(&x), gy, &mut out);
             Tensor::from_storage(self, T::wrap(out), T::DTYPE, shape)

@@ -14,7 +14,7 @@ use crate::caches::Caches;
 use crate::launch::{self, report};
 use crate::memory::AnyBits;
 use crate::parallel;
-use crate::simd::{STREAM, Isa, Kernel, Wide};
+use crate::simd::{Isa, Kernel, STREAM, Wide};
 use crate::view::{Rows, Source};
 
 /// The least work per element for which arithmetic, not memory, bounds a loop.
@@ -227,7 +227,8 @@ impl<A: AnyBits, B: AnyBits, U: AnyBits, F: Fn(A, B) -> U + Copy> Kernel for Map
                     let (mut out, mut a, mut b) = (out, &a[pa..][..n], &b[pb..][..n]);
                     if store.streams(out) {
                         let (blocks, rest) = out.as_chunks_mut::<STREAM>();
-                        let ((a_blocks, a_rest), (b_blocks, b_rest)) = (a.as_chunks::<STREAM>(), b.as_chunks::<STREAM>());
+                        let ((a_blocks, a_rest), (b_blocks, b_rest)) =
+                            (a.as_chunks::<STREAM>(), b.as_chunks::<STREAM>());
                         for ((out, a), b) in blocks.iter_mut().zip(a_blocks).zip(b_blocks) {
                             let mut block = [f(a[0], b[0]); STREAM];
                             for i in 0..STREAM {

@@ -26,6 +26,7 @@ use crate::launch::{self, report};
 use crate::memory::{AlignedBuffer, AnyBits};
 use crate::view::elements;
 use crate::{Cpu, Tensor, parallel};
+use loops::{AddAffineGrad, MapSlices, NormalizeChannels, NormalizeRow, TwoSums};
 use minitorch_core::backend::NormOps;
 use minitorch_core::ops::composed;
 use minitorch_core::ops::norm::{FIELDS, NormKind, NormOptions};

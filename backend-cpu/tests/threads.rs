@@ -79,7 +79,8 @@ fn results(dtype: DType) -> Vec<Vec<u64>> {
     for rule in rules {
         let (mut param, mut scalars) = (flat.clone(), Tensor::from_f64([0.1, 0.0], [2], (&device, dtype)));
         let initial = rule.initial_state();
-        let mut state: Vec<Tensor> = (0..rule.states()).map(|_| Tensor::full(*flat.shape(), initial, (&device, dtype))).collect();
+        let mut state: Vec<Tensor> =
+            (0..rule.states()).map(|_| Tensor::full(*flat.shape(), initial, (&device, dtype))).collect();
         let slot = StepSlot {
             param: param.storage_mut().1,
             state: state.iter_mut().map(|s| s.storage_mut().1).collect(),

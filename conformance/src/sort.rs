@@ -93,7 +93,12 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
                 agree!(on, EXACT, "the order along {dim} of {shape:?}, descending {descending}", |d| {
                     let x = d.whole(-50, 50, shape);
                     let (x, integers) = (x.masked_fill(&x.eq(7.0), f64::NAN), d.ints(-300, 300, shape));
-                    [x.argsort(dim, descending), integers.argsort(dim, descending), x.topk(9, dim, descending).1]
+                    [
+                        x.argsort(dim, descending),
+                        x.t().argsort(1 - dim, descending),
+                        integers.argsort(dim, descending),
+                        x.topk(9, dim, descending).1,
+                    ]
                 });
             }
         }

@@ -315,44 +315,6 @@ CUresult cuStreamSynchronize(void* stream) {
   note("sync", 0);
   return SUCCESS;
 }
-CUresult cuEventCreate(void** event, unsigned flags) {
-  (void)flags;
-  IN_CONTEXT(cuEventCreate)
-  *event = &handle;
-  return SUCCESS;
-}
-CUresult cuEventDestroy_v2(void* event) {
-  (void)event;
-  IN_CONTEXT(cuEventDestroy_v2)
-  return SUCCESS;
-}
-CUresult cuEventRecord(void* event, void* stream) {
-  (void)event, (void)stream;
-  IN_CONTEXT(cuEventRecord)
-  return SUCCESS;
-}
-CUresult cuEventSynchronize(void* event) {
-  (void)event;
-  IN_CONTEXT(cuEventSynchronize)
-  return SUCCESS;
-}
-CUresult cuModuleLoadData(void** module, const void* image) {
-  (void)image;
-  IN_CONTEXT(cuModuleLoadData)
-  *module = &handle;
-  return SUCCESS;
-}
-CUresult cuModuleUnload(void* module) {
-  (void)module;
-  IN_CONTEXT(cuModuleUnload)
-  return SUCCESS;
-}
-CUresult cuModuleGetFunction(void** function, void* module, const char* name) {
-  (void)module, (void)name;
-  IN_CONTEXT(cuModuleGetFunction)
-  *function = &handle;
-  return SUCCESS;
-}
 CUresult cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
                         unsigned shared, void* stream, void** params, void** extra) {
   IN_CONTEXT(cuLaunchKernel)

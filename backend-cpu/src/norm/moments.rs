@@ -12,7 +12,7 @@ use super::sum_rows;
 use crate::element::Real;
 use crate::kernels::Float;
 use crate::simd::{Isa, Kernel};
-use crate::{Cpu, lanes, parallel};
+use crate::{Cpu, lanes};
 use minitorch_core::ops::norm::FIELDS;
 
 /// Lanes of a sum. With those of the squares they take eight AVX2 registers.

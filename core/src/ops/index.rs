@@ -24,8 +24,6 @@ super::op_table! {
     }
 }
 
-super::display_by_name!(ScatterOp);
-
 /// The operations that read indices, as a kernel records one with an index out of range: a number, where 0 is none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]

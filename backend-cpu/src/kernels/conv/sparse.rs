@@ -40,9 +40,9 @@ impl Conv2d {
     }
 }
 
-/// Whether the geometry suits these loops, few enough elements of `gy` are nonzero, and those of `other`, the operand beside it, are
-/// finite. `other` is tested only if `gy` is sparse.
-pub fn suits<T: Float>(level: Level, g: &Conv2d, gy: &[T], other: &[T]) -> bool {
+/// Whether the geometry suits these loops, and few enough elements of `gy` are nonzero. The operand beside `gy` must be
+/// [finite](all_finite) too.
+pub fn suits<T: Float>(level: Level, g: &Conv2d, gy: &[T]) -> bool {
     g.groups == 1
         && g.padding == [0, 0]
         && g.dilation == [1, 1]
@@ -50,7 +50,11 @@ pub fn suits<T: Float>(level: Level, g: &Conv2d, gy: &[T], other: &[T]) -> bool 
         && gy.len() > SAMPLE
         && level.dispatch(Count { x: &gy[..SAMPLE], predicate: |x| x != T::ZERO }) <= SAMPLE / SHARE
         && level.dispatch(Count { x: gy, predicate: |x| x != T::ZERO }) <= gy.len() / SHARE
-        && level.dispatch(Count { x: other, predicate: |x: T| x * T::ZERO != T::ZERO }) == 0
+}
+
+/// Whether all elements are finite: only then may zeros of `gy` be skipped, as zero times infinity is NaN.
+pub fn all_finite<T: Float>(level: Level, x: &[T]) -> bool {
+    level.dispatch(Count { x, predicate: |x: T| x * T::ZERO != T::ZERO }) == 0
 }
 
 /// `gw[c_out, kh, kw, c_in]`, overwritten, from `x[n, h, w, c_in]` and `gy[n, c_out, oh, ow]`.
