@@ -265,18 +265,18 @@ __device__ __forceinline__ bool last_block(u32* counter, u32 count) {
 
 // ---- out-of-range indices ----
 
-// The first out-of-range index since the last synchronization. Mirrors `BadIndex` in state.rs.
+// The first out-of-range index since the record was last read. Mirrors `BadIndex` in state.rs.
 struct BadIndex {
-  // The operation, an `IndexedOp` of core; 0 if there is no such index.
-  u32 op;
+  // The id of the operation's `Caller`; 0 if there is no such index.
+  u32 caller;
   i32 index;
   u64 bound;
 };
 
 // Whether an index lies in 0..bound. If not, it is recorded, and the caller skips the access.
-__device__ __forceinline__ bool check_index(BadIndex* record, u32 op, i32 index, u64 bound) {
+__device__ __forceinline__ bool check_index(BadIndex* record, u32 caller, i32 index, u64 bound) {
   if (index >= 0 && u64(index) < bound) return true;
-  if (atomicCAS(&record->op, 0u, op) == 0) {
+  if (atomicCAS(&record->caller, 0u, caller) == 0) {
     record->index = index;
     record->bound = bound;
   }

@@ -51,8 +51,8 @@ struct IndexParams {
   // One per element of the indexed tensor.
   u32* owners;
   BadIndex* bad;
-  // The `IndexedOp` of an out-of-range index.
-  u32 op;
+  // The id of the `Caller`, recorded with an out-of-range index.
+  u32 caller;
   u32 unused;
 };
 
@@ -82,7 +82,7 @@ struct SortedParams {
   u64 groups;
   u64 tasks;
   BadIndex* bad;
-  u32 op;
+  u32 caller;
   // The logarithm of the columns of a group. A tile has 32 / columns entries.
   u32 log_columns;
 };
@@ -144,7 +144,7 @@ __device__ __forceinline__ void gather(const IndexParams& p) {
     each_of(first, p.walk.numel, [&](int j, u64) { entry[j] = index[at[j][1]]; });
     each_of(first, p.walk.numel, [&](int j, u64) {
       v[j] = T{};
-      if (check_index(p.bad, p.op, entry[j], p.bound)) v[j] = x[at[j][0] + u64(entry[j]) * p.step];
+      if (check_index(p.bad, p.caller, entry[j], p.bound)) v[j] = x[at[j][0] + u64(entry[j]) * p.step];
     });
     each_of(first, p.walk.numel, [&](int j, u64 i) { out[i] = v[j]; });
   });
@@ -164,7 +164,7 @@ __device__ __forceinline__ void scattered(const IndexParams& p, F body) {
       entry[j] = index[at[j][1]];
     });
     each_of(first, p.walk.numel, [&](int j, u64) {
-      if (check_index(p.bad, p.op, entry[j], p.bound))
+      if (check_index(p.bad, p.caller, entry[j], p.bound))
         body(at[j][0] + u64(entry[j]) * p.step, at[j][2], at[j][1], at[j][3]);
     });
   });
@@ -266,7 +266,7 @@ __device__ __forceinline__ void add_sorted(const SortedParams& p) {
             offset_of(p.columns, p.to_column.strides, safe_column);
     T v = T(0), sum = T(0);
     if (j < p.n && inside) v = x[u64(k) * p.x_step];
-    const bool valid = begins && check_index(p.bad, p.op, i, p.bound);
+    const bool valid = begins && check_index(p.bad, p.caller, i, p.bound);
     if (valid && inside) sum = to[u64(i) * p.step] + v;
     // The rest of the segment within the tile.
     bool goes_on = valid;

@@ -23,7 +23,7 @@ struct LossParams {
   BadIndex* bad_index;
   u64 n;
   u64 c;
-  u32 op;               // the IndexedOp of an out-of-range target
+  u32 caller;           // the id of the `Caller`, recorded with an out-of-range target
   u32 team_log;
 };
 
@@ -43,7 +43,7 @@ __device__ __forceinline__ double row_loss(const LossParams& p, u64 row, Online<
   a.rest = rest_of(a);
   static_cast<Online<T>*>(p.statistics)[row] = a;
   const i32 target = p.target[row];
-  if (!check_index(p.bad_index, p.op, target, p.c)) return 0;
+  if (!check_index(p.bad_index, p.caller, target, p.c)) return 0;
   const T x = static_cast<const T*>(p.x)[row * p.c + u32(target)];
   return double(log1p_of(a.rest)) + (double(a.max) - double(x));
 }

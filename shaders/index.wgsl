@@ -28,8 +28,8 @@ struct IndexParams {
     // The size and the stride of the index along the dimension.
     count: u32,
     index_step: u32,
-    // An `IndexedOp` of core.
-    op: u32,
+    // The id of the `Caller`, recorded with an index out of range.
+    caller: u32,
     // For add_f32: copies of the target, and the elements from one to the next.
     copies: u32,
     copy_step: u32,
@@ -59,7 +59,18 @@ fn check(entry: u32) -> bool {
     if (entry >= p.bound) {
         record(p.op, entry, p.bound);
     }
-    return entry < p.bound;
+    // The weak exchange may fail spuriously: retry until the record is taken.
+    loop {
+        let attempt = atomicCompareExchangeWeak(&bad[0], 0u, p.caller);
+        if (attempt.exchanged) {
+            atomicStore(&bad[1], entry);
+            atomicStore(&bad[2], p.bound);
+        }
+        if (attempt.exchanged || attempt.old_value != 0u) {
+            break;
+        }
+    }
+    return false;
 }
 
 fn target_of(i: u32, entry: u32) -> u32 {

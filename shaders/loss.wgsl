@@ -16,16 +16,17 @@ struct LossParams {
     target_: u32,
     statistics: u32,
     g: u32,
-    // The op id recorded with a class out of range.
-    op: u32,
+    // The id of the `Caller`, recorded with a class out of range.
+    caller: u32,
 }
 @group(0) @binding(0) var<uniform> p: LossParams;
 // [n] losses, [] their mean, or [n, c]
 @group(0) @binding(1) var<storage, read_write> out: array<f32>;
 // [n, 2]: max and rest, written by all but grad
 @group(0) @binding(2) var<storage, read_write> statistics: array<f32>;
-@group(0) @binding(3) var<storage, read> x: array<f32>;
-// Binding 4 is the record of a class out of range, in bad_index.wgsl; for grad it is not bound.
+// [caller, index, bound, unused]; for grad not bound
+@group(0) @binding(3) var<storage, read_write> bad: array<atomic<u32>, 4>;
+@group(0) @binding(4) var<storage, read> x: array<f32>;
 @group(0) @binding(5) var<storage, read> classes: array<i32>;
 // The operands of grad.
 @group(0) @binding(2) var<storage, read> grad_x: array<f32>;
@@ -43,6 +44,20 @@ fn loss(row: u32, largest: f32, rest: f32) -> f32 {
         return 0.0;
     }
     return log1p_of(rest) + (largest - x[p.x + row * p.c + u32(class_)]);
+}
+
+// Records a class out of range, if none is. The weak exchange may fail spuriously: retry until the record is taken.
+fn record(class_: i32) {
+    loop {
+        let attempt = atomicCompareExchangeWeak(&bad[0], 0u, p.caller);
+        if (attempt.exchanged) {
+            atomicStore(&bad[1], bitcast<u32>(class_));
+            atomicStore(&bad[2], p.c);
+        }
+        if (attempt.exchanged || attempt.old_value != 0u) {
+            return;
+        }
+    }
 }
 
 // The loss of a row, computed by one invocation.

@@ -163,6 +163,9 @@ fn out_of_memory() -> Result<()> {
     let loss = (&large * 2.0).sum(..);
     missing(loss.item().map(drop), class);
     assert!(large.to_vec::<f32>().is_err(), "it was never computed");
+    assert!(device.synchronize().is_err() && x.to_vec::<f32>().is_err(), "each read fails until the error is taken");
+    missing(device.take_error().map_or(Ok(()), Err), class);
+    assert!(large.to_vec::<f32>().is_err(), "it was never computed");
     drop((large, loss));
     device.synchronize()?;
     // A smaller one does, once what is cached was given back.

@@ -216,8 +216,10 @@ impl List {
                     false => (Some(RUNNING.read().unwrap_or_else(|poisoned| poisoned.into_inner())), None),
                 };
                 let _one = exclusive.as_ref().map(|one| one.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
-                (case.run)(&made());
-                Ok(())
+                let device = made();
+                drop(device.take_error()); // of a case that failed
+                (case.run)(&device);
+                device.take_error().map_or(Ok(()), |error| Err(format!("the case leaves an error: {error}").into()))
             });
             self.trials.push(trial.with_ignored_flag(lacking || over));
         }

@@ -361,13 +361,14 @@ fn a_tensor_beyond_the_limit_is_an_error() -> Result<()> {
     for part in ["conv", "16384", "4096"] {
         assert!(message.contains(part), "{message} does not name {part}");
     }
+    assert_eq!(small.take_error().map(|error| error.to_string()), Some(message));
     assert!(y.to_vec::<f32>().is_err(), "the result was never computed");
     // The device still works.
     assert_eq!((&x * 0.0).sum(..).to_vec::<f32>()?, [0.0]);
     Ok(())
 }
 
-/// The result of an operation without memory is missing, and so is everything computed from it; reading returns the queued error first.
+/// The result of an operation without memory is missing, and so is everything computed from it; reads return the queued error until it is taken.
 #[test]
 fn running_out_of_memory_is_an_error() -> Result<()> {
     let Some(device) = device() else { return Ok(()) };
@@ -377,7 +378,8 @@ fn running_out_of_memory_is_an_error() -> Result<()> {
     let sum = y.sum(..);
     let error = sum.item().expect_err("no adapter has so much").to_string();
     assert!(error.contains("4398046511104"), "{error}");
-    // Every further read is an error, too; the device still works.
+    assert!(x.to_vec::<f32>().is_err() && device.take_error().is_some_and(|taken| taken.to_string() == error));
+    // What was never computed cannot be read; the device still works.
     assert!(sum.item().is_err() && y.narrow(0, 5, 1).narrow(1, 5, 9).to_vec::<f32>().is_err());
     device.synchronize()?;
     assert_eq!((&x + 1.0).sum(..).to_vec::<f32>()?, [1048576.0]);

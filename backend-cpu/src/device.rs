@@ -1,20 +1,20 @@
 //! The device: a handle to the random state and the queued error. Threads and memory belong to the process.
 //!
 //! **Out of memory for the result of an operation**: the operation queues the error and returns a missing storage. An operation
-//! on a missing operand does nothing and returns a missing storage. The next `synchronize` or `download` returns the queued
-//! error; a `download` of a missing storage is an error each time. Scratch memory of the kernels is different:
+//! on a missing operand does nothing and returns a missing storage. Each `synchronize` or `download` returns the queued error
+//! until it is taken, and a `download` of a missing storage is an error even then. Scratch memory of the kernels is different:
 //! `kernels/scratch.rs` panics.
 
 use crate::memory::{self, AlignedBuffer, AnyBits, OutOfMemory, Storage};
 use crate::settings;
 use crate::simd::Level;
-use minitorch_core::backend::{Device, MemoryStats};
+use minitorch_core::backend::{Device, MemoryStats, QueuedError};
 use minitorch_core::random::DeviceRng;
 use minitorch_core::{DType, Error, Result};
 use std::fmt;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Once, OnceLock};
 
 /// The CPU as a device: a cheap handle.
 ///
@@ -52,17 +52,14 @@ impl Deref for Handle {
 struct Inner {
     id: usize,
     random: DeviceRng,
-    /// The first error since one was last returned, and whether there is one: with the flag, a `synchronize` without an error
-    /// takes no lock.
-    error: Mutex<Option<Error>>,
-    has_error: AtomicBool,
+    error: QueuedError,
 }
 
 impl Inner {
     fn new(id: usize) -> Self {
         static SIZE_POOL: Once = Once::new();
         SIZE_POOL.call_once(settings::size_pool);
-        Inner { id, random: DeviceRng::default(), error: Mutex::new(None), has_error: AtomicBool::new(false) }
+        Inner { id, random: DeviceRng::default(), error: QueuedError::default() }
     }
 }
 
@@ -86,18 +83,11 @@ impl Device for Cpu {
     }
 
     fn synchronize(&self) -> Result<()> {
-        if !self.0.has_error.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        let mut error = self.lock_error();
-        self.0.has_error.store(false, Ordering::Release);
-        error.take().map_or(Ok(()), Err)
+        self.0.error.check()
     }
 
-    #[cold]
-    fn queue_error(&self, error: Error) {
-        self.lock_error().get_or_insert(error);
-        self.0.has_error.store(true, Ordering::Release);
+    fn take_error(&self) -> Option<Error> {
+        self.0.error.take()
     }
 }
 
@@ -132,7 +122,7 @@ impl Cpu {
     /// A buffer for intermediate results, with unspecified contents. `None`, with the error queued, if there is no memory.
     #[inline]
     pub(crate) fn workspace<T: AnyBits>(&self, len: usize) -> Option<AlignedBuffer<T>> {
-        AlignedBuffer::new(len).map_err(|error| self.queue_error(self.out_of_memory(error))).ok()
+        AlignedBuffer::new(len).map_err(|error| self.0.error.queue(self.out_of_memory(error))).ok()
     }
 
     /// A buffer with unspecified contents, for operations that return a `Result`.
@@ -144,16 +134,6 @@ impl Cpu {
     pub(crate) fn out_of_memory(&self, error: OutOfMemory) -> Error {
         let (stats, bytes) = (memory::stats(), error.bytes as u64);
         Error::OutOfMemory { device: format!("{self:?}"), bytes, live: stats.live, reserved: stats.reserved }
-    }
-
-    /// Queues the error of an index outside its dimension.
-    #[cold]
-    pub(crate) fn bad_index(&self, op: &'static str, index: i32, bound: usize) {
-        self.queue_error(Error::IndexOutOfRange { op, index: index as i64, bound: bound as u64 });
-    }
-
-    fn lock_error(&self) -> MutexGuard<'_, Option<Error>> {
-        self.0.error.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 

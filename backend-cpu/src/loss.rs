@@ -12,26 +12,27 @@ use crate::simd::{Isa, Kernel, LANES};
 use crate::softmax::max_and_rest;
 use crate::view::elements;
 use crate::{Cpu, Tensor, parallel};
-use minitorch_core::backend::LossOps;
+use minitorch_core::backend::{Caller, LossOps, OutOfRange};
+use std::cell::Cell;
 
 /// Work of a logit: an exponential and some arithmetic.
 const WORK: usize = 12;
 
 impl LossOps for Cpu {
     /// The mean loss, and the maximum and the rest of each row, `[n, 2]`.
-    fn cross_entropy(&self, logits: &Tensor, target: &Tensor) -> (Tensor, Tensor) {
+    fn cross_entropy(&self, logits: &Tensor, target: &Tensor, _: Caller) -> Result<(Tensor, Tensor), OutOfRange> {
         let [n, c] = logits.dims();
         let (logits, target) = (logits.contiguous(), target.contiguous());
         let operands = [logits.view().storage, target.view().storage];
         with_real!(logits.dtype(), T => {
             let (mut mean, mut statistics) = (self.output::<T>(1, &operands), self.output::<T>(2 * n, &operands));
             if let (Some(mean), Some(statistics)) = (&mut mean, &mut statistics) {
-                mean[0] = mean_loss(self, elements::<T>(&logits), elements::<i32>(&target), [n, c], statistics);
+                mean[0] = mean_loss(elements::<T>(&logits), elements::<i32>(&target), [n, c], statistics)?;
             }
-            (
+            Ok((
                 Tensor::from_storage(self, T::wrap(mean), T::DTYPE, []),
                 Tensor::from_storage(self, T::wrap(statistics), T::DTYPE, [n, 2]),
-            )
+            ))
         })
     }
 
@@ -53,7 +54,12 @@ impl LossOps for Cpu {
     }
 }
 
-fn mean_loss<T: Real>(device: &Cpu, x: &[T], targets: &[i32], [n, c]: [usize; 2], statistics: &mut [T]) -> T {
+fn mean_loss<T: Real>(
+    x: &[T],
+    targets: &[i32],
+    [n, c]: [usize; 2],
+    statistics: &mut [T],
+) -> Result<T, OutOfRange> {
     let work = (WORK * c / 2).max(1);
     report(|| launch::split::<T>("cross_entropy", 2 * n, 2, work).path("rows"));
     parallel::split(statistics, 2, work, |first, out| {
@@ -62,15 +68,16 @@ fn mean_loss<T: Real>(device: &Cpu, x: &[T], targets: &[i32], [n, c]: [usize; 2]
             out.copy_from_slice(&[max, rest]);
         }
     });
+    let bad = Cell::new(None);
     let target_logit = |row: usize| {
         let class = class(targets[row], c);
-        if class.is_none() {
-            device.bad_index("cross_entropy", targets[row], c);
+        if class.is_none() && bad.get().is_none() {
+            bad.set(Some(OutOfRange { index: targets[row] as i64, bound: c as u64 }));
         }
         class.map(|class| x[row * c + class])
     };
     let total = T::compute(Losses { statistics, target_logit: &target_logit });
-    T::from_f64(total / n as f64)
+    bad.get().map_or(Ok(T::from_f64(total / n as f64)), Err)
 }
 
 fn gradient<T: Real>(x: &[T], targets: &[i32], statistics: &[T], scale: T, exp: impl Fn(T) -> T + Sync, out: &mut [T]) {
@@ -79,7 +86,7 @@ fn gradient<T: Real>(x: &[T], targets: &[i32], statistics: &[T], scale: T, exp: 
     parallel::split(out, c, WORK, |first, out| {
         for (row, out) in (first / c.max(1)..).zip(out.chunks_exact_mut(c.max(1))) {
             let Some(class) = class(targets[row], c) else {
-                out.fill(T::ZERO); // the forward pass queued the error
+                out.fill(T::ZERO); // the forward pass returned the error
                 continue;
             };
             let (x, max, rest) = (&x[row * c..][..c], statistics[2 * row], statistics[2 * row + 1]);

@@ -23,7 +23,7 @@ impl CopyOps for Cuda {
     fn upload(&self, data: HostSlice<'_>) -> Result<Storage> {
         match upload(self, data) {
             // As in `full`.
-            Err(_) if self.0.is_halted() && self.0.has_error() => Ok(self.alloc("upload", data.dtype(), data.len())),
+            Err(_) if self.0.is_halted() && self.0.queued_error().is_err() => Ok(self.alloc("upload", data.dtype(), data.len())),
             uploaded => uploaded,
         }
     }
@@ -40,7 +40,7 @@ impl CopyOps for Cuda {
         let out = self.try_alloc(x.dtype, len)?;
         copy_to(self, x, &out);
         // A copy that was not launched has written nothing.
-        self.0.take_error()?;
+        self.0.queued_error()?;
         read(self, out.address(), x.dtype, len)
     }
 

@@ -44,14 +44,14 @@ impl Device for Cuda {
         self.0.synchronize()
     }
 
-    fn queue_error(&self, error: Error) {
-        self.0.queue_error(error);
+    fn take_error(&self) -> Option<Error> {
+        self.0.take_error()
     }
 }
 
 impl Cuda {
     /// The process-wide handle of a GPU. A kernel file is compiled, or loaded from the cache on disk, when one of its kernels is
-    /// first launched. If that fails, the error is queued, and the next read or `synchronize` returns it.
+    /// first launched. If that fails, the error is queued, and each read and `synchronize` returns it.
     ///
     /// # Errors
     /// If there is no driver, no such GPU or no NVRTC: [`Error::Device`] says which, where it was searched for and what helps.

@@ -112,15 +112,18 @@ fn transfers_return_the_drivers_message() {
 fn of_several_failures_the_first_is_returned() {
     let device = broken("launch", lost());
     let x = Tensor::<Cuda>::ones([4], &device);
-    device.queue_error(Error::Invalid("a later one".into()));
-    let error = device.synchronize().unwrap_err().to_string();
-    assert!(error.starts_with("Cuda(broken): copy_fill_f32: the device is lost"), "{error}");
+    device.0.queue_error(Error::Invalid("a later one".into()));
+    for _ in 0..2 {
+        let error = device.synchronize().unwrap_err().to_string();
+        assert!(error.starts_with("Cuda(broken): copy_fill_f32: the device is lost"), "{error}");
+    }
     drop(x);
 
     let device = broken("upload", lost());
-    device.queue_error(Error::Invalid("the first".into()));
+    device.0.queue_error(Error::Invalid("the first".into()));
     let error = device.upload(HostSlice::F32(&[1.0])).err().map(|e| e.to_string());
     assert_eq!(error.as_deref(), Some("the first"));
+    assert!(device.take_error().is_some(), "a call that returns the queued error does not take it");
 
     // Out of memory after a failed kernel: the kernel's error is returned.
     let error = broken("allocate", Failure::OutOfMemory).upload(HostSlice::F32(&[1.0; 1000])).err();
@@ -137,7 +140,7 @@ fn a_launch_that_lacks_memory_is_out_of_memory() {
 }
 
 #[test]
-fn out_of_memory_in_an_operation_is_returned_by_the_next_read() {
+fn out_of_memory_in_an_operation_is_returned_by_each_read() {
     let launched = Arc::default();
     let device = counting("memory", Failure::OutOfMemory, &launched);
     let x = Tensor::<Cuda>::ones([10], &device);
@@ -147,23 +150,31 @@ fn out_of_memory_in_an_operation_is_returned_by_the_next_read() {
     let (more, other) = (missing.sum(0), &x + 1.0);
     let filled = Tensor::<Cuda>::zeros([3], &device);
     assert_eq!(launched.load(Ordering::Relaxed), before, "a kernel was launched while a result is missing");
-    let error = more.to_vec::<f32>().unwrap_err();
-    assert!(matches!(error, Error::OutOfMemory { bytes: 4000, .. }), "{error}");
-    for tensor in [&missing, &more, &other, &filled, &missing.t().reshape([1000])] {
+    for tensor in [&more, &x] {
+        let error = tensor.to_vec::<f32>().unwrap_err();
+        assert!(matches!(error, Error::OutOfMemory { bytes: 4000, .. }), "{error}");
+    }
+    assert!(matches!(device.take_error(), Some(Error::OutOfMemory { bytes: 4000, .. })));
+    for tensor in [&missing, &more, &other, &filled] {
         let error = tensor.to_vec::<f32>().unwrap_err().to_string();
         assert!(error.contains("there was no memory for"), "{error}");
     }
+    // A copy that is not launched queues that.
+    let error = missing.t().reshape([1000]).to_vec::<f32>().unwrap_err().to_string();
+    assert!(error.contains("was not launched") && device.take_error().is_some(), "{error}");
     assert!(x.to_vec::<f32>().is_ok(), "x was computed before");
     assert!(x.expand([2, 10]).to_vec::<f32>().is_err(), "a read that needs a kernel");
     drop((missing, more, other, filled));
-    let _ = device.synchronize();
+    drop(device.take_error());
     assert!((&x + 1.0).to_vec::<f32>().is_ok() && x.expand([2, 10]).to_vec::<f32>().is_ok());
     assert!(launched.load(Ordering::Relaxed) > before);
     assert!(matches!(Tensor::<Cuda>::try_full([1000], 1.0, &device), Err(Error::OutOfMemory { bytes: 4000, .. })));
-    // synchronize returns the error too, and once.
+    // synchronize returns the error too.
     let _missing = x.expand([100, 10]).contiguous();
-    assert!(matches!(device.synchronize(), Err(Error::OutOfMemory { bytes: 4000, .. })));
-    assert!(device.synchronize().is_ok());
+    for _ in 0..2 {
+        assert!(matches!(device.synchronize(), Err(Error::OutOfMemory { bytes: 4000, .. })));
+    }
+    assert!(device.take_error().is_some() && device.synchronize().is_ok());
 }
 
 #[test]
@@ -174,6 +185,7 @@ fn a_lost_device_fails_every_read() {
     let x = &uploaded + 1.0;
     // The fake driver does not repeat its failure, so the device has to.
     for _ in 0..2 {
+        assert!(device.take_error().is_some_and(|error| error.to_string().contains("the words of 719")));
         let reads = [device.synchronize(), x.to_vec::<f32>().map(drop), uploaded.to_vec::<f32>().map(drop)];
         let uploads =
             [Tensor::try_from_slice(&[1.0f32; 9], [9], &device).map(drop), (&x + &x).sum(..).item().map(drop)];

@@ -6,8 +6,7 @@ use crate::grid::{THREADS, WARP};
 use crate::memory::Storage;
 use crate::params::{STRIDED, TensorRef, Walk, params};
 use crate::sort::argsort;
-use minitorch_core::backend::{IndexOps, IndexedOp, ScatterOp, View};
-use minitorch_core::ops::index::check_index;
+use minitorch_core::backend::{AtIndex, Caller, IndexOps, OutOfRange, ScatterOp, View};
 use minitorch_core::{DType, Layout, MAX_RANK};
 
 params! {
@@ -26,7 +25,7 @@ params! {
         x_step: u64,
         owners: Address,
         bad: Address,
-        op: u32,
+        caller: u32,
         unused: u32,
     }
 }
@@ -51,7 +50,7 @@ params! {
         groups: u64,
         tasks: u64,
         bad: Address,
-        op: u32,
+        caller: u32,
         log_columns: u32,
     }
 }
@@ -112,11 +111,12 @@ fn walk(index: &Layout, unit: usize) -> Walk {
 
 fn launch(device: &Cuda, kernel: &str, params: &IndexParams) {
     let blocks = (params.walk.numel as usize).div_ceil(UNROLL * THREADS).min(8 * device.0.multiprocessors());
-    device.0.launch(kernel, [blocks, 1, 1], [THREADS, 1, 1], params);
+    device.0.launch_checked(kernel, [blocks, 1, 1], [THREADS, 1, 1], params);
 }
 
 impl IndexOps for Cuda {
-    fn gather(&self, x: View<'_, Storage>, dim: usize, index: View<'_, Storage>) -> Storage {
+    fn gather(&self, x: View<'_, Storage>, at: AtIndex<'_, Storage>) -> Result<Storage, OutOfRange> {
+        let AtIndex { dim, index, caller } = at;
         let (bound, step) = (x.layout.shape()[dim], x.layout.strides()[dim]);
         let n = index.layout.shape()[dim];
         check_index("gather", x.layout, dim, &[index.layout]);
@@ -124,7 +124,7 @@ impl IndexOps for Cuda {
         index.storage.check(index.dtype, index.layout);
         let out = self.alloc("gather", x.dtype, index.layout.numel());
         if index.layout.numel() == 0 {
-            return out;
+            return Ok(out);
         }
         let [base, at] = Layout::merge([x.layout.with_dim(dim, n, 0), *index.layout]);
         let (base, index) = (Strided::new(x.storage, x.dtype, base), Strided::new(index.storage, index.dtype, at));
@@ -137,11 +137,11 @@ impl IndexOps for Cuda {
             step: (step / unit) as u64,
             bound: bound as u64,
             bad: self.0.bad_index(),
-            op: IndexedOp::Gather as u32,
-            ..IndexParams::default()
+            caller: caller.id(),
+            unused: 0,
         };
         launch(self, name!("index_gather_{}", unit * x.dtype.size()), &params);
-        out
+        Ok(out)
     }
 
     fn scatter(
@@ -149,12 +149,11 @@ impl IndexOps for Cuda {
         op: ScatterOp,
         to: &mut Storage,
         layout: &Layout,
-        dim: usize,
-        index: View<'_, Storage>,
+        AtIndex { dim, index, caller }: AtIndex<'_, Storage>,
         x: View<'_, Storage>,
-    ) {
+    ) -> Result<(), OutOfRange> {
         if x.layout.numel() == 0 {
-            return;
+            return Ok(());
         }
         let contiguous = Layout::contiguous(*layout.shape());
         let (bound, step) = (layout.shape()[dim], contiguous.strides()[dim]);
@@ -166,8 +165,9 @@ impl IndexOps for Cuda {
         let base = contiguous.with_dim(dim, n, 0);
         if op == ScatterOp::Add && x.dtype.is_float() && n > SHORT_ROW {
             let (index_storage, x_storage, dtype) = (index.storage, x.storage, x.dtype);
-            let add = SortedAdd { device: self, to, index: index_storage, x: x_storage, dtype, dim, step, bound };
-            return add.launch([base, *index.layout, *x.layout]);
+            let add = SortedAdd { device: self, to, index: index_storage, x: x_storage, dtype, dim, step, bound, caller };
+            add.launch([base, *index.layout, *x.layout]);
+            return Ok(());
         }
         let integer_add = op == ScatterOp::Add && !x.dtype.is_float();
         // Integer sums do not depend on the position, and more dimensions merge without it.
@@ -189,8 +189,8 @@ impl IndexOps for Cuda {
             index_step: index_step as u64,
             x_step: x.layout.strides()[dim] as u64,
             bad: self.0.bad_index(),
-            op: IndexedOp::from(op) as u32,
-            ..IndexParams::default()
+            caller: caller.id(),
+            unused: 0,
         };
         let bytes = unit * x.dtype.size();
         match op {
@@ -205,6 +205,7 @@ impl IndexOps for Cuda {
                 launch(self, name!("index_commit_{bytes}"), &params);
             }
         }
+        Ok(())
     }
 }
 
@@ -219,6 +220,7 @@ struct SortedAdd<'a> {
     /// The stride and the size of `dim` in the destination.
     step: usize,
     bound: usize,
+    caller: Caller,
 }
 
 impl SortedAdd<'_> {
@@ -275,12 +277,12 @@ impl SortedAdd<'_> {
             groups: groups as u64,
             tasks: tasks as u64,
             bad: self.device.0.bad_index(),
-            op: IndexedOp::ScatterAdd as u32,
+            caller: self.caller.id(),
             log_columns,
         };
         let blocks = tasks.div_ceil(THREADS / WARP).min(8 * self.device.0.multiprocessors());
         let kernel = name!("index_add_sorted_{}", suffix(self.dtype));
-        self.device.0.launch(kernel, [blocks, 1, 1], [THREADS, 1, 1], &params);
+        self.device.0.launch_checked(kernel, [blocks, 1, 1], [THREADS, 1, 1], &params);
     }
 }
 

@@ -6,7 +6,7 @@ use crate::driver::Address;
 use crate::grid::{THREADS, WARP, grid_stride, lanes};
 use crate::memory::{data, tensor_ref};
 use crate::params::{TensorRef, Walk, params};
-use minitorch_core::backend::{IndexedOp, LossOps};
+use minitorch_core::backend::{Caller, LossOps, OutOfRange};
 use minitorch_core::{DType, Layout};
 
 params! {
@@ -20,7 +20,7 @@ params! {
         bad_index: Address,
         n: u64,
         c: u64,
-        op: u32,
+        caller: u32,
         team_log: u32,
     }
 }
@@ -40,7 +40,12 @@ params! {
 const SHORT: usize = 1024;
 
 impl LossOps for Cuda {
-    fn cross_entropy(&self, logits: &Tensor, target: &Tensor) -> (Tensor, Tensor) {
+    fn cross_entropy(
+        &self,
+        logits: &Tensor,
+        target: &Tensor,
+        caller: Caller,
+    ) -> Result<(Tensor, Tensor), OutOfRange> {
         let dtype = logits.dtype();
         let [n, c] = logits.dims();
         let (logits, target) = (logits.contiguous(), target.contiguous());
@@ -65,11 +70,11 @@ impl LossOps for Cuda {
             bad_index: self.0.bad_index(),
             n: n as u64,
             c: c as u64,
-            op: IndexedOp::CrossEntropy as u32,
+            caller: caller.id(),
             team_log: team.trailing_zeros(),
         };
-        self.0.launch(name!("loss_{kind}_{}", suffix(dtype)), [blocks, 1, 1], [THREADS, 1, 1], &params);
-        (Tensor::from_storage(self, mean, dtype, []), Tensor::from_storage(self, statistics, dtype, [n, 2]))
+        self.0.launch_checked(name!("loss_{kind}_{}", suffix(dtype)), [blocks, 1, 1], [THREADS, 1, 1], &params);
+        Ok((Tensor::from_storage(self, mean, dtype, []), Tensor::from_storage(self, statistics, dtype, [n, 2])))
     }
 
     fn cross_entropy_grad(&self, g: &Tensor, logits: &Tensor, target: &Tensor, statistics: &Tensor) -> Tensor {

@@ -9,8 +9,8 @@
 //!
 //! # Out of memory
 //!
-//! `upload` and `full` return [`Error::OutOfMemory`](minitorch_core::Error). Any other operation queues the error, which the next
-//! read or `synchronize` returns, and its result is a **missing** storage: it has a size and no buffer. While a missing storage
+//! `upload` and `full` return [`Error::OutOfMemory`](minitorch_core::Error). Any other operation queues the error, which each
+//! read and `synchronize` returns until it is taken, and its result is a **missing** storage: it has a size and no buffer. While a missing storage
 //! exists the device is halted: it launches no kernel, and every other result is missing too. So no kernel accesses memory that
 //! does not exist, and no read returns elements that were not computed: reading a missing storage is an error each time. Dropping
 //! all missing storages resumes the device. A lost device (a failed kernel) stays halted.

@@ -2,7 +2,7 @@
 
 use crate::driver::{Address, Driver, Failure, Launch};
 use crate::params::{Params, params};
-use minitorch_core::backend::{IndexedOp, MemoryStats};
+use minitorch_core::backend::{Caller, MemoryStats, OutOfRange, QueuedError};
 use minitorch_core::launch;
 use minitorch_core::random::DeviceRng;
 use minitorch_core::{Error, Result};
@@ -19,9 +19,11 @@ pub(crate) struct DeviceState {
     pub(crate) driver: Box<dyn Driver>,
     pool: Mutex<Pool>,
     random: DeviceRng,
-    errors: ErrorQueue,
-    /// Whether a kernel that checks indices ran since the last synchronization.
+    errors: Errors,
+    /// Whether a kernel that checks indices was launched since the record was last read.
     checks_indices: AtomicBool,
+    /// Held while the record is read: a thread that finds nothing to read waits until the error is queued.
+    checking: Mutex<()>,
     /// A [`BadIndex`] on the device.
     bad_index: Address,
     /// [`COUNTERS`] numbers on the device, all 0 between kernels.
@@ -34,29 +36,22 @@ pub(crate) struct DeviceState {
 }
 
 params! {
-    /// The first out-of-range index since the last synchronization.
+    /// The first out-of-range index since the record was last read.
     BadIndex in "common.cuh" {
-        op: u32,
+        caller: u32,
         index: i32,
         bound: u64,
     }
 }
 
-/// The error to return next, and whether kernels may be launched.
+/// The queued error, and whether kernels may be launched.
 #[derive(Debug, Default)]
-struct ErrorQueue {
-    /// The first error since one was last returned. Later ones are usually its consequences and are dropped.
-    first: Mutex<Option<Error>>,
-    /// Why the device is lost: every synchronization returns it.
+struct Errors {
+    queued: QueuedError,
+    /// Why the device is lost: every synchronization queues it.
     lost: OnceLock<String>,
     /// The number of missing storages, plus 1 if the device is lost. Kernels are launched only while it is 0.
     halts: AtomicUsize,
-}
-
-impl ErrorQueue {
-    fn first(&self) -> MutexGuard<'_, Option<Error>> {
-        self.first.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// The cached free buffers by their size, and memory statistics.
@@ -93,8 +88,9 @@ impl DeviceState {
             counters,
             pool: Mutex::default(),
             random: DeviceRng::default(),
-            errors: ErrorQueue::default(),
+            errors: Errors::default(),
             checks_indices: AtomicBool::new(false),
+            checking: Mutex::default(),
             launches: AtomicU64::new(0),
             synchronous: is_set("MINITORCH_SYNC"),
             exact: is_set("MINITORCH_EXACT"),
@@ -109,9 +105,8 @@ impl DeviceState {
 
     // ---- launches ----
 
-    /// Where a kernel that checks indices records an out-of-range one.
+    /// Where a kernel records an out-of-range index. [`launch_checked`](Self::launch_checked) launches it.
     pub(crate) fn bad_index(&self) -> Address {
-        self.checks_indices.store(true, Ordering::Release);
         self.bad_index
     }
 
@@ -127,6 +122,13 @@ impl DeviceState {
 
     pub(crate) fn launches(&self) -> u64 {
         self.launches.load(Ordering::Relaxed)
+    }
+
+    /// [`launch`](Self::launch) of a kernel that checks indices.
+    pub(crate) fn launch_checked<P: Params>(&self, kernel: &str, grid: [usize; 3], block: [usize; 3], params: &P) {
+        self.launch(kernel, grid, block, 0, params);
+        // After the launch: whoever resets the flag reads what the kernel has recorded.
+        self.checks_indices.store(true, Ordering::Release);
     }
 
     /// Launches a kernel. A failure is queued.
@@ -158,19 +160,33 @@ impl DeviceState {
         Error::OutOfMemory { device: format!("{self:?}"), bytes, live, reserved }
     }
 
-    /// Waits for all work, then returns the queued error, if there is one.
+    /// Waits for all work, then returns the queued error, if there is one. It stays queued.
     pub(crate) fn synchronize(&self) -> Result<()> {
+        self.finish();
+        self.queued_error()
+    }
+
+    /// Waits for all work, then removes the queued error and returns it.
+    pub(crate) fn take_error(&self) -> Option<Error> {
+        self.finish();
+        self.errors.queued.take()
+    }
+
+    /// Waits for all work, and queues the error that it left.
+    fn finish(&self) {
         self.queue_failure(self.driver.synchronize(), "synchronize");
-        if let Some(lost) = self.lost() {
-            self.queue_error(lost);
-        } else if self.checks_indices.swap(false, Ordering::AcqRel) {
-            self.read_bad_index();
+        match self.lost() {
+            Some(lost) => self.queue_error(lost),
+            None => self.read_bad_index(),
         }
-        self.take_error()
     }
 
     /// Queues an error if a kernel recorded an out-of-range index, and clears the record.
     fn read_bad_index(&self) {
+        let _one = self.checking.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.checks_indices.swap(false, Ordering::AcqRel) {
+            return;
+        }
         let mut record = [0; size_of::<BadIndex>()];
         // SAFETY: `new` allocated this many bytes at the address, which live as long as the device.
         let read = unsafe { self.driver.download(self.bad_index, &mut record) };
@@ -183,14 +199,14 @@ impl DeviceState {
             // SAFETY: `new` allocated this many bytes at the address, which live as long as the device.
             let cleared = unsafe { self.driver.set(self.bad_index, 0, record.len()) };
             self.queue_failure(cleared, "clearing the record of bad indices");
-            let bound = word(8) as u64 | (word(12) as u64) << 32;
-            self.queue_error(IndexedOp::error(word(0), word(4) as i32, bound));
+            let (index, bound) = (word(4) as i32 as i64, word(8) as u64 | (word(12) as u64) << 32);
+            self.queue_error(Caller::error_of(word(0), OutOfRange { index, bound }));
         }
     }
 
     /// Queues an error unless one is queued.
     pub(crate) fn queue_error(&self, error: Error) {
-        self.errors.first().get_or_insert(error);
+        self.errors.queued.queue(error);
     }
 
     /// Queues the failure of a driver call, if it is one; `context` says what failed.
@@ -199,20 +215,15 @@ impl DeviceState {
     }
 
     /// The queued error, if there is one, without waiting for work that may still fail.
-    pub(crate) fn take_error(&self) -> Result<()> {
-        self.errors.first().take().map_or(Ok(()), Err)
-    }
-
-    /// Whether an error is queued.
-    pub(crate) fn has_error(&self) -> bool {
-        self.errors.first().is_some()
+    pub(crate) fn queued_error(&self) -> Result<()> {
+        self.errors.queued.check()
     }
 
     /// The error for a driver call that failed: the queued one, which may be its cause, or else its own. `bytes` is the size of
     /// the buffer that the call allocates or transfers, or 0.
     pub(crate) fn first_error(&self, context: &str, bytes: usize, failure: Failure) -> Error {
         let own = self.failed(context, bytes, failure);
-        self.errors.first().take().unwrap_or(own)
+        self.queued_error().err().unwrap_or(own)
     }
 
     fn failed(&self, context: &str, bytes: usize, failure: Failure) -> Error {

@@ -1,5 +1,6 @@
 //! The wgpu device that a [`Wgpu`](crate::Wgpu) handle shares: how the adapter is chosen, what it offers, and the queued error.
 
+use minitorch_core::backend::QueuedError;
 use minitorch_core::{Error, Result};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -88,7 +89,7 @@ pub(crate) struct Context {
     /// Whether shader modules are compiled without naga's checks; see [`Options::unchecked`].
     pub(crate) unchecked: bool,
     /// The first error since the last call that returned one.
-    queued: Arc<Mutex<Option<Error>>>,
+    queued: Arc<QueuedError>,
     /// The entry point that was dispatched last, for the handler of validation errors.
     pub(crate) current: Arc<Mutex<&'static str>>,
 }
@@ -155,10 +156,10 @@ impl Context {
         let info = adapter.get_info();
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
             .map_err(|error| Error::Device { device: name.clone(), reason: format!("{}: {error}", info.name) })?;
-        let queued = Arc::new(Mutex::new(None));
+        let queued = Arc::new(QueuedError::default());
         let current = Arc::new(Mutex::new("the start"));
-        let queue_reason = |queued: &Mutex<Option<Error>>, device: &str, reason: String| {
-            lock(queued).get_or_insert(Error::Device { device: device.into(), reason });
+        let queue_reason = |queued: &QueuedError, device: &str, reason: String| {
+            queued.queue(Error::Device { device: device.into(), reason });
         };
         let (slot, at, owner) = (queued.clone(), current.clone(), name.clone());
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
@@ -196,19 +197,24 @@ impl Context {
         Error::Device { device: self.name.clone(), reason: reason.into() }
     }
 
-    /// Queues an error, unless an earlier one waits.
+    /// Queues an error, unless one is queued.
     pub(crate) fn queue_error(&self, error: Error) {
-        lock(&self.queued).get_or_insert(error);
+        self.queued.queue(error);
+    }
+
+    /// The queued error, if there is one. It stays queued.
+    pub(crate) fn queued_error(&self) -> Result<()> {
+        self.queued.check()
     }
 
     /// The queued error, which is removed.
     pub(crate) fn take_error(&self) -> Option<Error> {
-        lock(&self.queued).take()
+        self.queued.take()
     }
 
     /// What a failing call returns: the queued error, of which this one may be a consequence, or else this one.
     pub(crate) fn first_error(&self, own: Error) -> Error {
-        self.take_error().unwrap_or(own)
+        self.queued_error().err().unwrap_or(own)
     }
 
     /// Waits for all submitted work.

@@ -61,10 +61,8 @@ impl CopyOps for Wgpu {
     }
 
     fn copy(&self, x: ViewOf<'_, Self>) -> Storage {
-        let [layout] = Layout::merge([*x.layout]);
-        let to = Layout::contiguous(*layout.shape());
-        let out = self.alloc("copy", x.dtype, to.numel());
-        copy_merged(self, &out, &to, View { layout: &layout, ..x });
+        let out = self.alloc("copy", x.dtype, x.layout.numel());
+        copy_to(self, &out, x);
         out
     }
 
@@ -103,12 +101,17 @@ fn read<T: bytemuck::Pod>(device: &Wgpu, x: View<'_, Storage>) -> Result<Vec<T>>
     if x.layout.is_contiguous() && first.is_multiple_of(4) {
         return device.0.stream.read(x.storage.buffer(), first, bytes);
     }
-    let contiguous = device.copy(x);
-    if contiguous.is_missing() {
-        let error = device.0.context.error(format!("download: there is no memory for {len} elements"));
-        return Err(device.synchronize().err().unwrap_or(error));
-    }
+    // Returned and not queued if there is no memory.
+    let contiguous = device.try_alloc(x.dtype, x.layout.numel())?;
+    copy_to(device, &contiguous, x);
+    device.0.context.queued_error()?;
     device.0.stream.read(contiguous.buffer(), 0, bytes)
+}
+
+/// Copies x, in row-major order, to a buffer of as many elements.
+fn copy_to(device: &Wgpu, out: &Storage, x: View<'_, Storage>) {
+    let [layout] = Layout::merge([*x.layout]);
+    copy_merged(device, out, &Layout::contiguous(*layout.shape()), View { layout: &layout, ..x });
 }
 
 /// Copies between merged layouts of one shape.

@@ -122,7 +122,7 @@ impl Wgpu {
     }
 
     /// An uninitialized buffer for the result of an operation. If there is no memory, the error is queued and the storage is
-    /// **missing**: a dispatch that binds it is skipped, its results are missing too, and reading one is an error each time.
+    /// **missing**: a dispatch that binds it is skipped, its results are missing too, and reading one is always an error.
     pub(crate) fn alloc(&self, op: &str, dtype: DType, len: usize) -> Storage {
         self.try_alloc(dtype, len).unwrap_or_else(|error| {
             self.0.context.queue_error(match error {
@@ -143,6 +143,16 @@ impl Wgpu {
             }
             error => Err(error),
         })
+    }
+
+    /// Waits for all work, and queues the error that it left.
+    fn finish(&self) {
+        let State { context, stream, .. } = &*self.0;
+        stream.flush();
+        if let Err(error) = context.wait() {
+            context.queue_error(context.error(format!("waiting: {error}")));
+        }
+        stream.read_bad_index();
     }
 
     /// Workgroups along one dimension of a grid, at most.
@@ -206,20 +216,13 @@ impl Device for Wgpu {
     }
 
     fn synchronize(&self) -> Result<()> {
-        let State { context, stream, .. } = &*self.0;
-        stream.flush();
-        if let Err(error) = context.wait() {
-            context.queue_error(context.error(format!("waiting: {error}")));
-        }
-        match stream.take_bad_index() {
-            Ok(Some(error)) | Err(error) => context.queue_error(error),
-            Ok(None) => {}
-        }
-        context.take_error().map_or(Ok(()), Err)
+        self.finish();
+        self.0.context.queued_error()
     }
 
-    fn queue_error(&self, error: Error) {
-        self.0.context.queue_error(error);
+    fn take_error(&self) -> Option<Error> {
+        self.finish();
+        self.0.context.take_error()
     }
 }
 

@@ -7,9 +7,9 @@ use crate::shader::{Form, Shader};
 use crate::stream::Bind;
 use bytemuck::Zeroable;
 use minitorch_core::backend::{
-    BinaryOp, BinaryOps, CopyOps, IndexOps, IndexedOp, ReduceOp, ReduceOps, ScatterOp, View, ViewOf,
+    AtIndex, AtIndexOf, BinaryOp, BinaryOps, CopyOps, IndexOps, OutOfRange, ReduceOp, ReduceOps, ScatterOp, View,
+    ViewOf,
 };
-use minitorch_core::ops::index::check_index;
 use minitorch_core::{DType, Layout, MAX_RANK};
 
 params! {
@@ -24,7 +24,7 @@ params! {
         bound: u32,
         count: u32,
         index_step: u32,
-        op: u32,
+        caller: u32,
         copies: u32,
         copy_step: u32,
         unused: u32,
@@ -44,14 +44,15 @@ fn launch(device: &Wgpu, entry: &'static str, dtype: DType, params: &IndexParams
 }
 
 impl IndexOps for Wgpu {
-    fn gather(&self, x: ViewOf<'_, Self>, dim: usize, index: ViewOf<'_, Self>) -> Storage {
+    fn gather(&self, x: ViewOf<'_, Self>, at: AtIndexOf<'_, Self>) -> Result<Storage, OutOfRange> {
+        let AtIndex { dim, index, caller } = at;
         let (bound, step) = (x.layout.shape()[dim], x.layout.strides()[dim]);
         let count = index.layout.shape()[dim];
         check_index("gather", x.layout, dim, &[index.layout]);
         [x, index].iter().for_each(|x| x.storage.check(x.layout));
         let out = self.alloc("gather", x.dtype, index.layout.numel());
         if index.layout.numel() == 0 {
-            return out;
+            return Ok(out);
         }
         let [base, at] = Layout::merge([x.layout.with_dim(dim, count, 0), *index.layout]);
         let params = IndexParams {
@@ -60,14 +61,14 @@ impl IndexOps for Wgpu {
             index: Strides::new(&at),
             step: step as u32,
             bound: bound as u32,
-            op: IndexedOp::Gather as u32,
+            caller: caller.id(),
             ..IndexParams::zeroed()
         };
         // A tensor without elements has no buffer; every index is out of range then, and x is not read.
         let from = if bound == 0 { index.storage } else { x.storage };
         let binds = [Bind::Write(&out), Bind::Read(from), Bind::Read(index.storage), Bind::BadIndex];
         launch(self, "gather", x.dtype, &params, &binds);
-        out
+        Ok(out)
     }
 
     fn scatter(
@@ -75,12 +76,12 @@ impl IndexOps for Wgpu {
         op: ScatterOp,
         to: &mut Storage,
         layout: &Layout,
-        dim: usize,
-        index: ViewOf<'_, Self>,
+        at: AtIndexOf<'_, Self>,
         x: ViewOf<'_, Self>,
-    ) {
+    ) -> Result<(), OutOfRange> {
+        let AtIndex { dim, index, caller } = at;
         if index.layout.numel() == 0 {
-            return;
+            return Ok(());
         }
         check_index(op.name(), layout, dim, &[index.layout, x.layout]);
         let target = Layout::contiguous(*layout.shape());
@@ -89,9 +90,9 @@ impl IndexOps for Wgpu {
             let mut sums = self.cast(View { storage: to, layout: &target, dtype: DType::F16 }, DType::F32);
             let (x, layout) = (self.cast(x, DType::F32), Layout::contiguous(*x.layout.shape()));
             let x = View { storage: &x, layout: &layout, dtype: DType::F32 };
-            self.scatter(op, &mut sums, &target, dim, index, x);
+            self.scatter(op, &mut sums, &target, at, x)?;
             *to = self.cast(View { storage: &sums, layout: &target, dtype: DType::F32 }, DType::F16);
-            return;
+            return Ok(());
         }
         [x, index].iter().for_each(|x| x.storage.check(x.layout));
         let (bound, step) = (target.shape()[dim], target.strides()[dim]);
@@ -117,14 +118,15 @@ impl IndexOps for Wgpu {
             bound: bound as u32,
             count: count as u32,
             index_step: index_step as u32,
-            op: IndexedOp::from(op) as u32,
+            caller: caller.id(),
             copies: 1,
             copy_step: 0,
             unused: 0,
         };
         let collides = index.layout.numel() >= MIN_COLLISIONS * target.numel() && bound > 0;
         if collides && op == ScatterOp::Add && x.dtype == DType::F32 {
-            return add_to_copies(self, params, to, target.numel(), [x.storage, index.storage]);
+            add_to_copies(self, params, to, target.numel(), [x.storage, index.storage]);
+            return Ok(());
         }
         // A target without elements has no buffer; every index is out of range then, and the substitute is not written.
         let substitute = (bound == 0).then(|| self.alloc("scatter", x.dtype, 1));
@@ -143,6 +145,7 @@ impl IndexOps for Wgpu {
                 launch(self, "set_by_writer", x.dtype, &params, &binds);
             }
         }
+        Ok(())
     }
 }
 

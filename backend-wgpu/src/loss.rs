@@ -5,7 +5,7 @@ use crate::device::Wgpu;
 use crate::params::params;
 use crate::shader::Shader;
 use crate::stream::Bind;
-use minitorch_core::backend::{IndexedOp, LossOps, ReduceOp, ReduceOps, View};
+use minitorch_core::backend::{Caller, LossOps, OutOfRange, ReduceOp, ReduceOps, View};
 use minitorch_core::ops::composed;
 use minitorch_core::{DType, Layout};
 
@@ -18,7 +18,7 @@ params! {
         target_: u32,
         statistics: u32,
         g: u32,
-        op: u32,
+        caller: u32,
     }
 }
 
@@ -33,12 +33,17 @@ fn shader(entry: &'static str) -> Shader {
 }
 
 impl LossOps for Wgpu {
-    fn cross_entropy(&self, logits: &Tensor, target: &Tensor) -> (Tensor, Tensor) {
+    fn cross_entropy(
+        &self,
+        logits: &Tensor,
+        target: &Tensor,
+        caller: Caller,
+    ) -> Result<(Tensor, Tensor), OutOfRange> {
         let [n, c] = logits.dims();
         let (x, target) = (logits.contiguous(), target.contiguous());
         if n * c == 0 {
             // There are no logits to bind.
-            return composed::cross_entropy(&x, &target);
+            return composed::cross_entropy(&x, &target, caller);
         }
         let params = LossParams {
             n: n as u32,
@@ -47,7 +52,7 @@ impl LossOps for Wgpu {
             target_: target.layout().offset() as u32,
             statistics: 0,
             g: 0,
-            op: IndexedOp::CrossEntropy as u32,
+            caller: caller.id(),
         };
         let statistics = self.alloc("cross_entropy", DType::F32, 2 * n);
         let short = c <= MAX_INVOCATION;
@@ -69,7 +74,7 @@ impl LossOps for Wgpu {
             let layout = Layout::contiguous([n]);
             self.reduce(ReduceOp::Mean, View { storage: &losses, layout: &layout, dtype: DType::F32 }, &[0])
         };
-        (Tensor::from_storage(self, mean, DType::F32, []), Tensor::from_storage(self, statistics, DType::F32, [n, 2]))
+        Ok((Tensor::from_storage(self, mean, DType::F32, []), Tensor::from_storage(self, statistics, DType::F32, [n, 2])))
     }
 
     fn cross_entropy_grad(&self, g: &Tensor, logits: &Tensor, target: &Tensor, statistics: &Tensor) -> Tensor {
@@ -85,7 +90,7 @@ impl LossOps for Wgpu {
                 target_: offset(&target),
                 statistics: offset(&statistics),
                 g: offset(&g),
-                op: 0,
+                caller: 0,
             };
             let [x, target, statistics, g] = [&x, &target, &statistics, &g].map(|x| Bind::Read(x.view().storage));
             let binds = [Bind::Write(&out), x, target, statistics, g];

@@ -9,9 +9,9 @@ use crate::memory::{GpuBuffer, Storage};
 use crate::params::Params;
 use crate::shader::{self, Form, Shader};
 use crate::work::{self, DISPATCHES, Recorded, THREADS};
-use minitorch_core::backend::IndexedOp;
+use minitorch_core::backend::{Caller, OutOfRange};
 use minitorch_core::launch::report;
-use minitorch_core::{Error, Result};
+use minitorch_core::Result;
 use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -66,8 +66,10 @@ type GroupKey = (Signature, Vec<(u64, u64)>);
 pub(crate) struct Stream {
     context: Arc<Context>,
     recorder: Mutex<Recorder>,
-    /// Whether a shader that checks indices ran since the record was last read.
+    /// Whether a shader that checks indices was recorded since the record was last read.
     indexed: AtomicBool,
+    /// Held while the record is read: a thread that finds nothing to read waits until the error is queued.
+    checking: Mutex<()>,
     dispatches: AtomicU64,
 }
 
@@ -84,7 +86,7 @@ struct Recorder {
     ring: wgpu::Buffer,
     /// Bytes of a slot of the ring: the adapter's alignment, or the size of the largest struct.
     slot: usize,
-    /// Four words: the op id, the index, the bound, unused.
+    /// Four words: the caller's id, the index, the bound, unused.
     bad_index: GpuBuffer,
     /// Pipelines and bind groups created since the start.
     created: u64,
@@ -232,6 +234,7 @@ impl Stream {
             context: context.clone(),
             recorder: Mutex::new(Recorder::new(context)),
             indexed: AtomicBool::new(false),
+            checking: Mutex::default(),
             dispatches: AtomicU64::new(0),
         }
     }
@@ -297,18 +300,25 @@ impl Stream {
         self.context.queue.write_buffer(&buffer.raw, 0, data);
     }
 
-    /// The out-of-range index that a shader recorded since the last call, which clears the record.
-    pub(crate) fn take_bad_index(&self) -> Result<Option<Error>> {
+    /// Queues an error if a shader recorded an out-of-range index, and clears the record.
+    pub(crate) fn read_bad_index(&self) {
+        let _one = lock(&self.checking);
         if !self.indexed.swap(false, Ordering::AcqRel) {
-            return Ok(None);
+            return;
         }
         let buffer = lock(&self.recorder).bad_index.clone();
-        let record: Vec<u32> = self.read(&buffer, 0, 16)?;
-        if record[0] == 0 {
-            return Ok(None);
+        match self.read::<u32>(&buffer, 0, 16) {
+            Ok(record) if record[0] == 0 => {}
+            Ok(record) => {
+                self.write(&buffer, &[0; 16]);
+                let found = OutOfRange { index: record[1] as i32 as i64, bound: record[2] as u64 };
+                self.context.queue_error(Caller::error_of(record[0], found));
+            }
+            Err(error) => {
+                self.indexed.store(true, Ordering::Release); // the next synchronization reads it
+                self.context.queue_error(error);
+            }
         }
-        self.write(&buffer, &[0; 16]);
-        Ok(Some(IndexedOp::error(record[0], record[1] as i32, record[2].into())))
     }
 
     /// Records one dispatch. `operations` estimates the arithmetic of a compute-bound shader, and is 0 for others. The parameters

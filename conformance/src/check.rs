@@ -131,6 +131,14 @@ thread_local! {
 /// Runs `f`, which must panic, without printing the panic. Panics of other threads are printed.
 #[track_caller]
 pub(crate) fn catch(f: impl FnOnce()) -> Caught {
+    match attempt(f) {
+        Err(caught) => caught,
+        Ok(()) => panic!("a panic was expected, and there was none"),
+    }
+}
+
+/// The value of `f`, or its panic, which is not printed.
+pub(crate) fn attempt<T>(f: impl FnOnce() -> T) -> Result<T, Caught> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let before = std::panic::take_hook();
@@ -154,10 +162,18 @@ pub(crate) fn catch(f: impl FnOnce()) -> Caught {
     EXPECTED.set(Some(None));
     let result = catch_unwind(AssertUnwindSafe(f));
     let caught = EXPECTED.take().flatten();
-    match (result, caught) {
-        (Err(_), Some(caught)) => caught,
-        _ => panic!("a panic was expected, and there was none"),
-    }
+    result.map_err(|_| caught.unwrap_or(Caught { message: String::new(), file: String::new(), line: 0 }))
+}
+
+/// The location is that of a macro call at `here`, which may span a few lines; `line!()` is the first.
+#[track_caller]
+pub(crate) fn assert_here(about: &str, (file, line): (&str, u32), here: (&str, u32)) {
+    assert!(
+        file == here.0 && (here.1..here.1 + 8).contains(&line),
+        "{about:?} has the location {file}:{line}, not the caller's {}:{}",
+        here.0,
+        here.1
+    );
 }
 
 /// `panics!("matmul", "[2, 3]", "[4, 5]"; a.matmul(&b))`: the expression panics with a message that contains all the parts, at the
@@ -170,29 +186,86 @@ macro_rules! panics {
         for part in [$($part),+] {
             assert!(caught.message.contains(&*part), "the message {:?} does not contain {part:?}", caught.message);
         }
-        let here = (file!(), line!());
-        // A macro call may span a few lines; `line!()` is the first.
-        assert!(
-            caught.file == here.0 && (here.1..here.1 + 8).contains(&caught.line),
-            "the panic {:?} has the location {}:{}, not the caller's {}:{}", caught.message, caught.file, caught.line, here.0, here.1
-        );
+        $crate::check::assert_here(&caught.message, (&caught.file, caught.line), (file!(), line!()));
     }};
 }
 
-/// `synchronize` returns an error of one of these indices, once.
-#[track_caller]
-pub(crate) fn reports_index_error<B: Backend>(device: &B, bad: &[i64], size: u64) {
-    match device.synchronize() {
-        Err(Error::IndexOutOfRange { index, bound, op }) => {
-            assert!(bad.contains(&index), "{op}: the reported index {index} is not one of {bad:?}");
-            assert!(bound == size, "{op}: the reported bound {bound} is not {size}");
+/// `bad_index!(device, "gather", [7, -1], 5; x.gather(0, &index))`: the expression finds indices outside a dimension of size 5. Either
+/// it panics as `panics!` says with the first of them, and the device has no error. Or each read and `synchronize` of the device, on
+/// every thread, returns one of them with the operation and the location of the macro call, until `take_error` returns it; then the
+/// value is that of the expression.
+macro_rules! bad_index {
+    ($device:expr, $op:expr, $bad:expr, $bound:expr; $body:expr) => {{
+        let outcome = $crate::check::attempt(|| $body);
+        let wanted = $crate::check::BadIndex { op: $op, bad: &$bad, bound: $bound, here: (file!(), line!()) };
+        $crate::check::reports(&$device, wanted, outcome)
+    }};
+}
+
+/// What the error of an index must say.
+#[derive(Clone, Copy)]
+pub(crate) struct BadIndex<'a> {
+    pub(crate) op: &'a str,
+    /// The indices out of range, in row-major order.
+    pub(crate) bad: &'a [i64],
+    pub(crate) bound: u64,
+    pub(crate) here: (&'a str, u32),
+}
+
+impl BadIndex<'_> {
+    /// Panics unless the error is that of one of the indices.
+    #[track_caller]
+    pub(crate) fn check(self, error: Option<Error>) {
+        match error {
+            Some(Error::IndexOutOfRange { index, bound, op, location }) => {
+                assert!(op == self.op, "the error names {op}, not {}", self.op);
+                assert!(self.bad.contains(&index), "{op}: the reported index {index} is not one of {:?}", self.bad);
+                assert!(bound == self.bound, "{op}: the reported bound {bound} is not {}", self.bound);
+                assert_here(op, (location.file(), location.line()), self.here);
+            }
+            Some(other) => panic!("{}: an index error was expected, not {other}", self.op),
+            None => panic!("{}: an index error was expected, and none was reported", self.op),
         }
-        Err(other) => panic!("an index error was expected, not {other}"),
-        Ok(()) => panic!("an index error was expected, and none was reported"),
     }
-    if let Err(error) = device.synchronize() {
-        panic!("an error is reported once, but came again: {error}");
-    }
+}
+
+/// See [`bad_index!`].
+#[track_caller]
+pub(crate) fn reports<B: Backend, T>(device: &B, wanted: BadIndex<'_>, outcome: Result<T, Caught>) -> Option<T> {
+    let healthy = Tensor::full([2], 1.0, device);
+    let BadIndex { op, bad, bound, here } = wanted;
+    let value = match outcome {
+        Err(Caught { message, file, line }) => {
+            assert_eq!(message, format!("{op}: index {} is outside a dimension of size {bound}", bad[0]));
+            assert_here(&message, (&file, line), here);
+            None
+        }
+        Ok(value) => {
+            let reads = || {
+                for _ in 0..2 {
+                    wanted.check(device.synchronize().err());
+                    wanted.check(healthy.to_vec::<f32>().err());
+                    wanted.check(healthy.sum(..).item().err());
+                }
+            };
+            reads();
+            on_a_thread(reads);
+            wanted.check(device.take_error());
+            Some(value)
+        }
+    };
+    assert!(device.synchronize().is_ok() && device.take_error().is_none(), "{op}: an error was left");
+    on_a_thread(|| assert!(healthy.to_vec::<f32>().is_ok_and(|x| x == [1.0; 2]), "{op}: a healthy tensor is not read"));
+    value
+}
+
+/// Runs `f` on another thread.
+pub(crate) fn on_a_thread(f: impl Fn() + Sync) {
+    std::thread::scope(|scope| {
+        if let Err(panic) = scope.spawn(&f).join() {
+            std::panic::resume_unwind(panic);
+        }
+    });
 }
 
 /// The tensor's elements are these, of any dtype.

@@ -1,11 +1,11 @@
 //! Gather, scatter and index_select, their gradients, and indices out of range.
 
-use crate::check::{assert_same, assert_values, reports_index_error, with_grads};
+use crate::check::{assert_same, assert_values, with_grads};
 use crate::close::{EXACT, eps, read};
 use crate::on::{Lay, pairs};
 use crate::{On, Suite};
 use minitorch_core::backend::Backend;
-use minitorch_core::{DType, Shape, Tensor};
+use minitorch_core::{CrossEntropyOptions, DType, Error, Shape, Tensor};
 
 pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     suite.floats("gather", 2000, gather);
@@ -85,16 +85,16 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             ]
         })
     });
+    suite.f32("bad_index_names_the_operation", 20, names);
     suite.floats("bad_index_gather", 20, |on| {
         let x = on.list(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [2, 3]).requires_grad();
         for bad in [-1, 3, i32::MAX, i32::MIN] {
             let index = Tensor::from_slice(&[0, bad, 2, 1], [2, 2], &on.device);
-            let y = x.gather(1, &index);
-            reports_index_error(&on.device, &[bad as i64], 3);
+            let Some(y) = bad_index!(on.device, "gather", [bad as i64], 3; x.gather(1, &index)) else { continue };
             assert_values(&y, &[1.0, 0.0, 6.0, 5.0], EXACT);
-            // The gradient skips it too.
+            // The gradient skips it too. As the error was taken before, it is found again, for the forward call.
             let grads = y.sum(..).backward();
-            let _ = on.device.synchronize();
+            assert!(matches!(on.device.take_error(), Some(Error::IndexOutOfRange { op: "gather", .. })));
             assert_values(&grads[&x], &[1.0, 0.0, 0.0, 0.0, 1.0, 1.0], EXACT);
         }
     });
@@ -105,8 +105,8 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
                 let x = on.uniform(1.0, 2.0, shape);
                 let index = Tensor::from_slice(&[4, bad, 0], [3], &on.device);
                 drop(on.uniform(1.0, 2.0, x.shape().with(dim as usize, 3)));
-                let y = x.index_select(dim, &index);
-                reports_index_error(&on.device, &[bad as i64], 5);
+                let y = bad_index!(on.device, "index_select", [bad as i64], 5; x.index_select(dim, &index));
+                let Some(y) = y else { continue };
                 assert_values(&y.narrow(dim, 1, 1).abs().max(..), &[0.0], EXACT);
                 assert_same("the row before", &y.narrow(dim, 0, 1), &x.narrow(dim, 4, 1));
                 assert_same("the row after", &y.narrow(dim, 2, 1), &x.narrow(dim, 0, 1));
@@ -114,35 +114,42 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         }
     });
     suite.f32("bad_index_among_many", 100_000, |on| {
-        // So many indices that several threads or blocks check them; the error is queued once.
+        // So many indices that several threads or blocks check them. The second bad one is in another part than the first.
         for bad in [-1, 50, i32::MAX, i32::MIN] {
-            let indices: Vec<i32> = (0..100_000).map(|i| if i == 77_777 { bad } else { i % 50 }).collect();
-            let index = Tensor::from_slice(&indices, [100_000], &on.device);
+            let at = |i| if i == 77_777 { bad } else if i == 88_888 { -9 } else { i % 50 };
+            let index = Tensor::from_vec((0..100_000).map(at).collect::<Vec<_>>(), [100_000], &on.device);
             let (to, x) = (on.list(&[0.0; 50], [50]), Tensor::ones([100_000], (&on.device, on.dtype)));
-            let sum = to.scatter_add(0, &index, &x);
-            reports_index_error(&on.device, &[bad as i64], 50);
-            assert_values(&sum.sum(..), &[99_999.0], EXACT);
-            let set = to.scatter(0, &index, &x);
-            reports_index_error(&on.device, &[bad as i64], 50);
+            let bad = [bad as i64, -9];
+            let sum = bad_index!(on.device, "scatter_add", bad, 50; to.scatter_add(0, &index, &x));
+            let set = bad_index!(on.device, "scatter", bad, 50; to.scatter(0, &index, &x));
+            let gathered = bad_index!(on.device, "index_select", bad, 50; (&to + 1.0).index_select(0, &index));
+            assert_values(&to, &[0.0; 50], EXACT);
+            let (Some(sum), Some(set), Some(gathered)) = (sum, set, gathered) else { continue };
+            assert_values(&sum.sum(..), &[99_998.0], EXACT);
             assert_values(&set, &[1.0; 50], EXACT);
+            assert_values(&gathered.sum(..), &[99_998.0], EXACT);
         }
     });
     suite.f32("bad_index_into_nothing", 6, |on| {
         let (nothing, index) = (on.list(&[], [2, 0]), Tensor::from_slice(&[0, 1, 2, 0, 1, 2], [2, 3], &on.device));
-        let zeros = nothing.gather(1, &index);
-        reports_index_error(&on.device, &[0, 1, 2], 0);
+        let x = on.mixed([2, 3]);
+        let all = [0, 1, 2];
+        let zeros = bad_index!(on.device, "gather", all, 0; nothing.gather(1, &index));
+        let added = bad_index!(on.device, "scatter_add", all, 0; nothing.scatter_add(1, &index, &x));
+        let set = bad_index!(on.device, "scatter", all, 0; nothing.scatter(1, &index, &x));
+        let (Some(zeros), Some(added), Some(set)) = (zeros, added, set) else { return };
         assert_values(&zeros, &[0.0; 6], EXACT);
-        assert!(nothing.scatter_add(1, &index, &on.mixed([2, 3])).numel() == 0);
-        reports_index_error(&on.device, &[0, 1, 2], 0);
-        assert!(nothing.scatter(1, &index, &on.mixed([2, 3])).numel() == 0);
-        reports_index_error(&on.device, &[0, 1, 2], 0);
+        assert!(added.numel() == 0 && set.numel() == 0);
     });
     suite.floats("bad_index_scatter_add", 20, |on| {
         for bad in [-1, 3, i32::MAX, i32::MIN] {
             let index = Tensor::from_slice(&[0, bad, 2, 0], [4], &on.device);
-            let y = on.list(&[10.0, 20.0, 30.0], [3]).scatter_add(0, &index, &on.list(&[1.0, 2.0, 4.0, 8.0], [4]));
-            reports_index_error(&on.device, &[bad as i64], 3);
-            assert_values(&y, &[19.0, 20.0, 34.0], EXACT);
+            let (to, x) = (on.list(&[10.0, 20.0, 30.0], [3]), on.list(&[1.0, 2.0, 4.0, 8.0], [4]));
+            let y = bad_index!(on.device, "scatter_add", [bad as i64], 3; to.scatter_add(0, &index, &x));
+            assert_values(&to, &[10.0, 20.0, 30.0], EXACT);
+            if let Some(y) = y {
+                assert_values(&y, &[19.0, 20.0, 34.0], EXACT);
+            }
         }
     });
     suite.floats("bad_index_among_rows", 5000, |on| {
@@ -153,8 +160,9 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
                 let index =
                     Tensor::from_slice(&indices, [lines as usize, 1], &on.device).expand([lines as usize, width]);
                 let x = Tensor::ones([lines as usize, width], (&on.device, on.dtype));
-                let sums = x.zeros_like().narrow(0, 0, 4).contiguous().scatter_add(0, &index, &x);
-                reports_index_error(&on.device, &[bad as i64], 4);
+                let zeros = x.zeros_like().narrow(0, 0, 4).contiguous();
+                let sums = bad_index!(on.device, "scatter_add", [bad as i64], 4; zeros.scatter_add(0, &index, &x));
+                let Some(sums) = sums else { continue };
                 let count = |row: i32| (0..lines).filter(|i| i % 5 != 0 && i % 4 == row).count() as f64;
                 let want: Vec<f64> = (0..4).flat_map(|row| std::iter::repeat_n(count(row), width)).collect();
                 assert_values(&sums, &want, EXACT);
@@ -165,40 +173,68 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         for bad in [-1, 3, i32::MAX, i32::MIN] {
             let index = Tensor::from_slice(&[0, bad, 2, 0], [4], &on.device);
             let x = on.list(&[1.0, 2.0, 4.0, 8.0], [4]).requires_grad();
-            let y = on.list(&[10.0, 20.0, 30.0], [3]).scatter(0, &index, &x);
-            reports_index_error(&on.device, &[bad as i64], 3);
+            let to = on.list(&[10.0, 20.0, 30.0], [3]);
+            let y = bad_index!(on.device, "scatter", [bad as i64], 3; to.scatter(0, &index, &x));
+            assert_values(&to, &[10.0, 20.0, 30.0], EXACT);
+            let Some(y) = y else { continue };
             assert_values(&y, &[8.0, 20.0, 4.0], EXACT);
             let grads = y.sum(..).backward();
-            let _ = on.device.synchronize();
+            assert!(matches!(on.device.take_error(), Some(Error::IndexOutOfRange { op: "scatter", .. })));
             assert_values(&grads[&x], &[0.0, 0.0, 1.0, 1.0], EXACT);
         }
     });
     suite.floats("bad_index_one_hot", 20, |on| {
         for bad in [-1, 3, i32::MAX] {
-            let y = Tensor::from_slice(&[2, bad, 0], [3], &on.device).one_hot(3, on.dtype);
-            reports_index_error(&on.device, &[bad as i64], 3);
+            let index = Tensor::from_slice(&[2, bad, 0], [3], &on.device);
+            let Some(y) = bad_index!(on.device, "one_hot", [bad as i64], 3; index.one_hot(3, on.dtype)) else { continue };
             assert_values(&y, &[0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0], EXACT);
         }
     });
-    suite.f32("bad_index_is_reported_once_by_a_read", 20, |on| {
-        let x = on.list(&[1.0, 2.0], [2]);
-        // Two indices out of range in two operations: one error, of either.
-        let index = Tensor::from_slice(&[7, 0], [2], &on.device);
-        let y = x.gather(0, &index).gather(0, &Tensor::from_slice(&[-4, 1], [2], &on.device));
-        let error = y.to_vec::<f32>();
-        assert!(error.as_ref().is_err_and(|e| e.to_string().contains("index")), "the read reports it: {error:?}");
-        assert!(
-            y.to_vec::<f32>().is_ok_and(|v| v == [0.0, 1.0]),
-            "the next read is clean, and the values are the good ones"
-        );
-        let y = x.gather(0, &index);
-        assert!(y.to_string().contains("index 7"), "printing shows it: {y}");
-        assert!(y.to_vec::<f32>().is_err() && y.to_vec::<f32>().is_ok(), "and leaves it to be reported");
-        let y = x.gather(0, &index).slice(1);
-        assert!(y.item().is_err() && y.item().is_ok(), "item reports once as well");
-        let y = x.gather(0, &index);
-        assert!(y.to(&crate::Plain::new()).is_err() && y.to(&crate::Plain::new()).is_ok(), "and so does to()");
-    });
+}
+
+/// Every operation that reads indices, also composed ones, under its own name; integers, bool and long rows, which other kernels
+/// handle.
+fn names<B: Backend>(on: &On<B>) {
+    let device = &on.device;
+    let (table, scores) = (on.mixed([5, 3]), on.mixed([3, 5]));
+    let rows = Tensor::new([[0, 7], [4, -2]], device);
+    let one = rows.slice(0);
+    let class = Tensor::new([0, 4, 5], device);
+    let options = CrossEntropyOptions::default;
+    let weighted = options().weight(&on.uniform(0.5, 2.0, [5])).label_smoothing(0.1);
+    drop(bad_index!(device, "embedding", [7, -2], 5; table.embedding(&rows)));
+    drop(bad_index!(device, "embedding", [7, -2], 5; table.requires_grad().embedding(&rows)));
+    drop(bad_index!(device, "index_select", [7], 5; table.index_select(0, &one)));
+    drop(bad_index!(device, "index_select", [7], 5; scores.index_select(-1, &one)));
+    drop(bad_index!(device, "one_hot", [7, -2], 5; rows.one_hot(5, DType::I32)));
+    drop(bad_index!(device, "cross_entropy", [5], 5; scores.cross_entropy(&class)));
+    drop(bad_index!(device, "cross_entropy", [5], 5; scores.requires_grad().cross_entropy(&class)));
+    drop(bad_index!(device, "nll_loss", [5], 5; scores.nll_loss(&class)));
+    drop(bad_index!(device, "cross_entropy_with", [5], 5; scores.cross_entropy_with(&class, &options())));
+    drop(bad_index!(device, "cross_entropy_with", [5], 5; scores.cross_entropy_with(&class, &weighted)));
+    // Rows so long that a kernel of their own handles each, and so many that several workgroups do.
+    for [n, c] in [[3, 1500], [3, 70], [2000, 40]] {
+        let mut classes = vec![1; n];
+        classes[n - 1] = c as i32;
+        let (x, classes) = (on.mixed([n, c]), Tensor::from_vec(classes, n, device));
+        drop(bad_index!(device, "cross_entropy", [c as i64], c as u64; x.cross_entropy(&classes)));
+    }
+    let nothing = Tensor::full([3, 0], 0.0, (device, on.dtype));
+    let first = Tensor::new([2, 1, 0], device);
+    drop(bad_index!(device, "cross_entropy", [2, 1, 0], 0; nothing.cross_entropy(&first)));
+    for long in [4, 40] {
+        // Short rows and long ones have different kernels.
+        let index: Vec<i32> = (0..long).map(|i| if i == long - 1 { 6 } else { i % 6 }).collect();
+        let index = Tensor::from_slice(&index, [long as usize], device);
+        let (ints, mask) = (on.ints(-9, 9, [6]), on.mask([6]));
+        let (more, marks) = (on.ints(-9, 9, [long as usize]), on.mask([long as usize]));
+        drop(bad_index!(device, "gather", [6], 6; ints.gather(0, &index)));
+        drop(bad_index!(device, "gather", [6], 6; mask.gather(0, &index)));
+        drop(bad_index!(device, "scatter_add", [6], 6; ints.scatter_add(0, &index, &more)));
+        drop(bad_index!(device, "scatter_add", [6], 6; on.mixed([6]).scatter_add(0, &index, &on.mixed([long as usize]))));
+        drop(bad_index!(device, "scatter", [6], 6; ints.scatter(0, &index, &more)));
+        drop(bad_index!(device, "scatter", [6], 6; mask.scatter(0, &index, &marks)));
+    }
 }
 
 fn gather<B: Backend>(on: &On<B>) {

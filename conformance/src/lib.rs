@@ -27,6 +27,7 @@ mod conv;
 mod copy;
 mod course;
 mod einsum;
+mod errors;
 mod golden;
 mod gradient;
 mod half;
@@ -111,6 +112,7 @@ pub fn cases<B: Backend>(make: impl Fn() -> B + Send + Sync + 'static) -> Vec<Ca
         }),
         ("half", half::cases),
         ("panics", panics::cases),
+        ("errors", errors::cases),
         ("golden", golden::cases),
         ("property", property::cases),
         ("course", course::cases),

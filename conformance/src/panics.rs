@@ -279,7 +279,7 @@ fn sizes<B: Backend>(on: &On<B>) {
     // Functions that return a `Result` return this as an error.
     assert!(one.expand([1 << 58]).to_vec::<f32>().is_err(), "2^58 elements were read");
     assert!(Tensor::try_full([1 << 58], 0.0, &on.device).is_err(), "2^58 elements were made");
-    assert!(on.device.synchronize().is_ok(), "a failure is reported once");
+    assert!(on.device.synchronize().is_ok(), "an error that was returned is not queued");
 }
 
 /// Strides and dilations have no effect on a single window or tap, and none on empty tensors, however large they are.

@@ -21,16 +21,16 @@ mod math;
 
 use math::{binary, binary_i32, compare, in_dtype, nan_last, unary, unary_i32, with_scalars_of};
 use minitorch_core::backend::{
-    ArgReduceOp, BinaryOp, BinaryOps, CompareOp, CompareOps, ConvOps, CopyOps, Device, IndexOps, LossOps, MatmulOps,
-    MemoryStats, NormOps, OptimOps, PoolOps, RandomOp, RandomOps, ReduceOp, ReduceOps, ScanOps, ScatterOp, SoftmaxOps,
-    SortOps, UnaryOp, UnaryOps, ViewOf,
+    ArgReduceOp, AtIndex, BinaryOp, BinaryOps, CompareOp, CompareOps, ConvOps, CopyOps, Device, IndexOps, LossOps,
+    MatmulOps, MemoryStats, NormOps, OptimOps, OutOfRange, PoolOps, QueuedError, RandomOp, RandomOps, ReduceOp,
+    ReduceOps, ScanOps, ScatterOp, SoftmaxOps, SortOps, UnaryOp, UnaryOps, ViewOf,
 };
 use minitorch_core::ops::random::threshold;
 use minitorch_core::random::{DeviceRng, Draw, unit_f32};
 use minitorch_core::{DType, Error, HostData, HostSlice, Layout, Result, Tensor, f16};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// A device that computes with plain loops. The value is a cheap handle: clones are the same device, `Plain::new()` is another.
 #[derive(Clone)]
@@ -39,8 +39,7 @@ pub struct Plain(Arc<Shared>);
 struct Shared {
     id: u64,
     rng: DeviceRng,
-    /// The first error since the last [`synchronize`](Device::synchronize).
-    queued: Mutex<Option<Error>>,
+    queued: QueuedError,
     live: AtomicU64,
     peak: AtomicU64,
 }
@@ -52,7 +51,7 @@ impl Plain {
         Plain(Arc::new(Shared {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             rng: DeviceRng::default(),
-            queued: Mutex::new(None),
+            queued: QueuedError::default(),
             live: AtomicU64::new(0),
             peak: AtomicU64::new(0),
         }))
@@ -70,7 +69,7 @@ impl Plain {
     /// and the storage has no elements.
     fn make(&self, dtype: DType, values: impl Iterator<Item = f64>) -> Storage {
         self.try_make(dtype, values).unwrap_or_else(|error| {
-            self.queue_error(error);
+            self.0.queued.queue(error);
             self.missing(dtype)
         })
     }
@@ -101,23 +100,9 @@ impl Plain {
     fn accumulators<T: Clone>(&self, len: usize, value: T, dtype: DType) -> Option<Vec<T>> {
         let all = collect(std::iter::repeat_n(value, len));
         if all.is_none() {
-            self.queue_error(self.out_of_memory(len, dtype));
+            self.0.queued.queue(self.out_of_memory(len, dtype));
         }
         all
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Error>> {
-        self.0.queued.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    /// The index as a position along a dimension of size `bound`. `None` outside of it: the error is queued, and the caller skips the
-    /// access.
-    fn check_index(&self, op: &'static str, index: f64, bound: usize) -> Option<usize> {
-        if (0.0..bound as f64).contains(&index) {
-            return Some(index as usize);
-        }
-        self.queue_error(Error::IndexOutOfRange { op, index: index as i64, bound: bound as u64 });
-        None
     }
 }
 
@@ -229,13 +214,13 @@ impl Device for Plain {
         self.0.peak.store(self.0.live.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
-    /// All work is done when its method returns. `take`: an error is returned once.
+    /// All work is done when its method returns.
     fn synchronize(&self) -> Result<()> {
-        self.lock().take().map_or(Ok(()), Err)
+        self.0.queued.check()
     }
 
-    fn queue_error(&self, error: Error) {
-        self.lock().get_or_insert(error);
+    fn take_error(&self) -> Option<Error> {
+        self.0.queued.take()
     }
 }
 
@@ -407,17 +392,14 @@ impl MatmulOps for Plain {
 }
 
 impl IndexOps for Plain {
-    fn gather(&self, x: ViewOf<'_, Self>, dim: usize, index: ViewOf<'_, Self>) -> Storage {
-        let (bound, stride) = (x.layout.shape()[dim], x.layout.strides()[dim]);
+    fn gather(&self, x: ViewOf<'_, Self>, at: AtIndex<'_, Storage>) -> Result<Storage, OutOfRange> {
+        let (bound, stride) = (x.layout.shape()[at.dim], x.layout.strides()[at.dim]);
         if is_missing(x.storage, x.layout) {
-            return self.missing(x.dtype);
+            return Ok(self.missing(x.dtype));
         }
-        let rows = rows(x.layout, dim, index.layout);
-        let out = rows.positions().zip(read(index)).map(|(row, index)| {
-            let k = self.check_index("gather", index, bound);
-            k.map_or(0.0, |k| x.storage.get(row + k * stride))
-        });
-        self.make(x.dtype, out)
+        check_indices(at.index, bound)?;
+        let rows = rows(x.layout, at.dim, at.index.layout).positions();
+        Ok(self.make(x.dtype, rows.zip(read(at.index)).map(|(row, k)| x.storage.get(row + k as usize * stride))))
     }
 
     fn scatter(
@@ -425,30 +407,36 @@ impl IndexOps for Plain {
         op: ScatterOp,
         to: &mut Storage,
         layout: &Layout,
-        dim: usize,
-        index: ViewOf<'_, Self>,
+        AtIndex { dim, index, .. }: AtIndex<'_, Storage>,
         x: ViewOf<'_, Self>,
-    ) {
+    ) -> Result<(), OutOfRange> {
         let (bound, stride) = (layout.shape()[dim], layout.strides()[dim]);
-        let rows = rows(layout, dim, index.layout);
-        let name = if op == ScatterOp::Add { "scatter_add" } else { "scatter" };
         if is_missing(to, layout) || is_missing(index.storage, index.layout) || is_missing(x.storage, x.layout) {
-            return;
+            return Ok(());
         }
+        check_indices(index, bound)?;
         // Sums are f64 and rounded once at the end; a sum of i32 numbers is exact.
         let mut sums: Vec<f64> = (0..layout.numel()).map(|at| to.get(at)).collect();
-        for ((row, index), x) in rows.positions().zip(read(index)).zip(read(x)) {
-            let Some(k) = self.check_index(name, index, bound) else { continue };
+        let rows = rows(layout, dim, index.layout).positions();
+        for ((row, k), x) in rows.zip(read(index)).zip(read(x)) {
+            let at = row + k as usize * stride;
             match op {
-                ScatterOp::Add => sums[row + k * stride] += x,
-                ScatterOp::Set => sums[row + k * stride] = x, // in row-major order: the last stays
+                ScatterOp::Add => sums[at] += x,
+                ScatterOp::Set => sums[at] = x, // in row-major order: the last stays
             }
         }
         let wrap = |x: f64| if x.abs() < 9e15 { x as i64 as i32 as f64 } else { x };
         for (at, sum) in sums.into_iter().enumerate() {
             to.set(at, if x.dtype == DType::I32 { wrap(sum) } else { sum });
         }
+        Ok(())
     }
+}
+
+/// The first index outside of `0..bound`, as an error.
+fn check_indices(index: ViewOf<'_, Plain>, bound: usize) -> Result<(), OutOfRange> {
+    let bad = read(index).find(|index| !(0.0..bound as f64).contains(index));
+    bad.map_or(Ok(()), |index| Err(OutOfRange { index: index as i64, bound: bound as u64 }))
 }
 
 impl RandomOps for Plain {

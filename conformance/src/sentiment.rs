@@ -25,9 +25,8 @@ fn logits<B: Backend>(
     [table, linear, bias]: [&Tensor<B>; 3],
     convs: [[&Tensor<B>; 2]; 3],
 ) -> Tensor<B> {
-    let [n, t, dim, _] = SIZES;
     let padding = ids.eq(0);
-    let words = table.index_select(0, &ids.flatten(..)).reshape([n, t, dim]);
+    let words = table.embedding(ids);
     let words = words.masked_fill(&padding.unsqueeze(-1), 0.0);
     let maxima = [0, 1, 2].map(|branch| {
         let [weight, bias] = convs[branch];

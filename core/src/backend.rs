@@ -49,15 +49,19 @@
 //!   default take it; of the fused methods only [`unary_grad`](UnaryOps::unary_grad) and
 //!   [`optimizer_step`](OptimOps::optimizer_step) do, since core converts around the others and draws no random F16.
 //! * **Errors.** `Result` is for recoverable errors: devices, memory, transfers. An error inside a method that returns no
-//!   `Result` is queued unless one is queued already, and the next [`synchronize`](Device::synchronize) or
-//!   [`download`](CopyOps::download) returns it, once. The results of the failed method, and what is computed from them, are
-//!   unspecified. An access with an index outside its dimension is skipped (a read gives 0, a write does nothing) and is queued
-//!   likewise, as [`Error::IndexOutOfRange`].
+//!   `Result` is queued unless one is queued already; from then on each [`synchronize`](Device::synchronize) and each
+//!   [`download`](CopyOps::download) of the device, on every thread, returns that error, until
+//!   [`take_error`](Device::take_error) returns and clears it. A [`QueuedError`] holds it. The results of the failed method, and
+//!   what is computed from them, are unspecified.
+//! * **Indices.** An access with an index outside its dimension is skipped: a read gives 0, a write does nothing. A method that
+//!   has computed its result when it returns returns the first such index in row-major order, as [`OutOfRange`], and core
+//!   panics at the user's line. A method that only enqueues a kernel passes [`Caller::id`] to it, and queues
+//!   [`Caller::error_of`] the id that a kernel recorded.
 //! * **Out of memory.** [`full`](CopyOps::full), [`upload`](CopyOps::upload) and [`download`](CopyOps::download) return the
 //!   error. Of their callers in core, `try_full`, `try_from_slice`, `to`, `to_vec` and `item` return it; all others (`full`,
 //!   `zeros`, `from_slice`, .. and the zeros, constants and index tables inside composed operations) panic with it. Any other
 //!   method without memory for its result queues [`Error::OutOfMemory`] and returns a *missing* storage. A method with a missing
-//!   operand returns a missing storage, and each download of one is an error. While a missing storage is held, the CUDA backend
+//!   operand returns a missing storage, and each download of one is an error, also after `take_error`. While a missing storage is held, the CUDA backend
 //!   launches no kernel, and all results are missing, those of `full` and `upload` included. The CPU's kernels panic if there is
 //!   no memory for their scratch buffers.
 //! * **Order.** Operations take effect in the order of the calls of one thread; a result may be passed to another thread.
@@ -71,11 +75,13 @@ use crate::layout::Layout;
 use crate::random::DeviceRng;
 use std::fmt;
 
+pub use crate::caller::Caller;
+pub use crate::error::{OutOfRange, QueuedError};
 pub use crate::ops::binary::{BinaryOp, BinaryOps};
 pub use crate::ops::compare::{CompareOp, CompareOps};
 pub use crate::ops::conv::{Conv2dGrad, ConvOps};
 pub use crate::ops::copy::CopyOps;
-pub use crate::ops::index::{IndexOps, IndexedOp, ScatterOp};
+pub use crate::ops::index::{AtIndex, AtIndexOf, IndexOps, ScatterOp};
 pub use crate::ops::loss::LossOps;
 pub use crate::ops::matmul::{Activation, LinearGrad, MatmulOps};
 pub use crate::ops::norm::{NormOps, NormOptions};
@@ -141,12 +147,30 @@ pub trait Device: Clone + PartialEq + fmt::Debug + Send + Sync + 'static {
     /// Sets the peak of [`memory`](Device::memory) to the bytes that are live now.
     fn reset_peak_memory(&self);
 
-    /// Waits for all work, returns the first queued error, if there is one, and clears the queue.
+    /// Waits for all work.
+    ///
+    /// # Errors
+    /// The queued error, if there is one: the first that occurred in an operation since the last
+    /// [`take_error`](Device::take_error), or, if the device failed, that it did. It stays queued.
     fn synchronize(&self) -> Result<()>;
 
-    /// Queues an error for the next [`synchronize`](Device::synchronize) or [`download`](CopyOps::download), unless one is
-    /// queued. Core calls it where it reads a tensor and cannot return an error, as in `Display`.
-    fn queue_error(&self, error: Error);
+    /// Waits for all work, then returns the queued error, if there is one, and clears it. Until then each read and each
+    /// [`synchronize`](Device::synchronize) of the device, on every thread, returns it, so that no number computed from a failed
+    /// operation is taken for a right one.
+    ///
+    /// Tensors that were computed by a failed operation, or from its results, hold unspecified elements. A device that is lost
+    /// fails again at the next read.
+    ///
+    /// ```
+    /// # use minitorch_conformance::doc::*;
+    /// # let device = Plain::new();
+    /// let x = Tensor::zeros([1, 1], &device).expand([1 << 25, 1 << 25]);
+    /// let sum = (x + 1.0).sum(..); // no memory for 2^50 elements
+    /// assert!(sum.item().is_err() && device.synchronize().is_err());
+    /// assert!(matches!(device.take_error(), Some(Error::OutOfMemory { .. })));
+    /// assert!(device.synchronize().is_ok());
+    /// ```
+    fn take_error(&self) -> Option<Error>;
 }
 
 /// A device and all families of operations on it; see the [module documentation](self). A type that implements all of

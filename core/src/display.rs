@@ -19,8 +19,7 @@ impl<B: Backend> fmt::Debug for Tensor<B> {
 }
 
 impl<B: Backend> fmt::Display for Tensor<B> {
-    /// The elements; `{:.2}` sets the decimals (default 4). Reads the data from the device; an error is printed, and queued again
-    /// for the next read.
+    /// The elements; `{:.2}` sets the decimals (default 4). Reads the data from the device; an error is printed instead.
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let dtype = match self.dtype() {
             DType::F16 => ", dtype=float16",
@@ -33,12 +32,7 @@ impl<B: Backend> fmt::Display for Tensor<B> {
         let summarize = self.numel() > SUMMARIZE_ABOVE;
         let cells = match self.edges(summarize) {
             Ok(cells) => format_cells(cells, f.precision().unwrap_or(4)),
-            Err(error) => {
-                let text = format!("tensor(unreadable: {error}, shape={:?}{dtype})", self.shape());
-                // Queued again, so that the next read reports it.
-                self.device().queue_error(error);
-                return f.write_str(&text);
-            }
+            Err(error) => return write!(f, "tensor(unreadable: {error}, shape={:?}{dtype})", self.shape()),
         };
         let width = cells.iter().map(String::len).max().unwrap_or(0);
         let mut text = String::from("tensor(");
@@ -66,15 +60,11 @@ impl Dim {
 }
 
 impl<B: Backend> Tensor<B> {
-    /// Up to four elements; for more the mean and the extremes. An error is printed, and queued again for the next read.
+    /// Up to four elements; for more the mean and the extremes; an error if they cannot be read.
     pub(crate) fn in_brief(&self) -> String {
         let values = match self.device().download(self.view()) {
             Ok(data) => data.into_f64(),
-            Err(error) => {
-                let text = format!("unreadable: {error}");
-                self.device().queue_error(error);
-                return text;
-            }
+            Err(error) => return format!("unreadable: {error}"),
         };
         match &values[..] {
             [only] if self.rank() == 0 => brief_number(*only, 4),

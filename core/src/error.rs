@@ -5,10 +5,12 @@
 //!
 //! Text from files and paths is escaped when an error is printed: a message is one line, and has no effect on a terminal.
 
-use std::{fmt, path::PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{fmt, io, panic::Location, path::PathBuf};
 
-/// `Result` with [`Error`].
-pub type Result<T> = std::result::Result<T, Error>;
+/// `Result` with [`Error`], unless a second parameter names another type.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error that can occur in a correct program.
 #[derive(thiserror::Error)]
@@ -36,11 +38,13 @@ pub enum Error {
         reserved: u64,
     },
 
-    /// An index tensor held a value outside the dimension that it indexes. The access was skipped.
-    #[error("{op}: index {index} is outside a dimension of size {bound}")]
+    /// A kernel found an index outside the dimension that it indexes. The access was skipped.
+    #[error("{op} at {location}: {}", OutOfRange { index: *index, bound: *bound })]
     IndexOutOfRange {
-        /// The operation.
+        /// The operation as the user called it.
         op: &'static str,
+        /// The line that called it.
+        location: &'static Location<'static>,
         /// The first such index that was found.
         index: i64,
         /// The size of the dimension.
@@ -53,7 +57,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// The operating system's reason.
-        source: std::io::Error,
+        source: io::Error,
     },
 
     /// The content of a file is invalid.
@@ -77,15 +81,94 @@ impl fmt::Debug for Error {
     }
 }
 
+/// A copy of an [`Error::Io`] has the operating system's code, or else kind and text, of the original's source.
+impl Clone for Error {
+    fn clone(&self) -> Self {
+        match self {
+            Error::Device { device, reason } => Error::Device { device: device.clone(), reason: reason.clone() },
+            Error::OutOfMemory { device, bytes, live, reserved } => {
+                Error::OutOfMemory { device: device.clone(), bytes: *bytes, live: *live, reserved: *reserved }
+            }
+            Error::IndexOutOfRange { op, location, index, bound } => {
+                Error::IndexOutOfRange { op, location, index: *index, bound: *bound }
+            }
+            Error::Io { path, source } => {
+                let copy = || io::Error::new(source.kind(), source.to_string());
+                let source = source.raw_os_error().map_or_else(copy, io::Error::from_raw_os_error);
+                Error::Io { path: path.clone(), source }
+            }
+            Error::Format { path, reason } => Error::Format { path: path.clone(), reason: reason.clone() },
+            Error::Invalid(what) => Error::Invalid(what.clone()),
+        }
+    }
+}
+
 impl Error {
     /// A file that could not be read or written.
-    pub fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+    pub fn io(path: impl Into<PathBuf>, source: io::Error) -> Self {
         Error::Io { path: path.into(), source }
     }
 
     /// A file whose content is invalid.
     pub fn format(path: impl Into<PathBuf>, reason: impl fmt::Display) -> Self {
         Error::Format { path: path.into(), reason: reason.to_string() }
+    }
+}
+
+/// An index outside the dimension that it indexes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OutOfRange {
+    /// The index.
+    pub index: i64,
+    /// The size of the dimension.
+    pub bound: u64,
+}
+
+impl fmt::Display for OutOfRange {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "index {} is outside a dimension of size {}", self.index, self.bound)
+    }
+}
+
+/// A device's queued error: the first one since it was last taken. Later ones are usually its consequences, and are dropped.
+#[derive(Debug, Default)]
+pub struct QueuedError {
+    error: Mutex<Option<Error>>,
+    /// Whether there is one, so that a read without an error takes no lock.
+    is_set: AtomicBool,
+}
+
+impl QueuedError {
+    /// Queues an error, unless one is queued.
+    #[cold]
+    pub fn queue(&self, error: Error) {
+        let mut queued = self.lock();
+        queued.get_or_insert(error);
+        self.is_set.store(true, Ordering::Release);
+    }
+
+    /// Whether an error is queued.
+    pub fn is_set(&self) -> bool {
+        self.is_set.load(Ordering::Acquire)
+    }
+
+    /// The queued error, which stays queued.
+    pub fn check(&self) -> Result<()> {
+        if !self.is_set() {
+            return Ok(());
+        }
+        self.lock().clone().map_or(Ok(()), Err)
+    }
+
+    /// The queued error, which is removed.
+    pub fn take(&self) -> Option<Error> {
+        let mut queued = self.lock();
+        self.is_set.store(false, Ordering::Release);
+        queued.take()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Error>> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -152,10 +235,44 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_first_error_stays_until_it_is_taken() {
+        let queued = QueuedError::default();
+        assert!(queued.check().is_ok() && queued.take().is_none());
+        queued.queue(Error::Invalid("first".into()));
+        queued.queue(Error::Invalid("second".into()));
+        for _ in 0..2 {
+            assert_eq!(queued.check().map_err(|e| e.to_string()), Err("first".into()));
+        }
+        assert_eq!(queued.take().map(|e| e.to_string()).as_deref(), Some("first"));
+        assert!(queued.check().is_ok() && !queued.is_set() && queued.take().is_none());
+    }
+
+    #[test]
+    fn a_clone_says_the_same() {
+        let device = || "Cpu(0)".to_string();
+        let source = |kind| io::Error::new(kind, "why");
+        for error in [
+            Error::Device { device: device(), reason: "r".into() },
+            Error::OutOfMemory { device: device(), bytes: 1, live: 2, reserved: 3 },
+            Error::IndexOutOfRange { op: "gather", location: Location::caller(), index: 7, bound: 5 },
+            Error::io("a", source(io::ErrorKind::NotFound)),
+            Error::io("a", io::Error::from_raw_os_error(13)),
+            Error::format("a", "b"),
+            Error::Invalid("c".into()),
+        ] {
+            let copy = error.clone();
+            assert_eq!(copy.to_string(), error.to_string());
+            if let (Error::Io { source: a, .. }, Error::Io { source: b, .. }) = (&copy, &error) {
+                assert_eq!((a.kind(), a.raw_os_error()), (b.kind(), b.raw_os_error()));
+            }
+        }
+    }
+
+    #[test]
     fn messages_are_one_line_without_control_characters() {
         let evil = "a\u{1b}[2J\r\n\u{202e}\u{9b}b é \"\\";
         let shown = "a\\u{1b}[2J\\r\\n\\u{202e}\\u{9b}b é \"\\";
-        let source = std::io::Error::other(evil);
+        let source = io::Error::other(evil);
         for error in [Error::format(evil, evil), Error::io(evil, source)] {
             assert_eq!(error.to_string(), format!("{shown}: {shown}"));
             assert_eq!(format!("{error:?}"), error.to_string());

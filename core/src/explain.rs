@@ -74,12 +74,7 @@ impl Explanation {
                     }
                     Strip::Shown(strip)
                 }
-                Err(error) => {
-                    let text = format!("(the storage cannot be read: {error})");
-                    // Queued again, so that the next read reports it.
-                    x.device().queue_error(error);
-                    Strip::Hidden(text)
-                }
+                Err(error) => Strip::Hidden(format!("(the storage cannot be read: {error})")),
             }
         };
         Explanation { title, layout, address, holders, len, bytes: len * x.dtype().size(), strip }

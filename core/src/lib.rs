@@ -23,6 +23,7 @@
 
 pub mod autodiff;
 pub mod backend;
+mod caller;
 mod create;
 mod display;
 mod dtype;

@@ -40,7 +40,7 @@ fn gpu() -> Option<Held> {
     match Cuda::new(0) {
         Ok(device) => {
             // An error that an earlier test left in the queue.
-            let _ = device.synchronize();
+            drop(device.take_error());
             Some(Held { device, _exclusive: Some(exclusive) })
         }
         Err(error) => {

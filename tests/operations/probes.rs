@@ -223,6 +223,7 @@ probes! {
     "scatter_add" |p| p.matrix().scatter_add(0, &p.ints(3, &[2, 4]), &p.of(&[2, 4]));
     "scatter" |p| p.matrix().scatter(0, &p.ints(3, &[2, 4]), &p.of(&[2, 4]));
     "index_select" |p| p.matrix().index_select(0, &p.ints(3, &[5]));
+    "embedding" |p| p.matrix().embedding(&p.ints(3, &[2, 5]));
     "one_hot" |p| p.ints(3, &[5]).one_hot(3, p.place().1);
     "cat" |p| Tensor::cat(&[p.matrix(), p.matrix()], 0);
     "stack" |p| Tensor::stack(&[p.matrix(), p.matrix()], 0);

@@ -135,8 +135,8 @@ impl Device for Traced {
     fn synchronize(&self) -> Result<()> {
         self.plain.synchronize()
     }
-    fn queue_error(&self, error: Error) {
-        self.plain.queue_error(error);
+    fn take_error(&self) -> Option<Error> {
+        self.plain.take_error()
     }
 }
 
@@ -203,10 +203,10 @@ impl MatmulOps for Traced {
 
 impl IndexOps for Traced {
     families! {
-        gather(x: ViewOf<'_, Self>, dim: usize, index: ViewOf<'_, Self>) -> Storage;
+        gather(x: ViewOf<'_, Self>, at: AtIndexOf<'_, Self>) -> Result<Storage, OutOfRange>;
         scatter(
-            op: ScatterOp, to: &mut Storage, layout: &Layout, dim: usize, index: ViewOf<'_, Self>, x: ViewOf<'_, Self>
-        );
+            op: ScatterOp, to: &mut Storage, layout: &Layout, at: AtIndexOf<'_, Self>, x: ViewOf<'_, Self>
+        ) -> Result<(), OutOfRange>;
     }
 }
 
@@ -281,7 +281,7 @@ impl SortOps for Traced {
 
 impl LossOps for Traced {
     fused! {
-        cross_entropy(logits: &Tensor, target: &Tensor) -> (Tensor, Tensor);
+        cross_entropy(logits: &Tensor, target: &Tensor, caller: Caller) -> Result<(Tensor, Tensor), OutOfRange>;
         cross_entropy_grad(g: &Tensor, logits: &Tensor, target: &Tensor, statistics: &Tensor) -> Tensor;
     }
 }

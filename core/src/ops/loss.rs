@@ -8,12 +8,13 @@
 //! without the maximum's own 1, the loss is `log1p(rest) + (max - x[t])`, and `softmax - 1` at the maximum is `-rest / (1 +
 //! rest)`.
 
-use crate::backend::{Backend, Device};
+use crate::backend::{Backend, Caller, Device, OutOfRange};
 use crate::dtype::DType;
+use crate::ops::index::gather;
 use crate::ops::reduce::max_and_rest;
 use crate::shape::{MAX_RANK, Shape};
 use crate::tensor::Tensor;
-use crate::tensor::fused::{Save, Saved, fused, fused_with, in_f32, in_f32_with, present};
+use crate::tensor::fused::{Save, Saved, fused, in_f32, present, try_fused_with, try_in_f32_with};
 
 /// How the losses of the rows are reduced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -75,12 +76,20 @@ pub trait LossOps: Device {
     /// The mean over n rows of `log1p(rest) + (max - logits[target])`, and the statistics `[n, 2]` that the gradient
     /// needs: each row's maximum and its rest, the sum of `exp(logits - max)` over all classes except one of the
     /// largest. The rest of a row with an infinite maximum is NaN. Logits `[n, c]`, target `[n]` of I32. A target
-    /// outside `0..c` is an index error, and the loss of its row is 0.
-    fn cross_entropy(&self, logits: &Tensor<Self>, target: &Tensor<Self>) -> (Tensor<Self>, Tensor<Self>)
+    /// outside `0..c` is an index out of range (see the [contract](crate::backend)), and the loss of its row is 0.
+    ///
+    /// # Errors
+    /// The first such target, if the result is computed on return.
+    fn cross_entropy(
+        &self,
+        logits: &Tensor<Self>,
+        target: &Tensor<Self>,
+        caller: Caller,
+    ) -> Result<(Tensor<Self>, Tensor<Self>), OutOfRange>
     where
         Self: Backend,
     {
-        composed::cross_entropy(logits, target)
+        composed::cross_entropy(logits, target, caller)
     }
 
     /// The gradient of [`cross_entropy`](LossOps::cross_entropy): `(softmax(logits) - onehot(target)) g / n`, and 0 in the
@@ -102,46 +111,50 @@ pub trait LossOps: Device {
 
 impl<B: Backend> Tensor<B> {
     /// The mean over rows of `-log_softmax(self)[target]`: `self` holds logits `[n, c]`, `target` class indices `[n]`
-    /// (I32). One pass forward and one backward. The loss of a row whose index is outside `0..c` is 0, and the next
-    /// read of the device returns an error. The mean of no rows is NaN, and so is the loss of a row that holds NaN or
+    /// (I32). One pass forward and one backward. The mean of no rows is NaN, and so is the loss of a row that holds NaN or
     /// +inf, or only -inf. Value and gradient keep their digits for large logits and for confident rows: for `[20, 0]`
     /// and class 0 they are 2.06e-9 and -2.06e-9, where PyTorch returns 0. PyTorch: `cross_entropy`.
     ///
     /// # Panics
-    /// If shapes, dtypes or devices do not match.
+    /// If shapes, dtypes or devices do not match. On the CPU, if a target is outside `0..c`; on a GPU the loss of its
+    /// row is 0, and reads of the device fail with [`Error::IndexOutOfRange`](crate::Error) until
+    /// [`take_error`](crate::Device::take_error).
     #[track_caller]
     pub fn cross_entropy(&self, target: &Self) -> Self {
-        self.check_classes("cross_entropy", target);
+        let caller = Caller::of("cross_entropy");
+        self.check_classes(caller.op, target);
         let target = target.detach();
         let forward = |inputs: [Option<&Self>; 1]| {
             let [logits] = present(inputs);
-            logits.device().cross_entropy(logits, &target)
+            logits.device().cross_entropy(logits, &target, caller)
         };
         let kept = target.clone();
         let gradient = move |of: Saved<'_, B, Self, 1>| {
             let (g, [logits]) = (of.g, present(of.inputs));
             [Some(if of.recording {
                 // The composed loss is differentiated instead, and its gradient is differentiable.
-                let loss = logits.log_softmax(1).nll_loss(&kept);
+                let loss = caller.must(nll_loss(&logits.log_softmax(1), &kept, caller));
                 let [gradient] = loss.grad_with(g, [logits]);
                 gradient
             } else {
                 g.device().cross_entropy_grad(g, logits, &kept, of.extra)
             })]
         };
-        fused_with("cross_entropy", [Some(self)], Save::INPUTS, forward, gradient).0
+        caller.must(try_fused_with(caller.op, [Some(self)], Save::INPUTS, forward, gradient)).0
     }
 
     /// The mean over rows of `-self[target]`: `self` holds log-probabilities `[n, c]`, `target` class indices `[n]`
-    /// (I32). The loss of a row whose index is outside `0..c` is 0, and the next read of the device returns an error.
-    /// PyTorch: `nll_loss`.
+    /// (I32). PyTorch: `nll_loss`.
     ///
     /// # Panics
-    /// If shapes, dtypes or devices do not match.
+    /// If shapes, dtypes or devices do not match. On the CPU, if a target is outside `0..c`; on a GPU the loss of its
+    /// row is 0, and reads of the device fail with [`Error::IndexOutOfRange`](crate::Error) until
+    /// [`take_error`](crate::Device::take_error).
     #[track_caller]
     pub fn nll_loss(&self, target: &Self) -> Self {
-        self.check_classes("nll_loss", target);
-        -self.gather(1, &target.unsqueeze(1)).mean(..)
+        let caller = Caller::of("nll_loss");
+        self.check_classes(caller.op, target);
+        caller.must(nll_loss(self, target, caller))
     }
 
     /// [`cross_entropy`](Self::cross_entropy) with class weights w, rows to ignore, label smoothing e, soft targets and
@@ -159,10 +172,13 @@ impl<B: Backend> Tensor<B> {
     /// PyTorch: `cross_entropy(weight=, ignore_index=, reduction=, label_smoothing=)`.
     ///
     /// # Panics
-    /// If shapes, dtypes or devices do not match, the smoothing is outside [0, 1], or rows of soft targets are to be ignored.
+    /// If shapes, dtypes or devices do not match, the smoothing is outside [0, 1], or rows of soft targets are to be
+    /// ignored. On the CPU, if a target that is not ignored is outside `0..c`; on a GPU reads of the device fail with
+    /// [`Error::IndexOutOfRange`](crate::Error) until [`take_error`](crate::Device::take_error).
     #[track_caller]
     pub fn cross_entropy_with(&self, target: &Self, options: &CrossEntropyOptions<B>) -> Self {
-        const OP: &str = "cross_entropy";
+        const OP: &str = "cross_entropy_with";
+        let caller = Caller::of(OP);
         let e = options.label_smoothing;
         assert!((0.0..=1.0).contains(&e), "{OP}: the label smoothing {e} is not in [0, 1]");
         assert!(self.rank() >= 2, "{OP}: wants logits [n, c, ..], not {:?}", self.shape());
@@ -185,10 +201,10 @@ impl<B: Backend> Tensor<B> {
             assert!(*target.shape() == places, "{OP}: targets {:?} for logits {:?}", target.shape(), self.shape());
             self.check_device(OP, target);
         }
-        in_f32_with([Some(self), Some(target), options.weight.as_ref()], |inputs| {
+        caller.must(try_in_f32_with([Some(self), Some(target), options.weight.as_ref()], |inputs| {
             let [Some(logits), Some(target), weight] = inputs else { unreachable!("both are given") };
-            cross_entropy_with(logits, target, weight, options)
-        })
+            cross_entropy_with(logits, target, weight, options, caller)
+        }))
     }
 
     #[track_caller]
@@ -334,13 +350,19 @@ impl<B: Backend> Tensor<B> {
     }
 }
 
+/// [`Tensor::nll_loss`] of checked arguments.
+fn nll_loss<B: Backend>(log_p: &Tensor<B>, target: &Tensor<B>, caller: Caller) -> Result<Tensor<B>, OutOfRange> {
+    Ok(-gather(log_p, 1, &target.unsqueeze(1), caller)?.mean(..))
+}
+
 /// [`Tensor::cross_entropy_with`] of checked arguments in F32 or F64.
 fn cross_entropy_with<B: Backend>(
     logits: &Tensor<B>,
     target: &Tensor<B>,
     weight: Option<&Tensor<B>>,
     options: &CrossEntropyOptions<B>,
-) -> Tensor<B> {
+    caller: Caller,
+) -> Result<Tensor<B>, OutOfRange> {
     let log_p = logits.log_softmax(1);
     let (c, places, e) = (logits.shape()[1], logits.shape().remove(1), options.label_smoothing);
     let broadcast = |w: &Tensor<B>| w.reshape(Shape::new(&[1; MAX_RANK][..logits.rank()]).with(1, c));
@@ -351,11 +373,11 @@ fn cross_entropy_with<B: Backend>(
             share *= w;
         }
         let losses = -(&share * possible(&share, &log_p)).sum(1);
-        return match options.reduction {
+        return Ok(match options.reduction {
             Reduction::Mean => losses.mean(..),
             Reduction::Sum => losses.sum(..),
             Reduction::None => losses,
-        };
+        });
     }
     let ignored = options.ignore_index.map(|index| target.eq(index));
     let counts = |x: Tensor<B>| match &ignored {
@@ -367,10 +389,10 @@ fn cross_entropy_with<B: Backend>(
         Some(ignored) => Tensor::where_cond(ignored, &target.scalar_like(0.0), target),
         None => target.clone(),
     };
-    let of_class = log_p.gather(1, &class.unsqueeze(1)).squeeze(1);
+    let of_class = gather(&log_p, 1, &class.unsqueeze(1), caller)?.squeeze(1);
     let (mut losses, weights) = match weight {
         Some(w) => {
-            let w = w.index_select(0, &class.flatten(..)).reshape(places);
+            let w = gather(w, 0, &class.flatten(..), caller)?.reshape(places);
             (-(&w * possible(&w, &of_class)), w)
         }
         None => (-of_class, log_p.scalar_like(1.0).expand(places)),
@@ -383,11 +405,11 @@ fn cross_entropy_with<B: Backend>(
         losses = losses * (1.0 - e) - all * (e / c as f64);
     }
     let losses = counts(losses);
-    match options.reduction {
+    Ok(match options.reduction {
         Reduction::Mean => losses.sum(..) / counts(weights).sum(..),
         Reduction::Sum => losses.sum(..),
         Reduction::None => losses,
-    }
+    })
 }
 
 /// Log-probabilities as factors of shares: -inf becomes 0 where the share is 0, since 0 times infinity would be NaN.
@@ -401,13 +423,17 @@ pub mod composed {
     use super::*;
 
     /// [`LossOps::cross_entropy`] as tensor operations.
-    pub fn cross_entropy<B: Backend>(logits: &Tensor<B>, target: &Tensor<B>) -> (Tensor<B>, Tensor<B>) {
+    pub fn cross_entropy<B: Backend>(
+        logits: &Tensor<B>,
+        target: &Tensor<B>,
+        caller: Caller,
+    ) -> Result<(Tensor<B>, Tensor<B>), OutOfRange> {
         let [max, rest] = max_and_rest(logits, 1);
         let column = target.unsqueeze(1);
         // Neither term is below 0.
-        let rows = rest.log1p() + (&max - logits.gather(1, &column));
+        let rows = rest.log1p() + (&max - gather(logits, 1, &column, caller)?);
         let bad = column.lt(0.0).logical_or(&column.ge(logits.shape()[1] as f64));
-        (rows.masked_fill(&bad, 0.0).mean(..), Tensor::cat(&[max, rest], 1))
+        Ok((rows.masked_fill(&bad, 0.0).mean(..), Tensor::cat(&[max, rest], 1)))
     }
 
     /// [`LossOps::cross_entropy_grad`] as tensor operations.

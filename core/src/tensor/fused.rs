@@ -14,6 +14,7 @@ use super::Tensor;
 use crate::autodiff::{optional_parents, record, record_with_output, recording};
 use crate::backend::Backend;
 use crate::dtype::DType;
+use std::convert::Infallible;
 
 /// Which tensors the tape keeps alive for a gradient.
 #[derive(Clone, Copy)]
@@ -68,10 +69,22 @@ pub(crate) fn fused_with<B: Backend, T: Clone + Send + Sync + 'static, const N: 
     forward: impl FnOnce([Option<&Tensor<B>>; N]) -> (Tensor<B>, T),
     gradient: impl Fn(Saved<'_, B, T, N>) -> [Option<Tensor<B>>; N] + Send + Sync + 'static,
 ) -> (Tensor<B>, T) {
+    let Ok(out) = try_fused_with(op, inputs, save, |inputs| Ok::<_, Infallible>(forward(inputs)), gradient);
+    out
+}
+
+/// [`fused_with`] of a `forward` that may fail.
+pub(crate) fn try_fused_with<B: Backend, T: Clone + Send + Sync + 'static, E, const N: usize>(
+    op: &'static str,
+    inputs: [Option<&Tensor<B>>; N],
+    save: Save<N>,
+    forward: impl FnOnce([Option<&Tensor<B>>; N]) -> Result<(Tensor<B>, T), E>,
+    gradient: impl Fn(Saved<'_, B, T, N>) -> [Option<Tensor<B>>; N] + Send + Sync + 'static,
+) -> Result<(Tensor<B>, T), E> {
     widening(inputs, |inputs| {
         let detached = inputs.map(|x| x.map(Tensor::detach));
-        let (out, extra) = forward(detached.each_ref().map(Option::as_ref));
-        let Some(parents) = optional_parents(inputs) else { return (out, extra) };
+        let (out, extra) = forward(detached.each_ref().map(Option::as_ref))?;
+        let Some(parents) = optional_parents(inputs) else { return Ok((out, extra)) };
         let kept: [_; N] = std::array::from_fn(|i| inputs[i].filter(|_| save.inputs[i]).cloned());
         let kept_extra = extra.clone();
         let rule = move |g: &Tensor<B>, output: Option<&Tensor<B>>, wants| {
@@ -88,7 +101,7 @@ pub(crate) fn fused_with<B: Backend, T: Clone + Send + Sync + 'static, const N: 
         } else {
             record(op, out, parents, move |g, wants| rule(g, None, wants))
         };
-        (out, extra)
+        Ok((out, extra))
     })
 }
 
@@ -115,7 +128,7 @@ pub(crate) fn in_f32<B: Backend, const N: usize>(
     inputs: [&Tensor<B>; N],
     f: impl FnOnce([&Tensor<B>; N]) -> Tensor<B>,
 ) -> Tensor<B> {
-    widening(inputs.map(Some), |inputs| (f(present(inputs)), ())).0
+    in_f32_with(inputs.map(Some), |inputs| f(present(inputs)))
 }
 
 /// [`in_f32`] with inputs of which all but the first may be absent.
@@ -123,20 +136,29 @@ pub(crate) fn in_f32_with<B: Backend, const N: usize>(
     inputs: [Option<&Tensor<B>>; N],
     f: impl FnOnce([Option<&Tensor<B>>; N]) -> Tensor<B>,
 ) -> Tensor<B> {
-    widening(inputs, |inputs| (f(inputs), ())).0
+    let Ok(out) = try_in_f32_with(inputs, |inputs| Ok::<_, Infallible>(f(inputs)));
+    out
+}
+
+/// [`in_f32_with`] of a function that may fail.
+pub(crate) fn try_in_f32_with<B: Backend, E, const N: usize>(
+    inputs: [Option<&Tensor<B>>; N],
+    f: impl FnOnce([Option<&Tensor<B>>; N]) -> Result<Tensor<B>, E>,
+) -> Result<Tensor<B>, E> {
+    Ok(widening(inputs, |inputs| Ok((f(inputs)?, ())))?.0)
 }
 
 /// `f(inputs)` if the first input is not of F16; else `f` of all F16 inputs in F32, and its first result rounded to F16.
-fn widening<B: Backend, T, const N: usize>(
+fn widening<B: Backend, T, E, const N: usize>(
     inputs: [Option<&Tensor<B>>; N],
-    f: impl FnOnce([Option<&Tensor<B>>; N]) -> (Tensor<B>, T),
-) -> (Tensor<B>, T) {
+    f: impl FnOnce([Option<&Tensor<B>>; N]) -> Result<(Tensor<B>, T), E>,
+) -> Result<(Tensor<B>, T), E> {
     if !inputs[0].is_some_and(Tensor::is_half) {
         return f(inputs);
     }
     let wide = inputs.map(|x| x.map(Tensor::widened));
-    let (out, extra) = f(wide.each_ref().map(Option::as_ref));
-    (out.cast(DType::F16), extra)
+    let (out, extra) = f(wide.each_ref().map(Option::as_ref))?;
+    Ok((out.cast(DType::F16), extra))
 }
 
 impl<B: Backend> Tensor<B> {

@@ -5,8 +5,8 @@ use crate::module::Param;
 use crate::observe::observe;
 use minitorch_core::{Backend, Tensor};
 
-/// A table of vectors, looked up by index: indices (I32) `[..]` to vectors `[.., dim]`. The gradient of a row is the
-/// sum over its uses. An index out of range gives zeros, and the next read of the device returns an error. PyTorch:
+/// A table of vectors, looked up by index: indices (I32) `[..]` to vectors `[.., dim]`, as
+/// [`Tensor::embedding`](minitorch_core::Tensor::embedding). The gradient of a row is the sum over its uses. PyTorch:
 /// `nn.Embedding`.
 ///
 /// The gradient is row-sparse ([`Gradients::rows`](minitorch_core::Gradients::rows)), as PyTorch's with `sparse=True`.
@@ -55,13 +55,12 @@ impl<B: Backend> Embedding<B> {
     /// The rows of these indices.
     ///
     /// # Panics
-    /// If the indices are not I32, or have the maximal rank.
+    /// If the indices are not I32, or have the maximal rank. On the CPU, if an index is out of range; on a GPU such an
+    /// index gives zeros, and reads of the device fail with [`Error::IndexOutOfRange`](minitorch_core::Error) until
+    /// [`take_error`](minitorch_core::Device::take_error).
     #[track_caller]
     pub fn forward(&self, indices: &Tensor<B>) -> Tensor<B> {
-        let [_, dim] = self.weight.dims();
-        let shape = indices.shape().insert(indices.rank(), dim);
-        let rows = self.weight.index_select(0, &indices.reshape([indices.numel()]));
-        observe(self, rows.reshape(shape))
+        observe(self, self.weight.embedding(indices))
     }
 }
 

@@ -5,7 +5,7 @@
 //! values and the same total gradient, so it does not matter which one the scatter writes last.
 
 use crate::module::Param;
-use minitorch_core::backend::ScatterOp;
+use minitorch_core::backend::{AtIndex, Caller, ScatterOp};
 use minitorch_core::{Backend, Layout, Tensor, no_grad};
 
 /// The gathered rows.
@@ -28,8 +28,10 @@ impl<B: Backend> Rows<B> {
         let shape = *param.shape();
         let column = (1..shape.len()).fold(self.index, |index, at| index.unsqueeze(at as isize));
         let index = column.expand(*self.param.shape());
+        let at = AtIndex { dim: 0, index: index.view(), caller: Caller::of("step") };
         let set = |device: &B, table: &mut B::Storage, rows: &Tensor<B>| {
-            device.scatter(ScatterOp::Set, table, &Layout::contiguous(shape), 0, index.view(), rows.view());
+            let written = device.scatter(ScatterOp::Set, table, &Layout::contiguous(shape), at, rows.view());
+            assert!(written.is_ok(), "step: a row was read and cannot be written: {written:?}");
         };
         let (device, storage) = param.storage_mut();
         set(&device, storage, &self.param);

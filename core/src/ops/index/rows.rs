@@ -11,7 +11,7 @@
 
 use super::{ScatterOp, scatter, spread};
 use crate::autodiff::RowsOf;
-use crate::backend::Backend;
+use crate::backend::{Backend, Caller};
 use crate::dtype::DType;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -36,6 +36,8 @@ struct Reading<B: Backend> {
     index: Tensor<B>,
     /// `[n, ..]`
     values: Tensor<B>,
+    /// Who read them.
+    caller: Caller,
 }
 
 /// Below this many elements, or this many rows per row that was read, a pass over the whole table costs less than sorting the
@@ -45,8 +47,8 @@ const MIN_ROWS_PER_INDEX: usize = 8;
 
 impl<B: Backend> RowGradient<B> {
     /// The gradient of a leaf of this shape of which the rows `index` were read; `values` are their gradients.
-    pub(crate) fn new(shape: Shape, index: Tensor<B>, values: Tensor<B>) -> Self {
-        RowGradient::of(shape, vec![Reading { index, values }])
+    pub(crate) fn new(shape: Shape, index: Tensor<B>, values: Tensor<B>, caller: Caller) -> Self {
+        RowGradient::of(shape, vec![Reading { index, values, caller }])
     }
 
     fn of(shape: Shape, readings: Vec<Reading<B>>) -> Self {
@@ -96,13 +98,13 @@ impl<B: Backend> RowGradient<B> {
 
     /// The gradient of each distinct row, in ascending order of the rows, then zeros: `[n, ..]`.
     pub(crate) fn sums(&self) -> Tensor<B> {
-        let Reading { values, .. } = self.all();
-        add(values.zeros_of(*values.shape()), self.slots(), values)
+        let Reading { values, caller, .. } = self.all();
+        add(values.zeros_of(*values.shape()), self.slots(), values, *caller)
     }
 
     /// The gradient of the same rows with a linear function applied to the values.
     pub(crate) fn map_linear(&self, f: impl Fn(&Tensor<B>) -> Tensor<B>) -> Self {
-        let mapped = |reading: &Reading<B>| Reading { index: reading.index.clone(), values: f(&reading.values) };
+        let mapped = |reading: &Reading<B>| Reading { values: f(&reading.values), ..reading.clone() };
         let readings = self.readings.iter().map(mapped).collect();
         RowGradient { slots: self.slots.clone(), ..RowGradient::of(self.shape, readings) }
     }
@@ -115,7 +117,7 @@ impl<B: Backend> RowGradient<B> {
         let last = numbers.zeros_like().scatter(0, slots, &numbers).index_select(0, slots);
         let totals = f(&self.totals());
         let others = spread(&last.ne(&numbers), 0, *totals.shape());
-        let rows = RowGradient::new(self.shape, index.clone(), totals.masked_fill(&others, 0.0));
+        let rows = RowGradient::new(self.shape, index.clone(), totals.masked_fill(&others, 0.0), self.all().caller);
         RowGradient { slots: self.slots.clone(), ..rows }
     }
 
@@ -129,6 +131,7 @@ impl<B: Backend> RowGradient<B> {
         self.all.get_or_init(|| Reading {
             index: concatenated(|reading| &reading.index),
             values: concatenated(|reading| &reading.values),
+            caller: self.readings[0].caller,
         })
     }
 
@@ -151,8 +154,8 @@ impl<B: Backend> RowGradient<B> {
 }
 
 /// `sum` with rows `[n, ..]` added at an index `[n]`, in place unless something else holds its storage.
-fn add<B: Backend>(sum: Tensor<B>, index: &Tensor<B>, rows: &Tensor<B>) -> Tensor<B> {
-    scatter(ScatterOp::Add, sum, 0, &spread(index, 0, *rows.shape()), rows)
+fn add<B: Backend>(sum: Tensor<B>, index: &Tensor<B>, rows: &Tensor<B>, caller: Caller) -> Tensor<B> {
+    caller.must(scatter(ScatterOp::Add, sum, 0, &spread(index, 0, *rows.shape()), rows, caller))
 }
 
 impl<B: Backend> RowsOf<Tensor<B>> for RowGradient<B> {
@@ -161,7 +164,7 @@ impl<B: Backend> RowsOf<Tensor<B>> for RowGradient<B> {
     }
 
     fn added_to(&self, sum: Tensor<B>) -> Tensor<B> {
-        self.readings.iter().fold(sum, |sum, reading| add(sum, &reading.index, &reading.values))
+        self.readings.iter().fold(sum, |sum, reading| add(sum, &reading.index, &reading.values, reading.caller))
     }
 
     fn plus(mut self, more: Self) -> Result<Self, Tensor<B>> {
