@@ -74,7 +74,8 @@ fn on_the_cpu_the_call_panics_and_nothing_else_changes() -> Result<()> {
 fn of_many_bad_indices_the_first_is_named() {
     const N: usize = 100_000;
     let device = Cpu::new();
-    let index: Vec<i32> = (0..N).map(|i| if i >= 20_000 && i % 1000 == 777 { -(i as i32) } else { (i % 50) as i32 }).collect();
+    let index: Vec<i32> =
+        (0..N).map(|i| if i >= 20_000 && i % 1000 == 777 { -(i as i32) } else { (i % 50) as i32 }).collect();
     let index = Tensor::from_vec(index, [N], &device);
     let (table, rows) = (Tensor::<Cpu>::ones([50, 2], &device), Tensor::<Cpu>::ones([N], &device));
     let planes = index.reshape([100, 1000]);
@@ -85,7 +86,10 @@ fn of_many_bad_indices_the_first_is_named() {
             ("gather", panic_of(|| table.narrow(1, 0, 1).squeeze(1).gather(0, &index))),
             ("scatter_add", panic_of(|| table.narrow(1, 0, 1).squeeze(1).scatter_add(0, &index, &rows))),
             ("scatter", panic_of(|| table.narrow(1, 0, 1).squeeze(1).scatter(0, &index, &rows))),
-            ("scatter_add", panic_of(|| Tensor::zeros([100, 50], &device).scatter_add(1, &planes, &rows.reshape([100, 1000])))),
+            (
+                "scatter_add",
+                panic_of(|| Tensor::zeros([100, 50], &device).scatter_add(1, &planes, &rows.reshape([100, 1000]))),
+            ),
             ("one_hot", panic_of(|| index.one_hot(50, DType::F32))),
             ("cross_entropy", panic_of(|| Tensor::<Cpu>::ones([N, 50], &device).cross_entropy(&index))),
         ] {
@@ -106,7 +110,8 @@ fn stays<B: Backend>(device: &B) -> Result<()> {
     let loss = scores.cross_entropy(&Tensor::new([0, 1, 2], device));
     Sgd::new(0.1).step(&mut model, &loss.backward());
     let says = |error: Option<Error>| {
-        let (text, wanted) = (error.map(|error| error.to_string()), format!("embedding at {}:{}:", file!(), Net::<B>::LOOKUP));
+        let (text, wanted) =
+            (error.map(|error| error.to_string()), format!("embedding at {}:{}:", file!(), Net::<B>::LOOKUP));
         let text = text.expect("an error");
         assert!(text.starts_with(&wanted) && text.contains(": index "), "{text}");
         assert!(text.contains("index 7 is outside a dimension of size 5") || text.contains("index -1"), "{text}");

@@ -54,12 +54,7 @@ impl LossOps for Cpu {
     }
 }
 
-fn mean_loss<T: Real>(
-    x: &[T],
-    targets: &[i32],
-    [n, c]: [usize; 2],
-    statistics: &mut [T],
-) -> Result<T, OutOfRange> {
+fn mean_loss<T: Real>(x: &[T], targets: &[i32], [n, c]: [usize; 2], statistics: &mut [T]) -> Result<T, OutOfRange> {
     let work = (WORK * c / 2).max(1);
     report(|| launch::split::<T>("cross_entropy", 2 * n, 2, work).path("rows"));
     parallel::split(statistics, 2, work, |first, out| {

@@ -2,7 +2,8 @@
 //! them.
 
 use minitorch_core::backend::{
-    AdagradConfig, AdamConfig, Caller, CopyOps, LossOps, OptimOps, RandomOps, RmsPropConfig, SgdConfig, StepRule, StepSlot,
+    AdagradConfig, AdamConfig, Caller, CopyOps, LossOps, OptimOps, RandomOps, RmsPropConfig, SgdConfig, StepRule,
+    StepSlot,
 };
 use minitorch_core::random::{Draw, unit_f32};
 use minitorch_core::{Conv2dOptions, DType, HostData, Pool2dOptions, Shape};

@@ -23,7 +23,9 @@ impl CopyOps for Cuda {
     fn upload(&self, data: HostSlice<'_>) -> Result<Storage> {
         match upload(self, data) {
             // As in `full`.
-            Err(_) if self.0.is_halted() && self.0.queued_error().is_err() => Ok(self.alloc("upload", data.dtype(), data.len())),
+            Err(_) if self.0.is_halted() && self.0.queued_error().is_err() => {
+                Ok(self.alloc("upload", data.dtype(), data.len()))
+            }
             uploaded => uploaded,
         }
     }

@@ -165,7 +165,8 @@ impl IndexOps for Cuda {
         let base = contiguous.with_dim(dim, n, 0);
         if op == ScatterOp::Add && x.dtype.is_float() && n > SHORT_ROW {
             let (index_storage, x_storage, dtype) = (index.storage, x.storage, x.dtype);
-            let add = SortedAdd { device: self, to, index: index_storage, x: x_storage, dtype, dim, step, bound, caller };
+            let add =
+                SortedAdd { device: self, to, index: index_storage, x: x_storage, dtype, dim, step, bound, caller };
             add.launch([base, *index.layout, *x.layout]);
             return Ok(());
         }

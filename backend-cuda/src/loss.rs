@@ -40,12 +40,7 @@ params! {
 const SHORT: usize = 1024;
 
 impl LossOps for Cuda {
-    fn cross_entropy(
-        &self,
-        logits: &Tensor,
-        target: &Tensor,
-        caller: Caller,
-    ) -> Result<(Tensor, Tensor), OutOfRange> {
+    fn cross_entropy(&self, logits: &Tensor, target: &Tensor, caller: Caller) -> Result<(Tensor, Tensor), OutOfRange> {
         let dtype = logits.dtype();
         let [n, c] = logits.dims();
         let (logits, target) = (logits.contiguous(), target.contiguous());

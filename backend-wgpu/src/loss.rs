@@ -33,12 +33,7 @@ fn shader(entry: &'static str) -> Shader {
 }
 
 impl LossOps for Wgpu {
-    fn cross_entropy(
-        &self,
-        logits: &Tensor,
-        target: &Tensor,
-        caller: Caller,
-    ) -> Result<(Tensor, Tensor), OutOfRange> {
+    fn cross_entropy(&self, logits: &Tensor, target: &Tensor, caller: Caller) -> Result<(Tensor, Tensor), OutOfRange> {
         let [n, c] = logits.dims();
         let (x, target) = (logits.contiguous(), target.contiguous());
         if n * c == 0 {
@@ -74,7 +69,10 @@ impl LossOps for Wgpu {
             let layout = Layout::contiguous([n]);
             self.reduce(ReduceOp::Mean, View { storage: &losses, layout: &layout, dtype: DType::F32 }, &[0])
         };
-        Ok((Tensor::from_storage(self, mean, DType::F32, []), Tensor::from_storage(self, statistics, DType::F32, [n, 2])))
+        Ok((
+            Tensor::from_storage(self, mean, DType::F32, []),
+            Tensor::from_storage(self, statistics, DType::F32, [n, 2]),
+        ))
     }
 
     fn cross_entropy_grad(&self, g: &Tensor, logits: &Tensor, target: &Tensor, statistics: &Tensor) -> Tensor {

@@ -6,7 +6,7 @@ use crate::close::{EXACT, read, read_storage};
 use crate::on::{Lay, pairs};
 use crate::{On, Suite};
 use minitorch_core::backend::{Backend, CopyOps, View};
-use minitorch_core::{DType, Error, HostSlice, Layout, PadMode, Tensor, f16};
+use minitorch_core::{DType, HostSlice, Layout, PadMode, Tensor, f16};
 
 pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     suite.floats("layouts", 600, layouts);

@@ -116,7 +116,15 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     suite.f32("bad_index_among_many", 100_000, |on| {
         // So many indices that several threads or blocks check them. The second bad one is in another part than the first.
         for bad in [-1, 50, i32::MAX, i32::MIN] {
-            let at = |i| if i == 77_777 { bad } else if i == 88_888 { -9 } else { i % 50 };
+            let at = |i| {
+                if i == 77_777 {
+                    bad
+                } else if i == 88_888 {
+                    -9
+                } else {
+                    i % 50
+                }
+            };
             let index = Tensor::from_vec((0..100_000).map(at).collect::<Vec<_>>(), [100_000], &on.device);
             let (to, x) = (on.list(&[0.0; 50], [50]), Tensor::ones([100_000], (&on.device, on.dtype)));
             let bad = [bad as i64, -9];
@@ -186,7 +194,9 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
     suite.floats("bad_index_one_hot", 20, |on| {
         for bad in [-1, 3, i32::MAX] {
             let index = Tensor::from_slice(&[2, bad, 0], [3], &on.device);
-            let Some(y) = bad_index!(on.device, "one_hot", [bad as i64], 3; index.one_hot(3, on.dtype)) else { continue };
+            let Some(y) = bad_index!(on.device, "one_hot", [bad as i64], 3; index.one_hot(3, on.dtype)) else {
+                continue;
+            };
             assert_values(&y, &[0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0], EXACT);
         }
     });
@@ -202,38 +212,40 @@ fn names<B: Backend>(on: &On<B>) {
     let class = Tensor::new([0, 4, 5], device);
     let options = CrossEntropyOptions::default;
     let weighted = options().weight(&on.uniform(0.5, 2.0, [5])).label_smoothing(0.1);
-    drop(bad_index!(device, "embedding", [7, -2], 5; table.embedding(&rows)));
-    drop(bad_index!(device, "embedding", [7, -2], 5; table.requires_grad().embedding(&rows)));
-    drop(bad_index!(device, "index_select", [7], 5; table.index_select(0, &one)));
-    drop(bad_index!(device, "index_select", [7], 5; scores.index_select(-1, &one)));
-    drop(bad_index!(device, "one_hot", [7, -2], 5; rows.one_hot(5, DType::I32)));
-    drop(bad_index!(device, "cross_entropy", [5], 5; scores.cross_entropy(&class)));
-    drop(bad_index!(device, "cross_entropy", [5], 5; scores.requires_grad().cross_entropy(&class)));
-    drop(bad_index!(device, "nll_loss", [5], 5; scores.nll_loss(&class)));
-    drop(bad_index!(device, "cross_entropy_with", [5], 5; scores.cross_entropy_with(&class, &options())));
-    drop(bad_index!(device, "cross_entropy_with", [5], 5; scores.cross_entropy_with(&class, &weighted)));
+    drop(bad_index!(on.device, "embedding", [7, -2], 5; table.embedding(&rows)));
+    drop(bad_index!(on.device, "embedding", [7, -2], 5; table.requires_grad().embedding(&rows)));
+    drop(bad_index!(on.device, "index_select", [7], 5; table.index_select(0, &one)));
+    drop(bad_index!(on.device, "index_select", [7], 5; scores.index_select(-1, &one)));
+    drop(bad_index!(on.device, "one_hot", [7, -2], 5; rows.one_hot(5, DType::I32)));
+    drop(bad_index!(on.device, "cross_entropy", [5], 5; scores.cross_entropy(&class)));
+    drop(bad_index!(on.device, "cross_entropy", [5], 5; scores.requires_grad().cross_entropy(&class)));
+    drop(bad_index!(on.device, "nll_loss", [5], 5; scores.nll_loss(&class)));
+    drop(bad_index!(on.device, "cross_entropy_with", [5], 5; scores.cross_entropy_with(&class, &options())));
+    drop(bad_index!(on.device, "cross_entropy_with", [5], 5; scores.cross_entropy_with(&class, &weighted)));
     // Rows so long that a kernel of their own handles each, and so many that several workgroups do.
     for [n, c] in [[3, 1500], [3, 70], [2000, 40]] {
         let mut classes = vec![1; n];
         classes[n - 1] = c as i32;
         let (x, classes) = (on.mixed([n, c]), Tensor::from_vec(classes, n, device));
-        drop(bad_index!(device, "cross_entropy", [c as i64], c as u64; x.cross_entropy(&classes)));
+        drop(bad_index!(on.device, "cross_entropy", [c as i64], c as u64; x.cross_entropy(&classes)));
     }
     let nothing = Tensor::full([3, 0], 0.0, (device, on.dtype));
     let first = Tensor::new([2, 1, 0], device);
-    drop(bad_index!(device, "cross_entropy", [2, 1, 0], 0; nothing.cross_entropy(&first)));
+    drop(bad_index!(on.device, "cross_entropy", [2, 1, 0], 0; nothing.cross_entropy(&first)));
     for long in [4, 40] {
         // Short rows and long ones have different kernels.
         let index: Vec<i32> = (0..long).map(|i| if i == long - 1 { 6 } else { i % 6 }).collect();
         let index = Tensor::from_slice(&index, [long as usize], device);
         let (ints, mask) = (on.ints(-9, 9, [6]), on.mask([6]));
         let (more, marks) = (on.ints(-9, 9, [long as usize]), on.mask([long as usize]));
-        drop(bad_index!(device, "gather", [6], 6; ints.gather(0, &index)));
-        drop(bad_index!(device, "gather", [6], 6; mask.gather(0, &index)));
-        drop(bad_index!(device, "scatter_add", [6], 6; ints.scatter_add(0, &index, &more)));
-        drop(bad_index!(device, "scatter_add", [6], 6; on.mixed([6]).scatter_add(0, &index, &on.mixed([long as usize]))));
-        drop(bad_index!(device, "scatter", [6], 6; ints.scatter(0, &index, &more)));
-        drop(bad_index!(device, "scatter", [6], 6; mask.scatter(0, &index, &marks)));
+        drop(bad_index!(on.device, "gather", [6], 6; ints.gather(0, &index)));
+        drop(bad_index!(on.device, "gather", [6], 6; mask.gather(0, &index)));
+        drop(bad_index!(on.device, "scatter_add", [6], 6; ints.scatter_add(0, &index, &more)));
+        drop(
+            bad_index!(on.device, "scatter_add", [6], 6; on.mixed([6]).scatter_add(0, &index, &on.mixed([long as usize]))),
+        );
+        drop(bad_index!(on.device, "scatter", [6], 6; ints.scatter(0, &index, &more)));
+        drop(bad_index!(on.device, "scatter", [6], 6; mask.scatter(0, &index, &marks)));
     }
 }
 

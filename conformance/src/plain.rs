@@ -29,8 +29,8 @@ use minitorch_core::ops::random::threshold;
 use minitorch_core::random::{DeviceRng, Draw, unit_f32};
 use minitorch_core::{DType, Error, HostData, HostSlice, Layout, Result, Tensor, f16};
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A device that computes with plain loops. The value is a cheap handle: clones are the same device, `Plain::new()` is another.
 #[derive(Clone)]
@@ -398,8 +398,9 @@ impl IndexOps for Plain {
             return Ok(self.missing(x.dtype));
         }
         check_indices(at.index, bound)?;
-        let rows = rows(x.layout, at.dim, at.index.layout).positions();
-        Ok(self.make(x.dtype, rows.zip(read(at.index)).map(|(row, k)| x.storage.get(row + k as usize * stride))))
+        let rows = rows(x.layout, at.dim, at.index.layout);
+        let out = rows.positions().zip(read(at.index)).map(|(row, k)| x.storage.get(row + k as usize * stride));
+        Ok(self.make(x.dtype, out))
     }
 
     fn scatter(
@@ -417,8 +418,8 @@ impl IndexOps for Plain {
         check_indices(index, bound)?;
         // Sums are f64 and rounded once at the end; a sum of i32 numbers is exact.
         let mut sums: Vec<f64> = (0..layout.numel()).map(|at| to.get(at)).collect();
-        let rows = rows(layout, dim, index.layout).positions();
-        for ((row, k), x) in rows.zip(read(index)).zip(read(x)) {
+        let rows = rows(layout, dim, index.layout);
+        for ((row, k), x) in rows.positions().zip(read(index)).zip(read(x)) {
             let at = row + k as usize * stride;
             match op {
                 ScatterOp::Add => sums[at] += x,

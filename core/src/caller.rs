@@ -46,7 +46,10 @@ impl Caller {
     pub fn error_of(id: u32, found: OutOfRange) -> Error {
         let table = TABLE.lock().unwrap_or_else(PoisonError::into_inner);
         let caller = (id as usize).checked_sub(1).and_then(|at| table.callers.get(at));
-        caller.map_or_else(|| Error::Invalid(format!("an operation without a name: {found}")), |caller| caller.error(found))
+        caller.map_or_else(
+            || Error::Invalid(format!("an operation without a name: {found}")),
+            |caller| caller.error(found),
+        )
     }
 
     /// The error of an index that was found for this caller.

@@ -4,8 +4,9 @@
 use crate::source::Source;
 use minitorch_core::backend::{
     Activation, AdagradConfig, AdamConfig, ArgReduceOp, AtIndex, BinaryOp, BinaryOps, Caller, CompareOp, CompareOps,
-    ConvOps, CopyOps, Device, IndexOps, LossOps, MatmulOps, NormOps, OptimOps, PoolOps, RandomOp, RandomOps, ReduceOp, ReduceOps,
-    RmsPropConfig, ScanOps, ScatterOp, SgdConfig, SoftmaxOps, SortOps, StepRule, StepSlot, UnaryOp, UnaryOps, View,
+    ConvOps, CopyOps, Device, IndexOps, LossOps, MatmulOps, NormOps, OptimOps, PoolOps, RandomOp, RandomOps, ReduceOp,
+    ReduceOps, RmsPropConfig, ScanOps, ScatterOp, SgdConfig, SoftmaxOps, SortOps, StepRule, StepSlot, UnaryOp,
+    UnaryOps, View,
 };
 use minitorch_core::ops::norm::NormOptions;
 use minitorch_core::{Conv2dOptions, DType, DimSet, Dims, HostData, HostSlice, Layout, Pool2dOptions, Shape, Tensor};

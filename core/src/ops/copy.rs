@@ -36,7 +36,8 @@ impl<B: Backend> Tensor<B> {
     /// The elements in row-major order: `let v: Vec<f32> = x.to_vec()?;`. Waits for the device.
     ///
     /// # Errors
-    /// If the device failed, or an index was out of range in an operation since the last report.
+    /// If the device failed or has a queued error: an operation of any thread had no memory for its result, or, on a GPU,
+    /// found an index out of range. The error stays queued until [`take_error`](crate::Device::take_error).
     ///
     /// # Panics
     /// If the dtype is not `T`'s.
@@ -78,7 +79,7 @@ impl<B: Backend> Tensor<B> {
     /// A copy on another device, of this or another backend, through the host; off the tape.
     ///
     /// # Errors
-    /// If either device failed.
+    /// As [`to_vec`](Self::to_vec), for either device.
     #[track_caller]
     pub fn to<C: Backend>(&self, device: &C) -> Result<Tensor<C>> {
         check_support("to", device, self.dtype());

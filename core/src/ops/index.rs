@@ -360,7 +360,10 @@ pub(crate) fn scatter<B: Backend>(
                 wants[0].then(|| set(g, &g.scalar_like(0.0).expand(*index.shape()))),
                 wants[1].then(|| {
                     let count = index.numel();
-                    assert!(count <= i32::MAX as usize, "scatter: I32 does not number the {count} elements of the index");
+                    assert!(
+                        count <= i32::MAX as usize,
+                        "scatter: I32 does not number the {count} elements of the index"
+                    );
                     let numbers = Tensor::arange(0..count as i32, index.device()).reshape(*index.shape());
                     let stayed = set(&index.scalar_like(-1.0).expand(shape), &numbers);
                     gather(g).masked_fill(&gather(&stayed).ne(&numbers), 0.0)

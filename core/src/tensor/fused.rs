@@ -145,7 +145,7 @@ pub(crate) fn try_in_f32_with<B: Backend, E, const N: usize>(
     inputs: [Option<&Tensor<B>>; N],
     f: impl FnOnce([Option<&Tensor<B>>; N]) -> Result<Tensor<B>, E>,
 ) -> Result<Tensor<B>, E> {
-    Ok(widening(inputs, |inputs| Ok((f(inputs)?, ())))?.0)
+    widening(inputs, |inputs| f(inputs).map(|out| (out, ()))).map(|(out, ())| out)
 }
 
 /// `f(inputs)` if the first input is not of F16; else `f` of all F16 inputs in F32, and its first result rounded to F16.
