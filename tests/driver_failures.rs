@@ -134,6 +134,7 @@ fn lost() -> Result<()> {
             x.to_vec::<f32>().map(drop),
             sums.item().map(drop),
             device.synchronize(),
+            device.take_error().map_or(Ok(()), Err),
             upload(1000).map(drop),
             upload(5000).map(drop),
         ];

@@ -187,6 +187,10 @@ fn a_lost_device_fails_every_read() {
     for _ in 0..2 {
         assert!(device.take_error().is_some_and(|error| error.to_string().contains("the words of 719")));
         let reads = [device.synchronize(), x.to_vec::<f32>().map(drop), uploaded.to_vec::<f32>().map(drop)];
+        // While the error is queued, an upload succeeds and the tensor cannot be read, so that a training step goes on to its next read.
+        let pending = Tensor::try_from_slice(&[1.0f32; 9], [9], &device);
+        assert!(pending.is_ok_and(|x| x.to_vec::<f32>().is_err()));
+        drop(device.take_error());
         let uploads =
             [Tensor::try_from_slice(&[1.0f32; 9], [9], &device).map(drop), (&x + &x).sum(..).item().map(drop)];
         for result in reads.into_iter().chain(uploads) {
