@@ -21,6 +21,10 @@
 
 #![forbid(unsafe_code)]
 
+// First, because its macros are in scope of the modules after it.
+#[macro_use]
+pub mod context;
+
 pub mod autodiff;
 pub mod backend;
 mod caller;

@@ -21,6 +21,7 @@ mod layers;
 pub mod module;
 mod observe;
 mod optim;
+mod place;
 mod schedule;
 pub mod state;
 mod summary;
@@ -30,7 +31,10 @@ pub use ema::Ema;
 pub use layers::*;
 pub use minitorch_nn_derive::Module;
 pub use module::{Buffer, Layer, Module, Param, Training};
-pub use optim::{Adagrad, Adam, AdamSettings, AdamW, Group, Optimizer, RmsProp, Rule, RuleOptimizer, Sgd};
+pub use optim::{
+    Adagrad, Adam, AdamSettings, AdamW, Group, Lion, LionConfig, NAdam, NAdamConfig, Optimizer, RAdam, RAdamConfig,
+    RmsProp, Rule, RuleOptimizer, Sgd, StepAt,
+};
 pub use schedule::{
     Constant, Cosine, CosineRestarts, ExponentialLr, MultiStepLr, OneCycle, Plateau, Schedule, StepLr, WarmUp,
 };

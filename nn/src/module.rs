@@ -128,7 +128,8 @@ pub trait Module<B: Backend> {
     }
 }
 
-/// A module that maps a tensor to a tensor. Dyn-compatible: [`Sequential`](crate::Sequential) boxes layers.
+/// A module that maps a tensor to a tensor. Dyn-compatible: [`Sequential`](crate::Sequential) boxes layers. There, a
+/// layer is `Clone` and `Debug` too: `#[derive(Module, Clone, Debug)]`.
 pub trait Layer<B: Backend>: Module<B> + Send + Sync {
     /// Applies the layer.
     fn forward(&self, x: &Tensor<B>) -> Tensor<B>;

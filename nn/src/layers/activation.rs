@@ -3,6 +3,7 @@
 use crate::Module;
 use crate::module::Layer;
 use crate::observe::observe;
+use crate::place;
 use minitorch_core::{Backend, Tensor};
 
 macro_rules! activations {
@@ -12,7 +13,9 @@ macro_rules! activations {
         pub struct $name;
 
         impl<B: Backend> Layer<B> for $name {
+            #[track_caller]
             fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
+                let _running = place::layer(self);
                 observe(self, x.$method())
             }
         }
@@ -38,7 +41,7 @@ activations! {
 }
 
 /// [`Tensor::leaky_relu`]. PyTorch: `nn.LeakyReLU`.
-#[derive(Module, Clone, Copy, Debug)]
+#[derive(Module, Clone, Copy)]
 pub struct LeakyRelu {
     /// The slope for x below 0.
     pub slope: f64,
@@ -52,13 +55,15 @@ impl Default for LeakyRelu {
 }
 
 impl<B: Backend> Layer<B> for LeakyRelu {
+    #[track_caller]
     fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
+        let _running = place::layer(self);
         observe(self, x.leaky_relu(self.slope))
     }
 }
 
 /// [`Tensor::elu`]. PyTorch: `nn.ELU`.
-#[derive(Module, Clone, Copy, Debug)]
+#[derive(Module, Clone, Copy)]
 pub struct Elu {
     /// The limit for x towards minus infinity is `-alpha`.
     pub alpha: f64,
@@ -72,33 +77,39 @@ impl Default for Elu {
 }
 
 impl<B: Backend> Layer<B> for Elu {
+    #[track_caller]
     fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
+        let _running = place::layer(self);
         observe(self, x.elu(self.alpha))
     }
 }
 
 /// [`Tensor::softmax`] along one dimension. PyTorch: `nn.Softmax`.
-#[derive(Module, Clone, Copy, Debug)]
+#[derive(Module, Clone, Copy)]
 pub struct Softmax {
     /// The dimension.
     pub dim: isize,
 }
 
 impl<B: Backend> Layer<B> for Softmax {
+    #[track_caller]
     fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
+        let _running = place::layer(self);
         observe(self, x.softmax(self.dim))
     }
 }
 
 /// [`Tensor::log_softmax`] along one dimension. PyTorch: `nn.LogSoftmax`.
-#[derive(Module, Clone, Copy, Debug)]
+#[derive(Module, Clone, Copy)]
 pub struct LogSoftmax {
     /// The dimension.
     pub dim: isize,
 }
 
 impl<B: Backend> Layer<B> for LogSoftmax {
+    #[track_caller]
     fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
+        let _running = place::layer(self);
         observe(self, x.log_softmax(self.dim))
     }
 }

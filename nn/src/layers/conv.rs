@@ -4,6 +4,7 @@ use crate::Module;
 use crate::init;
 use crate::module::Param;
 use crate::observe::observe_flops;
+use crate::place;
 use minitorch_core::{Activation, Backend, Conv1dOptions, Conv2dOptions, PerDim, Tensor};
 
 /// Convolution of images: x `[n, inputs, h, w]`, y `[n, outputs, oh, ow]`; see [`Tensor::conv2d`]. PyTorch:
@@ -18,7 +19,7 @@ use minitorch_core::{Activation, Backend, Conv1dOptions, Conv2dOptions, PerDim, 
 /// let y = conv.forward(&Tensor::zeros([2, 1, 28, 28], &device()));
 /// assert_eq!(y.dims(), [2, 6, 28, 28]);
 /// ```
-#[derive(Module, Clone, Debug)]
+#[derive(Module, Clone)]
 pub struct Conv2d<B: Backend> {
     /// `[outputs, inputs / groups, kernel height, kernel width]`.
     pub weight: Param<B>,
@@ -62,6 +63,7 @@ impl<B: Backend> Conv2d<B> {
     /// As [`Tensor::conv2d`].
     #[track_caller]
     pub fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
+        let _running = place::layer(self);
         let y = x.conv2d(&self.weight, self.bias.as_deref(), self.options);
         observe_flops(self, flops(&self.weight, y.numel()), y)
     }
@@ -84,6 +86,7 @@ impl<B: Backend> Conv2d<B> {
     /// As [`Tensor::conv2d`].
     #[track_caller]
     pub fn forward_activated(&self, x: &Tensor<B>, activation: Activation) -> Tensor<B> {
+        let _running = place::layer(self);
         let y = x.conv2d_activated(&self.weight, self.bias.as_deref(), self.options, activation);
         observe_flops(self, flops(&self.weight, y.numel()), y)
     }
@@ -92,7 +95,7 @@ impl<B: Backend> Conv2d<B> {
 /// Convolution of sequences: x `[n, inputs, t]`, y `[n, outputs, ot]`; see [`Tensor::conv1d`]. PyTorch: `nn.Conv1d`.
 ///
 /// Initial weight and bias are uniform within `±1 / sqrt(fan_in)`, as in PyTorch.
-#[derive(Module, Clone, Debug)]
+#[derive(Module, Clone)]
 pub struct Conv1d<B: Backend> {
     /// `[outputs, inputs / groups, kernel]`.
     pub weight: Param<B>,
@@ -130,6 +133,7 @@ impl<B: Backend> Conv1d<B> {
     /// As [`Tensor::conv1d`].
     #[track_caller]
     pub fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
+        let _running = place::layer(self);
         let y = x.conv1d(&self.weight, self.bias.as_deref(), self.options);
         observe_flops(self, flops(&self.weight, y.numel()), y)
     }
@@ -147,7 +151,7 @@ impl<B: Backend> Conv1d<B> {
 /// let up = ConvTranspose2d::with_options(8, 4, 2, Conv2dOptions::default().stride(2), &device());
 /// assert_eq!(up.forward(&Tensor::zeros([1, 8, 14, 14], &device())).dims(), [1, 4, 28, 28]);
 /// ```
-#[derive(Module, Clone, Debug)]
+#[derive(Module, Clone)]
 pub struct ConvTranspose2d<B: Backend> {
     /// `[inputs, outputs / groups, kernel height, kernel width]`.
     pub weight: Param<B>,
@@ -199,6 +203,7 @@ impl<B: Backend> ConvTranspose2d<B> {
     /// As [`Tensor::conv_transpose2d`].
     #[track_caller]
     pub fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
+        let _running = place::layer(self);
         let y = x.conv_transpose2d(&self.weight, self.bias.as_deref(), self.options, self.output_padding);
         observe_flops(self, flops(&self.weight, x.numel()), y)
     }

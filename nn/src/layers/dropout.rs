@@ -3,12 +3,13 @@
 use crate::Module;
 use crate::module::Training;
 use crate::observe::observe;
+use crate::place;
 use minitorch_core::{Backend, Tensor};
 
 /// In training mode, zeroes each element with probability `p` and divides the others by `1 - p`; in evaluation, the
 /// identity. Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014. PyTorch:
 /// `nn.Dropout`.
-#[derive(Module, Clone, Copy, Debug)]
+#[derive(Module, Clone, Copy)]
 pub struct Dropout {
     /// The probability that an element is zeroed.
     pub p: f64,
@@ -28,7 +29,9 @@ impl Dropout {
     }
 
     /// See [`Tensor::dropout`].
+    #[track_caller]
     pub fn forward<B: Backend>(&self, x: &Tensor<B>) -> Tensor<B> {
+        let _running = place::layer(self);
         observe(self, if self.training.is_on() { x.dropout(self.p) } else { x.clone() })
     }
 }
@@ -36,7 +39,7 @@ impl Dropout {
 /// In training mode, zeroes entire channels of `[n, c, ..]`, each with probability `p`, and divides the others by `1 -
 /// p`; in evaluation, the identity. Neighbouring pixels are correlated, so dropping single ones would have little
 /// effect. Tompson et al., "Efficient object localization using convolutional networks", 2015. PyTorch: `nn.Dropout2d`.
-#[derive(Module, Clone, Copy, Debug)]
+#[derive(Module, Clone, Copy)]
 pub struct Dropout2d {
     /// The probability that a channel is zeroed.
     pub p: f64,
@@ -61,6 +64,7 @@ impl Dropout2d {
     /// If the rank is below 2.
     #[track_caller]
     pub fn forward<B: Backend>(&self, x: &Tensor<B>) -> Tensor<B> {
+        let _running = place::layer(self);
         observe(self, if self.training.is_on() { x.dropout2d(self.p) } else { x.clone() })
     }
 }

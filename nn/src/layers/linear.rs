@@ -4,6 +4,7 @@ use crate::Module;
 use crate::init;
 use crate::module::Param;
 use crate::observe::observe_flops;
+use crate::place;
 use minitorch_core::{Activation, Backend, Tensor};
 
 /// `y = x wᵀ + b`: x `[.., inputs]`, y `[.., outputs]`. PyTorch: `nn.Linear`.
@@ -17,7 +18,7 @@ use minitorch_core::{Activation, Backend, Tensor};
 /// let y = layer.forward(&Tensor::ones([5, 3], &device()));
 /// assert_eq!(y.dims(), [5, 2]);
 /// ```
-#[derive(Module, Clone, Debug)]
+#[derive(Module, Clone)]
 pub struct Linear<B: Backend> {
     /// `[outputs, inputs]`.
     pub weight: Param<B>,
@@ -43,6 +44,7 @@ impl<B: Backend> Linear<B> {
     /// If the last dimension of x is not `inputs`.
     #[track_caller]
     pub fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
+        let _running = place::layer(self);
         self.observe(x.linear(&self.weight, self.bias.as_deref()))
     }
 
@@ -64,6 +66,7 @@ impl<B: Backend> Linear<B> {
     /// If the last dimension of x is not `inputs`.
     #[track_caller]
     pub fn forward_activated(&self, x: &Tensor<B>, activation: Activation) -> Tensor<B> {
+        let _running = place::layer(self);
         self.observe(x.linear_activated(&self.weight, self.bias.as_deref(), activation))
     }
 

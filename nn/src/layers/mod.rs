@@ -1,7 +1,20 @@
 //! Layers, with formula, shapes and PyTorch's name. Those in `activation`, `pool` and `resize` have no parameters.
 
+/// The standard macro, whose message also says which layer runs.
+macro_rules! assert {
+    ($condition:expr $(,)?) => {
+        std::assert!($condition)
+    };
+    ($condition:expr, $($message:tt)+) => {
+        if !$condition {
+            minitorch_core::context::fail(format_args!($($message)+))
+        }
+    };
+}
+
 mod activation;
 mod conv;
+mod debug;
 mod dropout;
 mod embedding;
 mod linear;
@@ -23,15 +36,16 @@ pub use resize::{
     AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, ReflectionPad2d, ReplicationPad2d,
     Upsample, UpsampleMode, UpsampleSize, ZeroPad2d,
 };
-pub use sequential::Sequential;
+pub use sequential::{Closure, IntoLayer, IsClosure, IsLayer, Iter, IterMut, Sequential};
 
-use crate::module::Layer;
+use crate::module::{Buffer, Layer};
 use minitorch_core::{Backend, Tensor};
 
 /// [`Layer`] for layers that have an inherent `forward`, which callers can use without the trait in scope.
 macro_rules! layers {
     ($($layer:ty),* $(,)?) => { $(
         impl<B: Backend> Layer<B> for $layer {
+            #[track_caller]
             fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
                 self.forward(x)
             }

@@ -3,10 +3,11 @@
 use crate::Module;
 use crate::module::{Buffer, Param, Training};
 use crate::observe::observe;
+use crate::place;
 use minitorch_core::{Backend, DType, Shape, Tensor};
 
 /// PyTorch's default.
-const EPS: f64 = 1e-5;
+pub(super) const EPS: f64 = 1e-5;
 
 fn ones<B: Backend>(shape: impl Into<Shape>, device: &B) -> Option<Param<B>> {
     Some(Param::new(Tensor::ones(shape, device)))
@@ -24,7 +25,7 @@ macro_rules! batch_norms {
         /// statistics are updated: `running = (1 - momentum) running + momentum batch`, with the unbiased variance. In
         /// evaluation mode, it is normalised by the running statistics, which do not change. The formula is at
         /// [`Tensor::batch_norm`].
-        #[derive(Module, Clone, Debug)]
+        #[derive(Module, Clone)]
         pub struct $name<B: Backend> {
             /// `[channels]`; `None` multiplies by 1.
             pub weight: Option<Param<B>>,
@@ -71,6 +72,7 @@ macro_rules! batch_norms {
             /// element, whose variance is always 0, or if the momentum is not in [0, 1].
             #[track_caller]
             pub fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
+                let _running = place::layer(self);
                 assert!(
                     matches!(x.rank(), $($rank)|+),
                     concat!(stringify!($name), ": wants ", $wants, ", not {:?}"),
@@ -140,7 +142,7 @@ impl<B: Backend> BatchStatistics<'_, B> {
 }
 
 /// Normalises over the last dimensions; see [`Tensor::layer_norm`]. PyTorch: `nn.LayerNorm`.
-#[derive(Module, Clone, Debug)]
+#[derive(Module, Clone)]
 pub struct LayerNorm<B: Backend> {
     /// Of the normalised shape; `None` multiplies by 1.
     pub weight: Option<Param<B>>,
@@ -170,6 +172,7 @@ impl<B: Backend> LayerNorm<B> {
     /// If x does not end in the shape.
     #[track_caller]
     pub fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
+        let _running = place::layer(self);
         let y = x.layer_norm(self.shape, self.weight.as_deref(), self.bias.as_deref(), self.eps);
         observe(self, y)
     }
@@ -177,7 +180,7 @@ impl<B: Backend> LayerNorm<B> {
 
 /// Normalises groups of channels of each image; see [`Tensor::group_norm`]. PyTorch: `nn.GroupNorm`; with as many
 /// groups as channels `nn.InstanceNorm2d(affine=True)`.
-#[derive(Module, Clone, Debug)]
+#[derive(Module, Clone)]
 pub struct GroupNorm<B: Backend> {
     /// `[channels]`; `None` multiplies by 1.
     pub weight: Option<Param<B>>,
@@ -214,6 +217,7 @@ impl<B: Backend> GroupNorm<B> {
     /// If x is not `[n, c, ..]` with the layer's channels.
     #[track_caller]
     pub fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
+        let _running = place::layer(self);
         let y = x.group_norm(self.groups, self.weight.as_deref(), self.bias.as_deref(), self.eps);
         observe(self, y)
     }

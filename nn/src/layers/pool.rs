@@ -3,12 +3,13 @@
 use crate::Module;
 use crate::module::Layer;
 use crate::observe::observe;
+use crate::place;
 use minitorch_core::{Backend, Pool1dOptions, Pool2dOptions, Tensor};
 
 macro_rules! pooling {
     ($($(#[$doc:meta])* $name:ident($options:ty) = $method:ident;)*) => { $(
         $(#[$doc])*
-        #[derive(Module, Clone, Copy, Debug)]
+        #[derive(Module, Clone, Copy)]
         pub struct $name {
             /// Kernel, stride, padding and the rest.
             pub options: $options,
@@ -22,7 +23,9 @@ macro_rules! pooling {
         }
 
         impl<B: Backend> Layer<B> for $name {
+            #[track_caller]
             fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
+                let _running = place::layer(self);
                 observe(self, x.$method(self.options))
             }
         }
@@ -44,7 +47,9 @@ pooling! {
 pub struct Flatten;
 
 impl<B: Backend> Layer<B> for Flatten {
+    #[track_caller]
     fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
+        let _running = place::layer(self);
         observe(self, x.flatten(1..))
     }
 }

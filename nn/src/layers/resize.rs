@@ -3,6 +3,7 @@
 use crate::Module;
 use crate::module::Layer;
 use crate::observe::observe;
+use crate::place;
 use minitorch_core::{Backend, PadMode, PerDim, Tensor};
 
 /// The interpolation of [`Upsample`].
@@ -35,7 +36,7 @@ pub enum UpsampleSize {
 /// assert_eq!(Upsample::scale(2).forward(&x).dims(), [1, 3, 8, 10]);
 /// assert_eq!(Upsample::size([7, 9]).bilinear(false).forward(&x).dims(), [1, 3, 7, 9]);
 /// ```
-#[derive(Module, Clone, Copy, Debug)]
+#[derive(Module, Clone, Copy)]
 pub struct Upsample {
     /// The output's size.
     #[module(skip)]
@@ -63,7 +64,9 @@ impl Upsample {
 }
 
 impl<B: Backend> Layer<B> for Upsample {
+    #[track_caller]
     fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
+        let _running = place::layer(self);
         let size = match self.size {
             UpsampleSize::Size(size) => size,
             UpsampleSize::Scale([down, right]) => {
@@ -82,7 +85,7 @@ impl<B: Backend> Layer<B> for Upsample {
 macro_rules! adaptive {
     ($($(#[$doc:meta])* $name:ident($n:literal) = $method:ident;)*) => { $(
         $(#[$doc])*
-        #[derive(Module, Clone, Copy, Debug)]
+        #[derive(Module, Clone, Copy)]
         pub struct $name {
             /// The output's size.
             pub size: [usize; $n],
@@ -96,7 +99,9 @@ macro_rules! adaptive {
         }
 
         impl<B: Backend> Layer<B> for $name {
+            #[track_caller]
             fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
+                let _running = place::layer(self);
                 observe(self, x.$method(self.size))
             }
         }
@@ -116,7 +121,7 @@ adaptive! {
 macro_rules! padding {
     ($($(#[$doc:meta])* $name:ident = $mode:expr;)*) => { $(
         $(#[$doc])*
-        #[derive(Module, Clone, Copy, Debug)]
+        #[derive(Module, Clone, Copy)]
         pub struct $name {
             /// Rows above and below; columns left and right.
             #[module(skip)]
@@ -131,7 +136,9 @@ macro_rules! padding {
         }
 
         impl<B: Backend> Layer<B> for $name {
+            #[track_caller]
             fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
+                let _running = place::layer(self);
                 observe(self, x.pad_with(self.around, $mode))
             }
         }
@@ -153,7 +160,7 @@ mod tests {
     use minitorch_conformance::doc::{Plain, device};
 
     /// Through a boxed layer, as in a `Sequential`.
-    fn run(layer: impl Layer<Plain> + 'static, x: &Tensor<Plain>) -> (Vec<usize>, Vec<f32>) {
+    fn run(layer: impl Layer<Plain> + Clone + std::fmt::Debug + 'static, x: &Tensor<Plain>) -> (Vec<usize>, Vec<f32>) {
         let y = Sequential::new().push(layer).forward(x);
         let values = y.to_vec::<f32>();
         assert!(values.is_ok(), "{values:?}");
