@@ -654,6 +654,7 @@ The data is ours, generated from fixed seeds, under the licence of this reposito
 | `lenet-minitorch-logits.safetensors` | `logits` that PyTorch computes from it on `x` of `lenet.safetensors`: `scripts/check_weights.py lenet-minitorch.safetensors --write ..` |
 | `layers-torch.safetensors` | every kind of layer with weights, as a PyTorch user saves it; made by `scripts/goldens_layers.py`, as is the next |
 | `layers.safetensors` | `<layer>/x`, an input of each, and `<layer>/y`, its output in evaluation |
+| `optim.safetensors` | ten steps of AMSGrad, NAdam, RAdam and Lion, with groups and weight decay; made by `scripts/goldens_optim.py`, whose head says what it holds |
 | `resnet20-torch.safetensors` | ResNet-20 of `examples/resnet` as a PyTorch user saves it, after 60 steps on MNIST; made by `scripts/goldens_resnet.py`, as is the next |
 | `resnet20.safetensors` | from that state: `x` [2, 8, 1, 28, 28] and `target`, two batches, the first 16 test images of MNIST (`data/mnist/README.md`); `logits` of the first in evaluation; `grad/<parameter>` for some, of the first's loss in training; `sgd_losses` (10 steps, the batches in turns, lr 0.005, Nesterov's momentum 0.9, weight decay 5e-4; each loss is taken before its step) and `after/<buffer>`, running statistics after them |
 

@@ -1,7 +1,7 @@
 //! Optimizer steps with row-sparse gradients.
 
 use minitorch_conformance::doc::*;
-use minitorch_nn::{Adagrad, Adam, AdamW, Group, Module, Optimizer, Param, RmsProp, Sgd};
+use minitorch_nn::{Adagrad, Adam, AdamW, Group, Lion, Module, NAdam, Optimizer, Param, RAdam, RmsProp, Sgd};
 
 // derive(Module) generates paths through the facade.
 extern crate minitorch_nn as minitorch;
@@ -18,13 +18,17 @@ macro_rules! made {
 }
 
 /// Rules that update rows without a gradient too.
-const STATEFUL: [(&str, Make); 6] = [
+const STATEFUL: [(&str, Make); 10] = [
     ("adam", made!(Adam::new(0.1))),
     ("adam with decay", made!(Adam::new(0.1).weight_decay(0.1))),
     ("adamw", made!(AdamW::new(0.1))),
     ("rmsprop", made!(RmsProp::new(0.1).momentum(0.9).centered(true))),
     ("momentum", made!(Sgd::new(0.1).momentum(0.9).nesterov(true))),
     ("adagrad with decay", made!(Adagrad::new(0.1).weight_decay(0.1))),
+    ("amsgrad", made!(Adam::new(0.1).amsgrad(true))),
+    ("nadam", made!(NAdam::new(0.1).weight_decay(0.1))),
+    ("radam", made!(RAdam::new(0.1).decoupled(true).weight_decay(0.1))),
+    ("lion", made!(Lion::new(0.1).weight_decay(0.1))),
 ];
 
 #[derive(Module)]

@@ -233,9 +233,13 @@ fn formats(folder: &Path, linear: &Linear<Cpu>) -> Result<Vec<Format>> {
         arrays.push(cut(bytes()?[8..].to_vec(), 2));
     }
     let mut adam = Adam::new(0.1);
-    adam.step(&mut linear.clone(), &linear.forward(&Tensor::ones([1, 3], &Cpu::default())).sum(..).backward());
-    adam.save(linear, &path)?;
+    let mut trained = linear.clone();
+    let loss = trained.forward(&Tensor::ones([1, 3], &Cpu::default())).sum(..);
+    adam.step(&mut trained, &loss.backward());
+    adam.save(&trained, &path)?;
     let states = vec![cut(bytes()?, 8)];
+    Plateau::new(0.1).save(&path)?;
+    let plateaus = vec![cut(bytes()?, 8)];
     for name in ["stored.npz", "deflated.npz"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("nn/testdata").join(name);
         archives.push(vec![fs::read(&path).map_err(|e| Error::io(&path, e))?]);
@@ -263,6 +267,7 @@ fn formats(folder: &Path, linear: &Linear<Cpu>) -> Result<Vec<Format>> {
         Format::new("safetensors", "a", models.clone(), safetensors, |path, _| read_tensors(path).map(drop)),
         Format::new("a model", "a", models, safetensors, |path, linear| linear.clone().load(path)),
         Format::new("an optimizer", "a", states, safetensors, |path, linear| Adam::new(0.1).load(linear, path)),
+        Format::new("a schedule", "a", plateaus, safetensors, |path, _| Plateau::new(0.1).load(path)),
         Format::new("npy", "a", arrays.clone(), npy, |path, _| read_npy(path).map(drop)),
         Format::new("npz, parts", "a", arrays, npz, |path, _| read_npz(path).map(drop)),
         Format::new("npz", "a", archives.clone(), whole, |path, _| read_npz(path).map(drop)),

@@ -172,7 +172,9 @@ fn steps_without_a_gradient_do_not_count_for_a_parameter() -> Result<()> {
             // One optimizer for two models in turn, as in a GAN, and steps without any gradient.
             let grads = (&**param * 5.0).sum(..).backward();
             adam.step(param, &grads);
-            adam.step(&mut idle, &grads);
+            // A refused step does not count either.
+            let message = panic_message(|| adam.step(&mut idle, &grads));
+            assert!(message.contains("none of the 1 gradients"), "{message}");
         }
         for param in [&a, &b] {
             let expected = 1.0 - 0.1 * step as f64;
@@ -195,6 +197,40 @@ fn a_refused_step_changes_nothing() {
     assert!(message.contains("1 is of float64") && message.contains("float32"), "{message}");
     assert_eq!(pair[0].to_vec::<f32>().ok(), Some(vec![1.0]));
     assert_eq!(pair[1].to_vec::<f64>().ok(), Some(vec![1.0]));
+}
+
+#[test]
+fn a_step_that_would_change_nothing_says_why() {
+    let device = Cpu::new();
+    let mut model = Sequential::new().push(Linear::new(2, 3, &device)).push(Relu).push(Linear::new(3, 1, &device));
+    let x = Tensor::ones([4, 2], &device);
+    let mut sgd = Sgd::new(0.1);
+    let mut message =
+        |model: &mut Sequential<Cpu>, grads: &Gradients<Tensor<Cpu>>| panic_message(|| sgd.step(model, grads));
+
+    let grads = model.forward(&x).square().mean(..).backward();
+    let mut copy = model.clone();
+    assert_eq!(
+        message(&mut copy, &grads),
+        "step: none of the 4 gradients is of one of the model's 4 parameters: they are of another model, such as one that \
+         this is a clone of"
+    );
+    assert!(message(&mut model, &Gradients::default()).starts_with("step: there are no gradients"));
+    assert!(message(&mut Sequential::new().push(Relu), &grads).contains("the model has no parameters"));
+
+    model[0].freeze();
+    let head = model.get::<Linear<_>>(2).expect("the head").weight.to_vec::<f32>().ok();
+    assert_eq!(message(&mut model, &grads), "", "a partial match is a step");
+    assert_ne!(model.get::<Linear<_>>(2).expect("the head").weight.to_vec::<f32>().ok(), head);
+    let only_frozen = grads.get(&model.get::<Linear<_>>(0).expect("a layer").weight).is_none();
+    assert!(only_frozen, "a frozen parameter is no variable");
+    model.freeze();
+    assert_eq!(
+        message(&mut model, &grads),
+        "step: all parameters of the model are frozen (4), so nothing would change; unfreeze some"
+    );
+    model.unfreeze();
+    assert_eq!(message(&mut model, &grads), "");
 }
 
 #[test]

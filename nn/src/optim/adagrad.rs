@@ -15,8 +15,8 @@ pub type Adagrad<B> = RuleOptimizer<B, AdagradConfig>;
 impl Rule for AdagradConfig {
     const NAME: &'static str = "Adagrad";
 
-    fn step_rule(&self) -> StepRule {
-        StepRule::Adagrad(*self)
+    fn kernel(&self) -> Option<StepRule> {
+        Some(StepRule::Adagrad(*self))
     }
 
     fn weight_decay_mut(&mut self) -> &mut f64 {

@@ -4,6 +4,7 @@ use crate::check::non_negative;
 
 /// The settings of a parameter group that differ from the optimizer's: `Group::new().weight_decay(0.0).lr_scale(0.1)`.
 #[derive(Clone, Copy, PartialEq, Debug)]
+#[must_use]
 pub struct Group {
     pub(super) weight_decay: Option<f64>,
     pub(super) lr_scale: f64,

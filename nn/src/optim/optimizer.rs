@@ -10,11 +10,14 @@ use std::path::Path;
 
 /// What all optimizers do: `optimizer.step(&mut model, &loss.backward())`.
 pub trait Optimizer<B: Backend> {
-    /// Updates every parameter of the model that has a gradient. A step in which a parameter has no gradient, or in
-    /// which another model is stepped, does not count for that parameter.
+    /// Updates every parameter of the model that has a gradient. Others are left as they are: a step in which a
+    /// parameter has no gradient, or in which another model is stepped, does not count for it. Gradients of variables
+    /// outside of the model are ignored.
     ///
     /// # Panics
-    /// If parameters differ in dtype or device, or a gradient does not fit its parameter.
+    /// If nothing would change: no gradient is of a parameter of the model, or all parameters are
+    /// [frozen](crate::Param::freeze). If parameters differ in dtype or device, or a gradient does not fit its
+    /// parameter.
     fn step(&mut self, model: &mut dyn Module<B>, grads: &Gradients<Tensor<B>>);
 
     /// The learning rate.
@@ -43,6 +46,7 @@ pub trait Optimizer<B: Backend> {
 
 /// An optimizer: the settings of an update rule, and the state of the parameters. [`Sgd`](crate::Sgd),
 /// [`Adam`](crate::Adam) and the others are type aliases of it, with constructors of their own.
+#[must_use]
 pub struct RuleOptimizer<B: Backend, R> {
     pub(super) settings: R,
     pub(super) state: State<B>,
@@ -88,6 +92,9 @@ impl<B: Backend, R: Rule> RuleOptimizer<B, R> {
     }
 
     /// See [`Optimizer::step`].
+    ///
+    /// # Panics
+    /// As [`Optimizer::step`].
     #[track_caller]
     pub fn step(&mut self, model: &mut dyn Module<B>, grads: &Gradients<Tensor<B>>) {
         self.state.step(self.settings, model, grads);
@@ -112,7 +119,7 @@ impl<B: Backend, R: Rule> RuleOptimizer<B, R> {
     /// # Errors
     /// If the device or the file system fails.
     pub fn save(&self, model: &dyn Module<B>, path: impl AsRef<Path>) -> Result<()> {
-        self.state.save(R::NAME, self.settings.step_rule(), model, path.as_ref())
+        self.state.save(R::NAME, self.settings.state_names(), model, path.as_ref())
     }
 
     /// Reads the optimizer's state of a model; see [`Optimizer::load`].
@@ -120,11 +127,12 @@ impl<B: Backend, R: Rule> RuleOptimizer<B, R> {
     /// # Errors
     /// If the file cannot be read or does not fit; nothing is changed then.
     pub fn load(&mut self, model: &dyn Module<B>, path: impl AsRef<Path>) -> Result<()> {
-        self.state.load(R::NAME, self.settings.step_rule(), model, path.as_ref())
+        self.state.load(R::NAME, self.settings.state_names(), model, path.as_ref())
     }
 }
 
 impl<B: Backend, R: Rule> Optimizer<B> for RuleOptimizer<B, R> {
+    #[track_caller]
     fn step(&mut self, model: &mut dyn Module<B>, grads: &Gradients<Tensor<B>>) {
         self.step(model, grads);
     }

@@ -16,8 +16,8 @@ pub type RmsProp<B> = RuleOptimizer<B, RmsPropConfig>;
 impl Rule for RmsPropConfig {
     const NAME: &'static str = "RmsProp";
 
-    fn step_rule(&self) -> StepRule {
-        StepRule::RmsProp(*self)
+    fn kernel(&self) -> Option<StepRule> {
+        Some(StepRule::RmsProp(*self))
     }
 
     fn weight_decay_mut(&mut self) -> &mut f64 {

@@ -4,7 +4,6 @@ use super::state::{Slot, State};
 use crate::formats::{HostTensor, read_tensors, write_tensors};
 use crate::module::{Entry, Module, Path};
 use crate::text::{name_mismatch, shown};
-use minitorch_core::backend::StepRule;
 use minitorch_core::{Backend, Error, HostData, Result, Tensor};
 use std::collections::BTreeMap;
 use std::path::Path as FilePath;
@@ -13,12 +12,18 @@ use std::path::Path as FilePath;
 const STEP: &str = "step";
 
 impl<B: Backend> State<B> {
-    pub(super) fn save(&self, name: &str, rule: StepRule, model: &dyn Module<B>, path: &FilePath) -> Result<()> {
+    pub(super) fn save(
+        &self,
+        name: &str,
+        states: &[&'static str],
+        model: &dyn Module<B>,
+        path: &FilePath,
+    ) -> Result<()> {
         let mut tensors = Vec::new();
         let mut outcome = Ok(());
         model.visit(&mut Path::default(), &mut |param_name, entry| {
             let Entry::Param(param) = entry else { return };
-            let entries = self.slot(param.id()).map_or_else(|| Ok(vec![steps(0)?]), |slot| slot.entries(rule));
+            let entries = self.slot(param.id()).map_or_else(|| Ok(vec![steps(0)?]), |slot| slot.entries(states));
             match entries {
                 Ok(entries) => tensors.extend(entries.into_iter().map(|(key, t)| (format!("{param_name}/{key}"), t))),
                 Err(error) if outcome.is_ok() => outcome = Err(error),
@@ -31,7 +36,13 @@ impl<B: Backend> State<B> {
         write_tensors(path, &tensors, &metadata.map(|(key, value)| (key.to_string(), value)).into())
     }
 
-    pub(super) fn load(&mut self, name: &str, rule: StepRule, model: &dyn Module<B>, path: &FilePath) -> Result<()> {
+    pub(super) fn load(
+        &mut self,
+        name: &str,
+        states: &[&'static str],
+        model: &dyn Module<B>,
+        path: &FilePath,
+    ) -> Result<()> {
         let file = read_tensors(path)?;
         let unfit = |why: String| Error::format(path, format!("does not fit the optimizer: {why}"));
         let of = |key: &str| file.metadata.get(key).map_or("nothing", String::as_str);
@@ -49,7 +60,7 @@ impl<B: Backend> State<B> {
         model.visit(&mut Path::default(), &mut |name, entry| {
             let Entry::Param(param) = entry else { return };
             let taken = reader.steps(name);
-            let names = if taken == 0 { &[] } else { rule.state_names() };
+            let names = if taken == 0 { &[] } else { states };
             let state = names.iter().filter_map(|state| reader.state(format!("{name}/{state}"), param)).collect();
             if taken > 0 || self.slot(param.id()).is_some() {
                 slots.push((param.id(), Slot { group: self.group_of(name, param), state, taken }));
@@ -78,9 +89,9 @@ impl<B: Backend> State<B> {
 }
 
 impl<B: Backend> Slot<B> {
-    fn entries(&self, rule: StepRule) -> Result<Vec<(&'static str, HostTensor)>> {
+    fn entries(&self, states: &[&'static str]) -> Result<Vec<(&'static str, HostTensor)>> {
         let mut entries = vec![steps(self.taken)?];
-        for (name, state) in rule.state_names().iter().zip(&self.state) {
+        for (&name, state) in states.iter().zip(&self.state) {
             entries.push((name, HostTensor::read(state)?));
         }
         Ok(entries)

@@ -15,14 +15,14 @@ impl Rule for SgdConfig {
     const NAME: &'static str = "Sgd";
 
     #[track_caller]
-    fn step_rule(&self) -> StepRule {
+    fn kernel(&self) -> Option<StepRule> {
         assert!(
             !self.nesterov || (self.momentum > 0.0 && self.dampening == 0.0),
             "Sgd: Nesterov's step wants momentum above 0 and dampening 0, not {} and {}",
             self.momentum,
             self.dampening
         );
-        StepRule::Sgd(*self)
+        Some(StepRule::Sgd(*self))
     }
 
     fn weight_decay_mut(&mut self) -> &mut f64 {

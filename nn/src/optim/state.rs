@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! for each parameter with a gradient:  find its slot: group, state tensors, steps taken
-//! for each group:                      backend.optimizer_step(rule, all slots of the group, [lr, t])
+//! for each group:                      backend.optimizer_step(rule, all slots of the group, [lr, t]),
+//!                                      or rule.update(lr, steps taken, slot) for each slot
 //! ```
 //!
 //! - `[lr, t]` is a tensor on the device and the kernel increments t, so a step uploads nothing unless the rate
@@ -14,11 +15,11 @@
 
 use super::group::Group;
 use super::rows::Rows;
-use super::rule::Rule;
+use super::rule::{Rule, StepAt};
 use crate::module::{EntryMut, Module, Param, Path};
 use minitorch_core::autodiff::RowsOf;
 use minitorch_core::backend::{StepRule, StepSlot};
-use minitorch_core::{Backend, DType, Gradients, Layout, RowGradient, Shape, Tensor};
+use minitorch_core::{Backend, DType, Gradients, Layout, RowGradient, Shape, Tensor, no_grad};
 use std::collections::HashMap;
 
 /// Whether a parameter of this name and value belongs to a group.
@@ -50,7 +51,7 @@ pub(super) struct GroupState<B: Backend> {
 /// The state of one parameter.
 pub(super) struct Slot<B: Backend> {
     pub(super) group: usize,
-    /// One tensor per [`StepRule::state_names`]; empty before the first step.
+    /// One tensor per [`Rule::state_names`]; empty before the first step.
     pub(super) state: Vec<Tensor<B>>,
     /// Steps in which this parameter had a gradient.
     pub(super) taken: u64,
@@ -117,13 +118,16 @@ impl<B: Backend> State<B> {
     /// One step of every parameter that has a gradient.
     #[track_caller]
     pub(super) fn step<R: Rule>(&mut self, settings: R, model: &mut dyn Module<B>, grads: &Gradients<Tensor<B>>) {
-        settings.step_rule(); // contradictory settings panic even if no parameter has a gradient
+        settings.kernel(); // contradictory settings panic even if no parameter has a gradient
         let mut updates: Vec<Update<'_, B>> = Vec::new();
         let mut new: Vec<(u64, Slot<B>)> = Vec::new();
         let mut place = self.place.clone();
         let mut mismatch = None;
+        let (mut params, mut frozen) = (0, 0);
         model.visit_mut(&mut Path::default(), &mut |name, entry| {
             let EntryMut::Param(param) = entry else { return };
+            params += 1;
+            frozen += usize::from(param.is_frozen());
             let Some(grad) = Grad::of(grads, param) else { return };
             let (slot, group) = match self.positions.get(&param.id()) {
                 Some(&at) => (at, self.slots[at].group),
@@ -134,7 +138,7 @@ impl<B: Backend> State<B> {
                 }
             };
             let group = &self.groups[group].group;
-            let grad = grad.for_step(group.lazy, group.rule(settings));
+            let grad = grad.for_step(group.lazy, group.rule(settings).skips_zeros());
             let (device, dtype) = place.get_or_insert_with(|| (param.device().clone(), param.dtype()));
             if mismatch.is_none() {
                 mismatch = describe_mismatch(name, param, &grad, device, *dtype);
@@ -148,7 +152,9 @@ impl<B: Backend> State<B> {
         if let Some(why) = mismatch {
             panic!("step: {why}");
         }
-        let Some((device, dtype)) = place.filter(|_| !updates.is_empty()) else { return };
+        let Some((device, dtype)) = place.filter(|_| !updates.is_empty()) else {
+            panic!("step: {}", nothing_to_update(params, frozen, grads.len()));
+        };
         for (param, slot) in new {
             self.set_slot(param, slot);
         }
@@ -162,33 +168,25 @@ impl<B: Backend> State<B> {
                 let rule = self.groups[slot.group].group.rule(settings);
                 if slot.state.is_empty() {
                     let initial = || Tensor::full(*update.param.shape(), rule.initial_state(), (&device, dtype));
-                    slot.state.extend((0..rule.states()).map(|_| initial()));
+                    slot.state.extend(rule.state_names().iter().map(|_| initial()));
                 }
                 let rows = update.index.as_ref().map(|index| Rows::read(index, update.param, &slot.state));
                 Some(SlotUpdate { update, slot, rows })
             })
             .collect();
         for (at, group) in self.groups.iter_mut().enumerate() {
-            let rule = group.group.rule(settings);
-            let mut batch: Vec<StepSlot<'_, B>> = Vec::with_capacity(updates.len());
-            for SlotUpdate { update, slot, rows } in updates.iter_mut().filter(|update| update.slot.group == at) {
-                let missed = group.steps - slot.taken;
-                // `fresh` promises zeros.
-                let fresh = slot.taken == 0 && rows.is_none() && rule.initial_state() == 0.0;
-                let (param, state) = match rows {
-                    Some(rows) => (rows.param.storage_mut().1, &mut rows.state),
-                    None => (update.param.storage_mut().1, &mut slot.state),
-                };
-                let state = state.iter_mut().map(|state| state.storage_mut().1).collect();
-                batch.push(StepSlot { param, state, grad: update.grad.view(), missed, fresh });
-            }
+            let mut batch: Vec<&mut SlotUpdate<'_, '_, B>> =
+                updates.iter_mut().filter(|update| update.slot.group == at).collect();
             if batch.is_empty() {
                 continue;
             }
-            let scalars = group.scalars(self.lr * group.group.lr_scale, &device, dtype);
-            device.optimizer_step(&rule, &mut batch, scalars.storage_mut().1);
+            let (rule, lr) = (group.group.rule(settings), self.lr * group.group.lr_scale);
+            match rule.kernel() {
+                Some(kernel) => group.step_fused(&kernel, &mut batch, lr, &device, dtype),
+                None => batch.iter_mut().for_each(|update| update.step_composed(rule, lr)),
+            }
             group.steps += 1;
-            for SlotUpdate { update, slot, rows } in updates.iter_mut().filter(|update| update.slot.group == at) {
+            for SlotUpdate { update, slot, rows } in batch {
                 if let Some(rows) = rows.take() {
                     rows.write(update.param, &mut slot.state);
                 }
@@ -199,7 +197,77 @@ impl<B: Backend> State<B> {
     }
 }
 
+/// Why a step would change nothing.
+fn nothing_to_update(params: usize, frozen: usize, grads: usize) -> String {
+    match (params, grads) {
+        (0, _) => "the model has no parameters".into(),
+        (_, _) if frozen == params => {
+            format!("all parameters of the model are frozen ({params}), so nothing would change; unfreeze some")
+        }
+        (_, 0) => {
+            "there are no gradients: the loss depends on no parameter, as if it was detached or computed in no_grad"
+                .into()
+        }
+        _ => {
+            let but = if frozen > 0 { format!(" ({frozen} frozen)") } else { String::new() };
+            format!(
+                "none of the {grads} gradients is of one of the model's {params} parameters{but}: they are of another \
+                 model, such as one that this is a clone of"
+            )
+        }
+    }
+}
+
+impl<B: Backend> SlotUpdate<'_, '_, B> {
+    /// A step by tensor operations. Halves are computed on F32 copies, so that each result is rounded once.
+    fn step_composed(&mut self, rule: impl Rule, lr: f64) {
+        let SlotUpdate { update: Update { param, grad, .. }, slot, rows } = self;
+        let at = StepAt { lr, step: slot.taken + 1 };
+        let stepped = |value: Tensor<B>, state: &mut [Tensor<B>]| {
+            if value.dtype() != DType::F16 {
+                return rule.update(at, value, grad.clone(), state);
+            }
+            let wide = |half: &Tensor<B>| half.cast(DType::F32);
+            let mut wide_state: Vec<Tensor<B>> = state.iter().map(wide).collect();
+            let new = rule.update(at, wide(&value), wide(grad), &mut wide_state);
+            for (half, wide) in state.iter_mut().zip(wide_state) {
+                *half = wide.cast(DType::F16);
+            }
+            new.cast(DType::F16)
+        };
+        no_grad(|| match rows {
+            Some(rows) => rows.param = stepped(rows.param.clone(), &mut rows.state),
+            None => param.set(stepped(param.detach(), &mut slot.state)),
+        });
+    }
+}
+
 impl<B: Backend> GroupState<B> {
+    /// A step by the backend's kernel of the rule.
+    fn step_fused(
+        &mut self,
+        kernel: &StepRule,
+        batch: &mut [&mut SlotUpdate<'_, '_, B>],
+        lr: f64,
+        device: &B,
+        dtype: DType,
+    ) {
+        let steps = self.steps;
+        let slots = batch.iter_mut().map(|SlotUpdate { update, slot, rows }| {
+            let missed = steps - slot.taken;
+            // `fresh` promises zeros, and that all elements are stepped for the first time.
+            let fresh = slot.taken == 0 && rows.is_none() && kernel.initial_state() == 0.0;
+            let (param, state) = match rows {
+                Some(rows) => (rows.param.storage_mut().1, &mut rows.state),
+                None => (update.param.storage_mut().1, &mut slot.state),
+            };
+            let state = state.iter_mut().map(|state| state.storage_mut().1).collect();
+            StepSlot { param, state, grad: update.grad.view(), missed, fresh }
+        });
+        let mut slots: Vec<StepSlot<'_, B>> = slots.collect();
+        device.optimizer_step(kernel, &mut slots, self.scalars(lr, device, dtype).storage_mut().1);
+    }
+
     /// `[lr, t]` on the device: uploaded at the first step, lr overwritten when it has changed.
     fn scalars(&mut self, lr: f64, device: &B, dtype: DType) -> &mut Tensor<B> {
         // F16 counts to 2048 only.
@@ -217,11 +285,11 @@ impl<B: Backend> GroupState<B> {
 
 impl Group {
     /// The rule with the weight decay of this group.
-    fn rule(&self, mut settings: impl Rule) -> StepRule {
+    fn rule<R: Rule>(&self, mut settings: R) -> R {
         if let Some(decay) = self.weight_decay {
             *settings.weight_decay_mut() = decay;
         }
-        settings.step_rule()
+        settings
     }
 }
 
@@ -240,9 +308,9 @@ impl<'g, B: Backend> Grad<'g, B> {
     }
 
     /// Stays row-sparse if the group is lazy, or if the rule skips zeros and the rows are few.
-    fn for_step(self, lazy: bool, rule: StepRule) -> Self {
+    fn for_step(self, lazy: bool, skips_zeros: bool) -> Self {
         match self {
-            Grad::Rows(rows) if lazy || rule.skips_zeros() && rows.are_few() => self,
+            Grad::Rows(rows) if lazy || skips_zeros && rows.are_few() => self,
             Grad::Rows(rows) => Grad::Dense(rows.whole()),
             Grad::Dense(_) => self,
         }

@@ -11,7 +11,8 @@ pub use plateau::Plateau;
 pub use steps::{Constant, ExponentialLr, MultiStepLr, StepLr, WarmUp};
 
 /// A learning rate for each step: `optimizer.set_lr(schedule.lr(step))` before the step. The caller decides what a step
-/// is, a batch or an epoch. A schedule is a function of the step, so it has no state to save.
+/// is, a batch or an epoch. A schedule is a function of the step, so it has no state to save; except [`Plateau`], which
+/// depends on losses and [saves its state](Plateau::save).
 ///
 /// ```
 /// use minitorch_nn::{Cosine, Schedule, WarmUp};

@@ -2,6 +2,11 @@
 
 use super::Schedule;
 use crate::check::non_negative;
+use crate::formats::{read_tensors, write_tensors};
+use crate::text::shown;
+use minitorch_core::{Error, Result};
+use std::path::Path;
+use std::str::FromStr;
 
 /// Lowers the learning rate when a loss has stopped improving. PyTorch: `ReduceLROnPlateau` with `mode="min"`,
 /// `threshold_mode="rel"`.
@@ -19,8 +24,10 @@ use crate::check::non_negative;
 /// assert_eq!(plateau.lr(5), rates[4]);
 /// ```
 ///
-/// To maximise a value, observe its negative, with a threshold of 0.
+/// To maximise a value, observe its negative, with a threshold of 0. To resume a run, [`save`](Plateau::save) it beside
+/// the optimizer.
 #[derive(Clone, Copy, PartialEq, Debug)]
+#[must_use]
 pub struct Plateau {
     lr: f64,
     factor: f64,
@@ -102,7 +109,7 @@ impl Plateau {
         if loss < self.best * (1.0 - self.threshold) {
             (self.best, self.bad) = (loss, 0);
         } else {
-            self.bad += 1;
+            self.bad = self.bad.saturating_add(1);
         }
         if self.cooling > 0 {
             (self.cooling, self.bad) = (self.cooling - 1, 0);
@@ -115,6 +122,73 @@ impl Plateau {
             (self.cooling, self.bad) = (self.cooldown, 0);
         }
         self.lr
+    }
+}
+
+/// The schedule's name in a file, and the keys of its state.
+const NAME: &str = "Plateau";
+const LR: &str = "lr";
+const BEST: &str = "best";
+const BAD: &str = "num_bad_epochs";
+const COOLING: &str = "cooldown_counter";
+
+impl Plateau {
+    /// Writes the state, which are the rate, the best loss and the counts of losses, as the metadata of a safetensors
+    /// file without tensors, atomically.
+    ///
+    /// # Errors
+    /// If the file system fails; an existing file is then unchanged.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        // `Debug` of a float parses back to the same bits.
+        let state = [
+            ("schedule", NAME.to_string()),
+            (LR, format!("{:?}", self.lr)),
+            (BEST, format!("{:?}", self.best)),
+            (BAD, self.bad.to_string()),
+            (COOLING, self.cooling.to_string()),
+        ];
+        write_tensors(path, &[], &state.map(|(key, value)| (key.to_string(), value)).into())
+    }
+
+    /// Reads what [`save`](Plateau::save) wrote. The settings (factor, patience and so on) are those of this schedule.
+    /// It then continues as if it had not been interrupted.
+    ///
+    /// ```
+    /// use minitorch_nn::Plateau;
+    /// # let path = std::env::temp_dir().join(format!("minitorch-plateau-{}", std::process::id()));
+    /// let mut plateau = Plateau::new(0.1).patience(1);
+    /// plateau.observe(3.0);
+    /// plateau.save(&path)?;
+    ///
+    /// let mut resumed = Plateau::new(0.1).patience(1);
+    /// resumed.load(&path)?;
+    /// assert_eq!(resumed, plateau);
+    /// # std::fs::remove_file(path).ok();
+    /// # Ok::<(), minitorch_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the file cannot be read, or is not the state of a `Plateau`; nothing is changed then.
+    pub fn load(&mut self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let file = read_tensors(path)?.metadata;
+        let wrong = |key: &str, text: &str| {
+            Error::format(path, format!("is not the state of a {NAME}: {key} is {}", shown(text)))
+        };
+        let text = |key: &str| file.get(key).map_or("missing", String::as_str);
+        if text("schedule") != NAME {
+            return Err(wrong("schedule", text("schedule")));
+        }
+        fn number<T: FromStr>(text: &str, valid: impl Fn(&T) -> bool) -> Option<T> {
+            text.parse().ok().filter(valid)
+        }
+        let float = |key: &str, valid: fn(&f64) -> bool| number(text(key), valid).ok_or_else(|| wrong(key, text(key)));
+        let count = |key: &str| number(text(key), |_: &usize| true).ok_or_else(|| wrong(key, text(key)));
+        let lr = float(LR, |lr| lr.is_finite() && *lr >= 0.0)?;
+        let best = float(BEST, |best| !best.is_nan())?;
+        let (bad, cooling) = (count(BAD)?, count(COOLING)?);
+        (self.lr, self.best, self.bad, self.cooling) = (lr, best, bad, cooling);
+        Ok(())
     }
 }
 

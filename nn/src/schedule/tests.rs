@@ -99,6 +99,61 @@ fn a_plateau_lowers_the_rate() {
 }
 
 #[test]
+fn a_resumed_plateau_continues() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("plateau");
+    let new = || Plateau::new(0.1).factor(0.3).patience(1).cooldown(2).min_lr(1e-5);
+    let losses = [f64::NAN, 1.0, 0.9, 0.95, 0.9, 0.9, 0.9, 0.8999, 0.9, 0.9, 0.7, 0.9, 0.9, 0.9, 0.9];
+    for at in 0..losses.len() {
+        let mut whole = new();
+        for &loss in &losses[..at] {
+            whole.observe(loss);
+        }
+        whole.save(&path).unwrap();
+        // Into a new one, and into one that has observed something else.
+        let mut used = new();
+        used.observe(0.1);
+        for mut resumed in [new(), used] {
+            resumed.load(&path).unwrap();
+            assert_eq!(resumed, whole);
+            let mut whole = whole;
+            for &loss in &losses[at..] {
+                assert_eq!(resumed.observe(loss).to_bits(), whole.observe(loss).to_bits());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_no_plateau_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("plateau");
+    let mut plateau = Plateau::new(0.1).patience(1);
+    plateau.observe(1.0);
+    plateau.save(&path).unwrap();
+    let saved = crate::state::read_tensors(&path).unwrap().metadata;
+    let before = plateau;
+    for (key, value, reason) in [
+        ("schedule", Some("Cosine"), "schedule is Cosine"),
+        ("lr", Some("-0.1"), "lr is -0.1"),
+        ("lr", Some("inf"), "lr is inf"),
+        ("lr", None, "lr is missing"),
+        ("best", Some("NaN"), "best is NaN"),
+        ("num_bad_epochs", Some("1.5"), "num_bad_epochs is 1.5"),
+        ("cooldown_counter", Some("\u{1b}[2J"), "cooldown_counter is \"\\u{1b}[2J\""),
+    ] {
+        let mut metadata = saved.clone();
+        metadata.remove(key);
+        metadata.extend(value.map(|value| (key.to_string(), value.to_string())));
+        crate::state::write_tensors(&path, &[], &metadata).unwrap();
+        let message = plateau.load(&path).unwrap_err().to_string();
+        assert!(message.ends_with(&format!("is not the state of a Plateau: {reason}")), "{message}");
+        assert_eq!(plateau, before);
+    }
+    assert!(plateau.load(folder.path().join("none")).is_err());
+}
+
+#[test]
 #[should_panic(expected = "CosineRestarts: the first cycle and the factor must be at least 1, not 0 and 2")]
 fn bad_settings_say_what_is_wrong() {
     CosineRestarts::new(0.1, 0, 2);
