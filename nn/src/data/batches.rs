@@ -1,16 +1,17 @@
 //! Datasets, and the loader that decides which examples form a batch, in which order, and how far ahead.
 //!
 //! ```text
-//! order of an epoch = shuffle(0..n), a function of (seed, epoch)
-//! worker thread:      collate batch i into a host buffer -> bounded channel
-//! training thread:    channel -> upload -> buffer back to the pool
+//! order of an epoch = the sampler's, a function of (seed, epoch)
+//! worker w of n:      collate batches w, w + n, w + 2n, .. into host buffers -> its bounded channel
+//! training thread:    the channels in turn -> upload -> buffer back to the pool
 //! ```
 //!
 //! - Order and augmentation are functions of the seed and the number of the epoch, so any epoch can be repeated alone,
-//!   and prefetching changes nothing but the time.
-//! - At most `prefetch + 1` host buffers exist: `prefetch - 1` in the channel, one at the worker, one being uploaded.
-//!   The pool keeps them between epochs.
+//!   and neither prefetching nor the number of workers changes anything but the time.
+//! - Of k batches ahead per worker, k - 1 are in its channel and one is at the worker; one more is being uploaded. So
+//!   there are at most that many host buffers, which the pool keeps between epochs.
 
+use super::sampler::Sampler;
 use minitorch_core::random::Draw;
 use minitorch_core::{Backend, Result};
 use rand::seq::SliceRandom;
@@ -21,7 +22,6 @@ use std::thread::JoinHandle;
 // Each use of a seed has a stream of its own, so that a split, an order and a device's initial weights of one seed have
 // nothing in common.
 const SPLIT_STREAM: u64 = 0x73_706C_6974;
-const SHUFFLE_STREAM: u64 = 0x73_6875_6666_6C65;
 const AUGMENT_STREAM: u64 = 0x61_7567_6D65_6E74;
 const BUCKET_STREAM: u64 = 0x62_7563_6B65_7473;
 /// Batches whose examples are sorted by size together.
@@ -124,6 +124,9 @@ pub trait Dataset: Clone + Send + Sync + 'static {
 
 /// Iterates over a dataset in batches, epoch by epoch. PyTorch: `DataLoader`.
 ///
+/// Which examples an epoch has, in which order, and their augmentation depend on the seed and the number of the epoch
+/// only.
+///
 /// ```
 /// # use minitorch_conformance::doc::*;
 /// use minitorch_nn::data::{ImageDataset, Loader};
@@ -138,13 +141,16 @@ pub trait Dataset: Clone + Send + Sync + 'static {
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone)]
+#[must_use]
 pub struct Loader<D: Dataset> {
     dataset: D,
     batch_size: usize,
-    seed: Option<u64>,
+    /// `None`: in the order of the dataset.
+    sampler: Option<Sampler>,
     drop_last: bool,
     buckets: bool,
     prefetch: usize,
+    workers: usize,
     pool: Arc<Mutex<Pool<D>>>,
 }
 
@@ -164,13 +170,33 @@ impl<D: Dataset> Loader<D> {
     pub fn new(dataset: &D, batch_size: usize) -> Self {
         assert!(batch_size > 0, "Loader: a batch holds at least one example");
         let pool = Arc::new(Mutex::new(Pool { hosts: Vec::new(), orders: Vec::new() }));
-        Loader { dataset: dataset.clone(), batch_size, seed: None, drop_last: false, buckets: false, prefetch: 0, pool }
+        Loader {
+            dataset: dataset.clone(),
+            batch_size,
+            sampler: None,
+            drop_last: false,
+            buckets: false,
+            prefetch: 0,
+            workers: 0,
+            pool,
+        }
     }
 
-    /// Shuffles the examples anew in each epoch, and applies [`Dataset::augment`]. Both depend only on the seed and the
-    /// number of the epoch.
+    /// Shuffles the examples anew in each epoch, and applies [`Dataset::augment`].
     pub fn shuffle(mut self, seed: u64) -> Self {
-        self.seed = Some(seed);
+        self.sampler = Some(Sampler::shuffled(seed));
+        self
+    }
+
+    /// Draws the examples of each epoch by a sampler, such as [`Sampler::weighted`], in place of
+    /// [`shuffle`](Loader::shuffle), and applies [`Dataset::augment`].
+    ///
+    /// # Panics
+    /// If it has not one weight or label per example, or has more samples without replacement than can be drawn.
+    #[track_caller]
+    pub fn sample(mut self, sampler: Sampler) -> Self {
+        sampler.check(self.dataset.len());
+        self.sampler = Some(sampler);
         self
     }
 
@@ -182,22 +208,40 @@ impl<D: Dataset> Loader<D> {
 
     /// Puts examples of similar [`size`](Dataset::size) into one batch, which needs less padding: the shuffled order is
     /// cut into runs of 50 batches, each run is sorted by size and cut into batches, and the batches are shuffled. A
-    /// smaller last batch stays last and is not sorted. Without [`shuffle`](Loader::shuffle) this has no effect.
+    /// smaller last batch stays last and is not sorted. Without [`shuffle`](Loader::shuffle) or
+    /// [`sample`](Loader::sample) this has no effect.
     pub fn buckets(mut self) -> Self {
         self.buckets = true;
         self
     }
 
-    /// Prepares up to `batches` batches ahead on a worker thread; 0 means no thread. The batches are bit-identical.
+    /// Prepares up to `batches` batches ahead on a worker thread, or on several [`workers`](Loader::workers), for which
+    /// it is rounded up to a multiple; 0 means no thread, or two batches per worker. The batches are bit-identical.
     pub fn prefetch(mut self, batches: usize) -> Self {
         self.prefetch = batches;
         self
     }
 
+    /// Prepares batches on `n` threads, each at least one batch ahead. Order and batches are those without threads, bit
+    /// for bit. PyTorch: `num_workers`.
+    ///
+    /// Useful where [`Dataset::collate`] takes longer than a step, as with a
+    /// [`FnDataset`](super::FnDataset) that decodes files.
+    pub fn workers(mut self, n: usize) -> Self {
+        self.workers = n;
+        self
+    }
+
     /// The number of batches in an epoch.
     pub fn len(&self) -> usize {
-        let n = self.dataset.len();
+        let n = self.samples();
         if self.drop_last { n / self.batch_size } else { n.div_ceil(self.batch_size) }
+    }
+
+    /// The number of examples in an epoch.
+    fn samples(&self) -> usize {
+        let n = self.dataset.len();
+        self.sampler.as_ref().map_or(n, |sampler| sampler.len(n))
     }
 
     /// Whether an epoch has no batches.
@@ -205,26 +249,34 @@ impl<D: Dataset> Loader<D> {
         self.len() == 0
     }
 
-    /// The batches of one epoch. Without [`shuffle`](Loader::shuffle) all epochs are equal.
+    /// The batches of one epoch. Without [`shuffle`](Loader::shuffle) or [`sample`](Loader::sample) all epochs are equal.
     ///
     /// # Panics
     /// The iterator propagates a panic of [`Dataset::collate`] or [`Dataset::augment`].
     pub fn epoch<B: Backend>(&self, epoch: u64, device: &B) -> Epoch<D, B> {
         let mut order = lock(&self.pool).orders.pop().unwrap_or_default();
-        order.clear();
-        order.extend(0..self.dataset.len());
-        if let Some(seed) = self.seed {
-            order.shuffle(&mut Draw { seed: seed ^ SHUFFLE_STREAM, index: epoch }.generator());
-            if self.buckets {
-                self.sort_into_buckets(&mut order, Draw { seed: seed ^ BUCKET_STREAM, index: epoch });
+        match &self.sampler {
+            Some(sampler) => {
+                sampler.draw(epoch, self.dataset.len(), &mut order);
+                if self.buckets {
+                    self.sort_into_buckets(&mut order, Draw { seed: sampler.seed() ^ BUCKET_STREAM, index: epoch });
+                }
+            }
+            None => {
+                order.clear();
+                order.extend(0..self.dataset.len());
             }
         }
-        order.truncate(self.len() * self.batch_size);
-        let augment = self.seed.map(|seed| Draw { seed: seed ^ AUGMENT_STREAM, index: epoch });
+        order.truncate(self.len().saturating_mul(self.batch_size));
+        let augment = self.sampler.as_ref().map(|sampler| Draw { seed: sampler.seed() ^ AUGMENT_STREAM, index: epoch });
         let (dataset, pool) = (self.dataset.clone(), self.pool.clone());
         let plan = Plan { dataset, batch_size: self.batch_size, order, augment, pool };
         let (dataset, pool) = (self.dataset.clone(), self.pool.clone());
-        let source = if self.prefetch == 0 { Source::Inline { plan, next: 0 } } else { plan.start(self.prefetch) };
+        let source = match (self.workers, self.prefetch) {
+            (0, 0) => Source::Inline { plan, next: 0 },
+            (workers, 0) => plan.start(workers, workers.saturating_mul(2)),
+            (workers, ahead) => plan.start(workers.max(1), ahead),
+        };
         Epoch { dataset, device: device.clone(), left: self.len(), source, pool }
     }
 
@@ -269,20 +321,26 @@ impl<D: Dataset> Plan<D> {
         host
     }
 
-    /// Collates on a worker thread until the batches end or the receiver is dropped.
-    fn start(self, ahead: usize) -> Source<D> {
-        // One finished batch waits at the worker, the others in the channel. A capacity beyond the number of batches
-        // would only cost memory.
+    /// Collates on worker threads until the batches end or the receivers are dropped.
+    fn start(self, workers: usize, ahead: usize) -> Source<D> {
         let count = self.order.len().div_ceil(self.batch_size);
-        let (send, batches) = sync_channel((ahead - 1).min(count));
-        let work = move || {
-            for i in 0..count {
-                if send.send(self.collate(i)).is_err() {
-                    break;
+        let workers = workers.min(count);
+        let plan = Arc::new(self);
+        let start = |first: usize| {
+            // One finished batch waits at the worker, the others in the channel. A capacity beyond the number of batches
+            // would only cost memory.
+            let (send, batches) = sync_channel((ahead.div_ceil(workers) - 1).min(count));
+            let plan = plan.clone();
+            let work = move || {
+                for i in (first..count).step_by(workers) {
+                    if send.send(plan.collate(i)).is_err() {
+                        break;
+                    }
                 }
-            }
+            };
+            Worker { batches: Some(batches), thread: Some(std::thread::spawn(work)) }
         };
-        Source::Thread { batches: Some(batches), worker: Some(std::thread::spawn(work)) }
+        Source::Threads { workers: (0..workers).map(start).collect(), next: 0 }
     }
 }
 
@@ -294,7 +352,13 @@ impl<D: Dataset> Drop for Plan<D> {
 
 enum Source<D: Dataset> {
     Inline { plan: Plan<D>, next: usize },
-    Thread { batches: Option<Receiver<D::Host>>, worker: Option<JoinHandle<()>> },
+    Threads { workers: Vec<Worker<D>>, next: usize },
+}
+
+/// A thread that collates every n-th batch.
+struct Worker<D: Dataset> {
+    batches: Option<Receiver<D::Host>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl<D: Dataset> Source<D> {
@@ -304,32 +368,48 @@ impl<D: Dataset> Source<D> {
                 *next += 1;
                 Some(plan.collate(*next - 1))
             }
-            Source::Thread { batches, worker } => {
-                let host = batches.as_ref()?.recv().ok();
-                if host.is_none()
-                    && let Some(Err(panic)) = worker.take().map(JoinHandle::join)
-                {
-                    std::panic::resume_unwind(panic);
-                }
-                host
+            Source::Threads { workers, next } => {
+                let at = *next % workers.len().max(1);
+                *next += 1;
+                workers.get_mut(at)?.next()
+            }
+        }
+    }
+
+    /// Stops the workers: the next send of each fails, at most one batch later. All are told before the first is waited
+    /// for.
+    fn stop(&mut self) {
+        if let Source::Threads { workers, .. } = self {
+            workers.iter_mut().for_each(|worker| drop(worker.batches.take()));
+            for worker in workers {
+                // A panic of the worker was propagated by `next`, or its batches are no longer of interest.
+                let _ = worker.thread.take().map(JoinHandle::join);
             }
         }
     }
 }
 
-impl<D: Dataset> Drop for Source<D> {
-    /// Stops the worker: its next send fails, at most one batch later.
-    fn drop(&mut self) {
-        if let Source::Thread { batches, worker } = self {
-            drop(batches.take());
-            // A panic of the worker was propagated by `next`, or its batches are no longer of interest.
-            let _ = worker.take().map(JoinHandle::join);
+impl<D: Dataset> Worker<D> {
+    fn next(&mut self) -> Option<D::Host> {
+        let host = self.batches.as_ref()?.recv().ok();
+        if host.is_none()
+            && let Some(Err(panic)) = self.thread.take().map(JoinHandle::join)
+        {
+            std::panic::resume_unwind(panic);
         }
+        host
+    }
+}
+
+impl<D: Dataset> Drop for Source<D> {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
 /// The batches of one epoch: an iterator over the results of [`Dataset::upload`] that ends after the first error.
-/// Dropping it early stops the worker thread.
+/// Dropping it early stops the worker threads.
+#[must_use]
 pub struct Epoch<D: Dataset, B: Backend> {
     dataset: D,
     device: B,
@@ -342,8 +422,10 @@ impl<D: Dataset, B: Backend> Iterator for Epoch<D, B> {
     type Item = Result<D::Batch<B>>;
 
     fn next(&mut self) -> Option<Result<D::Batch<B>>> {
-        self.left = self.left.checked_sub(1)?;
+        let left = self.left.checked_sub(1)?;
+        self.left = 0; // a panic of a worker ends the epoch
         let host = self.source.next()?;
+        self.left = left;
         let batch = self.dataset.upload(&host, &self.device);
         lock(&self.pool).hosts.push(host);
         if batch.is_err() {

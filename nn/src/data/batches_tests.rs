@@ -1,4 +1,4 @@
-//! Splits, orders, buckets, reused buffers, and workers that stop.
+//! Splits, orders, samplers, buckets, reused buffers, and workers that stop.
 
 use super::super::images::ImageDataset;
 use super::*;
@@ -28,6 +28,11 @@ fn order_depends_on_seed_and_epoch_only() {
         // Backwards, to show that no epoch needs an earlier one.
         for e in (0..3).rev() {
             assert_eq!(labels(loader.epoch(e, &device)), first[e as usize], "prefetch {ahead}, epoch {e}");
+            for workers in [1, 2, 3, 64] {
+                let several = loader.clone().workers(workers);
+                assert_eq!(labels(several.epoch(e, &device)), first[e as usize], "{workers} workers, epoch {e}");
+                assert_eq!(labels(several.prefetch(0).epoch(e, &device)), first[e as usize], "{workers} workers");
+            }
         }
     }
     let mut all = first[2].concat();
@@ -53,6 +58,29 @@ fn changes_depend_on_seed_and_epoch_only_and_need_a_seed() {
         assert_eq!(pixels(&Loader::new(&set, 3).shuffle(4).prefetch(ahead), 1), first);
         assert_eq!(pixels(&Loader::new(&set, 5).shuffle(4).prefetch(ahead), 1), first, "whatever the batch size");
     }
+}
+
+#[test]
+fn a_sampler_gives_the_order_of_an_epoch() {
+    let (set, device) = (numbered(20), device());
+    let weights: Vec<f64> = (0..20).map(|i| f64::from(i % 2)).collect();
+    let loader = Loader::new(&set, 6).sample(Sampler::weighted(weights.clone(), 3).samples(50));
+    assert_eq!((loader.len(), loader.clone().drop_last(true).len()), (9, 8));
+    let first = labels(loader.epoch(0, &device));
+    assert_eq!(first.iter().map(Vec::len).collect::<Vec<_>>(), [6, 6, 6, 6, 6, 6, 6, 6, 2]);
+    assert!(first.concat().iter().all(|label| label % 2 == 1));
+    assert_eq!(labels(loader.clone().workers(3).epoch(0, &device)), first);
+    assert_ne!(labels(loader.epoch(1, &device)), first);
+    let once = Loader::new(&set, 6).sample(Sampler::weighted(weights, 3).without_replacement());
+    let mut odd = labels(once.epoch(0, &device)).concat();
+    odd.sort_unstable();
+    assert_eq!(odd, (0..20).filter(|i| i % 2 == 1).collect::<Vec<i32>>());
+}
+
+#[test]
+#[should_panic(expected = "Sampler: 2 weights for a set of 20 examples")]
+fn a_sampler_of_another_set_is_refused() {
+    let _ = Loader::new(&numbered(20), 6).sample(Sampler::weighted([1.0, 2.0], 3));
 }
 
 /// Examples whose size is their number modulo 100.
@@ -119,31 +147,26 @@ fn buckets_hold_similar_sizes_in_no_order() {
 #[test]
 fn odd_sizes() {
     let device = device();
-    for ahead in [0, 2] {
-        let count = |n, size| labels(Loader::new(&numbered(n), size).prefetch(ahead).epoch(0, &device)).len();
+    for (ahead, workers) in [(0, 0), (2, 0), (0, 4), (1, 2)] {
+        let loader = |n, size| Loader::new(&numbered(n), size).prefetch(ahead).workers(workers);
+        let count = |n, size| labels(loader(n, size).epoch(0, &device)).len();
         assert_eq!([count(0, 3), count(1, 3), count(6, 3), count(7, 100)], [0, 1, 2, 1]);
-        let mut epoch = Loader::new(&numbered(7), 3).prefetch(ahead).epoch(0, &device);
+        let mut epoch = loader(7, 3).epoch(0, &device);
         assert_eq!(epoch.len(), 3);
         let _ = epoch.by_ref().last();
         assert!(epoch.next().is_none() && epoch.next().is_none() && epoch.len() == 0);
     }
 }
 
-/// Counts buffers that are made and batches that are collated; panics and fails when asked to.
+/// Counts the batches that are collated; panics and fails when asked to.
 #[derive(Clone, Default)]
 struct Probe {
     collated: Arc<AtomicUsize>,
     bad: Option<usize>,
     no_room_for: Option<usize>,
 }
-static BUFFERS: AtomicUsize = AtomicUsize::new(0);
+#[derive(Default)]
 struct Host(Vec<usize>);
-impl Default for Host {
-    fn default() -> Self {
-        BUFFERS.fetch_add(1, Ordering::SeqCst);
-        Host(Vec::new())
-    }
-}
 impl Dataset for Probe {
     type Host = Host;
     type Batch<B: Backend> = Tensor<B>;
@@ -176,7 +199,8 @@ fn buffers_are_recycled_stops_are_quick_and_panics_arrive() {
     let loader = Loader::new(&probe, 1).prefetch(2);
     assert_eq!(loader.epoch(0, &device).count(), 1000);
     assert_eq!(loader.epoch(1, &device).count(), 1000);
-    assert!(BUFFERS.load(Ordering::SeqCst) <= 3, "{} buffers", BUFFERS.load(Ordering::SeqCst));
+    let buffers = lock(&loader.pool).hosts.len();
+    assert!(buffers <= 3, "{buffers} buffers");
 
     probe.collated.store(0, Ordering::SeqCst);
     let mut epoch = loader.epoch(2, &device);
@@ -193,12 +217,40 @@ fn buffers_are_recycled_stops_are_quick_and_panics_arrive() {
         assert_eq!(failed, [false, false, false, true], "the first error is the last item");
     }
 
-    let loader = Loader::new(&Probe { bad: Some(7), ..probe }, 1).prefetch(3);
-    let mut seen = 0;
-    let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        loader.epoch(0, &device).for_each(|_| seen += 1);
-    }));
-    assert!(panic.is_err() && seen == 7, "{seen}");
+    for workers in [1, 3] {
+        let loader = Loader::new(&Probe { bad: Some(7), ..probe.clone() }, 1).prefetch(3).workers(workers);
+        let (mut seen, mut epoch) = (0, loader.epoch(0, &device));
+        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| epoch.by_ref().for_each(|_| seen += 1)));
+        let message = panic.map_err(|panic| panic.downcast_ref::<&str>().map(|text| text.to_string()));
+        assert_eq!((message, seen), (Err(Some("a bad example".into())), 7), "after all batches before it");
+        assert!(epoch.next().is_none() && epoch.len() == 0, "the epoch has ended");
+    }
+    assert_eq!(Arc::strong_count(&probe.collated), 2, "no worker is left: only probe and the first loader");
+}
+
+#[test]
+fn several_workers_have_bounded_memory_and_stop() {
+    let device = device();
+    let probe = Probe::default();
+    let loader = Loader::new(&probe, 1).workers(4).prefetch(8);
+    let mut consumed = 0;
+    for batch in loader.epoch(0, &device) {
+        assert!(batch.is_ok());
+        consumed += 1;
+        std::thread::yield_now();
+        // Four workers of two batches each: one in the channel, one at the worker.
+        let ahead = probe.collated.load(Ordering::SeqCst) - consumed;
+        assert!(ahead <= 8, "{ahead} batches ahead");
+    }
+    assert_eq!((consumed, lock(&loader.pool).hosts.len() <= 9), (1000, true));
+
+    probe.collated.store(0, Ordering::SeqCst);
+    let mut epoch = loader.epoch(0, &device);
+    assert!(epoch.next().is_some());
+    drop(epoch); // joins the workers
+    let done = probe.collated.load(Ordering::SeqCst);
+    assert!(done <= 13, "{done} batches were made for one that was wanted");
+    assert_eq!(Arc::strong_count(&probe.collated), 2, "the workers are gone: only probe and loader are left");
 }
 
 /// Images of two pixels, `i` and `255 - i`.

@@ -1,6 +1,7 @@
 //! Images with labels: normalised, and augmented for training.
 
 use super::batches::Dataset;
+use super::labels::{self, Labels};
 use minitorch_core::random::Draw;
 use minitorch_core::{Backend, Result, Tensor};
 use std::sync::Arc;
@@ -34,7 +35,7 @@ pub enum Split {
 #[derive(Clone, Debug)]
 pub struct ImageDataset {
     pixels: Arc<Vec<u8>>,
-    labels: Arc<Vec<u8>>,
+    labels: Labels,
     shape: [usize; 3],
     /// Per channel.
     mean: Vec<f32>,
@@ -67,7 +68,7 @@ impl ImageDataset {
         );
         ImageDataset {
             pixels: Arc::new(pixels),
-            labels: Arc::new(labels),
+            labels: Labels::new(labels),
             shape,
             mean: vec![0.0; channels],
             std: vec![1.0; channels],
@@ -153,7 +154,7 @@ impl ImageDataset {
 
     /// The label of every image.
     pub fn labels(&self) -> &[u8] {
-        &self.labels
+        self.labels.as_slice()
     }
 
     fn image_size(&self) -> usize {
@@ -167,7 +168,7 @@ impl ImageDataset {
         let floats: Vec<[f32; 256]> = self.mean.iter().zip(&self.std).map(float).collect();
         let [_, height, width] = self.shape;
         host.pixels.clear();
-        host.labels.clear();
+        self.labels.gather(indices, &mut host.labels);
         for (k, &index) in indices.iter().enumerate() {
             let view = view(k);
             // An image without pixels has no planes.
@@ -178,7 +179,6 @@ impl ImageDataset {
                     host.pixels.extend(view.of(plane, [height, width]).map(|byte| float[byte as usize]));
                 }
             }
-            host.labels.push(self.labels[index] as i32);
         }
     }
 }
@@ -188,7 +188,7 @@ impl Dataset for ImageDataset {
     type Batch<B: Backend> = (Tensor<B>, Tensor<B>);
 
     fn len(&self) -> usize {
-        self.labels.len()
+        self.labels().len()
     }
 
     fn collate(&self, indices: &[usize], host: &mut ImageBatch) {
@@ -205,17 +205,14 @@ impl Dataset for ImageDataset {
     }
 
     fn upload<B: Backend>(&self, host: &ImageBatch, device: &B) -> Result<(Tensor<B>, Tensor<B>)> {
-        let n = host.labels.len();
         let [channels, height, width] = self.shape;
-        let images = Tensor::try_from_slice(&host.pixels, [n, channels, height, width], device)?;
-        Ok((images, Tensor::try_from_slice(&host.labels, [n], device)?))
+        labels::upload(&host.pixels, &[host.labels.len(), channels, height, width], &host.labels, device)
     }
 
     fn select(&self, indices: &[usize]) -> Self {
         let mut pixels = Vec::with_capacity(indices.len() * self.image_size());
         indices.iter().for_each(|&index| pixels.extend_from_slice(self.image(index)));
-        let labels = indices.iter().map(|&index| self.labels[index]).collect();
-        ImageDataset { pixels: Arc::new(pixels), labels: Arc::new(labels), ..self.clone() }
+        ImageDataset { pixels: Arc::new(pixels), labels: self.labels.select(indices), ..self.clone() }
     }
 }
 

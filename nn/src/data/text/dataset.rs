@@ -2,6 +2,7 @@
 
 use super::vocabulary::Vocabulary;
 use crate::data::batches::Dataset;
+use crate::data::labels::{self, Labels};
 use minitorch_core::{Backend, Result, Tensor};
 use std::sync::Arc;
 
@@ -26,7 +27,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct TextDataset {
     sentences: Arc<Vec<Vec<i32>>>,
-    labels: Arc<Vec<u8>>,
+    labels: Labels,
     min_words: usize,
     max_words: usize,
 }
@@ -49,7 +50,7 @@ impl TextDataset {
     pub fn new(sentences: Vec<Vec<i32>>, labels: Vec<u8>) -> Self {
         let (n, m) = (sentences.len(), labels.len());
         assert!(n == m, "TextDataset: {n} sentences and {m} labels");
-        TextDataset { sentences: Arc::new(sentences), labels: Arc::new(labels), min_words: 0, max_words: usize::MAX }
+        TextDataset { sentences: Arc::new(sentences), labels: Labels::new(labels), min_words: 0, max_words: usize::MAX }
     }
 
     /// Pads every batch to at least `n` words, such as the width of the widest kernel.
@@ -77,7 +78,7 @@ impl TextDataset {
 
     /// The label of every sentence.
     pub fn labels(&self) -> &[u8] {
-        &self.labels
+        self.labels.as_slice()
     }
 }
 
@@ -86,7 +87,7 @@ impl Dataset for TextDataset {
     type Batch<B: Backend> = (Tensor<B>, Tensor<B>);
 
     fn len(&self) -> usize {
-        self.labels.len()
+        self.labels().len()
     }
 
     /// The number of words.
@@ -98,24 +99,20 @@ impl Dataset for TextDataset {
         let longest = indices.iter().map(|&i| self.size(i)).max().unwrap_or(0);
         host.words = longest.max(self.min_words);
         host.ids.clear();
-        host.labels.clear();
+        self.labels.gather(indices, &mut host.labels);
         for (row, &i) in indices.iter().enumerate() {
             host.ids.extend_from_slice(self.sentence(i));
             host.ids.resize((row + 1) * host.words, Vocabulary::PADDING);
-            host.labels.push(self.labels[i] as i32);
         }
     }
 
     fn upload<B: Backend>(&self, host: &TextBatch, device: &B) -> Result<(Tensor<B>, Tensor<B>)> {
-        let n = host.labels.len();
-        let ids = Tensor::try_from_slice(&host.ids, [n, host.words], device)?;
-        Ok((ids, Tensor::try_from_slice(&host.labels, [n], device)?))
+        labels::upload(&host.ids, &[host.labels.len(), host.words], &host.labels, device)
     }
 
     fn select(&self, indices: &[usize]) -> Self {
         let sentences = indices.iter().map(|&i| self.sentence(i).to_vec()).collect();
-        let labels = indices.iter().map(|&i| self.labels[i]).collect();
-        TextDataset { sentences: Arc::new(sentences), labels: Arc::new(labels), ..self.clone() }
+        TextDataset { sentences: Arc::new(sentences), labels: self.labels.select(indices), ..self.clone() }
     }
 }
 
