@@ -217,6 +217,10 @@ fn a_panic_says_which_layer_and_who_called_the_chain() {
     assert!(text.starts_with("linear: "), "the operation's own message comes first: {text}");
     assert!(text.contains(&format!("; in layer 0: Linear{}", here(line))), "{text}");
 
+    // Through a boxed layer nobody knows the caller's line.
+    let boxed: Box<dyn Layer<Cpu>> = Box::new(net);
+    assert_eq!(place(|| drop(boxed.forward(&Tensor::ones([4, 3], &device)))), "in layer 0: Linear");
+
     let nested = |which: &'static str| {
         let (net, images) = (chain(which), images.clone());
         move || drop(net.forward(&images))

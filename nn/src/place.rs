@@ -125,3 +125,13 @@ fn name_of(layer: Identity, element: Identity, names: Option<&Names>) -> Option<
         _ => Some(layer.kind().to_string()),
     }
 }
+
+/// `assert!` of a layer, whose message says which layer runs.
+macro_rules! check {
+    ($condition:expr, $($message:tt)+) => {
+        if !$condition {
+            minitorch_core::context::fail(format_args!($($message)+))
+        }
+    };
+}
+pub(crate) use check;

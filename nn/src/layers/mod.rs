@@ -1,17 +1,5 @@
 //! Layers, with formula, shapes and PyTorch's name. Those in `activation`, `pool` and `resize` have no parameters.
 
-/// The standard macro, whose message also says which layer runs.
-macro_rules! assert {
-    ($condition:expr $(,)?) => {
-        std::assert!($condition)
-    };
-    ($condition:expr, $($message:tt)+) => {
-        if !$condition {
-            minitorch_core::context::fail(format_args!($($message)+))
-        }
-    };
-}
-
 mod activation;
 mod conv;
 mod debug;

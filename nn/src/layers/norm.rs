@@ -3,7 +3,7 @@
 use crate::Module;
 use crate::module::{Buffer, Param, Training};
 use crate::observe::observe;
-use crate::place;
+use crate::place::{self, check};
 use minitorch_core::{Backend, DType, Shape, Tensor};
 
 /// PyTorch's default.
@@ -73,7 +73,7 @@ macro_rules! batch_norms {
             #[track_caller]
             pub fn forward(&self, x: &Tensor<B>) -> Tensor<B> {
                 let _running = place::layer(self);
-                assert!(
+                check!(
                     matches!(x.rank(), $($rank)|+),
                     concat!(stringify!($name), ": wants ", $wants, ", not {:?}"),
                     x.shape()
@@ -127,12 +127,12 @@ impl<B: Backend> BatchStatistics<'_, B> {
     ) -> Tensor<B> {
         let [mean, var] = self.running.map(Buffer::get);
         let (c, n) = (mean.numel(), x.numel() / x.shape()[1].max(1));
-        assert!(x.shape()[1] == c, "{layer}: the layer has {c} channels, the input {:?}", x.shape());
+        check!(x.shape()[1] == c, "{layer}: the layer has {c} channels, the input {:?}", x.shape());
         if !training {
             return x.batch_norm_with([&mean, &var], weight, bias, eps);
         }
-        assert!((0.0..=1.0).contains(&self.momentum), "{layer}: a momentum of {} is not in [0, 1]", self.momentum);
-        assert!(n > 1, "{layer}: training wants more than one element per channel, not {:?}", x.shape());
+        check!((0.0..=1.0).contains(&self.momentum), "{layer}: a momentum of {} is not in [0, 1]", self.momentum);
+        check!(n > 1, "{layer}: training wants more than one element per channel, not {:?}", x.shape());
         let [y, mean, var] = x.batch_norm_tracked(weight, bias, eps, [&mean, &var], self.momentum);
         self.running[0].set(mean);
         self.running[1].set(var);
