@@ -47,9 +47,10 @@ macro_rules! assert {
     ($condition:expr $(,)?) => {
         ::std::assert!($condition)
     };
-    ($condition:expr, $($message:tt)+) => {
-        if !$condition {
+    ($condition:expr, $($message:tt)+) => {{
+        let holds: bool = $condition;
+        if !holds {
             $crate::context::fail(::std::format_args!($($message)+))
         }
-    };
+    }};
 }

@@ -128,10 +128,11 @@ fn name_of(layer: Identity, element: Identity, names: Option<&Names>) -> Option<
 
 /// `assert!` of a layer, whose message says which layer runs.
 macro_rules! check {
-    ($condition:expr, $($message:tt)+) => {
-        if !$condition {
+    ($condition:expr, $($message:tt)+) => {{
+        let holds: bool = $condition;
+        if !holds {
             minitorch_core::context::fail(format_args!($($message)+))
         }
-    };
+    }};
 }
 pub(crate) use check;
