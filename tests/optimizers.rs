@@ -3,6 +3,9 @@
 
 #[path = "common/golden.rs"]
 mod golden;
+#[cfg(feature = "wgpu")]
+#[path = "common/require.rs"]
+mod require;
 
 use golden::{Golden, assert_close};
 use minitorch::nn::{Group, Lion, NAdam, Optimizer, RAdam};
@@ -53,7 +56,7 @@ fn steps_are_pytorchs<B: Backend>(device: &B) -> Result<()> {
             // The second parameter has no gradient in the third step, so its own count is one behind.
             let mut loss = (&*params[0] * row(0)).sum(..);
             if step != 2 {
-                loss = loss + (&*params[1] * row(1)).sum(..);
+                loss += (&*params[1] * row(1)).sum(..);
             }
             optimizer.step(&mut params, &loss.backward());
             for (at, (param, want)) in params.iter().zip(wanted).enumerate() {
@@ -76,13 +79,20 @@ fn on_cpu() -> Result<()> {
     steps_are_pytorchs(&Cpu::new())
 }
 
+#[cfg(feature = "cuda-emu")]
+#[test]
+fn on_the_emulator() -> Result<()> {
+    steps_are_pytorchs(&Cuda::emulated(minitorch_cuda::Order::Shuffled(1)))
+}
+
 #[cfg(feature = "wgpu")]
 #[test]
 fn on_wgpu() -> Result<()> {
     match Wgpu::new() {
         Ok(device) => steps_are_pytorchs(&device),
         Err(error) => {
-            println!("skipped: {error}");
+            let required = require::names().iter().any(|name| name == "wgpu");
+            assert!(!required, "{}", require::absent("wgpu", &error.to_string()));
             Ok(())
         }
     }
