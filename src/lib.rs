@@ -108,6 +108,7 @@ pub mod prelude {
     #[cfg(feature = "cuda")]
     pub use minitorch_cuda::Cuda;
     pub use minitorch_nn::data::Dataset;
+    pub use minitorch_nn::state::{StateDict, Strict};
     pub use minitorch_nn::{
         Adagrad, Adam, AdamW, AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, AvgPool1d,
         AvgPool2d, BatchNorm1d, BatchNorm2d, Buffer, Constant, Conv1d, Conv2d, ConvTranspose2d, Cosine, CosineRestarts,

@@ -9,8 +9,6 @@ use super::cli::{complain, say};
 use super::evaluate::Score;
 use super::output::{Output, Row};
 use super::progress::Progress;
-use minitorch::HostData;
-use minitorch::nn::state::{tensors, write_tensors};
 use minitorch::prelude::*;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -233,12 +231,14 @@ impl<'a, B: Backend> Run<'a, B> {
 
     /// Writes the weights if they are finite: the step after the last loss can have made them otherwise.
     fn save(&self, model: &impl Layer<B>, name: &str) -> Result<()> {
-        let tensors = tensors(model)?;
-        let finite = |data: &HostData| !matches!(data, HostData::F32(v) if v.iter().any(|x| !x.is_finite()));
-        if !tensors.iter().all(|(_, tensor)| finite(&tensor.data)) {
-            return Err(self.diverged());
+        let mut state = model.state()?;
+        for (_, tensor) in state.iter().filter(|(_, tensor)| tensor.dtype() == DType::F32) {
+            if tensor.to_vec::<f32>()?.iter().any(|x| !x.is_finite()) {
+                return Err(self.diverged());
+            }
         }
-        write_tensors(self.output.path(name), &tensors, &self.metadata)
+        state.metadata = self.metadata.clone();
+        state.write(self.output.path(name))
     }
 
     fn diverged(&self) -> Error {

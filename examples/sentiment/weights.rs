@@ -2,7 +2,7 @@
 
 use crate::args::Embeddings;
 use minitorch::nn::data::Vocabulary;
-use minitorch::nn::state::read_tensors;
+use minitorch::nn::state::StateDict;
 use minitorch::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,13 +29,13 @@ pub(crate) fn metadata(vocabulary: &Vocabulary, embeddings: Embeddings) -> BTree
 /// # Errors
 /// If the file cannot be read, or was not written by this example.
 pub(crate) fn read_header(path: &Path) -> Result<Header> {
-    let file = read_tensors(path)?;
+    let file = StateDict::read(path)?;
     let lacks = |what: &str| Error::format(path, format!("not weights of the sentiment example: {what}"));
     let words = file.metadata.get("words").ok_or_else(|| lacks("its header has no `words`"))?;
     let embeddings = file.metadata.get("embeddings").and_then(|name| Embeddings::named(name));
     let embeddings = embeddings.ok_or_else(|| lacks("its header has no known kind of `embeddings`"))?;
     let vocabulary = Vocabulary::new(words.split('\n').filter(|word| !word.is_empty()));
-    let shape = file.tensors.get("embedding.weight").map(|table| table.shape.as_slice());
+    let shape = file.get("embedding.weight").map(|table| table.shape.as_slice());
     match shape {
         Some(&[rows, dim]) if rows == vocabulary.len() && (1..=LARGEST_DIM).contains(&dim) => {
             Ok(Header { vocabulary, embeddings, dim })

@@ -140,6 +140,14 @@ fn remove_if_abandoned(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// An error about the content of a file, with the file's name.
+pub(crate) fn of_file(path: &Path, error: Error) -> Error {
+    match error {
+        Error::Invalid(reason) => Error::format(path, reason),
+        other => other,
+    }
+}
+
 /// Opens a file for reading, and returns its length. Anything but a regular file is refused: a FIFO can block, and a
 /// device can be endless.
 pub(crate) fn open(path: &Path) -> io::Result<(File, u64)> {

@@ -1,5 +1,5 @@
 //! Neural networks for minitorch: modules and layers, initial weights, optimizers, schedules, data, and exchange with
-//! PyTorch through safetensors. Everything is generic over the backend; nothing here names one.
+//! PyTorch through files. Everything is generic over the backend; nothing here names one.
 
 #![forbid(unsafe_code)]
 
@@ -12,6 +12,7 @@ pub use minitorch_core::Backend;
 
 mod check;
 pub mod data;
+mod differences;
 mod ema;
 mod files;
 mod formats;

@@ -2,17 +2,18 @@
 //!
 //! Everything else is a function of that walk: optimizers, `train` and `eval`, saved state, averages, summaries.
 
+mod load;
 mod param;
 mod walk;
+
+pub(crate) use load::accept;
 
 pub use param::{Buffer, Param};
 pub use walk::{Entry, EntryMut, Path, Training, Visit, VisitMut};
 
-use crate::formats::{HostTensor, read_tensors, write_tensors};
-use crate::text::{name_mismatch, shown};
-use minitorch_core::{Backend, Error, Result, Tensor};
-use std::collections::{BTreeMap, HashMap};
-use std::path::Path as FilePath;
+use crate::files::of_file;
+use crate::formats::StateDict;
+use minitorch_core::{Backend, DType, Result, Tensor};
 
 /// A model or a part of one: parameters, buffers and submodules. PyTorch: `nn.Module`. Derive it:
 ///
@@ -76,6 +77,28 @@ pub trait Module<B: Backend> {
         found
     }
 
+    /// The buffers with their names, in order.
+    fn named_buffers(&self) -> Vec<(String, &Buffer<B>)> {
+        let mut found = Vec::new();
+        self.visit(&mut Path::default(), &mut |name, entry| {
+            if let Entry::Buffer(buffer) = entry {
+                found.push((name.to_string(), buffer));
+            }
+        });
+        found
+    }
+
+    /// Mutable references to the buffers with their names, in order.
+    fn named_buffers_mut(&mut self) -> Vec<(String, &mut Buffer<B>)> {
+        let mut found = Vec::new();
+        self.visit_mut(&mut Path::default(), &mut |name, entry| {
+            if let EntryMut::Buffer(buffer) = entry {
+                found.push((name.to_string(), buffer));
+            }
+        });
+        found
+    }
+
     /// The number of elements in all parameters.
     fn num_parameters(&self) -> usize {
         self.named_parameters().iter().map(|(_, param)| param.numel()).sum()
@@ -102,8 +125,50 @@ pub trait Module<B: Backend> {
         self.named_parameters_mut().into_iter().for_each(|(_, param)| param.unfreeze());
     }
 
+    /// The parameters and buffers on the host, with their names, in the order of the walk. PyTorch: `state_dict`.
+    ///
+    /// # Errors
+    /// If a device fails, or two entries have one name ([`Error::Invalid`](minitorch_core::Error::Invalid)).
+    fn state(&self) -> Result<StateDict> {
+        load::state(self)
+    }
+
+    /// Copies parameters and buffers from a state dict, and returns the names that only one of the two has. Values are
+    /// converted to the model's dtypes, rounded once. Identities of parameters, and what is frozen, do not change.
+    /// PyTorch: `load_state_dict`.
+    ///
+    /// With [`Strict::No`] the names may differ, and the common ones are loaded; their shapes must still be equal.
+    ///
+    /// ```
+    /// use minitorch_nn::state::{StateDict, Strict};
+    /// use minitorch_nn::{Linear, Module};
+    /// # use minitorch_conformance::doc::*;
+    /// let (trained, mut linear) = (Linear::new(3, 2, &device()), Linear::new(3, 2, &device()));
+    /// linear.load_state(&trained.state()?, Strict::Yes)?;
+    /// assert_eq!(linear.weight.to_vec::<f32>()?, trained.weight.to_vec::<f32>()?);
+    ///
+    /// let file = trained.state()?.add_prefix("module.").to_bytes()?;
+    /// let error = linear.load_state(&StateDict::from_bytes(&file)?, Strict::Yes).unwrap_err().to_string();
+    /// assert_eq!(
+    ///     error,
+    ///     "does not fit the model: 4 differences: missing: weight [2, 3], bias [2]; unexpected: module.weight [2, 3], \
+    ///      module.bias [2]; the file's names begin with module., which StateDict::strip_prefix or StateDict::subset \
+    ///      removes"
+    /// );
+    /// # Ok::<(), minitorch_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](minitorch_core::Error::Invalid) if names or shapes differ: the message has the first five
+    /// differences, their number and a likely cause. Also if a value does not fit the model's dtype, as
+    /// [`HostTensor::to_dtype`](crate::state::HostTensor::to_dtype) says; the message names the tensor. Other errors are
+    /// those of the device. On any error the module is unchanged.
+    fn load_state(&mut self, state: &StateDict, strict: Strict) -> Result<Mismatch> {
+        load::load_state(self, state, strict)
+    }
+
     /// Writes parameters and buffers as safetensors under their dotted names, atomically: on an error an existing file
-    /// is unchanged. PyTorch: `state_dict` and `save_file`.
+    /// is unchanged. [`StateDict::write`] of [`state`](Module::state). PyTorch: `state_dict` and `save_file`.
     ///
     /// # Errors
     /// If a device or the file system fails.
@@ -111,20 +176,97 @@ pub trait Module<B: Backend> {
     where
         Self: Sized,
     {
-        save(self, path)
+        self.state()?.write(path)
     }
 
-    /// Reads parameters and buffers from safetensors, also from PyTorch's. Strict, as `load_state_dict` is by default:
-    /// on a missing or unexpected name or a wrong shape nothing is changed, and the error lists all of them.
-    /// [`load_with`] can ignore names.
+    /// Reads parameters and buffers from a file that [`StateDict::read`] reads: safetensors, PyTorch's `.pt`, NumPy's
+    /// `.npz`. Strict, as `load_state_dict` is by default: on a missing or unexpected name or a wrong shape nothing is
+    /// changed. For other names or a part of them, [`StateDict::read`] the file and [`load_state`](Module::load_state)
+    /// it.
     ///
     /// # Errors
-    /// If the file cannot be read, is not safetensors or does not fit.
+    /// If the file cannot be read or does not fit, as [`load_state`](Module::load_state) says.
     fn load(&mut self, path: impl AsRef<std::path::Path>) -> Result<()>
     where
         Self: Sized,
     {
-        load(self, path)
+        let path = path.as_ref();
+        let state = StateDict::read(path)?;
+        self.load_state(&state, Strict::Yes).map_err(|error| of_file(path, error))?;
+        Ok(())
+    }
+
+    /// Copies the parameters and buffers of a model of the same names and shapes, on any backend and of any dtypes:
+    /// `gpu_model.copy_from(&cpu_model)`. The type `Net<Cuda>` is another one than `Net<Cpu>`, so a model does not move
+    /// to another backend; one is constructed there, and copies.
+    ///
+    /// # Errors
+    /// As [`state`](Module::state) and [`load_state`](Module::load_state).
+    fn copy_from<C: Backend>(&mut self, other: &(impl Module<C> + ?Sized)) -> Result<()>
+    where
+        Self: Sized,
+    {
+        self.load_state(&other.state()?, Strict::Yes)?;
+        Ok(())
+    }
+
+    /// Casts all parameters and all buffers of floats, in place. PyTorch: `Module.to(dtype)`, `half`, `double`.
+    ///
+    /// A cast parameter is a new one, for optimizers and averages too: cast before constructing them. It stays frozen.
+    ///
+    /// # Panics
+    /// If the dtype is not a float, or a device does not support it.
+    #[track_caller]
+    fn to_dtype(&mut self, dtype: DType) {
+        assert!(dtype.is_float(), "to_dtype: {dtype} is not a float");
+        self.visit_mut(&mut Path::default(), &mut |_, entry| match entry {
+            EntryMut::Param(param) if param.dtype() != dtype => {
+                let value = param.detach().cast(dtype);
+                replace(param, value);
+            }
+            EntryMut::Buffer(buffer) if buffer.get().dtype().is_float() => buffer.set(buffer.get().cast(dtype)),
+            _ => {}
+        });
+    }
+
+    /// Moves all parameters and buffers to another device of the same backend, in place; the name differs from
+    /// [`Tensor::to`], which a `Param` has too. To another backend: [`copy_from`](Module::copy_from). PyTorch:
+    /// `Module.to(device)`.
+    ///
+    /// A moved parameter is a new one, for optimizers and averages too: move before constructing them. It stays frozen.
+    ///
+    /// # Errors
+    /// If a device fails or has no memory; the module is then unchanged.
+    ///
+    /// # Panics
+    /// If the device does not support a dtype of the module.
+    #[track_caller]
+    fn to_device(&mut self, device: &B) -> Result<()> {
+        let mut moved = Vec::new();
+        self.visit(&mut Path::default(), &mut |_, entry| {
+            let old = match entry {
+                Entry::Param(param) => param.detach(),
+                Entry::Buffer(buffer) => buffer.get(),
+                Entry::Training(_) => return,
+            };
+            moved.push(if old.device() == device { Ok(None) } else { old.to(device).map(Some) });
+        });
+        let mut moved = moved.into_iter().collect::<Result<Vec<_>>>()?.into_iter();
+        self.visit_mut(&mut Path::default(), &mut |_, entry| match entry {
+            EntryMut::Param(param) => moved.next().flatten().into_iter().for_each(|value| replace(param, value)),
+            EntryMut::Buffer(buffer) => moved.next().flatten().into_iter().for_each(|value| buffer.set(value)),
+            EntryMut::Training(_) => {}
+        });
+        Ok(())
+    }
+}
+
+/// Replaces a parameter by a new one with another dtype or device.
+fn replace<B: Backend>(param: &mut Param<B>, value: Tensor<B>) {
+    let frozen = param.is_frozen();
+    *param = Param::new(value);
+    if frozen {
+        param.freeze();
     }
 }
 
@@ -217,7 +359,7 @@ plain!(
 pub enum Strict {
     /// Model and file have the same names.
     Yes,
-    /// Common names are loaded. Their shapes and dtypes must still fit.
+    /// Common names are loaded. Their shapes must still be equal.
     No,
 }
 
@@ -226,97 +368,9 @@ pub enum Strict {
 pub struct Mismatch {
     /// In the model, not in the file.
     pub missing: Vec<String>,
-    /// In the file, not in the model; long names and unusual characters are quoted, escaped and truncated.
+    /// In the file, not in the model, nor the other name of a tied weight that the model has; long names and unusual
+    /// characters are quoted, escaped and truncated.
     pub unexpected: Vec<String>,
-}
-
-/// Copies the parameters and buffers of a module to the host, with their names, in the order of the walk: its state
-/// dict.
-///
-/// # Errors
-/// If a device fails, or two entries have one name ([`Error::Invalid`]).
-pub fn tensors<B: Backend>(module: &(impl Module<B> + ?Sized)) -> Result<Vec<(String, HostTensor)>> {
-    let mut found: Vec<(String, Tensor<B>)> = Vec::new();
-    module.visit(&mut Path::default(), &mut |name, entry| match entry {
-        Entry::Param(param) => found.push((name.to_string(), param.detach())),
-        Entry::Buffer(buffer) => found.push((name.to_string(), buffer.get())),
-        Entry::Training(_) => {}
-    });
-    found.into_iter().map(|(name, tensor)| Ok((name, HostTensor::read(&tensor)?))).collect()
-}
-
-/// Writes the parameters and buffers of a module.
-///
-/// # Errors
-/// If a device or the file system fails; an existing file is then unchanged.
-pub fn save<B: Backend>(module: &(impl Module<B> + ?Sized), path: impl AsRef<FilePath>) -> Result<()> {
-    write_tensors(path, &tensors(module)?, &BTreeMap::new())
-}
-
-/// Reads the parameters and buffers of a module: [`load_with`] and [`Strict::Yes`].
-///
-/// # Errors
-/// As [`load_with`].
-pub fn load<B: Backend>(module: &mut (impl Module<B> + ?Sized), path: impl AsRef<FilePath>) -> Result<()> {
-    load_with(module, path, Strict::Yes).map(|_| ())
-}
-
-/// Reads the parameters and buffers of a module, and returns the names that only the file or only the module has.
-///
-/// # Errors
-/// [`Error::Io`] if the file cannot be read, [`Error::Format`] if it is not safetensors, holds a dtype that minitorch
-/// does not have, or does not fit: the message then lists missing and unexpected names and those with a wrong shape, at
-/// most 40 of each. [`Error::Device`] or [`Error::OutOfMemory`] if the device cannot hold the values. On any error the
-/// module is unchanged.
-pub fn load_with<B: Backend>(
-    module: &mut (impl Module<B> + ?Sized),
-    path: impl AsRef<FilePath>,
-    strict: Strict,
-) -> Result<Mismatch> {
-    let path = path.as_ref();
-    let mut file = read_tensors(path)?.tensors;
-
-    // Everything that can fail comes before the first change.
-    let mut mismatch = Mismatch::default();
-    let mut misshaped = Vec::new();
-    let mut values: HashMap<String, Tensor<B>> = HashMap::new();
-    let mut outcome = Ok(());
-    module.visit(&mut Path::default(), &mut |name, entry| {
-        let old = match entry {
-            Entry::Param(param) => param.detach(),
-            Entry::Buffer(buffer) => buffer.get(),
-            Entry::Training(_) => return,
-        };
-        match file.remove(name) {
-            None if values.contains_key(name) => {} // a tied name: both entries get the value
-            None => mismatch.missing.push(name.to_string()),
-            Some(new) if new.fits(&old) => match new.to_tensor(old.device()) {
-                Ok(tensor) => drop(values.insert(name.to_string(), tensor)),
-                Err(error) if outcome.is_ok() => outcome = Err(error),
-                Err(_) => {}
-            },
-            Some(new) => {
-                misshaped.push(format!("{name} ({new} in the file, {:?} {} in the model)", old.shape(), old.dtype()))
-            }
-        }
-    });
-    mismatch.missing.sort();
-    mismatch.unexpected = file.into_keys().map(|name| shown(&name)).collect();
-    let (missing, unexpected) = match strict {
-        Strict::Yes => (mismatch.missing.clone(), mismatch.unexpected.clone()),
-        Strict::No => Default::default(),
-    };
-    if let Some(why) = name_mismatch(missing, unexpected, misshaped) {
-        return Err(Error::format(path, format!("does not fit the model: {why}")));
-    }
-    outcome?;
-
-    module.visit_mut(&mut Path::default(), &mut |name, entry| match (entry, values.get(name)) {
-        (EntryMut::Param(param), Some(value)) => param.set(value.clone()),
-        (EntryMut::Buffer(buffer), Some(value)) => buffer.set(value.clone()),
-        _ => {}
-    });
-    Ok(mismatch)
 }
 
 #[cfg(test)]

@@ -60,18 +60,6 @@ pub(crate) fn list(names: &[String]) -> String {
     head.join(", ") + &more
 }
 
-/// One line that lists the names of a file and a model that do not match; `None` if all do. The names are already fit
-/// to be shown.
-pub(crate) fn name_mismatch(missing: Vec<String>, unexpected: Vec<String>, misshaped: Vec<String>) -> Option<String> {
-    let lists = [("missing", missing), ("unexpected", unexpected), ("mis-shaped", misshaped)];
-    let told = lists.map(|(what, mut names)| {
-        names.sort();
-        (!names.is_empty()).then(|| format!("{what}: {}", list(&names)))
-    });
-    let told: Vec<String> = told.into_iter().flatten().collect();
-    (!told.is_empty()).then(|| told.join("; "))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

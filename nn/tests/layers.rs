@@ -60,7 +60,8 @@ fn batch_norm_refuses_single_elements_and_wrong_shapes() {
 fn norms_have_gradients_and_pytorchs_names() {
     let device = device();
     let norm = BatchNorm2d::new(3, &device);
-    let names: Vec<String> = state::tensors(&norm).expect("readable").into_iter().map(|(name, _)| name).collect();
+    let state = norm.state().expect("readable");
+    let names: Vec<&str> = state.names().collect();
     assert_eq!(names, ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]);
     assert!(norm.clone().without_affine().named_parameters().is_empty());
 
@@ -151,7 +152,7 @@ fn the_summary_lists_modules_and_their_results() {
     assert_eq!(row("head.0").output_bytes, 80);
     // Every float of the state is 4 bytes, and so are the two counters.
     let numel = |t: &state::HostTensor| t.to_tensor(&device).expect("it fits").numel() as u64;
-    let state: u64 = state::tensors(&net).expect("readable").iter().map(|(_, t)| numel(t)).sum();
+    let state: u64 = net.state().expect("readable").iter().map(|(_, t)| numel(t)).sum();
     assert_eq!(summary.state_bytes, 4 * state);
     assert!(summary.peak_bytes >= 2 * 8 * 36 * 4, "the largest activation was held");
 

@@ -1,10 +1,10 @@
 //! Training: parameter groups, frozen and tied parameters, saved and resumed optimizers, averaged weights.
 
 use minitorch_conformance::doc::*;
-use minitorch_conformance::panic_message;
-use minitorch_nn::state::{HostTensor, read_tensors, tensors, write_tensors};
+use minitorch_nn::state::{HostTensor, StateDict, Strict};
 use minitorch_nn::{
-    Adagrad, Adam, AdamW, Buffer, Ema, Group, Linear, Lion, Module, NAdam, Optimizer, Param, RAdam, RmsProp, Sgd,
+    Adagrad, Adam, AdamW, BatchNorm1d, Buffer, Ema, Embedding, Group, Layer, Linear, Module, Optimizer, Param, RmsProp,
+    Sgd,
 };
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -145,27 +145,28 @@ fn optimizer_files_have_pytorchs_names_and_mismatches_change_nothing() -> Result
         net.learn(&mut adam, step);
     }
     adam.save(&net, &path)?;
-    let saved = read_tensors(&path)?;
-    let names: Vec<&str> = saved.tensors.keys().map(String::as_str).filter(|name| name.starts_with("scale")).collect();
+    let saved = StateDict::read(&path)?;
+    assert_eq!(saved, adam.state(&net)?);
+    let names: Vec<&str> = saved.names().filter(|name| name.starts_with("scale")).collect();
     assert_eq!(names, ["scale/exp_avg", "scale/exp_avg_sq", "scale/step"]);
-    assert_eq!(saved.tensors["scale/step"].data, HostData::I32(vec![1]), "the scale took part in one step of two");
-    assert_eq!(saved.tensors["head.weight/step"].data, HostData::I32(vec![2]));
+    assert_eq!(saved["scale/step"].to_vec::<i32>()?, [1], "the scale took part in one step of two");
+    assert_eq!(saved["head.weight/step"].to_vec::<i32>()?, [2]);
 
     let message = AdamW::new(0.01).load(&net, &path).unwrap_err().to_string();
     assert!(message.ends_with("does not fit the optimizer: it holds the state of Adam, not of AdamW"), "{message}");
 
-    let mut file = saved.tensors.clone();
-    file.remove("head.weight/exp_avg");
-    file.insert("head.bias/exp_avg".into(), HostTensor::new([3], HostData::F32(vec![0.0; 3])));
-    file.insert("body.bias/step".into(), HostTensor::new([], HostData::I32(vec![-1])));
-    file.insert("tail/step".into(), HostTensor::new([], HostData::I32(vec![1])));
-    let broken: Vec<(String, HostTensor)> = file.into_iter().collect();
-    write_tensors(&path, &broken, &saved.metadata)?;
+    let mut broken = saved.clone();
+    broken.remove("head.weight/exp_avg");
+    broken.insert("head.bias/exp_avg", HostTensor::new([3], vec![0.0f32; 3]));
+    broken.insert("body.bias/step", HostTensor::new([], vec![-1]));
+    broken.insert("tail/step", HostTensor::new([], vec![1]));
+    broken.write(&path)?;
     let mut other = Adam::new(0.5);
     let message = other.load(&net, &path).unwrap_err().to_string();
-    let expected = "does not fit the optimizer: missing: head.weight/exp_avg; unexpected: body.bias/exp_avg, \
-                    body.bias/exp_avg_sq, tail/step; mis-shaped: body.bias/step ([] int32 in the file; one int32 of at \
-                    least 0 is wanted), head.bias/exp_avg ([3] float32 in the file, [2] float32 in the model)";
+    let expected = "does not fit the optimizer: 6 differences: missing: head.weight/exp_avg [2, 4]; unexpected: \
+                    body.bias/exp_avg [4], body.bias/exp_avg_sq [4] and 1 more; mis-shaped: head.bias/exp_avg ([3] in \
+                    the file, [2] in the model); refused: body.bias/step ([] int32 in the file; one integer of at least \
+                    0 is wanted)";
     assert!(message.ends_with(expected), "{message}");
     assert_eq!(other.lr(), 0.5, "nothing was changed");
     let mut twin = Net::new();
@@ -177,12 +178,103 @@ fn optimizer_files_have_pytorchs_names_and_mismatches_change_nothing() -> Result
 
     for (metadata, said) in [(BTreeMap::new(), "nothing"), ([("optimizer", "Adam"), ("lr", "-1")].into(), "rate is -1")]
     {
-        let metadata = metadata.into_iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        write_tensors(&path, &broken, &metadata)?;
+        broken.metadata = metadata.into_iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        broken.write(&path)?;
         let message = other.load(&net, &path).unwrap_err().to_string();
         assert!(message.contains(said), "{message}");
     }
     std::fs::remove_file(&path).map_err(|e| Error::io(&path, e))
+}
+
+/// A group that was added takes its parameters with their state; parameters that were added start afresh.
+#[test]
+fn added_groups_and_parameters_are_understood() -> Result<()> {
+    #[derive(Module)]
+    struct Grown {
+        net: Net,
+        extra: Param<Plain>,
+    }
+    let mut net = Net::new();
+    let mut adam = Adam::new(0.01);
+    (0..3).for_each(|step| net.learn(&mut adam, step));
+    let state = StateDict::from_bytes(&adam.state(&net)?.to_bytes()?)?;
+    let mut grouped = Adam::new(0.5).group(|name, _| name == "scale", Group::new().lr_scale(2.0));
+    assert_eq!(grouped.load_state(&net, &state, Strict::Yes)?, Default::default());
+    assert_eq!((grouped.state(&net)?, grouped.lr()), (state.clone(), 0.01));
+
+    let extra = Param::new(Tensor::new([1.0], net.scale.device()));
+    let mut grown = Grown { net, extra };
+    let state = state.add_prefix("net.");
+    let message = grouped.load_state(&grown, &state, Strict::Yes).unwrap_err().to_string();
+    let expected = "does not fit the optimizer: 1 difference: missing: extra/step []; load_state with Strict::No starts \
+                    parameters afresh that were added since it was saved";
+    assert_eq!(message, expected);
+    let mut more = state.clone();
+    more.insert("gone/step", HostTensor::new([], vec![1]));
+    let mut adam = Adam::new(0.5).betas(0.0, 0.999);
+    let mismatch = adam.load_state(&grown, &more, Strict::No)?;
+    assert_eq!(
+        (mismatch.missing, mismatch.unexpected),
+        (vec!["extra/step".to_string()], vec!["gone/step".to_string()])
+    );
+    // The first step of Adam moves by the learning rate.
+    let grads = (&grown.extra * 3.0).sum(..).backward();
+    adam.step(&mut grown, &grads);
+    assert!((grown.extra.item()? - 0.99).abs() < 1e-6);
+    assert_eq!(adam.state(&grown)?["net.scale/step"].to_vec::<i32>()?, [2]);
+    // An incomplete state is an error even so.
+    more.remove("net.scale/exp_avg");
+    let message = adam.load_state(&grown, &more, Strict::No).unwrap_err().to_string();
+    assert_eq!(message, "does not fit the optimizer: 1 difference: missing: net.scale/exp_avg [4]");
+    Ok(())
+}
+
+/// A network of PyTorch with tied weights, and its Adam with an added group, from one checkpoint.
+#[derive(Module)]
+struct FromTorch {
+    embedding: Embedding<Plain>,
+    norm: BatchNorm1d<Plain>,
+    head: Head,
+}
+
+/// Its weight is that of the embedding.
+#[derive(Module)]
+struct Head {
+    bias: Param<Plain>,
+}
+
+#[test]
+fn training_of_pytorch_is_resumed() -> Result<()> {
+    let device = device();
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata/torch");
+    let checkpoint = StateDict::read(folder.join("checkpoint.pt"))?;
+    let mut net = FromTorch {
+        embedding: Embedding::new(3, 2, &device),
+        norm: BatchNorm1d::new(2, &device),
+        head: Head { bias: Param::new(Tensor::zeros([3], &device)) },
+    };
+    net.load_state(&checkpoint.clone().subset("state_dict."), Strict::Yes)?;
+
+    // PyTorch numbers the parameters of an optimizer: `optimizer.state.0.exp_avg`.
+    let names: Vec<String> = net.named_parameters().into_iter().map(|(name, _)| name).collect();
+    let mut state = checkpoint.subset("optimizer.state.").rename(|name| match name.split_once('.') {
+        Some((number, key)) => format!("{}/{key}", names[number.parse::<usize>().unwrap()]),
+        None => name.to_string(),
+    })?;
+    state.metadata = [("optimizer", "Adam"), ("lr", "0.1")].map(|(key, text)| (key.into(), text.into())).into();
+    let mut adam = Adam::new(0.0).betas(0.5, 0.75).group(|name, _| name == "head.bias", Group::new().lr_scale(0.1));
+    adam.load_state(&net, &state, Strict::Yes)?;
+
+    let x = net.norm.forward(&net.embedding.forward(&Tensor::new([0, 2, 1], &device)));
+    let loss = (x.matmul(&net.embedding.weight.t()) + &net.head.bias).square().sum(..);
+    adam.step(&mut net, &loss.backward());
+    let (ours, theirs) = (net.state()?, StateDict::read(folder.join("resumed.safetensors"))?);
+    for (name, tensor) in ours.iter() {
+        for (got, want) in tensor.to_vec::<f32>()?.into_iter().zip(theirs[name].to_vec::<f32>()?) {
+            assert!((got - want).abs() <= 1e-6 * (1.0 + want.abs()), "{name}: {got}, PyTorch's {want}");
+        }
+    }
+    Ok(())
 }
 
 #[test]
@@ -309,7 +401,7 @@ fn a_tied_weight_sums_its_gradients_and_is_stepped_and_saved_once() -> Result<()
     let expected = (tied.shared.detach() - &grads[&tied.shared] * 0.01).to_vec::<f32>()?;
     Sgd::new(0.01).step(&mut tied, &grads);
     assert_eq!(tied.shared.to_vec::<f32>()?, expected);
-    assert_eq!(tensors(&tied)?.len(), 1);
+    assert_eq!(tied.state()?.len(), 1);
     Ok(())
 }
 

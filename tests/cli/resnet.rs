@@ -3,7 +3,7 @@
 
 use crate::cli::{self, fails, last_line, names, put};
 use minitorch::Result;
-use minitorch::nn::state::read_tensors;
+use minitorch::nn::state::StateDict;
 use std::path::Path;
 use std::process::Output;
 use tempfile::{TempDir, tempdir};
@@ -45,14 +45,14 @@ fn a_short_run_on_cifar10_repeats_and_evaluates_as_it_was_saved() -> Result<()> 
     let (first, figure) = train("first", "7");
     assert!(figure.starts_with("test accuracy: ") && figure.ends_with(" %"), "{figure}");
     assert_eq!(names(&first), ["curves.png", "last.safetensors", "metrics.csv", "mistakes.png", "model.safetensors"]);
-    let state = read_tensors(first.join("model.safetensors"))?.tensors;
+    let state = StateDict::read(first.join("model.safetensors"))?;
     // 21 convolutions, each with the five tensors of its batch norm, and the last layer's two.
     assert_eq!(state.len(), 21 * 6 + 2);
     let (second, again) = train("second", "7");
-    assert_eq!(read_tensors(second.join("model.safetensors"))?.tensors, state, "the same seed, the same weights");
+    assert_eq!(StateDict::read(second.join("model.safetensors"))?, state, "the same seed, the same weights");
     assert_eq!(figure, again, "and the same figure");
     let (other, _) = train("other", "8");
-    assert_ne!(read_tensors(other.join("model.safetensors"))?.tensors, state);
+    assert_ne!(StateDict::read(other.join("model.safetensors"))?, state);
 
     let weights = first.join("model.safetensors");
     let output = run("--data", &[data.path(), Path::new("--eval"), &weights]);

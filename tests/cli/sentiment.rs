@@ -1,8 +1,11 @@
 //! The sentiment example as a program: its data, its word vectors, the choice of the best epoch, and `--say`.
 
-use crate::cli::{self, fails, last_line, names, on_cpu, put};
-use minitorch::nn::state::{HostTensor, Tensors, read_tensors, write_tensors};
-use minitorch::{HostData, Result};
+#[path = "common/cli.rs"]
+mod cli;
+
+use cli::{fails, last_line, names, on_cpu, put};
+use minitorch::Result;
+use minitorch::nn::state::{HostTensor, StateDict};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
@@ -76,11 +79,8 @@ fn answer(output: &Output) -> (String, String) {
     (String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-fn f32s(state: &Tensors, name: &str) -> Vec<f32> {
-    match &state.tensors[name].data {
-        HostData::F32(values) => values.clone(),
-        other => panic!("{name}: {other:?}"),
-    }
+fn f32s(state: &StateDict, name: &str) -> Vec<f32> {
+    state[name].to_vec().expect("floats")
 }
 
 #[test]
@@ -117,14 +117,14 @@ fn a_short_run_writes_everything_and_repeats() -> Result<()> {
     let mistakes = fs::read_to_string(first.join("mistakes.tsv")).expect("mistakes");
     let wrong = (200.0 - number.parse::<f64>().unwrap_or_default() * 2.0).round() as usize;
     assert!(mistakes.lines().count() == wrong + 1 && mistakes.lines().all(|line| line.split('\t').count() == 4));
-    let state = read_tensors(first.join("model.safetensors"))?;
+    let state = StateDict::read(first.join("model.safetensors"))?;
     assert_eq!(state.metadata["embeddings"], "tuned");
     let rows = state.metadata["words"].lines().count() + 2;
-    assert_eq!(state.tensors["embedding.weight"].shape, [rows, 100]);
+    assert_eq!(state["embedding.weight"].shape, [rows, 100]);
 
     let (second, again) = train("second");
     assert_eq!(last_line(&again), figure, "the same seed, the same figure");
-    assert_eq!(read_tensors(second.join("model.safetensors"))?, state, "and the same weights");
+    assert_eq!(StateDict::read(second.join("model.safetensors"))?, state, "and the same weights");
     assert_eq!(last_line(&run("--limit 200 --eval", &[&first.join("model.safetensors")])), figure);
     Ok(())
 }
@@ -139,7 +139,7 @@ fn embeddings_are_constant_or_trained_and_padding_is_zero() -> Result<()> {
         let (figure, told) = train(&data, &format!("--epochs 2 --batch-size 8 --lr 0.01 --embeddings {kind}"), &folder);
         assert!(told.contains(&format!("text CNN on {kind} vectors")), "{told}");
         let weights = folder.join("model.safetensors");
-        let state = read_tensors(&weights)?;
+        let state = StateDict::read(&weights)?;
         let dim = if kind == "random" { 100 } else { 4 };
         let rows = f32s(&state, "embedding.weight");
         assert!(rows[..2 * dim].iter().all(|&x| x == 0.0), "{kind}: padding and unknown stay zeros");
@@ -174,9 +174,10 @@ fn the_best_epoch_on_the_validation_set_is_kept() -> Result<()> {
     // The rate is constant, so a run that ends at the best epoch has the same weights there.
     let short = out.path().join("short");
     train(&data, &arguments(best.parse().unwrap_or_default()), &short);
-    let (kept, there) = (read_tensors(long.join("model.safetensors"))?, read_tensors(short.join("last.safetensors"))?);
+    let (kept, there) =
+        (StateDict::read(long.join("model.safetensors"))?, StateDict::read(short.join("last.safetensors"))?);
     assert_eq!(kept, there);
-    assert_ne!(kept, read_tensors(long.join("last.safetensors"))?);
+    assert_ne!(kept, StateDict::read(long.join("last.safetensors"))?);
     Ok(())
 }
 
@@ -218,25 +219,26 @@ fn bad_weights_are_exit_code_1() -> Result<()> {
     attempt(&["weights.safetensors: not a valid safetensors file"]);
 
     let table = |shape: &[usize]| {
-        let values = vec![0.0; shape.iter().product()];
-        vec![("embedding.weight".to_string(), HostTensor::new(shape, HostData::F32(values)))]
+        let values = vec![0.0f32; shape.iter().product()];
+        StateDict::from_iter([("embedding.weight", HostTensor::new(shape, values))])
     };
     let header = |words: &str, kind: &str| -> BTreeMap<String, String> {
         [("words", words), ("embeddings", kind)].map(|(key, text)| (key.into(), text.into())).into()
     };
     // The file of another example lacks the header.
-    write_tensors(&weights, &[("conv1.weight".into(), table(&[4, 2])[0].1.clone())], &Default::default())?;
+    table(&[4, 2]).rename(|_| "conv1.weight")?.write(&weights)?;
     attempt(&["not weights of the sentiment example", "`words`"]);
-    for (tensors, header, reasons) in [
+    for (mut state, header, reasons) in [
         (table(&[4, 2]), header("a\nfilm", "frozen"), &["`embeddings`"][..]),
         (table(&[9, 2]), header("a\nfilm", "tuned"), &["[9, 2]", "4 words"]),
         (table(&[4]), header("a\nfilm", "tuned"), &["`embedding.weight`"]),
-        (Vec::new(), header("a\nfilm", "tuned"), &["`embedding.weight`"]),
+        (StateDict::new(), header("a\nfilm", "tuned"), &["`embedding.weight`"]),
         (table(&[2, 0]), header("", "static"), &["[2, 0]"]),
         (table(&[2, 100_000]), header("", "static"), &["[2, 100000]", "4096"]),
-        (table(&[4, 2]), header("a\nfilm", "random"), &["missing: convs.0.bias", "linear.weight"]),
+        (table(&[4, 2]), header("a\nfilm", "random"), &["8 differences: missing: convs.0.weight", "and 3 more"]),
     ] {
-        write_tensors(&weights, &tensors, &header)?;
+        state.metadata = header;
+        state.write(&weights)?;
         attempt(reasons);
     }
     let output = run("--say film --out", &[&data.path().join("none")]);
@@ -307,7 +309,7 @@ fn an_interrupt_saves_the_weights() -> Result<()> {
     cli::interrupted(&mut command, "epoch 2/");
     assert_eq!(names(out.path()), ["last.safetensors", "metrics.csv"]);
     let weights = out.path().join("last.safetensors");
-    assert!(read_tensors(&weights)?.metadata.contains_key("words"));
+    assert!(StateDict::read(&weights)?.metadata.contains_key("words"));
     last_line(&on(&data, "", &[Path::new("--eval"), &weights])); // a complete file
     Ok(())
 }

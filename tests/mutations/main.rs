@@ -9,11 +9,8 @@
 mod counting;
 mod large;
 
-use minitorch::HostData;
 use minitorch::nn::data::{Idx, Split, WordVectors, cifar10, mnist, sst2};
-use minitorch::nn::state::{
-    HostTensor, read_npy, read_npz, read_npz_array, read_tensors, write_npy, write_npz, write_tensors,
-};
+use minitorch::nn::state::{HostTensor, StateDict, Strict, bf16, read_npy, write_npy};
 use minitorch::prelude::*;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -60,6 +57,8 @@ const WORDS: &[&str] = &[
     "F64",
     "I64",
     "BF16",
+    "F8_E4M3",
+    "U64",
     "BOOL",
     "U8",
     "<f8",
@@ -75,6 +74,14 @@ const WORDS: &[&str] = &[
     "\\u001b[31m",
     "\x1b]0;x\x07",
     "1,1,1,1,1,1,1",
+    "\x02}q\0(",
+    "\x05.",
+    "tR",
+    "h\x01",
+    "K\x01",
+    "ctorch\nFloatStorage\n",
+    "ctorch\nSize\n",
+    "X\x01\0\0\0a",
     "PK\x03\x04",
     "PK\x01\x02",
     "PK\x05\x06",
@@ -186,15 +193,54 @@ fn npy(parts: &[Vec<u8>]) -> Vec<u8> {
 
 /// An archive of one deflated array.
 fn npz(parts: &[Vec<u8>]) -> Vec<u8> {
-    let (content, name) = (npy(parts), b"weight.npy");
-    let packed = deflated(&content);
-    let sizes = [packed.len(), content.len()].map(|n| (n as u32).to_le_bytes()).concat();
-    // Version, flags, method, time, date, checksum, sizes, length of the name, of the extra field.
-    let common = [&[20, 0, 0, 0, 8, 0, 0, 0, 0, 0][..], &crc(&content), &sizes, &[name.len() as u8, 0, 0, 0]].concat();
-    let local = [b"PK\x03\x04", &common[..], name, &packed].concat();
-    let central = [b"PK\x01\x02\x14\0", &common[..], &[0; 14], name].concat();
-    let [size, start] = [central.len(), local.len()].map(|n| (n as u32).to_le_bytes());
-    [&local[..], &central, b"PK\x05\x06\0\0\0\0\x01\0\x01\0", &size, &start, &[0, 0]].concat()
+    let content = npy(parts);
+    zip(&[("weight.npy".into(), &content, Some(deflated(&content)))])
+}
+
+/// A checkpoint of PyTorch: the pickle, and the storages by their numbers.
+fn pt(parts: &[Vec<u8>]) -> Vec<u8> {
+    let name = |i: usize| if i == 0 { "a/data.pkl".into() } else { format!("a/data/{}", i - 1) };
+    let members: Vec<_> = parts.iter().enumerate().map(|(i, part)| (name(i), &part[..], None)).collect();
+    zip(&members)
+}
+
+/// An archive of members: name, content, and the deflated content if it is not stored.
+fn zip(members: &[(String, &[u8], Option<Vec<u8>>)]) -> Vec<u8> {
+    let (mut locals, mut central) = (Vec::new(), Vec::new());
+    for (name, content, packed) in members {
+        let (method, packed) = packed.as_ref().map_or((0, *content), |packed| (8, &packed[..]));
+        let sizes = [packed.len(), content.len()].map(|n| (n as u32).to_le_bytes()).concat();
+        // Version, flags, method, time, date, checksum, sizes, length of the name, of the extra field.
+        let name = name.as_bytes();
+        let common =
+            [&[20, 0, 0, 0, method, 0, 0, 0, 0, 0][..], &crc(content), &sizes, &[name.len() as u8, 0, 0, 0]].concat();
+        let start = (locals.len() as u32).to_le_bytes();
+        locals.extend([b"PK\x03\x04", &common[..], name, packed].concat());
+        central.extend([b"PK\x01\x02\x14\0", &common[..], &[0; 10], &start, name].concat());
+    }
+    let [size, start] = [central.len(), locals.len()].map(|n| (n as u32).to_le_bytes());
+    let count = (members.len() as u16).to_le_bytes();
+    [&locals[..], &central, b"PK\x05\x06\0\0\0\0", &count, &count, &size, &start, &[0, 0]].concat()
+}
+
+/// The pickle and the storages of a checkpoint by PyTorch, by the directory of its archive.
+fn parts_of(checkpoint: &[u8]) -> Vec<Vec<u8>> {
+    let number = |at: usize, width: usize| checkpoint[at..at + width].iter().rev().fold(0, |n, &b| n << 8 | b as usize);
+    let end = checkpoint.len() - 22;
+    let mut at = number(end + 16, 4);
+    let mut members = std::collections::BTreeMap::new();
+    while at < end && &checkpoint[at..at + 4] == b"PK\x01\x02" {
+        let (size, name, start) = (number(at + 24, 4), number(at + 28, 2), number(at + 42, 4));
+        let text = String::from_utf8_lossy(&checkpoint[at + 46..at + 46 + name]).into_owned();
+        let data = start + 30 + number(start + 26, 2) + number(start + 28, 2);
+        if text.ends_with("/data.pkl") {
+            members.insert(0, checkpoint[data..data + size].to_vec());
+        } else if let Some((_, key)) = text.split_once("/data/") {
+            members.insert(1 + key.parse::<usize>().expect("a number"), checkpoint[data..data + size].to_vec());
+        }
+        at += 46 + name + number(at + 30, 2) + number(at + 32, 2);
+    }
+    members.into_values().collect()
 }
 
 fn idx(dims: &[u32], byte: u8) -> Vec<Vec<u8>> {
@@ -211,11 +257,11 @@ fn formats(folder: &Path, linear: &Linear<Cpu>) -> Result<Vec<Format>> {
     let path = folder.join("seed");
     let bytes = || fs::read(&path).map_err(|e| Error::io(&path, e));
     let tensors = [
-        ("weight".to_string(), HostTensor::new([2, 3], HostData::F32(vec![0.5; 6]))),
-        ("bias".to_string(), HostTensor::new([2], HostData::F32(vec![0.5; 2]))),
-        ("n".to_string(), HostTensor::new([], HostData::I32(vec![7]))),
-        ("mask".to_string(), HostTensor::new([2, 2], HostData::Bool(vec![true; 4]))),
-        ("half".to_string(), HostTensor::new([0, 2], HostData::F16(vec![]))),
+        ("weight", HostTensor::new([2, 3], vec![0.5f32; 6])),
+        ("bias", HostTensor::new([2], vec![0.5f64; 2])),
+        ("n", HostTensor::new([], vec![7i64])),
+        ("mask", HostTensor::new([2, 2], vec![true; 4])),
+        ("half", HostTensor::new([0, 2], Vec::<minitorch::f16>::new())),
     ];
     let cut = |bytes: Vec<u8>, lengths: usize| {
         let head = bytes[..lengths].iter().rev().fold(0, |n, &byte| n << 8 | byte as usize);
@@ -223,10 +269,16 @@ fn formats(folder: &Path, linear: &Linear<Cpu>) -> Result<Vec<Format>> {
     };
     let (mut models, mut arrays, mut archives) = (Vec::new(), Vec::new(), Vec::new());
     for some in [&tensors[..], &tensors[..2], &[]] {
-        write_tensors(&path, some, &[("format".to_string(), "pt".to_string())].into())?;
-        models.push(cut(bytes()?, 8));
-        write_npz(&path, some)?;
+        let mut state: StateDict = some.iter().cloned().collect();
+        state.write_npz(&path)?;
         archives.push(vec![bytes()?]);
+        state.insert("brain", HostTensor::new([1], vec![bf16::ONE]));
+        if some.len() == 2 {
+            state.remove("brain");
+        }
+        // A text, and the other name of a tied weight.
+        state.metadata.extend([("format", "pt"), ("tied", "weight")].map(|(key, text)| (key.into(), text.into())));
+        models.push(cut(state.to_bytes()?, 8));
     }
     for (_, tensor) in &tensors {
         write_npy(&path, tensor)?;
@@ -243,6 +295,17 @@ fn formats(folder: &Path, linear: &Linear<Cpu>) -> Result<Vec<Format>> {
     for name in ["stored.npz", "deflated.npz"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("nn/testdata").join(name);
         archives.push(vec![fs::read(&path).map_err(|e| Error::io(&path, e))?]);
+    }
+    let mut checkpoints = Vec::new();
+    for name in ["state.pt", "protocol4.pt", "checkpoint.pt", "list.pt", "types.pt"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("nn/testdata/torch").join(name);
+        checkpoints.push(parts_of(&fs::read(&path).map_err(|e| Error::io(&path, e))?));
+    }
+    let mut linears = Vec::new();
+    for (weight, bias) in [("weight", "bias"), ("module.weight", "module.bias"), ("bias", "weight")] {
+        let sizes = [HostTensor::new([2, 3], vec![0.5f32; 6]), HostTensor::new([2], vec![1u8; 2])];
+        let state: StateDict = [weight, bias].into_iter().zip(sizes).collect();
+        linears.push(cut(state.to_bytes()?, 8));
     }
     let (images, labels) = (idx(&[3, 28, 28], 9), idx(&[3], 1));
     for (name, parts) in [(IMAGES, &images), (LABELS, &labels)] {
@@ -264,14 +327,22 @@ fn formats(folder: &Path, linear: &Linear<Cpu>) -> Result<Vec<Format>> {
     let vectors = vec![cut(bytes()?, 8)];
     let read_vectors = |path: &Path, _: &Linear<Cpu>| WordVectors::read(path, |word| word != "c").map(drop);
     Ok(vec![
-        Format::new("safetensors", "a", models.clone(), safetensors, |path, _| read_tensors(path).map(drop)),
-        Format::new("a model", "a", models, safetensors, |path, linear| linear.clone().load(path)),
+        Format::new("safetensors", "a", models, safetensors, |path, _| StateDict::read(path).map(drop)),
+        Format::new("a model", "a", linears, safetensors, |path, linear| linear.clone().load(path)),
+        Format::new("pt", "a", checkpoints.clone(), pt, |path, _| StateDict::read(path).map(drop)),
+        Format::new("pt, a model", "a", checkpoints, pt, |path, linear| {
+            let state = StateDict::read(path)?;
+            linear.clone().load_state(&state, Strict::No).map(drop)?;
+            StateDict::from_bytes(&state.to_bytes()?).map(drop)
+        }),
         Format::new("an optimizer", "a", states, safetensors, |path, linear| Adam::new(0.1).load(linear, path)),
         Format::new("a schedule", "a", plateaus, safetensors, |path, _| Plateau::new(0.1).load(path)),
         Format::new("npy", "a", arrays.clone(), npy, |path, _| read_npy(path).map(drop)),
-        Format::new("npz, parts", "a", arrays, npz, |path, _| read_npz(path).map(drop)),
-        Format::new("npz", "a", archives.clone(), whole, |path, _| read_npz(path).map(drop)),
-        Format::new("npz, one", "a", archives, whole, |path, _| read_npz_array(path, "weight").map(drop)),
+        Format::new("npz, parts", "a", arrays, npz, |path, _| StateDict::read(path).map(drop)),
+        Format::new("npz", "a", archives.clone(), whole, |path, _| StateDict::read(path).map(drop)),
+        Format::new("npz, one", "a", archives, whole, |path, _| {
+            StateDict::read_where(path, |name| name == "weight")?.tensor("weight").map(drop)
+        }),
         Format::new("idx", "a", many.clone(), whole, |path, _| Idx::read(path).map(drop)),
         Format::new("idx.gz", "a", many, gzip, |path, _| Idx::read(path).map(drop)),
         Format::new("mnist, images", IMAGES, vec![images], gzip, |path, _| {

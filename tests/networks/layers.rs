@@ -1,8 +1,11 @@
 //! Every layer with weights, exchanged with PyTorch: its file loads strictly and gives its outputs; the file of this
 //! library has the same names, shapes and values.
 
-use crate::golden::{Golden, assert_close, golden_path};
-use minitorch::nn::state::{read_tensors, tensors};
+#[path = "common/golden.rs"]
+mod golden;
+
+use golden::{Golden, assert_close, golden_path};
+use minitorch::nn::state::StateDict;
 use minitorch::prelude::*;
 use minitorch_conformance::Plain;
 
@@ -88,20 +91,41 @@ fn a_saved_file_equals_pytorchs() -> Result<()> {
     let mut zoo = Zoo::new(&Cpu::new());
     zoo.load(golden_path("layers-torch.safetensors"))?;
     zoo.save(&path)?;
-    let (ours, theirs) = (read_tensors(&path)?.tensors, read_tensors(golden_path("layers-torch.safetensors"))?.tensors);
-    assert_eq!(ours, theirs);
-    assert_eq!(tensors(&zoo)?.len(), theirs.len());
+    let (ours, theirs) = (StateDict::read(&path)?, StateDict::read(golden_path("layers-torch.safetensors"))?);
+    golden::assert_same_state(&ours, &theirs);
+    assert_eq!(zoo.state()?, ours);
     if let Ok(copy) = std::env::var("MINITORCH_LAYERS") {
         std::fs::copy(&path, copy).expect("the copy for the script is written");
     }
     Ok(())
 }
 
-/// A file may hold a dtype that the device does not support: an error, not a panic.
+/// A file may hold a dtype that the device does not support: wider floats hold the values, else it is an error.
 #[test]
-fn halves_on_a_device_without_them_are_an_error() {
-    use minitorch::nn::state::HostTensor;
-    let halves = HostTensor::new([1], minitorch::HostData::F16(vec![Default::default()]));
-    let error = halves.to_tensor(&Cpu::new()).map(|_| ()).map_err(|error| error.to_string());
-    assert!(error.as_ref().is_err_and(|why| why.contains("does not support float16")), "{error:?}");
+fn halves_on_a_device_without_them_are_floats() -> Result<()> {
+    use minitorch::nn::state::{HostTensor, bf16};
+    let device = Cpu::new();
+    for tensor in
+        [HostTensor::new([1], vec![minitorch::f16::from_f32(1.5)]), HostTensor::new([1], vec![bf16::from_f32(1.5)])]
+    {
+        assert_eq!(tensor.to_tensor(&device)?.to_vec::<f32>()?, [1.5], "{tensor}");
+    }
+    let error = HostTensor::new([1], vec![1u64 << 40]).to_tensor(&device).map(|_| ()).unwrap_err().to_string();
+    assert_eq!(error, "the value 1099511627776 of uint64 does not fit int32");
+    Ok(())
+}
+
+/// One call copies a model to another backend, and to another dtype.
+#[test]
+fn a_model_is_copied_between_backends() -> Result<()> {
+    let mut cpu = Zoo::new(&Cpu::new());
+    cpu.load(golden_path("layers-torch.safetensors"))?;
+    let mut plain = Zoo::new(&Plain::new());
+    plain.copy_from(&cpu)?;
+    assert_eq!(plain.state()?, cpu.state()?);
+    plain.to_dtype(DType::F64);
+    let mut back = Zoo::new(&Cpu::new());
+    back.copy_from(&plain)?;
+    assert_eq!(back.state()?, cpu.state()?, "F64 holds every F32");
+    Ok(())
 }

@@ -1,74 +1,71 @@
 //! safetensors: named tensors, and a header with their names, dtypes, shapes and offsets.
 
-use super::host::HostTensor;
-use crate::files::{open, read_up_to, replace_file};
-use crate::text::{said, shown, shown_shape};
-use minitorch_core::{DType, Error, HostData, MAX_RANK, Result, f16};
-use safetensors::tensor::{Metadata, TensorInfo};
+use super::dict::StateDict;
+use super::elements::{Elements, Kind, unsupported};
+use super::failure::Failure;
+use super::host::{HostTensor, check_shape};
+use crate::text::{said, shown};
+use minitorch_core::{Error, Result};
 use safetensors::{Dtype, SafeTensors};
-use std::collections::{BTreeMap, HashSet};
-use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::collections::{BTreeMap, HashMap};
+use std::io::{self, Write};
+use std::sync::Arc;
 
-/// The content of a safetensors file.
-#[derive(Clone, PartialEq, Default, Debug)]
-pub struct Tensors {
-    /// The tensors by name.
-    pub tensors: BTreeMap<String, HostTensor>,
-    /// The `__metadata__` of the header.
-    pub metadata: BTreeMap<String, String>,
+/// A file that is ready to be written. Tied weights are written once; the metadata maps the other names to the one that
+/// was written, as `save_model` of PyTorch's safetensors does.
+pub(super) struct Output<'s> {
+    header: String,
+    tensors: Vec<(&'s str, &'s HostTensor)>,
 }
 
-/// Writes named tensors, and metadata into the header, as safetensors. The order of the tensors does not matter.
-///
-/// # Errors
-/// [`Error::Io`] if the file system fails; an existing file is then unchanged. [`Error::Invalid`] if a name occurs
-/// twice or is the reserved `__metadata__`, or the number of elements of a tensor is not that of its shape.
-pub fn write_tensors(
-    path: impl AsRef<Path>,
-    tensors: &[(String, HostTensor)],
-    metadata: &BTreeMap<String, String>,
-) -> Result<()> {
-    let mut names = HashSet::new();
-    for (name, tensor) in tensors {
-        tensor.check_consistent(&format!("write_tensors: {}", shown(name)))?;
-        if name == "__metadata__" || !names.insert(name) {
-            let name = shown(name);
-            return Err(Error::Invalid(format!(
-                "a safetensors file cannot hold a tensor called {name}, or two of them"
-            )));
+impl<'s> Output<'s> {
+    /// # Errors
+    /// [`Error::Invalid`] if a name is the reserved `__metadata__`, an alias is also the name of a text, or the number
+    /// of elements of a tensor is not that of its shape.
+    pub(super) fn new(state: &'s StateDict) -> Result<Self> {
+        let aliases: HashMap<&str, &str> = state.aliases().into_iter().collect();
+        let mut metadata = state.metadata.clone();
+        for (alias, name) in &aliases {
+            if metadata.insert(alias.to_string(), name.to_string()).is_some() {
+                let alias = shown(alias);
+                return Err(Error::Invalid(format!("the metadata cannot hold a text called {alias}, a tied tensor")));
+            }
         }
+        let mut tensors: Vec<_> = state.iter().filter(|(name, _)| !aliases.contains_key(name)).collect();
+        for (name, tensor) in &tensors {
+            tensor.check_consistent(&shown(name))?;
+            if *name == "__metadata__" {
+                return Err(Error::Invalid("a safetensors file cannot hold a tensor called __metadata__".into()));
+            }
+        }
+        // The order of the safetensors crate: by descending element size, which aligns all tensors, then by name.
+        tensors.sort_by(|(a, x), (b, y)| dtype_of(y).cmp(&dtype_of(x)).then(a.cmp(b)));
+        let header = header(&tensors, metadata).map_err(Error::Invalid)?;
+        Ok(Output { header, tensors })
     }
-    // The order of the safetensors crate: by descending element size, which aligns all tensors, then by name.
-    let mut ordered: Vec<&(String, HostTensor)> = tensors.iter().collect();
-    ordered.sort_by(|(a, x), (b, y)| dtype_of(y).cmp(&dtype_of(x)).then(a.cmp(b)));
-    let header = header(&ordered, metadata).map_err(|error| Error::Invalid(format!("write_tensors: {error}")))?;
-    replace_file(path, |file| {
-        let mut file = BufWriter::with_capacity(1 << 20, file);
-        file.write_all(&(header.len() as u64).to_le_bytes())?;
-        file.write_all(header.as_bytes())?;
-        for (_, tensor) in ordered {
-            file.write_all(&tensor.bytes())?;
-        }
-        file.flush()
-    })
+
+    pub(super) fn write(&self, writer: &mut impl Write) -> io::Result<()> {
+        writer.write_all(&(self.header.len() as u64).to_le_bytes())?;
+        writer.write_all(self.header.as_bytes())?;
+        self.tensors.iter().try_for_each(|(_, tensor)| writer.write_all(&tensor.data.bytes()))
+    }
 }
 
-/// The header of a file with these tensors in this order, padded with blanks to a multiple of 8 bytes.
-fn header(
-    tensors: &[&(String, HostTensor)],
-    metadata: &BTreeMap<String, String>,
-) -> std::result::Result<String, String> {
-    let mut end = 0;
-    let info = |(name, tensor): &&(String, HostTensor)| {
-        let data_offsets = (end, end + tensor.bytes_len());
-        end = data_offsets.1;
-        (name.clone(), TensorInfo { dtype: dtype_of(tensor), shape: tensor.shape.clone(), data_offsets })
-    };
-    let infos = tensors.iter().map(info).collect();
-    let metadata = (!metadata.is_empty()).then(|| metadata.clone().into_iter().collect());
-    let header = Metadata::new(metadata, infos).map_err(said)?;
-    let mut text = serde_json::to_string(&header).map_err(said)?;
+/// The header of a file with these tensors in this order, padded with blanks to a multiple of 8 bytes. The same state
+/// gives the same bytes.
+fn header(tensors: &[(&str, &HostTensor)], metadata: BTreeMap<String, String>) -> std::result::Result<String, String> {
+    let quoted = |name: &str| serde_json::to_string(name).map_err(said);
+    let (mut entries, mut end) = (Vec::with_capacity(tensors.len() + 1), 0);
+    if !metadata.is_empty() {
+        entries.push(format!(r#""__metadata__":{}"#, serde_json::to_string(&metadata).map_err(said)?));
+    }
+    for (name, tensor) in tensors {
+        let (name, dtype, start) = (quoted(name)?, dtype_of(tensor), end);
+        let shape = serde_json::to_string(&tensor.shape).map_err(said)?;
+        end += tensor.bytes_len();
+        entries.push(format!(r#"{name}:{{"dtype":"{dtype:?}","shape":{shape},"data_offsets":[{start},{end}]}}"#));
+    }
+    let mut text = format!("{{{}}}", entries.join(","));
     if text.len() > LONGEST_HEADER {
         return Err(format!("names and texts of {} bytes are more than a safetensors file can hold", text.len()));
     }
@@ -80,53 +77,82 @@ fn header(
 const LONGEST_HEADER: usize = 100_000_000;
 
 fn dtype_of(tensor: &HostTensor) -> Dtype {
-    match tensor.dtype() {
-        DType::F16 => Dtype::F16,
-        DType::F32 => Dtype::F32,
-        DType::F64 => Dtype::F64,
-        DType::I32 => Dtype::I32,
-        DType::Bool => Dtype::BOOL,
+    match &tensor.data {
+        Elements::F16(_) => Dtype::F16,
+        Elements::BF16(_) => Dtype::BF16,
+        Elements::F32(_) => Dtype::F32,
+        Elements::F64(_) => Dtype::F64,
+        Elements::U8(_) => Dtype::U8,
+        Elements::I8(_) => Dtype::I8,
+        Elements::U16(_) => Dtype::U16,
+        Elements::I16(_) => Dtype::I16,
+        Elements::U32(_) => Dtype::U32,
+        Elements::I32(_) => Dtype::I32,
+        Elements::U64(_) => Dtype::U64,
+        Elements::I64(_) => Dtype::I64,
+        Elements::Bool(_) => Dtype::BOOL,
     }
 }
 
-/// Reads a safetensors file. I64, the dtype of PyTorch's counters, becomes I32.
-///
-/// # Errors
-/// [`Error::Io`] if the file cannot be read or is not a regular file. [`Error::Format`] if it is not complete and valid
-/// safetensors, a name occurs twice, a tensor has a dtype that minitorch lacks (such as BF16) or more than [`MAX_RANK`]
-/// dimensions, or an I64 does not fit I32.
-pub fn read_tensors(path: impl AsRef<Path>) -> Result<Tensors> {
-    let path = path.as_ref();
-    let read = || {
-        let (mut file, length) = open(path)?;
-        read_up_to(&mut file, usize::try_from(length).unwrap_or(usize::MAX))
-    };
-    let bytes = read().map_err(|e| Error::io(path, e))?;
-    parse(&bytes).map_err(|reason| Error::format(path, reason))
+fn kind_of(dtype: Dtype) -> Option<Kind> {
+    Some(match dtype {
+        Dtype::F16 => Kind::F16,
+        Dtype::BF16 => Kind::BF16,
+        Dtype::F32 => Kind::F32,
+        Dtype::F64 => Kind::F64,
+        Dtype::U8 => Kind::U8,
+        Dtype::I8 => Kind::I8,
+        Dtype::U16 => Kind::U16,
+        Dtype::I16 => Kind::I16,
+        Dtype::U32 => Kind::U32,
+        Dtype::I32 => Kind::I32,
+        Dtype::U64 => Kind::U64,
+        Dtype::I64 => Kind::I64,
+        Dtype::BOOL => Kind::Bool,
+        _ => return None,
+    })
 }
 
-fn parse(bytes: &[u8]) -> std::result::Result<Tensors, String> {
+/// Parses the tensors that `wanted` names, in the order of their data.
+pub(super) fn parse(bytes: &[u8], wanted: &mut dyn FnMut(&str) -> bool) -> std::result::Result<StateDict, Failure> {
     let names = check_header(bytes)?;
     let invalid = |error| format!("not a valid safetensors file: {}", said(error));
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(invalid)?;
     let file = SafeTensors::deserialize(bytes).map_err(invalid)?;
     if names != file.len() + header.metadata().is_some() as usize {
-        return Err("not a valid safetensors file: a name in its header occurs twice or has no value".into());
+        let reason = "not a valid safetensors file: a name in its header occurs twice or has no value";
+        return Err(Failure::Format(reason.into()));
     }
-    let mut tensors = BTreeMap::new();
-    for (name, view) in file.iter() {
-        let shape = view.shape().to_vec();
-        // With a size of 0 the product is 0, whatever the other sizes are: they are checked without it.
-        let elements = shape.iter().filter(|&&size| size != 0).try_fold(1usize, |n, &size| n.checked_mul(size));
-        if shape.len() > MAX_RANK || elements.is_none_or(|n| n > isize::MAX as usize / 8) {
-            let (name, shape) = (shown(name), shown_shape(&shape));
-            return Err(format!("{name}: the shape {shape} is beyond {MAX_RANK} dimensions or the address space"));
+    let mut state = StateDict::new();
+    // The names of tied weights, by the name under which each is stored.
+    let mut aliases: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (key, text) in header.metadata().iter().flatten() {
+        match header.info(key).is_none() && header.info(text).is_some() {
+            true => aliases.entry(text).or_default().push(key),
+            false => drop(state.metadata.insert(key.clone(), text.clone())),
         }
-        let data = decode(view.dtype(), view.data()).map_err(|reason| format!("{}: {reason}", shown(name)))?;
-        tensors.insert(name.to_string(), HostTensor { shape, data });
     }
-    let metadata = header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
-    Ok(Tensors { tensors, metadata })
+    for stored in header.offset_keys() {
+        let view = file.tensor(&stored).map_err(invalid)?;
+        let mut others = aliases.remove(&*stored).unwrap_or_default();
+        others.sort_unstable();
+        let mut names = vec![stored.clone()];
+        names.extend(others.into_iter().map(str::to_string));
+        names.retain(|name| wanted(name));
+        if names.is_empty() {
+            continue;
+        }
+        let (shape, dtype) = (view.shape().to_vec(), view.dtype());
+        match (kind_of(dtype), check_shape(&shape)) {
+            (Some(kind), Ok(())) => {
+                let tensor = Arc::new(HostTensor { shape, data: kind.decode(view.data()) });
+                names.into_iter().for_each(|name| drop(state.insert_shared(name, tensor.clone())));
+            }
+            (None, _) => names.into_iter().for_each(|name| state.skip(name, unsupported(&format!("{dtype:?}")))),
+            (_, Err(reason)) => names.into_iter().for_each(|name| state.skip(name, reason.clone())),
+        }
+    }
+    Ok(state)
 }
 
 /// Counts the names at the top level of the header, and refuses numbers of more than 15 digits in it. The safetensors
@@ -152,26 +178,6 @@ fn check_header(bytes: &[u8]) -> std::result::Result<usize, String> {
         escaped = in_text && byte == b'\\' && !escaped;
     }
     Ok(names)
-}
-
-fn decode(dtype: Dtype, bytes: &[u8]) -> std::result::Result<HostData, String> {
-    fn numbers<const N: usize, T>(bytes: &[u8], read: impl Fn([u8; N]) -> T) -> Vec<T> {
-        bytes.as_chunks().0.iter().map(|&chunk| read(chunk)).collect()
-    }
-    Ok(match dtype {
-        Dtype::F16 => HostData::F16(numbers(bytes, f16::from_le_bytes)),
-        Dtype::F32 => HostData::F32(numbers(bytes, f32::from_le_bytes)),
-        Dtype::F64 => HostData::F64(numbers(bytes, f64::from_le_bytes)),
-        Dtype::I32 => HostData::I32(numbers(bytes, i32::from_le_bytes)),
-        Dtype::I64 => {
-            let narrow = |x: i64| i32::try_from(x).map_err(|_| format!("the I64 value {x} does not fit I32"));
-            let narrowed: std::result::Result<_, String> =
-                numbers(bytes, i64::from_le_bytes).into_iter().map(narrow).collect();
-            HostData::I32(narrowed?)
-        }
-        Dtype::BOOL => HostData::Bool(bytes.iter().map(|&byte| byte != 0).collect()),
-        other => return Err(format!("the dtype {other:?} is not supported; F16, F32, F64, I32, I64 and BOOL are")),
-    })
 }
 
 #[cfg(test)]

@@ -4,7 +4,9 @@ use super::group::Group;
 use super::rule::Rule;
 use super::state::State;
 use crate::check::non_negative;
-use crate::module::Module;
+use crate::files::of_file;
+use crate::formats::StateDict;
+use crate::module::{Mismatch, Module, Strict};
 use minitorch_core::{Backend, Gradients, Result, Tensor};
 use std::path::Path;
 
@@ -26,22 +28,44 @@ pub trait Optimizer<B: Backend> {
     /// Sets the learning rate of the next steps, for use with a [`Schedule`](crate::Schedule).
     fn set_lr(&mut self, lr: f64);
 
-    /// Writes the optimizer state of the model's parameters and the learning rate as safetensors, atomically.
+    /// The optimizer state of the model's parameters on the host, with the learning rate as metadata.
     /// `<parameter>/step` is the number of steps of the parameter (I32), and `<parameter>/<state>` its state tensors
     /// under PyTorch's names, such as `exp_avg`.
     ///
     /// # Errors
-    /// If the device or the file system fails.
-    fn save(&self, model: &dyn Module<B>, path: &Path) -> Result<()>;
+    /// If the device fails.
+    fn state(&self, model: &dyn Module<B>) -> Result<StateDict>;
 
-    /// Reads what [`save`](Optimizer::save) wrote, for the parameters of the same names, and the learning rate; the
-    /// other settings and the groups are those of this optimizer. Training continues bit for bit as if it had not been
-    /// interrupted.
+    /// Copies what [`state`](Optimizer::state) returned, for the parameters of the same names, and the learning rate;
+    /// the other settings and the groups are those of this optimizer. Training continues bit for bit as if it had not
+    /// been interrupted.
+    ///
+    /// With [`Strict::No`], parameters that the state does not know start afresh, as those of PyTorch's
+    /// `add_param_group` do, and the state of other parameters is ignored; both are returned. A group that was added
+    /// takes its parameters with their state.
     ///
     /// # Errors
-    /// If the file cannot be read, is not safetensors or does not fit: the message then lists missing and unexpected
-    /// names and those with a wrong shape, at most 40 of each. On any error nothing is changed.
-    fn load(&mut self, model: &dyn Module<B>, path: &Path) -> Result<()>;
+    /// [`Error::Invalid`](minitorch_core::Error::Invalid) if it does not fit: the message has the first five
+    /// differences and their number. Other errors are those of the device. On any error nothing is changed.
+    fn load_state(&mut self, model: &dyn Module<B>, state: &StateDict, strict: Strict) -> Result<Mismatch>;
+
+    /// Writes [`state`](Optimizer::state) as safetensors, atomically.
+    ///
+    /// # Errors
+    /// If the device or the file system fails.
+    fn save(&self, model: &dyn Module<B>, path: &Path) -> Result<()> {
+        self.state(model)?.write(path)
+    }
+
+    /// Reads what [`save`](Optimizer::save) wrote: [`load_state`](Optimizer::load_state) with [`Strict::Yes`].
+    ///
+    /// # Errors
+    /// If the file cannot be read or does not fit. On any error nothing is changed.
+    fn load(&mut self, model: &dyn Module<B>, path: &Path) -> Result<()> {
+        let state = StateDict::read(path)?;
+        self.load_state(model, &state, Strict::Yes).map_err(|error| of_file(path, error))?;
+        Ok(())
+    }
 }
 
 /// An optimizer: the settings of an update rule, and the state of the parameters. [`Sgd`](crate::Sgd),
@@ -114,12 +138,28 @@ impl<B: Backend, R: Rule> RuleOptimizer<B, R> {
         self.state.lr = non_negative(R::NAME, "the learning rate", lr);
     }
 
+    /// The optimizer's state of a model; see [`Optimizer::state`].
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn state(&self, model: &dyn Module<B>) -> Result<StateDict> {
+        self.state.dict(R::NAME, self.settings.step_rule(), model)
+    }
+
+    /// Copies the optimizer's state of a model; see [`Optimizer::load_state`].
+    ///
+    /// # Errors
+    /// If it does not fit; nothing is changed then.
+    pub fn load_state(&mut self, model: &dyn Module<B>, state: &StateDict, strict: Strict) -> Result<Mismatch> {
+        self.state.load_dict(R::NAME, self.settings.step_rule(), model, state, strict)
+    }
+
     /// Writes the optimizer's state of a model; see [`Optimizer::save`].
     ///
     /// # Errors
     /// If the device or the file system fails.
     pub fn save(&self, model: &dyn Module<B>, path: impl AsRef<Path>) -> Result<()> {
-        self.state.save(R::NAME, self.settings.state_names(), model, path.as_ref())
+        Optimizer::save(self, model, path.as_ref())
     }
 
     /// Reads the optimizer's state of a model; see [`Optimizer::load`].
@@ -127,7 +167,7 @@ impl<B: Backend, R: Rule> RuleOptimizer<B, R> {
     /// # Errors
     /// If the file cannot be read or does not fit; nothing is changed then.
     pub fn load(&mut self, model: &dyn Module<B>, path: impl AsRef<Path>) -> Result<()> {
-        self.state.load(R::NAME, self.settings.state_names(), model, path.as_ref())
+        Optimizer::load(self, model, path.as_ref())
     }
 }
 
@@ -142,10 +182,10 @@ impl<B: Backend, R: Rule> Optimizer<B> for RuleOptimizer<B, R> {
     fn set_lr(&mut self, lr: f64) {
         self.set_lr(lr);
     }
-    fn save(&self, model: &dyn Module<B>, path: &Path) -> Result<()> {
-        self.save(model, path)
+    fn state(&self, model: &dyn Module<B>) -> Result<StateDict> {
+        self.state(model)
     }
-    fn load(&mut self, model: &dyn Module<B>, path: &Path) -> Result<()> {
-        self.load(model, path)
+    fn load_state(&mut self, model: &dyn Module<B>, state: &StateDict, strict: Strict) -> Result<Mismatch> {
+        self.load_state(model, state, strict)
     }
 }

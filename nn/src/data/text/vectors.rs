@@ -1,14 +1,13 @@
 //! Pretrained word vectors, from GloVe's text files or from safetensors.
 
 use super::vocabulary::Vocabulary;
-use crate::files::{open, read_up_to};
-use crate::formats::{HostTensor, read_tensors, write_tensors};
+use crate::files::{of_file, open, read_up_to};
+use crate::formats::{HostTensor, StateDict};
 use crate::gzip::ReadError;
 use crate::text::{count, shown};
 use flate2::bufread::MultiGzDecoder;
-use minitorch_core::{Backend, Error, HostData, Result, Tensor, f16};
+use minitorch_core::{Backend, Error, Result, Tensor, f16};
 use rand::Rng;
-use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::Path;
 
@@ -155,27 +154,25 @@ impl WordVectors {
             let word = self.words.words().get(i / self.dim).map_or(String::new(), |word| shown(word));
             return Err(Error::Invalid(format!("save: {} in the vector of {word} is beyond F16", self.values[i])));
         }
-        let tensor = HostTensor::new([self.len(), self.dim], HostData::F16(values));
-        let metadata = BTreeMap::from([(WORDS.to_string(), self.words.words().join("\n"))]);
-        write_tensors(path, &[(TENSOR.into(), tensor)], &metadata)
+        let mut file = StateDict::from_iter([(TENSOR, HostTensor::new([self.len(), self.dim], values))]);
+        file.metadata.insert(WORDS.to_string(), self.words.words().join("\n"));
+        file.write(path)
     }
 }
 
 fn from_tensors(path: &Path, wanted: &impl Fn(&str) -> bool) -> Result<WordVectors> {
-    let mut file = read_tensors(path)?;
+    let file = StateDict::read_where(path, |name| name == TENSOR)?;
     let wrong = |reason: String| Error::format(path, reason);
-    let tensor = file.tensors.remove(TENSOR).ok_or_else(|| wrong(format!("no tensor {TENSOR}")))?;
+    let tensor = file.get(TENSOR).ok_or_else(|| wrong(format!("no tensor {TENSOR}")))?;
     let words = file.metadata.get(WORDS).ok_or_else(|| wrong(format!("no text {WORDS} in the header")))?;
     let (n, dim) = match tensor.shape[..] {
         [n, dim] if n > 0 && dim > 0 => (n, dim),
         _ => return Err(wrong(format!("{TENSOR} is {tensor}, not [words, numbers]"))),
     };
-    let values: Vec<f32> = match tensor.data {
-        HostData::F16(values) => values.into_iter().map(f16::to_f32).collect(),
-        HostData::F32(values) => values,
-        HostData::F64(values) => values.into_iter().map(|x| x as f32).collect(),
-        _ => return Err(wrong(format!("{TENSOR} is {}, not float16 or float32", tensor.data.as_slice().dtype()))),
-    };
+    if !tensor.dtype().is_float() {
+        return Err(wrong(format!("{TENSOR} is {tensor}, no floats")));
+    }
+    let values: Vec<f32> = tensor.to_vec().map_err(|error| of_file(path, error))?;
     let found = words.split('\n').count();
     if found != n {
         return Err(wrong(format!("{} and {}", count(found, "word"), count(n, "vector"))));

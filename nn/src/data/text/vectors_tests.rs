@@ -1,7 +1,6 @@
 //! Vectors from text, gzip and safetensors, and invalid files.
 
 use super::*;
-use crate::formats::Tensors;
 use flate2::{Compression, write::GzEncoder};
 use minitorch_conformance::doc::device;
 use minitorch_core::backend::Device;
@@ -131,16 +130,13 @@ fn irregular_files_are_refused() {
 
 /// A safetensors file.
 fn tensors(tensors: &[(&str, HostTensor)], words: Option<&str>) -> Vec<u8> {
-    let folder = tempdir().unwrap();
-    let path = folder.path().join("file");
-    let tensors: Vec<_> = tensors.iter().map(|(name, tensor)| (name.to_string(), tensor.clone())).collect();
-    let metadata = words.map(|words| (WORDS.to_string(), words.to_string()));
-    write_tensors(&path, &tensors, &metadata.into_iter().collect()).unwrap();
-    fs::read(path).unwrap()
+    let mut file: StateDict = tensors.iter().cloned().collect();
+    file.metadata.extend(words.map(|words| (WORDS.to_string(), words.to_string())));
+    file.to_bytes().unwrap()
 }
 
 fn f32s(shape: [usize; 2], values: &[f32]) -> HostTensor {
-    HostTensor::new(shape, HostData::F32(values.to_vec()))
+    HostTensor::new(shape, values.to_vec())
 }
 
 #[test]
@@ -149,9 +145,9 @@ fn saved_vectors_are_equal_up_to_rounding() {
     let folder = tempdir().unwrap();
     let path = folder.path().join("vectors.safetensors");
     vectors.save(&path).unwrap();
-    let Tensors { tensors, metadata } = read_tensors(&path).unwrap();
-    assert_eq!(tensors["vectors"].to_string(), "[2, 2] float16");
-    assert_eq!(metadata["words"], "film\ncaf\u{e9}");
+    let file = StateDict::read(&path).unwrap();
+    assert_eq!(file["vectors"].to_string(), "[2, 2] float16");
+    assert_eq!(file.metadata["words"], "film\ncaf\u{e9}");
     let again = WordVectors::read(&path, |_| true).unwrap();
     assert_eq!(content(&again), [("film", &[0.5, -0.125][..]), ("caf\u{e9}", &[0.099_975_586, 65504.0])]);
     let some = WordVectors::read(&path, |word| word == "caf\u{e9}").unwrap();
@@ -167,7 +163,7 @@ fn invalid_safetensors_are_refused() {
     let good = f32s([2, 1], &[1.0, 2.0]);
     let found = read(tensors(&[(TENSOR, good.clone())], Some("a\na"))).unwrap();
     assert_eq!(content(&found), [("a", &[1.0][..])], "the first of two");
-    let doubles = HostTensor::new([2, 1], HostData::F64(vec![1.0, 2.0]));
+    let doubles = HostTensor::new([2, 1], vec![1.0f64, 2.0]);
     assert_eq!(read(tensors(&[(TENSOR, doubles)], Some("a\nb"))).unwrap().get("b"), Some(&[2.0][..]));
     wrong(tensors(&[("weight", good.clone())], Some("a\nb")), "no tensor vectors");
     wrong(tensors(&[(TENSOR, good.clone())], None), "no text words in the header");
@@ -175,10 +171,10 @@ fn invalid_safetensors_are_refused() {
     wrong(tensors(&[(TENSOR, good.clone())], Some("")), "1 word and 2 vectors");
     wrong(tensors(&[(TENSOR, f32s([0, 3], &[]))], Some("")), "vectors is [0, 3] float32, not [words, numbers]");
     wrong(tensors(&[(TENSOR, f32s([2, 0], &[]))], Some("a\nb")), "vectors is [2, 0] float32, not [words, numbers]");
-    let flat = HostTensor::new([2], HostData::F32(vec![1.0, 2.0]));
+    let flat = HostTensor::new([2], vec![1.0f32, 2.0]);
     wrong(tensors(&[(TENSOR, flat)], Some("a\nb")), "vectors is [2] float32, not [words, numbers]");
-    let whole = HostTensor::new([1, 2], HostData::I32(vec![1, 2]));
-    wrong(tensors(&[(TENSOR, whole)], Some("a")), "vectors is int32, not float16 or float32");
+    let whole = HostTensor::new([1, 2], vec![1i32, 2]);
+    wrong(tensors(&[(TENSOR, whole)], Some("a")), "vectors is [1, 2] int32, no floats");
     let nan = f32s([2, 1], &[1.0, f32::NAN]);
     let bytes = tensors(&[(TENSOR, nan)], Some("a\nb\u{1b}c"));
     wrong(&bytes, "NaN in the vector of \"b\\u{1b}c\" is not a finite number");
