@@ -3,8 +3,7 @@
 use minitorch_conformance::doc::*;
 use minitorch_nn::state::{HostTensor, StateDict, Strict};
 use minitorch_nn::{
-    Adagrad, Adam, AdamW, BatchNorm1d, Buffer, Ema, Embedding, Group, Layer, Linear, Module, Optimizer, Param, RmsProp,
-    Sgd,
+    Adagrad, Adam, AdamW, BatchNorm1d, Buffer, Ema, Embedding, Group, Linear, Module, Optimizer, Param, RmsProp, Sgd,
 };
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -218,7 +217,7 @@ fn added_groups_and_parameters_are_understood() -> Result<()> {
         (vec!["extra/step".to_string()], vec!["gone/step".to_string()])
     );
     // The first step of Adam moves by the learning rate.
-    let grads = (&grown.extra * 3.0).sum(..).backward();
+    let grads = (&*grown.extra * 3.0).sum(..).backward();
     adam.step(&mut grown, &grads);
     assert!((grown.extra.item()? - 0.99).abs() < 1e-6);
     assert_eq!(adam.state(&grown)?["net.scale/step"].to_vec::<i32>()?, [2]);
