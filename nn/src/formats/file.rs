@@ -15,7 +15,7 @@ impl StateDict {
     /// - **safetensors**;
     /// - **PyTorch's `.pt` and `.pth`**, as `torch.save` writes them since version 1.6: a state dict, a dictionary that
     ///   contains one, such as `{"model": .., "optimizer": .., "epoch": 5}`, a list of tensors, or one tensor, which is
-    ///   then called `tensor`. Nested names are joined by dots; numbers and texts in dictionaries become
+    ///   then called `tensor`. Nested names are concatenated with dots; numbers and texts in dictionaries become
     ///   [`metadata`](StateDict::metadata). No code of the file is run: what is no tensor, number, text, list or
     ///   dictionary is refused by its name;
     /// - **NumPy's `.npz`**. Arrays of text and objects, and other files, are [skipped](StateDict::skipped).

@@ -298,7 +298,7 @@ impl<'p> Machine<'p> {
                     b'i' => "INST",
                     b'o' => "OBJ",
                     b'P' => "PERSID",
-                    0x8f | 0x90 | 0x91 => "a set",
+                    0x8f..=0x91 => "a set",
                     0x96..=0x98 => "a bytearray or buffer",
                     b'I' | b'L' | b'F' | b'S' | b'U' | b'T' | b'V' | b'g' | b'p' | b'd' | b'l' | b'2' => "protocol 0",
                     _ => "unknown",

@@ -70,7 +70,7 @@ fn everything_else_is_refused() {
         (b".", "lacks its operands"),
         (b"\x87.", "lacks its operands"),
         (b"t.", "lacks its operands"),
-        (b"K\x01(0.", "lacks its operands"),
+        (b"K\x01K\x02(0t.", "lacks its operands"),
         (b"K\x01K\x02(\x86.", "lacks its operands"),
         (b"\x80\x06.", "protocol 6"),
         (b"X\x01\x00\x00\x00\xff.", "not UTF-8"),

@@ -6,7 +6,7 @@
 //! name/byteorder    little
 //! ```
 //!
-//! The names of a tensor's dictionaries, joined by dots, are its name: `model.conv1.weight` for
+//! The names of a tensor's dictionaries, concatenated with dots, are its name: `model.conv1.weight` for
 //! `{"model": net.state_dict()}`. Numbers and texts in dictionaries become metadata.
 
 use super::archive::invalid;

@@ -140,7 +140,9 @@ fn forged_views_are_errors() {
     // Strides of single elements do not matter, however large.
     let huge = b"J\xff\xff\xff\x7f\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f\x86";
     assert!(view(b"K\x00", b"K\x01K\x01\x86", huge).is_ok());
-    let cases: &[(&[u8], &[u8], &[u8], &str)] = &[
+    /// Offset, shape and strides, and the reason.
+    type View<'c> = (&'c [u8], &'c [u8], &'c [u8], &'c str);
+    let cases: &[View] = &[
         (b"K\x02", b"K\x03\x85", b"K\x01\x85", "cut short: 4 elements do not hold [3]"),
         (b"K\x00", b"K\x02\x85", b"K\x04\x85", "cut short"),
         (b"K\x00", b"K\x02\x85", b"\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f\x85", "cut short"),
@@ -165,7 +167,9 @@ fn forged_archives_are_errors() {
     let pickle = dict(&tensor(b"K\x00", b"K\x01\x85", b"K\x01\x85"));
     let (data, pickle) = (("data/0", &[0; 16][..]), ("data.pkl", &pickle[..]));
     assert!(read(&[pickle, data]).is_ok());
-    let cases: &[(&[(&str, &[u8])], &str)] = &[
+    /// Members, and the reason.
+    type Forged<'c> = (&'c [(&'c str, &'c [u8])], &'c str);
+    let cases: &[Forged] = &[
         (&[pickle], "a/data/0: the archive has no such member"),
         (&[pickle, data, ("byteorder", b"big")], "the byte order big"),
         (&[pickle, data, ("byteorder", b"\x1b[2J")], "the byte order \"\\u{1b}[2J\""),
