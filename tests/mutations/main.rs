@@ -204,8 +204,10 @@ fn pt(parts: &[Vec<u8>]) -> Vec<u8> {
     zip(&members)
 }
 
-/// An archive of members: name, content, and the deflated content if it is not stored.
-fn zip(members: &[(String, &[u8], Option<Vec<u8>>)]) -> Vec<u8> {
+/// A member of an archive: name, content, and the deflated content if it is not stored.
+type Member<'c> = (String, &'c [u8], Option<Vec<u8>>);
+
+fn zip(members: &[Member]) -> Vec<u8> {
     let (mut locals, mut central) = (Vec::new(), Vec::new());
     for (name, content, packed) in members {
         let (method, packed) = packed.as_ref().map_or((0, *content), |packed| (8, &packed[..]));

@@ -15,6 +15,10 @@ use super::elements::Kind;
 use crate::text::shown;
 use std::collections::HashMap;
 
+/// The most values on the stack. Python appends to lists and dictionaries a thousand values at a time; only tuples have
+/// all of theirs there.
+const HIGHEST: usize = 1 << 16;
+
 /// A value: small, and copied freely.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Value<'p> {
@@ -112,7 +116,15 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Pickle<'_>, String> {
         memo: HashMap::new(),
         objects: Vec::new(),
     };
-    while machine.step()? {}
+    while machine.step()? {
+        if machine.stack.len() > HIGHEST {
+            return Err(format!("more than {HIGHEST} values on the stack of the pickle"));
+        }
+        // Each value that is stored took an instruction of its own.
+        if 2 * machine.memo.len() > machine.length {
+            return Err("damaged: the pickle stores the same values again and again".into());
+        }
+    }
     let value = machine.pop()?;
     Ok(Pickle { value, objects: machine.objects })
 }

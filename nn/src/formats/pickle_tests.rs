@@ -90,6 +90,8 @@ fn everything_else_is_refused() {
         (b"I1\n.", "0x49 (protocol 0)"),
         (b"\xff", "0xff (unknown) at byte 0"),
         (b"NQ.", "no storage of a tensor"),
+        (&[b'N'; 70_000], "more than 65536 values"),
+        (b"N\x94\x94\x94\x94\x94\x94\x94\x94.", "again and again"),
     ];
     for (bytes, reason) in cases {
         let error = value(bytes).expect_err(reason);
