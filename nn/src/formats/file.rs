@@ -100,10 +100,7 @@ fn parse(
     reader.seek(SeekFrom::Start(0))?;
     match start[..] {
         // The header of safetensors follows its length, which can be any number.
-        [_, _, _, _, _, _, _, _, b'{'] => {
-            let bytes = read_up_to(&mut reader, usize::try_from(length).unwrap_or(usize::MAX))?;
-            safetensors::parse(&bytes, wanted)
-        }
+        [_, _, _, _, _, _, _, _, b'{'] => safetensors::parse(reader, length, wanted),
         [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => {
             let mut archive = open_archive(reader)?;
             match pytorch::folder(&archive) {

@@ -4,11 +4,13 @@ use super::dict::StateDict;
 use super::elements::{Elements, Kind, unsupported};
 use super::failure::Failure;
 use super::host::{HostTensor, check_shape};
+use crate::files::read_up_to;
 use crate::text::{said, shown};
 use minitorch_core::{Error, Result};
-use safetensors::{Dtype, SafeTensors};
+use safetensors::Dtype;
+use safetensors::tensor::Metadata;
 use std::collections::{BTreeMap, HashMap};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 
 /// A file that is ready to be written. Tied weights are written once; the metadata maps the other names to the one that
@@ -113,15 +115,33 @@ fn kind_of(dtype: Dtype) -> Option<Kind> {
     })
 }
 
-/// Parses the tensors that `wanted` names, in the order of their data.
-pub(super) fn parse(bytes: &[u8], wanted: &mut dyn FnMut(&str) -> bool) -> std::result::Result<StateDict, Failure> {
-    let names = check_header(bytes)?;
-    let invalid = |error| format!("not a valid safetensors file: {}", said(error));
-    let (_, header) = SafeTensors::read_metadata(bytes).map_err(invalid)?;
-    let file = SafeTensors::deserialize(bytes).map_err(invalid)?;
-    if names != file.len() + header.metadata().is_some() as usize {
-        let reason = "not a valid safetensors file: a name in its header occurs twice or has no value";
-        return Err(Failure::Format(reason.into()));
+/// Reads the header of a file of `length` bytes, and the tensors that `wanted` names, in the order of their data.
+pub(super) fn parse(
+    mut reader: impl Read + Seek,
+    length: u64,
+    wanted: &mut dyn FnMut(&str) -> bool,
+) -> std::result::Result<StateDict, Failure> {
+    let invalid = |reason: String| Failure::Format(format!("not a valid safetensors file: {reason}"));
+    let start = read_up_to(&mut reader, 8)?;
+    let claimed = start.first_chunk().map_or(u64::MAX, |length| u64::from_le_bytes(*length));
+    let size = match usize::try_from(claimed) {
+        Ok(size) if size <= LONGEST_HEADER && claimed <= length.saturating_sub(8) => size,
+        _ => return Err(invalid("cut short, or longer than a header can be".into())),
+    };
+    let bytes = read_up_to(&mut reader, size)?;
+    let names = check_header(&bytes)?;
+    let header: Metadata = serde_json::from_slice(&bytes).map_err(|error| invalid(said(error)))?;
+    let data = header.data_len() as u64;
+    if 8 + claimed + data != length {
+        let follow = length - 8 - claimed;
+        return Err(invalid(format!("its tensors have {data} bytes, {follow} follow the header")));
+    }
+    // Tensors without elements can have the same place.
+    let mut stored: Vec<(usize, String)> =
+        header.offset_keys().into_iter().filter_map(|name| Some((header.info(&name)?.data_offsets.0, name))).collect();
+    stored.sort();
+    if names != stored.len() + header.metadata().is_some() as usize {
+        return Err(invalid("a name in its header occurs twice or has no value".into()));
     }
     let mut state = StateDict::new();
     // The names of tied weights, by the name under which each is stored.
@@ -132,8 +152,9 @@ pub(super) fn parse(bytes: &[u8], wanted: &mut dyn FnMut(&str) -> bool) -> std::
             false => drop(state.metadata.insert(key.clone(), text.clone())),
         }
     }
-    for stored in header.offset_keys() {
-        let view = file.tensor(&stored).map_err(invalid)?;
+    let mut at = 0;
+    for (start, stored) in stored {
+        let Some(info) = header.info(&stored) else { continue };
         let mut others = aliases.remove(&*stored).unwrap_or_default();
         others.sort_unstable();
         let mut names = vec![stored.clone()];
@@ -142,25 +163,32 @@ pub(super) fn parse(bytes: &[u8], wanted: &mut dyn FnMut(&str) -> bool) -> std::
         if names.is_empty() {
             continue;
         }
-        let (shape, dtype) = (view.shape().to_vec(), view.dtype());
-        match (kind_of(dtype), check_shape(&shape)) {
+        let refused = match (kind_of(info.dtype), check_shape(&info.shape)) {
             (Some(kind), Ok(())) => {
-                let tensor = Arc::new(HostTensor { shape, data: kind.decode(view.data()) });
+                if at != start {
+                    reader.seek(SeekFrom::Start(8 + claimed + start as u64))?;
+                }
+                let size = info.data_offsets.1 - start;
+                let bytes = read_up_to(&mut reader, size)?;
+                if bytes.len() < size {
+                    return Err(invalid("cut short".into()));
+                }
+                at = start + size;
+                let tensor = Arc::new(HostTensor { shape: info.shape.clone(), data: kind.decode(&bytes) });
                 names.into_iter().for_each(|name| drop(state.insert_shared(name, tensor.clone())));
+                continue;
             }
-            (None, _) => names.into_iter().for_each(|name| state.skip(name, unsupported(&format!("{dtype:?}")))),
-            (_, Err(reason)) => names.into_iter().for_each(|name| state.skip(name, reason.clone())),
-        }
+            (None, _) => unsupported(&format!("{:?}", info.dtype)),
+            (_, Err(reason)) => reason,
+        };
+        names.into_iter().for_each(|name| state.skip(name, refused.clone()));
     }
     Ok(state)
 }
 
-/// Counts the names at the top level of the header, and refuses numbers of more than 15 digits in it. The safetensors
-/// crate checks shapes and offsets, with two gaps: it adds the last offset to the length of the header, which overflows
-/// for offsets near 2^64, and it silently drops one of two tensors with the same name.
-fn check_header(bytes: &[u8]) -> std::result::Result<usize, String> {
-    let length = bytes.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
-    let header = bytes.iter().skip(8).take(usize::try_from(length).unwrap_or(usize::MAX));
+/// Counts the names at the top level of the header, and refuses numbers of more than 15 digits in it, whose sums could
+/// overflow. The safetensors crate checks shapes and offsets, but silently drops one of two tensors with the same name.
+fn check_header(header: &[u8]) -> std::result::Result<usize, String> {
     let (mut in_text, mut escaped, mut digits, mut depth, mut names) = (false, false, 0, 0usize, 0);
     for &byte in header {
         digits = if byte.is_ascii_digit() && !in_text { digits + 1 } else { 0 };

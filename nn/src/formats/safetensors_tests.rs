@@ -1,6 +1,7 @@
 //! Valid, damaged and forged safetensors files.
 
 use super::*;
+use std::io::Cursor;
 
 fn file(header: &str, data: &[u8]) -> Vec<u8> {
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
@@ -10,7 +11,7 @@ fn file(header: &str, data: &[u8]) -> Vec<u8> {
 }
 
 fn parse(bytes: &[u8]) -> std::result::Result<StateDict, String> {
-    super::parse(bytes, &mut |_| true).map_err(|failure| match failure {
+    super::parse(Cursor::new(bytes), bytes.len() as u64, &mut |_| true).map_err(|failure| match failure {
         Failure::Format(reason) => reason,
         Failure::Io(_) | Failure::Foreign(_) => panic!("memory has no errors of its own"),
     })
@@ -25,7 +26,7 @@ fn the_order_is_that_of_the_data_and_some_can_be_read() {
     assert_eq!(state.names().collect::<Vec<_>>(), ["a", "b", "c", "d"]);
     assert_eq!((state["a"].to_vec::<i32>().unwrap(), state["d"].to_vec::<i32>().unwrap()), (vec![-1], vec![255]));
     assert_eq!(state.metadata.into_iter().collect::<Vec<_>>(), [("e".to_string(), "f".to_string())]);
-    let state = super::parse(&bytes, &mut |name| name == "d").ok().unwrap();
+    let state = super::parse(Cursor::new(&bytes), bytes.len() as u64, &mut |name| name == "d").ok().unwrap();
     assert_eq!((state.len(), state["d"].to_string().as_str()), (1, "[1] uint8"));
     let mut clash = parse(&bytes).unwrap();
     clash.metadata.insert("d".into(), "mine".into());
@@ -156,6 +157,7 @@ fn a_tensor_beyond_the_device_limits_is_an_error() {
     for (tensor, reason) in [
         (HostTensor { shape: vec![3], data: vec![0.0f32].into() }, "1 elements for the shape [3]"),
         (HostTensor { shape: vec![1; 9], data: vec![0.0f32].into() }, "beyond 6 dimensions"),
+        (HostTensor { shape: vec![1 << 40, 0, 1 << 40], data: Vec::<f32>::new().into() }, "the address space"),
     ] {
         let error = tensor.to_tensor(&device()).unwrap_err().to_string();
         assert!(error.contains(reason), "{error}");
