@@ -200,7 +200,8 @@ fn convolution_gradients_of_small_images_take_few_dispatches() -> Result<()> {
 fn long_reductions_in_chunks_match_the_cpu() -> Result<()> {
     /// Batch norm of x around 1000 with mean, variance and three gradients; sums over all dimensions, rows and columns.
     fn results<B: Backend>(values: &[Tensor<Cpu>; 4], device: &B) -> Result<Vec<Tensor<B>>> {
-        let moved = |x: &Tensor<Cpu>| Ok(Tensor::from_vec(x.to_vec::<f32>()?, *x.shape(), device));
+        let moved =
+            |x: &Tensor<Cpu>| Ok::<_, minitorch::Error>(Tensor::from_vec(x.to_vec::<f32>()?, *x.shape(), device));
         let [x, w, b, g] = [moved(&values[0])?, moved(&values[1])?, moved(&values[2])?, moved(&values[3])?];
         let flat = x.reshape([x.shape()[..3].iter().product(), x.shape()[3]]) - 1000.0;
         let sums = [flat.square().sum(..), flat.sum(0), flat.sum(1), flat.reshape([2, -1]).sum(1)];

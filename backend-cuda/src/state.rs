@@ -79,7 +79,7 @@ impl DeviceState {
             let address = driver.allocate(bytes).map_err(error)?;
             // SAFETY: the line above allocated `bytes` bytes at this address.
             unsafe { driver.set(address, 0, bytes) }.map_err(error)?;
-            Ok(address)
+            Ok::<_, Error>(address)
         };
         let (bad_index, counters) = (zeroed(size_of::<BadIndex>())?, zeroed(COUNTERS * size_of::<u32>())?);
         driver.counters(counters, COUNTERS * size_of::<u32>());

@@ -9,10 +9,32 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::{fmt, io, panic::Location, path::PathBuf};
 
-/// `Result` with [`Error`], unless a second parameter names another type.
+/// `Result` with [`Error`]; another error type can be named, as in `Result<(), Box<dyn std::error::Error>>`.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error that can occur in a correct program.
+///
+/// `?` converts what a program that reads its own files meets: [`std::io::Error`]; the errors of parsing numbers and flags, and of
+/// text that is not UTF-8; and a text, which becomes [`Error::Invalid`].
+///
+/// ```
+/// # use minitorch_core::{Error, Result};
+/// fn column(csv: &str) -> Result<Vec<f32>> {
+///     let mut heights = Vec::new();
+///     for line in csv.lines().skip(1) {
+///         let (_, height) = line.split_once(',').ok_or_else(|| format!("no second column in {line:?}"))?;
+///         heights.push(height.parse()?);
+///     }
+///     Ok(heights)
+/// }
+///
+/// fn main() -> Result<()> {
+///     assert_eq!(column("name,height\nada,1.65\n")?, [1.65]);
+///     assert_eq!(column("name,height\nada,tall\n").unwrap_err().to_string(), "invalid float literal");
+///     assert!(matches!(std::fs::read_to_string("no such file").map_err(Error::from), Err(Error::Io { path: None, .. })));
+///     Ok(())
+/// }
+/// ```
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -51,11 +73,11 @@ pub enum Error {
         bound: u64,
     },
 
-    /// A file could not be read or written.
-    #[error("{}: {}", OneLine(path.display()), OneLine(source))]
+    /// A file could not be read or written, or another input or output failed.
+    #[error("{}{}", Of(path), OneLine(source))]
     Io {
-        /// The file.
-        path: PathBuf,
+        /// The file; `None` where the error came from `std` by `?`, which does not know it.
+        path: Option<PathBuf>,
         /// The operating system's reason.
         source: io::Error,
     },
@@ -67,6 +89,13 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong, and where.
         reason: String,
+    },
+
+    /// A text is not what a parser of `std` reads: a number, a flag or UTF-8.
+    #[error("{}", OneLine(source))]
+    Parse {
+        /// The parser's error.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 
     /// A value that the user passed is invalid.
@@ -105,8 +134,8 @@ impl Clone for Error {
 
 impl Error {
     /// A file that could not be read or written.
-    pub fn io(path: impl Into<PathBuf>, source: io::Error) -> Self {
-        Error::Io { path: path.into(), source }
+    pub fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        Error::Io { path: Some(path.into()), source }
     }
 
     /// A file whose content is invalid.
@@ -115,60 +144,52 @@ impl Error {
     }
 }
 
-/// An index outside the dimension that it indexes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct OutOfRange {
-    /// The index.
-    pub index: i64,
-    /// The size of the dimension.
-    pub bound: u64,
-}
-
-impl fmt::Display for OutOfRange {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "index {} is outside a dimension of size {}", self.index, self.bound)
+impl From<std::io::Error> for Error {
+    /// [`Error::Io`] without a path; [`Error::io`] names the file.
+    fn from(source: std::io::Error) -> Self {
+        Error::Io { path: None, source }
     }
 }
 
-/// A device's queued error: the first one since it was last taken. Later ones are usually its consequences, and are dropped.
-#[derive(Debug, Default)]
-pub struct QueuedError {
-    error: Mutex<Option<Error>>,
-    /// Whether there is one, so that a read without an error takes no lock.
-    is_set: AtomicBool,
-}
-
-impl QueuedError {
-    /// Queues an error, unless one is queued.
-    #[cold]
-    pub fn queue(&self, error: Error) {
-        let mut queued = self.lock();
-        queued.get_or_insert(error);
-        self.is_set.store(true, Ordering::Release);
-    }
-
-    /// Whether an error is queued.
-    pub fn is_set(&self) -> bool {
-        self.is_set.load(Ordering::Acquire)
-    }
-
-    /// The queued error, which stays queued.
-    pub fn check(&self) -> Result<()> {
-        if !self.is_set() {
-            return Ok(());
+macro_rules! parse_errors {
+    ($($Source:ty),* $(,)?) => { $(impl From<$Source> for Error {
+        fn from(source: $Source) -> Self {
+            Error::Parse { source: source.into() }
         }
-        self.lock().clone().map_or(Ok(()), Err)
-    }
+    })* };
+}
+parse_errors!(
+    std::num::ParseFloatError,
+    std::num::ParseIntError,
+    std::num::TryFromIntError,
+    std::str::ParseBoolError,
+    std::char::ParseCharError,
+    std::str::Utf8Error,
+    std::string::FromUtf8Error,
+);
 
-    /// The queued error, which is removed.
-    pub fn take(&self) -> Option<Error> {
-        let mut queued = self.lock();
-        self.is_set.store(false, Ordering::Release);
-        queued.take()
+impl From<String> for Error {
+    /// [`Error::Invalid`].
+    fn from(why: String) -> Self {
+        Error::Invalid(why)
     }
+}
+impl From<&str> for Error {
+    /// [`Error::Invalid`].
+    fn from(why: &str) -> Self {
+        Error::Invalid(why.into())
+    }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Option<Error>> {
-        self.error.lock().unwrap_or_else(PoisonError::into_inner)
+/// A path before what happened to it; nothing for an unknown one.
+struct Of<'a>(&'a Option<PathBuf>);
+
+impl fmt::Display for Of<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self.0 {
+            Some(path) => write!(f, "{}: ", OneLine(path.display())),
+            None => Ok(()),
+        }
     }
 }
 
@@ -208,14 +229,14 @@ impl fmt::Write for Escaping<'_, '_> {
 
 /// An option that must be a finite number. An unchecked NaN would show much later, as results of NaN.
 #[track_caller]
-pub(crate) fn finite(what: &str, value: f64) -> f64 {
+pub(crate) fn finite(what: impl fmt::Display, value: f64) -> f64 {
     assert!(value.is_finite(), "{what} must be a finite number, not {value}");
     value
 }
 
 /// An option that must be a finite number of at least 0.
 #[track_caller]
-pub(crate) fn finite_from_0(what: &str, value: f64) -> f64 {
+pub(crate) fn finite_from_0(what: impl fmt::Display, value: f64) -> f64 {
     assert!(value.is_finite() && value >= 0.0, "{what} must be a finite number of at least 0, not {value}");
     value
 }
@@ -277,5 +298,19 @@ mod tests {
             assert_eq!(error.to_string(), format!("{shown}: {shown}"));
             assert_eq!(format!("{error:?}"), error.to_string());
         }
+        assert_eq!(Error::from(std::io::Error::other(evil)).to_string(), shown);
+    }
+
+    #[test]
+    fn std_errors_convert_and_keep_their_source() {
+        let io = || std::io::Error::other("the disk is full");
+        assert_eq!(Error::from(io()).to_string(), "the disk is full");
+        assert_eq!(Error::io("weights", io()).to_string(), "weights: the disk is full");
+        let parsed: Error = "1.5x".parse::<f64>().map_err(Error::from).expect_err("this is no number");
+        assert_eq!(parsed.to_string(), "invalid float literal");
+        assert!(std::error::Error::source(&parsed).is_some_and(|source| source.is::<std::num::ParseFloatError>()));
+        assert_eq!(Error::from(format!("no row {}", 3)).to_string(), "no row 3");
+        let boxed: Result<(), Box<dyn std::error::Error>> = Err(Error::from("no rows").into());
+        assert_eq!(boxed.map_err(|error| error.to_string()), Err("no rows".into()));
     }
 }

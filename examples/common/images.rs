@@ -44,7 +44,8 @@ pub(crate) fn show<B: Backend>(
 ) -> Result<()> {
     mistakes(score, test).save(&output.path("mistakes.png"))?;
     if let Some(first) = test.take(1).batches(1, device).next() {
-        let maps = no_grad(|| Ok(feature_maps(&first?.0)))?;
+        let (images, _) = first?;
+        let maps = no_grad(|| feature_maps(&images));
         if !maps.is_empty() {
             let picture = maps::picture(&maps, test, 0, score)?;
             replace_file(output.path("feature-maps.svg"), |file| file.write_all(picture.as_bytes()))?;
