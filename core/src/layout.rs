@@ -173,7 +173,7 @@ impl Layout {
     /// Applies one [`Axis`] per leading dimension; an index drops its dimension, a range keeps it.
     pub fn slice(&self, axes: &[Axis]) -> Result<Layout, String> {
         if axes.len() > self.shape.len() {
-            return Err(format!("slice: {} axes were given for the shape {:?}", axes.len(), self.shape));
+            return Err(format!("{} axes were given for the shape {:?}", axes.len(), self.shape));
         }
         let (mut out, mut dim) = (*self, 0);
         for (d, axis) in axes.iter().enumerate() {
@@ -184,7 +184,7 @@ impl Layout {
                 Axis::Range(a, b) => (wrap(a), b.map_or(size, wrap)),
             };
             if !(0 <= start && start <= end && end <= size) {
-                return Err(format!("slice: {axis} is outside dimension {d} of {:?}", self.shape));
+                return Err(format!("{axis} is outside dimension {d} of {:?}", self.shape));
             }
             out = out.narrow(dim, start as usize, (end - start) as usize);
             match axis {

@@ -10,6 +10,9 @@ const MAX_ELEMENTS: usize = isize::MAX as usize / 8;
 
 /// The sizes of a tensor's dimensions. Dereferences to `[usize]`.
 ///
+/// Functions that create a tensor take what converts to a shape: an array of `usize` (`[]` for a scalar), or a slice, a `Vec` or a
+/// tuple of any integers, or one `usize` for a vector.
+///
 /// Invariant: the product of the sizes other than 0 is at most `isize::MAX / 8`. So no product of a shape's sizes overflows, nor
 /// does 8 bytes times it. Every constructor checks it.
 ///
@@ -17,6 +20,8 @@ const MAX_ELEMENTS: usize = isize::MAX as usize / 8;
 /// # use minitorch_core::Shape;
 /// let shape = Shape::from([2, 3, 4]);
 /// assert_eq!((shape.len(), shape.numel(), shape[1]), (3, 24, 3));
+/// assert_eq!(Shape::from(vec![2, 3, 4]), shape);
+/// assert_eq!(Shape::from((2u32, 3i64, 4)), shape);
 /// ```
 #[derive(Clone, Copy, Eq, Default)]
 pub struct Shape {
@@ -241,13 +246,6 @@ impl<const N: usize> From<[usize; N]> for Shape {
     #[track_caller]
     fn from(dims: [usize; N]) -> Self {
         Shape::new(&dims)
-    }
-}
-
-impl From<&[usize]> for Shape {
-    #[track_caller]
-    fn from(dims: &[usize]) -> Self {
-        Shape::new(dims)
     }
 }
 

@@ -7,7 +7,7 @@
 use crate::backend::{Backend, Device};
 use crate::dtype::DType;
 use crate::error::must;
-use crate::index::wrap_dim;
+use crate::index::{Int, wrap_dim};
 use crate::tensor::Tensor;
 use crate::tensor::fused::linear_map;
 
@@ -35,7 +35,7 @@ impl<B: Backend> Tensor<B> {
     /// # Panics
     /// If the dimension is out of range, or the tensor is bool.
     #[track_caller]
-    pub fn cumsum(&self, dim: isize) -> Self {
+    pub fn cumsum(&self, dim: impl Int) -> Self {
         if let Some(vector) = self.as_vector(dim) {
             return vector.cumsum(dim).squeeze(0);
         }

@@ -7,7 +7,7 @@
 
 use crate::backend::{Backend, Device};
 use crate::error::must;
-use crate::index::wrap_dim;
+use crate::index::{Int, wrap_dim};
 use crate::ops::reduce::max_and_rest;
 use crate::tensor::Tensor;
 use crate::tensor::fused::{Save, fused, present};
@@ -55,7 +55,7 @@ impl<B: Backend> Tensor<B> {
     /// # Panics
     /// If the dimension is out of range (for rank 0 all are; PyTorch takes 0 and -1) or the dtype is not a float.
     #[track_caller]
-    pub fn softmax(&self, dim: isize) -> Self {
+    pub fn softmax(&self, dim: impl Int) -> Self {
         if let Some(vector) = self.as_vector(dim) {
             return vector.softmax(dim).squeeze(0);
         }
@@ -80,7 +80,7 @@ impl<B: Backend> Tensor<B> {
     /// # Panics
     /// If the dimension is out of range (for rank 0 all are; PyTorch takes 0 and -1) or the dtype is not a float.
     #[track_caller]
-    pub fn log_softmax(&self, dim: isize) -> Self {
+    pub fn log_softmax(&self, dim: impl Int) -> Self {
         if let Some(vector) = self.as_vector(dim) {
             return vector.log_softmax(dim).squeeze(0);
         }
@@ -102,7 +102,7 @@ impl<B: Backend> Tensor<B> {
     }
 
     #[track_caller]
-    fn check_softmax(&self, op: &str, dim: isize) -> usize {
+    fn check_softmax(&self, op: &str, dim: impl Int) -> usize {
         assert!(self.dtype().is_float(), "{op}: wants a float dtype, not {}", self.dtype());
         must(wrap_dim(op, dim, self.rank()))
     }

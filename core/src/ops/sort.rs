@@ -3,7 +3,7 @@
 use crate::backend::{Backend, Device};
 use crate::dtype::DType;
 use crate::error::must;
-use crate::index::wrap_dim;
+use crate::index::{Int, wrap_dim};
 use crate::tensor::Tensor;
 
 /// Sorting. See the [contract](crate::backend).
@@ -33,7 +33,7 @@ impl<B: Backend> Tensor<B> {
     /// # Panics
     /// If the dimension is out of range, or the tensor is bool.
     #[track_caller]
-    pub fn sort(&self, dim: isize, descending: bool) -> (Self, Self) {
+    pub fn sort(&self, dim: impl Int, descending: bool) -> (Self, Self) {
         if let Some(vector) = self.as_vector(dim) {
             let (values, indices) = vector.sort(dim, descending);
             return (values.squeeze(0), indices.squeeze(0));
@@ -47,7 +47,7 @@ impl<B: Backend> Tensor<B> {
     /// # Panics
     /// As [`sort`](Self::sort).
     #[track_caller]
-    pub fn argsort(&self, dim: isize, descending: bool) -> Self {
+    pub fn argsort(&self, dim: impl Int, descending: bool) -> Self {
         if let Some(vector) = self.as_vector(dim) {
             return vector.argsort(dim, descending).squeeze(0);
         }
@@ -61,7 +61,7 @@ impl<B: Backend> Tensor<B> {
     /// # Panics
     /// If there are fewer than k, the dimension is out of range, or the tensor is bool.
     #[track_caller]
-    pub fn topk(&self, k: usize, dim: isize, largest: bool) -> (Self, Self) {
+    pub fn topk(&self, k: usize, dim: impl Int, largest: bool) -> (Self, Self) {
         if k == 1
             && let Some(vector) = self.as_vector(dim)
         {

@@ -6,26 +6,31 @@
 use crate::autodiff::{parents, record, record_part};
 use crate::backend::Backend;
 use crate::error::must;
-use crate::index::{Axis, DimSet, Int, ReshapeArg, SliceArg, dim_range, resolve_reshape, wrap_dim};
+use crate::index::{Axis, DimSet, Dims, Int, IntList, SliceArg, resolve_expand, resolve_reshape, wrap_dim};
 use crate::layout::Layout;
-use crate::shape::{MAX_RANK, Shape, misfit_to};
+use crate::shape::{MAX_RANK, Shape};
 use crate::tensor::Tensor;
-use std::ops::RangeBounds;
+
+/// The part that checked axes select from a layout of the shape that they were checked for.
+pub(crate) fn selected(axes: [Axis; MAX_RANK]) -> impl Fn(&Layout) -> Layout + Copy + Send + Sync + 'static {
+    move |layout| must(layout.slice(&axes[..layout.shape().len()]))
+}
 
 impl<B: Backend> Tensor<B> {
-    /// The same elements in row-major order under another shape; one size may be -1. A view when the layout allows it,
-    /// else a copy. PyTorch: `reshape`.
+    /// The same elements in row-major order under another shape: integers of any type as an array, a tuple, a slice or a `Vec`, or
+    /// one integer for a vector. One size may be -1. A view when the layout allows it, else a copy. PyTorch: `reshape`.
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;
     /// let x = Tensor::arange(0..6, &device());
     /// assert_eq!(x.reshape((2, -1)).dims(), [2, 3]);
+    /// assert_eq!(x.reshape(vec![1, 2, 3]).reshape(-1).dims(), [6]);
     /// ```
     ///
     /// # Panics
     /// If the number of elements changes.
     #[track_caller]
-    pub fn reshape(&self, sizes: impl ReshapeArg) -> Self {
+    pub fn reshape(&self, sizes: impl IntList) -> Self {
         let from = *self.shape();
         let to = must(sizes.with(|sizes| resolve_reshape(from, sizes)));
         if to == from {
@@ -37,36 +42,44 @@ impl<B: Backend> Tensor<B> {
         }
     }
 
-    /// Merges a range of dimensions into one: `x.flatten(1..)`, `x.flatten(..)`. PyTorch: `flatten`.
+    /// Merges neighbouring dimensions into one: `x.flatten(1..)`, `x.flatten(..)`. PyTorch: `flatten`.
     ///
     /// # Panics
-    /// If a dimension of the range is out of range.
+    /// If a dimension is out of range, or those named are not neighbours.
     #[track_caller]
-    pub fn flatten(&self, dims: impl RangeBounds<isize>) -> Self {
+    pub fn flatten(&self, dims: impl Dims) -> Self {
+        let dims = must(dims.resolve("flatten", self.rank()));
         if self.rank() == 0 {
-            return self.reshape([1]);
+            return self.reshape(1);
         }
-        let range = must(dim_range("flatten", dims, self.rank()));
-        if range.is_empty() {
-            return self.clone();
-        }
-        let merged = self.shape()[range.clone()].iter().product();
-        let shape = range.clone().skip(1).rev().fold(*self.shape(), |shape, d| shape.remove(d));
-        self.reshape(shape.with(range.start, merged))
+        let [first, .., last] = dims[..] else { return self.clone() };
+        assert!(last - first + 1 == dims.len(), "flatten: the dimensions {:?} are not neighbours", &*dims);
+        let merged: usize = dims.iter().map(|&d| self.shape()[d]).product();
+        let shape = (first + 1..=last).rev().fold(*self.shape(), |shape, d| shape.remove(d));
+        self.reshape(shape.with(first, merged))
     }
 
-    /// Dimension `d` of the result is dimension `order[d]` of this tensor; a view. PyTorch: `permute`.
+    /// Dimension `d` of the result is dimension `order[d]` of this tensor; a view. The order is an array, a tuple, a slice or a
+    /// `Vec` of any integers. PyTorch: `permute`.
     ///
     /// # Panics
     /// If `order` does not name every dimension once.
     #[track_caller]
-    pub fn permute<I: Int, const N: usize>(&self, order: [I; N]) -> Self {
-        assert!(N == self.rank(), "permute: {N} dimensions were named, the shape is {:?}", self.shape());
-        let order = order.map(|d| must(wrap_dim("permute", d.get(), N)));
-        for (d, from) in order.iter().enumerate() {
-            assert!(!order[..d].contains(from), "permute: dimension {from} is named twice in {order:?}");
-        }
-        self.permute_dims(&order)
+    pub fn permute(&self, order: impl IntList) -> Self {
+        let (mut checked, rank) = ([0; MAX_RANK], self.rank());
+        must(order.with(|order| {
+            if order.len() != rank {
+                return Err(format!("permute: {} dimensions were named, the shape is {:?}", order.len(), self.shape()));
+            }
+            for (d, &from) in order.iter().enumerate() {
+                checked[d] = wrap_dim("permute", from, rank)?;
+                if checked[..d].contains(&checked[d]) {
+                    return Err(format!("permute: dimension {} is named twice in {order:?}", checked[d]));
+                }
+            }
+            Ok(())
+        }));
+        self.permute_dims(&checked[..rank])
     }
 
     /// [`permute`](Self::permute) of a checked order.
@@ -81,7 +94,7 @@ impl<B: Backend> Tensor<B> {
     /// # Panics
     /// If either is out of range.
     #[track_caller]
-    pub fn transpose(&self, a: isize, b: isize) -> Self {
+    pub fn transpose(&self, a: impl Int, b: impl Int) -> Self {
         let (a, b) = (must(wrap_dim("transpose", a, self.rank())), must(wrap_dim("transpose", b, self.rank())));
         let out = self.with_layout(self.layout().transpose(a, b));
         out.recorded("transpose", parents([self]), move |g| g.transpose(a as isize, b as isize))
@@ -97,27 +110,24 @@ impl<B: Backend> Tensor<B> {
         self.transpose(0, 1)
     }
 
-    /// Repeats dimensions of size 1 (and adds leading ones) to reach `shape`; a view. PyTorch: `expand`.
+    /// Repeats dimensions of size 1 (and adds leading ones) to reach these sizes, of which -1 keeps a dimension as it is; a view.
+    /// PyTorch: `expand`.
     ///
     /// # Panics
-    /// If the shape does not broadcast to `shape`.
+    /// If the shape does not broadcast to the sizes.
     #[track_caller]
-    pub fn expand(&self, shape: impl Into<Shape>) -> Self {
-        let (to, from) = (shape.into(), *self.shape());
+    pub fn expand(&self, sizes: impl IntList) -> Self {
+        let from = *self.shape();
+        let to = must(sizes.with(|sizes| resolve_expand(from, sizes)));
         if to == from {
             return self.clone();
         }
-        assert!(
-            from.broadcast(&to) == Some(to),
-            "expand: {from:?} does not broadcast to {to:?}{}",
-            misfit_to(&from, &to)
-        );
         self.with_layout(self.layout().expand(to)).recorded("expand", parents([self]), move |g| g.sum_to_shape(from))
     }
 
     /// A part of the tensor: one index or range per leading dimension, negative numbers counting from the end. An index drops its
     /// dimension. A view. `x.slice(3)`, `x.slice(1..)`, `x.slice((0..2, .., -1))`, `x.slice([0..2, 1..3])`. (Clippy takes `1..-1`
-    /// for an empty range; `..-1` and `1..n - 1` pass.)
+    /// for an empty range; `..-1` and `1..n - 1` pass.) [`set`](Self::set) writes to such a part. PyTorch: `x[0:2, :, -1]`.
     ///
     /// ```
     /// # use minitorch_conformance::doc::*;
@@ -131,14 +141,19 @@ impl<B: Backend> Tensor<B> {
     /// If an index or a range is outside its dimension, or there are more of them than dimensions.
     #[track_caller]
     pub fn slice(&self, at: impl SliceArg) -> Self {
-        // One axis per dimension, all of it where none is given.
-        let (mut axes, rank) = ([Axis::Range(0, None); MAX_RANK], self.rank());
+        self.part(selected(self.selection("slice", at)))
+    }
+
+    /// One axis per dimension, all of it where none is given.
+    #[track_caller]
+    pub(crate) fn selection(&self, op: &str, at: impl SliceArg) -> [Axis; MAX_RANK] {
+        let mut axes = [Axis::Range(0, None); MAX_RANK];
         must(at.with(|given| {
-            self.layout().slice(given)?;
+            self.layout().slice(given).map_err(|why| format!("{op}: {why}"))?;
             axes[..given.len()].copy_from_slice(given);
             Ok::<_, String>(())
         }));
-        self.part(move |layout| must(layout.slice(&axes[..rank])))
+        axes
     }
 
     /// Entries `start..start + len` of one dimension; a view. PyTorch: `narrow`.
@@ -146,7 +161,7 @@ impl<B: Backend> Tensor<B> {
     /// # Panics
     /// If the range is outside the dimension.
     #[track_caller]
-    pub fn narrow(&self, dim: isize, start: usize, len: usize) -> Self {
+    pub fn narrow(&self, dim: impl Int, start: usize, len: usize) -> Self {
         let d = must(wrap_dim("narrow", dim, self.rank()));
         assert!(
             start.checked_add(len).is_some_and(|end| end <= self.shape()[d]),
@@ -160,8 +175,8 @@ impl<B: Backend> Tensor<B> {
     }
 
     /// A tensor of rank 0 as a vector of one element, if `dim` is 0 or -1: operations along a dimension accept it, as PyTorch does.
-    pub(crate) fn as_vector(&self, dim: isize) -> Option<Self> {
-        (self.rank() == 0 && matches!(dim, 0 | -1)).then(|| self.reshape([1]))
+    pub(crate) fn as_vector(&self, dim: impl Int) -> Option<Self> {
+        (self.rank() == 0 && matches!(dim.get(), 0 | -1)).then(|| self.reshape(1))
     }
 
     /// The part that `select` takes from a layout of this shape. It shows each element once at most.
@@ -204,7 +219,8 @@ impl<B: Backend> Tensor<B> {
     /// # Panics
     /// If `dim` is outside `-(rank + 1)..=rank`, or the rank would exceed [`MAX_RANK`](crate::MAX_RANK).
     #[track_caller]
-    pub fn unsqueeze(&self, dim: isize) -> Self {
+    pub fn unsqueeze(&self, dim: impl Int) -> Self {
+        assert!(self.rank() < MAX_RANK, "unsqueeze: {:?} has no room for another dimension", self.shape());
         let d = must(wrap_dim("unsqueeze", dim, self.rank() + 1));
         let out = self.with_layout(self.layout().unsqueeze(d));
         out.recorded("unsqueeze", parents([self]), move |g| g.squeeze(d as isize))
@@ -215,7 +231,7 @@ impl<B: Backend> Tensor<B> {
     /// # Panics
     /// If the dimension is out of range or of another size.
     #[track_caller]
-    pub fn squeeze(&self, dim: isize) -> Self {
+    pub fn squeeze(&self, dim: impl Int) -> Self {
         let d = must(wrap_dim("squeeze", dim, self.rank()));
         assert!(self.shape()[d] == 1, "squeeze: dimension {d} of {:?} is not 1", self.shape());
         let out = self.with_layout(self.layout().remove(d));
