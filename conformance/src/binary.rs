@@ -5,7 +5,7 @@ use crate::close::{EXACT, Tolerance, eps};
 use crate::on::{Lay, pairs};
 use crate::{On, Suite};
 use minitorch_core::backend::{Backend, BinaryOp, BinaryOps, View};
-use minitorch_core::{DType, Layout, Tensor};
+use minitorch_core::{DType, Layout, Tensor, f16};
 
 /// The call by the methods of `Tensor`. Without a wildcard, so that a new op must be added here.
 pub(crate) fn apply<B: Backend>(op: BinaryOp, a: &Tensor<B>, b: &Tensor<B>) -> Tensor<B> {
@@ -42,6 +42,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         suite.floats(format!("in_place_{op}"), 2000, move |on| in_place(on, op));
     }
     suite.floats("rows_of_a_wider_tensor", 300, rows);
+    suite.floats("numbers_of_every_type", 20, numbers);
     suite.floats("ties_share_the_gradient", 50, |on| {
         agree!(on, eps(2.0), |d| {
             with_grads(d, [d.whole(-2, 2, [5, 7]), d.whole(-2, 2, [5, 7])], |[a, b]| a.maximum(b) - a.minimum(b) * 0.5)
@@ -279,6 +280,50 @@ fn special<B: Backend>(on: &On<B>) {
     // A negative base: integral exponents have a value, others give NaN.
     agree!(on, eps(8.0), |d| d.list(&[-2.0, -1.5, -3.0, -2.0], [4]).pow(&d.list(&[3.0, 2.0, -1.0, 0.0], [4])));
     assert_values(&on.list(&[-2.0], [1]).pow(&on.list(&[0.5], [1])), &[nan], EXACT);
+}
+
+/// A number of any type, at either side, is that number.
+fn numbers<B: Backend>(on: &On<B>) {
+    let x = on.list(&[1.0, 2.0, -4.0], [3]);
+    let sums = [
+        &x + 3.0,
+        &x + 3f32,
+        &x + f16::from_f32(3.0),
+        &x + 3i8,
+        &x + 3u8,
+        &x + 3i16,
+        &x + 3u16,
+        &x + 3,
+        &x + 3u32,
+        &x + 3i64,
+        &x + 3u64,
+        &x + 3isize,
+        &x + 3usize,
+        3.0 + &x,
+        3 + &x,
+        f16::from_f32(3.0) + &x,
+        3 + x.clone(),
+        x.clone() + 3u8,
+    ];
+    for sum in sums {
+        assert_values(&sum, &[4.0, 5.0, -1.0], EXACT);
+    }
+    assert_values(&(8 - &x), &[7.0, 6.0, 12.0], EXACT);
+    assert_values(&(8 / x.clone()), &[8.0, 4.0, -2.0], EXACT);
+    assert_values(&(&x - 8usize), &[-7.0, -6.0, -12.0], EXACT);
+    assert_values(&(&x * -2i8 / 4u64), &[-0.5, -1.0, 2.0], EXACT);
+    assert_values(&x.remainder(3u16), &[1.0, 2.0, 2.0], EXACT);
+    let mut y = x.clone();
+    y += 1u8;
+    y *= 2;
+    assert_values(&y, &[4.0, 6.0, -6.0], EXACT);
+    // Beyond 2^53 an f64 holds multiples of powers of 2; a float dtype takes the nearest element.
+    let far = Tensor::zeros([1], (&on.device, DType::F32)) + (1u64 << 60);
+    assert_values(&far, &[(1u64 << 60) as f64], EXACT);
+    assert_values(&(far - (1u64 << 60) + 16_777_217), &[16_777_216.0], EXACT);
+    let i = Tensor::new([5, -7], &on.device);
+    assert_values(&(1 - &i), &[-4.0, 8.0], EXACT);
+    assert_values(&(&i * 3u64 + 1i64), &[16.0, -20.0], EXACT);
 }
 
 fn integers<B: Backend>(on: &On<B>) {

@@ -61,6 +61,26 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
             [a.eq(&b), a.ne(&b), a.eq(1.0), a.ne(0.0)]
         });
     });
+    suite.floats("numbers_of_every_type", 10, |on| {
+        let x = on.list(&[1.0, 2.0, 3.0], [3]);
+        for mask in [x.eq(2), x.eq(2.0), x.eq(2.0f32), x.eq(2u8), x.eq(2i64), x.eq(2usize), x.eq(2i8), x.eq(2u64)] {
+            assert_values(&mask, &[0.0, 1.0, 0.0], EXACT);
+        }
+        assert_values(&x.lt(60_000u64), &[1.0; 3], EXACT);
+        let i = Tensor::new([1, i32::MAX], &on.device);
+        assert_values(&i.ge(1i64 << 31), &[0.0; 2], EXACT); // compared exactly, beyond I32 too
+    });
+    suite.floats("isclose", 10, |on| {
+        let (nan, inf) = (f64::NAN, f64::INFINITY);
+        let x = on.list(&[1.0, 1.0, 1.0, 0.0, nan, inf, inf, 1.0, -inf], [9]);
+        let y = on.list(&[1.0, 1.125, 1.25, 0.5, nan, inf, -inf, inf, -inf], [9]);
+        assert_values(&x.isclose(&y, 0.1, 0.0), &[1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0], EXACT);
+        assert_values(&x.isclose(&y, 0.0, 0.25), &[1.0, 1.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0], EXACT);
+        // The tolerance is relative to the second tensor.
+        let (one, two) = (on.list(&[1.0], ()), on.list(&[2.0, 2.0], [2]));
+        assert!(one.allclose(&two, 0.5, 0.0).is_ok_and(|close| close));
+        assert!(two.allclose(&one, 0.5, 0.0).is_ok_and(|close| !close));
+    });
     suite.floats("where", 300, where_cond);
     suite.floats("where_keeps_nan_out", 4, |on| {
         let mask = Tensor::from_slice(&[true, false], [2], &on.device);

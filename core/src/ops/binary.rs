@@ -10,10 +10,12 @@ use crate::autodiff::{parents, record, record_with_output, recording};
 use crate::backend::{Backend, Device, View, ViewOf};
 use crate::dtype::DType;
 use crate::layout::Layout;
-use crate::operand::{Operand, Rhs, TensorArg};
-use crate::ops::unary::{UnaryOp, check_whole, unary};
+use crate::operand::{Number, Operand, Rhs, TensorArg};
+use crate::ops::compare::{CompareOp, compare_as};
+use crate::ops::unary::{UnaryOp, check_whole, unary, unary_as};
 use crate::shape::{Shape, misfit};
 use crate::tensor::Tensor;
+use half::f16;
 use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Not, Sub, SubAssign};
 
 super::op_table! {
@@ -100,25 +102,44 @@ impl<B: Backend> Tensor<B> {
     #[track_caller]
     pub fn logical_and(&self, other: &Self) -> Self {
         assert!(self.dtype() == DType::Bool, "logical_and: wants bool, not {}", self.dtype());
-        self.minimum(other)
+        apply("logical_and", BinaryOp::Minimum, self.into(), other.into())
     }
 
     /// Or, with broadcasting. Bool only. PyTorch: `logical_or`.
     #[track_caller]
     pub fn logical_or(&self, other: &Self) -> Self {
         assert!(self.dtype() == DType::Bool, "logical_or: wants bool, not {}", self.dtype());
-        self.maximum(other)
+        apply("logical_or", BinaryOp::Maximum, self.into(), other.into())
     }
 
     /// Exclusive or, with broadcasting. Bool only. PyTorch: `logical_xor`.
     #[track_caller]
     pub fn logical_xor(&self, other: &Self) -> Self {
         assert!(self.dtype() == DType::Bool, "logical_xor: wants bool, not {}", self.dtype());
-        self.ne(other)
+        compare_as("logical_xor", CompareOp::Ne, self, other)
     }
 }
 
 macro_rules! operator {
+    // A number at the left. One float and one integer type with literals, see `Operand`.
+    (@left $number:ty, $Op:ident $op:ident, $scalar:expr) => {
+        impl<B: Backend> $Op<Tensor<B>> for $number {
+            type Output = Tensor<B>;
+            #[track_caller]
+            fn $op(self, mut x: Tensor<B>) -> Tensor<B> {
+                let c = Number::from(self).value(BinaryOp::$Op, x.dtype());
+                unary_as(BinaryOp::$Op.name(), $scalar(c), &mut x)
+            }
+        }
+        impl<B: Backend> $Op<&Tensor<B>> for $number {
+            type Output = Tensor<B>;
+            #[track_caller]
+            fn $op(self, x: &Tensor<B>) -> Tensor<B> {
+                let c = Number::from(self).value(BinaryOp::$Op, x.dtype());
+                unary_as(BinaryOp::$Op.name(), $scalar(c), x)
+            }
+        }
+    };
     ($Op:ident $op:ident $Assign:ident $assign:ident, $scalar_right:expr, $scalar_left:expr) => {
         impl<B: Backend, R: Operand<B>> $Op<R> for Tensor<B> {
             type Output = Tensor<B>;
@@ -134,20 +155,9 @@ macro_rules! operator {
                 operate(BinaryOp::$Op, $scalar_right, TensorArg::Borrowed(self), rhs.operand())
             }
         }
-        impl<B: Backend> $Op<Tensor<B>> for f64 {
-            type Output = Tensor<B>;
-            #[track_caller]
-            fn $op(self, mut x: Tensor<B>) -> Tensor<B> {
-                unary($scalar_left(self), &mut x)
-            }
-        }
-        impl<B: Backend> $Op<&Tensor<B>> for f64 {
-            type Output = Tensor<B>;
-            #[track_caller]
-            fn $op(self, x: &Tensor<B>) -> Tensor<B> {
-                unary($scalar_left(self), x)
-            }
-        }
+        operator!(@left f64, $Op $op, $scalar_left);
+        operator!(@left i32, $Op $op, $scalar_left);
+        operator!(@left f16, $Op $op, $scalar_left);
         impl<B: Backend, R: Operand<B>> $Assign<R> for Tensor<B> {
             #[track_caller]
             fn $assign(&mut self, rhs: R) {
@@ -197,33 +207,37 @@ pub(crate) fn binary<'a, B: Backend>(
     a: impl Into<TensorArg<'a, B>>,
     b: impl Into<TensorArg<'a, B>>,
 ) -> Tensor<B> {
-    apply(op, a.into(), b.into())
+    apply(op.name(), op, a.into(), b.into())
 }
 
 /// The binary op of two tensors; of a tensor and a number c the unary op `scalar(c)`.
 #[track_caller]
 fn operate<B: Backend>(op: BinaryOp, scalar: impl FnOnce(f64) -> UnaryOp, a: TensorArg<B>, b: Rhs<B>) -> Tensor<B> {
-    match b {
-        Rhs::Owned(mut b) => apply(op, a, TensorArg::Reusable(&mut b)),
-        Rhs::Borrowed(b) => apply(op, a, TensorArg::Borrowed(b)),
-        Rhs::Scalar(c) if a.dtype() == DType::I32 => {
-            check_whole(op, c);
+    let number = match b {
+        Rhs::Owned(mut b) => return apply(op.name(), op, a, TensorArg::Reusable(&mut b)),
+        Rhs::Borrowed(b) => return apply(op.name(), op, a, TensorArg::Borrowed(b)),
+        Rhs::Number(number) => number,
+    };
+    let c = number.value(op, a.dtype());
+    if a.dtype() == DType::I32 {
+        check_whole(op, c);
+        if op == BinaryOp::Sub && c == i32::MIN as f64 {
             // -i32::MIN overflows. Subtracting i32::MIN is the same as adding it, as both wrap.
-            let smallest = op == BinaryOp::Sub && c == i32::MIN as f64;
-            unary(if smallest { UnaryOp::Add(c) } else { scalar(c) }, a)
+            return unary_as(op.name(), UnaryOp::Add(c), a);
         }
-        Rhs::Scalar(c) => unary(scalar(c), a),
     }
+    unary_as(op.name(), scalar(c), a)
 }
 
+/// The op for the operation `name`, which messages name.
 #[track_caller]
-fn apply<B: Backend>(op: BinaryOp, mut a: TensorArg<B>, mut b: TensorArg<B>) -> Tensor<B> {
+fn apply<B: Backend>(name: &str, op: BinaryOp, mut a: TensorArg<B>, mut b: TensorArg<B>) -> Tensor<B> {
     let (sa, sb, dtype) = (*a.shape(), *b.shape(), a.dtype());
     let Some(shape) = sa.broadcast(&sb) else {
-        panic!("{op}: the shapes {sa:?} and {sb:?} {}", misfit([("left", &sa), ("right", &sb)]))
+        panic!("{name}: the shapes {sa:?} and {sb:?} {}", misfit([("left", &sa), ("right", &sb)]))
     };
-    a.check_same(op, &b);
-    assert!(op.accepts(dtype), "{op}: not defined for {dtype}; cast the tensors first");
+    a.check_same(name, &b);
+    assert!(op.accepts(dtype), "{name}: not defined for {dtype}; cast the tensors first");
     let Some(parents) = parents([&*a, &*b]) else { return forward(op, &mut a, &mut b, shape) };
     // Operands that the gradient needs are cloned before `forward`: a storage with two holders is not overwritten.
     let wants = parents.each_ref().map(Option::is_some);

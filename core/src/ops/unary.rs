@@ -201,7 +201,7 @@ impl<B: Backend> Tensor<B> {
     /// `1 / x`. PyTorch: `reciprocal`.
     #[track_caller]
     pub fn recip(&self) -> Self {
-        unary(UnaryOp::Rdiv(1.0), self)
+        unary_as("recip", UnaryOp::Rdiv(1.0), self)
     }
 
     /// `x^c` for a number c, as C's `pow` defines it: NaN for negative x unless c is an integer; `x^0` is 1, NaN
@@ -412,19 +412,25 @@ impl<B: Backend> Tensor<B> {
 /// place unless something else, such as the tape, holds it.
 #[track_caller]
 pub(crate) fn unary<'a, B: Backend>(op: UnaryOp, x: impl Into<TensorArg<'a, B>>) -> Tensor<B> {
-    apply(op, x.into())
+    apply(op.name(), op, x.into())
+}
+
+/// [`unary`] for the operation `name`, which its messages name instead of the op.
+#[track_caller]
+pub(crate) fn unary_as<'a, B: Backend>(name: &str, op: UnaryOp, x: impl Into<TensorArg<'a, B>>) -> Tensor<B> {
+    apply(name, op, x.into())
 }
 
 #[track_caller]
-fn apply<B: Backend>(op: UnaryOp, mut x: TensorArg<B>) -> Tensor<B> {
-    assert!(op.accepts(x.dtype()), "{op}: not defined for {}; cast the tensor first", x.dtype());
+fn apply<B: Backend>(name: &str, op: UnaryOp, mut x: TensorArg<B>) -> Tensor<B> {
+    assert!(op.accepts(x.dtype()), "{name}: not defined for {}; cast the tensor first", x.dtype());
     if x.dtype() == DType::I32 {
         match op {
-            UnaryOp::Add(c) | UnaryOp::Mul(c) | UnaryOp::Rsub(c) | UnaryOp::Remainder(c) => check_whole(op, c),
+            UnaryOp::Add(c) | UnaryOp::Mul(c) | UnaryOp::Rsub(c) | UnaryOp::Remainder(c) => check_whole(name, c),
             // An infinite bound is no bound, and need not be a value of I32.
             UnaryOp::Clamp(low, high) => {
-                check_whole(op, if low.is_infinite() { 0.0 } else { low });
-                check_whole(op, if high.is_infinite() { 0.0 } else { high });
+                check_whole(name, if low.is_infinite() { 0.0 } else { low });
+                check_whole(name, if high.is_infinite() { 0.0 } else { high });
             }
             _ => {}
         }

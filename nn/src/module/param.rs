@@ -1,9 +1,9 @@
 //! The tensors of a module: parameters, which are trained and saved, and buffers, which are only saved.
 
 use minitorch_core::autodiff::{Node, Value};
-use minitorch_core::{Backend, Operand, Rhs, Tensor};
+use minitorch_core::{Backend, Operand, Rhs, Tensor, f16};
 use std::fmt;
-use std::ops::Deref;
+use std::ops::{Add, Deref, Div, Mul, Neg, Sub};
 use std::sync::{Arc, RwLock};
 
 /// A trained tensor of a module: a leaf of the tape. Dereferences to its [`Tensor`]. PyTorch: `nn.Parameter`.
@@ -15,6 +15,8 @@ use std::sync::{Arc, RwLock};
 /// of both uses are summed, an optimizer steps it once, and it is saved once.
 ///
 /// A [frozen](Param::freeze) parameter is a constant.
+///
+/// A reference to it is an operand of all operators, at either side: `&w * &x`, `x + &w`, `2.0 * &w`, `-&w`.
 pub struct Param<B: Backend> {
     /// On the tape at `leaf`, or off it while frozen.
     value: Tensor<B>,
@@ -125,7 +127,49 @@ impl<B: Backend> fmt::Debug for Param<B> {
     }
 }
 
-/// Operators do not dereference; this makes `x + &self.bias` work.
+/// The value, as a tensor prints it: `{:.2}` sets the decimals.
+impl<B: Backend> fmt::Display for Param<B> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        fmt::Display::fmt(&self.value, f)
+    }
+}
+
+/// Operators do not dereference; these make `&self.weight * x` and `1 - &self.bias` work. There are none that take a parameter by
+/// value, since a clone of it, which the compiler would then suggest, is another leaf.
+macro_rules! operators {
+    ($($Op:ident $op:ident),*) => { $(
+        impl<B: Backend, R: Operand<B>> $Op<R> for &Param<B> {
+            type Output = Tensor<B>;
+            #[track_caller]
+            fn $op(self, rhs: R) -> Tensor<B> {
+                (&self.value).$op(rhs)
+            }
+        }
+        operators!(@left $Op $op f64);
+        operators!(@left $Op $op i32);
+        operators!(@left $Op $op f16);
+    )* };
+    (@left $Op:ident $op:ident $number:ty) => {
+        impl<B: Backend> $Op<&Param<B>> for $number {
+            type Output = Tensor<B>;
+            #[track_caller]
+            fn $op(self, param: &Param<B>) -> Tensor<B> {
+                self.$op(&param.value)
+            }
+        }
+    };
+}
+operators!(Add add, Sub sub, Mul mul, Div div);
+
+impl<B: Backend> Neg for &Param<B> {
+    type Output = Tensor<B>;
+    #[track_caller]
+    fn neg(self) -> Tensor<B> {
+        -&self.value
+    }
+}
+
+/// This makes `x + &self.bias` work.
 impl<B: Backend> Operand<B> for &Param<B> {
     fn operand<'a>(self) -> Rhs<'a, B>
     where
@@ -162,5 +206,46 @@ impl<B: Backend> Buffer<B> {
 impl<B: Backend> Clone for Buffer<B> {
     fn clone(&self) -> Self {
         Buffer::new(self.get())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use minitorch_conformance::doc::{Plain, device};
+
+    fn values(x: Tensor<Plain>) -> Vec<f32> {
+        x.to_vec().expect("the tensor is of f32")
+    }
+
+    #[test]
+    fn operators_take_a_parameter_at_either_side() {
+        let (w, x) = (Param::new(Tensor::new([2.0, -4.0], &device())), Tensor::new([1.0, 8.0], &device()));
+        for (y, want) in [
+            (&w + &x, [3.0, 4.0]),
+            (&x + &w, [3.0, 4.0]),
+            (x.clone() + &w, [3.0, 4.0]),
+            (&w + x.clone(), [3.0, 4.0]),
+            (&w - 1, [1.0, -5.0]),
+            (1 - &w, [-1.0, 5.0]),
+            (2.0 * &w, [4.0, -8.0]),
+            (&w * 2u8, [4.0, -8.0]),
+            (8 / &w, [4.0, -2.0]),
+            (&w / &w, [1.0, 1.0]),
+            (f16::from_f32(0.5) * &w, [1.0, -2.0]),
+            (-&w, [-2.0, 4.0]),
+        ] {
+            assert_eq!(values(y), want);
+        }
+        let grads = (&w * &x - &w / 2).sum(..).backward();
+        assert_eq!(values(grads[&w].clone()), [0.5, 7.5]);
+    }
+
+    #[test]
+    fn a_parameter_prints_as_its_value_does() {
+        let w: Param<Plain> = Param::new(Tensor::new([0.25, 1.5], &device()));
+        assert_eq!(w.to_string(), w.detach().to_string());
+        assert_eq!(format!("{w:.2}"), "tensor([0.25, 1.50])");
+        assert_eq!(format!("{w:?}"), "Param([2], float32)");
     }
 }
