@@ -6,9 +6,11 @@ use crate::on::Lay;
 use crate::view::{counted, maps};
 use crate::{On, Suite};
 use minitorch_core::backend::Backend;
-use minitorch_core::{DType, Indexing, Shape, Tensor};
+use minitorch_core::{DType, Indexing, Shape, Tensor, no_grad};
 
 pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
+    suite.floats("set", 300, set);
+    suite.f32("set_and_sharing", 20, set_and_sharing);
     suite.f32("split_and_chunk", 100, split);
     suite.f32("split_gradients_add_up", 100, |on| {
         let x = on.mixed([5, 2]).requires_grad();
@@ -40,6 +42,13 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         drop((views, lists, grid));
     });
     suite.f32("panics", 10, panics);
+    check!(suite, "set", 2, |d| [d.uniform(-1.0, 1.0, [3, 4]), d.uniform(-1.0, 1.0, [2])], |[x, y]| {
+        let mut z = x.square();
+        z.set((1.., 1..3), y.square()); // broadcast over two rows
+        z.set((0, 3), 0.5);
+        z.set((.., 0), z.slice((.., 2)) * x.slice((.., 0))); // of itself
+        z.exp() * x
+    });
     check!(suite, "flip_roll", 2, |d| [d.uniform(-1.0, 1.0, [3, 4])], |[x]| x.square().flip([0, 1]) * x.roll(-3, 1));
     check!(suite, "repeat", 2, |d| [d.uniform(-1.0, 1.0, [2, 1, 2])], |[x]| {
         (x.square().repeat([2, 2, 3]) * x.repeat_interleave(2, 0).repeat_interleave(3, 2)).sum(1)
@@ -76,8 +85,8 @@ pub(crate) fn moves<B: Backend>(
         y
     };
     for lay in Lay::all(from.len()) {
-        arrives(&lay.view(from, |s| on.ints(-99, 99, s)), lay);
-        arrives(&lay.view(from, |s| on.mask(s)), lay);
+        drop(arrives(&lay.view(from, |s| on.ints(-99, 99, s)), lay));
+        drop(arrives(&lay.view(from, |s| on.mask(s)), lay));
         let x = lay.view(from, |s| on.mixed(s)).requires_grad();
         let y = arrives(&x, lay);
         let lay = if Lay::all(to.len()).contains(&lay) { lay } else { Lay::Reversed };
@@ -140,6 +149,68 @@ fn flip<B: Backend>(on: &On<B>) {
     assert_values(&x.flip(0), &[f64::NAN, 1.0, f64::INFINITY], EXACT);
 }
 
+/// Every element after a write is the new value's or the old one, by index arithmetic on the host.
+fn set<B: Backend>(on: &On<B>) {
+    for lay in Lay::all(3) {
+        for dtype in [on.dtype, DType::I32, DType::Bool] {
+            let x = lay.view([3, 4, 5].into(), |shape| on.whole(0, 9, shape)).cast(dtype);
+            let y = on.whole(0, 9, [3, 1, 3]).cast(dtype);
+            let (old, new) = (read(&x).data, read(&y).data);
+            let mut z = x.clone();
+            z.set((.., 1..3, 2..), &y);
+            let want = |i: usize| match multi_index(i, &[3, 4, 5].into())[..] {
+                [a, 1 | 2, c @ 2..=4] => new[a * 3 + c - 2],
+                _ => old[i],
+            };
+            assert_values(&z, &(0..60).map(want).collect::<Vec<_>>(), EXACT);
+            assert_values(&x, &old, EXACT);
+            z.set((-1, .., 0), 1);
+            let want = |i: usize| if i / 20 == 2 && i.is_multiple_of(5) { 1.0 } else { want(i) };
+            assert_values(&z, &(0..60).map(want).collect::<Vec<_>>(), EXACT);
+        }
+    }
+    let mut x = on.list(&[1.0, 2.0], 2);
+    x.set(.., on.list(&[3.0, 4.0], [1, 1, 2])); // leading ones do not matter
+    x.set(1.., 0.1);
+    x.set(0..0, on.list(&[], 0));
+    x.set(0..0, 9);
+    let tenth = read(&on.list(&[0.1], 1)).data[0];
+    assert_values(&x, &[3.0, tenth], EXACT);
+    let mut one = on.list(&[1.0], ());
+    one.set((), 2);
+    one.set(&[] as &[usize], &one * 4);
+    assert_values(&one, &[8.0], EXACT);
+}
+
+fn set_and_sharing<B: Backend>(on: &On<B>) {
+    let mut x = on.list(&[1.0, 2.0, 3.0, 4.0], [2, 2]);
+    let (row, copy) = (x.slice(0), x.clone());
+    x.set(0, x.slice(1)); // its own storage
+    x.set((.., 1), 9);
+    assert_values(&x, &[3.0, 9.0, 3.0, 9.0], EXACT);
+    assert_values(&row, &[1.0, 2.0], EXACT);
+    assert_values(&copy, &[1.0, 2.0, 3.0, 4.0], EXACT);
+    // A value that the tape holds is not overwritten.
+    let leaf = on.list(&[1.0, 2.0], 2).requires_grad();
+    let mut y = &leaf * 1;
+    let loss = y.square().sum(..);
+    y.set(0, 5);
+    let grads = (loss + (&y * &y).sum(..)).backward();
+    assert_values(&grads[&leaf], &[2.0, 8.0], EXACT);
+    // A leaf becomes a result, off the tape under no_grad.
+    let mut z = leaf.clone();
+    z.set(0, &leaf.slice(1) * 3);
+    assert_values(&z.sum(..).backward()[&leaf], &[0.0, 4.0], EXACT);
+    assert!(
+        !no_grad(|| {
+            let mut z = leaf.clone();
+            z.set(0, 1);
+            z
+        })
+        .is_tracked()
+    );
+}
+
 fn roll<B: Backend>(on: &On<B>) {
     for shift in [-11, -5, -4, -1, 0, 1, 2, 5, 13] {
         let from = move |i: usize, n: isize| (i as isize - shift).rem_euclid(n) as usize;
@@ -157,17 +228,17 @@ fn repeat<B: Backend>(on: &On<B>) {
     moves(on, &[2, 3], &[3, 2, 2, 9], &|x| x.repeat([3, 2, 1, 3]), &|i| Some(vec![i[2], i[3] % 3]));
     moves(on, &[2, 3], &[4, 6], &|x| x.repeat([2, 2]), &|i| Some(vec![i[0] % 2, i[1] % 3]));
     moves(on, &[], &[2, 3], &|x| x.repeat([2, 3]), &|_| Some(vec![]));
-    moves(on, &[], &[], &|x| x.repeat([]), &|_| Some(vec![]));
+    moves(on, &[], &[], &|x| x.repeat(()), &|_| Some(vec![]));
     moves(on, &[2, 3], &[2, 0], &|x| x.repeat([1, 0]), &|_| None);
     moves(on, &[1, 3], &[0, 3], &|x| x.repeat([0, 1]), &|_| None);
     moves(on, &[2, 0], &[4, 0], &|x| x.repeat([2, 3]), &|_| None);
-    assert!(on.mixed([2, 3]).repeat([1 << 40, 0]).dims() == [2 << 40, 0], "nothing is copied before the 0");
+    assert!(on.mixed([2, 3]).repeat([1usize << 40, 0]).dims() == [2 << 40, 0], "nothing is copied before the 0");
     let six = [1, 2, 1, 3, 1, 2];
     moves(on, &six, &[2, 4, 1, 6, 3, 4], &|x| x.repeat([2, 2, 1, 2, 3, 2]), &|i| {
         Some((0..6).map(|d| i[d] % six[d]).collect())
     });
     moves(on, &[2, 3], &[2, 6], &|x| x.tile([2]), &|i| Some(vec![i[0], i[1] % 3]));
-    moves(on, &[2, 3], &[2, 3], &|x| x.tile([]), &|i| Some(i.to_vec()));
+    moves(on, &[2, 3], &[2, 3], &|x| x.tile(()), &|i| Some(i.to_vec()));
     moves(on, &[3], &[2, 2, 3], &|x| x.tile([2, 2, 1]), &|i| Some(vec![i[2]]));
     moves(on, &six, &[1, 2, 1, 3, 2, 6], &|x| x.tile([2, 3]), &|i| Some((0..6).map(|d| i[d] % six[d]).collect()));
     moves(on, &[2, 3], &[2, 9], &|x| x.repeat_interleave(3, 1), &|i| Some(vec![i[0], i[1] / 3]));
@@ -269,6 +340,19 @@ fn grids<B: Backend>(on: &On<B>) {
 fn panics<B: Backend>(on: &On<B>) {
     let x = on.mixed([2, 3]);
     let six = on.mixed([1, 1, 1, 1, 1, 2]);
+    panics!("set", "2 is outside dimension 0", "[2, 3]"; x.clone().set(2, 0));
+    panics!("set", "3 axes"; x.clone().set((0, 0, 0), 0));
+    panics!("set", "[2]", "does not broadcast", "[3]"; x.clone().set(0, on.mixed([2])));
+    panics!("set", "float32", "int32"; x.clone().set(0, on.ints(0, 9, [3])));
+    panics!("set", "int32", "0.5"; on.ints(0, 9, [3]).set(0, 0.5));
+    panics!("expand", "[2, 3]", "dimension 0 is new"; x.expand([-1, 2, 3]));
+    panics!("expand", "negative", "-2"; x.expand([-2, 3]));
+    panics!("flatten", "neighbours", "[0, 2]"; on.mixed([1, 2, 3]).flatten([0, 2]));
+    panics!("permute", "3 dimensions", "[2, 3]"; x.permute([0, 1, 2]));
+    let first = 1;
+    panics!("sum", "reversed"; x.sum(first..0));
+    panics!("sum", "dimension 2", "rank 2"; x.sum(2..));
+    panics!("repeat", "-1"; x.repeat([1, -1]));
     panics!("split", "size 0", "[2, 3]"; x.split(0, 1));
     panics!("split", "dimension 2", "rank 2"; x.split(1, 2));
     panics!("split_sizes", "[1, 1]", "[2, 3]"; x.split_sizes(&[1, 1], 1));
@@ -285,7 +369,7 @@ fn panics<B: Backend>(on: &On<B>) {
     panics!("repeat", "1 repeats", "[2, 3]"; x.repeat([2]));
     panics!("repeat", "7 repeats"; x.repeat([1; 7]));
     panics!("repeat", "too many"; x.repeat([1, usize::MAX]));
-    panics!("too many"; x.repeat([1, 1 << 40, 1 << 20]));
+    panics!("too many"; x.repeat([1, 1usize << 40, 1 << 20]));
     panics!("tile", "7 repeats"; x.tile([1; 7]));
     panics!("repeat_interleave", "dimension 2"; x.repeat_interleave(2, 2));
     panics!("unfold", "window of 4", "[2, 3]"; x.unfold(1, 4, 1));

@@ -303,7 +303,7 @@ fn pad_modes<B: Backend>(on: &On<B>) {
     panics!("pad_with", "Reflect", "(0, 2)", "dimension 1", "[3, 2]", "smaller"; x.pad_with([(0, 2)], PadMode::Reflect));
     panics!("pad_with", "Circular", "(4, 0)", "dimension 0"; x.pad_with([(4, 0), (0, 0)], PadMode::Circular));
     panics!("pad_with", "Replicate", "[0]"; on.mixed([0]).pad_with([(0, 1)], PadMode::Replicate));
-    panics!("pad:", "3 pairs"; x.pad_with([(0, 0); 3], PadMode::Constant(0.0)));
+    panics!("pad_with:", "3 pairs"; x.pad_with([(0, 0); 3], PadMode::Constant(0.0)));
 }
 
 fn sequences<B: Backend>(on: &On<B>) {

@@ -23,7 +23,25 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         panics!("to_vec", "float32", "int32"; x.to_vec::<i32>());
         panics!("dims", "2", "[3]"; x.dims::<2>());
         panics!("from_slice", "3", "[2, 2]"; Tensor::from_slice(&[1.0f32, 2.0, 3.0], [2, 2], &on.device));
+        panics!("from_vec", "3", "[2, 2]"; Tensor::from_vec(vec![1.0f32, 2.0, 3.0], [2, 2], &on.device));
         panics!("7 dimensions", "6"; Tensor::zeros([1, 1, 1, 1, 1, 1, 1], &on.device));
+        panics!("negative size -3", "[2, -3]"; Tensor::zeros((2, -3), &on.device));
+        panics!("arange", "I32", "3000000000"; Tensor::arange(0..3_000_000_000u32, &on.device));
+        panics!("randint", "5..5"; Tensor::randint(5..5, 1, &on.device));
+        panics!("new", "[1] has 1 elements", "have 2"; Tensor::new(vec![vec![1.0, 2.0], vec![3.0]], &on.device));
+        let ragged = vec![vec![vec![1], vec![2]], vec![vec![3], vec![4, 5]]];
+        panics!("new", "[1][1] has 2 elements", "have 1"; Tensor::new(&ragged, &on.device));
+        panics!("new", "I32", "3000000000 at [0][1]"; Tensor::new([[1, 3_000_000_000u64]], &on.device));
+        let i = on.ints(0, 9, [3]);
+        panics!("mul", "int32", "3000000000"; &i * 3_000_000_000i64);
+        panics!("sub", "int32", "-3000000000"; -3_000_000_000.0 - &i);
+        panics!("add", "9007199254740993", "2^53"; &x + 9_007_199_254_740_993u64);
+        panics!("lt", "-9007199254740993", "2^53"; x.lt(-9_007_199_254_740_993i64));
+        panics!("isclose", "-1"; x.isclose(&x, 0.0, -1.0));
+        panics!("isclose", "int32"; i.isclose(&i, 0.0, 0.0));
+        if on.device.supports(DType::F16) {
+            panics!("add", "65520", "float16"; x.cast(DType::F16) + 65_520);
+        }
     });
     let make = suite.make.clone();
     suite.f32("devices", 10, move |on| {
@@ -50,7 +68,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
                 assert!(Tensor::zeros([2], (&on.device, dtype)).dtype() == dtype);
             } else {
                 let (device, dtype_name) = (format!("{:?}", on.device), dtype.to_string());
-                panics!("full".into(), device.clone(), dtype_name.clone(); Tensor::zeros([2], (&on.device, dtype)));
+                panics!("zeros".into(), device.clone(), dtype_name.clone(); Tensor::zeros([2], (&on.device, dtype)));
                 panics!("cast".into(), device, dtype_name; on.mixed([2]).cast(dtype));
             }
         }
@@ -162,7 +180,7 @@ fn options<B: Backend>(on: &On<B>) {
         panics!("layer_norm: eps".to_string(), shown.clone(); x.layer_norm(3, None, None, bad));
         panics!("group_norm: eps".to_string(), shown.clone(); x.group_norm(3, None, None, bad));
         panics!("batch_norm: eps".to_string(), shown.clone(); x.batch_norm(None, None, bad));
-        panics!("batch_norm: eps".to_string(), shown.clone(); x.batch_norm_with([&w, &w], None, None, bad));
+        panics!("batch_norm_with: eps".to_string(), shown.clone(); x.batch_norm_with([&w, &w], None, None, bad));
         panics!("dropout".to_string(), shown.clone(); x.dropout(bad));
         panics!("dropout2d".to_string(), shown.clone(); x.dropout2d(bad));
         panics!("rand_bool".to_string(), shown.clone(); Tensor::rand_bool([3], bad, &on.device));
@@ -233,35 +251,35 @@ fn vocabulary<B: Backend>(on: &On<B>) {
 fn sizes<B: Backend>(on: &On<B>) {
     let one = on.mixed([1]);
     // 2^66 elements, which wrap to 0, and 2^64 + 1, which wrap to 1.
-    for [m, n] in [[1 << 33, 1 << 33], [274_177, 67_280_421_310_721]] {
+    for [m, n] in [[1usize << 33, 1 << 33], [274_177, 67_280_421_310_721]] {
         let (a, b) = (one.expand([m, 1]), one.expand([1, n]));
         panics!("add", "too many elements"; &a + &b);
         panics!("lt", "too many elements"; a.lt(&b));
         panics!("where", "too many elements"; Tensor::where_cond(&on.mask([1]).expand([m, 1]), &a, &b));
         panics!("matmul", "too many elements"; a.matmul(&b));
-        panics!("matmul", "too many elements"; a.reshape([m]).outer(&b.reshape([n])));
+        panics!("outer", "too many elements"; a.reshape([m]).outer(&b.reshape([n])));
         panics!("linear", "too many elements"; a.linear(&b.t(), None));
         panics!("shape", "too many elements"; one.expand([m, n]));
         panics!("broadcast_tensors", "too many elements"; Tensor::broadcast_tensors(&[a.clone(), b.clone()]));
         panics!("meshgrid", "too many"; Tensor::meshgrid(&[a.reshape([m]), b.reshape([n])], Indexing::Ij));
     }
-    let long = one.expand([1 << 59]);
+    let long = one.expand([1usize << 59]);
     panics!("cat", "too many elements"; Tensor::cat(&[long.clone(), long.clone()], 0));
     panics!("stack", "too many elements"; Tensor::stack(&[long.clone(), long.clone()], 0));
     panics!("pad", "too large"; long.pad([(1 << 59, 0)], 0.0));
     panics!("repeat_interleave", "too many elements"; long.repeat_interleave(2, 0));
     panics!("one_hot", "too many elements"; on.ints(0, 1, [8]).one_hot(1 << 60, DType::F32));
-    panics!("matmul", "2^56"; one.expand([2, 1 << 58]).matmul(&one.expand([1 << 58, 2])));
+    panics!("matmul", "2^56"; one.expand([2, 1usize << 58]).matmul(&one.expand([1usize << 58, 2])));
     panics!("sum", "2^56"; long.sum(..));
     panics!("flip", "I32"; long.flip(0));
-    panics!("tril", "I32"; one.expand([1 << 40, 2]).tril(0));
+    panics!("tril", "I32"; one.expand([1usize << 40, 2]).tril(0));
     panics!("split", "no memory"; long.split(1, 0));
     panics!("unbind", "no memory"; long.unbind(0));
     panics!("pad_with", "no memory"; on.mixed([3]).pad_with([(1 << 45, 0)], PadMode::Replicate));
     panics!("arange_step", "no memory"; Tensor::arange_step(0.0, 1e18, 1.0, &on.device));
     panics!("linspace", "no memory"; Tensor::linspace(0.0, 1.0, 1 << 58, &on.device));
     panics!("randperm", "I32"; Tensor::randperm(1 << 58, &on.device));
-    panics!("from_f64", "no memory"; Tensor::randn([1 << 58], &on.device));
+    panics!("randn", "no memory"; Tensor::randn([1 << 58], &on.device));
     let image = on.mixed([1, 1, 3, 3]);
     panics!("interpolate_nearest", "I32"; image.interpolate_nearest([1 << 40, 2]));
     panics!("interpolate_bilinear", "I32"; image.interpolate_bilinear([1 << 40, 2], false));
@@ -277,7 +295,7 @@ fn sizes<B: Backend>(on: &On<B>) {
     panics!("slice", "9223372036854775807"; one.slice(isize::MAX));
     panics!("slice", "9223372036854775807"; one.slice(..=isize::MAX));
     // Functions that return a `Result` return this as an error.
-    assert!(one.expand([1 << 58]).to_vec::<f32>().is_err(), "2^58 elements were read");
+    assert!(one.expand([1usize << 58]).to_vec::<f32>().is_err(), "2^58 elements were read");
     assert!(Tensor::try_full([1 << 58], 0.0, &on.device).is_err(), "2^58 elements were made");
     assert!(on.device.synchronize().is_ok(), "an error that was returned is not queued");
 }

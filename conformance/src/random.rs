@@ -58,6 +58,27 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         assert_values(&x.dropout2d(1.0).sum(..), &[0.0], EXACT);
     });
     suite.floats("dropout_gradients", 1000, dropout_gradients);
+    suite.f32("integers_of_a_range", 6000, |on| {
+        on.device.rng().seed(5);
+        let x = Tensor::randint(-2..4, [6000], &on.device);
+        let values = read(&x).data;
+        for value in -2..4 {
+            let count = values.iter().filter(|&&v| v == value as f64).count();
+            // Five standard deviations of a binomial.
+            assert!((count as f64 - 1000.0).abs() < 5.0 * (6000.0 * 5.0 / 36.0f64).sqrt(), "{value}: {count} of 6000");
+        }
+        assert!(x.dtype() == DType::I32 && values.iter().all(|v| (-2.0..4.0).contains(v)));
+        on.device.rng().seed(5);
+        assert_same("the same seed", &Tensor::randint(-2i64..4, 6000usize, &on.device), &x);
+        // The widest range, and one that 2^32 is not a multiple of.
+        let wide = read(&Tensor::randint(i32::MIN..i32::MAX, 2000, &on.device)).data;
+        assert!(wide.iter().any(|&v| v < -1.6e9) && wide.iter().any(|&v| v > 1.6e9));
+        let half = read(&Tensor::randint(0..3 << 29, 4000, &on.device)).data;
+        // Reduced modulo the size of the range, three quarters would lie in the lower two thirds of it.
+        let low = half.iter().filter(|&&v| v < f64::from(1 << 30)).count() as f64;
+        assert!((low - 4000.0 * 2.0 / 3.0).abs() < 5.0 * (4000.0 * 2.0 / 9.0f64).sqrt(), "{low} of 4000");
+        assert!(Tensor::randint(0..0, [0, 3], &on.device).numel() == 0);
+    });
     suite.f32("permutation", 1000, |on| {
         on.device.rng().seed(3);
         let x = Tensor::randperm(1000, &on.device);

@@ -111,6 +111,20 @@ impl Philox {
         let (radius, angle) = ((-2.0 * a.ln()).sqrt(), std::f64::consts::TAU * b);
         [radius * angle.cos(), radius * angle.sin()]
     }
+
+    /// A number below `count`, all with the same probability; 0 if `count` is 0. Lemire, "Fast random integer generation in an
+    /// interval", 2019: the upper half of a product, unless the lower half is one of the first `2^32 mod count`.
+    pub(crate) fn below(&mut self, count: u32) -> u32 {
+        let surplus = count.wrapping_neg().checked_rem(count).unwrap_or(0);
+        loop {
+            let product = match self.try_next_u32() {
+                Ok(bits) => bits as u64 * count as u64,
+            };
+            if product as u32 >= surplus {
+                return (product >> 32) as u32;
+            }
+        }
+    }
 }
 
 /// A device's random state: its seed and the number of the next draw. The same seed and order of draws give the same numbers.

@@ -24,6 +24,9 @@ use std::sync::Arc;
 ///
 /// Shapes, dtypes or devices that do not match panic at the caller's line, and the message names the operation and its
 /// arguments. Recoverable errors (of reading back, or out of memory in `try_` functions) are `Result`s.
+///
+#[doc = include_str!("tensor/methods.md")]
+#[must_use]
 pub struct Tensor<B: Backend> {
     data: Arc<TensorData<B>>,
     layout: Layout,
@@ -45,6 +48,10 @@ impl<B: Backend> Clone for Tensor<B> {
 }
 
 /// Where a new tensor goes: `&device` for F32, `(&device, DType::F64)` for another dtype.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no place for a tensor",
+    label = "`&device`, or `(&device, DType::F64)` for another dtype than F32, is wanted here"
+)]
 pub trait Placement<B: Backend> {
     /// The device and the dtype.
     ///
@@ -156,6 +163,12 @@ impl<B: Backend> Tensor<B> {
             other.dtype()
         );
         self.check_device(op, other);
+    }
+
+    /// Panics unless the dtype is a float.
+    #[track_caller]
+    pub(crate) fn check_float(&self, op: impl Display) {
+        assert!(self.dtype().is_float(), "{op}: wants a float dtype, not {}", self.dtype());
     }
 
     /// Panics unless `other` is on this tensor's device.

@@ -7,11 +7,12 @@ mod probes;
 mod traced;
 
 use minitorch_core::DType;
-use probes::{OPERATORS, PROBES, Place, Probe};
-use std::cell::{Cell, RefCell};
+use probes::{OPERATORS, PROBES, Place, Probe, SOURCES};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use traced::Traced;
 
 const DTYPES: [DType; 4] = [DType::F32, DType::F64, DType::I32, DType::Bool];
@@ -65,11 +66,10 @@ struct Row {
 }
 
 fn probe(&(name, call): &Probe) -> Row {
-    let place = |dtype, leaves| Place { device: Traced::new(), dtype, leaves, used: Cell::new(false) };
     let (mut called, mut of_dtype) = (None, false);
     let mut dtypes = Vec::new();
     for dtype in DTYPES {
-        let place = place(dtype, None);
+        let place = Place::new(dtype, None);
         let run = || {
             let y = call(&place);
             (place.device.take(), y.dtype())
@@ -92,7 +92,7 @@ fn probe(&(name, call): &Probe) -> Row {
         }
     };
     Row {
-        gradient: gradient(name, call, &place(DType::F32, Some(RefCell::default()))),
+        gradient: gradient(name, call, &Place::new(DType::F32, Some(RefCell::default()))),
         methods,
         dtypes: if of_dtype { list(&dtypes) } else { format!("to {:?}", dtypes[0].1).to_lowercase() },
     }
@@ -176,16 +176,135 @@ fn table() -> String {
     text
 }
 
-#[test]
-fn the_table_of_operations_is_right() {
+thread_local! {
+    /// The file and the message of the thread's last panic under [`noting_panics`].
+    static NOTED: RefCell<Option<(String, String)>> = const { RefCell::new(None) };
+}
+
+/// Runs `f`; panics that it catches are noted instead of printed.
+fn noting_panics<T>(f: impl FnOnce() -> T) -> T {
+    // The hook belongs to the process.
+    static HOOK: Mutex<()> = Mutex::new(());
+    let _held = HOOK.lock().unwrap_or_else(PoisonError::into_inner);
     let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| {})); // dtypes that an operation does not accept panic
-    let table = catch_unwind(table);
+    std::panic::set_hook(Box::new(|panic| {
+        let file = panic.location().map_or(String::new(), |at| at.file().to_string());
+        let message = panic.payload_as_str().unwrap_or_default().to_string();
+        NOTED.with(|noted| *noted.borrow_mut() = Some((file, message)));
+    }));
+    let result = catch_unwind(AssertUnwindSafe(f));
     std::panic::set_hook(hook);
-    let table = table.unwrap_or_else(|payload| match payload.downcast_ref::<String>() {
+    result.unwrap_or_else(|payload| match payload.downcast_ref::<String>() {
         Some(why) => panic!("{why}"),
         None => std::panic::resume_unwind(payload),
+    })
+}
+
+/// Shapes of operands that most operations refuse, by the number of the operand.
+const SHAPES: &[probes::ShapeOf] = &[
+    |_, shape| shape.to_vec(),
+    |_, _| vec![],
+    |_, _| vec![3],
+    |_, _| vec![2; 6],
+    |_, shape| [shape, &[1]].concat(),
+    |_, shape| shape.iter().map(|_| 0).collect(),
+    |nth, shape| shape.iter().map(|size| if nth == 1 { size + 1 } else { *size }).collect(),
+    |nth, shape| shape.iter().map(|size| if nth == 2 { size + 1 } else { *size }).collect(),
+    |nth, shape| if nth == 1 { [&[2], shape].concat() } else { shape.to_vec() },
+    |nth, shape| if nth == 0 { shape.iter().skip(1).copied().collect() } else { shape.to_vec() },
+];
+
+/// Every operation is called with dtypes and shapes that it does not accept. The panic is at the line of the call, and its message
+/// begins with the name of an operation that this line calls, not of one that the operation is composed of.
+#[test]
+fn messages_name_the_operation_and_the_line_that_called_it() {
+    let offenders = noting_panics(|| {
+        let mut offenders = BTreeMap::new();
+        let mut refused = 0;
+        for (probe, source) in PROBES.iter().zip(SOURCES) {
+            for shape in SHAPES {
+                for dtype in DTYPES {
+                    let place = Place { shape: *shape, ..Place::new(dtype, None) };
+                    if catch_unwind(AssertUnwindSafe(|| (probe.1)(&place))).is_ok() {
+                        continue;
+                    }
+                    refused += 1;
+                    let (file, message) = NOTED.with(|noted| noted.borrow_mut().take()).unwrap_or_default();
+                    // `split(..)[0]` of nothing.
+                    let index = message.starts_with("index out of bounds") && file.ends_with("probes.rs");
+                    if !index && (!file.ends_with("probes.rs") || !names_a_call_of(&message, probe.0, source)) {
+                        offenders.insert(probe.0, format!("{}: {file}: {message}", probe.0));
+                    }
+                }
+            }
+        }
+        assert!(refused > 1000, "only {refused} calls were refused");
+        offenders
     });
+    let offenders: Vec<String> = offenders.into_values().collect();
+    assert!(offenders.is_empty(), "panics that do not name the call:\n{}", offenders.join("\n"));
+}
+
+/// Whether a message begins with the name of an operation that the source of a probe calls.
+fn names_a_call_of(message: &str, probe: &str, source: &str) -> bool {
+    let word = |c: char| c.is_alphanumeric() || c == '_';
+    let name = message.split(|c: char| !word(c)).next().unwrap_or_default();
+    let operator = OPERATORS.iter().find(|(op, _)| *op == probe).map(|(_, name)| *name);
+    let called = |(at, _): (usize, &str)| {
+        let (before, after) = (&source[..at], &source[at + name.len()..]);
+        before.trim_end().ends_with(['.', ':']) && !after.starts_with(word)
+    };
+    operator == Some(name) || !name.is_empty() && source.match_indices(name).any(called)
+}
+
+/// The public methods of `Tensor`, from the sources of core.
+fn methods() -> Vec<String> {
+    fn sources(folder: PathBuf, into: &mut Vec<String>) {
+        for entry in std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+            let path = entry.expect("a folder's entry is readable").path();
+            if path.is_dir() {
+                sources(path, into);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                into.push(std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())));
+            }
+        }
+    }
+    let (mut texts, mut found) = (Vec::new(), Vec::new());
+    sources(root().join("core/src"), &mut texts);
+    for text in texts {
+        let mut inside = false;
+        for line in text.lines() {
+            inside = line == "impl<B: Backend> Tensor<B> {" || inside && line != "}";
+            let name = line.strip_prefix("    pub fn ").filter(|_| inside);
+            found.extend(name.and_then(|rest| rest.split(['(', '<']).next()).map(String::from));
+            // A line of the reductions' macro defines two: `Sum sum sum_keepdim;`.
+            let reductions = line.strip_suffix("_keepdim;").and_then(|rest| rest.rsplit(' ').next());
+            found.extend(reductions.into_iter().flat_map(|name| [name.to_string(), format!("{name}_keepdim")]));
+        }
+    }
+    found
+}
+
+/// The table at the top of `Tensor`'s page links each public method once.
+#[test]
+fn the_table_of_methods_is_complete() {
+    let (path, methods) = ("core/src/tensor/methods.md", methods());
+    assert!(methods.len() > 150, "only {} methods were found", methods.len());
+    let table = read(path);
+    let links: Vec<&str> = table.split("(Tensor::").skip(1).filter_map(|rest| rest.split(')').next()).collect();
+    for link in &links {
+        assert!(table.contains(&format!("[`{link}`](Tensor::{link})")), "{path}: the link to {link} has another text");
+        assert!(methods.iter().any(|method| method == link), "{path}: Tensor has no public method {link}");
+    }
+    for method in &methods {
+        let count = links.iter().filter(|link| *link == method).count();
+        assert!(count == 1, "{path} links {method} {count} times; every method belongs to one family");
+    }
+}
+
+#[test]
+fn the_table_of_operations_is_right() {
+    let table = noting_panics(table); // dtypes that an operation does not accept panic
 
     let (path, begin, end) = ("docs/ops.md", "<!-- generated: begin -->\n", "<!-- generated: end -->");
     let page = read(path);

@@ -6,6 +6,9 @@ use std::cell::{Cell, RefCell};
 
 pub(crate) type Tensor = minitorch_core::Tensor<Traced>;
 
+/// The shape of an operand, from the number of those before it and the shape that the operation accepts.
+pub(crate) type ShapeOf = fn(usize, &[usize]) -> Vec<usize>;
+
 /// The source of a probe's operands.
 pub(crate) struct Place {
     pub(crate) device: Traced,
@@ -14,11 +17,29 @@ pub(crate) struct Place {
     pub(crate) used: Cell<bool>,
     /// The leaves that the operands are; `None` for constants.
     pub(crate) leaves: Option<RefCell<Vec<Tensor>>>,
+    /// The number of operands so far.
+    pub(crate) count: Cell<usize>,
+    /// The shapes of the operands.
+    pub(crate) shape: ShapeOf,
 }
 
 impl Place {
+    pub(crate) fn new(dtype: DType, leaves: Option<RefCell<Vec<Tensor>>>) -> Self {
+        let shape = |_, shape: &[usize]| shape.to_vec();
+        Place { device: Traced::new(), dtype, leaves, used: Cell::new(false), count: Cell::new(0), shape }
+    }
+
+    /// The shape of the next operand.
+    fn next(&self, shape: &[usize]) -> Vec<usize> {
+        (self.shape)(self.count.replace(self.count.get() + 1), shape)
+    }
+
     /// Numbers in (0, 1) of the dtype; integers from 0 to 3 for I32.
     fn of(&self, shape: &[usize]) -> Tensor {
+        self.numbers(&self.next(shape))
+    }
+
+    fn numbers(&self, shape: &[usize]) -> Tensor {
         self.used.set(true);
         self.device.quietly(|| {
             let n: usize = shape.iter().product();
@@ -28,7 +49,7 @@ impl Place {
                     let values: Vec<f64> = (0..n).map(|i| 0.05 + 0.9 * spread(i)).collect();
                     Tensor::from_slice(&values, shape, &self.device).cast(self.dtype)
                 }
-                DType::I32 => self.ints(4, shape),
+                DType::I32 => self.integers(4, shape),
                 DType::Bool => {
                     let values: Vec<bool> = (0..n).map(|i| spread(i) > 0.5).collect();
                     Tensor::from_slice(&values, shape, &self.device)
@@ -51,7 +72,10 @@ impl Place {
 
     /// A constant matrix, other than [`matrix`](Place::matrix).
     fn target(&self) -> Tensor {
-        self.device.quietly(|| self.of(&[3, 4]).detach().flip(0).contiguous())
+        self.device.quietly(|| {
+            let x = self.of(&[3, 4]).detach();
+            if x.rank() == 0 { x } else { x.flip(0).contiguous() }
+        })
     }
 
     fn vector(&self) -> Tensor {
@@ -64,6 +88,10 @@ impl Place {
 
     /// I32 in `0..bound`.
     fn ints(&self, bound: i32, shape: &[usize]) -> Tensor {
+        self.integers(bound, &self.next(shape))
+    }
+
+    fn integers(&self, bound: i32, shape: &[usize]) -> Tensor {
         self.device.quietly(|| {
             let n: usize = shape.iter().product();
             let values: Vec<i32> = (0..n as i32).map(|i| (i * 7 + 1) % bound).collect();
@@ -91,6 +119,9 @@ pub(crate) const OPERATORS: [(&str, &str); 6] =
 macro_rules! probes {
     ($($name:literal |$p:ident| $call:expr;)*) => {
         pub(crate) const PROBES: &[Probe] = &[$(($name, |$p| $call)),*];
+
+        /// The source of each probe's call.
+        pub(crate) const SOURCES: &[&str] = &[$(stringify!($call)),*];
     };
 }
 
@@ -152,6 +183,7 @@ probes! {
     "isnan" |p| p.matrix().isnan();
     "isinf" |p| p.matrix().isinf();
     "isfinite" |p| p.matrix().isfinite();
+    "isclose" |p| p.matrix().isclose(&p.vector(), 1e-5, 1e-8);
     "where_cond" |p| Tensor::where_cond(&p.mask(&[3, 4]), &p.matrix(), &p.vector());
     "masked_fill" |p| p.matrix().masked_fill(&p.mask(&[3, 4]), 1.0);
     "sum" |p| p.matrix().sum(0);
@@ -225,6 +257,11 @@ probes! {
     "index_select" |p| p.matrix().index_select(0, &p.ints(3, &[5]));
     "embedding" |p| p.matrix().embedding(&p.ints(3, &[2, 5]));
     "one_hot" |p| p.ints(3, &[5]).one_hot(3, p.place().1);
+    "set" |p| {
+        let mut x = p.matrix();
+        x.set((1.., 2), p.of(&[2]));
+        x
+    };
     "cat" |p| Tensor::cat(&[p.matrix(), p.matrix()], 0);
     "stack" |p| Tensor::stack(&[p.matrix(), p.matrix()], 0);
     "pad" |p| p.matrix().pad([(1, 2)], 0.0);
@@ -264,7 +301,9 @@ probes! {
     "rand_like" |p| p.matrix().rand_like();
     "randn_like" |p| p.matrix().randn_like();
     "rand_bool" |p| Tensor::rand_bool([3], 0.5, &p.device);
+    "randint" |p| Tensor::randint(0..4, [3], &p.device);
     "randperm" |p| Tensor::randperm(3, &p.device);
+    "new" |p| Tensor::new([1.0, 2.0], &p.device);
     "from_slice" |p| Tensor::from_slice(&[1.0, 2.0], [2], &p.device);
     "full" |p| Tensor::full([3], 1.0, p.place());
     "zeros" |p| Tensor::zeros([3], p.place());

@@ -75,7 +75,7 @@ const OPS: &[(&str, Call)] = ops! { s:
     binary => {
         let f: fn(&T, &T) -> T = s.pick(&[
             |x, y| x + y, |x, y| x - y, |x, y| x * y, |x, y| x / y, T::pow, |x, y| x.remainder(y), T::maximum, T::minimum,
-            T::logical_and, T::logical_or, T::logical_xor, |x, y| x.eq(y), |x, y| x.lt(y), |x, y| x.ge(y), T::matmul, T::dot,
+            T::logical_and, T::logical_or, T::logical_xor, |x, y| x.isclose(y, 0.1, 0.1), |x, y| x.eq(y), |x, y| x.lt(y), |x, y| x.ge(y), T::matmul, T::dot,
             T::outer, T::mv, T::mm, T::bmm, T::mse_loss, T::l1_loss, T::kl_div_loss, T::bce_loss, T::bce_with_logits_loss,
             |x, y| x.huber_loss(y, 1.0), |x, y| x.sum_to_shape(*y.shape()), T::cross_entropy, T::nll_loss,
         ]);
@@ -86,11 +86,16 @@ const OPS: &[(&str, Call)] = ops! { s:
     assign => {
         let mut x = s.x();
         let y = s.with(&x);
-        match s.below(4) {
+        let (i, j, k) = (s.signed(), s.signed(), s.signed());
+        match s.below(8) {
             0 => x += &y,
             1 => x -= y,
             2 => x *= s.float(),
-            _ => x /= y,
+            3 => x /= y,
+            4 => x.set(i..j, s.float()),
+            5 => x.set((i, j..=k), &y),
+            6 => x.set(vec![i..j, j..k], y.slice(0)),
+            _ => x.set(.., y),
         }
         vec![x]
     };
@@ -313,7 +318,11 @@ const OPS: &[(&str, Call)] = ops! { s:
         let x = s.x();
         let (a, b, n, m) = (s.dim(x.rank()), s.dim(x.rank()), s.size(), s.size());
         let (i, j, k) = (s.signed(), s.signed(), s.signed());
-        vec![match s.below(15) {
+        vec![match s.below(19) {
+            15 => x.expand((i, j, k)),
+            16 => x.flatten(vec![i, j]),
+            17 => x.permute((0..n).rev()),
+            18 => x.sum(i..j),
             0 => x.reshape([i, j, -1]),
             1 => x.reshape([n, m]),
             2 => x.flatten(a..=b),
@@ -334,7 +343,8 @@ const OPS: &[(&str, Call)] = ops! { s:
     create => {
         let (device, dtype, [n, m]) = (device(), s.dtype(), s.sizes());
         let (a, b, c) = (s.float(), s.float(), s.float());
-        vec![match s.below(13) {
+        vec![match s.below(14) {
+            13 => Tensor::randint(s.signed()..s.signed(), [n, m], &device),
             0 => Tensor::full([n, m], a, (&device, dtype)),
             1 => Tensor::zeros([n, m], (&device, dtype)),
             2 => Tensor::ones([n, m], (&device, dtype)),

@@ -1,17 +1,17 @@
-//! Rearrangement: splitting, concatenation, permutation, repetition, padding (`pad.rs`), windows and triangles. All are composed
+//! Rearrangement: assignment to parts, splitting, concatenation, permutation, repetition, padding, windows and triangles. All are composed
 //! of the other families' views, writes and gathers; none has a kernel of its own.
 
-mod pad;
-
-pub use pad::PadMode;
-
-use crate::autodiff::{parents, record};
+use crate::autodiff::{Value, parents, record};
 use crate::backend::Backend;
-use crate::create::on_host;
+use crate::create::{filled, on_host};
+use crate::dtype::DType;
 use crate::error::must;
-use crate::index::{DimSet, Dims, wrap_dim};
+use crate::index::{DimSet, Dims, Int, IntList, SliceArg, wrap_dim};
 use crate::layout::Layout;
-use crate::shape::{MAX_RANK, Shape, misfit};
+use crate::operand::{Operand, Rhs};
+use crate::ops::unary::check_whole;
+use crate::ops::view::selected;
+use crate::shape::{MAX_RANK, Shape, misfit, misfit_to};
 use crate::tensor::Tensor;
 
 /// Which of [`Tensor::meshgrid`]'s dimensions the first tensor varies along.
@@ -21,6 +21,90 @@ pub enum Indexing {
     Ij,
     /// The first along dimension 1, the second along dimension 0: x to the right, y down, as a picture is drawn.
     Xy,
+}
+
+// ---- assignment ----
+impl<B: Backend> Tensor<B> {
+    /// Writes a value into a part of this tensor, which is selected as by [`slice`](Self::slice): `x.set((0, 1..), &y)`,
+    /// `x.set(.., 0)`. The value is a number, or a tensor that broadcasts to the shape of the part. PyTorch: `x[0, 1:] = y`.
+    ///
+    /// The storage is overwritten in place if nothing else holds it, and copied first otherwise. So no other tensor changes, not
+    /// even a view of this one; in PyTorch views see the write.
+    ///
+    /// On the tape, the tensor becomes the result of an operation on its old value and the new one: the gradient of the old value
+    /// is 0 in the part, and that of `y` is the gradient of the part. A leaf is a leaf no longer; a clone of it finds its gradient.
+    ///
+    /// ```
+    /// # use minitorch_conformance::doc::*;
+    /// let y = Tensor::new([5.0, 6.0], &device()).requires_grad();
+    /// let mut x = Tensor::zeros([3, 2], &device());
+    /// x.set(0, &y);
+    /// x.set((1.., -1), 1);
+    /// assert_eq!(x.to_vec::<f32>()?, [5.0, 6.0, 0.0, 1.0, 0.0, 1.0]);
+    /// assert_eq!(x.square().sum(..).backward()[&y].to_vec::<f32>()?, [10.0, 12.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If an index or a range is outside its dimension, or there are more of them than dimensions; if the value does not broadcast
+    /// to the part, its dtype or device differs, or it is a number that the dtype does not hold.
+    #[track_caller]
+    pub fn set(&mut self, at: impl SliceArg, value: impl Operand<B>) {
+        let part = selected(self.selection("set", at));
+        match value.operand() {
+            Rhs::Owned(y) => self.write_part(part, &y),
+            Rhs::Borrowed(y) => self.write_part(part, y),
+            Rhs::Number(number) => {
+                let value = number.value("set", self.dtype());
+                if self.dtype() == DType::I32 {
+                    check_whole("set", value);
+                }
+                self.fill_part(part, value);
+            }
+        }
+    }
+
+    #[track_caller]
+    fn write_part(&mut self, part: impl Fn(&Layout) -> Layout + Copy + Send + Sync + 'static, value: &Self) {
+        self.check_same("set", value);
+        let shape = *part(self.layout()).shape();
+        // As in PyTorch, leading ones that the part lacks do not matter.
+        let extra = value.shape().iter().take(value.rank().saturating_sub(shape.len())).take_while(|size| **size == 1);
+        let y = (0..extra.count()).fold(value.clone(), |y, _| y.squeeze(0));
+        if y.shape().broadcast(&shape) != Some(shape) {
+            panic!("set: {:?} does not broadcast to the part {shape:?}{}", y.shape(), misfit_to(y.shape(), &shape));
+        }
+        let y = y.expand(shape);
+        let nodes = parents([&*self, &y]);
+        self.storage_mut(); // unique and row-major from here on
+        let at = part(self.layout());
+        self.write_at(at, &y);
+        let out = self.with_node(None);
+        *self = match nodes {
+            Some(nodes) => record("set", out, nodes, move |g, wants| {
+                let outside = || {
+                    let mut g = g.clone();
+                    g.fill_part(part, 0.0);
+                    g
+                };
+                [wants[0].then(outside), wants[1].then(|| g.part(part))]
+            }),
+            None => out,
+        };
+    }
+
+    fn fill_part(&mut self, part: impl Fn(&Layout) -> Layout + Copy + Send + Sync + 'static, value: f64) {
+        let (nodes, dtype) = (parents([&*self]), self.dtype());
+        self.storage_mut(); // unique and row-major from here on
+        let [at] = Layout::merge([part(self.layout())]);
+        let (device, storage) = self.storage_mut();
+        device.fill(storage, &at, dtype, value);
+        *self = self.with_node(None).recorded("set", nodes, move |g| {
+            let mut g = g.clone();
+            g.fill_part(part, 0.0);
+            g
+        });
+    }
 }
 
 // ---- splitting ----
@@ -39,7 +123,7 @@ impl<B: Backend> Tensor<B> {
     /// # Panics
     /// If the dimension is out of range, `size` is 0 and the dimension's is not, or there is no memory for so many chunks.
     #[track_caller]
-    pub fn split(&self, size: usize, dim: isize) -> Vec<Self> {
+    pub fn split(&self, size: usize, dim: impl Int) -> Vec<Self> {
         let d = must(wrap_dim("split", dim, self.rank()));
         let whole = self.shape()[d];
         assert!(size > 0 || whole == 0, "split: chunks of size 0 do not fill dimension {d} of {:?}", self.shape());
@@ -55,7 +139,7 @@ impl<B: Backend> Tensor<B> {
     /// # Panics
     /// If the dimension is out of range, or the sizes do not add up to its size.
     #[track_caller]
-    pub fn split_sizes(&self, sizes: &[usize], dim: isize) -> Vec<Self> {
+    pub fn split_sizes(&self, sizes: &[usize], dim: impl Int) -> Vec<Self> {
         let d = must(wrap_dim("split_sizes", dim, self.rank()));
         let sum = sizes.iter().try_fold(0usize, |sum, &size| sum.checked_add(size));
         assert!(
@@ -78,7 +162,7 @@ impl<B: Backend> Tensor<B> {
     /// # Panics
     /// If `n` is 0, the dimension is out of range, or there is no memory for so many chunks.
     #[track_caller]
-    pub fn chunk(&self, n: usize, dim: isize) -> Vec<Self> {
+    pub fn chunk(&self, n: usize, dim: impl Int) -> Vec<Self> {
         let d = must(wrap_dim("chunk", dim, self.rank()));
         assert!(n > 0, "chunk: wants at least one chunk, not 0");
         match self.shape()[d] {
@@ -92,7 +176,7 @@ impl<B: Backend> Tensor<B> {
     /// # Panics
     /// If the dimension is out of range, or there is no memory for so many entries.
     #[track_caller]
-    pub fn unbind(&self, dim: isize) -> Vec<Self> {
+    pub fn unbind(&self, dim: impl Int) -> Vec<Self> {
         let d = must(wrap_dim("unbind", dim, self.rank()));
         let size = self.shape()[d];
         on_host("unbind", (0..size).map(|i| self.narrow(dim, i, 1).squeeze(dim)), size)
@@ -159,7 +243,7 @@ impl<B: Backend> Tensor<B> {
     /// # Panics
     /// If there are none, shapes (except in `dim`), dtypes or devices differ, or the result has too many elements.
     #[track_caller]
-    pub fn cat(tensors: &[Self], dim: isize) -> Self {
+    pub fn cat(tensors: &[Self], dim: impl Int) -> Self {
         let Some(first) = tensors.first() else { panic!("cat: no tensors were given") };
         let d = must(wrap_dim("cat", dim, first.rank()));
         for x in tensors {
@@ -205,11 +289,13 @@ impl<B: Backend> Tensor<B> {
     /// # Panics
     /// If there are none, or shapes, dtypes or devices differ.
     #[track_caller]
-    pub fn stack(tensors: &[Self], dim: isize) -> Self {
+    pub fn stack(tensors: &[Self], dim: impl Int) -> Self {
         let Some(first) = tensors.first() else { panic!("stack: no tensors were given") };
         for x in tensors {
             assert!(x.shape() == first.shape(), "stack: the shapes {:?} and {:?} differ", first.shape(), x.shape());
+            first.check_same("stack", x);
         }
+        assert!(first.rank() < MAX_RANK, "stack: {:?} has no room for another dimension", first.shape());
         let (at, count) = (must(wrap_dim("stack", dim, first.rank() + 1)), tensors.len());
         if first.shape().insert(at, 1).try_with(at, count).is_none() {
             panic!("stack: {count} tensors like {:?} have too many elements", first.shape());
@@ -226,7 +312,7 @@ impl<B: Backend> Tensor<B> {
     /// # Panics
     /// If either is out of range.
     #[track_caller]
-    pub fn movedim(&self, from: isize, to: isize) -> Self {
+    pub fn movedim(&self, from: impl Int, to: impl Int) -> Self {
         let (from, to) = (must(wrap_dim("movedim", from, self.rank())), must(wrap_dim("movedim", to, self.rank())));
         let mut order: Vec<usize> = (0..self.rank()).filter(|&d| d != from).collect();
         order.insert(to, from);
@@ -267,7 +353,7 @@ impl<B: Backend> Tensor<B> {
     /// # Panics
     /// If the dimension is out of range.
     #[track_caller]
-    pub fn roll(&self, shift: isize, dim: isize) -> Self {
+    pub fn roll(&self, shift: isize, dim: impl Int) -> Self {
         let d = must(wrap_dim("roll", dim, self.rank()));
         let size = self.shape()[d];
         let shift = if size == 0 { 0 } else { shift.rem_euclid(size as isize) as usize };
@@ -281,6 +367,19 @@ impl<B: Backend> Tensor<B> {
 }
 
 // ---- repetition ----
+
+/// How often each dimension is repeated.
+fn counts(op: &str, repeats: impl IntList) -> Result<Vec<usize>, String> {
+    repeats.with(|repeats| {
+        if repeats.len() > MAX_RANK {
+            return Err(format!("{op}: {} repeats; at most {MAX_RANK} dimensions are supported", repeats.len()));
+        }
+        let count =
+            |&n: &isize| usize::try_from(n).map_err(|_| format!("{op}: {repeats:?} has the negative count {n}"));
+        repeats.iter().map(count).collect()
+    })
+}
+
 impl<B: Backend> Tensor<B> {
     /// The tensor concatenated with itself `repeats[d]` times along each dimension d. More repeats than dimensions add leading
     /// dimensions; 0 empties a dimension. A view if only dimensions of size 1 are repeated. PyTorch: `repeat`.
@@ -293,43 +392,47 @@ impl<B: Backend> Tensor<B> {
     /// ```
     ///
     /// # Panics
-    /// If there are fewer repeats than dimensions or more than [`MAX_RANK`], or the result has too many elements.
+    /// If there are fewer repeats than dimensions or more than [`MAX_RANK`], one is negative, or the result has too many
+    /// elements.
     #[track_caller]
-    pub fn repeat<const N: usize>(&self, repeats: [usize; N]) -> Self {
+    pub fn repeat(&self, repeats: impl IntList) -> Self {
+        let repeats = must(counts("repeat", repeats));
         assert!(
-            (self.rank()..=MAX_RANK).contains(&N),
-            "repeat: {N} repeats for the shape {:?}; one per dimension are wanted, at most {MAX_RANK}",
+            repeats.len() >= self.rank(),
+            "repeat: {} repeats for the shape {:?}; one per dimension are wanted, at most {MAX_RANK}",
+            repeats.len(),
             self.shape()
         );
-        let mut x = self.reshape((self.rank()..N).fold(*self.shape(), |shape, _| shape.insert(0, 1)));
-        let sizes = (0..N).map(|d| x.shape()[d].checked_mul(repeats[d]));
-        let Some(sizes) = sizes.collect::<Option<Vec<usize>>>() else {
-            panic!("repeat: {:?} repeated {repeats:?} times has too many elements", self.shape())
-        };
-        let Some(to) = Shape::try_new(&sizes) else {
-            panic!("repeat: {:?} repeated {repeats:?} times has too many elements", self.shape())
-        };
-        // In ascending order of repeats: the first copies are small, and after a 0 there is nothing to copy. Dimensions of size 1
-        // need no copy.
-        let mut order: Vec<usize> = (0..N).filter(|&d| x.shape()[d] != 1).collect();
-        order.sort_by_key(|&d| repeats[d]);
-        x = order.into_iter().fold(x, |x, d| x.repeated("repeat", d, d, repeats[d]));
-        x.expand(to)
+        self.repeat_dims("repeat", &repeats)
     }
 
     /// [`repeat`](Self::repeat) that also takes fewer repeats than dimensions, which apply to the last dimensions. PyTorch:
     /// `tile`.
     ///
     /// # Panics
-    /// If there are more repeats than [`MAX_RANK`], or the result has too many elements.
+    /// If there are more repeats than [`MAX_RANK`], one is negative, or the result has too many elements.
     #[track_caller]
-    pub fn tile<const N: usize>(&self, repeats: [usize; N]) -> Self {
-        assert!(N <= MAX_RANK, "tile: {N} repeats; at most {MAX_RANK} dimensions are supported");
-        let mut all = [1; MAX_RANK];
-        all[MAX_RANK - N..].copy_from_slice(&repeats);
-        // Computed in MAX_RANK dimensions; then the leading ones, which are repeated once, are removed.
-        let out = self.repeat(all);
-        out.reshape(Shape::new(&out.shape()[MAX_RANK - N.max(self.rank())..]))
+    pub fn tile(&self, repeats: impl IntList) -> Self {
+        let repeats = must(counts("tile", repeats));
+        let mut all = vec![1; self.rank().saturating_sub(repeats.len())];
+        all.extend(repeats);
+        self.repeat_dims("tile", &all)
+    }
+
+    /// At least one count per dimension, and at most [`MAX_RANK`].
+    #[track_caller]
+    fn repeat_dims(&self, op: &str, repeats: &[usize]) -> Self {
+        let mut x = self.reshape((self.rank()..repeats.len()).fold(*self.shape(), |shape, _| shape.insert(0, 1)));
+        let sizes = x.shape().iter().zip(repeats).map(|(size, count)| size.checked_mul(*count));
+        let Some(to) = sizes.collect::<Option<Vec<usize>>>().and_then(|sizes| Shape::try_new(&sizes)) else {
+            panic!("{op}: {:?} repeated {repeats:?} times has too many elements", self.shape())
+        };
+        // In ascending order of repeats: the first copies are small, and after a 0 there is nothing to copy. Dimensions of size 1
+        // need no copy.
+        let mut order: Vec<usize> = (0..repeats.len()).filter(|&d| x.shape()[d] != 1).collect();
+        order.sort_by_key(|&d| repeats[d]);
+        x = order.into_iter().fold(x, |x, d| x.repeated(op, d, d, repeats[d]));
+        x.expand(to)
     }
 
     /// Every entry of one dimension `n` times in a row. PyTorch: `repeat_interleave`.
@@ -344,7 +447,7 @@ impl<B: Backend> Tensor<B> {
     /// # Panics
     /// If the dimension is out of range, or the result has too many elements.
     #[track_caller]
-    pub fn repeat_interleave(&self, n: usize, dim: isize) -> Self {
+    pub fn repeat_interleave(&self, n: usize, dim: impl Int) -> Self {
         let d = must(wrap_dim("repeat_interleave", dim, self.rank()));
         self.repeated("repeat_interleave", d, d + 1, n)
     }
@@ -368,6 +471,116 @@ impl<B: Backend> Tensor<B> {
     }
 }
 
+// ---- padding ----
+
+/// The size of a padded dimension.
+#[track_caller]
+fn padded(op: &str, size: usize, (before, after): (usize, usize)) -> usize {
+    match size.checked_add(before).and_then(|sum| sum.checked_add(after)).filter(|&sum| sum <= isize::MAX as usize / 8)
+    {
+        Some(sum) => sum,
+        None => panic!("{op}: a padding of {before} and {after} makes a dimension of {size} too large"),
+    }
+}
+
+impl<B: Backend> Tensor<B> {
+    /// Adds `before` and `after` elements of `value` at the ends of each of the last N dimensions. PyTorch: `pad`, whose list
+    /// starts at the last dimension.
+    ///
+    /// # Panics
+    /// If there are more pairs than dimensions, or the result has too many elements.
+    #[track_caller]
+    pub fn pad<const N: usize>(&self, around: [(usize, usize); N], value: f64) -> Self {
+        self.padded("pad", around, value)
+    }
+
+    #[track_caller]
+    fn padded<const N: usize>(&self, op: &str, around: [(usize, usize); N], value: f64) -> Self {
+        assert!(N <= self.rank(), "{op}: {N} pairs for the shape {:?}", self.shape());
+        if around.iter().all(|&pair| pair == (0, 0)) {
+            return self.clone();
+        }
+        let first = self.rank() - N;
+        let mut shape = *self.shape();
+        for (i, pair) in around.into_iter().enumerate() {
+            let size = padded(op, self.shape()[first + i], pair);
+            let Some(larger) = shape.try_with(first + i, size) else {
+                panic!("{op}: {:?} padded by {around:?} has too many elements", self.shape())
+            };
+            shape = larger;
+        }
+        let mut at = Layout::contiguous(shape);
+        for (i, (before, _)) in around.into_iter().enumerate() {
+            at = at.narrow(first + i, before, self.shape()[first + i]);
+        }
+        let mut out = filled(op, shape, value, (self.device(), self.dtype()));
+        out.write_at(at, self);
+        out.recorded("pad", parents([self]), move |g| {
+            let mut g = g.clone();
+            for (i, (before, after)) in around.into_iter().enumerate() {
+                let d = first + i;
+                g = g.narrow(d as isize, before, g.shape()[d] - before - after);
+            }
+            g
+        })
+    }
+
+    /// Adds `before` and `after` elements at the ends of each of the last N dimensions, as the mode says; any dtype. Dimensions
+    /// are padded in order, each including the padding of those before it. PyTorch: `pad(mode=..)`, whose list starts at the last
+    /// dimension.
+    ///
+    /// ```
+    /// # use minitorch_conformance::doc::*;
+    /// let x = Tensor::new([1, 2, 3], &device());
+    /// assert_eq!(x.pad_with([(2, 1)], PadMode::Reflect).to_vec::<i32>()?, [3, 2, 1, 2, 3, 2]);
+    /// assert_eq!(x.pad_with([(2, 1)], PadMode::Replicate).to_vec::<i32>()?, [1, 1, 1, 2, 3, 3]);
+    /// assert_eq!(x.pad_with([(2, 1)], PadMode::Circular).to_vec::<i32>()?, [2, 3, 1, 2, 3, 1]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If there are more pairs than dimensions; or the padding of one side is not smaller than the dimension
+    /// (`Reflect`), is larger than it (`Circular`), or has nothing to repeat (`Replicate`); or the result has
+    /// too many elements.
+    #[track_caller]
+    pub fn pad_with<const N: usize>(&self, around: [(usize, usize); N], mode: PadMode) -> Self {
+        if let PadMode::Constant(value) = mode {
+            return self.padded("pad_with", around, value);
+        }
+        assert!(N <= self.rank(), "pad_with: {N} pairs for the shape {:?}", self.shape());
+        let mut x = self.clone();
+        for (i, (before, after)) in around.into_iter().enumerate().filter(|&(_, pair)| pair != (0, 0)) {
+            let d = self.rank() - N + i;
+            let size = self.shape()[d];
+            let (largest, what) = match mode {
+                PadMode::Reflect => (size.saturating_sub(1), "smaller than the dimension"),
+                PadMode::Circular => (size, "at most the dimension"),
+                _ => (if size == 0 { 0 } else { usize::MAX }, "0 where there is nothing to repeat"),
+            };
+            assert!(
+                before.max(after) <= largest,
+                "pad_with: {mode:?} padding {:?} of dimension {d} of {:?} must be {what}",
+                (before, after),
+                self.shape()
+            );
+            let len = padded("pad_with", size, (before, after));
+            let (size, before) = (size as isize, before as isize);
+            let source = |at: isize| match mode {
+                PadMode::Reflect => (size - 1) - ((size - 1) - at.abs()).abs(),
+                PadMode::Circular => at.rem_euclid(size),
+                _ => at.clamp(0, size - 1),
+            };
+            x = x.select_computed("pad_with", d, (0..len).map(|at| source(at as isize - before) as usize), len);
+        }
+        x
+    }
+
+    /// [`pad`](Self::pad) of an image's height and width, equal at both ends.
+    pub(crate) fn pad2d(&self, padding: [usize; 2], value: f64) -> Self {
+        self.pad(padding.map(|p| (p, p)), value)
+    }
+}
+
 // ---- windows, diagonals and triangles ----
 impl<B: Backend> Tensor<B> {
     /// Windows of `size` entries along `dim`, `step` apart: `[.., n, ..]` becomes `[.., (n - size) / step + 1, .., size]`. A
@@ -383,7 +596,7 @@ impl<B: Backend> Tensor<B> {
     /// # Panics
     /// If the dimension is out of range, a window is larger than it, `step` is 0, or the rank is [`MAX_RANK`].
     #[track_caller]
-    pub fn unfold(&self, dim: isize, size: usize, step: usize) -> Self {
+    pub fn unfold(&self, dim: impl Int, size: usize, step: usize) -> Self {
         let d = must(wrap_dim("unfold", dim, self.rank()));
         let shape = *self.shape();
         assert!(step > 0, "unfold: the step must not be 0");
@@ -425,7 +638,7 @@ impl<B: Backend> Tensor<B> {
     /// # Panics
     /// If a dimension is out of range, or both are the same.
     #[track_caller]
-    pub fn diagonal(&self, offset: isize, dim1: isize, dim2: isize) -> Self {
+    pub fn diagonal(&self, offset: isize, dim1: impl Int, dim2: impl Int) -> Self {
         let (a, b) = (must(wrap_dim("diagonal", dim1, self.rank())), must(wrap_dim("diagonal", dim2, self.rank())));
         assert!(a != b, "diagonal: wants two dimensions of {:?}, not {a} twice", self.shape());
         self.part(move |layout| layout.diagonal(offset, a, b))

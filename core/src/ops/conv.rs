@@ -26,6 +26,7 @@ use crate::tensor::fused::{Save, Saved, fused, fused_with, in_f32_with, present}
 /// let options = ConvOptions::<2>::default().stride(2).padding([1, 0]);
 /// assert_eq!(options.output_size([28, 28], [3, 3]), Some([14, 13]));
 /// ```
+#[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ConvOptions<const N: usize> {
     /// Distance of neighbouring windows; at least 1.

@@ -253,7 +253,7 @@ impl<B: Backend> Tensor<B> {
             self.shape(),
             other.shape()
         );
-        self.matmul(other)
+        self.matmul_as("dot", other)
     }
 
     /// The products of all pairs of elements of two vectors, `[n] x [m] -> [n, m]`. PyTorch: `outer`.
@@ -269,7 +269,7 @@ impl<B: Backend> Tensor<B> {
             other.shape()
         );
         // A matrix product, so that the gradients are matrix products too.
-        self.unsqueeze(1).matmul(&other.unsqueeze(0))
+        self.unsqueeze(1).matmul_as("outer", &other.unsqueeze(0))
     }
 
     /// A matrix times a vector, `[n, m] x [m] -> [n]`. PyTorch: `mv`.
@@ -284,7 +284,7 @@ impl<B: Backend> Tensor<B> {
             self.shape(),
             vector.shape()
         );
-        self.matmul(vector)
+        self.matmul_as("mv", vector)
     }
 
     /// The product of two matrices; [`matmul`](Self::matmul) for this rank only. PyTorch: `mm`.
@@ -299,7 +299,7 @@ impl<B: Backend> Tensor<B> {
             self.shape(),
             other.shape()
         );
-        self.matmul(other)
+        self.matmul_as("mm", other)
     }
 
     /// The products of a batch of matrices, `[b, n, m] x [b, m, p] -> [b, n, p]`; [`matmul`](Self::matmul) for this
@@ -319,6 +319,6 @@ impl<B: Backend> Tensor<B> {
             self.shape(),
             other.shape()
         );
-        self.matmul(other)
+        self.matmul_as("bmm", other)
     }
 }

@@ -5,11 +5,11 @@ mod rows;
 pub use rows::RowGradient;
 
 use crate::autodiff::{Addend, parents, record, record_rows};
-use crate::backend::{Backend, Caller, Device, MAX_WORK, OutOfRange, View, ViewOf};
-use crate::create::on_host;
+use crate::backend::{Backend, Device, MAX_WORK, ViewOf};
+use crate::create::{filled, from_vec, on_host};
 use crate::dtype::DType;
-use crate::error::{Error, must};
-use crate::index::wrap_dim;
+use crate::error::must;
+use crate::index::{Int, wrap_dim};
 use crate::layout::Layout;
 use crate::shape::{MAX_RANK, Shape};
 use crate::tensor::Tensor;
@@ -128,10 +128,13 @@ impl<B: Backend> Tensor<B> {
     /// GPU such an index reads 0, and reads of the device fail with [`Error::IndexOutOfRange`](crate::Error) until
     /// [`take_error`](crate::Device::take_error).
     #[track_caller]
-    pub fn gather(&self, dim: isize, index: &Self) -> Self {
-        let caller = Caller::of("gather");
-        let d = self.check_index(caller.op, dim, index);
-        caller.must(gather(self, d, index, caller))
+    pub fn gather(&self, dim: impl Int, index: &Self) -> Self {
+        let d = self.check_index("gather", dim, index);
+        let storage = self.device().gather(self.view(), d, index.view());
+        let out = Tensor::from_storage(self.device(), storage, self.dtype(), *index.shape());
+        let Some(parents) = parents([self]) else { return out };
+        let (shape, index) = (*self.shape(), index.detach());
+        record("gather", out, parents, move |g, _| [Some(scatter(ScatterOp::Add, g.zeros_of(shape), d, &index, g))])
     }
 
     /// This tensor with `x` added at an index: `out[i.., index[i.., k, j..], j..] += x[i.., k, j..]`, k at `dim`. The
@@ -142,8 +145,8 @@ impl<B: Backend> Tensor<B> {
     /// skipped, and reads of the device fail with [`Error::IndexOutOfRange`](crate::Error) until
     /// [`take_error`](crate::Device::take_error).
     #[track_caller]
-    pub fn scatter_add(&self, dim: isize, index: &Self, x: &Self) -> Self {
-        self.scatter_with(ScatterOp::Add, dim, index, x)
+    pub fn scatter_add(&self, dim: impl Int, index: &Self, x: &Self) -> Self {
+        self.scatter_with(ScatterOp::Add, "scatter_add", dim, index, x)
     }
 
     /// This tensor with `x` set at an index: `out[i.., index[i.., k, j..], j..] = x[i.., k, j..]`, k at `dim`. The
@@ -165,13 +168,12 @@ impl<B: Backend> Tensor<B> {
     /// skipped, and reads of the device fail with [`Error::IndexOutOfRange`](crate::Error) until
     /// [`take_error`](crate::Device::take_error).
     #[track_caller]
-    pub fn scatter(&self, dim: isize, index: &Self, x: &Self) -> Self {
-        self.scatter_with(ScatterOp::Set, dim, index, x)
+    pub fn scatter(&self, dim: impl Int, index: &Self, x: &Self) -> Self {
+        self.scatter_with(ScatterOp::Set, "scatter", dim, index, x)
     }
 
     #[track_caller]
-    fn scatter_with(&self, op: ScatterOp, dim: isize, index: &Self, x: &Self) -> Self {
-        let name = op.name();
+    fn scatter_with(&self, op: ScatterOp, name: &str, dim: impl Int, index: &Self, x: &Self) -> Self {
         let d = self.check_index(name, dim, index);
         self.check_same(name, x);
         assert!(
@@ -197,47 +199,10 @@ impl<B: Backend> Tensor<B> {
     /// on a GPU such an index gives zeros, and reads of the device fail with [`Error::IndexOutOfRange`](crate::Error)
     /// until [`take_error`](crate::Device::take_error).
     #[track_caller]
-    pub fn index_select(&self, dim: isize, index: &Self) -> Self {
-        self.selected(Caller::of("index_select"), dim, index)
-    }
-
-    /// The rows of this table `[rows, ..]` that indices (I32) `[i..]` name, `[i.., ..]`. The gradient of a row is the sum
-    /// over its uses, and row-sparse; see [`Gradients::rows`](crate::Gradients::rows). PyTorch: `embedding`.
-    ///
-    /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// let table = Tensor::new([[0.0, 0.0], [1.0, 2.0], [3.0, 4.0]], &device());
-    /// let words = Tensor::new([[2, 1]], &device());
-    /// let rows = table.embedding(&words);
-    /// assert_eq!((rows.dims(), rows.to_vec::<f32>()?), ([1, 2, 2], vec![3.0, 4.0, 1.0, 2.0]));
-    /// # Ok::<(), Error>(())
-    /// ```
-    ///
-    /// # Panics
-    /// If the table has rank 0, the indices are not I32 or the result's rank is above the largest. On the CPU, if an
-    /// index is out of range; on a GPU such an index gives zeros, and reads of the device fail with
-    /// [`Error::IndexOutOfRange`](crate::Error) until [`take_error`](crate::Device::take_error).
-    #[track_caller]
-    pub fn embedding(&self, indices: &Self) -> Self {
-        const OP: &str = "embedding";
-        assert!(self.rank() > 0, "{OP}: wants a table [rows, ..], not a tensor of rank 0");
-        let rank = indices.rank() + self.rank() - 1;
-        assert!(
-            rank <= MAX_RANK,
-            "{OP}: rows of {:?} at indices {:?} make {rank} dimensions, of at most {MAX_RANK}",
-            self.shape(),
-            indices.shape()
-        );
-        let rows = self.selected(Caller::of(OP), 0, &indices.reshape([indices.numel()]));
-        let shape: Vec<usize> = indices.shape().iter().chain(&self.shape()[1..]).copied().collect();
-        rows.reshape(Shape::new(&shape))
-    }
-
-    #[track_caller]
-    fn selected(&self, caller: Caller, dim: isize, index: &Self) -> Self {
-        let op = caller.op;
-        assert!(index.rank() == 1, "{op}: wants a vector of indices, not {:?}", index.shape());
-        let d = must(wrap_dim(op, dim, self.rank()));
+    pub fn index_select(&self, dim: impl Int, index: &Self) -> Self {
+        assert!(index.rank() == 1, "index_select: wants a vector of indices, not {:?}", index.shape());
+        self.check_index_kind("index_select", index);
+        let d = must(wrap_dim("index_select", dim, self.rank()));
         let Some(shape) = self.shape().try_with(d, index.numel()) else {
             panic!("{op}: {} entries of dimension {d} of {:?} are too many", index.numel(), self.shape())
         };
@@ -259,19 +224,18 @@ impl<B: Backend> Tensor<B> {
     /// Appends a dimension of `classes` entries: 1 at the index `self[i..]`, 0 elsewhere. PyTorch: `one_hot`.
     ///
     /// # Panics
-    /// If the tensor is not I32, or the dtype is bool or unsupported. On the CPU, if an index is outside `0..classes`;
-    /// on a GPU such an index gives a row of zeros, and reads of the device fail with
-    /// [`Error::IndexOutOfRange`](crate::Error) until [`take_error`](crate::Device::take_error).
+    /// If the tensor is not I32, the dtype is bool or unsupported, or the result has too many elements.
     #[track_caller]
     pub fn one_hot(&self, classes: usize, dtype: DType) -> Self {
         let caller = Caller::of("one_hot");
         assert!(self.dtype() == DType::I32, "one_hot: wants I32 indices, not {}", self.dtype());
+        assert!(self.rank() < crate::MAX_RANK, "one_hot: {:?} has no room for another dimension", self.shape());
         let Some(shape) = self.shape().insert(self.rank(), 1).try_with(self.rank(), classes) else {
             panic!("one_hot: {classes} classes for {:?} are too many elements", self.shape())
         };
-        assert!(dtype != DType::Bool, "one_hot: wants a dtype of numbers, not bool");
-        let zeros = Tensor::full(shape, 0.0, (self.device(), dtype));
-        let ones = Tensor::full([], 1.0, (self.device(), dtype));
+        assert!(dtype != DType::Bool, "one_hot: wants numbers, not bool");
+        let zeros = filled("one_hot", shape, 0.0, (self.device(), dtype));
+        let ones = filled("one_hot", [], 1.0, (self.device(), dtype));
         let index = self.unsqueeze(-1);
         caller.must(scatter(ScatterOp::Add, zeros, self.rank(), &index, &ones.expand(*index.shape()), caller))
     }
@@ -290,14 +254,20 @@ impl<B: Backend> Tensor<B> {
             self.shape()
         );
         let order = on_host(op, order.map(|i| i as i32), len);
-        self.index_select(d as isize, &Tensor::from_vec(order, len, self.device()))
+        self.index_select(d, &from_vec(op, order, len, self.device()))
+    }
+
+    /// Panics unless the index is of I32 on this tensor's device.
+    #[track_caller]
+    fn check_index_kind(&self, op: &str, index: &Self) {
+        assert!(index.dtype() == DType::I32, "{op}: wants I32 indices, not {}", index.dtype());
+        self.check_device(op, index);
     }
 
     #[track_caller]
-    fn check_index(&self, op: &str, dim: isize, index: &Self) -> usize {
+    fn check_index(&self, op: &str, dim: impl Int, index: &Self) -> usize {
         let d = must(wrap_dim(op, dim, self.rank()));
-        assert!(index.dtype() == DType::I32, "{op}: wants I32 indices, not {}", index.dtype());
-        self.check_device(op, index);
+        self.check_index_kind(op, index);
         assert!(
             index.shape().equals_but_for(d, self.shape()),
             "{op}: the tensor {:?} and the index {:?} differ in more than dimension {d}",

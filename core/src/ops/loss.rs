@@ -30,6 +30,7 @@ pub enum Reduction {
 
 /// How [`Tensor::cross_entropy_with`] differs from the plain loss:
 /// `CrossEntropyOptions::default().label_smoothing(0.1).ignore_index(-100)`.
+#[must_use]
 #[derive(Clone, Debug)]
 pub struct CrossEntropyOptions<B: Backend> {
     /// A factor per class, `[c]`.
@@ -178,7 +179,7 @@ impl<B: Backend> Tensor<B> {
     #[track_caller]
     pub fn cross_entropy_with(&self, target: &Self, options: &CrossEntropyOptions<B>) -> Self {
         const OP: &str = "cross_entropy_with";
-        let caller = Caller::of(OP);
+        self.check_float(OP);
         let e = options.label_smoothing;
         assert!((0.0..=1.0).contains(&e), "{OP}: the label smoothing {e} is not in [0, 1]");
         assert!(self.rank() >= 2, "{OP}: wants logits [n, c, ..], not {:?}", self.shape());
@@ -346,6 +347,7 @@ impl<B: Backend> Tensor<B> {
             target.shape()
         );
         self.check_same(op, target);
+        self.check_float(op);
         in_f32([self, target], |[x, t]| f(x, t))
     }
 }

@@ -122,38 +122,39 @@ impl<B: Backend> Tensor<B> {
     /// If the inner or batch dimensions do not match, either tensor is of rank 0, or the dtype is not a float.
     #[track_caller]
     pub fn matmul(&self, other: &Self) -> Self {
+        self.matmul_as("matmul", other)
+    }
+
+    /// [`matmul`](Self::matmul) for the operation `op`, which messages name.
+    #[track_caller]
+    pub(crate) fn matmul_as(&self, op: &str, other: &Self) -> Self {
         let (a, b) = (self, other);
-        a.check_same("matmul", b);
-        assert!(a.dtype().is_float(), "matmul: wants a float dtype, not {}", a.dtype());
-        assert!(
-            a.rank() > 0 && b.rank() > 0,
-            "matmul: wants matrices or vectors, not {:?} x {:?}",
-            a.shape(),
-            b.shape()
-        );
+        a.check_same(op, b);
+        a.check_float(op);
+        assert!(a.rank() > 0 && b.rank() > 0, "{op}: wants matrices or vectors, not {:?} x {:?}", a.shape(), b.shape());
         if a.rank() == 1 {
-            return a.unsqueeze(0).matmul(b).squeeze(if b.rank() == 1 { 0 } else { -2 });
+            return a.unsqueeze(0).matmul_as(op, b).squeeze(if b.rank() == 1 { 0 } else { -2 });
         }
         if b.rank() == 1 {
-            return a.matmul(&b.unsqueeze(1)).squeeze(-1);
+            return a.matmul_as(op, &b.unsqueeze(1)).squeeze(-1);
         }
         let (k, k2) = (a.shape()[a.rank() - 1], b.shape()[b.rank() - 2]);
-        assert!(k == k2, "matmul: {:?} x {:?}: the inner dimensions {k} and {k2} differ", a.shape(), b.shape());
+        assert!(k == k2, "{op}: {:?} x {:?}: the inner dimensions {k} and {k2} differ", a.shape(), b.shape());
         if a.rank() > 2 && b.rank() == 2 {
             // One tall product instead of a batch, so that its gradient in b is one product too, without a sum over the batch.
             let (rows, n) = (leading(a), b.shape()[1]);
-            return a.reshape([rows, k]).matmul(b).reshape(a.shape().with(a.rank() - 1, n));
+            return a.reshape([rows, k]).matmul_as(op, b).reshape(a.shape().with(a.rank() - 1, n));
         }
         let batch = {
             let (sa, sb) = (&a.shape()[..a.rank() - 2], &b.shape()[..b.rank() - 2]);
             let (sa, sb) = (Shape::new(sa), Shape::new(sb));
             let Some(batch) = sa.broadcast(&sb) else {
                 let why = misfit([("left", &sa), ("right", &sb)]);
-                panic!("matmul: {:?} x {:?}: the batch dimensions {sa:?} and {sb:?} {why}", a.shape(), b.shape())
+                panic!("{op}: {:?} x {:?}: the batch dimensions {sa:?} and {sb:?} {why}", a.shape(), b.shape())
             };
             batch
         };
-        check_work("matmul", a, b, [batch.numel(), a.shape()[a.rank() - 2], b.shape()[b.rank() - 1]], k);
+        check_work(op, a, b, [batch.numel(), a.shape()[a.rank() - 2], b.shape()[b.rank() - 1]], k);
         product(a, b, batch)
     }
 }
@@ -218,7 +219,7 @@ impl<B: Backend> Tensor<B> {
     /// If shapes, dtypes or devices do not match.
     #[track_caller]
     pub fn linear(&self, weight: &Self, bias: Option<&Self>) -> Self {
-        linear(self, weight, bias, None)
+        linear("linear", self, weight, bias, None)
     }
 
     /// `f(x wᵀ + b)`: [`linear`](Self::linear) with the activation f in its epilogue. Values and gradients are those of
@@ -238,30 +239,31 @@ impl<B: Backend> Tensor<B> {
     /// If shapes, dtypes or devices do not match.
     #[track_caller]
     pub fn linear_activated(&self, weight: &Self, bias: Option<&Self>, activation: Activation) -> Self {
-        linear(self, weight, bias, Some(activation))
+        linear("linear_activated", self, weight, bias, Some(activation))
     }
 }
 
 #[track_caller]
 fn linear<B: Backend>(
+    op: &str,
     x: &Tensor<B>,
     weight: &Tensor<B>,
     bias: Option<&Tensor<B>>,
     activation: Option<Activation>,
 ) -> Tensor<B> {
-    x.check_same("linear", weight);
-    assert!(x.dtype().is_float(), "linear: wants a float dtype, not {}", x.dtype());
+    x.check_same(op, weight);
+    x.check_float(op);
     assert!(
         x.rank() >= 1 && weight.rank() == 2 && x.shape()[x.rank() - 1] == weight.shape()[1],
-        "linear: an input {:?} and a weight {:?} do not fit: the last dimension of both must be equal",
+        "{op}: an input {:?} and a weight {:?} do not fit: the last dimension of both must be equal",
         x.shape(),
         weight.shape()
     );
     if let Some(b) = bias {
-        x.check_same("linear", b);
-        assert!(**b.shape() == [weight.shape()[0]], "linear: a bias {:?} for a weight {:?}", b.shape(), weight.shape());
+        x.check_same(op, b);
+        assert!(**b.shape() == [weight.shape()[0]], "{op}: a bias {:?} for a weight {:?}", b.shape(), weight.shape());
     }
-    check_work("linear", x, weight, [1, leading(x), weight.shape()[0]], weight.shape()[1]);
+    check_work(op, x, weight, [1, leading(x), weight.shape()[0]], weight.shape()[1]);
     // Each operand is kept for the other's gradient.
     let save = Save { inputs: [weight.is_tracked(), x.is_tracked(), false], output: activation.is_some() };
     let forward = |inputs: [Option<&Tensor<B>>; 3]| {

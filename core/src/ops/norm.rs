@@ -210,7 +210,7 @@ impl<B: Backend> Tensor<B> {
     #[track_caller]
     fn by_channel(&self, op: &str, weight: Option<&Self>, bias: Option<&Self>, eps: f64) -> [Self; 2] {
         let c = self.check_channels(op, weight, bias);
-        finite_from_0("batch_norm: eps", eps);
+        finite_from_0(format_args!("{op}: eps"), eps);
         let per_channel = self.numel() / c.max(1);
         assert!(per_channel > 0 || c == 0, "{op}: {:?} has no element to take a mean of", self.shape());
         let x = self.reshape([self.shape()[0], c, self.shape()[2..].iter().product()]);
@@ -232,11 +232,12 @@ impl<B: Backend> Tensor<B> {
         bias: Option<&Self>,
         eps: f64,
     ) -> Self {
-        let c = self.check_channels("batch_norm", weight, bias);
-        finite_from_0("batch_norm: eps", eps);
+        const OP: &str = "batch_norm_with";
+        let c = self.check_channels(OP, weight, bias);
+        finite_from_0("batch_norm_with: eps", eps);
         for of in [mean, var] {
-            assert!(**of.shape() == [c], "batch_norm: statistics {:?} for {c} channels", of.shape());
-            self.check_same("batch_norm", of);
+            assert!(**of.shape() == [c], "{OP}: statistics {:?} for {c} channels", of.shape());
+            self.check_same(OP, of);
         }
         in_f32_with([Some(self), Some(mean), Some(var), weight, bias], |inputs| {
             let [Some(x), Some(mean), Some(var), weight, bias] = inputs else { unreachable!("all three are given") };

@@ -20,6 +20,7 @@ use crate::tensor::fused::{Save, fused_with, linear_map, present};
 /// let options = PoolOptions::<2>::new(3).stride(2).padding(1);
 /// assert_eq!(options.output_size([7, 8]), Some([4, 4]));
 /// ```
+#[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PoolOptions<const N: usize> {
     /// The window's sizes.
@@ -188,7 +189,7 @@ impl<B: Backend> Tensor<B> {
     /// If the rank is not 4, the dtype is not a float, or the window does not fit.
     #[track_caller]
     pub fn max_pool2d(&self, options: impl Into<Pool2dOptions>) -> Self {
-        self.max_pool2d_with_indices(options).0
+        self.max_pool("max_pool2d", options.into()).0
     }
 
     /// [`max_pool2d`](Self::max_pool2d), and the position of each maximum: I32, flat in the h x w plane. PyTorch:
@@ -198,8 +199,12 @@ impl<B: Backend> Tensor<B> {
     /// As [`max_pool2d`](Self::max_pool2d).
     #[track_caller]
     pub fn max_pool2d_with_indices(&self, options: impl Into<Pool2dOptions>) -> (Self, Self) {
-        let options = options.into();
-        let size = self.check_pool("max_pool2d", &options);
+        self.max_pool("max_pool2d_with_indices", options.into())
+    }
+
+    #[track_caller]
+    pub(crate) fn max_pool(&self, op: &str, options: Pool2dOptions) -> (Self, Self) {
+        let size = self.check_pool(op, &options);
         let forward = |inputs: [Option<&Self>; 1]| {
             let [x] = present(inputs);
             x.device().max_pool2d(x, &options)
@@ -220,7 +225,7 @@ impl<B: Backend> Tensor<B> {
     #[track_caller]
     pub fn max_pool1d(&self, options: impl Into<Pool1dOptions>) -> Self {
         assert!(self.rank() == 3, "max_pool1d: wants a tensor of rank 3, not {:?}", self.shape());
-        self.unsqueeze(2).max_pool2d(options.into().flat()).squeeze(2)
+        self.unsqueeze(2).max_pool("max_pool1d", options.into().flat()).0.squeeze(2)
     }
 
     /// The mean of each window of `[n, c, h, w]`. PyTorch: `avg_pool2d`.
@@ -229,9 +234,13 @@ impl<B: Backend> Tensor<B> {
     /// If the rank is not 4, the dtype is not a float, the window does not fit or has a dilation.
     #[track_caller]
     pub fn avg_pool2d(&self, options: impl Into<Pool2dOptions>) -> Self {
-        let options = options.into();
-        self.check_pool("avg_pool2d", &options);
-        assert!(options.dilation == [1, 1], "avg_pool2d: a mean has no dilation, {:?} was given", options.dilation);
+        self.avg_pool("avg_pool2d", options.into())
+    }
+
+    #[track_caller]
+    pub(crate) fn avg_pool(&self, op: &str, options: Pool2dOptions) -> Self {
+        self.check_pool(op, &options);
+        assert!(options.dilation == [1, 1], "{op}: a mean has no dilation, {:?} was given", options.dilation);
         avg_pool2d(self, options)
     }
 
@@ -242,7 +251,7 @@ impl<B: Backend> Tensor<B> {
     #[track_caller]
     pub fn avg_pool1d(&self, options: impl Into<Pool1dOptions>) -> Self {
         assert!(self.rank() == 3, "avg_pool1d: wants a tensor of rank 3, not {:?}", self.shape());
-        self.unsqueeze(2).avg_pool2d(options.into().flat()).squeeze(2)
+        self.unsqueeze(2).avg_pool("avg_pool1d", options.into().flat()).squeeze(2)
     }
 
     #[track_caller]

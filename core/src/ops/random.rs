@@ -1,11 +1,15 @@
 //! Random tensors and dropout. Each call takes one draw of the device's random state.
 
 use crate::backend::{Backend, Device};
+use crate::create::{from_f64, from_vec, i32_range, on_host};
 use crate::dtype::DType;
+use crate::index::Int;
 use crate::random::Draw;
 use crate::shape::Shape;
 use crate::tensor::fused::linear_map;
 use crate::tensor::{Placement, Tensor};
+use std::iter::repeat_with;
+use std::ops::Range;
 
 /// How an element's 32 random bits become its value.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -73,7 +77,7 @@ impl<B: Backend> Tensor<B> {
         let shape = shape.into();
         let mut generator = device.rng().draw().generator();
         let pairs = (0..shape.numel().div_ceil(2)).flat_map(|_| generator.normal_pair());
-        Tensor::from_f64(pairs.take(shape.numel()), shape, (&device, dtype))
+        from_f64("randn", pairs.take(shape.numel()), shape, &device, dtype)
     }
 
     /// [`rand`](Self::rand) of this tensor's shape, dtype and device. PyTorch: `rand_like`.
@@ -82,6 +86,7 @@ impl<B: Backend> Tensor<B> {
     /// If the dtype is not a float.
     #[track_caller]
     pub fn rand_like(&self) -> Self {
+        assert!(self.dtype().is_float(), "rand_like: wants a float dtype, not {}", self.dtype());
         Tensor::rand(*self.shape(), (self.device(), self.dtype()))
     }
 
@@ -91,7 +96,30 @@ impl<B: Backend> Tensor<B> {
     /// If the dtype is not a float.
     #[track_caller]
     pub fn randn_like(&self) -> Self {
+        assert!(self.dtype().is_float(), "randn_like: wants a float dtype, not {}", self.dtype());
         Tensor::randn(*self.shape(), (self.device(), self.dtype()))
+    }
+
+    /// Integers of a range, all with the same probability, as I32; computed on the host, so that every backend gets the same.
+    /// PyTorch: `randint`.
+    ///
+    /// ```
+    /// # use minitorch_conformance::doc::*;
+    /// let dice = Tensor::randint(1..7, [100], &device());
+    /// assert!(dice.ge(1).logical_and(&dice.le(6)).all(..).item()? == 1.0);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If the range is empty and the shape is not, an end of the range does not fit I32, or there is no memory.
+    #[track_caller]
+    pub fn randint(range: Range<impl Int>, shape: impl Into<Shape>, device: &B) -> Self {
+        let (range, shape) = (i32_range("randint", range), shape.into());
+        let mut generator = device.rng().draw().generator();
+        assert!(!range.is_empty() || shape.numel() == 0, "randint: the range {range:?} is empty");
+        let count = (range.end as i64 - range.start as i64).max(0) as u32;
+        let draw = || (range.start as i64 + generator.below(count) as i64) as i32;
+        from_vec("randint", on_host("randint", repeat_with(draw).take(shape.numel()), shape.numel()), shape, device)
     }
 
     /// 32 random bits per element, as I32.

@@ -13,7 +13,7 @@ use crate::autodiff::{parents, record, record_with_output};
 use crate::backend::{Backend, Device, MAX_WORK, ViewOf};
 use crate::dtype::DType;
 use crate::error::{finite, must};
-use crate::index::{DimSet, Dims, wrap_dim};
+use crate::index::{DimSet, Dims, Int, wrap_dim};
 use crate::shape::{Shape, misfit_to};
 use crate::tensor::Tensor;
 use crate::tensor::fused::in_f32;
@@ -80,8 +80,8 @@ macro_rules! reductions {
             #[doc = concat!("[`", stringify!($name), "`](Self::", stringify!($name), ") that keeps the reduced dimensions as size 1.")]
             #[track_caller]
             pub fn $keepdim(&self, dims: impl Dims) -> Self {
-                let dims = must(dims.resolve(stringify!($name), self.rank()));
-                reduce(ReduceOp::$op, self, dims, true)
+                let dims = must(dims.resolve(stringify!($keepdim), self.rank()));
+                reduce_as(stringify!($keepdim), ReduceOp::$op, self, dims, true)
             }
         )* }
     };
@@ -109,15 +109,15 @@ reductions! {
 
 impl<B: Backend> Tensor<B> {
     #[track_caller]
-    fn arg_reduce(&self, op: ArgReduceOp, dim: isize) -> Self {
+    fn arg_reduce(&self, name: &str, op: ArgReduceOp, dim: impl Int) -> Self {
         if let Some(vector) = self.as_vector(dim) {
-            return vector.arg_reduce(op, dim);
+            return vector.arg_reduce(name, op, dim);
         }
-        let dim = must(wrap_dim(&op.to_string(), dim, self.rank()));
-        assert!(self.dtype() != DType::Bool, "{op}: not defined for bool; cast the tensor first");
+        let dim = must(wrap_dim(name, dim, self.rank()));
+        assert!(self.dtype() != DType::Bool, "{name}: not defined for bool; cast the tensor first");
         let kept = kept_shape(self.shape(), &[dim]);
-        assert!(self.numel() <= MAX_WORK, "{op}: {:?} has more than 2^56 elements", self.shape());
-        assert!(self.shape()[dim] != 0 || kept.numel() == 0, "{op}: no element to choose from in {:?}", self.shape());
+        assert!(self.numel() <= MAX_WORK, "{name}: {:?} has more than 2^56 elements", self.shape());
+        assert!(self.shape()[dim] != 0 || kept.numel() == 0, "{name}: no element to choose from in {:?}", self.shape());
         let storage = self.device().arg_reduce(op, self.view(), dim);
         Tensor::from_storage(self.device(), storage, DType::I32, self.shape().remove(dim))
     }
@@ -128,8 +128,8 @@ impl<B: Backend> Tensor<B> {
     /// # Panics
     /// If there are no elements to choose from.
     #[track_caller]
-    pub fn argmax(&self, dim: isize) -> Self {
-        self.arg_reduce(ArgReduceOp::ArgMax, dim)
+    pub fn argmax(&self, dim: impl Int) -> Self {
+        self.arg_reduce("argmax", ArgReduceOp::ArgMax, dim)
     }
 
     /// The index (I32) of the smallest element along `dim`, which is dropped. On ties the first; if there is a NaN, the first NaN.
@@ -138,8 +138,8 @@ impl<B: Backend> Tensor<B> {
     /// # Panics
     /// If there are no elements to choose from.
     #[track_caller]
-    pub fn argmin(&self, dim: isize) -> Self {
-        self.arg_reduce(ArgReduceOp::ArgMin, dim)
+    pub fn argmin(&self, dim: impl Int) -> Self {
+        self.arg_reduce("argmin", ArgReduceOp::ArgMin, dim)
     }
 
     /// The largest element along `dim`, which is dropped, and its index (I32) as [`argmax`](Tensor::argmax) finds it. Only that
@@ -157,8 +157,8 @@ impl<B: Backend> Tensor<B> {
     /// # Panics
     /// If there are no elements to choose from.
     #[track_caller]
-    pub fn max_with_index(&self, dim: isize) -> (Self, Self) {
-        self.with_index(dim, self.argmax(dim))
+    pub fn max_with_index(&self, dim: impl Int) -> (Self, Self) {
+        self.with_index(dim, self.arg_reduce("max_with_index", ArgReduceOp::ArgMax, dim))
     }
 
     /// The smallest element along `dim` and its index (I32), see [`max_with_index`](Tensor::max_with_index). PyTorch: `min(dim)`.
@@ -166,17 +166,17 @@ impl<B: Backend> Tensor<B> {
     /// # Panics
     /// If there are no elements to choose from.
     #[track_caller]
-    pub fn min_with_index(&self, dim: isize) -> (Self, Self) {
-        self.with_index(dim, self.argmin(dim))
+    pub fn min_with_index(&self, dim: impl Int) -> (Self, Self) {
+        self.with_index(dim, self.arg_reduce("min_with_index", ArgReduceOp::ArgMin, dim))
     }
 
     #[track_caller]
-    fn with_index(&self, dim: isize, index: Self) -> (Self, Self) {
+    fn with_index(&self, dim: impl Int, index: Self) -> (Self, Self) {
         if let Some(vector) = self.as_vector(dim) {
             return vector.with_index(dim, index);
         }
         // `dim` has been checked; below it is an index into the shape that keeps the dimension.
-        let dim = if dim < 0 { dim + self.rank() as isize } else { dim };
+        let dim = if dim.get() < 0 { dim.get() + self.rank() as isize } else { dim.get() };
         let value = self.gather(dim, &index.unsqueeze(dim)).squeeze(dim);
         (value, index)
     }
@@ -201,7 +201,7 @@ impl<B: Backend> Tensor<B> {
             let of_nothing = (op == ReduceOp::Min) as u8 as f64;
             return Tensor::full(dropped_shape(self.shape(), &dims), of_nothing, (self.device(), DType::Bool));
         }
-        reduce(op, self, dims, false)
+        reduce_as(name, op, self, dims, false)
     }
 
     /// Undoes broadcasting: sums over the dimensions that `shape` lacks or has as 1. The tensor itself when the shapes
@@ -219,7 +219,7 @@ impl<B: Backend> Tensor<B> {
         assert!(fits, "sum_to_shape: {shape:?} does not broadcast to {from:?}{}", misfit_to(&shape, &from));
         let pad = from.len() - shape.len();
         let dims: DimSet = (0..from.len()).filter(|&d| d < pad || shape[d - pad] != from[d]).collect();
-        reduce(ReduceOp::Sum, self, dims, true).reshape(shape)
+        reduce_as("sum_to_shape", ReduceOp::Sum, self, dims, true).reshape(shape)
     }
 
     /// The variance over `dims`: the sum of squared deviations divided by `n - correction`. The correction is 1 for a sample
@@ -230,6 +230,7 @@ impl<B: Backend> Tensor<B> {
     #[track_caller]
     pub fn var(&self, dims: impl Dims, correction: f64) -> Self {
         finite("var: the correction", correction);
+        self.check_float("var");
         let dims = must(dims.resolve("var", self.rank()));
         let [centred, ..] = centred(self, dims);
         reduce(ReduceOp::Mean, &centred.square(), dims, false) * self.bessel(&dims, correction)
@@ -243,6 +244,7 @@ impl<B: Backend> Tensor<B> {
     #[track_caller]
     pub fn std(&self, dims: impl Dims, correction: f64) -> Self {
         finite("std: the correction", correction);
+        self.check_float("std");
         let dims = must(dims.resolve("std", self.rank()));
         let [centred, ..] = centred(self, dims);
         let scale = magnitude(ReduceOp::Max, &centred, dims);
@@ -265,8 +267,15 @@ impl<B: Backend> Tensor<B> {
     #[track_caller]
     pub fn norm(&self, p: f64, dims: impl Dims) -> Self {
         assert!(!p.is_nan(), "norm: p is NaN");
+        self.check_float("norm");
         let dims = must(dims.resolve("norm", self.rank()));
         let over = |op, x: &Self| reduce(op, x, dims, false);
+        assert!(
+            !p.is_infinite() || self.numel() > 0 || kept_shape(self.shape(), &dims).numel() == 0,
+            "norm: no element to choose from in {:?} over dimensions {:?}",
+            self.shape(),
+            &*dims
+        );
         let scaled = |root: Self, scale: Self| (root * scale).reshape(dropped_shape(self.shape(), &dims));
         if p == f64::INFINITY {
             over(ReduceOp::Max, &self.abs())
@@ -300,6 +309,7 @@ impl<B: Backend> Tensor<B> {
     /// and 0 at finite ones, as in PyTorch. PyTorch: `logsumexp`.
     #[track_caller]
     pub fn logsumexp(&self, dims: impl Dims) -> Self {
+        self.check_float("logsumexp");
         let dims = must(dims.resolve("logsumexp", self.rank()));
         in_f32([self], |[x]| logsumexp(x, dims)).reshape(dropped_shape(self.shape(), &dims))
     }
@@ -318,12 +328,18 @@ fn dropped_shape(shape: &Shape, dims: &[usize]) -> Shape {
 /// The entry point of every reduction.
 #[track_caller]
 pub(crate) fn reduce<B: Backend>(op: ReduceOp, x: &Tensor<B>, dims: DimSet, keepdim: bool) -> Tensor<B> {
-    assert!(op.accepts(x.dtype()), "{op}: not defined for {}; cast the tensor first", x.dtype());
+    reduce_as(op.name(), op, x, dims, keepdim)
+}
+
+/// [`reduce`] for the operation `name`, which messages name.
+#[track_caller]
+fn reduce_as<B: Backend>(name: &str, op: ReduceOp, x: &Tensor<B>, dims: DimSet, keepdim: bool) -> Tensor<B> {
+    assert!(op.accepts(x.dtype()), "{name}: not defined for {}; cast the tensor first", x.dtype());
     let (from, kept) = (*x.shape(), kept_shape(x.shape(), &dims));
-    assert!(x.numel() <= MAX_WORK, "{op}: {from:?} has more than 2^56 elements");
+    assert!(x.numel() <= MAX_WORK, "{name}: {from:?} has more than 2^56 elements");
     if matches!(op, ReduceOp::Max | ReduceOp::Min) {
         let empty = dims.iter().any(|&d| from[d] == 0) && kept.numel() != 0;
-        assert!(!empty, "{op}: no element to choose from in {from:?} over dimensions {:?}", &*dims);
+        assert!(!empty, "{name}: no element to choose from in {from:?} over dimensions {:?}", &*dims);
     }
     let storage = x.device().reduce(op, x.view(), &dims);
     let shape = if keepdim { kept } else { dropped_shape(&from, &dims) };

@@ -115,10 +115,14 @@ impl<B: Backend> Tensor<B> {
     /// If the rank is not 4, the dtype is not a float, or a size of the image, before or after, is 0.
     #[track_caller]
     pub fn adaptive_avg_pool2d(&self, size: impl PerDim<2>) -> Self {
-        let out = size.per_dim();
-        let from = self.check_adaptive("adaptive_avg_pool2d", out);
+        self.adaptive_avg("adaptive_avg_pool2d", size.per_dim())
+    }
+
+    #[track_caller]
+    fn adaptive_avg(&self, op: &str, out: [usize; 2]) -> Self {
+        let from = self.check_adaptive(op, out);
         if let Some(windows) = adjacent_windows(from, out) {
-            return self.avg_pool2d(windows);
+            return self.avg_pool(op, windows);
         }
         (2..4).zip(out).fold(self.clone(), |x, (d, size)| x.region_means(d, size))
     }
@@ -131,7 +135,7 @@ impl<B: Backend> Tensor<B> {
     pub fn adaptive_avg_pool1d(&self, size: impl PerDim<1>) -> Self {
         assert!(self.rank() == 3, "adaptive_avg_pool1d: wants a tensor of rank 3, not {:?}", self.shape());
         let [size] = size.per_dim();
-        self.unsqueeze(2).adaptive_avg_pool2d([1, size]).squeeze(2)
+        self.unsqueeze(2).adaptive_avg("adaptive_avg_pool1d", [1, size]).squeeze(2)
     }
 
     /// The largest element of a region for each pixel of `[n, c, oh, ow]`, NaN if it has one; regions as of
@@ -142,10 +146,14 @@ impl<B: Backend> Tensor<B> {
     /// If the rank is not 4, the dtype is not a float, or a size of the image, before or after, is 0.
     #[track_caller]
     pub fn adaptive_max_pool2d(&self, size: impl PerDim<2>) -> Self {
-        let out = size.per_dim();
-        let from = self.check_adaptive("adaptive_max_pool2d", out);
+        self.adaptive_max("adaptive_max_pool2d", size.per_dim())
+    }
+
+    #[track_caller]
+    fn adaptive_max(&self, op: &str, out: [usize; 2]) -> Self {
+        let from = self.check_adaptive(op, out);
         if let Some(windows) = adjacent_windows(from, out) {
-            return self.max_pool2d(windows);
+            return self.max_pool(op, windows).0;
         }
         // Columns first, so that on ties the first row is selected, and in it the first column.
         [(3, out[1]), (2, out[0])].into_iter().fold(self.clone(), |x, (d, size)| x.region_maxima(d, size))
@@ -159,7 +167,7 @@ impl<B: Backend> Tensor<B> {
     pub fn adaptive_max_pool1d(&self, size: impl PerDim<1>) -> Self {
         assert!(self.rank() == 3, "adaptive_max_pool1d: wants a tensor of rank 3, not {:?}", self.shape());
         let [size] = size.per_dim();
-        self.unsqueeze(2).adaptive_max_pool2d([1, size]).squeeze(2)
+        self.unsqueeze(2).adaptive_max("adaptive_max_pool1d", [1, size]).squeeze(2)
     }
 
     #[track_caller]

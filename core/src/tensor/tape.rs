@@ -124,7 +124,7 @@ impl<B: Backend> Tensor<B> {
     /// If the shapes or dtypes differ, or an earlier `backward` consumed the tape.
     #[track_caller]
     pub fn grad_with<const N: usize>(&self, gradient: &Self, of: [&Self; N]) -> [Self; N] {
-        self.check_seed("grad", gradient);
+        self.check_seed("grad_with", gradient);
         let found = autodiff::grad(self, gradient.clone(), of);
         of.map(|x| found.get(x).cloned().unwrap_or_else(|| x.zeros_like()))
     }
