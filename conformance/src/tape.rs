@@ -36,7 +36,7 @@ pub(crate) fn cases<B: Backend>(suite: &mut Suite<B>) {
         // Nodes below the requested value may be gone.
         let (below, top) = (x.square(), on.list(&[5.0], [1]));
         let above = (&below * &top).sum(..);
-        below.sum(..).backward();
+        drop(below.sum(..).backward());
         let [g] = above.grad([&below]);
         assert_values(&g, &[5.0, 5.0], EXACT);
         // In values that are not leaves, and zeros where nothing depends.
@@ -232,14 +232,14 @@ fn consumes<B: Backend>(on: &On<B>) {
     let x = on.list(&[2.0], [1]).requires_grad();
     let loss = x.square();
     let held = loss.clone();
-    loss.backward();
+    drop(loss.backward());
     panics!("backward", "grad"; loss.backward());
     panics!("backward", "grad"; held.backward());
     panics!("grad"; held.grad([&x]));
     // Also a part that two losses share.
     let shared = x.square();
     let (a, b) = (&shared * 2.0, &shared * 3.0);
-    a.backward();
+    drop(a.backward());
     panics!("backward", "consumed"; b.backward());
     panics!("backward", "one element", "[2]"; on.list(&[1.0, 2.0], [2]).requires_grad().backward());
     panics!("backward_with", "[2]", "[3]"; on.mixed([2]).requires_grad().backward_with(&on.mixed([3])));

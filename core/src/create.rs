@@ -13,7 +13,7 @@ use std::ops::Range;
 /// What [`Tensor::new`] takes: a number or a flag, or nested arrays, slices and `Vec`s of them: `1.0`, `[1.0, 2.0]`,
 /// `vec![vec![1, 2], vec![3, 4]]`.
 ///
-/// `f64` and `f32` become F32 (so that an f64 literal does not create an F64 tensor by accident), [`f16`] F16, integers of any
+/// `f64` and `f32` become F32 (so that an f64 literal does not create an F64 tensor by accident), [`struct@f16`] F16, integers of any
 /// type I32, `bool` Bool.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no literal of a tensor",

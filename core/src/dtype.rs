@@ -133,6 +133,11 @@ mod sealed {
 }
 
 /// Rust types that are tensor elements: [`struct@f16`], `f32`, `f64`, `i32`, `bool`. Sealed.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no element type of a tensor",
+    label = "f16, f32, f64, i32 or bool is wanted here",
+    note = "a tensor is converted with `x.cast(DType::F32)`; `Tensor::new` takes integers of any type"
+)]
 pub trait Element: sealed::Sealed + Copy + PartialEq + fmt::Debug + Send + Sync + 'static {
     /// The dtype of a tensor of this type.
     const DTYPE: DType;

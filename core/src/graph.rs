@@ -28,6 +28,7 @@ use std::sync::Arc;
 /// # let _ = loss.backward();
 /// # Ok::<(), Error>(())
 /// ```
+#[must_use]
 pub struct Graph<V: Value> {
     nodes: Vec<GraphNode<V>>,
     by_id: HashMap<u64, usize>,

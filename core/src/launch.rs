@@ -52,6 +52,7 @@ thread_local! {
 }
 
 /// The launch of one kernel. Its `Display` is one line.
+#[must_use]
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Launch {
@@ -105,13 +106,11 @@ impl Launch {
     }
 
     /// Sets the code path.
-    #[must_use]
     pub fn path(self, path: impl Into<Cow<'static, str>>) -> Self {
         Launch { path: path.into(), ..self }
     }
 
     /// Sets the tile: `[rows, columns]`.
-    #[must_use]
     pub fn tile(self, tile: [usize; 2]) -> Self {
         Launch { tile: tile.map(|size| u32::try_from(size).unwrap_or(u32::MAX)), ..self }
     }

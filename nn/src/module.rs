@@ -46,7 +46,10 @@ use minitorch_core::{Backend, DType, Result, Tensor};
 /// module, so a caller can collect `&mut Param`s.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a Module",
-    note = "derive(Module) on it, or mark the field #[module(skip)] if it holds no parameters"
+    label = "neither a module nor plain data",
+    note = "a tensor that is trained is a `Param<B>`; one that is only saved, such as a running mean, is a `Buffer<B>`",
+    note = "a struct of modules is made one by #[derive(Module)]",
+    note = "a field that is neither trained nor saved, such as a device, is marked #[module(skip)]"
 )]
 pub trait Module<B: Backend> {
     /// Calls `f` with every entry, in order.

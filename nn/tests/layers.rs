@@ -25,7 +25,7 @@ fn batch_norm_updates_running_statistics() {
     // A tenth of the way from 0 and 1 towards the mean and the unbiased variance: 7 and 300.
     close(&norm.running_mean.get(), &[0.3, 2.0]);
     close(&norm.running_var.get(), &[1.6, 30.9]);
-    norm.forward(&x);
+    drop(norm.forward(&x));
     close(&norm.running_mean.get(), &[0.57, 3.8]);
     assert_eq!(norm.num_batches_tracked.get().item().ok(), Some(2.0));
     assert!(!norm.running_mean.get().is_tracked(), "statistics are off the tape");

@@ -6,6 +6,7 @@ use std::ops::{AddAssign, Index};
 
 /// The gradients with respect to variables: `&grads[&w]`, or `grads.get(&w)` if there may be none. PyTorch stores them
 /// in `w.grad` instead.
+#[must_use]
 pub struct Gradients<V: Value> {
     pub(crate) by_node: ById<Gradient<V>>,
 }

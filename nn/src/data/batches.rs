@@ -140,6 +140,7 @@ pub trait Dataset: Clone + Send + Sync + 'static {
 /// }
 /// # Ok::<(), Error>(())
 /// ```
+#[must_use]
 #[derive(Clone)]
 #[must_use]
 pub struct Loader<D: Dataset> {

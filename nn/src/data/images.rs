@@ -32,6 +32,7 @@ pub enum Split {
 ///
 /// [`shift`](ImageDataset::shift) and [`flip`](ImageDataset::flip) augment the images at random, only in the batches of
 /// a [`Loader`](super::Loader) that shuffles.
+#[must_use]
 #[derive(Clone, Debug)]
 pub struct ImageDataset {
     pixels: Arc<Vec<u8>>,

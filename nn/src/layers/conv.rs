@@ -19,7 +19,8 @@ use minitorch_core::{Activation, Backend, Conv1dOptions, Conv2dOptions, PerDim, 
 /// let y = conv.forward(&Tensor::zeros([2, 1, 28, 28], &device()));
 /// assert_eq!(y.dims(), [2, 6, 28, 28]);
 /// ```
-#[derive(Module, Clone)]
+#[must_use]
+#[derive(Module, Clone, Debug)]
 pub struct Conv2d<B: Backend> {
     /// `[outputs, inputs / groups, kernel height, kernel width]`.
     pub weight: Param<B>,
@@ -95,7 +96,8 @@ impl<B: Backend> Conv2d<B> {
 /// Convolution of sequences: x `[n, inputs, t]`, y `[n, outputs, ot]`; see [`Tensor::conv1d`]. PyTorch: `nn.Conv1d`.
 ///
 /// Initial weight and bias are uniform within `±1 / sqrt(fan_in)`, as in PyTorch.
-#[derive(Module, Clone)]
+#[must_use]
+#[derive(Module, Clone, Debug)]
 pub struct Conv1d<B: Backend> {
     /// `[outputs, inputs / groups, kernel]`.
     pub weight: Param<B>,
@@ -151,7 +153,8 @@ impl<B: Backend> Conv1d<B> {
 /// let up = ConvTranspose2d::with_options(8, 4, 2, Conv2dOptions::default().stride(2), &device());
 /// assert_eq!(up.forward(&Tensor::zeros([1, 8, 14, 14], &device())).dims(), [1, 4, 28, 28]);
 /// ```
-#[derive(Module, Clone)]
+#[must_use]
+#[derive(Module, Clone, Debug)]
 pub struct ConvTranspose2d<B: Backend> {
     /// `[inputs, outputs / groups, kernel height, kernel width]`.
     pub weight: Param<B>,

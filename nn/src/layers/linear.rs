@@ -18,7 +18,8 @@ use minitorch_core::{Activation, Backend, Tensor};
 /// let y = layer.forward(&Tensor::ones([5, 3], &device()));
 /// assert_eq!(y.dims(), [5, 2]);
 /// ```
-#[derive(Module, Clone)]
+#[must_use]
+#[derive(Module, Clone, Debug)]
 pub struct Linear<B: Backend> {
     /// `[outputs, inputs]`.
     pub weight: Param<B>,

@@ -25,7 +25,8 @@ macro_rules! batch_norms {
         /// statistics are updated: `running = (1 - momentum) running + momentum batch`, with the unbiased variance. In
         /// evaluation mode, it is normalised by the running statistics, which do not change. The formula is at
         /// [`Tensor::batch_norm`].
-        #[derive(Module, Clone)]
+        #[must_use]
+        #[derive(Module, Clone, Debug)]
         pub struct $name<B: Backend> {
             /// `[channels]`; `None` multiplies by 1.
             pub weight: Option<Param<B>>,
@@ -142,7 +143,8 @@ impl<B: Backend> BatchStatistics<'_, B> {
 }
 
 /// Normalises over the last dimensions; see [`Tensor::layer_norm`]. PyTorch: `nn.LayerNorm`.
-#[derive(Module, Clone)]
+#[must_use]
+#[derive(Module, Clone, Debug)]
 pub struct LayerNorm<B: Backend> {
     /// Of the normalised shape; `None` multiplies by 1.
     pub weight: Option<Param<B>>,
@@ -180,7 +182,8 @@ impl<B: Backend> LayerNorm<B> {
 
 /// Normalises groups of channels of each image; see [`Tensor::group_norm`]. PyTorch: `nn.GroupNorm`; with as many
 /// groups as channels `nn.InstanceNorm2d(affine=True)`.
-#[derive(Module, Clone)]
+#[must_use]
+#[derive(Module, Clone, Debug)]
 pub struct GroupNorm<B: Backend> {
     /// `[channels]`; `None` multiplies by 1.
     pub weight: Option<Param<B>>,

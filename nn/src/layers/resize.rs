@@ -36,7 +36,8 @@ pub enum UpsampleSize {
 /// assert_eq!(Upsample::scale(2).forward(&x).dims(), [1, 3, 8, 10]);
 /// assert_eq!(Upsample::size([7, 9]).bilinear(false).forward(&x).dims(), [1, 3, 7, 9]);
 /// ```
-#[derive(Module, Clone, Copy)]
+#[must_use]
+#[derive(Module, Clone, Copy, Debug)]
 pub struct Upsample {
     /// The output's size.
     #[module(skip)]

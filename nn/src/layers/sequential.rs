@@ -39,26 +39,7 @@ use std::sync::{Arc, OnceLock};
 /// }
 /// assert_eq!(y.dims(), [4, 1]);
 /// ```
-///
-/// `{:?}` prints one line per layer:
-///
-/// ```text
-/// Sequential(
-///   (0): Linear(2 -> 8)
-///   (1): Relu
-///   (2): Closure
-///   (3): Linear(8 -> 1)
-/// )
-/// ```
-///
-/// A clone is another model: its parameters are leaves of their own, with the same values.
-///
-/// **Own layers.** A module is a [`Layer`] with a `forward`; to be part of a chain, which can be cloned and printed, it
-/// is `Clone` and `Debug` too: `#[derive(Module, Clone, Debug)]`. If a field has no `Clone`, implement it by hand. A
-/// closure from a tensor to a tensor is a layer without parameters.
-///
-/// **Panics** of operations in `forward` end with the place of the layer, and the line that called the chain:
-/// `in layer 2.conv1: Conv2d of the Sequential at src/main.rs:12:20`.
+#[must_use]
 pub struct Sequential<B: Backend> {
     elements: Vec<Element<B>>,
 }

@@ -3,6 +3,7 @@
 use crate::check::non_negative;
 
 /// The settings of a parameter group that differ from the optimizer's: `Group::new().weight_decay(0.0).lr_scale(0.1)`.
+#[must_use]
 #[derive(Clone, Copy, PartialEq, Debug)]
 #[must_use]
 pub struct Group {

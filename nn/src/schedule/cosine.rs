@@ -55,6 +55,7 @@ impl Schedule for OneCycle {
 
 /// From `lr` at step 0 to `eta_min` at step `steps` along half a cosine, and `eta_min` from there on. PyTorch:
 /// `CosineAnnealingLR`, which rises again after `T_max`.
+#[must_use]
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Cosine {
     lr: f64,
@@ -93,6 +94,7 @@ impl Schedule for Cosine {
 /// [`Cosine`] again and again, each cycle `factor` times as long as the one before: within a cycle of length T, t steps
 /// after its start, `eta_min + (lr - eta_min) (1 + cos(pi t / T)) / 2`. Loshchilov and Hutter, "SGDR: stochastic
 /// gradient descent with warm restarts", 2016. PyTorch: `CosineAnnealingWarmRestarts`.
+#[must_use]
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct CosineRestarts {
     lr: f64,

@@ -24,8 +24,8 @@ use std::str::FromStr;
 /// assert_eq!(plateau.lr(5), rates[4]);
 /// ```
 ///
-/// To maximise a value, observe its negative, with a threshold of 0. To resume a run, [`save`](Plateau::save) it beside
-/// the optimizer.
+/// To maximise a value, observe its negative, with a threshold of 0.
+#[must_use]
 #[derive(Clone, Copy, PartialEq, Debug)]
 #[must_use]
 pub struct Plateau {

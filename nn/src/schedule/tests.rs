@@ -156,5 +156,5 @@ fn a_file_that_is_no_plateau_changes_nothing() {
 #[test]
 #[should_panic(expected = "CosineRestarts: the first cycle and the factor must be at least 1, not 0 and 2")]
 fn bad_settings_say_what_is_wrong() {
-    CosineRestarts::new(0.1, 0, 2);
+    let _ = CosineRestarts::new(0.1, 0, 2);
 }

@@ -24,6 +24,7 @@ use std::sync::Arc;
 /// }
 /// # Ok::<(), Error>(())
 /// ```
+#[must_use]
 #[derive(Clone, Debug)]
 pub struct TextDataset {
     sentences: Arc<Vec<Vec<i32>>>,
