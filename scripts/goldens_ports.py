@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Write tests/ports.json: what PyTorch prints for the programs of examples/ports.
 
-    torch-env/bin/python scripts/goldens_ports.py           # runs the twins
+    torch-env/bin/python scripts/goldens_ports.py           # runs all twins
+    torch-env/bin/python scripts/goldens_ports.py gru vae   # runs these, and keeps the numbers of the others
     torch-env/bin/python scripts/goldens_ports.py --data    # first makes the files that the programs read
 
 The environment is that of goldens.py. Each twin runs in float64, from the same float32 weights and data, and these numbers
@@ -20,6 +21,7 @@ import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "examples" / "ports"
+FILE = ROOT / "tests" / "ports.json"
 # As in tests/ports.rs: the largest error as a multiple of 1 + |y|.
 TOLERANCE = 2e-5
 
@@ -46,24 +48,28 @@ def lines(twin, *arguments):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", action="store_true", help="first make the files that the programs read")
-    if parser.parse_args().data:
+    parser.add_argument("programs", nargs="*", help="the names of programs; by default all")
+    args = parser.parse_args()
+    twins = {twin.stem.replace("_", "-"): twin for twin in sorted(FOLDER.glob("*.py")) if twin.stem != "twin"}
+    if unknown := set(args.programs) - set(twins):
+        parser.error(f"no such program: {', '.join(sorted(unknown))}; there are {', '.join(twins)}")
+    if args.data:
         cars()
         subprocess.run([sys.executable, FOLDER / "resnet18.py", "--write"], check=True)
-    recorded = {}
-    for twin in sorted(FOLDER.glob("*.py")):
-        if twin.stem == "twin":
-            continue
-        exact, single = lines(twin, "--double"), lines(twin)
+    recorded = json.loads(FILE.read_text()) if args.programs else {}
+    for program in args.programs or twins:
+        exact, single = lines(twins[program], "--double"), lines(twins[program])
         error, name = max(
             (abs(x - y) / (1 + abs(y)), name) for (name, xs), (_, ys) in zip(single, exact, strict=True) for x, y in zip(xs, ys)
         )
-        print(f"{twin.stem:<14} float32 differs from float64 by {error:.1e} in: {name}")
-        assert error <= TOLERANCE / 4, f"{twin.stem}: too sensitive to rounding"
-        recorded[twin.stem.replace("_", "-")] = exact
-    programs = (
-        f' "{program}": [\n' + ",\n".join(f"  {json.dumps(line)}" for line in exact) + "\n ]" for program, exact in recorded.items()
+        print(f"{program:<14} float32 differs from float64 by {error:.1e} in: {name}")
+        assert error <= TOLERANCE / 4, f"{program}: too sensitive to rounding"
+        recorded[program] = exact
+    blocks = (
+        f' "{program}": [\n' + ",\n".join(f"  {json.dumps(line)}" for line in exact) + "\n ]"
+        for program, exact in sorted(recorded.items())
     )
-    (ROOT / "tests" / "ports.json").write_text("{\n" + ",\n".join(programs) + "\n}\n")
+    FILE.write_text("{\n" + ",\n".join(blocks) + "\n}\n")
 
 
 main()
