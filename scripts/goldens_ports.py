@@ -23,7 +23,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "examples" / "ports"
 FILE = ROOT / "tests" / "ports.json"
 # As in tests/ports.rs: the largest error as a multiple of 1 + |y|.
-TOLERANCE = 2e-5
+TOLERANCE = 1e-5
 
 
 def cars():

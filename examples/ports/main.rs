@@ -13,6 +13,8 @@ mod attention;
 mod autoencoder;
 #[path = "../common/backends.rs"]
 mod backends;
+#[path = "../common/cli.rs"]
+mod cli;
 mod gan;
 mod gru;
 mod own_operation;
@@ -25,6 +27,7 @@ mod vae;
 
 use backends::{Program, run_on};
 use clap::{Parser, ValueEnum};
+use cli::{complain, refuse, say};
 use minitorch::prelude::*;
 use std::process::ExitCode;
 
@@ -32,11 +35,11 @@ use std::process::ExitCode;
 #[derive(Parser)]
 #[command(name = "ports")]
 struct Args {
-    /// The program
-    #[arg(value_enum, required_unless_present = "list")]
+    /// The program; without one, the programs are listed
+    #[arg(value_enum)]
     name: Option<Name>,
 
-    /// List the programs
+    /// List the programs, whatever else is given
     #[arg(long)]
     list: bool,
 
@@ -89,18 +92,21 @@ impl Program for Name {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return refuse(&error),
+    };
     let Some(name) = args.name.filter(|_| !args.list) else {
         for value in Name::value_variants().iter().filter_map(Name::to_possible_value) {
             let help = value.get_help().map(ToString::to_string).unwrap_or_default();
-            println!("{:<14} {help}", value.get_name());
+            say(&format!("{:<14} {help}", value.get_name()));
         }
         return ExitCode::SUCCESS;
     };
     match run_on(args.backend.as_deref(), name) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            complain(&error.to_string());
             ExitCode::FAILURE
         }
     }

@@ -1,6 +1,7 @@
 //! What a program and its twin for PyTorch share: pseudo-random numbers by a formula, initial weights, and the printed
 //! lines. The same in Python: `twin.py`.
 
+use crate::cli::say;
 use minitorch::Shape;
 use minitorch::prelude::*;
 
@@ -46,7 +47,7 @@ pub(crate) fn same_weights<B: Backend>(model: &mut impl Module<B>) {
 /// Prints `name: 1.500000 -0.250000`, a line that the test compares with PyTorch's.
 pub(crate) fn show(name: &str, values: &[f64]) {
     let values: Vec<String> = values.iter().map(|value| format!("{value:.6}")).collect();
-    println!("{name}: {}", values.join(" "));
+    say(&format!("{name}: {}", values.join(" ")));
 }
 
 /// [`show`] of the elements of a tensor.
