@@ -89,13 +89,13 @@
 pub use minitorch_core::*;
 pub use minitorch_cpu::Cpu;
 #[cfg(feature = "cuda")]
-pub use minitorch_cuda::Cuda;
+pub use minitorch_cuda::{self as cuda, Cuda};
 pub use minitorch_nn as nn;
 #[doc(hidden)] // for the code that derive(Module) generates
 pub use minitorch_nn::module;
 pub use minitorch_nn::{Module, Param};
 #[cfg(feature = "wgpu")]
-pub use minitorch_wgpu::Wgpu;
+pub use minitorch_wgpu::{self as wgpu, Wgpu};
 
 /// The names that most programs use: `use minitorch::prelude::*;`.
 pub mod prelude {
@@ -119,4 +119,23 @@ pub mod prelude {
     };
     #[cfg(feature = "wgpu")]
     pub use minitorch_wgpu::Wgpu;
+}
+
+/// The programs in docs, run as documentation tests.
+#[cfg(doctest)]
+mod guide {
+    macro_rules! pages {
+        ($($page:ident $file:literal)*) => { $(#[doc = include_str!(concat!("../docs/guide/", $file))] mod $page {})* };
+    }
+    pages! {
+        from_pytorch "from-pytorch.md"
+        your_own_program "your-own-program.md"
+        save_and_load "save-and-load.md"
+        dataset "dataset.md"
+        operation "operation.md"
+        serving "serving.md"
+        debugging "debugging.md"
+        diagnose "../diagnose.md"
+        sentiment "../sentiment.md"
+    }
 }

@@ -46,11 +46,7 @@ impl Wgpu {
 
     /// A new device, which shares nothing with others.
     ///
-    /// ```no_run
-    /// # use minitorch_wgpu::{Adapter, Options, Wgpu};
-    /// let device = Wgpu::open(&Options { adapter: Adapter::Named("radeon".into()), ..Options::default() })?;
-    /// # Ok::<(), minitorch_core::Error>(())
-    /// ```
+    /// By name: `Wgpu::open(&Options { adapter: Adapter::Named("radeon".into()), ..Options::default() })`.
     ///
     /// # Errors
     /// If there is no such adapter, or it does not give a device.

@@ -1,10 +1,10 @@
-//! What documentation examples stand on: `use minitorch_conformance::doc::*;`.
+//! What the crates' own tests import: `use minitorch_conformance::doc::*;`.
 
 pub use crate::Plain;
 pub use minitorch_core::*;
 use std::sync::LazyLock;
 
-/// The device of a documentation example; the same at every call.
+/// The device of a test; the same at every call.
 pub fn device() -> Plain {
     static DEVICE: LazyLock<Plain> = LazyLock::new(Plain::new);
     DEVICE.clone()

@@ -2,6 +2,7 @@
 
 mod backends;
 mod circles;
+mod examples;
 mod source;
 mod unsafe_code;
 mod words;
