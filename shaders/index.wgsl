@@ -57,20 +57,9 @@ fn entry_of(i: u32) -> u32 {
 // Whether an index is in range; a negative one is a large u32. One that is not is recorded.
 fn check(entry: u32) -> bool {
     if (entry >= p.bound) {
-        record(p.op, entry, p.bound);
+        record(p.caller, entry, p.bound);
     }
-    // The weak exchange may fail spuriously: retry until the record is taken.
-    loop {
-        let attempt = atomicCompareExchangeWeak(&bad[0], 0u, p.caller);
-        if (attempt.exchanged) {
-            atomicStore(&bad[1], entry);
-            atomicStore(&bad[2], p.bound);
-        }
-        if (attempt.exchanged || attempt.old_value != 0u) {
-            break;
-        }
-    }
-    return false;
+    return entry < p.bound;
 }
 
 fn target_of(i: u32, entry: u32) -> u32 {

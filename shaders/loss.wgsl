@@ -24,9 +24,8 @@ struct LossParams {
 @group(0) @binding(1) var<storage, read_write> out: array<f32>;
 // [n, 2]: max and rest, written by all but grad
 @group(0) @binding(2) var<storage, read_write> statistics: array<f32>;
-// [caller, index, bound, unused]; for grad not bound
-@group(0) @binding(3) var<storage, read_write> bad: array<atomic<u32>, 4>;
-@group(0) @binding(4) var<storage, read> x: array<f32>;
+@group(0) @binding(3) var<storage, read> x: array<f32>;
+// Binding 4 is the record of a class out of range, in bad_index.wgsl; for grad it is not bound.
 @group(0) @binding(5) var<storage, read> classes: array<i32>;
 // The operands of grad.
 @group(0) @binding(2) var<storage, read> grad_x: array<f32>;
@@ -40,24 +39,10 @@ fn loss(row: u32, largest: f32, rest: f32) -> f32 {
     statistics[2u * row + 1u] = rest;
     let class_ = classes[p.target_ + row];
     if (class_ < 0 || u32(class_) >= p.c) {
-        record(p.op, bitcast<u32>(class_), p.c);
+        record(p.caller, bitcast<u32>(class_), p.c);
         return 0.0;
     }
     return log1p_of(rest) + (largest - x[p.x + row * p.c + u32(class_)]);
-}
-
-// Records a class out of range, if none is. The weak exchange may fail spuriously: retry until the record is taken.
-fn record(class_: i32) {
-    loop {
-        let attempt = atomicCompareExchangeWeak(&bad[0], 0u, p.caller);
-        if (attempt.exchanged) {
-            atomicStore(&bad[1], bitcast<u32>(class_));
-            atomicStore(&bad[2], p.c);
-        }
-        if (attempt.exchanged || attempt.old_value != 0u) {
-            return;
-        }
-    }
 }
 
 // The loss of a row, computed by one invocation.

@@ -33,7 +33,6 @@
 //! # A complete training loop
 //!
 //! ```
-//! use minitorch::nn::Group;
 //! use minitorch::prelude::*;
 //!
 //! # fn main() -> Result<()> {
@@ -101,21 +100,22 @@ pub use minitorch_wgpu::{self as wgpu, Wgpu};
 pub mod prelude {
     pub use minitorch_core::{
         Activation, Backend, Conv1dOptions, Conv2dOptions, CrossEntropyOptions, DType, Device, Error, Function,
-        Gradients, Graph, Indexing, PadMode, Pool1dOptions, Pool2dOptions, Result, Scalar, Tensor, central_difference,
-        custom, derivative_check, gradcheck, no_grad,
+        Gradients, Graph, Indexing, PadMode, Pool1dOptions, Pool2dOptions, Result, Scalar, Shape, Tensor,
+        central_difference, custom, derivative_check, gradcheck, no_grad, random::Draw,
     };
     pub use minitorch_cpu::Cpu;
     #[cfg(feature = "cuda")]
     pub use minitorch_cuda::Cuda;
-    pub use minitorch_nn::data::Dataset;
+    pub use minitorch_nn::data::{Dataset, FnDataset, Loader, Sampler, Split, TensorDataset, mnist};
     pub use minitorch_nn::state::{StateDict, Strict};
     pub use minitorch_nn::{
         Adagrad, Adam, AdamW, AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, AvgPool1d,
         AvgPool2d, BatchNorm1d, BatchNorm2d, Buffer, Constant, Conv1d, Conv2d, ConvTranspose2d, Cosine, CosineRestarts,
         Dropout, Dropout2d, Elu, Ema, Embedding, ExponentialLr, Flatten, Gelu, Group, GroupNorm, Hardswish, Identity,
-        Layer, LayerNorm, LeakyRelu, Linear, LogSoftmax, MaxPool1d, MaxPool2d, Module, MultiStepLr, OneCycle,
-        Optimizer, Param, Plateau, ReflectionPad2d, Relu, ReplicationPad2d, RmsProp, Schedule, Sequential, Sgd,
-        Sigmoid, Silu, Softmax, Softplus, StepLr, Tanh, Training, Upsample, WarmUp, ZeroPad2d, summary,
+        Layer, LayerNorm, LeakyRelu, Linear, Lion, LogSoftmax, MaxPool1d, MaxPool2d, Module, MultiStepLr, NAdam,
+        OneCycle, Optimizer, Param, Plateau, RAdam, ReflectionPad2d, Relu, ReplicationPad2d, RmsProp, Schedule,
+        Sequential, Sgd, Sigmoid, Silu, Softmax, Softplus, StepLr, Tanh, Training, Upsample, WarmUp, ZeroPad2d,
+        summary,
     };
     #[cfg(feature = "wgpu")]
     pub use minitorch_wgpu::Wgpu;

@@ -23,7 +23,8 @@ use std::sync::{Arc, Once, OnceLock};
 /// unequal devices do not mix.
 ///
 /// ```
-/// use minitorch_cpu::Cpu;
+/// use minitorch::prelude::*;
+///
 /// assert_eq!(Cpu::default(), Cpu::default());
 /// assert_ne!(Cpu::new(), Cpu::new());
 /// assert_eq!(format!("{:?}", Cpu::default()), "Cpu(0)");

@@ -12,8 +12,9 @@ use crate::launch::{self, report};
 use crate::memory::Storage;
 use crate::view::{Rows, position};
 use crate::{Cpu, parallel};
+use minitorch_core::Layout;
 use minitorch_core::backend::{AtIndex, IndexOps, MAX_WORK, OutOfRange, ScatterOp, View};
-use minitorch_core::{Layout, MAX_RANK};
+use minitorch_core::ops::index::check_index;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The most ranges into which `scatter` divides a single plane: each visits all indices.

@@ -279,7 +279,7 @@ impl<T: Real> Kernel for Adagrad<'_, T> {
         let Adagrad { p, s, g, lr, decay, eps } = self;
         for ((p, s), &g) in p.iter_mut().zip(s).zip(g) {
             let g = if decay == T::ZERO { g } else { g + decay * *p };
-            *s = *s + g * g;
+            *s += g * g;
             *p = *p - lr * g / (s.sqrt() + eps);
         }
     }

@@ -36,6 +36,9 @@ fn results(dtype: DType) -> Vec<Vec<u64>> {
     let (flat, wide) = (uniform(&[1_000_003], 1), uniform(&[1003, 517], 2));
     let (images, weights) = (uniform(&[8, 6, 30, 31], 3), uniform(&[10, 6, 3, 3], 4));
     let index = indices(200_000, 1003);
+    let leaf = images.detach().requires_grad();
+    let pooled = Pool2dOptions::new(3).stride(2).padding(1);
+    let pools = (leaf.max_pool2d(pooled) + leaf.avg_pool2d(pooled)).square().sum(..);
     let (loss, statistics) =
         device.cross_entropy(&wide, &indices(1003, 517), Caller::of("cross_entropy")).expect("good targets");
     let mut out = vec![

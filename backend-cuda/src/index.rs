@@ -7,6 +7,7 @@ use crate::memory::Storage;
 use crate::params::{STRIDED, TensorRef, Walk, params};
 use crate::sort::argsort;
 use minitorch_core::backend::{AtIndex, Caller, IndexOps, OutOfRange, ScatterOp, View};
+use minitorch_core::ops::index::check_index;
 use minitorch_core::{DType, Layout, MAX_RANK};
 
 params! {
@@ -138,7 +139,7 @@ impl IndexOps for Cuda {
             bound: bound as u64,
             bad: self.0.bad_index(),
             caller: caller.id(),
-            unused: 0,
+            ..IndexParams::default()
         };
         launch(self, name!("index_gather_{}", unit * x.dtype.size()), &params);
         Ok(out)
@@ -191,7 +192,7 @@ impl IndexOps for Cuda {
             x_step: x.layout.strides()[dim] as u64,
             bad: self.0.bad_index(),
             caller: caller.id(),
-            unused: 0,
+            ..IndexParams::default()
         };
         let bytes = unit * x.dtype.size();
         match op {

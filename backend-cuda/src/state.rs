@@ -126,7 +126,7 @@ impl DeviceState {
 
     /// [`launch`](Self::launch) of a kernel that checks indices.
     pub(crate) fn launch_checked<P: Params>(&self, kernel: &str, grid: [usize; 3], block: [usize; 3], params: &P) {
-        self.launch(kernel, grid, block, 0, params);
+        self.launch(kernel, grid, block, params);
         // After the launch: whoever resets the flag reads what the kernel has recorded.
         self.checks_indices.store(true, Ordering::Release);
     }

@@ -10,6 +10,7 @@ use minitorch_core::backend::{
     AtIndex, AtIndexOf, BinaryOp, BinaryOps, CopyOps, IndexOps, OutOfRange, ReduceOp, ReduceOps, ScatterOp, View,
     ViewOf,
 };
+use minitorch_core::ops::index::check_index;
 use minitorch_core::{DType, Layout, MAX_RANK};
 
 params! {

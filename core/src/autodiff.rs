@@ -319,7 +319,8 @@ impl Drop for Pause {
 /// Runs `f` without recording on this thread, as in evaluation. PyTorch: `torch.no_grad`.
 ///
 /// ```
-/// # use minitorch_core::{Scalar, no_grad};
+/// use minitorch::prelude::*;
+///
 /// let x = Scalar::variable(3.0);
 /// assert!(no_grad(|| &x * &x).backward().is_empty());
 /// ```

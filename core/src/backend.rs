@@ -162,8 +162,9 @@ pub trait Device: Clone + PartialEq + fmt::Debug + Send + Sync + 'static {
     /// fails again at the next read.
     ///
     /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// # let device = Plain::new();
+    /// use minitorch::prelude::*;
+    ///
+    /// let device = Cpu::new();
     /// let x = Tensor::zeros([1, 1], &device).expand([1 << 25, 1 << 25]);
     /// let sum = (x + 1.0).sum(..); // no memory for 2^50 elements
     /// assert!(sum.item().is_err() && device.synchronize().is_err());

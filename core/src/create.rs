@@ -141,11 +141,13 @@ impl<B: Backend> Tensor<B> {
     /// become F32, integers of any type I32, flags Bool. PyTorch: `tensor`.
     ///
     /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// let x = Tensor::new([[1.0, 2.0], [3.0, 4.0]], &device());
+    /// use minitorch::prelude::*;
+    ///
+    /// let device = Cpu::default();
+    /// let x = Tensor::new([[1.0, 2.0], [3.0, 4.0]], &device);
     /// assert_eq!((x.dtype(), x.dims()), (DType::F32, [2, 2]));
     /// let rows: Vec<Vec<u8>> = vec![vec![1, 2, 3], vec![4, 5, 6]];
-    /// let y = Tensor::new(&rows, &device());
+    /// let y = Tensor::new(&rows, &device);
     /// assert_eq!((y.dtype(), y.dims()), (DType::I32, [2, 3]));
     /// ```
     ///
@@ -240,9 +242,11 @@ impl<B: Backend> Tensor<B> {
     /// placement has another dtype; I32 requires integers. PyTorch: `arange(start, end, step)`.
     ///
     /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// assert_eq!(Tensor::arange_step(1.0, 2.0, 0.5, &device()).to_vec::<f32>()?, [1.0, 1.5]);
-    /// assert_eq!(Tensor::arange_step(7.0, 0.0, -3.0, (&device(), DType::I32)).to_vec::<i32>()?, [7, 4, 1]);
+    /// use minitorch::prelude::*;
+    ///
+    /// let device = Cpu::default();
+    /// assert_eq!(Tensor::arange_step(1.0, 2.0, 0.5, &device).to_vec::<f32>()?, [1.0, 1.5]);
+    /// assert_eq!(Tensor::arange_step(7.0, 0.0, -3.0, (&device, DType::I32)).to_vec::<i32>()?, [7, 4, 1]);
     /// # Ok::<(), Error>(())
     /// ```
     ///
@@ -272,8 +276,10 @@ impl<B: Backend> Tensor<B> {
     /// `end`. PyTorch: `linspace`.
     ///
     /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// assert_eq!(Tensor::linspace(0.0, 1.0, 5, &device()).to_vec::<f32>()?, [0.0, 0.25, 0.5, 0.75, 1.0]);
+    /// use minitorch::prelude::*;
+    ///
+    /// let device = Cpu::default();
+    /// assert_eq!(Tensor::linspace(0.0, 1.0, 5, &device).to_vec::<f32>()?, [0.0, 0.25, 0.5, 0.75, 1.0]);
     /// # Ok::<(), Error>(())
     /// ```
     ///

@@ -18,7 +18,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// text that is not UTF-8; and a text, which becomes [`Error::Invalid`].
 ///
 /// ```
-/// # use minitorch_core::{Error, Result};
+/// use minitorch::prelude::*;
+///
 /// fn column(csv: &str) -> Result<Vec<f32>> {
 ///     let mut heights = Vec::new();
 ///     for line in csv.lines().skip(1) {
@@ -110,7 +111,8 @@ impl fmt::Debug for Error {
     }
 }
 
-/// A copy of an [`Error::Io`] has the operating system's code, or else kind and text, of the original's source.
+/// A copy of an [`Error::Io`] has the operating system's code, or else kind and text, of the original's source; one of an
+/// [`Error::Parse`] its text.
 impl Clone for Error {
     fn clone(&self) -> Self {
         match self {
@@ -127,6 +129,7 @@ impl Clone for Error {
                 Error::Io { path: path.clone(), source }
             }
             Error::Format { path, reason } => Error::Format { path: path.clone(), reason: reason.clone() },
+            Error::Parse { source } => Error::Parse { source: source.to_string().into() },
             Error::Invalid(what) => Error::Invalid(what.clone()),
         }
     }
@@ -134,7 +137,7 @@ impl Clone for Error {
 
 impl Error {
     /// A file that could not be read or written.
-    pub fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+    pub fn io(path: impl Into<PathBuf>, source: io::Error) -> Self {
         Error::Io { path: Some(path.into()), source }
     }
 
@@ -144,9 +147,66 @@ impl Error {
     }
 }
 
-impl From<std::io::Error> for Error {
+/// An index outside the dimension that it indexes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OutOfRange {
+    /// The index.
+    pub index: i64,
+    /// The size of the dimension.
+    pub bound: u64,
+}
+
+impl fmt::Display for OutOfRange {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "index {} is outside a dimension of size {}", self.index, self.bound)
+    }
+}
+
+/// A device's queued error: the first one since it was last taken. Later ones are usually its consequences, and are dropped.
+#[derive(Debug, Default)]
+pub struct QueuedError {
+    error: Mutex<Option<Error>>,
+    /// Whether there is one, so that a read without an error takes no lock.
+    is_set: AtomicBool,
+}
+
+impl QueuedError {
+    /// Queues an error, unless one is queued.
+    #[cold]
+    pub fn queue(&self, error: Error) {
+        let mut queued = self.lock();
+        queued.get_or_insert(error);
+        self.is_set.store(true, Ordering::Release);
+    }
+
+    /// Whether an error is queued.
+    pub fn is_set(&self) -> bool {
+        self.is_set.load(Ordering::Acquire)
+    }
+
+    /// The queued error, which stays queued.
+    pub fn check(&self) -> Result<()> {
+        if !self.is_set() {
+            return Ok(());
+        }
+        self.lock().clone().map_or(Ok(()), Err)
+    }
+
+    /// The queued error, which is removed.
+    pub fn take(&self) -> Option<Error> {
+        let mut queued = self.lock();
+        self.is_set.store(false, Ordering::Release);
+        queued.take()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Error>> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl From<io::Error> for Error {
     /// [`Error::Io`] without a path; [`Error::io`] names the file.
-    fn from(source: std::io::Error) -> Self {
+    fn from(source: io::Error) -> Self {
         Error::Io { path: None, source }
     }
 }

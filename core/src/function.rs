@@ -6,7 +6,9 @@ use crate::autodiff::{Value, no_grad, parents, record_with_output};
 /// PyTorch: `torch.autograd.Function`. For a function that needs no type of its own there is [`custom`].
 ///
 /// ```
-/// # use minitorch_conformance::doc::*;
+/// use minitorch::prelude::*;
+///
+/// let device = Cpu::default();
 /// /// Clips to `-limit..=limit`, with the gradient of the identity, so that elements out of range are still trained.
 /// struct SoftClip {
 ///     limit: f64,
@@ -22,7 +24,7 @@ use crate::autodiff::{Value, no_grad, parents, record_with_output};
 ///     }
 /// }
 ///
-/// let x = Tensor::new([0.5, 7.0], &device()).requires_grad();
+/// let x = Tensor::new([0.5, 7.0], &device).requires_grad();
 /// let y = SoftClip { limit: 1.0 }.apply([&x]);
 /// assert_eq!(y.to_vec::<f32>()?, [0.5, 1.0]);
 /// assert_eq!(y.sum(..).backward()[&x].to_vec::<f32>()?, [1.0, 1.0]);
@@ -58,8 +60,10 @@ pub trait Function<V: Value, const N: usize>: Sized + Send + Sync + 'static {
 /// propagating gradients through stochastic neurons", 2013.
 ///
 /// ```
-/// # use minitorch_conformance::doc::*;
-/// let x = Tensor::new([0.4, 2.6], &device()).requires_grad();
+/// use minitorch::prelude::*;
+///
+/// let device = Cpu::default();
+/// let x = Tensor::new([0.4, 2.6], &device).requires_grad();
 /// let rounded = custom("round_through", [&x], |[x]| x.round(), |grad, _, _| [Some(grad.clone())]);
 /// assert_eq!(rounded.to_vec::<f32>()?, [0.0, 3.0]);
 /// let [slope] = rounded.square().sum(..).grad([&x]); // 2 round(x), through the rounding
@@ -72,7 +76,8 @@ pub trait Function<V: Value, const N: usize>: Sized + Send + Sync + 'static {
 /// A cube of scalars with an explicit derivative:
 ///
 /// ```
-/// # use minitorch_core::{Scalar, custom};
+/// use minitorch::prelude::*;
+///
 /// let x = Scalar::variable(2.0);
 /// let cube = custom("cube", [&x], |[x]| x * x * x, |grad, [x], _| [Some(3.0 * x * x * grad)]);
 /// let [first] = cube.grad([&x]);

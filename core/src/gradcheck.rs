@@ -10,7 +10,8 @@ use crate::tensor::Tensor;
 /// third derivative plus rounding, `1e-16 |f| / e`: an `e` of 1e-5 or 1e-6 suits x and f of order 1.
 ///
 /// ```
-/// # use minitorch_core::{Scalar, central_difference};
+/// use minitorch::prelude::*;
+///
 /// let product = |[x, y]: [f64; 2]| x * y;
 /// assert!((central_difference(product, [5.0, 10.0], 0, 1e-6) - 10.0).abs() < 1e-6);
 /// let power = |[x]: [Scalar; 1]| x.exp();
@@ -40,7 +41,8 @@ pub fn central_difference<T: From<f64> + Into<f64>, const N: usize>(
 /// realistic. For tensors: [`gradcheck`].
 ///
 /// ```
-/// # use minitorch_core::derivative_check;
+/// use minitorch::prelude::*;
+///
 /// let worst = derivative_check(|[x, y]| (x * y).sigmoid() + x / y, [0.3, -1.7], 1e-6);
 /// assert!(worst.error <= 1.0, "{worst}");
 /// ```
@@ -105,8 +107,10 @@ impl std::fmt::Display for GradCheck {
 /// tolerance `1e-7 + rtol |numeric|`.
 ///
 /// ```
-/// # use minitorch_conformance::doc::*;
-/// let x = Tensor::new([0.3, -0.7], &device()).cast(DType::F64);
+/// use minitorch::prelude::*;
+///
+/// let device = Cpu::default();
+/// let x = Tensor::new([0.3, -0.7], &device).cast(DType::F64);
 /// let worst = gradcheck(|[x]| (x * 3.0).tanh(), [&x], 1e-6)?;
 /// assert!(worst.error <= 1.0, "{worst}");
 /// # Ok::<(), Error>(())
@@ -115,8 +119,10 @@ impl std::fmt::Display for GradCheck {
 /// A function that calls [`grad`](Tensor::grad) itself has its own gradient checked: the second derivative.
 ///
 /// ```
-/// # use minitorch_conformance::doc::*;
-/// let x = Tensor::new([0.3, -0.7], &device()).cast(DType::F64);
+/// use minitorch::prelude::*;
+///
+/// let device = Cpu::default();
+/// let x = Tensor::new([0.3, -0.7], &device).cast(DType::F64);
 /// let slope = |[x]: [&Tensor<_>; 1]| {
 ///     let [slope] = x.tanh().grad([x]);
 ///     slope

@@ -13,9 +13,11 @@ use std::sync::Arc;
 /// tape; or by [`Graph::trace`], with values and gradients. PyTorch: torchviz.
 ///
 /// ```
-/// # use minitorch_conformance::doc::*;
-/// let x = Tensor::new([[1.0, 2.0]], &device());
-/// let w = Tensor::new([[3.0], [4.0]], &device()).requires_grad();
+/// use minitorch::prelude::*;
+///
+/// let device = Cpu::default();
+/// let x = Tensor::new([[1.0, 2.0]], &device);
+/// let w = Tensor::new([[3.0], [4.0]], &device).requires_grad();
 /// let loss = x.matmul(&w).square().mean(..);
 /// let graph = loss.graph().name(&w, "w");
 /// assert_eq!(graph.to_string(), "\
@@ -99,7 +101,8 @@ impl<V: Value> Graph<V> {
     /// all of which stay in memory. The tape is not consumed.
     ///
     /// ```
-    /// # use minitorch_core::{Graph, Scalar};
+    /// use minitorch::prelude::*;
+    ///
     /// let (x, y) = (Scalar::variable(2.0), Scalar::variable(3.0));
     /// let graph = Graph::trace(|| &x * &y + x.exp()).name(&x, "x").name(&y, "y");
     /// let product = graph.nodes().iter().find(|node| node.op == "mul").unwrap();

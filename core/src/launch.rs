@@ -4,9 +4,11 @@
 //! it on the calling thread: the kernel, its code path, the threads or the grid, and the tile.
 //!
 //! ```
-//! # use minitorch_core::launches;
-//! # use minitorch_conformance::doc::*;
-//! let (x, bias) = (Tensor::ones([64, 10], &device()), Tensor::ones([10], &device()));
+//! use minitorch::prelude::*;
+//! use minitorch::launches;
+//!
+//! let device = Cpu::default();
+//! let (x, bias) = (Tensor::ones([64, 10], &device), Tensor::ones([10], &device));
 //! let (y, launches) = launches(|| &x + &bias);
 //! assert_eq!(y.dims(), [64, 10]);
 //! for launch in launches {
@@ -21,7 +23,10 @@
 //! runs; then it is the only one of them in the log:
 //!
 //! ```
-//! # use minitorch_core::launch::{Launch, report};
+//! use minitorch::prelude::*;
+//! use minitorch::launches;
+//! use minitorch::launch::{Launch, report};
+//!
 //! fn batched(count: usize) {
 //!     let _launch = report(|| Launch::on_threads("gemm_f32", 2, count).path("batch"));
 //!     (0..count).for_each(|_| product());
@@ -31,7 +36,7 @@
 //!     report(|| Launch::on_threads("gemm_f32", 1, 1).path("packed").tile([6, 16]));
 //! }
 //!
-//! let ((), launches) = minitorch_core::launches(|| batched(4));
+//! let ((), launches) = launches(|| batched(4));
 //! assert_eq!(launches.len(), 1);
 //! ```
 //!

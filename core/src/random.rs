@@ -15,8 +15,10 @@ use std::sync::Mutex;
 /// One block: ten rounds over a 128-bit counter under a 64-bit key.
 ///
 /// ```
+/// use minitorch::prelude::*;
+/// use minitorch::random::philox4x32;
+///
 /// // Known answers of the reference implementation (Random123).
-/// # use minitorch_core::random::philox4x32;
 /// assert_eq!(philox4x32([0; 2], [0; 4]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
 /// assert_eq!(philox4x32([!0; 2], [!0; 4]), [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
 /// ```

@@ -15,7 +15,8 @@ use std::sync::Arc;
 /// A number on the tape.
 ///
 /// ```
-/// # use minitorch_core::Scalar;
+/// use minitorch::prelude::*;
+///
 /// let (x, y) = (Scalar::variable(2.0), Scalar::variable(3.0));
 /// let z = &x * &y + x.exp();
 /// let [dz_dx] = z.grad([&x]); // y + e^x

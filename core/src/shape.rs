@@ -17,7 +17,9 @@ const MAX_ELEMENTS: usize = isize::MAX as usize / 8;
 /// does 8 bytes times it. Every constructor checks it.
 ///
 /// ```
-/// # use minitorch_core::Shape;
+/// use minitorch::prelude::*;
+/// use minitorch::Shape;
+///
 /// let shape = Shape::from([2, 3, 4]);
 /// assert_eq!((shape.len(), shape.numel(), shape[1]), (3, 24, 3));
 /// assert_eq!(Shape::from(vec![2, 3, 4]), shape);
@@ -92,7 +94,9 @@ impl Shape {
     /// that shape has too many elements.
     ///
     /// ```
-    /// # use minitorch_core::Shape;
+    /// use minitorch::prelude::*;
+    /// use minitorch::Shape;
+    ///
     /// assert_eq!(Shape::from([2, 3, 1]).broadcast(&Shape::from([7, 2, 1, 5])), Some(Shape::from([7, 2, 3, 5])));
     /// assert_eq!(Shape::from([5, 2]).broadcast(&Shape::from([5])), None);
     /// ```

@@ -111,8 +111,10 @@ impl<B: Backend> Tensor<B> {
     /// draws it. Waits for the device.
     ///
     /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// let x = Tensor::new([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], &device());
+    /// use minitorch::prelude::*;
+    ///
+    /// let device = Cpu::default();
+    /// let x = Tensor::new([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], &device);
     /// let y = x.t();
     /// assert!(x.shares_storage(&y));
     /// let text = y.explain().to_string();

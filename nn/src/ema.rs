@@ -12,13 +12,14 @@ use minitorch_core::{Backend, Tensor};
 /// that update.
 ///
 /// ```
-/// use minitorch_nn::{Ema, Linear, Sgd};
-/// # use minitorch_conformance::doc::*;
-/// let mut model = Linear::new(2, 1, &device());
+/// use minitorch::prelude::*;
+///
+/// let device = Cpu::default();
+/// let mut model = Linear::new(2, 1, &device);
 /// let mut optimizer = Sgd::new(0.1);
 /// let mut ema = Ema::new(&model, 0.99);
 /// for _ in 0..3 {
-///     let loss = model.forward(&Tensor::ones([4, 2], &device())).square().mean(..);
+///     let loss = model.forward(&Tensor::ones([4, 2], &device)).square().mean(..);
 ///     optimizer.step(&mut model, &loss.backward());
 ///     ema.update(&model);
 /// }

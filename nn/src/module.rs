@@ -18,9 +18,7 @@ use minitorch_core::{Backend, DType, Result, Tensor};
 /// A model or a part of one: parameters, buffers and submodules. PyTorch: `nn.Module`. Derive it:
 ///
 /// ```
-/// use minitorch_nn::{Conv2d, Linear, Module};
-/// # extern crate minitorch_nn as minitorch;
-/// use minitorch_core::{Backend, Tensor};
+/// use minitorch::prelude::*;
 ///
 /// #[derive(Module)]
 /// struct Net<B: Backend> {
@@ -33,9 +31,8 @@ use minitorch_core::{Backend, DType, Result, Tensor};
 /// A field that is neither a module nor plain data does not compile, so that no layer remains untrained by oversight:
 ///
 /// ```compile_fail
-/// # use minitorch_nn::{Linear, Module};
-/// # extern crate minitorch_nn as minitorch;
-/// # use minitorch_core::Backend;
+/// use minitorch::prelude::*;
+///
 /// #[derive(Module)]
 /// struct Net<B: Backend> {
 ///     heads: std::collections::HashMap<String, Linear<B>>,
@@ -143,10 +140,10 @@ pub trait Module<B: Backend> {
     /// With [`Strict::No`] the names may differ, and the common ones are loaded; their shapes must still be equal.
     ///
     /// ```
-    /// use minitorch_nn::state::Strict;
-    /// use minitorch_nn::{Linear, Module};
-    /// # use minitorch_conformance::doc::*;
-    /// let (trained, mut linear) = (Linear::new(3, 2, &device()), Linear::new(3, 2, &device()));
+    /// use minitorch::prelude::*;
+    ///
+    /// let device = Cpu::default();
+    /// let (trained, mut linear) = (Linear::new(3, 2, &device), Linear::new(3, 2, &device));
     /// linear.load_state(&trained.state()?, Strict::Yes)?;
     /// assert_eq!(linear.weight.to_vec::<f32>()?, trained.weight.to_vec::<f32>()?);
     ///
@@ -158,7 +155,7 @@ pub trait Module<B: Backend> {
     ///      module.bias [2]; the file's names begin with module., which StateDict::strip_prefix or StateDict::subset \
     ///      removes"
     /// );
-    /// # Ok::<(), minitorch_core::Error>(())
+    /// # Ok::<(), Error>(())
     /// ```
     ///
     /// # Errors

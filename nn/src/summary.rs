@@ -50,9 +50,9 @@ pub struct Summary {
 /// Arithmetic is counted for convolutions and linear layers: a multiplication and an addition are two operations.
 ///
 /// ```
-/// # use minitorch_conformance::doc::*;
-/// # use minitorch_nn::{Linear, Module, Relu, Sequential, summary};
-/// let device = device();
+/// use minitorch::prelude::*;
+///
+/// let device = Cpu::default();
 /// let mlp = Sequential::new().push(Linear::new(2, 8, &device)).push(Relu).push(Linear::new(8, 1, &device));
 /// let summary = summary(&mlp, |mlp| mlp.forward(&Tensor::zeros([4, 2], &device)));
 /// assert_eq!((summary.rows[0].parameters, summary.rows[0].flops), (33, 2 * 4 * (2 * 8 + 8 * 1)));

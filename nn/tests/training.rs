@@ -1,9 +1,11 @@
 //! Training: parameter groups, frozen and tied parameters, saved and resumed optimizers, averaged weights.
 
 use minitorch_conformance::doc::*;
+use minitorch_conformance::panic_message;
 use minitorch_nn::state::{HostTensor, StateDict, Strict};
 use minitorch_nn::{
-    Adagrad, Adam, AdamW, BatchNorm1d, Buffer, Ema, Embedding, Group, Linear, Module, Optimizer, Param, RmsProp, Sgd,
+    Adagrad, Adam, AdamW, BatchNorm1d, Buffer, Ema, Embedding, Group, Linear, Lion, Module, NAdam, Optimizer, Param,
+    RAdam, RmsProp, Sgd,
 };
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -83,7 +83,8 @@ fn examples_need_the_facade_alone() {
 
 #[test]
 fn examples_are_told_apart() {
-    let source = "/// ```\n/// a\n/// ```\n/// ```text\n/// b\n/// ```\n//! ```no_run\n//! c\n//! ```\nlet x = \"```\";";
+    let source =
+        "/// ```\n/// a\n/// ```\n/// ```text\n/// b\n/// ```\n//! ```no_run\n//! c\n//! ```\nlet x = \"```\";";
     let found: Vec<_> = examples(source, true).into_iter().map(|example| (example.line, example.code)).collect();
     assert_eq!(found, [(1, vec!["a".to_string()]), (7, vec!["c".to_string()])]);
     assert_eq!(examples("```sh\na\n```\n```rust\nb\n```\n```\nc\n```", false).len(), 1);

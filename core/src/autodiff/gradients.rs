@@ -121,9 +121,11 @@ impl<V: Value> Gradients<V> {
     /// gradients. PyTorch: calling `backward` again without `zero_grad`.
     ///
     /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// let w = Tensor::new([1.0, -1.0], &device()).requires_grad();
-    /// let micro_batches = [Tensor::new([2.0, 0.0], &device()), Tensor::new([4.0, 6.0], &device())];
+    /// use minitorch::prelude::*;
+    ///
+    /// let device = Cpu::default();
+    /// let w = Tensor::new([1.0, -1.0], &device).requires_grad();
+    /// let micro_batches = [Tensor::new([2.0, 0.0], &device), Tensor::new([4.0, 6.0], &device)];
     /// let mut grads = Gradients::default();
     /// for x in &micro_batches {
     ///     let loss = (&w * x).sum(..) / micro_batches.len() as f64;

@@ -1,9 +1,13 @@
-//! Rearrangement: assignment to parts, splitting, concatenation, permutation, repetition, padding, windows and triangles. All are composed
-//! of the other families' views, writes and gathers; none has a kernel of its own.
+//! Rearrangement: assignment to parts, splitting, concatenation, permutation, repetition, padding (`pad.rs`), windows and triangles. All
+//! are composed of the other families' views, writes and gathers; none has a kernel of its own.
+
+mod pad;
+
+pub use pad::PadMode;
 
 use crate::autodiff::{Value, parents, record};
 use crate::backend::Backend;
-use crate::create::{filled, on_host};
+use crate::create::on_host;
 use crate::dtype::DType;
 use crate::error::must;
 use crate::index::{DimSet, Dims, Int, IntList, SliceArg, wrap_dim};
@@ -35,9 +39,11 @@ impl<B: Backend> Tensor<B> {
     /// is 0 in the part, and that of `y` is the gradient of the part. A leaf is a leaf no longer; a clone of it finds its gradient.
     ///
     /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// let y = Tensor::new([5.0, 6.0], &device()).requires_grad();
-    /// let mut x = Tensor::zeros([3, 2], &device());
+    /// use minitorch::prelude::*;
+    ///
+    /// let device = Cpu::default();
+    /// let y = Tensor::new([5.0, 6.0], &device).requires_grad();
+    /// let mut x = Tensor::zeros([3, 2], &device);
     /// x.set(0, &y);
     /// x.set((1.., -1), 1);
     /// assert_eq!(x.to_vec::<f32>()?, [5.0, 6.0, 0.0, 1.0, 0.0, 1.0]);
@@ -113,8 +119,10 @@ impl<B: Backend> Tensor<B> {
     /// dimension of size 0 gives one empty chunk. PyTorch: `split(size)`.
     ///
     /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// let chunks = Tensor::arange(0..5, &device()).split(2, 0);
+    /// use minitorch::prelude::*;
+    ///
+    /// let device = Cpu::default();
+    /// let chunks = Tensor::arange(0..5, &device).split(2, 0);
     /// assert_eq!(chunks.len(), 3);
     /// assert_eq!(chunks[2].to_vec::<i32>()?, [4]);
     /// # Ok::<(), Error>(())
@@ -203,8 +211,10 @@ impl<B: Backend> Tensor<B> {
     /// others; views. A tensor of rank 0 counts as one entry. PyTorch: `meshgrid`.
     ///
     /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// let (y, x) = (Tensor::arange(0..2, &device()), Tensor::arange(0..3, &device()));
+    /// use minitorch::prelude::*;
+    ///
+    /// let device = Cpu::default();
+    /// let (y, x) = (Tensor::arange(0..2, &device), Tensor::arange(0..3, &device));
     /// let grid = Tensor::meshgrid(&[y, x], Indexing::Ij);
     /// assert_eq!(grid[0].to_vec::<i32>()?, [0, 0, 0, 1, 1, 1]);
     /// assert_eq!(grid[1].to_vec::<i32>()?, [0, 1, 2, 0, 1, 2]);
@@ -343,8 +353,10 @@ impl<B: Backend> Tensor<B> {
     /// PyTorch: `roll`.
     ///
     /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// let x = Tensor::arange(0..5, &device());
+    /// use minitorch::prelude::*;
+    ///
+    /// let device = Cpu::default();
+    /// let x = Tensor::arange(0..5, &device);
     /// assert_eq!(x.roll(2, 0).to_vec::<i32>()?, [3, 4, 0, 1, 2]);
     /// assert_eq!(x.roll(-1, 0).to_vec::<i32>()?, [1, 2, 3, 4, 0]);
     /// # Ok::<(), Error>(())
@@ -385,8 +397,10 @@ impl<B: Backend> Tensor<B> {
     /// dimensions; 0 empties a dimension. A view if only dimensions of size 1 are repeated. PyTorch: `repeat`.
     ///
     /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// let x = Tensor::new([1, 2], &device());
+    /// use minitorch::prelude::*;
+    ///
+    /// let device = Cpu::default();
+    /// let x = Tensor::new([1, 2], &device);
     /// assert_eq!(x.repeat([2, 2]).to_vec::<i32>()?, [1, 2, 1, 2, 1, 2, 1, 2]);
     /// # Ok::<(), Error>(())
     /// ```
@@ -438,8 +452,10 @@ impl<B: Backend> Tensor<B> {
     /// Every entry of one dimension `n` times in a row. PyTorch: `repeat_interleave`.
     ///
     /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// let x = Tensor::new([[1, 2], [3, 4]], &device());
+    /// use minitorch::prelude::*;
+    ///
+    /// let device = Cpu::default();
+    /// let x = Tensor::new([[1, 2], [3, 4]], &device);
     /// assert_eq!(x.repeat_interleave(2, 1).to_vec::<i32>()?, [1, 1, 2, 2, 3, 3, 4, 4]);
     /// # Ok::<(), Error>(())
     /// ```
@@ -471,124 +487,16 @@ impl<B: Backend> Tensor<B> {
     }
 }
 
-// ---- padding ----
-
-/// The size of a padded dimension.
-#[track_caller]
-fn padded(op: &str, size: usize, (before, after): (usize, usize)) -> usize {
-    match size.checked_add(before).and_then(|sum| sum.checked_add(after)).filter(|&sum| sum <= isize::MAX as usize / 8)
-    {
-        Some(sum) => sum,
-        None => panic!("{op}: a padding of {before} and {after} makes a dimension of {size} too large"),
-    }
-}
-
-impl<B: Backend> Tensor<B> {
-    /// Adds `before` and `after` elements of `value` at the ends of each of the last N dimensions. PyTorch: `pad`, whose list
-    /// starts at the last dimension.
-    ///
-    /// # Panics
-    /// If there are more pairs than dimensions, or the result has too many elements.
-    #[track_caller]
-    pub fn pad<const N: usize>(&self, around: [(usize, usize); N], value: f64) -> Self {
-        self.padded("pad", around, value)
-    }
-
-    #[track_caller]
-    fn padded<const N: usize>(&self, op: &str, around: [(usize, usize); N], value: f64) -> Self {
-        assert!(N <= self.rank(), "{op}: {N} pairs for the shape {:?}", self.shape());
-        if around.iter().all(|&pair| pair == (0, 0)) {
-            return self.clone();
-        }
-        let first = self.rank() - N;
-        let mut shape = *self.shape();
-        for (i, pair) in around.into_iter().enumerate() {
-            let size = padded(op, self.shape()[first + i], pair);
-            let Some(larger) = shape.try_with(first + i, size) else {
-                panic!("{op}: {:?} padded by {around:?} has too many elements", self.shape())
-            };
-            shape = larger;
-        }
-        let mut at = Layout::contiguous(shape);
-        for (i, (before, _)) in around.into_iter().enumerate() {
-            at = at.narrow(first + i, before, self.shape()[first + i]);
-        }
-        let mut out = filled(op, shape, value, (self.device(), self.dtype()));
-        out.write_at(at, self);
-        out.recorded("pad", parents([self]), move |g| {
-            let mut g = g.clone();
-            for (i, (before, after)) in around.into_iter().enumerate() {
-                let d = first + i;
-                g = g.narrow(d as isize, before, g.shape()[d] - before - after);
-            }
-            g
-        })
-    }
-
-    /// Adds `before` and `after` elements at the ends of each of the last N dimensions, as the mode says; any dtype. Dimensions
-    /// are padded in order, each including the padding of those before it. PyTorch: `pad(mode=..)`, whose list starts at the last
-    /// dimension.
-    ///
-    /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// let x = Tensor::new([1, 2, 3], &device());
-    /// assert_eq!(x.pad_with([(2, 1)], PadMode::Reflect).to_vec::<i32>()?, [3, 2, 1, 2, 3, 2]);
-    /// assert_eq!(x.pad_with([(2, 1)], PadMode::Replicate).to_vec::<i32>()?, [1, 1, 1, 2, 3, 3]);
-    /// assert_eq!(x.pad_with([(2, 1)], PadMode::Circular).to_vec::<i32>()?, [2, 3, 1, 2, 3, 1]);
-    /// # Ok::<(), Error>(())
-    /// ```
-    ///
-    /// # Panics
-    /// If there are more pairs than dimensions; or the padding of one side is not smaller than the dimension
-    /// (`Reflect`), is larger than it (`Circular`), or has nothing to repeat (`Replicate`); or the result has
-    /// too many elements.
-    #[track_caller]
-    pub fn pad_with<const N: usize>(&self, around: [(usize, usize); N], mode: PadMode) -> Self {
-        if let PadMode::Constant(value) = mode {
-            return self.padded("pad_with", around, value);
-        }
-        assert!(N <= self.rank(), "pad_with: {N} pairs for the shape {:?}", self.shape());
-        let mut x = self.clone();
-        for (i, (before, after)) in around.into_iter().enumerate().filter(|&(_, pair)| pair != (0, 0)) {
-            let d = self.rank() - N + i;
-            let size = self.shape()[d];
-            let (largest, what) = match mode {
-                PadMode::Reflect => (size.saturating_sub(1), "smaller than the dimension"),
-                PadMode::Circular => (size, "at most the dimension"),
-                _ => (if size == 0 { 0 } else { usize::MAX }, "0 where there is nothing to repeat"),
-            };
-            assert!(
-                before.max(after) <= largest,
-                "pad_with: {mode:?} padding {:?} of dimension {d} of {:?} must be {what}",
-                (before, after),
-                self.shape()
-            );
-            let len = padded("pad_with", size, (before, after));
-            let (size, before) = (size as isize, before as isize);
-            let source = |at: isize| match mode {
-                PadMode::Reflect => (size - 1) - ((size - 1) - at.abs()).abs(),
-                PadMode::Circular => at.rem_euclid(size),
-                _ => at.clamp(0, size - 1),
-            };
-            x = x.select_computed("pad_with", d, (0..len).map(|at| source(at as isize - before) as usize), len);
-        }
-        x
-    }
-
-    /// [`pad`](Self::pad) of an image's height and width, equal at both ends.
-    pub(crate) fn pad2d(&self, padding: [usize; 2], value: f64) -> Self {
-        self.pad(padding.map(|p| (p, p)), value)
-    }
-}
-
 // ---- windows, diagonals and triangles ----
 impl<B: Backend> Tensor<B> {
     /// Windows of `size` entries along `dim`, `step` apart: `[.., n, ..]` becomes `[.., (n - size) / step + 1, .., size]`. A
     /// view in which windows share elements; the gradient of an element is the sum over its windows. PyTorch: `Tensor.unfold`.
     ///
     /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// let x = Tensor::arange(0..5, &device()).unfold(0, 3, 1);
+    /// use minitorch::prelude::*;
+    ///
+    /// let device = Cpu::default();
+    /// let x = Tensor::arange(0..5, &device).unfold(0, 3, 1);
     /// assert_eq!(x.to_vec::<i32>()?, [0, 1, 2, 1, 2, 3, 2, 3, 4]);
     /// # Ok::<(), Error>(())
     /// ```
@@ -629,8 +537,10 @@ impl<B: Backend> Tensor<B> {
     /// view. Empty where the diagonal lies outside. PyTorch: `diagonal`.
     ///
     /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// let x = Tensor::arange(0..6, &device()).reshape([2, 3]);
+    /// use minitorch::prelude::*;
+    ///
+    /// let device = Cpu::default();
+    /// let x = Tensor::arange(0..6, &device).reshape([2, 3]);
     /// assert_eq!(x.diagonal(1, 0, 1).to_vec::<i32>()?, [1, 5]);
     /// # Ok::<(), Error>(())
     /// ```

@@ -10,38 +10,23 @@ use crate::ops::unary::check_whole;
 use crate::shape::misfit;
 use crate::tensor::Tensor;
 
-/// A comparison of two elements of one dtype. With a NaN all are false except `Ne`, which is true.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum CompareOp {
-    /// `a == b`
-    Eq,
-    /// `a != b`
-    Ne,
-    /// `a < b`
-    Lt,
-    /// `a <= b`
-    Le,
-    /// `a > b`
-    Gt,
-    /// `a >= b`
-    Ge,
-}
-
-impl CompareOp {
-    /// The method's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            CompareOp::Eq => "eq",
-            CompareOp::Ne => "ne",
-            CompareOp::Lt => "lt",
-            CompareOp::Le => "le",
-            CompareOp::Gt => "gt",
-            CompareOp::Ge => "ge",
-        }
+super::op_table! {
+    /// A comparison of two elements of one dtype. With a NaN all are false except `Ne`, which is true.
+    CompareOp {
+        /// `a == b`
+        Eq "eq",
+        /// `a != b`
+        Ne "ne",
+        /// `a < b`
+        Lt "lt",
+        /// `a <= b`
+        Le "le",
+        /// `a > b`
+        Gt "gt",
+        /// `a >= b`
+        Ge "ge",
     }
 }
-
-super::display_by_name!(CompareOp);
 
 /// Comparisons and selection. See the [contract](crate::backend).
 pub trait CompareOps: Device {
@@ -126,8 +111,10 @@ impl<B: Backend> Tensor<B> {
     /// Whether [`isclose`](Self::isclose) is true everywhere, as PyTorch's `allclose`. Waits for the device.
     ///
     /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// let x = Tensor::new([0.1, 0.2], &device());
+    /// use minitorch::prelude::*;
+    ///
+    /// let device = Cpu::default();
+    /// let x = Tensor::new([0.1, 0.2], &device);
     /// assert!((&x * 3 / 3).allclose(&x, 1e-5, 1e-8)?);
     /// # Ok::<(), Error>(())
     /// ```

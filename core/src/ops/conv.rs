@@ -22,7 +22,9 @@ use crate::tensor::fused::{Save, Saved, fused, fused_with, in_f32_with, present}
 /// Stride, padding, dilation and groups of a convolution with N spatial dimensions.
 ///
 /// ```
-/// # use minitorch_core::ConvOptions;
+/// use minitorch::prelude::*;
+/// use minitorch::ConvOptions;
+///
 /// let options = ConvOptions::<2>::default().stride(2).padding([1, 0]);
 /// assert_eq!(options.output_size([28, 28], [3, 3]), Some([14, 13]));
 /// ```
@@ -224,10 +226,11 @@ impl<B: Backend> Tensor<B> {
     /// those of `x.conv2d(..)` and the activation after it. PyTorch: `conv2d` and the activation, which `torch.compile` fuses.
     ///
     /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// use minitorch_core::{Activation, Conv2dOptions};
-    /// let x = Tensor::new([[[[1.0, -2.0]]]], &device());
-    /// let w = Tensor::new([[[[3.0]]]], &device());
+    /// use minitorch::prelude::*;
+    ///
+    /// let device = Cpu::default();
+    /// let x = Tensor::new([[[[1.0, -2.0]]]], &device);
+    /// let w = Tensor::new([[[[3.0]]]], &device);
     /// let y = x.conv2d_activated(&w, None, Conv2dOptions::default(), Activation::Relu);
     /// assert_eq!(y.to_vec::<f32>()?, [3.0, 0.0]);
     /// # Ok::<(), Error>(())

@@ -210,9 +210,11 @@ impl<B: Backend> Tensor<B> {
     /// first. PyTorch: `einsum`.
     ///
     /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// let a = Tensor::new([[1.0, 2.0], [3.0, 4.0]], &device());
-    /// let b = Tensor::new([[5.0, 6.0], [7.0, 8.0]], &device());
+    /// use minitorch::prelude::*;
+    ///
+    /// let device = Cpu::default();
+    /// let a = Tensor::new([[1.0, 2.0], [3.0, 4.0]], &device);
+    /// let b = Tensor::new([[5.0, 6.0], [7.0, 8.0]], &device);
     /// assert_eq!(Tensor::einsum("ij,jk->ik", &[&a, &b]).to_vec::<f32>()?, [19.0, 22.0, 43.0, 50.0]);
     /// assert_eq!(Tensor::einsum("ij,ij->i", &[&a, &b]).to_vec::<f32>()?, [17.0, 53.0]);
     /// assert_eq!(Tensor::einsum("ii", &[&a]).item()?, 5.0);

@@ -5,7 +5,7 @@ mod rows;
 pub use rows::RowGradient;
 
 use crate::autodiff::{Addend, parents, record, record_rows};
-use crate::backend::{Backend, Device, MAX_WORK, ViewOf};
+use crate::backend::{Backend, Caller, Device, MAX_WORK, OutOfRange, View, ViewOf};
 use crate::create::{filled, from_vec, on_host};
 use crate::dtype::DType;
 use crate::error::must;
@@ -22,55 +22,6 @@ super::op_table! {
         /// Writes it. If several write to one place, the last along the dimension stays, on every backend.
         Set "scatter",
     }
-}
-
-/// The operations that read indices, as a kernel records one with an index out of range: a number, where 0 is none.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u32)]
-pub enum IndexedOp {
-    /// [`Tensor::gather`](crate::Tensor::gather)
-    Gather = 1,
-    /// [`Tensor::scatter_add`](crate::Tensor::scatter_add)
-    ScatterAdd = 2,
-    /// [`Tensor::scatter`](crate::Tensor::scatter)
-    Scatter = 3,
-    /// [`Tensor::cross_entropy`](crate::Tensor::cross_entropy)
-    CrossEntropy = 4,
-}
-
-impl IndexedOp {
-    /// The error of a record: the number of the operation, the index, and the size of its dimension.
-    pub fn error(op: u32, index: i32, bound: u64) -> Error {
-        let op = match op {
-            op if op == IndexedOp::Gather as u32 => "gather",
-            op if op == IndexedOp::ScatterAdd as u32 => "scatter_add",
-            op if op == IndexedOp::Scatter as u32 => "scatter",
-            _ => "cross_entropy",
-        };
-        Error::IndexOutOfRange { op, index: index.into(), bound }
-    }
-}
-
-impl From<ScatterOp> for IndexedOp {
-    fn from(op: ScatterOp) -> Self {
-        match op {
-            ScatterOp::Add => IndexedOp::ScatterAdd,
-            ScatterOp::Set => IndexedOp::Scatter,
-        }
-    }
-}
-
-/// A backend's check of the shapes of [`IndexOps::gather`] and [`scatter`](IndexOps::scatter): the entries, which are the index and what
-/// is scattered, have one shape, which is that of the indexed tensor except in `dim`.
-#[track_caller]
-pub fn check_index(op: &str, indexed: &Layout, dim: usize, entries: &[&Layout]) {
-    let fits = |entry: &Layout| entry.shape().with(dim, indexed.shape()[dim]) == *indexed.shape();
-    assert!(
-        entries.iter().all(|entry| fits(entry) && entry.shape() == entries[0].shape()),
-        "{op}: {:?} at dimension {dim} of {:?}",
-        entries.iter().map(|entry| entry.shape()).collect::<Vec<_>>(),
-        indexed.shape()
-    );
 }
 
 /// The elements of a dimension that an index names, and who asks for them.
@@ -93,6 +44,19 @@ impl<S> Copy for AtIndex<'_, S> {}
 
 /// An [`AtIndex`] of a backend's storage.
 pub type AtIndexOf<'a, B> = AtIndex<'a, <B as Device>::Storage>;
+
+/// A backend's check of the shapes of [`IndexOps::gather`] and [`scatter`](IndexOps::scatter): the entries, which are the index and what
+/// is scattered, have one shape, which is that of the indexed tensor except in `dim`.
+#[track_caller]
+pub fn check_index(op: &str, indexed: &Layout, dim: usize, entries: &[&Layout]) {
+    let fits = |entry: &Layout| entry.shape().with(dim, indexed.shape()[dim]) == *indexed.shape();
+    assert!(
+        entries.iter().all(|entry| fits(entry) && entry.shape() == entries[0].shape()),
+        "{op}: {:?} at dimension {dim} of {:?}",
+        entries.iter().map(|entry| entry.shape()).collect::<Vec<_>>(),
+        indexed.shape()
+    );
+}
 
 /// Reads and writes at indices held by another tensor. "Indices" in the [contract](crate::backend) says what becomes of one
 /// outside its dimension.
@@ -129,12 +93,9 @@ impl<B: Backend> Tensor<B> {
     /// [`take_error`](crate::Device::take_error).
     #[track_caller]
     pub fn gather(&self, dim: impl Int, index: &Self) -> Self {
-        let d = self.check_index("gather", dim, index);
-        let storage = self.device().gather(self.view(), d, index.view());
-        let out = Tensor::from_storage(self.device(), storage, self.dtype(), *index.shape());
-        let Some(parents) = parents([self]) else { return out };
-        let (shape, index) = (*self.shape(), index.detach());
-        record("gather", out, parents, move |g, _| [Some(scatter(ScatterOp::Add, g.zeros_of(shape), d, &index, g))])
+        let caller = Caller::of("gather");
+        let d = self.check_index(caller.op, dim, index);
+        caller.must(gather(self, d, index, caller))
     }
 
     /// This tensor with `x` added at an index: `out[i.., index[i.., k, j..], j..] += x[i.., k, j..]`, k at `dim`. The
@@ -146,7 +107,7 @@ impl<B: Backend> Tensor<B> {
     /// [`take_error`](crate::Device::take_error).
     #[track_caller]
     pub fn scatter_add(&self, dim: impl Int, index: &Self, x: &Self) -> Self {
-        self.scatter_with(ScatterOp::Add, "scatter_add", dim, index, x)
+        self.scatter_with(ScatterOp::Add, dim, index, x)
     }
 
     /// This tensor with `x` set at an index: `out[i.., index[i.., k, j..], j..] = x[i.., k, j..]`, k at `dim`. The
@@ -155,10 +116,12 @@ impl<B: Backend> Tensor<B> {
     /// and gives the gradient to all).
     ///
     /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// let index = Tensor::new([2, 0, 2], &device());
-    /// let x = Tensor::new([1.0, 2.0, 3.0], &device());
-    /// let out = Tensor::zeros([4], &device()).scatter(0, &index, &x);
+    /// use minitorch::prelude::*;
+    ///
+    /// let device = Cpu::default();
+    /// let index = Tensor::new([2, 0, 2], &device);
+    /// let x = Tensor::new([1.0, 2.0, 3.0], &device);
+    /// let out = Tensor::zeros([4], &device).scatter(0, &index, &x);
     /// assert_eq!(out.to_vec::<f32>()?, [2.0, 0.0, 3.0, 0.0]);
     /// # Ok::<(), Error>(())
     /// ```
@@ -169,11 +132,12 @@ impl<B: Backend> Tensor<B> {
     /// [`take_error`](crate::Device::take_error).
     #[track_caller]
     pub fn scatter(&self, dim: impl Int, index: &Self, x: &Self) -> Self {
-        self.scatter_with(ScatterOp::Set, "scatter", dim, index, x)
+        self.scatter_with(ScatterOp::Set, dim, index, x)
     }
 
     #[track_caller]
-    fn scatter_with(&self, op: ScatterOp, name: &str, dim: impl Int, index: &Self, x: &Self) -> Self {
+    fn scatter_with(&self, op: ScatterOp, dim: impl Int, index: &Self, x: &Self) -> Self {
+        let name = op.name();
         let d = self.check_index(name, dim, index);
         self.check_same(name, x);
         assert!(
@@ -200,9 +164,48 @@ impl<B: Backend> Tensor<B> {
     /// until [`take_error`](crate::Device::take_error).
     #[track_caller]
     pub fn index_select(&self, dim: impl Int, index: &Self) -> Self {
-        assert!(index.rank() == 1, "index_select: wants a vector of indices, not {:?}", index.shape());
-        self.check_index_kind("index_select", index);
-        let d = must(wrap_dim("index_select", dim, self.rank()));
+        self.selected(Caller::of("index_select"), dim, index)
+    }
+
+    /// The rows of this table `[rows, ..]` that indices (I32) `[i..]` name, `[i.., ..]`. The gradient of a row is the sum
+    /// over its uses, and row-sparse; see [`Gradients::rows`](crate::Gradients::rows). PyTorch: `embedding`.
+    ///
+    /// ```
+    /// use minitorch::prelude::*;
+    ///
+    /// let device = Cpu::default();
+    /// let table = Tensor::new([[0.0, 0.0], [1.0, 2.0], [3.0, 4.0]], &device);
+    /// let words = Tensor::new([[2, 1]], &device);
+    /// let rows = table.embedding(&words);
+    /// assert_eq!((rows.dims(), rows.to_vec::<f32>()?), ([1, 2, 2], vec![3.0, 4.0, 1.0, 2.0]));
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If the table has rank 0, the indices are not I32 or the result's rank is above the largest. On the CPU, if an
+    /// index is out of range; on a GPU such an index gives zeros, and reads of the device fail with
+    /// [`Error::IndexOutOfRange`](crate::Error) until [`take_error`](crate::Device::take_error).
+    #[track_caller]
+    pub fn embedding(&self, indices: &Self) -> Self {
+        const OP: &str = "embedding";
+        assert!(self.rank() > 0, "{OP}: wants a table [rows, ..], not a tensor of rank 0");
+        let rank = indices.rank() + self.rank() - 1;
+        assert!(
+            rank <= MAX_RANK,
+            "{OP}: rows of {:?} at indices {:?} make {rank} dimensions, of at most {MAX_RANK}",
+            self.shape(),
+            indices.shape()
+        );
+        let rows = self.selected(Caller::of(OP), 0, &indices.reshape([indices.numel()]));
+        let shape: Vec<usize> = indices.shape().iter().chain(&self.shape()[1..]).copied().collect();
+        rows.reshape(Shape::new(&shape))
+    }
+
+    #[track_caller]
+    fn selected(&self, caller: Caller, dim: impl Int, index: &Self) -> Self {
+        let op = caller.op;
+        assert!(index.rank() == 1, "{op}: wants a vector of indices, not {:?}", index.shape());
+        let d = must(wrap_dim(op, dim, self.rank()));
         let Some(shape) = self.shape().try_with(d, index.numel()) else {
             panic!("{op}: {} entries of dimension {d} of {:?} are too many", index.numel(), self.shape())
         };
@@ -224,7 +227,9 @@ impl<B: Backend> Tensor<B> {
     /// Appends a dimension of `classes` entries: 1 at the index `self[i..]`, 0 elsewhere. PyTorch: `one_hot`.
     ///
     /// # Panics
-    /// If the tensor is not I32, the dtype is bool or unsupported, or the result has too many elements.
+    /// If the tensor is not I32, or the dtype is bool or unsupported, or the result has too many elements. On the CPU, if an index is outside `0..classes`;
+    /// on a GPU such an index gives a row of zeros, and reads of the device fail with
+    /// [`Error::IndexOutOfRange`](crate::Error) until [`take_error`](crate::Device::take_error).
     #[track_caller]
     pub fn one_hot(&self, classes: usize, dtype: DType) -> Self {
         let caller = Caller::of("one_hot");
@@ -233,7 +238,7 @@ impl<B: Backend> Tensor<B> {
         let Some(shape) = self.shape().insert(self.rank(), 1).try_with(self.rank(), classes) else {
             panic!("one_hot: {classes} classes for {:?} are too many elements", self.shape())
         };
-        assert!(dtype != DType::Bool, "one_hot: wants numbers, not bool");
+        assert!(dtype != DType::Bool, "one_hot: wants a dtype of numbers, not bool");
         let zeros = filled("one_hot", shape, 0.0, (self.device(), dtype));
         let ones = filled("one_hot", [], 1.0, (self.device(), dtype));
         let index = self.unsqueeze(-1);

@@ -179,6 +179,7 @@ impl<B: Backend> Tensor<B> {
     #[track_caller]
     pub fn cross_entropy_with(&self, target: &Self, options: &CrossEntropyOptions<B>) -> Self {
         const OP: &str = "cross_entropy_with";
+        let caller = Caller::of(OP);
         self.check_float(OP);
         let e = options.label_smoothing;
         assert!((0.0..=1.0).contains(&e), "{OP}: the label smoothing {e} is not in [0, 1]");

@@ -111,9 +111,11 @@ impl<B: Backend> Tensor<B> {
     /// first operand a vector is a row, as the second a column, and its dimension is dropped from the result. PyTorch: `matmul`.
     ///
     /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// let a = Tensor::new([[1.0, 2.0], [3.0, 4.0]], &device());
-    /// let x = Tensor::new([1.0, -1.0], &device());
+    /// use minitorch::prelude::*;
+    ///
+    /// let device = Cpu::default();
+    /// let a = Tensor::new([[1.0, 2.0], [3.0, 4.0]], &device);
+    /// let x = Tensor::new([1.0, -1.0], &device);
     /// assert_eq!(a.matmul(&x).to_vec::<f32>()?, [-1.0, -1.0]);
     /// # Ok::<(), Error>(())
     /// ```
@@ -227,10 +229,11 @@ impl<B: Backend> Tensor<B> {
     /// `torch.compile` fuses.
     ///
     /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// use minitorch_core::Activation;
-    /// let x = Tensor::new([[1.0, -2.0]], &device());
-    /// let w = Tensor::new([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], &device());
+    /// use minitorch::prelude::*;
+    ///
+    /// let device = Cpu::default();
+    /// let x = Tensor::new([[1.0, -2.0]], &device);
+    /// let w = Tensor::new([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], &device);
     /// assert_eq!(x.linear_activated(&w, None, Activation::Relu).to_vec::<f32>()?, [1.0, 0.0, 0.0]);
     /// # Ok::<(), Error>(())
     /// ```

@@ -16,7 +16,9 @@ use crate::tensor::fused::{Save, fused_with, linear_map, present};
 /// How a pooling window moves over N spatial dimensions. `2` or `[2, 1]` mean adjacent windows.
 ///
 /// ```
-/// # use minitorch_core::PoolOptions;
+/// use minitorch::prelude::*;
+/// use minitorch::PoolOptions;
+///
 /// let options = PoolOptions::<2>::new(3).stride(2).padding(1);
 /// assert_eq!(options.output_size([7, 8]), Some([4, 4]));
 /// ```

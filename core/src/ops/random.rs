@@ -104,8 +104,10 @@ impl<B: Backend> Tensor<B> {
     /// PyTorch: `randint`.
     ///
     /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// let dice = Tensor::randint(1..7, [100], &device());
+    /// use minitorch::prelude::*;
+    ///
+    /// let device = Cpu::default();
+    /// let dice = Tensor::randint(1..7, [100], &device);
     /// assert!(dice.ge(1).logical_and(&dice.le(6)).all(..).item()? == 1.0);
     /// # Ok::<(), Error>(())
     /// ```

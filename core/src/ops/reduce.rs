@@ -146,8 +146,10 @@ impl<B: Backend> Tensor<B> {
     /// element has a gradient, where [`max`](Tensor::max) shares it among ties. PyTorch: `max(dim)`.
     ///
     /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// let x = Tensor::new([[1.0, 5.0, 5.0], [7.0, 2.0, 3.0]], &device());
+    /// use minitorch::prelude::*;
+    ///
+    /// let device = Cpu::default();
+    /// let x = Tensor::new([[1.0, 5.0, 5.0], [7.0, 2.0, 3.0]], &device);
     /// let (value, index) = x.max_with_index(1);
     /// assert_eq!(value.to_vec::<f32>()?, [5.0, 7.0]);
     /// assert_eq!(index.to_vec::<i32>()?, [1, 0]);

@@ -22,8 +22,10 @@ impl<B: Backend> Tensor<B> {
     /// `interpolate(mode="nearest")`.
     ///
     /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// let x = Tensor::new([[[[1, 2]]]], &device());
+    /// use minitorch::prelude::*;
+    ///
+    /// let device = Cpu::default();
+    /// let x = Tensor::new([[[[1, 2]]]], &device);
     /// assert_eq!(x.interpolate_nearest([1, 4]).to_vec::<i32>()?, [1, 1, 2, 2]);
     /// # Ok::<(), Error>(())
     /// ```
@@ -63,8 +65,10 @@ impl<B: Backend> Tensor<B> {
     /// infinity or NaN. PyTorch: `interpolate(mode="bilinear")`.
     ///
     /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// let x = Tensor::new([[[[0.0, 4.0]]]], &device());
+    /// use minitorch::prelude::*;
+    ///
+    /// let device = Cpu::default();
+    /// let x = Tensor::new([[[[0.0, 4.0]]]], &device);
     /// assert_eq!(x.interpolate_bilinear([1, 4], false).to_vec::<f32>()?, [0.0, 1.0, 3.0, 4.0]);
     /// assert_eq!(x.interpolate_bilinear([1, 3], true).to_vec::<f32>()?, [0.0, 2.0, 4.0]);
     /// # Ok::<(), Error>(())

@@ -26,8 +26,10 @@ impl<B: Backend> Tensor<B> {
     /// `out[i] = x[0] + .. + x[i]` along `dim`. I32 wraps. PyTorch: `cumsum`.
     ///
     /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// let x = Tensor::new([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], &device());
+    /// use minitorch::prelude::*;
+    ///
+    /// let device = Cpu::default();
+    /// let x = Tensor::new([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], &device);
     /// assert_eq!(x.cumsum(-1).to_vec::<f32>()?, [1.0, 3.0, 6.0, 4.0, 9.0, 15.0]);
     /// # Ok::<(), Error>(())
     /// ```

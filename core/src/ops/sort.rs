@@ -23,8 +23,10 @@ impl<B: Backend> Tensor<B> {
     /// their order; NaN is larger than every number. PyTorch: `sort(stable=True)`.
     ///
     /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// let (values, indices) = Tensor::new([3.0, 1.0, 2.0], &device()).sort(0, true);
+    /// use minitorch::prelude::*;
+    ///
+    /// let device = Cpu::default();
+    /// let (values, indices) = Tensor::new([3.0, 1.0, 2.0], &device).sort(0, true);
     /// assert_eq!(values.to_vec::<f32>()?, [3.0, 2.0, 1.0]);
     /// assert_eq!(indices.to_vec::<i32>()?, [0, 2, 1]);
     /// # Ok::<(), Error>(())

@@ -310,8 +310,10 @@ impl<B: Backend> Tensor<B> {
     /// `max(x, 0)`; NaN stays NaN; the derivative at 0 is 0. PyTorch: `relu`.
     ///
     /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// let x = Tensor::new([-1.0, 0.0, 2.0], &device()).requires_grad();
+    /// use minitorch::prelude::*;
+    ///
+    /// let device = Cpu::default();
+    /// let x = Tensor::new([-1.0, 0.0, 2.0], &device).requires_grad();
     /// let y = x.relu();
     /// assert_eq!(y.to_vec::<f32>()?, [0.0, 0.0, 2.0]);
     /// assert_eq!(y.sum(..).backward()[&x].to_vec::<f32>()?, [0.0, 0.0, 1.0]);

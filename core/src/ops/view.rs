@@ -21,8 +21,10 @@ impl<B: Backend> Tensor<B> {
     /// one integer for a vector. One size may be -1. A view when the layout allows it, else a copy. PyTorch: `reshape`.
     ///
     /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// let x = Tensor::arange(0..6, &device());
+    /// use minitorch::prelude::*;
+    ///
+    /// let device = Cpu::default();
+    /// let x = Tensor::arange(0..6, &device);
     /// assert_eq!(x.reshape((2, -1)).dims(), [2, 3]);
     /// assert_eq!(x.reshape(vec![1, 2, 3]).reshape(-1).dims(), [6]);
     /// ```
@@ -130,8 +132,10 @@ impl<B: Backend> Tensor<B> {
     /// for an empty range; `..-1` and `1..n - 1` pass.) [`set`](Self::set) writes to such a part. PyTorch: `x[0:2, :, -1]`.
     ///
     /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// let x = Tensor::new([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], &device());
+    /// use minitorch::prelude::*;
+    ///
+    /// let device = Cpu::default();
+    /// let x = Tensor::new([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], &device);
     /// assert_eq!(x.slice((.., -1)).to_vec::<f32>()?, [3.0, 6.0]);
     /// assert_eq!(x.slice((1, ..2)).to_vec::<f32>()?, [4.0, 5.0]);
     /// # Ok::<(), Error>(())

@@ -12,9 +12,11 @@ impl<B: Backend> Gradients<Tensor<B>> {
     /// PyTorch: the sparse gradient of `nn.Embedding(sparse=True)`.
     ///
     /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// let table = Tensor::ones([100_000, 2], &device()).requires_grad();
-    /// let words = Tensor::new([7, 99_999, 7], &device());
+    /// use minitorch::prelude::*;
+    ///
+    /// let device = Cpu::default();
+    /// let table = Tensor::ones([100_000, 2], &device).requires_grad();
+    /// let words = Tensor::new([7, 99_999, 7], &device);
     /// let grads = table.index_select(0, &words).sum(..).backward();
     /// let rows = grads.rows(&table).unwrap();
     /// assert_eq!(rows.index().to_vec::<i32>()?, [7, 99_999, 7]);
@@ -74,9 +76,11 @@ impl<B: Backend> Gradients<Tensor<B>> {
     /// of training recurrent neural networks", 2013.
     ///
     /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// let w = Tensor::new([1.0, 1.0], &device()).requires_grad();
-    /// let grads = (&w * Tensor::new([3.0, 4.0], &device())).sum(..).backward();
+    /// use minitorch::prelude::*;
+    ///
+    /// let device = Cpu::default();
+    /// let w = Tensor::new([1.0, 1.0], &device).requires_grad();
+    /// let grads = (&w * Tensor::new([3.0, 4.0], &device)).sum(..).backward();
     /// let (grads, norm) = grads.clip_norm(1.0);
     /// assert_eq!(norm.item()?, 5.0);
     /// assert!((grads[&w].square().sum(..).item()? - 1.0).abs() < 1e-5);

@@ -55,8 +55,10 @@ impl<B: Backend> Tensor<B> {
     /// gradient. The tensor itself does not change.
     ///
     /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// let x = Tensor::new([1.0, 2.0, 3.0], &device()).requires_grad();
+    /// use minitorch::prelude::*;
+    ///
+    /// let device = Cpu::default();
+    /// let x = Tensor::new([1.0, 2.0, 3.0], &device).requires_grad();
     /// let loss = (&x * &x).sum(..);
     /// let grads = loss.backward();
     /// assert_eq!(grads[&x].to_vec::<f32>()?, [2.0, 4.0, 6.0]);

@@ -128,12 +128,14 @@ pub trait Dataset: Clone + Send + Sync + 'static {
 /// only.
 ///
 /// ```
-/// # use minitorch_conformance::doc::*;
-/// use minitorch_nn::data::{ImageDataset, Loader};
+/// use minitorch::prelude::*;
+/// use minitorch::nn::data::ImageDataset;
+///
+/// let device = Cpu::default();
 /// let set = ImageDataset::new((0..10).collect(), (0..10).collect(), [1, 1, 1]);
 /// let loader = Loader::new(&set, 4).shuffle(42).prefetch(2);
 /// for epoch in 0..2 {
-///     for batch in loader.epoch(epoch, &device()) {
+///     for batch in loader.epoch(epoch, &device) {
 ///         let (images, labels) = batch?;
 ///         assert_eq!(images.shape()[0], labels.numel());
 ///     }
@@ -142,7 +144,6 @@ pub trait Dataset: Clone + Send + Sync + 'static {
 /// ```
 #[must_use]
 #[derive(Clone)]
-#[must_use]
 pub struct Loader<D: Dataset> {
     dataset: D,
     batch_size: usize,

@@ -27,10 +27,12 @@ pub const CIFAR10_CLASSES: [&str; 10] =
 /// `torchvision.datasets.CIFAR10`.
 ///
 /// ```no_run
-/// use minitorch_nn::data::{Dataset, Split, cifar10};
+/// use minitorch::prelude::*;
+/// use minitorch::nn::data::cifar10;
+///
 /// let train = cifar10("data/cifar10", Split::Train)?.shift(4).flip();
 /// assert_eq!((train.len(), train.image_shape()), (50_000, [3, 32, 32]));
-/// # Ok::<(), minitorch_core::Error>(())
+/// # Ok::<(), Error>(())
 /// ```
 ///
 /// # Errors

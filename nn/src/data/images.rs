@@ -19,10 +19,12 @@ pub enum Split {
 /// normalised, and labels `[n]` (I32).
 ///
 /// ```
-/// # use minitorch_conformance::doc::*;
-/// use minitorch_nn::data::{Dataset, ImageDataset};
+/// use minitorch::prelude::*;
+/// use minitorch::nn::data::ImageDataset;
+///
+/// let device = Cpu::default();
 /// let set = ImageDataset::new(vec![0, 255, 51, 102], vec![7, 3], [1, 1, 2]).normalize(0.5, 0.5);
-/// for batch in set.batches(64, &device()) {
+/// for batch in set.batches(64, &device) {
 ///     let (images, labels) = batch?;
 ///     assert_eq!(images.dims(), [2, 1, 1, 2]);
 ///     assert_eq!(labels.to_vec::<i32>()?, [7, 3]);

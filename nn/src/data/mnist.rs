@@ -12,10 +12,11 @@ use std::path::{Path, PathBuf};
 /// 0.1307 and the standard deviation 0.3081 of the training set.
 ///
 /// ```no_run
-/// use minitorch_nn::data::{Dataset, Split, mnist};
+/// use minitorch::prelude::*;
+///
 /// let train = mnist("data/mnist", Split::Train)?;
 /// assert_eq!(train.len(), 60_000);
-/// # Ok::<(), minitorch_core::Error>(())
+/// # Ok::<(), Error>(())
 /// ```
 ///
 /// # Errors

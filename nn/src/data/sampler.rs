@@ -23,13 +23,14 @@ const STREAM: u64 = 0x73_6875_6666_6C65;
 /// order of an epoch depends only on the seed and the number of the epoch.
 ///
 /// ```
-/// # use minitorch_conformance::doc::*;
-/// use minitorch_nn::data::{Loader, Sampler, TensorDataset};
+/// use minitorch::prelude::*;
+///
+/// let device = Cpu::default();
 /// let (x, class) = (vec![[0.0; 4]; 6], vec![0, 0, 0, 0, 0, 1]);
 /// let sampler = Sampler::balanced(&class, 42).samples(1000);
 /// let set = TensorDataset::new((x, class))?;
 /// let mut ones = 0.0;
-/// for batch in Loader::new(&set, 100).sample(sampler).epoch(0, &device()) {
+/// for batch in Loader::new(&set, 100).sample(sampler).epoch(0, &device) {
 ///     ones += batch?.1.sum(..).item()?;
 /// }
 /// assert!((450.0..550.0).contains(&ones), "about half");

@@ -14,19 +14,19 @@ use std::sync::Arc;
 /// dtype; its elements are read from its device once.
 ///
 /// ```
-/// # use minitorch_conformance::doc::*;
-/// use minitorch_nn::data::{Loader, TensorDataset};
+/// use minitorch::prelude::*;
+///
+/// let device = Cpu::default();
 /// let points = vec![[0.0, 0.5], [1.0, 1.5], [2.0, 2.5]];
 /// let classes = vec![0, 1, 0];
 /// let set = TensorDataset::new((points, classes))?;
-/// for batch in Loader::new(&set, 2).shuffle(1).epoch(0, &device()) {
+/// for batch in Loader::new(&set, 2).shuffle(1).epoch(0, &device) {
 ///     let (x, y) = batch?;
 ///     assert_eq!((x.shape()[1], y.rank()), (2, 1));
 /// }
-/// let images = Tensor::zeros([10, 1, 8, 8], &device()); // one column: a batch is a tensor
-/// let batch = TensorDataset::new(&images)?.batches(4, &device()).next().expect("three batches")?;
+/// let images = Tensor::zeros([10, 1, 8, 8], &device); // one column: a batch is a tensor
+/// let batch = TensorDataset::new(&images)?.batches(4, &device).next().expect("three batches")?;
 /// assert_eq!(batch.dims(), [4, 1, 8, 8]);
-/// # use minitorch_nn::data::Dataset;
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone)]
@@ -106,10 +106,11 @@ type Make = dyn Fn(usize, Option<Draw>, &mut [Column]) -> Result<()> + Send + Sy
 /// PyTorch: a `Dataset` with `__getitem__`.
 ///
 /// ```
-/// # use minitorch_conformance::doc::*;
-/// use minitorch_nn::data::{FnDataset, Loader};
+/// use minitorch::prelude::*;
+///
+/// let device = Cpu::default();
 /// let squares = FnDataset::new(100, |i| ([i as f64], (i * i) as f64));
-/// for batch in Loader::new(&squares, 32).shuffle(7).workers(2).epoch(0, &device()) {
+/// for batch in Loader::new(&squares, 32).shuffle(7).workers(2).epoch(0, &device) {
 ///     let (x, y) = batch?;
 ///     assert_eq!((x.shape()[1], y.rank()), (1, 1));
 /// }
@@ -136,16 +137,18 @@ impl<const N: usize> FnDataset<N> {
     /// position only.
     ///
     /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// use minitorch_nn::data::{FnDataset, Loader};
-    /// use minitorch_core::random::unit_f32;
+    /// use minitorch::prelude::*;
+    /// use minitorch::random::unit_f32;
+    ///
+    /// let device = Cpu::default();
     /// let noisy = FnDataset::augmented(100, |i, draw| {
     ///     let noise = draw.map_or(0.0, |draw| unit_f32(draw.word(0)) - 0.5);
     ///     (i as f32 + 0.1 * noise, i % 2)
     /// });
-    /// # for batch in Loader::new(&noisy, 32).shuffle(7).epoch(0, &device()) {
-    /// #     assert!(batch?.0.rank() == 1);
-    /// # }
+    /// for batch in Loader::new(&noisy, 32).shuffle(7).epoch(0, &device) {
+    ///     let (x, parity) = batch?;
+    ///     assert_eq!((x.rank(), parity.rank()), (1, 1));
+    /// }
     /// # Ok::<(), Error>(())
     /// ```
     pub fn augmented<E: Example<N>>(

@@ -11,21 +11,21 @@ use std::sync::Arc;
 /// content of a file. PyTorch: the dictionary that `state_dict()` and `torch.load` return.
 ///
 /// ```
-/// use minitorch_nn::state::{StateDict, Strict};
-/// use minitorch_nn::{Linear, Module, Sequential};
-/// # use minitorch_conformance::doc::*;
-/// let trained = Sequential::new().push(Linear::new(3, 2, &device()));
+/// use minitorch::prelude::*;
+///
+/// let device = Cpu::default();
+/// let trained = Sequential::new().push(Linear::new(3, 2, &device));
 /// let state = trained.state()?;
 /// assert_eq!(state.names().collect::<Vec<_>>(), ["0.weight", "0.bias"]);
 ///
 /// // Other names, and some of the tensors only.
 /// let mut state = state.rename(|name| name.replacen("0.", "head.", 1))?.subset("head.");
 /// state.remove("bias");
-/// let mut linear = Linear::new(3, 2, &device());
+/// let mut linear = Linear::new(3, 2, &device);
 /// let mismatch = linear.load_state(&state, Strict::No)?;
 /// assert_eq!(mismatch.missing, ["bias"]);
 /// assert_eq!(linear.weight.to_vec::<f32>()?, state["weight"].to_vec::<f32>()?);
-/// # Ok::<(), minitorch_core::Error>(())
+/// # Ok::<(), Error>(())
 /// ```
 ///
 /// **Files.** [`read`](StateDict::read) recognises safetensors, PyTorch's `.pt` and NumPy's `.npz` by their content.

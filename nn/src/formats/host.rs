@@ -8,13 +8,14 @@ use std::fmt;
 /// A tensor in host memory, row-major, with the element type of the file that it comes from.
 ///
 /// ```
-/// use minitorch_nn::state::HostTensor;
-/// # use minitorch_conformance::doc::*;
+/// use minitorch::prelude::*;
+/// use minitorch::nn::state::HostTensor;
+///
 /// let counts = HostTensor::new([2], vec![7i64, 1 << 40]);
 /// assert_eq!(counts.to_vec::<f32>()?, [7.0, 1.0995116e12]);
 /// let error = counts.to_vec::<i32>().unwrap_err();
 /// assert_eq!(error.to_string(), "the value 1099511627776 of int64 does not fit int32");
-/// # Ok::<(), minitorch_core::Error>(())
+/// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostTensor {

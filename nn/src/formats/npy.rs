@@ -23,12 +23,14 @@ const LONGEST_HEADER: usize = 1 << 16;
 /// column-major (`fortran_order`), of floats, integers or bool, which keep their type.
 ///
 /// ```
-/// # use minitorch_nn::state::{HostTensor, read_npy, write_npy};
+/// use minitorch::prelude::*;
+/// use minitorch::nn::state::{HostTensor, read_npy, write_npy};
+///
 /// # let path = std::env::temp_dir().join(format!("minitorch-doc-{}.npy", std::process::id()));
 /// write_npy(&path, &HostTensor::new([2, 1], vec![1.0f32, 2.0]))?;
 /// assert_eq!(read_npy(&path)?.shape, [2, 1]); // a tensor of it: HostTensor::to_tensor
 /// # std::fs::remove_file(&path).unwrap();
-/// # Ok::<(), minitorch_core::Error>(())
+/// # Ok::<(), Error>(())
 /// ```
 ///
 /// # Errors

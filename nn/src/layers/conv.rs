@@ -13,14 +13,15 @@ use minitorch_core::{Activation, Backend, Conv1dOptions, Conv2dOptions, PerDim, 
 /// Initial weight and bias are uniform within `±1 / sqrt(fan_in)`, as in PyTorch.
 ///
 /// ```
-/// # use minitorch_conformance::doc::*;
-/// # use minitorch_nn::Conv2d;
-/// let conv = Conv2d::with_options(1, 6, 5, Conv2dOptions::default().padding(2), &device());
-/// let y = conv.forward(&Tensor::zeros([2, 1, 28, 28], &device()));
+/// use minitorch::prelude::*;
+///
+/// let device = Cpu::default();
+/// let conv = Conv2d::with_options(1, 6, 5, Conv2dOptions::default().padding(2), &device);
+/// let y = conv.forward(&Tensor::zeros([2, 1, 28, 28], &device));
 /// assert_eq!(y.dims(), [2, 6, 28, 28]);
 /// ```
 #[must_use]
-#[derive(Module, Clone, Debug)]
+#[derive(Module, Clone)]
 pub struct Conv2d<B: Backend> {
     /// `[outputs, inputs / groups, kernel height, kernel width]`.
     pub weight: Param<B>,
@@ -73,14 +74,14 @@ impl<B: Backend> Conv2d<B> {
     /// [`Tensor::conv2d_activated`].
     ///
     /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// # use minitorch_core::Activation;
-    /// # use minitorch_nn::Conv2d;
-    /// let layer = Conv2d::new(1, 2, 3, &device());
-    /// let x = Tensor::ones([1, 1, 4, 4], &device());
+    /// use minitorch::prelude::*;
+    ///
+    /// let device = Cpu::default();
+    /// let layer = Conv2d::new(1, 2, 3, &device);
+    /// let x = Tensor::ones([1, 1, 4, 4], &device);
     /// let y = layer.forward_activated(&x, Activation::Relu);
     /// assert_eq!(y.to_vec::<f32>()?, layer.forward(&x).relu().to_vec::<f32>()?);
-    /// # Ok::<(), minitorch_core::Error>(())
+    /// # Ok::<(), Error>(())
     /// ```
     ///
     /// # Panics
@@ -97,7 +98,7 @@ impl<B: Backend> Conv2d<B> {
 ///
 /// Initial weight and bias are uniform within `±1 / sqrt(fan_in)`, as in PyTorch.
 #[must_use]
-#[derive(Module, Clone, Debug)]
+#[derive(Module, Clone)]
 pub struct Conv1d<B: Backend> {
     /// `[outputs, inputs / groups, kernel]`.
     pub weight: Param<B>,
@@ -148,13 +149,14 @@ impl<B: Backend> Conv1d<B> {
 /// dimensions but the first, as in PyTorch.
 ///
 /// ```
-/// # use minitorch_conformance::doc::*;
-/// # use minitorch_nn::ConvTranspose2d;
-/// let up = ConvTranspose2d::with_options(8, 4, 2, Conv2dOptions::default().stride(2), &device());
-/// assert_eq!(up.forward(&Tensor::zeros([1, 8, 14, 14], &device())).dims(), [1, 4, 28, 28]);
+/// use minitorch::prelude::*;
+///
+/// let device = Cpu::default();
+/// let up = ConvTranspose2d::with_options(8, 4, 2, Conv2dOptions::default().stride(2), &device);
+/// assert_eq!(up.forward(&Tensor::zeros([1, 8, 14, 14], &device)).dims(), [1, 4, 28, 28]);
 /// ```
 #[must_use]
-#[derive(Module, Clone, Debug)]
+#[derive(Module, Clone)]
 pub struct ConvTranspose2d<B: Backend> {
     /// `[inputs, outputs / groups, kernel height, kernel width]`.
     pub weight: Param<B>,

@@ -15,10 +15,11 @@ use minitorch_core::{Backend, Tensor};
 /// optimizers update the whole table, unless [`Group::lazy`](crate::Group::lazy) is set.
 ///
 /// ```
-/// # use minitorch_conformance::doc::*;
-/// # use minitorch_nn::Embedding;
-/// let embedding = Embedding::new(100, 8, &device());
-/// let words = Tensor::new([[3, 1, 4], [1, 5, 9]], &device());
+/// use minitorch::prelude::*;
+///
+/// let device = Cpu::default();
+/// let embedding = Embedding::new(100, 8, &device);
+/// let words = Tensor::new([[3, 1, 4], [1, 5, 9]], &device);
 /// assert_eq!(embedding.forward(&words).dims(), [2, 3, 8]);
 /// ```
 #[derive(Module, Clone)]
@@ -37,11 +38,12 @@ impl<B: Backend> Embedding<B> {
     /// `nn.Embedding.from_pretrained`.
     ///
     /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// # use minitorch_nn::Embedding;
-    /// let mut embedding = Embedding::from_vectors(Tensor::new([[0.0, 0.0], [1.0, 2.0]], &device()));
+    /// use minitorch::prelude::*;
+    ///
+    /// let device = Cpu::default();
+    /// let mut embedding = Embedding::from_vectors(Tensor::new([[0.0, 0.0], [1.0, 2.0]], &device));
     /// embedding.weight.freeze();
-    /// assert_eq!(embedding.forward(&Tensor::new([1], &device())).to_vec::<f32>()?, [1.0, 2.0]);
+    /// assert_eq!(embedding.forward(&Tensor::new([1], &device)).to_vec::<f32>()?, [1.0, 2.0]);
     /// # Ok::<(), Error>(())
     /// ```
     ///
@@ -62,10 +64,7 @@ impl<B: Backend> Embedding<B> {
     #[track_caller]
     pub fn forward(&self, indices: &Tensor<B>) -> Tensor<B> {
         let _running = place::layer(self);
-        let [_, dim] = self.weight.dims();
-        let shape = indices.shape().insert(indices.rank(), dim);
-        let rows = self.weight.index_select(0, &indices.reshape([indices.numel()]));
-        observe(self, rows.reshape(shape))
+        observe(self, self.weight.embedding(indices))
     }
 }
 

@@ -12,14 +12,15 @@ use minitorch_core::{Activation, Backend, Tensor};
 /// Initial weight and bias are uniform within `±1 / sqrt(inputs)`, as in PyTorch.
 ///
 /// ```
-/// # use minitorch_conformance::doc::*;
-/// # use minitorch_nn::Linear;
-/// let layer = Linear::new(3, 2, &device());
-/// let y = layer.forward(&Tensor::ones([5, 3], &device()));
+/// use minitorch::prelude::*;
+///
+/// let device = Cpu::default();
+/// let layer = Linear::new(3, 2, &device);
+/// let y = layer.forward(&Tensor::ones([5, 3], &device));
 /// assert_eq!(y.dims(), [5, 2]);
 /// ```
 #[must_use]
-#[derive(Module, Clone, Debug)]
+#[derive(Module, Clone)]
 pub struct Linear<B: Backend> {
     /// `[outputs, inputs]`.
     pub weight: Param<B>,
@@ -53,14 +54,14 @@ impl<B: Backend> Linear<B> {
     /// [`Tensor::linear_activated`].
     ///
     /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// # use minitorch_core::Activation;
-    /// # use minitorch_nn::Linear;
-    /// let layer = Linear::new(3, 2, &device());
-    /// let x = Tensor::ones([5, 3], &device());
+    /// use minitorch::prelude::*;
+    ///
+    /// let device = Cpu::default();
+    /// let layer = Linear::new(3, 2, &device);
+    /// let x = Tensor::ones([5, 3], &device);
     /// let y = layer.forward_activated(&x, Activation::Relu);
     /// assert_eq!(y.to_vec::<f32>()?, layer.forward(&x).relu().to_vec::<f32>()?);
-    /// # Ok::<(), minitorch_core::Error>(())
+    /// # Ok::<(), Error>(())
     /// ```
     ///
     /// # Panics

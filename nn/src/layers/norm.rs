@@ -26,7 +26,7 @@ macro_rules! batch_norms {
         /// evaluation mode, it is normalised by the running statistics, which do not change. The formula is at
         /// [`Tensor::batch_norm`].
         #[must_use]
-        #[derive(Module, Clone, Debug)]
+        #[derive(Module, Clone)]
         pub struct $name<B: Backend> {
             /// `[channels]`; `None` multiplies by 1.
             pub weight: Option<Param<B>>,
@@ -97,10 +97,11 @@ batch_norms! {
     /// Batch normalisation of images `[n, c, h, w]`. PyTorch: `nn.BatchNorm2d`.
     ///
     /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// # use minitorch_nn::{BatchNorm2d, Module};
-    /// let mut norm = BatchNorm2d::new(3, &device());
-    /// let x = Tensor::randn([8, 3, 4, 4], &device()) * 5.0 + 2.0;
+    /// use minitorch::prelude::*;
+    ///
+    /// let device = Cpu::default();
+    /// let mut norm = BatchNorm2d::new(3, &device);
+    /// let x = Tensor::randn([8, 3, 4, 4], &device) * 5.0 + 2.0;
     /// let y = norm.forward(&x);
     /// assert!(y.mean(..).item()?.abs() < 1e-5 && (y.square().mean(..).item()? - 1.0).abs() < 1e-4);
     /// norm.eval(); // normalises by the running statistics, a tenth of which are those of the batch
@@ -144,7 +145,7 @@ impl<B: Backend> BatchStatistics<'_, B> {
 
 /// Normalises over the last dimensions; see [`Tensor::layer_norm`]. PyTorch: `nn.LayerNorm`.
 #[must_use]
-#[derive(Module, Clone, Debug)]
+#[derive(Module, Clone)]
 pub struct LayerNorm<B: Backend> {
     /// Of the normalised shape; `None` multiplies by 1.
     pub weight: Option<Param<B>>,
@@ -183,7 +184,7 @@ impl<B: Backend> LayerNorm<B> {
 /// Normalises groups of channels of each image; see [`Tensor::group_norm`]. PyTorch: `nn.GroupNorm`; with as many
 /// groups as channels `nn.InstanceNorm2d(affine=True)`.
 #[must_use]
-#[derive(Module, Clone, Debug)]
+#[derive(Module, Clone)]
 pub struct GroupNorm<B: Backend> {
     /// `[channels]`; `None` multiplies by 1.
     pub weight: Option<Param<B>>,

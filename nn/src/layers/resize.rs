@@ -30,14 +30,15 @@ pub enum UpsampleSize {
 /// Resizes images `[n, c, h, w]`. PyTorch: `nn.Upsample`.
 ///
 /// ```
-/// # use minitorch_nn::{Layer, Upsample};
-/// # use minitorch_conformance::doc::*;
-/// let x = Tensor::zeros([1, 3, 4, 5], &device());
+/// use minitorch::prelude::*;
+///
+/// let device = Cpu::default();
+/// let x = Tensor::zeros([1, 3, 4, 5], &device);
 /// assert_eq!(Upsample::scale(2).forward(&x).dims(), [1, 3, 8, 10]);
 /// assert_eq!(Upsample::size([7, 9]).bilinear(false).forward(&x).dims(), [1, 3, 7, 9]);
 /// ```
 #[must_use]
-#[derive(Module, Clone, Copy, Debug)]
+#[derive(Module, Clone, Copy)]
 pub struct Upsample {
     /// The output's size.
     #[module(skip)]

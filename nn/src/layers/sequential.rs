@@ -18,9 +18,9 @@ use std::sync::{Arc, OnceLock};
 /// A chain of layers. Parameters are named by position (`0.weight`). PyTorch: `nn.Sequential`.
 ///
 /// ```
-/// # use minitorch_conformance::doc::*;
-/// # use minitorch_nn::{Layer, Linear, Module, Relu, Sequential};
-/// let device = device();
+/// use minitorch::prelude::*;
+///
+/// let device = Cpu::default();
 /// let mlp = Sequential::new()
 ///     .push(Linear::new(2, 8, &device))
 ///     .push(Relu)
@@ -39,6 +39,26 @@ use std::sync::{Arc, OnceLock};
 /// }
 /// assert_eq!(y.dims(), [4, 1]);
 /// ```
+///
+/// `{:?}` prints one line per layer:
+///
+/// ```text
+/// Sequential(
+///   (0): Linear(2 -> 8)
+///   (1): Relu
+///   (2): Closure
+///   (3): Linear(8 -> 1)
+/// )
+/// ```
+///
+/// A clone is another model: its parameters are leaves of their own, with the same values.
+///
+/// **Own layers.** A module is a [`Layer`] with a `forward`; to be part of a chain, which can be cloned and printed, it
+/// is `Clone` and `Debug` too: `#[derive(Module, Clone, Debug)]`. If a field has no `Clone`, implement it by hand. A
+/// closure from a tensor to a tensor is a layer without parameters.
+///
+/// **Panics** of operations in `forward` end with the place of the layer, and the line that called the chain:
+/// `in layer 2.conv1: Conv2d of the Sequential at src/main.rs:12:20`.
 #[must_use]
 pub struct Sequential<B: Backend> {
     elements: Vec<Element<B>>,
@@ -147,7 +167,6 @@ impl<B: Backend> Sequential<B> {
     }
 
     /// Appends a layer or a closure.
-    #[must_use]
     pub fn push<Kind>(mut self, layer: impl IntoLayer<B, Kind>) -> Self {
         self.elements.push(Element::new(layer));
         self
@@ -181,9 +200,9 @@ impl<B: Backend> Sequential<B> {
     /// Removes the layers from `index` on and returns them as a chain of their own. PyTorch: the slice `net[index:]`.
     ///
     /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// # use minitorch_nn::{Linear, Relu, Sequential};
-    /// let device = device();
+    /// use minitorch::prelude::*;
+    ///
+    /// let device = Cpu::default();
     /// let mut features = Sequential::new().push(Linear::new(4, 3, &device)).push(Relu).push(Linear::new(3, 2, &device));
     /// let head = features.split_off(2);
     /// assert_eq!((features.len(), head.len()), (2, 1));

@@ -5,7 +5,6 @@ use crate::check::non_negative;
 /// The settings of a parameter group that differ from the optimizer's: `Group::new().weight_decay(0.0).lr_scale(0.1)`.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Debug)]
-#[must_use]
 pub struct Group {
     pub(super) weight_decay: Option<f64>,
     pub(super) lr_scale: f64,
@@ -52,9 +51,9 @@ impl Group {
     /// [`Gradients::map`]: minitorch_core::Gradients::map
     ///
     /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// use minitorch_nn::{Adam, Group};
-    /// let optimizer: Adam<Plain> = Adam::new(1e-3).group(|name, _| name == "embedding.weight", Group::new().lazy());
+    /// use minitorch::prelude::*;
+    ///
+    /// let optimizer: Adam<Cpu> = Adam::new(1e-3).group(|name, _| name == "embedding.weight", Group::new().lazy());
     /// ```
     pub fn lazy(mut self) -> Self {
         self.lazy = true;

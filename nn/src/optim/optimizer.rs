@@ -97,10 +97,10 @@ impl<B: Backend, R: Rule> RuleOptimizer<B, R> {
     /// of dictionaries as the first argument.
     ///
     /// ```
-    /// use minitorch_nn::{Group, Sgd};
-    /// # use minitorch_conformance::doc::*;
+    /// use minitorch::prelude::*;
+    ///
     /// // Biases and scales are not decayed; the pretrained part learns slowly.
-    /// let optimizer: Sgd<Plain> = Sgd::new(0.1)
+    /// let optimizer: Sgd<Cpu> = Sgd::new(0.1)
     ///     .weight_decay(5e-4)
     ///     .group(|name, _| name.starts_with("encoder."), Group::new().lr_scale(0.1))
     ///     .group(|_, param| param.rank() <= 1, Group::new().weight_decay(0.0));
@@ -143,7 +143,7 @@ impl<B: Backend, R: Rule> RuleOptimizer<B, R> {
     /// # Errors
     /// If the device fails.
     pub fn state(&self, model: &dyn Module<B>) -> Result<StateDict> {
-        self.state.dict(R::NAME, self.settings.step_rule(), model)
+        self.state.dict(R::NAME, self.settings.state_names(), model)
     }
 
     /// Copies the optimizer's state of a model; see [`Optimizer::load_state`].
@@ -151,7 +151,7 @@ impl<B: Backend, R: Rule> RuleOptimizer<B, R> {
     /// # Errors
     /// If it does not fit; nothing is changed then.
     pub fn load_state(&mut self, model: &dyn Module<B>, state: &StateDict, strict: Strict) -> Result<Mismatch> {
-        self.state.load_dict(R::NAME, self.settings.step_rule(), model, state, strict)
+        self.state.load_dict(R::NAME, self.settings.state_names(), model, state, strict)
     }
 
     /// Writes the optimizer's state of a model; see [`Optimizer::save`].

@@ -5,7 +5,6 @@ use crate::differences::Differences;
 use crate::formats::{HostTensor, StateDict};
 use crate::module::{Entry, Mismatch, Module, Path, Strict, accept};
 use crate::text::shown;
-use minitorch_core::backend::StepRule;
 use minitorch_core::{Backend, Error, Result, Tensor};
 use std::collections::HashSet;
 
@@ -13,7 +12,7 @@ use std::collections::HashSet;
 const STEP: &str = "step";
 
 impl<B: Backend> State<B> {
-    pub(super) fn dict(&self, name: &str, rule: StepRule, model: &dyn Module<B>) -> Result<StateDict> {
+    pub(super) fn dict(&self, name: &str, states: &[&'static str], model: &dyn Module<B>) -> Result<StateDict> {
         let mut state = StateDict::new();
         let mut outcome = Ok(());
         model.visit(&mut Path::default(), &mut |param_name, entry| {
@@ -35,7 +34,7 @@ impl<B: Backend> State<B> {
     pub(super) fn load_dict(
         &mut self,
         name: &str,
-        rule: StepRule,
+        states: &[&'static str],
         model: &dyn Module<B>,
         state: &StateDict,
         strict: Strict,
@@ -57,7 +56,6 @@ impl<B: Backend> State<B> {
         let mut added = Vec::new();
         model.visit(&mut Path::default(), &mut |name, entry| {
             let Entry::Param(param) = entry else { return };
-            let states = rule.state_names();
             let names = || [STEP].iter().chain(states).map(|state| format!("{name}/{state}"));
             let is_new = !names().any(|name| state.contains(&name));
             let taken = if is_new { 0 } else { reader.steps(name) };

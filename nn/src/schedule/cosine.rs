@@ -9,7 +9,8 @@ use std::f64::consts::PI;
 /// 2017. PyTorch: `OneCycleLR` with `cycle_momentum=False`.
 ///
 /// ```
-/// # use minitorch_nn::OneCycle;
+/// use minitorch::prelude::*;
+///
 /// let cycle = OneCycle::new(4e-3, 1000);
 /// let close = |a: f64, b: f64| (a - b).abs() < 1e-12;
 /// assert!(close(cycle.lr(0), 4e-3 / 25.0));

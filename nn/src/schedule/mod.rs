@@ -15,7 +15,8 @@ pub use steps::{Constant, ExponentialLr, MultiStepLr, StepLr, WarmUp};
 /// depends on losses and [saves its state](Plateau::save).
 ///
 /// ```
-/// use minitorch_nn::{Cosine, Schedule, WarmUp};
+/// use minitorch::prelude::*;
+///
 /// let schedule = WarmUp::new(10, 0.1, Cosine::new(0.3, 100));
 /// assert!((schedule.lr(0) - 0.03).abs() < 1e-12);
 /// assert!((schedule.lr(10) - 0.3).abs() < 1e-12);

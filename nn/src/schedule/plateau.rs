@@ -2,7 +2,7 @@
 
 use super::Schedule;
 use crate::check::non_negative;
-use crate::formats::{read_tensors, write_tensors};
+use crate::formats::StateDict;
 use crate::text::shown;
 use minitorch_core::{Error, Result};
 use std::path::Path;
@@ -16,7 +16,8 @@ use std::str::FromStr;
 /// next `cooldown` losses do not count.
 ///
 /// ```
-/// use minitorch_nn::{Plateau, Schedule};
+/// use minitorch::prelude::*;
+///
 /// let mut plateau = Plateau::new(0.1).patience(1);
 /// let rates: Vec<f64> = [3.0, 2.0, 2.0, 2.0, 1.0].into_iter().map(|loss| plateau.observe(loss)).collect();
 /// assert_eq!(rates[..3], [0.1; 3]); // within the patience of one loss
@@ -24,8 +25,8 @@ use std::str::FromStr;
 /// assert_eq!(plateau.lr(5), rates[4]);
 /// ```
 ///
-/// To maximise a value, observe its negative, with a threshold of 0.
-#[must_use]
+/// To maximise a value, observe its negative, with a threshold of 0. To resume a run, [`save`](Plateau::save) it beside
+/// the optimizer.
 #[derive(Clone, Copy, PartialEq, Debug)]
 #[must_use]
 pub struct Plateau {
@@ -147,14 +148,17 @@ impl Plateau {
             (BAD, self.bad.to_string()),
             (COOLING, self.cooling.to_string()),
         ];
-        write_tensors(path, &[], &state.map(|(key, value)| (key.to_string(), value)).into())
+        let mut file = StateDict::new();
+        file.metadata = state.map(|(key, value)| (key.to_string(), value)).into();
+        file.write(path)
     }
 
     /// Reads what [`save`](Plateau::save) wrote. The settings (factor, patience and so on) are those of this schedule.
     /// It then continues as if it had not been interrupted.
     ///
     /// ```
-    /// use minitorch_nn::Plateau;
+    /// use minitorch::prelude::*;
+    ///
     /// # let path = std::env::temp_dir().join(format!("minitorch-plateau-{}", std::process::id()));
     /// let mut plateau = Plateau::new(0.1).patience(1);
     /// plateau.observe(3.0);
@@ -164,14 +168,14 @@ impl Plateau {
     /// resumed.load(&path)?;
     /// assert_eq!(resumed, plateau);
     /// # std::fs::remove_file(path).ok();
-    /// # Ok::<(), minitorch_core::Error>(())
+    /// # Ok::<(), Error>(())
     /// ```
     ///
     /// # Errors
     /// If the file cannot be read, or is not the state of a `Plateau`; nothing is changed then.
     pub fn load(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        let file = read_tensors(path)?.metadata;
+        let file = StateDict::read(path)?.metadata;
         let wrong = |key: &str, text: &str| {
             Error::format(path, format!("is not the state of a {NAME}: {key} is {}", shown(text)))
         };

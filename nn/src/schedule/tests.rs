@@ -2,6 +2,7 @@
 //! `o = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)` and the rate taken before each `s.step()`.
 
 use super::*;
+use crate::state::StateDict;
 
 #[track_caller]
 fn assert_rates(schedule: impl Schedule, pytorch: &[f64]) {
@@ -131,7 +132,7 @@ fn a_file_that_is_no_plateau_changes_nothing() {
     let mut plateau = Plateau::new(0.1).patience(1);
     plateau.observe(1.0);
     plateau.save(&path).unwrap();
-    let saved = crate::state::read_tensors(&path).unwrap().metadata;
+    let saved = StateDict::read(&path).unwrap();
     let before = plateau;
     for (key, value, reason) in [
         ("schedule", Some("Cosine"), "schedule is Cosine"),
@@ -142,10 +143,10 @@ fn a_file_that_is_no_plateau_changes_nothing() {
         ("num_bad_epochs", Some("1.5"), "num_bad_epochs is 1.5"),
         ("cooldown_counter", Some("\u{1b}[2J"), "cooldown_counter is \"\\u{1b}[2J\""),
     ] {
-        let mut metadata = saved.clone();
-        metadata.remove(key);
-        metadata.extend(value.map(|value| (key.to_string(), value.to_string())));
-        crate::state::write_tensors(&path, &[], &metadata).unwrap();
+        let mut file = saved.clone();
+        file.metadata.remove(key);
+        file.metadata.extend(value.map(|value| (key.to_string(), value.to_string())));
+        file.write(&path).unwrap();
         let message = plateau.load(&path).unwrap_err().to_string();
         assert!(message.ends_with(&format!("is not the state of a Plateau: {reason}")), "{message}");
         assert_eq!(plateau, before);

@@ -2,6 +2,7 @@
 
 use crate::autodiff::parents;
 use crate::backend::Backend;
+use crate::create::filled;
 use crate::layout::Layout;
 use crate::tensor::Tensor;
 
@@ -26,16 +27,21 @@ impl<B: Backend> Tensor<B> {
     /// If there are more pairs than dimensions, or the result has too many elements.
     #[track_caller]
     pub fn pad<const N: usize>(&self, around: [(usize, usize); N], value: f64) -> Self {
-        assert!(N <= self.rank(), "pad: {N} pairs for the shape {:?}", self.shape());
+        self.padded("pad", around, value)
+    }
+
+    #[track_caller]
+    fn padded<const N: usize>(&self, op: &str, around: [(usize, usize); N], value: f64) -> Self {
+        assert!(N <= self.rank(), "{op}: {N} pairs for the shape {:?}", self.shape());
         if around.iter().all(|&pair| pair == (0, 0)) {
             return self.clone();
         }
         let first = self.rank() - N;
         let mut shape = *self.shape();
         for (i, pair) in around.into_iter().enumerate() {
-            let size = padded("pad", self.shape()[first + i], pair);
+            let size = padded(op, self.shape()[first + i], pair);
             let Some(larger) = shape.try_with(first + i, size) else {
-                panic!("pad: {:?} padded by {around:?} has too many elements", self.shape())
+                panic!("{op}: {:?} padded by {around:?} has too many elements", self.shape())
             };
             shape = larger;
         }
@@ -43,7 +49,7 @@ impl<B: Backend> Tensor<B> {
         for (i, (before, _)) in around.into_iter().enumerate() {
             at = at.narrow(first + i, before, self.shape()[first + i]);
         }
-        let mut out = Tensor::full(shape, value, (self.device(), self.dtype()));
+        let mut out = filled(op, shape, value, (self.device(), self.dtype()));
         out.write_at(at, self);
         out.recorded("pad", parents([self]), move |g| {
             let mut g = g.clone();
@@ -60,8 +66,10 @@ impl<B: Backend> Tensor<B> {
     /// dimension.
     ///
     /// ```
-    /// # use minitorch_conformance::doc::*;
-    /// let x = Tensor::new([1, 2, 3], &device());
+    /// use minitorch::prelude::*;
+    ///
+    /// let device = Cpu::default();
+    /// let x = Tensor::new([1, 2, 3], &device);
     /// assert_eq!(x.pad_with([(2, 1)], PadMode::Reflect).to_vec::<i32>()?, [3, 2, 1, 2, 3, 2]);
     /// assert_eq!(x.pad_with([(2, 1)], PadMode::Replicate).to_vec::<i32>()?, [1, 1, 1, 2, 3, 3]);
     /// assert_eq!(x.pad_with([(2, 1)], PadMode::Circular).to_vec::<i32>()?, [2, 3, 1, 2, 3, 1]);
@@ -75,7 +83,7 @@ impl<B: Backend> Tensor<B> {
     #[track_caller]
     pub fn pad_with<const N: usize>(&self, around: [(usize, usize); N], mode: PadMode) -> Self {
         if let PadMode::Constant(value) = mode {
-            return self.pad(around, value);
+            return self.padded("pad_with", around, value);
         }
         assert!(N <= self.rank(), "pad_with: {N} pairs for the shape {:?}", self.shape());
         let mut x = self.clone();

@@ -13,10 +13,12 @@ use std::sync::Arc;
 /// of similar length share a batch, which needs less padding.
 ///
 /// ```
-/// # use minitorch_conformance::doc::*;
-/// use minitorch_nn::data::{Dataset, TextDataset};
+/// use minitorch::prelude::*;
+/// use minitorch::nn::data::TextDataset;
+///
+/// let device = Cpu::default();
 /// let set = TextDataset::new(vec![vec![2, 3, 4], vec![5]], vec![1, 0]).min_words(5);
-/// for batch in set.batches(50, &device()) {
+/// for batch in set.batches(50, &device) {
 ///     let (ids, labels) = batch?;
 ///     assert_eq!(ids.dims(), [2, 5]);
 ///     assert_eq!(ids.to_vec::<i32>()?, [2, 3, 4, 0, 0, 5, 0, 0, 0, 0]);

@@ -39,10 +39,12 @@ pub struct Reviews {
 /// Quotes are ordinary characters; lines end with LF or CRLF; blank lines are skipped. A sentence can be empty.
 ///
 /// ```no_run
-/// use minitorch_nn::data::read_sst2;
+/// use minitorch::prelude::*;
+/// use minitorch::nn::data::read_sst2;
+///
 /// let sentences = read_sst2("data/sentiment/train.tsv")?;
 /// assert!(sentences.iter().all(|sentence| sentence.label < 2));
-/// # Ok::<(), minitorch_core::Error>(())
+/// # Ok::<(), Error>(())
 /// ```
 ///
 /// # Errors
@@ -74,10 +76,12 @@ pub fn read_sst2(path: impl AsRef<Path>) -> Result<Vec<Sentence>> {
 /// the validation set. They are drawn at random, the same ones every time.
 ///
 /// ```no_run
-/// use minitorch_nn::data::sst2;
+/// use minitorch::prelude::*;
+/// use minitorch::nn::data::sst2;
+///
 /// let reviews = sst2("data/sentiment")?;
 /// println!("{} sentences for training", reviews.train.len());
-/// # Ok::<(), minitorch_core::Error>(())
+/// # Ok::<(), Error>(())
 /// ```
 ///
 /// # Errors

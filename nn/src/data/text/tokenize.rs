@@ -24,7 +24,9 @@ const MOST_INITIALS: usize = 8;
 /// change.
 ///
 /// ```
-/// use minitorch_nn::data::tokenize;
+/// use minitorch::prelude::*;
+/// use minitorch::nn::data::tokenize;
+///
 /// assert_eq!(tokenize("Don't miss J.R.R. Tolkien's ''Rings''...").join(" "), r#"do n't miss j.r.r. tolkien 's " rings " ..."#);
 /// assert_eq!(tokenize("a 3-hour, well-made film"), ["a", "3-hour", ",", "well-made", "film"]);
 /// ```

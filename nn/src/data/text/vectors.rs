@@ -24,13 +24,15 @@ const RANGE: f64 = 0.25;
 /// Vectors of words.
 ///
 /// ```
-/// # use minitorch_conformance::doc::*;
-/// use minitorch_nn::data::{Vocabulary, WordVectors};
+/// use minitorch::prelude::*;
+/// use minitorch::nn::data::{Vocabulary, WordVectors};
+///
+/// let device = Cpu::default();
 /// # let path = std::env::temp_dir().join(format!("minitorch-doc-{}.txt", std::process::id()));
 /// std::fs::write(&path, "film 0.5 -1\ngood 2 0.25\n").unwrap();
 /// let vectors = WordVectors::read(&path, |word| word != "film")?;
 /// assert_eq!((vectors.len(), vectors.dim(), vectors.get("good")), (1, 2, Some(&[2.0, 0.25][..])));
-/// let table = vectors.table(&Vocabulary::new(["good", "movie"]), &device());
+/// let table = vectors.table(&Vocabulary::new(["good", "movie"]), &device);
 /// assert_eq!(table.dims(), [4, 2]); // padding, unknown, good, movie
 /// # std::fs::remove_file(&path).ok();
 /// # Ok::<(), Error>(())

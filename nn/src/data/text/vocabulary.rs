@@ -5,7 +5,9 @@ use std::collections::HashMap;
 /// A mapping between words and ids: 0 is padding, 1 is every unknown word, and the words have the ids from 2 on.
 ///
 /// ```
-/// use minitorch_nn::data::{Vocabulary, tokenize};
+/// use minitorch::prelude::*;
+/// use minitorch::nn::data::{Vocabulary, tokenize};
+///
 /// let vocabulary = Vocabulary::new(tokenize("a film about a film"));
 /// assert_eq!((vocabulary.len(), vocabulary.words()), (5, &["a", "film", "about"].map(String::from)[..]));
 /// assert_eq!(vocabulary.encode(&tokenize("A good film!")), [2, 1, 3, 1]);
