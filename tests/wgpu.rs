@@ -47,7 +47,7 @@ fn check_warm_step(device: &Wgpu) -> Result<()> {
     let mut optimizer = Adam::new(1e-3);
     let x = Tensor::randn([8, 1, 28, 28], device);
     let target = Tensor::new([3, 1, 4, 1, 5, 9, 2, 6], device);
-    let mut step = || model.step(&mut optimizer, &x, &target);
+    let mut step = || drop(model.step(&mut optimizer, &x, &target));
     for _ in 0..3 {
         step();
         device.synchronize()?;

@@ -1,7 +1,6 @@
 //! A convolutional autoencoder: digits of 28 x 28 pixels to codes of 8 x 7 x 7 numbers and back.
 
 use crate::twin::{same_weights, show};
-use minitorch::nn::data::{Split, mnist};
 use minitorch::prelude::*;
 
 #[derive(Module)]

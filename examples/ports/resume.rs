@@ -1,7 +1,6 @@
 //! A dataset of one's own, and a training that is saved, loaded and continued as if it had not been interrupted.
 
 use crate::twin::{same_weights, show};
-use minitorch::nn::data::Loader;
 use minitorch::prelude::*;
 use std::{env, fs, ops::Range, process, sync::Arc};
 
@@ -35,7 +34,9 @@ impl Dataset for Spirals {
     }
 }
 
-fn start<B: Backend>(dropout: f64, device: &B) -> (Sequential<B>, Adam<B>) {
+type Run<B> = (Sequential<B>, Adam<B>);
+
+fn start<B: Backend>(dropout: f64, device: &B) -> Run<B> {
     let model = Sequential::new().push(Linear::new(2, 32, device)).push(BatchNorm1d::new(32, device)).push(Tanh);
     let mut model = model.push(Dropout::new(dropout)).push(Linear::new(32, 2, device));
     same_weights(&mut model);
@@ -44,7 +45,7 @@ fn start<B: Backend>(dropout: f64, device: &B) -> (Sequential<B>, Adam<B>) {
 
 pub(crate) fn run<B: Backend>(device: &B) -> Result<()> {
     // The losses of some epochs. Shuffling and dropout depend on the number of the epoch alone.
-    let train = |(model, optimizer): &mut (Sequential<B>, Adam<B>), data: &Loader<Spirals>, epochs: Range<u64>| {
+    let train = |(model, optimizer): &mut Run<B>, data: &Loader<Spirals>, epochs: Range<u64>| -> Result<Vec<f64>> {
         let mut losses = Vec::new();
         for epoch in epochs {
             device.rng().seed(epoch);
@@ -55,11 +56,10 @@ pub(crate) fn run<B: Backend>(device: &B) -> Result<()> {
                 losses.push(loss.item()?);
             }
         }
-        Result::Ok(losses)
+        Ok(losses)
     };
     let data = Loader::new(&Spirals(Arc::new((0..96).collect())), 16);
     show("losses in order, without dropout", &train(&mut start(0.0, device), &data, 0..2)?);
-
     let data = data.shuffle(7);
     let undisturbed = train(&mut start(0.3, device), &data, 0..6)?;
 
@@ -69,11 +69,11 @@ pub(crate) fn run<B: Backend>(device: &B) -> Result<()> {
     half.0.save(file("model"))?;
     half.1.save(&half.0, file("optimizer"))?;
 
-    let mut rest = start(0.3, device);
-    rest.0.load(file("model"))?;
-    rest.1.load(&rest.0, file("optimizer"))?;
-    let resumed = train(&mut rest, &data, 3..6)?;
+    let (mut model, mut optimizer) = start(0.3, device);
+    model.load(file("model"))?;
+    optimizer.load(&model, file("optimizer"))?;
+    let resumed = train(&mut (model, optimizer), &data, 3..6)?;
     show("as if undisturbed", &[f64::from(resumed == undisturbed[18..])]);
-    let removed = fs::remove_file(file("model")).and_then(|()| fs::remove_file(file("optimizer")));
-    removed.map_err(|error| Error::io(env::temp_dir(), error))
+    fs::remove_file(file("model"))?;
+    Ok(fs::remove_file(file("optimizer"))?)
 }

@@ -1,7 +1,6 @@
 //! A variational autoencoder of digits. Kingma and Welling, "Auto-encoding variational Bayes", 2013.
 
 use crate::twin::{normal, same_weights, show};
-use minitorch::nn::data::{Split, mnist};
 use minitorch::prelude::*;
 
 #[derive(Module)]

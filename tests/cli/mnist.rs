@@ -1,10 +1,7 @@
 //! The mnist example as a program: an error is one line on stderr and an exit code, a run writes all of its files and
 //! the result as its last line, Ctrl-C saves the weights.
 
-#[path = "common/cli.rs"]
-mod cli;
-
-use cli::{fails, last_line, names, on_cpu, put};
+use crate::cli::{self, fails, last_line, names, on_cpu, put};
 use minitorch::Result;
 use minitorch::nn::state::{HostTensor, StateDict};
 use std::fs;
@@ -295,7 +292,7 @@ fn interrupted(arguments: &str, data: &Path, out: &Path, at: &str) -> Result<Str
     assert!(rest.iter().any(|line| line.starts_with("interrupted after step")), "{rest:?}");
     assert_eq!(names(out), ["last.safetensors", "metrics.csv"]);
     assert_eq!(StateDict::read(out.join("last.safetensors"))?.len(), 10);
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    Ok(stdout)
 }
 
 #[cfg(unix)]

@@ -1,9 +1,6 @@
 //! The sentiment example as a program: its data, its word vectors, the choice of the best epoch, and `--say`.
 
-#[path = "common/cli.rs"]
-mod cli;
-
-use cli::{fails, last_line, names, on_cpu, put};
+use crate::cli::{self, fails, last_line, names, on_cpu, put};
 use minitorch::Result;
 use minitorch::nn::state::{HostTensor, StateDict};
 use std::collections::BTreeMap;

@@ -33,7 +33,7 @@ impl Golden {
         let mut compared = 0;
         for (name, param) in model.named_parameters() {
             let of_param = format!("grad/{name}");
-            if self.0.contains_key(&of_param) {
+            if self.0.contains(&of_param) {
                 compared += 1;
                 assert_close(&name, &grads[param].to_vec::<f32>()?, self.f32(&of_param), 1e-4);
             }
@@ -48,7 +48,6 @@ impl Golden {
 }
 
 /// Asserts that a model has the names, shapes and values of a file of PyTorch, whose counters are of int64.
-#[allow(dead_code)] // by some of the tests
 pub(crate) fn assert_same_state(ours: &StateDict, theirs: &StateDict) {
     assert_eq!(ours.len(), theirs.len());
     for (name, tensor) in theirs.iter() {

@@ -1,10 +1,7 @@
 //! Every layer with weights, exchanged with PyTorch: its file loads strictly and gives its outputs; the file of this
 //! library has the same names, shapes and values.
 
-#[path = "common/golden.rs"]
-mod golden;
-
-use golden::{Golden, assert_close, golden_path};
+use crate::golden::{Golden, assert_close, assert_same_state, golden_path};
 use minitorch::nn::state::StateDict;
 use minitorch::prelude::*;
 use minitorch_conformance::Plain;
@@ -92,7 +89,7 @@ fn a_saved_file_equals_pytorchs() -> Result<()> {
     zoo.load(golden_path("layers-torch.safetensors"))?;
     zoo.save(&path)?;
     let (ours, theirs) = (StateDict::read(&path)?, StateDict::read(golden_path("layers-torch.safetensors"))?);
-    golden::assert_same_state(&ours, &theirs);
+    assert_same_state(&ours, &theirs);
     assert_eq!(zoo.state()?, ours);
     if let Ok(copy) = std::env::var("MINITORCH_LAYERS") {
         std::fs::copy(&path, copy).expect("the copy for the script is written");

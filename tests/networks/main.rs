@@ -9,8 +9,10 @@ mod lenet;
 #[path = "../../examples/sentiment/model.rs"]
 mod model;
 mod modules;
+mod optimizers;
 #[cfg(feature = "wgpu")]
 #[path = "../common/require.rs"]
 mod require;
 mod resnet;
 mod sentiment;
+mod sequential;

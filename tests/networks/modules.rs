@@ -205,32 +205,33 @@ fn a_step_that_would_change_nothing_says_why() {
     let mut model = Sequential::new().push(Linear::new(2, 3, &device)).push(Relu).push(Linear::new(3, 1, &device));
     let x = Tensor::ones([4, 2], &device);
     let mut sgd = Sgd::new(0.1);
-    let mut message =
-        |model: &mut Sequential<Cpu>, grads: &Gradients<Tensor<Cpu>>| panic_message(|| sgd.step(model, grads));
+    let message = |sgd: &mut Sgd<Cpu>, model: &mut Sequential<Cpu>, grads: &Gradients<Tensor<Cpu>>| {
+        panic_message(|| sgd.step(model, grads))
+    };
 
     let grads = model.forward(&x).square().mean(..).backward();
     let mut copy = model.clone();
     assert_eq!(
-        message(&mut copy, &grads),
+        message(&mut sgd, &mut copy, &grads),
         "step: none of the 4 gradients is of one of the model's 4 parameters: they are of another model, such as one that \
          this is a clone of"
     );
-    assert!(message(&mut model, &Gradients::default()).starts_with("step: there are no gradients"));
-    assert!(message(&mut Sequential::new().push(Relu), &grads).contains("the model has no parameters"));
+    assert!(message(&mut sgd, &mut model, &Gradients::default()).starts_with("step: there are no gradients"));
+    assert!(message(&mut sgd, &mut Sequential::new().push(Relu), &grads).contains("the model has no parameters"));
 
     model[0].freeze();
     let head = model.get::<Linear<_>>(2).expect("the head").weight.to_vec::<f32>().ok();
-    assert_eq!(message(&mut model, &grads), "", "a partial match is a step");
+    sgd.step(&mut model, &grads); // a partial match is a step
     assert_ne!(model.get::<Linear<_>>(2).expect("the head").weight.to_vec::<f32>().ok(), head);
     let only_frozen = grads.get(&model.get::<Linear<_>>(0).expect("a layer").weight).is_none();
     assert!(only_frozen, "a frozen parameter is no variable");
     model.freeze();
     assert_eq!(
-        message(&mut model, &grads),
+        message(&mut sgd, &mut model, &grads),
         "step: all parameters of the model are frozen (4), so nothing would change; unfreeze some"
     );
     model.unfreeze();
-    assert_eq!(message(&mut model, &grads), "");
+    sgd.step(&mut model, &grads);
 }
 
 #[test]

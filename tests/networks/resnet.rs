@@ -3,7 +3,7 @@
 #[path = "../../examples/resnet/model.rs"]
 mod model;
 
-use golden::{Golden, assert_close, golden_path};
+use crate::golden::{Golden, assert_close, assert_same_state, golden_path};
 use minitorch::nn::state::StateDict;
 use minitorch::no_grad;
 use minitorch::prelude::*;
@@ -36,17 +36,7 @@ fn logits_are_pytorchs<B: Backend>(device: &B) -> Result<()> {
 
 fn gradients_are_pytorchs<B: Backend>(device: &B) -> Result<()> {
     let Setup { golden, model, batches: [(x, target), _] } = setup(device)?;
-    let grads = model.forward(&x).cross_entropy(&target).backward();
-    let mut compared = 0;
-    for (name, param) in model.named_parameters() {
-        if golden.0.contains(&format!("grad/{name}")) {
-            compared += 1;
-            let want = golden.f32(&format!("grad/{name}"));
-            assert_close(&name, &grads[param].to_vec::<f32>()?, want, 1e-4);
-        }
-    }
-    assert_eq!(compared, 6);
-    Ok(())
+    golden.assert_gradients(&model, &model.forward(&x).cross_entropy(&target).backward())
 }
 
 /// The losses of the first `count` of PyTorch's ten steps, and after the tenth its running statistics.
@@ -104,7 +94,7 @@ fn two_steps_on_plain() -> Result<()> {
 fn saving_gives_pytorchs_names_and_shapes() -> Result<()> {
     let model = setup(&Cpu::new())?.model;
     let theirs = StateDict::read(golden_path("resnet20-torch.safetensors"))?;
-    golden::assert_same_state(&model.state()?, &theirs);
+    assert_same_state(&model.state()?, &theirs);
     assert_eq!(model.num_parameters(), 272_186);
     Ok(())
 }
