@@ -198,7 +198,7 @@ fn mistakes_say_what_was_wrong() {
         }
         let kind = if location.is_some() { "panics" } else { "returns an error" };
         let text = without_lines(&text.replace(&format!("{}/", folder.path().display()), ""));
-        let code = mistake.code.split_whitespace().collect::<Vec<_>>().join(" ");
+        let code = mistake.code.split_whitespace().collect::<Vec<_>>().join(" ").replace("& ", "&");
         write!(page, "\n## {}\n\n`{code}` {kind}:\n\n```text\n{text}\n```\n", capitalized(mistake.title))
             .expect("a string");
     }
