@@ -19,9 +19,9 @@ const DTYPES: [DType; 4] = [DType::F32, DType::F64, DType::I32, DType::Bool];
 
 /// The families of core/src/ops, in the order of the table.
 #[rustfmt::skip]
-const FILES: [&str; 19] = [
+const FILES: [&str; 20] = [
     "unary", "binary", "compare", "reduce", "scan", "sort", "matmul", "einsum", "conv", "pool", "resize", "norm",
-    "softmax", "loss", "index", "copy", "arrange", "arrange/pad", "view",
+    "softmax", "loss", "index", "copy", "arrange", "arrange/assign", "arrange/pad", "view",
 ];
 
 fn root() -> PathBuf {
